@@ -1,0 +1,195 @@
+//! The batch in which rows cross into JavaScript: fixed-width cells and one text.
+//!
+//! A cell takes eight bytes, row by row, column by column. JavaScript looks at the same bytes as an
+//! Int32Array, a Float64Array and a BigInt64Array, and reads each column through the view that its
+//! [`Lane`] names. Text cells hold where their text ends in the batch's one string; it begins where the
+//! text cell before it ended.
+
+/// How a column's cells are read on the other side. The numbers are part of the contract with
+/// `js/rows.cjs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lane {
+    /// The low half is the end of the cell's text, in UTF-16 units from the batch's beginning.
+    Text = 0,
+    /// The low half is a signed number.
+    Int32 = 1,
+    /// The low half is an unsigned number.
+    Uint32 = 2,
+    /// The low half is 0 or 1.
+    Bool = 3,
+    Float64 = 4,
+    BigInt64 = 5,
+}
+
+/// There is no room left: hand the batch over and write the row into the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A place in a batch to go back to when a row does not fit or can't be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    cells: usize,
+    text: usize,
+    units: u32,
+    ascii: bool,
+}
+
+/// Borrows the memory that it fills, which belongs to the floor that hands it over.
+#[derive(Debug)]
+pub struct RowBatch<'a> {
+    cells: &'a mut [u64],
+    nulls: &'a mut [u8],
+    text: &'a mut Vec<u8>,
+    text_limit: usize,
+    used: usize,
+    units: u32,
+    ascii: bool,
+}
+
+impl<'a> RowBatch<'a> {
+    /// `text` is cleared. `text_limit`, in bytes, bounds what one kept cell can hold alive: a batch
+    /// takes no further row once its text has reached the limit, but a first row always fits, however
+    /// long.
+    pub fn new(
+        cells: &'a mut [u64],
+        nulls: &'a mut [u8],
+        text: &'a mut Vec<u8>,
+        text_limit: usize,
+    ) -> Self {
+        text.clear();
+        Self { cells, nulls, text, text_limit, used: 0, units: 0, ascii: true }
+    }
+
+    /// Makes sure that a row of `columns` cells with `text` bytes of text fits.
+    pub fn reserve(&self, columns: usize, text: usize) -> Result<(), Full> {
+        let room = self.cells.len().min(self.nulls.len()).saturating_sub(self.used);
+        let too_long =
+            !self.text.is_empty() && self.text.len().saturating_add(text) > self.text_limit;
+        if columns > room || too_long { Err(Full) } else { Ok(()) }
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { cells: self.used, text: self.text.len(), units: self.units, ascii: self.ascii }
+    }
+
+    pub fn rewind(&mut self, mark: Mark) {
+        self.used = mark.cells;
+        self.text.truncate(mark.text);
+        self.units = mark.units;
+        self.ascii = mark.ascii;
+    }
+
+    /// In a text column too: the cell takes no text, so its end is where the one before it ended.
+    pub fn put_null(&mut self) {
+        self.put(u64::from(self.units), 1);
+    }
+
+    pub fn put_i32(&mut self, value: i32) {
+        self.put(u64::from(value.cast_unsigned()), 0);
+    }
+
+    pub fn put_u32(&mut self, value: u32) {
+        self.put(u64::from(value), 0);
+    }
+
+    pub fn put_bool(&mut self, value: bool) {
+        self.put(u64::from(value), 0);
+    }
+
+    pub fn put_f64(&mut self, value: f64) {
+        self.put(value.to_bits(), 0);
+    }
+
+    pub fn put_i64(&mut self, value: i64) {
+        self.put(value.cast_unsigned(), 0);
+    }
+
+    pub fn put_text(&mut self, value: &str) {
+        self.append_text(value);
+        self.put(u64::from(self.units), 0);
+    }
+
+    /// Text that belongs to no cell (an error, a description): returns its length in UTF-16 units.
+    pub fn append_text(&mut self, value: &str) -> u32 {
+        let units = if value.is_ascii() {
+            value.len()
+        } else {
+            self.ascii = false;
+            value.encode_utf16().count()
+        };
+        // A message is at most 1 GiB, so that this never saturates.
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        self.units = self.units.saturating_add(units);
+        self.text.extend_from_slice(value.as_bytes());
+        units
+    }
+
+    fn put(&mut self, bits: u64, null: u8) {
+        // `reserve` was asked first; a caller that forgot loses the cell, never memory safety.
+        if let (Some(cell), Some(flag)) =
+            (self.cells.get_mut(self.used), self.nulls.get_mut(self.used))
+        {
+            // The views of the other side have the machine's byte order; the low half is asked for by
+            // index 2n, so that this is written little-endian everywhere that Node runs.
+            *cell = bits;
+            *flag = null;
+        } else {
+            debug_assert!(false, "a cell was put without room reserved for it");
+        }
+        self.used += 1;
+    }
+
+    pub fn text(&self) -> &[u8] {
+        self.text
+    }
+
+    /// Whether all text is ASCII, so that bytes and UTF-16 units are the same.
+    pub fn is_ascii(&self) -> bool {
+        self.ascii
+    }
+
+    pub fn text_units(&self) -> u32 {
+        self.units
+    }
+
+    pub fn cells_used(&self) -> usize {
+        self.used
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used == 0 && self.text.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_count_utf16_units_and_nulls_take_none() {
+        let (mut cells, mut nulls, mut text) = ([0; 4], [0; 4], Vec::new());
+        let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 64);
+        batch.put_text("né😀");
+        batch.put_null();
+        batch.put_text("x");
+        assert!(!batch.is_ascii());
+        assert_eq!(batch.text_units(), 5);
+        assert_eq!((cells, nulls), ([4, 4, 5, 0], [0, 1, 0, 0]));
+    }
+
+    #[test]
+    fn a_full_batch_says_so_and_a_first_row_always_fits() {
+        let (mut cells, mut nulls, mut text) = ([0; 4], [0; 4], Vec::new());
+        let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 8);
+        assert_eq!(batch.reserve(5, 0), Err(Full));
+        assert_eq!(batch.reserve(2, 1000), Ok(()));
+        batch.put_text("12345678");
+        let mark = batch.mark();
+        batch.put_i32(-1);
+        assert_eq!(batch.reserve(1, 1), Err(Full));
+        batch.rewind(mark);
+        assert_eq!(batch.reserve(3, 0), Ok(()));
+        assert_eq!(batch.cells_used(), 1);
+    }
+}

@@ -1,0 +1,204 @@
+//! What can go wrong, in the form in which it reaches the user.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether the work that failed may have had an effect on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No byte of it reached a socket, or the server said that it never looked at it.
+    NotSent,
+    /// The server refused it or rolled it back: certainly no effect.
+    NotCommitted,
+    /// It was sent and the answer never came. It may have happened.
+    Unknown,
+}
+
+impl Outcome {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSent => "not-sent",
+            Self::NotCommitted => "not-committed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The class of the JavaScript error. Whose fault it is: the server's refusal, the network, the
+/// peer's bytes, the caller, or this library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The server sent an ErrorResponse; `code` is its SQLSTATE.
+    Database,
+    /// A connection could not be made, or was lost.
+    Connection,
+    /// No connection could be had within `acquireTimeoutMs`, or the waiting line was full.
+    PoolTimeout,
+    QueryTimeout,
+    Abort,
+    /// An option or an argument is wrong.
+    Configuration,
+    /// The server sent bytes that are no PostgreSQL protocol, or in the wrong moment.
+    Protocol,
+    /// A transaction was used wrongly, or did not commit although COMMIT was sent.
+    Transaction,
+    /// A defect in this library.
+    Internal,
+}
+
+impl ErrorClass {
+    /// The name of the JavaScript class.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "DatabaseError",
+            Self::Connection => "ConnectionError",
+            Self::PoolTimeout => "PoolTimeoutError",
+            Self::QueryTimeout => "QueryTimeoutError",
+            Self::Abort => "AbortError",
+            Self::Configuration => "ConfigurationError",
+            Self::Protocol => "ProtocolError",
+            Self::Transaction => "TransactionError",
+            Self::Internal => "InternalError",
+        }
+    }
+}
+
+/// The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), each cut to a bound by
+/// the parser. `code` is kept apart, in [`Error::code`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerFields {
+    /// Not localised: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO or LOG.
+    pub severity: String,
+    /// The SQLSTATE.
+    pub code: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// In characters, from 1, into the query text.
+    pub position: Option<u32>,
+    pub internal_position: Option<u32>,
+    pub internal_query: Option<String>,
+    pub where_: Option<String>,
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub data_type: Option<String>,
+    pub constraint: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    pub routine: Option<String>,
+}
+
+/// What one host had to say when no host would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostReport {
+    pub host: Arc<str>,
+    pub why: String,
+}
+
+/// An error as the user sees it. Never holds a password or a parameter's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Box<Parts>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    class: ErrorClass,
+    code: Cow<'static, str>,
+    message: String,
+    outcome: Option<Outcome>,
+    host: Option<Arc<str>>,
+    server: Option<ServerFields>,
+    hosts: Vec<HostReport>,
+}
+
+impl Error {
+    /// `code` begins with `HYPERION_`, or is an SQLSTATE where the standard has the very case.
+    pub fn new(class: ErrorClass, code: &'static str, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            class,
+            code: Cow::Borrowed(code),
+            message: message.into(),
+            outcome: None,
+            host: None,
+            server: None,
+            hosts: Vec::new(),
+        }))
+    }
+
+    /// The server's refusal. An ERROR that was followed by ReadyForQuery had no effect; the caller
+    /// says so where it knows.
+    pub fn database(fields: ServerFields) -> Self {
+        Self(Box::new(Parts {
+            class: ErrorClass::Database,
+            code: Cow::Owned(fields.code.clone()),
+            message: fields.message.clone(),
+            outcome: None,
+            host: None,
+            server: Some(fields),
+            hosts: Vec::new(),
+        }))
+    }
+
+    pub fn protocol(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Protocol, "HYPERION_PROTOCOL", message)
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Internal, "HYPERION_INTERNAL", message)
+    }
+
+    #[must_use]
+    pub fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.0.outcome = Some(outcome);
+        self
+    }
+
+    #[must_use]
+    pub fn with_host(mut self, host: Arc<str>) -> Self {
+        self.0.host = Some(host);
+        self
+    }
+
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Vec<HostReport>) -> Self {
+        self.0.hosts = hosts;
+        self
+    }
+
+    pub fn class(&self) -> ErrorClass {
+        self.0.class
+    }
+
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.0.outcome
+    }
+
+    pub fn host(&self) -> Option<&Arc<str>> {
+        self.0.host.as_ref()
+    }
+
+    pub fn server(&self) -> Option<&ServerFields> {
+        self.0.server.as_ref()
+    }
+
+    pub fn hosts(&self) -> &[HostReport] {
+        &self.0.hosts
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message(), self.code())
+    }
+}
+
+impl std::error::Error for Error {}

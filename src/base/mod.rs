@@ -1,0 +1,17 @@
+//! Floor 0: words that every floor shares.
+//!
+//! Owns: points in time, keys of things that come and go, seeded random numbers, errors, and the
+//! batch in which rows cross into JavaScript. Imports nothing of this crate, does no I/O, reads no
+//! clock.
+
+pub mod arena;
+pub mod batch;
+pub mod error;
+pub mod random;
+pub mod time;
+
+pub use arena::{Arena, Key};
+pub use batch::RowBatch;
+pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields};
+pub use random::Random;
+pub use time::Instant;

@@ -1,0 +1,8 @@
+//! A PostgreSQL connection pool over the hosts of a cluster, polled on Node's own event loop.
+//!
+//! The house has floors, and a floor uses only the floors under it (docs/ARCHITECTURE.md):
+//! `base` < `protocol`, `types`, `config` < `connection` < `cluster` < `pool` < `reactor` < `node`.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+pub mod base;
