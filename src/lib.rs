@@ -6,3 +6,4 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod base;
+pub mod protocol;

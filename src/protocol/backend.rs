@@ -1,0 +1,388 @@
+//! Messages of the backend (PostgreSQL manual, 55.7).
+//!
+//! The frequent and simple ones are read in place by a small checked reader. Authentication requests, row
+//! descriptions and error fields go through `postgres-protocol`, on a frame of known length, and never by
+//! its size hints: those are the peer's words.
+
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::{ErrorFields, Message};
+
+use super::frame::Frame;
+use crate::base::{Error, ServerFields};
+
+/// One field of an error or notice keeps at most so many bytes.
+const LONGEST_REPORT_FIELD: usize = 8 * 1024;
+/// Longer ones come in no protocol version up to 3.2.
+const LONGEST_SECRET_KEY: usize = 256;
+const MOST_MECHANISMS: usize = 16;
+
+#[derive(Debug)]
+pub enum BackendMessage<'a> {
+    AuthenticationOk,
+    AuthenticationCleartextPassword,
+    AuthenticationMd5Password {
+        salt: [u8; 4],
+    },
+    AuthenticationSasl {
+        mechanisms: Vec<String>,
+    },
+    AuthenticationSaslContinue(&'a [u8]),
+    AuthenticationSaslFinal(&'a [u8]),
+    /// One of those that this client does not have.
+    AuthenticationUnsupported {
+        kind: &'static str,
+    },
+    /// The key has 4 to 256 bytes.
+    BackendKeyData {
+        process_id: i32,
+        secret_key: &'a [u8],
+    },
+    NegotiateProtocolVersion {
+        minor: u32,
+        unsupported: Vec<String>,
+    },
+    ParameterStatus {
+        name: &'a str,
+        value: &'a str,
+    },
+    ReadyForQuery(TransactionStatus),
+    ParseComplete,
+    BindComplete,
+    CloseComplete,
+    NoData,
+    PortalSuspended,
+    EmptyQueryResponse,
+    ParameterDescription(Vec<u32>),
+    RowDescription(Vec<Field>),
+    /// Its body, unchecked: `data_row::check_data_row` knows how.
+    DataRow(&'a [u8]),
+    CommandComplete(&'a str),
+    ErrorResponse(Box<ServerFields>),
+    NoticeResponse(Box<ServerFields>),
+    NotificationResponse {
+        process_id: i32,
+        channel: &'a str,
+        payload: &'a str,
+    },
+    CopyInResponse,
+    CopyOutResponse,
+    CopyBothResponse,
+    CopyData(&'a [u8]),
+    CopyDone,
+}
+
+/// What ReadyForQuery says of the session's transaction block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionStatus {
+    Idle,
+    InTransaction,
+    /// Until it is rolled back, all is refused.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Binary,
+}
+
+/// A column of a RowDescription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: String,
+    pub table_oid: u32,
+    pub column_number: i16,
+    pub type_oid: u32,
+    pub type_size: i16,
+    pub type_modifier: i32,
+    pub format: Format,
+}
+
+impl BackendMessage<'_> {
+    /// The message's name in the manual.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AuthenticationOk => "AuthenticationOk",
+            Self::AuthenticationCleartextPassword => "AuthenticationCleartextPassword",
+            Self::AuthenticationMd5Password { .. } => "AuthenticationMD5Password",
+            Self::AuthenticationSasl { .. } => "AuthenticationSASL",
+            Self::AuthenticationSaslContinue(_) => "AuthenticationSASLContinue",
+            Self::AuthenticationSaslFinal(_) => "AuthenticationSASLFinal",
+            Self::AuthenticationUnsupported { .. } => "an authentication request",
+            Self::BackendKeyData { .. } => "BackendKeyData",
+            Self::NegotiateProtocolVersion { .. } => "NegotiateProtocolVersion",
+            Self::ParameterStatus { .. } => "ParameterStatus",
+            Self::ReadyForQuery(_) => "ReadyForQuery",
+            Self::ParseComplete => "ParseComplete",
+            Self::BindComplete => "BindComplete",
+            Self::CloseComplete => "CloseComplete",
+            Self::NoData => "NoData",
+            Self::PortalSuspended => "PortalSuspended",
+            Self::EmptyQueryResponse => "EmptyQueryResponse",
+            Self::ParameterDescription(_) => "ParameterDescription",
+            Self::RowDescription(_) => "RowDescription",
+            Self::DataRow(_) => "DataRow",
+            Self::CommandComplete(_) => "CommandComplete",
+            Self::ErrorResponse(_) => "ErrorResponse",
+            Self::NoticeResponse(_) => "NoticeResponse",
+            Self::NotificationResponse { .. } => "NotificationResponse",
+            Self::CopyInResponse => "CopyInResponse",
+            Self::CopyOutResponse => "CopyOutResponse",
+            Self::CopyBothResponse => "CopyBothResponse",
+            Self::CopyData(_) => "CopyData",
+            Self::CopyDone => "CopyDone",
+        }
+    }
+}
+
+/// Reads a whole frame; bytes left over are an error.
+pub fn parse<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
+    use BackendMessage as M;
+    let mut body = Reader { rest: frame.body, tag: frame.tag };
+    let message = match frame.tag {
+        b'1' => M::ParseComplete,
+        b'2' => M::BindComplete,
+        b'3' => M::CloseComplete,
+        b'n' => M::NoData,
+        b's' => M::PortalSuspended,
+        b'I' => M::EmptyQueryResponse,
+        b'c' => M::CopyDone,
+        b'Z' => M::ReadyForQuery(match body.byte()? {
+            b'I' => TransactionStatus::Idle,
+            b'T' => TransactionStatus::InTransaction,
+            b'E' => TransactionStatus::Failed,
+            _ => return Err(body.broken("an unknown transaction status")),
+        }),
+        b'C' => M::CommandComplete(body.string()?),
+        b'S' => M::ParameterStatus { name: body.string()?, value: body.string()? },
+        b'A' => M::NotificationResponse {
+            process_id: body.int()?,
+            channel: body.string()?,
+            payload: body.string()?,
+        },
+        b'K' => {
+            let process_id = body.int()?;
+            let secret_key = body.all();
+            if !(4..=LONGEST_SECRET_KEY).contains(&secret_key.len()) {
+                return Err(body.broken("a secret key of a length that no version has"));
+            }
+            M::BackendKeyData { process_id, secret_key }
+        }
+        b'v' => negotiate(&mut body)?,
+        b'D' => M::DataRow(body.all()),
+        b'd' => M::CopyData(body.all()),
+        b't' => parameter_description(&mut body)?,
+        b'R' => authentication(frame, &mut body)?,
+        b'G' | b'H' | b'W' => {
+            body.all();
+            match frame.tag {
+                b'G' => M::CopyInResponse,
+                b'H' => M::CopyOutResponse,
+                _ => M::CopyBothResponse,
+            }
+        }
+        b'T' | b'E' | b'N' => {
+            body.all();
+            by_library(frame)?
+        }
+        _ => return Err(body.broken("a type that does not exist")),
+    };
+    if body.rest.is_empty() { Ok(message) } else { Err(body.broken("bytes behind its end")) }
+}
+
+/// Reads fields of a body, and never past it.
+struct Reader<'a> {
+    rest: &'a [u8],
+    tag: u8,
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Result<u8, Error> {
+        let (byte, rest) = self.rest.split_first().ok_or_else(|| self.broken("no end"))?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    fn short(&mut self) -> Result<u16, Error> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(|| self.broken("no end"))?;
+        self.rest = rest;
+        Ok(u16::from_be_bytes(*bytes))
+    }
+
+    fn int(&mut self) -> Result<i32, Error> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or_else(|| self.broken("no end"))?;
+        self.rest = rest;
+        Ok(i32::from_be_bytes(*bytes))
+    }
+
+    fn string(&mut self) -> Result<&'a str, Error> {
+        let end = self.rest.iter().position(|byte| *byte == 0);
+        let end = end.ok_or_else(|| self.broken("a string without an end"))?;
+        let (string, rest) = self.rest.split_at(end);
+        self.rest = rest.get(1..).unwrap_or_default();
+        std::str::from_utf8(string).map_err(|_| self.broken("text that is not UTF-8"))
+    }
+
+    fn all(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
+    fn broken(&self, has: &str) -> Error {
+        Error::protocol(format!("a message of type {:?} has {has}", char::from(self.tag)))
+    }
+}
+
+fn negotiate<'a>(body: &mut Reader<'a>) -> Result<BackendMessage<'a>, Error> {
+    let minor = body.int()?.cast_unsigned();
+    let count = body.int()?;
+    let mut unsupported = Vec::new();
+    for _ in 0..count {
+        // A count that lies runs into the end of the body.
+        unsupported.push(body.string()?.to_owned());
+    }
+    if count < 0 {
+        return Err(body.broken("a negative count"));
+    }
+    Ok(BackendMessage::NegotiateProtocolVersion { minor, unsupported })
+}
+
+fn parameter_description<'a>(body: &mut Reader<'a>) -> Result<BackendMessage<'a>, Error> {
+    let count = body.short()?;
+    let mut types = Vec::new();
+    for _ in 0..count {
+        types.push(body.int()?.cast_unsigned());
+    }
+    Ok(BackendMessage::ParameterDescription(types))
+}
+
+fn authentication<'a>(
+    frame: &Frame<'a>,
+    body: &mut Reader<'a>,
+) -> Result<BackendMessage<'a>, Error> {
+    use BackendMessage as M;
+    let message = match body.int()? {
+        0 => M::AuthenticationOk,
+        3 => M::AuthenticationCleartextPassword,
+        11 => M::AuthenticationSaslContinue(body.all()),
+        12 => M::AuthenticationSaslFinal(body.all()),
+        2 => M::AuthenticationUnsupported { kind: "Kerberos 5" },
+        6 => M::AuthenticationUnsupported { kind: "SCM" },
+        7 | 8 => {
+            body.all();
+            M::AuthenticationUnsupported { kind: "GSSAPI" }
+        }
+        9 => M::AuthenticationUnsupported { kind: "SSPI" },
+        5 | 10 => {
+            body.all();
+            return by_library(frame);
+        }
+        _ => {
+            body.all();
+            M::AuthenticationUnsupported { kind: "an unknown kind of" }
+        }
+    };
+    Ok(message)
+}
+
+/// What `postgres-protocol` reads for us, on a copy: these messages are rare.
+fn by_library<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
+    use BackendMessage as M;
+    let broken = || {
+        let tag = char::from(frame.tag);
+        Error::protocol(format!("a message of type {tag:?} is not what its type says"))
+    };
+    let length = u32::try_from(frame.len.saturating_sub(1)).map_err(|_| broken())?;
+    let mut copy = BytesMut::with_capacity(frame.len);
+    copy.extend_from_slice(&[frame.tag]);
+    copy.extend_from_slice(&length.to_be_bytes());
+    copy.extend_from_slice(frame.body);
+    let message = Message::parse(&mut copy).map_err(|_| broken())?.ok_or_else(broken)?;
+    match message {
+        Message::ErrorResponse(body) => Ok(M::ErrorResponse(report(body.fields())?)),
+        Message::NoticeResponse(body) => Ok(M::NoticeResponse(report(body.fields())?)),
+        Message::AuthenticationMd5Password(body) => {
+            Ok(M::AuthenticationMd5Password { salt: body.salt() })
+        }
+        Message::AuthenticationSasl(body) => {
+            let (mut offered, mut mechanisms) = (body.mechanisms(), Vec::new());
+            while let Some(mechanism) = offered.next().map_err(|_| broken())? {
+                if mechanisms.len() == MOST_MECHANISMS {
+                    return Err(broken());
+                }
+                mechanisms.push(mechanism.to_owned());
+            }
+            Ok(M::AuthenticationSasl { mechanisms })
+        }
+        Message::RowDescription(body) => {
+            let (mut described, mut fields) = (body.fields(), Vec::new());
+            while let Some(field) = described.next().map_err(|_| broken())? {
+                fields.push(Field {
+                    name: field.name().to_owned(),
+                    table_oid: field.table_oid(),
+                    column_number: field.column_id(),
+                    type_oid: field.type_oid(),
+                    type_size: field.type_size(),
+                    type_modifier: field.type_modifier(),
+                    format: match field.format() {
+                        0 => Format::Text,
+                        1 => Format::Binary,
+                        _ => return Err(broken()),
+                    },
+                });
+            }
+            Ok(M::RowDescription(fields))
+        }
+        _ => Err(broken()),
+    }
+}
+
+fn report(mut fields: ErrorFields<'_>) -> Result<Box<ServerFields>, Error> {
+    let mut report = Box::new(ServerFields::default());
+    let mut translated_severity = String::new();
+    let broken = |_| Error::protocol("an error or notice has a field without an end");
+    while let Some(field) = fields.next().map_err(broken)? {
+        let text = cut(field.value_bytes());
+        // The letters are those of the manual, 55.8.
+        match field.type_() {
+            b'S' => translated_severity = text,
+            b'V' => report.severity = text,
+            b'C' => report.code = text,
+            b'M' => report.message = text,
+            b'D' => report.detail = Some(text),
+            b'H' => report.hint = Some(text),
+            b'P' => report.position = text.parse().ok(),
+            b'p' => report.internal_position = text.parse().ok(),
+            b'q' => report.internal_query = Some(text),
+            b'W' => report.where_ = Some(text),
+            b's' => report.schema = Some(text),
+            b't' => report.table = Some(text),
+            b'c' => report.column = Some(text),
+            b'd' => report.data_type = Some(text),
+            b'n' => report.constraint = Some(text),
+            b'F' => report.file = Some(text),
+            b'L' => report.line = text.parse().ok(),
+            b'R' => report.routine = Some(text),
+            // The manual asks frontends to let unknown fields go by.
+            _ => {}
+        }
+    }
+    if report.severity.is_empty() {
+        // Before 9.6, and from poolers: the translated one is all there is.
+        report.severity = translated_severity;
+    }
+    if report.code.is_empty() {
+        report.code = "XX000".to_owned();
+    }
+    Ok(report)
+}
+
+/// At most so much of a text, whatever bytes it has.
+fn cut(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut end = text.len().min(LONGEST_REPORT_FIELD);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
