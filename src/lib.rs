@@ -6,4 +6,6 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod base;
+pub mod config;
 pub mod protocol;
+pub mod types;

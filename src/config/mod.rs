@@ -1,0 +1,107 @@
+//! Floor 1: what the user asks for, as data.
+//!
+//! Owns: the options of a pool, the connection string, and the words in which a wrong one is refused.
+//! May import `base`. Never reads the environment or a file, never resolves a name, and never puts a
+//! password, or a connection string that may hold one, into a message.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod options;
+
+pub use options::from_json;
+
+/// The options of a pool, checked and with their defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// At least one, at most [`MAX_HOSTS`].
+    pub hosts: Vec<Host>,
+    pub user: String,
+    pub password: Option<Secret>,
+    pub database: String,
+    pub mode: TargetSessionAttrs,
+    pub pool_size: usize,
+    /// For one attempt at one host, from the first packet to ReadyForQuery.
+    pub connect_timeout: Duration,
+    /// For a checkout, over all hosts and attempts.
+    pub acquire_timeout: Duration,
+    /// How often the sessions to the other hosts are asked once the primary is suspected.
+    pub failover_probe: Duration,
+    pub keep_alive: bool,
+    /// How long a connection is silent before the system probes it.
+    pub keep_alive_delay: Duration,
+    /// How long sent data may stay unacknowledged before the system gives the connection up; `None`
+    /// leaves it to the system.
+    pub tcp_user_timeout: Option<Duration>,
+    /// Prepared statements kept on each connection; 0 prepares none for reuse.
+    pub statement_cache_size: usize,
+    pub application_name: Option<String>,
+    /// Run-time parameters for the StartupMessage, `options` among them.
+    pub parameters: Vec<(String, String)>,
+    /// Whether the process may end while idle connections are open and the pool was not ended.
+    pub allow_exit_on_idle: bool,
+    /// Queries and checkouts that may wait for a connection at the same time.
+    pub max_queue: usize,
+}
+
+/// More hosts than any cluster has, few enough to race them all.
+pub const MAX_HOSTS: usize = 64;
+
+/// A password. It can be used, not printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// As errors show it: `h1:5432`, `[::1]:5432`, `/tmp`.
+    pub name: Arc<str>,
+    pub endpoint: Endpoint,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Ip(SocketAddr),
+    /// To be resolved by Node, anew at every connection attempt.
+    Name {
+        name: String,
+        port: u16,
+    },
+    /// The whole path of the socket, `<directory>/.s.PGSQL.<port>`.
+    Unix {
+        path: String,
+    },
+    /// Linux's abstract namespace: the name without the NUL byte that it begins with on the wire to
+    /// the kernel, as `SocketAddrExt::from_abstract_name` takes it.
+    Abstract {
+        name: Vec<u8>,
+    },
+}
+
+/// Which hosts will do, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetSessionAttrs {
+    ReadWrite,
+    ReadOnly,
+    Primary,
+    Standby,
+    PreferStandby,
+    Any,
+}
