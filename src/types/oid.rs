@@ -3,8 +3,6 @@
 //! `postgres_types::Type` knows them too, but not as constants that a `match` could use; a test holds
 //! the two together.
 
-use std::borrow::Cow;
-
 use postgres_types::Type;
 
 pub const BOOL: u32 = 16;
@@ -33,12 +31,9 @@ pub const NOT_KNOWN: u32 = 0;
 /// Types made by users and extensions have oids from here on (`FirstNormalObjectId`).
 pub const FIRST_OF_USERS: u32 = 16_384;
 
-/// The name as errors show it.
-pub(crate) fn name(type_oid: u32) -> Cow<'static, str> {
-    match Type::from_oid(type_oid) {
-        Some(known) => Cow::Owned(known.name().to_owned()),
-        None => Cow::Owned(format!("with oid {type_oid}")),
-    }
+/// The name as errors show it; the number where only the server knows the name.
+pub(super) fn name(type_oid: u32) -> String {
+    Type::from_oid(type_oid).map_or_else(|| type_oid.to_string(), |known| known.name().to_owned())
 }
 
 #[cfg(test)]

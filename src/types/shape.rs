@@ -15,8 +15,8 @@ pub(super) enum Decoder {
     BoolText,
     Int2Binary,
     Int4Binary,
-    /// Text of int2 and int4.
-    Int32Text,
+    Int2Text,
+    Int4Text,
     /// oid, xid and cid.
     Uint32Binary,
     Uint32Text,
@@ -43,7 +43,8 @@ impl Decoder {
             (oid::BOOL, Format::Text) => Self::BoolText,
             (oid::INT2, Format::Binary) => Self::Int2Binary,
             (oid::INT4, Format::Binary) => Self::Int4Binary,
-            (oid::INT2 | oid::INT4, Format::Text) => Self::Int32Text,
+            (oid::INT2, Format::Text) => Self::Int2Text,
+            (oid::INT4, Format::Text) => Self::Int4Text,
             (oid::OID | oid::XID | oid::CID, Format::Binary) => Self::Uint32Binary,
             (oid::OID | oid::XID | oid::CID, Format::Text) => Self::Uint32Text,
             (oid::INT8, Format::Binary) => Self::Int8Binary,
@@ -67,7 +68,7 @@ impl Decoder {
     const fn lane(self) -> Lane {
         match self {
             Self::BoolBinary | Self::BoolText => Lane::Bool,
-            Self::Int2Binary | Self::Int4Binary | Self::Int32Text => Lane::Int32,
+            Self::Int2Binary | Self::Int4Binary | Self::Int2Text | Self::Int4Text => Lane::Int32,
             Self::Uint32Binary | Self::Uint32Text => Lane::Uint32,
             Self::Int8Binary | Self::Int8Text | Self::Xid8Binary | Self::Xid8Text => Lane::BigInt64,
             Self::Float4Binary | Self::Float8Binary | Self::FloatText => Lane::Float64,
@@ -136,5 +137,78 @@ impl Shape {
             })
         });
         serde_json::Value::Array(columns.collect()).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str, type_oid: u32, format: Format) -> Field {
+        Field {
+            name: name.to_owned(),
+            table_oid: 16_400,
+            column_number: -1,
+            type_oid,
+            type_size: -1,
+            type_modifier: 12,
+            format,
+        }
+    }
+
+    #[test]
+    fn binary_is_asked_for_where_it_can_be_read() {
+        let binary = [
+            oid::BOOL,
+            oid::INT2,
+            oid::INT4,
+            oid::INT8,
+            oid::OID,
+            oid::XID,
+            oid::CID,
+            oid::XID8,
+            oid::FLOAT4,
+            oid::FLOAT8,
+            oid::TEXT,
+            oid::VARCHAR,
+            oid::BPCHAR,
+            oid::NAME,
+            oid::UNKNOWN,
+        ];
+        for type_oid in binary {
+            assert_eq!(result_format(type_oid), Format::Binary, "{type_oid}");
+        }
+        for type_oid in [oid::CHAR, oid::NUMERIC, oid::BYTEA, oid::VOID, 0, 99_999] {
+            assert_eq!(result_format(type_oid), Format::Text, "{type_oid}");
+        }
+    }
+
+    #[test]
+    fn a_type_has_one_lane_in_both_formats() {
+        for type_oid in 0..6_000 {
+            if result_format(type_oid) == Format::Binary {
+                let lane = |format| Decoder::for_column(type_oid, format).lane();
+                assert_eq!(lane(Format::Binary), lane(Format::Text), "{type_oid}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_shape_is_told_to_javascript_as_json() {
+        let name = "a\"\u{2028}__proto__";
+        let shape = Shape::new(vec![field(name, oid::INT8, Format::Text)]);
+        let told: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
+        assert_eq!(
+            told,
+            json!([{
+                "name": name,
+                "typeOid": 20,
+                "tableOid": 16_400,
+                "columnNumber": -1,
+                "modifier": 12,
+                "lane": 5,
+            }])
+        );
+        assert_eq!(Shape::new(Vec::new()).to_json(), "[]");
     }
 }
