@@ -7,6 +7,7 @@
 //! never puts a parameter's value into an error.
 
 pub mod decode;
+mod fit;
 mod float;
 pub mod oid;
 pub mod params;

@@ -1,70 +1,404 @@
-//! Parameters as they came from JavaScript.
+//! The parameters of one query, as they came from JavaScript.
+//!
+//! Each value is read exactly once, before a byte is written anywhere: a getter or `toJSON` may do
+//! anything, and may answer otherwise the second time. They are kept until the query is done, because
+//! it may be sent again, perhaps to a server that is told other types.
+
+use std::io::Write as _;
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
-use crate::base::Error;
+use crate::base::{Error, ErrorClass};
 use crate::protocol::backend::Format;
 
-#[derive(Clone, Debug, Default)]
+use super::fit::Value;
+use super::oid;
+
+/// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
+pub const MAX_COUNT: usize = 65_535;
+
+/// What the values of one query may weigh together: a server reads no message longer than this
+/// (`PQ_LARGE_MESSAGE_LIMIT`), and ends the session that sends one.
+pub const MAX_BYTES: usize = 0x3fff_fffe;
+
+/// The 131,072 digits that a numeric can have before its point, in words of 64 bits. Writing them
+/// takes time that grows with the square of their number.
+const MAX_BIGINT_WORDS: usize = 6_804;
+
+/// Ten to this power is the largest power of ten in 64 bits.
+const DIGITS_PER_CHUNK: usize = 19;
+const CHUNK: u128 = 10_u128.pow(19);
+
+/// A part of `Params::bytes`.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Param {
+    Null,
+    Bool(bool),
+    Number(f64),
+    BigInt(Span),
+    Text(Span),
+    Bytes(Span),
+}
+
+#[derive(Clone, Default)]
 pub struct Params {
-    values: Vec<u8>,
+    params: Vec<Param>,
+    /// The digits, text and bytes of all of them.
+    bytes: Vec<u8>,
+}
+
+/// Values are the user's secrets: only their number is shown.
+impl std::fmt::Debug for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Params").field("count", &self.params.len()).finish_non_exhaustive()
+    }
 }
 
 impl Params {
     pub const fn new() -> Self {
-        Self { values: Vec::new() }
+        Self { params: Vec::new(), bytes: Vec::new() }
     }
-    pub fn with_capacity(_count: usize) -> Self {
-        Self::new()
+
+    /// `count` is the caller's word for how many will come, and is not believed beyond [`MAX_COUNT`].
+    pub fn with_capacity(count: usize) -> Self {
+        Self { params: Vec::with_capacity(count.min(MAX_COUNT)), bytes: Vec::new() }
     }
+
     pub fn push_null(&mut self) -> Result<(), Error> {
-        Ok(())
+        self.push(Param::Null)
     }
-    pub fn push_bool(&mut self, _value: bool) -> Result<(), Error> {
-        Ok(())
+
+    pub fn push_bool(&mut self, value: bool) -> Result<(), Error> {
+        self.push(Param::Bool(value))
     }
-    pub fn push_number(&mut self, _value: f64) -> Result<(), Error> {
-        Ok(())
+
+    pub fn push_number(&mut self, value: f64) -> Result<(), Error> {
+        self.push(Param::Number(value))
     }
-    /// `words` as `napi_get_value_bigint_words` gives them: least significant first.
-    pub fn push_bigint(&mut self, _negative: bool, _words: &[u64]) -> Result<(), Error> {
-        Ok(())
+
+    /// `words` as `napi_get_value_bigint_words` gives them: the least significant first.
+    pub fn push_bigint(&mut self, negative: bool, words: &[u64]) -> Result<(), Error> {
+        let length = words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
+        let words = words.get(..length).unwrap_or(words);
+        if words.len() > MAX_BIGINT_WORDS {
+            return Err(self.over_limit("a BigInt has more digits than any PostgreSQL number"));
+        }
+        let start = self.bytes.len();
+        if negative && !words.is_empty() {
+            self.bytes.push(b'-');
+        }
+        write_decimal(words, &mut self.bytes);
+        let span = self.span_from(start)?;
+        self.push(Param::BigInt(span))
     }
-    pub fn push_text(&mut self, _value: &str) -> Result<(), Error> {
-        Ok(())
+
+    pub fn push_text(&mut self, value: &str) -> Result<(), Error> {
+        self.push_text_with(value.len(), |bytes| {
+            bytes.extend_from_slice(value.as_bytes());
+            Ok(())
+        })
     }
-    /// `write` appends at most `length` bytes of UTF-8.
+
+    /// `write` appends the text as UTF-8, some `length` bytes, so that it can be copied straight out
+    /// of JavaScript's string. The length is judged before anything is copied.
     pub fn push_text_with(
         &mut self,
-        _length: usize,
+        length: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        write(&mut self.values)
+        self.make_room(length)?;
+        let start = self.bytes.len();
+        let span = write(&mut self.bytes).and_then(|()| self.span_from(start));
+        match span.and_then(|span| self.check_text(span)) {
+            Ok(span) => self.push(Param::Text(span)),
+            Err(error) => {
+                self.bytes.truncate(start);
+                Err(error)
+            }
+        }
     }
-    pub fn push_bytes(&mut self, _value: &[u8]) -> Result<(), Error> {
+
+    pub fn push_bytes(&mut self, value: &[u8]) -> Result<(), Error> {
+        self.make_room(value.len())?;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        let span = self.span_from(start)?;
+        self.push(Param::Bytes(span))
+    }
+
+    pub fn len(&self) -> usize {
+        self.params.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.params.is_empty()
+    }
+
+    /// Whether the server must tell the parameters' types before they can be sent: the form of one of
+    /// them depends on it.
+    pub fn needs_type(&self) -> bool {
+        self.params.iter().any(|param| self.value(*param).needs_type())
+    }
+
+    /// The form in which [`Params::encode`] writes the parameter. `type_oid` 0 stands for "not known
+    /// yet": as text, so that the server decides.
+    pub fn format(&self, index: usize, type_oid: u32) -> Format {
+        match self.params.get(index) {
+            Some(param) => self.value(*param).format(type_oid),
+            None => Format::Text,
+        }
+    }
+
+    /// Appends the value, without its length. On an error `out` is as before.
+    pub fn encode(&self, index: usize, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Error> {
+        let Some(param) = self.params.get(index) else {
+            return Err(Error::internal(format!("there is no parameter ${}", index + 1)));
+        };
+        self.value(*param).encode(type_oid, out).map_err(|misfit| {
+            let of_type = match type_oid {
+                oid::NOT_KNOWN => String::new(),
+                _ => format!(" of type {}", oid::name(type_oid)),
+            };
+            let message = format!("parameter ${}{of_type}: {misfit}", index + 1);
+            Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message)
+        })
+    }
+
+    fn value(&self, param: Param) -> Value<'_> {
+        let bytes = |span: Span| self.bytes.get(span.start..span.end).unwrap_or_default();
+        match param {
+            Param::Null => Value::Null,
+            Param::Bool(value) => Value::Bool(value),
+            Param::Number(value) => Value::Number(value),
+            Param::BigInt(span) => {
+                Value::BigInt(std::str::from_utf8(bytes(span)).unwrap_or_default())
+            }
+            Param::Text(span) => Value::Text(bytes(span)),
+            Param::Bytes(span) => Value::Bytes(bytes(span)),
+        }
+    }
+
+    fn push(&mut self, param: Param) -> Result<(), Error> {
+        if self.params.len() >= MAX_COUNT {
+            return Err(self.over_limit("a query takes at most 65535 parameters"));
+        }
+        self.params.push(param);
         Ok(())
     }
-    pub fn len(&self) -> usize {
-        self.values.len()
+
+    /// Memory that can't be had is an error too, where an allocation that fails would end the process.
+    fn make_room(&mut self, length: usize) -> Result<(), Error> {
+        if length > MAX_BYTES.saturating_sub(self.bytes.len()) {
+            return Err(self.over_limit("the parameters of a query take at most 1 GiB together"));
+        }
+        if self.bytes.try_reserve(length).is_err() {
+            return Err(self.over_limit("there is no memory left for the value"));
+        }
+        Ok(())
     }
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+
+    fn span_from(&self, start: usize) -> Result<Span, Error> {
+        let end = self.bytes.len();
+        if end < start {
+            return Err(Error::internal("the text of an earlier parameter was taken away"));
+        }
+        if end > MAX_BYTES {
+            return Err(self.over_limit("the parameters of a query take at most 1 GiB together"));
+        }
+        Ok(Span { start, end })
     }
-    /// Whether the types must be known before the parameters can be sent.
-    pub fn needs_type(&self) -> bool {
-        false
+
+    fn check_text(&self, span: Span) -> Result<Span, Error> {
+        let bytes = self.bytes.get(span.start..span.end).unwrap_or_default();
+        let wrong = if bytes.contains(&0) {
+            "PostgreSQL stores no NUL character in text"
+        } else if std::str::from_utf8(bytes).is_err() {
+            "the text is not valid Unicode"
+        } else {
+            return Ok(span);
+        };
+        let message = format!("parameter ${}: {wrong}", self.params.len() + 1);
+        Err(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message))
     }
-    pub fn format(&self, _index: usize, _type_oid: u32) -> Format {
-        Format::Text
+
+    #[cold]
+    fn over_limit(&self, limit: &str) -> Error {
+        let message = format!("parameter ${}: {limit}", self.params.len() + 1);
+        Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER_LIMIT", message)
     }
-    /// Appends the value without its length. On an error `out` is as before.
-    pub fn encode(
-        &self,
-        _index: usize,
-        _type_oid: u32,
-        _out: &mut BytesMut,
-    ) -> Result<IsNull, Error> {
-        Err(Error::internal("not written yet"))
+}
+
+/// Appends an unsigned number in decimal digits.
+fn write_decimal(words: &[u64], out: &mut Vec<u8>) {
+    let mut rest = words.to_vec();
+    let mut chunks = Vec::new();
+    while rest.len() > 2 {
+        chunks.push(divide(&mut rest));
+        while rest.last() == Some(&0) {
+            rest.pop();
+        }
+    }
+    let head = rest.iter().rev().fold(0_u128, |sum, &word| (sum << 64) | u128::from(word));
+    // Writing into a Vec never fails.
+    let _ = write!(out, "{head}");
+    for chunk in chunks.iter().rev() {
+        let _ = write!(out, "{chunk:0width$}", width = DIGITS_PER_CHUNK);
+    }
+}
+
+/// Divides the number by [`CHUNK`] in place and returns the remainder.
+fn divide(words: &mut [u64]) -> u64 {
+    let mut remainder = 0_u128;
+    for word in words.iter_mut().rev() {
+        let dividend = (remainder << 64) | u128::from(*word);
+        // The remainder is below CHUNK, so that the quotient fits a word.
+        *word = (dividend / CHUNK) as u64;
+        remainder = dividend % CHUNK;
+    }
+    remainder as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text_of(params: &Params, index: usize) -> String {
+        let mut out = BytesMut::new();
+        assert!(matches!(params.encode(index, 0, &mut out), Ok(IsNull::No)));
+        assert_eq!(params.format(index, 0), Format::Text);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn values_are_kept_in_their_order() {
+        let mut params = Params::with_capacity(usize::MAX);
+        params.push_text("é😀").unwrap();
+        params.push_null().unwrap();
+        params.push_bool(true).unwrap();
+        params.push_bytes(&[0, 255]).unwrap();
+        params.push_number(0.5).unwrap();
+        params.push_text("").unwrap();
+        assert_eq!(params.len(), 6);
+        assert_eq!(text_of(&params, 0), "é😀");
+        assert!(matches!(params.encode(1, oid::INT4, &mut BytesMut::new()), Ok(IsNull::Yes)));
+        assert_eq!(text_of(&params, 2), "true");
+        let mut out = BytesMut::new();
+        assert!(params.encode(3, oid::BYTEA, &mut out).is_ok());
+        assert_eq!(&out[..], [0, 255]);
+        assert_eq!(text_of(&params, 4), "0.5");
+        assert_eq!(text_of(&params, 5), "");
+        assert!(params.needs_type());
+        assert_eq!(format!("{params:?}"), "Params { count: 6, .. }");
+    }
+
+    #[test]
+    fn bigints_become_digits() {
+        let check = |negative: bool, words: &[u64], expect: &str| {
+            let mut params = Params::new();
+            params.push_bigint(negative, words).unwrap();
+            assert_eq!(text_of(&params, 0), expect);
+        };
+        check(false, &[], "0");
+        check(true, &[0], "0");
+        check(true, &[1], "-1");
+        check(false, &[u64::MAX], "18446744073709551615");
+        check(false, &[0, 1], "18446744073709551616");
+        check(true, &[u64::MAX, u64::MAX], "-340282366920938463463374607431768211455");
+        check(false, &[0, 0, 1], "340282366920938463463374607431768211456");
+        check(false, &[7, 0, 0, 0], "7");
+        // 2^256 has zeros in its middle chunks' heads.
+        let expect =
+            "115792089237316195423570985008687907853269984665640564039457584007913129639936";
+        check(false, &[0, 0, 0, 0, 1], expect);
+    }
+
+    #[test]
+    fn a_bigint_may_be_as_long_as_a_numeric() {
+        let mut params = Params::new();
+        params.push_bigint(false, &[u64::MAX; MAX_BIGINT_WORDS]).unwrap();
+        assert_eq!(text_of(&params, 0).len(), 131_086);
+        let error = params.push_bigint(false, &[1; MAX_BIGINT_WORDS + 1]).unwrap_err();
+        assert_eq!(error.code(), "HYPERION_PARAMETER_LIMIT");
+        assert!(error.message().starts_with("parameter $2: "), "{error}");
+    }
+
+    #[test]
+    fn q1_text_that_no_server_takes_is_refused_and_leaves_nothing() {
+        let mut params = Params::new();
+        params.push_text("kept").unwrap();
+        let error = params.push_text("a\0b").unwrap_err();
+        assert_eq!(error.code(), "HYPERION_PARAMETER");
+        assert_eq!(error.message(), "parameter $2: PostgreSQL stores no NUL character in text");
+        let lone_surrogate = params.push_text_with(3, |bytes| {
+            bytes.extend([0xed, 0xa0, 0x80]);
+            Ok(())
+        });
+        assert!(lone_surrogate.is_err());
+        let failing = params.push_text_with(3, |bytes| {
+            bytes.push(b'x');
+            Err(Error::internal("no"))
+        });
+        assert!(failing.is_err());
+        assert!(
+            params
+                .push_text_with(0, |bytes| {
+                    bytes.clear();
+                    Ok(())
+                })
+                .is_err()
+        );
+        assert_eq!((params.len(), params.bytes.len()), (1, 0));
+    }
+
+    #[test]
+    fn q3_one_parameter_more_than_the_protocol_counts_is_refused() {
+        let mut params = Params::new();
+        for _ in 0..MAX_COUNT {
+            params.push_null().unwrap();
+        }
+        let error = params.push_bool(true).unwrap_err();
+        assert_eq!(error.code(), "HYPERION_PARAMETER_LIMIT");
+        assert_eq!(params.len(), MAX_COUNT);
+    }
+
+    #[test]
+    fn q4_a_gibibyte_is_refused_before_it_is_copied() {
+        let mut params = Params::new();
+        params.push_text("x").unwrap();
+        for length in [MAX_BYTES, MAX_BYTES + 1, usize::MAX] {
+            let mut copied = false;
+            let refused = params.push_text_with(length, |_| {
+                copied = true;
+                Ok(())
+            });
+            assert_eq!(refused.unwrap_err().code(), "HYPERION_PARAMETER_LIMIT");
+            assert!(!copied);
+        }
+    }
+
+    #[test]
+    fn a_misfit_names_the_parameter_and_its_type_and_not_its_value() {
+        let mut params = Params::new();
+        params.push_null().unwrap();
+        params.push_number(70_000.5).unwrap();
+        params.push_bytes(b"secret").unwrap();
+        let message = |index, type_oid| {
+            let refused = params.encode(index, type_oid, &mut BytesMut::new()).err();
+            refused.unwrap().message().to_owned()
+        };
+        assert_eq!(
+            message(1, oid::INT2),
+            "parameter $2 of type int2: a number with a fraction does not fit an integer type"
+        );
+        assert!(message(2, oid::TEXT).starts_with("parameter $3 of type text: a Buffer"));
+        assert!(message(2, 0).starts_with("parameter $3: the type must be known"));
+        assert!(message(3, 0).starts_with("there is no parameter $4"));
     }
 }

@@ -1,0 +1,295 @@
+//! How a value from JavaScript is fitted to the type that the server inferred for its parameter.
+//!
+//! A number goes as binary to the types whose binary form says all of it, and else as the text that
+//! JavaScript shows, which every PostgreSQL type reads or refuses in its own words. What would change
+//! the value (a fraction cut off, a range overrun) is refused here, before a byte is sent.
+
+use bytes::{BufMut, BytesMut};
+use postgres_protocol::IsNull;
+
+use crate::protocol::backend::Format;
+
+use super::{float, oid};
+
+/// A value as [`super::Params`] keeps it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Number(f64),
+    /// In decimal digits.
+    BigInt(&'a str),
+    /// UTF-8 without a NUL.
+    Text(&'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+/// Why a value does not fit, for the sentence "parameter $3 of type int4: ...".
+pub(super) type Misfit = &'static str;
+
+const FRACTION: Misfit = "a number with a fraction does not fit an integer type";
+const NO_INTEGER: Misfit = "NaN and Infinity do not fit an integer type";
+const RANGE: Misfit = "the value is out of the type's range";
+const NOT_A_NUMBER: Misfit = "a boolean is not a number";
+const NOT_BYTES: Misfit =
+    "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
+const NOT_KNOWN: Misfit = "the type must be known before this value can be sent";
+
+impl Value<'_> {
+    /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...` would
+    /// land in a text column as just that, and a negative zero shows its sign in a float alone.
+    pub(super) const fn needs_type(self) -> bool {
+        match self {
+            Self::Bytes(_) => true,
+            Self::Number(value) => value == 0.0 && value.is_sign_negative(),
+            Self::Null | Self::Bool(_) | Self::BigInt(_) | Self::Text(_) => false,
+        }
+    }
+
+    pub(super) const fn format(self, type_oid: u32) -> Format {
+        match (self, type_oid) {
+            (Self::Bool(_), oid::BOOL)
+            | (Self::Number(_), oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8)
+            | (Self::Bytes(_), _) => Format::Binary,
+            (Self::Null | Self::Bool(_) | Self::Number(_) | Self::BigInt(_) | Self::Text(_), _) => {
+                Format::Text
+            }
+        }
+    }
+
+    /// Appends the value in the form that [`Value::format`] tells. On an error nothing was appended.
+    pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Misfit> {
+        match self {
+            Self::Null => return Ok(IsNull::Yes),
+            Self::Bool(value) => encode_bool(value, type_oid, out)?,
+            Self::Number(value) => encode_number(value, type_oid, out)?,
+            Self::BigInt(digits) => encode_bigint(digits, type_oid, out)?,
+            Self::Text(text) => out.extend_from_slice(text),
+            Self::Bytes(bytes) => encode_bytes(bytes, type_oid, out)?,
+        }
+        Ok(IsNull::No)
+    }
+}
+
+fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    match type_oid {
+        oid::BOOL => out.put_u8(u8::from(value)),
+        oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8 | oid::NUMERIC => {
+            return Err(NOT_A_NUMBER);
+        }
+        _ => out.extend_from_slice(if value { b"true" } else { b"false" }),
+    }
+    Ok(())
+}
+
+fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    match type_oid {
+        oid::INT2 => out.put_i16(whole(value)?.try_into().map_err(|_| RANGE)?),
+        oid::INT4 => out.put_i32(whole(value)?.try_into().map_err(|_| RANGE)?),
+        oid::INT8 => out.put_i64(whole(value)?.try_into().map_err(|_| RANGE)?),
+        oid::FLOAT4 => out.put_f32(narrow(value)?),
+        oid::FLOAT8 => out.put_f64(value),
+        // The server would read -1 as 4294967295 here.
+        oid::OID | oid::XID | oid::CID => {
+            put_text(u32::try_from(whole(value)?).map_err(|_| RANGE)?.into(), out);
+        }
+        // Every number below 2^64 is one with the float8 that it came as.
+        oid::XID8 => {
+            let id = u64::try_from(whole(value)?).map_err(|_| RANGE)?;
+            out.extend_from_slice(id.to_string().as_bytes());
+        }
+        // Adding zero leaves a negative zero without its sign, and all else as it is.
+        _ => put_text(value + 0.0, out),
+    }
+    Ok(())
+}
+
+fn put_text(value: f64, out: &mut BytesMut) {
+    let mut text = Vec::new();
+    float::write_js(value, &mut text);
+    out.extend_from_slice(&text);
+}
+
+/// The number as an integer, exactly.
+fn whole(value: f64) -> Result<i128, Misfit> {
+    if !value.is_finite() {
+        return Err(NO_INTEGER);
+    }
+    if value.trunc() != value {
+        return Err(FRACTION);
+    }
+    // Beyond i128 the cast saturates, which is out of range for every integer type too.
+    Ok(value as i128)
+}
+
+/// As the server narrows `'1e300'::float4`: too large and too small to be told from zero are errors.
+fn narrow(value: f64) -> Result<f32, Misfit> {
+    let narrowed = value as f32;
+    let overran = narrowed.is_infinite() && value.is_finite();
+    let vanished = narrowed == 0.0 && value != 0.0;
+    if overran || vanished { Err(RANGE) } else { Ok(narrowed) }
+}
+
+fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    let fits = match type_oid {
+        oid::INT2 => digits.parse::<i16>().is_ok(),
+        oid::INT4 => digits.parse::<i32>().is_ok(),
+        oid::INT8 => digits.parse::<i64>().is_ok(),
+        oid::OID | oid::XID | oid::CID => digits.parse::<u32>().is_ok(),
+        oid::XID8 => digits.parse::<u64>().is_ok(),
+        _ => true,
+    };
+    if !fits {
+        return Err(RANGE);
+    }
+    out.extend_from_slice(digits.as_bytes());
+    Ok(())
+}
+
+fn encode_bytes(bytes: &[u8], type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    match type_oid {
+        // A type that is not built in may be a domain over bytea, or have a binary form of its own
+        // that the caller knows: its receive function judges.
+        oid::BYTEA | oid::FIRST_OF_USERS.. => {
+            out.extend_from_slice(bytes);
+            Ok(())
+        }
+        oid::NOT_KNOWN => Err(NOT_KNOWN),
+        _ => Err(NOT_BYTES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const JSON: u32 = 114;
+    const DOMAIN: u32 = 16_500;
+
+    fn encode(value: Value<'_>, type_oid: u32) -> Result<(Format, Vec<u8>), Misfit> {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let encoded = value.encode(type_oid, &mut out);
+        let (before, written) = out.split_at(6);
+        assert_eq!(before, b"before");
+        match encoded {
+            Ok(IsNull::No) => Ok((value.format(type_oid), written.to_vec())),
+            Ok(IsNull::Yes) => Err("it became NULL"),
+            Err(misfit) => {
+                assert_eq!(written, b"", "an error left bytes behind");
+                Err(misfit)
+            }
+        }
+    }
+
+    fn as_text(value: Value<'_>, type_oids: &[u32], expect: &str) {
+        for &type_oid in type_oids {
+            let expect = Ok((Format::Text, expect.as_bytes().to_vec()));
+            assert_eq!(encode(value, type_oid), expect, "{value:?} for {type_oid}");
+        }
+    }
+
+    fn as_binary(value: Value<'_>, type_oid: u32, expect: &[u8]) {
+        let expect = Ok((Format::Binary, expect.to_vec()));
+        assert_eq!(encode(value, type_oid), expect, "{value:?} for {type_oid}");
+    }
+
+    fn refused(value: Value<'_>, type_oids: &[u32], expect: Misfit) {
+        for &type_oid in type_oids {
+            assert_eq!(encode(value, type_oid), Err(expect), "{value:?} for {type_oid}");
+        }
+    }
+
+    #[test]
+    fn numbers_fit_or_are_refused() {
+        use Value::Number;
+        as_binary(Number(-32_768.0), oid::INT2, &i16::MIN.to_be_bytes());
+        as_binary(Number(-0.0), oid::INT4, &[0; 4]);
+        as_binary(Number(2_147_483_647.0), oid::INT4, &i32::MAX.to_be_bytes());
+        as_binary(Number(-9_223_372_036_854_775_808.0), oid::INT8, &i64::MIN.to_be_bytes());
+        as_binary(Number(-0.0), oid::FLOAT8, &(-0.0_f64).to_be_bytes());
+        as_binary(Number(f64::NAN), oid::FLOAT8, &f64::NAN.to_be_bytes());
+        as_binary(Number(0.1), oid::FLOAT4, &0.1_f32.to_be_bytes());
+        as_binary(Number(f64::NEG_INFINITY), oid::FLOAT4, &f32::NEG_INFINITY.to_be_bytes());
+        as_text(Number(1.5), &[0, oid::TEXT, oid::NUMERIC, JSON, DOMAIN], "1.5");
+        as_text(Number(1e21), &[0, oid::TEXT, oid::NUMERIC], "1e+21");
+        as_text(Number(-0.0), &[oid::TEXT, oid::NUMERIC, JSON], "0");
+        as_text(Number(f64::NAN), &[oid::TEXT, oid::NUMERIC], "NaN");
+        as_text(Number(4_294_967_295.0), &[oid::OID, oid::XID, oid::CID], "4294967295");
+        as_text(Number(9_223_372_036_854_775_808.0), &[oid::XID8], "9223372036854775808");
+
+        let integers = [oid::INT2, oid::INT4, oid::INT8, oid::OID, oid::XID8];
+        refused(Number(0.5), &integers, FRACTION);
+        refused(Number(f64::NAN), &integers, NO_INTEGER);
+        refused(Number(f64::INFINITY), &integers, NO_INTEGER);
+        refused(Number(1e300), &integers, RANGE);
+        refused(Number(32_768.0), &[oid::INT2], RANGE);
+        refused(Number(-2_147_483_649.0), &[oid::INT4], RANGE);
+        refused(Number(9_223_372_036_854_775_808.0), &[oid::INT8], RANGE);
+        refused(Number(-1.0), &[oid::OID, oid::XID, oid::CID, oid::XID8], RANGE);
+        refused(Number(1e39), &[oid::FLOAT4], RANGE);
+        refused(Number(1e-50), &[oid::FLOAT4], RANGE);
+    }
+
+    #[test]
+    fn the_other_values_fit_or_are_refused() {
+        use Value::{BigInt, Bool, Bytes, Text};
+        as_binary(Bool(true), oid::BOOL, &[1]);
+        as_text(Bool(false), &[0, oid::TEXT, JSON, DOMAIN], "false");
+        refused(Bool(true), &[oid::INT4, oid::FLOAT8, oid::NUMERIC], NOT_A_NUMBER);
+
+        let huge = "-170141183460469231731687303715884105728";
+        as_text(BigInt(huge), &[0, oid::NUMERIC, oid::TEXT, oid::FLOAT8], huge);
+        as_text(BigInt("-9223372036854775808"), &[oid::INT8], "-9223372036854775808");
+        refused(BigInt(huge), &[oid::INT2, oid::INT4, oid::INT8, oid::OID, oid::XID8], RANGE);
+        refused(BigInt("-1"), &[oid::OID, oid::XID8], RANGE);
+
+        as_text(Text(b"12.50"), &[0, oid::INT4, oid::NUMERIC, oid::TEXT, JSON], "12.50");
+
+        as_binary(Bytes(b"\0\xff"), oid::BYTEA, b"\0\xff");
+        as_binary(Bytes(b""), DOMAIN, b"");
+        refused(Bytes(b"x"), &[oid::TEXT, oid::INT4, JSON], NOT_BYTES);
+        refused(Bytes(b"x"), &[oid::NOT_KNOWN], NOT_KNOWN);
+    }
+
+    #[test]
+    fn a_type_is_asked_for_only_where_text_would_be_a_guess() {
+        let table = [
+            (Value::Null, false),
+            (Value::Bool(true), false),
+            (Value::Number(0.0), false),
+            (Value::Number(-0.0), true),
+            (Value::Number(f64::NAN), false),
+            (Value::BigInt("1"), false),
+            (Value::Text(b"x"), false),
+            (Value::Bytes(b""), true),
+        ];
+        for (value, expect) in table {
+            assert_eq!(value.needs_type(), expect, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn integers_arrive_whole(value: i64) {
+            let number = Value::Number(value as f64);
+            let exact = value as f64 as i128;
+            if let Ok(expect) = i64::try_from(exact) {
+                as_binary(number, oid::INT8, &expect.to_be_bytes());
+            }
+            match i32::try_from(exact) {
+                Ok(expect) => as_binary(number, oid::INT4, &expect.to_be_bytes()),
+                Err(_) => refused(number, &[oid::INT4], RANGE),
+            }
+        }
+
+        #[test]
+        fn a_float4_comes_back_as_it_went(bits: u32) {
+            let value = f32::from_bits(bits);
+            if !value.is_nan() {
+                as_binary(Value::Number(float::widen(value)), oid::FLOAT4, &value.to_be_bytes());
+            }
+        }
+    }
+}
