@@ -9,7 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod draft;
+mod hosts;
 mod options;
+mod refusal;
+mod uri;
 
 pub use options::from_json;
 
@@ -56,6 +60,11 @@ pub struct Secret(String);
 impl Secret {
     pub fn new(value: String) -> Self {
         Self(value)
+    }
+
+    /// An empty password is none, as in libpq.
+    fn from_option(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(text.to_owned()))
     }
 
     pub fn expose(&self) -> &str {

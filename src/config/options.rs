@@ -1,10 +1,369 @@
-//! Options as one JSON object.
+//! Options as one JSON object, as the JavaScript floor hands them down.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Config;
+use super::draft::Draft;
+use super::refusal::{cut, error, kind, refuse, refuse_nul, show, unknown};
+use super::{Config, Secret, hosts, uri};
 use crate::base::Error;
 
-pub fn from_json(_options: &Value) -> Result<Config, Error> {
-    Err(Error::internal("not written yet"))
+/// What a JavaScript timer, and a socket option, can hold.
+pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=2_147_483_647;
+/// Linux counts the delay in seconds, and no more of them than these.
+pub(super) const KEEP_ALIVE_MILLISECONDS: RangeInclusive<u64> = 1..=32_767_000;
+const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;
+const POOL_SIZES: RangeInclusive<u64> = 1..=10_000;
+const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
+const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
+
+const KNOWN: [&str; 20] = [
+    "acquireTimeoutMs",
+    "allowExitOnIdle",
+    "applicationName",
+    "connectTimeoutMs",
+    "connectionString",
+    "database",
+    "failoverProbeMs",
+    "host",
+    "hosts",
+    "keepAlive",
+    "keepAliveDelayMs",
+    "maxQueue",
+    "mode",
+    "parameters",
+    "password",
+    "poolSize",
+    "port",
+    "statementCacheSize",
+    "tcpUserTimeoutMs",
+    "user",
+];
+
+/// Reads a pool's options. What JSON can't say comes as `{"$given": "a function"}`.
+pub fn from_json(options: &Value) -> Result<Config, Error> {
+    let object = match options {
+        Value::Object(object) if !object.contains_key("$given") => object,
+        other => return Err(refuse("the options", "an object", &kind(other))),
+    };
+    if object.contains_key("host") && object.contains_key("hosts") {
+        return Err(error("options 'host' and 'hosts' say the same: give one of them"));
+    }
+    let mut draft = Draft::new();
+    // The other options override the connection string, whatever their order.
+    if let Some(text) = object.get("connectionString") {
+        uri::apply(&mut draft, string("connectionString", text, kind)?)?;
+    }
+    for (name, value) in object {
+        apply(&mut draft, name, value)?;
+    }
+    draft.finish()
+}
+
+fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
+    let config = &mut draft.config;
+    match name {
+        "connectionString" => {}
+        "host" => {
+            let text = Value::from(string(name, value, show)?);
+            draft.addresses = hosts::from_option(&subject(name), &text)?;
+        }
+        "hosts" => draft.addresses = hosts::from_option(&subject(name), value)?,
+        "port" => draft.port = port(name, value)?,
+        "user" => config.user = filled(name, value)?,
+        "password" => config.password = Secret::from_option(string(name, value, kind)?),
+        "database" => config.database = filled(name, value)?,
+        "mode" => draft.set_mode(&subject(name), string(name, value, show)?)?,
+        "poolSize" => config.pool_size = size(name, value, POOL_SIZES)?,
+        "connectTimeoutMs" => config.connect_timeout = duration(name, value, MILLISECONDS)?,
+        "acquireTimeoutMs" => config.acquire_timeout = duration(name, value, MILLISECONDS)?,
+        "failoverProbeMs" => config.failover_probe = duration(name, value, PROBE_MILLISECONDS)?,
+        "keepAlive" => config.keep_alive = boolean(name, value)?,
+        "keepAliveDelayMs" => {
+            config.keep_alive_delay = duration(name, value, KEEP_ALIVE_MILLISECONDS)?;
+        }
+        "tcpUserTimeoutMs" => {
+            let timeout = duration(name, value, 0..=*MILLISECONDS.end())?;
+            config.tcp_user_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
+        "statementCacheSize" => config.statement_cache_size = size(name, value, CACHE_SIZES)?,
+        "applicationName" => {
+            config.application_name = Some(string(name, value, show)?.to_owned());
+        }
+        "parameters" => apply_parameters(draft, name, value)?,
+        "allowExitOnIdle" => config.allow_exit_on_idle = boolean(name, value)?,
+        "maxQueue" => config.max_queue = size(name, value, QUEUE_SIZES)?,
+        _ => return Err(unknown_option(name)),
+    }
+    Ok(())
+}
+
+fn apply_parameters(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
+    let object = match value {
+        Value::Object(object) if !object.contains_key("$given") => object,
+        other => return Err(refuse(&subject(name), "an object of strings", &show(other))),
+    };
+    for (parameter, value) in object {
+        let path = format!("{name}.{}", cut(parameter));
+        // A parameter may hold a secret of the user's own extension.
+        let text = string(&path, value, kind)?;
+        draft.set_parameter(&subject(&path), parameter, text)?;
+    }
+    Ok(())
+}
+
+/// Names that other clients have for the same thing.
+fn unknown_option(name: &str) -> Error {
+    let ours = match name {
+        "max" => "poolSize",
+        "connectionTimeoutMillis" => "acquireTimeoutMs",
+        "keepAliveInitialDelayMillis" => "keepAliveDelayMs",
+        "username" => "user",
+        "url" | "uri" => "connectionString",
+        "target_session_attrs" | "targetSessionAttrs" => "mode",
+        _ => return unknown("option", name, &KNOWN),
+    };
+    error(format!("unknown option '{name}': did you mean '{ours}'?"))
+}
+
+fn subject(name: &str) -> String {
+    format!("option '{name}'")
+}
+
+/// `given` says what of a wrong value may be shown.
+fn string<'a>(
+    name: &str,
+    value: &'a Value,
+    given: impl Fn(&Value) -> String,
+) -> Result<&'a str, Error> {
+    let Value::String(text) = value else {
+        return Err(refuse(&subject(name), "a string", &given(value)));
+    };
+    refuse_nul(&subject(name), text)?;
+    Ok(text)
+}
+
+fn filled(name: &str, value: &Value) -> Result<String, Error> {
+    match string(name, value, show)? {
+        "" => Err(refuse(&subject(name), "a string with something in it", "an empty one")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn boolean(name: &str, value: &Value) -> Result<bool, Error> {
+    value.as_bool().ok_or_else(|| refuse(&subject(name), "true or false", &show(value)))
+}
+
+fn integer(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<u64, Error> {
+    value.as_u64().filter(|number| allowed.contains(number)).ok_or_else(|| {
+        let (from, to) = allowed.into_inner();
+        refuse(&subject(name), &format!("an integer from {from} to {to}"), &show(value))
+    })
+}
+
+fn size(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<usize, Error> {
+    let number = integer(name, value, allowed)?;
+    // Every size that is allowed fits 32 bits.
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+fn port(name: &str, value: &Value) -> Result<u16, Error> {
+    let number = integer(name, value, 1..=u64::from(u16::MAX))?;
+    Ok(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+fn duration(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<Duration, Error> {
+    integer(name, value, allowed).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(mut options: Value) -> Result<Config, Error> {
+        if let Some(object) = options.as_object_mut() {
+            object.entry("user").or_insert_with(|| json!("u"));
+        }
+        from_json(&options)
+    }
+
+    fn check(options: &Value, expect: &str) {
+        let error = read(options.clone()).expect_err(&options.to_string());
+        assert_eq!(error.message(), expect);
+        assert_eq!(
+            (error.code(), error.class().as_str()),
+            ("HYPERION_CONFIGURATION", "ConfigurationError")
+        );
+    }
+
+    #[test]
+    fn a_role_is_all_that_must_be_said() {
+        let config = from_json(&json!({ "user": "u" })).unwrap();
+        assert_eq!(&*config.hosts[0].name, "localhost:5432");
+        assert_eq!((config.hosts.len(), config.database.as_str()), (1, "u"));
+        assert_eq!((config.pool_size, config.statement_cache_size), (10, 256));
+        assert_eq!(config.connect_timeout, Duration::from_millis(2_000));
+        assert_eq!(config.acquire_timeout, Duration::from_millis(5_000));
+        assert_eq!(config.failover_probe, Duration::from_millis(25));
+        assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
+        assert_eq!(config.tcp_user_timeout, Some(Duration::from_secs(30)));
+        assert!(config.keep_alive && !config.allow_exit_on_idle);
+        assert!(config.password.is_none() && config.application_name.is_none());
+        let missing = from_json(&json!({})).unwrap_err();
+        assert!(missing.message().starts_with("option 'user' is missing"));
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let config = read(json!({
+            "hosts": ["h1", "h2:1"], "port": 6000, "password": "hunter2", "database": "d",
+            "mode": "read-write", "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
+            "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
+            "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": true, "maxQueue": 5,
+            "parameters": { "search_path": "x", "options": "-c geqo=off" },
+        }))
+        .unwrap();
+        let names: Vec<&str> = config.hosts.iter().map(|host| &*host.name).collect();
+        assert_eq!(names, ["h1:6000", "h2:1"]);
+        assert_eq!(config.password.as_ref().unwrap().expose(), "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!((config.pool_size, config.max_queue, config.tcp_user_timeout), (1, 5, None));
+        let parameters = [("options", "-c geqo=off"), ("search_path", "x")];
+        assert_eq!(config.parameters, parameters.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert!(read(json!({ "password": "" })).unwrap().password.is_none());
+    }
+
+    #[test]
+    fn every_known_option_is_one() {
+        for name in KNOWN {
+            let error = from_json(&json!({ name: { "$given": "a function" } })).unwrap_err();
+            assert!(error.message().starts_with(&format!("option '{name}' must be ")), "{error}");
+            assert!(error.message().contains(", not a function"), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_options_are_refused_by_name() {
+        let table = [
+            (
+                json!({ "poolSize": 0 }),
+                "option 'poolSize' must be an integer from 1 to 10000, not 0",
+            ),
+            (
+                json!({ "poolSize": 1.5 }),
+                "option 'poolSize' must be an integer from 1 to 10000, not 1.5",
+            ),
+            (
+                json!({ "poolSize": "10" }),
+                "option 'poolSize' must be an integer from 1 to 10000, not \"10\"",
+            ),
+            (
+                json!({ "poolSize": { "$given": "NaN" } }),
+                "option 'poolSize' must be an integer from 1 to 10000, not NaN",
+            ),
+            (
+                json!({ "port": 65_536 }),
+                "option 'port' must be an integer from 1 to 65535, not 65536",
+            ),
+            (
+                json!({ "connectTimeoutMs": -1 }),
+                "option 'connectTimeoutMs' must be an integer from 1 to 2147483647, not -1",
+            ),
+            (json!({ "keepAlive": 1 }), "option 'keepAlive' must be true or false, not 1"),
+            (json!({ "password": 12_345 }), "option 'password' must be a string, not a number"),
+            (json!({ "host": ["h"] }), "option 'host' must be a string, not an array"),
+            (
+                json!({ "host": "a", "hosts": "b" }),
+                "options 'host' and 'hosts' say the same: give one of them",
+            ),
+            (
+                json!({ "user": "" }),
+                "option 'user' must be a string with something in it, not an empty one",
+            ),
+            (
+                json!({ "database": "a\0b" }),
+                "option 'database' must be a text without NUL characters",
+            ),
+            (json!({ "poolsize": 5 }), "unknown option \"poolsize\": did you mean 'poolSize'?"),
+            (json!({ "max": 5 }), "unknown option 'max': did you mean 'poolSize'?"),
+            (
+                json!({ "mode": "standby" }),
+                "mode 'standby' is not supported yet: this version serves the host that takes writes \
+                 alone; allowed: 'read-write'",
+            ),
+            (
+                json!({ "mode": "rw" }),
+                "option 'mode' must be one of read-write, read-only, primary, standby, prefer-standby, any, \
+                 not \"rw\"",
+            ),
+            (
+                json!({ "parameters": { "search_path": 1 } }),
+                "option 'parameters.search_path' must be a string, not a number",
+            ),
+            (
+                json!({ "parameters": { "Client_Encoding": "LATIN1" } }),
+                "option 'parameters.Client_Encoding' can't be set here: it is always UTF8",
+            ),
+            (
+                json!({ "parameters": { "a b": "x" } }),
+                "option 'parameters.a b' does not have the name of a run-time parameter",
+            ),
+        ];
+        for (options, expect) in table {
+            check(&options, expect);
+        }
+        for name in ["__proto__", "constructor", "toString", "", "$given2", "ssl"] {
+            let error = read(json!({ name: "x" })).unwrap_err();
+            assert!(error.message().starts_with("unknown option "), "{error}");
+        }
+        for options in [json!(null), json!([]), json!("x"), json!({ "$given": "a Map" })] {
+            assert!(from_json(&options).unwrap_err().message().starts_with("the options must be"));
+        }
+    }
+
+    #[test]
+    fn a_session_can_not_be_opened_through_a_fence() {
+        let parameters = [
+            ("default_transaction_read_only", "off"),
+            ("Default_Transaction_Read_Only", "on"),
+            ("options", "-c default_transaction_read_only=off"),
+            ("OPTIONS", "-cgeqo=on --Default-Transaction-read-only=off"),
+            ("options", "-c default\\_transaction_read_only=off"),
+        ];
+        for (name, value) in parameters {
+            let error = read(json!({ "parameters": { name: value } })).unwrap_err();
+            assert!(
+                error.message().contains("must not set default_transaction_read_only"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_startup_message_has_a_limit() {
+        let with = |length| read(json!({ "parameters": { "x.y": "v".repeat(length) } }));
+        // The three names, the role twice, x.y and eight NULs take 41 bytes.
+        assert!(with(9_500 - 41).is_ok());
+        assert!(with(9_501 - 41).is_err());
+    }
+
+    #[test]
+    fn options_override_the_connection_string() {
+        let config = from_json(&json!({
+            "applicationName": "mine",
+            "connectionString": "postgres://u:p@h1:1,h2/d?application_name=x&connect_timeout=9",
+            "database": "e",
+            "port": 7,
+        }))
+        .unwrap();
+        let names: Vec<&str> = config.hosts.iter().map(|host| &*host.name).collect();
+        assert_eq!(names, ["h1:1", "h2:7"]);
+        assert_eq!((config.user.as_str(), config.database.as_str()), ("u", "e"));
+        assert_eq!(config.application_name.as_deref(), Some("mine"));
+        assert_eq!(config.connect_timeout, Duration::from_secs(9));
+    }
 }

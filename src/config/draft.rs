@@ -1,0 +1,177 @@
+//! A configuration in the making: defaults, then the connection string, then the options over it.
+
+use std::time::Duration;
+
+use super::hosts::{Address, DEFAULT_PORT, Place};
+use super::refusal::{error, quote, refuse, refuse_nul};
+use super::{Config, TargetSessionAttrs};
+use crate::base::Error;
+
+/// A server reads no longer StartupMessage than 10,000 bytes (`MAX_STARTUP_PACKET_LENGTH`); what
+/// this client adds of its own is left room for.
+const MAX_STARTUP_BYTES: usize = 9_500;
+
+const MODES: [(&str, TargetSessionAttrs); 6] = [
+    ("read-write", TargetSessionAttrs::ReadWrite),
+    ("read-only", TargetSessionAttrs::ReadOnly),
+    ("primary", TargetSessionAttrs::Primary),
+    ("standby", TargetSessionAttrs::Standby),
+    ("prefer-standby", TargetSessionAttrs::PreferStandby),
+    ("any", TargetSessionAttrs::Any),
+];
+
+/// Parameters of the StartupMessage that are said another way, or that this client can't live with:
+/// it reads text as UTF-8, and a replication connection speaks another protocol.
+const RESERVED: [(&str, &str); 6] = [
+    ("user", "give it as option 'user'"),
+    ("database", "give it as option 'database'"),
+    ("password", "give it as option 'password'"),
+    ("application_name", "give it as option 'applicationName'"),
+    ("client_encoding", "it is always UTF8"),
+    ("replication", "replication connections are not offered"),
+];
+
+/// The switch by which a host is fenced.
+const READ_ONLY: &str = "default_transaction_read_only";
+
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Still without hosts; an empty user or database was not given.
+    pub(super) config: Config,
+    pub(super) addresses: Vec<Address>,
+    pub(super) port: u16,
+}
+
+impl Draft {
+    pub(super) fn new() -> Self {
+        let config = Config {
+            hosts: Vec::new(),
+            user: String::new(),
+            password: None,
+            database: String::new(),
+            mode: TargetSessionAttrs::ReadWrite,
+            pool_size: 10,
+            connect_timeout: Duration::from_secs(2),
+            acquire_timeout: Duration::from_secs(5),
+            failover_probe: Duration::from_millis(25),
+            keep_alive: true,
+            keep_alive_delay: Duration::from_secs(10),
+            // Keepalive probes an idle connection only. Where a host dies with our data underway, Linux
+            // resends for some 15 minutes before it tells. Half a minute outlasts a route that changes
+            // or a machine that is moved, and nobody waits longer for a dead one. It also ends a
+            // connection whose server reads nothing for so long while data waits for it.
+            tcp_user_timeout: Some(Duration::from_secs(30)),
+            statement_cache_size: 256,
+            application_name: None,
+            parameters: Vec::new(),
+            allow_exit_on_idle: false,
+            max_queue: 1_000_000,
+        };
+        Self { config, addresses: vec![default_address()], port: DEFAULT_PORT }
+    }
+
+    pub(super) fn set_mode(&mut self, subject: &str, name: &str) -> Result<(), Error> {
+        match MODES.iter().find(|(known, _)| *known == name) {
+            Some(&(_, mode)) => self.config.mode = mode,
+            None => {
+                let allowed = format!("one of {}", MODES.map(|(known, _)| known).join(", "));
+                return Err(refuse(subject, &allowed, &quote(name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A run-time parameter; the last one of a name counts, and names know no case.
+    pub(super) fn set_parameter(
+        &mut self,
+        subject: &str,
+        name: &str,
+        value: &str,
+    ) -> Result<(), Error> {
+        let lower = name.to_ascii_lowercase();
+        if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == lower) {
+            return Err(error(format!("{subject} can't be set here: {why}")));
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.$".contains(&byte);
+        if name.is_empty() || !name.bytes().all(plain) || lower.starts_with("_pq_.") {
+            return Err(error(format!("{subject} does not have the name of a run-time parameter")));
+        }
+        refuse_nul(subject, value)?;
+        if lower == READ_ONLY || (lower == "options" && sets_read_only(value)) {
+            return Err(error(format!(
+                "{subject} must not set {READ_ONLY}: a session that sets it itself would write on a \
+                 host that was fenced by it"
+            )));
+        }
+        let parameters = &mut self.config.parameters;
+        match parameters.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((_, old)) => value.clone_into(old),
+            None => parameters.push((name.to_owned(), value.to_owned())),
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Config, Error> {
+        let Self { mut config, addresses, port } = self;
+        if config.user.is_empty() {
+            return Err(error(
+                "option 'user' is missing: give the name of a role, as an option or in the connection \
+                 string (the environment is not read)",
+            ));
+        }
+        if config.database.is_empty() {
+            config.database.clone_from(&config.user);
+        }
+        refuse_other_modes(config.mode)?;
+        refuse_long_startup(&config)?;
+        config.hosts = addresses
+            .into_iter()
+            .map(|address| address.into_host(port))
+            .collect::<Result<_, _>>()?;
+        Ok(config)
+    }
+}
+
+/// libpq's own default where it was built without Unix sockets.
+pub(super) fn default_address() -> Address {
+    Address { place: Place::Name("localhost".to_owned()), port: None }
+}
+
+/// `options` is a command line: `-c name=value` or `--name=value`, where a dash stands for an
+/// underscore too, and a backslash takes the next letter as it is. Any mention counts.
+fn sets_read_only(options: &str) -> bool {
+    options.replace('\\', "").replace('-', "_").to_ascii_lowercase().contains(READ_ONLY)
+}
+
+fn refuse_other_modes(mode: TargetSessionAttrs) -> Result<(), Error> {
+    let name = MODES.iter().find(|&&(_, known)| known == mode).map_or("", |&(name, _)| name);
+    match mode {
+        TargetSessionAttrs::ReadWrite => Ok(()),
+        TargetSessionAttrs::ReadOnly
+        | TargetSessionAttrs::Primary
+        | TargetSessionAttrs::Standby
+        | TargetSessionAttrs::PreferStandby
+        | TargetSessionAttrs::Any => Err(error(format!(
+            "mode '{name}' is not supported yet: this version serves the host that takes writes alone; \
+             allowed: 'read-write'"
+        ))),
+    }
+}
+
+fn refuse_long_startup(config: &Config) -> Result<(), Error> {
+    let own = [
+        ("user", config.user.as_str()),
+        ("database", config.database.as_str()),
+        ("application_name", config.application_name.as_deref().unwrap_or_default()),
+    ];
+    let others = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    // Each name and each value ends in a NUL.
+    let length: usize =
+        own.into_iter().chain(others).map(|(name, value)| name.len() + value.len() + 2).sum();
+    if length > MAX_STARTUP_BYTES {
+        let allowed = format!("{MAX_STARTUP_BYTES} bytes at most");
+        let subject = "user, database, application name and parameters together";
+        return Err(refuse(subject, &allowed, &length.to_string()));
+    }
+    Ok(())
+}

@@ -1,0 +1,373 @@
+//! The connection string: a URI as libpq reads it (PostgreSQL manual, 34.1.1.2).
+//!
+//! Text of it is shown in an error only where no password can be: a `/` or `@` that was not
+//! percent-encoded moves parts of the password into the host, the port or the database.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::Secret;
+use super::draft::{Draft, default_address};
+use super::hosts::{Address, Place, check_count, parse_port};
+use super::options::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
+use super::refusal::{error, quote, refuse, unknown};
+use crate::base::Error;
+
+const KEYS: [&str; 13] = [
+    "application_name",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "keepalives",
+    "keepalives_idle",
+    "options",
+    "password",
+    "port",
+    "sslmode",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+const SUBJECT: &str = "the connection string";
+
+/// The parts, still percent-encoded.
+#[derive(Default)]
+struct Parts<'a> {
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    /// `host:port,host:port`
+    hosts: &'a str,
+    database: Option<&'a str>,
+    query: Option<&'a str>,
+}
+
+/// Hosts and ports are two lists, of which the query may replace each.
+#[derive(Default)]
+struct Lists {
+    hosts: Vec<String>,
+    ports: Vec<String>,
+}
+
+pub(super) fn apply(draft: &mut Draft, text: &str) -> Result<(), Error> {
+    let parts = split(text)?;
+    let mut lists = split_hosts(parts.hosts)?;
+    if let Some(user) = parts.user {
+        draft.config.user = decode("user", user)?;
+    }
+    if let Some(password) = parts.password {
+        draft.config.password = Secret::from_option(&decode("password", password)?);
+    }
+    if let Some(database) = parts.database {
+        draft.config.database = decode("database", database)?;
+    }
+    for pair in parts.query.into_iter().flat_map(|query| query.split('&')) {
+        if pair.is_empty() {
+            continue;
+        }
+        // The pair is not shown: it may be what follows an ampersand in a password.
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| error(format!("{SUBJECT} has a query key without '='")))?;
+        let key = decode("query key", key)?;
+        let value = decode(&key, value)?;
+        apply_key(draft, &mut lists, &key, &value)?;
+    }
+    draft.addresses = join(&lists)?;
+    Ok(())
+}
+
+fn split(text: &str) -> Result<Parts<'_>, Error> {
+    let Some(rest) =
+        text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"))
+    else {
+        return Err(error(format!("{SUBJECT} must begin with 'postgres://' or 'postgresql://'")));
+    };
+    let mut parts = Parts::default();
+    let mut rest = rest;
+    // As libpq has it: what comes before the first '@' names the user, unless a '/' comes first.
+    if let Some((user, behind)) = rest.split_once('@').filter(|(user, _)| !user.contains('/')) {
+        rest = behind;
+        match user.split_once(':') {
+            Some((user, password)) => {
+                parts.user = Some(user);
+                parts.password = Some(password);
+            }
+            None => parts.user = Some(user),
+        }
+    }
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    if path.contains('@') {
+        return Err(error(format!(
+            "{SUBJECT} has an '@' behind its user and password: an '@', ':', '/', '?' or '#' in them \
+             must be percent-encoded"
+        )));
+    }
+    parts.query = query;
+    match path.split_once('/') {
+        Some((hosts, database)) => {
+            parts.hosts = hosts;
+            parts.database = Some(database);
+        }
+        None => parts.hosts = path,
+    }
+    Ok(parts)
+}
+
+fn split_hosts(text: &str) -> Result<Lists, Error> {
+    let mut lists = Lists::default();
+    for (index, entry) in text.split(',').enumerate() {
+        let (host, port) = match entry.strip_prefix('[') {
+            Some(rest) => {
+                let (inside, behind) = rest.split_once(']').ok_or_else(|| no_host(index))?;
+                let is_v6 = inside.contains(':');
+                let port = match behind.strip_prefix(':') {
+                    Some(port) => port,
+                    None if behind.is_empty() => "",
+                    None => return Err(no_host(index)),
+                };
+                (is_v6.then_some(inside).ok_or_else(|| no_host(index))?, port)
+            }
+            None => entry.split_once(':').unwrap_or((entry, "")),
+        };
+        lists.hosts.push(decode("host", host)?);
+        lists.ports.push(decode("port", port)?);
+    }
+    Ok(lists)
+}
+
+fn join(lists: &Lists) -> Result<Vec<Address>, Error> {
+    let Lists { hosts, ports } = lists;
+    check_count(SUBJECT, hosts.len())?;
+    if ports.len() != 1 && ports.len() != hosts.len() {
+        let allowed = format!("one, or one for each of its {} hosts", hosts.len());
+        let subject = format!("the ports of {SUBJECT}");
+        return Err(refuse(&subject, &allowed, &ports.len().to_string()));
+    }
+    let every = ports.iter().cycle();
+    let address = |(index, (host, port)): (usize, (&String, &String))| {
+        let mut address = match host.as_str() {
+            "" => default_address(),
+            host => {
+                Address { place: Place::parse(host).ok_or_else(|| no_host(index))?, port: None }
+            }
+        };
+        if !port.is_empty() {
+            address.port = Some(parse_port(port).ok_or_else(|| no_port(index))?);
+        }
+        Ok(address)
+    };
+    hosts.iter().zip(every).enumerate().map(address).collect()
+}
+
+fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Result<(), Error> {
+    let list = || value.split(',').map(str::to_owned).collect();
+    let config = &mut draft.config;
+    match key {
+        "user" => value.clone_into(&mut config.user),
+        "password" => config.password = Secret::from_option(value),
+        "dbname" => value.clone_into(&mut config.database),
+        "host" => lists.hosts = list(),
+        "port" => lists.ports = list(),
+        "application_name" => config.application_name = Some(value.to_owned()),
+        "target_session_attrs" => draft.set_mode(&subject(key), value)?,
+        "options" => draft.set_parameter(&subject(key), key, value)?,
+        "connect_timeout" => {
+            let seconds = 1..=MILLISECONDS.end() / 1000;
+            config.connect_timeout = Duration::from_secs(integer(key, value, seconds)?);
+        }
+        "keepalives" => config.keep_alive = integer(key, value, 0..=1)? == 1,
+        "keepalives_idle" => {
+            let seconds = integer(key, value, 0..=KEEP_ALIVE_MILLISECONDS.end() / 1000)?;
+            // 0 asks for a default. The system's two hours are no use to a pool: ours stays.
+            if seconds > 0 {
+                config.keep_alive_delay = Duration::from_secs(seconds);
+            }
+        }
+        "tcp_user_timeout" => {
+            let timeout = Duration::from_millis(integer(key, value, 0..=*MILLISECONDS.end())?);
+            config.tcp_user_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
+        "sslmode" => check_sslmode(value)?,
+        _ => return Err(unknown("key in the connection string", key, &KEYS)),
+    }
+    Ok(())
+}
+
+/// These three allow a connection without TLS, which is the only one there is.
+fn check_sslmode(value: &str) -> Result<(), Error> {
+    match value {
+        "disable" | "allow" | "prefer" => Ok(()),
+        _ => Err(error(format!(
+            "{}: TLS is not supported yet, so that {} can't be had; allowed: 'disable', 'allow', 'prefer'",
+            subject("sslmode"),
+            quote(value)
+        ))),
+    }
+}
+
+fn subject(key: &str) -> String {
+    format!("'{key}' in the connection string")
+}
+
+fn integer(key: &str, value: &str, allowed: RangeInclusive<u64>) -> Result<u64, Error> {
+    let is_digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    value.parse().ok().filter(|number| is_digits && allowed.contains(number)).ok_or_else(|| {
+        let (from, to) = allowed.into_inner();
+        refuse(&subject(key), &format!("an integer from {from} to {to}"), &quote(value))
+    })
+}
+
+fn no_host(index: usize) -> Error {
+    error(format!("{SUBJECT}: host {} is no host name, address or socket directory", index + 1))
+}
+
+fn no_port(index: usize) -> Error {
+    error(format!("{SUBJECT}: the port of host {} must be an integer from 1 to 65535", index + 1))
+}
+
+/// Percent-decoding; `part` names what is decoded, the text itself is never shown.
+fn decode(part: &str, text: &str) -> Result<String, Error> {
+    let wrong = |why: &str| error(format!("{SUBJECT}: {why} in its {}", quote(part)));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut pieces = text.split('%');
+    bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
+    for piece in pieces {
+        let byte = piece.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.ok_or_else(|| wrong("a '%' is not followed by two hexadecimal digits"))?);
+        bytes.extend_from_slice(piece.get(2..).unwrap_or_default().as_bytes());
+    }
+    if bytes.contains(&0) {
+        return Err(wrong("there is a NUL character"));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong("the percent-encoded bytes are not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{Config, from_json};
+
+    fn read(text: &str) -> Result<Config, Error> {
+        from_json(&json!({ "connectionString": text }))
+    }
+
+    /// `expect` is `user password database host,host`.
+    fn check(text: &str, expect: &str) {
+        let config = read(text).expect(text);
+        let password = config.password.as_ref().map_or("-", Secret::expose);
+        let hosts: Vec<&str> = config.hosts.iter().map(|host| &*host.name).collect();
+        let read = format!("{} {password} {} {}", config.user, config.database, hosts.join(","));
+        assert_eq!(read, expect, "{text}");
+    }
+
+    #[test]
+    fn the_forms_of_libpq_are_read() {
+        check("postgres://u@", "u - u localhost:5432");
+        check("postgresql://u@h", "u - u h:5432");
+        check("postgres://u:p@h/", "u p u h:5432");
+        check("postgres://u:@h/d", "u - d h:5432");
+        check("postgres://u:p:q@h:1/d", "u p:q d h:1");
+        check("postgres://u:p?q@h/d", "u p?q d h:5432");
+        check("postgres://u%40x:p%2F%3A%25%C3%A9@h/d%20e", "u@x p/:%é d e h:5432");
+        check("postgres://u@h1:1,h2,[::1]:2/d", "u - d h1:1,h2:5432,[::1]:2");
+        check("postgres://u@,h2:/d", "u - d localhost:5432,h2:5432");
+        check("postgres://u@[fe80::1%252]/d", "u - d [fe80::1%2]:5432");
+        check("postgres://u@%2Fvar%2Frun:6/d", "u - d /var/run:6");
+        check("postgres://u@%40abstract/d", "u - d @abstract");
+        check("postgres:///d?user=u&host=/tmp", "u - d /tmp");
+        check("postgres://a:b@h/d?user=u&password=p&dbname=e&&", "u p e h:5432");
+        check("postgres://?user=u&host=h1,::1&port=7", "u - u h1:7,[::1]:7");
+        check("postgres://?user=u&host=h1,h2&port=7,", "u - u h1:7,h2:5432");
+        check("postgres://u@h1:1,h2:2?port=3,4", "u - u h1:3,h2:4");
+    }
+
+    #[test]
+    fn the_query_sets_options() {
+        let config = read(
+            "postgres://u@h?target_session_attrs=read-write&application_name=a%20b&connect_timeout=2\
+             &options=-c%20geqo%3Doff&keepalives=0&keepalives_idle=7&tcp_user_timeout=0&sslmode=prefer",
+        )
+        .unwrap();
+        assert_eq!(config.application_name.as_deref(), Some("a b"));
+        assert_eq!(config.connect_timeout, Duration::from_secs(2));
+        assert_eq!(config.parameters, [("options".to_owned(), "-c geqo=off".to_owned())]);
+        assert_eq!(config.keep_alive_delay, Duration::from_secs(7));
+        assert!(!config.keep_alive && config.tcp_user_timeout.is_none());
+        let config = read("postgres://u@h?keepalives_idle=0").unwrap();
+        assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_a_password() {
+        let in_string = "in the connection string";
+        let table = [
+            ("mysql://u:hunter2@h", "must begin with 'postgres://' or 'postgresql://'".to_owned()),
+            ("hunter2", "must begin with".to_owned()),
+            ("postgres://h/d", "option 'user' is missing".to_owned()),
+            ("postgres://u:hun@ter2@h/d", "must be percent-encoded".to_owned()),
+            ("postgres://u:1/hunter2@h/d", "must be percent-encoded".to_owned()),
+            ("postgres://u:hunter2/x", "the port of host 1 must be an integer".to_owned()),
+            ("postgres://u:p@h1,h 2/d", "host 2 is no host name".to_owned()),
+            ("postgres://u:p@[::1/d", "host 1 is no host name".to_owned()),
+            ("postgres://u:p@[h]/d", "host 1 is no host name".to_owned()),
+            ("postgres://u:p@h:0/d", "the port of host 1".to_owned()),
+            ("postgres://u:hunter2%@h", "a '%' is not followed".to_owned()),
+            ("postgres://u:hunter2%+1@h", "a '%' is not followed".to_owned()),
+            (
+                "postgres://u:hunter2%00@h",
+                "there is a NUL character in its \"password\"".to_owned(),
+            ),
+            ("postgres://u:%FF@h", "are not UTF-8 in its \"password\"".to_owned()),
+            ("postgres://u@h?password=a&hunter2", "a query key without '='".to_owned()),
+            ("postgres://u@h?__proto__=x", format!("unknown key {in_string} \"__proto__\"")),
+            ("postgres://u@h?sslkey=/etc/x", format!("unknown key {in_string} \"sslkey\"")),
+            ("postgres://u@h?dbnam=x", "did you mean 'dbname'?".to_owned()),
+            ("postgres://u@h?sslmode=require", "TLS is not supported yet".to_owned()),
+            (
+                "postgres://u@h?connect_timeout=0",
+                "an integer from 1 to 2147483, not \"0\"".to_owned(),
+            ),
+            ("postgres://u@h?connect_timeout=+1", "an integer from".to_owned()),
+            (
+                "postgres://u@h?target_session_attrs=any",
+                "mode 'any' is not supported yet".to_owned(),
+            ),
+            ("postgres://u@h?target_session_attrs=x", "one of read-write, ".to_owned()),
+            ("postgres://u@h?options=-cdefault_transaction_read_only=0", "must not set".to_owned()),
+            (
+                "postgres://u@h1,h2,h3?port=1,2",
+                "must be one, or one for each of its 3 hosts".to_owned(),
+            ),
+        ];
+        for (text, expect) in table {
+            let error = read(text).expect_err(text);
+            assert!(error.message().contains(&expect), "{text}: {error}");
+            assert!(!error.message().contains("hunter2"), "{text}: {error}");
+        }
+        let many = format!("postgres://u@{}", vec!["h"; 10_000].join(","));
+        let error = read(&many).unwrap_err();
+        assert_eq!(error.message(), "the connection string must name 1 to 64 hosts, not 10000");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(postgres://)?[a-z0-9:/@,?&=%\\[\\]é]{0,40}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn any_password_survives_its_encoding(password in "[^\0]{1,20}") {
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let config = read(&format!("postgres://u:{encoded}@h/d")).unwrap();
+            prop_assert_eq!(config.password.as_ref().map(Secret::expose), Some(password.as_str()));
+        }
+    }
+}
