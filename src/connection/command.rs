@@ -1,0 +1,107 @@
+//! The command tag of a CommandComplete message (PostgreSQL manual, 55.7): what ran, on how many rows.
+
+use std::borrow::Cow;
+
+/// Commands that have a number, so that their names need not cross into JavaScript each time. Part of
+/// the contract with `js/records.cjs`.
+pub const KNOWN_COMMANDS: [&str; 30] = [
+    "",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "RELEASE",
+    "SET",
+    "SHOW",
+    "CREATE TABLE",
+    "DROP TABLE",
+    "COPY",
+    "FETCH",
+    "MOVE",
+    "DO",
+    "CALL",
+    "LISTEN",
+    "NOTIFY",
+    "UNLISTEN",
+    "PREPARE",
+    "DEALLOCATE",
+    "DISCARD ALL",
+    "TRUNCATE TABLE",
+    "EXPLAIN",
+    "VACUUM",
+    "ANALYZE",
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTag {
+    name: Cow<'static, str>,
+    count: Option<u64>,
+}
+
+impl CommandTag {
+    /// The answer to an empty query string: no command ran.
+    pub const EMPTY: Self = Self { name: Cow::Borrowed(""), count: None };
+
+    /// `INSERT 0 5` is an INSERT of 5 rows, `SELECT 3` has 3, `CREATE TABLE` no count. A count that is no
+    /// 64-bit number is no count.
+    pub fn parse(tag: &str) -> Self {
+        let Some((words, last)) = tag.rsplit_once(' ') else {
+            return Self { name: name_of(tag), count: None };
+        };
+        if last.is_empty() || !last.bytes().all(|b| b.is_ascii_digit()) {
+            return Self { name: name_of(tag), count: None };
+        }
+        // INSERT alone has the oid of a row between its name and its count.
+        let name = if words.starts_with("INSERT ") { "INSERT" } else { words };
+        Self { name: name_of(name), count: last.parse().ok() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn count(&self) -> Option<u64> {
+        self.count
+    }
+
+    /// The command's place in [`KNOWN_COMMANDS`].
+    pub fn number(&self) -> Option<u8> {
+        KNOWN_COMMANDS.iter().zip(0u8..).find(|(known, _)| **known == self.name).map(|(_, n)| n)
+    }
+}
+
+fn name_of(name: &str) -> Cow<'static, str> {
+    match KNOWN_COMMANDS.iter().find(|known| **known == name) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(name.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_the_manual_and_broken_ones() {
+        let check = |tag: &str, name: &str, count: Option<u64>| {
+            let parsed = CommandTag::parse(tag);
+            assert_eq!((parsed.name(), parsed.count()), (name, count), "{tag:?}");
+        };
+        check("INSERT 0 5", "INSERT", Some(5));
+        check("SELECT 0", "SELECT", Some(0));
+        check("CREATE TABLE", "CREATE TABLE", None);
+        check("COPY 12", "COPY", Some(12));
+        check("BEGIN", "BEGIN", None);
+        check("", "", None);
+        check("INSERT 0 99999999999999999999", "INSERT", None);
+        check("REFRESH MATERIALIZED VIEW", "REFRESH MATERIALIZED VIEW", None);
+        check("SELECT ", "SELECT ", None);
+        assert_eq!(CommandTag::parse("UPDATE 1").number(), Some(3));
+        assert_eq!(CommandTag::parse("SECURITY LABEL").number(), None);
+    }
+}

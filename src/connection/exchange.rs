@@ -1,0 +1,270 @@
+//! One request and its answer: which message may come next, and what has come so far.
+//!
+//! ```text
+//! Describing: Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
+//! Preparing:  (Close ▶) Parse ▶ Bind ▶ Describe ▶ Execute ▶ Complete
+//! Prepared:   Bind ▶ Execute ▶ Complete
+//! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
+//! ErrorResponse leads from each of them to Refused; ReadyForQuery ends Complete, Refused, and a script.
+//! ```
+//!
+//! An answer is held here until ReadyForQuery: before it, a write is not committed (a deferred constraint
+//! can fail it behind CommandComplete), and a fence is not known.
+
+use std::sync::Arc;
+
+use super::command::CommandTag;
+use super::rows::Rows;
+use super::statement::{Description, StatementId};
+use crate::base::{Error, ServerFields};
+use crate::protocol::backend::{BackendMessage, Field};
+use crate::protocol::data_row::check_data_row;
+use crate::types::Shape;
+
+/// What one statement answered.
+#[derive(Debug)]
+pub struct StatementResult {
+    /// `None` where the statement returns no rows.
+    pub shape: Option<Arc<Shape>>,
+    pub rows: Rows,
+    pub command: CommandTag,
+}
+
+/// How the request was sent, which decides what the server answers.
+#[derive(Debug)]
+pub(super) enum Flight {
+    /// The pool does not know the statement: its description comes along with the answer.
+    Describing {
+        parameter_types: Vec<u32>,
+    },
+    /// This connection does not have the statement: it is prepared on the way, and another one may be
+    /// closed to make room for it.
+    Preparing {
+        closes: bool,
+    },
+    Prepared,
+    Script,
+}
+
+/// The next message that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Close,
+    Parse,
+    ParameterDescription,
+    Describe,
+    Bind,
+    Execute,
+    Complete,
+    Refused,
+}
+
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) statement: StatementId,
+    pub(super) flight: Flight,
+    step: Step,
+    /// How the rows that come are to be read.
+    shape: Option<Arc<Shape>>,
+    rows: Rows,
+    results: Vec<StatementResult>,
+    refusal: Option<Box<ServerFields>>,
+    /// The step at which the server refused.
+    refused_at: Step,
+    /// The server said that a commit was not waited for by its synchronous standbys.
+    unreplicated: bool,
+}
+
+/// What a message taught the connection beside the answer itself.
+pub(super) enum Learned {
+    Nothing,
+    /// A statement prepared here by an earlier request is bound, whose answer told how its rows look.
+    Bound,
+    /// The pool knows the statement from now on.
+    Description(Arc<Description>),
+    /// The rows of the statement prepared here look like this.
+    Shape(Option<Arc<Shape>>),
+}
+
+impl Exchange {
+    pub(super) fn new(statement: StatementId, flight: Flight, shape: Option<Arc<Shape>>) -> Self {
+        let step = match flight {
+            Flight::Preparing { closes: true } => Step::Close,
+            Flight::Describing { .. } | Flight::Preparing { closes: false } => Step::Parse,
+            Flight::Prepared => Step::Bind,
+            Flight::Script => Step::Execute,
+        };
+        Self {
+            statement,
+            flight,
+            step,
+            shape,
+            rows: Rows::default(),
+            results: Vec::new(),
+            refusal: None,
+            refused_at: step,
+            unreplicated: false,
+        }
+    }
+
+    /// A DataRow, by far the most frequent message.
+    pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        match (&self.shape, self.step) {
+            (Some(shape), Step::Execute) => {
+                check_data_row(body, shape.columns().len())?;
+                self.rows.push(body);
+                Ok(())
+            }
+            _ => Err(self.unexpected("DataRow")),
+        }
+    }
+
+    pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<Learned, Error> {
+        use BackendMessage as M;
+        match (self.step, &mut self.flight, message) {
+            (Step::Refused, _, message) => return Err(self.unexpected(message.name())),
+            (_, _, M::ErrorResponse(fields)) => {
+                self.refused_at = self.step;
+                self.refusal = Some(fields);
+                self.step = Step::Refused;
+                self.rows = Rows::default();
+            }
+            (Step::Close, _, M::CloseComplete) => self.step = Step::Parse,
+            (Step::Parse, Flight::Describing { .. }, M::ParseComplete) => {
+                self.step = Step::ParameterDescription;
+            }
+            (Step::Parse, _, M::ParseComplete) => self.step = Step::Bind,
+            (
+                Step::ParameterDescription,
+                Flight::Describing { parameter_types },
+                M::ParameterDescription(types),
+            ) => {
+                *parameter_types = types;
+                self.step = Step::Describe;
+            }
+            (Step::Describe, _, M::RowDescription(fields)) => {
+                return Ok(self.describe(Some(fields)));
+            }
+            (Step::Describe, _, M::NoData) => return Ok(self.describe(None)),
+            (Step::Bind, Flight::Preparing { .. }, M::BindComplete) => self.step = Step::Describe,
+            (Step::Bind, Flight::Prepared, M::BindComplete) => {
+                self.step = Step::Execute;
+                return Ok(Learned::Bound);
+            }
+            (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
+            (Step::Execute, Flight::Script, M::RowDescription(fields)) if self.shape.is_none() => {
+                self.shape = Some(Arc::new(Shape::new(fields)));
+            }
+            (Step::Execute, _, M::CommandComplete(tag)) => self.complete(CommandTag::parse(tag)),
+            (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
+            // Rows for a COPY to standard output are let go by; there is nowhere to put them.
+            (Step::Execute, _, M::CopyOutResponse | M::CopyData(_) | M::CopyDone) => {}
+            (_, _, message) => return Err(self.unexpected(message.name())),
+        }
+        Ok(Learned::Nothing)
+    }
+
+    pub(super) fn notice(&mut self, fields: &ServerFields) {
+        // The routine's name is not translated, the message is.
+        self.unreplicated |=
+            fields.code == "01000" && fields.routine.as_deref() == Some("SyncRepWaitForLSN");
+    }
+
+    pub(super) fn set_shape(&mut self, shape: Option<Arc<Shape>>) {
+        self.shape = shape;
+    }
+
+    fn describe(&mut self, fields: Option<Vec<Field>>) -> Learned {
+        match &mut self.flight {
+            Flight::Describing { parameter_types } => {
+                let types = std::mem::take(parameter_types);
+                // This answer comes as text; the description keeps the formats for the times to come.
+                self.shape = fields.clone().map(|fields| Arc::new(Shape::new(fields)));
+                self.step = Step::Bind;
+                Learned::Description(Arc::new(Description::new(types, fields)))
+            }
+            Flight::Preparing { .. } | Flight::Prepared | Flight::Script => {
+                let came = fields.map(|fields| Arc::new(Shape::new(fields)));
+                // The known shape stands for all equal ones, so that rows are built by the same code.
+                if self.shape != came {
+                    self.shape = came;
+                }
+                self.step = Step::Execute;
+                Learned::Shape(self.shape.clone())
+            }
+        }
+    }
+
+    fn complete(&mut self, command: CommandTag) {
+        let rows = std::mem::take(&mut self.rows);
+        let shape = match self.flight {
+            Flight::Script => self.shape.take(),
+            _ => {
+                self.step = Step::Complete;
+                self.shape.clone()
+            }
+        };
+        self.results.push(StatementResult { shape, rows, command });
+    }
+
+    /// ReadyForQuery has come: what the request has come to.
+    pub(super) fn finish(self) -> Result<Ended, Error> {
+        if let Some(fields) = self.refusal {
+            return Ok(Ended::Refused {
+                plan_is_stale: is_stale(&fields, self.refused_at),
+                parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
+                had_results: !self.results.is_empty(),
+                fields,
+            });
+        }
+        let script = matches!(self.flight, Flight::Script) && self.shape.is_none();
+        if self.step != Step::Complete && !script {
+            return Err(self.unexpected("ReadyForQuery"));
+        }
+        Ok(Ended::Completed { results: self.results, unreplicated: self.unreplicated })
+    }
+
+    fn unexpected(&self, message: &str) -> Error {
+        Error::protocol(format!("the server sent {message} when {} was due", self.step.awaits()))
+    }
+}
+
+pub(super) enum Ended {
+    Completed {
+        results: Vec<StatementResult>,
+        unreplicated: bool,
+    },
+    Refused {
+        fields: Box<ServerFields>,
+        /// Sending the statement anew, as one that nobody has described, heals it.
+        plan_is_stale: bool,
+        /// The server had taken the Parse message before it refused.
+        parsed: bool,
+        /// Statements in front of the refused one have completed.
+        had_results: bool,
+    },
+}
+
+/// Whether the server refused because the statement is no longer what its description says: it is
+/// gone (26000), its result has changed (0A000), or Bind's formats don't match its columns (08P01).
+fn is_stale(fields: &ServerFields, step: Step) -> bool {
+    match fields.code.as_str() {
+        "26000" | "08P01" => step == Step::Bind,
+        "0A000" => fields.routine.as_deref() == Some("RevalidateCachedQuery"),
+        _ => false,
+    }
+}
+
+impl Step {
+    const fn awaits(self) -> &'static str {
+        match self {
+            Self::Close => "CloseComplete",
+            Self::Parse => "ParseComplete",
+            Self::ParameterDescription => "ParameterDescription",
+            Self::Describe => "RowDescription or NoData",
+            Self::Bind => "BindComplete",
+            Self::Execute => "a row or CommandComplete",
+            Self::Complete | Self::Refused => "ReadyForQuery",
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! From the connected socket to the first ReadyForQuery (PostgreSQL manual, 55.2.1).
+//!
+//! ```text
+//! Started ──Ok──────────────────────────────┐
+//!    │  └─CleartextPassword, MD5Password─▶ PasswordSent ─Ok─▶ Authenticated ─ReadyForQuery─▶ session
+//!    └─SASL─▶ Scram(first ▶ keys ▶ final) ──Ok (verified)──▶┘
+//! ```
+//!
+//! Each state takes the one authentication message that may come next, so that a server can't make the
+//! client authenticate in circles. ErrorResponse ends it from anywhere, NoticeResponse changes nothing.
+
+use bytes::BytesMut;
+use postgres_protocol::authentication::md5_hash;
+
+use super::Shared;
+use super::role::Parameters;
+use crate::base::{Error, ErrorClass};
+use crate::config::Config;
+use crate::protocol::backend::BackendMessage;
+use crate::protocol::frontend;
+use crate::protocol::scram::{ChannelBinding, Scram, Work};
+
+/// What a CancelRequest must quote.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BackendKey {
+    pub process_id: i32,
+    pub secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for BackendKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BackendKey {{ process_id: {}, secret: [redacted] }}", self.process_id)
+    }
+}
+
+/// How the socket came to be: what the first steps need to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Random bytes from the system, for SCRAM.
+    pub nonce: [u8; 18],
+    /// A Unix socket or a loopback address: nobody listens in between.
+    pub local: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Handshake {
+    Started { peer: Peer },
+    PasswordSent,
+    Scram { scram: Scram },
+    Authenticated { key: Option<BackendKey> },
+}
+
+/// Where a message has led.
+pub(super) enum Next {
+    Handshake(Handshake),
+    Done { key: Option<BackendKey> },
+}
+
+impl Handshake {
+    /// Writes the StartupMessage.
+    pub(super) fn start(peer: Peer, config: &Config, out: &mut BytesMut) -> Result<Self, Error> {
+        let mut parameters = vec![
+            ("user", config.user.as_str()),
+            ("database", config.database.as_str()),
+            // Text is UTF-8 on both sides of this client.
+            ("client_encoding", "UTF8"),
+        ];
+        if let Some(name) = &config.application_name {
+            parameters.push(("application_name", name));
+        }
+        parameters.extend(config.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        frontend::startup(out, &parameters)?;
+        Ok(Self::Started { peer })
+    }
+
+    /// Whether key derivation waits for its next slice.
+    pub(super) fn has_work(&self) -> bool {
+        matches!(self, Self::Scram { scram } if scram.has_work())
+    }
+
+    /// One slice of key derivation: less than a millisecond.
+    pub(super) fn work(
+        &mut self,
+        shared: &mut Shared<'_>,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        if let Self::Scram { scram } = self
+            && scram.has_work()
+            && let Work::ClientFinal(message) = scram.work(shared.keys)?
+        {
+            frontend::sasl_response(out, &message)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle(
+        self,
+        message: BackendMessage<'_>,
+        parameters: &mut Parameters,
+        shared: &mut Shared<'_>,
+        out: &mut BytesMut,
+    ) -> Result<Next, Error> {
+        use BackendMessage as M;
+        let next = match (self, message) {
+            (_, M::ErrorResponse(fields)) => return Err(Error::database(*fields)),
+            (state, M::NoticeResponse(_)) => state,
+            // The server knows protocol 3 only up to some minor version: 3.0, which was asked for.
+            (state @ Self::Started { .. }, M::NegotiateProtocolVersion { .. }) => state,
+
+            (Self::Started { .. }, M::AuthenticationOk) => Self::Authenticated { key: None },
+            (Self::Started { peer }, M::AuthenticationCleartextPassword) => {
+                cleartext(peer, shared.config, out)?
+            }
+            (Self::Started { .. }, M::AuthenticationMd5Password { salt }) => {
+                let password = password(shared.config)?;
+                let hash = md5_hash(shared.config.user.as_bytes(), password.as_bytes(), salt);
+                frontend::password(out, hash.as_bytes())?;
+                Self::PasswordSent
+            }
+            (Self::Started { peer }, M::AuthenticationSasl { mechanisms }) => {
+                scram(peer, &mechanisms, shared.config, out)?
+            }
+            (Self::Started { .. }, M::AuthenticationUnsupported { kind }) => {
+                return Err(refused(format!(
+                    "the server asks for {kind} authentication, which this client does not have; \
+                     scram-sha-256, md5, password and trust are understood (pg_hba.conf decides)"
+                )));
+            }
+            (Self::PasswordSent, M::AuthenticationOk) => Self::Authenticated { key: None },
+
+            (Self::Scram { mut scram }, M::AuthenticationSaslContinue(data)) => {
+                scram.server_first(data, shared.keys)?;
+                Self::Scram { scram }
+            }
+            (Self::Scram { mut scram }, M::AuthenticationSaslFinal(data)) => {
+                scram.server_final(data)?;
+                Self::Scram { scram }
+            }
+            // A server that leaves its own proof out does not know the password (RFC 5802, section 5).
+            (Self::Scram { scram }, M::AuthenticationOk) if scram.is_verified() => {
+                Self::Authenticated { key: None }
+            }
+
+            (state @ Self::Authenticated { .. }, M::ParameterStatus { name, value }) => {
+                parameters.set(name, value);
+                state
+            }
+            (Self::Authenticated { key: None }, M::BackendKeyData { process_id, secret_key }) => {
+                let secret = secret_key.to_vec();
+                Self::Authenticated { key: Some(BackendKey { process_id, secret }) }
+            }
+            (Self::Authenticated { key }, M::ReadyForQuery(_)) => return Ok(Next::Done { key }),
+            (state, message) => {
+                return Err(Error::protocol(format!(
+                    "the server sent {} {}",
+                    message.name(),
+                    state.moment()
+                )));
+            }
+        };
+        Ok(Next::Handshake(next))
+    }
+
+    const fn moment(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "in answer to the startup message",
+            Self::PasswordSent => "in answer to the password",
+            Self::Scram { .. } => "in the middle of SCRAM authentication",
+            Self::Authenticated { .. } => "between authentication and ReadyForQuery",
+        }
+    }
+}
+
+fn password(config: &Config) -> Result<&str, Error> {
+    match &config.password {
+        Some(password) => Ok(password.expose()),
+        None => Err(refused("the server asks for a password: give the option 'password'")),
+    }
+}
+
+fn cleartext(peer: Peer, config: &Config, out: &mut BytesMut) -> Result<Handshake, Error> {
+    if !peer.local {
+        return Err(refused(
+            "the server asks for the password in clear text over an unencrypted connection, which is \
+             refused: use scram-sha-256 in pg_hba.conf, a Unix socket, or a loopback address",
+        ));
+    }
+    frontend::password(out, password(config)?.as_bytes())?;
+    Ok(Handshake::PasswordSent)
+}
+
+fn scram(
+    peer: Peer,
+    mechanisms: &[String],
+    config: &Config,
+    out: &mut BytesMut,
+) -> Result<Handshake, Error> {
+    const MECHANISM: &str = "SCRAM-SHA-256";
+    if !mechanisms.iter().any(|offered| offered == MECHANISM) {
+        return Err(refused(format!("the server offers no {MECHANISM} authentication")));
+    }
+    let (scram, first) =
+        Scram::start(&config.user, password(config)?, &peer.nonce, ChannelBinding::Unsupported);
+    frontend::sasl_initial_response(out, MECHANISM, &first)?;
+    Ok(Handshake::Scram { scram })
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorClass::Connection, "HYPERION_AUTHENTICATION", message)
+}

@@ -1,0 +1,451 @@
+//! Floor 2: one connection to one server, as a state machine without a socket.
+//!
+//! Owns: the handshake, the pipeline of requests, the statements prepared on this connection, and what is
+//! known of a request when the connection breaks. Imports `base`, `protocol`, `types` and `config`. Never
+//! does I/O, never reads a clock, never decides what is sent again: it says what happened.
+//!
+//! ```text
+//! Opening ──Connected──▶ Handshake ──ReadyForQuery──▶ Asking ──role──▶ Session ──▶ Closed
+//! ```
+//!
+//! `Asking` is there for servers before 14 alone, which do not report their role; any error leads to
+//! `Closed`, whose events say of each request whether it may have run.
+
+mod command;
+mod exchange;
+mod handshake;
+mod prepared;
+mod role;
+mod rows;
+mod session;
+mod statement;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+
+pub use command::{CommandTag, KNOWN_COMMANDS};
+pub use exchange::StatementResult;
+pub use handshake::{BackendKey, Peer};
+use handshake::{Handshake, Next};
+use role::Parameters;
+pub use role::Role;
+pub use rows::{RowCursor, Rows};
+use session::Session;
+pub use statement::{Description, Form, Habit, Statement, StatementId, Statements};
+
+use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
+use crate::config::Config;
+use crate::protocol::backend::{self, TransactionStatus};
+use crate::protocol::frame::{Frame, Limits, Phase, Split, split};
+use crate::protocol::frontend;
+use crate::protocol::scram::KeyCache;
+use crate::types::Params;
+
+/// The caller's name for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// What connections of one pool share.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    pub config: &'a Config,
+    pub statements: &'a mut Statements,
+    pub keys: &'a mut KeyCache,
+}
+
+/// One statement to run.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub token: Token,
+    pub statement: StatementId,
+    pub params: &'a Params,
+    /// Make the server say its role in front of the request, where nothing in flight does.
+    pub barrier: bool,
+}
+
+#[derive(Debug)]
+pub enum Input<'a> {
+    Connected(Peer),
+    Received(&'a [u8]),
+    /// The end of the stream, or an error of the socket.
+    Closed {
+        why: String,
+    },
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    Completed {
+        results: Vec<StatementResult>,
+        /// A commit was not waited for by its synchronous standbys.
+        unreplicated: bool,
+    },
+    Refused {
+        error: Error,
+        /// The statement is forgotten: sent again, it will be described anew.
+        plan_is_stale: bool,
+    },
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// Logged in, and the role is known.
+    Ready {
+        role: Role,
+    },
+    /// A probe's answer.
+    Answered {
+        role: Option<Role>,
+    },
+    /// A request's ReadyForQuery has come.
+    Settled {
+        token: Token,
+        answer: Answer,
+        /// The role that the server had said when it began with the request.
+        role_before: Option<Role>,
+        role_after: Option<Role>,
+        took: Duration,
+        status: TransactionStatus,
+    },
+    /// The connection broke before the request's ReadyForQuery.
+    Lost {
+        token: Token,
+        outcome: Outcome,
+    },
+    Notice(Box<ServerFields>),
+    Notification {
+        process_id: i32,
+        channel: String,
+        payload: String,
+    },
+    /// Nothing more will come; every request has been settled or lost before.
+    Closed {
+        error: Error,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    Opening { deadline: Instant },
+    Handshake { deadline: Instant, handshake: Handshake },
+    Asking { deadline: Instant, session: Session },
+    Session(Session),
+    Closed,
+}
+
+/// A connection. Drive it by `handle_input` and `handle_timeout`, then drain `poll_event`, then write
+/// `outgoing` and tell by `advance` how much was taken.
+#[derive(Debug)]
+pub struct Connection {
+    host: Arc<str>,
+    state: State,
+    limits: Limits,
+    parameters: Parameters,
+    /// The beginning of a message whose rest has not come.
+    inbox: BytesMut,
+    outbox: BytesMut,
+    /// How many bytes the kernel has taken since the connection began.
+    written: u64,
+    events: VecDeque<Event>,
+}
+
+impl Connection {
+    /// `deadline` bounds the whole way to [`Event::Ready`], not each step of it.
+    pub fn new(host: Arc<str>, deadline: Instant) -> Self {
+        Self {
+            host,
+            state: State::Opening { deadline },
+            limits: Limits::default(),
+            parameters: Parameters::default(),
+            inbox: BytesMut::new(),
+            outbox: BytesMut::new(),
+            written: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>, shared: &mut Shared<'_>) {
+        let handled = match input {
+            Input::Connected(peer) => self.connected(peer, shared),
+            Input::Received(bytes) => self.receive(now, bytes, shared),
+            Input::Closed { why } => Err(self.lost(&why)),
+        };
+        if let Err(error) = handled {
+            self.close(error);
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant, shared: &mut Shared<'_>) {
+        let (deadline, doing) = match &mut self.state {
+            State::Opening { deadline } => (*deadline, "connecting"),
+            State::Handshake { deadline, handshake } => {
+                if now < *deadline && handshake.has_work() {
+                    if let Err(error) = handshake.work(shared, &mut self.outbox) {
+                        self.close(error);
+                    }
+                    return;
+                }
+                (*deadline, "logging in")
+            }
+            State::Asking { deadline, .. } => (*deadline, "asking for the server's role"),
+            State::Session(_) | State::Closed => return,
+        };
+        if now >= deadline {
+            let after = shared.config.connect_timeout.as_millis();
+            let message = format!("{}: no answer within {after} ms while {doing}", self.host);
+            self.close(Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message));
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        match &self.state {
+            State::Handshake { handshake, .. } if handshake.has_work() => {
+                Some((Instant::ORIGIN, "key derivation"))
+            }
+            State::Opening { deadline }
+            | State::Handshake { deadline, .. }
+            | State::Asking { deadline, .. } => Some((*deadline, "connect timeout")),
+            State::Session(_) | State::Closed => None,
+        }
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Appends a request to the pipeline. An error is the request's own (a parameter that does not fit):
+    /// nothing was sent, and the connection is as it was.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        match &mut self.state {
+            State::Session(session) => {
+                session.send(now, request, shared, self.written, &mut self.outbox)
+            }
+            _ => Err(Error::internal("a request was given to a connection that is not ready")),
+        }
+    }
+
+    /// Makes the server say what has changed: [`Event::Answered`] follows.
+    pub fn probe(&mut self, now: Instant) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.probe(now, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outbox
+    }
+
+    /// The kernel took `count` bytes of [`Self::outgoing`].
+    pub fn advance(&mut self, count: usize) {
+        let count = count.min(self.outbox.len());
+        self.outbox.advance(count);
+        self.written += count as u64;
+    }
+
+    /// The Terminate message, for a connection that is idle; otherwise nothing: a server that is at work
+    /// learns by the closed socket.
+    pub fn farewell(&self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        if self.is_idle() && self.outbox.is_empty() && frontend::terminate(&mut out).is_ok() {
+            return out.to_vec();
+        }
+        Vec::new()
+    }
+
+    /// Ready, and with nothing in flight.
+    pub fn is_idle(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.depth() == 0)
+    }
+
+    /// How many entries wait for their ReadyForQuery, barriers too.
+    pub fn depth(&self) -> usize {
+        match &self.state {
+            State::Session(session) => session.depth(),
+            _ => 0,
+        }
+    }
+
+    pub fn head_since(&self) -> Option<Instant> {
+        match &self.state {
+            State::Session(session) => session.head_since(),
+            _ => None,
+        }
+    }
+
+    pub fn role(&self) -> Option<Role> {
+        match &self.state {
+            State::Session(session) => session.role(),
+            _ => None,
+        }
+    }
+
+    pub fn transaction_status(&self) -> Option<TransactionStatus> {
+        match &self.state {
+            State::Session(session) => Some(session.status()),
+            _ => None,
+        }
+    }
+
+    pub fn backend_key(&self) -> Option<&BackendKey> {
+        match &self.state {
+            State::Session(session) => session.key(),
+            _ => None,
+        }
+    }
+
+    fn connected(&mut self, peer: Peer, shared: &Shared<'_>) -> Result<(), Error> {
+        let State::Opening { deadline } = self.state else {
+            return Err(Error::internal("a socket was connected twice"));
+        };
+        let handshake = Handshake::start(peer, shared.config, &mut self.outbox)?;
+        self.state = State::Handshake { deadline, handshake };
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        // Whole messages are read where they lie; only the beginning of one is kept.
+        if self.inbox.is_empty() {
+            let taken = self.consume(now, bytes, shared)?;
+            self.inbox.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+        } else {
+            let mut inbox = std::mem::take(&mut self.inbox);
+            inbox.extend_from_slice(bytes);
+            let taken = self.consume(now, &inbox, shared)?;
+            inbox.advance(taken);
+            // A long message's buffer is not kept for the short ones to come.
+            self.inbox = if inbox.is_empty() { BytesMut::new() } else { inbox };
+        }
+        Ok(())
+    }
+
+    fn consume(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        shared: &mut Shared<'_>,
+    ) -> Result<usize, Error> {
+        let mut rest = bytes;
+        loop {
+            let phase = match self.state {
+                State::Opening { .. } | State::Handshake { .. } => Phase::Startup,
+                State::Asking { .. } | State::Session(_) => Phase::Session,
+                // What follows the end is nobody's.
+                State::Closed => return Ok(bytes.len()),
+            };
+            let Split::Frame(frame) = split(rest, phase, &self.limits)? else {
+                return Ok(bytes.len() - rest.len());
+            };
+            rest = rest.get(frame.len..).unwrap_or_default();
+            self.frame(now, &frame, shared)?;
+        }
+    }
+
+    fn frame(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        const DATA_ROW: u8 = b'D';
+        if let State::Session(session) | State::Asking { session, .. } = &mut self.state {
+            if frame.tag == DATA_ROW {
+                return session.row(frame.body);
+            }
+            let message = backend::parse(frame)?;
+            session.message(now, message, &mut self.parameters, shared, &mut self.events)?;
+            return self.asked();
+        }
+        let message = backend::parse(frame)?;
+        let State::Handshake { deadline, handshake } =
+            std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return Err(Error::protocol("the server spoke before it was spoken to"));
+        };
+        match handshake.handle(message, &mut self.parameters, shared, &mut self.outbox)? {
+            Next::Handshake(handshake) => self.state = State::Handshake { deadline, handshake },
+            Next::Done { key } => self.logged_in(now, deadline, key, shared)?,
+        }
+        Ok(())
+    }
+
+    fn logged_in(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        key: Option<BackendKey>,
+        shared: &Shared<'_>,
+    ) -> Result<(), Error> {
+        let capacity = shared.config.statement_cache_size;
+        let mut session = Session::new(now, key, &self.parameters, capacity);
+        if let Some(role) = session.role() {
+            self.events.push_back(Event::Ready { role });
+            self.state = State::Session(session);
+        } else {
+            session.probe(now, self.written, &mut self.outbox)?;
+            self.state = State::Asking { deadline, session };
+        }
+        Ok(())
+    }
+
+    /// A server that had to be asked for its role has answered.
+    fn asked(&mut self) -> Result<(), Error> {
+        if let State::Asking { session, .. } = &self.state
+            && session.depth() == 0
+        {
+            let Some(role) = session.role() else {
+                return Err(Error::protocol("the server did not say transaction_read_only"));
+            };
+            let State::Asking { session, .. } = std::mem::replace(&mut self.state, State::Closed)
+            else {
+                return Ok(());
+            };
+            self.state = State::Session(session);
+            // The probe's own event says the same.
+            self.events.clear();
+            self.events.push_back(Event::Ready { role });
+        }
+        Ok(())
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        let message = match &self.state {
+            State::Opening { .. } => format!("can't connect to {}: {why}", self.host),
+            State::Handshake { .. } | State::Asking { .. } => {
+                format!("{} closed the connection during login: {why}", self.host)
+            }
+            State::Session(_) | State::Closed => {
+                format!("the connection to {} was lost: {why}", self.host)
+            }
+        };
+        Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
+    }
+
+    fn close(&mut self, error: Error) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        match state {
+            State::Closed => return,
+            State::Session(mut session) | State::Asking { mut session, .. } => {
+                session.abandon(self.written, &mut self.events);
+            }
+            State::Opening { .. } | State::Handshake { .. } => {}
+        }
+        self.inbox = BytesMut::new();
+        self.outbox.clear();
+        self.events.push_back(Event::Closed { error: error.with_host(Arc::clone(&self.host)) });
+    }
+}

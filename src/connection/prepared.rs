@@ -1,0 +1,131 @@
+//! The statements that this connection has prepared under names, bounded: the least recently used one
+//! makes room for the next.
+
+use std::sync::Arc;
+
+use super::statement::StatementId;
+use crate::types::Shape;
+
+#[derive(Debug)]
+pub(super) struct Preparation {
+    pub(super) name: Arc<str>,
+    /// Tells a statement from an earlier one of the same number.
+    pub(super) sql: Arc<str>,
+    /// How its rows look, as the server last described them on this connection.
+    pub(super) shape: Option<Arc<Shape>>,
+    used: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Prepared {
+    places: Vec<Option<Preparation>>,
+    count: usize,
+    /// 0 prepares nothing under a name, as transaction-mode poolers need it.
+    capacity: usize,
+    names: u64,
+    uses: u64,
+}
+
+impl Prepared {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { places: Vec::new(), count: 0, capacity, names: 0, uses: 0 }
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.capacity == 0
+    }
+
+    /// The preparation of a statement, which counts as used now.
+    pub(super) fn touch(&mut self, id: StatementId, sql: &Arc<str>) -> Option<&Preparation> {
+        let kept = self.places.get_mut(id.0 as usize)?.as_mut()?;
+        if !Arc::ptr_eq(&kept.sql, sql) {
+            return None;
+        }
+        self.uses += 1;
+        kept.used = self.uses;
+        Some(kept)
+    }
+
+    pub(super) fn get_mut(&mut self, id: StatementId) -> Option<&mut Preparation> {
+        self.places.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Who has to go before `id` is prepared: an earlier statement of the same number, or the least
+    /// recently used one where the cache is full.
+    pub(super) fn victim(&self, id: StatementId) -> Option<(StatementId, Arc<str>)> {
+        if let Some(Some(earlier)) = self.places.get(id.0 as usize) {
+            return Some((id, Arc::clone(&earlier.name)));
+        }
+        if self.count < self.capacity {
+            return None;
+        }
+        let kept = self.places.iter().zip(0u32..);
+        let kept = kept.filter_map(|(place, n)| place.as_ref().map(|p| (p, StatementId(n))));
+        kept.min_by_key(|(p, _)| p.used).map(|(p, id)| (id, Arc::clone(&p.name)))
+    }
+
+    /// A name that this connection has not used before.
+    pub(super) fn next_name(&mut self) -> Arc<str> {
+        self.names += 1;
+        Arc::from(format!("h{}", self.names))
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        id: StatementId,
+        name: Arc<str>,
+        sql: Arc<str>,
+        shape: Option<Arc<Shape>>,
+    ) {
+        let index = id.0 as usize;
+        if self.places.len() <= index {
+            self.places.resize_with(index + 1, || None);
+        }
+        self.uses += 1;
+        let used = self.uses;
+        if let Some(place) = self.places.get_mut(index)
+            && place.replace(Preparation { name, sql, shape, used }).is_none()
+        {
+            self.count += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: StatementId) {
+        if let Some(place) = self.places.get_mut(id.0 as usize)
+            && place.take().is_some()
+        {
+            self.count -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_one_makes_room() {
+        let sql = |n: u32| Arc::from(format!("SELECT {n}"));
+        let texts: Vec<Arc<str>> = (0..3).map(sql).collect();
+        let mut prepared = Prepared::new(2);
+        for (n, text) in (0..2).zip(&texts) {
+            let name = prepared.next_name();
+            prepared.insert(StatementId(n), name, Arc::clone(text), None);
+        }
+        assert!(prepared.touch(StatementId(0), &texts[0]).is_some());
+        let (victim, name) = prepared.victim(StatementId(2)).unwrap();
+        assert_eq!((victim, &*name), (StatementId(1), "h2"));
+        prepared.remove(victim);
+        assert_eq!(prepared.victim(StatementId(2)), None);
+    }
+
+    #[test]
+    fn a_number_given_anew_is_another_statement() {
+        let (old, new): (Arc<str>, Arc<str>) = (Arc::from("SELECT 1"), Arc::from("SELECT 1"));
+        let mut prepared = Prepared::new(8);
+        let name = prepared.next_name();
+        prepared.insert(StatementId(0), name, old, None);
+        assert!(prepared.touch(StatementId(0), &new).is_none());
+        assert_eq!(prepared.victim(StatementId(0)).map(|(id, _)| id), Some(StatementId(0)));
+    }
+}

@@ -1,0 +1,93 @@
+//! What a server says of itself, and how sure that is.
+
+use std::collections::BTreeMap;
+
+/// What a session of this server may do, as it last said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Out of recovery, and new transactions may write.
+    ReadWrite,
+    /// New transactions are read-only: `default_transaction_read_only` is on, which is how a primary is
+    /// fenced, or an old server answered `transaction_read_only = on`.
+    ReadOnly,
+    /// In recovery.
+    Standby,
+}
+
+impl Role {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Standby => "standby",
+        }
+    }
+}
+
+const MOST_PARAMETERS: usize = 256;
+const LONGEST_PARAMETER: usize = 1024;
+
+/// The run-time parameters that the server reports (PostgreSQL manual, 55.2.7), bounded: a server can
+/// send as many as it likes.
+#[derive(Debug, Default)]
+pub(super) struct Parameters {
+    values: BTreeMap<String, String>,
+}
+
+impl Parameters {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        if name.len() > LONGEST_PARAMETER || value.len() > LONGEST_PARAMETER {
+            return;
+        }
+        if let Some(kept) = self.values.get_mut(name) {
+            value.clone_into(kept);
+        } else if self.values.len() < MOST_PARAMETERS {
+            self.values.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// The role, where the server reports it: PostgreSQL 14 and newer.
+    pub(super) fn role(&self) -> Option<Role> {
+        match (self.value("in_hot_standby")?, self.value("default_transaction_read_only")?) {
+            ("on", _) => Some(Role::Standby),
+            (_, "on") => Some(Role::ReadOnly),
+            _ => Some(Role::ReadWrite),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_role_needs_both_reports() {
+        let mut parameters = Parameters::default();
+        assert_eq!(parameters.role(), None);
+        parameters.set("in_hot_standby", "off");
+        assert_eq!(parameters.role(), None);
+        parameters.set("default_transaction_read_only", "off");
+        assert_eq!(parameters.role(), Some(Role::ReadWrite));
+        parameters.set("default_transaction_read_only", "on");
+        assert_eq!(parameters.role(), Some(Role::ReadOnly));
+        parameters.set("in_hot_standby", "on");
+        assert_eq!(parameters.role(), Some(Role::Standby));
+    }
+
+    #[test]
+    fn b7_what_a_server_reports_is_bounded() {
+        let mut parameters = Parameters::default();
+        for n in 0..1000 {
+            parameters.set(&format!("p{n}"), "x");
+        }
+        parameters.set("p1", "y");
+        parameters.set("p2", &"z".repeat(LONGEST_PARAMETER + 1));
+        assert_eq!(parameters.values.len(), MOST_PARAMETERS);
+        assert_eq!(parameters.value("p1"), Some("y"));
+        assert_eq!(parameters.value("p2"), Some("x"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Rows as the server sent them, held until ReadyForQuery proves that they may be handed out.
+//!
+//! A result is not read while it arrives: its DataRow bodies are kept side by side in a few chunks and
+//! go into a row batch in one pass at the end. Chunks grow with what has come, never by what a peer
+//! claims.
+
+const FIRST_CHUNK: usize = 256;
+const LARGEST_CHUNK: usize = 256 * 1024;
+const LENGTH: usize = size_of::<u32>();
+
+/// The bodies of DataRow messages, in order.
+#[derive(Debug, Default)]
+pub struct Rows {
+    chunks: Vec<Vec<u8>>,
+    count: usize,
+    bytes: usize,
+}
+
+/// How far [`Rows`] have been read. A copy is a place to come back to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowCursor {
+    chunk: usize,
+    offset: usize,
+}
+
+impl Rows {
+    pub fn push(&mut self, body: &[u8]) {
+        // A frame's length field is 32 bits wide, so that its body's length fits.
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let needs = body.len() + LENGTH;
+        let (fits, last) = match self.chunks.last() {
+            Some(chunk) => (chunk.capacity() - chunk.len() >= needs, chunk.capacity()),
+            None => (false, FIRST_CHUNK / 2),
+        };
+        if !fits {
+            let size = (last * 2).min(LARGEST_CHUNK).max(needs);
+            self.chunks.push(Vec::with_capacity(size));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.extend_from_slice(&length.to_ne_bytes());
+            chunk.extend_from_slice(body);
+        }
+        self.count += 1;
+        self.bytes += needs;
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The memory that the rows take, near enough for a limit.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The body under the cursor, which moves past it; `None` behind the last.
+    pub fn next_body(&self, cursor: &mut RowCursor) -> Option<&[u8]> {
+        let mut chunk = self.chunks.get(cursor.chunk)?;
+        if cursor.offset >= chunk.len() {
+            *cursor = RowCursor { chunk: cursor.chunk + 1, offset: 0 };
+            chunk = self.chunks.get(cursor.chunk)?;
+        }
+        let (length, rest) = chunk.get(cursor.offset..)?.split_first_chunk::<LENGTH>()?;
+        let body = rest.get(..u32::from_ne_bytes(*length) as usize)?;
+        cursor.offset += LENGTH + body.len();
+        Some(body)
+    }
+
+    /// Gives back the memory of all chunks that the cursor has passed.
+    pub fn free_before(&mut self, cursor: RowCursor) {
+        for chunk in self.chunks.iter_mut().take(cursor.chunk) {
+            *chunk = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_come_back_in_order_across_chunks() {
+        let bodies: Vec<Vec<u8>> = (0..2000).map(|n: usize| vec![n as u8; n % 700]).collect();
+        let mut rows = Rows::default();
+        bodies.iter().for_each(|body| rows.push(body));
+        assert_eq!(rows.count(), bodies.len());
+        let mut cursor = RowCursor::default();
+        for body in &bodies {
+            let kept = cursor;
+            assert_eq!(rows.next_body(&mut cursor), Some(body.as_slice()));
+            assert_eq!(rows.next_body(&mut kept.clone()), Some(body.as_slice()));
+            rows.free_before(kept);
+        }
+        assert_eq!(rows.next_body(&mut cursor), None);
+    }
+
+    #[test]
+    fn a_body_larger_than_any_chunk_fits() {
+        let mut rows = Rows::default();
+        let body = vec![7; LARGEST_CHUNK + 1];
+        rows.push(&body);
+        rows.push(b"");
+        let mut cursor = RowCursor::default();
+        assert_eq!(rows.next_body(&mut cursor).map(<[u8]>::len), Some(body.len()));
+        assert_eq!(rows.next_body(&mut cursor), Some(&[][..]));
+        assert_eq!(rows.next_body(&mut cursor), None);
+    }
+}

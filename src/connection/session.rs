@@ -1,0 +1,458 @@
+//! The session behind a finished login: a pipeline of requests, each delimited by a Sync.
+//!
+//! The server takes requests one after the other and answers each with a ReadyForQuery. What it reports
+//! of itself in between belongs to the ReadyForQuery that follows, so that each request knows the role
+//! that the server had said in front of it and behind it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::exchange::{Ended, Exchange, Flight, Learned};
+use super::handshake::BackendKey;
+use super::prepared::Prepared;
+use super::role::{Parameters, Role};
+use super::statement::{Description, Form, Statement, StatementId};
+use super::{Answer, Event, Request, Shared, Token};
+use crate::base::{Error, Instant, Outcome, ServerFields};
+use crate::protocol::backend::{BackendMessage, TransactionStatus};
+use crate::protocol::data_row::{check_data_row, fields};
+use crate::protocol::{Format, frontend};
+
+/// What `SHOW transaction_read_only` asks for servers that do not report their role by themselves.
+const ROLE_QUESTION: &str = "SHOW transaction_read_only";
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pipeline: VecDeque<Entry>,
+    status: TransactionStatus,
+    /// As last said by the server, and as said before the ReadyForQuery of the last settled entry.
+    role: Option<Role>,
+    role_at_ready: Option<Role>,
+    reports_role: bool,
+    prepared: Prepared,
+    key: Option<BackendKey>,
+    last_ready: Instant,
+    /// A FATAL error: the server closes, and never looked at what stands behind the first entry.
+    fatal: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    work: Work,
+    /// The place of its first byte in all that this connection ever sent.
+    start: u64,
+    queued_at: Instant,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// A bare Sync, or the question for the role where the server does not report it.
+    Barrier {
+        probe: bool,
+        asked: bool,
+    },
+    Request {
+        token: Token,
+        exchange: Exchange,
+    },
+}
+
+impl Session {
+    pub(super) fn new(
+        now: Instant,
+        key: Option<BackendKey>,
+        parameters: &Parameters,
+        statement_cache_size: usize,
+    ) -> Self {
+        let role = parameters.role();
+        Self {
+            pipeline: VecDeque::new(),
+            status: TransactionStatus::Idle,
+            role,
+            role_at_ready: role,
+            reports_role: role.is_some(),
+            prepared: Prepared::new(statement_cache_size),
+            key,
+            last_ready: now,
+            fatal: false,
+        }
+    }
+
+    pub(super) fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    pub(super) fn key(&self) -> Option<&BackendKey> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.pipeline.len()
+    }
+
+    /// Since when the server has been at the first request of the pipeline.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.pipeline.front().map(|entry| entry.queued_at.max(self.last_ready))
+    }
+
+    /// Makes the server say what has changed: a bare Sync, or the question for its role.
+    pub(super) fn probe(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        self.barrier(now, true, sent, out)
+    }
+
+    fn barrier(
+        &mut self,
+        now: Instant,
+        probe: bool,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        if self.reports_role {
+            frontend::sync(out)?;
+        } else {
+            frontend::query(out, ROLE_QUESTION)?;
+        }
+        let work = Work::Barrier { probe, asked: !self.reports_role };
+        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
+    }
+
+    /// Appends a request to the pipeline and its bytes to `out`; an error leaves both as they were.
+    /// `sent` is how much was sent before what stands in `out`.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        shared: &mut Shared<'_>,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let (bytes, entries) = (out.len(), self.pipeline.len());
+        let done = self.send_whole(now, request, shared, sent, out);
+        if done.is_err() {
+            out.truncate(bytes);
+            self.pipeline.truncate(entries);
+        }
+        done
+    }
+
+    fn send_whole(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        shared: &mut Shared<'_>,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        // On a busy connection the request in front is the barrier, where its answer tells the role.
+        if request.barrier && (self.pipeline.is_empty() || !self.reports_role) {
+            self.barrier(now, false, sent, out)?;
+        }
+        let statement = shared
+            .statements
+            .get(request.statement)
+            .ok_or_else(|| Error::internal("a request names a statement that is forgotten"))?;
+        let start = sent + out.len() as u64;
+        let exchange = if statement.may_be_script && request.params.is_empty() {
+            frontend::query(out, &statement.sql)?;
+            Exchange::new(request.statement, Flight::Script, None)
+        } else {
+            let exchange = match &statement.form {
+                Form::Undescribed => describe_and_run(request, statement, out)?,
+                Form::Described(description) => {
+                    let description = Arc::clone(description);
+                    self.run_described(request, statement, &description, out)?
+                }
+            };
+            frontend::sync(out)?;
+            exchange
+        };
+        let work = Work::Request { token: request.token, exchange };
+        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
+    }
+
+    fn run_described(
+        &mut self,
+        request: &Request<'_>,
+        statement: &Statement,
+        description: &Description,
+        out: &mut BytesMut,
+    ) -> Result<Exchange, Error> {
+        let (id, shape) = (request.statement, description.shape.clone());
+        if let Some(known) = self.prepared.touch(id, &statement.sql) {
+            bind(out, &known.name, request, description)?;
+            frontend::execute(out, "", 0)?;
+            return Ok(Exchange::new(id, Flight::Prepared, shape));
+        }
+        if self.prepared.is_off() {
+            parse_and_run(out, "", request, statement, description)?;
+            return Ok(Exchange::new(id, Flight::Preparing { closes: false }, shape));
+        }
+        let victim = self.prepared.victim(id);
+        if let Some((_, name)) = &victim {
+            frontend::close_statement(out, name)?;
+        }
+        let name = self.prepared.next_name();
+        parse_and_run(out, &name, request, statement, description)?;
+        let closes = victim.is_some();
+        if let Some((victim, _)) = victim {
+            self.prepared.remove(victim);
+        }
+        self.prepared.insert(id, name, Arc::clone(&statement.sql), shape.clone());
+        Ok(Exchange::new(id, Flight::Preparing { closes }, shape))
+    }
+
+    /// Takes any message but DataRow.
+    pub(super) fn message(
+        &mut self,
+        now: Instant,
+        message: BackendMessage<'_>,
+        parameters: &mut Parameters,
+        shared: &mut Shared<'_>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Error> {
+        use BackendMessage as M;
+        match message {
+            M::ParameterStatus { name, value } => {
+                if name == "client_encoding" && value != "UTF8" {
+                    return Err(Error::protocol(format!(
+                        "client_encoding was changed to {value:?}, but this client speaks UTF8 alone"
+                    )));
+                }
+                parameters.set(name, value);
+                if self.reports_role {
+                    self.role = parameters.role();
+                }
+                Ok(())
+            }
+            M::NoticeResponse(fields) => {
+                if let Some(Entry { work: Work::Request { exchange, .. }, .. }) =
+                    self.pipeline.front_mut()
+                {
+                    exchange.notice(&fields);
+                }
+                events.push_back(Event::Notice(fields));
+                Ok(())
+            }
+            M::NotificationResponse { process_id, channel, payload } => {
+                let (channel, payload) = (channel.to_owned(), payload.to_owned());
+                events.push_back(Event::Notification { process_id, channel, payload });
+                Ok(())
+            }
+            M::ErrorResponse(fields) if is_fatal(&fields) => {
+                self.fatal = true;
+                Err(Error::database(*fields))
+            }
+            M::ReadyForQuery(status) => self.ready(now, status, shared, events),
+            message => self.answer(message, shared),
+        }
+    }
+
+    pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        match self.pipeline.front_mut().map(|entry| &mut entry.work) {
+            Some(Work::Request { exchange, .. }) => exchange.row(body),
+            Some(Work::Barrier { asked: true, .. }) => {
+                // The answer to `SHOW transaction_read_only`, as text.
+                check_data_row(body, 1)?;
+                let answer = fields(body).next().flatten();
+                self.role = match answer {
+                    Some(b"on") => Some(Role::ReadOnly),
+                    Some(b"off") => Some(Role::ReadWrite),
+                    _ => {
+                        return Err(Error::protocol("transaction_read_only is neither on nor off"));
+                    }
+                };
+                Ok(())
+            }
+            Some(Work::Barrier { asked: false, .. }) | None => Err(unexpected("DataRow")),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        message: BackendMessage<'_>,
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        use BackendMessage as M;
+        let Some(entry) = self.pipeline.front_mut() else {
+            return Err(unexpected(message.name()));
+        };
+        let exchange = match &mut entry.work {
+            Work::Request { exchange, .. } => exchange,
+            Work::Barrier { asked: true, .. } => {
+                return match message {
+                    M::RowDescription(_) | M::CommandComplete(_) => Ok(()),
+                    M::ErrorResponse(fields) => Err(Error::database(*fields)),
+                    message => Err(unexpected(message.name())),
+                };
+            }
+            Work::Barrier { asked: false, .. } => return Err(unexpected(message.name())),
+        };
+        let id = exchange.statement;
+        match exchange.message(message)? {
+            Learned::Nothing => {}
+            Learned::Bound => {
+                if let Some(preparation) = self.prepared.get_mut(id) {
+                    exchange.set_shape(preparation.shape.clone());
+                }
+            }
+            Learned::Description(description) => {
+                if let Some(statement) = shared.statements.get_mut(id) {
+                    statement.form = Form::Described(description);
+                }
+            }
+            Learned::Shape(shape) => {
+                if let Some(preparation) = self.prepared.get_mut(id) {
+                    preparation.shape = shape;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ready(
+        &mut self,
+        now: Instant,
+        status: TransactionStatus,
+        shared: &mut Shared<'_>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Error> {
+        let Some(entry) = self.pipeline.pop_front() else {
+            return Err(unexpected("ReadyForQuery"));
+        };
+        let role_before = self.role_at_ready;
+        let took = now.since(entry.queued_at.max(self.last_ready));
+        self.status = status;
+        self.role_at_ready = self.role;
+        self.last_ready = now;
+        match entry.work {
+            Work::Barrier { probe: true, .. } => {
+                events.push_back(Event::Answered { role: self.role })
+            }
+            Work::Barrier { probe: false, .. } => {}
+            Work::Request { token, exchange } => {
+                let id = exchange.statement;
+                let parsing = matches!(exchange.flight, Flight::Preparing { .. });
+                let script = matches!(exchange.flight, Flight::Script);
+                let ended = exchange.finish()?;
+                let answer = self.settle(id, parsing, script, ended, shared);
+                let event = Event::Settled {
+                    token,
+                    answer,
+                    role_before,
+                    role_after: self.role,
+                    took,
+                    status,
+                };
+                events.push_back(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        id: StatementId,
+        parsing: bool,
+        script: bool,
+        ended: Ended,
+        shared: &mut Shared<'_>,
+    ) -> Answer {
+        match ended {
+            Ended::Completed { results, unreplicated } => {
+                Answer::Completed { results, unreplicated }
+            }
+            Ended::Refused { fields, plan_is_stale, parsed, had_results } => {
+                if plan_is_stale || (parsing && !parsed) {
+                    self.prepared.remove(id);
+                }
+                if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {
+                    statement.form = Form::Undescribed;
+                }
+                // A script may have committed in its middle; a single statement that fails has no effect.
+                let outcome =
+                    if script && had_results { Outcome::Unknown } else { Outcome::NotCommitted };
+                let error = Error::database(*fields).with_outcome(outcome);
+                Answer::Refused { error, plan_is_stale }
+            }
+        }
+    }
+
+    /// The connection is over: says of each request whether it may have run. `written` is how many bytes
+    /// the kernel has taken.
+    pub(super) fn abandon(&mut self, written: u64, events: &mut VecDeque<Event>) {
+        for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
+            let Work::Request { token, .. } = entry.work else { continue };
+            // The server works in order: behind a FATAL error it looked at nothing.
+            let untouched = entry.start >= written || (self.fatal && behind > 0);
+            let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
+            events.push_back(Event::Lost { token, outcome });
+        }
+    }
+}
+
+/// Parameters and results travel as text, and the statement's description comes along.
+fn describe_and_run(
+    request: &Request<'_>,
+    statement: &Statement,
+    out: &mut BytesMut,
+) -> Result<Exchange, Error> {
+    frontend::parse(out, "", &statement.sql, &[])?;
+    frontend::describe_statement(out, "")?;
+    let params = request.params;
+    let formats = (0..params.len()).map(|n| params.format(n, 0));
+    let encode = |n: usize, out: &mut BytesMut| params.encode(n, 0, out);
+    frontend::bind(out, "", "", formats, params.len(), encode, std::iter::empty::<Format>())?;
+    frontend::execute(out, "", 0)?;
+    let flight = Flight::Describing { parameter_types: Vec::new() };
+    Ok(Exchange::new(request.statement, flight, None))
+}
+
+fn parse_and_run(
+    out: &mut BytesMut,
+    name: &str,
+    request: &Request<'_>,
+    statement: &Statement,
+    description: &Description,
+) -> Result<(), Error> {
+    frontend::parse(out, name, &statement.sql, &description.parameter_types)?;
+    bind(out, name, request, description)?;
+    frontend::describe_portal(out, "")?;
+    frontend::execute(out, "", 0)
+}
+
+fn bind(
+    out: &mut BytesMut,
+    name: &str,
+    request: &Request<'_>,
+    description: &Description,
+) -> Result<(), Error> {
+    let (params, types) = (request.params, &description.parameter_types);
+    let type_of = |n: usize| types.get(n).copied().unwrap_or(0);
+    let formats = (0..params.len()).map(|n| params.format(n, type_of(n)));
+    let encode = |n: usize, out: &mut BytesMut| params.encode(n, type_of(n), out);
+    let columns = description.shape.as_deref().map_or(&[][..], |shape| shape.columns());
+    let results = columns.iter().map(|column| column.field.format);
+    frontend::bind(out, "", name, formats, params.len(), encode, results)
+}
+
+fn is_fatal(fields: &ServerFields) -> bool {
+    matches!(fields.severity.as_str(), "FATAL" | "PANIC")
+}
+
+fn unexpected(message: &str) -> Error {
+    Error::protocol(format!("the server sent {message}, which nothing asked for"))
+}

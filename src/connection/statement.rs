@@ -1,0 +1,239 @@
+//! What the whole pool knows of its statements.
+//!
+//! A statement is described by the server once, on whichever connection ran it first. From then on every
+//! connection of the pool prepares and runs it in one flight, with the right formats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::protocol::Field;
+use crate::types::{Shape, result_format};
+
+/// Names a statement for as long as floor 7 remembers its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StatementId(pub u32);
+
+/// What the server said a statement looks like.
+#[derive(Debug)]
+pub struct Description {
+    pub parameter_types: Vec<u32>,
+    /// With the formats that we ask for; `None` where the statement returns no rows.
+    pub shape: Option<Arc<Shape>>,
+}
+
+impl Description {
+    /// `fields` as RowDescription gave them, with whatever formats.
+    pub fn new(parameter_types: Vec<u32>, fields: Option<Vec<Field>>) -> Self {
+        let shape = fields.map(|mut fields| {
+            for field in &mut fields {
+                field.format = result_format(field.type_oid);
+            }
+            Arc::new(Shape::new(fields))
+        });
+        Self { parameter_types, shape }
+    }
+}
+
+/// How a statement can be sent.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// Never seen by a server: parameters and results travel as text, and the description comes along.
+    Undescribed,
+    Described(Arc<Description>),
+}
+
+/// How long a statement has taken lately, and what it was: what pipelining decides by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habit {
+    /// A moving mean of the server's time and the way, in µs; `None` before the first answer.
+    mean: Option<u64>,
+    selects: bool,
+}
+
+impl Habit {
+    pub fn learn(&mut self, took: Duration, selects: bool) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        // A slow run weighs in at once and is forgotten slowly; a stall of the loop is no slow run.
+        let mean = self.mean.unwrap_or(took);
+        let mean = if took > mean { mean + (took - mean) / 4 } else { mean - (mean - took) / 16 };
+        self.mean = Some(mean);
+        self.selects = selects;
+    }
+
+    pub fn is_quick(&self, bound: Duration) -> bool {
+        self.mean.is_some_and(|mean| u128::from(mean) <= bound.as_micros())
+    }
+
+    /// Whether it answered as a SELECT the last time.
+    pub fn selects(&self) -> bool {
+        self.selects
+    }
+}
+
+#[derive(Debug)]
+pub struct Statement {
+    pub sql: Arc<str>,
+    pub form: Form,
+    pub habit: Habit,
+    /// Whether its text begins like a statement that ends a transaction: where its answer is lost, the
+    /// outcome is unknown even inside a transaction.
+    pub ends_transaction: bool,
+    /// Whether its text may hold several statements, which the server takes by the simple protocol alone
+    /// and without parameters.
+    pub may_be_script: bool,
+    /// Calls that will still ask for it; a forgotten statement goes with the last of them.
+    holders: usize,
+    forgotten: bool,
+}
+
+/// The statements of a pool, by the small numbers that floor 7 uses for them.
+#[derive(Debug, Default)]
+pub struct Statements {
+    places: Vec<Option<Statement>>,
+    vacant: Vec<u32>,
+}
+
+impl Statements {
+    pub fn insert(&mut self, sql: &str) -> StatementId {
+        let statement = Statement {
+            sql: Arc::from(sql),
+            form: Form::Undescribed,
+            habit: Habit::default(),
+            ends_transaction: ends_transaction(sql),
+            may_be_script: may_be_script(sql),
+            holders: 0,
+            forgotten: false,
+        };
+        if let Some(index) = self.vacant.pop()
+            && let Some(place) = self.places.get_mut(index as usize)
+        {
+            *place = Some(statement);
+            return StatementId(index);
+        }
+        self.places.push(Some(statement));
+        StatementId(u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    pub fn get(&self, id: StatementId) -> Option<&Statement> {
+        self.places.get(id.0 as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, id: StatementId) -> Option<&mut Statement> {
+        self.places.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// A call is going to use the statement: it stays until the call lets go of it.
+    pub fn hold(&mut self, id: StatementId) -> bool {
+        match self.get_mut(id) {
+            Some(statement) if !statement.forgotten => {
+                statement.holders += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn let_go(&mut self, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.holders = statement.holders.saturating_sub(1);
+            self.sweep(id);
+        }
+    }
+
+    /// Floor 7 won't name the statement again; its number is given anew once no call holds it.
+    pub fn forget(&mut self, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.forgotten = true;
+            self.sweep(id);
+        }
+    }
+
+    fn sweep(&mut self, id: StatementId) {
+        if let Some(place) = self.places.get_mut(id.0 as usize)
+            && place.as_ref().is_some_and(|s| s.forgotten && s.holders == 0)
+        {
+            *place = None;
+            self.vacant.push(id.0);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Looks at the first word alone. Text that begins with a comment counts as ending a transaction:
+/// what can't be seen is not called "not committed".
+fn ends_transaction(sql: &str) -> bool {
+    let text = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+    if text.starts_with("--") || text.starts_with("/*") {
+        return true;
+    }
+    let word = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+    ["commit", "end", "prepare"].iter().any(|end| word.eq_ignore_ascii_case(end))
+}
+
+/// Whether a semicolon stands before the end of the text. It may stand in a string, in which case the
+/// simple protocol does as well; the other way round would be an error that ends a transaction.
+fn may_be_script(sql: &str) -> bool {
+    let text = sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+    text.contains(';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_transaction_is_seen_by_its_first_word() {
+        for sql in [
+            "COMMIT",
+            " end;",
+            "\n;commit and chain",
+            "/* x */ SELECT 1",
+            "Prepare Transaction 'x'",
+        ] {
+            assert!(ends_transaction(sql), "{sql}");
+        }
+        for sql in ["SELECT 'commit'", "INSERT INTO ends VALUES (1)", "", "committed"] {
+            assert!(!ends_transaction(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_told_by_an_inner_semicolon() {
+        assert!(may_be_script("SELECT 1; SELECT 2"));
+        assert!(may_be_script("SELECT ';x'"));
+        assert!(!may_be_script("SELECT 1 ; \n"));
+    }
+
+    #[test]
+    fn a_forgotten_statement_goes_with_its_last_holder() {
+        let mut statements = Statements::default();
+        let first = statements.insert("SELECT 1");
+        assert!(statements.hold(first));
+        statements.forget(first);
+        assert!(!statements.hold(first));
+        assert_eq!(statements.get(first).map(|s| &*s.sql), Some("SELECT 1"));
+        statements.let_go(first);
+        assert!(statements.get(first).is_none());
+        statements.forget(first);
+        let second = statements.insert("SELECT 2");
+        assert_eq!((first, statements.len()), (second, 1));
+    }
+
+    #[test]
+    fn one_slow_run_ends_a_habit_of_being_quick() {
+        let bound = Duration::from_millis(5);
+        let mut habit = Habit::default();
+        assert!(!habit.is_quick(bound));
+        habit.learn(Duration::from_micros(200), true);
+        assert!(habit.is_quick(bound));
+        habit.learn(Duration::from_secs(1), true);
+        assert!(!habit.is_quick(bound));
+    }
+}
