@@ -1,0 +1,166 @@
+//! The waiting line: who is served next, and on which connection.
+//!
+//! A call gets a connection of its own where one is idle. Once every connection is busy, autocommit calls
+//! are pipelined behind others, with care: a request that was written can't be taken back, so that one
+//! slow neighbour would hold up all behind it, and a neighbour that waits for a lock might wait for
+//! somebody who in turn waits for a call behind it. So a call shares a connection only
+//! - where it and all that is in flight there have been quick lately, and the one at work has not been
+//!   at it for long, and
+//! - while a transaction of this pool is open, only among statements that answer as SELECT.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::slot::{Duty, Slot};
+use super::{Call, ConnectionId, Pool, QueryFlags};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::cluster::{HostId, Primary};
+
+/// Requests and barriers in flight on one connection.
+const DEEPEST_PIPELINE: usize = 64;
+/// A statement whose mean is below this is quick.
+const QUICK: Duration = Duration::from_millis(5);
+/// Nothing is written behind a request that the server has been at for so long.
+const OVERDUE: Duration = Duration::from_millis(20);
+
+impl Pool {
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        let Primary::Known(host) = self.cluster.topology().primary() else { return };
+        while let Some(key) = self.waiting.front().copied() {
+            let Some(call) = self.calls.get(key) else {
+                self.waiting.pop_front();
+                continue;
+            };
+            let exclusive = call.flags.has(QueryFlags::ACQUIRE);
+            let quick = self.may_share(call);
+            let Some(id) = self.place(now, host, quick && !exclusive) else { return };
+            self.waiting.pop_front();
+            if exclusive {
+                self.begin_lease(id);
+            } else if let Some(slot) = self.slots.get_mut(id) {
+                slot.quick = quick && (slot.quick || slot.connection.is_idle());
+            }
+            self.send(now, key, id, true);
+            self.release_unused_lease(id);
+        }
+    }
+
+    fn may_share(&self, call: &Call) -> bool {
+        self.statements.get(call.statement).is_some_and(|statement| {
+            statement.habit.is_quick(QUICK) && (self.leases.is_empty() || statement.habit.selects())
+        })
+    }
+
+    /// An idle connection of the host, else the least busy one that may be shared.
+    fn place(&self, now: Instant, host: HostId, share: bool) -> Option<ConnectionId> {
+        let mut best: Option<(usize, ConnectionId)> = None;
+        for (id, slot) in self.slots.iter() {
+            if slot.host != host || slot.duty != Duty::Serving {
+                continue;
+            }
+            let depth = slot.connection.depth();
+            if depth == 0 {
+                return Some(id);
+            }
+            if share
+                && may_be_shared(now, slot, depth)
+                && best.is_none_or(|(least, _)| depth < least)
+            {
+                best = Some((depth, id));
+            }
+        }
+        best.map(|(_, id)| id)
+    }
+
+    fn begin_lease(&mut self, id: ConnectionId) {
+        self.last_lease = self.last_lease.checked_add(1).unwrap_or(1);
+        if let (Some(lease), Some(slot)) =
+            (NonZeroU32::new(self.last_lease), self.slots.get_mut(id))
+        {
+            slot.duty = Duty::Leased { lease };
+            self.leases.insert(lease, id);
+        }
+    }
+
+    /// A call that failed before it was sent leaves its connection idle: it serves on.
+    fn release_unused_lease(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.get(id)
+            && let Duty::Leased { lease } = slot.duty
+            && slot.connection.is_idle()
+        {
+            self.end_lease(lease);
+        }
+    }
+
+    /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
+    pub(super) fn end_lease(&mut self, lease: NonZeroU32) {
+        let Some(id) = self.leases.remove(&lease) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.duty = Duty::Serving;
+        let at_rest = slot.connection.is_idle() && slot.is_outside_transaction();
+        if !at_rest {
+            self.remove_slot(id, Vec::new());
+        } else if !self.may_serve(id) {
+            self.retire(id);
+        }
+    }
+
+    pub(super) fn may_serve(&self, id: ConnectionId) -> bool {
+        let topology = self.cluster.topology();
+        self.slots.get(id).is_some_and(|slot| topology.serves(slot.host))
+    }
+
+    pub(super) fn expire_waiting(&mut self, now: Instant) {
+        let expired = |pool: &Self| {
+            let key = *pool.waiting.front()?;
+            let call = pool.calls.get(key)?;
+            (call.deadline <= now).then_some(key)
+        };
+        while let Some(key) = expired(self) {
+            self.waiting.pop_front();
+            let error = self.acquire_timeout();
+            self.finish_call(key, Err(error));
+        }
+    }
+
+    fn acquire_timeout(&self) -> Error {
+        let after = self.config.acquire_timeout.as_millis();
+        if let Primary::Known(_) = self.cluster.topology().primary() {
+            let status = self.status();
+            let message = format!(
+                "no connection became free within {after}ms: {} of {} are in use",
+                status.in_use, status.max_size
+            );
+            return Error::new(ErrorClass::PoolTimeout, "HYPERION_POOL_TIMEOUT", message)
+                .with_outcome(Outcome::NotSent)
+                .with_hosts(self.cluster.reports());
+        }
+        let reports = self.cluster.reports();
+        let each: Vec<_> = reports.iter().map(|r| format!("{}: {}", r.host, r.why)).collect();
+        let message =
+            format!("no writable primary available after {after}ms ({})", each.join("; "));
+        Error::new(ErrorClass::PoolTimeout, "HYPERION_NO_PRIMARY", message)
+            .with_outcome(Outcome::NotSent)
+            .with_hosts(reports)
+    }
+
+    /// Fails every waiting call: no waiting would help.
+    pub(super) fn give_up_waiting(&mut self, error: &Error) {
+        while let Some(key) = self.waiting.pop_front() {
+            self.finish_call(key, Err(error.clone().with_outcome(Outcome::NotSent)));
+        }
+    }
+
+    /// Puts calls back in front of the line, in the order in which they came.
+    pub(super) fn wait_again(&mut self, keys: impl DoubleEndedIterator<Item = Key<Call>>) {
+        for key in keys.rev() {
+            self.waiting.push_front(key);
+        }
+    }
+}
+
+fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
+    slot.quick
+        && depth < DEEPEST_PIPELINE
+        && slot.connection.head_since().is_some_and(|since| now.since(since) < OVERDUE)
+}

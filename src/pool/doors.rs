@@ -1,0 +1,143 @@
+//! What goes into the pool and what comes out: plain values, so that a reactor, a simulation and a test
+//! drive it alike.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::ConnectionId;
+use crate::base::{Error, ServerFields};
+use crate::config::Host;
+use crate::connection::{StatementId, StatementResult};
+use crate::types::Params;
+
+/// One call of floor 7.
+#[derive(Debug)]
+pub struct Query {
+    /// The caller's number, given back with the answer.
+    pub request: u32,
+    /// The connection to run on, where the caller has one to itself.
+    pub lease: Option<NonZeroU32>,
+    pub statement: StatementId,
+    pub params: Params,
+    pub flags: QueryFlags,
+}
+
+/// How a query is to be treated. The bits are part of the contract with `js/pool.cjs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryFlags(pub u32);
+
+impl QueryFlags {
+    /// The caller declares that it changes nothing: it may be sent again.
+    pub const READ_ONLY: Self = Self(1);
+    /// It runs on a connection taken for the caller alone, which the answer names.
+    pub const ACQUIRE: Self = Self(2);
+    /// The connection goes back once this is done and the session is in no transaction.
+    pub const RELEASE: Self = Self(4);
+    /// It commits: where its answer is lost, nobody knows.
+    pub const COMMIT: Self = Self(8);
+
+    pub const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+}
+
+#[derive(Debug)]
+pub enum Output {
+    /// Connect to the host; `Input::Connected` or `Input::Closed` answers.
+    Open {
+        connection: ConnectionId,
+        host: Arc<Host>,
+    },
+    /// `Pool::outgoing` has bytes. Said once until all of them are taken.
+    Write {
+        connection: ConnectionId,
+    },
+    /// The pool knows nothing more of this connection: send the farewell if the socket takes it at once,
+    /// and close.
+    Close {
+        connection: ConnectionId,
+        farewell: Vec<u8>,
+    },
+    Completed {
+        request: u32,
+        result: Result<Response, Error>,
+    },
+    Event(PoolEvent),
+}
+
+#[derive(Debug)]
+pub struct Response {
+    /// One for each statement that ran.
+    pub results: Vec<StatementResult>,
+    pub lease: Option<NonZeroU32>,
+}
+
+/// What the pool has to say without being asked.
+#[derive(Clone, Debug)]
+pub enum PoolEvent {
+    /// Another host serves. `outage` is how long none did.
+    Primary {
+        host: Arc<str>,
+        previous: Option<Arc<str>>,
+        outage: Duration,
+    },
+    /// The host that served became read-only or a standby.
+    Fence {
+        host: Arc<str>,
+        role: &'static str,
+    },
+    /// A second host claims to be the primary while the first one serves.
+    Rival {
+        host: Arc<str>,
+        primary: Arc<str>,
+    },
+    Notice {
+        host: Arc<str>,
+        fields: Box<ServerFields>,
+    },
+}
+
+impl PoolEvent {
+    pub fn to_json(&self) -> String {
+        let value = match self {
+            Self::Primary { host, previous, outage } => json!({
+                "type": "primary",
+                "host": &**host,
+                "previous": previous.as_deref(),
+                "outageMs": outage.as_secs_f64() * 1000.0,
+            }),
+            Self::Fence { host, role } => {
+                json!({ "type": "fence", "host": &**host, "role": role })
+            }
+            Self::Rival { host, primary } => {
+                json!({ "type": "rival", "host": &**host, "primary": &**primary })
+            }
+            Self::Notice { host, fields } => json!({
+                "type": "notice",
+                "host": &**host,
+                "severity": fields.severity,
+                "code": fields.code,
+                "message": fields.message,
+                "detail": fields.detail,
+                "hint": fields.hint,
+            }),
+        };
+        value.to_string()
+    }
+}
+
+/// A moment's count of the pool's connections and calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub max_size: usize,
+    /// Connections that are open or being opened.
+    pub size: usize,
+    /// Connections without any work.
+    pub available: usize,
+    pub in_use: usize,
+    /// Calls that have no connection yet.
+    pub waiting: usize,
+}

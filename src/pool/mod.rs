@@ -1,0 +1,347 @@
+//! Floor 4: the pool over all hosts.
+//!
+//! Owns: the connections and what each is there for, the one waiting line, pipelining, what is sent
+//! again, transactions' connections. Imports the floors below. Never does I/O, never reads a clock.
+//!
+//! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
+//! connection, or by its deadline, whichever is first; nothing else ends it.
+
+mod dispatch;
+mod doors;
+mod search;
+mod settle;
+mod slot;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+pub use doors::{Output, PoolEvent, Query, QueryFlags, Response, Status};
+use slot::Duty;
+pub use slot::{ConnectionId, Slot};
+
+use crate::base::{Arena, Error, ErrorClass, Instant, Key, Outcome};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::connection::{Input, Request, Shared, StatementId, Statements, Token};
+use crate::protocol::scram::KeyCache;
+use crate::types::Params;
+
+/// A query until it is answered. It keeps its parameters, because it may be sent again.
+#[derive(Debug)]
+pub(crate) struct Call {
+    request: u32,
+    lease: Option<NonZeroU32>,
+    statement: StatementId,
+    params: Params,
+    flags: QueryFlags,
+    /// When waiting for a connection ends.
+    deadline: Instant,
+    /// How often its statement had to be described anew.
+    redescribed: u8,
+}
+
+#[derive(Debug)]
+enum Life {
+    Open,
+    /// No new work; the requests wait for the last connection to be closed.
+    Ending {
+        requests: Vec<u32>,
+    },
+    Ended,
+}
+
+/// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end of the
+/// turn, then drain `poll_output`.
+#[derive(Debug)]
+pub struct Pool {
+    config: Arc<Config>,
+    cluster: Cluster,
+    slots: Arena<Slot>,
+    calls: Arena<Call>,
+    /// Calls without a connection, first come first served; one that must be sent again goes in front.
+    waiting: VecDeque<Key<Call>>,
+    leases: BTreeMap<NonZeroU32, ConnectionId>,
+    last_lease: u32,
+    statements: Statements,
+    keys: KeyCache,
+    life: Life,
+    /// While no host serves, others are asked until then even if nobody waits.
+    search_until: Instant,
+    /// Who served last, and since when nobody does.
+    outage: search::Outage,
+    flushed_at: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl Pool {
+    /// `seed` is for jitter alone.
+    pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
+        let hosts = config.hosts.iter().map(|host| Arc::new(host.clone())).collect();
+        Self {
+            cluster: Cluster::new(hosts, config.mode, seed),
+            config,
+            slots: Arena::default(),
+            calls: Arena::default(),
+            waiting: VecDeque::new(),
+            leases: BTreeMap::new(),
+            last_lease: 0,
+            statements: Statements::default(),
+            keys: KeyCache::default(),
+            life: Life::Open,
+            search_until: now,
+            outage: search::Outage::new(now),
+            flushed_at: now,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub fn statement(&mut self, sql: &str) -> StatementId {
+        self.statements.insert(sql)
+    }
+
+    /// The statement's number won't be used again by the caller.
+    pub fn forget(&mut self, statement: StatementId) {
+        self.statements.forget(statement);
+    }
+
+    pub fn query(&mut self, now: Instant, query: Query) {
+        let Query { request, lease, statement, params, flags } = query;
+        if lease.is_none() && !matches!(self.life, Life::Open) {
+            return self.complete(request, Err(closed_pool()));
+        }
+        if lease.is_none() && self.waiting.len() >= self.config.max_queue {
+            return self.complete(request, Err(full_queue(self.config.max_queue)));
+        }
+        if !self.statements.hold(statement) {
+            return self.complete(request, Err(Error::internal("the statement is not known")));
+        }
+        let deadline = now + self.config.acquire_timeout;
+        let call = Call { request, lease, statement, params, flags, deadline, redescribed: 0 };
+        let key = self.calls.insert(call);
+        match lease {
+            Some(lease) => self.run_leased(now, key, lease),
+            None => self.waiting.push_back(key),
+        }
+    }
+
+    /// Gives a leased connection back; one that is not at rest, or that is not wanted, is closed.
+    pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
+        let Some(id) = self.leases.get(&lease).copied() else { return };
+        if destroy {
+            let message = "the connection was discarded by its user";
+            let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+            self.drop_slot(now, id, &error);
+        } else {
+            self.end_lease(lease);
+        }
+    }
+
+    /// Takes no new work from now on; `request` is answered when all is done and closed.
+    pub fn end(&mut self, request: u32) {
+        match &mut self.life {
+            Life::Open => self.life = Life::Ending { requests: vec![request] },
+            Life::Ending { requests } => requests.push(request),
+            Life::Ended => self.complete(request, Ok(nothing())),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        let size = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
+        let available = self.slots.iter().filter(|(_, slot)| slot.is_idle()).count();
+        Status {
+            max_size: self.config.pool_size,
+            size,
+            available,
+            in_use: size - available,
+            waiting: self.waiting.len(),
+        }
+    }
+
+    pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            let mut shared = Shared {
+                config: &self.config,
+                statements: &mut self.statements,
+                keys: &mut self.keys,
+            };
+            slot.connection.handle_input(now, input, &mut shared);
+            self.drain(now, id);
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
+        let ids: Vec<_> =
+            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(slot) = self.slots.get_mut(id) {
+                let mut shared = Shared {
+                    config: &self.config,
+                    statements: &mut self.statements,
+                    keys: &mut self.keys,
+                };
+                slot.connection.handle_timeout(now, &mut shared);
+                self.drain(now, id);
+            }
+        }
+        self.ask_scouts(now);
+        self.expire_waiting(now);
+    }
+
+    /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
+    /// needs.
+    pub fn flush(&mut self, now: Instant) {
+        self.dispatch(now);
+        self.search(now);
+        self.finish_ending();
+        self.flushed_at = now;
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let connections = self.slots.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
+        let waiting = self.waiting.front().and_then(|key| self.calls.get(*key));
+        let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
+        connections.chain(waiting).chain(self.search_timeout()).min_by_key(|(at, _)| *at)
+    }
+
+    pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
+        self.slots.get(id).map_or(&[], |slot| slot.connection.outgoing())
+    }
+
+    /// The kernel took `count` bytes of [`Self::outgoing`].
+    pub fn advance(&mut self, id: ConnectionId, count: usize) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.connection.advance(count);
+            slot.writing = !slot.connection.outgoing().is_empty();
+        }
+    }
+
+    /// Whether somebody waits for something, so that the process must not end by itself.
+    pub fn keeps_loop_alive(&self) -> bool {
+        !self.calls.is_empty()
+            || !self.leases.is_empty()
+            || matches!(self.life, Life::Ending { .. })
+            || (!self.config.allow_exit_on_idle && !self.slots.is_empty())
+    }
+
+    /// Nothing more will happen: all connections are closed after `end`.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Ended)
+    }
+
+    fn complete(&mut self, request: u32, result: Result<Response, Error>) {
+        self.outputs.push_back(Output::Completed { request, result });
+    }
+
+    fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+        if let Some(call) = self.calls.remove(key) {
+            self.statements.let_go(call.statement);
+            self.complete(call.request, result);
+        }
+    }
+
+    fn run_leased(&mut self, now: Instant, key: Key<Call>, lease: NonZeroU32) {
+        let Some(id) = self.leases.get(&lease).copied() else {
+            let message = "the connection of this transaction is gone, and the transaction with it";
+            let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+            return self.finish_call(key, Err(error.with_outcome(Outcome::NotCommitted)));
+        };
+        self.send(now, key, id, false);
+    }
+
+    /// Writes a call to a connection. What does not fit (a parameter) is the call's own error.
+    fn send(&mut self, now: Instant, key: Key<Call>, id: ConnectionId, barrier: bool) {
+        let (Some(call), Some(slot)) = (self.calls.get(key), self.slots.get_mut(id)) else {
+            return;
+        };
+        let request = Request {
+            token: Token(key.to_bits()),
+            statement: call.statement,
+            params: &call.params,
+            barrier,
+        };
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        match slot.connection.send(now, &request, &mut shared) {
+            Ok(()) => self.mark_writing(id),
+            Err(error) => self.finish_call(key, Err(error.with_outcome(Outcome::NotSent))),
+        }
+    }
+
+    fn mark_writing(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && !slot.writing
+            && !slot.connection.outgoing().is_empty()
+        {
+            slot.writing = true;
+            self.outputs.push_back(Output::Write { connection: id });
+        }
+    }
+
+    /// Takes a connection out of the pool for good. What was in flight on it is settled by `drain`.
+    fn drop_slot(&mut self, now: Instant, id: ConnectionId, error: &Error) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            let mut shared = Shared {
+                config: &self.config,
+                statements: &mut self.statements,
+                keys: &mut self.keys,
+            };
+            let why = error.message().to_owned();
+            slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
+            self.settle_lost(id);
+            self.remove_slot(id, Vec::new());
+        }
+    }
+
+    /// Closes a connection that has nothing in flight.
+    fn retire(&mut self, id: ConnectionId) {
+        let farewell = self.slots.get(id).map(|slot| slot.connection.farewell());
+        self.remove_slot(id, farewell.unwrap_or_default());
+    }
+
+    fn remove_slot(&mut self, id: ConnectionId, farewell: Vec<u8>) {
+        if let Some(slot) = self.slots.remove(id) {
+            if let Duty::Leased { lease } = slot.duty {
+                self.leases.remove(&lease);
+            }
+            self.outputs.push_back(Output::Close { connection: id, farewell });
+        }
+    }
+
+    fn finish_ending(&mut self) {
+        if !matches!(self.life, Life::Ending { .. })
+            || !self.calls.is_empty()
+            || !self.leases.is_empty()
+        {
+            return;
+        }
+        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.retire(id));
+        if let Life::Ending { requests } = std::mem::replace(&mut self.life, Life::Ended) {
+            for request in requests {
+                self.complete(request, Ok(nothing()));
+            }
+        }
+    }
+}
+
+fn nothing() -> Response {
+    Response { results: Vec::new(), lease: None }
+}
+
+fn full_queue(limit: usize) -> Error {
+    let message = format!("{limit} queries wait for a connection already, which is maxQueue");
+    Error::new(ErrorClass::PoolTimeout, "HYPERION_QUEUE_FULL", message)
+        .with_outcome(Outcome::NotSent)
+}
+
+fn closed_pool() -> Error {
+    let message = "the pool is closed: pool.end() was called";
+    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        .with_outcome(Outcome::NotSent)
+}

@@ -1,0 +1,61 @@
+//! A connection of the pool, and what it is there for.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::base::{Instant, Key};
+use crate::cluster::HostId;
+use crate::connection::Connection;
+use crate::protocol::backend::TransactionStatus;
+
+/// Names a connection of the pool.
+pub type ConnectionId = Key<Slot>;
+
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) connection: Connection,
+    pub(super) host: HostId,
+    pub(super) duty: Duty,
+    /// `Output::Write` was said, and not all bytes have been taken since.
+    pub(super) writing: bool,
+    /// All that is in flight here is known to be quick.
+    pub(super) quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// On its way to the first ReadyForQuery.
+    Joining,
+    /// Logged in where no work can be done yet: asked for its role every now and then, because a
+    /// promotion is not told to idle sessions.
+    Scouting { ask_at: Instant },
+    /// Takes calls.
+    Serving,
+    /// Idle on a host that may be gone: serves again when it answers.
+    Doubted { deadline: Instant },
+    /// Belongs to one caller.
+    Leased { lease: NonZeroU32 },
+}
+
+impl Slot {
+    pub(super) fn is_idle(&self) -> bool {
+        self.duty == Duty::Serving && self.connection.is_idle()
+    }
+
+    pub(super) fn is_outside_transaction(&self) -> bool {
+        self.connection.transaction_status() == Some(TransactionStatus::Idle)
+    }
+
+    /// Whether the server has been at the first request in flight for longer than `bound`.
+    pub(super) fn is_silent(&self, now: Instant, bound: Duration) -> bool {
+        self.connection.head_since().is_some_and(|since| now.since(since) > bound)
+    }
+
+    /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
+    pub(super) fn counts(&self) -> bool {
+        match self.duty {
+            Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } => true,
+            Duty::Joining | Duty::Scouting { .. } => false,
+        }
+    }
+}
