@@ -6,6 +6,11 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 pub mod base;
+pub mod cluster;
 pub mod config;
+pub mod connection;
+pub mod pool;
 pub mod protocol;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod types;

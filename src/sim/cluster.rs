@@ -1,0 +1,223 @@
+//! A pool over simulated hosts, in virtual time: bytes arrive one step after they were sent, deadlines fire
+//! when the world has nothing else to do.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::server::{Server, error};
+use crate::base::{Error, Instant};
+use crate::config::Config;
+use crate::connection::{Input, Peer, Role};
+use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Query, QueryFlags, Response};
+use crate::types::Params;
+
+/// How a host treats whoever connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Open,
+    Refusing,
+    /// A connection attempt is never answered.
+    BlackHole,
+    /// Accepts and says nothing.
+    Silent,
+}
+
+#[derive(Debug)]
+pub struct Host {
+    pub server: Server,
+    pub reach: Reach,
+}
+
+/// What a call came to.
+pub type Answer = Result<Response, Error>;
+
+#[derive(Debug)]
+pub struct World {
+    pub now: Instant,
+    pub pool: Pool,
+    pub hosts: Vec<Host>,
+    pub answers: BTreeMap<u32, Answer>,
+    pub events: Vec<PoolEvent>,
+    /// Every attempt to connect, in order, by host.
+    pub attempts: Vec<usize>,
+    links: BTreeMap<u64, (ConnectionId, usize)>,
+    news: Vec<(ConnectionId, News)>,
+    requests: u32,
+}
+
+#[derive(Debug)]
+enum News {
+    Connected,
+    Bytes(Vec<u8>),
+    Closed(&'static str),
+}
+
+impl World {
+    /// One host for each role; their names must be in `config.hosts` in the same order.
+    pub fn new(config: Config, roles: &[Role]) -> Self {
+        let host = |role: &Role| Host { server: Server::new(*role), reach: Reach::Open };
+        Self {
+            now: Instant::ORIGIN,
+            pool: Pool::new(Arc::new(config), 1, Instant::ORIGIN),
+            hosts: roles.iter().map(host).collect(),
+            answers: BTreeMap::new(),
+            events: Vec::new(),
+            attempts: Vec::new(),
+            links: BTreeMap::new(),
+            news: Vec::new(),
+            requests: 0,
+        }
+    }
+
+    /// Asks the pool and lets the world turn until nothing is left to do at this moment. Returns the number of the
+    /// request.
+    pub fn query(&mut self, sql: &str, lease: Option<NonZeroU32>, flags: QueryFlags) -> u32 {
+        self.requests += 1;
+        let statement = self.pool.statement(sql);
+        let (request, params) = (self.requests, Params::new());
+        self.pool.query(self.now, Query { request, lease, statement, params, flags });
+        self.pool.forget(statement);
+        self.settle();
+        request
+    }
+
+    pub fn end(&mut self) -> u32 {
+        self.requests += 1;
+        self.pool.end(self.requests);
+        self.settle();
+        self.requests
+    }
+
+    /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no time passes.
+    pub fn settle(&mut self) {
+        loop {
+            self.pool.flush(self.now);
+            self.take_outputs();
+            let news = std::mem::take(&mut self.news);
+            if news.is_empty() {
+                return;
+            }
+            for (id, news) in news {
+                match news {
+                    News::Connected => {
+                        let peer = Peer { nonce: [7; 18], local: true };
+                        self.pool.handle_input(self.now, id, Input::Connected(peer));
+                    }
+                    News::Bytes(bytes) => {
+                        self.pool.handle_input(self.now, id, Input::Received(&bytes));
+                    }
+                    News::Closed(why) => {
+                        self.links.remove(&id.to_bits());
+                        let why = why.to_owned();
+                        self.pool.handle_input(self.now, id, Input::Closed { why });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets time pass, stopping at each deadline on the way.
+    pub fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some((at, _)) = self.pool.poll_timeout()
+            && at <= end
+        {
+            self.now = self.now.max(at);
+            self.pool.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// The whole server dies: its sessions break, and connections are refused.
+    pub fn crash(&mut self, host: usize) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.reach = Reach::Refusing;
+            host.server.hang_up_all();
+        }
+        self.cut(host, "ECONNRESET");
+    }
+
+    /// Breaks every connection to the host.
+    pub fn cut(&mut self, host: usize, why: &'static str) {
+        let broken = self.links.values().filter(|(_, of)| *of == host).map(|(id, _)| *id);
+        let broken: Vec<_> = broken.collect();
+        self.news.extend(broken.into_iter().map(|id| (id, News::Closed(why))));
+    }
+
+    /// Says FATAL to every session of the host and closes it, as a server that shuts down does.
+    pub fn shut_down(&mut self, host: usize) {
+        let mut bytes = Vec::new();
+        error("FATAL", "57P01", "terminating connection due to administrator command", &mut bytes);
+        let told = self.links.values().filter(|(_, of)| *of == host).map(|(id, _)| *id);
+        let told: Vec<_> = told.collect();
+        for id in told {
+            self.news.push((id, News::Bytes(bytes.clone())));
+            self.news.push((id, News::Closed("end of stream")));
+        }
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.reach = Reach::Refusing;
+            host.server.hang_up_all();
+        }
+    }
+
+    /// The connections that the pool holds to the host.
+    pub fn connections(&self, host: usize) -> usize {
+        self.links.values().filter(|(_, of)| *of == host).count()
+    }
+
+    fn take_outputs(&mut self) {
+        while let Some(output) = self.pool.poll_output() {
+            match output {
+                Output::Open { connection, host } => self.open(connection, &host.name),
+                Output::Write { connection } => self.write(connection),
+                Output::Close { connection, .. } => {
+                    if let Some((_, host)) = self.links.remove(&connection.to_bits())
+                        && let Some(host) = self.hosts.get_mut(host)
+                    {
+                        host.server.hang_up(connection.to_bits());
+                    }
+                    self.news.retain(|(id, _)| *id != connection);
+                }
+                Output::Completed { request, result } => {
+                    let earlier = self.answers.insert(request, result);
+                    assert!(earlier.is_none(), "request {request} was answered twice");
+                }
+                Output::Event(event) => self.events.push(event),
+            }
+        }
+    }
+
+    fn open(&mut self, id: ConnectionId, name: &str) {
+        // Hosts are called h0, h1, ...
+        let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
+        let Ok(number) = number.parse::<usize>() else { return };
+        self.attempts.push(number);
+        let Some(host) = self.hosts.get_mut(number) else { return };
+        self.links.insert(id.to_bits(), (id, number));
+        match host.reach {
+            Reach::Open => {
+                host.server.accept(id.to_bits());
+                self.news.push((id, News::Connected));
+            }
+            Reach::Silent => self.news.push((id, News::Connected)),
+            Reach::BlackHole => {}
+            Reach::Refusing => self.news.push((id, News::Closed("ECONNREFUSED"))),
+        }
+    }
+
+    fn write(&mut self, id: ConnectionId) {
+        let bytes = self.pool.outgoing(id).to_vec();
+        self.pool.advance(id, bytes.len());
+        if let Some((_, host)) = self.links.get(&id.to_bits())
+            && let Some(host) = self.hosts.get_mut(*host)
+        {
+            let answer = host.server.receive(id.to_bits(), &bytes);
+            if !answer.is_empty() {
+                self.news.push((id, News::Bytes(answer)));
+            }
+        }
+    }
+}

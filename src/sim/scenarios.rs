@@ -1,0 +1,244 @@
+//! Failovers, fences and lost connections in virtual time.
+
+use std::time::Duration;
+
+use super::cluster::{Reach, World};
+use crate::base::{ErrorClass, Outcome};
+use crate::config::{Config, from_json};
+use crate::connection::Role;
+use crate::pool::{PoolEvent, QueryFlags};
+
+const NONE: QueryFlags = QueryFlags(0);
+
+fn config(hosts: usize, options: serde_json::Value) -> Config {
+    let hosts: Vec<_> = (0..hosts).map(|n| format!("h{n}")).collect();
+    let mut all = serde_json::json!({ "hosts": hosts, "user": "u", "poolSize": 3 });
+    if let (Some(all), Some(options)) = (all.as_object_mut(), options.as_object()) {
+        all.extend(options.clone());
+    }
+    from_json(&all).unwrap()
+}
+
+fn world(roles: &[Role]) -> World {
+    World::new(config(roles.len(), serde_json::json!({})), roles)
+}
+
+const PRIMARY: Role = Role::ReadWrite;
+const STANDBY: Role = Role::Standby;
+
+#[track_caller]
+fn answered(world: &World, request: u32) -> String {
+    match world.answers.get(&request) {
+        Some(Ok(response)) => response
+            .results
+            .iter()
+            .map(|result| result.command.name())
+            .collect::<Vec<_>>()
+            .join(";"),
+        Some(Err(error)) => panic!("request {request} failed: {error}"),
+        None => panic!("request {request} is unsettled"),
+    }
+}
+
+#[test]
+fn the_first_query_finds_the_primary_and_holds_no_session_elsewhere() {
+    for primary in 0..3 {
+        let mut roles = [STANDBY; 3];
+        roles[primary] = PRIMARY;
+        let mut world = world(&roles);
+        let request = world.query("SELECT", None, NONE);
+        assert_eq!(answered(&world, request), "SELECT");
+        for host in 0..3 {
+            assert_eq!(world.connections(host), usize::from(host == primary));
+        }
+        assert_eq!(world.attempts.len(), 3, "all hosts were raced");
+    }
+}
+
+#[test]
+fn c1_c5_silent_and_black_holed_hosts_cost_no_time_at_all() {
+    for reach in [Reach::Silent, Reach::BlackHole, Reach::Refusing] {
+        let mut world = world(&[PRIMARY, PRIMARY, PRIMARY]);
+        world.hosts[0].reach = reach;
+        world.hosts[1].reach = reach;
+        let request = world.query("SELECT", None, NONE);
+        assert_eq!(answered(&world, request), "SELECT");
+        assert_eq!(world.now.as_micros(), 0, "no deadline had to pass");
+        assert_eq!(world.connections(0) + world.connections(1), 0);
+    }
+}
+
+#[test]
+fn a_crash_is_followed_and_the_promoted_standby_serves_at_once() {
+    let mut world = world(&[PRIMARY, STANDBY, STANDBY]);
+    let first = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, first), "INSERT");
+    world.crash(0);
+    world.settle();
+    let waiting = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_millis(500));
+    assert!(!world.answers.contains_key(&waiting));
+    assert_eq!((world.connections(1), world.connections(2)), (1, 1), "standbys are asked");
+
+    world.hosts[2].server.role = PRIMARY;
+    let attempts = world.attempts.iter().filter(|host| **host == 2).count();
+    world.pass(Duration::from_millis(25));
+    assert_eq!(answered(&world, waiting), "INSERT");
+    assert_eq!(world.hosts[2].server.keys, ["b"]);
+    assert_eq!(world.connections(1), 0);
+    let later = world.attempts.iter().filter(|host| **host == 2).count();
+    assert_eq!(attempts, later, "the session that was open already served");
+    let is_failover = |event: &PoolEvent| {
+        matches!(event, PoolEvent::Primary { host, previous: Some(previous), .. }
+            if &**host == "h2:5432" && &**previous == "h0:5432")
+    };
+    assert!(world.events.iter().any(is_failover), "{:?}", world.events);
+}
+
+#[test]
+fn c15_an_orderly_shutdown_of_idle_sessions_fails_nothing() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    world.shut_down(0);
+    world.hosts[1].server.role = PRIMARY;
+    let request = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_millis(50));
+    assert_eq!(answered(&world, request), "INSERT");
+    assert_eq!(world.hosts[1].server.keys, ["a"]);
+}
+
+#[test]
+fn c7_a_write_behind_a_fenced_barrier_goes_to_the_new_primary_once() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    world.hosts[0].server.role = Role::ReadOnly;
+    world.hosts[1].server.role = PRIMARY;
+    let write = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(world.hosts[0].server.keys, [""; 0]);
+    assert_eq!(world.hosts[1].server.keys, ["a"]);
+    assert!(world.events.iter().any(|event| matches!(event, PoolEvent::Fence { .. })));
+}
+
+#[test]
+fn c7_a_read_behind_a_fenced_barrier_is_thrown_away() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    world.hosts[0].server.role = Role::ReadOnly;
+    let read = world.query("SELECT", None, NONE);
+    assert!(!world.answers.contains_key(&read), "the fenced node's answer is not handed out");
+    world.pass(Duration::from_secs(6));
+    let error = world.answers[&read].as_ref().unwrap_err();
+    assert_eq!(error.code(), "HYPERION_NO_PRIMARY");
+    assert_eq!(error.class(), ErrorClass::PoolTimeout);
+    assert_eq!(
+        error.message(),
+        "no writable primary available after 5000ms (h0:5432: is read-only \
+         (default_transaction_read_only is on); h1:5432: is a standby (in recovery))"
+    );
+}
+
+#[test]
+fn a_fenced_begin_takes_no_lease_with_it() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    world.hosts[0].server.role = Role::ReadOnly;
+    world.hosts[1].server.role = PRIMARY;
+    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
+    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    assert!(lease.is_some());
+    world.query("INSERT a", lease, NONE);
+    assert_eq!(world.hosts[1].server.keys, [""; 0], "nothing is visible before COMMIT");
+    let flags = QueryFlags(QueryFlags::RELEASE.0 | QueryFlags::COMMIT.0);
+    let commit = world.query("COMMIT", lease, flags);
+    assert_eq!(answered(&world, commit), "COMMIT");
+    assert_eq!(world.hosts[1].server.keys, ["a"]);
+    assert_eq!(world.pool.status().in_use, 0);
+}
+
+#[test]
+fn a_lost_transaction_is_not_committed_and_a_lost_commit_is_unknown() {
+    for (sql, flags, outcome, code) in [
+        ("INSERT b", NONE, Outcome::NotCommitted, "HYPERION_CONNECTION_LOST"),
+        ("COMMIT", QueryFlags::COMMIT, Outcome::Unknown, "40003"),
+    ] {
+        let mut world = world(&[PRIMARY]);
+        let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
+        let lease = world.answers[&begin].as_ref().unwrap().lease;
+        world.query("INSERT a", lease, NONE);
+        // The server takes the statement, and dies before its answer arrives.
+        world.hosts[0].server.hang_up_all();
+        let lost = world.query(sql, lease, flags);
+        world.crash(0);
+        world.settle();
+        let error = world.answers[&lost].as_ref().unwrap_err();
+        assert_eq!((error.outcome(), error.code()), (Some(outcome), code), "{sql}");
+        let after = world.query("SELECT", lease, NONE);
+        let error = world.answers[&after].as_ref().unwrap_err();
+        assert_eq!(error.outcome(), Some(Outcome::NotCommitted));
+    }
+}
+
+#[test]
+fn a_lost_write_is_unknown_and_a_declared_read_is_sent_again() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    world.hosts[0].server.hang_up_all();
+    let write = world.query("INSERT a", None, NONE);
+    let read = world.query("SELECT", None, QueryFlags::READ_ONLY);
+    world.crash(0);
+    world.hosts[1].server.role = PRIMARY;
+    world.settle();
+    world.pass(Duration::from_millis(50));
+    let error = world.answers[&write].as_ref().unwrap_err();
+    assert_eq!((error.outcome(), error.code()), (Some(Outcome::Unknown), "40003"));
+    assert_eq!(answered(&world, read), "SELECT");
+    assert_eq!(world.hosts[1].server.keys, [""; 0], "an unknown write is not sent again");
+}
+
+#[test]
+fn c10_all_hosts_down_is_asked_at_a_bounded_rate_and_healed() {
+    let mut world = world(&[PRIMARY, STANDBY, STANDBY]);
+    for host in &mut world.hosts {
+        host.reach = Reach::Refusing;
+    }
+    let request = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_millis(4_900));
+    assert!(!world.answers.contains_key(&request));
+    assert!(world.attempts.len() < 3 * 40, "{} attempts in 5 s", world.attempts.len());
+    world.hosts[0].reach = Reach::Open;
+    let waiting = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_millis(600));
+    assert!(world.answers[&request].is_err(), "its time was over");
+    assert_eq!(answered(&world, waiting), "SELECT");
+}
+
+#[test]
+fn an_idle_pool_has_no_deadline() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    assert_eq!(world.pool.poll_timeout(), None);
+    world.crash(0);
+    world.settle();
+    // It looks for the new primary for a while, and then leaves everybody alone.
+    assert!(world.pool.poll_timeout().is_some());
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.pool.poll_timeout(), None);
+    assert_eq!(world.connections(1), 0);
+}
+
+#[test]
+fn end_drains_and_closes_everything() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
+    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    let end = world.end();
+    assert!(!world.answers.contains_key(&end), "a transaction is open");
+    let refused = world.query("SELECT", None, NONE);
+    assert_eq!(world.answers[&refused].as_ref().unwrap_err().code(), "HYPERION_POOL_CLOSED");
+    let rollback = world.query("ROLLBACK", lease, QueryFlags::RELEASE);
+    assert_eq!(answered(&world, rollback), "ROLLBACK");
+    assert!(world.answers[&end].is_ok());
+    assert_eq!(world.hosts[0].server.session_count(), 0);
+    assert!(!world.pool.keeps_loop_alive());
+}

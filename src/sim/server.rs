@@ -1,0 +1,310 @@
+//! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
+//!
+//! It takes bytes and gives bytes. `SELECT` answers one row; `INSERT <key>` adds a key, or is refused with
+//! 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say. A change of role is told
+//! as PostgreSQL tells it: not to idle sessions, but by ParameterStatus in front of the next ReadyForQuery.
+
+use std::collections::BTreeMap;
+
+use crate::connection::Role;
+
+/// One host. Sessions are numbered by the caller.
+#[derive(Debug)]
+pub struct Server {
+    pub role: Role,
+    /// Keys that are committed, in order.
+    pub keys: Vec<String>,
+    sessions: BTreeMap<u64, Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    input: Vec<u8>,
+    started: bool,
+    /// What the session was last told.
+    told: Role,
+    /// Statements by name.
+    statements: BTreeMap<String, String>,
+    bound: String,
+    /// After an error: everything up to the next Sync is skipped.
+    skipping: bool,
+    transaction: Transaction,
+    /// What the implicit or explicit transaction has written.
+    written: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transaction {
+    None,
+    /// Read-only or not is decided when it begins.
+    Open {
+        writable: bool,
+    },
+    Failed,
+}
+
+impl Server {
+    pub fn new(role: Role) -> Self {
+        Self { role, keys: Vec::new(), sessions: BTreeMap::new() }
+    }
+
+    pub fn accept(&mut self, session: u64) {
+        let session_state = Session {
+            input: Vec::new(),
+            started: false,
+            told: self.role,
+            statements: BTreeMap::new(),
+            bound: String::new(),
+            skipping: false,
+            transaction: Transaction::None,
+            written: Vec::new(),
+        };
+        self.sessions.insert(session, session_state);
+    }
+
+    /// The session's socket is gone: what it had not committed is forgotten.
+    pub fn hang_up(&mut self, session: u64) {
+        self.sessions.remove(&session);
+    }
+
+    pub fn hang_up_all(&mut self) {
+        self.sessions.clear();
+    }
+
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Takes what the frontend wrote and returns what the backend answers.
+    pub fn receive(&mut self, session: u64, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let Some(state) = self.sessions.get_mut(&session) else { return out };
+        state.input.extend_from_slice(bytes);
+        while let Some((tag, body)) = state.next_message() {
+            match tag {
+                0 => state.welcome(self.role, &mut out),
+                b'X' => {
+                    self.sessions.remove(&session);
+                    return out;
+                }
+                b'S' => {
+                    state.end_implicit_transaction(&mut self.keys);
+                    state.skipping = false;
+                    state.ready(self.role, &mut out);
+                }
+                b'Q' => {
+                    let sql = text(&body).0.to_owned();
+                    if sql.starts_with("SHOW transaction_read_only") {
+                        let on = if self.role == Role::ReadWrite { "off" } else { "on" };
+                        row_description(25, &mut out);
+                        row(on, &mut out);
+                        message(b'C', b"SHOW\0", &mut out);
+                    } else {
+                        state.run(&sql, self.role, &mut self.keys, &mut out);
+                    }
+                    state.end_implicit_transaction(&mut self.keys);
+                    state.skipping = false;
+                    state.ready(self.role, &mut out);
+                }
+                _ if state.skipping => {}
+                tag => state.extended(tag, &body, self.role, &mut self.keys, &mut out),
+            }
+        }
+        out
+    }
+}
+
+impl Session {
+    /// Tag 0 is the StartupMessage.
+    fn next_message(&mut self) -> Option<(u8, Vec<u8>)> {
+        let header = usize::from(self.started);
+        let length = self.input.get(header..)?.first_chunk::<4>()?;
+        let end = header + usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let body = self.input.get(header + 4..end)?.to_vec();
+        let tag = if self.started { *self.input.first()? } else { 0 };
+        self.started = true;
+        self.input.drain(..end);
+        Some((tag, body))
+    }
+
+    fn welcome(&mut self, role: Role, out: &mut Vec<u8>) {
+        message(b'R', &0u32.to_be_bytes(), out);
+        self.told = role;
+        report_role(role, out);
+        message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2], out);
+        self.ready(role, out);
+    }
+
+    fn ready(&mut self, role: Role, out: &mut Vec<u8>) {
+        if self.told != role {
+            report_role(role, out);
+            self.told = role;
+        }
+        let status = match self.transaction {
+            Transaction::None => b'I',
+            Transaction::Open { .. } => b'T',
+            Transaction::Failed => b'E',
+        };
+        message(b'Z', &[status], out);
+    }
+
+    fn extended(
+        &mut self,
+        tag: u8,
+        body: &[u8],
+        role: Role,
+        keys: &mut Vec<String>,
+        out: &mut Vec<u8>,
+    ) {
+        match tag {
+            b'P' => {
+                let (name, rest) = text(body);
+                self.statements.insert(name.to_owned(), text(rest).0.to_owned());
+                message(b'1', &[], out);
+            }
+            b'B' => {
+                let (_, rest) = text(body);
+                match self.statements.get(text(rest).0) {
+                    Some(sql) => {
+                        self.bound = sql.clone();
+                        message(b'2', &[], out);
+                    }
+                    None => self.error("26000", "no such prepared statement", out),
+                }
+            }
+            b'D' => {
+                if body.first() == Some(&b'S') {
+                    message(b't', &[0, 0], out);
+                }
+                let name = text(body.get(1..).unwrap_or_default()).0;
+                let by_name = self.statements.get(name).filter(|_| body.first() == Some(&b'S'));
+                if by_name.unwrap_or(&self.bound).starts_with("SELECT") {
+                    row_description(25, out);
+                } else {
+                    message(b'n', &[], out);
+                }
+            }
+            b'E' => {
+                let sql = self.bound.clone();
+                self.run(&sql, role, keys, out);
+            }
+            b'C' => {
+                self.statements.remove(text(body.get(1..).unwrap_or_default()).0);
+                message(b'3', &[], out);
+            }
+            _ => self.error("08P01", "unknown message", out),
+        }
+    }
+
+    fn run(&mut self, sql: &str, role: Role, keys: &mut Vec<String>, out: &mut Vec<u8>) {
+        let writable = match self.transaction {
+            Transaction::Failed if sql != "ROLLBACK" && sql != "COMMIT" => {
+                return self.error("25P02", "current transaction is aborted", out);
+            }
+            Transaction::Open { writable } => writable,
+            Transaction::None | Transaction::Failed => role == Role::ReadWrite,
+        };
+        let (verb, rest) = sql.split_once(' ').unwrap_or((sql, ""));
+        let tag = match verb {
+            "SELECT" => {
+                row("1", out);
+                "SELECT 1"
+            }
+            "INSERT" if writable => {
+                self.written.push(rest.to_owned());
+                "INSERT 0 1"
+            }
+            "INSERT" => {
+                return self.error(
+                    "25006",
+                    "cannot execute INSERT in a read-only transaction",
+                    out,
+                );
+            }
+            "BEGIN" => {
+                self.transaction = Transaction::Open { writable };
+                "BEGIN"
+            }
+            "COMMIT" if matches!(self.transaction, Transaction::Open { .. }) => {
+                self.transaction = Transaction::None;
+                keys.append(&mut self.written);
+                "COMMIT"
+            }
+            "COMMIT" | "ROLLBACK" => {
+                self.transaction = Transaction::None;
+                self.written.clear();
+                "ROLLBACK"
+            }
+            _ => {
+                return self.error(
+                    "42601",
+                    "the simulated server does not know this statement",
+                    out,
+                );
+            }
+        };
+        message(b'C', format!("{tag}\0").as_bytes(), out);
+    }
+
+    /// Outside a transaction block what was written is committed at Sync.
+    fn end_implicit_transaction(&mut self, keys: &mut Vec<String>) {
+        if self.transaction == Transaction::None {
+            if self.skipping {
+                self.written.clear();
+            }
+            keys.append(&mut self.written);
+        }
+    }
+
+    fn error(&mut self, code: &str, text: &str, out: &mut Vec<u8>) {
+        error("ERROR", code, text, out);
+        self.skipping = true;
+        if matches!(self.transaction, Transaction::Open { .. }) {
+            self.transaction = Transaction::Failed;
+        }
+    }
+}
+
+/// An ErrorResponse, for what a server says when it will not have a session.
+pub fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
+    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0");
+    message(b'E', body.as_bytes(), out);
+}
+
+fn report_role(role: Role, out: &mut Vec<u8>) {
+    let (standby, read_only) = match role {
+        Role::ReadWrite => ("off", "off"),
+        Role::ReadOnly => ("off", "on"),
+        Role::Standby => ("on", "off"),
+    };
+    message(b'S', format!("in_hot_standby\0{standby}\0").as_bytes(), out);
+    message(b'S', format!("default_transaction_read_only\0{read_only}\0").as_bytes(), out);
+}
+
+/// One column called `v`, as text.
+fn row_description(type_oid: u32, out: &mut Vec<u8>) {
+    let mut body = vec![0, 1, b'v', 0, 0, 0, 0, 0, 0, 0];
+    body.extend_from_slice(&type_oid.to_be_bytes());
+    body.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+    message(b'T', &body, out);
+}
+
+fn row(value: &str, out: &mut Vec<u8>) {
+    let mut body = vec![0, 1];
+    body.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    body.extend_from_slice(value.as_bytes());
+    message(b'D', &body, out);
+}
+
+fn message(tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+/// A string up to its NUL, and what follows.
+fn text(bytes: &[u8]) -> (&str, &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let string = bytes.get(..end).unwrap_or_default();
+    (std::str::from_utf8(string).unwrap_or(""), bytes.get(end + 1..).unwrap_or_default())
+}
