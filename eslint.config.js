@@ -1,0 +1,24 @@
+import js from '@eslint/js';
+import globals from 'globals';
+
+export default [
+  { ignores: ['target/', 'fuzz/', '.cache/', 'typings/', 'test/typings/'] },
+  js.configs.recommended,
+  {
+    languageOptions: { ecmaVersion: 2024, sourceType: 'module', globals: globals.nodeBuiltin },
+    linterOptions: { reportUnusedDisableDirectives: 'error' },
+    rules: {
+      'no-var': 'error',
+      'prefer-const': 'error',
+      eqeqeq: ['error', 'always'],
+      'object-shorthand': 'error',
+      'no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      'no-promise-executor-return': 'off',
+      'no-implicit-coercion': 'error',
+    },
+  },
+  {
+    files: ['**/*.cjs'],
+    languageOptions: { sourceType: 'commonjs', globals: globals.node },
+  },
+];

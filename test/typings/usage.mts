@@ -1,0 +1,96 @@
+// Real usage, type-checked: what must compile, and what must not.
+
+import {
+  createPool,
+  ConnectionError,
+  DatabaseError,
+  HyperionError,
+  PoolTimeoutError,
+  type Param,
+  type Pool,
+  type PoolOptions,
+  type PoolStatus,
+  type QueryOptions,
+  type QueryResult,
+  type Row,
+  type Transaction,
+} from 'hyperiondb-client';
+
+const options: PoolOptions = {
+  hosts: ['db1:5432', '[::1]:5433', '/run/postgresql'],
+  user: 'app',
+  password: 'x',
+  mode: 'read-write',
+  poolSize: 20,
+  acquireTimeoutMs: 10_000,
+  parameters: { search_path: 'app' },
+  lookup: (_hostname, _options, callback) => callback(null, [{ address: '127.0.0.1', family: 4 }]),
+};
+const pool: Pool = createPool(options);
+createPool('postgres://u:p@h1,h2/db', { poolSize: 3 });
+
+// @ts-expect-error the mode is not there
+createPool({ mode: 'standby-ish' });
+// @ts-expect-error an option in the wrong unit
+createPool({ connectTimeout: 2 });
+// @ts-expect-error options or a string
+createPool(5432);
+
+interface Order {
+  id: number;
+  total: string;
+}
+const params: Param[] = [1, 'x', true, 10n, null, undefined, Buffer.from('x')];
+const orders: QueryResult<Order> = await pool.query<Order>('SELECT id, total FROM orders', params);
+const total: string | undefined = orders[0]?.total;
+const count: number | null = orders.rowCount;
+const names: string[] = orders.fields.map((field) => field.name);
+const untyped: Row[] = await pool.query('SELECT 1');
+const readOnly: QueryOptions = { readOnly: true };
+await pool.query('SELECT 1', [], readOnly);
+
+// @ts-expect-error a Symbol can't be sent
+await pool.query('SELECT $1', [Symbol('x')]);
+// @ts-expect-error parameters are an array
+await pool.query('SELECT $1', 'x');
+// @ts-expect-error results are read-only
+orders.command = 'x';
+
+const answer: number = await pool.transaction(async (tx: Transaction) => {
+  const [row] = await tx.query<{ n: number }>('SELECT 1 AS n');
+  return row?.n ?? 0;
+});
+// @ts-expect-error the callback is needed
+await pool.transaction();
+
+pool.on('primary', ({ host, previous, outageMs }) => {
+  const texts: [string, string | null, number] = [host, previous, outageMs];
+  return texts;
+});
+const status: PoolStatus = pool.status();
+const waiting: number = status.waiting;
+
+try {
+  await pool.query('SELECT 1');
+} catch (error) {
+  if (error instanceof DatabaseError) {
+    const details: [string, string | undefined, number | undefined] = [
+      error.code,
+      error.constraint,
+      error.position,
+    ];
+    void details;
+  } else if (error instanceof PoolTimeoutError) {
+    error.hosts?.forEach(({ host, why }) => `${host}: ${why}`);
+  } else if (error instanceof ConnectionError || error instanceof HyperionError) {
+    if (error.outcome === 'unknown') void error.host;
+    // @ts-expect-error no such outcome
+    if (error.outcome === 'maybe') void error.host;
+  }
+}
+await pool.end();
+{
+  await using scoped = createPool(options);
+  void scoped;
+}
+void [total, count, names, untyped, answer, waiting];

@@ -1,0 +1,224 @@
+/**
+ * A PostgreSQL connection pool that finds the primary of a cluster by itself and follows it through failovers.
+ */
+
+import type { EventEmitter } from 'node:events';
+import type { LookupAddress } from 'node:dns';
+
+/** What a host must be fit for, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`). */
+export type TargetSessionAttrs = 'read-write';
+
+export interface PoolOptions {
+  /**
+   * The hosts of the cluster, in any order: `'host'`, `'host:port'`, `'[v6]:port'`, the folder of a Unix socket
+   * (`'/run/postgresql'`), or a socket in Linux's abstract namespace (`'@name'`). At most 64. As one string they
+   * are separated by commas. Default: `'localhost'`.
+   */
+  hosts?: readonly string[] | string;
+  /** One host; the same as `hosts` with one entry. */
+  host?: string;
+  /** For hosts that name no port of their own. Default: 5432. */
+  port?: number;
+  /** The role to log in as. Needed, here or in the connection string. */
+  user?: string;
+  /** For SCRAM-SHA-256, MD5 and password authentication. Never shown anywhere. */
+  password?: string;
+  /** Default: the same as `user`. */
+  database?: string;
+  /** What a session must be fit for. Default: `'read-write'`. */
+  mode?: TargetSessionAttrs;
+  /** The most connections to the host that serves. Default: 10. */
+  poolSize?: number;
+  /** The most queries that wait for a connection at once. Default: 1,000,000. */
+  maxQueue?: number;
+  /** For one attempt at one host, login included, in milliseconds. Default: 2000. */
+  connectTimeoutMs?: number;
+  /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */
+  acquireTimeoutMs?: number;
+  /** How often the hosts are asked while none serves, in milliseconds. Default: 25. */
+  failoverProbeMs?: number;
+  /** TCP keepalive. Default: true. */
+  keepAlive?: boolean;
+  /** How long a connection is silent before the system probes it, in milliseconds. Default: 10,000. */
+  keepAliveDelayMs?: number;
+  /**
+   * How long sent bytes may stay unacknowledged before the system gives the connection up, in milliseconds,
+   * where it has TCP_USER_TIMEOUT. 0 leaves it to the system. Default: 30,000.
+   */
+  tcpUserTimeoutMs?: number;
+  /** Statements kept prepared on each connection. 0 behind a transaction-mode pooler. Default: 256. */
+  statementCacheSize?: number;
+  /** `application_name` of the sessions. */
+  applicationName?: string;
+  /** More run-time parameters for the sessions, sent at startup. */
+  parameters?: Readonly<Record<string, string>>;
+  /** Whether the process may end by itself while only idle connections are open. Default: true. */
+  allowExitOnIdle?: boolean;
+  /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
+  lookup?: (
+    hostname: string,
+    options: { all: true },
+    callback: (error: Error | null, addresses: string | LookupAddress[]) => void,
+  ) => void;
+}
+
+/** What can be sent as the value of `$1`, `$2` ... `undefined` is NULL. */
+export type Param = null | undefined | boolean | number | bigint | string | Uint8Array;
+
+/** A row, keyed by column name. */
+export type Row = Record<string, unknown>;
+
+export interface Field {
+  readonly name: string;
+  /** The oid of the type in `pg_type`. */
+  readonly typeOid: number;
+  /** 0 where the column is none of a table. */
+  readonly tableOid: number;
+  readonly columnNumber: number;
+  /** `atttypmod`; -1 where the type has none. */
+  readonly modifier: number;
+}
+
+/** The rows, and what does not show when they are compared or printed. */
+export type QueryResult<R = Row> = R[] & {
+  /** As the server counted: rows returned or changed. `null` where the command counts none. */
+  readonly rowCount: number | null;
+  /** `'SELECT'`, `'INSERT'`, `'CREATE TABLE'` ... */
+  readonly command: string;
+  /** The columns, in order; all of them where names occur twice. */
+  readonly fields: readonly Field[];
+};
+
+export interface QueryOptions {
+  /**
+   * The caller's word that the statement changes nothing, so that it may be sent again when its connection
+   * breaks. Default: false.
+   */
+  readOnly?: boolean;
+}
+
+/** One transaction, of use until the callback of `pool.transaction` is done. */
+export interface Transaction {
+  /** Runs a statement in the transaction. @throws {TransactionError} where the transaction is finished */
+  query<R = Row>(sql: string, params?: readonly Param[] | null): Promise<QueryResult<R>>;
+}
+
+/** A moment's count. */
+export interface PoolStatus {
+  /** `poolSize`. */
+  maxSize: number;
+  /** Connections that are logged in. */
+  size: number;
+  /** Those without work. */
+  available: number;
+  inUse: number;
+  /** Queries that have no connection yet. */
+  waiting: number;
+}
+
+export interface PoolEvents {
+  /** Another host serves. `outageMs` is how long none did. */
+  primary: [event: { host: string; previous: string | null; outageMs: number }];
+  /** The host that served became read-only, or a standby. */
+  fence: [event: { host: string; role: 'read-only' | 'standby' }];
+  /** A second host claims to be the primary while the first one serves. */
+  rival: [event: { host: string; primary: string }];
+  notice: [
+    event: {
+      host: string;
+      severity: string;
+      code: string;
+      message: string;
+      detail: string | null;
+      hint: string | null;
+    },
+  ];
+}
+
+export interface Pool extends EventEmitter<PoolEvents> {
+  /**
+   * Runs one statement, or several without parameters; those resolve to an array of results.
+   *
+   * @throws {DatabaseError} the server refused
+   * @throws {ConnectionError} the connection was lost; `outcome` says whether the statement may have run
+   * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
+   * @throws {ConfigurationError} an argument can't be sent
+   */
+  query<R = Row>(
+    sql: string,
+    params?: readonly Param[] | null,
+    options?: QueryOptions,
+  ): Promise<QueryResult<R>>;
+  /**
+   * Runs the callback between BEGIN and COMMIT on one connection, and resolves to what it resolves to. What it
+   * throws is thrown again, after ROLLBACK.
+   *
+   * @throws {TransactionError} COMMIT did not commit
+   */
+  transaction<T>(callback: (tx: Transaction) => Promise<T> | T): Promise<T>;
+  status(): PoolStatus;
+  /** Takes no new work, waits for what runs and waits, and closes all connections. */
+  end(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Makes a pool; it connects when it is first asked.
+ *
+ * @throws {ConfigurationError} an option is wrong; the message names it, what was given and what is allowed
+ */
+export function createPool(options: PoolOptions): Pool;
+/** @param connectionString `postgres://user:password@host1:5432,host2/database?target_session_attrs=read-write` */
+export function createPool(connectionString: string, options?: PoolOptions): Pool;
+
+/**
+ * What is known of the work that failed: it never reached the server, it had no effect, or nobody knows.
+ * The first two are safe to try again.
+ */
+export type Outcome = 'not-sent' | 'not-committed' | 'unknown';
+
+export class HyperionError extends Error {
+  /** The SQLSTATE where the server sent one, else `HYPERION_...`. */
+  readonly code: string;
+  readonly outcome?: Outcome;
+  /** The host that it came from. */
+  readonly host?: string;
+  /** The SQL text; never the parameters. */
+  readonly query?: string;
+}
+/** The server refused (PostgreSQL manual, 55.8). */
+export class DatabaseError extends HyperionError {
+  readonly severity: string;
+  readonly detail?: string;
+  readonly hint?: string;
+  /** In characters, from 1, into the SQL text. */
+  readonly position?: number;
+  readonly internalPosition?: number;
+  readonly internalQuery?: string;
+  readonly where?: string;
+  readonly schema?: string;
+  readonly table?: string;
+  readonly column?: string;
+  readonly dataType?: string;
+  readonly constraint?: string;
+  readonly file?: string;
+  readonly line?: number;
+  readonly routine?: string;
+}
+/** A connection could not be made, or was lost. `code` is `'40003'` where a statement may have been applied. */
+export class ConnectionError extends HyperionError {}
+/** No connection could be had in time. */
+export class PoolTimeoutError extends HyperionError {
+  /** What each host had to say last. */
+  readonly hosts?: readonly { readonly host: string; readonly why: string }[];
+}
+export class QueryTimeoutError extends HyperionError {}
+export class AbortError extends HyperionError {}
+/** An option or an argument is wrong. */
+export class ConfigurationError extends HyperionError {}
+/** The server sent bytes that are no PostgreSQL protocol. */
+export class ProtocolError extends HyperionError {}
+/** A transaction did not commit, or was used wrongly. */
+export class TransactionError extends HyperionError {}
+/** A defect in this package. */
+export class InternalError extends HyperionError {}
