@@ -1,0 +1,44 @@
+// The clients that are measured, each behind the same three calls: run a query, warm up, close.
+// Each one is used as its own documentation recommends for repeated queries: with prepared statements.
+
+/**
+ * @typedef {object} Client
+ * @property {(sql: string, parameter: number) => Promise<unknown[]>} query
+ * @property {() => Promise<void>} close
+ */
+
+/** @type {Record<string, (connection: Record<string, any>, size: number) => Promise<Client>>} */
+export const CLIENTS = {
+  async hyperiondb(connection, size) {
+    const { createPool } = await import('../js/index.mjs');
+    const pool = createPool({
+      hosts: [`${connection.host}:${connection.port}`],
+      user: connection.user,
+      password: connection.password,
+      database: connection.database,
+      poolSize: size,
+    });
+    return { query: (sql, parameter) => pool.query(sql, [parameter]), close: () => pool.end() };
+  },
+
+  async pg(connection, size) {
+    const { default: pg } = await import('pg');
+    const pool = new pg.Pool({ ...connection, max: size });
+    const names = new Map();
+    const query = async (sql, parameter) => {
+      let name = names.get(sql);
+      if (name === undefined) names.set(sql, (name = `bench${names.size}`));
+      return (await pool.query({ name, text: sql, values: [parameter] })).rows;
+    };
+    return { query, close: () => pool.end() };
+  },
+
+  async postgres(connection, size) {
+    const { default: postgres } = await import('postgres');
+    const sql = postgres({ ...connection, username: connection.user, max: size });
+    return {
+      query: (text, parameter) => sql.unsafe(text, [parameter], { prepare: true }),
+      close: () => sql.end(),
+    };
+  },
+};

@@ -1,0 +1,132 @@
+// npm run bench: this client, `pg`, `postgres` and pgbench on the same server, in one run.
+//
+// Each client has a process of its own and a turn in every round, so that a noisy moment of the machine
+// hits them all; the median of the rounds is printed. Compare ratios within one run, not runs.
+
+import { execFileSync } from 'node:child_process';
+import { cpus, release, totalmem, type } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { startCluster } from '../test/cluster/index.js';
+import { CLIENTS } from './clients.js';
+import { findPgbench, runPgbench } from './pgbench.js';
+import { SETUP, WORKS } from './works.js';
+
+const { values: options } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '3' },
+    work: { type: 'string', multiple: true },
+    client: { type: 'string', multiple: true },
+  },
+});
+
+const MEASURE = fileURLToPath(new URL('measure.js', import.meta.url));
+
+function measure(client, work, connection) {
+  const text = execFileSync(
+    process.execPath,
+    [MEASURE, client, work, options.seconds, JSON.stringify(connection)],
+    { encoding: 'utf8' },
+  );
+  return JSON.parse(text);
+}
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+/** The median of each figure over the rounds. */
+function summary(rounds) {
+  const keys = Object.keys(rounds[0]);
+  return Object.fromEntries(keys.map((key) => [key, median(rounds.map((round) => round[key]))]));
+}
+
+const figure = (value, digits) =>
+  value === undefined
+    ? '-'
+    : value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+function printTable(title, rows) {
+  console.log(`\n### ${title}\n`);
+  console.log('| client | p50 µs | p99 µs | average µs | queries/s | CPU µs/query |');
+  console.log('|---|---:|---:|---:|---:|---:|');
+  for (const [name, row] of Object.entries(rows)) {
+    const cells = [
+      figure(row.p50, 1),
+      figure(row.p99, 1),
+      figure(row.average, 1),
+      figure(row.queriesPerSecond, 0),
+      figure(row.cpuPerQuery, 1),
+    ];
+    console.log(`| ${name} | ${cells.join(' | ')} |`);
+  }
+}
+
+/** The figures that the project promises, with what this run reached. */
+function printRatios(results) {
+  const ratio = (a, b) => (a === undefined || b === undefined ? undefined : a / b);
+  const rows = [
+    [
+      'p50 one at a time / pgbench average (at most 1.15)',
+      ratio(results['one-by-one']?.hyperiondb?.p50, results['one-by-one']?.pgbench?.average),
+    ],
+    [
+      'p50 one at a time / pg (below 1)',
+      ratio(results['one-by-one']?.hyperiondb?.p50, results['one-by-one']?.pg?.p50),
+    ],
+    [
+      'queries/s, 200 at a time / pg (at least 5)',
+      ratio(
+        results.saturated?.hyperiondb?.queriesPerSecond,
+        results.saturated?.pg?.queriesPerSecond,
+      ),
+    ],
+    [
+      'CPU per 1000 rows / pg (at most 0.4)',
+      ratio(
+        results['thousand-rows']?.hyperiondb?.cpuPerQuery,
+        results['thousand-rows']?.pg?.cpuPerQuery,
+      ),
+    ],
+  ].filter(([, value]) => value !== undefined);
+  if (rows.length === 0) return;
+  console.log('\n| ratio | this run |\n|---|---:|');
+  for (const [name, value] of rows) console.log(`| ${name} | ${figure(value, 2)} |`);
+}
+
+const cluster = await startCluster({ nodes: 1 });
+try {
+  const { host, port } = cluster.primary;
+  const { user, password, database } = cluster;
+  const connection = { host, port, user, password, database };
+  await cluster.query(cluster.primary, SETUP);
+  const [{ model }] = cpus();
+  const memory = Math.round(totalmem() / 2 ** 30);
+  const [[version]] = await cluster.query(cluster.primary, 'SHOW server_version');
+  console.log(`${model}, ${cpus().length} cores, ${memory} GiB, ${type()} ${release()}`);
+  console.log(`Node ${process.version}, PostgreSQL ${version} on loopback`);
+
+  const pgbench = findPgbench();
+  if (!pgbench) console.log('pgbench is not installed (Debian: postgresql-contrib or postgresql).');
+  const works = options.work ?? Object.keys(WORKS);
+  const clients = options.client ?? Object.keys(CLIENTS);
+  const results = {};
+  for (const work of works) {
+    const rounds = {};
+    const add = (name, round) => (rounds[name] ??= []).push(round);
+    for (let round = 0; round < Number(options.rounds); round++) {
+      for (const client of clients) add(client, measure(client, work, connection));
+      // pgbench knows no more than one query in flight on each connection.
+      if (pgbench && work !== 'saturated') {
+        add('pgbench', runPgbench(pgbench, connection, work, Number(options.seconds)));
+      }
+    }
+    results[work] = Object.fromEntries(
+      Object.entries(rounds).map(([name, list]) => [name, summary(list)]),
+    );
+    printTable(WORKS[work].title, results[work]);
+  }
+  printRatios(results);
+} finally {
+  await cluster.close();
+}

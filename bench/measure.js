@@ -1,0 +1,53 @@
+// Measures one client on one work in a process of its own, so that no client pays for another's heap or
+// compiled code. Prints one line of JSON.
+// Usage: node bench/measure.js <client> <work> <seconds> <connection as JSON>
+
+import process from 'node:process';
+
+import { CLIENTS } from './clients.js';
+import { WORKS } from './works.js';
+
+const [name, workName, seconds, connectionJson] = process.argv.slice(2);
+const work = WORKS[workName];
+const client = await CLIENTS[name](JSON.parse(connectionJson), work.connections);
+let next = 0;
+
+/** Runs the work for some time; returns how many queries ran, and how long each took in µs. */
+async function run(milliseconds) {
+  const latencies = [];
+  const end = performance.now() + milliseconds;
+  const lane = async () => {
+    for (let now = performance.now(); now < end;) {
+      const parameter = work.fixed ?? (next++ % work.parameters) + 1;
+      const rows = await client.query(work.sql, parameter);
+      if (rows.length !== work.rows) throw new Error(`${name}: ${rows.length} rows`);
+      const then = performance.now();
+      latencies.push((then - now) * 1000);
+      now = then;
+    }
+  };
+  await Promise.all(Array.from({ length: work.concurrency }, lane));
+  return latencies;
+}
+
+const sample = (await client.query(work.sql, work.fixed ?? 1))[0];
+if (typeof sample.id !== 'number' || typeof sample.name !== 'string') {
+  throw new Error(`${name} reads the row wrongly: ${JSON.stringify(sample)}`);
+}
+// Connections open and code is compiled before the clock runs.
+await run(1000);
+const cpuBefore = process.cpuUsage();
+const began = performance.now();
+const latencies = (await run(Number(seconds) * 1000)).sort((a, b) => a - b);
+const elapsed = performance.now() - began;
+const { user, system } = process.cpuUsage(cpuBefore);
+const queries = latencies.length;
+await client.close();
+console.log(
+  JSON.stringify({
+    queriesPerSecond: queries / (elapsed / 1000),
+    p50: latencies[Math.floor(queries / 2)],
+    p99: latencies[Math.floor(queries * 0.99)],
+    cpuPerQuery: (user + system) / queries,
+  }),
+);

@@ -1,0 +1,64 @@
+// The works that every client is measured on: what is asked, over how many connections, how many at a time.
+
+/** Rows of the table that all works read. */
+export const TABLE_ROWS = 10_000;
+
+/** Makes and fills the table. */
+export const SETUP = `
+  DROP TABLE IF EXISTS bench;
+  CREATE TABLE bench (id int PRIMARY KEY, small int NOT NULL, ratio float8 NOT NULL,
+                      name text NOT NULL, note text NOT NULL);
+  INSERT INTO bench SELECT i, i % 100, i / 7.0, 'name of row ' || i, repeat('note ', 4) || i
+    FROM generate_series(1, ${TABLE_ROWS}) i;
+  ANALYZE bench;`;
+
+const ONE_ROW = 'SELECT id, name FROM bench WHERE id = $1';
+const THOUSAND_ROWS = 'SELECT id, small, ratio, name, note FROM bench WHERE id <= $1';
+
+/**
+ * @typedef {object} Work
+ * @property {string} title
+ * @property {number} connections
+ * @property {number} concurrency how many queries are in flight at once
+ * @property {string} sql with one integer parameter
+ * @property {number} parameters the parameter runs from 1 to this
+ * @property {number} [fixed] the parameter, where it is always the same
+ * @property {number} rows how many rows each query returns
+ */
+
+/** @type {Record<string, Work>} */
+export const WORKS = {
+  'one-by-one': {
+    title: '1 connection, 1 at a time',
+    connections: 1,
+    concurrency: 1,
+    sql: ONE_ROW,
+    parameters: TABLE_ROWS,
+    rows: 1,
+  },
+  'ten-by-ten': {
+    title: '10 connections, 10 at a time',
+    connections: 10,
+    concurrency: 10,
+    sql: ONE_ROW,
+    parameters: TABLE_ROWS,
+    rows: 1,
+  },
+  saturated: {
+    title: '10 connections, 200 at a time',
+    connections: 10,
+    concurrency: 200,
+    sql: ONE_ROW,
+    parameters: TABLE_ROWS,
+    rows: 1,
+  },
+  'thousand-rows': {
+    title: '1000 rows x 5 columns (2 text)',
+    connections: 1,
+    concurrency: 1,
+    sql: THOUSAND_ROWS,
+    parameters: TABLE_ROWS,
+    fixed: 1000,
+    rows: 1000,
+  },
+};
