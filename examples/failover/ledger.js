@@ -1,0 +1,86 @@
+// The application of the demonstration: it writes unique keys, and remembers what it was told of each.
+
+/** A pause between two acknowledged writes that is longer than this is an outage worth naming. */
+const OUTAGE_MS = 100;
+
+export class Ledger {
+  static TABLE = 'DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (key text NOT NULL)';
+  static COUNT = 'SELECT key, count(*) FROM ledger GROUP BY key';
+
+  #pool;
+  #acknowledged = new Set();
+  #unknown = 0;
+  #failed = [];
+  #stopped = false;
+  #writers = [];
+  #lastAcknowledged;
+  #outages = [];
+
+  constructor(pool) {
+    this.#pool = pool;
+  }
+
+  get acknowledged() {
+    return this.#acknowledged.size;
+  }
+
+  /** How long no write has been acknowledged, in ms. */
+  get silence() {
+    return this.#lastAcknowledged === undefined ? 0 : performance.now() - this.#lastAcknowledged;
+  }
+
+  start(writers) {
+    this.#writers = Array.from({ length: writers }, (_, writer) => this.#write(writer));
+  }
+
+  async stop() {
+    this.#stopped = true;
+    await Promise.all(this.#writers);
+  }
+
+  async #write(writer) {
+    for (let n = 0; !this.#stopped; n++) {
+      const key = `${writer}-${n}`;
+      try {
+        await this.#pool.query('INSERT INTO ledger (key) VALUES ($1)', [key]);
+        this.#acknowledge(key);
+      } catch (error) {
+        if (error.outcome === 'unknown') this.#unknown++;
+        else this.#failed.push(error);
+      }
+      // Steady, not saturating: the machine also runs three servers.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  #acknowledge(key) {
+    const silence = this.silence;
+    if (silence > OUTAGE_MS) this.#outages.push(Math.round(silence));
+    this.#lastAcknowledged = performance.now();
+    this.#acknowledged.add(key);
+  }
+
+  /**
+   * Compares what was acknowledged with what is in the table.
+   * @param {string[][]} rows of `Ledger.COUNT`
+   * @param {number | undefined} extraThreads
+   */
+  report(rows, extraThreads) {
+    const counts = new Map(rows.map(([key, count]) => [key, Number(count)]));
+    const lost = [...this.#acknowledged].filter((key) => !counts.has(key)).length;
+    const doubled = [...counts.values()].filter((count) => count > 1).length;
+    const text = [
+      '',
+      `writes acknowledged   ${this.#acknowledged.size}`,
+      `lost                  ${lost}`,
+      `applied twice         ${doubled}`,
+      `outcome unknown       ${this.#unknown}   (the answer was lost with the connection)`,
+      `failed otherwise      ${this.#failed.length}`,
+      `outages               ${this.#outages.map((ms) => `${ms} ms`).join(', ') || 'none'}   (longest silences between two acknowledged writes)`,
+      `extra threads         ${extraThreads ?? 'not known on this system'}`,
+    ].join('\n');
+    const first = this.#failed[0];
+    const healthy = lost === 0 && doubled === 0 && this.#acknowledged.size > 0 && !first;
+    return { text: first ? `${text}\nfirst failure: ${first.stack}` : text, healthy };
+  }
+}
