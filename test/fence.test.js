@@ -1,0 +1,76 @@
+// A primary that is fenced read-only while its sessions stay open (ALTER SYSTEM SET
+// default_transaction_read_only, reload) takes no write of this pool, and answers from it are not handed
+// out behind the fence.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import { startCluster } from './cluster/index.js';
+
+let cluster;
+before(async () => {
+  cluster = await startCluster({ nodes: 2 });
+  await cluster.query(cluster.primary, 'CREATE TABLE fenced (key int)');
+});
+after(() => cluster?.close());
+
+test('C7 a write on an idle connection to a fenced primary waits for the fence to end', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  await pool.query('INSERT INTO fenced VALUES (1)');
+  await cluster.fence(cluster.primary);
+  const fenced = new Promise((resolve) => pool.once('fence', resolve));
+
+  const write = pool.query('INSERT INTO fenced VALUES (2)');
+  const { host, role } = await fenced;
+  assert.equal(host, cluster.hosts()[0]);
+  assert.equal(role, 'read-only');
+  const before = await cluster.query(cluster.primary, 'SELECT key FROM fenced');
+  assert.deepEqual(before, [['1']], 'the write was refused');
+
+  await cluster.unfence(cluster.primary);
+  assert.equal((await write).rowCount, 1);
+  const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced ORDER BY key');
+  assert.deepEqual(rows, [['1'], ['2']], 'the write was applied exactly once');
+});
+
+test('C7 a read behind a fenced barrier is not handed out', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 500 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  await pool.query('SELECT 1 AS one');
+  await cluster.fence(cluster.primary);
+  await assert.rejects(pool.query('SELECT 1 AS one'), (error) => {
+    assert.equal(error.name, 'PoolTimeoutError');
+    assert.equal(error.code, 'HYPERION_NO_PRIMARY');
+    assert.match(error.message, /^no writable primary available after 500ms/);
+    assert.equal(error.outcome, 'not-sent');
+    const [primary, standby] = cluster.hosts();
+    assert.deepEqual(error.hosts, [
+      { host: primary, why: 'is read-only (default_transaction_read_only is on)' },
+      { host: standby, why: 'is a standby (in recovery)' },
+    ]);
+    return true;
+  });
+  await cluster.unfence(cluster.primary);
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+});
+
+test('F5 a transaction that was open before the fence commits; the next one waits', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 2, acquireTimeoutMs: 500 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  await pool.transaction(async (tx) => {
+    await tx.query('INSERT INTO fenced VALUES (10)');
+    await cluster.fence(cluster.primary, { barrier: false });
+    await tx.query('INSERT INTO fenced VALUES (11)');
+  });
+  const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 10');
+  assert.deepEqual(rows, [['10'], ['11']]);
+  await assert.rejects(
+    pool.transaction((tx) => tx.query('INSERT INTO fenced VALUES (12)')),
+    { code: 'HYPERION_NO_PRIMARY' },
+  );
+});

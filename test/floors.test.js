@@ -1,0 +1,74 @@
+// The house rules that a machine can check: a floor imports only what lies under it, `unsafe` stays where it
+// belongs, and no file grows beyond what can be read at once.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const LONGEST_FILE = 600;
+
+/** What each folder of `src` may import, beside itself. */
+const base = ['base'];
+const wire = [...base, 'protocol', 'types', 'config'];
+const FLOORS = {
+  base: [],
+  protocol: base,
+  types: [...base, 'protocol'],
+  config: base,
+  connection: wire,
+  cluster: [...wire, 'connection'],
+  pool: [...wire, 'connection', 'cluster'],
+  reactor: [...wire, 'connection', 'cluster', 'pool'],
+  node: [...wire, 'connection', 'cluster', 'pool', 'reactor'],
+  // Stands beside the house: it may look at every floor that does no I/O, and nobody looks at it.
+  sim: [...wire, 'connection', 'cluster', 'pool'],
+};
+
+function* files(folder, endings) {
+  for (const entry of readdirSync(path.join(root, folder), { withFileTypes: true })) {
+    const name = path.join(folder, entry.name);
+    if (entry.isDirectory()) yield* files(name, endings);
+    else if (endings.includes(path.extname(entry.name))) yield name;
+  }
+}
+
+const read = (name) => readFileSync(path.join(root, name), 'utf8');
+/** Without comments, so that prose may name what code must not. */
+const code = (name) => read(name).replace(/^\s*\/\/.*$/gm, '');
+
+test('a floor imports only the floors under it', () => {
+  for (const [floor, allowed] of Object.entries(FLOORS)) {
+    for (const name of files(path.join('src', floor), ['.rs'])) {
+      for (const [, used] of code(name).matchAll(/\bcrate::(\w+)/g)) {
+        assert.ok(used === floor || allowed.includes(used), `${name} uses crate::${used}`);
+      }
+    }
+  }
+});
+
+test('unsafe code is found in the addon and the libuv glue alone', () => {
+  for (const name of files('src', ['.rs'])) {
+    if (/\bunsafe\s*(\{|fn|impl|extern)/.test(code(name))) {
+      assert.match(name, /^src\/(node\/|reactor\/libuv)/);
+    }
+  }
+});
+
+test('no file is longer than can be read at once', () => {
+  for (const folder of ['src', 'js', 'test', 'bench', 'examples', 'scripts', 'typings']) {
+    for (const name of files(folder, ['.rs', '.js', '.cjs', '.mjs', '.ts'])) {
+      const lines = read(name).split('\n').length - 1;
+      assert.ok(lines <= LONGEST_FILE, `${name} has ${lines} lines`);
+    }
+  }
+});
+
+test('the commands that have a number are the same on both sides', async () => {
+  const rust = /KNOWN_COMMANDS[^=]*=\s*\[([^\]]*)\]/.exec(read('src/connection/command.rs'))[1];
+  const names = [...rust.matchAll(/"([^"]*)"/g)].map(([, name]) => name);
+  const { COMMANDS } = await import('../js/records.cjs').then((module) => module.default);
+  assert.deepEqual(names, [...COMMANDS]);
+});

@@ -1,0 +1,270 @@
+// Bytes that no PostgreSQL sends: each case ends in one typed error, closes that connection, and harms
+// nothing else. The ids are those of the catalogue of faults.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import * as b from './scripted/backend.js';
+
+const { message, scriptedBackend } = b;
+
+/** A pool on a backend whose first connection runs the script, and whose later ones are well. */
+async function withHostile(t, script, extra) {
+  const backend = await scriptedBackend(async (frontend, connection) => {
+    if (connection === 0) return script(frontend);
+    await frontend.logIn();
+    frontend.send(b.firstAnswer(b.dataRow('1')));
+  });
+  const pool = createPool(backend.options(extra));
+  t.after(async () => {
+    await pool.end();
+    await backend.close();
+  });
+  return { pool, backend };
+}
+
+/** The answer to the first request is `bytes`: the query fails as a ProtocolError, the next one works. */
+function answering(name, ...bytes) {
+  test(name, async (t) => {
+    const { pool } = await withHostile(t, async (frontend) => {
+      await frontend.logIn();
+      frontend.send(...bytes);
+    });
+    await assert.rejects(pool.query('SELECT one'), (error) => {
+      assert.ok(['ProtocolError', 'ConnectionError'].includes(error.name), error.stack);
+      assert.ok(['HYPERION_PROTOCOL', '40003'].includes(error.code), error.code);
+      assert.equal(error.outcome, 'unknown');
+      return true;
+    });
+    assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+  });
+}
+
+const described = [
+  b.parseComplete,
+  b.parameterDescription(),
+  b.rowDescription(['one', 23]),
+  b.bindComplete,
+];
+
+for (const length of [0, 1, 2, 3, -1, -2147483648]) {
+  answering(`B1 a length field of ${length}`, Buffer.from('D'), b.int32(length));
+}
+answering('B2 a message longer than its type may be', Buffer.from('Z'), b.int32(30_001));
+answering('B2 a message longer than any may be', Buffer.from('D'), b.int32(0x7fffffff));
+answering('B5 a row with more fields than columns', ...described, b.dataRow('1', '2'));
+answering('B5 a row with fewer fields than columns', ...described, b.dataRow());
+answering('B5 a row before its description', b.parseComplete, b.dataRow('1'));
+answering('B5 a field of length -2', ...described, message('D', b.int16(1), -2));
+answering('B5 a field past the end', ...described, message('D', b.int16(1), 5, 'abc'));
+answering('B5 bytes left over in a row', ...described, message('D', b.int16(1), 1, '1x'));
+answering('B6 an unknown tag', message('?'));
+answering('B6 BindComplete without Bind', b.bindComplete);
+answering('B6 a second AuthenticationOk', b.authenticationOk);
+answering('B18 a status that does not exist', ...described, b.readyForQuery('X'));
+answering('B18 ReadyForQuery before the request is done', b.parseComplete, b.readyForQuery());
+answering('B18 ReadyForQuery of a wrong length', message('Z', 'I\0'));
+answering(
+  'B25 an int4 that is none',
+  ...described,
+  b.dataRow('x'),
+  b.commandComplete('SELECT 1'),
+  b.readyForQuery(),
+);
+answering(
+  'B28 CopyIn in answer to a query',
+  b.parseComplete,
+  b.parameterDescription(),
+  b.noData,
+  b.bindComplete,
+  message('G', '\0', b.int16(0)),
+);
+
+test('B1 a broken header during login', async (t) => {
+  const { pool } = await withHostile(t, async (frontend) => {
+    await frontend.startup();
+    frontend.send(Buffer.from('R'), b.int32(3));
+  });
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+});
+
+test('B4 an answer in segments of one byte is read like a whole one', async (t) => {
+  const { pool } = await withHostile(t, async (frontend) => {
+    await frontend.startup();
+    for (const byte of b.welcome) await frontend.sendAndDrain(Buffer.from([byte]));
+    await frontend.until('S');
+    await frontend.until('S');
+    const answer = Buffer.concat([
+      b.readyForQuery(),
+      b.firstAnswer(b.dataRow('7'), b.dataRow(null)),
+    ]);
+    for (const byte of answer) await frontend.sendAndDrain(Buffer.from([byte]));
+  });
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 7 }, { one: null }]);
+});
+
+test('B3 an answer that is cut anywhere is an unknown outcome', async (t) => {
+  const answer = b.firstAnswer(b.dataRow('1'));
+  let cut = 0;
+  const backend = await scriptedBackend(async (frontend) => {
+    await frontend.logIn();
+    if (cut >= answer.length) return frontend.send(answer);
+    await frontend.sendAndDrain(answer.subarray(0, cut));
+    cut += 1;
+    frontend.end();
+  });
+  const pool = createPool(backend.options());
+  t.after(async () => {
+    await pool.end();
+    await backend.close();
+  });
+  for (let n = 0; n < answer.length; n++) {
+    await assert.rejects(pool.query('SELECT one'), { code: '40003', outcome: 'unknown' });
+  }
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+});
+
+test('B7 endless notices do not stop anybody else, nor the deadline', async (t) => {
+  const flood = Buffer.concat(
+    Array(200).fill(b.notice({ S: 'NOTICE', C: '00000', M: 'x'.repeat(200) })),
+  );
+  const { pool } = await withHostile(
+    t,
+    async (frontend) => {
+      await frontend.startup();
+      frontend.send(b.authenticationOk);
+      while (!frontend.closed) await frontend.sendAndDrain(flood);
+    },
+    { connectTimeoutMs: 300 },
+  );
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+  clearInterval(timer);
+  assert.ok(turns > 10, 'the loop went on turning');
+});
+
+const refused = (name, expected, script) =>
+  test(name, async (t) => {
+    const backend = await scriptedBackend(script);
+    const pool = createPool(backend.options({ acquireTimeoutMs: 400 }));
+    t.after(async () => {
+      await pool.end();
+      await backend.close();
+    });
+    await assert.rejects(pool.query('SELECT one'), (error) => {
+      assert.equal(error.outcome, 'not-sent');
+      assert.match(error.message, expected);
+      assert.doesNotMatch(error.stack, /hunter2/);
+      return true;
+    });
+  });
+
+refused('B8 authentication that goes in circles', /no writable primary.*MD5/, async (frontend) => {
+  await frontend.startup();
+  const md5 = message('R', 5, 'salt');
+  frontend.send(md5);
+  await frontend.message();
+  frontend.send(md5);
+});
+
+for (const iterations of ['0', '-1', '2147483648', '99999999999']) {
+  refused(`B9 SCRAM with ${iterations} iterations`, /iteration/i, async (frontend) => {
+    await frontend.startup();
+    frontend.send(message('R', 10, 'SCRAM-SHA-256\0\0'));
+    const { body } = await frontend.message();
+    const nonce = /r=([^,]*)/.exec(body.toString())[1];
+    frontend.send(message('R', 11, `r=${nonce}more,s=c2FsdA==,i=${iterations}`));
+  });
+}
+
+refused('B10 SCRAM with a nonce that is not ours', /nonce/, async (frontend) => {
+  await frontend.startup();
+  frontend.send(message('R', 10, 'SCRAM-SHA-256\0\0'));
+  await frontend.message();
+  frontend.send(message('R', 11, 'r=another,s=c2FsdA==,i=4096'));
+});
+
+refused('B11 SCRAM that skips the proof of the server', /AuthenticationOk/, async (frontend) => {
+  await frontend.startup();
+  frontend.send(message('R', 10, 'SCRAM-SHA-256\0\0'));
+  const { body } = await frontend.message();
+  const nonce = /r=([^,]*)/.exec(body.toString())[1];
+  frontend.send(message('R', 11, `r=${nonce}more,s=c2FsdA==,i=4096`));
+  await frontend.message();
+  frontend.send(b.welcome);
+});
+
+test('B17 an error without fields, and one with a megabyte of text', async (t) => {
+  const { pool } = await withHostile(t, async (frontend) => {
+    await frontend.logIn();
+    frontend.send(message('E', '\0'), b.readyForQuery());
+    await frontend.until('S');
+    await frontend.until('S');
+    const long = b.error({ S: 'ERROR', V: 'ERROR', C: '22000', M: 'é'.repeat(500_000) });
+    frontend.send(b.readyForQuery(), long, b.readyForQuery());
+  });
+  await assert.rejects(pool.query('SELECT one'), { name: 'DatabaseError', code: 'XX000' });
+  await assert.rejects(pool.query('SELECT one'), (error) => {
+    assert.equal(error.code, '22000');
+    assert.ok(error.message.length <= 8192);
+    return true;
+  });
+});
+
+test('B27 a count beyond 64 bits is no count', async (t) => {
+  const { pool } = await withHostile(t, async (frontend) => {
+    await frontend.logIn();
+    frontend.send(
+      b.parseComplete,
+      b.parameterDescription(),
+      b.noData,
+      b.bindComplete,
+      b.commandComplete('INSERT 0 99999999999999999999'),
+      b.readyForQuery(),
+    );
+  });
+  const result = await pool.query('SELECT one');
+  assert.equal(result.rowCount, null);
+  assert.equal(result.command, 'INSERT');
+});
+
+test('C16 57P01 in front of the answer to the barrier: the request was never looked at', async (t) => {
+  const { pool, backend } = await withHostile(t, async (frontend) => {
+    await frontend.startup();
+    frontend.send(b.welcome);
+    await frontend.until('S');
+    await frontend.until('S');
+    frontend.send(b.error({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'terminating connection' }));
+    frontend.end();
+  });
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+  assert.equal(backend.connections, 2);
+});
+
+test('C20 a commit that was not waited for is not a success', async (t) => {
+  const { pool } = await withHostile(t, async (frontend) => {
+    await frontend.logIn();
+    frontend.send(
+      b.parseComplete,
+      b.parameterDescription(),
+      b.noData,
+      b.bindComplete,
+      b.commandComplete('INSERT 0 1'),
+      b.notice({
+        S: 'WARNING',
+        V: 'WARNING',
+        C: '01000',
+        M: 'canceling the wait',
+        R: 'SyncRepWaitForLSN',
+      }),
+      b.readyForQuery(),
+    );
+  });
+  await assert.rejects(pool.query('INSERT'), {
+    name: 'TransactionError',
+    code: 'HYPERION_NOT_REPLICATED',
+    outcome: 'unknown',
+  });
+});

@@ -1,0 +1,116 @@
+// How the package behaves as a package: how it is imported, where it refuses to run, and that promises that it
+// settles behave like any other promise.
+
+import assert from 'node:assert/strict';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { execFile } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { createPool } from 'hyperiondb-client';
+
+import { startCluster } from './cluster/index.js';
+
+const run = promisify(execFile);
+const require = createRequire(import.meta.url);
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+let cluster;
+before(async () => {
+  cluster = await startCluster({ nodes: 1 });
+});
+after(() => cluster?.close());
+
+test('import and require give the same package', () => {
+  const common = require('hyperiondb-client');
+  assert.equal(common.createPool, createPool);
+  for (const name of ['HyperionError', 'DatabaseError', 'ConnectionError', 'PoolTimeoutError']) {
+    assert.equal(typeof common[name], 'function');
+  }
+});
+
+test('in Bun a clear error comes before any native call', async () => {
+  const source = `
+    Object.defineProperty(process.versions, 'bun', { value: '1.4.5' });
+    const dlopen = process.dlopen;
+    process.dlopen = (...args) => { console.log('native'); return dlopen.apply(process, args); };
+    try {
+      require('hyperiondb-client').createPool({ user: 'u' });
+    } catch (error) {
+      console.log(error.name, error.code, error.message);
+    }`;
+  const { stdout } = await run(process.execPath, ['--eval', source], { cwd: root });
+  assert.match(stdout, /Bun/);
+  assert.doesNotMatch(stdout, /^native/m);
+});
+
+test('without a binary for the platform the error says what was looked for', async () => {
+  const source = `
+    Object.defineProperty(process, 'arch', { value: 'riscv64' });
+    try {
+      require('hyperiondb-client').createPool({ user: 'u' });
+    } catch (error) {
+      console.log(error.message);
+    }`;
+  const { stdout } = await run(process.execPath, ['--eval', source], { cwd: root });
+  assert.match(stdout, /riscv64/);
+  assert.match(stdout, /npm run build/);
+});
+
+test('AsyncLocalStorage keeps its value across a query', async () => {
+  const storage = new AsyncLocalStorage();
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  const ask = (n) =>
+    storage.run(n, async () => {
+      const [{ v }] = await pool.query('SELECT $1::int AS v', [n]);
+      return [v, storage.getStore()];
+    });
+  const answers = await Promise.all(Array.from({ length: 50 }, (_, n) => ask(n)));
+  answers.forEach((answer, n) => assert.deepEqual(answer, [n, n]));
+  await pool.end();
+});
+
+test('an error that nobody catches is an unhandled rejection like any other', async () => {
+  const source = `
+    const { createPool } = require('hyperiondb-client');
+    const pool = createPool(${JSON.stringify(cluster.options())});
+    process.on('unhandledRejection', (error) => { console.log('unhandled', error.code); process.exit(7); });
+    pool.query('SELECT nothing FROM nowhere');`;
+  await assert.rejects(run(process.execPath, ['--eval', source], { cwd: root }), (error) => {
+    assert.equal(error.code, 7);
+    assert.equal(error.stdout, 'unhandled 42P01\n');
+    return true;
+  });
+});
+
+test('P3 P4 listeners and getters may call back into the pool, and may throw', async () => {
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  const inner = [];
+  pool.on('notice', () => {
+    inner.push(pool.query('SELECT 1 AS one'));
+  });
+  await pool.query("DO $$ BEGIN RAISE NOTICE 'hello'; END $$");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(await Promise.all(inner), [[{ one: 1 }]]);
+  const parameters = [1, 2];
+  Object.defineProperty(parameters, 1, {
+    get() {
+      inner.push(pool.query('SELECT 2 AS two'));
+      return 7;
+    },
+  });
+  const rows = await pool.query('SELECT $1::int AS a, $2::int AS b', parameters);
+  assert.deepEqual(rows, [{ a: 1, b: 7 }]);
+  assert.deepEqual(await inner[1], [{ two: 2 }]);
+  assert.equal(inner.length, 2, 'the getter was read once');
+  Object.defineProperty(parameters, 0, {
+    get() {
+      throw new RangeError('no such thing');
+    },
+  });
+  await assert.rejects(pool.query('SELECT $1::int, $2::int', parameters), RangeError);
+  assert.deepEqual(await pool.query('SELECT 3 AS three'), [{ three: 3 }]);
+  await pool.end();
+});
