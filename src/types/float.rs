@@ -1,7 +1,7 @@
 //! Floats between the worlds: a float4 by its shortest decimal form, and a number as JavaScript writes
 //! it.
 
-use std::fmt::Write;
+use std::fmt::{Arguments, Write};
 
 /// A short ASCII text without an allocation: longer than any float is in exponent form.
 struct Digits {
@@ -10,11 +10,11 @@ struct Digits {
 }
 
 impl Digits {
-    /// The shortest digits that give `value` back, as Rust's `{:e}` writes them: `-1.25e-7`.
-    fn of(value: impl std::fmt::LowerExp) -> Self {
+    /// Of a float that is formatted with an exponent: `-1.25e-7`.
+    fn of(float: Arguments<'_>) -> Self {
         let mut digits = Self { bytes: [0; 32], used: 0 };
         // A finite float has at most 17 digits, a sign, a point and five bytes of exponent.
-        let written = write!(digits, "{value:e}");
+        let written = digits.write_fmt(float);
         debug_assert!(written.is_ok(), "a float is longer than its buffer");
         digits
     }
@@ -39,26 +39,51 @@ impl Write for Digits {
 /// with fewer digits at least 1 too.
 const WHOLE_F32: f32 = 16_777_216.0;
 
-/// The float8 that prints as the float4 prints: 0.1 for 0.1, and not 0.10000000149011612.
+/// Below this a float4 may need more decimals than [`SCALES`] has.
+const SMALL_F32: f32 = 0.000_1;
+
+/// Times a float4 of 24 bits, each of these is an exact float8, ties included. Nine digits tell any
+/// float4, so that from [`SMALL_F32`] on the last one is enough.
+const SCALES: [f64; 12] = [1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
+
+/// Added and taken away again, this leaves a number below 2^51 without its fraction, rounded to the
+/// nearest, and half to even as PostgreSQL's `float4out` rounds. `f64::round` rounds otherwise, and is
+/// a call into the C library on older processors.
+const ROUNDING: f64 = 6_755_399_441_055_744.0;
+
+/// The float8 that prints as the float4 prints: 0.1 for 0.1, and not 0.10000000149011612. It is the
+/// very one that comes of reading the server's text, so that both formats of a column agree.
 pub(super) fn widen(value: f32) -> f64 {
     let exact = f64::from(value);
-    if !value.is_finite()
-        || (value.abs() <= WHOLE_F32 && value.trunc().to_bits() == value.to_bits())
-    {
+    let size = value.abs();
+    if !value.is_finite() || (size <= WHOLE_F32 && value.trunc().to_bits() == value.to_bits()) {
         return exact;
     }
-    // Most values that people store have a few decimals. Both operands of the division are exact, so
-    // that its result is the float8 nearest to that decimal number; the first number of decimals that
-    // gives the float4 back is the shortest.
-    if (0.001..f64::from(WHOLE_F32)).contains(&exact.abs()) {
-        for scale in [10.0, 100.0, 1_000.0, 10_000.0] {
-            let decimal = (exact * scale).round() / scale;
+    if (SMALL_F32..WHOLE_F32).contains(&size) {
+        // Both operands of the division are exact, so that its result is the float8 nearest to that
+        // decimal number; the first number of decimals that gives the float4 back is the shortest.
+        for scale in SCALES {
+            let decimal = ((exact * scale + ROUNDING) - ROUNDING) / scale;
             if (decimal as f32).to_bits() == value.to_bits() {
                 return decimal;
             }
         }
     }
-    Digits::of(value).as_str().parse().unwrap_or(exact)
+    widen_by_text(value).unwrap_or(exact)
+}
+
+/// Rust takes a decimal number that lies half way to the neighbour too where reading it rounds to the
+/// value (33554450 for 33554448). PostgreSQL does not, and writes another digit.
+fn widen_by_text(value: f32) -> Option<f64> {
+    let half_way = |to: f32| f64::midpoint(f64::from(value), f64::from(to));
+    let between = half_way(value.next_down())..half_way(value.next_up());
+    let inside = |decimal: &f64| between.contains(decimal) && *decimal != between.start;
+    let shortest = Digits::of(format_args!("{value:e}")).as_str().parse().ok().filter(inside);
+    shortest.or_else(|| {
+        (0..9).find_map(|decimals| {
+            Digits::of(format_args!("{value:.decimals$e}")).as_str().parse().ok().filter(inside)
+        })
+    })
 }
 
 /// Appends what `String(value)` gives in JavaScript (ECMA-262, Number::toString), except that the sign
@@ -70,7 +95,7 @@ pub(super) fn write_js(value: f64, out: &mut Vec<u8>) {
     if value.is_infinite() {
         return out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
     }
-    let written = Digits::of(value);
+    let written = Digits::of(format_args!("{value:e}"));
     let (sign, unsigned) = match written.as_str().strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", written.as_str()),
@@ -161,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_float4_widens_to_its_shortest_form() {
-        let table: [(f32, f64); 16] = [
+        let table: [(f32, f64); 20] = [
             (0.0, 0.0),
             (0.1, 0.1),
             (-0.1, -0.1),
@@ -178,6 +203,11 @@ mod tests {
             (f32::MIN_POSITIVE, 1.1754944e-38),
             (f32::from_bits(1), 1e-45),
             (f32::NEG_INFINITY, f64::NEG_INFINITY),
+            // Half way between two decimal numbers, the even one; half way to a neighbour, neither.
+            (1_224_240.2, 1224240.2),
+            (17.0 / 1024.0, 0.016601562),
+            (1.0 / 4096.0, 0.00024414062),
+            (33554448.0, 33554448.0),
         ];
         for (value, expect) in table {
             assert_eq!(widen(value).to_bits(), expect.to_bits(), "{value}");
@@ -186,9 +216,12 @@ mod tests {
         assert!(widen(-0.0).is_sign_negative());
     }
 
-    /// What `widen` promises, by the slow way.
+    /// What `widen` promises, by the slow way: the fewest digits that lie between the neighbours.
     fn by_text(value: f32) -> f64 {
-        format!("{value:e}").parse().unwrap()
+        let half_way = |to: f32| (f64::from(value) + f64::from(to)) / 2.0;
+        let (low, high) = (half_way(value.next_down()), half_way(value.next_up()));
+        let read = |digits| format!("{value:.digits$e}").parse::<f64>().unwrap();
+        (0..9).map(read).find(|&read| low < read && read < high).unwrap_or_else(|| value.into())
     }
 
     proptest! {
@@ -205,7 +238,7 @@ mod tests {
         #[test]
         fn every_float4_widens_as_its_text_does(bits: u32) {
             let value = f32::from_bits(bits);
-            if !value.is_nan() {
+            if value.is_finite() {
                 prop_assert_eq!(widen(value).to_bits(), by_text(value).to_bits());
             }
         }
