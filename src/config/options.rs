@@ -300,6 +300,22 @@ mod tests {
                 "option 'mode' must be one of read-write, read-only, primary, standby, prefer-standby, any, \
                  not \"rw\"",
             ),
+        ];
+        for (options, expect) in table {
+            check(&options, expect);
+        }
+        for name in ["__proto__", "constructor", "toString", "", "$given2", "ssl"] {
+            let error = read(json!({ name: "x" })).unwrap_err();
+            assert!(error.message().starts_with("unknown option "), "{error}");
+        }
+        for options in [json!(null), json!([]), json!("x"), json!({ "$given": "a Map" })] {
+            assert!(from_json(&options).unwrap_err().message().starts_with("the options must be"));
+        }
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_by_name() {
+        let table = [
             (
                 json!({ "parameters": { "search_path": 1 } }),
                 "option 'parameters.search_path' must be a string, not a number",
@@ -315,13 +331,6 @@ mod tests {
         ];
         for (options, expect) in table {
             check(&options, expect);
-        }
-        for name in ["__proto__", "constructor", "toString", "", "$given2", "ssl"] {
-            let error = read(json!({ name: "x" })).unwrap_err();
-            assert!(error.message().starts_with("unknown option "), "{error}");
-        }
-        for options in [json!(null), json!([]), json!("x"), json!({ "$given": "a Map" })] {
-            assert!(from_json(&options).unwrap_err().message().starts_with("the options must be"));
         }
     }
 
