@@ -64,7 +64,7 @@ impl Draft {
             statement_cache_size: 256,
             application_name: None,
             parameters: Vec::new(),
-            allow_exit_on_idle: false,
+            allow_exit_on_idle: true,
             max_queue: 1_000_000,
         };
         Self { config, addresses: vec![default_address()], port: DEFAULT_PORT }

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(config.failover_probe, Duration::from_millis(25));
         assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
         assert_eq!(config.tcp_user_timeout, Some(Duration::from_secs(30)));
-        assert!(config.keep_alive && !config.allow_exit_on_idle);
+        assert!(config.keep_alive && config.allow_exit_on_idle);
         assert!(config.password.is_none() && config.application_name.is_none());
         let missing = from_json(&json!({})).unwrap_err();
         assert!(missing.message().starts_with("option 'user' is missing"));

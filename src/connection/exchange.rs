@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Describing: Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
+//! Typing:     Parse ▶ ParameterDescription ▶ Describe ▶ Complete
 //! Preparing:  (Close ▶) Parse ▶ Bind ▶ Describe ▶ Execute ▶ Complete
 //! Prepared:   Bind ▶ Execute ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
@@ -35,6 +36,10 @@ pub struct StatementResult {
 pub(super) enum Flight {
     /// The pool does not know the statement: its description comes along with the answer.
     Describing {
+        parameter_types: Vec<u32>,
+    },
+    /// A parameter can't be written before its type is known: the description alone is asked for.
+    Typing {
         parameter_types: Vec<u32>,
     },
     /// This connection does not have the statement: it is prepared on the way, and another one may be
@@ -90,7 +95,9 @@ impl Exchange {
     pub(super) fn new(statement: StatementId, flight: Flight, shape: Option<Arc<Shape>>) -> Self {
         let step = match flight {
             Flight::Preparing { closes: true } => Step::Close,
-            Flight::Describing { .. } | Flight::Preparing { closes: false } => Step::Parse,
+            Flight::Describing { .. }
+            | Flight::Typing { .. }
+            | Flight::Preparing { closes: false } => Step::Parse,
             Flight::Prepared => Step::Bind,
             Flight::Script => Step::Execute,
         };
@@ -130,13 +137,13 @@ impl Exchange {
                 self.rows = Rows::default();
             }
             (Step::Close, _, M::CloseComplete) => self.step = Step::Parse,
-            (Step::Parse, Flight::Describing { .. }, M::ParseComplete) => {
+            (Step::Parse, Flight::Describing { .. } | Flight::Typing { .. }, M::ParseComplete) => {
                 self.step = Step::ParameterDescription;
             }
             (Step::Parse, _, M::ParseComplete) => self.step = Step::Bind,
             (
                 Step::ParameterDescription,
-                Flight::Describing { parameter_types },
+                Flight::Describing { parameter_types } | Flight::Typing { parameter_types },
                 M::ParameterDescription(types),
             ) => {
                 *parameter_types = types;
@@ -183,6 +190,11 @@ impl Exchange {
                 self.step = Step::Bind;
                 Learned::Description(Arc::new(Description::new(types, fields)))
             }
+            Flight::Typing { parameter_types } => {
+                let types = std::mem::take(parameter_types);
+                self.step = Step::Complete;
+                Learned::Description(Arc::new(Description::new(types, fields)))
+            }
             Flight::Preparing { .. } | Flight::Prepared | Flight::Script => {
                 let came = fields.map(|fields| Arc::new(Shape::new(fields)));
                 // The known shape stands for all equal ones, so that rows are built by the same code.
@@ -221,6 +233,9 @@ impl Exchange {
         if self.step != Step::Complete && !script {
             return Err(self.unexpected("ReadyForQuery"));
         }
+        if matches!(self.flight, Flight::Typing { .. }) {
+            return Ok(Ended::Described);
+        }
         Ok(Ended::Completed { results: self.results, unreplicated: self.unreplicated })
     }
 
@@ -234,6 +249,8 @@ pub(super) enum Ended {
         results: Vec<StatementResult>,
         unreplicated: bool,
     },
+    /// The statement is described, and has not run.
+    Described,
     Refused {
         fields: Box<ServerFields>,
         /// Sending the statement anew, as one that nobody has described, heals it.

@@ -76,8 +76,19 @@ pub enum Input<'a> {
     },
 }
 
+/// What was sent for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Request,
+    /// Only the question for the statement's description, without which a parameter can't be written.
+    /// [`Answer::Described`] follows, and the request must be sent again.
+    Question,
+}
+
 #[derive(Debug)]
 pub enum Answer {
+    /// The statement's description is known now; it has not run.
+    Described,
     Completed {
         results: Vec<StatementResult>,
         /// A commit was not waited for by its synchronous standbys.
@@ -223,7 +234,7 @@ impl Connection {
         now: Instant,
         request: &Request<'_>,
         shared: &mut Shared<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<Sent, Error> {
         match &mut self.state {
             State::Session(session) => {
                 session.send(now, request, shared, self.written, &mut self.outbox)

@@ -14,7 +14,7 @@ use super::handshake::BackendKey;
 use super::prepared::Prepared;
 use super::role::{Parameters, Role};
 use super::statement::{Description, Form, Statement, StatementId};
-use super::{Answer, Event, Request, Shared, Token};
+use super::{Answer, Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant, Outcome, ServerFields};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::data_row::{check_data_row, fields};
@@ -138,7 +138,7 @@ impl Session {
         shared: &mut Shared<'_>,
         sent: u64,
         out: &mut BytesMut,
-    ) -> Result<(), Error> {
+    ) -> Result<Sent, Error> {
         let (bytes, entries) = (out.len(), self.pipeline.len());
         let done = self.send_whole(now, request, shared, sent, out);
         if done.is_err() {
@@ -155,7 +155,7 @@ impl Session {
         shared: &mut Shared<'_>,
         sent: u64,
         out: &mut BytesMut,
-    ) -> Result<(), Error> {
+    ) -> Result<Sent, Error> {
         // On a busy connection the request in front is the barrier, where its answer tells the role.
         if request.barrier && (self.pipeline.is_empty() || !self.reports_role) {
             self.barrier(now, false, sent, out)?;
@@ -170,6 +170,12 @@ impl Session {
             Exchange::new(request.statement, Flight::Script, None)
         } else {
             let exchange = match &statement.form {
+                Form::Undescribed if request.params.needs_type() => {
+                    frontend::parse(out, "", &statement.sql, &[])?;
+                    frontend::describe_statement(out, "")?;
+                    let flight = Flight::Typing { parameter_types: Vec::new() };
+                    Exchange::new(request.statement, flight, None)
+                }
                 Form::Undescribed => describe_and_run(request, statement, out)?,
                 Form::Described(description) => {
                     let description = Arc::clone(description);
@@ -179,9 +185,13 @@ impl Session {
             frontend::sync(out)?;
             exchange
         };
+        let sent = match exchange.flight {
+            Flight::Typing { .. } => Sent::Question,
+            _ => Sent::Request,
+        };
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
-        Ok(())
+        Ok(sent)
     }
 
     fn run_described(
@@ -372,6 +382,7 @@ impl Session {
         shared: &mut Shared<'_>,
     ) -> Answer {
         match ended {
+            Ended::Described => Answer::Described,
             Ended::Completed { results, unreplicated } => {
                 Answer::Completed { results, unreplicated }
             }

@@ -23,7 +23,7 @@ pub use slot::{ConnectionId, Slot};
 use crate::base::{Arena, Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::connection::{Input, Request, Shared, StatementId, Statements, Token};
+use crate::connection::{Input, Request, Sent, Shared, StatementId, Statements, Token};
 use crate::protocol::scram::KeyCache;
 use crate::types::Params;
 
@@ -247,11 +247,25 @@ impl Pool {
 
     fn run_leased(&mut self, now: Instant, key: Key<Call>, lease: NonZeroU32) {
         let Some(id) = self.leases.get(&lease).copied() else {
-            let message = "the connection of this transaction is gone, and the transaction with it";
-            let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            return self.finish_call(key, Err(error.with_outcome(Outcome::NotCommitted)));
+            return self.finish_call(key, Err(gone_transaction()));
         };
-        self.send(now, key, id, false);
+        match self.slots.get_mut(id) {
+            Some(slot) if slot.describing.is_some() => slot.held.push_back(key),
+            _ => self.send(now, key, id, false),
+        }
+    }
+
+    /// The question for a statement on a leased connection is answered: those that waited behind it go out.
+    fn resume_leased(&mut self, now: Instant, id: ConnectionId, first: Option<Key<Call>>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.describing = None;
+        first.into_iter().for_each(|key| slot.held.push_front(key));
+        while let Some(slot) = self.slots.get_mut(id)
+            && slot.describing.is_none()
+            && let Some(next) = slot.held.pop_front()
+        {
+            self.send(now, next, id, false);
+        }
     }
 
     /// Writes a call to a connection. What does not fit (a parameter) is the call's own error.
@@ -268,7 +282,12 @@ impl Pool {
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         match slot.connection.send(now, &request, &mut shared) {
-            Ok(()) => self.mark_writing(id),
+            Ok(sent) => {
+                if sent == Sent::Question && call.lease.is_some() {
+                    slot.describing = Some(key);
+                }
+                self.mark_writing(id);
+            }
             Err(error) => self.finish_call(key, Err(error.with_outcome(Outcome::NotSent))),
         }
     }
@@ -309,6 +328,9 @@ impl Pool {
             if let Duty::Leased { lease } = slot.duty {
                 self.leases.remove(&lease);
             }
+            for key in slot.held {
+                self.finish_call(key, Err(gone_transaction()));
+            }
             self.outputs.push_back(Output::Close { connection: id, farewell });
         }
     }
@@ -332,6 +354,12 @@ impl Pool {
 
 fn nothing() -> Response {
     Response { results: Vec::new(), lease: None }
+}
+
+fn gone_transaction() -> Error {
+    let message = "the connection of this transaction is gone, and the transaction with it";
+    Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
+        .with_outcome(Outcome::NotCommitted)
 }
 
 fn full_queue(limit: usize) -> Error {

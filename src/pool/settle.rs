@@ -31,6 +31,8 @@ struct Settled {
 enum Verdict {
     Deliver(Result<Response, Error>),
     SendAgain,
+    /// On the same connection, which is the caller's.
+    Resume,
 }
 
 impl Pool {
@@ -94,12 +96,19 @@ impl Pool {
             self.observe_session(now, id, role);
         }
         match verdict {
+            Verdict::Resume => {
+                self.resume_leased(now, id, Some(key));
+                None
+            }
             Verdict::SendAgain => {
                 self.take_back_lease(id, key);
                 Some(key)
             }
             Verdict::Deliver(result) => {
                 self.deliver(id, key, result);
+                if self.slots.get(id).is_some_and(|slot| slot.describing == Some(key)) {
+                    self.resume_leased(now, id, None);
+                }
                 None
             }
         }
@@ -122,6 +131,8 @@ impl Pool {
             None => error,
         };
         match settled.answer {
+            Answer::Described if free => Verdict::SendAgain,
+            Answer::Described => Verdict::Resume,
             Answer::Completed { unreplicated: true, .. } => {
                 let message = "committed on the primary alone: the wait for its synchronous standbys \
                                was cancelled, so that a failover may lose it";

@@ -1,8 +1,10 @@
 //! A connection of the pool, and what it is there for.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::Call;
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
 use crate::connection::Connection;
@@ -20,6 +22,9 @@ pub struct Slot {
     pub(super) writing: bool,
     /// All that is in flight here is known to be quick.
     pub(super) quick: bool,
+    /// On a leased connection: the call whose statement is being described. Those behind it keep their order.
+    pub(super) describing: Option<Key<Call>>,
+    pub(super) held: VecDeque<Key<Call>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

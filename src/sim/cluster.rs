@@ -74,12 +74,23 @@ impl World {
     /// Asks the pool and lets the world turn until nothing is left to do at this moment. Returns the number of the
     /// request.
     pub fn query(&mut self, sql: &str, lease: Option<NonZeroU32>, flags: QueryFlags) -> u32 {
+        let request = self.ask(sql, lease, flags, Params::new());
+        self.settle();
+        request
+    }
+
+    /// Asks the pool, and lets nobody hear of it yet.
+    pub fn ask(
+        &mut self,
+        sql: &str,
+        lease: Option<NonZeroU32>,
+        flags: QueryFlags,
+        params: Params,
+    ) -> u32 {
         self.requests += 1;
-        let statement = self.pool.statement(sql);
-        let (request, params) = (self.requests, Params::new());
+        let (request, statement) = (self.requests, self.pool.statement(sql));
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         self.pool.forget(statement);
-        self.settle();
         request
     }
 

@@ -2,6 +2,7 @@
 //! that do no I/O. Nothing imports it.
 
 pub mod cluster;
+pub mod fuzz;
 pub mod server;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::base::{ErrorClass, Outcome};
 use crate::config::{Config, from_json};
 use crate::connection::Role;
 use crate::pool::{PoolEvent, QueryFlags};
+use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);
 
@@ -241,4 +242,20 @@ fn end_drains_and_closes_everything() {
     assert!(world.answers[&end].is_ok());
     assert_eq!(world.hosts[0].server.session_count(), 0);
     assert!(!world.pool.keeps_loop_alive());
+}
+
+#[test]
+fn a_parameter_that_needs_its_type_keeps_its_place_in_a_transaction() {
+    let mut world = world(&[PRIMARY]);
+    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
+    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    let (mut bytes, none) = (Params::new(), Params::new());
+    bytes.push_bytes(b"x").unwrap();
+    let first = world.ask("INSERT $1", lease, NONE, bytes);
+    let second = world.ask("INSERT b", lease, NONE, none);
+    world.settle();
+    assert_eq!(answered(&world, first), "INSERT");
+    assert_eq!(answered(&world, second), "INSERT");
+    world.query("COMMIT", lease, QueryFlags(QueryFlags::RELEASE.0 | QueryFlags::COMMIT.0));
+    assert_eq!(world.hosts[0].server.keys, ["$1", "b"]);
 }

@@ -173,12 +173,14 @@ impl Session {
                 }
             }
             b'D' => {
-                if body.first() == Some(&b'S') {
-                    message(b't', &[0, 0], out);
-                }
                 let name = text(body.get(1..).unwrap_or_default()).0;
-                let by_name = self.statements.get(name).filter(|_| body.first() == Some(&b'S'));
-                if by_name.unwrap_or(&self.bound).starts_with("SELECT") {
+                let of_statement = body.first() == Some(&b'S');
+                let by_name = self.statements.get(name).filter(|_| of_statement);
+                let sql = by_name.unwrap_or(&self.bound);
+                if of_statement {
+                    describe_parameters(sql, out);
+                }
+                if sql.starts_with("SELECT") {
                     row_description(25, out);
                 } else {
                     message(b'n', &[], out);
@@ -279,6 +281,14 @@ fn report_role(role: Role, out: &mut Vec<u8>) {
     };
     message(b'S', format!("in_hot_standby\0{standby}\0").as_bytes(), out);
     message(b'S', format!("default_transaction_read_only\0{read_only}\0").as_bytes(), out);
+}
+
+/// A statement that mentions `$1` has one parameter, a bytea.
+fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
+    match sql.contains("$1") {
+        true => message(b't', &[0, 1, 0, 0, 0, 17], out),
+        false => message(b't', &[0, 0], out),
+    }
 }
 
 /// One column called `v`, as text.

@@ -1,0 +1,331 @@
+//! The bodies of the fuzz targets. They compile with the crate, and their corpora are replayed by `cargo
+//! test`; `fuzz/` only wires them up.
+
+use bytes::BytesMut;
+use postgres_protocol::IsNull;
+use serde_json::json;
+
+use crate::base::{Error, Instant, RowBatch};
+use crate::config::{Config, from_json};
+use crate::connection::{
+    Answer, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId, Statements,
+    Token,
+};
+use crate::protocol::backend::{BackendMessage, parse};
+use crate::protocol::data_row::check_data_row;
+use crate::protocol::frame::{Limits, Phase, Split, split};
+use crate::protocol::scram::KeyCache;
+use crate::protocol::{Format, frontend};
+use crate::types::{Params, Shape, write_row};
+
+/// Bytes to decide by, one at a time; zeroes when they have run out.
+struct Choices<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Choices<'a> {
+    fn byte(&mut self) -> u8 {
+        match self.rest.split_first() {
+            Some((byte, rest)) => {
+                self.rest = rest;
+                *byte
+            }
+            None => 0,
+        }
+    }
+
+    fn bytes(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) =
+            self.rest.split_at(usize::from(self.byte()).min(most).min(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
+    fn text(&mut self, most: usize) -> String {
+        String::from_utf8_lossy(self.bytes(most)).into_owned()
+    }
+}
+
+/// Frames cover the input without a gap, and a prefix never gives another first frame than the whole.
+pub fn frames(data: &[u8]) {
+    let limits = Limits::default();
+    for phase in [Phase::Startup, Phase::Session] {
+        let mut rest = data;
+        while let Ok(Split::Frame(frame)) = split(rest, phase, &limits) {
+            assert_eq!(frame.len, frame.body.len() + 5);
+            assert_eq!(rest.first(), Some(&frame.tag));
+            for cut in [0, 1, 4, frame.len - 1] {
+                let cut = rest.get(..cut).unwrap_or_default();
+                assert!(matches!(split(cut, phase, &limits), Ok(Split::Partial)), "{cut:?}");
+            }
+            rest = rest.get(frame.len..).unwrap_or_default();
+        }
+    }
+}
+
+/// Any frame is a message or an error; rows that pass their check can be written, or are an error.
+pub fn backend_messages(data: &[u8]) {
+    let mut shape: Option<Shape> = None;
+    let (mut cells, mut nulls, mut text) = (vec![0; 4096], vec![0; 4096], Vec::new());
+    let mut rest = data;
+    while let Ok(Split::Frame(frame)) = split(rest, Phase::Session, &Limits::default()) {
+        match parse(&frame) {
+            Ok(BackendMessage::RowDescription(fields)) => shape = Some(Shape::new(fields)),
+            Ok(BackendMessage::DataRow(body)) => {
+                if let Some(shape) = &shape
+                    && check_data_row(body, shape.columns().len()).is_ok()
+                {
+                    let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 1024);
+                    let _ = write_row(body, shape, &mut batch);
+                    assert!(batch.cells_used() <= 4096);
+                }
+            }
+            Ok(message) => assert!(!message.name().is_empty()),
+            Err(_) => {}
+        }
+        rest = rest.get(frame.len..).unwrap_or_default();
+    }
+}
+
+/// A whole connection fed arbitrary bytes in arbitrary chunks, with requests in between: every request is
+/// settled at most once, and all of them by the time the connection is closed.
+pub fn connection(data: &[u8]) {
+    let mut choices = Choices { rest: data };
+    let mut driver = Driver::new(choices.byte());
+    while !choices.rest.is_empty() && !driver.closed {
+        match choices.byte() % 8 {
+            0 => driver.send(choices.byte()),
+            1 => driver.connection.probe(driver.now),
+            2 => driver.advance(usize::from(choices.byte())),
+            3 => driver.input(Input::Received(WELCOME)),
+            4 => driver.pass(u64::from(choices.byte()) * 100_000),
+            _ => driver.input(Input::Received(choices.bytes(255))),
+        }
+        driver.drain();
+    }
+    driver.input(Input::Closed { why: "the input has ended".to_owned() });
+    driver.drain();
+    assert!(driver.closed && driver.open.is_empty(), "unsettled: {:?}", driver.open);
+}
+
+/// AuthenticationOk, the role of a primary, ReadyForQuery.
+const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x17in_hot_standby\0off\0\
+    S\0\0\0\x26default_transaction_read_only\0off\0Z\0\0\0\x05I";
+
+struct Driver {
+    now: Instant,
+    connection: Connection,
+    config: Config,
+    statements: Statements,
+    keys: KeyCache,
+    known: Vec<StatementId>,
+    /// Requests that wait for their end.
+    open: Vec<Token>,
+    next: u64,
+    closed: bool,
+}
+
+impl Driver {
+    fn new(cache: u8) -> Self {
+        let options = json!({ "user": "u", "password": "p", "statementCacheSize": cache % 3 });
+        // These options are right; should they become wrong, every input of the corpus says so.
+        let Ok(config) = from_json(&options) else { unreachable!("the fuzzer's own options") };
+        let mut statements = Statements::default();
+        let known = ["SELECT 1", "SELECT $1", "a; b", "SELECT 2"].map(|sql| statements.insert(sql));
+        let deadline = Instant::from_micros(2_000_000);
+        let mut driver = Self {
+            now: Instant::ORIGIN,
+            connection: Connection::new("h".into(), deadline),
+            config,
+            statements,
+            keys: KeyCache::default(),
+            known: known.to_vec(),
+            open: Vec::new(),
+            next: 0,
+            closed: false,
+        };
+        driver.input(Input::Connected(Peer { nonce: [1; 18], local: true }));
+        driver
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        self.connection.handle_input(self.now, input, &mut shared);
+    }
+
+    fn send(&mut self, choice: u8) {
+        let Some(statement) = self.known.get(usize::from(choice) % self.known.len()) else {
+            return;
+        };
+        let mut params = Params::new();
+        if choice & 0x40 != 0 {
+            let _ = params.push_number(f64::from(choice));
+        }
+        let token = Token(self.next);
+        self.next += 1;
+        let barrier = choice & 0x80 != 0;
+        let request = Request { token, statement: *statement, params: &params, barrier };
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        let before = self.connection.outgoing().len();
+        match self.connection.send(self.now, &request, &mut shared) {
+            Ok(_) => self.open.push(token),
+            Err(_) => {
+                assert_eq!(self.connection.outgoing().len(), before, "half a request is left")
+            }
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.connection.advance(count);
+    }
+
+    fn pass(&mut self, micros: u64) {
+        self.now = Instant::from_micros(self.now.as_micros() + micros);
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        self.connection.handle_timeout(self.now, &mut shared);
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.connection.poll_event() {
+            assert!(!self.closed, "an event behind the end: {event:?}");
+            match event {
+                Event::Settled { token, answer, .. } => {
+                    self.settle(token);
+                    read_rows(&answer);
+                }
+                Event::Lost { token, .. } => self.settle(token),
+                Event::Closed { .. } => self.closed = true,
+                Event::Ready { .. }
+                | Event::Answered { .. }
+                | Event::Notice(_)
+                | Event::Notification { .. } => {}
+            }
+        }
+    }
+
+    fn settle(&mut self, token: Token) {
+        let place = self.open.iter().position(|open| *open == token);
+        let place = place.filter(|place| *place < self.open.len());
+        assert!(place.is_some(), "{token:?} was settled twice");
+        self.open.retain(|open| *open != token);
+    }
+}
+
+fn read_rows(answer: &Answer) {
+    let Answer::Completed { results, .. } = answer else { return };
+    let (mut cells, mut nulls, mut text) = (vec![0; 64], vec![0; 64], Vec::new());
+    for result in results {
+        let mut cursor = RowCursor::default();
+        let mut count = 0;
+        while let Some(body) = result.rows.next_body(&mut cursor) {
+            count += 1;
+            if let Some(shape) = &result.shape {
+                let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 64);
+                let _ = write_row(body, shape, &mut batch);
+            }
+        }
+        assert_eq!(count, result.rows.count());
+    }
+}
+
+/// Whatever is encoded, and whichever of it fails: the buffer is always a whole number of messages.
+pub fn output_buffer(data: &[u8]) {
+    let mut choices = Choices { rest: data };
+    let mut out = BytesMut::new();
+    let mut messages = 0;
+    while !choices.rest.is_empty() {
+        let before = out.len();
+        match encode(&mut choices, &mut out) {
+            Ok(()) => messages += 1,
+            Err(_) => assert_eq!(out.len(), before, "half a message is left"),
+        }
+    }
+    assert_eq!(count_messages(&out), Some(messages));
+}
+
+fn encode(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
+    let none = std::iter::empty::<Format>;
+    match choices.byte() % 11 {
+        0 => frontend::parse(out, &choices.text(9), &choices.text(40), &[23, 0]),
+        1 => {
+            let failing = usize::from(choices.byte());
+            let value = choices.bytes(30);
+            let write = |n: usize, out: &mut BytesMut| {
+                out.extend_from_slice(value);
+                if n == failing {
+                    return Err(Error::internal("a parameter that fails"));
+                }
+                Ok(if n.is_multiple_of(2) { IsNull::No } else { IsNull::Yes })
+            };
+            let count = usize::from(choices.byte()) % 8;
+            let formats = [Format::Binary, Format::Text].into_iter();
+            frontend::bind(out, "", &choices.text(9), formats, count, write, none())
+        }
+        2 => frontend::describe_portal(out, &choices.text(9)),
+        3 => frontend::describe_statement(out, &choices.text(9)),
+        4 => frontend::execute(out, &choices.text(9), i32::from(choices.byte())),
+        5 => frontend::close_statement(out, &choices.text(9)),
+        6 => frontend::query(out, &choices.text(40)),
+        7 => frontend::password(out, choices.bytes(40)),
+        8 => frontend::sasl_initial_response(out, &choices.text(9), choices.bytes(40)),
+        9 => frontend::sync(out),
+        _ => frontend::terminate(out),
+    }
+}
+
+/// How many messages stand in a buffer; `None` where the last one is not whole.
+fn count_messages(mut bytes: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    while let Some((_, rest)) = bytes.split_first() {
+        let length = rest.first_chunk::<4>()?;
+        bytes = rest.get(usize::try_from(i32::from_be_bytes(*length)).ok()?..)?;
+        count += 1;
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Random;
+
+    type Target = (&'static str, fn(&[u8]));
+    const TARGETS: [Target; 4] = [
+        ("frames", frames),
+        ("backend_messages", backend_messages),
+        ("connection", connection),
+        ("output_buffer", output_buffer),
+    ];
+
+    #[test]
+    fn the_corpora_are_replayed() {
+        for (name, target) in TARGETS {
+            let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+            let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{folder}: {e}"));
+            let mut count = 0;
+            for entry in entries {
+                target(&std::fs::read(entry.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 0, "{folder} is empty");
+        }
+    }
+
+    /// A fuzzer without coverage, for machines without nightly: a few thousand inputs that begin well.
+    #[test]
+    fn seeded_inputs_find_nothing() {
+        let mut random = Random::from_seed(20_260_101);
+        for _ in 0..20_000 {
+            let length = random.below(200);
+            let mut data: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+            if random.below(2) == 0 {
+                // The welcome first, so that what follows meets a session.
+                data.splice(0..data.len().min(2), [1, 3, 2, 255]);
+            }
+            TARGETS.iter().for_each(|(_, target)| target(&data));
+        }
+    }
+}
