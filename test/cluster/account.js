@@ -1,0 +1,119 @@
+// The account that the servers run as, and folders that this account owns.
+//
+// PostgreSQL refuses to run as root. Containers and CI machines often are root, so there the servers
+// (and initdb, pg_rewind) drop to an unprivileged account; everyone else runs them as themselves.
+
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { constants } from 'node:fs';
+import { chmod, chown, copyFile, lstat, mkdir, readdir, readlink, symlink } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+
+/**
+ * @typedef {{ name: string, uid: number, gid: number }} Account
+ */
+
+/** @type {Account | null | undefined} */
+let account;
+
+/**
+ * The account to drop to: `postgres` where it exists, else `nobody`; null when no drop is needed.
+ * @returns {Account | null}
+ */
+export function serverAccount() {
+  if (account !== undefined) return account;
+  account = null;
+  if (process.getuid?.() === 0) {
+    account = lookUp('postgres') ?? lookUp('nobody') ?? null;
+    if (account === null) {
+      throw new Error('PostgreSQL refuses to run as root, and there is no account "nobody" here');
+    }
+  }
+  return account;
+}
+
+function lookUp(name) {
+  const id = (flag) =>
+    Number(
+      execFileSync('id', [flag, name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+    );
+  try {
+    return { name, uid: id('-u'), gid: id('-g') };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What `child_process.spawn` needs to start a program as that account. The environment is a bare
+ * one, because PGDATA, PGHOST or a locale of the developer must not reach the servers.
+ * @param {Account | null} owner
+ */
+export function spawnOptions(owner) {
+  const env = { PATH: process.env.PATH ?? '', LC_ALL: 'C' };
+  return owner === null ? { env } : { env, uid: owner.uid, gid: owner.gid };
+}
+
+/**
+ * The folder for temporary files, or /tmp when the account could not reach it: a private TMPDIR of
+ * root is of no use to a server that is not root.
+ * @returns {string}
+ */
+export function temporaryFolder() {
+  const folder = fs.realpathSync(os.tmpdir());
+  return serverAccount() === null || isOpenToAll(folder) ? folder : '/tmp';
+}
+
+function isOpenToAll(folder) {
+  const parent = path.dirname(folder);
+  const mayPass = (fs.statSync(folder).mode & 0o001) !== 0;
+  return mayPass && (parent === folder || isOpenToAll(parent));
+}
+
+/**
+ * Makes a folder that only the servers (and root) can enter.
+ * @param {string} folder
+ * @param {Account | null} owner
+ */
+export async function makePrivateFolder(folder, owner) {
+  await mkdir(folder, { mode: 0o700 });
+  if (owner !== null) await chown(folder, owner.uid, owner.gid);
+}
+
+/**
+ * Copies a folder with all that is in it and gives the copy to `owner`. Files may vanish while it
+ * runs, as they do in the data folder of a running server: they are left out, like pg_basebackup does.
+ * @param {string} source
+ * @param {string} target must not exist
+ * @param {{ owner?: Account | null, leaveOut?: (relative: string) => boolean }} [options]
+ */
+export async function copyFolder(source, target, { owner = null, leaveOut = () => false } = {}) {
+  const give = (file) => (owner === null ? undefined : chown(file, owner.uid, owner.gid));
+
+  async function copyEntry(relative) {
+    if (leaveOut(relative)) return;
+    const from = path.join(source, relative);
+    const to = path.join(target, relative);
+    try {
+      const stat = await lstat(from);
+      if (stat.isDirectory()) {
+        await mkdir(to);
+        const names = await readdir(from);
+        await Promise.all(names.map((name) => copyEntry(path.join(relative, name))));
+        await chmod(to, stat.mode & 0o7777);
+      } else if (stat.isSymbolicLink()) {
+        await symlink(await readlink(from), to);
+        return;
+      } else if (stat.isFile()) {
+        await copyFile(from, to, constants.COPYFILE_FICLONE);
+      } else {
+        return;
+      }
+      await give(to);
+    } catch (error) {
+      if (error.code !== 'ENOENT') throw error;
+    }
+  }
+  await copyEntry('');
+}

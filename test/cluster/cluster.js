@@ -1,0 +1,247 @@
+// What can be done with a cluster through SQL, be it our own or one that was there before.
+
+import { startProxy } from './proxy.js';
+import { openSession, queryOnce } from './session.js';
+import { waitUntil } from './lock.js';
+
+/**
+ * @typedef {object} Node
+ * @property {string} name
+ * @property {string} host
+ * @property {number} port
+ * @property {string} address `host:port`
+ * @property {string} [socketDir]
+ * @property {string} state
+ */
+
+export class Cluster {
+  /** @type {Node[]} */
+  nodes = [];
+  /** The node that was last made the primary. @type {Node} */
+  primary;
+
+  /** @type {Set<import('./proxy.js').Proxy>} */
+  #proxies = new Set();
+
+  /** @param {import('./session.js').Credentials} credentials */
+  constructor({ user, password, database }) {
+    this.user = user;
+    this.password = password;
+    this.database = database;
+  }
+
+  get credentials() {
+    return { user: this.user, password: this.password, database: this.database };
+  }
+
+  /** `host:port` of all nodes. @returns {string[]} */
+  hosts() {
+    return this.nodes.map(({ address }) => address);
+  }
+
+  /** Options for `createPool`. @param {object} [extra] */
+  options(extra = {}) {
+    return { hosts: this.hosts(), ...this.credentials, ...extra };
+  }
+
+  /**
+   * Runs SQL on a node in a session of its own.
+   * @param {Node} node
+   * @param {string} sql
+   * @returns {Promise<(string | null)[][]>}
+   */
+  query(node, sql) {
+    return queryOnce(node, this.credentials, sql);
+  }
+
+  /** @param {Node} node */
+  openSession(node) {
+    return openSession(node, this.credentials);
+  }
+
+  /** The nodes that run and follow another one. @returns {Promise<Node[]>} */
+  async runningStandbys() {
+    const running = this.nodes.filter((node) => node !== this.primary && node.state === 'running');
+    const inRecovery = await Promise.all(
+      running.map((node) => this.query(node, 'SELECT pg_is_in_recovery()')),
+    );
+    return running.filter((_, index) => inRecovery[index][0][0] === 't');
+  }
+
+  /**
+   * Makes a node read-only in the way operators do before a switchover. Open sessions learn of it at
+   * their next statement.
+   *
+   * With the barrier, no transaction can write on this node any more when the promise resolves: a
+   * session that is told `on` at login was accepted after the postmaster had signalled all older
+   * backends; then the transactions that began before are waited for, and ended when they take
+   * longer than `graceMs`. Sessions that override the setting (SET, BEGIN READ WRITE) still write:
+   * `terminate: 'all'` ends every session.
+   * @param {Node} node
+   * @param {{ barrier?: boolean, graceMs?: number, terminate?: 'older' | 'all' }} [options]
+   */
+  async fence(node, { barrier = true, graceMs = 1000, terminate = 'older' } = {}) {
+    await this.#setReadOnly(node, 'on');
+    if (barrier) {
+      await this.#waitUntilReported(node, 'on');
+      await this.#endOlderTransactions(node, graceMs, terminate);
+    }
+  }
+
+  /**
+   * Takes the fence away, and waits until new sessions are told so.
+   * @param {Node} node
+   */
+  async unfence(node) {
+    await this.#setReadOnly(node, undefined);
+    await this.#waitUntilReported(node, 'off');
+  }
+
+  async #setReadOnly(node, value) {
+    const session = await this.openSession(node);
+    try {
+      // One by one: ALTER SYSTEM refuses to be one of several statements.
+      const setting = 'default_transaction_read_only';
+      await session.query(
+        value === undefined
+          ? `ALTER SYSTEM RESET ${setting}`
+          : `ALTER SYSTEM SET ${setting} = ${value}`,
+      );
+      await session.query('SELECT pg_reload_conf()');
+    } finally {
+      await session.close();
+    }
+  }
+
+  async #waitUntilReported(node, value) {
+    let seen = 0;
+    await waitUntil(
+      `a session on ${node.name} with default_transaction_read_only=${value}`,
+      async () => {
+        const session = await this.openSession(node);
+        try {
+          const atLogin = session.reported.default_transaction_read_only;
+          if (atLogin !== undefined) return atLogin === value;
+          // Before 14 the server does not report it. A session that is asked may have been accepted
+          // before the signal and have got it since, so it takes one more to know that all have it.
+          const [[now]] = await session.query('SHOW default_transaction_read_only');
+          seen = now === value ? seen + 1 : 0;
+          return seen === 2;
+        } finally {
+          await session.close();
+        }
+      },
+    );
+  }
+
+  async #endOlderTransactions(node, graceMs, terminate) {
+    const session = await this.openSession(node);
+    const others = "pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    try {
+      if (terminate === 'all') {
+        await session.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`,
+        );
+      }
+      const [[barrier]] = await session.query('SELECT now()');
+      const older = `${others} AND xact_start <= '${barrier}'`;
+      const isEmpty = async () => {
+        const [[count]] = await session.query(
+          `SELECT count(*) FROM pg_stat_activity WHERE ${older}`,
+        );
+        return count === '0';
+      };
+      const what = `transactions on ${node.name} from before the fence`;
+      await waitUntil(what, isEmpty, { timeoutMs: graceMs }).catch(async () => {
+        await session.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${older}`,
+        );
+        await waitUntil(what, isEmpty);
+      });
+    } finally {
+      await session.close();
+    }
+  }
+
+  /**
+   * Waits until all running standbys have replayed what the primary has written by now.
+   * @param {{ timeoutMs?: number }} [options]
+   */
+  async waitForReplication({ timeoutMs = 30_000 } = {}) {
+    const [[target]] = await this.query(this.primary, 'SELECT pg_current_wal_flush_lsn()');
+    const standbys = await this.runningStandbys();
+    await Promise.all(standbys.map((node) => this.#waitForReplay(node, target, timeoutMs)));
+  }
+
+  async #waitForReplay(node, target, timeoutMs) {
+    const session = await this.openSession(node);
+    try {
+      await waitUntil(
+        `${node.name} has replayed ${target}`,
+        async () => {
+          const [[isThere]] = await session.query(
+            `SELECT pg_last_wal_replay_lsn() >= '${target}'::pg_lsn`,
+          );
+          return isThere === 't';
+        },
+        { timeoutMs },
+      );
+    } finally {
+      await session.close();
+    }
+  }
+
+  /**
+   * Promotes the running standby that has received the most.
+   * @returns {Promise<Node>} the new primary
+   */
+  async failover() {
+    const standbys = await this.runningStandbys();
+    if (standbys.length === 0) throw new Error('no standby runs that could be promoted');
+    // Bytes as a number: LSNs as text do not sort. A standby that has never received anything since
+    // its start still has what it has replayed.
+    const sql = `SELECT GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'`;
+    const received = await Promise.all(
+      standbys.map(async (node) => BigInt((await this.query(node, sql))[0][0] ?? 0)),
+    );
+    const most = received.reduce((best, lsn) => (lsn > best ? lsn : best));
+    const node = standbys[received.indexOf(most)];
+    await this.promote(node);
+    return node;
+  }
+
+  /** @param {Node} node */
+  async waitUntilPromoted(node) {
+    const session = await this.openSession(node);
+    try {
+      await waitUntil(`${node.name} is out of recovery`, async () => {
+        const [[isInRecovery]] = await session.query('SELECT pg_is_in_recovery()');
+        return isInRecovery === 'f';
+      });
+    } finally {
+      await session.close();
+    }
+  }
+
+  /**
+   * A TCP proxy in front of a node, which can disturb its connections; closed with the cluster.
+   * @param {Node} node
+   */
+  async proxy(node) {
+    const proxy = await startProxy({ host: node.host, port: node.port });
+    this.#proxies.add(proxy);
+    return proxy;
+  }
+
+  async closeProxies() {
+    await Promise.all([...this.#proxies].map((proxy) => proxy.close()));
+    this.#proxies.clear();
+  }
+}
+
+// Absent before Node 20.4 and 18.18.
+if (Symbol.asyncDispose !== undefined) {
+  Cluster.prototype[Symbol.asyncDispose] = function dispose() {
+    return this.close();
+  };
+}

@@ -1,0 +1,219 @@
+// A cluster of servers of our own.
+
+import { readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { makePrivateFolder, serverAccount } from './account.js';
+import { copyRunningServer, rewind } from './backup.js';
+import { findBinaries } from './binaries.js';
+import { Cluster } from './cluster.js';
+import { startGuard } from './guard.js';
+import { waitUntil } from './lock.js';
+import { ClusterNode } from './node.js';
+import { DATABASE, prepareTemplate, USER } from './template.js';
+
+let started = 0;
+
+/** @augments Cluster */
+export class LocalCluster extends Cluster {
+  /** @type {ClusterNode[]} */
+  nodes = [];
+  /** @type {import('./binaries.js').Binaries} */
+  binaries;
+
+  #guard;
+  #folder;
+  #auth;
+  #closing;
+
+  /**
+   * @param {import('./index.js').ClusterOptions} options
+   * @returns {Promise<LocalCluster>}
+   */
+  static async start(options) {
+    const { version, binaries: given, auth, ownIdentity } = options;
+    const [binaries, guard] = await Promise.all([
+      findBinaries({ version, binaries: given }),
+      startGuard(),
+    ]);
+    const template = await prepareTemplate(guard, binaries, auth, { ownIdentity });
+    const cluster = new LocalCluster({ template, guard, binaries, auth });
+    try {
+      await cluster.#startNodes(template, options);
+    } catch (error) {
+      await cluster.close();
+      throw error;
+    }
+    return cluster;
+  }
+
+  constructor({ template, guard, binaries, auth }) {
+    super({ user: USER, password: template.password, database: DATABASE });
+    this.binaries = binaries;
+    this.#guard = guard;
+    this.#auth = auth;
+    this.#folder = path.join(guard.folder, String(++started));
+  }
+
+  async #startNodes(template, { nodes: count, synchronous, settings, maxConnections }) {
+    await makePrivateFolder(this.#folder, serverAccount());
+    const parts = { folder: this.#folder, guard: this.#guard, binaries: this.binaries };
+    this.nodes = Array.from(
+      { length: count },
+      (_, i) => new ClusterNode({ name: `n${i + 1}`, ...parts }),
+    );
+    this.primary = this.nodes[0];
+    const common = {
+      max_connections: maxConnections,
+      ...(synchronous > 0 && { synchronous_standby_names: `ANY ${synchronous} (*)` }),
+      ...settings,
+    };
+    const prepare = async (node) => {
+      await node.create(template.dataFolder, this.#auth);
+      await node.configure(common);
+    };
+    const standbys = this.nodes.slice(1);
+    const primaryReady = prepare(this.primary).then(() => this.primary.start());
+    await Promise.all([primaryReady, ...standbys.map(prepare)]);
+    // The primary's port is certain from here on.
+    await Promise.all(
+      standbys.map(async (node) => {
+        await this.#follow(node);
+        await node.start();
+      }),
+    );
+    await this.#waitUntilStreaming(standbys);
+  }
+
+  #follow(node) {
+    const { host, port } = this.primary;
+    const { user, password } = this;
+    return node.follow(
+      `host=${host} port=${port} user=${user} password=${password} application_name=${node.name}`,
+    );
+  }
+
+  async #waitUntilStreaming(standbys) {
+    if (standbys.length === 0) return;
+    const names = standbys.map(({ name }) => `'${name}'`).join();
+    const session = await this.openSession(this.primary);
+    try {
+      await waitUntil('the standbys stream from the primary', async () => {
+        const [[count]] = await session.query(
+          `SELECT count(DISTINCT application_name) FROM pg_stat_replication
+           WHERE state = 'streaming' AND application_name IN (${names})`,
+        );
+        return count === String(standbys.length);
+      });
+    } finally {
+      await session.close();
+    }
+  }
+
+  /** @param {ClusterNode} node @param {'smart' | 'fast' | 'immediate'} [mode] */
+  stop(node, mode) {
+    return node.stop(mode);
+  }
+
+  /** Kills all processes of a server. @param {ClusterNode} node */
+  crash(node) {
+    return node.crash();
+  }
+
+  /** Stops all processes of a server where they are. @param {ClusterNode} node */
+  freeze(node) {
+    return node.freeze();
+  }
+
+  /** @param {ClusterNode} node */
+  thaw(node) {
+    return node.thaw();
+  }
+
+  /**
+   * Starts a node as what it was: a standby follows the present primary, a deposed primary comes
+   * back as a second primary, as it does when nobody takes care (`rejoin` does).
+   * @param {ClusterNode} node
+   */
+  async start(node) {
+    if (node.isStandby) await this.#follow(node);
+    await node.start();
+  }
+
+  /** @param {ClusterNode} node */
+  async restart(node) {
+    await node.stop();
+    await this.start(node);
+  }
+
+  /**
+   * Promotes a standby and makes the other running ones follow it. The old primary is left alone:
+   * if it still runs, there are two.
+   * @param {ClusterNode} node
+   */
+  async promote(node) {
+    if (node.state !== 'running')
+      throw new Error(`cannot promote ${node.name}: it is ${node.state}`);
+    // What pg_promote() does, without a session: so it works on a server that is full as well.
+    await node.write('promote', '');
+    await node.signal('SIGUSR1');
+    await this.waitUntilPromoted(node);
+    this.primary = node;
+    const standbys = this.nodes.filter(({ state, isStandby }) => isStandby && isUp(state));
+    await Promise.all(
+      standbys.map(async (standby) => {
+        await this.#follow(standby);
+        await standby.reload();
+      }),
+    );
+  }
+
+  /**
+   * Makes a node a standby of the present primary, whatever it was and whatever it holds: by
+   * pg_rewind where that is at hand, else with a fresh copy of the primary's data. A fence that it
+   * had is gone afterwards.
+   * @param {ClusterNode} node
+   */
+  async rejoin(node) {
+    if (node === this.primary) throw new Error(`${node.name} is the primary`);
+    await node.stop();
+    if (!(await this.#tryRewind(node))) {
+      await copyRunningServer(this.primary, this.credentials, node);
+    }
+    await liftFence(node);
+    await this.#follow(node);
+    await node.start();
+    await this.#waitUntilStreaming([node]);
+  }
+
+  async #tryRewind(node) {
+    if (!this.binaries.hasRewind) return false;
+    try {
+      await rewind(this.#guard, this.binaries, node, this.primary, this.credentials);
+      return true;
+    } catch {
+      // It refuses, for one, when WAL is missing. A copy always works.
+      return false;
+    }
+  }
+
+  /** Kills all servers and removes their data. */
+  close() {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close() {
+    await Promise.all([this.closeProxies(), ...this.nodes.map((node) => node.crash())]);
+    await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+const isUp = (state) => state === 'running' || state === 'frozen';
+
+// ALTER SYSTEM keeps its settings in this file; pg_rewind and a copy bring that of the new primary.
+async function liftFence(node) {
+  const name = 'postgresql.auto.conf';
+  const text = await readFile(path.join(node.dataFolder, name), 'utf8');
+  const lines = text.split('\n').filter((line) => !/^default_transaction_read_only\b/.test(line));
+  await node.write(name, lines.join('\n'));
+}

@@ -1,0 +1,76 @@
+// A lock between processes, and waiting with a deadline.
+
+import fs from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Polls until `condition` returns something true, and returns that.
+ * @template T
+ * @param {string} what is waited for, as the error says it
+ * @param {() => T | Promise<T>} condition
+ * @param {{ timeoutMs?: number, intervalMs?: number }} [options]
+ * @returns {Promise<NonNullable<T>>}
+ */
+export async function waitUntil(what, condition, { timeoutMs = 30_000, intervalMs = 10 } = {}) {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const result = await condition();
+    if (result) return result;
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`);
+    await sleep(intervalMs);
+  }
+}
+
+/**
+ * Runs `work` while no other process holds the lock. Making a folder is atomic everywhere; the
+ * process id in it tells whether the holder still lives.
+ * @template T
+ * @param {string} folder is made and removed
+ * @param {() => Promise<T>} work
+ * @param {{ timeoutMs?: number }} [options]
+ * @returns {Promise<T>}
+ */
+export async function withLock(folder, work, { timeoutMs = 300_000 } = {}) {
+  await waitUntil(`the lock ${folder}`, () => take(folder), { timeoutMs, intervalMs: 50 });
+  try {
+    return await work();
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function take(folder) {
+  try {
+    fs.mkdirSync(folder);
+    fs.writeFileSync(`${folder}/${process.pid}`, '');
+    return true;
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+  }
+  if (isAbandoned(folder)) removeAbandoned(folder);
+  return false;
+}
+
+// Another process may have done the same and taken the lock meanwhile: what was renamed is looked at
+// again, and put back if it is a fresh one.
+function removeAbandoned(folder) {
+  const aside = `${folder}.${process.pid}`;
+  try {
+    fs.renameSync(folder, aside);
+    if (isAbandoned(aside)) fs.rmSync(aside, { recursive: true, force: true });
+    else fs.renameSync(aside, folder);
+  } catch {
+    // Somebody else was faster.
+  }
+}
+
+function isAbandoned(folder) {
+  try {
+    const [holder] = fs.readdirSync(folder);
+    if (holder === undefined) return Date.now() - fs.statSync(folder).mtimeMs > 5000;
+    process.kill(Number(holder), 0);
+    return false;
+  } catch (error) {
+    return error.code === 'ESRCH';
+  }
+}

@@ -1,0 +1,102 @@
+// Signals for a whole PostgreSQL server: the postmaster and all its children.
+//
+// Each child of a postmaster leads a session and a process group of its own, so that no signal to a
+// group reaches them all: they are found by their parent.
+
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+
+/**
+ * The children of a process.
+ * @param {number} pid
+ * @returns {number[]}
+ */
+export function childrenOf(pid) {
+  try {
+    const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return children.split(' ').filter(Boolean).map(Number);
+  } catch {
+    // Not Linux, a kernel without that file, or no such process: ps knows.
+  }
+  const table = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
+  return table
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .filter(([, parent]) => parent === pid)
+    .map(([child]) => child);
+}
+
+/**
+ * The command line of a process, or '' if there is none (it is gone, or it is a zombie).
+ * @param {number} pid
+ * @returns {string}
+ */
+export function commandLine(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+  } catch (error) {
+    if (fs.existsSync('/proc/self/cmdline')) return '';
+    if (error.code !== 'ENOENT') throw error;
+  }
+  try {
+    return execFileSync('ps', ['-p', String(pid), '-o', 'args='], { encoding: 'utf8' }).trim();
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * Sends a signal, and does not mind if the process has ended.
+ * @param {number} pid
+ * @param {NodeJS.Signals} signal
+ */
+export function send(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+  }
+}
+
+/**
+ * Sends a signal to all children of a stopped process. It looks again until nothing new turns up,
+ * because the process may have been forking at the moment it was stopped.
+ */
+function sendToChildren(pid, signal) {
+  const reached = new Set();
+  for (;;) {
+    const missed = childrenOf(pid).filter((child) => !reached.has(child));
+    if (missed.length === 0) return;
+    for (const child of missed) {
+      send(child, signal);
+      reached.add(child);
+    }
+  }
+}
+
+/**
+ * Stops all processes of a server where they are. The kernel goes on accepting connections and
+ * acknowledging bytes for them.
+ * @param {number} postmaster
+ */
+export function freezeServer(postmaster) {
+  send(postmaster, 'SIGSTOP');
+  sendToChildren(postmaster, 'SIGSTOP');
+}
+
+/** @param {number} postmaster */
+export function thawServer(postmaster) {
+  sendToChildren(postmaster, 'SIGCONT');
+  send(postmaster, 'SIGCONT');
+}
+
+/**
+ * Kills all processes of a server. The postmaster is stopped first: it could otherwise start new
+ * children, or tell clients that it lost one.
+ * @param {number} postmaster
+ */
+export function killServer(postmaster) {
+  send(postmaster, 'SIGSTOP');
+  sendToChildren(postmaster, 'SIGKILL');
+  send(postmaster, 'SIGKILL');
+}

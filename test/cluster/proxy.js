@@ -1,0 +1,158 @@
+// A TCP proxy in front of a server, which does to connections what networks do.
+//
+// What it cannot do from user space: bytes that a client sends to a silent or black-holed connection
+// are acknowledged by the kernel until its buffers are full; and as the proxy accepts before it
+// connects to the server, a server that refuses looks like one that accepts and resets (use `refuse`).
+
+import net from 'node:net';
+import { startBlackHole } from './blackhole.js';
+import { Link } from './link.js';
+
+/**
+ * @param {{ host: string, port: number }} server where connections are forwarded to
+ * @returns {Promise<Proxy>}
+ */
+export async function startProxy({ host, port }) {
+  const proxy = new Proxy({ host, port });
+  await proxy.pass();
+  return proxy;
+}
+
+/**
+ * Every mode holds for the open connections at once, and for new ones when its promise resolves.
+ */
+export class Proxy {
+  host = '127.0.0.1';
+  port = 0;
+  /** How many connections were accepted so far. */
+  accepted = 0;
+
+  #server;
+  /** @type {Set<Link>} */
+  #links = new Set();
+  /** @type {net.Server | undefined} */
+  #listener;
+  /** @type {{ close(): Promise<void> } | undefined} */
+  #blackHole;
+  #mode = { name: 'pass' };
+  #switching = Promise.resolve();
+
+  constructor(server) {
+    this.#server = server;
+  }
+
+  /** How many connections are open. */
+  get connections() {
+    return this.#links.size;
+  }
+
+  /** The name of the mode it is in. */
+  get mode() {
+    return this.#mode.name;
+  }
+
+  /** Forwards all, what was held back too. */
+  pass() {
+    return this.#enter({ name: 'pass' });
+  }
+
+  /** Forwards all, so many milliseconds late in each direction. @param {number} ms */
+  delay(ms) {
+    return this.#enter({ name: 'delay', delayMs: ms });
+  }
+
+  /** Forwards so many bytes a second in each direction of each connection. @param {number} bytesPerSecond */
+  throttle(bytesPerSecond) {
+    return this.#enter({ name: 'throttle', bytesPerSecond });
+  }
+
+  /** Resets all connections, and every new one as soon as it is accepted. */
+  cut() {
+    return this.#enter({ name: 'cut' });
+  }
+
+  /** Accepts, and forwards nothing in either direction: the server looks frozen. */
+  silent() {
+    return this.#enter({ name: 'silent' });
+  }
+
+  /** Forwards what the client says, and holds back what the server answers. */
+  mute() {
+    return this.#enter({ name: 'mute' });
+  }
+
+  /**
+   * Lets the SYN of new connections go unanswered, and forwards nothing on open ones. For a moment,
+   * while the listener is exchanged, new connections are refused.
+   */
+  blackHole() {
+    return this.#enter({ name: 'blackHole' });
+  }
+
+  /** Sends clients a FIN, and still forwards what they say. */
+  halfClose() {
+    return this.#enter({ name: 'halfClose' });
+  }
+
+  /** Refuses new connections. Open ones go on: `cut()` them before, if they shall not. */
+  refuse() {
+    return this.#enter({ name: 'refuse' });
+  }
+
+  /** Resets all connections and stops listening. */
+  close() {
+    for (const link of this.#links) link.reset();
+    this.#mode = { name: 'refuse' };
+    return this.#switchListener();
+  }
+
+  #enter(mode) {
+    this.#mode = mode;
+    for (const link of this.#links) link.enter(mode);
+    return this.#switchListener();
+  }
+
+  // One switch after the other; each does what the latest mode wants.
+  #switchListener() {
+    this.#switching = this.#switching.then(async () => {
+      const { name } = this.#mode;
+      if (name !== 'blackHole') await this.#closeBlackHole();
+      if (name === 'blackHole' || name === 'refuse') await this.#closeListener();
+      if (name === 'blackHole') this.#blackHole ??= await startBlackHole(this);
+      else if (name !== 'refuse') this.#listener ??= await this.#listen();
+    });
+    return this.#switching;
+  }
+
+  async #closeBlackHole() {
+    const blackHole = this.#blackHole;
+    this.#blackHole = undefined;
+    await blackHole?.close();
+  }
+
+  async #closeListener() {
+    const listener = this.#listener;
+    this.#listener = undefined;
+    // Its callback would wait for all connections; the port is free when this call returns.
+    listener?.close();
+  }
+
+  async #listen() {
+    const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (client) =>
+      this.#accept(client),
+    );
+    await new Promise((resolve, reject) => {
+      listener.once('error', reject);
+      listener.listen({ host: this.host, port: this.port, exclusive: true }, resolve);
+    });
+    this.port = listener.address().port;
+    return listener;
+  }
+
+  #accept(client) {
+    this.accepted += 1;
+    const link = new Link(client, this.#server, () => this.#links.delete(link));
+    this.#links.add(link);
+    link.enter(this.#mode);
+  }
+}
