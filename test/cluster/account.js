@@ -55,6 +55,31 @@ export function spawnOptions(owner) {
   return owner === null ? { env } : { env, uid: owner.uid, gid: owner.gid };
 }
 
+/** A tmpfs with less room than this, or a machine with less memory to spare, is left alone. */
+const ROOM_IN_MEMORY = 4 * 2 ** 30;
+
+/**
+ * Folders that may hold the data of servers, the best first. A cluster is some thousand small files,
+ * which a file system in memory makes and removes several times as fast as one on a disk.
+ * HYPERION_TEST_FOLDER names another place.
+ * @returns {string[]}
+ */
+export function dataParents() {
+  const named = process.env.HYPERION_TEST_FOLDER;
+  const parents = [named, hasRoomInMemory('/dev/shm') ? '/dev/shm' : undefined, temporaryFolder()];
+  return parents.filter(Boolean);
+}
+
+function hasRoomInMemory(folder) {
+  try {
+    fs.accessSync(folder, constants.W_OK);
+    const { bavail, bsize } = fs.statfsSync(folder);
+    return Math.min(bavail * bsize, os.freemem()) >= ROOM_IN_MEMORY;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * The folder for temporary files, or /tmp when the account could not reach it: a private TMPDIR of
  * root is of no use to a server that is not root.

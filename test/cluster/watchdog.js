@@ -10,7 +10,7 @@ import fs from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { serverAccount, spawnOptions, temporaryFolder } from './account.js';
+import { dataParents, serverAccount, spawnOptions } from './account.js';
 import { commandLine, freezeServer, killServer, send, thawServer } from './processes.js';
 
 const FOLDER = /^hyperion-(\d+)-\w{6}$/;
@@ -24,7 +24,7 @@ let ending = false;
 // The folder carries the watchdog's process id in its name, so there is no moment at which another
 // watchdog could take it for a leftover. It is entered by the servers, but listed by its owner alone.
 async function makeFolder() {
-  folder = await mkdtemp(path.join(temporaryFolder(), `hyperion-${process.pid}-`));
+  folder = await mkdtemp(path.join(dataParents()[0], `hyperion-${process.pid}-`));
   fs.chmodSync(folder, 0o711);
 }
 
@@ -147,14 +147,15 @@ async function end() {
 
 /** Ends the servers and removes the folders of watchdogs that were killed. */
 async function removeLeftovers() {
-  const parent = path.dirname(folder);
-  for (const name of fs.readdirSync(parent)) {
-    const owner = FOLDER.exec(name)?.[1];
-    if (owner === undefined || commandLine(Number(owner)).includes(script)) continue;
-    try {
-      await removeLeftover(path.join(parent, name));
-    } catch {
-      // Another watchdog cleans up the same folder at this moment.
+  for (const parent of dataParents()) {
+    for (const name of fs.readdirSync(parent)) {
+      const owner = FOLDER.exec(name)?.[1];
+      if (owner === undefined || commandLine(Number(owner)).includes(script)) continue;
+      try {
+        await removeLeftover(path.join(parent, name));
+      } catch {
+        // Another watchdog cleans up the same folder at this moment.
+      }
     }
   }
 }
