@@ -74,9 +74,13 @@ function printSettings(cluster) {
   const { user, password, database } = cluster;
   console.log(`PostgreSQL ${cluster.binaries.version}, the primary is ${cluster.primary.name}`);
   console.log(`HYPERION_HOSTS=${cluster.hosts().join()}`);
-  console.log(`HYPERION_USER=${user}\nHYPERION_PASSWORD=${password}\nHYPERION_DATABASE=${database}`);
+  console.log(
+    `HYPERION_USER=${user}\nHYPERION_PASSWORD=${password}\nHYPERION_DATABASE=${database}`,
+  );
   const list = cluster.hosts().join();
-  console.log(`postgresql://${user}:${password}@${list}/${database}?target_session_attrs=read-write`);
+  console.log(
+    `postgresql://${user}:${password}@${list}/${database}?target_session_attrs=read-write`,
+  );
   console.log('Type "help" for commands.');
 }
 

@@ -164,20 +164,30 @@ export class Link {
   /** Ends both sides with RST. */
   reset() {
     if (this.#isClosed) return;
-    this.#close();
-    this.#client.resetAndDestroy();
-    if (this.#target === undefined) this.#server.resetAndDestroy();
-    else this.#server.destroy();
+    this.#settle();
+    reset(this.#client);
+    reset(this.#server);
   }
 
   #close() {
     if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#up.stop();
-    this.#down.stop();
+    this.#settle();
     this.#client.destroySoon();
     if (this.#server.pending) this.#server.destroy();
     else this.#server.destroySoon();
+  }
+
+  #settle() {
+    this.#isClosed = true;
+    this.#up.stop();
+    this.#down.stop();
     this.#whenClosed();
   }
+}
+
+// libuv does not reset a socket whose end was already sent, and Node leaves it open then. The kernel
+// answers with a reset what still comes in after a close.
+function reset(socket) {
+  if (socket.writableEnded || socket.pending) socket.destroy();
+  else socket.resetAndDestroy();
 }

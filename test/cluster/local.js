@@ -19,6 +19,8 @@ export class LocalCluster extends Cluster {
   nodes = [];
   /** @type {import('./binaries.js').Binaries} */
   binaries;
+  /** How the last rejoin was done. @type {'rewind' | 'copy' | undefined} */
+  lastRejoin;
 
   #guard;
   #folder;
@@ -176,7 +178,8 @@ export class LocalCluster extends Cluster {
   async rejoin(node) {
     if (node === this.primary) throw new Error(`${node.name} is the primary`);
     await node.stop();
-    if (!(await this.#tryRewind(node))) {
+    this.lastRejoin = (await this.#tryRewind(node)) ? 'rewind' : 'copy';
+    if (this.lastRejoin === 'copy') {
       await copyRunningServer(this.primary, this.credentials, node);
     }
     await liftFence(node);
