@@ -223,7 +223,7 @@ mod tests {
             "hosts": ["h1", "h2:1"], "port": 6000, "password": "hunter2", "database": "d",
             "mode": "read-write", "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
             "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
-            "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": true, "maxQueue": 5,
+            "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
             "parameters": { "search_path": "x", "options": "-c geqo=off" },
         }))
         .unwrap();
