@@ -9,8 +9,12 @@ pub mod base;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod pool;
 pub mod protocol;
+#[cfg(feature = "reactor")]
+pub mod reactor;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod types;

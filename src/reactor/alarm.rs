@@ -1,0 +1,96 @@
+//! When the loop is to come back without any news from a socket.
+//!
+//! One timer serves all deadlines of a pool. It is stopped when there are none, so that an idle pool
+//! costs nothing.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::libuv::{IdleHandle, Loop, TimerHandle};
+use super::turn::Wake;
+use crate::base::Instant;
+
+/// Does nothing before it is attached to a loop: then somebody else turns the reactor, as tests do.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    handles: Option<Handles>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    timer: TimerHandle,
+    /// For when the timer fires; `None` once it has.
+    timer_at: Rc<Cell<Option<Instant>>>,
+    idle: IdleHandle,
+    idle_runs: bool,
+}
+
+impl Alarm {
+    pub(super) fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
+        let timer_at = Rc::new(Cell::new(None));
+        let (fired, by_timer, by_idle) = (timer_at.clone(), wake.clone(), wake.clone());
+        let on_timer = move || {
+            fired.set(None);
+            by_timer();
+        };
+        let timer = TimerHandle::new(uv_loop, Box::new(on_timer))?;
+        let idle = IdleHandle::new(uv_loop, Box::new(move || by_idle()))?;
+        self.handles = Some(Handles { timer, timer_at, idle, idle_runs: false });
+        Ok(())
+    }
+
+    /// Wakes at the deadline, or in the loop's next turn where `soon` or the deadline says so.
+    pub(super) fn set(&mut self, now: Instant, deadline: Option<Instant>, soon: bool) {
+        let Some(handles) = &mut self.handles else { return };
+        let soon = soon || deadline.is_some_and(|at| at <= now);
+        if soon != handles.idle_runs {
+            handles.idle_runs = soon;
+            if soon { handles.idle.start() } else { handles.idle.stop() }
+        }
+        match (deadline, handles.timer_at.get()) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                handles.timer_at.set(None);
+                handles.timer.stop();
+            }
+            // A timer that is early fires for nothing, once. That costs less than to set it anew for
+            // each query's deadline.
+            (Some(at), Some(set)) if set <= at => {}
+            (Some(at), _) if at <= now => {}
+            (Some(at), _) => {
+                handles.timer_at.set(Some(at));
+                handles.timer.start(milliseconds_up(at.since(now)));
+            }
+        }
+    }
+
+    pub(super) fn set_referenced(&self, referenced: bool) {
+        if let Some(handles) = &self.handles {
+            handles.timer.set_referenced(referenced);
+            handles.idle.set_referenced(referenced);
+        }
+    }
+}
+
+/// A deadline is never handled before its time, so that part of a millisecond counts as a whole one.
+fn milliseconds_up(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_rounded_up() {
+        let check = |micros, expect| {
+            assert_eq!(milliseconds_up(Duration::from_micros(micros)), expect, "{micros} µs");
+        };
+        check(0, 0);
+        check(1, 1);
+        check(1000, 1);
+        check(1001, 2);
+    }
+}

@@ -1,0 +1,245 @@
+//! libuv's handles as types: closed when dropped, their memory freed by the close callback.
+//!
+//! libuv goes on using a handle's memory after `uv_close`, until it calls back, and what a callback owns
+//! must outlive the call in which its own handle is dropped. So both belong to the handle's [`Context`],
+//! which the close callback alone frees. Whoever needs to know when that was puts a value with a `Drop`
+//! into the callback.
+#![allow(unsafe_code)] // libuv is C; what makes each call right is said where it is.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+
+use super::libuv_symbols::{HandleType, RawHandle, RawLoop, Symbols, symbols};
+
+pub(super) use super::libuv_symbols::Pollable;
+
+pub(super) const READABLE: c_int = 1;
+#[cfg(windows)]
+pub(super) const WRITABLE: c_int = 2;
+#[cfg(windows)]
+pub(super) const DISCONNECT: c_int = 4;
+
+/// Larger than the alignment of anything in a libuv handle.
+const ALIGNMENT: usize = 16;
+
+/// A running event loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Loop {
+    raw: *mut RawLoop,
+    symbols: &'static Symbols,
+}
+
+impl Loop {
+    /// # Errors
+    ///
+    /// The process has no libuv, or not all of it.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is the `uv_loop_t` of this thread, and outlives every handle that is made with it.
+    pub unsafe fn from_raw(raw: *mut c_void) -> io::Result<Self> {
+        let symbols = symbols().map_err(|name| {
+            io::Error::new(io::ErrorKind::Unsupported, format!("this runtime has no {name}"))
+        })?;
+        Ok(Self { raw: raw.cast(), symbols })
+    }
+}
+
+/// What a handle owns besides libuv's part of it.
+struct Context {
+    raw: NonNull<RawHandle>,
+    layout: Layout,
+    callback: Box<dyn Fn(c_int, c_int)>,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `Handle::new`. libuv does not know the memory (the
+        // initialisation failed) or has given it back (the close callback runs).
+        unsafe { dealloc(self.raw.as_ptr().cast(), self.layout) };
+    }
+}
+
+/// A handle of any kind that is initialised and not closed.
+struct Handle {
+    raw: NonNull<RawHandle>,
+    symbols: &'static Symbols,
+}
+
+impl Handle {
+    /// Not referenced: a handle does not keep the loop alive until it is told to.
+    fn new(
+        uv_loop: Loop,
+        kind: HandleType,
+        callback: Box<dyn Fn(c_int, c_int)>,
+        init: impl FnOnce(*mut RawLoop, *mut RawHandle) -> c_int,
+    ) -> io::Result<Self> {
+        let symbols = uv_loop.symbols;
+        // SAFETY: a pure function of its argument, which is one of libuv's own numbers.
+        let size = unsafe { (symbols.handle_size)(kind) };
+        let layout = Layout::from_size_align(size.max(1), ALIGNMENT).map_err(io::Error::other)?;
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(raw) = NonNull::new(memory.cast::<RawHandle>()) else {
+            handle_alloc_error(layout)
+        };
+        let context = Box::new(Context { raw, layout, callback });
+        check(init(uv_loop.raw, raw.as_ptr()))?;
+        // SAFETY: the handle is initialised. The context is given to it, and is taken back by
+        // `on_close` alone.
+        unsafe {
+            (symbols.handle_set_data)(raw.as_ptr(), Box::into_raw(context).cast());
+            (symbols.unref)(raw.as_ptr());
+        }
+        Ok(Self { raw, symbols })
+    }
+
+    fn set_referenced(&self, referenced: bool) {
+        let change = if referenced { self.symbols.r#ref } else { self.symbols.unref };
+        // SAFETY: initialised and not closed, as long as `self` lives.
+        unsafe { change(self.raw.as_ptr()) };
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: initialised, and closed here once. libuv calls `on_close` from the loop, later.
+        unsafe { (self.symbols.close)(self.raw.as_ptr(), Some(on_close)) };
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:p}", self.raw)
+    }
+}
+
+unsafe extern "C" fn on_close(raw: *mut RawHandle) {
+    let Ok(symbols) = symbols() else { return };
+    // SAFETY: `Handle::new` put the context there, and this runs once for each handle.
+    let context = unsafe { Box::from_raw((symbols.handle_get_data)(raw).cast::<Context>()) };
+    // What a callback owned may run code when it is dropped; a panic must not reach libuv.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(context)));
+}
+
+/// # Safety
+///
+/// `raw` is a handle of [`Handle::new`] that is not closed.
+unsafe fn call(raw: *mut RawHandle, status: c_int, events: c_int) {
+    let Ok(symbols) = symbols() else { return };
+    // SAFETY: the context lives until `on_close`, which libuv calls from the loop and never from inside
+    // another callback: it outlives this call, even one that drops the handle.
+    let context = unsafe { &*(symbols.handle_get_data)(raw).cast::<Context>() };
+    // The callback has its own door for panics; this one is for a defect in that door.
+    let _ = catch_unwind(AssertUnwindSafe(|| (context.callback)(status, events)));
+}
+
+unsafe extern "C" fn on_poll(raw: *mut RawHandle, status: c_int, events: c_int) {
+    // SAFETY: libuv calls with a handle that was started, and is not closed.
+    unsafe { call(raw, status, events) };
+}
+
+unsafe extern "C" fn on_fire(raw: *mut RawHandle) {
+    // SAFETY: as above.
+    unsafe { call(raw, 0, 0) };
+}
+
+fn check(status: c_int) -> io::Result<()> {
+    if status == 0 { Ok(()) } else { Err(io::Error::other(format!("libuv's error {status}"))) }
+}
+
+/// Says when a descriptor is ready. The descriptor must stay open for as long as this lives.
+#[derive(Debug)]
+pub(super) struct PollHandle(Handle);
+
+impl PollHandle {
+    /// `callback` gets a status, negative for an error, and the events.
+    pub(super) fn new(
+        uv_loop: Loop,
+        pollable: Pollable,
+        callback: Box<dyn Fn(c_int, c_int)>,
+    ) -> io::Result<Self> {
+        let handle = Handle::new(uv_loop, HandleType::Poll, callback, |raw_loop, raw| {
+            // SAFETY: the loop runs on this thread, and `raw` has the size of a poll handle.
+            unsafe { (uv_loop.symbols.poll_init)(raw_loop, raw, pollable) }
+        })?;
+        Ok(Self(handle))
+    }
+
+    /// Polls for these events from now on, and for no others.
+    pub(super) fn start(&self, events: c_int) -> io::Result<()> {
+        let Handle { raw, symbols } = &self.0;
+        // SAFETY: an initialised poll handle.
+        check(unsafe { (symbols.poll_start)(raw.as_ptr(), events, Some(on_poll)) })
+    }
+
+    pub(super) fn set_referenced(&self, referenced: bool) {
+        self.0.set_referenced(referenced);
+    }
+}
+
+/// Fires once for each start.
+#[derive(Debug)]
+pub(super) struct TimerHandle(Handle);
+
+impl TimerHandle {
+    pub(super) fn new(uv_loop: Loop, callback: Box<dyn Fn()>) -> io::Result<Self> {
+        let callback = Box::new(move |_, _| callback());
+        let handle = Handle::new(uv_loop, HandleType::Timer, callback, |raw_loop, raw| {
+            // SAFETY: the loop runs on this thread, and `raw` has the size of a timer.
+            unsafe { (uv_loop.symbols.timer_init)(raw_loop, raw) }
+        })?;
+        Ok(Self(handle))
+    }
+
+    pub(super) fn start(&self, milliseconds: u64) {
+        let Handle { raw, symbols } = &self.0;
+        // SAFETY: an initialised timer. It fails for a closed handle or none alone.
+        unsafe { (symbols.timer_start)(raw.as_ptr(), Some(on_fire), milliseconds, 0) };
+    }
+
+    pub(super) fn stop(&self) {
+        // SAFETY: an initialised timer; stopping a stopped one does nothing.
+        unsafe { (self.0.symbols.timer_stop)(self.0.raw.as_ptr()) };
+    }
+
+    pub(super) fn set_referenced(&self, referenced: bool) {
+        self.0.set_referenced(referenced);
+    }
+}
+
+/// Fires in every turn of the loop until it is stopped, and keeps the loop from sleeping.
+///
+/// A timer that is due at once won't do for that: libuv before 1.49 would run one that starts itself
+/// again for ever, before it looked at any descriptor.
+#[derive(Debug)]
+pub(super) struct IdleHandle(Handle);
+
+impl IdleHandle {
+    pub(super) fn new(uv_loop: Loop, callback: Box<dyn Fn()>) -> io::Result<Self> {
+        let callback = Box::new(move |_, _| callback());
+        let handle = Handle::new(uv_loop, HandleType::Idle, callback, |raw_loop, raw| {
+            // SAFETY: the loop runs on this thread, and `raw` has the size of an idle handle.
+            unsafe { (uv_loop.symbols.idle_init)(raw_loop, raw) }
+        })?;
+        Ok(Self(handle))
+    }
+
+    pub(super) fn start(&self) {
+        let Handle { raw, symbols } = &self.0;
+        // SAFETY: an initialised idle handle. It fails without a callback alone.
+        unsafe { (symbols.idle_start)(raw.as_ptr(), Some(on_fire)) };
+    }
+
+    pub(super) fn stop(&self) {
+        // SAFETY: an initialised idle handle; stopping a stopped one does nothing.
+        unsafe { (self.0.symbols.idle_stop)(self.0.raw.as_ptr()) };
+    }
+
+    pub(super) fn set_referenced(&self, referenced: bool) {
+        self.0.set_referenced(referenced);
+    }
+}

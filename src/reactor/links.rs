@@ -1,0 +1,317 @@
+//! From a host to a connected socket: look-ups, races of addresses, and which socket is whose.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::libuv::Loop;
+use super::race::Race;
+use super::readiness::Readiness;
+use super::socket::{Options, Progress, Socket, Target, reason};
+use super::turn::Wake;
+use crate::base::Instant;
+use crate::config::{Config, Endpoint, Host};
+use crate::pool::ConnectionId;
+
+/// Names a socket. Never used twice, so that late news of a closed socket is nobody's.
+pub(super) type Token = usize;
+
+/// What the system said of a socket. It may be wrong: nothing but a look at the socket is proof.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) token: Token,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// One direction has ended, or the socket has failed.
+    pub(super) closed: bool,
+}
+
+/// A name whose addresses a connection waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub token: u32,
+    pub name: String,
+}
+
+/// How the opening of a connection ended.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Connected { connection: ConnectionId, local: bool },
+    Failed { connection: ConnectionId, why: String },
+}
+
+/// A socket and what is known of it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) socket: Socket,
+    pub(super) connection: ConnectionId,
+    /// It stands in the ready list.
+    pub(super) listed: bool,
+    /// The system said that the stream ends: then a short read is not the last one.
+    pub(super) ending: bool,
+    /// The kernel takes no more bytes until it says that the socket is writable.
+    pub(super) blocked: bool,
+    /// Why a write failed. What the server said before is read first, for it says more.
+    pub(super) broken: Option<String>,
+}
+
+/// Where the opening of a connection has come to.
+#[derive(Debug)]
+enum Opening {
+    Resolving { lookup: u32, port: u16 },
+    Racing { race: Race, runners: Vec<(Token, Target)> },
+}
+
+#[derive(Debug)]
+pub(super) struct Links {
+    readiness: Readiness,
+    options: Options,
+    opening: BTreeMap<ConnectionId, Opening>,
+    open: BTreeMap<ConnectionId, Token>,
+    streams: BTreeMap<Token, Stream>,
+    opened: VecDeque<Opened>,
+    lookups: VecDeque<Lookup>,
+    last_token: Token,
+    last_lookup: u32,
+}
+
+impl Links {
+    pub(super) fn new(config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            readiness: Readiness::new()?,
+            options: Options::new(config),
+            opening: BTreeMap::new(),
+            open: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            opened: VecDeque::new(),
+            lookups: VecDeque::new(),
+            last_token: 0,
+            last_lookup: 0,
+        })
+    }
+
+    pub(super) fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
+        self.readiness.attach(uv_loop, wake)
+    }
+
+    pub(super) fn set_referenced(&mut self, referenced: bool) {
+        self.readiness.set_referenced(referenced);
+    }
+
+    /// Never waits.
+    pub(super) fn collect(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.readiness.collect(ready)
+    }
+
+    /// Begins to connect; an [`Opened`] will say how that ended, unless the connection is closed before.
+    pub(super) fn open(&mut self, now: Instant, connection: ConnectionId, host: &Host) {
+        let target = match &host.endpoint {
+            Endpoint::Ip(address) => Target::Ip(*address),
+            Endpoint::Unix { path } => Target::Unix(path.clone().into_bytes()),
+            Endpoint::Abstract { name } => Target::Unix([b"\0", name.as_slice()].concat()),
+            Endpoint::Name { name, port } => {
+                self.last_lookup = self.last_lookup.wrapping_add(1);
+                let lookup = self.last_lookup;
+                self.opening.insert(connection, Opening::Resolving { lookup, port: *port });
+                self.lookups.push_back(Lookup { token: lookup, name: name.clone() });
+                return;
+            }
+        };
+        self.start_race(now, connection, vec![target]);
+    }
+
+    /// The answer to a [`Lookup`]; one that nobody waits for any more is no news.
+    pub(super) fn resolved(
+        &mut self,
+        now: Instant,
+        token: u32,
+        answer: Result<Vec<IpAddr>, String>,
+    ) {
+        let waiting = self.opening.iter().find_map(|(connection, opening)| match opening {
+            Opening::Resolving { lookup, port } if *lookup == token => Some((*connection, *port)),
+            Opening::Resolving { .. } | Opening::Racing { .. } => None,
+        });
+        let Some((connection, port)) = waiting else { return };
+        match answer {
+            Ok(ips) => {
+                let target = |ip| Target::Ip(SocketAddr::new(ip, port));
+                self.start_race(now, connection, ips.into_iter().map(target).collect());
+            }
+            Err(why) => self.fail(connection, why),
+        }
+    }
+
+    pub(super) fn next_lookup(&mut self) -> Option<Lookup> {
+        self.lookups.pop_front()
+    }
+
+    pub(super) fn next_opened(&mut self) -> Option<Opened> {
+        self.opened.pop_front()
+    }
+
+    /// When the next address of some race is to start.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let racing = self.opening.values().filter_map(|opening| match opening {
+            Opening::Racing { race, .. } => race.deadline(),
+            Opening::Resolving { .. } => None,
+        });
+        racing.min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let racing: Vec<_> = self.opening.keys().copied().collect();
+        racing.into_iter().for_each(|connection| self.run_race(now, connection));
+    }
+
+    /// Whether the socket's connect has not ended.
+    pub(super) fn is_runner(&self, token: Token) -> bool {
+        self.streams.get(&token).is_some_and(|stream| !self.is_open_for(stream.connection, token))
+    }
+
+    pub(super) fn is_open(&self, token: Token) -> bool {
+        self.streams.get(&token).is_some_and(|stream| self.is_open_for(stream.connection, token))
+    }
+
+    /// Looks at what became of a connect.
+    pub(super) fn handle_runner(&mut self, now: Instant, token: Token) {
+        let Some(stream) = self.streams.get(&token) else { return };
+        let connection = stream.connection;
+        let Some(Opening::Racing { race, runners }) = self.opening.get_mut(&connection) else {
+            return;
+        };
+        let Some(place) = runners.iter().position(|(runner, _)| *runner == token) else { return };
+        match stream.socket.progress() {
+            Ok(Progress::Connecting) => {}
+            Ok(Progress::Connected) => {
+                let (_, target) = runners.swap_remove(place);
+                self.win(connection, token, &target);
+            }
+            Err(error) => {
+                let (_, target) = runners.swap_remove(place);
+                race.fail(target, reason(&error), now);
+                self.drop_stream(token);
+                self.run_race(now, connection);
+            }
+        }
+    }
+
+    /// The socket of an open connection.
+    pub(super) fn token(&self, connection: ConnectionId) -> Option<Token> {
+        self.open.get(&connection).copied()
+    }
+
+    pub(super) fn stream(&mut self, token: Token) -> Option<&mut Stream> {
+        self.streams.get_mut(&token)
+    }
+
+    /// The kernel took not all bytes, or it has taken them again.
+    pub(super) fn set_blocked(&mut self, token: Token, blocked: bool) {
+        if let Some(stream) = self.streams.get_mut(&token)
+            && stream.blocked != blocked
+        {
+            stream.blocked = blocked;
+            self.readiness.want_write(token, blocked);
+        }
+    }
+
+    /// All connections, opening and open.
+    pub(super) fn connections(&self) -> Vec<ConnectionId> {
+        self.opening.keys().chain(self.open.keys()).copied().collect()
+    }
+
+    /// Closes a connection wherever it has come to, with all that was started for it.
+    pub(super) fn close(&mut self, connection: ConnectionId, farewell: &[u8]) {
+        if let Some(Opening::Racing { runners, .. }) = self.opening.remove(&connection) {
+            runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
+        }
+        if let Some(token) = self.open.remove(&connection) {
+            if let Some(stream) = self.streams.get(&token)
+                && !farewell.is_empty()
+            {
+                // A courtesy: the server finds out by the closed socket otherwise.
+                let _ = stream.socket.write(farewell);
+            }
+            self.drop_stream(token);
+        }
+    }
+
+    fn is_open_for(&self, connection: ConnectionId, token: Token) -> bool {
+        self.open.get(&connection) == Some(&token)
+    }
+
+    fn start_race(&mut self, now: Instant, connection: ConnectionId, targets: Vec<Target>) {
+        let race = Race::new(targets, now);
+        self.opening.insert(connection, Opening::Racing { race, runners: Vec::new() });
+        self.run_race(now, connection);
+    }
+
+    /// Starts every address whose time has come, and ends a race that nobody can win.
+    fn run_race(&mut self, now: Instant, connection: ConnectionId) {
+        loop {
+            let Some(Opening::Racing { race, runners }) = self.opening.get_mut(&connection) else {
+                return;
+            };
+            let Some(target) = race.start_next(now) else {
+                if runners.is_empty() && race.deadline().is_none() {
+                    let why = race.why();
+                    self.fail(connection, why);
+                }
+                return;
+            };
+            match self.start(connection, &target) {
+                Ok((token, Progress::Connected)) => self.win(connection, token, &target),
+                Ok((token, Progress::Connecting)) => {
+                    if let Some(Opening::Racing { runners, .. }) = self.opening.get_mut(&connection)
+                    {
+                        runners.push((token, target));
+                    }
+                }
+                Err(error) => {
+                    if let Some(Opening::Racing { race, .. }) = self.opening.get_mut(&connection) {
+                        race.fail(target, reason(&error), now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        connection: ConnectionId,
+        target: &Target,
+    ) -> io::Result<(Token, Progress)> {
+        let (socket, progress) = Socket::connect(target, &self.options)?;
+        self.last_token = self.last_token.wrapping_add(1);
+        let token = self.last_token;
+        self.readiness.watch(&socket, token)?;
+        let stream = Stream {
+            socket,
+            connection,
+            listed: false,
+            ending: false,
+            blocked: true,
+            broken: None,
+        };
+        self.streams.insert(token, stream);
+        Ok((token, progress))
+    }
+
+    fn win(&mut self, connection: ConnectionId, token: Token, target: &Target) {
+        if let Some(Opening::Racing { runners, .. }) = self.opening.remove(&connection) {
+            runners.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
+        }
+        self.open.insert(connection, token);
+        self.set_blocked(token, false);
+        self.opened.push_back(Opened::Connected { connection, local: target.is_local() });
+    }
+
+    fn fail(&mut self, connection: ConnectionId, why: String) {
+        self.opening.remove(&connection);
+        self.opened.push_back(Opened::Failed { connection, why });
+    }
+
+    fn drop_stream(&mut self, token: Token) {
+        self.readiness.forget(token);
+        self.streams.remove(&token);
+    }
+}

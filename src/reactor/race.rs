@@ -1,0 +1,120 @@
+//! Which of a host's addresses to try, and when: Happy Eyeballs (RFC 8305) without its look-ups.
+//!
+//! The families take turns, the first address of the system's order first. Each next address starts when
+//! the one before has failed, or has been silent for [`STAGGER`]; the first that connects wins.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::socket::Target;
+use crate::base::Instant;
+
+/// RFC 8305 advises 250 ms for the distances of the web and allows 100. Database servers are near, and
+/// what a start too early costs is one connection that the server forgets again.
+const STAGGER: Duration = Duration::from_millis(50);
+
+/// More addresses than any host of a cluster has.
+const MAX_TARGETS: usize = 16;
+
+/// The race for one connection.
+#[derive(Debug)]
+pub(super) struct Race {
+    waiting: VecDeque<Target>,
+    next_at: Instant,
+    failures: Vec<(Target, String)>,
+}
+
+impl Race {
+    pub(super) fn new(targets: Vec<Target>, now: Instant) -> Self {
+        let mut waiting = in_turns(targets);
+        waiting.truncate(MAX_TARGETS);
+        Self { waiting, next_at: now, failures: Vec::new() }
+    }
+
+    /// The next address, where its time has come.
+    pub(super) fn start_next(&mut self, now: Instant) -> Option<Target> {
+        if now < self.next_at {
+            return None;
+        }
+        let target = self.waiting.pop_front()?;
+        self.next_at = now + STAGGER;
+        Some(target)
+    }
+
+    /// An address has failed: the next one need not wait.
+    pub(super) fn fail(&mut self, target: Target, why: String, now: Instant) {
+        self.failures.push((target, why));
+        self.next_at = now;
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.next_at)
+    }
+
+    /// Why no address would do.
+    pub(super) fn why(&self) -> String {
+        match self.failures.as_slice() {
+            [] => "the name has no addresses".to_owned(),
+            [(_, why)] => why.clone(),
+            several => {
+                let each: Vec<String> =
+                    several.iter().map(|(target, why)| format!("{target}: {why}")).collect();
+                each.join("; ")
+            }
+        }
+    }
+}
+
+fn in_turns(targets: Vec<Target>) -> VecDeque<Target> {
+    let is_v6 = |target: &Target| matches!(target, Target::Ip(address) if address.is_ipv6());
+    let first_is_v6 = targets.first().is_some_and(is_v6);
+    let (mut preferred, mut other): (VecDeque<_>, VecDeque<_>) =
+        targets.into_iter().partition(|target| is_v6(target) == first_is_v6);
+    let mut turns = VecDeque::with_capacity(preferred.len() + other.len());
+    while let Some(target) = preferred.pop_front() {
+        turns.push_back(target);
+        turns.extend(other.pop_front());
+    }
+    turns.extend(other);
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(list: &[&str]) -> Vec<Target> {
+        list.iter().map(|text| Target::Ip(text.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let list = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"];
+        let expect = targets(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]);
+        assert_eq!(in_turns(targets(&list)), expect);
+    }
+
+    #[test]
+    fn a_silent_address_delays_the_next_and_a_failed_one_does_not() {
+        let now = Instant::from_micros(1);
+        let mut race = Race::new(targets(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1"]), now);
+        let first = race.start_next(now).unwrap();
+        assert_eq!(race.start_next(now), None);
+        assert_eq!(race.deadline(), Some(now + STAGGER));
+        race.fail(first, "refused".to_owned(), now);
+        let second = race.start_next(now).unwrap();
+        assert_eq!(race.start_next(now), None);
+        assert!(race.start_next(now + STAGGER).is_some());
+        assert_eq!(race.deadline(), None);
+        assert_eq!(race.why(), "refused");
+        race.fail(second, "silent".to_owned(), now);
+        assert_eq!(race.why(), "1.1.1.1:1: refused; 1.1.1.2:1: silent");
+    }
+
+    #[test]
+    fn there_is_a_cap_on_addresses() {
+        let many: Vec<Target> =
+            (0..99).map(|n| targets(&[&format!("1.1.1.{n}:1")]).remove(0)).collect();
+        assert_eq!(Race::new(many, Instant::ORIGIN).waiting.len(), MAX_TARGETS);
+    }
+}

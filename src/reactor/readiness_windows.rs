@@ -1,0 +1,94 @@
+//! Which sockets are ready, on Windows: libuv polls each of them, because there is no descriptor that
+//! stands for them all.
+//!
+//! Level-triggered: what is said is said again until it is no longer so. Writability is asked for only
+//! while bytes wait for it. Each ready socket wakes the reactor by itself.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use super::libuv::{DISCONNECT, Loop, PollHandle, READABLE, WRITABLE};
+use super::links::{Ready, Token};
+use super::socket::Socket;
+use super::turn::Wake;
+
+#[derive(Debug)]
+pub(super) struct Readiness {
+    attached: Option<Attached>,
+    handles: BTreeMap<Token, PollHandle>,
+    said: Rc<RefCell<Vec<Ready>>>,
+    referenced: bool,
+}
+
+struct Attached {
+    uv_loop: Loop,
+    wake: Wake,
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.uv_loop.fmt(f)
+    }
+}
+
+impl Readiness {
+    pub(super) fn new() -> io::Result<Self> {
+        let said = Rc::new(RefCell::new(Vec::new()));
+        Ok(Self { attached: None, handles: BTreeMap::new(), said, referenced: false })
+    }
+
+    pub(super) fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
+        self.attached = Some(Attached { uv_loop, wake: wake.clone() });
+        Ok(())
+    }
+
+    /// Watches a socket until it is forgotten; for its writability too, because it is about to connect.
+    pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
+        let Some(Attached { uv_loop, wake }) = &self.attached else {
+            return Err(io::Error::other("there is no loop to poll the socket"));
+        };
+        let (said, wake) = (self.said.clone(), wake.clone());
+        let callback = Box::new(move |status, events: i32| {
+            // An error is found by the read or the write that follows.
+            let failed = status < 0;
+            said.borrow_mut().push(Ready {
+                token,
+                readable: failed || events & READABLE != 0,
+                writable: failed || events & WRITABLE != 0,
+                closed: failed || events & DISCONNECT != 0,
+            });
+            wake();
+        });
+        let handle = PollHandle::new(*uv_loop, socket.descriptor(), callback)?;
+        handle.start(READABLE | WRITABLE | DISCONNECT)?;
+        handle.set_referenced(self.referenced);
+        self.handles.insert(token, handle);
+        Ok(())
+    }
+
+    /// Must be called before the socket is closed.
+    pub(super) fn forget(&mut self, token: Token) {
+        self.handles.remove(&token);
+    }
+
+    pub(super) fn want_write(&mut self, token: Token, wanted: bool) {
+        if let Some(handle) = self.handles.get(&token) {
+            let events = READABLE | DISCONNECT | if wanted { WRITABLE } else { 0 };
+            // It fails for a closed socket alone, which a read will find out.
+            let _ = handle.start(events);
+        }
+    }
+
+    /// Never waits.
+    pub(super) fn collect(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
+        ready.append(&mut self.said.borrow_mut());
+        Ok(())
+    }
+
+    pub(super) fn set_referenced(&mut self, referenced: bool) {
+        self.referenced = referenced;
+        self.handles.values().for_each(|handle| handle.set_referenced(referenced));
+    }
+}

@@ -1,0 +1,210 @@
+//! One non-blocking stream socket, whatever its family.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
+
+use crate::config::Config;
+
+/// Where a socket connects to, with nothing left to resolve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Ip(SocketAddr),
+    /// The path of a Unix socket; one that begins with a NUL is a name in Linux's abstract namespace.
+    Unix(Vec<u8>),
+}
+
+impl Target {
+    /// Whether nobody can listen in between.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Self::Ip(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Unix(path) => match path.split_first() {
+                Some((0, name)) => write!(f, "@{}", String::from_utf8_lossy(name)),
+                _ => write!(f, "{}", String::from_utf8_lossy(path)),
+            },
+        }
+    }
+}
+
+/// What all TCP sockets of a pool have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    keep_alive: Option<Duration>,
+    user_timeout: Option<Duration>,
+}
+
+impl Options {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            keep_alive: config.keep_alive.then_some(config.keep_alive_delay),
+            user_timeout: config.tcp_user_timeout,
+        }
+    }
+}
+
+/// How far a connect has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Connecting,
+    Connected,
+}
+
+/// Closed when dropped, and never inherited by a child process.
+#[derive(Debug)]
+pub(super) struct Socket {
+    inner: socket2::Socket,
+}
+
+impl Socket {
+    /// Begins to connect. [`Self::progress`] says, once the socket is writable, what became of it.
+    pub(super) fn connect(target: &Target, options: &Options) -> io::Result<(Self, Progress)> {
+        let (domain, protocol, address) = match target {
+            Target::Ip(address) => {
+                (Domain::for_address(*address), Some(Protocol::TCP), SockAddr::from(*address))
+            }
+            Target::Unix(path) => (Domain::UNIX, None, unix_address(path)?),
+        };
+        let inner = socket2::Socket::new(domain, Type::STREAM, protocol)?;
+        inner.set_nonblocking(true)?;
+        if matches!(target, Target::Ip(_)) {
+            set_tcp_options(&inner, options)?;
+        }
+        let progress = match inner.connect(&address) {
+            Ok(()) => Progress::Connected,
+            Err(error) if is_in_progress(&error) => Progress::Connecting,
+            Err(error) => return Err(error),
+        };
+        Ok((Self { inner }, progress))
+    }
+
+    /// What became of a connect. A wake-up without cause is no success: only a socket that has a peer is
+    /// connected.
+    pub(super) fn progress(&self) -> io::Result<Progress> {
+        if let Some(error) = self.inner.take_error()? {
+            return Err(error);
+        }
+        match self.inner.peer_addr() {
+            Ok(_) => Ok(Progress::Connected),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(Progress::Connecting),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[allow(unsafe_code)] // The bytes go into memory that is initialised, which socket2 can't know.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (start, length) = (buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), buffer.len());
+        // SAFETY: the slice covers `buffer`, which is borrowed for as long; `recv` writes initialised
+        // bytes alone into it.
+        let buffer = unsafe { std::slice::from_raw_parts_mut(start, length) };
+        self.inner.recv(buffer)
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.send_with_flags(bytes, NO_SIGNAL)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn descriptor(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.inner)
+    }
+
+    #[cfg(windows)]
+    pub(super) fn descriptor(&self) -> std::os::windows::io::RawSocket {
+        std::os::windows::io::AsRawSocket::as_raw_socket(&self.inner)
+    }
+}
+
+fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    if let Some(delay) = options.keep_alive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(delay))?;
+    }
+    // Set before the connect: it bounds the handshake's packets too.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = options.user_timeout;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn unix_address(path: &[u8]) -> io::Result<SockAddr> {
+    SockAddr::unix(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path))
+}
+
+#[cfg(windows)]
+fn unix_address(_path: &[u8]) -> io::Result<SockAddr> {
+    let message = "PostgreSQL's Unix sockets can't be used on this system";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
+}
+
+/// A Unix socket's EAGAIN is a full queue of the server, and an error: nothing will follow it.
+#[cfg(unix)]
+fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+#[cfg(windows)]
+fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Node ignores SIGPIPE, a program that embeds it may not. On Apple's systems the socket itself says so.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(any(windows, target_vendor = "apple"))]
+const NO_SIGNAL: i32 = 0;
+
+/// An error of the system in the words that users search for.
+pub(super) fn reason(error: &io::Error) -> String {
+    use io::ErrorKind as Kind;
+    let known = match error.kind() {
+        Kind::ConnectionRefused => "connection refused (ECONNREFUSED)",
+        Kind::ConnectionReset => "connection reset by peer (ECONNRESET)",
+        Kind::ConnectionAborted => "connection aborted (ECONNABORTED)",
+        Kind::BrokenPipe => "the server has closed the connection (EPIPE)",
+        Kind::TimedOut => "connection timed out (ETIMEDOUT)",
+        Kind::HostUnreachable => "no route to host (EHOSTUNREACH)",
+        Kind::NetworkUnreachable => "network is unreachable (ENETUNREACH)",
+        Kind::AddrNotAvailable => "address not available (EADDRNOTAVAIL)",
+        Kind::NotFound => "no such file or directory (ENOENT)",
+        Kind::PermissionDenied => "permission denied (EACCES)",
+        Kind::WouldBlock => "the server's queue of connections is full (EAGAIN)",
+        _ => return error.to_string(),
+    };
+    known.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_say_who_can_listen() {
+        let check = |target: Target, local: bool, shown: &str| {
+            assert_eq!((target.is_local(), target.to_string().as_str()), (local, shown));
+        };
+        let ip = |text: &str| Target::Ip(text.parse().unwrap());
+        check(ip("127.0.0.9:1"), true, "127.0.0.9:1");
+        check(ip("[::1]:1"), true, "[::1]:1");
+        check(ip("[::ffff:127.0.0.1]:1"), true, "[::ffff:127.0.0.1]:1");
+        check(ip("10.0.0.1:1"), false, "10.0.0.1:1");
+        check(Target::Unix(b"/tmp/x".to_vec()), true, "/tmp/x");
+        check(Target::Unix(b"\0pg/x".to_vec()), true, "@pg/x");
+    }
+}

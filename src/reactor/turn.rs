@@ -1,0 +1,313 @@
+//! The reactor: one pool, its sockets, and one turn of the loop.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::alarm::Alarm;
+use super::clock::Clock;
+use super::libuv::Loop;
+use super::links::{Links, Lookup, Opened, Ready, Token};
+use crate::base::{Error, ErrorClass, Instant};
+use crate::config::Config;
+use crate::connection::{Input, Peer, StatementId};
+use crate::pool::{Output, Pool, PoolEvent, Query, Response, Status};
+
+/// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
+pub type Wake = Rc<dyn Fn()>;
+
+/// What the reactor has to say to floor 6.
+#[derive(Debug)]
+pub enum News {
+    Completed {
+        request: u32,
+        result: Result<Response, Error>,
+    },
+    Event(PoolEvent),
+    Lookup(Lookup),
+    /// A defect was found in the middle of some work: this reactor does nothing more, and every request
+    /// that it still owes an answer has failed.
+    Poisoned(Error),
+}
+
+/// Drive it by its commands and [`Self::turn`], call [`Self::flush`] after the last command, then drain
+/// [`Self::next_news`].
+pub struct Reactor {
+    pub(super) clock: Clock,
+    pub(super) pool: Pool,
+    pub(super) links: Links,
+    /// Sockets that may hold bytes which were not read: nobody will say again that they are readable.
+    pub(super) unread: VecDeque<Token>,
+    /// Sockets whose connections have bytes to write.
+    pub(super) unwritten: VecDeque<Token>,
+    /// All sockets are read into this one buffer, because the pool keeps what it needs.
+    pub(super) buffer: Box<[u8]>,
+    ready: Vec<Ready>,
+    /// Deadlines were due while sockets still held unread bytes: they have waited once.
+    grace_given: bool,
+    alarm: Alarm,
+    referenced: bool,
+    poisoned: bool,
+    news: VecDeque<News>,
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// One read takes at most this much, and most servers' answers fit.
+const BUFFER: usize = 64 * 1024;
+
+impl Reactor {
+    pub fn new(config: Config) -> io::Result<Self> {
+        let clock = Clock::new();
+        let links = Links::new(&config)?;
+        let seed = getrandom::u64().map_err(io::Error::other)?;
+        let pool = Pool::new(Arc::new(config), seed, clock.now());
+        Ok(Self {
+            clock,
+            pool,
+            links,
+            unread: VecDeque::new(),
+            unwritten: VecDeque::new(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            ready: Vec::new(),
+            grace_given: false,
+            alarm: Alarm::default(),
+            referenced: false,
+            poisoned: false,
+            news: VecDeque::new(),
+        })
+    }
+
+    /// Lets a loop wake it. The handles are closed when the reactor is dropped.
+    pub fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
+        self.links.attach(uv_loop, wake)?;
+        self.alarm.attach(uv_loop, wake)
+    }
+
+    pub fn statement(&mut self, sql: &str) -> StatementId {
+        self.pool.statement(sql)
+    }
+
+    pub fn forget(&mut self, statement: StatementId) {
+        self.pool.forget(statement);
+    }
+
+    pub fn query(&mut self, query: Query) {
+        self.pool.query(self.clock.now(), query);
+    }
+
+    pub fn release(&mut self, lease: NonZeroU32, destroy: bool) {
+        self.pool.release(self.clock.now(), lease, destroy);
+        self.flush();
+    }
+
+    pub fn end(&mut self, request: u32) {
+        self.pool.end(request);
+        self.flush();
+    }
+
+    pub fn status(&self) -> Status {
+        self.pool.status()
+    }
+
+    /// The answer to a [`Lookup`].
+    pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, String>) {
+        self.links.resolved(self.clock.now(), token, answer);
+        self.flush();
+    }
+
+    /// All connections are closed after [`Self::end`], and all news has been taken.
+    pub fn has_ended(&self) -> bool {
+        self.pool.has_ended() && self.news.is_empty()
+    }
+
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    pub fn next_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// Asks to be woken in the loop's next turn, for the sake of what could not be handed on in this one.
+    pub fn wake_soon(&mut self) {
+        let now = self.clock.now();
+        self.alarm.set(now, self.deadline(), true);
+        self.set_referenced();
+    }
+
+    /// Sends what was queued since the last turn: called once for all commands of a turn of the loop.
+    pub fn flush(&mut self) {
+        if !self.poisoned {
+            self.finish(self.clock.now());
+        }
+    }
+
+    /// Does what has become possible since the last turn, within bounds, and never waits.
+    pub fn turn(&mut self) {
+        if self.poisoned {
+            // The idle handle that brought the last news here has done its work.
+            return self.alarm.set(self.clock.now(), None, false);
+        }
+        let now = self.clock.now();
+        self.look(now);
+        self.settle(now);
+        self.read(now);
+        self.handle_deadlines(now);
+        self.finish(now);
+    }
+
+    /// Gives everything up after a panic. The pool is never asked again: nobody knows what it holds.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+        let connections: Vec<_> = self.links.connections();
+        connections.into_iter().for_each(|connection| self.links.close(connection, &[]));
+        self.unread.clear();
+        self.unwritten.clear();
+        let message =
+            "a defect in hyperiondb-client ended this pool; what was in flight may have run";
+        self.news.push_back(News::Poisoned(Error::internal(message)));
+        self.alarm.set(self.clock.now(), None, true);
+        self.set_referenced();
+    }
+
+    /// Asks which sockets are ready.
+    fn look(&mut self, now: Instant) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        // The selector's own descriptor can't fail but by a defect; then deadlines end what waits.
+        let looked = self.links.collect(&mut ready);
+        debug_assert!(looked.is_ok(), "{looked:?}");
+        for event in &ready {
+            if self.links.is_runner(event.token) {
+                self.links.handle_runner(now, event.token);
+                // What it may have said already would not be told again.
+                if self.links.is_open(event.token) {
+                    self.list_unread(event.token, event.closed);
+                }
+                continue;
+            }
+            if event.writable {
+                self.links.set_blocked(event.token, false);
+                self.unwritten.push_back(event.token);
+            }
+            if event.readable || event.closed {
+                self.list_unread(event.token, event.closed);
+            }
+        }
+        self.ready = ready;
+    }
+
+    pub(super) fn list_unread(&mut self, token: Token, ending: bool) {
+        if let Some(stream) = self.links.stream(token) {
+            stream.ending |= ending;
+            if !stream.listed {
+                stream.listed = true;
+                self.unread.push_back(token);
+            }
+        }
+    }
+
+    /// Carries messages between the pool and its sockets until both are silent.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(output) = self.pool.poll_output() {
+                self.handle_output(now, output);
+            }
+            let Some(opened) = self.links.next_opened() else { break };
+            self.handle_opened(now, opened);
+        }
+        while let Some(lookup) = self.links.next_lookup() {
+            self.news.push_back(News::Lookup(lookup));
+        }
+    }
+
+    fn handle_output(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Open { connection, host } => self.links.open(now, connection, &host),
+            Output::Write { connection } => self.unwritten.extend(self.links.token(connection)),
+            Output::Close { connection, farewell } => self.links.close(connection, &farewell),
+            Output::Completed { request, result } => {
+                self.news.push_back(News::Completed { request, result });
+            }
+            Output::Event(event) => self.news.push_back(News::Event(event)),
+        }
+    }
+
+    fn handle_opened(&mut self, now: Instant, opened: Opened) {
+        let (connection, input) = match opened {
+            Opened::Connected { connection, local } => {
+                let mut nonce = [0; 18];
+                match getrandom::fill(&mut nonce) {
+                    Ok(()) => (connection, Input::Connected(Peer { nonce, local })),
+                    Err(error) => {
+                        self.links.close(connection, &[]);
+                        let why = format!("the system gives no random numbers: {error}");
+                        (connection, Input::Closed { why })
+                    }
+                }
+            }
+            Opened::Failed { connection, why } => (connection, Input::Closed { why }),
+        };
+        self.pool.handle_input(now, connection, input);
+    }
+
+    /// Deadlines come after the sockets were read: the answer that lay in the kernel's buffer while the
+    /// loop was blocked wins over a deadline that passed meanwhile. Where a turn's budget was not enough to
+    /// read all, deadlines wait for the next turn, once.
+    fn handle_deadlines(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|at| at > now) {
+            self.grace_given = false;
+            return;
+        }
+        if !self.unread.is_empty() && !self.grace_given {
+            self.grace_given = true;
+            return;
+        }
+        self.grace_given = false;
+        self.links.handle_timeout(now);
+        self.pool.handle_timeout(now);
+    }
+
+    /// The turn's end: the waiting line is served, what is to be sent is sent, the alarm is set.
+    fn finish(&mut self, now: Instant) {
+        self.settle(now);
+        self.pool.flush(now);
+        self.settle(now);
+        self.write();
+        let soon = !self.unread.is_empty() || !self.unwritten.is_empty();
+        self.alarm.set(now, self.deadline(), soon);
+        self.set_referenced();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.poisoned {
+            return None;
+        }
+        let pool = self.pool.poll_timeout().map(|(at, _)| at);
+        pool.into_iter().chain(self.links.deadline()).min()
+    }
+
+    /// The process must not end by itself while somebody waits for something.
+    fn set_referenced(&mut self) {
+        let wanted = !self.news.is_empty() || (!self.poisoned && self.pool.keeps_loop_alive());
+        if wanted != self.referenced {
+            self.referenced = wanted;
+            self.links.set_referenced(wanted);
+            self.alarm.set_referenced(wanted);
+        }
+    }
+}
+
+/// The error of calls on a pool that a defect has ended.
+pub fn poisoned() -> Error {
+    Error::new(ErrorClass::Internal, "HYPERION_INTERNAL", "a defect has ended this pool")
+}
