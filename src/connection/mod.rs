@@ -179,6 +179,10 @@ impl Connection {
     }
 
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>, shared: &mut Shared<'_>) {
+        // What comes behind the end is nobody's.
+        if matches!(self.state, State::Closed) {
+            return;
+        }
         let handled = match input {
             Input::Connected(peer) => self.connected(peer, shared),
             Input::Received(bytes) => self.receive(now, bytes, shared),
@@ -355,7 +359,6 @@ impl Connection {
             let phase = match self.state {
                 State::Opening { .. } | State::Handshake { .. } => Phase::Startup,
                 State::Asking { .. } | State::Session(_) => Phase::Session,
-                // What follows the end is nobody's.
                 State::Closed => return Ok(bytes.len()),
             };
             let Split::Frame(frame) = split(rest, phase, &self.limits)? else {
@@ -449,11 +452,11 @@ impl Connection {
     fn close(&mut self, error: Error) {
         let state = std::mem::replace(&mut self.state, State::Closed);
         match state {
-            State::Closed => return,
             State::Session(mut session) | State::Asking { mut session, .. } => {
                 session.abandon(self.written, &mut self.events);
             }
-            State::Opening { .. } | State::Handshake { .. } => {}
+            // A handshake that fails has given its state away.
+            State::Opening { .. } | State::Handshake { .. } | State::Closed => {}
         }
         self.inbox = BytesMut::new();
         self.outbox.clear();
