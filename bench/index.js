@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 
 import { startCluster } from '../test/cluster/index.js';
 import { CLIENTS } from './clients.js';
+import { benchFirstQuery } from './first-query.js';
 import { findPgbench, runPgbench } from './pgbench.js';
 import { SETUP, WORKS } from './works.js';
 
@@ -130,3 +131,4 @@ try {
 } finally {
   await cluster.close();
 }
+if (!options.work) await benchFirstQuery();

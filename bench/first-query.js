@@ -1,0 +1,46 @@
+// The first query of a pool whose other hosts are well, silent, or black-holed: what each costs beyond a
+// healthy cluster. Part of npm run bench.
+
+import { createPool } from '../js/index.mjs';
+import { startCluster } from '../test/cluster/index.js';
+
+const ROUNDS = 30;
+
+/** How the two hosts in front of the primary behave. */
+const CASES = {
+  'all hosts well': () => {},
+  'a silent host in front': (proxy) => proxy.silent(),
+  'a black-holed host in front': (proxy) => proxy.blackHole(),
+};
+
+/** Milliseconds from createPool to the first answer: the median and the worst of the rounds. */
+async function measure(options) {
+  const times = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const began = performance.now();
+    const pool = createPool(options);
+    await pool.query('SELECT 1');
+    times.push(performance.now() - began);
+    await pool.end();
+  }
+  times.sort((a, b) => a - b);
+  return { median: times[ROUNDS >> 1], worst: times[ROUNDS - 1] };
+}
+
+export async function benchFirstQuery() {
+  const cluster = await startCluster({ nodes: 2 });
+  const proxy = await cluster.proxy(cluster.nodes[1]);
+  try {
+    const hosts = [`${proxy.host}:${proxy.port}`, cluster.hosts()[0]];
+    console.log('\n### The first query of a pool, login included\n');
+    console.log('| hosts | median ms | worst ms |\n|---|---:|---:|');
+    for (const [name, apply] of Object.entries(CASES)) {
+      await apply(proxy);
+      const { median, worst } = await measure(cluster.options({ hosts }));
+      console.log(`| ${name} | ${median.toFixed(1)} | ${worst.toFixed(1)} |`);
+    }
+  } finally {
+    await proxy.close();
+    await cluster.close();
+  }
+}
