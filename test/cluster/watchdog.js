@@ -14,7 +14,8 @@ import { dataParents, serverAccount, spawnOptions } from './account.js';
 import { commandLine, freezeServer, killServer, send, thawServer } from './processes.js';
 
 const FOLDER = /^hyperion-(\d+)-\w{6}$/;
-const script = fileURLToPath(import.meta.url);
+// By its name alone: another checkout of the repository may run its tests on this machine as well.
+const script = path.basename(fileURLToPath(import.meta.url));
 
 /** @type {Map<string, { child: import('node:child_process').ChildProcess, dataFolder?: string }>} */
 const running = new Map();
