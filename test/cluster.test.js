@@ -7,10 +7,15 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { makePrivateFolder, serverAccount } from './cluster/account.js';
+import { findBinaries } from './cluster/binaries.js';
+import { startGuard } from './cluster/guard.js';
 import { externalCluster, startCluster } from './cluster/index.js';
 import { parseHosts } from './cluster/external.js';
 import { waitUntil, withLock } from './cluster/lock.js';
+import { ClusterNode } from './cluster/node.js';
 import { commandLine } from './cluster/processes.js';
+import { prepareTemplate } from './cluster/template.js';
 
 const index = new URL('cluster/index.js', import.meta.url).href;
 const cli = fileURLToPath(new URL('cluster/cli.js', import.meta.url));
@@ -192,6 +197,32 @@ describe('a cluster of three with a synchronous quorum', () => {
     await Promise.all([cluster.close(), cluster.close()]);
     assert.deepEqual(serversIn(dataFolder), []);
     assert.ok(!fs.existsSync(socketDir));
+  });
+});
+
+describe('a node whose port was taken meanwhile', () => {
+  it('starts on another one, and only then is its port fixed', async () => {
+    const [guard, binaries] = await Promise.all([startGuard(), findBinaries()]);
+    const template = await prepareTemplate(guard, binaries, 'trust');
+    const folder = `${guard.folder}/port`;
+    await makePrivateFolder(folder, serverAccount());
+    const node = new ClusterNode({ name: 'n1', folder, guard, binaries });
+    await node.create(template.dataFolder, 'trust');
+    const taker = net.createServer().listen(node.port, node.host);
+    await once(taker, 'listening');
+    const taken = node.port;
+    await node.configure({});
+    await node.start();
+    assert.notEqual(node.port, taken);
+    taker.close();
+    await node.stop();
+
+    const again = net.createServer().listen(node.port, node.host);
+    await once(again, 'listening');
+    await assert.rejects(node.start(), /could not bind/);
+    again.close();
+    await node.start();
+    await node.crash();
   });
 });
 

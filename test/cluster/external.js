@@ -62,12 +62,12 @@ export class ExternalCluster extends Cluster {
   }
 
   /** Runs `$HYPERION_CTL <operation> <host:port>`. */
-  async #run(operation, node, ...more) {
+  async #run(operation, node) {
     if (!this.#control) {
       throw new Error(`HYPERION_CTL is not set: it takes that command to ${operation} a node`);
     }
     // A shell splits the words of the command; the arguments reach it unharmed, as "$@".
-    const args = ['-c', `${this.#control} "$@"`, 'HYPERION_CTL', operation, node.address, ...more];
+    const args = ['-c', `${this.#control} "$@"`, 'HYPERION_CTL', operation, node.address];
     const child = spawn('/bin/sh', args, { stdio: ['ignore', 'inherit', 'inherit'] });
     const code = await new Promise((resolve, reject) => {
       child.once('error', reject);
@@ -77,8 +77,8 @@ export class ExternalCluster extends Cluster {
     node.state = STATE_AFTER[operation] ?? node.state;
   }
 
-  stop(node, mode = 'fast') {
-    return this.#run('stop', node, mode);
+  stop(node) {
+    return this.#run('stop', node);
   }
   start(node) {
     return this.#run('start', node);
