@@ -198,16 +198,45 @@ export class Cluster {
   async failover() {
     const standbys = await this.runningStandbys();
     if (standbys.length === 0) throw new Error('no standby runs that could be promoted');
-    // Bytes as a number: LSNs as text do not sort. A standby that has never received anything since
-    // its start still has what it has replayed.
-    const sql = `SELECT GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'`;
-    const received = await Promise.all(
-      standbys.map(async (node) => BigInt((await this.query(node, sql))[0][0] ?? 0)),
-    );
+    const received = await this.#settledPositions(standbys);
     const most = received.reduce((best, lsn) => (lsn > best ? lsn : best));
     const node = standbys[received.indexOf(most)];
     await this.promote(node);
     return node;
+  }
+
+  // WAL that a dead primary has sent may still be in the buffers of the kernel: a standby that reads
+  // it a moment too late would be found ahead of the new primary, and could not follow it.
+  async #settledPositions(standbys) {
+    const mayStillSend = ['running', 'frozen'].includes(this.primary.state);
+    const sample = () => Promise.all(standbys.map((node) => this.position(node)));
+    let last = await sample();
+    const isSettled = async () => {
+      const before = last;
+      last = await sample();
+      return last.every(
+        ({ received, sender }, i) =>
+          received === before[i].received && (mayStillSend || sender === null),
+      );
+    };
+    await waitUntil('all has arrived', isSettled, { timeoutMs: 2000 }).catch(() => {});
+    return last.map(({ received }) => received);
+  }
+
+  /**
+   * How far a standby is, in bytes, and the port of the server that it streams from.
+   * @param {Node} node
+   * @returns {Promise<{ received: bigint, sender: number | null }>}
+   */
+  async position(node) {
+    // A number, because LSNs as text do not sort. A standby that has never received anything since
+    // its start still has what it has replayed.
+    const [[received, sender]] = await this.query(
+      node,
+      `SELECT GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0',
+              (SELECT sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming')`,
+    );
+    return { received: BigInt(received ?? 0), sender: sender === null ? null : Number(sender) };
   }
 
   /** @param {Node} node */

@@ -86,8 +86,8 @@ export class LocalCluster extends Cluster {
     await this.#waitUntilStreaming(standbys);
   }
 
-  #follow(node) {
-    const { host, port } = this.primary;
+  #follow(node, primary = this.primary) {
+    const { host, port } = primary;
     const { user, password } = this;
     return node.follow(
       `host=${host} port=${port} user=${user} password=${password} application_name=${node.name}`,
@@ -155,18 +155,39 @@ export class LocalCluster extends Cluster {
   async promote(node) {
     if (node.state !== 'running')
       throw new Error(`cannot promote ${node.name}: it is ${node.state}`);
-    // What pg_promote() does, without a session: so it works on a server that is full as well.
+    const others = this.nodes.filter(
+      (other) => other !== node && other.isStandby && isUp(other.state),
+    );
+    await Promise.all(
+      others.map(async (standby) => {
+        await this.#follow(standby, node);
+        await standby.reload();
+      }),
+    );
+    await this.#waitUntilNoneIsAhead(node, others);
+    // What pg_promote() does, less its polling.
     await node.write('promote', '');
     await node.signal('SIGUSR1');
     await this.waitUntilPromoted(node);
     this.primary = node;
-    const standbys = this.nodes.filter(({ state, isStandby }) => isStandby && isUp(state));
-    await Promise.all(
-      standbys.map(async (standby) => {
-        await this.#follow(standby);
-        await standby.reload();
-      }),
-    );
+  }
+
+  // A standby that has received more than the new primary cannot follow it. The others have turned
+  // away from the old primary first, so the chosen one catches up with them if that still sends. If
+  // it is dead, there is nothing to wait for: `rejoin` makes them fit again.
+  async #waitUntilNoneIsAhead(node, others) {
+    const running = others.filter(({ state }) => state === 'running');
+    const isReached = async () => {
+      const [own, ...rest] = await Promise.all(
+        [node, ...running].map((standby) => this.position(standby)),
+      );
+      return rest.every(
+        ({ received, sender }) =>
+          received <= own.received && (sender === null || sender === node.port),
+      );
+    };
+    const what = `${node.name} has all that other standbys have`;
+    await waitUntil(what, isReached, { timeoutMs: 2000 }).catch(() => {});
   }
 
   /**
