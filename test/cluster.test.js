@@ -295,7 +295,7 @@ describe('the watchdog', () => {
 
   it('is cleaned up behind by the next one when it is killed itself', async () => {
     const { runner, folder } = await startRunner();
-    const watchdog = Number(/hyperion-(\d+)-/.exec(folder)[1]);
+    const watchdog = Number(/hyperion-pg-(\d+)-/.exec(folder)[1]);
     assert.match(commandLine(watchdog), /watchdog\.js/);
     process.kill(watchdog, 'SIGKILL');
     await waitUntil('the watchdog is gone', () => commandLine(watchdog) === '');

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { dataParents, serverAccount, spawnOptions } from './account.js';
 import { commandLine, freezeServer, killServer, send, thawServer } from './processes.js';
 
-const FOLDER = /^hyperion-(\d+)-\w{6}$/;
+const FOLDER = /^hyperion-pg-(\d+)-\w{6}$/;
 // By its name alone: another checkout of the repository may run its tests on this machine as well.
 const script = path.basename(fileURLToPath(import.meta.url));
 
@@ -25,7 +25,7 @@ let ending = false;
 // The folder carries the watchdog's process id in its name, so there is no moment at which another
 // watchdog could take it for a leftover. It is entered by the servers, but listed by its owner alone.
 async function makeFolder() {
-  folder = await mkdtemp(path.join(dataParents()[0], `hyperion-${process.pid}-`));
+  folder = await mkdtemp(path.join(dataParents()[0], `hyperion-pg-${process.pid}-`));
   fs.chmodSync(folder, 0o711);
 }
 
