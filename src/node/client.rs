@@ -1,0 +1,228 @@
+//! One pool as JavaScript has it: its reactor, its segments, and the one place that calls back.
+//!
+//! ```text
+//! libuv ──▶ wake: turn the reactor ─▶ fill a segment ─▶ deliver(text) ─▶ drain() until there is no more
+//! ```
+//!
+//! The reactor is borrowed for a turn or a command and never while JavaScript runs, so that whatever
+//! `deliver` calls back into finds it free. News that comes up inside a command is never delivered there:
+//! the loop is asked for a wake.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+
+use napi_sys as sys;
+
+use super::deliver::Delivery;
+use super::environment::{Environment, LastOneOut};
+use super::segment::Segment;
+use super::value::{Callback, Env, Fault};
+use crate::base::{Error, ErrorClass};
+use crate::config::Config;
+use crate::reactor::libuv::Loop;
+use crate::reactor::{Reactor, Wake, poisoned};
+
+/// Segments that one wake hands over: some milliseconds of JavaScript, then the loop has its turn.
+const SEGMENTS_PER_WAKE: u32 = 16;
+
+#[derive(Debug)]
+pub(super) struct Client {
+    env: Env,
+    environment: Weak<Environment>,
+    handle: u32,
+    callback: Callback,
+    /// `None` once the pool is closed.
+    state: RefCell<Option<State>>,
+    /// JavaScript reads a segment, which must not be written meanwhile.
+    delivering: Cell<bool>,
+    segments_left: Cell<u32>,
+    poisoned: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    reactor: Reactor,
+    delivery: Delivery,
+    segment: Segment,
+}
+
+impl State {
+    fn has_news(&self) -> bool {
+        self.delivery.has_rest() || self.reactor.has_news()
+    }
+}
+
+impl Client {
+    /// Starts a pool, and puts its number and its buffers into `object`.
+    pub(super) fn open(
+        env: Env,
+        environment: &Rc<Environment>,
+        config: Config,
+        deliver: sys::napi_value,
+        object: sys::napi_value,
+    ) -> Result<(), Fault> {
+        let (handle, last_one_out) = environment.reserve()?;
+        let reactor = Reactor::new(config).map_err(|error| not_started(&error))?;
+        let segment = Segment::new(env)?;
+        segment.share(env, object)?;
+        env.set(object, c"handle", env.create_u32(handle)?)?;
+        let client = Rc::new(Self {
+            env,
+            environment: Rc::downgrade(environment),
+            handle,
+            callback: Callback::new(env, deliver)?,
+            state: RefCell::new(Some(State { reactor, delivery: Delivery::default(), segment })),
+            delivering: Cell::new(false),
+            segments_left: Cell::new(0),
+            poisoned: Cell::new(false),
+        });
+        let wake = client.wake_callback(last_one_out);
+        let uv_loop = event_loop(env)?;
+        client
+            .run(|reactor| reactor.attach(uv_loop, &wake))?
+            .map_err(|error| not_started(&error))?;
+        environment.add(handle, client);
+        Ok(())
+    }
+
+    /// The handles do not keep the client alive. It may be gone while they are being closed.
+    fn wake_callback(self: &Rc<Self>, last_one_out: Rc<LastOneOut>) -> Wake {
+        let client = Rc::downgrade(self);
+        Rc::new(move || {
+            let _held_until_the_handle_is_closed = &last_one_out;
+            if let Some(client) = client.upgrade() {
+                client.wake();
+            }
+        })
+    }
+
+    /// Runs a command on the reactor. What it has to say at once is delivered in the loop's next turn.
+    pub(super) fn run<T>(&self, command: impl FnOnce(&mut Reactor) -> T) -> Result<T, Error> {
+        let result = self.guard(|state| {
+            let result = command(&mut state.reactor);
+            if state.has_news() && !self.delivering.get() {
+                state.reactor.wake_soon();
+            }
+            result
+        });
+        result.ok_or_else(|| self.refusal())
+    }
+
+    /// The next segment, for a JavaScript that was told that there is more.
+    pub(super) fn drain(&self) -> Result<sys::napi_value, Fault> {
+        self.fill()?.ok_or_else(|| Fault::Own(self.refusal()))
+    }
+
+    /// Closes handles and sockets, and forgets what was in flight.
+    pub(super) fn close(&self) {
+        let state = self.state.take();
+        // A defect may have left it in any state, the reactor's own end included.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(state)));
+    }
+
+    /// The door through which libuv comes in.
+    fn wake(self: &Rc<Self>) {
+        self.guard(|state| state.reactor.turn());
+        let delivered = self.env.with_scope(|| self.deliver());
+        if !matches!(delivered, Ok(Ok(()))) {
+            // JavaScript has no memory left, or is being ended.
+            self.poison();
+        }
+        self.rest();
+    }
+
+    /// Calls into JavaScript, once, with all that there is to say.
+    fn deliver(&self) -> Result<(), Fault> {
+        // A loop that runs inside of JavaScript's own turn (debuggers do that) finds the segment in use.
+        if self.delivering.get() || !self.has_news() {
+            return Ok(());
+        }
+        self.segments_left.set(SEGMENTS_PER_WAKE);
+        let Some(text) = self.fill()? else { return Ok(()) };
+        self.delivering.set(true);
+        let called = self.callback.call(text);
+        self.delivering.set(false);
+        called.map(|_| ())
+    }
+
+    /// After the last word of a wake: what is left over is for the next one, and an ended pool goes.
+    fn rest(&self) {
+        if self.delivering.get() {
+            return;
+        }
+        if self.has_news() {
+            self.guard(|state| state.reactor.wake_soon());
+        } else if self.poisoned.get() {
+            // It stays known, so that its calls can say what happened to it.
+            self.close();
+        } else if self.guard(|state| state.reactor.has_ended()) == Some(true) {
+            self.close();
+            if let Some(environment) = self.environment.upgrade() {
+                environment.remove(self.handle);
+            }
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.guard(|state| state.has_news()).unwrap_or(false)
+    }
+
+    /// `None` where the pool is closed.
+    fn fill(&self) -> Result<Option<sys::napi_value>, Fault> {
+        let left = self.segments_left.get().saturating_sub(1);
+        self.segments_left.set(left);
+        let filled = self.guard(|State { reactor, delivery, segment }| {
+            segment.fill(self.env, |room| delivery.fill(room, left > 0, || reactor.next_news()))
+        });
+        filled.transpose()
+    }
+
+    /// Runs `body` unless the pool is closed. A panic ends the pool, and not the process.
+    fn guard<T>(&self, body: impl FnOnce(&mut State) -> T) -> Option<T> {
+        let run = || self.state.borrow_mut().as_mut().map(body);
+        if let Ok(result) = catch_unwind(AssertUnwindSafe(run)) {
+            return result;
+        }
+        self.poison();
+        None
+    }
+
+    fn poison(&self) {
+        let give_up = || {
+            if let Some(state) = self.state.borrow_mut().as_mut() {
+                state.delivery = Delivery::default();
+                state.reactor.poison();
+            }
+        };
+        let is_first = !self.poisoned.replace(true);
+        if !is_first || catch_unwind(AssertUnwindSafe(give_up)).is_err() {
+            self.close();
+        }
+    }
+
+    fn refusal(&self) -> Error {
+        if self.poisoned.get() { poisoned() } else { super::environment::pool_is_closed() }
+    }
+
+    /// Whether commands would be heard.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.poisoned.get() { Err(poisoned()) } else { Ok(()) }
+    }
+}
+
+#[allow(unsafe_code)] // The loop comes from Node.
+fn event_loop(env: Env) -> Result<Loop, Fault> {
+    let mut raw = std::ptr::null_mut();
+    // SAFETY: as all calls with an `Env`.
+    let status = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut raw) };
+    super::value::check(status, "the event loop")?;
+    // SAFETY: Node's loop of this thread. It outlives the environment, which waits for all handles.
+    let uv_loop = unsafe { Loop::from_raw(raw.cast()) };
+    uv_loop.map_err(|error| Fault::Own(not_started(&error)))
+}
+
+fn not_started(error: &std::io::Error) -> Error {
+    let message = format!("the pool can't be started: {error}");
+    Error::new(ErrorClass::Connection, "HYPERION_NOT_STARTED", message)
+}

@@ -1,0 +1,265 @@
+//! The entry points that `js/native.cjs` calls, and the door that they share.
+#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+
+use std::ffi::{CStr, c_void};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+use std::rc::Rc;
+use std::sync::Once;
+
+use napi_sys as sys;
+use serde_json::json;
+
+use super::client::Client;
+use super::environment::Environment;
+use super::error_json::error_to_json;
+use super::params;
+use super::value::{Env, Fault, NOTHING, check};
+use crate::base::{Error, ErrorClass};
+use crate::config;
+use crate::connection::StatementId;
+use crate::pool::{Query, QueryFlags, Status};
+
+/// The most that an entry point takes.
+const ARGUMENTS: usize = 6;
+
+/// One call from JavaScript.
+struct Call {
+    env: Env,
+    environment: Rc<Environment>,
+    /// Those that were not passed are `undefined`.
+    arguments: [sys::napi_value; ARGUMENTS],
+}
+
+struct Entry {
+    name: &'static CStr,
+    run: fn(&Call) -> Result<sys::napi_value, Fault>,
+}
+
+/// In the order of a pool's life.
+static ENTRIES: [Entry; 10] = [
+    Entry { name: c"createPool", run: create_pool },
+    Entry { name: c"statement", run: statement },
+    Entry { name: c"forget", run: forget },
+    Entry { name: c"query", run: query },
+    Entry { name: c"release", run: release },
+    Entry { name: c"flush", run: flush },
+    Entry { name: c"drain", run: drain },
+    Entry { name: c"resolved", run: resolved },
+    Entry { name: c"status", run: status },
+    Entry { name: c"end", run: end },
+];
+
+/// `createPool(optionsJson, deliver) -> { handle, records, cells, nulls }`
+fn create_pool(call: &Call) -> Result<sys::napi_value, Fault> {
+    let [options, deliver, ..] = call.arguments;
+    let options = serde_json::from_str(&call.string(options)?)
+        .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
+    let config = config::from_json(&options)?;
+    let object = call.env.create_object()?;
+    Client::open(call.env, &call.environment, config, deliver, object)?;
+    Ok(object)
+}
+
+/// `statement(handle, sql) -> id`
+fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let [_, sql, ..] = call.arguments;
+    let sql = call.string(sql)?;
+    if sql.contains('\0') {
+        let message = "the query's text holds a NUL, which PostgreSQL's text can't";
+        return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
+    }
+    let StatementId(id) = client.run(|reactor| reactor.statement(&sql))?;
+    call.env.create_u32(id)
+}
+
+/// `forget(handle, id)`
+fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let id = StatementId(call.u32(1)?);
+    client.run(|reactor| reactor.forget(id))?;
+    Ok(NOTHING)
+}
+
+/// `query(handle, request, lease | 0, statementId, params | undefined, flags)`
+fn query(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let [.., params, _] = call.arguments;
+    let query = Query {
+        request: call.u32(1)?,
+        lease: NonZeroU32::new(call.u32(2)?),
+        statement: StatementId(call.u32(3)?),
+        // May run JavaScript, which may have ended the pool when this returns.
+        params: params::read(call.env, params)?,
+        flags: QueryFlags(call.u32(5)?),
+    };
+    client.check_open()?;
+    client.run(|reactor| reactor.query(query))?;
+    Ok(NOTHING)
+}
+
+/// `release(handle, lease, destroy)`
+fn release(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let [_, _, destroy, ..] = call.arguments;
+    let destroy = call.env.bool(destroy)?;
+    if let Some(lease) = NonZeroU32::new(call.u32(1)?) {
+        client.run(|reactor| reactor.release(lease, destroy))?;
+    }
+    Ok(NOTHING)
+}
+
+/// `flush(handle)`: once for all commands of a turn of the loop.
+fn flush(call: &Call) -> Result<sys::napi_value, Fault> {
+    call.client()?.run(|reactor| reactor.flush())?;
+    Ok(NOTHING)
+}
+
+/// `drain(handle) -> text` of the next segment
+fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
+    // Of a poisoned pool too: its last words are drained.
+    call.environment.client(call.u32(0)?)?.drain()
+}
+
+/// `resolved(handle, token, addresses separated by commas | undefined, error | undefined)`
+fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let [_, _, addresses, error, ..] = call.arguments;
+    let token = call.u32(1)?;
+    let answer = if call.env.type_of(error)? == sys::ValueType::napi_undefined {
+        parse_addresses(&call.string(addresses)?)
+    } else {
+        Err(call.string(error)?)
+    };
+    client.run(|reactor| reactor.resolved(token, answer))?;
+    Ok(NOTHING)
+}
+
+/// Addresses that can't be used (`fe80::1%eth0` names an interface) are left out while others can.
+fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, String> {
+    let usable: Vec<IpAddr> =
+        addresses.split(',').filter_map(|ip| ip.trim().parse().ok()).collect();
+    if usable.is_empty() && !addresses.is_empty() {
+        return Err(format!("no usable address in '{addresses}'"));
+    }
+    Ok(usable)
+}
+
+/// `status(handle) -> json`
+fn status(call: &Call) -> Result<sys::napi_value, Fault> {
+    let status = call.client()?.run(|reactor| reactor.status())?;
+    let Status { max_size, size, available, in_use, waiting } = status;
+    let json = json!({
+        "maxSize": max_size,
+        "size": size,
+        "available": available,
+        "inUse": in_use,
+        "waiting": waiting,
+    });
+    call.env.create_string(json.to_string().as_bytes(), true)
+}
+
+/// `end(handle, request)`
+fn end(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let request = call.u32(1)?;
+    client.run(|reactor| reactor.end(request))?;
+    Ok(NOTHING)
+}
+
+impl Call {
+    fn read(env: Env, info: sys::napi_callback_info) -> Result<(Self, &'static Entry), Fault> {
+        let mut arguments = [NOTHING; ARGUMENTS];
+        let (mut count, mut data) = (ARGUMENTS, null_mut());
+        // SAFETY: Node fills as many arguments as there is room for, with `undefined` for those that
+        // were not passed; `this` is not wanted.
+        let status = unsafe {
+            let (arguments, count) = (arguments.as_mut_ptr(), &mut count);
+            sys::napi_get_cb_info(env.raw(), info, count, arguments, null_mut(), &mut data)
+        };
+        check(status, "the arguments")?;
+        // SAFETY: `register` gave each function a reference to its entry.
+        let entry = unsafe { &*data.cast::<Entry>().cast_const() };
+        Ok((Self { env, environment: Environment::of(env)?, arguments }, entry))
+    }
+
+    fn u32(&self, index: usize) -> Result<u32, Fault> {
+        self.env.u32(self.arguments.get(index).copied().unwrap_or(NOTHING))
+    }
+
+    fn string(&self, value: sys::napi_value) -> Result<String, Fault> {
+        let (length, mut bytes) = (self.env.utf8_length(value)?, Vec::new());
+        self.env.append_utf8(value, length, &mut bytes)?;
+        if self.env.is_well_formed(value, &bytes)?
+            && let Ok(text) = String::from_utf8(bytes)
+        {
+            return Ok(text);
+        }
+        let message = "the text holds half of a surrogate pair, which has no form in UTF-8";
+        Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into())
+    }
+
+    /// The pool that the first argument names.
+    fn client(&self) -> Result<Rc<Client>, Fault> {
+        let client = self.environment.client(self.u32(0)?)?;
+        client.check_open()?;
+        Ok(client)
+    }
+}
+
+/// The door through which JavaScript comes in: what goes wrong behind it is thrown, a panic too.
+unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // SAFETY: Node calls with the environment of this thread.
+    let env = unsafe { Env::from_raw(env) };
+    let run = || {
+        let (call, entry) = Call::read(env, info)?;
+        (entry.run)(&call)
+    };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(Fault::Pending)) => {}
+        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
+        Err(_) => {
+            let error = Error::internal("a defect in hyperiondb-client was found in this call");
+            env.throw(&error_to_json(&error));
+        }
+    }
+    NOTHING
+}
+
+fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
+    Environment::install(env)?;
+    for entry in &ENTRIES {
+        let data = std::ptr::from_ref(entry).cast::<c_void>();
+        let function = env.create_function(entry.name, Some(enter), data)?;
+        env.set(exports, entry.name, function)?;
+    }
+    Ok(())
+}
+
+/// Node calls this once for each environment that loads the addon.
+///
+/// # Safety
+///
+/// As Node-API says: an environment of this thread, and an object of it.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn napi_register_module_v1(
+    env: sys::napi_env,
+    exports: sys::napi_value,
+) -> sys::napi_value {
+    static FUNCTIONS: Once = Once::new();
+    // SAFETY: writes the table of Node's functions before anything reads it. Workers that load the addon
+    // at the same time wait here. The library that comes back is the process itself, and stays loaded.
+    FUNCTIONS.call_once(|| std::mem::forget(unsafe { sys::setup() }));
+    // SAFETY: Node calls with the environment of this thread.
+    let env = unsafe { Env::from_raw(env) };
+    match catch_unwind(AssertUnwindSafe(|| register(env, exports))) {
+        Ok(Ok(()) | Err(Fault::Pending)) => {}
+        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
+        Err(_) => env.throw("hyperiondb-client could not be loaded"),
+    }
+    exports
+}

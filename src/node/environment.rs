@@ -1,0 +1,131 @@
+//! What one environment of Node (the main thread, a worker, a vm context) has: its pools.
+//!
+//! An environment that ends waits for all of libuv's handles to be closed, because Node aborts the whole
+//! process over an open one. Every handle's callback holds the [`LastOneOut`], whose end tells Node.
+#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::rc::Rc;
+
+use napi_sys as sys;
+
+use super::client::Client;
+use super::value::{Env, Fault, check};
+use crate::base::{Error, ErrorClass};
+
+#[derive(Debug)]
+pub(super) struct Environment {
+    clients: RefCell<BTreeMap<u32, Rc<Client>>>,
+    last_handle: Cell<u32>,
+    /// Gone once the environment ends.
+    last_one_out: RefCell<Option<Rc<LastOneOut>>>,
+}
+
+/// Held by everything that Node must wait for when an environment ends.
+#[derive(Debug, Default)]
+pub(super) struct LastOneOut {
+    hook: Cell<Option<sys::napi_async_cleanup_hook_handle>>,
+}
+
+impl Drop for LastOneOut {
+    fn drop(&mut self) {
+        if let Some(hook) = self.hook.take() {
+            // SAFETY: Node gave this to the hook that it called, and waits to get it back, once.
+            unsafe { sys::napi_remove_async_cleanup_hook(hook) };
+        }
+    }
+}
+
+impl Environment {
+    /// Puts a new one into the environment's instance data.
+    pub(super) fn install(env: Env) -> Result<(), Fault> {
+        let environment = Rc::new(Self {
+            clients: RefCell::default(),
+            last_handle: Cell::new(0),
+            last_one_out: RefCell::new(Some(Rc::default())),
+        });
+        let for_hook = Rc::into_raw(environment.clone()).cast_mut().cast();
+        // SAFETY: the hook takes its share of the environment back. It is called once at most.
+        let status = unsafe {
+            sys::napi_add_async_cleanup_hook(env.raw(), Some(on_cleanup), for_hook, null_mut())
+        };
+        check(status, "a cleanup hook")?;
+        let data = Rc::into_raw(environment).cast_mut().cast();
+        // SAFETY: `on_finalize` takes the share back, once.
+        let status =
+            unsafe { sys::napi_set_instance_data(env.raw(), data, Some(on_finalize), null_mut()) };
+        check(status, "instance data")
+    }
+
+    pub(super) fn of(env: Env) -> Result<Rc<Self>, Fault> {
+        let mut data = null_mut();
+        // SAFETY: as all calls with an `Env`.
+        check(unsafe { sys::napi_get_instance_data(env.raw(), &mut data) }, "instance data")?;
+        if data.is_null() {
+            return Err(Error::internal("there is no instance data").into());
+        }
+        let data = data.cast::<Self>().cast_const();
+        // SAFETY: `install` put a share of an `Rc` there, which stays: this is one more.
+        unsafe {
+            Rc::increment_strong_count(data);
+            Ok(Rc::from_raw(data))
+        }
+    }
+
+    /// A number for a new client, and what its handles must hold. An environment that ends takes none.
+    pub(super) fn reserve(&self) -> Result<(u32, Rc<LastOneOut>), Error> {
+        let last_one_out = self.last_one_out.borrow().clone();
+        let last_one_out = last_one_out.ok_or_else(pool_is_closed)?;
+        let handle = self.last_handle.get().wrapping_add(1);
+        self.last_handle.set(handle);
+        Ok((handle, last_one_out))
+    }
+
+    pub(super) fn add(&self, handle: u32, client: Rc<Client>) {
+        self.clients.borrow_mut().insert(handle, client);
+    }
+
+    pub(super) fn remove(&self, handle: u32) {
+        let removed = self.clients.borrow_mut().remove(&handle);
+        // Dropped after the borrow has ended.
+        drop(removed);
+    }
+
+    pub(super) fn client(&self, handle: u32) -> Result<Rc<Client>, Error> {
+        self.clients.borrow().get(&handle).cloned().ok_or_else(pool_is_closed)
+    }
+
+    /// Closes all that is open. What was in flight is never answered: nobody is there to hear it.
+    fn end(&self, hook: sys::napi_async_cleanup_hook_handle) {
+        let last_one_out = self.last_one_out.take();
+        if let Some(last_one_out) = &last_one_out {
+            last_one_out.hook.set(Some(hook));
+        }
+        let clients = self.clients.take();
+        clients.values().for_each(|client| client.close());
+        drop(clients);
+        // Ends the hook at once where no handle was open.
+        drop(last_one_out);
+    }
+}
+
+pub(super) fn pool_is_closed() -> Error {
+    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", "pool is closed")
+}
+
+unsafe extern "C" fn on_cleanup(hook: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {
+    // SAFETY: the share that `install` made for this hook, taken back once.
+    let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
+    let end = std::panic::AssertUnwindSafe(|| environment.end(hook));
+    // There is nobody left to tell; what matters is that no panic reaches Node.
+    let _ = std::panic::catch_unwind(end);
+}
+
+unsafe extern "C" fn on_finalize(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
+    // SAFETY: the share that `install` put into the instance data, taken back once.
+    let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(environment)));
+}

@@ -1,0 +1,107 @@
+//! An error as `js/errors.cjs` takes it: one JSON object, whose empty fields are left out.
+
+use serde_json::{Map, Value};
+
+use crate::base::{Error, Outcome, ServerFields};
+
+pub(super) fn error_to_json(error: &Error) -> String {
+    let mut fields = Fields(Map::new());
+    fields.text("class", Some(error.class().as_str()));
+    fields.text("code", Some(error.code()));
+    fields.text("message", Some(error.message()));
+    fields.text("outcome", error.outcome().map(Outcome::as_str));
+    fields.text("host", error.host().map(|host| &**host));
+    if !error.hosts().is_empty() {
+        let hosts = error.hosts().iter().map(|report| {
+            let mut fields = Fields(Map::new());
+            fields.text("host", Some(&report.host));
+            fields.text("why", Some(&report.why));
+            Value::Object(fields.0)
+        });
+        fields.0.insert("hosts".to_owned(), hosts.collect());
+    }
+    if let Some(server) = error.server() {
+        fields.server(server);
+    }
+    Value::Object(fields.0).to_string()
+}
+
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn number(&mut self, name: &str, value: Option<u32>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    /// `code` and `message` are the error's own.
+    fn server(&mut self, server: &ServerFields) {
+        self.text("severity", Some(&server.severity));
+        self.text("detail", server.detail.as_deref());
+        self.text("hint", server.hint.as_deref());
+        self.number("position", server.position);
+        self.number("internalPosition", server.internal_position);
+        self.text("internalQuery", server.internal_query.as_deref());
+        self.text("where", server.where_.as_deref());
+        self.text("schema", server.schema.as_deref());
+        self.text("table", server.table.as_deref());
+        self.text("column", server.column.as_deref());
+        self.text("dataType", server.data_type.as_deref());
+        self.text("constraint", server.constraint.as_deref());
+        self.text("file", server.file.as_deref());
+        self.number("line", server.line);
+        self.text("routine", server.routine.as_deref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::{ErrorClass, HostReport};
+
+    fn check(error: &Error, expect: &Value) {
+        let json: Value = serde_json::from_str(&error_to_json(error)).unwrap();
+        assert_eq!(&json, expect);
+    }
+
+    #[test]
+    fn empty_fields_are_left_out() {
+        let error = Error::new(ErrorClass::PoolTimeout, "HYPERION_X", "too \"late\"");
+        let expect = json!({
+            "class": "PoolTimeoutError", "code": "HYPERION_X", "message": "too \"late\"",
+        });
+        check(&error, &expect);
+        let hosts = vec![HostReport { host: "h1".into(), why: "silent".to_owned() }];
+        let error = error.with_hosts(hosts).with_outcome(Outcome::NotSent);
+        let mut expect = expect;
+        expect["outcome"] = json!("not-sent");
+        expect["hosts"] = json!([{ "host": "h1", "why": "silent" }]);
+        check(&error, &expect);
+    }
+
+    #[test]
+    fn a_server_s_refusal_brings_its_fields() {
+        let fields = ServerFields {
+            severity: "ERROR".to_owned(),
+            code: "23505".to_owned(),
+            message: "duplicate".to_owned(),
+            constraint: Some("t_pkey".to_owned()),
+            position: Some(7),
+            ..ServerFields::default()
+        };
+        let expect = json!({
+            "class": "DatabaseError", "code": "23505", "message": "duplicate", "severity": "ERROR",
+            "constraint": "t_pkey", "position": 7, "host": "h1",
+        });
+        check(&Error::database(fields).with_host("h1".into()), &expect);
+    }
+}

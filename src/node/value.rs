@@ -1,0 +1,452 @@
+//! JavaScript's values, through Node-API, every status looked at.
+#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+
+use napi_sys as sys;
+
+use crate::base::{Error, ErrorClass};
+
+/// Why a call did not do what it was made for.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// An exception of JavaScript is under way, and goes on as it is.
+    Pending,
+    Own(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+pub(super) fn check(status: sys::napi_status, what: &str) -> Result<(), Fault> {
+    match status {
+        sys::Status::napi_ok => Ok(()),
+        sys::Status::napi_pending_exception => Err(Fault::Pending),
+        _ => Err(Fault::Own(Error::internal(format!("{what}: Node-API's status {status}")))),
+    }
+}
+
+/// An environment of Node-API. A value of this type is proof that its thread is the one that runs: it is
+/// made from what Node hands to a callback, and is neither `Send` nor `Sync`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Env(sys::napi_env);
+
+// All of these are calls with an environment of this thread and with values of a scope that is open,
+// because values are read where they were handed over; what else they need is said with them.
+impl Env {
+    /// # Safety
+    ///
+    /// Node gave it to a callback or a module's registration on this thread, and it is not torn down.
+    pub(super) unsafe fn from_raw(raw: sys::napi_env) -> Self {
+        Self(raw)
+    }
+
+    pub(super) fn raw(self) -> sys::napi_env {
+        self.0
+    }
+
+    pub(super) fn type_of(self, value: sys::napi_value) -> Result<sys::napi_valuetype, Fault> {
+        let mut result = 0;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_typeof(self.0, value, &mut result) }, "typeof")?;
+        Ok(result)
+    }
+
+    pub(super) fn u32(self, value: sys::napi_value) -> Result<u32, Fault> {
+        let mut result = 0;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_get_value_uint32(self.0, value, &mut result) }, "a number")?;
+        Ok(result)
+    }
+
+    pub(super) fn f64(self, value: sys::napi_value) -> Result<f64, Fault> {
+        let mut result = 0.0;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_get_value_double(self.0, value, &mut result) }, "a number")?;
+        Ok(result)
+    }
+
+    pub(super) fn bool(self, value: sys::napi_value) -> Result<bool, Fault> {
+        let mut result = false;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_get_value_bool(self.0, value, &mut result) }, "a boolean")?;
+        Ok(result)
+    }
+
+    /// The sign and the words of a BigInt, the least significant first.
+    pub(super) fn bigint(self, value: sys::napi_value) -> Result<(bool, Vec<u64>), Fault> {
+        let mut count = 0;
+        // SAFETY: without a buffer, Node-API says how many words there are.
+        let status = unsafe {
+            sys::napi_get_value_bigint_words(self.0, value, null_mut(), &mut count, null_mut())
+        };
+        check(status, "a BigInt")?;
+        let (mut words, mut sign) = (vec![0; count], 0);
+        // SAFETY: `words` has room for `count` of them.
+        let status = unsafe {
+            sys::napi_get_value_bigint_words(
+                self.0,
+                value,
+                &mut sign,
+                &mut count,
+                words.as_mut_ptr(),
+            )
+        };
+        check(status, "a BigInt")?;
+        words.truncate(count);
+        Ok((sign != 0, words))
+    }
+
+    /// How many bytes a string has as UTF-8, where each half of a broken surrogate pair counts three.
+    pub(super) fn utf8_length(self, value: sys::napi_value) -> Result<usize, Fault> {
+        let mut length = 0;
+        // SAFETY: without a buffer, Node-API says the length.
+        let status =
+            unsafe { sys::napi_get_value_string_utf8(self.0, value, null_mut(), 0, &mut length) };
+        check(status, "a string")?;
+        Ok(length)
+    }
+
+    /// Copies as much of a string into `buffer` as fits, in whole characters, and returns how many bytes
+    /// that were. One byte of the buffer is lost to a NUL.
+    pub(super) fn copy_utf8(
+        self,
+        value: sys::napi_value,
+        buffer: &mut [u8],
+    ) -> Result<usize, Fault> {
+        let mut written = 0;
+        let (start, size) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: Node-API writes at most `size` bytes.
+        let status =
+            unsafe { sys::napi_get_value_string_utf8(self.0, value, start, size, &mut written) };
+        check(status, "a string")?;
+        Ok(written)
+    }
+
+    /// Appends a string of [`Self::utf8_length`] bytes.
+    pub(super) fn append_utf8(
+        self,
+        value: sys::napi_value,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let start = out.len();
+        let room = length.checked_add(1).filter(|room| out.try_reserve(*room).is_ok());
+        let Some(room) = room else {
+            let message = format!("there is no memory for a string of {length} bytes");
+            return Err(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message).into());
+        };
+        out.resize(start + room, 0);
+        let copied = match out.get_mut(start..) {
+            Some(buffer) => self.copy_utf8(value, buffer),
+            None => Ok(0),
+        };
+        out.truncate(start + copied.as_ref().map_or(0, |copied| *copied));
+        copied.map(|_| ())
+    }
+
+    /// Whether a string is UTF-16 without halves of surrogate pairs. `utf8` are its bytes, in which V8
+    /// writes U+FFFD for each half, as for a character that is one.
+    pub(super) fn is_well_formed(self, value: sys::napi_value, utf8: &[u8]) -> Result<bool, Fault> {
+        const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
+        if utf8.is_ascii() || !utf8.windows(REPLACEMENT.len()).any(|three| three == REPLACEMENT) {
+            return Ok(true);
+        }
+        let mut length = 0;
+        // SAFETY: without a buffer, Node-API says the length.
+        let status =
+            unsafe { sys::napi_get_value_string_utf16(self.0, value, null_mut(), 0, &mut length) };
+        check(status, "a string")?;
+        let mut units = vec![0u16; length + 1];
+        // SAFETY: Node-API writes at most as many units as the vector has, a NUL among them.
+        let status = unsafe {
+            let (start, size) = (units.as_mut_ptr(), units.len());
+            sys::napi_get_value_string_utf16(self.0, value, start, size, &mut length)
+        };
+        check(status, "a string")?;
+        units.truncate(length);
+        Ok(char::decode_utf16(units).all(|character| character.is_ok()))
+    }
+
+    pub(super) fn is_array(self, value: sys::napi_value) -> Result<bool, Fault> {
+        let mut result = false;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_is_array(self.0, value, &mut result) }, "an array")?;
+        Ok(result)
+    }
+
+    pub(super) fn array_length(self, value: sys::napi_value) -> Result<u32, Fault> {
+        let mut result = 0;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_get_array_length(self.0, value, &mut result) }, "an array")?;
+        Ok(result)
+    }
+
+    /// May run JavaScript: an element can be a getter.
+    pub(super) fn element(
+        self,
+        array: sys::napi_value,
+        index: u32,
+    ) -> Result<sys::napi_value, Fault> {
+        let mut result = null_mut();
+        // SAFETY: see above.
+        check(unsafe { sys::napi_get_element(self.0, array, index, &mut result) }, "an element")?;
+        Ok(result)
+    }
+
+    /// The bytes under a Buffer or any other typed array; `None` for all other values. They belong to
+    /// JavaScript and are to be copied before it runs again, which is why they are lent to `read`.
+    pub(super) fn with_bytes<T>(
+        self,
+        value: sys::napi_value,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, Fault> {
+        let mut is_typed_array = false;
+        // SAFETY: see above.
+        let status = unsafe { sys::napi_is_typedarray(self.0, value, &mut is_typed_array) };
+        check(status, "a typed array")?;
+        if !is_typed_array {
+            return Ok(None);
+        }
+        let (mut kind, mut length, mut data) = (0, 0, null_mut());
+        // SAFETY: `value` is a typed array; the last two answers are not wanted.
+        let status = unsafe {
+            let (kind, length, data) = (&mut kind, &mut length, &mut data);
+            sys::napi_get_typedarray_info(self.0, value, kind, length, data, null_mut(), null_mut())
+        };
+        check(status, "a typed array")?;
+        let length = length * element_size(kind);
+        let bytes = if data.is_null() || length == 0 {
+            &[]
+        } else {
+            // SAFETY: `data` is where the array's `length` bytes begin, and no JavaScript runs on this
+            // thread while they are read. Another thread that writes to a SharedArrayBuffer meanwhile
+            // changes what is sent, as it would with any other client.
+            unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) }
+        };
+        Ok(Some(read(bytes)))
+    }
+
+    pub(super) fn create_string(
+        self,
+        text: &[u8],
+        is_ascii: bool,
+    ) -> Result<sys::napi_value, Fault> {
+        let create =
+            if is_ascii { sys::napi_create_string_latin1 } else { sys::napi_create_string_utf8 };
+        let length = isize::try_from(text.len()).unwrap_or(isize::MAX);
+        let mut result = null_mut();
+        // SAFETY: `length` bytes can be read; what is no UTF-8 in them comes out as U+FFFD.
+        check(
+            unsafe { create(self.0, text.as_ptr().cast(), length, &mut result) },
+            "a new string",
+        )?;
+        Ok(result)
+    }
+
+    pub(super) fn create_u32(self, number: u32) -> Result<sys::napi_value, Fault> {
+        let mut result = null_mut();
+        // SAFETY: see above.
+        check(unsafe { sys::napi_create_uint32(self.0, number, &mut result) }, "a new number")?;
+        Ok(result)
+    }
+
+    pub(super) fn create_object(self) -> Result<sys::napi_value, Fault> {
+        let mut result = null_mut();
+        // SAFETY: see above.
+        check(unsafe { sys::napi_create_object(self.0, &mut result) }, "a new object")?;
+        Ok(result)
+    }
+
+    pub(super) fn set(
+        self,
+        object: sys::napi_value,
+        name: &std::ffi::CStr,
+        value: sys::napi_value,
+    ) -> Result<(), Fault> {
+        // SAFETY: `name` ends with a NUL.
+        let status = unsafe { sys::napi_set_named_property(self.0, object, name.as_ptr(), value) };
+        check(status, "a new property")
+    }
+
+    /// A buffer of zeroes, and where they begin.
+    pub(super) fn create_array_buffer(
+        self,
+        length: usize,
+    ) -> Result<(sys::napi_value, *mut c_void), Fault> {
+        let (mut data, mut result) = (null_mut(), null_mut());
+        // SAFETY: see above.
+        let status =
+            unsafe { sys::napi_create_arraybuffer(self.0, length, &mut data, &mut result) };
+        check(status, "a new ArrayBuffer")?;
+        Ok((result, data))
+    }
+
+    pub(super) fn throw(self, message: &str) {
+        let text = self.create_string(message.as_bytes(), false);
+        let Ok(text) = text else { return };
+        let mut error = null_mut();
+        // SAFETY: `text` is a string; a code is not wanted. Where this fails, an exception is pending or
+        // the environment ends, and there is nobody to tell.
+        unsafe {
+            if sys::napi_create_error(self.0, null_mut(), text, &mut error) == sys::Status::napi_ok
+            {
+                sys::napi_throw(self.0, error);
+            }
+        }
+    }
+
+    /// Runs `body` with a scope of its own for the values that it makes. Node opens one around each entry
+    /// point, but none around libuv's callbacks.
+    pub(super) fn with_scope<T>(self, body: impl FnOnce() -> T) -> Result<T, Fault> {
+        let mut scope = null_mut();
+        // SAFETY: see above.
+        check(unsafe { sys::napi_open_handle_scope(self.0, &mut scope) }, "a new scope")?;
+        let result = body();
+        // SAFETY: opened above, and scopes inside of it are closed.
+        check(unsafe { sys::napi_close_handle_scope(self.0, scope) }, "a scope's end")?;
+        Ok(result)
+    }
+}
+
+/// Bytes for each element, by `napi_typedarray_type`.
+fn element_size(kind: sys::napi_typedarray_type) -> usize {
+    use sys::TypedarrayType as Type;
+    match kind {
+        Type::int16_array | Type::uint16_array => 2,
+        Type::int32_array | Type::uint32_array | Type::float32_array => 4,
+        Type::float64_array | Type::bigint64_array | Type::biguint64_array => 8,
+        // A kind that is not known here is read too short rather than too long.
+        _ => 1,
+    }
+}
+
+/// Keeps a JavaScript object alive.
+#[derive(Debug)]
+pub(super) struct Reference {
+    env: Env,
+    raw: sys::napi_ref,
+}
+
+impl Reference {
+    pub(super) fn new(env: Env, value: sys::napi_value) -> Result<Self, Fault> {
+        let mut raw = null_mut();
+        // SAFETY: as all calls with an `Env`.
+        check(unsafe { sys::napi_create_reference(env.0, value, 1, &mut raw) }, "a reference")?;
+        Ok(Self { env, raw })
+    }
+
+    pub(super) fn value(&self) -> Result<sys::napi_value, Fault> {
+        let mut result = null_mut();
+        // SAFETY: `raw` is deleted by `drop` alone.
+        let status = unsafe { sys::napi_get_reference_value(self.env.0, self.raw, &mut result) };
+        check(status, "a reference")?;
+        Ok(result)
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, deleted once. Clients die before their environment does.
+        unsafe { sys::napi_delete_reference(self.env.0, self.raw) };
+    }
+}
+
+/// A JavaScript function that is called from the loop, and not from JavaScript.
+#[derive(Debug)]
+pub(super) struct Callback {
+    function: Reference,
+    context: sys::napi_async_context,
+}
+
+impl Callback {
+    pub(super) fn new(env: Env, function: sys::napi_value) -> Result<Self, Fault> {
+        if env.type_of(function)? != sys::ValueType::napi_function {
+            return Err(Error::internal("deliver is no function").into());
+        }
+        let name = env.create_string(b"HyperionPool", true)?;
+        let function = Reference::new(env, function)?;
+        let mut context = null_mut();
+        // SAFETY: as all calls with an `Env`; without a resource, Node makes one.
+        let status = unsafe { sys::napi_async_init(env.0, null_mut(), name, &mut context) };
+        check(status, "an async context")?;
+        Ok(Self { function, context })
+    }
+
+    /// Calls as Node itself calls back: the microtasks and `process.nextTick` run behind it, and what it
+    /// throws is an uncaught exception. False where it threw, or where JavaScript can't run any more.
+    pub(super) fn call(&self, argument: sys::napi_value) -> Result<bool, Fault> {
+        let env = self.function.env;
+        let function = self.function.value()?;
+        let mut receiver = null_mut();
+        // SAFETY: as all calls with an `Env`.
+        check(unsafe { sys::napi_get_global(env.0, &mut receiver) }, "the global object")?;
+        // SAFETY: one argument, of this scope; the result is not wanted.
+        let status = unsafe {
+            let (count, arguments, result) = (1, &raw const argument, null_mut());
+            sys::napi_make_callback(
+                env.0,
+                self.context,
+                receiver,
+                function,
+                count,
+                arguments,
+                result,
+            )
+        };
+        if status == sys::Status::napi_ok {
+            return Ok(true);
+        }
+        env.report_exception();
+        Ok(false)
+    }
+}
+
+impl Env {
+    /// Hands an exception that nobody can catch to `process.on('uncaughtException')`.
+    fn report_exception(self) {
+        let (mut pending, mut exception) = (false, null_mut());
+        // SAFETY: as all calls with an `Env`. In an environment that is being ended there is none.
+        unsafe {
+            sys::napi_is_exception_pending(self.0, &mut pending);
+            if pending
+                && sys::napi_get_and_clear_last_exception(self.0, &mut exception)
+                    == sys::Status::napi_ok
+            {
+                sys::napi_fatal_exception(self.0, exception);
+            }
+        }
+    }
+
+    /// A function whose `data` is what its trampoline gets.
+    pub(super) fn create_function(
+        self,
+        name: &std::ffi::CStr,
+        trampoline: sys::napi_callback,
+        data: *const c_void,
+    ) -> Result<sys::napi_value, Fault> {
+        let (mut result, length) = (null_mut(), -1);
+        // SAFETY: the name ends with a NUL, which the length -1 stands for.
+        let status = unsafe {
+            let data = data.cast_mut();
+            sys::napi_create_function(self.0, name.as_ptr(), length, trampoline, data, &mut result)
+        };
+        check(status, "a new function")?;
+        Ok(result)
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, destroyed once.
+        unsafe { sys::napi_async_destroy(self.function.env.0, self.context) };
+    }
+}
+
+/// No value: what an argument that was not passed looks like, and what a function without a result
+/// returns.
+pub(super) const NOTHING: sys::napi_value = null::<c_void>().cast_mut().cast();
