@@ -16,8 +16,10 @@ use napi_sys as sys;
 
 use super::deliver::Delivery;
 use super::environment::{Environment, LastOneOut};
+use super::loop_callback::LoopCallback;
 use super::segment::Segment;
-use super::value::{Callback, Env, Fault};
+use super::sheet::Room;
+use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass};
 use crate::config::Config;
 use crate::reactor::libuv::Loop;
@@ -31,7 +33,7 @@ pub(super) struct Client {
     env: Env,
     environment: Weak<Environment>,
     handle: u32,
-    callback: Callback,
+    callback: LoopCallback,
     /// `None` once the pool is closed.
     state: RefCell<Option<State>>,
     /// JavaScript reads a segment, which must not be written meanwhile.
@@ -71,7 +73,7 @@ impl Client {
             env,
             environment: Rc::downgrade(environment),
             handle,
-            callback: Callback::new(env, deliver)?,
+            callback: LoopCallback::new(env, deliver)?,
             state: RefCell::new(Some(State { reactor, delivery: Delivery::default(), segment })),
             delivering: Cell::new(false),
             segments_left: Cell::new(0),
@@ -109,6 +111,16 @@ impl Client {
         result.ok_or_else(|| self.refusal())
     }
 
+    /// Runs a command that JavaScript waits for. Where this fails, it does not wait.
+    pub(super) fn request(
+        &self,
+        request: u32,
+        command: impl FnOnce(&mut Reactor),
+    ) -> Result<(), Error> {
+        self.run(command)?;
+        self.guard(|state| state.delivery.expect(request)).ok_or_else(|| self.refusal())
+    }
+
     /// The next segment, for a JavaScript that was told that there is more.
     pub(super) fn drain(&self) -> Result<sys::napi_value, Fault> {
         self.fill()?.ok_or_else(|| Fault::Own(self.refusal()))
@@ -143,7 +155,7 @@ impl Client {
         self.delivering.set(true);
         let called = self.callback.call(text);
         self.delivering.set(false);
-        called.map(|_| ())
+        called
     }
 
     /// After the last word of a wake: what is left over is for the next one, and an ended pool goes.
@@ -151,14 +163,20 @@ impl Client {
         if self.delivering.get() {
             return;
         }
-        if self.has_news() {
-            self.guard(|state| state.reactor.wake_soon());
-        } else if self.poisoned.get() {
-            // It stays known, so that its calls can say what happened to it.
+        let is_over = self.guard(|state| {
+            if state.has_news() {
+                state.reactor.wake_soon();
+                return false;
+            }
+            state.reactor.rest();
+            state.reactor.has_ended()
+        });
+        if is_over == Some(true) {
             self.close();
-        } else if self.guard(|state| state.reactor.has_ended()) == Some(true) {
-            self.close();
-            if let Some(environment) = self.environment.upgrade() {
+            // One that a defect has ended stays known, so that its calls can say so.
+            if !self.poisoned.get()
+                && let Some(environment) = self.environment.upgrade()
+            {
                 environment.remove(self.handle);
             }
         }
@@ -173,7 +191,10 @@ impl Client {
         let left = self.segments_left.get().saturating_sub(1);
         self.segments_left.set(left);
         let filled = self.guard(|State { reactor, delivery, segment }| {
-            segment.fill(self.env, |room| delivery.fill(room, left > 0, || reactor.next_news()))
+            let fill = |room: Room<'_>| delivery.fill(room, left > 0, || reactor.next_news());
+            let text = segment.fill(self.env, fill)?;
+            delivery.hand_over();
+            Ok(text)
         });
         filled.transpose()
     }
@@ -191,7 +212,7 @@ impl Client {
     fn poison(&self) {
         let give_up = || {
             if let Some(state) = self.state.borrow_mut().as_mut() {
-                state.delivery = Delivery::default();
+                state.delivery.give_up();
                 state.reactor.poison();
             }
         };

@@ -21,6 +21,7 @@ use crate::base::{Error, ErrorClass};
 use crate::config;
 use crate::connection::StatementId;
 use crate::pool::{Query, QueryFlags, Status};
+use crate::reactor::Reactor;
 
 /// The most that an entry point takes.
 const ARGUMENTS: usize = 6;
@@ -78,10 +79,8 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
 
 /// `forget(handle, id)`
 fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
     let id = StatementId(call.u32(1)?);
-    client.run(|reactor| reactor.forget(id))?;
-    Ok(NOTHING)
+    call.late(|reactor| reactor.forget(id))
 }
 
 /// `query(handle, request, lease | 0, statementId, params | undefined, flags)`
@@ -97,25 +96,23 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
         flags: QueryFlags(call.u32(5)?),
     };
     client.check_open()?;
-    client.run(|reactor| reactor.query(query))?;
+    client.request(query.request, |reactor| reactor.query(query))?;
     Ok(NOTHING)
 }
 
 /// `release(handle, lease, destroy)`
 fn release(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
     let [_, _, destroy, ..] = call.arguments;
     let destroy = call.env.bool(destroy)?;
-    if let Some(lease) = NonZeroU32::new(call.u32(1)?) {
-        client.run(|reactor| reactor.release(lease, destroy))?;
+    match NonZeroU32::new(call.u32(1)?) {
+        Some(lease) => call.late(|reactor| reactor.release(lease, destroy)),
+        None => Ok(NOTHING),
     }
-    Ok(NOTHING)
 }
 
 /// `flush(handle)`: once for all commands of a turn of the loop.
 fn flush(call: &Call) -> Result<sys::napi_value, Fault> {
-    call.client()?.run(|reactor| reactor.flush())?;
-    Ok(NOTHING)
+    call.late(Reactor::flush)
 }
 
 /// `drain(handle) -> text` of the next segment
@@ -124,18 +121,14 @@ fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
     call.environment.client(call.u32(0)?)?.drain()
 }
 
-/// `resolved(handle, token, addresses separated by commas | undefined, error | undefined)`
+/// `resolved(handle, token, addresses separated by commas, error | '')`
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
-    let answer = if call.env.type_of(error)? == sys::ValueType::napi_undefined {
-        parse_addresses(&call.string(addresses)?)
-    } else {
-        Err(call.string(error)?)
-    };
-    client.run(|reactor| reactor.resolved(token, answer))?;
-    Ok(NOTHING)
+    let error = call.string(error)?;
+    let answer =
+        if error.is_empty() { parse_addresses(&call.string(addresses)?) } else { Err(error) };
+    call.late(|reactor| reactor.resolved(token, answer))
 }
 
 /// Addresses that can't be used (`fe80::1%eth0` names an interface) are left out while others can.
@@ -166,7 +159,7 @@ fn status(call: &Call) -> Result<sys::napi_value, Fault> {
 fn end(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let request = call.u32(1)?;
-    client.run(|reactor| reactor.end(request))?;
+    client.request(request, |reactor| reactor.end(request))?;
     Ok(NOTHING)
 }
 
@@ -200,6 +193,19 @@ impl Call {
         }
         let message = "the text holds half of a surrogate pair, which has no form in UTF-8";
         Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into())
+    }
+
+    /// Runs what may come when the pool has gone meanwhile (an answer to a look-up, the flush behind the
+    /// last command). Then there is nothing to do, and nobody to whom an error would say anything.
+    fn late(&self, command: impl FnOnce(&mut Reactor)) -> Result<sys::napi_value, Fault> {
+        let handle = self.u32(0)?;
+        if let Ok(client) = self.environment.client(handle)
+            && client.check_open().is_ok()
+        {
+            // An error says that a defect was found just now. The requests that it concerns are told.
+            let _ = client.run(command);
+        }
+        Ok(NOTHING)
     }
 
     /// The pool that the first argument names.

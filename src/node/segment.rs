@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use napi_sys as sys;
 
-use super::deliver::{Room, TEXT_LIMIT};
+use super::sheet::{Room, TEXT_LIMIT};
 use super::value::{Env, Fault, Reference};
 use crate::base::Error;
 

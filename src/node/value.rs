@@ -286,6 +286,23 @@ impl Env {
         Ok((result, data))
     }
 
+    /// A function whose `data` is what its trampoline gets.
+    pub(super) fn create_function(
+        self,
+        name: &std::ffi::CStr,
+        trampoline: sys::napi_callback,
+        data: *const c_void,
+    ) -> Result<sys::napi_value, Fault> {
+        let (mut result, length) = (null_mut(), -1);
+        // SAFETY: the name ends with a NUL, which the length -1 stands for.
+        let status = unsafe {
+            let data = data.cast_mut();
+            sys::napi_create_function(self.0, name.as_ptr(), length, trampoline, data, &mut result)
+        };
+        check(status, "a new function")?;
+        Ok(result)
+    }
+
     pub(super) fn throw(self, message: &str) {
         let text = self.create_string(message.as_bytes(), false);
         let Ok(text) = text else { return };
@@ -340,6 +357,10 @@ impl Reference {
         Ok(Self { env, raw })
     }
 
+    pub(super) fn env(&self) -> Env {
+        self.env
+    }
+
     pub(super) fn value(&self) -> Result<sys::napi_value, Fault> {
         let mut result = null_mut();
         // SAFETY: `raw` is deleted by `drop` alone.
@@ -353,97 +374,6 @@ impl Drop for Reference {
     fn drop(&mut self) {
         // SAFETY: made by `new`, deleted once. Clients die before their environment does.
         unsafe { sys::napi_delete_reference(self.env.0, self.raw) };
-    }
-}
-
-/// A JavaScript function that is called from the loop, and not from JavaScript.
-#[derive(Debug)]
-pub(super) struct Callback {
-    function: Reference,
-    context: sys::napi_async_context,
-}
-
-impl Callback {
-    pub(super) fn new(env: Env, function: sys::napi_value) -> Result<Self, Fault> {
-        if env.type_of(function)? != sys::ValueType::napi_function {
-            return Err(Error::internal("deliver is no function").into());
-        }
-        let name = env.create_string(b"HyperionPool", true)?;
-        let function = Reference::new(env, function)?;
-        let mut context = null_mut();
-        // SAFETY: as all calls with an `Env`; without a resource, Node makes one.
-        let status = unsafe { sys::napi_async_init(env.0, null_mut(), name, &mut context) };
-        check(status, "an async context")?;
-        Ok(Self { function, context })
-    }
-
-    /// Calls as Node itself calls back: the microtasks and `process.nextTick` run behind it, and what it
-    /// throws is an uncaught exception. False where it threw, or where JavaScript can't run any more.
-    pub(super) fn call(&self, argument: sys::napi_value) -> Result<bool, Fault> {
-        let env = self.function.env;
-        let function = self.function.value()?;
-        let mut receiver = null_mut();
-        // SAFETY: as all calls with an `Env`.
-        check(unsafe { sys::napi_get_global(env.0, &mut receiver) }, "the global object")?;
-        // SAFETY: one argument, of this scope; the result is not wanted.
-        let status = unsafe {
-            let (count, arguments, result) = (1, &raw const argument, null_mut());
-            sys::napi_make_callback(
-                env.0,
-                self.context,
-                receiver,
-                function,
-                count,
-                arguments,
-                result,
-            )
-        };
-        if status == sys::Status::napi_ok {
-            return Ok(true);
-        }
-        env.report_exception();
-        Ok(false)
-    }
-}
-
-impl Env {
-    /// Hands an exception that nobody can catch to `process.on('uncaughtException')`.
-    fn report_exception(self) {
-        let (mut pending, mut exception) = (false, null_mut());
-        // SAFETY: as all calls with an `Env`. In an environment that is being ended there is none.
-        unsafe {
-            sys::napi_is_exception_pending(self.0, &mut pending);
-            if pending
-                && sys::napi_get_and_clear_last_exception(self.0, &mut exception)
-                    == sys::Status::napi_ok
-            {
-                sys::napi_fatal_exception(self.0, exception);
-            }
-        }
-    }
-
-    /// A function whose `data` is what its trampoline gets.
-    pub(super) fn create_function(
-        self,
-        name: &std::ffi::CStr,
-        trampoline: sys::napi_callback,
-        data: *const c_void,
-    ) -> Result<sys::napi_value, Fault> {
-        let (mut result, length) = (null_mut(), -1);
-        // SAFETY: the name ends with a NUL, which the length -1 stands for.
-        let status = unsafe {
-            let data = data.cast_mut();
-            sys::napi_create_function(self.0, name.as_ptr(), length, trampoline, data, &mut result)
-        };
-        check(status, "a new function")?;
-        Ok(result)
-    }
-}
-
-impl Drop for Callback {
-    fn drop(&mut self) {
-        // SAFETY: made by `new`, destroyed once.
-        unsafe { sys::napi_async_destroy(self.function.env.0, self.context) };
     }
 }
 

@@ -124,9 +124,9 @@ impl Reactor {
         self.flush();
     }
 
-    /// All connections are closed after [`Self::end`], and all news has been taken.
+    /// There is nothing left to do: after [`Self::end`], or after a defect, when all news has been taken.
     pub fn has_ended(&self) -> bool {
-        self.pool.has_ended() && self.news.is_empty()
+        self.news.is_empty() && (self.poisoned || self.pool.has_ended())
     }
 
     pub fn has_news(&self) -> bool {
@@ -141,6 +141,11 @@ impl Reactor {
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
         self.alarm.set(now, self.deadline(), true);
+        self.set_referenced();
+    }
+
+    /// All news has been taken: from now on the pool alone says whether the process must live.
+    pub fn rest(&mut self) {
         self.set_referenced();
     }
 

@@ -1,0 +1,279 @@
+//! A reader of segments, as `js/records.cjs` is one, and what it must see.
+
+use super::super::sheet::TEXT_LIMIT;
+use super::*;
+use crate::connection::{CommandTag, Rows};
+use crate::protocol::backend::{Field, Format};
+
+/// What came out, in order.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Rows(u32, Vec<Vec<String>>),
+    Done(u32, String, Option<u64>),
+    Error(u32),
+    Segment,
+}
+
+/// A segment's text, cut from the front.
+struct Text {
+    units: Vec<u16>,
+    at: usize,
+}
+
+impl Text {
+    fn take(&mut self, units: i32) -> String {
+        self.take_to(self.at as i32 + units)
+    }
+
+    fn take_to(&mut self, end: i32) -> String {
+        let begin = std::mem::replace(&mut self.at, end as usize);
+        String::from_utf16(&self.units[begin..self.at]).unwrap()
+    }
+}
+
+struct Reader {
+    delivery: Delivery,
+    records: Vec<i32>,
+    cells: Vec<u64>,
+    nulls: Vec<u8>,
+    text: Vec<u8>,
+    /// Columns of each slot.
+    shapes: Vec<usize>,
+    seen: Vec<Seen>,
+}
+
+impl Reader {
+    fn new(words: usize, cells: usize) -> Self {
+        Self {
+            delivery: Delivery::default(),
+            records: vec![0; words],
+            cells: vec![0; cells],
+            nulls: vec![0; cells],
+            text: Vec::new(),
+            shapes: vec![0; 8],
+            seen: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, news: Vec<News>) -> Vec<Seen> {
+        let mut news = VecDeque::from(news);
+        loop {
+            let Self { records, cells, nulls, text, .. } = self;
+            let room = Room { records, cells, nulls, text };
+            self.delivery.fill(room, true, || news.pop_front());
+            self.delivery.hand_over();
+            self.read_segment();
+            self.seen.push(Seen::Segment);
+            assert_eq!(self.delivery.has_rest(), self.records[1] == 1);
+            if self.records[1] == 0 {
+                return std::mem::take(&mut self.seen);
+            }
+        }
+    }
+
+    fn read_segment(&mut self) {
+        let units = String::from_utf8(self.text.clone()).unwrap().encode_utf16().collect();
+        let mut text = Text { units, at: 0 };
+        let (mut at, mut cell) = (2, 0);
+        let end = self.records[0] as usize;
+        while at < end {
+            let word = |n: usize| self.records[at + n];
+            at += match word(0) {
+                1 => {
+                    let request = word(1) as u32;
+                    let command =
+                        if word(4) < 0 { text.take(word(9)) } else { word(4).to_string() };
+                    let mut rows = Vec::new();
+                    for _ in 0..word(3) {
+                        let columns = self.shapes[word(2) as usize];
+                        rows.push(
+                            (0..columns)
+                                .map(|_| {
+                                    let end = self.cells[cell] as i32;
+                                    cell += 1;
+                                    text.take_to(end)
+                                })
+                                .collect(),
+                        );
+                    }
+                    if !rows.is_empty() {
+                        self.seen.push(Seen::Rows(request, rows));
+                    }
+                    if word(7) & 1 != 0 {
+                        let count = (word(6) >= 0).then_some(word(5) as u64);
+                        self.seen.push(Seen::Done(request, command, count));
+                    }
+                    10
+                }
+                2 => {
+                    text.take(word(2));
+                    self.seen.push(Seen::Error(word(1) as u32));
+                    3
+                }
+                3 => {
+                    let columns: serde_json::Value =
+                        serde_json::from_str(&text.take(word(2))).unwrap();
+                    self.shapes[word(1) as usize] = columns.as_array().unwrap().len();
+                    3
+                }
+                tag => panic!("record {tag}"),
+            };
+        }
+        assert_eq!((at, text.at), (end, text.units.len()));
+    }
+}
+
+fn shape(columns: usize) -> Arc<Shape> {
+    let field = |n: usize| Field {
+        name: format!("c{n}"),
+        table_oid: 0,
+        column_number: 0,
+        type_oid: 25,
+        type_size: -1,
+        type_modifier: -1,
+        format: Format::Text,
+    };
+    Arc::new(Shape::new((0..columns).map(field).collect()))
+}
+
+/// The body of a DataRow (PostgreSQL manual, 55.7).
+fn body(fields: &[&str]) -> Vec<u8> {
+    let mut body = (fields.len() as u16).to_be_bytes().to_vec();
+    for field in fields {
+        body.extend((field.len() as u32).to_be_bytes());
+        body.extend(field.as_bytes());
+    }
+    body
+}
+
+fn result(shape: Option<&Arc<Shape>>, rows: &[&[&str]], tag: &str) -> StatementResult {
+    let mut held = Rows::default();
+    rows.iter().for_each(|row| held.push(&body(row)));
+    StatementResult { shape: shape.cloned(), rows: held, command: CommandTag::parse(tag) }
+}
+
+fn completed(request: u32, results: Vec<StatementResult>) -> News {
+    News::Completed { request, result: Ok(Response { results, lease: None }) }
+}
+
+fn rows(request: u32, rows: &[&[&str]]) -> Seen {
+    let owned = rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect());
+    Seen::Rows(request, owned.collect())
+}
+
+fn done(request: u32, command: &str, count: Option<u64>) -> Seen {
+    Seen::Done(request, command.to_owned(), count)
+}
+
+#[test]
+fn results_come_in_order_with_their_text() {
+    let mut reader = Reader::new(4096, 64);
+    let (one, two) = (shape(1), shape(2));
+    let seen = reader.read(vec![
+        completed(7, vec![result(Some(&two), &[&["é", "😀"], &["", "x"]], "SELECT 2")]),
+        completed(
+            8,
+            vec![
+                result(None, &[], "CREATE EXTENSION"),
+                result(Some(&one), &[&["y"]], "SELECT 1"),
+                result(None, &[], "INSERT 0 5"),
+            ],
+        ),
+        News::Completed { request: 9, result: Err(Error::internal("no")) },
+        completed(10, Vec::new()),
+    ]);
+    let expect = [
+        rows(7, &[&["é", "😀"], &["", "x"]]),
+        done(7, "1", Some(2)),
+        done(8, "CREATE EXTENSION", None),
+        rows(8, &[&["y"]]),
+        done(8, "1", Some(1)),
+        done(8, "2", Some(5)),
+        Seen::Error(9),
+        done(10, "0", None),
+        Seen::Segment,
+    ];
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn a_result_that_does_not_fit_goes_on_in_the_next_segment() {
+    let mut reader = Reader::new(4096, 5);
+    let two = shape(2);
+    let many: [&[&str]; 5] = [&["a", "b"], &["c", "d"], &["e", "f"], &["g", "h"], &["i", "j"]];
+    let seen = reader.read(vec![completed(1, vec![result(Some(&two), &many, "SELECT 5")])]);
+    let expect = [
+        rows(1, &many[..2]),
+        Seen::Segment,
+        rows(1, &many[2..4]),
+        Seen::Segment,
+        rows(1, &many[4..]),
+        done(1, "1", Some(5)),
+        Seen::Segment,
+    ];
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn a_row_of_any_length_finds_room_behind_a_shape_and_in_front_of_a_nameless_command() {
+    let mut reader = Reader::new(4096, 8);
+    let one = shape(1);
+    let long = "x".repeat(3 * TEXT_LIMIT);
+    let row: [&[&str]; 2] = [&[&long], &[&long]];
+    let seen = reader.read(vec![completed(1, vec![result(Some(&one), &row, "NEW THING 2")])]);
+    let expect = [
+        Seen::Segment,
+        rows(1, &row[..1]),
+        Seen::Segment,
+        rows(1, &row[1..]),
+        Seen::Segment,
+        done(1, "NEW THING", Some(2)),
+        Seen::Segment,
+    ];
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn a_row_that_can_t_be_read_or_is_too_wide_fails_its_request_alone() {
+    let mut reader = Reader::new(4096, 8);
+    let (two, nine) = (shape(2), shape(9));
+    let good: &[&str] = &["a", "b"];
+    let seen = reader.read(vec![
+        completed(1, vec![result(Some(&two), &[good, &["one field"]], "SELECT 2")]),
+        completed(2, vec![result(Some(&nine), &[&["x"; 9]], "SELECT 1")]),
+        completed(3, vec![result(Some(&two), &[good], "SELECT 1")]),
+    ]);
+    let expect =
+        [Seen::Error(1), Seen::Error(2), rows(3, &[good]), done(3, "1", Some(1)), Seen::Segment];
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn records_that_do_not_fit_wait_for_the_next_segment() {
+    let mut reader = Reader::new(2 + 23 + 10, 8);
+    let news = (0..5).map(|n| completed(n, vec![result(None, &[], "BEGIN")])).collect();
+    let seen = reader.read(news);
+    let expect = [0, 1, u32::MAX, 2, 3, u32::MAX, 4, u32::MAX].map(|n| match n {
+        u32::MAX => Seen::Segment,
+        n => done(n, "6", None),
+    });
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
+    let mut reader = Reader::new(12, 8);
+    (0..5).for_each(|request| reader.delivery.expect(request));
+    reader.read(vec![News::Completed { request: 3, result: Err(Error::internal("no")) }]);
+    // Written into a segment that JavaScript never read.
+    let lost = News::Completed { request: 4, result: Err(Error::internal("no")) };
+    let Reader { delivery, records, cells, nulls, text, .. } = &mut reader;
+    delivery.fill(Room { records, cells, nulls, text }, true, {
+        let mut lost = Some(lost);
+        move || lost.take()
+    });
+    delivery.give_up();
+    let mut seen = reader.read(vec![News::Poisoned(Error::internal("defect"))]);
+    seen.retain(|seen| *seen != Seen::Segment);
+    assert_eq!(seen, [0, 1, 2, 4].map(Seen::Error));
+}

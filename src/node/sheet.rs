@@ -1,0 +1,185 @@
+//! One segment while it is written: records of 32-bit words, cells, and one text.
+//!
+//! The records are the contract with `js/records.cjs`. A record's words follow its tag:
+//!
+//! ```text
+//! RESULT 1  request, shape slot | -1, rows, command number | -1, count low, count high (-1: none),
+//!           flags, lease | 0, UTF-16 units of the command's text
+//! ERROR  2  request, UTF-16 units of the JSON
+//! SHAPE  3  slot, UTF-16 units of the JSON
+//! EVENT  4  UTF-16 units of the JSON
+//! LOOKUP 5  token, UTF-16 units of the name
+//! ```
+//!
+//! All text of a segment is one string, in the order of the records; a RESULT's begins with its command,
+//! where that has no number, and goes on with its rows.
+
+use std::num::NonZeroU32;
+
+use crate::base::RowBatch;
+
+/// Bytes of text in a segment: what one kept cell can hold alive, and what V8 allocates at once.
+pub(super) const TEXT_LIMIT: usize = 32 * 1024;
+
+const RESULT: i32 = 1;
+const ERROR: i32 = 2;
+const SHAPE: i32 = 3;
+const EVENT: i32 = 4;
+const LOOKUP: i32 = 5;
+
+/// In a RESULT's flags.
+pub(super) const RESULT_COMPLETE: i32 = 1;
+pub(super) const REQUEST_COMPLETE: i32 = 2;
+
+/// The number in place of a slot, a command or a count.
+pub(super) const NONE: i32 = -1;
+
+/// In front of the records: how many words are used, and whether there is more.
+const HEADER_WORDS: usize = 2;
+const RESULT_WORDS: usize = 10;
+const SHAPE_WORDS: usize = 3;
+/// The longest of the records that are nothing but text.
+const TEXT_WORDS: usize = 3;
+/// A result may need its shape in front, and its command behind.
+const WHOLE_RESULT_WORDS: usize = SHAPE_WORDS + 2 * RESULT_WORDS;
+
+/// The memory of one segment.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    pub(super) records: &'a mut [i32],
+    pub(super) cells: &'a mut [u64],
+    pub(super) nulls: &'a mut [u8],
+    pub(super) text: &'a mut Vec<u8>,
+}
+
+/// What a RESULT record says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResultRecord {
+    pub(super) request: u32,
+    pub(super) lease: Option<NonZeroU32>,
+    pub(super) slot: i32,
+    pub(super) rows: i32,
+    pub(super) command: i32,
+    pub(super) command_units: i32,
+    pub(super) count: Option<u64>,
+    pub(super) flags: i32,
+}
+
+/// What a segment holds so far. Whoever writes a record asks first whether there is room.
+#[derive(Debug)]
+pub(super) struct Sheet<'a> {
+    records: &'a mut [i32],
+    used: usize,
+    columns_limit: usize,
+    /// The cells and the text.
+    pub(super) batch: RowBatch<'a>,
+}
+
+impl<'a> Sheet<'a> {
+    pub(super) fn new(room: Room<'a>) -> Self {
+        let Room { records, cells, nulls, text } = room;
+        let columns_limit = cells.len().min(nulls.len());
+        let batch = RowBatch::new(cells, nulls, text, TEXT_LIMIT);
+        Self { records, used: HEADER_WORDS, columns_limit, batch }
+    }
+
+    /// More columns than this don't fit into any segment.
+    pub(super) fn columns_limit(&self) -> usize {
+        self.columns_limit
+    }
+
+    /// Whether a result fits, whatever comes with it, except for text and rows.
+    pub(super) fn has_room_for_result(&self) -> bool {
+        self.has_room(WHOLE_RESULT_WORDS)
+    }
+
+    /// For a record that is nothing but its text.
+    pub(super) fn has_room_for_text(&self, text: &str) -> bool {
+        self.has_room(TEXT_WORDS) && self.text_fits(text)
+    }
+
+    pub(super) fn text_fits(&self, text: &str) -> bool {
+        self.batch.reserve(0, text.len()).is_ok()
+    }
+
+    /// Returns the length in UTF-16 units.
+    pub(super) fn append_text(&mut self, text: &str) -> i32 {
+        // A string has less than 2^30 units.
+        i32::try_from(self.batch.append_text(text)).unwrap_or(i32::MAX)
+    }
+
+    pub(super) fn put_result(&mut self, record: ResultRecord) {
+        let (low, high) = halves(record.count);
+        let lease = record.lease.map_or(0, |lease| lease.get().cast_signed());
+        let ResultRecord { slot, rows, command, command_units: units, flags, .. } = record;
+        let request = record.request.cast_signed();
+        self.put(&[RESULT, request, slot, rows, command, low, high, flags, lease, units]);
+    }
+
+    pub(super) fn put_error(&mut self, request: u32, json: &str) {
+        let units = self.append_text(json);
+        self.put(&[ERROR, request.cast_signed(), units]);
+    }
+
+    pub(super) fn put_shape(&mut self, slot: i32, json: &str) {
+        let units = self.append_text(json);
+        self.put(&[SHAPE, slot, units]);
+    }
+
+    pub(super) fn put_event(&mut self, json: &str) {
+        let units = self.append_text(json);
+        self.put(&[EVENT, units]);
+    }
+
+    pub(super) fn put_lookup(&mut self, token: u32, name: &str) {
+        let units = self.append_text(name);
+        self.put(&[LOOKUP, token.cast_signed(), units]);
+    }
+
+    /// Writes the header, and returns whether all text is ASCII.
+    pub(super) fn finish(self, more: bool) -> bool {
+        let used = i32::try_from(self.used).unwrap_or(i32::MAX);
+        if let Some([words, has_more, ..]) = self.records.get_mut(..) {
+            *words = used;
+            *has_more = i32::from(more);
+        }
+        self.batch.is_ascii()
+    }
+
+    fn has_room(&self, words: usize) -> bool {
+        self.records.len() - self.used >= words
+    }
+
+    fn put(&mut self, words: &[i32]) {
+        if let Some(place) = self.records.get_mut(self.used..self.used + words.len()) {
+            place.copy_from_slice(words);
+            self.used += words.len();
+        } else {
+            debug_assert!(false, "a record was put without room for it");
+        }
+    }
+}
+
+/// A count as two words. One that would look like none is none: no table has 2^63 rows.
+fn halves(count: Option<u64>) -> (i32, i32) {
+    match count {
+        Some(count) if i64::try_from(count).is_ok() => {
+            ((count as u32).cast_signed(), ((count >> 32) as u32).cast_signed())
+        }
+        Some(_) | None => (0, NONE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_two_words_and_none_is_negative() {
+        assert_eq!(halves(Some(0)), (0, 0));
+        assert_eq!(halves(Some(u64::from(u32::MAX))), (-1, 0));
+        assert_eq!(halves(Some(1 << 53)), (0, 1 << 21));
+        assert_eq!(halves(Some(u64::MAX)), (0, NONE));
+        assert_eq!(halves(None), (0, NONE));
+    }
+}
