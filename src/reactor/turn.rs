@@ -51,6 +51,8 @@ pub struct Reactor {
     grace_given: bool,
     alarm: Alarm,
     referenced: bool,
+    /// Floor 6 took news that it has not handed on yet, a part of a large result for example.
+    undelivered: bool,
     poisoned: bool,
     news: VecDeque<News>,
 }
@@ -81,6 +83,7 @@ impl Reactor {
             grace_given: false,
             alarm: Alarm::default(),
             referenced: false,
+            undelivered: false,
             poisoned: false,
             news: VecDeque::new(),
         })
@@ -141,11 +144,13 @@ impl Reactor {
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
         self.alarm.set(now, self.deadline(), true);
+        self.undelivered = true;
         self.set_referenced();
     }
 
-    /// All news has been taken: from now on the pool alone says whether the process must live.
+    /// All news has been handed on: from now on the pool alone says whether the process must live.
     pub fn rest(&mut self) {
+        self.undelivered = false;
         self.set_referenced();
     }
 
@@ -303,7 +308,9 @@ impl Reactor {
 
     /// The process must not end by itself while somebody waits for something.
     fn set_referenced(&mut self) {
-        let wanted = !self.news.is_empty() || (!self.poisoned && self.pool.keeps_loop_alive());
+        let wanted = self.undelivered
+            || !self.news.is_empty()
+            || (!self.poisoned && self.pool.keeps_loop_alive());
         if wanted != self.referenced {
             self.referenced = wanted;
             self.links.set_referenced(wanted);
