@@ -131,7 +131,7 @@ class Pool extends EventEmitter {
     const done = (error, addresses = []) => {
       const list = Array.isArray(addresses) ? addresses : [addresses];
       const joined = list.map((entry) => entry?.address ?? entry).join(',');
-      this.#native.resolved(this.#handle, token, joined, error ? String(error.message) : '');
+      this.#native.resolved(this.#handle, token, joined, error ? String(error.message) : undefined);
       this.#flushSoon();
     };
     process.nextTick(() => this.#lookup(host, { all: true }, done));

@@ -32,12 +32,13 @@ function answering(name, ...bytes) {
       frontend.send(...bytes);
     });
     await assert.rejects(pool.query('SELECT one'), (error) => {
-      assert.ok(['ProtocolError', 'ConnectionError'].includes(error.name), error.stack);
-      assert.ok(['HYPERION_PROTOCOL', '40003'].includes(error.code), error.code);
+      assert.equal(error.name, 'ProtocolError');
+      assert.equal(error.code, 'HYPERION_PROTOCOL');
       assert.equal(error.outcome, 'unknown');
       return true;
     });
-    assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+    // Another text, so that no description is left from the broken answer.
+    assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
   });
 }
 
@@ -65,13 +66,18 @@ answering('B6 a second AuthenticationOk', b.authenticationOk);
 answering('B18 a status that does not exist', ...described, b.readyForQuery('X'));
 answering('B18 ReadyForQuery before the request is done', b.parseComplete, b.readyForQuery());
 answering('B18 ReadyForQuery of a wrong length', message('Z', 'I\0'));
-answering(
-  'B25 an int4 that is none',
-  ...described,
-  b.dataRow('x'),
-  b.commandComplete('SELECT 1'),
-  b.readyForQuery(),
-);
+test('B25 a value that is none fails its query, and the connection goes on', async (t) => {
+  const { pool, backend } = await withHostile(t, async (frontend) => {
+    await frontend.logIn();
+    frontend.send(...described, b.dataRow('x'), b.commandComplete('SELECT 1'), b.readyForQuery());
+    await frontend.until('S');
+    await frontend.until('S');
+    frontend.send(b.readyForQuery(), b.firstAnswer(b.dataRow('1')));
+  });
+  await assert.rejects(pool.query('SELECT one'), { name: 'ProtocolError' });
+  assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
+  assert.equal(backend.connections, 1);
+});
 answering(
   'B28 CopyIn in answer to a query',
   b.parseComplete,
@@ -120,7 +126,9 @@ test('B3 an answer that is cut anywhere is an unknown outcome', async (t) => {
     await backend.close();
   });
   for (let n = 0; n < answer.length; n++) {
-    await assert.rejects(pool.query('SELECT one'), { code: '40003', outcome: 'unknown' });
+    // Another text each time, so that no description is left from an answer that was cut.
+    const query = pool.query(`SELECT ${n}`);
+    await assert.rejects(query, { code: '40003', outcome: 'unknown' });
   }
   assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
 });

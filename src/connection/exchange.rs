@@ -219,24 +219,30 @@ impl Exchange {
         self.results.push(StatementResult { shape, rows, command });
     }
 
+    /// ReadyForQuery may come only when nothing else is due.
+    pub(super) fn check_finished(&self) -> Result<(), Error> {
+        let script = matches!(self.flight, Flight::Script) && self.shape.is_none();
+        match self.step {
+            Step::Complete | Step::Refused => Ok(()),
+            Step::Execute if script => Ok(()),
+            _ => Err(self.unexpected("ReadyForQuery")),
+        }
+    }
+
     /// ReadyForQuery has come: what the request has come to.
-    pub(super) fn finish(self) -> Result<Ended, Error> {
+    pub(super) fn finish(self) -> Ended {
         if let Some(fields) = self.refusal {
-            return Ok(Ended::Refused {
+            return Ended::Refused {
                 plan_is_stale: is_stale(&fields, self.refused_at),
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: !self.results.is_empty(),
                 fields,
-            });
-        }
-        let script = matches!(self.flight, Flight::Script) && self.shape.is_none();
-        if self.step != Step::Complete && !script {
-            return Err(self.unexpected("ReadyForQuery"));
+            };
         }
         if matches!(self.flight, Flight::Typing { .. }) {
-            return Ok(Ended::Described);
+            return Ended::Described;
         }
-        Ok(Ended::Completed { results: self.results, unreplicated: self.unreplicated })
+        Ended::Completed { results: self.results, unreplicated: self.unreplicated }
     }
 
     fn unexpected(&self, message: &str) -> Error {

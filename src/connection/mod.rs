@@ -125,6 +125,7 @@ pub enum Event {
     Lost {
         token: Token,
         outcome: Outcome,
+        why: Error,
     },
     Notice(Box<ServerFields>),
     Notification {
@@ -453,7 +454,7 @@ impl Connection {
         let state = std::mem::replace(&mut self.state, State::Closed);
         match state {
             State::Session(mut session) | State::Asking { mut session, .. } => {
-                session.abandon(self.written, &mut self.events);
+                session.abandon(self.written, &error, &mut self.events);
             }
             // A handshake that fails has given its state away.
             State::Opening { .. } | State::Handshake { .. } | State::Closed => {}

@@ -340,6 +340,10 @@ impl Session {
         shared: &mut Shared<'_>,
         events: &mut VecDeque<Event>,
     ) -> Result<(), Error> {
+        // An entry that is not done stays in the pipeline: the end of the connection answers it.
+        if let Some(Entry { work: Work::Request { exchange, .. }, .. }) = self.pipeline.front() {
+            exchange.check_finished()?;
+        }
         let Some(entry) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
         };
@@ -357,7 +361,7 @@ impl Session {
                 let id = exchange.statement;
                 let parsing = matches!(exchange.flight, Flight::Preparing { .. });
                 let script = matches!(exchange.flight, Flight::Script);
-                let ended = exchange.finish()?;
+                let ended = exchange.finish();
                 let answer = self.settle(id, parsing, script, ended, shared);
                 let event = Event::Settled {
                     token,
@@ -404,13 +408,13 @@ impl Session {
 
     /// The connection is over: says of each request whether it may have run. `written` is how many bytes
     /// the kernel has taken.
-    pub(super) fn abandon(&mut self, written: u64, events: &mut VecDeque<Event>) {
+    pub(super) fn abandon(&mut self, written: u64, why: &Error, events: &mut VecDeque<Event>) {
         for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
             let Work::Request { token, .. } = entry.work else { continue };
             // The server works in order: behind a FATAL error it looked at nothing.
             let untouched = entry.start >= written || (self.fatal && behind > 0);
             let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
-            events.push_back(Event::Lost { token, outcome });
+            events.push_back(Event::Lost { token, outcome, why: why.clone() });
         }
     }
 }

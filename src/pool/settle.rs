@@ -50,7 +50,9 @@ impl Pool {
                         again.push(key);
                     }
                 }
-                Event::Lost { token, outcome } => again.extend(self.lost(id, token, outcome)),
+                Event::Lost { token, outcome, why } => {
+                    again.extend(self.lost(id, token, outcome, &why));
+                }
                 Event::Notice(fields) => {
                     if let Some(host) = self.host_name(id) {
                         let event = PoolEvent::Notice { host, fields };
@@ -70,8 +72,8 @@ impl Pool {
     pub(super) fn settle_lost(&mut self, id: ConnectionId) {
         let mut again = Vec::new();
         while let Some(event) = self.slots.get_mut(id).and_then(|s| s.connection.poll_event()) {
-            if let Event::Lost { token, outcome } = event {
-                again.extend(self.lost(id, token, outcome));
+            if let Event::Lost { token, outcome, why } = event {
+                again.extend(self.lost(id, token, outcome, &why));
             }
         }
         self.wait_again(again.into_iter());
@@ -189,19 +191,27 @@ impl Pool {
     }
 
     /// Returns the call where it may be sent again.
-    fn lost(&mut self, id: ConnectionId, token: Token, outcome: Outcome) -> Option<Key<Call>> {
+    fn lost(
+        &mut self,
+        id: ConnectionId,
+        token: Token,
+        outcome: Outcome,
+        why: &Error,
+    ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
         let call = self.calls.get(key)?;
+        // A server that answered with garbage would do so again.
+        let broke = why.class() != ErrorClass::Protocol;
         let repeatable = call.lease.is_none()
             && (outcome == Outcome::NotSent
-                || call.flags.has(QueryFlags::READ_ONLY)
-                || call.flags.has(QueryFlags::ACQUIRE));
+                || (broke && call.flags.has(QueryFlags::READ_ONLY))
+                || (broke && call.flags.has(QueryFlags::ACQUIRE)));
         if repeatable {
             return Some(key);
         }
         let outcome =
             if call.lease.is_some() { self.outcome_in_transaction(call, outcome) } else { outcome };
-        let error = self.lost_error(id, outcome);
+        let error = self.lost_error(id, outcome, why);
         self.finish_call(key, Err(error));
         None
     }
@@ -217,20 +227,24 @@ impl Pool {
         if commits && outcome == Outcome::Unknown { outcome } else { Outcome::NotCommitted }
     }
 
-    fn lost_error(&self, id: ConnectionId, outcome: Outcome) -> Error {
+    fn lost_error(&self, id: ConnectionId, outcome: Outcome, why: &Error) -> Error {
         let host = self.host_name(id);
+        let reason = why.message();
         let name = host.as_deref().unwrap_or("the server");
         let error = match outcome {
+            // Whose fault it was says more than what it did to this call.
+            _ if why.class() == ErrorClass::Protocol => why.clone(),
             Outcome::Unknown => {
                 let message = format!(
-                    "the connection to {name} was lost before it answered: the statement may or may \
-                     not have been applied"
+                    "the connection to {name} was lost before it answered, and the statement may or \
+                     may not have been applied: {reason}"
                 );
                 Error::new(ErrorClass::Connection, COMPLETION_UNKNOWN, message)
             }
             Outcome::NotSent | Outcome::NotCommitted => {
-                let message =
-                    format!("the connection to {name} was lost, and the transaction with it");
+                let message = format!(
+                    "the connection to {name} was lost, and the transaction with it: {reason}"
+                );
                 Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
             }
         };
