@@ -1,17 +1,20 @@
-// What `require('hyperiondb-client')` gives.
-
 'use strict';
 
-const { classes } = require('./errors.cjs');
+// What `require('hyperiondb-client')` gives. The addon is loaded by the first `createPool`.
+
+const { classes, fromThrown } = require('./errors.cjs');
 const { native } = require('./native.cjs');
-const { readOptions } = require('./options.cjs');
+const { translate } = require('./options.cjs');
 const { Pool } = require('./pool.cjs');
 
-/** A pool over the hosts of a cluster. Connects when it is first asked. */
-function createPool(options, more) {
+function createPool(options, moreOptions) {
+  const { json, lookup } = translate(options, moreOptions);
   const addon = native();
-  const { json, functions } = readOptions(options, more);
-  return new Pool(addon, json, functions);
+  try {
+    return new Pool(addon, json, lookup);
+  } catch (thrown) {
+    throw fromThrown(thrown);
+  }
 }
 
 module.exports = { createPool, ...classes };

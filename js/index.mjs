@@ -1,4 +1,4 @@
-// What `import ... from 'hyperiondb-client'` gives: the same objects that require gives.
+// What `import 'hyperiondb-client'` gives: the same library, by name and as a whole.
 
 import library from './index.cjs';
 
@@ -15,3 +15,5 @@ export const {
   TransactionError,
   InternalError,
 } = library;
+
+export default library;

@@ -1,53 +1,69 @@
-// Finds and loads the addon, or says clearly why there is none, before any native code runs.
-
 'use strict';
 
-const { existsSync } = require('node:fs');
+// Finds and loads the addon, or says clearly why it can't be had. Nothing native is touched before.
+
+const fs = require('node:fs');
 const path = require('node:path');
+const { classes } = require('./errors.cjs');
 
 const OLDEST_NODE = 20;
 
-/** `linux-x64`, `linux-x64-musl`, `darwin-arm64`, `win32-x64` ... */
-function platformName() {
-  const musl =
-    process.platform === 'linux' && !process.report.getReport().header.glibcVersionRuntime;
-  return `${process.platform}-${process.arch}${musl ? '-musl' : ''}`;
-}
-
-function refuseRuntime() {
-  if (process.versions.bun) {
-    throw new Error(
-      "hyperiondb-client does not run in Bun: it lives on libuv's event loop, and uv_poll_init ends the " +
-        'process there. Use Node.js 20 or newer.',
-    );
-  }
-  if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
-    throw new Error(
-      `hyperiondb-client needs Node.js ${OLDEST_NODE} or newer; this is ${process.version}.`,
-    );
-  }
-}
-
 let addon;
 
-/** Loads the addon at the first call. */
 function native() {
-  if (addon) return addon;
-  refuseRuntime();
-  const name = platformName();
-  const built = path.join(__dirname, '..', `hyperiondb-client.${name}.node`);
-  if (existsSync(built)) return (addon = require(built));
-  const prebuilt = `@hyperiondb/client-${name}`;
-  try {
-    return (addon = require(prebuilt));
-  } catch (cause) {
-    if (cause.code !== 'MODULE_NOT_FOUND') throw cause;
-    throw new Error(
-      `hyperiondb-client has no binary for ${name}: neither ${built} nor the package ${prebuilt} exists. ` +
-        'Build one with `npm run build`, which needs a Rust toolchain (https://rustup.rs).',
-      { cause },
-    );
-  }
+  addon ??= load(process);
+  return addon;
 }
 
-module.exports = { native, platformName };
+function load({ versions, platform, arch }) {
+  const wrong = wrongRuntime(versions);
+  if (wrong !== null) throw unsupported(wrong, 'HYPERION_UNSUPPORTED_RUNTIME');
+  const looked = [];
+  for (const candidate of candidates(platform, arch)) {
+    try {
+      if (candidate.isFile && !fs.existsSync(candidate.name)) throw new Error('no such file');
+      return require(candidate.name);
+    } catch (error) {
+      looked.push(`  ${candidate.name}: ${firstLine(error)}`);
+    }
+  }
+  const message =
+    `hyperiondb-client has no binary for ${platform}-${arch}. Looked for:\n${looked.join('\n')}\n` +
+    'To build one, install Rust (https://rustup.rs) and run `npm run build` in the package.';
+  throw unsupported(message, 'HYPERION_NO_BINARY');
+}
+
+function wrongRuntime(versions) {
+  if (versions.bun !== undefined) {
+    // Bun ends the process when an addon uses libuv's polling.
+    return `hyperiondb-client does not run in Bun (${versions.bun}), which lacks uv_poll: use Node.js`;
+  }
+  if (Number.parseInt(versions.node, 10) < OLDEST_NODE) {
+    return `hyperiondb-client needs Node.js ${OLDEST_NODE} or newer, not ${versions.node}`;
+  }
+  return null;
+}
+
+/**
+ * The binary that was built here comes before the published one. Where the C library is musl the other
+ * one's binary does not load, and the search goes on; so nobody has to find out which it is.
+ */
+function candidates(platform, arch) {
+  const target = `${platform}-${arch}`;
+  const targets = platform === 'linux' ? [target, `${target}-musl`] : [target];
+  const root = path.join(__dirname, '..');
+  return [
+    ...targets.map((t) => ({ name: path.join(root, `hyperiondb-client.${t}.node`), isFile: true })),
+    ...targets.map((t) => ({ name: `@hyperiondb/client-${t}`, isFile: false })),
+  ];
+}
+
+function firstLine(error) {
+  return String(error.message).split('\n', 1)[0];
+}
+
+function unsupported(message, code) {
+  return new classes.ConfigurationError(message, { code });
+}
+
+module.exports = { native, load };

@@ -1,54 +1,75 @@
-// The user's options as JSON for the addon, which checks them. What JSON can't say is named, so that an error
-// can tell what was given.
-
 'use strict';
 
-const { classes } = require('./errors.cjs');
+// The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON can't
+// say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
 
-/** Options that are functions and stay on this side. */
-const FUNCTIONS = ['lookup'];
+const { configurationError } = require('./errors.cjs');
 
-function wrong(message) {
-  return new classes.ConfigurationError({ code: 'HYPERION_CONFIGURATION', message });
+/** `hosts` and `parameters` are the deepest that options go. */
+const DEEPEST = 2;
+
+/** `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`. */
+function translate(first, second) {
+  const given = typeof first === 'string' ? withString(first, second) : first;
+  if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
+    return { json: JSON.stringify(sayable(given, 0)), lookup: undefined };
+  }
+  const { lookup, ...others } = given;
+  if (lookup !== undefined && typeof lookup !== 'function') {
+    throw configurationError(`option 'lookup' must be a function like dns.lookup`);
+  }
+  // A class instance may hold options too; a Map holds none of its own.
+  const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
+  return { json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)), lookup };
 }
 
-function speakable(_key, value) {
+function withString(connectionString, options) {
+  if (options === undefined || options === null) return { connectionString };
+  if (typeof options !== 'object' || Array.isArray(options)) return options;
+  if (options.connectionString !== undefined) {
+    throw configurationError(`option 'connectionString' was given twice`);
+  }
+  return { ...options, connectionString };
+}
+
+function sayable(value, depth) {
   switch (typeof value) {
-    case 'function':
-      return { $given: 'a function' };
-    case 'symbol':
-      return { $given: 'a symbol' };
-    case 'bigint':
-      return { $given: `${value}n` };
-    case 'number':
-      return Number.isFinite(value) ? value : { $given: String(value) };
-    default:
+    case 'string':
+      return value.isWellFormed() ? value : unsayable('a string with a lone surrogate');
+    case 'boolean':
       return value;
+    case 'number':
+      return Number.isFinite(value) ? value : unsayable(String(value));
+    case 'object':
+      return value === null ? null : sayableObject(value, depth);
+    default:
+      return unsayable(typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`);
   }
 }
 
-/**
- * @param {unknown} first options, or a connection string
- * @param {unknown} [second] options beside a connection string
- * @returns {{ json: string, functions: { lookup?: Function } }}
- */
-function readOptions(first, second) {
-  const string = typeof first === 'string' ? first : undefined;
-  const given = string === undefined ? first : (second ?? {});
-  if (given === null || typeof given !== 'object' || Array.isArray(given)) {
-    throw wrong('createPool takes an object of options, a connection string, or both');
+function sayableObject(value, depth) {
+  const isArray = Array.isArray(value);
+  if (!isArray && !isPlain(value)) {
+    return unsayable(`a ${value.constructor?.name || 'class instance'}`);
   }
-  const plain = { ...given };
-  if (string !== undefined) plain.connectionString = string;
-  const functions = {};
-  for (const name of FUNCTIONS) {
-    const value = plain[name];
-    delete plain[name];
-    if (value === undefined) continue;
-    if (typeof value !== 'function') throw wrong(`option '${name}' must be a function`);
-    functions[name] = value;
+  if (depth === DEEPEST) return unsayable(isArray ? 'an array' : 'an object');
+  if (isArray) return Array.from(value, (item) => sayable(item, depth + 1));
+  // Without a prototype, so that an option named `__proto__` is an option that nobody knows.
+  const copy = { __proto__: null };
+  for (const [name, item] of Object.entries(value)) {
+    if (item !== undefined) copy[name.toWellFormed()] = sayable(item, depth + 1);
   }
-  return { json: JSON.stringify(plain, speakable), functions };
+  return copy;
 }
 
-module.exports = { readOptions };
+/** `{}` of any realm, or an object without a prototype. */
+function isPlain(object) {
+  const prototype = Object.getPrototypeOf(object);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function unsayable(what) {
+  return { $given: what };
+}
+
+module.exports = { translate };

@@ -1,154 +1,66 @@
-// The pool as users see it.
-
 'use strict';
 
-const dns = require('node:dns');
+// The pool as users see it.
+
 const { EventEmitter } = require('node:events');
-
-const { classes, errorFrom, errorFromThrown } = require('./errors.cjs');
-const { Records } = require('./records.cjs');
-const { Statements } = require('./statements.cjs');
-const { FLAG, runTransaction } = require('./transaction.cjs');
-
-function wrongArgument(message) {
-  return new classes.ConfigurationError({
-    code: 'HYPERION_ARGUMENT',
-    message,
-    outcome: 'not-sent',
-  });
-}
+const { inspect } = require('node:util');
+const { Channel } = require('./channel.cjs');
+const { transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {
-  #native;
-  #handle;
-  #records;
-  #statements;
-  #lookup;
-  #flushing = false;
-  #ended;
+  #channel;
+  /** What `end` gave. */
+  #ended = null;
+  #isClosed = false;
+  #status;
 
-  constructor(native, json, { lookup = dns.lookup }) {
+  /** Not for users: `createPool` checks and translates what they give. */
+  constructor(addon, optionsJson, lookup) {
     super();
-    this.#native = native;
-    this.#lookup = lookup;
-    this.#records = new Records(
-      (event) => this.#emit(event),
-      (token, host) => this.#resolve(token, host),
-    );
-    let created;
-    try {
-      created = native.createPool(json, (text) => this.#deliver(text));
-    } catch (thrown) {
-      throw errorFromThrown(thrown);
-    }
-    this.#handle = created.handle;
-    this.#records.attach(created);
-    this.#statements = new Statements(
-      (sql) => native.statement(created.handle, sql),
-      (number) => native.forget(created.handle, number),
-    );
+    const onEvent = ({ type, ...event }) => this.emit(type, event);
+    this.#channel = new Channel(addon, optionsJson, { onEvent, lookup });
   }
 
   query(sql, params, options) {
-    return this.#run(sql, params, 0, options?.readOnly === true ? FLAG.readOnly : 0);
+    return this.#channel.query(sql, params, options, null, 0);
   }
 
   transaction(callback) {
-    if (typeof callback !== 'function') {
-      return Promise.reject(wrongArgument('pool.transaction takes a function'));
-    }
-    const run = (sql, params, lease, flags) => this.#run(sql, params, lease, flags);
-    const discard = (lease) => {
-      this.#native.release(this.#handle, lease, true);
-      this.#flushSoon();
-    };
-    return runTransaction(run, discard, callback);
+    return transaction(this.#channel, callback);
   }
 
   status() {
-    return JSON.parse(this.#native.status(this.#handle));
+    if (!this.#isClosed) this.#status = this.#channel.status();
+    return { ...this.#status };
   }
 
+  /** A second call gives the same promise. */
   end() {
-    this.#ended ??= new Promise((resolve, reject) => {
-      const request = this.#records.begin(
-        () => resolve(),
-        (report) => reject(errorFrom(report)),
-      );
-      this.#native.end(this.#handle, request);
-      this.#flushSoon();
-    });
+    this.#ended ??= this.#close();
     return this.#ended;
   }
 
-  #run(sql, params, lease, flags) {
-    if (typeof sql !== 'string') {
-      return Promise.reject(
-        wrongArgument(`the first argument must be the SQL text, not ${kind(sql)}`),
-      );
-    }
-    if (params !== undefined && params !== null && !Array.isArray(params)) {
-      return Promise.reject(wrongArgument(`the parameters must be an array, not ${kind(params)}`));
-    }
-    const answer = new Promise((resolve, reject) => {
-      const request = this.#records.begin(resolve, reject);
-      try {
-        const statement = this.#statements.number(sql);
-        this.#native.query(this.#handle, request, lease, statement, params ?? undefined, flags);
-      } catch (thrown) {
-        this.#records.withdraw(request);
-        throw errorFromThrown(thrown, sql);
-      }
-      this.#flushSoon();
-    });
-    // The error is made in a reaction to the answer: there V8 knows who awaits it, and the stack shows
-    // the caller although the work was native.
-    return answer.then(undefined, (report) => {
-      throw report instanceof Error ? report : errorFrom(report, sql);
-    });
+  async #close() {
+    const { maxSize } = this.status();
+    await this.#channel.end();
+    // The addon knows the pool no more.
+    this.#status = { maxSize, size: 0, available: 0, inUse: 0, waiting: 0 };
+    this.#isClosed = true;
   }
 
-  /** All that is asked in one turn of the loop goes out together. */
-  #flushSoon() {
-    if (this.#flushing) return;
-    this.#flushing = true;
-    queueMicrotask(() => {
-      this.#flushing = false;
-      this.#native.flush(this.#handle);
-    });
-  }
-
-  #deliver(text) {
-    while (this.#records.read(text)) text = this.#native.drain(this.#handle);
-  }
-
-  #emit({ type, ...event }) {
-    // A listener that throws must not stop the records behind it.
-    process.nextTick(() => this.emit(type, event));
-  }
-
-  #resolve(token, host) {
-    const done = (error, addresses = []) => {
-      const list = Array.isArray(addresses) ? addresses : [addresses];
-      const joined = list.map((entry) => entry?.address ?? entry).join(',');
-      this.#native.resolved(this.#handle, token, joined, error ? String(error.message) : undefined);
-      this.#flushSoon();
-    };
-    process.nextTick(() => this.#lookup(host, { all: true }, done));
+  [inspect.custom](depth, options) {
+    return `Pool ${inspect(this.status(), options)}`;
   }
 }
 
-if (Symbol.asyncDispose) {
+if (Symbol.asyncDispose !== undefined) {
   Object.defineProperty(Pool.prototype, Symbol.asyncDispose, {
-    value: function asyncDispose() {
+    value() {
       return this.end();
     },
+    writable: true,
+    configurable: true,
   });
-}
-
-function kind(value) {
-  if (value === null) return 'null';
-  return typeof value === 'object' ? 'an object' : typeof value;
 }
 
 module.exports = { Pool };

@@ -1,124 +1,191 @@
-// From the cells of a batch to row objects: one builder for each shape of a result, generated where the
-// runtime allows it.
-
 'use strict';
 
-/** How a column's cells are read: the numbers of `Lane` in src/base/batch.rs. */
-const LANE = { text: 0, int32: 1, uint32: 2, bool: 3, float64: 4, bigint64: 5 };
+// Turns the cells of a batch into rows. `src/base/batch.rs` is the other half of this contract: eight
+// bytes a cell, seen through several typed arrays at once, and one string that holds the text of all
+// cells one after another.
+//
+// A shape is what the rows of a statement look like. It begins with a builder that loops over the
+// columns, and gets one generated for it once it has built enough rows to pay for the compiler. A name
+// from the server becomes part of generated code only if it is a plain identifier; any other name is
+// used as a value, never as text (CVE-2017-16082 was a client that pasted them all in).
 
-/** A name that may stand in generated code. All others are passed in as values (CVE-2017-16082). */
-const PLAIN = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** How to read one cell, by the number of its lane; null is dealt with before. */
+const LANES = [
+  // Text ends where its cell says, and begins where the text before it ended.
+  { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText },
+  { code: (c) => `int32[${c} << 1]`, read: (segment, c) => segment.int32[c << 1] },
+  { code: (c) => `int32[${c} << 1] >>> 0`, read: (segment, c) => segment.int32[c << 1] >>> 0 },
+  { code: (c) => `int32[${c} << 1] === 1`, read: (segment, c) => segment.int32[c << 1] === 1 },
+  { code: (c) => `float64[${c}]`, read: (segment, c) => segment.float64[c] },
+  { code: (c) => `bigint64[${c}]`, read: (segment, c) => segment.bigint64[c] },
+];
+
+/** Lanes whose cells take text, so that the text's cursor moves with them. */
+const TEXT_LANES = new Set([0]);
+
+function readText(segment, c) {
+  const start = segment.at;
+  segment.at = segment.int32[c << 1];
+  return segment.text.substring(start, segment.at);
+}
 
 /**
- * What a builder reads: views of the same cells, which of them are NULL, the text, and how far each has been
- * read.
- * @typedef {object} Batch
- * @property {Int32Array} int32 two for each cell
- * @property {Float64Array} float64
- * @property {BigInt64Array} bigint64
- * @property {Uint8Array} nulls
- * @property {string} text
- * @property {number} cell the next cell
- * @property {number} at where the next text begins
+ * Compiling takes as long as looping over some 150 rows of five columns, so that a statement that is
+ * run a few times never pays for it.
  */
+const ROWS_BEFORE_COMPILING = 150;
 
-/** Code that reads the cell `c + index`. A text cell holds where its text ends. */
-function readingCode(lane, index) {
-  const cell = index === 0 ? 'c' : `c + ${index}`;
-  const low = `i[(${cell}) * 2]`;
-  const value = {
-    [LANE.text]: `t.substring(a, (a = ${low}))`,
-    [LANE.int32]: low,
-    [LANE.uint32]: `${low} >>> 0`,
-    [LANE.bool]: `${low} === 1`,
-    [LANE.float64]: `f[${cell}]`,
-    [LANE.bigint64]: `g[${cell}]`,
-  }[lane];
-  return `n[${cell}] === 1 ? null : ${value}`;
+/** V8 gives objects up to this size a hidden class; beyond it a loop is as good. */
+const MOST_COMPILED_COLUMNS = 512;
+
+const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+const isPlain = (name) => PLAIN_NAME.test(name) && name !== '__proto__';
+
+/** What `fields` shows of a column. The lane is between the addon and this file. */
+function publicField({ name, typeOid, tableOid, columnNumber, modifier }) {
+  return Object.freeze({ name, typeOid, tableOid, columnNumber, modifier });
 }
 
-/** The columns that are seen in an object: of those with the same name the last one, in the first one's place. */
-function generatedBuilder(columns) {
-  const names = [];
-  const properties = columns.map(({ name, lane }, index) => {
-    const value = readingCode(lane, index);
-    if (PLAIN.test(name) && name !== '__proto__') return `${name}: ${value}`;
-    // Computed keys define own properties, `__proto__` too, and are values to the code.
-    return `[k[${names.push(name) - 1}]]: ${value}`;
-  });
-  const source = `
-    'use strict';
-    return function build(b, rows, out) {
-      const i = b.int32, f = b.float64, g = b.bigint64, n = b.nulls, t = b.text;
-      let c = b.cell, a = b.at;
-      for (let r = 0; r < rows; r++) {
-        out.push({ ${properties.join(', ')} });
-        c += ${columns.length};
+class Shape {
+  #names;
+  #lanes;
+  #objects = { build: null, compile: compileObjects, rows: 0 };
+  #arrays = { build: null, compile: compileArrays, rows: 0 };
+
+  /** `columns` as the addon announces them: `{ name, typeOid, ..., lane }`. */
+  constructor(columns) {
+    for (const { name, lane } of columns) {
+      if (LANES[lane] === undefined) {
+        throw new RangeError(`column ${JSON.stringify(name)} comes in an unknown lane, ${lane}`);
       }
-      b.cell = c;
-      b.at = a;
-    };`;
-  return new Function('k', source)(names);
-}
-
-function readCell(batch, lane, cell) {
-  if (lane === LANE.text) {
-    const begin = batch.at;
-    if (batch.nulls[cell] === 1) return null;
-    batch.at = batch.int32[cell * 2];
-    return batch.text.substring(begin, batch.at);
+    }
+    this.#names = columns.map((column) => column.name);
+    this.#lanes = columns.map((column) => column.lane);
+    this.#objects.build = loopObjects(this.#names, this.#lanes);
+    this.#arrays.build = loopArrays(this.#lanes);
+    /** Shared by all results of this shape, hence frozen. */
+    this.fields = Object.freeze(columns.map(publicField));
   }
-  if (batch.nulls[cell] === 1) return null;
-  switch (lane) {
-    case LANE.int32:
-      return batch.int32[cell * 2];
-    case LANE.uint32:
-      return batch.int32[cell * 2] >>> 0;
-    case LANE.bool:
-      return batch.int32[cell * 2] === 1;
-    case LANE.float64:
-      return batch.float64[cell];
-    default:
-      return batch.bigint64[cell];
-  }
-}
 
-/** For runtimes that forbid code generation from strings. */
-function interpretedBuilder(columns) {
-  return function build(batch, rows, out) {
-    for (let row = 0; row < rows; row++) {
-      const object = {};
-      for (const { name, lane } of columns) {
-        const value = readCell(batch, lane, batch.cell++);
-        if (name === '__proto__') {
-          const property = { value, writable: true, enumerable: true, configurable: true };
-          Object.defineProperty(object, name, property);
-        } else {
-          object[name] = value;
-        }
+  /**
+   * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that can't
+   * be read throws, with the cursors moved all the same: the records behind it are for others.
+   */
+  build(rows, count, segment, asArrays) {
+    const end = segment.cell + count * this.#lanes.length;
+    const textEnd = this.#textEnd(count, segment);
+    const mode = asArrays ? this.#arrays : this.#objects;
+    if (mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
+    try {
+      mode.build(rows, count, segment);
+    } finally {
+      segment.cell = end;
+      segment.at = textEnd;
+    }
+  }
+
+  #count(mode, count) {
+    mode.rows += count;
+    if (mode.rows < ROWS_BEFORE_COMPILING || this.#lanes.length > MOST_COMPILED_COLUMNS) return;
+    if (canCompile()) mode.build = mode.compile(this.#names, this.#lanes);
+  }
+
+  /** Where the text of `count` rows ends: the last text cell says so. */
+  #textEnd(count, segment) {
+    if (count === 0) return segment.at;
+    for (let k = this.#lanes.length - 1; k >= 0; k -= 1) {
+      if (TEXT_LANES.has(this.#lanes[k])) {
+        const cell = segment.cell + (count - 1) * this.#lanes.length + k;
+        return segment.int32[cell << 1];
       }
-      out.push(object);
+    }
+    return segment.at;
+  }
+}
+
+function loopObjects(names, lanes) {
+  // A plain assignment would set the prototype, run a setter or fail on names that Object.prototype
+  // has; it is three times faster for all others.
+  const defined = names.map((name) => name in Object.prototype);
+  const readers = lanes.map((lane) => LANES[lane].read);
+  return (rows, count, segment) => {
+    let cell = segment.cell;
+    for (let r = 0; r < count; r += 1) {
+      const row = {};
+      for (let k = 0; k < readers.length; k += 1, cell += 1) {
+        const value = segment.nulls[cell] ? null : readers[k](segment, cell);
+        if (defined[k]) define(row, names[k], value);
+        else row[names[k]] = value;
+      }
+      rows.push(row);
     }
   };
 }
 
-let mayGenerate = true;
-
-/**
- * A function that appends `rows` rows of a batch to `out`.
- * @param {{ name: string, lane: number }[]} columns
- * @returns {(batch: Batch, rows: number, out: object[]) => void}
- */
-function createBuilder(columns) {
-  if (mayGenerate) {
-    try {
-      return generatedBuilder(columns);
-    } catch (error) {
-      if (!(error instanceof EvalError)) throw error;
-      mayGenerate = false;
-    }
-  }
-  return interpretedBuilder(columns);
+function define(row, name, value) {
+  Object.defineProperty(row, name, {
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
 }
 
-module.exports = { LANE, createBuilder, interpretedBuilder };
+function loopArrays(lanes) {
+  const readers = lanes.map((lane) => LANES[lane].read);
+  return (rows, count, segment) => {
+    let cell = segment.cell;
+    for (let r = 0; r < count; r += 1) {
+      const row = [];
+      for (let k = 0; k < readers.length; k += 1, cell += 1) {
+        row.push(segment.nulls[cell] ? null : readers[k](segment, cell));
+      }
+      rows.push(row);
+    }
+  };
+}
+
+function compileObjects(names, lanes) {
+  const members = names.map((name, k) => {
+    const key = isPlain(name) ? name : `[names[${k}]]`;
+    return `${key}: ${cellCode(lanes[k], k)}`;
+  });
+  return compile(`{ ${members.join(', ')} }`, names, lanes.length);
+}
+
+function compileArrays(names, lanes) {
+  return compile(`[${lanes.map(cellCode).join(', ')}]`, names, lanes.length);
+}
+
+function cellCode(lane, k) {
+  const cell = `(cell + ${k})`;
+  return `nulls[${cell}] ? null : ${LANES[lane].code(cell)}`;
+}
+
+function compile(row, names, width) {
+  const body = `'use strict';
+return (rows, count, segment) => {
+  const { text, nulls, int32, float64, bigint64 } = segment;
+  let { cell, at } = segment;
+  for (let r = 0; r < count; r += 1, cell += ${width}) rows.push(${row});
+};`;
+  // Every part of the text is from this file, from a list of lanes, or a plain identifier.
+  return new Function('names', body)(names);
+}
+
+let compiles;
+
+/** `node --disallow-code-generation-from-strings` and a vm context can forbid it. */
+function canCompile() {
+  if (compiles === undefined) {
+    try {
+      compiles = new Function('return true')();
+    } catch {
+      compiles = false;
+    }
+  }
+  return compiles;
+}
+
+module.exports = { Shape, ROWS_BEFORE_COMPILING };

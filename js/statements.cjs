@@ -1,36 +1,57 @@
-// SQL texts by the number that the addon knows them by, so that a text crosses once. Two generations, so
-// that a hit is one look-up and nothing is moved about: what was not used since the last turnover is forgotten.
-
 'use strict';
 
-const GENERATION = 1000;
+// The SQL texts that the addon knows by number, so that a text crosses into it once.
 
+/** Statements remembered for a pool, half of them in each generation. */
+const MOST_STATEMENTS = 1000;
+
+/**
+ * A text longer than this (UTF-16 units) is not worth remembering: it is a script or a bulk INSERT, and
+ * a thousand of them would fill the memory.
+ */
+const LONGEST_TEXT = 64 * 1024;
+
+/**
+ * Least recently used, but roughly: two generations. A hit is one look into one Map; when the young
+ * generation is full, what was not used since the last time is forgotten.
+ */
 class Statements {
+  #create;
+  #forget;
   #young = new Map();
   #old = new Map();
-  #register;
-  #forget;
 
-  constructor(register, forget) {
-    this.#register = register;
+  constructor(create, forget) {
+    this.#create = create;
     this.#forget = forget;
   }
 
-  number(sql) {
-    const known = this.#young.get(sql);
-    if (known !== undefined) return known;
-    const number = this.#old.get(sql) ?? this.#register(sql);
-    this.#old.delete(sql);
-    this.#young.set(sql, number);
-    if (this.#young.size >= GENERATION) this.#turnOver();
-    return number;
+  /** The number of `sql` in the addon. */
+  id(sql) {
+    return this.#young.get(sql) ?? this.#admit(sql);
   }
 
-  #turnOver() {
-    for (const number of this.#old.values()) this.#forget(number);
+  /** Whether `sql` is to be forgotten once its request is queued. */
+  isTransient(sql) {
+    return sql.length > LONGEST_TEXT;
+  }
+
+  #admit(sql) {
+    if (this.isTransient(sql)) return this.#create(sql);
+    let id = this.#old.get(sql);
+    if (id === undefined) id = this.#create(sql);
+    else this.#old.delete(sql);
+    if (this.#young.size >= MOST_STATEMENTS / 2) this.#age();
+    this.#young.set(sql, id);
+    return id;
+  }
+
+  #age() {
+    const forgotten = this.#old;
     this.#old = this.#young;
     this.#young = new Map();
+    for (const id of forgotten.values()) this.#forget(id);
   }
 }
 
-module.exports = { Statements };
+module.exports = { Statements, MOST_STATEMENTS, LONGEST_TEXT };

@@ -1,76 +1,90 @@
-// pool.transaction: BEGIN, the callback on one connection, COMMIT; ROLLBACK when it throws.
-
 'use strict';
 
-const { classes } = require('./errors.cjs');
+// `pool.transaction`: BEGIN, what the callback does, and COMMIT or ROLLBACK.
+//
+//   begun --> open --> committing --> finished
+//               \--------------------> finished   (rolled back)
 
-/** How a query is to be treated: the bits of `QueryFlags` in src/pool/doors.rs. */
-const FLAG = { readOnly: 1, acquire: 2, release: 4, commit: 8 };
+const { ACQUIRE, COMMIT, RELEASE } = require('./channel.cjs');
+const { classes, configurationError } = require('./errors.cjs');
+const { Lease } = require('./lease.cjs');
 
-function transactionError(code, message, outcome) {
-  return new classes.TransactionError({ code, message, outcome });
-}
-
-/** One transaction. Made by `pool.transaction`, and of use until its callback is done. */
+/** What the callback gets. */
 class Transaction {
-  #run;
-  #running = new Set();
-  #finished = false;
+  #lease;
 
-  /** @param {(sql: string, params: unknown[] | undefined) => Promise<unknown>} run on its connection */
-  constructor(run) {
-    this.#run = run;
+  constructor(lease) {
+    this.#lease = lease;
   }
 
-  query(sql, params) {
-    if (this.#finished) {
-      const message = 'this transaction is finished: its callback has returned';
-      return Promise.reject(transactionError('HYPERION_TRANSACTION_FINISHED', message, 'not-sent'));
-    }
-    const query = this.#run(sql, params);
-    this.#running.add(query);
-    const done = () => this.#running.delete(query);
-    query.then(done, done);
-    return query;
-  }
-
-  /** Takes no more queries, and waits for those that the callback did not await. */
-  async finish() {
-    while (this.#running.size > 0) await Promise.allSettled(this.#running);
-    this.#finished = true;
+  query(sql, params, options) {
+    if (!this.#lease.isOpen) return Promise.reject(finished(sql));
+    return this.#lease.query(sql, params, options, 0);
   }
 }
 
-/**
- * @param {(sql: string, params: undefined, lease: number, flags: number) => Promise<any>} run
- * @param {(lease: number) => void} discard closes the connection
- * @param {(tx: Transaction) => Promise<unknown>} callback
- */
-async function runTransaction(run, discard, callback) {
-  const { lease } = await run('BEGIN', undefined, 0, FLAG.acquire);
-  const tx = new Transaction((sql, params) => run(sql, params, lease, 0));
-  let result;
+async function transaction(channel, callback) {
+  if (typeof callback !== 'function') {
+    throw configurationError(`a transaction needs a function, not ${typeof callback}`);
+  }
+  const lease = new Lease(channel);
+  await lease.query('BEGIN', undefined, undefined, ACQUIRE);
+  let value;
   try {
-    result = await callback(tx);
-    await tx.finish();
-  } catch (reason) {
-    await tx.finish();
-    try {
-      await run('ROLLBACK', undefined, lease, FLAG.release);
-    } catch {
-      // The connection is gone, and the transaction with it; what the callback threw says more.
-      discard(lease);
-    }
-    throw reason;
+    value = await callback(new Transaction(lease));
+  } catch (thrown) {
+    lease.isOpen = false;
+    await rollBack(lease, thrown);
+    throw thrown;
   }
-  const { command } = await run('COMMIT', undefined, lease, FLAG.release | FLAG.commit);
-  if (command === 'ROLLBACK') {
-    const message =
-      'the transaction was rolled back: one of its statements had failed, and the callback returned ' +
-      'without throwing';
-    throw transactionError('HYPERION_TRANSACTION_ROLLED_BACK', message, 'not-committed');
-  }
-  return result;
+  lease.isOpen = false;
+  await commit(lease);
+  return value;
 }
 
-module.exports = { FLAG, Transaction, runTransaction };
+async function commit(lease) {
+  // A query that the callback did not wait for is part of the transaction all the same.
+  await lease.idle();
+  const result = await lease.query('COMMIT', undefined, undefined, RELEASE | COMMIT);
+  // So the server answers the COMMIT of a transaction in which a statement has failed.
+  if (result.command === 'ROLLBACK') throw rolledBack(lease.failure);
+}
+
+/** The connection goes back clean, or not at all. What was thrown stays what the caller gets. */
+async function rollBack(lease, thrown) {
+  try {
+    await lease.query('ROLLBACK', undefined, undefined, RELEASE);
+  } catch (error) {
+    lease.release(true);
+    attach(thrown, error);
+  }
+}
+
+function attach(thrown, suppressed) {
+  if (thrown instanceof Error && Object.isExtensible(thrown)) {
+    Object.defineProperty(thrown, 'suppressed', {
+      value: suppressed,
+      writable: true,
+      configurable: true,
+    });
+  }
+}
+
+function rolledBack(failure) {
+  const message = 'the transaction was rolled back: a statement in it had failed before COMMIT';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_TRANSACTION_ROLLED_BACK',
+    outcome: 'not-committed',
+    cause: failure ?? undefined,
+  });
+}
+
+function finished(query) {
+  return new classes.TransactionError('the transaction is finished: use the pool, or a new one', {
+    code: 'HYPERION_TRANSACTION_FINISHED',
+    outcome: 'not-sent',
+    query,
+  });
+}
+
+module.exports = { Transaction, transaction };

@@ -1,0 +1,212 @@
+'use strict';
+
+// The line between one pool in JavaScript and its half in the addon: requests go down, records come up.
+// Holds no option and no secret.
+
+const dns = require('node:dns');
+const { Records, Requests } = require('./records.cjs');
+const { Statements } = require('./statements.cjs');
+const { classes, configurationError, fromThrown } = require('./errors.cjs');
+
+/** Flags of a request. */
+const READ_ONLY = 1;
+const ACQUIRE = 2;
+const RELEASE = 4;
+const COMMIT = 8;
+
+const QUERY_OPTIONS = ['readOnly', 'rowMode'];
+
+const RESOLVED = Promise.resolve();
+
+/** `new Promise(takeResolve)` leaves its `resolve` here; it is taken at once. */
+let takenResolve = null;
+const takeResolve = (resolve) => {
+  takenResolve = resolve;
+};
+
+class Channel {
+  #addon;
+  #handle;
+  #requests = new Requests();
+  #records;
+  #statements;
+  #onEvent;
+  #lookup;
+  #flushIsDue = false;
+  /** The defect after which nothing the addon says can be trusted. */
+  #defect = null;
+
+  #flush = () => {
+    this.#flushIsDue = false;
+    try {
+      this.#addon.flush(this.#handle);
+    } catch (error) {
+      this.#fail(error);
+    }
+  };
+
+  /** `lookup` has the shape of `dns.lookup`. Throws what the addon says of wrong options. */
+  constructor(addon, optionsJson, { onEvent, lookup = dns.lookup }) {
+    this.#addon = addon;
+    this.#onEvent = onEvent;
+    this.#lookup = lookup;
+    const { handle, ...buffers } = addon.createPool(optionsJson, (text) => this.#deliver(text));
+    this.#handle = handle;
+    this.#records = new Records(buffers, this.#requests, {
+      onEvent: (event) => queueMicrotask(() => this.#onEvent(event)),
+      onLookup: (token, host) => queueMicrotask(() => this.#resolveName(token, host)),
+    });
+    this.#statements = new Statements(
+      (sql) => addon.statement(handle, sql),
+      (id) => addon.forget(handle, id),
+    );
+  }
+
+  /**
+   * Sends one query, on a connection of the pool or on the one that `lease` holds. Whatever is wrong,
+   * the promise says it; nothing is thrown.
+   */
+  query(sql, params, options, lease, flags) {
+    const wrong = wrongArguments(sql, params, options);
+    if (wrong !== null) return Promise.reject(wrong);
+    if (this.#defect !== null) return Promise.reject(this.#defectError(sql));
+    let asArrays = false;
+    if (options !== undefined && options !== null) {
+      asArrays = options.rowMode === 'array';
+      if (options.readOnly === true) flags |= READ_ONLY;
+    }
+
+    const promise = new Promise(takeResolve);
+    const resolve = takenResolve;
+    takenResolve = null;
+    const slot = this.#requests.open(resolve, sql, asArrays, lease);
+    try {
+      const id = this.#statements.id(sql);
+      const leaseNumber = lease === null ? 0 : lease.number;
+      this.#addon.query(this.#handle, slot, leaseNumber, id, params ?? undefined, flags);
+      if (this.#statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
+    } catch (thrown) {
+      // Nothing was queued.
+      this.#requests.close(slot);
+      return Promise.reject(fromThrown(thrown, sql));
+    }
+    this.#flushSoon();
+    return promise;
+  }
+
+  release(lease, destroy) {
+    try {
+      this.#addon.release(this.#handle, lease.number, destroy);
+      this.#flushSoon();
+    } catch {
+      // A pool that is gone holds no connection.
+    }
+  }
+
+  status() {
+    return JSON.parse(this.#addon.status(this.#handle));
+  }
+
+  /** Resolves when every connection is closed. */
+  end() {
+    return new Promise((resolve) => {
+      const slot = this.#requests.open(resolve, '', false, null);
+      try {
+        this.#addon.end(this.#handle, slot);
+      } catch (thrown) {
+        this.#requests.close(slot);
+        throw fromThrown(thrown);
+      }
+      this.#flushSoon();
+    });
+  }
+
+  /** All that is asked in one turn of the loop goes out together. */
+  #flushSoon() {
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    // Half the price of queueMicrotask: no asynchronous resource is made for it.
+    RESOLVED.then(this.#flush);
+  }
+
+  /** Called by the addon, once for each wake of the loop. Promises apart, no code of the user runs here. */
+  #deliver(text) {
+    try {
+      while (this.#records.read(text)) text = this.#addon.drain(this.#handle);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** A record that can't be read leaves the others behind it unread: nobody may wait for them. */
+  #fail(cause) {
+    this.#defect = cause;
+    this.#requests.failAll((sql) => this.#defectError(sql));
+  }
+
+  #defectError(query) {
+    const why = fromThrown(this.#defect).message;
+    return new classes.InternalError(`the pool can't be used any more: ${why}`, {
+      code: 'HYPERION_INTERNAL',
+      outcome: 'unknown',
+      cause: this.#defect,
+      query,
+    });
+  }
+
+  #resolveName(token, host) {
+    const answer = (error, addresses) => {
+      const list = Array.isArray(addresses) ? addresses : [addresses];
+      const ips = error ? [] : list.map((entry) => entry?.address ?? entry);
+      const why = error ? String(error.message ?? error) : undefined;
+      try {
+        this.#addon.resolved(this.#handle, token, ips.join(','), why);
+        this.#flushSoon();
+      } catch {
+        // The pool was closed meanwhile: nobody waits for the address.
+      }
+    };
+    try {
+      this.#lookup(host, { all: true }, answer);
+    } catch (error) {
+      answer(error);
+    }
+  }
+}
+
+function wrongArguments(sql, params, options) {
+  if (typeof sql !== 'string') {
+    return configurationError(`the query must be a string, not ${kindOf(sql)}`);
+  }
+  if (params !== undefined && params !== null && !Array.isArray(params)) {
+    return configurationError(`the parameters must be an array, not ${kindOf(params)}`);
+  }
+  return options === undefined || options === null ? null : wrongOptions(options);
+}
+
+function wrongOptions(options) {
+  if (typeof options !== 'object') {
+    return configurationError(`the options of a query must be an object, not ${kindOf(options)}`);
+  }
+  for (const name of Object.keys(options)) {
+    if (!QUERY_OPTIONS.includes(name)) {
+      const allowed = QUERY_OPTIONS.join(', ');
+      return configurationError(`unknown query option '${name}': allowed: ${allowed}`);
+    }
+  }
+  const { readOnly, rowMode } = options;
+  if (readOnly !== undefined && typeof readOnly !== 'boolean') {
+    return configurationError(`query option 'readOnly' must be true or false`);
+  }
+  if (rowMode !== undefined && rowMode !== 'object' && rowMode !== 'array') {
+    return configurationError(`query option 'rowMode' must be 'object' or 'array'`);
+  }
+  return null;
+}
+
+function kindOf(value) {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'an array' : typeof value;
+}
+
+module.exports = { Channel, ACQUIRE, RELEASE, COMMIT };

@@ -1,0 +1,102 @@
+// Options on their way to the addon, in what JSON can say.
+
+import assert from 'node:assert/strict';
+import dns from 'node:dns';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+
+const { translate } = createRequire(import.meta.url)('../js/options.cjs');
+
+const json = (...given) => JSON.parse(translate(...given).json);
+
+test('plain options go down as they are, undefined ones not at all', () => {
+  const options = { hosts: ['h1', 'h2:5433'], poolSize: 4, keepAlive: false, user: undefined };
+  assert.deepEqual(json(options), { hosts: ['h1', 'h2:5433'], poolSize: 4, keepAlive: false });
+  assert.deepEqual(json({ parameters: { search_path: 'x' } }), {
+    parameters: { search_path: 'x' },
+  });
+});
+
+test('a connection string is an option, beside the others', () => {
+  assert.deepEqual(json('postgres://h/d'), { connectionString: 'postgres://h/d' });
+  assert.deepEqual(json('postgres://h/d', { poolSize: 1 }), {
+    connectionString: 'postgres://h/d',
+    poolSize: 1,
+  });
+  assert.throws(() => translate('postgres://h/d', { connectionString: 'x' }), {
+    name: 'ConfigurationError',
+    code: 'HYPERION_CONFIGURATION',
+  });
+});
+
+test('what JSON cannot say is named', () => {
+  const cases = [
+    [NaN, 'NaN'],
+    [Infinity, 'Infinity'],
+    [-Infinity, '-Infinity'],
+    [() => {}, 'a function'],
+    [Symbol('s'), 'a symbol'],
+    [5n, 'a bigint'],
+    [new Map(), 'a Map'],
+    [new Date(), 'a Date'],
+    [/x/, 'a RegExp'],
+    ['\ud800', 'a string with a lone surrogate'],
+  ];
+  for (const [value, given] of cases) {
+    assert.deepEqual(json({ poolSize: value }), { poolSize: { $given: given } });
+    assert.deepEqual(json({ hosts: [value] }), { hosts: [{ $given: given }] });
+  }
+});
+
+test('options that are no object are handed down to be refused', () => {
+  for (const [options, expect] of [
+    [undefined, { $given: 'undefined' }],
+    [null, null],
+    [5, 5],
+    [[], []],
+    [() => {}, { $given: 'a function' }],
+    [new Map(), { $given: 'a Map' }],
+  ]) {
+    assert.deepEqual(json(options), expect);
+  }
+});
+
+test('only own, enumerable properties are options, and a hostile name is just unknown', () => {
+  const inherited = Object.create({ user: 'inherited' });
+  inherited.poolSize = 2;
+  assert.deepEqual(json(inherited), { poolSize: 2 });
+  const own = JSON.parse('{"__proto__": {"user": "x"}, "constructor": 1}');
+  assert.equal(translate(own).json, '{"__proto__":{"user":"x"},"constructor":1}');
+});
+
+test('options in a class instance or without a prototype are options', () => {
+  class Settings {
+    poolSize = 3;
+  }
+  assert.deepEqual(json(new Settings()), { poolSize: 3 });
+  assert.deepEqual(json(Object.assign(Object.create(null), { poolSize: 3 })), { poolSize: 3 });
+});
+
+test('cycles and deep nesting end', () => {
+  const options = { hosts: [] };
+  options.hosts.push(options);
+  assert.deepEqual(json(options), { hosts: [{ $given: 'an object' }] });
+});
+
+test('lookup stays in JavaScript, and must be a function', () => {
+  const { json: text, lookup } = translate({ host: 'h', lookup: dns.lookup });
+  assert.deepEqual([text, lookup], ['{"host":"h"}', dns.lookup]);
+  assert.throws(() => translate({ lookup: 'dns' }), { name: 'ConfigurationError' });
+});
+
+test('each option is read once', () => {
+  let reads = 0;
+  const options = {
+    get poolSize() {
+      reads += 1;
+      return reads;
+    },
+  };
+  assert.deepEqual(json(options), { poolSize: 1 });
+  assert.equal(reads, 1);
+});

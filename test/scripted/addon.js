@@ -1,0 +1,166 @@
+// The addon's half of the contract with js/, played by a script: a test says what comes up, and reads
+// what went down. No server, no native code. (`backend.js` plays the server, for the real addon.)
+
+import { createRequire } from 'node:module';
+
+const { COMMANDS } = createRequire(import.meta.url)('../../js/records.cjs');
+
+export const LANE = { text: 0, int32: 1, uint32: 2, bool: 3, float64: 4, bigint64: 5 };
+
+/** Columns as a SHAPE record announces them, from `{ name: lane }` or `[[name, lane], ...]`. */
+export function columns(lanes) {
+  const pairs = Array.isArray(lanes) ? lanes : Object.entries(lanes);
+  return pairs.map(([name, lane], k) => ({
+    ...{ name, typeOid: 25, tableOid: 0, columnNumber: k + 1, modifier: -1 },
+    lane,
+  }));
+}
+
+/** Writes segments as `src/base/batch.rs` and `src/node/deliver.rs` do. */
+export class Segments {
+  constructor(cells = 4096) {
+    this.buffers = {
+      records: new ArrayBuffer(4096 * 4),
+      cells: new ArrayBuffer(cells * 8),
+      nulls: new ArrayBuffer(cells),
+    };
+    this.words = new Int32Array(this.buffers.records);
+    this.int32 = new Int32Array(this.buffers.cells);
+    this.float64 = new Float64Array(this.buffers.cells);
+    this.bigint64 = new BigInt64Array(this.buffers.cells);
+    this.nulls = new Uint8Array(this.buffers.nulls);
+    this.begin();
+  }
+
+  begin() {
+    // What an earlier segment left behind must not matter.
+    this.words.fill(-7);
+    this.int32.fill(-7);
+    this.nulls.fill(1);
+    this.used = 2;
+    this.cell = 0;
+    this.text = '';
+  }
+
+  finish(more = false) {
+    this.words[0] = this.used;
+    this.words[1] = more ? 1 : 0;
+    return this.text;
+  }
+
+  push(...words) {
+    for (const word of words) this.words[this.used++] = word;
+    return this;
+  }
+
+  append(text) {
+    this.text += text;
+    return text.length;
+  }
+
+  shape(slot, lanes) {
+    return this.push(3, slot, this.append(JSON.stringify(columns(lanes))));
+  }
+
+  error(request, error) {
+    return this.push(2, request, this.append(JSON.stringify(error)));
+  }
+
+  event(event) {
+    return this.push(4, this.append(JSON.stringify(event)));
+  }
+
+  lookup(token, host) {
+    return this.push(5, token, this.append(host));
+  }
+
+  /** `count: null` is a command without a count. */
+  result(request, options = {}) {
+    const { slot = -1, lanes = [], rows = [], command = '', lease = 0, flags = 3 } = options;
+    const { count = rows.length } = options;
+    const index = COMMANDS.indexOf(command);
+    const units = index < 0 ? this.append(command) : 0;
+    const low = count === null ? -1 : Number(BigInt.asIntN(32, BigInt(count)));
+    const high = count === null ? -1 : Number(BigInt.asIntN(32, BigInt(count) >> 32n));
+    this.push(1, request, slot, rows.length, index, low, high, flags, lease, units);
+    for (const row of rows) row.forEach((value, k) => this.put(value, lanes[k]));
+    return this;
+  }
+
+  put(value, lane) {
+    const c = this.cell++;
+    this.bigint64[c] = BigInt(this.text.length);
+    this.nulls[c] = value === null ? 1 : 0;
+    if (value === null) return;
+    if (lane === LANE.text) this.int32[2 * c] = this.text.length + this.append(value);
+    else if (lane === LANE.float64) this.float64[c] = value;
+    else if (lane === LANE.bigint64) this.bigint64[c] = value;
+    else this.int32[2 * c] = Number(value);
+  }
+}
+
+/** An addon with one pool. `sent` lists the queries; `deliver(script...)` sends records up. */
+export class ScriptedAddon {
+  sent = [];
+  forgotten = [];
+  released = [];
+  answers = [];
+  flushes = 0;
+  texts = [];
+  segments = new Segments();
+  #waiting = [];
+
+  createPool(optionsJson, deliver) {
+    if (this.refusal) throw new Error(JSON.stringify(this.refusal));
+    this.options = JSON.parse(optionsJson);
+    this.up = deliver;
+    return { handle: 1, ...this.segments.buffers };
+  }
+
+  statement(handle, sql) {
+    return this.texts.push(sql) - 1;
+  }
+
+  forget(handle, id) {
+    this.forgotten.push(this.texts[id]);
+  }
+
+  query(handle, request, lease, statement, params, flags) {
+    const refusal = this.onQuery?.(params);
+    if (refusal) throw new Error(JSON.stringify(refusal));
+    this.sent.push({ request, lease, sql: this.texts[statement], params, flags });
+  }
+
+  release(handle, lease, destroy) {
+    this.released.push({ lease, destroy });
+  }
+
+  flush() {
+    this.flushes += 1;
+  }
+
+  status() {
+    return JSON.stringify({ maxSize: 10, size: 1, available: 1, inUse: 0, waiting: 0 });
+  }
+
+  end(handle, request) {
+    this.ending = request;
+  }
+
+  resolved(handle, token, addresses, error) {
+    this.answers.push({ token, addresses, error });
+  }
+
+  /** Each script is a function that writes one segment; the first is delivered, the others drained. */
+  deliver(...scripts) {
+    this.#waiting = scripts;
+    this.up(this.drain());
+  }
+
+  drain() {
+    const script = this.#waiting.shift();
+    this.segments.begin();
+    script(this.segments);
+    return this.segments.finish(this.#waiting.length > 0);
+  }
+}
