@@ -5,62 +5,69 @@
 import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
 
+// What is not marked as exported is not.
+export {};
+
 /** What a host must be fit for, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`). */
 export type TargetSessionAttrs = 'read-write';
 
 export interface PoolOptions {
+  /** A URI as libpq reads it. The other options override what it says. */
+  connectionString?: string | undefined;
   /**
    * The hosts of the cluster, in any order: `'host'`, `'host:port'`, `'[v6]:port'`, the folder of a Unix socket
    * (`'/run/postgresql'`), or a socket in Linux's abstract namespace (`'@name'`). At most 64. As one string they
    * are separated by commas. Default: `'localhost'`.
    */
-  hosts?: readonly string[] | string;
+  hosts?: readonly string[] | string | undefined;
   /** One host; the same as `hosts` with one entry. */
-  host?: string;
+  host?: string | undefined;
   /** For hosts that name no port of their own. Default: 5432. */
-  port?: number;
+  port?: number | undefined;
   /** The role to log in as. Needed, here or in the connection string. */
-  user?: string;
+  user?: string | undefined;
   /** For SCRAM-SHA-256, MD5 and password authentication. Never shown anywhere. */
-  password?: string;
+  password?: string | undefined;
   /** Default: the same as `user`. */
-  database?: string;
+  database?: string | undefined;
   /** What a session must be fit for. Default: `'read-write'`. */
-  mode?: TargetSessionAttrs;
+  mode?: TargetSessionAttrs | undefined;
   /** The most connections to the host that serves. Default: 10. */
-  poolSize?: number;
+  poolSize?: number | undefined;
   /** The most queries that wait for a connection at once. Default: 1,000,000. */
-  maxQueue?: number;
+  maxQueue?: number | undefined;
   /** For one attempt at one host, login included, in milliseconds. Default: 2000. */
-  connectTimeoutMs?: number;
+  connectTimeoutMs?: number | undefined;
   /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */
-  acquireTimeoutMs?: number;
+  acquireTimeoutMs?: number | undefined;
   /** How often the hosts are asked while none serves, in milliseconds. Default: 25. */
-  failoverProbeMs?: number;
+  failoverProbeMs?: number | undefined;
   /** TCP keepalive. Default: true. */
-  keepAlive?: boolean;
+  keepAlive?: boolean | undefined;
   /** How long a connection is silent before the system probes it, in milliseconds. Default: 10,000. */
-  keepAliveDelayMs?: number;
+  keepAliveDelayMs?: number | undefined;
   /**
    * How long sent bytes may stay unacknowledged before the system gives the connection up, in milliseconds,
    * where it has TCP_USER_TIMEOUT. 0 leaves it to the system. Default: 30,000.
    */
-  tcpUserTimeoutMs?: number;
+  tcpUserTimeoutMs?: number | undefined;
   /** Statements kept prepared on each connection. 0 behind a transaction-mode pooler. Default: 256. */
-  statementCacheSize?: number;
+  statementCacheSize?: number | undefined;
   /** `application_name` of the sessions. */
-  applicationName?: string;
+  applicationName?: string | undefined;
   /** More run-time parameters for the sessions, sent at startup. */
-  parameters?: Readonly<Record<string, string>>;
+  parameters?: Readonly<Record<string, string>> | undefined;
   /** Whether the process may end by itself while only idle connections are open. Default: true. */
-  allowExitOnIdle?: boolean;
+  allowExitOnIdle?: boolean | undefined;
   /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
-  lookup?: (
-    hostname: string,
-    options: { all: true },
-    callback: (error: Error | null, addresses: string | LookupAddress[]) => void,
-  ) => void;
+  lookup?: LookupFunction | undefined;
 }
+
+export type LookupFunction = (
+  hostname: string,
+  options: { all: true },
+  callback: (error: Error | null, addresses: string | LookupAddress[]) => void,
+) => void;
 
 /** What can be sent as the value of `$1`, `$2` ... `undefined` is NULL. */
 export type Param = null | undefined | boolean | number | bigint | string | Uint8Array;
@@ -94,14 +101,36 @@ export interface QueryOptions {
    * The caller's word that the statement changes nothing, so that it may be sent again when its connection
    * breaks. Default: false.
    */
-  readOnly?: boolean;
+  readOnly?: boolean | undefined;
+  /** `'array'`: each row is an array, in the order of `fields`, duplicate names and all. Default: `'object'`. */
+  rowMode?: 'object' | 'array' | undefined;
+}
+
+interface Queryable {
+  /**
+   * Runs one statement, or several without parameters; those resolve to an array of results:
+   * `(await pool.query('...; ...')) as unknown as QueryResult[]`.
+   *
+   * @throws {DatabaseError} the server refused
+   * @throws {ConnectionError} the connection was lost; `outcome` says whether the statement may have run
+   * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
+   * @throws {ConfigurationError} an argument can't be sent
+   * @throws {TransactionError} the transaction is finished
+   */
+  query<R extends unknown[] = unknown[]>(
+    sql: string,
+    params: readonly Param[] | null | undefined,
+    options: QueryOptions & { rowMode: 'array' },
+  ): Promise<QueryResult<R>>;
+  query<R = Row>(
+    sql: string,
+    params?: readonly Param[] | null,
+    options?: QueryOptions,
+  ): Promise<QueryResult<R>>;
 }
 
 /** One transaction, of use until the callback of `pool.transaction` is done. */
-export interface Transaction {
-  /** Runs a statement in the transaction. @throws {TransactionError} where the transaction is finished */
-  query<R = Row>(sql: string, params?: readonly Param[] | null): Promise<QueryResult<R>>;
-}
+export interface Transaction extends Queryable {}
 
 /** A moment's count. */
 export interface PoolStatus {
@@ -135,29 +164,21 @@ export interface PoolEvents {
   ];
 }
 
-export interface Pool extends EventEmitter<PoolEvents> {
-  /**
-   * Runs one statement, or several without parameters; those resolve to an array of results.
-   *
-   * @throws {DatabaseError} the server refused
-   * @throws {ConnectionError} the connection was lost; `outcome` says whether the statement may have run
-   * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
-   * @throws {ConfigurationError} an argument can't be sent
-   */
-  query<R = Row>(
-    sql: string,
-    params?: readonly Param[] | null,
-    options?: QueryOptions,
-  ): Promise<QueryResult<R>>;
+export interface Pool extends EventEmitter<PoolEvents>, Queryable {
   /**
    * Runs the callback between BEGIN and COMMIT on one connection, and resolves to what it resolves to. What it
    * throws is thrown again, after ROLLBACK.
    *
-   * @throws {TransactionError} COMMIT did not commit
+   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement had failed and the callback went
+   * on, so that the server answered COMMIT with ROLLBACK; `cause` is that statement's error
+   * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
    */
   transaction<T>(callback: (tx: Transaction) => Promise<T> | T): Promise<T>;
   status(): PoolStatus;
-  /** Takes no new work, waits for what runs and waits, and closes all connections. */
+  /**
+   * Takes no new work, waits for what runs and waits, and closes all connections. A second call gives the same
+   * promise.
+   */
   end(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -169,7 +190,10 @@ export interface Pool extends EventEmitter<PoolEvents> {
  */
 export function createPool(options: PoolOptions): Pool;
 /** @param connectionString `postgres://user:password@host1:5432,host2/database?target_session_attrs=read-write` */
-export function createPool(connectionString: string, options?: PoolOptions): Pool;
+export function createPool(
+  connectionString: string,
+  options?: Omit<PoolOptions, 'connectionString'>,
+): Pool;
 
 /**
  * What is known of the work that failed: it never reached the server, it had no effect, or nobody knows.
@@ -183,8 +207,10 @@ export class HyperionError extends Error {
   readonly outcome?: Outcome;
   /** The host that it came from. */
   readonly host?: string;
-  /** The SQL text; never the parameters. */
+  /** The SQL text, never the parameters. Not enumerable, so that loggers don't print it. */
   readonly query?: string;
+  /** A ROLLBACK that failed after this had been thrown in a transaction. */
+  readonly suppressed?: unknown;
 }
 /** The server refused (PostgreSQL manual, 55.8). */
 export class DatabaseError extends HyperionError {

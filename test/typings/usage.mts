@@ -1,6 +1,6 @@
 // Real usage, type-checked: what must compile, and what must not.
 
-import {
+import library, {
   createPool,
   ConnectionError,
   DatabaseError,
@@ -19,7 +19,7 @@ import {
 const options: PoolOptions = {
   hosts: ['db1:5432', '[::1]:5433', '/run/postgresql'],
   user: 'app',
-  password: 'x',
+  password: process.env['PGPASSWORD'],
   mode: 'read-write',
   poolSize: 20,
   acquireTimeoutMs: 10_000,
@@ -28,6 +28,7 @@ const options: PoolOptions = {
 };
 const pool: Pool = createPool(options);
 createPool('postgres://u:p@h1,h2/db', { poolSize: 3 });
+library.createPool({ connectionString: 'postgres://u:p@h1,h2/db' });
 
 // @ts-expect-error the mode is not there
 createPool({ mode: 'standby-ish' });
@@ -49,6 +50,23 @@ const untyped: Row[] = await pool.query('SELECT 1');
 const readOnly: QueryOptions = { readOnly: true };
 await pool.query('SELECT 1', [], readOnly);
 
+const arrays = await pool.query('SELECT 1, 2', null, { rowMode: 'array' });
+const cell: unknown = arrays[0]?.[1];
+const pairs = await pool.query<[number, string]>('SELECT 1', [], { rowMode: 'array' });
+const second: string | undefined = pairs[0]?.[1];
+// @ts-expect-error a column without a type is unknown
+untyped[0]?.['one'].toFixed();
+// @ts-expect-error no such column
+orders[0]?.email;
+// @ts-expect-error there may be no count
+orders.rowCount.toFixed();
+// @ts-expect-error no such option of a query
+await pool.query('SELECT 1', [], { readonly: true });
+// @ts-expect-error the text is a string
+await pool.query({ text: 'SELECT 1' });
+// @ts-expect-error pools are made by createPool alone
+new library.Pool();
+
 // @ts-expect-error a Symbol can't be sent
 await pool.query('SELECT $1', [Symbol('x')]);
 // @ts-expect-error parameters are an array
@@ -57,6 +75,7 @@ await pool.query('SELECT $1', 'x');
 orders.command = 'x';
 
 const answer: number = await pool.transaction(async (tx: Transaction) => {
+  await tx.query('SELECT 1', [], { readOnly: true });
   const [row] = await tx.query<{ n: number }>('SELECT 1 AS n');
   return row?.n ?? 0;
 });
@@ -93,4 +112,4 @@ await pool.end();
   await using scoped = createPool(options);
   void scoped;
 }
-void [total, count, names, untyped, answer, waiting];
+void [total, count, names, untyped, answer, waiting, cell, second];
