@@ -1,13 +1,11 @@
 // npm run build: compiles the addon in release mode and puts it beside package.json, where js/native.cjs looks.
 
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-const { platformName } = createRequire(import.meta.url)('../js/native.cjs');
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const LIBRARIES = {
@@ -18,25 +16,37 @@ const LIBRARIES = {
 /** Where the addon of this machine belongs. */
 export const addonPath = path.join(root, `hyperiondb-client.${platformName()}.node`);
 
+/** `linux-x64`, `linux-x64-musl`, `darwin-arm64`, `win32-x64` ... */
+function platformName() {
+  const { platform, arch } = process;
+  return platform === 'linux' && isMusl() ? `${platform}-${arch}-musl` : `${platform}-${arch}`;
+}
+
+/** glibc tells Node its version, musl does not. */
+function isMusl() {
+  // Else the report looks up the name of every peer.
+  process.report.excludeNetwork = true;
+  return process.report.getReport().header.glibcVersionRuntime === undefined;
+}
+
 export function build() {
-  try {
-    execFileSync('cargo', ['--version'], { stdio: 'ignore' });
-  } catch {
-    console.error(
-      'cargo is missing: the addon is written in Rust. Install it from https://rustup.rs',
-    );
-    process.exit(1);
-  }
   console.log('building the addon in release mode ...');
-  execFileSync('cargo', ['build', '--release', '--locked', '--lib'], {
-    cwd: root,
-    stdio: 'inherit',
-  });
-  const target = process.env.CARGO_TARGET_DIR ?? path.join(root, 'target');
+  const cargo = ['build', '--release', '--locked', '--lib'];
+  const { status, error } = spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' });
+  if (error?.code === 'ENOENT') {
+    fail('cargo is missing: the addon is written in Rust. Install it from https://rustup.rs');
+  }
+  if (status !== 0) fail(`failed: cargo ${cargo.join(' ')}${error ? ` (${error.message})` : ''}`);
+  const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
   const library = LIBRARIES[process.platform] ?? 'libhyperiondb_client.so';
   // Renamed into its place: a process that has the old one loaded keeps it.
   copyFileSync(path.join(target, 'release', library), `${addonPath}.new`);
   renameSync(`${addonPath}.new`, addonPath);
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) build();

@@ -1,13 +1,18 @@
-// What every command needs first: the npm packages, and an addon that is no older than its sources.
+// What every command needs first: a Node that will do, the npm packages, and an addon that is no older than its
+// sources.
 
-import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 import { addonPath, build } from './build.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** What the addon is built from. */
+const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs'];
 
 function newest(name) {
   const full = path.join(root, name);
@@ -16,15 +21,32 @@ function newest(name) {
   return Math.max(0, ...readdirSync(full).map((entry) => newest(path.join(name, entry))));
 }
 
-export function prepare() {
-  if (!existsSync(path.join(root, 'node_modules'))) {
-    console.log('installing the npm packages ...');
-    const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-    execFileSync(npm, ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: 'inherit' });
-  }
-  const sources = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs'];
-  const changed = Math.max(...sources.map(newest));
-  if (!existsSync(addonPath) || statSync(addonPath).mtimeMs < changed) build();
+function checkNode() {
+  const { engines } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+  const oldest = Number.parseInt(engines.node.replace('>=', ''), 10);
+  if (Number.parseInt(process.versions.node, 10) >= oldest) return;
+  fail(`Node.js ${oldest} or newer is needed; this is ${process.version}`);
 }
 
-prepare();
+function installPackages() {
+  // npm writes this file last, so that an installation which was interrupted is begun anew.
+  if (existsSync(path.join(root, 'node_modules', '.package-lock.json'))) return;
+  console.log('installing the npm packages ...');
+  // The npm that runs this script, where one does: on Windows it is no program of its own.
+  const npm = process.env.npm_execpath;
+  const [program, ...args] = npm ? [process.execPath, npm] : ['npm'];
+  const ci = [...args, 'ci', '--no-audit', '--no-fund'];
+  const { status, error } = spawnSync(program, ci, { cwd: root, stdio: 'inherit' });
+  if (error?.code === 'ENOENT') fail('npm is missing: it comes with Node.js, https://nodejs.org');
+  if (status !== 0) fail(`failed: npm ci${error ? ` (${error.message})` : ''}`);
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}
+
+checkNode();
+installPackages();
+const changed = Math.max(...SOURCES.map(newest));
+if (!existsSync(addonPath) || statSync(addonPath).mtimeMs < changed) build();

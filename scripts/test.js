@@ -1,24 +1,25 @@
-// npm test: every check of this repository, in the order in which failures are found soonest. With file names
-// only those files are run: npm test -- test/fence.test.js
+// npm test: every check of this repository, in the order in which failures are found soonest. With arguments only
+// the tests are run, and node's test runner gets them: npm test -- test/fence.test.js --test-name-pattern=barrier
 
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const files = process.argv.slice(2);
 
-const bin = (name) => path.join('node_modules', '.bin', name);
+const node = process.execPath;
 const floors = ['--no-default-features', '--features', 'sim'];
 const strict = ['--', '-D', 'warnings'];
 
 const CHECKS = [
   ['cargo', 'fmt', '--check'],
-  [bin('prettier'), '--check', '--log-level', 'warn', '.'],
-  [bin('eslint'), '.'],
-  [bin('tsc'), '--project', 'test/typings'],
+  // By file, and not by node_modules/.bin, where Windows has batch files.
+  [node, 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
+  [node, 'node_modules/eslint/bin/eslint.js', '.'],
+  [node, 'node_modules/typescript/bin/tsc', '--project', 'test/typings'],
   ['cargo', 'clippy', '--locked', '--all-targets', ...strict],
   ['cargo', 'clippy', '--locked', '--all-targets', ...floors, ...strict],
   ['cargo', 'test', '--locked', '--quiet', ...floors],
@@ -27,10 +28,26 @@ const CHECKS = [
 function run([command, ...args]) {
   const shown = [path.basename(command), ...args].join(' ');
   console.log(`> ${shown}`);
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (status === 0) return;
-  console.error(`failed: ${shown}${error ? ` (${error.message})` : ''}`);
+  const why = error?.message ?? (signal ? `ended by ${signal}` : `exit code ${status}`);
+  console.error(`failed: ${shown} (${why})`);
   process.exit(1);
+}
+
+/** The tests to run, and the flags for node's test runner. */
+function readArguments() {
+  const { tokens } = parseArgs({ strict: false, allowPositionals: true, tokens: true });
+  const files = tokens.filter((token) => token.kind === 'positional').map(({ value }) => value);
+  for (const file of files) {
+    if (existsSync(path.join(root, file))) continue;
+    console.error(`there is no test ${file}; flags of the test runner take the form --name=value`);
+    process.exit(1);
+  }
+  const flags = tokens
+    .filter((token) => token.kind === 'option')
+    .map(({ rawName, value }) => (value === undefined ? rawName : `${rawName}=${value}`));
+  return { files, flags };
 }
 
 const all = () =>
@@ -38,5 +55,6 @@ const all = () =>
     .filter((name) => name.endsWith('.test.js'))
     .map((name) => path.join('test', name));
 
-if (files.length === 0) CHECKS.forEach(run);
-run([process.execPath, '--test', '--test-concurrency=2', ...(files.length > 0 ? files : all())]);
+const { files, flags } = readArguments();
+if (files.length + flags.length === 0) CHECKS.forEach(run);
+run([node, '--test', '--test-concurrency=2', ...flags, ...(files.length > 0 ? files : all())]);
