@@ -1,7 +1,6 @@
 //! One non-blocking stream socket, whatever its family.
 
-use std::io;
-use std::mem::MaybeUninit;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -103,13 +102,8 @@ impl Socket {
         }
     }
 
-    #[allow(unsafe_code)] // The bytes go into memory that is initialised, which socket2 can't know.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (start, length) = (buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), buffer.len());
-        // SAFETY: the slice covers `buffer`, which is borrowed for as long; `recv` writes initialised
-        // bytes alone into it.
-        let buffer = unsafe { std::slice::from_raw_parts_mut(start, length) };
-        self.inner.recv(buffer)
+        (&self.inner).read(buffer)
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
