@@ -28,7 +28,8 @@ pub(super) fn read(env: Env, value: sys::napi_value) -> Result<Params, Fault> {
     let count = env.array_length(value)?;
     if count > MAX_COUNT {
         let message = format!("a query has at most {MAX_COUNT} parameters, {count} were given");
-        return Err(refused(message));
+        let code = "HYPERION_TOO_MANY_PARAMETERS";
+        return Err(Error::new(ErrorClass::Configuration, code, message).into());
     }
     let mut params = Params::with_capacity(count as usize);
     for index in 0..count {
