@@ -315,3 +315,8 @@ impl Links {
         self.streams.remove(&token);
     }
 }
+
+// Elsewhere sockets are polled by a loop, which a unit test has not.
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Real sockets on the loopback interface.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::super::clock::Clock;
+use super::*;
+use crate::base::Key;
+
+struct Bench {
+    links: Links,
+    clock: Clock,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let options = json!({ "hosts": ["h"], "user": "u", "database": "d" });
+        let config = crate::config::from_json(&options).unwrap();
+        Self { links: Links::new(&config).unwrap(), clock: Clock::new() }
+    }
+
+    fn open(&mut self, connection: u64, endpoint: Endpoint) {
+        let host = Host { name: Arc::from("h"), endpoint };
+        self.links.open(self.clock.now(), Key::from_bits(connection), &host);
+    }
+
+    /// Turns until a connection is open or has failed, and says whose it was.
+    fn outcome(&mut self) -> (u64, Result<bool, String>) {
+        loop {
+            let mut ready = Vec::new();
+            self.links.collect(&mut ready).unwrap();
+            let now = self.clock.now();
+            ready.iter().for_each(|event| self.links.handle_runner(now, event.token));
+            self.links.handle_timeout(now);
+            match self.links.next_opened() {
+                Some(Opened::Connected { connection, local }) => {
+                    return (connection.to_bits(), Ok(local));
+                }
+                Some(Opened::Failed { connection, why }) => {
+                    return (connection.to_bits(), Err(why));
+                }
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+}
+
+/// A port that refuses.
+fn refusing() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn a_connect_ends_with_a_socket_or_with_a_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = Bench::new();
+    bench.open(1, Endpoint::Ip(listener.local_addr().unwrap()));
+    assert_eq!(bench.outcome(), (1, Ok(true)));
+    bench.open(2, Endpoint::Ip(refusing()));
+    let refused = "connection refused (ECONNREFUSED)".to_owned();
+    assert_eq!(bench.outcome(), (2, Err(refused)));
+    bench.open(3, Endpoint::Unix { path: "/nowhere/.s.PGSQL.5432".to_owned() });
+    let absent = "no such file or directory (ENOENT)".to_owned();
+    assert_eq!(bench.outcome(), (3, Err(absent)));
+    assert_eq!(bench.links.streams.len(), 1);
+}
+
+#[test]
+fn all_addresses_of_a_name_are_tried_and_the_losers_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut bench = Bench::new();
+    bench.open(1, Endpoint::Name { name: "db".to_owned(), port });
+    let lookup = bench.links.next_lookup().unwrap();
+    assert_eq!(lookup.name, "db");
+    // Nobody listens on the first; the last is never needed.
+    let ips = ["127.0.0.2", "127.0.0.1", "127.0.0.3"].map(|ip| ip.parse().unwrap());
+    bench.links.resolved(bench.clock.now(), lookup.token, Ok(ips.to_vec()));
+    assert_eq!(bench.outcome(), (1, Ok(true)));
+    assert_eq!((bench.links.streams.len(), bench.links.opening.len()), (1, 0));
+}
+
+#[test]
+fn a_name_without_addresses_fails_and_a_late_answer_is_nobody_s() {
+    let mut bench = Bench::new();
+    let name = || Endpoint::Name { name: "db".to_owned(), port: 1 };
+    bench.open(1, name());
+    let first = bench.links.next_lookup().unwrap();
+    bench.links.close(Key::from_bits(1), &[]);
+    bench.links.resolved(bench.clock.now(), first.token, Err("late".to_owned()));
+    bench.open(2, name());
+    let second = bench.links.next_lookup().unwrap();
+    bench.links.resolved(bench.clock.now(), second.token, Ok(Vec::new()));
+    assert_eq!(bench.outcome(), (2, Err("the name has no addresses".to_owned())));
+}
+
+#[test]
+fn closing_a_connect_in_progress_closes_its_sockets() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = Bench::new();
+    bench.open(1, Endpoint::Ip(listener.local_addr().unwrap()));
+    assert_eq!(bench.links.streams.len(), 1);
+    bench.links.close(Key::from_bits(1), b"farewell");
+    assert!(bench.links.streams.is_empty() && bench.links.connections().is_empty());
+    assert!(bench.links.next_opened().is_none());
+}
