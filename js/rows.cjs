@@ -73,15 +73,15 @@ class Shape {
    * be read throws, with the cursors moved all the same: the records behind it are for others.
    */
   build(rows, count, segment, asArrays) {
-    const end = segment.cell + count * this.#lanes.length;
-    const textEnd = this.#textEnd(count, segment);
+    const start = segment.cell;
     const mode = asArrays ? this.#arrays : this.#objects;
     if (mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
     try {
       mode.build(rows, count, segment);
-    } finally {
-      segment.cell = end;
-      segment.at = textEnd;
+    } catch (error) {
+      segment.cell = start;
+      this.#skip(count, segment);
+      throw error;
     }
   }
 
@@ -91,16 +91,13 @@ class Shape {
     if (canCompile()) mode.build = mode.compile(this.#names, this.#lanes);
   }
 
-  /** Where the text of `count` rows ends: the last text cell says so. */
-  #textEnd(count, segment) {
-    if (count === 0) return segment.at;
-    for (let k = this.#lanes.length - 1; k >= 0; k -= 1) {
-      if (TEXT_LANES.has(this.#lanes[k])) {
-        const cell = segment.cell + (count - 1) * this.#lanes.length + k;
-        return segment.int32[cell << 1];
-      }
-    }
-    return segment.at;
+  /** Moves the cursors behind `count` rows that begin at `segment.cell`. */
+  #skip(count, segment) {
+    const width = this.#lanes.length;
+    const lastRow = segment.cell + (count - 1) * width;
+    const lastText = this.#lanes.findLastIndex((lane) => TEXT_LANES.has(lane));
+    if (lastText >= 0) segment.at = segment.int32[(lastRow + lastText) << 1];
+    segment.cell = lastRow + width;
   }
 }
 
@@ -120,6 +117,7 @@ function loopObjects(names, lanes) {
       }
       rows.push(row);
     }
+    segment.cell = cell;
   };
 }
 
@@ -143,6 +141,7 @@ function loopArrays(lanes) {
       }
       rows.push(row);
     }
+    segment.cell = cell;
   };
 }
 
@@ -169,6 +168,8 @@ return (rows, count, segment) => {
   const { text, nulls, int32, float64, bigint64 } = segment;
   let { cell, at } = segment;
   for (let r = 0; r < count; r += 1, cell += ${width}) rows.push(${row});
+  segment.cell = cell;
+  segment.at = at;
 };`;
   // Every part of the text is from this file, from a list of lanes, or a plain identifier.
   return new Function('names', body)(names);
