@@ -15,6 +15,7 @@ use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::{HostId, Primary};
+use crate::connection::StatementId;
 
 /// Requests and barriers in flight on one connection.
 const DEEPEST_PIPELINE: usize = 64;
@@ -22,10 +23,17 @@ const DEEPEST_PIPELINE: usize = 64;
 const QUICK: Duration = Duration::from_millis(5);
 /// Nothing is written behind a request that the server has been at for so long.
 const OVERDUE: Duration = Duration::from_millis(20);
+/// What stands in the pipeline of a connection that was idle before its first request.
+const BARRIER_AND_ONE: usize = 2;
+/// So many calls in a row go to the same busy connection, where they are so quick that waiting for all of
+/// them costs less than waking one more server process and writing to one more socket.
+const BATCH: usize = 32;
+const QUICK_FOR_BATCH: Duration = Duration::from_micros(500);
 
 impl Pool {
     pub(super) fn dispatch(&mut self, now: Instant) {
         let Primary::Known(host) = self.cluster.topology().primary() else { return };
+        let mut batch: Option<(ConnectionId, usize)> = None;
         while let Some(key) = self.waiting.front().copied() {
             let Some(call) = self.calls.get(key) else {
                 self.waiting.pop_front();
@@ -33,7 +41,18 @@ impl Pool {
             };
             let exclusive = call.flags.has(QueryFlags::ACQUIRE);
             let quick = self.may_share(call);
-            let Some(id) = self.place(now, host, quick && !exclusive) else { return };
+            let batched = match batch {
+                Some((id, left)) if left > 0 && quick && !exclusive => {
+                    self.joins_batch(now, id, call.statement).then_some((id, left - 1))
+                }
+                _ => None,
+            };
+            let chosen = batched.or_else(|| {
+                let id = self.place(now, host, quick && !exclusive)?;
+                Some((id, BATCH - 1))
+            });
+            let Some((id, _)) = chosen else { return };
+            batch = chosen;
             self.waiting.pop_front();
             if exclusive {
                 self.begin_lease(id);
@@ -49,6 +68,18 @@ impl Pool {
         self.statements.get(call.statement).is_some_and(|statement| {
             statement.habit.is_quick(QUICK) && (self.leases.is_empty() || statement.habit.selects())
         })
+    }
+
+    /// Whether a call may go where the one before it went in this turn: only behind others, so that every
+    /// connection is at work before any has more to do.
+    fn joins_batch(&self, now: Instant, id: ConnectionId, statement: StatementId) -> bool {
+        let quick =
+            self.statements.get(statement).is_some_and(|s| s.habit.is_quick(QUICK_FOR_BATCH));
+        let shared = |slot: &Slot| {
+            let depth = slot.connection.depth();
+            slot.duty == Duty::Serving && depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth)
+        };
+        quick && self.slots.get(id).is_some_and(shared)
     }
 
     /// An idle connection of the host, else the least busy one that may be shared.
