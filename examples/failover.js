@@ -21,17 +21,20 @@ function threads() {
 }
 
 /** What happens to the cluster, one step after the other. */
-async function story(cluster, view) {
+async function story(cluster, ledger, view) {
   await seconds(4);
   const deposed = cluster.primary;
+  ledger.mark('crash of the primary, promotion of a standby');
   view.event(`crashing the primary ${deposed.name} (SIGKILL)`);
   await cluster.crash(deposed);
   const promoted = await cluster.failover();
   view.event(`promoted ${promoted.name}, the most advanced standby`);
   await seconds(4);
+  ledger.mark('the old primary comes back as a standby');
   view.event(`rejoining ${deposed.name} as a standby`);
   await cluster.rejoin(deposed);
   await seconds(2);
+  ledger.mark('fence of the primary, for one second');
   view.event(`fencing ${promoted.name}: read-only, while its sessions stay open`);
   await cluster.fence(promoted);
   await seconds(1);
@@ -60,7 +63,7 @@ async function main() {
     await cluster.waitForReplication();
     ledger.start(WRITERS);
     view.start();
-    await story(cluster, view);
+    await story(cluster, ledger, view);
     await ledger.stop();
     const extraThreads = threadsBefore === undefined ? undefined : threads() - threadsBefore;
     await pool.end();

@@ -8,14 +8,14 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 
-import { startCluster } from './cluster/index.js';
+import { clusterFor } from './cluster/index.js';
 
 const run = promisify(execFile);
 const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
 
 let cluster;
 before(async () => {
-  cluster = await startCluster({ nodes: 1 });
+  cluster = await clusterFor({ nodes: 1 });
 });
 after(() => cluster?.close());
 

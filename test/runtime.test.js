@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 
 import { createPool } from 'hyperiondb-client';
 
-import { startCluster } from './cluster/index.js';
+import { clusterFor } from './cluster/index.js';
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
@@ -19,7 +19,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 let cluster;
 before(async () => {
-  cluster = await startCluster({ nodes: 1 });
+  cluster = await clusterFor({ nodes: 1 });
 });
 after(() => cluster?.close());
 

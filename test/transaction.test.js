@@ -4,14 +4,17 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
-import { startCluster } from './cluster/index.js';
+import { clusterFor } from './cluster/index.js';
 
 let cluster;
 let pool;
 before(async () => {
-  cluster = await startCluster({ nodes: 1 });
+  cluster = await clusterFor({ nodes: 1 });
   pool = createPool(cluster.options({ poolSize: 3 }));
-  await pool.query('CREATE TABLE accounts (id int PRIMARY KEY, balance int CHECK (balance >= 0))');
+  await pool.query(
+    `DROP TABLE IF EXISTS accounts;
+     CREATE TABLE accounts (id int PRIMARY KEY, balance int CHECK (balance >= 0))`,
+  );
 });
 beforeEach(() => pool.query('DELETE FROM accounts; INSERT INTO accounts VALUES (1, 100), (2, 0)'));
 after(async () => {

@@ -5,12 +5,12 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
-import { startCluster } from './cluster/index.js';
+import { clusterFor } from './cluster/index.js';
 
 let cluster;
 let pool;
 before(async () => {
-  cluster = await startCluster({ nodes: 1 });
+  cluster = await clusterFor({ nodes: 1 });
   pool = createPool(cluster.options({ poolSize: 1 }));
 });
 after(async () => {

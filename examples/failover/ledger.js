@@ -1,8 +1,5 @@
 // The application of the demonstration: it writes unique keys, and remembers what it was told of each.
 
-/** A pause between two acknowledged writes that is longer than this is an outage worth naming. */
-const OUTAGE_MS = 100;
-
 export class Ledger {
   static TABLE = 'DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (key text NOT NULL)';
   static COUNT = 'SELECT key, count(*) FROM ledger GROUP BY key';
@@ -14,7 +11,8 @@ export class Ledger {
   #stopped = false;
   #writers = [];
   #lastAcknowledged;
-  #outages = [];
+  /** What happened, and the longest pause between two acknowledged writes since. */
+  #marks = [];
 
   constructor(pool) {
     this.#pool = pool;
@@ -27,6 +25,11 @@ export class Ledger {
   /** How long no write has been acknowledged, in ms. */
   get silence() {
     return this.#lastAcknowledged === undefined ? 0 : performance.now() - this.#lastAcknowledged;
+  }
+
+  /** Something happens to the cluster now. */
+  mark(event) {
+    this.#marks.push({ event, silence: 0 });
   }
 
   start(writers) {
@@ -54,8 +57,8 @@ export class Ledger {
   }
 
   #acknowledge(key) {
-    const silence = this.silence;
-    if (silence > OUTAGE_MS) this.#outages.push(Math.round(silence));
+    const mark = this.#marks.at(-1);
+    if (mark) mark.silence = Math.max(mark.silence, this.silence);
     this.#lastAcknowledged = performance.now();
     this.#acknowledged.add(key);
   }
@@ -76,7 +79,10 @@ export class Ledger {
       `applied twice         ${doubled}`,
       `outcome unknown       ${this.#unknown}   (the answer was lost with the connection)`,
       `failed otherwise      ${this.#failed.length}`,
-      `outages               ${this.#outages.map((ms) => `${ms} ms`).join(', ') || 'none'}   (longest silences between two acknowledged writes)`,
+      ...this.#marks.map(({ event, silence }) => {
+        const outage = `${Math.round(silence)} ms`;
+        return `outage                ${outage.padEnd(8)} ${event}`;
+      }),
       `extra threads         ${extraThreads ?? 'not known on this system'}`,
     ].join('\n');
     const first = this.#failed[0];

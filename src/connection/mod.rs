@@ -312,6 +312,16 @@ impl Connection {
         }
     }
 
+    /// A CancelRequest for what this session is at, to be sent on a connection of its own; `None` where the
+    /// server gave no key. It hits whatever the session is at when it arrives: until that connection has
+    /// ended, the session must get no other work.
+    pub fn cancel_request(&self) -> Option<Vec<u8>> {
+        let key = self.backend_key()?;
+        let mut out = BytesMut::new();
+        frontend::cancel_request(&mut out, key.process_id, &key.secret).ok()?;
+        Some(out.to_vec())
+    }
+
     pub fn backend_key(&self) -> Option<&BackendKey> {
         match &self.state {
             State::Session(session) => session.key(),
@@ -464,3 +474,6 @@ impl Connection {
         self.events.push_back(Event::Closed { error: error.with_host(Arc::clone(&self.host)) });
     }
 }
+
+#[cfg(test)]
+mod tests;

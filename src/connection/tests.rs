@@ -1,0 +1,143 @@
+//! A connection fed by hand: logins, and what a connection knows when it is over.
+
+use serde_json::json;
+
+use super::*;
+use crate::config::from_json;
+
+struct Setup {
+    config: Config,
+    statements: Statements,
+    keys: KeyCache,
+    connection: Connection,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let config = from_json(&json!({ "user": "u", "password": "p" })).unwrap();
+        let deadline = Instant::from_micros(2_000_000);
+        let connection = Connection::new("h1:5432".into(), deadline);
+        let (statements, keys) = (Statements::default(), KeyCache::default());
+        let mut setup = Self { config, statements, keys, connection };
+        setup.input(Input::Connected(Peer { nonce: [7; 18], local: false }));
+        setup
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        self.connection.handle_input(Instant::ORIGIN, input, &mut shared);
+    }
+
+    fn receive(&mut self, messages: &[&[u8]]) -> Vec<Event> {
+        self.input(Input::Received(&messages.concat()));
+        std::iter::from_fn(|| self.connection.poll_event()).collect()
+    }
+
+    fn ends_with(mut self, messages: &[&[u8]]) -> Error {
+        match self.receive(messages).pop() {
+            Some(Event::Closed { error }) => error,
+            other => panic!("{other:?} in place of the end"),
+        }
+    }
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[tag][..], &length, body].concat()
+}
+
+fn ok() -> Vec<u8> {
+    message(b'R', &[0, 0, 0, 0])
+}
+
+fn welcome(key: &[u8]) -> Vec<u8> {
+    let status = |text: &str| message(b'S', text.as_bytes());
+    [
+        ok(),
+        status("in_hot_standby\0off\0"),
+        status("default_transaction_read_only\0off\0"),
+        message(b'K', &[&[0, 0, 0, 9][..], key].concat()),
+        message(b'Z', b"I"),
+    ]
+    .concat()
+}
+
+#[test]
+fn b19_keys_of_4_to_256_bytes_come_back_in_the_cancel_request() {
+    for length in [4, 32, 256] {
+        let mut setup = Setup::new();
+        let key = vec![5; length];
+        let events = setup.receive(&[&welcome(&key)]);
+        assert!(matches!(events[..], [Event::Ready { role: Role::ReadWrite }]), "{events:?}");
+        let request = setup.connection.cancel_request().unwrap();
+        assert_eq!(request.len(), 12 + length);
+        assert_eq!(request[8..12], [0, 0, 0, 9]);
+        assert_eq!(request[12..], key);
+    }
+    for length in [0, 3, 257] {
+        let error = Setup::new().ends_with(&[&welcome(&vec![5; length])]);
+        assert_eq!(error.class(), ErrorClass::Protocol);
+    }
+}
+
+#[test]
+fn b19_a_server_without_keys_is_well_and_one_with_two_is_not() {
+    let mut setup = Setup::new();
+    let status = |text: &str| message(b'S', text.as_bytes());
+    let reports =
+        [status("in_hot_standby\0off\0"), status("default_transaction_read_only\0on\0")].concat();
+    let events = setup.receive(&[&ok(), &reports, &message(b'Z', b"I")]);
+    assert!(matches!(events[..], [Event::Ready { role: Role::ReadOnly }]), "{events:?}");
+    assert_eq!(setup.connection.cancel_request(), None);
+    let key = message(b'K', &[0; 8]);
+    assert_eq!(Setup::new().ends_with(&[&ok(), &key, &key]).class(), ErrorClass::Protocol);
+}
+
+#[test]
+fn b20_a_newer_minor_version_that_is_offered_is_let_go_by() {
+    let mut setup = Setup::new();
+    let negotiate = message(b'v', b"\0\x03\0\0\0\0\0\x01_pq_.x\0");
+    let events = setup.receive(&[&negotiate, &welcome(&[1; 4])]);
+    assert!(matches!(events[..], [Event::Ready { .. }]), "{events:?}");
+    for broken in [&b"\0\x03\0\0\xff\xff\xff\xff"[..], b"\0\x03\0\0\x7f\xff\xff\xff"] {
+        let error = Setup::new().ends_with(&[&message(b'v', broken)]);
+        assert_eq!(error.class(), ErrorClass::Protocol);
+    }
+}
+
+#[test]
+fn b12_a_password_is_not_sent_in_clear_to_a_remote_server() {
+    let error = Setup::new().ends_with(&[&message(b'R', &[0, 0, 0, 3])]);
+    assert_eq!(error.code(), "HYPERION_AUTHENTICATION");
+    assert!(!format!("{error:?}").contains("\"p\""));
+}
+
+#[test]
+fn b8_one_authentication_message_is_answered_once() {
+    let md5 = message(b'R', b"\0\0\0\x05salt");
+    let error = Setup::new().ends_with(&[&md5, &md5]);
+    assert_eq!(error.class(), ErrorClass::Protocol);
+    assert!(error.message().contains("in answer to the password"), "{error}");
+}
+
+#[test]
+fn a_deadline_covers_the_whole_login() {
+    let mut setup = Setup::new();
+    setup.receive(&[&ok()]);
+    assert_eq!(setup.connection.poll_timeout().map(|(at, _)| at.as_micros()), Some(2_000_000));
+    let mut shared =
+        Shared { config: &setup.config, statements: &mut setup.statements, keys: &mut setup.keys };
+    setup.connection.handle_timeout(Instant::from_micros(2_000_000), &mut shared);
+    let Some(Event::Closed { error }) = setup.connection.poll_event() else { panic!() };
+    assert_eq!(error.code(), "HYPERION_CONNECT_TIMEOUT");
+    assert_eq!(error.message(), "h1:5432: no answer within 2000 ms while logging in");
+    assert_eq!(error.host().map(|host| &**host), Some("h1:5432"));
+}
+
+#[test]
+fn q6_another_client_encoding_ends_the_session() {
+    let encoding = message(b'S', b"client_encoding\0LATIN1\0");
+    let error = Setup::new().ends_with(&[&welcome(&[1; 4]), &encoding]);
+    assert_eq!(error.class(), ErrorClass::Protocol);
+}
