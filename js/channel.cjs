@@ -158,13 +158,11 @@ class Channel {
     const answer = (error, addresses) => {
       const list = Array.isArray(addresses) ? addresses : [addresses];
       const ips = error ? [] : list.map((entry) => entry?.address ?? entry);
-      const why = error ? String(error.message ?? error) : undefined;
-      try {
-        this.#addon.resolved(this.#handle, token, ips.join(','), why);
-        this.#flushSoon();
-      } catch {
-        // The pool was closed meanwhile: nobody waits for the address.
-      }
+      // An empty text is no error.
+      const why = error ? String(error.message || 'the look-up failed') : '';
+      // A pool that was closed meanwhile lets it go by: nobody waits for the address.
+      this.#addon.resolved(this.#handle, token, ips.join(','), why);
+      this.#flushSoon();
     };
     try {
       this.#lookup(host, { all: true }, answer);

@@ -333,8 +333,8 @@ test('names are resolved by the given function, whatever it does', async () => {
   assert.deepEqual(addon.answers, []);
   await null;
   assert.deepEqual(addon.answers, [
-    { token: 0, addresses: '10.0.0.1,::1', error: undefined },
-    { token: 1, addresses: '10.0.0.2', error: undefined },
+    { token: 0, addresses: '10.0.0.1,::1', error: '' },
+    { token: 1, addresses: '10.0.0.2', error: '' },
     { token: 2, addresses: '', error: 'ENOTFOUND' },
     { token: 3, addresses: '', error: 'broken lookup' },
   ]);

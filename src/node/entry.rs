@@ -121,7 +121,7 @@ fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
     call.environment.client(call.u32(0)?)?.drain()
 }
 
-/// `resolved(handle, token, addresses separated by commas, error | '')`
+/// `resolved(handle, token, addresses separated by commas, error)`; an empty text is no error
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
