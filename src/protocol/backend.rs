@@ -371,18 +371,99 @@ fn report(mut fields: ErrorFields<'_>) -> Result<Box<ServerFields>, Error> {
         // Before 9.6, and from poolers: the translated one is all there is.
         report.severity = translated_severity;
     }
-    if report.code.is_empty() {
+    if !is_sqlstate(&report.code) {
         report.code = "XX000".to_owned();
     }
     Ok(report)
 }
 
-/// At most so much of a text, whatever bytes it has.
+/// Programs decide by the code: what has not its form (PostgreSQL manual, appendix A) is none.
+fn is_sqlstate(code: &str) -> bool {
+    code.len() == 5 && code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+}
+
+/// At most so much of a text, whatever bytes it has. Cut before it is copied: a field can be as long as
+/// its message.
 fn cut(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    let text = String::from_utf8_lossy(bytes.get(..LONGEST_REPORT_FIELD).unwrap_or(bytes));
     let mut end = text.len().min(LONGEST_REPORT_FIELD);
     while !text.is_char_boundary(end) {
         end = end.saturating_sub(1);
     }
     text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(tag: u8, body: &[u8]) -> Result<BackendMessage<'_>, Error> {
+        parse(&Frame { tag, body, len: body.len().saturating_add(5) })
+    }
+
+    fn report_of(body: &[u8]) -> ServerFields {
+        match read(b'E', body) {
+            Ok(BackendMessage::ErrorResponse(fields)) => *fields,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn b17_whatever_an_error_says_is_bounded_text_with_a_code() {
+        let whole = report_of(b"SFEHLER\0VERROR\0C23505\0Mno\0P7\0nkey\0?unknown\0\0");
+        assert_eq!((whole.severity.as_str(), whole.code.as_str()), ("ERROR", "23505"));
+        assert_eq!((whole.position, whole.constraint.as_deref()), (Some(7), Some("key")));
+        let translated = report_of(b"SFEHLER\0Mno\0\0");
+        assert_eq!((translated.severity.as_str(), translated.code.as_str()), ("FEHLER", "XX000"));
+        for code in ["", "2350", "235055", "abcde", "2350\u{e9}", "'; --"] {
+            let body = format!("C{code}\0\0");
+            assert_eq!(report_of(body.as_bytes()).code, "XX000", "{code:?}");
+        }
+        for unit in [&b"x"[..], b"\xff", "\u{20ac}".as_bytes()] {
+            let body = [b"M", &unit.repeat(1 << 20)[..], b"\0\0"].concat();
+            assert!(report_of(&body).message.len() <= LONGEST_REPORT_FIELD);
+        }
+        assert_eq!(report_of(b"Mcaf\xe9\0\0").message, "caf\u{fffd}");
+        for broken in [&b""[..], b"M", b"Mno", b"Mno\0", b"Mno\0\0left over"] {
+            assert!(read(b'E', broken).is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn b18_ready_for_query_has_one_byte_of_three() {
+        for (body, valid) in [
+            (&b"I"[..], true),
+            (b"T", true),
+            (b"E", true),
+            (b"X", false),
+            (b"", false),
+            (b"II", false),
+        ] {
+            assert_eq!(read(b'Z', body).is_ok(), valid, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn b19_a_secret_key_has_4_to_256_bytes() {
+        for (length, valid) in
+            [(0, false), (3, false), (4, true), (32, true), (256, true), (257, false)]
+        {
+            let body = vec![1; 4 + length];
+            assert_eq!(read(b'K', &body).is_ok(), valid, "{length}");
+        }
+        assert!(read(b'K', b"\0\0").is_err());
+    }
+
+    #[test]
+    fn b20_counts_that_lie_run_into_the_end_of_the_body() {
+        let negotiate = |count: i32, options: &[u8]| {
+            let body = [&0i32.to_be_bytes()[..], &count.to_be_bytes(), options].concat();
+            read(b'v', &body).is_ok()
+        };
+        assert!(negotiate(0, b"") && negotiate(1, b"_pq_.x\0"));
+        assert!(!negotiate(-1, b"") && !negotiate(i32::MAX, b"a\0b\0") && !negotiate(0, b"a\0"));
+        assert!(read(b't', b"\xff\xff\0\0\0\x17").is_err());
+        assert!(read(b't', b"\0\x01\0\0\0\x17").is_ok());
+        assert!(read(b'T', b"\xff\xffname\0").is_err());
+    }
 }

@@ -8,6 +8,8 @@ use crate::base::Error;
 const HEADER: usize = 5;
 /// The length field counts itself.
 const LENGTH_ITSELF: u32 = 4;
+/// A ParameterDescription: its length field, a count of 16 bits, and as many oids.
+const PARAMETER_DESCRIPTION: u32 = 4 + 2 + 4 * 65_535;
 
 /// The longest messages, in bytes of the length field. The small bound is libpq's
 /// (`VALID_LONG_MESSAGE_TYPE` in fe-protocol3.c: all but a few types are below 30,000 bytes).
@@ -76,7 +78,8 @@ fn limit_of(tag: u8, phase: Phase, limits: &Limits) -> Result<u32, Error> {
     let limit = match (phase, tag) {
         (Phase::Startup, b'E' | b'N') => limits.startup_report,
         (Phase::Startup, b'R' | b'S' | b'K' | b'Z' | b'v') => limits.small,
-        (Phase::Session, b'T' | b'D' | b'd' | b't') => limits.large,
+        (Phase::Session, b'T' | b'D' | b'd') => limits.large,
+        (Phase::Session, b't') => PARAMETER_DESCRIPTION.min(limits.large),
         (Phase::Session, b'E' | b'N' | b'A') => limits.report,
         (
             Phase::Session,
@@ -113,6 +116,7 @@ mod tests {
         }
         assert!(split(&header(b'D', limits.large + 1), Phase::Session, &limits).is_err());
         assert!(split(&header(b'E', 65_537), Phase::Startup, &limits).is_err());
+        assert!(split(&header(b't', PARAMETER_DESCRIPTION + 1), Phase::Session, &limits).is_err());
         assert_eq!(split(&header(b'D', limits.large), Phase::Session, &limits), Ok(Split::Partial));
         assert_eq!(split(&header(b'Z', 30_000), Phase::Session, &limits), Ok(Split::Partial));
     }

@@ -57,6 +57,21 @@ struct Keys {
     server: Key,
 }
 
+impl Keys {
+    fn of(salted_password: &Key) -> Result<Self, Error> {
+        let client = hmac(salted_password, b"Client Key")?;
+        Ok(Self { client, server: hmac(salted_password, b"Server Key")? })
+    }
+
+    /// The client's proof, and the signature by which the server proves itself (RFC 5802, section 3).
+    fn sign(&self, auth_message: &str) -> Result<(Vec<u8>, Key), Error> {
+        let stored: Key = Sha256::digest(self.client).into();
+        let signature = hmac(&stored, auth_message.as_bytes())?;
+        let proof = self.client.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        Ok((proof, hmac(&self.server, auth_message.as_bytes())?))
+    }
+}
+
 /// What a key was derived from. Holds a digest in place of the password.
 #[derive(Clone, PartialEq, Eq)]
 struct Origin {
@@ -193,8 +208,7 @@ impl Scram {
             Some(keys) => keys,
             None => match derivation.step(SLICE) {
                 Some(salted) => {
-                    let client = hmac(&salted, b"Client Key")?;
-                    let keys = Keys { client, server: hmac(&salted, b"Server Key")? };
+                    let keys = Keys::of(&salted)?;
                     cache.insert(origin, keys.clone());
                     keys
                 }
@@ -205,10 +219,7 @@ impl Scram {
                 }
             },
         };
-        let stored: Key = Sha256::digest(keys.client).into();
-        let client_signature = hmac(&stored, auth_message.as_bytes())?;
-        let proof: Vec<u8> = keys.client.iter().zip(client_signature).map(|(a, b)| a ^ b).collect();
-        let signature = hmac(&keys.server, auth_message.as_bytes())?;
+        let (proof, signature) = keys.sign(&auth_message)?;
         self.state = State::Final { signature };
         Ok(Work::ClientFinal(format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes()))
     }
@@ -263,7 +274,7 @@ impl Derivation {
     }
 }
 
-/// `r=<nonce>,s=<salt>,i=<iterations>`, perhaps with optional extensions behind.
+/// `r=<nonce>,s=<salt>,i=<iterations>`. PostgreSQL sends nothing else: an extension is refused unread.
 struct ServerFirst<'a> {
     nonce: &'a str,
     salt: Vec<u8>,
@@ -287,13 +298,16 @@ impl<'a> ServerFirst<'a> {
         }
         let salt = STANDARD.decode(salt);
         let salt = salt.map_err(|_| Error::protocol("the server's SCRAM salt is not base64"))?;
+        if salt.is_empty() {
+            return Err(Error::protocol("the server's SCRAM salt is empty"));
+        }
         let iterations = iterations.parse().unwrap_or(0);
         if !(1..=MOST_ITERATIONS).contains(&iterations) {
             return Err(Error::protocol(format!(
                 "the server asks for a SCRAM iteration count outside of 1 to {MOST_ITERATIONS}"
             )));
         }
-        if message.split(',').skip(3).any(|part| part.starts_with("m=")) {
+        if parts.next().is_some() {
             return Err(Error::protocol("the server's SCRAM message has an unknown extension"));
         }
         Ok(Self { nonce, salt, iterations })
@@ -350,16 +364,16 @@ mod tests {
     }
 
     #[test]
-    fn the_salted_password_is_that_of_rfc_7677() {
+    fn proof_and_signature_are_those_of_rfc_7677() {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let mut derivation = Derivation::new(keyed(b"pencil").unwrap(), &salt, 4096);
         let salted = std::iter::repeat_with(|| derivation.step(1000)).find_map(|key| key).unwrap();
         let auth = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
                     s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,\
                     r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let server = hmac(&salted, b"Server Key").unwrap();
-        let signature = STANDARD.encode(hmac(&server, auth.as_bytes()).unwrap());
-        assert_eq!(signature, "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        let (proof, signature) = Keys::of(&salted).unwrap().sign(auth).unwrap();
+        assert_eq!(STANDARD.encode(proof), "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        assert_eq!(STANDARD.encode(signature), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     }
 
     #[test]
@@ -384,6 +398,8 @@ mod tests {
         check(|nonce| format!("r={nonce},s=c2FsdA==,i=4096"));
         check(|_| "r=other,s=c2FsdA==,i=4096".into());
         check(|nonce| format!("r={nonce}x,s=?,i=4096"));
+        check(|nonce| format!("r={nonce}x,s=,i=4096"));
+        check(|nonce| format!("r={nonce}x,s=c2FsdA==,i=4096,x=optional"));
         check(|nonce| format!("r={nonce}x,s=c2FsdA==,i=0"));
         check(|nonce| format!("r={nonce}x,s=c2FsdA==,i=100001"));
         check(|nonce| format!("r={nonce}x,s=c2FsdA==,i=99999999999"));
@@ -411,14 +427,57 @@ mod tests {
         assert!(scram.is_verified());
     }
 
+    /// A SCRAM login in the state of that name.
+    fn in_state(name: &str, cache: &mut KeyCache) -> Scram {
+        let (mut scram, message) = Scram::start("u", "pencil", NONCE, ChannelBinding::Unsupported);
+        let message = String::from_utf8(message).unwrap();
+        let first = good(message.strip_prefix("n,,n=,r=").unwrap());
+        match name {
+            "First" => {}
+            "Deriving" => scram.server_first(first.as_bytes(), cache).unwrap(),
+            "Final" => {
+                scram.server_first(first.as_bytes(), cache).unwrap();
+                derive(&mut scram, cache);
+            }
+            "Verified" => {
+                scram = in_state("Final", cache);
+                let State::Final { signature } = &scram.state else { panic!() };
+                let message = format!("v={}", STANDARD.encode(signature));
+                scram.server_final(message.as_bytes()).unwrap();
+            }
+            _ => assert!(scram.server_final(b"").is_err()),
+        }
+        assert_eq!(format!("{scram:?}"), format!("Scram::{name}"));
+        scram
+    }
+
     #[test]
-    fn a_call_in_the_wrong_state_is_an_error_and_nothing_more() {
+    fn b8_b11_every_state_takes_the_one_message_that_may_come_next() {
         let mut cache = KeyCache::default();
-        let (mut scram, _) = Scram::start("u", "p", NONCE, ChannelBinding::Unsupported);
-        assert!(scram.server_final(b"v=AAAA").is_err());
-        assert!(scram.server_first(good("x").as_bytes(), &cache).is_err(), "it has failed");
-        let (mut scram, _) = Scram::start("u", "p", NONCE, ChannelBinding::Unsupported);
-        assert!(scram.work(&mut cache).is_err());
-        assert!(!scram.is_verified());
+        let nonce = STANDARD.encode(NONCE);
+        for (state, allowed) in [
+            ("First", "server_first"),
+            ("Deriving", "work"),
+            ("Final", "server_final"),
+            ("Verified", ""),
+            ("Failed", ""),
+        ] {
+            for input in ["server_first", "work", "server_final"] {
+                let mut scram = in_state(state, &mut cache);
+                let signature = match &scram.state {
+                    State::Final { signature } => STANDARD.encode(signature),
+                    _ => "AAAA".to_owned(),
+                };
+                let done = match input {
+                    "server_first" => scram.server_first(good(&nonce).as_bytes(), &cache),
+                    "work" => scram.work(&mut cache).map(|_| ()),
+                    _ => scram.server_final(format!("v={signature}").as_bytes()),
+                };
+                assert_eq!(done.is_ok(), input == allowed, "{input} in {state}: {done:?}");
+                if done.is_err() {
+                    assert_eq!(format!("{scram:?}"), "Scram::Failed", "{input} in {state}");
+                }
+            }
+        }
     }
 }
