@@ -13,6 +13,9 @@ const LIBRARIES = {
   win32: 'hyperiondb_client.dll',
 };
 
+/** What cargo calls the library that becomes the addon. */
+export const LIBRARY = LIBRARIES[process.platform] ?? 'libhyperiondb_client.so';
+
 /** Where the addon of this machine belongs. */
 export const addonPath = path.join(root, `hyperiondb-client.${platformName()}.node`);
 
@@ -38,9 +41,8 @@ export function build() {
   }
   if (status !== 0) fail(`failed: cargo ${cargo.join(' ')}${error ? ` (${error.message})` : ''}`);
   const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
-  const library = LIBRARIES[process.platform] ?? 'libhyperiondb_client.so';
   // Renamed into its place: a process that has the old one loaded keeps it.
-  copyFileSync(path.join(target, 'release', library), `${addonPath}.new`);
+  copyFileSync(path.join(target, 'release', LIBRARY), `${addonPath}.new`);
   renameSync(`${addonPath}.new`, addonPath);
 }
 

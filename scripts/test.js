@@ -20,7 +20,7 @@ const CHECKS = [
   [node, 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
   [node, 'node_modules/eslint/bin/eslint.js', '.'],
   [node, 'node_modules/typescript/bin/tsc', '--project', 'test/typings'],
-  ['cargo', 'clippy', '--locked', '--all-targets', ...strict],
+  ['cargo', 'clippy', '--locked', '--all-targets', '--features', 'defects', ...strict],
   ['cargo', 'clippy', '--locked', '--all-targets', ...floors, ...strict],
   ['cargo', 'test', '--locked', '--quiet', ...floors],
 ];

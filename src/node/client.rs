@@ -40,6 +40,8 @@ pub(super) struct Client {
     delivering: Cell<bool>,
     segments_left: Cell<u32>,
     poisoned: Cell<bool>,
+    #[cfg(feature = "defects")]
+    pub(super) panic_in_turn: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,8 @@ impl Client {
             delivering: Cell::new(false),
             segments_left: Cell::new(0),
             poisoned: Cell::new(false),
+            #[cfg(feature = "defects")]
+            panic_in_turn: Cell::default(),
         });
         let wake = client.wake_callback(last_one_out);
         let uv_loop = event_loop(env)?;
@@ -135,7 +139,11 @@ impl Client {
 
     /// The door through which libuv comes in.
     fn wake(self: &Rc<Self>) {
-        self.guard(|state| state.reactor.turn());
+        self.guard(|state| {
+            #[cfg(feature = "defects")]
+            assert!(!self.panic_in_turn.take(), "asked for");
+            state.reactor.turn();
+        });
         let delivered = self.env.with_scope(|| self.deliver());
         if !matches!(delivered, Ok(Ok(()))) {
             // JavaScript has no memory left, or is being ended.

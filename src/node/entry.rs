@@ -73,6 +73,8 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
         let message = "the query's text holds a NUL, which PostgreSQL's text can't";
         return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
     }
+    #[cfg(feature = "defects")]
+    super::defect::strike(&client, &sql)?;
     let StatementId(id) = client.run(|reactor| reactor.statement(&sql))?;
     call.env.create_u32(id)
 }

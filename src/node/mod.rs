@@ -10,6 +10,8 @@
 //! instance data. What they share is the table of Node's functions alone.
 
 mod client;
+#[cfg(feature = "defects")]
+mod defect;
 mod deliver;
 mod entry;
 mod environment;

@@ -12,7 +12,7 @@ use super::alarm::Alarm;
 use super::clock::Clock;
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Token};
-use crate::base::{Error, ErrorClass, Instant};
+use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::Config;
 use crate::connection::{Input, Peer, StatementId};
 use crate::pool::{Output, Pool, PoolEvent, Query, Response, Status};
@@ -184,7 +184,8 @@ impl Reactor {
         self.unwritten.clear();
         let message =
             "a defect in hyperiondb-client ended this pool; what was in flight may have run";
-        self.news.push_back(News::Poisoned(Error::internal(message)));
+        let error = Error::internal(message).with_outcome(Outcome::Unknown);
+        self.news.push_back(News::Poisoned(error));
         self.alarm.set(self.clock.now(), None, true);
         self.set_referenced();
     }

@@ -1,0 +1,68 @@
+// P17: a panic in the addon becomes an error. It never crosses into Node, and the process lives. The addon of this
+// test is built with the feature `defects`, which panics where an SQL text says.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import process from 'node:process';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { LIBRARY } from '../scripts/build.js';
+import { clusterFor } from './cluster/index.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const require = createRequire(import.meta.url);
+const folder = mkdtempSync(path.join(tmpdir(), 'hyperiondb-defect-'));
+
+let cluster;
+let createPool;
+before(async () => {
+  const cargo = ['build', '--quiet', '--locked', '--lib', '--features', 'defects'];
+  assert.equal(spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' }).status, 0);
+  const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
+  const file = path.join(folder, 'defects.node');
+  copyFileSync(path.join(target, 'debug', LIBRARY), file);
+  // In the place of the addon that js/native.cjs would find.
+  require('../js/native.cjs').native = () => require(file);
+  ({ createPool } = require('../js/index.cjs'));
+  cluster = await clusterFor({ nodes: 1 });
+});
+after(async () => {
+  await cluster?.close();
+  // Windows keeps the file of a loaded addon.
+  if (process.platform !== 'win32') rmSync(folder, { recursive: true });
+});
+
+const internal = (outcome) => (error) => {
+  assert.equal(error.name, 'InternalError');
+  assert.equal(error.code, 'HYPERION_INTERNAL');
+  assert.equal(error.outcome, outcome);
+  return true;
+};
+
+test('a panic in a call is the error of that call alone', async () => {
+  const pool = createPool(cluster.options());
+  await assert.rejects(pool.query('panic in a call'), internal(undefined));
+  assert.equal((await pool.query('SELECT 1 AS one'))[0].one, 1);
+  await pool.end();
+});
+
+for (const where of ['panic in a command', 'panic in a turn']) {
+  test(`a ${where} ends the pool, and what was in flight says that it may have run`, async () => {
+    const other = createPool(cluster.options());
+    const pool = createPool(cluster.options({ poolSize: 3 }));
+    await pool.query('SELECT 1');
+    const flying = [1, 2, 3, 4].map(() => pool.query('SELECT pg_sleep(30)::text'));
+    const settled = Promise.allSettled(flying);
+    const struck = pool.query(where).catch((error) => error);
+    for (const { reason } of await settled) internal('unknown')(reason);
+    assert.equal((await struck).code, 'HYPERION_INTERNAL');
+    await assert.rejects(pool.query('SELECT 1'), { code: 'HYPERION_INTERNAL' });
+    assert.equal((await other.query('SELECT 1 AS one'))[0].one, 1, 'the other pool is unharmed');
+    await other.end();
+  });
+}
