@@ -75,6 +75,25 @@ test('a large result comes whole and in order', async () => {
   assert.equal(long, 'ä'.repeat(3_000_000));
 });
 
+test('B30 a result beyond maxResultBytes is its own error, and harms no neighbour', async () => {
+  const small = createPool(cluster.options({ poolSize: 1, maxResultBytes: 100_000 }));
+  const long = "SELECT repeat('x', 1000) AS x FROM generate_series(1, $1::int) AS n";
+  const tooLarge = { code: 'HYPERION_RESULT_TOO_LARGE', outcome: 'unknown' };
+  for (let round = 0; round < 3; round += 1) {
+    const [first, second, third] = await Promise.allSettled([
+      small.query(long, [90]),
+      small.query(long, [100]),
+      small.query(long, [90]),
+    ]);
+    assert.equal(first.value.length, 90);
+    assert.equal(second.reason.code, tooLarge.code);
+    assert.equal(third.value.length, 90);
+  }
+  await assert.rejects(small.query('SELECT 1 AS a; ' + long.replace('$1', '1000')), tooLarge);
+  assert.equal((await small.query('SELECT 1 AS one'))[0].one, 1);
+  await small.end();
+});
+
 test('several statements in one call give several results', async () => {
   const results = await pool.query(
     "SELECT 1 AS one; INSERT INTO things VALUES (9, 'z'); SELECT 'x' AS a, 2.5::float8 AS b",

@@ -36,6 +36,11 @@ export interface PoolOptions {
   poolSize?: number | undefined;
   /** The most queries that wait for a connection at once. Default: 1,000,000. */
   maxQueue?: number | undefined;
+  /**
+   * What the rows of one query may take in memory, in bytes as they come from the server. A longer result fails
+   * with `HYPERION_RESULT_TOO_LARGE`; the connection goes on. Default: 1,073,741,824 (1 GiB).
+   */
+  maxResultBytes?: number | undefined;
   /** For one attempt at one host, login included, in milliseconds. Default: 2000. */
   connectTimeoutMs?: number | undefined;
   /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */

@@ -65,6 +65,7 @@ impl Draft {
             application_name: None,
             parameters: Vec::new(),
             allow_exit_on_idle: true,
+            max_result_bytes: 1 << 30,
             max_queue: 1_000_000,
         };
         Self { config, addresses: vec![default_address()], port: DEFAULT_PORT }

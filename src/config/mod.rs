@@ -46,6 +46,8 @@ pub struct Config {
     pub parameters: Vec<(String, String)>,
     /// Whether the process may end while idle connections are open and the pool was not ended.
     pub allow_exit_on_idle: bool,
+    /// What the rows of one query may take in memory, as they come from the server.
+    pub max_result_bytes: usize,
     /// Queries and checkouts that may wait for a connection at the same time.
     pub max_queue: usize,
 }

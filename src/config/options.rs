@@ -17,9 +17,10 @@ pub(super) const KEEP_ALIVE_MILLISECONDS: RangeInclusive<u64> = 1..=32_767_000;
 const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;
 const POOL_SIZES: RangeInclusive<u64> = 1..=10_000;
 const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
+const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
@@ -32,6 +33,7 @@ const KNOWN: [&str; 20] = [
     "keepAlive",
     "keepAliveDelayMs",
     "maxQueue",
+    "maxResultBytes",
     "mode",
     "parameters",
     "password",
@@ -94,6 +96,7 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         }
         "parameters" => apply_parameters(draft, name, value)?,
         "allowExitOnIdle" => config.allow_exit_on_idle = boolean(name, value)?,
+        "maxResultBytes" => config.max_result_bytes = size(name, value, RESULT_SIZES)?,
         "maxQueue" => config.max_queue = size(name, value, QUEUE_SIZES)?,
         _ => return Err(unknown_option(name)),
     }
@@ -165,7 +168,7 @@ fn integer(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<u6
 
 fn size(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<usize, Error> {
     let number = integer(name, value, allowed)?;
-    // Every size that is allowed fits 32 bits.
+    // Every size that is allowed fits, but for a result larger than a 32-bit machine's memory.
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
@@ -224,6 +227,7 @@ mod tests {
             "mode": "read-write", "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
             "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
             "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
+            "maxResultBytes": 2048,
             "parameters": { "search_path": "x", "options": "-c geqo=off" },
         }))
         .unwrap();
@@ -232,6 +236,7 @@ mod tests {
         assert_eq!(config.password.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!((config.pool_size, config.max_queue, config.tcp_user_timeout), (1, 5, None));
+        assert_eq!(config.max_result_bytes, 2048);
         let parameters = [("options", "-c geqo=off"), ("search_path", "x")];
         assert_eq!(config.parameters, parameters.map(|(n, v)| (n.to_owned(), v.to_owned())));
         assert!(read(json!({ "password": "" })).unwrap().password.is_none());

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use super::command::CommandTag;
-use super::rows::Rows;
+use super::rows::{ROW_OVERHEAD, Rows};
 use super::statement::{Description, StatementId};
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
@@ -72,6 +72,10 @@ pub(super) struct Exchange {
     /// How the rows that come are to be read.
     shape: Option<Arc<Shape>>,
     rows: Rows,
+    /// What the rows of all its statements take, up to the limit.
+    held: usize,
+    /// There were more: those that came are forgotten, and those that come are let go by.
+    too_large: bool,
     results: Vec<StatementResult>,
     refusal: Option<Box<ServerFields>>,
     /// The step at which the server refused.
@@ -107,6 +111,8 @@ impl Exchange {
             step,
             shape,
             rows: Rows::default(),
+            held: 0,
+            too_large: false,
             results: Vec::new(),
             refusal: None,
             refused_at: step,
@@ -114,12 +120,19 @@ impl Exchange {
         }
     }
 
-    /// A DataRow, by far the most frequent message.
-    pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+    /// A DataRow, by far the most frequent message. No more than `limit` bytes of them are held.
+    pub(super) fn row(&mut self, body: &[u8], limit: usize) -> Result<(), Error> {
         match (&self.shape, self.step) {
             (Some(shape), Step::Execute) => {
                 check_data_row(body, shape.columns().len())?;
-                self.rows.push(body);
+                self.held = self.held.saturating_add(body.len() + ROW_OVERHEAD);
+                if self.held <= limit {
+                    self.rows.push(body);
+                } else if !self.too_large {
+                    self.too_large = true;
+                    self.rows = Rows::default();
+                    self.results.clear();
+                }
                 Ok(())
             }
             _ => Err(self.unexpected("DataRow")),
@@ -242,6 +255,9 @@ impl Exchange {
         if matches!(self.flight, Flight::Typing { .. }) {
             return Ended::Described;
         }
+        if self.too_large {
+            return Ended::TooLarge;
+        }
         Ended::Completed { results: self.results, unreplicated: self.unreplicated }
     }
 
@@ -257,6 +273,8 @@ pub(super) enum Ended {
     },
     /// The statement is described, and has not run.
     Described,
+    /// It ran, and had more rows than may be held.
+    TooLarge,
     Refused {
         fields: Box<ServerFields>,
         /// Sending the statement anew, as one that nobody has described, heals it.

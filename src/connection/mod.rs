@@ -415,8 +415,7 @@ impl Connection {
         key: Option<BackendKey>,
         shared: &Shared<'_>,
     ) -> Result<(), Error> {
-        let capacity = shared.config.statement_cache_size;
-        let mut session = Session::new(now, key, &self.parameters, capacity);
+        let mut session = Session::new(now, key, &self.parameters, shared.config);
         if let Some(role) = session.role() {
             self.events.push_back(Event::Ready { role });
             self.state = State::Session(session);

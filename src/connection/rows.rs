@@ -7,13 +7,14 @@
 const FIRST_CHUNK: usize = 256;
 const LARGEST_CHUNK: usize = 256 * 1024;
 const LENGTH: usize = size_of::<u32>();
+/// What a row takes beside its body.
+pub(super) const ROW_OVERHEAD: usize = LENGTH;
 
 /// The bodies of DataRow messages, in order.
 #[derive(Debug, Default)]
 pub struct Rows {
     chunks: Vec<Vec<u8>>,
     count: usize,
-    bytes: usize,
 }
 
 /// How far [`Rows`] have been read. A copy is a place to come back to.
@@ -41,16 +42,10 @@ impl Rows {
             chunk.extend_from_slice(body);
         }
         self.count += 1;
-        self.bytes += needs;
     }
 
     pub fn count(&self) -> usize {
         self.count
-    }
-
-    /// The memory that the rows take, near enough for a limit.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// The body under the cursor, which moves past it; `None` behind the last.

@@ -15,7 +15,8 @@ use super::prepared::Prepared;
 use super::role::{Parameters, Role};
 use super::statement::{Description, Form, Statement, StatementId};
 use super::{Answer, Event, Request, Sent, Shared, Token};
-use crate::base::{Error, Instant, Outcome, ServerFields};
+use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
+use crate::config::Config;
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::data_row::{check_data_row, fields};
 use crate::protocol::{Format, frontend};
@@ -31,6 +32,7 @@ pub(super) struct Session {
     role: Option<Role>,
     role_at_ready: Option<Role>,
     reports_role: bool,
+    max_result_bytes: usize,
     prepared: Prepared,
     key: Option<BackendKey>,
     last_ready: Instant,
@@ -64,7 +66,7 @@ impl Session {
         now: Instant,
         key: Option<BackendKey>,
         parameters: &Parameters,
-        statement_cache_size: usize,
+        config: &Config,
     ) -> Self {
         let role = parameters.role();
         Self {
@@ -73,7 +75,8 @@ impl Session {
             role,
             role_at_ready: role,
             reports_role: role.is_some(),
-            prepared: Prepared::new(statement_cache_size),
+            prepared: Prepared::new(config.statement_cache_size),
+            max_result_bytes: config.max_result_bytes,
             key,
             last_ready: now,
             fatal: false,
@@ -273,7 +276,7 @@ impl Session {
 
     pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
         match self.pipeline.front_mut().map(|entry| &mut entry.work) {
-            Some(Work::Request { exchange, .. }) => exchange.row(body),
+            Some(Work::Request { exchange, .. }) => exchange.row(body, self.max_result_bytes),
             Some(Work::Barrier { asked: true, .. }) => {
                 // The answer to `SHOW transaction_read_only`, as text.
                 check_data_row(body, 1)?;
@@ -387,6 +390,7 @@ impl Session {
     ) -> Answer {
         match ended {
             Ended::Described => Answer::Described,
+            Ended::TooLarge => Answer::Refused { error: self.too_large(), plan_is_stale: false },
             Ended::Completed { results, unreplicated } => {
                 Answer::Completed { results, unreplicated }
             }
@@ -404,6 +408,16 @@ impl Session {
                 Answer::Refused { error, plan_is_stale }
             }
         }
+    }
+
+    fn too_large(&self) -> Error {
+        let message = format!(
+            "the result has more than {} bytes, which is maxResultBytes: it was not kept, and what the \
+             statement did besides it has been done",
+            self.max_result_bytes
+        );
+        Error::new(ErrorClass::Protocol, "HYPERION_RESULT_TOO_LARGE", message)
+            .with_outcome(Outcome::Unknown)
     }
 
     /// The connection is over: says of each request whether it may have run. `written` is how many bytes
