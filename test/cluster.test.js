@@ -183,6 +183,35 @@ describe('a cluster of three with a synchronous quorum', () => {
     await insert(old, 6);
   });
 
+  it('exchanges the roles of the primary and a standby', async () => {
+    const old = cluster.primary;
+    // The test before has left a second primary behind.
+    await cluster.rejoin(n1);
+    const [chosen] = await cluster.runningStandbys();
+    const session = await cluster.openSession(old);
+    await session.query('BEGIN; INSERT INTO item VALUES (-2)');
+    assert.equal(await cluster.switchover(chosen, { graceMs: 50 }), chosen);
+    await assert.rejects(session.query('COMMIT'));
+    await session.close();
+    assert.ok(await isInRecovery(old));
+    const [[setting]] = await cluster.query(old, 'SHOW default_transaction_read_only');
+    assert.equal(setting, 'off', 'the fence is gone with the role');
+    await insert(chosen, 7);
+    await cluster.waitForReplication();
+    assert.deepEqual(await items(old), [1, 2, 3, 4, 5, 6, 7]);
+    await cluster.switchover(old);
+    assert.equal(cluster.primary, old);
+  });
+
+  it('refuses a switchover to a node that could not take over, and changes nothing', async () => {
+    const standby = cluster.nodes.find((node) => node !== cluster.primary);
+    await cluster.freeze(standby);
+    await assert.rejects(cluster.switchover(standby), /n\d: it is no running standby/);
+    await assert.rejects(cluster.switchover(cluster.primary), /no running standby/);
+    await cluster.thaw(standby);
+    await insert(cluster.primary, 8);
+  });
+
   it('puts a proxy in front of a node', async () => {
     const proxy = await cluster.proxy(cluster.primary);
     const session = await cluster.openSession({ host: proxy.host, port: proxy.port });
@@ -314,7 +343,7 @@ describe('the command line', () => {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     child.stdin.end(
-      'query n1 SHOW work_mem\nfence n1\nunfence n1\ncrash n1\npromote n2\nrejoin n1\nstatus\nno\n',
+      'query n1 SHOW work_mem\nfence n1\nunfence n1\ncrash n1\npromote n2\nrejoin n1\nswitchover\nswitchover n2\nstatus\nno\n',
     );
     let output = '';
     child.stdout.on('data', (chunk) => (output += chunk));

@@ -22,6 +22,7 @@ const HELP = `  stop NODE [smart|fast|immediate]   start NODE    restart NODE
   crash NODE      kill all its processes
   freeze NODE     stop all its processes; thaw NODE lets them go on
   promote NODE    failover promotes the most advanced standby
+  switchover [NODE]   fence the primary, promote a standby that has all, rejoin the old primary
   rejoin NODE     make it a standby of the present primary
   fence NODE      make it read-only; unfence NODE ends that
   wait            until the standbys have replayed all
@@ -103,6 +104,11 @@ async function perform(cluster, line) {
     case 'failover':
       console.log(`${(await cluster.failover()).name} is the primary`);
       return;
+    case 'switchover': {
+      const node = words[0] === undefined ? undefined : findNode(cluster, words[0]);
+      console.log(`${(await cluster.switchover(node)).name} is the primary`);
+      return;
+    }
     case 'wait':
       await cluster.waitForReplication();
       return;

@@ -205,6 +205,38 @@ export class Cluster {
     return node;
   }
 
+  /**
+   * Exchanges the roles of the primary and a standby, as operators do who must lose nothing: the fence
+   * with its barrier leaves no transaction that could still write, the standbys replay what there is,
+   * one of them is promoted, and the old primary becomes its standby.
+   * @param {Node} [node] the standby to promote; else the one that has received the most
+   * @param {{ graceMs?: number, terminate?: 'older' | 'all' }} [options] as for `fence`
+   * @returns {Promise<Node>} the new primary
+   */
+  async switchover(node, options = {}) {
+    const deposed = this.primary;
+    const standbys = await this.runningStandbys();
+    if (standbys.length === 0 || (node !== undefined && !standbys.includes(node))) {
+      throw new Error(
+        `cannot switch over to ${node?.name ?? 'any node'}: it is no running standby`,
+      );
+    }
+    try {
+      await this.fence(deposed, { ...options, barrier: true });
+      await this.waitForReplication();
+    } catch (error) {
+      // Nothing has changed hands yet: the primary goes on.
+      await this.unfence(deposed);
+      throw error;
+    }
+    if (node === undefined) await this.failover();
+    else await this.promote(node);
+    await this.rejoin(deposed);
+    // Where another's command does it, a clean rejoin may have left the setting as it was.
+    await this.unfence(deposed);
+    return this.primary;
+  }
+
   // WAL that a dead primary has sent may still be in the buffers of the kernel: a standby that reads
   // it a moment too late would be found ahead of the new primary, and could not follow it.
   async #settledPositions(standbys) {

@@ -165,9 +165,7 @@ export class LocalCluster extends Cluster {
       }),
     );
     await this.#waitUntilNoneIsAhead(node, others);
-    // What pg_promote() does, less its polling.
-    await node.write('promote', '');
-    await node.signal('SIGUSR1');
+    await node.triggerPromotion();
     await this.waitUntilPromoted(node);
     this.primary = node;
   }

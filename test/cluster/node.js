@@ -1,7 +1,7 @@
 // One PostgreSQL server of a cluster: its data folder, its configuration, its processes.
 
 import fs from 'node:fs';
-import { chown, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { copyFolder, serverAccount } from './account.js';
@@ -238,6 +238,14 @@ export class ClusterNode {
   /** Makes it read its configuration again; a frozen one does so when it is thawed. */
   reload() {
     return this.signal('SIGHUP');
+  }
+
+  /** What pg_promote() does, less its polling. */
+  async triggerPromotion() {
+    // Whatever wakes the postmaster lets it find the file, and take it away: it appears all at once.
+    await this.write('promote.new', '');
+    await rename(path.join(this.dataFolder, 'promote.new'), path.join(this.dataFolder, 'promote'));
+    await this.signal('SIGUSR1');
   }
 
   /** @param {NodeJS.Signals} signal */

@@ -1,0 +1,101 @@
+// A load whose outcome can be checked: writers of unique keys, and readers that know what must be there.
+
+import assert from 'node:assert/strict';
+
+import { waitUntil } from '../cluster/lock.js';
+import { Random } from './random.js';
+
+const WRITERS = 8;
+const READERS = 4;
+
+export class Ledger {
+  /** No unique key: what is applied twice shall be seen twice. */
+  static SETUP = `DROP TABLE IF EXISTS ledger;
+    CREATE TABLE ledger (writer int NOT NULL, n int NOT NULL); CREATE INDEX ON ledger (writer, n)`;
+
+  acknowledged = 0;
+  reads = 0;
+  #pool;
+  #isStopped = false;
+  #lanes = [];
+  /** Of each writer: the keys that were acknowledged, and the highest that is known to be there. */
+  #keys = Array.from({ length: WRITERS }, () => ({ acknowledged: new Set(), highest: -1 }));
+  #failed = [];
+  #stale = [];
+
+  constructor(pool) {
+    this.#pool = pool;
+  }
+
+  start() {
+    for (let writer = 0; writer < WRITERS; writer++) this.#lanes.push(this.#write(writer));
+    for (let reader = 0; reader < READERS; reader++) this.#lanes.push(this.#read(reader));
+  }
+
+  async #write(writer) {
+    const keys = this.#keys[writer];
+    for (let n = 0; !this.#isStopped; n++) {
+      try {
+        await this.#pool.query('INSERT INTO ledger VALUES ($1, $2)', [writer, n]);
+        keys.acknowledged.add(n);
+        keys.highest = Math.max(keys.highest, n);
+        this.acknowledged += 1;
+      } catch (error) {
+        this.#failed.push(error);
+      }
+    }
+  }
+
+  // What was acknowledged, or read, before a read began must be in its answer, whoever gives it.
+  async #read(reader) {
+    const random = new Random(reader);
+    while (!this.#isStopped) {
+      const writer = random.below(WRITERS);
+      const keys = this.#keys[writer];
+      const known = keys.highest;
+      const sql = 'SELECT coalesce(max(n), -1) AS highest FROM ledger WHERE writer = $1';
+      const [{ highest }] = await this.#pool.query(sql, [writer], { readOnly: true });
+      if (highest < known) this.#stale.push({ writer, known, highest });
+      keys.highest = Math.max(keys.highest, highest);
+      this.reads += 1;
+    }
+  }
+
+  /** Waits for so many acknowledged writes more. */
+  async progress(writes) {
+    const goal = this.acknowledged + writes;
+    const isThere = () => this.acknowledged >= goal;
+    await waitUntil(`${writes} more writes`, isThere, { timeoutMs: 60_000, intervalMs: 2 });
+  }
+
+  /** Begins nothing more. */
+  halt() {
+    this.#isStopped = true;
+  }
+
+  /** Resolves when every promise has settled; a read that failed is thrown. */
+  async stop() {
+    this.halt();
+    await Promise.all(this.#lanes);
+  }
+
+  /** Holds what was told against what is in the table. */
+  async check(cluster) {
+    const sql = 'SELECT writer, n, count(*) FROM ledger GROUP BY writer, n';
+    const rows = (await cluster.query(cluster.primary, sql)).map((row) => row.map(Number));
+    const found = new Set(rows.map(([writer, n]) => `${writer}-${n}`));
+    const lost = this.#keys.flatMap(({ acknowledged }, writer) =>
+      [...acknowledged].map((n) => `${writer}-${n}`).filter((key) => !found.has(key)),
+    );
+    assert.deepEqual(lost, [], 'acknowledged writes that are not in the table');
+    const doubled = rows.filter(([, , count]) => count > 1);
+    assert.deepEqual(doubled, [], 'keys that are in the table more than once');
+    assert.deepEqual(this.#stale, [], 'reads that did not see what was acknowledged before');
+    for (const error of this.#failed) {
+      // Nothing but a lost answer may reach a writer: all else can be sent again.
+      assert.equal(error.outcome, 'unknown', error.stack);
+      assert.equal(error.code, '40003', error.stack);
+    }
+    return `${this.acknowledged} acknowledged, ${this.#failed.length} unknown, ${this.reads} reads`;
+  }
+}
