@@ -4,13 +4,13 @@
 // hits them all; the median of the rounds is printed. Compare ratios within one run, not runs.
 
 import { execFileSync } from 'node:child_process';
-import { cpus, release, totalmem, type } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { startCluster } from '../test/cluster/index.js';
 import { CLIENTS } from './clients.js';
 import { benchFirstQuery } from './first-query.js';
+import { machine } from './machine.js';
 import { findPgbench, runPgbench } from './pgbench.js';
 import { SETUP, WORKS } from './works.js';
 
@@ -101,11 +101,8 @@ try {
   const { user, password, database } = cluster;
   const connection = { host, port, user, password, database };
   await cluster.query(cluster.primary, SETUP);
-  const [{ model }] = cpus();
-  const memory = Math.round(totalmem() / 2 ** 30);
   const [[version]] = await cluster.query(cluster.primary, 'SHOW server_version');
-  console.log(`${model}, ${cpus().length} cores, ${memory} GiB, ${type()} ${release()}`);
-  console.log(`Node ${process.version}, PostgreSQL ${version} on loopback`);
+  console.log(`${machine()}\nPostgreSQL ${version} on loopback`);
 
   const pgbench = findPgbench();
   if (!pgbench) console.log('pgbench is not installed (Debian: postgresql-contrib or postgresql).');

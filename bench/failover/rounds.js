@@ -1,0 +1,173 @@
+// Failovers one after the other over one cluster, with clients under load: when the promoted node first took a
+// write, and when each client's writes were acknowledged.
+
+import { fork } from 'node:child_process';
+import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+import { startCluster } from '../../test/cluster/index.js';
+import { waitUntil } from '../../test/cluster/lock.js';
+import { startWitness } from './witness.js';
+
+const WRITER = fileURLToPath(new URL('writer.js', import.meta.url));
+const SETUP = 'CREATE TABLE failover (id bigserial, key text NOT NULL)';
+/** Of each pool, before the crash and after the promotion. */
+const MORE_WRITES = 100;
+/** Longer than an acknowledgement is under way, shorter than any promotion takes. */
+const SETTLED_MS = 50;
+
+/**
+ * @typedef {object} Case
+ * @property {string[]} clients names in CLIENTS; all of them live through the same failovers
+ * @property {number} [pools] of each client
+ * @property {number} [writers] of each pool
+ * @property {number} [everyMs] from one write of a writer to its next
+ * @property {boolean} [blackHoled] the dead host answers no SYN; else it refuses
+ *
+ * @typedef {object} Round
+ * @property {number} crashed when the primary was dead, in ms
+ * @property {number} promoted when the new primary first took a write, in ms
+ * @property {Record<string, number[][]>} times of each acknowledgement, by client and pool, in ms
+ */
+
+/** A process with one client under load, which answers one question at a time. */
+class Writer {
+  #process;
+  #answer;
+
+  constructor(client, { pools = 1, writers = 8, everyMs = 4 }, connection) {
+    const args = [client, ...[pools, writers, everyMs].map(String), JSON.stringify(connection)];
+    this.#process = fork(WRITER, args);
+    this.#process.on('message', (said) => this.#answer.resolve(said));
+    this.#process.once('exit', (code) =>
+      this.#answer.reject(new Error(`a writer ended with ${code}`)),
+    );
+    this.ready = this.#next();
+  }
+
+  #next() {
+    const promise = new Promise((resolve, reject) => {
+      this.#answer = { resolve, reject };
+    });
+    // After the last answer nobody listens any more.
+    promise.catch(() => {});
+    return promise;
+  }
+
+  #ask(what) {
+    const answer = this.#next();
+    this.#process.send(what);
+    return answer;
+  }
+
+  /** Acknowledged writes of each pool. @returns {Promise<number[]>} */
+  async counts() {
+    return (await this.#ask('count')).counts;
+  }
+
+  /** @returns {Promise<number[][]>} */
+  async stop() {
+    return (await this.#ask('stop')).times;
+  }
+
+  kill() {
+    this.#process.kill();
+  }
+}
+
+const now = () => Number(process.hrtime.bigint()) / 1e6;
+
+/**
+ * The primary dies with all its connections, and a standby is promoted. Replication is asynchronous, so that what
+ * is measured is not when the other standby has found its new primary.
+ * @param {Case} options
+ * @param {number} count
+ * @param {(done: number) => void} [progress]
+ * @returns {Promise<Round[]>}
+ */
+export async function failovers(options, count, progress = () => {}) {
+  const cluster = await startCluster({ nodes: 3, maxConnections: 300 });
+  try {
+    await cluster.query(cluster.primary, SETUP);
+    const rounds = [];
+    while (rounds.length < count) {
+      rounds.push(await failover(cluster, options));
+      progress(rounds.length);
+    }
+    return rounds;
+  } finally {
+    await cluster.close();
+  }
+}
+
+async function failover(cluster, options) {
+  const deposed = cluster.primary;
+  const proxy = options.blackHoled ? await cluster.proxy(deposed) : undefined;
+  const hosts = cluster.nodes.map((node) =>
+    node === deposed && proxy ? `${proxy.host}:${proxy.port}` : node.address,
+  );
+  const connection = { ...cluster.options(), hosts };
+  const writers = options.clients.map((client) => [
+    client,
+    new Writer(client, options, connection),
+  ]);
+  let witness;
+  try {
+    await Promise.all(writers.map(([, writer]) => writer.ready));
+    await untilWritten(writers, MORE_WRITES);
+    const standbys = await cluster.runningStandbys();
+    await cluster.waitForReplication();
+    await cluster.crash(deposed);
+    const crashed = now();
+    await proxy?.blackHole();
+    // As long as a controller would at least take to be sure.
+    await sleep(200);
+    const chosen = await mostAdvanced(cluster, standbys);
+    witness = await startWitness(chosen, cluster.credentials);
+    await cluster.promote(chosen);
+    const promoted = await witness.firstWrite();
+    await untilWritten(writers, MORE_WRITES);
+    const times = {};
+    for (const [client, writer] of writers) times[client] = await writer.stop();
+    await cluster.rejoin(deposed);
+    return { crashed, promoted, times };
+  } finally {
+    for (const [, writer] of writers) writer.kill();
+    await witness?.close();
+    await proxy?.close();
+  }
+}
+
+async function mostAdvanced(cluster, standbys) {
+  const positions = await Promise.all(standbys.map((node) => cluster.position(node)));
+  const best = positions.reduce((a, b) => (b.received > a.received ? b : a));
+  return standbys[positions.indexOf(best)];
+}
+
+/** Waits until each pool has written so often again. */
+async function untilWritten(writers, more) {
+  const count = () => Promise.all(writers.map(([, writer]) => writer.counts()));
+  const before = await count();
+  const isThere = async () =>
+    (await count()).every((counts, w) => counts.every((n, pool) => n >= before[w][pool] + more));
+  const what = `${more} more writes of every pool`;
+  await waitUntil(what, isThere, { timeoutMs: 60_000, intervalMs: 20 });
+}
+
+/** From the first write that the promoted node took to the first one of each pool, in ms, all rounds together. */
+export function delays(rounds, client) {
+  return rounds.flatMap(({ crashed, promoted, times }) =>
+    times[client].map((pool) => pool.find((time) => time > crashed + SETTLED_MS) - promoted),
+  );
+}
+
+/** How long no write of a pool was acknowledged, in ms. */
+export function outages(rounds, client) {
+  return rounds.flatMap(({ crashed, times }) =>
+    times[client].map((pool) => {
+      const next = pool.findIndex((time) => time > crashed + SETTLED_MS);
+      return pool[next] - pool[next - 1];
+    }),
+  );
+}
