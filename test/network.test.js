@@ -1,0 +1,316 @@
+// What networks do to the connections of a pool, at every moment of their life, on real servers. The ids are those
+// of the faults that must never go wrong.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import net from 'node:net';
+import process from 'node:process';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import { startBlackHole } from './cluster/blackhole.js';
+import { startCluster } from './cluster/index.js';
+import { waitUntil } from './cluster/lock.js';
+import { int32, scriptedBackend } from './scripted/backend.js';
+
+let cluster;
+before(async () => {
+  cluster = await startCluster({ nodes: 3, maxConnections: 200 });
+  await cluster.query(cluster.primary, 'CREATE TABLE cut (key int)');
+  await cluster.waitForReplication();
+});
+after(() => cluster?.close());
+
+const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
+const addressOf = ({ host, port }) => `${host}:${port}`;
+/** Far longer than a test may take: where it is given, nothing waits for a timeout. */
+const NEVER_MS = 600_000;
+
+/** Forwards to a node, and resets a connection when the server has sent it so many bytes more. */
+async function startCutter(node) {
+  const cutter = { left: Infinity };
+  const sockets = new Set();
+  const server = net.createServer({ noDelay: true }, (client) => {
+    const upstream = net.connect({ host: node.host, port: node.port, noDelay: true });
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => (socket === client ? upstream : client).destroy());
+    }
+    client.pipe(upstream);
+    upstream.on('data', (chunk) => {
+      if (chunk.length < cutter.left) {
+        cutter.left -= chunk.length;
+        client.write(chunk);
+        return;
+      }
+      const rest = chunk.subarray(0, cutter.left);
+      // Only the first connection that comes so far is cut.
+      cutter.left = Infinity;
+      client.write(rest, () => client.resetAndDestroy());
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cutter.address = `127.0.0.1:${server.address().port}`;
+  cutter.close = () => {
+    sockets.forEach((socket) => socket.destroy());
+    server.close();
+  };
+  return cutter;
+}
+
+/** Does the work with a cutter and a pool of one connection through it, for each number of bytes side by side. */
+async function forEachCut(t, cuts, work) {
+  const one = async (bytes) => {
+    const cutter = await startCutter(cluster.primary);
+    t.after(() => cutter.close());
+    const pool = createPool(
+      cluster.options({ hosts: [cutter.address], poolSize: 1, acquireTimeoutMs: 30_000 }),
+    );
+    try {
+      await work(pool, cutter, bytes);
+    } finally {
+      await pool.end();
+    }
+  };
+  await Promise.all(cuts.map(one));
+}
+
+const upTo = (end, step) => Array.from({ length: Math.ceil(end / step) }, (_, n) => n * step);
+
+const countOf = async (key) => {
+  const [[count]] = await cluster.query(
+    cluster.primary,
+    `SELECT count(*) FROM cut WHERE key = ${key}`,
+  );
+  return Number(count);
+};
+
+test(
+  'C1 no host answers a SYN: the error comes at the deadline and says so of each',
+  onLinux,
+  async (t) => {
+    const proxies = await Promise.all(cluster.nodes.map((node) => cluster.proxy(node)));
+    t.after(() => Promise.all(proxies.map((proxy) => proxy.close())));
+    for (const proxy of proxies) await proxy.blackHole();
+    const descriptors = () => readdirSync('/proc/self/fd').length;
+    const base = descriptors();
+    const options = { hosts: proxies.map(addressOf), connectTimeoutMs: 100, acquireTimeoutMs: 400 };
+    const pool = createPool(cluster.options(options));
+    await assert.rejects(pool.query('SELECT 1'), (error) => {
+      assert.equal(error.code, 'HYPERION_NO_PRIMARY');
+      assert.equal(error.outcome, 'not-sent');
+      assert.deepEqual(
+        error.hosts.map(({ host }) => host),
+        proxies.map(addressOf),
+      );
+      for (const { why } of error.hosts) assert.match(why, /within 100 ms/);
+      return true;
+    });
+    await pool.end();
+    await waitUntil('no descriptor is left', () => descriptors() <= base);
+  },
+);
+
+test('C1 those who lose the race are closed', async (t) => {
+  const standbys = cluster.nodes.filter((node) => node !== cluster.primary);
+  const proxies = await Promise.all(standbys.map((node) => cluster.proxy(node)));
+  t.after(() => Promise.all(proxies.map((proxy) => proxy.close())));
+  // Still logging in when the primary has won.
+  await proxies[1].delay(200);
+  const hosts = [...proxies.map(addressOf), cluster.primary.address];
+  const pool = createPool(cluster.options({ hosts }));
+  await pool.query('SELECT 1');
+  const isOver = () => proxies.every(({ accepted, connections }) => accepted > 0 && !connections);
+  await waitUntil('no session on a standby', isOver);
+  await pool.end();
+});
+
+test('C2 a login that is reset at any byte is tried again', async (t) => {
+  await forEachCut(t, upTo(500, 9), async (pool, cutter, bytes) => {
+    cutter.left = bytes;
+    assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }], `cut after ${bytes}`);
+  });
+});
+
+test('C2 an answer that is reset at any byte is unknown, and the write is done at most once', async (t) => {
+  let unknown = 0;
+  await forEachCut(t, upTo(60, 1), async (pool, cutter, bytes) => {
+    const sql = 'INSERT INTO cut VALUES ($1)';
+    await pool.query(sql, [-1]);
+    cutter.left = bytes;
+    const outcome = await pool.query(sql, [bytes]).then(
+      () => 'done',
+      (error) => {
+        assert.equal(error.name, 'ConnectionError');
+        assert.equal(error.code, '40003');
+        return error.outcome;
+      },
+    );
+    cutter.left = Infinity;
+    const count = await countOf(bytes);
+    if (outcome === 'done') assert.equal(count, 1, `cut after ${bytes}`);
+    else assert.ok(outcome === 'unknown' && count <= 1, `cut after ${bytes}: ${outcome}, ${count}`);
+    unknown += outcome === 'unknown' ? 1 : 0;
+    assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }], 'the next query works');
+  });
+  // An answer is longer than ten bytes and shorter than sixty.
+  assert.ok(unknown > 10 && unknown < 60, `${unknown} unknown`);
+});
+
+test('C2 a transaction whose connection is reset before COMMIT is not committed', async (t) => {
+  await forEachCut(t, upTo(40, 4), async (pool, cutter, bytes) => {
+    const key = 1000 + bytes;
+    const transaction = pool.transaction(async (tx) => {
+      await tx.query('INSERT INTO cut VALUES ($1)', [key]);
+      cutter.left = 0;
+      await tx.query('SELECT $1::int', [bytes]);
+    });
+    await assert.rejects(transaction, { name: 'ConnectionError', outcome: 'not-committed' });
+    assert.equal(await countOf(key), 0);
+  });
+});
+
+test('C2 a COMMIT whose answer is reset at any byte is unknown', async (t) => {
+  await forEachCut(t, upTo(40, 1), async (pool, cutter, bytes) => {
+    const key = 2000 + bytes;
+    const outcome = await pool
+      .transaction(async (tx) => {
+        await tx.query('INSERT INTO cut VALUES ($1)', [key]);
+        cutter.left = bytes;
+      })
+      .then(
+        () => 'done',
+        (error) => `${error.code} ${error.outcome}`,
+      );
+    // The server had it, whole, and nothing stood in its way.
+    await waitUntil(`${key} is committed`, async () => (await countOf(key)) === 1);
+    assert.match(outcome, /^(done|40003 unknown)$/);
+    if (bytes === 0) assert.equal(outcome, '40003 unknown');
+  });
+});
+
+test('C3 an idle connection that the server ends is not used again', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  t.after(() => proxy.close());
+  const pool = createPool(cluster.options({ hosts: [addressOf(proxy)], poolSize: 1 }));
+  await pool.query('SELECT 1');
+  await proxy.halfClose();
+  await waitUntil('the pool has closed its side too', () => proxy.connections === 0);
+  await proxy.pass();
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+  await pool.end();
+});
+
+test('C5 a host that says four of the five bytes of a header costs nothing but its attempt', async (t) => {
+  const backend = await scriptedBackend(async (frontend) => {
+    await frontend.startup();
+    frontend.send(Buffer.from('R'), int32(8).subarray(0, 3));
+    await frontend.message();
+  });
+  t.after(() => backend.close());
+  const hosts = [...backend.options().hosts, cluster.primary.address];
+  const pool = createPool(cluster.options({ hosts, connectTimeoutMs: NEVER_MS }));
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+  await pool.end();
+});
+
+test('C6 a slow primary is no dead one', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  t.after(() => proxy.close());
+  const pool = createPool(
+    cluster.options({
+      hosts: [addressOf(proxy), cluster.nodes[1].address],
+      connectTimeoutMs: 10_000,
+    }),
+  );
+  const events = [];
+  for (const name of ['primary', 'fence', 'rival']) pool.on(name, () => events.push(name));
+  await proxy.delay(100);
+  const rows = await Promise.all([1, 2, 3, 4].map((n) => pool.query('SELECT $1::int AS n', [n])));
+  assert.deepEqual(rows.flat(), [{ n: 1 }, { n: 2 }, { n: 3 }, { n: 4 }]);
+  await proxy.throttle(100_000);
+  const [{ text }] = await pool.query("SELECT repeat('x', 20000) AS text");
+  assert.equal(text.length, 20_000);
+  assert.deepEqual(events, ['primary']);
+  await pool.end();
+});
+
+test('C11 a name that is never resolved, and an address that is black-holed, stop nobody', async (t) => {
+  const { port } = cluster.primary;
+  const hole = await startBlackHole({ host: '127.0.0.2', port });
+  t.after(() => hole.close());
+  const lookup = (hostname, _options, callback) => {
+    if (hostname === 'silent.example') return;
+    callback(null, [
+      { address: '127.0.0.2', family: 4 },
+      { address: '127.0.0.1', family: 4 },
+    ]);
+  };
+  const hosts = ['silent.example', 'db.example'];
+  const pool = createPool(cluster.options({ hosts, port, lookup, connectTimeoutMs: NEVER_MS }));
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+  await pool.end();
+});
+
+test('C11 a host that is listed twice is no second primary', async () => {
+  const { port } = cluster.primary;
+  const hosts = [`127.0.0.1:${port}`, `localhost:${port}`];
+  const pool = createPool(cluster.options({ hosts, poolSize: 4 }));
+  const one = () => pool.query('SELECT 1 AS one');
+  assert.deepEqual((await Promise.all([1, 2, 3, 4].map(one))).flat(), Array(4).fill({ one: 1 }));
+  assert.ok(pool.status().size <= 4);
+  await pool.end();
+});
+
+test('C12 a standby that flaps is no concern of a pool that has its primary', async (t) => {
+  const proxy = await cluster.proxy(cluster.nodes.find((node) => node !== cluster.primary));
+  t.after(() => proxy.close());
+  const pool = createPool(cluster.options({ hosts: [addressOf(proxy), cluster.primary.address] }));
+  await pool.query('SELECT 1');
+  await waitUntil('the race is over', () => proxy.accepted > 0 && proxy.connections === 0);
+  const { accepted } = proxy;
+  for (let flap = 0; flap < 20; flap++) {
+    await proxy[flap % 2 === 0 ? 'cut' : 'pass']();
+    await pool.query('SELECT 1');
+  }
+  assert.equal(proxy.accepted, accepted);
+  await pool.end();
+});
+
+test('C10 all hosts are down, then one is back: who waited is served, and nothing ran them over', async (t) => {
+  const own = await startCluster({ nodes: 1 });
+  t.after(() => own.close());
+  const proxy = await own.proxy(own.primary);
+  const options = { hosts: [addressOf(proxy)], poolSize: 20, acquireTimeoutMs: 60_000 };
+  const pool = createPool(own.options(options));
+  await pool.query('SELECT 1');
+  await own.crash(own.primary);
+  const { accepted } = proxy;
+  const began = performance.now();
+  const waiting = Array.from({ length: 100 }, () => pool.query('SELECT 1 AS one'));
+  // The proxy accepts and resets: each attempt is counted.
+  await waitUntil('some attempts', () => proxy.accepted > accepted + 5);
+  const attempts = proxy.accepted - accepted;
+  // The shortest backoff is 25 ms.
+  const most = 2 + (performance.now() - began) / 25;
+  assert.ok(attempts <= most, `${attempts} attempts, where ${most} are many`);
+  await own.start(own.primary);
+  const rows = (await Promise.all(waiting)).flat();
+  assert.deepEqual(rows, Array(100).fill({ one: 1 }));
+  await pool.end();
+});
+
+test('C4 a frozen host does not keep a new pool from the promoted one', async () => {
+  const frozen = cluster.primary;
+  await cluster.freeze(frozen);
+  const promoted = await cluster.failover();
+  const pool = createPool(cluster.options({ connectTimeoutMs: NEVER_MS }));
+  const [{ port }] = await pool.query("SELECT current_setting('port')::int AS port");
+  assert.equal(port, promoted.port);
+  await pool.end();
+  await cluster.crash(frozen);
+  await cluster.rejoin(frozen);
+});
