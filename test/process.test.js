@@ -3,9 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import process from 'node:process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
+import vm from 'node:vm';
 import { Worker } from 'node:worker_threads';
 
 import { clusterFor } from './cluster/index.js';
@@ -15,7 +19,9 @@ const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
 
 let cluster;
 before(async () => {
-  cluster = await clusterFor({ nodes: 1 });
+  // A session that sleeps would find out only when it wakes that its client has gone.
+  const settings = { client_connection_check_interval: '20ms' };
+  cluster = await clusterFor({ nodes: 1, maxConnections: 100, settings });
 });
 after(() => cluster?.close());
 
@@ -112,3 +118,130 @@ test('P1 a worker that is terminated with queries in flight harms nothing', onLi
   }
   assert.ok(descriptors() <= base, `${descriptors()} descriptors, ${base} before`);
 });
+
+/** Node's own way out of a process, and what it looks like from outside. */
+const EXITS = {
+  'an uncaught exception': { how: "throw new Error('oh no')", expected: { code: 1 } },
+  'an unhandled rejection': { how: "Promise.reject(new Error('oh no'))", expected: { code: 1 } },
+  SIGTERM: {
+    how: "process.kill(process.pid, 'SIGTERM')",
+    expected: { code: null, signal: 'SIGTERM' },
+  },
+};
+
+for (const [name, { how, expected }] of Object.entries(EXITS)) {
+  test(`P2 ${name} in the middle of queries ends the process as it always does`, async () => {
+    const ended = inOwnProcess(
+      `
+      const pool = createPool(options);
+      const inTransaction = pool.transaction(async (tx) => {
+        await tx.query('CREATE TABLE half_done ()');
+        setImmediate(() => { ${how}; });
+        await tx.query('SELECT pg_sleep(60)::text');
+      });
+      inTransaction.catch(() => {});
+      for (let n = 0; n < 20; n++) pool.query('SELECT pg_sleep(60)::text').catch(() => {});`,
+      { applicationName: 'ends', poolSize: 30 },
+    );
+    await assert.rejects(ended, (error) => {
+      const { code, signal } = error;
+      assert.deepEqual({ code, signal }, { signal: null, ...expected }, error.stderr);
+      return true;
+    });
+    const sessions = "FROM pg_stat_activity WHERE application_name = 'ends'";
+    await cluster.query(cluster.primary, `SELECT pg_terminate_backend(pid, 5000) ${sessions}`);
+    const [[made]] = await cluster.query(cluster.primary, "SELECT to_regclass('half_done')");
+    assert.equal(made, null, 'the transaction was rolled back');
+  });
+}
+
+test('P13 the main thread, eight workers and a context of node:vm each have pools of their own', async () => {
+  const library = new URL('../js/index.cjs', import.meta.url).pathname;
+  const source = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { createPool } = require(workerData.library);
+    const pool = createPool(workerData.options);
+    const lane = async (n) => (await pool.query('SELECT $1::int AS n', [n]))[0].n;
+    Promise.all(Array.from({ length: 200 }, (_, n) => lane(n)))
+      .then((numbers) => pool.end().then(() => parentPort.postMessage(numbers)));`;
+  const expected = Array.from({ length: 200 }, (_, n) => n);
+  const workerData = { library, options: cluster.options({ poolSize: 3 }) };
+  const inWorker = () => {
+    const worker = new Worker(source, { eval: true, workerData });
+    return new Promise((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+    });
+  };
+  const require = createRequire(import.meta.url);
+  const { createPool } = require(library);
+  const pool = createPool(workerData.options);
+  const here = () =>
+    Promise.all(expected.map(async (n) => (await pool.query('SELECT $1::int AS n', [n]))[0].n));
+  // As test runners do it: the same files, loaded again into another realm.
+  const context = vm.createContext({ options: workerData.options, queueMicrotask });
+  context.library = loadInContext(library, context);
+  const inContext = vm.runInContext(
+    `(async () => {
+      const pool = library.createPool(options);
+      const numbers = [];
+      for (let n = 0; n < 200; n++) numbers.push((await pool.query('SELECT $1::int AS n', [n]))[0].n);
+      const error = await pool.query('nonsense').catch((error) => error);
+      await pool.end();
+      return { numbers, isOwnError: error instanceof library.DatabaseError, code: error.code };
+    })()`,
+    context,
+  );
+  const answers = await Promise.all([here(), ...Array.from({ length: 8 }, inWorker)]);
+  for (const answer of answers) assert.deepEqual(answer, expected);
+  const { numbers, isOwnError, code } = await inContext;
+  assert.deepEqual([...numbers], expected);
+  assert.ok(isOwnError);
+  assert.equal(code, '42601');
+  await pool.end();
+});
+
+/** Loads a CommonJS module and what it requires into a context of node:vm. */
+function loadInContext(file, context, loaded = new Map()) {
+  if (!file.endsWith('.cjs')) return createRequire(import.meta.url)(file);
+  if (loaded.has(file)) return loaded.get(file).exports;
+  const module = { exports: {} };
+  loaded.set(file, module);
+  const require = createRequire(file);
+  const requireHere = (name) => {
+    const found = require.resolve(name);
+    return path.isAbsolute(found) ? loadInContext(found, context, loaded) : require(name);
+  };
+  const text = `(function (exports, require, module, __filename, __dirname, process) {${readFileSync(file, 'utf8')}\n})`;
+  const wrapper = vm.runInContext(text, context, { filename: file });
+  wrapper(module.exports, requireHere, module, file, path.dirname(file), process);
+  return module.exports;
+}
+
+test(
+  'P14 processes that are forked have pools of their own, and inherit no socket',
+  onLinux,
+  async () => {
+    const printed = await inOwnProcess(`
+    import { spawnSync } from 'node:child_process';
+    const pool = createPool({ ...options, poolSize: 4 });
+    await Promise.all([1, 2, 3, 4].map(() => pool.query('SELECT pg_sleep(0.05)::text')));
+    // Whatever this shell finds open beside its own standard streams, it has inherited.
+    const shell = spawnSync('sh', ['-c', 'ls -l /proc/$$/fd'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const sockets = shell.stdout.split('\\n').filter((line) => Number(/(\\d+) -> socket:/.exec(line)?.[1]) > 2).length;
+    console.log(JSON.stringify({ sockets, size: pool.status().size}));
+    await pool.end();`);
+    const { sockets, size } = JSON.parse(printed);
+    assert.equal(size, 4);
+    assert.equal(sockets, 0);
+    const source = `
+    const pool = createPool(options);
+    const pids = new Set();
+    for (let n = 0; n < 100; n++) pids.add((await pool.query('SELECT pg_backend_pid() AS pid'))[0].pid);
+    console.log(JSON.stringify([...pids]));
+    await pool.end();`;
+    const children = Array.from({ length: 4 }, () => inOwnProcess(source, { poolSize: 2 }));
+    const pids = (await Promise.all(children)).flatMap((text) => JSON.parse(text));
+    assert.equal(new Set(pids).size, pids.length, 'no session was used by two processes');
+  },
+);
