@@ -186,6 +186,8 @@ impl Pool {
             }
         }
         self.ask_scouts(now);
+        // A connection that became free while the loop was blocked serves a call whose deadline passed then.
+        self.dispatch(now);
         self.expire_waiting(now);
     }
 
