@@ -9,6 +9,7 @@ import { Cluster } from './cluster.js';
 import { startGuard } from './guard.js';
 import { waitUntil } from './lock.js';
 import { ClusterNode } from './node.js';
+import { Pooler } from './pooler.js';
 import { DATABASE, prepareTemplate, USER } from './template.js';
 
 let started = 0;
@@ -26,6 +27,8 @@ export class LocalCluster extends Cluster {
   #folder;
   #auth;
   #closing;
+  /** @type {Pooler[]} */
+  #poolers = [];
 
   /**
    * @param {import('./index.js').ClusterOptions} options
@@ -218,6 +221,19 @@ export class LocalCluster extends Cluster {
     }
   }
 
+  /**
+   * A started PgBouncer in front of a node; closed with the cluster.
+   * @param {ClusterNode} node
+   * @param {import('./pooler.js').PoolerOptions} [options]
+   */
+  async pooler(node, options = {}) {
+    const folder = path.join(this.#folder, `pooler-${this.#poolers.length + 1}`);
+    const pooler = new Pooler({ guard: this.#guard, folder, credentials: this.credentials });
+    this.#poolers.push(pooler);
+    await pooler.start(node, options);
+    return pooler;
+  }
+
   /** Kills all servers and removes their data. */
   close() {
     this.#closing ??= this.#close();
@@ -225,7 +241,8 @@ export class LocalCluster extends Cluster {
   }
 
   async #close() {
-    await Promise.all([this.closeProxies(), ...this.nodes.map((node) => node.crash())]);
+    const poolers = this.#poolers.map((pooler) => pooler.close());
+    await Promise.all([this.closeProxies(), ...poolers, ...this.nodes.map((node) => node.crash())]);
     await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }
