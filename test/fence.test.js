@@ -78,3 +78,44 @@ test('F5 a transaction that was open before the fence commits; the next one wait
     { code: 'HYPERION_NO_PRIMARY' },
   );
 });
+
+test('T2 F7 a write that the fence comes across is delivered, and its host takes no more', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  await pool.query('SELECT 1');
+  const fenced = new Promise((resolve) => pool.once('fence', resolve));
+  const crossing = pool.query('INSERT INTO fenced SELECT 20 FROM pg_sleep(0.3)');
+  const running =
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 20%' AND state = 'active'";
+  while ((await cluster.query(cluster.primary, running))[0][0] === '0');
+  await cluster.fence(cluster.primary, { barrier: false });
+  assert.equal((await crossing).rowCount, 1, 'it is committed there');
+  assert.equal((await fenced).host, cluster.primary.address);
+
+  const next = pool.query('INSERT INTO fenced VALUES (21)');
+  await cluster.unfence(cluster.primary);
+  assert.equal((await next).rowCount, 1);
+  const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 20');
+  assert.deepEqual(rows, [['20'], ['21']]);
+});
+
+test('a role whose sessions are read-only by themselves is told so, and nothing loops', async (t) => {
+  const { primary } = cluster;
+  t.after(() => cluster.query(primary, 'DROP ROLE IF EXISTS reader'));
+  await cluster.query(
+    primary,
+    `DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD 'r';
+     ALTER ROLE reader SET default_transaction_read_only = on`,
+  );
+  await cluster.waitForReplication();
+  const options = { user: 'reader', password: 'r', acquireTimeoutMs: 300 };
+  const pool = createPool(cluster.options(options));
+  t.after(() => pool.end());
+  await assert.rejects(pool.query('SELECT 1'), (error) => {
+    assert.equal(error.code, 'HYPERION_NO_PRIMARY');
+    const why = error.hosts.find(({ host }) => host === primary.address)?.why;
+    assert.match(why, /default_transaction_read_only is on/);
+    return true;
+  });
+});
