@@ -232,6 +232,11 @@ impl Connection {
         self.events.pop_front()
     }
 
+    /// Whether [`Self::poll_event`] has more to say: whoever drops the connection now leaves calls unanswered.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Appends a request to the pipeline. An error is the request's own (a parameter that does not fit):
     /// nothing was sent, and the connection is as it was.
     pub fn send(

@@ -110,7 +110,7 @@ impl Pool {
             let Some(slot) = self.slots.get(id) else { continue };
             let useless = match slot.duty {
                 Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => true,
-                Duty::Serving => slot.connection.is_idle(),
+                Duty::Serving => slot.is_idle(),
                 Duty::Leased { .. } => false,
             };
             if slot.host == host {

@@ -43,8 +43,10 @@ pub(super) enum Duty {
 }
 
 impl Slot {
+    /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one read may
+    /// bring the answers to several requests, and the first of them the news that ends this slot.
     pub(super) fn is_idle(&self) -> bool {
-        self.duty == Duty::Serving && self.connection.is_idle()
+        self.duty == Duty::Serving && self.connection.is_idle() && !self.connection.has_events()
     }
 
     pub(super) fn is_outside_transaction(&self) -> bool {
