@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::server::{Server, error};
 use crate::base::{Error, Instant};
 use crate::config::Config;
-use crate::connection::{Input, Peer, Role};
+use crate::connection::{Input, Peer, Role, StatementId};
 use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Query, QueryFlags, Response};
 use crate::types::Params;
 
@@ -87,10 +87,20 @@ impl World {
         flags: QueryFlags,
         params: Params,
     ) -> u32 {
+        let statement = self.pool.statement(sql);
         self.requests += 1;
-        let (request, statement) = (self.requests, self.pool.statement(sql));
+        let request = self.requests;
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         self.pool.forget(statement);
+        request
+    }
+
+    /// Asks for a statement that the pool remembers, and how quick it was.
+    pub fn ask_known(&mut self, statement: StatementId) -> u32 {
+        self.requests += 1;
+        let (request, params) = (self.requests, Params::new());
+        let (lease, flags) = (None, QueryFlags::default());
+        self.pool.query(self.now, Query { request, lease, statement, params, flags });
         request
     }
 
@@ -101,11 +111,16 @@ impl World {
         self.requests
     }
 
+    /// What was asked reaches the hosts; the pool does not hear their answers yet.
+    pub fn send(&mut self) {
+        self.pool.flush(self.now);
+        self.take_outputs();
+    }
+
     /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no time passes.
     pub fn settle(&mut self) {
         loop {
-            self.pool.flush(self.now);
-            self.take_outputs();
+            self.send();
             let news = std::mem::take(&mut self.news);
             if news.is_empty() {
                 return;

@@ -140,6 +140,33 @@ fn c7_a_read_behind_a_fenced_barrier_is_thrown_away() {
 }
 
 #[test]
+fn c7_answers_that_come_in_one_read_with_a_fence_are_all_settled() {
+    let mut world = World::new(config(1, serde_json::json!({ "poolSize": 2 })), &[PRIMARY]);
+    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
+    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    let select = world.pool.statement("SELECT");
+    for _ in 0..2 {
+        world.ask_known(select);
+        world.settle();
+    }
+    assert_eq!(world.connections(0), 2);
+    // The first connection will be idle when the second one hears of the fence.
+    world.ask("COMMIT", lease, QueryFlags(QueryFlags::RELEASE.0), Params::new());
+    world.send();
+    let reads = [(); 3].map(|()| world.ask_known(select));
+    world.hosts[0].server.role = Role::ReadOnly;
+    world.send();
+    assert_eq!(world.pool.status().waiting, 0, "all share one connection");
+    world.settle();
+    assert_eq!(world.pool.status().waiting, 3, "none was handed out, none was lost");
+    world.hosts[0].server.role = PRIMARY;
+    world.pass(Duration::from_millis(100));
+    for read in reads {
+        assert_eq!(answered(&world, read), "SELECT");
+    }
+}
+
+#[test]
 fn a_fenced_begin_takes_no_lease_with_it() {
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
