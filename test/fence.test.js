@@ -9,6 +9,10 @@ import { createPool } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
 
 let cluster;
+/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
+const onOwnNodes = {
+  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
+};
 before(async () => {
   cluster = await clusterFor({ nodes: 2 });
   await cluster.query(
@@ -119,3 +123,23 @@ test('a role whose sessions are read-only by themselves is told so, and nothing 
     return true;
   });
 });
+
+test(
+  'C7 C8 a pool that was idle through a fence and a promotion reads nothing stale',
+  onOwnNodes,
+  async (t) => {
+    const pool = createPool(cluster.options({ poolSize: 4 }));
+    t.after(() => pool.end());
+    const count = () => pool.query('SELECT count(*)::int AS n FROM fenced WHERE key = 30');
+    await Promise.all([1, 2, 3, 4].map(count));
+    const [deposed, promoted] = [cluster.primary, ...(await cluster.runningStandbys())];
+    await cluster.fence(deposed);
+    await cluster.waitForReplication();
+    await cluster.promote(promoted);
+    // The deposed primary is still there, and so are this pool's sessions on it.
+    await cluster.query(promoted, 'INSERT INTO fenced VALUES (30)');
+    const counts = (await Promise.all([1, 2, 3, 4].map(count))).flat();
+    assert.deepEqual(counts, Array(4).fill({ n: 1 }));
+    await cluster.rejoin(deposed);
+  },
+);

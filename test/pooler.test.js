@@ -32,7 +32,7 @@ test('C21 statements run in any session, with parameters, many at once', behindP
     Array.from({ length: count }, (_, n) => n),
   );
   assert.ok(new Set(rows.map(({ pid }) => pid)).size <= 2, 'the pooler has two sessions');
-  assert.equal(pool.status().size, 10);
+  assert.ok(pool.status().size > 2, 'more connections share them');
   await pool.end();
 });
 
