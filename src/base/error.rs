@@ -110,6 +110,7 @@ struct Parts {
     host: Option<Arc<str>>,
     server: Option<ServerFields>,
     hosts: Vec<HostReport>,
+    cause: Option<Error>,
 }
 
 impl Error {
@@ -123,6 +124,7 @@ impl Error {
             host: None,
             server: None,
             hosts: Vec::new(),
+            cause: None,
         }))
     }
 
@@ -137,6 +139,7 @@ impl Error {
             host: None,
             server: Some(fields),
             hosts: Vec::new(),
+            cause: None,
         }))
     }
 
@@ -166,6 +169,13 @@ impl Error {
         self
     }
 
+    /// What led to it: the server's last words, for a connection that was lost.
+    #[must_use]
+    pub fn with_cause(mut self, cause: Self) -> Self {
+        self.0.cause = Some(cause);
+        self
+    }
+
     pub fn class(&self) -> ErrorClass {
         self.0.class
     }
@@ -192,6 +202,10 @@ impl Error {
 
     pub fn hosts(&self) -> &[HostReport] {
         &self.0.hosts
+    }
+
+    pub fn cause(&self) -> Option<&Self> {
+        self.0.cause.as_ref()
     }
 }
 

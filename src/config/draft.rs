@@ -64,6 +64,9 @@ impl Draft {
             statement_cache_size: 256,
             application_name: None,
             parameters: Vec::new(),
+            // Far longer than a transaction should be idle, and soon enough for the locks of a forgotten one.
+            idle_in_transaction: Some(Duration::from_secs(300)),
+            reset_on_release: true,
             allow_exit_on_idle: true,
             max_result_bytes: 1 << 30,
             max_queue: 1_000_000,
@@ -110,6 +113,22 @@ impl Draft {
             None => parameters.push((name.to_owned(), value.to_owned())),
         }
         Ok(())
+    }
+
+    /// A run-time parameter that has an option of its own.
+    pub(super) fn set_own_parameter(
+        &mut self,
+        subject: &str,
+        name: &str,
+        value: &str,
+    ) -> Result<(), Error> {
+        let given = &self.config.parameters;
+        if given.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            return Err(error(format!(
+                "{subject} and 'parameters.{name}' say the same: give one of them"
+            )));
+        }
+        self.set_parameter(subject, name, value)
     }
 
     pub(super) fn finish(self) -> Result<Config, Error> {

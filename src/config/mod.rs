@@ -42,8 +42,12 @@ pub struct Config {
     /// Prepared statements kept on each connection; 0 prepares none for reuse.
     pub statement_cache_size: usize,
     pub application_name: Option<String>,
-    /// Run-time parameters for the StartupMessage, `options` among them.
+    /// Run-time parameters for the StartupMessage, `options` and what options of their own set among them.
     pub parameters: Vec<(String, String)>,
+    /// How long the transaction of a caller may be idle before its connection is taken back; `None` for ever.
+    pub idle_in_transaction: Option<Duration>,
+    /// Whether a session that its user changed is reset before the next one has it.
+    pub reset_on_release: bool,
     /// Whether the process may end while idle connections are open and the pool was not ended.
     pub allow_exit_on_idle: bool,
     /// What the rows of one query may take in memory, as they come from the server.

@@ -14,13 +14,15 @@ use crate::base::Error;
 pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=2_147_483_647;
 /// Linux counts the delay in seconds, and no more of them than these.
 pub(super) const KEEP_ALIVE_MILLISECONDS: RangeInclusive<u64> = 1..=32_767_000;
+/// What a timeout of the server can be; 0 turns it off.
+const SERVER_MILLISECONDS: RangeInclusive<u64> = 0..=2_147_483_647;
 const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;
 const POOL_SIZES: RangeInclusive<u64> = 1..=10_000;
 const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
 const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 26] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
@@ -30,8 +32,10 @@ const KNOWN: [&str; 21] = [
     "failoverProbeMs",
     "host",
     "hosts",
+    "idleInTransactionTimeoutMs",
     "keepAlive",
     "keepAliveDelayMs",
+    "lockTimeoutMs",
     "maxQueue",
     "maxResultBytes",
     "mode",
@@ -39,7 +43,10 @@ const KNOWN: [&str; 21] = [
     "password",
     "poolSize",
     "port",
+    "resetOnRelease",
+    "searchPath",
     "statementCacheSize",
+    "statementTimeoutMs",
     "tcpUserTimeoutMs",
     "user",
 ];
@@ -60,6 +67,10 @@ pub fn from_json(options: &Value) -> Result<Config, Error> {
     }
     for (name, value) in object {
         apply(&mut draft, name, value)?;
+    }
+    // Behind `parameters`, which must not say the same.
+    for (name, value) in object {
+        apply_own_parameter(&mut draft, name, value)?;
     }
     draft.finish()
 }
@@ -95,6 +106,12 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
             config.application_name = Some(string(name, value, show)?.to_owned());
         }
         "parameters" => apply_parameters(draft, name, value)?,
+        "statementTimeoutMs" | "lockTimeoutMs" | "searchPath" => {}
+        "idleInTransactionTimeoutMs" => {
+            let timeout = duration(name, value, SERVER_MILLISECONDS)?;
+            config.idle_in_transaction = Some(timeout).filter(|timeout| !timeout.is_zero());
+        }
+        "resetOnRelease" => config.reset_on_release = boolean(name, value)?,
         "allowExitOnIdle" => config.allow_exit_on_idle = boolean(name, value)?,
         "maxResultBytes" => config.max_result_bytes = size(name, value, RESULT_SIZES)?,
         "maxQueue" => config.max_queue = size(name, value, QUEUE_SIZES)?,
@@ -117,10 +134,48 @@ fn apply_parameters(draft: &mut Draft, name: &str, value: &Value) -> Result<(), 
     Ok(())
 }
 
+/// Options that become run-time parameters of the sessions.
+fn apply_own_parameter(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
+    let parameter = match name {
+        "statementTimeoutMs" => "statement_timeout",
+        "lockTimeoutMs" => "lock_timeout",
+        "idleInTransactionTimeoutMs" => "idle_in_transaction_session_timeout",
+        "searchPath" => {
+            return draft.set_own_parameter(
+                &subject(name),
+                "search_path",
+                &search_path(name, value)?,
+            );
+        }
+        _ => return Ok(()),
+    };
+    let timeout = integer(name, value, SERVER_MILLISECONDS)?;
+    draft.set_own_parameter(&subject(name), parameter, &timeout.to_string())
+}
+
+/// A list as PostgreSQL writes it, or schema names, which are quoted here.
+fn search_path(name: &str, value: &Value) -> Result<String, Error> {
+    let Value::Array(schemas) = value else {
+        let Value::String(text) = value else {
+            return Err(refuse(&subject(name), "a string or an array of strings", &show(value)));
+        };
+        return Ok(text.clone());
+    };
+    let schemas = schemas.iter().map(|schema| {
+        let schema = filled(&format!("{name}[]"), schema)?;
+        Ok(format!("\"{}\"", schema.replace('"', "\"\"")))
+    });
+    Ok(schemas.collect::<Result<Vec<_>, Error>>()?.join(", "))
+}
+
 /// Names that other clients have for the same thing.
 fn unknown_option(name: &str) -> Error {
     let ours = match name {
         "max" => "poolSize",
+        "statement_timeout" => "statementTimeoutMs",
+        "lock_timeout" => "lockTimeoutMs",
+        "idle_in_transaction_session_timeout" => "idleInTransactionTimeoutMs",
+        "application_name" => "applicationName",
         "connectionTimeoutMillis" => "acquireTimeoutMs",
         "keepAliveInitialDelayMillis" => "keepAliveDelayMs",
         "username" => "user",
@@ -229,6 +284,8 @@ mod tests {
             "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
             "maxResultBytes": 2048,
             "parameters": { "search_path": "x", "options": "-c geqo=off" },
+            "statementTimeoutMs": 6, "lockTimeoutMs": 0, "idleInTransactionTimeoutMs": 7,
+            "resetOnRelease": false,
         }))
         .unwrap();
         let names: Vec<&str> = config.hosts.iter().map(|host| &*host.name).collect();
@@ -237,8 +294,16 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!((config.pool_size, config.max_queue, config.tcp_user_timeout), (1, 5, None));
         assert_eq!(config.max_result_bytes, 2048);
-        let parameters = [("options", "-c geqo=off"), ("search_path", "x")];
+        let parameters = [
+            ("options", "-c geqo=off"),
+            ("search_path", "x"),
+            ("idle_in_transaction_session_timeout", "7"),
+            ("lock_timeout", "0"),
+            ("statement_timeout", "6"),
+        ];
         assert_eq!(config.parameters, parameters.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(config.idle_in_transaction, Some(Duration::from_millis(7)));
+        assert!(!config.reset_on_release);
         assert!(read(json!({ "password": "" })).unwrap().password.is_none());
     }
 
@@ -336,6 +401,34 @@ mod tests {
         ];
         for (options, expect) in table {
             check(&options, expect);
+        }
+    }
+
+    #[test]
+    fn a_search_path_is_a_list_of_names() {
+        for (path, expect) in [
+            (json!("app, \"$user\""), "app, \"$user\""),
+            (json!(["a b", "c\"d"]), "\"a b\", \"c\"\"d\""),
+        ] {
+            let config = read(json!({ "searchPath": path })).unwrap();
+            assert_eq!(config.parameters, [("search_path".to_owned(), expect.to_owned())]);
+        }
+        check(
+            &json!({ "searchPath": 1 }),
+            "option 'searchPath' must be a string or an array of strings, not 1",
+        );
+    }
+
+    #[test]
+    fn a_parameter_is_said_once() {
+        for (option, value, parameter) in [
+            ("statementTimeoutMs", json!(1), "statement_timeout"),
+            ("idleInTransactionTimeoutMs", json!(1), "Idle_In_Transaction_Session_Timeout"),
+            ("searchPath", json!("x"), "search_path"),
+        ] {
+            let error = read(json!({ option: value, "parameters": { parameter: "1" } }));
+            let message = error.unwrap_err().message().to_owned();
+            assert!(message.contains("say the same: give one of them"), "{message}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! Prepared:   Bind ▶ Execute ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
 //! ErrorResponse leads from each of them to Refused; ReadyForQuery ends Complete, Refused, and a script.
+//! A prelude's answers come before all of it.
 //! ```
 //!
 //! An answer is held here until ReadyForQuery: before it, a write is not committed (a deferred constraint
@@ -15,6 +16,7 @@
 use std::sync::Arc;
 
 use super::command::CommandTag;
+use super::prelude::Prelude;
 use super::rows::{ROW_OVERHEAD, Rows};
 use super::statement::{Description, StatementId};
 use crate::base::{Error, ServerFields};
@@ -49,6 +51,8 @@ pub(super) enum Flight {
     },
     Prepared,
     Script,
+    /// The prelude of a script, which can't travel with one: a script begins a message of its own.
+    Prelude,
 }
 
 /// The next message that is due.
@@ -68,6 +72,7 @@ pub(super) enum Step {
 pub(super) struct Exchange {
     pub(super) statement: StatementId,
     pub(super) flight: Flight,
+    prelude: Prelude,
     step: Step,
     /// How the rows that come are to be read.
     shape: Option<Arc<Shape>>,
@@ -96,7 +101,12 @@ pub(super) enum Learned {
 }
 
 impl Exchange {
-    pub(super) fn new(statement: StatementId, flight: Flight, shape: Option<Arc<Shape>>) -> Self {
+    pub(super) fn new(
+        statement: StatementId,
+        flight: Flight,
+        shape: Option<Arc<Shape>>,
+        prelude: Prelude,
+    ) -> Self {
         let step = match flight {
             Flight::Preparing { closes: true } => Step::Close,
             Flight::Describing { .. }
@@ -104,10 +114,12 @@ impl Exchange {
             | Flight::Preparing { closes: false } => Step::Parse,
             Flight::Prepared => Step::Bind,
             Flight::Script => Step::Execute,
+            Flight::Prelude => Step::Complete,
         };
         Self {
             statement,
             flight,
+            prelude,
             step,
             shape,
             rows: Rows::default(),
@@ -148,6 +160,11 @@ impl Exchange {
                 self.refusal = Some(fields);
                 self.step = Step::Refused;
                 self.rows = Rows::default();
+            }
+            (_, _, message) if self.prelude.is_pending() => {
+                if !self.prelude.accept(&message) {
+                    return Err(self.unexpected(message.name()));
+                }
             }
             (Step::Close, _, M::CloseComplete) => self.step = Step::Parse,
             (Step::Parse, Flight::Describing { .. } | Flight::Typing { .. }, M::ParseComplete) => {
@@ -208,7 +225,7 @@ impl Exchange {
                 self.step = Step::Complete;
                 Learned::Description(Arc::new(Description::new(types, fields)))
             }
-            Flight::Preparing { .. } | Flight::Prepared | Flight::Script => {
+            Flight::Preparing { .. } | Flight::Prepared | Flight::Script | Flight::Prelude => {
                 let came = fields.map(|fields| Arc::new(Shape::new(fields)));
                 // The known shape stands for all equal ones, so that rows are built by the same code.
                 if self.shape != came {
@@ -232,11 +249,22 @@ impl Exchange {
         self.results.push(StatementResult { shape, rows, command });
     }
 
+    /// Whether the session is being reset in front of the request: refused, the request has not run.
+    pub(super) fn is_resetting(&self) -> bool {
+        self.prelude.is_resetting()
+    }
+
+    pub(super) fn has_reset(&self) -> bool {
+        self.prelude.has_reset()
+    }
+
     /// ReadyForQuery may come only when nothing else is due.
     pub(super) fn check_finished(&self) -> Result<(), Error> {
         let script = matches!(self.flight, Flight::Script) && self.shape.is_none();
         match self.step {
-            Step::Complete | Step::Refused => Ok(()),
+            Step::Refused => Ok(()),
+            _ if self.prelude.is_pending() => Err(self.unexpected("ReadyForQuery")),
+            Step::Complete => Ok(()),
             Step::Execute if script => Ok(()),
             _ => Err(self.unexpected("ReadyForQuery")),
         }
@@ -252,7 +280,7 @@ impl Exchange {
                 fields,
             };
         }
-        if matches!(self.flight, Flight::Typing { .. }) {
+        if matches!(self.flight, Flight::Typing { .. } | Flight::Prelude) {
             return Ended::Described;
         }
         if self.too_large {
@@ -262,7 +290,12 @@ impl Exchange {
     }
 
     fn unexpected(&self, message: &str) -> Error {
-        Error::protocol(format!("the server sent {message} when {} was due", self.step.awaits()))
+        let due = match self.step {
+            Step::Refused => self.step.awaits(),
+            _ if self.prelude.is_pending() => self.prelude.awaits(),
+            step => step.awaits(),
+        };
+        Error::protocol(format!("the server sent {message} when {due} was due"))
     }
 }
 
@@ -271,7 +304,7 @@ pub(super) enum Ended {
         results: Vec<StatementResult>,
         unreplicated: bool,
     },
-    /// The statement is described, and has not run.
+    /// What had to come first has come, and the statement has not run.
     Described,
     /// It ran, and had more rows than may be held.
     TooLarge,

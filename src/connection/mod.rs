@@ -11,14 +11,17 @@
 //! `Asking` is there for servers before 14 alone, which do not report their role; any error leads to
 //! `Closed`, whose events say of each request whether it may have run.
 
+mod begin;
 mod command;
 mod exchange;
 mod handshake;
+mod prelude;
 mod prepared;
 mod role;
 mod rows;
 mod session;
 mod statement;
+mod traces;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
+pub use begin::{Begin, Isolation};
 pub use command::{CommandTag, KNOWN_COMMANDS};
 pub use exchange::StatementResult;
 pub use handshake::{BackendKey, Peer};
@@ -35,6 +39,7 @@ pub use role::Role;
 pub use rows::{RowCursor, Rows};
 use session::Session;
 pub use statement::{Description, Form, Habit, Statement, StatementId, Statements};
+pub use traces::Traces;
 
 use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
 use crate::config::Config;
@@ -62,6 +67,8 @@ pub struct Request<'a> {
     pub token: Token,
     pub statement: StatementId,
     pub params: &'a Params,
+    /// The transaction that begins in the same flight. Where the server refuses that, the request is not run.
+    pub begin: Option<Begin>,
     /// Make the server say its role in front of the request, where nothing in flight does.
     pub barrier: bool,
 }
@@ -80,14 +87,14 @@ pub enum Input<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     Request,
-    /// Only the question for the statement's description, without which a parameter can't be written.
-    /// [`Answer::Described`] follows, and the request must be sent again.
+    /// Only what must come first: the question for the statement's description, without which a parameter can't
+    /// be written, or the BEGIN in front of a script. [`Answer::Described`] follows, and the request must be sent again.
     Question,
 }
 
 #[derive(Debug)]
 pub enum Answer {
-    /// The statement's description is known now; it has not run.
+    /// What had to come first has come; the statement has not run.
     Described,
     Completed {
         results: Vec<StatementResult>,
@@ -260,6 +267,38 @@ impl Connection {
         {
             self.close(error);
         }
+    }
+
+    /// Makes the server discard what the session's user left behind: [`Event::Answered`] follows. Requests may be
+    /// sent at once; none of them runs in a session that is not reset.
+    pub fn reset(&mut self, now: Instant) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.reset(now, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    /// The session's user may have left something behind that no answer showed.
+    pub fn soil(&mut self) {
+        if let State::Session(session) = &mut self.state {
+            session.soil();
+        }
+    }
+
+    /// Whether nothing was left behind that the server has not discarded yet.
+    pub fn is_clean(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_clean())
+    }
+
+    /// Whether a reset is in flight.
+    pub fn is_resetting(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_resetting())
+    }
+
+    /// Ready, and with nothing in flight but a reset.
+    pub fn is_vacant(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_vacant())
     }
 
     pub fn outgoing(&self) -> &[u8] {

@@ -90,6 +90,12 @@ impl Prepared {
         }
     }
 
+    /// The server has dropped them all.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.count = 0;
+    }
+
     pub(super) fn remove(&mut self, id: StatementId) {
         if let Some(place) = self.places.get_mut(id.0 as usize)
             && place.take().is_some()

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::exchange::{Ended, Exchange, Flight, Learned};
+use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult};
 use super::handshake::BackendKey;
+use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{Parameters, Role};
 use super::statement::{Description, Form, Statement, StatementId};
+use super::traces::deallocates_all;
 use super::{Answer, Event, Request, Sent, Shared, Token};
 use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
 use crate::config::Config;
@@ -38,6 +40,18 @@ pub(super) struct Session {
     last_ready: Instant,
     /// A FATAL error: the server closes, and never looked at what stands behind the first entry.
     fatal: bool,
+    tidiness: Tidiness,
+    /// The server refused to reset the session, and skipped the request behind that.
+    skipped: bool,
+}
+
+/// What this session's users left behind in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tidiness {
+    Clean,
+    Soiled,
+    /// A DISCARD ALL is under way, and the server has not said that it is done.
+    Resetting,
 }
 
 #[derive(Debug)]
@@ -55,10 +69,21 @@ enum Work {
         probe: bool,
         asked: bool,
     },
+    Reset {
+        step: ResetStep,
+    },
     Request {
         token: Token,
         exchange: Exchange,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ResetStep {
+    Due,
+    Done,
+    /// What was sent behind it has a DISCARD ALL of its own in front.
+    Refused,
 }
 
 impl Session {
@@ -80,6 +105,8 @@ impl Session {
             key,
             last_ready: now,
             fatal: false,
+            tidiness: Tidiness::Clean,
+            skipped: false,
         }
     }
 
@@ -97,6 +124,41 @@ impl Session {
 
     pub(super) fn depth(&self) -> usize {
         self.pipeline.len()
+    }
+
+    /// Whether nothing is in flight, or nothing but a reset.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.pipeline.iter().all(|entry| matches!(entry.work, Work::Reset { .. }))
+    }
+
+    pub(super) fn is_resetting(&self) -> bool {
+        self.tidiness == Tidiness::Resetting
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.tidiness == Tidiness::Clean
+    }
+
+    /// Somebody may have left something behind that nobody saw.
+    pub(super) fn soil(&mut self) {
+        self.tidiness = Tidiness::Soiled;
+    }
+
+    /// Discards what was left behind. Until the server has said so, each request brings a DISCARD ALL of its
+    /// own, so that none runs where this one failed.
+    pub(super) fn reset(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        frontend::query(out, RESET)?;
+        self.prepared.clear();
+        self.tidiness = Tidiness::Resetting;
+        let work = Work::Reset { step: ResetStep::Due };
+        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
     }
 
     /// Since when the server has been at the first request of the pipeline.
@@ -168,30 +230,38 @@ impl Session {
             .get(request.statement)
             .ok_or_else(|| Error::internal("a request names a statement that is forgotten"))?;
         let start = sent + out.len() as u64;
-        let exchange = if statement.may_be_script && request.params.is_empty() {
+        let prelude = Prelude::new(self.is_resetting(), request.begin);
+        prelude.write(out)?;
+        if self.is_resetting() {
+            self.prepared.clear();
+        }
+        let is_script = statement.may_be_script && request.params.is_empty();
+        let (flight, shape) = if is_script && prelude.is_empty() {
             frontend::query(out, &statement.sql)?;
-            Exchange::new(request.statement, Flight::Script, None)
+            (Flight::Script, None)
         } else {
-            let exchange = match &statement.form {
+            let sent = match &statement.form {
+                _ if is_script => (Flight::Prelude, None),
                 Form::Undescribed if request.params.needs_type() => {
                     frontend::parse(out, "", &statement.sql, &[])?;
                     frontend::describe_statement(out, "")?;
-                    let flight = Flight::Typing { parameter_types: Vec::new() };
-                    Exchange::new(request.statement, flight, None)
+                    (Flight::Typing { parameter_types: Vec::new() }, None)
                 }
-                Form::Undescribed => describe_and_run(request, statement, out)?,
+                Form::Undescribed => (describe_and_run(request, statement, out)?, None),
                 Form::Described(description) => {
                     let description = Arc::clone(description);
-                    self.run_described(request, statement, &description, out)?
+                    let flight = self.run_described(request, statement, &description, out)?;
+                    (flight, description.shape.clone())
                 }
             };
             frontend::sync(out)?;
-            exchange
+            sent
         };
-        let sent = match exchange.flight {
-            Flight::Typing { .. } => Sent::Question,
+        let sent = match flight {
+            Flight::Typing { .. } | Flight::Prelude => Sent::Question,
             _ => Sent::Request,
         };
+        let exchange = Exchange::new(request.statement, flight, shape, prelude);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)
@@ -203,16 +273,16 @@ impl Session {
         statement: &Statement,
         description: &Description,
         out: &mut BytesMut,
-    ) -> Result<Exchange, Error> {
-        let (id, shape) = (request.statement, description.shape.clone());
+    ) -> Result<Flight, Error> {
+        let (id, shape) = (request.statement, &description.shape);
         if let Some(known) = self.prepared.touch(id, &statement.sql) {
             bind(out, &known.name, request, description)?;
             frontend::execute(out, "", 0)?;
-            return Ok(Exchange::new(id, Flight::Prepared, shape));
+            return Ok(Flight::Prepared);
         }
         if self.prepared.is_off() {
             parse_and_run(out, "", request, statement, description)?;
-            return Ok(Exchange::new(id, Flight::Preparing { closes: false }, shape));
+            return Ok(Flight::Preparing { closes: false });
         }
         let victim = self.prepared.victim(id);
         if let Some((_, name)) = &victim {
@@ -225,7 +295,7 @@ impl Session {
             self.prepared.remove(victim);
         }
         self.prepared.insert(id, name, Arc::clone(&statement.sql), shape.clone());
-        Ok(Exchange::new(id, Flight::Preparing { closes }, shape))
+        Ok(Flight::Preparing { closes })
     }
 
     /// Takes any message but DataRow.
@@ -290,7 +360,9 @@ impl Session {
                 };
                 Ok(())
             }
-            Some(Work::Barrier { asked: false, .. }) | None => Err(unexpected("DataRow")),
+            Some(Work::Barrier { asked: false, .. } | Work::Reset { .. }) | None => {
+                Err(unexpected("DataRow"))
+            }
         }
     }
 
@@ -300,11 +372,30 @@ impl Session {
         shared: &mut Shared<'_>,
     ) -> Result<(), Error> {
         use BackendMessage as M;
+        let alone = self.pipeline.len() == 1;
         let Some(entry) = self.pipeline.front_mut() else {
             return Err(unexpected(message.name()));
         };
         let exchange = match &mut entry.work {
+            Work::Request { exchange, .. } if exchange.is_resetting() => match message {
+                M::ErrorResponse(fields) => {
+                    self.skipped = true;
+                    return Err(Error::database(*fields));
+                }
+                _ => exchange,
+            },
             Work::Request { exchange, .. } => exchange,
+            Work::Reset { step } => {
+                *step = match (*step, message) {
+                    (ResetStep::Due, M::CommandComplete(_)) => ResetStep::Done,
+                    (ResetStep::Due, M::ErrorResponse(fields)) if alone => {
+                        return Err(Error::database(*fields));
+                    }
+                    (ResetStep::Due, M::ErrorResponse(_)) => ResetStep::Refused,
+                    (_, message) => return Err(unexpected(message.name())),
+                };
+                return Ok(());
+            }
             Work::Barrier { asked: true, .. } => {
                 return match message {
                     M::RowDescription(_) | M::CommandComplete(_) => Ok(()),
@@ -344,8 +435,10 @@ impl Session {
         events: &mut VecDeque<Event>,
     ) -> Result<(), Error> {
         // An entry that is not done stays in the pipeline: the end of the connection answers it.
-        if let Some(Entry { work: Work::Request { exchange, .. }, .. }) = self.pipeline.front() {
-            exchange.check_finished()?;
+        match self.pipeline.front().map(|entry| &entry.work) {
+            Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
+            Some(Work::Reset { step: ResetStep::Due }) => return Err(unexpected("ReadyForQuery")),
+            Some(Work::Barrier { .. } | Work::Reset { .. }) | None => {}
         }
         let Some(entry) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
@@ -360,10 +453,19 @@ impl Session {
                 events.push_back(Event::Answered { role: self.role })
             }
             Work::Barrier { probe: false, .. } => {}
+            Work::Reset { step } => {
+                if step == ResetStep::Done {
+                    self.tidiness = Tidiness::Clean;
+                }
+                events.push_back(Event::Answered { role: self.role });
+            }
             Work::Request { token, exchange } => {
                 let id = exchange.statement;
                 let parsing = matches!(exchange.flight, Flight::Preparing { .. });
                 let script = matches!(exchange.flight, Flight::Script);
+                if exchange.has_reset() {
+                    self.tidiness = Tidiness::Clean;
+                }
                 let ended = exchange.finish();
                 let answer = self.settle(id, parsing, script, ended, shared);
                 let event = Event::Settled {
@@ -392,6 +494,17 @@ impl Session {
             Ended::Described => Answer::Described,
             Ended::TooLarge => Answer::Refused { error: self.too_large(), plan_is_stale: false },
             Ended::Completed { results, unreplicated } => {
+                let traces = shared.statements.get(id).map(|statement| statement.traces);
+                for StatementResult { command, .. } in &results {
+                    if shared.config.reset_on_release
+                        && traces.is_some_and(|traces| traces.were_left(command))
+                    {
+                        self.soil();
+                    }
+                    if deallocates_all(command) {
+                        self.prepared.clear();
+                    }
+                }
                 Answer::Completed { results, unreplicated }
             }
             Ended::Refused { fields, plan_is_stale, parsed, had_results } => {
@@ -400,6 +513,9 @@ impl Session {
                 }
                 if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {
                     statement.form = Form::Undescribed;
+                }
+                if shared.config.reset_on_release && script && had_results {
+                    self.soil();
                 }
                 // A script may have committed in its middle; a single statement that fails has no effect.
                 let outcome =
@@ -426,7 +542,9 @@ impl Session {
         for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
             let Work::Request { token, .. } = entry.work else { continue };
             // The server works in order: behind a FATAL error it looked at nothing.
-            let untouched = entry.start >= written || (self.fatal && behind > 0);
+            let untouched = entry.start >= written
+                || (self.fatal && behind > 0)
+                || (self.skipped && behind == 0);
             let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
             events.push_back(Event::Lost { token, outcome, why: why.clone() });
         }
@@ -438,7 +556,7 @@ fn describe_and_run(
     request: &Request<'_>,
     statement: &Statement,
     out: &mut BytesMut,
-) -> Result<Exchange, Error> {
+) -> Result<Flight, Error> {
     frontend::parse(out, "", &statement.sql, &[])?;
     frontend::describe_statement(out, "")?;
     let params = request.params;
@@ -446,8 +564,7 @@ fn describe_and_run(
     let encode = |n: usize, out: &mut BytesMut| params.encode(n, 0, out);
     frontend::bind(out, "", "", formats, params.len(), encode, std::iter::empty::<Format>())?;
     frontend::execute(out, "", 0)?;
-    let flight = Flight::Describing { parameter_types: Vec::new() };
-    Ok(Exchange::new(request.statement, flight, None))
+    Ok(Flight::Describing { parameter_types: Vec::new() })
 }
 
 fn parse_and_run(

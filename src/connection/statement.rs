@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::traces::Traces;
 use crate::protocol::Field;
 use crate::types::{Shape, result_format};
 
@@ -81,6 +82,7 @@ pub struct Statement {
     /// Whether its text may hold several statements, which the server takes by the simple protocol alone
     /// and without parameters.
     pub may_be_script: bool,
+    pub traces: Traces,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
     holders: usize,
     forgotten: bool,
@@ -95,12 +97,14 @@ pub struct Statements {
 
 impl Statements {
     pub fn insert(&mut self, sql: &str) -> StatementId {
+        let may_be_script = may_be_script(sql);
         let statement = Statement {
             sql: Arc::from(sql),
             form: Form::Undescribed,
             habit: Habit::default(),
             ends_transaction: ends_transaction(sql),
-            may_be_script: may_be_script(sql),
+            may_be_script,
+            traces: Traces::of(sql, may_be_script),
             holders: 0,
             forgotten: false,
         };

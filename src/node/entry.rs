@@ -40,11 +40,12 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 10] = [
+static ENTRIES: [Entry; 11] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"forget", run: forget },
     Entry { name: c"query", run: query },
+    Entry { name: c"acquire", run: acquire },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
     Entry { name: c"drain", run: drain },
@@ -99,6 +100,14 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     };
     client.check_open()?;
     client.request(query.request, |reactor| reactor.query(query))?;
+    Ok(NOTHING)
+}
+
+/// `acquire(handle, request, flags)`: the answer names a lease
+fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let (request, flags) = (call.u32(1)?, QueryFlags(call.u32(2)?));
+    client.request(request, |reactor| reactor.acquire(request, flags))?;
     Ok(NOTHING)
 }
 

@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 use crate::base::{Error, Outcome, ServerFields};
 
 pub(super) fn error_to_json(error: &Error) -> String {
+    error_value(error).to_string()
+}
+
+fn error_value(error: &Error) -> Value {
     let mut fields = Fields(Map::new());
     fields.text("class", Some(error.class().as_str()));
     fields.text("code", Some(error.code()));
@@ -23,7 +27,10 @@ pub(super) fn error_to_json(error: &Error) -> String {
     if let Some(server) = error.server() {
         fields.server(server);
     }
-    Value::Object(fields.0).to_string()
+    if let Some(cause) = error.cause() {
+        fields.0.insert("cause".to_owned(), error_value(cause));
+    }
+    Value::Object(fields.0)
 }
 
 struct Fields(Map<String, Value>);
@@ -102,6 +109,13 @@ mod tests {
             "class": "DatabaseError", "code": "23505", "message": "duplicate", "severity": "ERROR",
             "constraint": "t_pkey", "position": 7, "host": "h1",
         });
-        check(&Error::database(fields).with_host("h1".into()), &expect);
+        let error = Error::database(fields).with_host("h1".into());
+        check(&error, &expect);
+        let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", "lost");
+        let expect = json!({
+            "class": "ConnectionError", "code": "HYPERION_CONNECTION_LOST", "message": "lost",
+            "cause": expect,
+        });
+        check(&lost.with_cause(error), &expect);
     }
 }

@@ -8,14 +8,14 @@
 //!   at it for long, and
 //! - while a transaction of this pool is open, only among statements that answer as SELECT.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::lease::Lease;
 use super::slot::{Duty, Slot};
-use super::{Call, ConnectionId, Pool, QueryFlags};
+use super::{Call, ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::{HostId, Primary};
-use crate::connection::StatementId;
+use crate::connection::Statement;
 
 /// Requests and barriers in flight on one connection.
 const DEEPEST_PIPELINE: usize = 64;
@@ -26,7 +26,7 @@ const OVERDUE: Duration = Duration::from_millis(20);
 /// What stands in the pipeline of a connection that was idle before its first request.
 const BARRIER_AND_ONE: usize = 2;
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
-const GUARDED: bool = !cfg!(feature = "unguarded");
+pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 /// So many calls in a row go to the same busy connection, where they are so quick that waiting for all of
 /// them costs less than waking one more server process and writing to one more socket.
 const BATCH: usize = 32;
@@ -41,11 +41,12 @@ impl Pool {
                 self.waiting.pop_front();
                 continue;
             };
-            let exclusive = call.flags.has(QueryFlags::ACQUIRE);
+            // Who takes a connection, or has lost one, wants it for itself.
+            let exclusive = call.statement.is_none() || call.lease.is_some();
             let quick = self.may_share(call);
             let batched = match batch {
                 Some((id, left)) if left > 0 && quick && !exclusive => {
-                    self.joins_batch(now, id, call.statement).then_some((id, left - 1))
+                    self.joins_batch(now, id, call).then_some((id, left - 1))
                 }
                 _ => None,
             };
@@ -57,26 +58,29 @@ impl Pool {
             batch = chosen;
             self.waiting.pop_front();
             if exclusive {
-                self.begin_lease(id);
-            } else if let Some(slot) = self.slots.get_mut(id) {
+                self.seat(now, key, id);
+                continue;
+            }
+            if let Some(slot) = self.slots.get_mut(id) {
                 slot.quick = quick && (slot.quick || slot.connection.is_idle());
             }
-            self.send(now, key, id, GUARDED);
-            self.release_unused_lease(id);
+            self.send(now, key, id, GUARDED, None);
         }
     }
 
     fn may_share(&self, call: &Call) -> bool {
-        self.statements.get(call.statement).is_some_and(|statement| {
-            statement.habit.is_quick(QUICK) && (self.leases.is_empty() || statement.habit.selects())
+        let leased = || self.leases.values().any(Lease::is_seated);
+        self.statement_of(call).is_some_and(|statement| {
+            statement.habit.is_quick(QUICK)
+                && !statement.traces.is_likely()
+                && (statement.habit.selects() || !leased())
         })
     }
 
     /// Whether a call may go where the one before it went in this turn: only behind others, so that every
     /// connection is at work before any has more to do.
-    fn joins_batch(&self, now: Instant, id: ConnectionId, statement: StatementId) -> bool {
-        let quick =
-            self.statements.get(statement).is_some_and(|s| s.habit.is_quick(QUICK_FOR_BATCH));
+    fn joins_batch(&self, now: Instant, id: ConnectionId, call: &Call) -> bool {
+        let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_BATCH));
         let shared = |slot: &Slot| {
             let depth = slot.connection.depth();
             slot.duty == Duty::Serving && depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth)
@@ -84,7 +88,11 @@ impl Pool {
         quick && self.slots.get(id).is_some_and(shared)
     }
 
-    /// An idle connection of the host, else the least busy one that may be shared.
+    fn statement_of(&self, call: &Call) -> Option<&Statement> {
+        self.statements.get(call.statement?)
+    }
+
+    /// An idle connection of the host, else one that is being reset, else the least busy one that may be shared.
     fn place(&self, now: Instant, host: HostId, share: bool) -> Option<ConnectionId> {
         let mut best: Option<(usize, ConnectionId)> = None;
         for (id, slot) in self.slots.iter() {
@@ -95,7 +103,9 @@ impl Pool {
             if depth == 0 {
                 return Some(id);
             }
-            if share
+            if slot.connection.is_vacant() {
+                best = Some((0, id));
+            } else if share
                 && may_be_shared(now, slot, depth)
                 && best.is_none_or(|(least, _)| depth < least)
             {
@@ -103,39 +113,6 @@ impl Pool {
             }
         }
         best.map(|(_, id)| id)
-    }
-
-    fn begin_lease(&mut self, id: ConnectionId) {
-        self.last_lease = self.last_lease.checked_add(1).unwrap_or(1);
-        if let (Some(lease), Some(slot)) =
-            (NonZeroU32::new(self.last_lease), self.slots.get_mut(id))
-        {
-            slot.duty = Duty::Leased { lease };
-            self.leases.insert(lease, id);
-        }
-    }
-
-    /// A call that failed before it was sent leaves its connection idle: it serves on.
-    fn release_unused_lease(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slots.get(id)
-            && let Duty::Leased { lease } = slot.duty
-            && slot.connection.is_idle()
-        {
-            self.end_lease(lease);
-        }
-    }
-
-    /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
-    pub(super) fn end_lease(&mut self, lease: NonZeroU32) {
-        let Some(id) = self.leases.remove(&lease) else { return };
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        slot.duty = Duty::Serving;
-        let at_rest = slot.connection.is_idle() && slot.is_outside_transaction();
-        if !at_rest {
-            self.remove_slot(id, Vec::new());
-        } else if !self.may_serve(id) {
-            self.retire(id);
-        }
     }
 
     pub(super) fn may_serve(&self, id: ConnectionId) -> bool {
@@ -152,7 +129,7 @@ impl Pool {
         while let Some(key) = expired(self) {
             self.waiting.pop_front();
             let error = self.acquire_timeout();
-            self.finish_call(key, Err(error));
+            self.give_up_call(key, error);
         }
     }
 
@@ -180,8 +157,16 @@ impl Pool {
     /// Fails every waiting call: no waiting would help.
     pub(super) fn give_up_waiting(&mut self, error: &Error) {
         while let Some(key) = self.waiting.pop_front() {
-            self.finish_call(key, Err(error.clone().with_outcome(Outcome::NotSent)));
+            self.give_up_call(key, error.clone().with_outcome(Outcome::NotSent));
         }
+    }
+
+    /// A call gets no connection. One that had lost its own is not the only one that waits for it.
+    fn give_up_call(&mut self, key: Key<Call>, error: Error) {
+        if let Some(lease) = self.calls.get(key).and_then(|call| call.lease) {
+            self.lose_lease(lease, error.clone());
+        }
+        self.finish_call(key, Err(error));
     }
 
     /// Puts calls back in front of the line, in the order in which they came.
@@ -193,7 +178,9 @@ impl Pool {
 }
 
 fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
+    // What stands behind a reset must not have anything behind it before the session is known to be clean.
     slot.quick
+        && slot.connection.is_clean()
         && depth < DEEPEST_PIPELINE
         && slot.connection.head_since().is_some_and(|since| now.since(since) < OVERDUE)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::ConnectionId;
 use crate::base::{Error, ServerFields};
 use crate::config::Host;
-use crate::connection::{StatementId, StatementResult};
+use crate::connection::{Begin, Isolation, StatementId, StatementResult};
 use crate::types::Params;
 
 /// One call of floor 7.
@@ -25,22 +25,45 @@ pub struct Query {
     pub flags: QueryFlags,
 }
 
-/// How a query is to be treated. The bits are part of the contract with `js/pool.cjs`.
+/// How a query is to be treated. The bits are part of the contract with `js/channel.cjs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueryFlags(pub u32);
 
 impl QueryFlags {
     /// The caller declares that it changes nothing: it may be sent again.
     pub const READ_ONLY: Self = Self(1);
-    /// It runs on a connection taken for the caller alone, which the answer names.
-    pub const ACQUIRE: Self = Self(2);
     /// The connection goes back once this is done and the session is in no transaction.
     pub const RELEASE: Self = Self(4);
     /// It commits: where its answer is lost, nobody knows.
     pub const COMMIT: Self = Self(8);
+    /// It belongs to a transaction, which begins with the first of its statements. Those bits that follow say how,
+    /// and are the same for all of them.
+    pub const TRANSACTION: Self = Self(1 << 16);
+    /// It ends the transaction: a COMMIT or a ROLLBACK.
+    pub const END: Self = Self(1 << 17);
+    pub const BEGIN_READ_ONLY: Self = Self(1 << 18);
+    pub const BEGIN_DEFERRABLE: Self = Self(1 << 19);
+    const ISOLATION_SHIFT: u32 = 20;
+    const ISOLATION: u32 = 7 << Self::ISOLATION_SHIFT;
 
     pub const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
+    }
+
+    /// The transaction that it belongs to.
+    pub fn begin(self) -> Option<Begin> {
+        let isolation = match (self.0 & Self::ISOLATION) >> Self::ISOLATION_SHIFT {
+            1 => Some(Isolation::ReadUncommitted),
+            2 => Some(Isolation::ReadCommitted),
+            3 => Some(Isolation::RepeatableRead),
+            4 => Some(Isolation::Serializable),
+            _ => None,
+        };
+        self.has(Self::TRANSACTION).then(|| Begin {
+            isolation,
+            read_only: self.has(Self::BEGIN_READ_ONLY),
+            deferrable: self.has(Self::BEGIN_DEFERRABLE),
+        })
     }
 }
 
@@ -98,6 +121,10 @@ pub enum PoolEvent {
         host: Arc<str>,
         fields: Box<ServerFields>,
     },
+    /// The connection of a transaction that was idle for too long was taken back.
+    Reclaimed {
+        lease: NonZeroU32,
+    },
 }
 
 impl PoolEvent {
@@ -115,6 +142,7 @@ impl PoolEvent {
             Self::Rival { host, primary } => {
                 json!({ "type": "rival", "host": &**host, "primary": &**primary })
             }
+            Self::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
             Self::Notice { host, fields } => json!({
                 "type": "notice",
                 "host": &**host,

@@ -8,6 +8,7 @@
 
 mod dispatch;
 mod doors;
+mod lease;
 mod search;
 mod settle;
 mod slot;
@@ -17,13 +18,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 pub use doors::{Output, PoolEvent, Query, QueryFlags, Response, Status};
+use lease::Lease;
 use slot::Duty;
 pub use slot::{ConnectionId, Slot};
 
 use crate::base::{Arena, Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::connection::{Input, Request, Sent, Shared, StatementId, Statements, Token};
+use crate::connection::{Begin, Input, Request, Sent, Shared, StatementId, Statements, Token};
 use crate::protocol::scram::KeyCache;
 use crate::types::Params;
 
@@ -32,7 +34,8 @@ use crate::types::Params;
 pub(crate) struct Call {
     request: u32,
     lease: Option<NonZeroU32>,
-    statement: StatementId,
+    /// `None`: it wants a connection for itself, and nothing else.
+    statement: Option<StatementId>,
     params: Params,
     flags: QueryFlags,
     /// When waiting for a connection ends.
@@ -61,7 +64,7 @@ pub struct Pool {
     calls: Arena<Call>,
     /// Calls without a connection, first come first served; one that must be sent again goes in front.
     waiting: VecDeque<Key<Call>>,
-    leases: BTreeMap<NonZeroU32, ConnectionId>,
+    leases: BTreeMap<NonZeroU32, Lease>,
     last_lease: u32,
     statements: Statements,
     keys: KeyCache,
@@ -107,16 +110,16 @@ impl Pool {
 
     pub fn query(&mut self, now: Instant, query: Query) {
         let Query { request, lease, statement, params, flags } = query;
-        if lease.is_none() && !matches!(self.life, Life::Open) {
-            return self.complete(request, Err(closed_pool()));
-        }
-        if lease.is_none() && self.waiting.len() >= self.config.max_queue {
-            return self.complete(request, Err(full_queue(self.config.max_queue)));
+        if lease.is_none()
+            && let Err(error) = self.check_room()
+        {
+            return self.complete(request, Err(error));
         }
         if !self.statements.hold(statement) {
             return self.complete(request, Err(Error::internal("the statement is not known")));
         }
         let deadline = now + self.config.acquire_timeout;
+        let statement = Some(statement);
         let call = Call { request, lease, statement, params, flags, deadline, redescribed: 0 };
         let key = self.calls.insert(call);
         match lease {
@@ -125,30 +128,18 @@ impl Pool {
         }
     }
 
-    /// Gives a leased connection back; one that is not at rest, or that is not wanted, is closed.
-    pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
-        let Some(id) = self.leases.get(&lease).copied() else { return };
-        if destroy {
-            let message = "the connection was discarded by its user";
-            let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            self.drop_slot(now, id, &error);
-        } else {
-            self.end_lease(lease);
-        }
-    }
-
     /// Takes no new work from now on; `request` is answered when all is done and closed.
     pub fn end(&mut self, request: u32) {
         match &mut self.life {
             Life::Open => self.life = Life::Ending { requests: vec![request] },
             Life::Ending { requests } => requests.push(request),
-            Life::Ended => self.complete(request, Ok(nothing())),
+            Life::Ended => self.complete(request, Ok(lease::nothing())),
         }
     }
 
     pub fn status(&self) -> Status {
         let size = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
-        let available = self.slots.iter().filter(|(_, slot)| slot.is_idle()).count();
+        let available = self.slots.iter().filter(|(_, slot)| slot.is_available()).count();
         Status {
             max_size: self.config.pool_size,
             size,
@@ -186,6 +177,7 @@ impl Pool {
             }
         }
         self.ask_scouts(now);
+        self.reclaim_idle(now);
         // A connection that became free while the loop was blocked serves a call whose deadline passed then.
         self.dispatch(now);
         self.expire_waiting(now);
@@ -208,7 +200,8 @@ impl Pool {
         let connections = self.slots.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
         let waiting = self.waiting.front().and_then(|key| self.calls.get(*key));
         let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        connections.chain(waiting).chain(self.search_timeout()).min_by_key(|(at, _)| *at)
+        let others = self.search_timeout().into_iter().chain(self.reclaim_timeout());
+        connections.chain(waiting).chain(others).min_by_key(|(at, _)| *at)
     }
 
     pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
@@ -226,7 +219,7 @@ impl Pool {
     /// Whether somebody waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         !self.calls.is_empty()
-            || !self.leases.is_empty()
+            || self.leases.values().any(Lease::is_alive)
             || matches!(self.life, Life::Ending { .. })
             || (!self.config.allow_exit_on_idle && !self.slots.is_empty())
     }
@@ -242,55 +235,42 @@ impl Pool {
 
     fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         if let Some(call) = self.calls.remove(key) {
-            self.statements.let_go(call.statement);
+            if let Some(statement) = call.statement {
+                self.statements.let_go(statement);
+            }
             self.complete(call.request, result);
         }
     }
 
-    fn run_leased(&mut self, now: Instant, key: Key<Call>, lease: NonZeroU32) {
-        let Some(id) = self.leases.get(&lease).copied() else {
-            return self.finish_call(key, Err(gone_transaction()));
-        };
-        match self.slots.get_mut(id) {
-            Some(slot) if slot.describing.is_some() => slot.held.push_back(key),
-            _ => self.send(now, key, id, false),
-        }
-    }
-
-    /// The question for a statement on a leased connection is answered: those that waited behind it go out.
-    fn resume_leased(&mut self, now: Instant, id: ConnectionId, first: Option<Key<Call>>) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        slot.describing = None;
-        first.into_iter().for_each(|key| slot.held.push_front(key));
-        while let Some(slot) = self.slots.get_mut(id)
-            && slot.describing.is_none()
-            && let Some(next) = slot.held.pop_front()
-        {
-            self.send(now, next, id, false);
-        }
-    }
-
-    /// Writes a call to a connection. What does not fit (a parameter) is the call's own error.
-    fn send(&mut self, now: Instant, key: Key<Call>, id: ConnectionId, barrier: bool) {
-        let (Some(call), Some(slot)) = (self.calls.get(key), self.slots.get_mut(id)) else {
-            return;
-        };
+    /// Writes a call to a connection. What does not fit (a parameter) is the call's own error: then nothing is
+    /// sent.
+    fn send(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        id: ConnectionId,
+        barrier: bool,
+        begin: Option<Begin>,
+    ) -> Option<Sent> {
+        let (call, slot) = (self.calls.get(key)?, self.slots.get_mut(id)?);
         let request = Request {
             token: Token(key.to_bits()),
-            statement: call.statement,
+            statement: call.statement?,
             params: &call.params,
+            begin,
             barrier,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
-                if sent == Sent::Question && call.lease.is_some() {
-                    slot.describing = Some(key);
-                }
                 self.mark_writing(id);
+                Some(sent)
             }
-            Err(error) => self.finish_call(key, Err(error.with_outcome(Outcome::NotSent))),
+            Err(error) => {
+                self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
+                None
+            }
         }
     }
 
@@ -328,10 +308,9 @@ impl Pool {
     fn remove_slot(&mut self, id: ConnectionId, farewell: Vec<u8>) {
         if let Some(slot) = self.slots.remove(id) {
             if let Duty::Leased { lease } = slot.duty {
-                self.leases.remove(&lease);
-            }
-            for key in slot.held {
-                self.finish_call(key, Err(gone_transaction()));
+                let message = "the connection was closed by the pool";
+                let code = "HYPERION_CONNECTION_LOST";
+                self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
             }
             self.outputs.push_back(Output::Close { connection: id, farewell });
         }
@@ -340,7 +319,7 @@ impl Pool {
     fn finish_ending(&mut self) {
         if !matches!(self.life, Life::Ending { .. })
             || !self.calls.is_empty()
-            || !self.leases.is_empty()
+            || self.leases.values().any(Lease::is_alive)
         {
             return;
         }
@@ -348,20 +327,10 @@ impl Pool {
         ids.into_iter().for_each(|id| self.retire(id));
         if let Life::Ending { requests } = std::mem::replace(&mut self.life, Life::Ended) {
             for request in requests {
-                self.complete(request, Ok(nothing()));
+                self.complete(request, Ok(lease::nothing()));
             }
         }
     }
-}
-
-fn nothing() -> Response {
-    Response { results: Vec::new(), lease: None }
-}
-
-fn gone_transaction() -> Error {
-    let message = "the connection of this transaction is gone, and the transaction with it";
-    Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
-        .with_outcome(Outcome::NotCommitted)
 }
 
 fn full_queue(limit: usize) -> Error {

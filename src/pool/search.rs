@@ -6,7 +6,6 @@
 //! at once; who does not is kept and asked every `failoverProbeMs`, so that a promoted standby serves with
 //! its login long done. When a host serves, the sessions to the others are closed.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,8 +227,6 @@ impl Pool {
             duty: Duty::Joining,
             writing: false,
             quick: false,
-            describing: None,
-            held: VecDeque::new(),
         };
         let connection = self.slots.insert(slot);
         self.outputs.push_back(Output::Open { connection, host: target });

@@ -3,14 +3,16 @@
 //!
 //! A call is sent again only where it is certain that it had no effect: it was never written; it ran
 //! behind a barrier that showed the fence (a write was refused there, a read is thrown away); the server
-//! refused it for its role; or the caller declared that it changes nothing. `BEGIN` has no effect by
-//! itself.
+//! refused it for its role; or the caller declared that it changes nothing.
+
+use std::num::NonZeroU32;
 
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::connection::{Answer, Event, Role, Token};
+use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
@@ -25,6 +27,7 @@ struct Settled {
     answer: Answer,
     role_before: Option<Role>,
     role_after: Option<Role>,
+    status: TransactionStatus,
 }
 
 /// What to do with a settled call.
@@ -32,7 +35,7 @@ enum Verdict {
     Deliver(Result<Response, Error>),
     SendAgain,
     /// On the same connection, which is the caller's.
-    Resume,
+    Resume(NonZeroU32),
 }
 
 impl Pool {
@@ -43,9 +46,9 @@ impl Pool {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Answered { role } => self.answered(now, id, role),
-                Event::Settled { token, answer, role_before, role_after, took, status: _ } => {
+                Event::Settled { token, answer, role_before, role_after, took, status } => {
                     self.learn_habit(token, &answer, took);
-                    let settled = Settled { token, answer, role_before, role_after };
+                    let settled = Settled { token, answer, role_before, role_after, status };
                     if let Some(key) = self.settle(now, id, settled) {
                         again.push(key);
                     }
@@ -82,7 +85,8 @@ impl Pool {
     fn learn_habit(&mut self, token: Token, answer: &Answer, took: std::time::Duration) {
         if let Answer::Completed { results, .. } = answer
             && let Some(call) = self.calls.get(Key::from_bits(token.0))
-            && let Some(statement) = self.statements.get_mut(call.statement)
+            && let Some(id) = call.statement
+            && let Some(statement) = self.statements.get_mut(id)
         {
             let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
             statement.habit.learn(took, selects);
@@ -92,28 +96,36 @@ impl Pool {
     /// Returns the call where it must be sent again.
     fn settle(&mut self, now: Instant, id: ConnectionId, settled: Settled) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(settled.token.0);
-        let role_after = settled.role_after;
+        let (role_after, status) = (settled.role_after, settled.status);
+        let lease = self.calls.get(key).and_then(|call| call.lease);
         let verdict = self.judge(id, key, settled);
-        if let Some(role) = role_after {
+        // A session whose user may have changed its settings is no witness of its host's role.
+        if let Some(role) = role_after
+            && self.slots.get(id).is_some_and(|slot| slot.connection.is_clean())
+        {
             self.observe_session(now, id, role);
         }
-        match verdict {
-            Verdict::Resume => {
-                self.resume_leased(now, id, Some(key));
-                None
-            }
-            Verdict::SendAgain => {
-                self.take_back_lease(id, key);
-                Some(key)
-            }
-            Verdict::Deliver(result) => {
-                self.deliver(id, key, result);
-                if self.slots.get(id).is_some_and(|slot| slot.describing == Some(key)) {
-                    self.resume_leased(now, id, None);
+        match (verdict, lease) {
+            (Verdict::SendAgain, None) => return Some(key),
+            (Verdict::SendAgain, Some(lease)) => {
+                self.unseat_lease(id, key, lease);
+                if !self.slots.get(id).is_some_and(super::Slot::is_at_rest) {
+                    self.remove_slot(id, Vec::new());
                 }
-                None
+                return Some(key);
+            }
+            (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
+            (Verdict::Deliver(result), None) => {
+                self.finish_call(key, result);
+                self.clean(now, id);
+            }
+            (Verdict::Deliver(result), Some(lease)) => {
+                self.settle_leased(now, key, lease, status);
+                self.finish_call(key, result);
+                self.resume_lease(now, lease);
             }
         }
+        None
     }
 
     fn judge(&mut self, id: ConnectionId, key: Key<Call>, settled: Settled) -> Verdict {
@@ -123,8 +135,11 @@ impl Pool {
         let Some(call) = self.calls.get_mut(key) else {
             return Verdict::Deliver(Err(Error::internal("an answer to no call")));
         };
-        // Inside a transaction the user's own code must decide what to run again.
-        let free = call.lease.is_none();
+        // Once a caller has seen an answer on a connection of its own, its code must decide what to run again.
+        let free = match call.lease {
+            None => true,
+            Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
+        };
         if free && unfit(settled.role_before) {
             return Verdict::SendAgain;
         }
@@ -133,8 +148,10 @@ impl Pool {
             None => error,
         };
         match settled.answer {
-            Answer::Described if free => Verdict::SendAgain,
-            Answer::Described => Verdict::Resume,
+            Answer::Described => match call.lease {
+                None => Verdict::SendAgain,
+                Some(lease) => Verdict::Resume(lease),
+            },
             Answer::Completed { unreplicated: true, .. } => {
                 let message = "committed on the primary alone: the wait for its synchronous standbys \
                                was cancelled, so that a failover may lose it";
@@ -147,7 +164,8 @@ impl Pool {
             Answer::Refused { error, plan_is_stale } => {
                 let no_effect = error.outcome() == Some(Outcome::NotCommitted);
                 if free && no_effect {
-                    if error.code() == READ_ONLY_REFUSAL && unfit(settled.role_after) {
+                    let declared = call.flags.begin().is_some_and(|begin| begin.read_only);
+                    if error.code() == READ_ONLY_REFUSAL && unfit(settled.role_after) && !declared {
                         return Verdict::SendAgain;
                     }
                     if plan_is_stale && call.redescribed < MOST_REDESCRIPTIONS {
@@ -157,36 +175,6 @@ impl Pool {
                 }
                 Verdict::Deliver(Err(with_host(error)))
             }
-        }
-    }
-
-    fn deliver(&mut self, id: ConnectionId, key: Key<Call>, result: Result<Response, Error>) {
-        let Some(call) = self.calls.get(key) else { return };
-        let flags = call.flags;
-        let lease = match self.slots.get(id).map(|slot| slot.duty) {
-            Some(Duty::Leased { lease }) => Some(lease),
-            _ => None,
-        };
-        let result = match result {
-            Ok(response) if flags.has(QueryFlags::ACQUIRE) => Ok(Response { lease, ..response }),
-            other => other,
-        };
-        let done =
-            flags.has(QueryFlags::RELEASE) || (flags.has(QueryFlags::ACQUIRE) && result.is_err());
-        if done && let Some(lease) = lease {
-            self.end_lease(lease);
-        }
-        self.finish_call(key, result);
-    }
-
-    /// A `BEGIN` that is to be sent again gives up the connection that it took.
-    fn take_back_lease(&mut self, id: ConnectionId, key: Key<Call>) {
-        if let Some(call) = self.calls.get(key)
-            && call.flags.has(QueryFlags::ACQUIRE)
-            && let Some(slot) = self.slots.get(id)
-            && let Duty::Leased { lease } = slot.duty
-        {
-            self.end_lease(lease);
         }
     }
 
@@ -200,18 +188,27 @@ impl Pool {
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
         let call = self.calls.get(key)?;
+        let (lease, begin) = (call.lease, call.flags.begin());
+        let free = match lease {
+            None => true,
+            Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
+        };
         // A server that answered with garbage would do so again.
         let broke = why.class() != ErrorClass::Protocol;
-        let repeatable = call.lease.is_none()
-            && (outcome == Outcome::NotSent
-                || (broke && call.flags.has(QueryFlags::READ_ONLY))
-                || (broke && call.flags.has(QueryFlags::ACQUIRE)));
-        if repeatable {
+        let changes_nothing =
+            call.flags.has(QueryFlags::READ_ONLY) || begin.is_some_and(|begin| begin.read_only);
+        if free && (outcome == Outcome::NotSent || (broke && changes_nothing)) {
+            if let Some(lease) = lease {
+                self.unseat_lease(id, key, lease);
+            }
             return Some(key);
         }
         let outcome =
-            if call.lease.is_some() { self.outcome_in_transaction(call, outcome) } else { outcome };
-        let error = self.lost_error(id, outcome, why);
+            if begin.is_some() { self.outcome_in_transaction(call, outcome) } else { outcome };
+        let error = self.lost_error(id, outcome, begin.is_some(), why);
+        if let Some(lease) = lease {
+            self.lose_lease(lease, self.lost_error(id, outcome, begin.is_some(), why));
+        }
         self.finish_call(key, Err(error));
         None
     }
@@ -219,18 +216,29 @@ impl Pool {
     /// A broken connection ends its transaction without effect, unless what was lost may have been the
     /// commit itself.
     fn outcome_in_transaction(&self, call: &Call, outcome: Outcome) -> Outcome {
+        let statement = call.statement.and_then(|id| self.statements.get(id));
         let commits = call.flags.has(QueryFlags::COMMIT)
-            || self
-                .statements
-                .get(call.statement)
+            || statement
                 .is_none_or(|statement| statement.ends_transaction || statement.may_be_script);
-        if commits && outcome == Outcome::Unknown { outcome } else { Outcome::NotCommitted }
+        let writes = !call.flags.begin().is_some_and(|begin| begin.read_only);
+        if commits && writes && outcome == Outcome::Unknown {
+            outcome
+        } else {
+            Outcome::NotCommitted
+        }
     }
 
-    fn lost_error(&self, id: ConnectionId, outcome: Outcome, why: &Error) -> Error {
+    fn lost_error(
+        &self,
+        id: ConnectionId,
+        outcome: Outcome,
+        in_transaction: bool,
+        why: &Error,
+    ) -> Error {
         let host = self.host_name(id);
         let reason = why.message();
         let name = host.as_deref().unwrap_or("the server");
+        let with_it = if in_transaction { ", and the transaction with it" } else { "" };
         let error = match outcome {
             // Whose fault it was says more than what it did to this call.
             _ if why.class() == ErrorClass::Protocol => why.clone(),
@@ -242,12 +250,13 @@ impl Pool {
                 Error::new(ErrorClass::Connection, COMPLETION_UNKNOWN, message)
             }
             Outcome::NotSent | Outcome::NotCommitted => {
-                let message = format!(
-                    "the connection to {name} was lost, and the transaction with it: {reason}"
-                );
+                let message = format!("the connection to {name} was lost{with_it}: {reason}");
                 Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
             }
         };
+        // The server's last words: an administrator's command, a timeout.
+        let error =
+            if why.class() == ErrorClass::Database { error.with_cause(why.clone()) } else { error };
         let error = error.with_outcome(outcome);
         match host {
             Some(host) => error.with_host(host),
@@ -258,6 +267,10 @@ impl Pool {
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error) {
         let Some(slot) = self.slots.get(id) else { return };
         let (host, joining) = (slot.host, slot.duty == Duty::Joining);
+        if let Duty::Leased { lease } = slot.duty {
+            let error = self.lost_error(id, Outcome::NotSent, false, &error);
+            self.vacate(lease, error);
+        }
         self.remove_slot(id, Vec::new());
         let observation = if joining {
             Observation::ConnectFailed(error)

@@ -1,10 +1,8 @@
 //! A connection of the pool, and what it is there for.
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Call;
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
 use crate::connection::Connection;
@@ -22,9 +20,6 @@ pub struct Slot {
     pub(super) writing: bool,
     /// All that is in flight here is known to be quick.
     pub(super) quick: bool,
-    /// On a leased connection: the call whose statement is being described. Those behind it keep their order.
-    pub(super) describing: Option<Key<Call>>,
-    pub(super) held: VecDeque<Key<Call>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +44,15 @@ impl Slot {
         self.duty == Duty::Serving && self.connection.is_idle() && !self.connection.has_events()
     }
 
-    pub(super) fn is_outside_transaction(&self) -> bool {
-        self.connection.transaction_status() == Some(TransactionStatus::Idle)
+    /// Whether a call would find it free.
+    pub(super) fn is_available(&self) -> bool {
+        self.duty == Duty::Serving && self.connection.is_vacant()
+    }
+
+    /// Whether its user left it as it can be handed on.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.connection.is_vacant()
+            && self.connection.transaction_status() == Some(TransactionStatus::Idle)
     }
 
     /// Whether the server has been at the first request in flight for longer than `bound`.

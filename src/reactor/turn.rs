@@ -15,7 +15,7 @@ use super::links::{Links, Lookup, Opened, Ready, Token};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::Config;
 use crate::connection::{Input, Peer, StatementId};
-use crate::pool::{Output, Pool, PoolEvent, Query, Response, Status};
+use crate::pool::{Output, Pool, PoolEvent, Query, QueryFlags, Response, Status};
 
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
 pub type Wake = Rc<dyn Fn()>;
@@ -105,6 +105,10 @@ impl Reactor {
 
     pub fn query(&mut self, query: Query) {
         self.pool.query(self.clock.now(), query);
+    }
+
+    pub fn acquire(&mut self, request: u32, flags: QueryFlags) {
+        self.pool.acquire(self.clock.now(), request, flags);
     }
 
     pub fn release(&mut self, lease: NonZeroU32, destroy: bool) {

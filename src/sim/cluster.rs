@@ -42,6 +42,8 @@ pub struct World {
     pub events: Vec<PoolEvent>,
     /// Every attempt to connect, in order, by host.
     pub attempts: Vec<usize>,
+    /// How many bytes the pool has sent.
+    pub written: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
     news: Vec<(ConnectionId, News)>,
     requests: u32,
@@ -65,6 +67,7 @@ impl World {
             answers: BTreeMap::new(),
             events: Vec::new(),
             attempts: Vec::new(),
+            written: 0,
             links: BTreeMap::new(),
             news: Vec::new(),
             requests: 0,
@@ -77,6 +80,14 @@ impl World {
         let request = self.ask(sql, lease, flags, Params::new());
         self.settle();
         request
+    }
+
+    /// Takes a connection, and returns the number of the request.
+    pub fn acquire(&mut self, flags: QueryFlags) -> u32 {
+        self.requests += 1;
+        self.pool.acquire(self.now, self.requests, flags);
+        self.settle();
+        self.requests
     }
 
     /// Asks the pool, and lets nobody hear of it yet.
@@ -237,6 +248,7 @@ impl World {
     fn write(&mut self, id: ConnectionId) {
         let bytes = self.pool.outgoing(id).to_vec();
         self.pool.advance(id, bytes.len());
+        self.written += bytes.len();
         if let Some((_, host)) = self.links.get(&id.to_bits())
             && let Some(host) = self.hosts.get_mut(*host)
         {

@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::base::{Error, Instant, RowBatch};
 use crate::config::{Config, from_json};
 use crate::connection::{
-    Answer, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId, Statements,
-    Token,
+    Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
+    Statements, Token,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -165,7 +165,12 @@ impl Driver {
         let token = Token(self.next);
         self.next += 1;
         let barrier = choice & 0x80 != 0;
-        let request = Request { token, statement: *statement, params: &params, barrier };
+        let begin = (choice & 0x20 != 0).then(Begin::default);
+        if choice & 0x10 != 0 {
+            self.connection.soil();
+            self.connection.reset(self.now);
+        }
+        let request = Request { token, statement: *statement, params: &params, begin, barrier };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         let before = self.connection.outgoing().len();

@@ -6,4 +6,6 @@ pub mod fuzz;
 pub mod server;
 
 #[cfg(test)]
+mod lease_scenarios;
+#[cfg(test)]
 mod scenarios;

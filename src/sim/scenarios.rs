@@ -1,5 +1,6 @@
 //! Failovers, fences and lost connections in virtual time.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::cluster::{Reach, World};
@@ -24,8 +25,19 @@ fn world(roles: &[Role]) -> World {
     World::new(config(roles.len(), serde_json::json!({})), roles)
 }
 
+const TX: QueryFlags = QueryFlags::TRANSACTION;
+const ROLLBACK: QueryFlags = QueryFlags(TX.0 | QueryFlags::END.0 | QueryFlags::RELEASE.0);
+const COMMIT: QueryFlags = QueryFlags(ROLLBACK.0 | QueryFlags::COMMIT.0);
+
 const PRIMARY: Role = Role::ReadWrite;
 const STANDBY: Role = Role::Standby;
+
+/// Takes a connection for a transaction.
+#[track_caller]
+fn begin(world: &mut World) -> Option<NonZeroU32> {
+    let request = world.acquire(TX);
+    world.answers[&request].as_ref().unwrap().lease
+}
 
 #[track_caller]
 fn answered(world: &World, request: u32) -> String {
@@ -142,8 +154,8 @@ fn c7_a_read_behind_a_fenced_barrier_is_thrown_away() {
 #[test]
 fn c7_answers_that_come_in_one_read_with_a_fence_are_all_settled() {
     let mut world = World::new(config(1, serde_json::json!({ "poolSize": 2 })), &[PRIMARY]);
-    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
-    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    let lease = begin(&mut world);
+    world.query("SELECT", lease, TX);
     let select = world.pool.statement("SELECT");
     for _ in 0..2 {
         world.ask_known(select);
@@ -151,7 +163,7 @@ fn c7_answers_that_come_in_one_read_with_a_fence_are_all_settled() {
     }
     assert_eq!(world.connections(0), 2);
     // The first connection will be idle when the second one hears of the fence.
-    world.ask("COMMIT", lease, QueryFlags(QueryFlags::RELEASE.0), Params::new());
+    world.ask("COMMIT", lease, COMMIT, Params::new());
     world.send();
     let reads = [(); 3].map(|()| world.ask_known(select));
     world.hosts[0].server.role = Role::ReadOnly;
@@ -167,18 +179,15 @@ fn c7_answers_that_come_in_one_read_with_a_fence_are_all_settled() {
 }
 
 #[test]
-fn a_fenced_begin_takes_no_lease_with_it() {
+fn the_first_flight_of_a_transaction_moves_from_a_fenced_host_to_the_new_primary() {
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
     world.hosts[0].server.role = Role::ReadOnly;
     world.hosts[1].server.role = PRIMARY;
-    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
-    let lease = world.answers[&begin].as_ref().unwrap().lease;
-    assert!(lease.is_some());
-    world.query("INSERT a", lease, NONE);
+    let lease = begin(&mut world);
+    world.query("INSERT a", lease, TX);
     assert_eq!(world.hosts[1].server.keys, [""; 0], "nothing is visible before COMMIT");
-    let flags = QueryFlags(QueryFlags::RELEASE.0 | QueryFlags::COMMIT.0);
-    let commit = world.query("COMMIT", lease, flags);
+    let commit = world.query("COMMIT", lease, COMMIT);
     assert_eq!(answered(&world, commit), "COMMIT");
     assert_eq!(world.hosts[1].server.keys, ["a"]);
     assert_eq!(world.pool.status().in_use, 0);
@@ -187,13 +196,12 @@ fn a_fenced_begin_takes_no_lease_with_it() {
 #[test]
 fn a_lost_transaction_is_not_committed_and_a_lost_commit_is_unknown() {
     for (sql, flags, outcome, code) in [
-        ("INSERT b", NONE, Outcome::NotCommitted, "HYPERION_CONNECTION_LOST"),
-        ("COMMIT", QueryFlags::COMMIT, Outcome::Unknown, "40003"),
+        ("INSERT b", TX, Outcome::NotCommitted, "HYPERION_CONNECTION_LOST"),
+        ("COMMIT", COMMIT, Outcome::Unknown, "40003"),
     ] {
         let mut world = world(&[PRIMARY]);
-        let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
-        let lease = world.answers[&begin].as_ref().unwrap().lease;
-        world.query("INSERT a", lease, NONE);
+        let lease = begin(&mut world);
+        world.query("INSERT a", lease, TX);
         // The server takes the statement, and dies before its answer arrives.
         world.hosts[0].server.hang_up_all();
         let lost = world.query(sql, lease, flags);
@@ -201,7 +209,7 @@ fn a_lost_transaction_is_not_committed_and_a_lost_commit_is_unknown() {
         world.settle();
         let error = world.answers[&lost].as_ref().unwrap_err();
         assert_eq!((error.outcome(), error.code()), (Some(outcome), code), "{sql}");
-        let after = world.query("SELECT", lease, NONE);
+        let after = world.query("SELECT", lease, TX);
         let error = world.answers[&after].as_ref().unwrap_err();
         assert_eq!(error.outcome(), Some(Outcome::NotCommitted));
     }
@@ -258,13 +266,13 @@ fn an_idle_pool_has_no_deadline() {
 #[test]
 fn end_drains_and_closes_everything() {
     let mut world = world(&[PRIMARY, STANDBY]);
-    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
-    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    let lease = begin(&mut world);
     let end = world.end();
     assert!(!world.answers.contains_key(&end), "a transaction is open");
     let refused = world.query("SELECT", None, NONE);
     assert_eq!(world.answers[&refused].as_ref().unwrap_err().code(), "HYPERION_POOL_CLOSED");
-    let rollback = world.query("ROLLBACK", lease, QueryFlags::RELEASE);
+    world.query("SELECT", lease, TX);
+    let rollback = world.query("ROLLBACK", lease, ROLLBACK);
     assert_eq!(answered(&world, rollback), "ROLLBACK");
     assert!(world.answers[&end].is_ok());
     assert_eq!(world.hosts[0].server.session_count(), 0);
@@ -274,15 +282,14 @@ fn end_drains_and_closes_everything() {
 #[test]
 fn a_parameter_that_needs_its_type_keeps_its_place_in_a_transaction() {
     let mut world = world(&[PRIMARY]);
-    let begin = world.query("BEGIN", None, QueryFlags::ACQUIRE);
-    let lease = world.answers[&begin].as_ref().unwrap().lease;
+    let lease = begin(&mut world);
     let (mut bytes, none) = (Params::new(), Params::new());
     bytes.push_bytes(b"x").unwrap();
-    let first = world.ask("INSERT $1", lease, NONE, bytes);
-    let second = world.ask("INSERT b", lease, NONE, none);
+    let first = world.ask("INSERT $1", lease, TX, bytes);
+    let second = world.ask("INSERT b", lease, TX, none);
     world.settle();
     assert_eq!(answered(&world, first), "INSERT");
     assert_eq!(answered(&world, second), "INSERT");
-    world.query("COMMIT", lease, QueryFlags(QueryFlags::RELEASE.0 | QueryFlags::COMMIT.0));
+    world.query("COMMIT", lease, COMMIT);
     assert_eq!(world.hosts[0].server.keys, ["$1", "b"]);
 }

@@ -1,7 +1,8 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
 //! It takes bytes and gives bytes. `SELECT` answers one row; `INSERT <key>` adds a key, or is refused with
-//! 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say. A change of role is told
+//! 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET` leaves something
+//! behind that `DISCARD ALL` discards. A change of role is told
 //! as PostgreSQL tells it: not to idle sessions, but by ParameterStatus in front of the next ReadyForQuery.
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ struct Session {
     /// After an error: everything up to the next Sync is skipped.
     skipping: bool,
     transaction: Transaction,
+    /// `SET` was run and `DISCARD ALL` was not.
+    changed: bool,
     /// What the implicit or explicit transaction has written.
     written: Vec<String>,
 }
@@ -57,6 +60,7 @@ impl Server {
             bound: String::new(),
             skipping: false,
             transaction: Transaction::None,
+            changed: false,
             written: Vec::new(),
         };
         self.sessions.insert(session, session_state);
@@ -69,6 +73,11 @@ impl Server {
 
     pub fn hang_up_all(&mut self) {
         self.sessions.clear();
+    }
+
+    /// Sessions in which somebody has left something behind.
+    pub fn changed_sessions(&self) -> usize {
+        self.sessions.values().filter(|session| session.changed).count()
     }
 
     pub fn session_count(&self) -> usize {
@@ -224,8 +233,18 @@ impl Session {
                 );
             }
             "BEGIN" => {
+                let writable = writable && !rest.contains("READ ONLY");
                 self.transaction = Transaction::Open { writable };
                 "BEGIN"
+            }
+            "SET" => {
+                self.changed = true;
+                "SET"
+            }
+            "DISCARD" if self.transaction == Transaction::None => {
+                self.changed = false;
+                self.statements.clear();
+                "DISCARD ALL"
             }
             "COMMIT" if matches!(self.transaction, Transaction::Open { .. }) => {
                 self.transaction = Transaction::None;

@@ -1,0 +1,91 @@
+//! What stands in front of a request in the same flight: DISCARD ALL, BEGIN, or both.
+//!
+//! No Sync separates them from the request: where the server refuses one of them it skips all that follows up
+//! to the Sync, so that a statement never runs outside of the transaction that it belongs to, nor in a session
+//! that somebody else has changed. Both commands end their own transaction command at once, so that the
+//! pipeline's implicit transaction (PostgreSQL manual, 55.2.3.1) does not span them.
+
+use bytes::BytesMut;
+
+use super::begin::Begin;
+use crate::base::Error;
+use crate::protocol::backend::BackendMessage;
+use crate::protocol::{Format, frontend};
+
+pub(super) const RESET: &str = "DISCARD ALL";
+/// Each command is answered by ParseComplete, BindComplete and CommandComplete.
+const ANSWERS: u8 = 3;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Prelude {
+    reset: bool,
+    begin: Option<Begin>,
+    /// Messages that have come.
+    answers: u8,
+}
+
+impl Prelude {
+    pub(super) fn new(reset: bool, begin: Option<Begin>) -> Self {
+        Self { reset, begin, answers: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands() == 0
+    }
+
+    pub(super) fn write(&self, out: &mut BytesMut) -> Result<(), Error> {
+        if self.reset {
+            run(out, RESET)?;
+        }
+        match self.begin {
+            Some(begin) => run(out, &begin.sql()),
+            None => Ok(()),
+        }
+    }
+
+    fn commands(&self) -> u8 {
+        u8::from(self.reset) + u8::from(self.begin.is_some())
+    }
+
+    /// Whether an answer to one of its commands is due.
+    pub(super) fn is_pending(&self) -> bool {
+        self.answers < self.commands() * ANSWERS
+    }
+
+    /// Whether the session is being reset, and the server has not said that it is.
+    pub(super) fn is_resetting(&self) -> bool {
+        self.reset && self.answers < ANSWERS
+    }
+
+    pub(super) fn has_reset(&self) -> bool {
+        self.reset && self.answers >= ANSWERS
+    }
+
+    /// Takes the next answer; false where it is none.
+    pub(super) fn accept(&mut self, message: &BackendMessage<'_>) -> bool {
+        use BackendMessage as M;
+        let due = matches!(
+            (self.answers % ANSWERS, message),
+            (0, M::ParseComplete) | (1, M::BindComplete) | (2, M::CommandComplete(_))
+        );
+        self.answers += u8::from(due);
+        due
+    }
+
+    pub(super) const fn awaits(&self) -> &'static str {
+        match self.answers % ANSWERS {
+            0 => "ParseComplete",
+            1 => "BindComplete",
+            _ => "CommandComplete",
+        }
+    }
+}
+
+fn run(out: &mut BytesMut, sql: &str) -> Result<(), Error> {
+    let none = std::iter::empty::<Format>;
+    let no_parameter =
+        |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
+    frontend::parse(out, "", sql, &[])?;
+    frontend::bind(out, "", "", none(), 0, no_parameter, none())?;
+    frontend::execute(out, "", 0)
+}

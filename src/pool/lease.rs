@@ -1,0 +1,437 @@
+//! Connections that one caller has to itself: a transaction's, or one for session work.
+//!
+//! A lease is granted when a connection is found; nothing is sent for that. BEGIN travels in front of the first
+//! statement, in the same flight, and all further calls wait until that is answered: a statement never runs
+//! outside of the transaction that it belongs to. As long as the caller has seen no answer, the first flight can
+//! be proven to have had no effect where any statement can, and then the lease moves to another connection and
+//! begins anew, without the caller noticing. After that the caller's own code must decide what to run again.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+
+use super::slot::Duty;
+use super::{Call, ConnectionId, Life, Output, Pool, PoolEvent, QueryFlags, Response};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::connection::Sent;
+use crate::protocol::backend::TransactionStatus;
+use crate::types::Params;
+
+#[derive(Debug)]
+pub(super) struct Lease {
+    seat: Seat,
+    progress: Progress,
+    /// It was taken for one transaction, and not for session work.
+    for_transaction: bool,
+    /// The caller has seen an answer: what this connection knows is not to be had on another.
+    seen: bool,
+    /// The call that all others wait behind: the first one, or one whose statement is being described.
+    head: Option<Key<Call>>,
+    held: VecDeque<Key<Call>>,
+    /// Since when nothing of it runs, where nothing does.
+    idle_since: Instant,
+}
+
+#[derive(Debug)]
+enum Seat {
+    On(ConnectionId),
+    /// Its connection is gone, and nobody noticed: the next call looks for another one.
+    Unplaced,
+    /// Its connection is gone, with all that the caller has seen on it. Stays until it is given back.
+    Gone(Error),
+}
+
+/// How far the transaction is that was begun here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    None,
+    Open,
+    /// The server is in no transaction any more, and nobody asked it to end this one by the commands for that.
+    Over,
+}
+
+impl Lease {
+    pub(super) fn has_seen(&self) -> bool {
+        self.seen
+    }
+
+    pub(super) fn is_seated(&self) -> bool {
+        matches!(self.seat, Seat::On(_))
+    }
+
+    /// Whether somebody still has a claim to a connection.
+    pub(super) fn is_alive(&self) -> bool {
+        !matches!(self.seat, Seat::Gone(_))
+    }
+
+    fn is_in_transaction(&self) -> bool {
+        self.for_transaction || self.progress == Progress::Open
+    }
+}
+
+impl Pool {
+    /// Takes a connection for one caller: `TRANSACTION` says that it is for no more than that. The answer names
+    /// the lease.
+    pub fn acquire(&mut self, now: Instant, request: u32, flags: QueryFlags) {
+        if let Err(error) = self.check_room() {
+            return self.complete(request, Err(error));
+        }
+        let deadline = now + self.config.acquire_timeout;
+        let (statement, params) = (None, Params::new());
+        let call =
+            Call { request, lease: None, statement, params, flags, deadline, redescribed: 0 };
+        let key = self.calls.insert(call);
+        self.waiting.push_back(key);
+    }
+
+    /// Gives a lease back. Its connection serves again if it is at rest; `destroy` closes it in any case, and
+    /// fails what runs on it.
+    pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
+        if !destroy {
+            return self.end_lease(now, lease);
+        }
+        let message = "the connection was discarded by its user";
+        let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+        let Some(Lease { seat, head, held, .. }) = self.leases.remove(&lease) else { return };
+        if let Seat::On(id) = seat {
+            self.free_slot(id);
+            self.drop_slot(now, id, &error);
+        }
+        for key in head.into_iter().chain(held) {
+            self.waiting.retain(|waiting| *waiting != key);
+            self.refuse_gone(key, &error);
+        }
+    }
+
+    /// A connection was found for a call that wants one for itself.
+    pub(super) fn seat(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (known, flags) = (call.lease, call.flags);
+        let number = known.unwrap_or_else(|| self.next_lease());
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.duty = Duty::Leased { lease: number };
+            slot.quick = false;
+        }
+        if known.is_some() {
+            if let Some(lease) = self.leases.get_mut(&number) {
+                lease.seat = Seat::On(id);
+                lease.head = None;
+            }
+            self.send_leased(now, key, number, id);
+            return self.resume_lease(now, number);
+        }
+        let lease = Lease {
+            seat: Seat::On(id),
+            progress: Progress::None,
+            for_transaction: flags.has(QueryFlags::TRANSACTION),
+            seen: false,
+            head: None,
+            held: VecDeque::new(),
+            idle_since: now,
+        };
+        self.leases.insert(number, lease);
+        self.finish_call(key, Ok(Response { results: Vec::new(), lease: Some(number) }));
+    }
+
+    /// A number that JavaScript reads as a signed one, and that nobody has.
+    fn next_lease(&mut self) -> NonZeroU32 {
+        const LAST: u32 = i32::MAX as u32;
+        loop {
+            self.last_lease = if self.last_lease >= LAST { 1 } else { self.last_lease + 1 };
+            if let Some(number) = NonZeroU32::new(self.last_lease)
+                && !self.leases.contains_key(&number)
+            {
+                return number;
+            }
+        }
+    }
+
+    pub(super) fn run_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+        let Some(lease) = self.leases.get_mut(&number) else {
+            return self.finish_call(key, Err(given_back()));
+        };
+        if lease.head.is_some() {
+            return lease.held.push_back(key);
+        }
+        match &lease.seat {
+            Seat::On(id) => {
+                let id = *id;
+                self.send_leased(now, key, number, id);
+            }
+            Seat::Unplaced => {
+                lease.head = Some(key);
+                self.waiting.push_front(key);
+            }
+            Seat::Gone(error) => {
+                let error = error.clone();
+                self.refuse_gone(key, &error);
+            }
+        }
+    }
+
+    fn send_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32, id: ConnectionId) {
+        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get_mut(&number)) else {
+            return;
+        };
+        let flags = call.flags;
+        let begin = match (flags.begin(), lease.progress) {
+            (Some(_), Progress::None) if flags.has(QueryFlags::END) => {
+                return self.end_without_sending(now, key, number, Ok(nothing()));
+            }
+            (Some(_), Progress::Over) => {
+                let commits = flags.has(QueryFlags::COMMIT);
+                let refused = commits || !flags.has(QueryFlags::END);
+                let result = if refused { Err(over()) } else { Ok(nothing()) };
+                return self.end_without_sending(now, key, number, result);
+            }
+            (begin, Progress::None) => begin,
+            (_, Progress::Open | Progress::Over) => None,
+        };
+        let first = !lease.seen;
+        let sent = self.send(now, key, id, first, begin);
+        let waits = first || begin.is_some() || sent == Some(Sent::Question);
+        if sent.is_some()
+            && waits
+            && let Some(lease) = self.leases.get_mut(&number)
+        {
+            lease.head = Some(key);
+        }
+    }
+
+    /// The end of a transaction of which the server knows nothing.
+    fn end_without_sending(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        result: Result<Response, Error>,
+    ) {
+        let Some(call) = self.calls.get(key) else { return };
+        let flags = call.flags;
+        if flags.has(QueryFlags::END)
+            && let Some(lease) = self.leases.get_mut(&number)
+        {
+            lease.progress = Progress::None;
+        }
+        if flags.has(QueryFlags::RELEASE) {
+            self.end_lease(now, number);
+        }
+        self.finish_call(key, result);
+    }
+
+    /// What had to come first for a statement has come: it is sent now, and those that wait behind it.
+    pub(super) fn resume_with(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        status: TransactionStatus,
+    ) {
+        if let Some(lease) = self.leases.get_mut(&number) {
+            lease.head = None;
+            lease.held.push_front(key);
+            if status != TransactionStatus::Idle
+                && self.calls.get(key).is_some_and(|call| call.flags.begin().is_some())
+            {
+                lease.progress = Progress::Open;
+            }
+        }
+        self.resume_lease(now, number);
+    }
+
+    pub(super) fn resume_lease(&mut self, now: Instant, number: NonZeroU32) {
+        while let Some(lease) = self.leases.get_mut(&number)
+            && lease.head.is_none()
+            && let Some(next) = lease.held.pop_front()
+        {
+            self.run_leased(now, next, number);
+        }
+    }
+
+    /// An answer is about to be handed out.
+    pub(super) fn settle_leased(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        status: TransactionStatus,
+    ) {
+        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get_mut(&number)) else {
+            return;
+        };
+        let idle = status == TransactionStatus::Idle;
+        lease.seen = true;
+        lease.idle_since = now;
+        if lease.head == Some(key) {
+            lease.head = None;
+        }
+        if call.flags.has(QueryFlags::END) {
+            lease.progress = if idle { Progress::None } else { Progress::Open };
+        } else if call.flags.begin().is_some() && lease.progress != Progress::Over {
+            lease.progress = if idle { Progress::Over } else { Progress::Open };
+        }
+        if call.flags.has(QueryFlags::RELEASE) {
+            self.end_lease(now, number);
+        }
+    }
+
+    /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
+    pub(super) fn unseat_lease(&mut self, id: ConnectionId, key: Key<Call>, number: NonZeroU32) {
+        if let Some(lease) = self.leases.get_mut(&number) {
+            lease.seat = Seat::Unplaced;
+            lease.progress = Progress::None;
+            lease.head = Some(key);
+        }
+        self.free_slot(id);
+    }
+
+    /// The connection is closed: a lease that nobody has used yet takes another one, all others are over.
+    pub(super) fn vacate(&mut self, number: NonZeroU32, error: Error) {
+        let Some(lease) = self.leases.get_mut(&number) else { return };
+        if !lease.is_seated() {
+            return;
+        }
+        if lease.seen {
+            self.lose_lease(number, error);
+        } else {
+            lease.seat = Seat::Unplaced;
+        }
+    }
+
+    /// Nothing more can be done here: those that wait are told why, and whoever comes later.
+    pub(super) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
+        let Some(lease) = self.leases.get_mut(&number) else { return };
+        lease.head = None;
+        let held = std::mem::take(&mut lease.held);
+        lease.seat = Seat::Gone(error.clone());
+        for key in held {
+            self.refuse_gone(key, &error);
+        }
+    }
+
+    /// A call on a connection that is gone. The transaction is gone with it, which is all that a ROLLBACK wants.
+    fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (flags, lease) = (call.flags, call.lease);
+        if flags.has(QueryFlags::RELEASE)
+            && let Some(number) = lease
+        {
+            self.leases.remove(&number);
+        }
+        if flags.has(QueryFlags::END) && !flags.has(QueryFlags::COMMIT) {
+            return self.finish_call(key, Ok(nothing()));
+        }
+        let in_transaction = flags.begin().is_some();
+        let outcome = if in_transaction { Outcome::NotCommitted } else { Outcome::NotSent };
+        self.finish_call(key, Err(error.clone().with_outcome(outcome)));
+    }
+
+    /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
+    fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
+        let Some(Lease { seat, for_transaction, seen, head, held, .. }) =
+            self.leases.remove(&number)
+        else {
+            return;
+        };
+        for key in head.into_iter().chain(held) {
+            self.waiting.retain(|waiting| *waiting != key);
+            self.finish_call(key, Err(given_back()));
+        }
+        let Seat::On(id) = seat else { return };
+        self.free_slot(id);
+        let serves = self.may_serve(id);
+        let reset = self.config.reset_on_release;
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if !slot.is_at_rest() {
+            return self.remove_slot(id, Vec::new());
+        }
+        if !serves {
+            return self.retire(id);
+        }
+        // What session work leaves behind can't be seen: an advisory lock, for one.
+        if !for_transaction && seen && reset {
+            slot.connection.soil();
+        }
+        self.clean(now, id);
+    }
+
+    /// Discards what the last user of a connection left behind.
+    pub(super) fn clean(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && slot.duty == Duty::Serving
+            && !slot.connection.is_clean()
+            && !slot.connection.is_resetting()
+        {
+            slot.connection.reset(now);
+            self.mark_writing(id);
+        }
+    }
+
+    fn free_slot(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.duty = Duty::Serving;
+        }
+    }
+
+    /// Takes back the connections of transactions that somebody forgot to finish.
+    pub(super) fn reclaim_idle(&mut self, now: Instant) {
+        let Some(after) = self.config.idle_in_transaction else { return };
+        let due = |(number, lease): (&NonZeroU32, &Lease)| {
+            let at = self.idle_deadline(lease)?;
+            (at <= now).then_some(*number)
+        };
+        let due: Vec<_> = self.leases.iter().filter_map(due).collect();
+        for number in due {
+            let Some(Lease { seat: Seat::On(id), .. }) = self.leases.get(&number) else { continue };
+            let id = *id;
+            let message = format!(
+                "the transaction was idle for {} ms and was rolled back: idleInTransactionTimeoutMs",
+                after.as_millis()
+            );
+            let code = "HYPERION_TRANSACTION_ABANDONED";
+            let error = Error::new(ErrorClass::Transaction, code, message);
+            self.lose_lease(number, error.with_outcome(Outcome::NotCommitted));
+            self.free_slot(id);
+            self.retire(id);
+            self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
+        }
+    }
+
+    pub(super) fn reclaim_timeout(&self) -> Option<(Instant, &'static str)> {
+        let deadlines = self.leases.values().filter_map(|lease| self.idle_deadline(lease));
+        deadlines.min().map(|at| (at, "idle in transaction"))
+    }
+
+    fn idle_deadline(&self, lease: &Lease) -> Option<Instant> {
+        let after = self.config.idle_in_transaction?;
+        let Seat::On(id) = lease.seat else { return None };
+        let idle = self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
+        (idle && lease.is_in_transaction()).then_some(lease.idle_since + after)
+    }
+
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        if !matches!(self.life, Life::Open) {
+            return Err(super::closed_pool());
+        }
+        if self.waiting.len() >= self.config.max_queue {
+            return Err(super::full_queue(self.config.max_queue));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn nothing() -> Response {
+    Response { results: Vec::new(), lease: None }
+}
+
+fn given_back() -> Error {
+    let message = "the connection was given back: use the pool, or take another one";
+    Error::new(ErrorClass::Configuration, "HYPERION_CONNECTION_RELEASED", message)
+        .with_outcome(Outcome::NotSent)
+}
+
+fn over() -> Error {
+    let message = "the server is in no transaction any more: a statement ended it (COMMIT and ROLLBACK are \
+                   methods of the transaction), or its BEGIN was refused";
+    Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_OVER", message)
+        .with_outcome(Outcome::NotSent)
+}

@@ -1,0 +1,266 @@
+//! Transactions and dedicated connections in virtual time: what is sent when, what moves to another host, what is
+//! reset, and what is taken back.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::cluster::World;
+use crate::base::Outcome;
+use crate::config::from_json;
+use crate::connection::Role;
+use crate::pool::{PoolEvent, QueryFlags};
+use crate::types::Params;
+
+const NONE: QueryFlags = QueryFlags(0);
+const TX: QueryFlags = QueryFlags::TRANSACTION;
+const ROLLBACK: QueryFlags = QueryFlags(TX.0 | QueryFlags::END.0 | QueryFlags::RELEASE.0);
+const COMMIT: QueryFlags = QueryFlags(ROLLBACK.0 | QueryFlags::COMMIT.0);
+const READ_ONLY: QueryFlags = QueryFlags(TX.0 | QueryFlags::BEGIN_READ_ONLY.0);
+
+fn world(roles: &[Role]) -> World {
+    let hosts: Vec<_> = (0..roles.len()).map(|n| format!("h{n}")).collect();
+    let options = serde_json::json!({
+        "hosts": hosts, "user": "u", "poolSize": 2, "idleInTransactionTimeoutMs": 1000,
+    });
+    let mut world = World::new(from_json(&options).unwrap(), roles);
+    world.query("SELECT", None, NONE);
+    world
+}
+
+#[track_caller]
+fn take(world: &mut World, flags: QueryFlags) -> Option<NonZeroU32> {
+    let request = world.acquire(flags);
+    world.answers[&request].as_ref().unwrap().lease
+}
+
+#[track_caller]
+fn answered<'a>(world: &'a World, request: u32) -> &'a str {
+    match world.answers.get(&request) {
+        Some(Ok(response)) => response.results.first().map_or("", |result| result.command.name()),
+        Some(Err(error)) => panic!("request {request} failed: {error}"),
+        None => panic!("request {request} is unsettled"),
+    }
+}
+
+#[track_caller]
+fn failed(world: &World, request: u32) -> (&str, Option<Outcome>) {
+    let error = world.answers[&request].as_ref().unwrap_err();
+    (error.code(), error.outcome())
+}
+
+const PRIMARY: Role = Role::ReadWrite;
+const STANDBY: Role = Role::Standby;
+
+#[test]
+fn a_transaction_of_which_the_server_knows_nothing_ends_without_it() {
+    for flags in [COMMIT, ROLLBACK] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, TX);
+        assert_eq!(world.pool.status().in_use, 1);
+        let written = world.written;
+        let end = world.query("COMMIT", lease, flags);
+        assert_eq!(answered(&world, end), "");
+        assert_eq!((world.pool.status().in_use, world.written), (0, written));
+    }
+}
+
+#[test]
+fn what_is_asked_together_runs_in_the_transaction_that_begins_with_the_first() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, TX);
+    let inserts: Vec<_> = ["INSERT a", "INSERT b", "INSERT c"]
+        .map(|sql| world.ask(sql, lease, TX, Params::new()))
+        .to_vec();
+    world.settle();
+    for insert in inserts {
+        assert_eq!(answered(&world, insert), "INSERT");
+    }
+    assert_eq!(world.hosts[0].server.keys, [""; 0]);
+    world.query("COMMIT", lease, COMMIT);
+    assert_eq!(world.hosts[0].server.keys, ["a", "b", "c"]);
+}
+
+#[test]
+fn the_first_flight_moves_with_all_that_waits_behind_it() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    let lease = take(&mut world, TX);
+    world.hosts[0].server.role = Role::ReadOnly;
+    world.hosts[1].server.role = PRIMARY;
+    let inserts = ["INSERT a", "INSERT b"].map(|sql| world.ask(sql, lease, TX, Params::new()));
+    world.settle();
+    for insert in inserts {
+        assert_eq!(answered(&world, insert), "INSERT");
+    }
+    let commit = world.query("COMMIT", lease, COMMIT);
+    assert_eq!(answered(&world, commit), "COMMIT");
+    assert_eq!(world.hosts[0].server.keys, [""; 0]);
+    assert_eq!(world.hosts[1].server.keys, ["a", "b"]);
+}
+
+#[test]
+fn a_lease_that_nobody_used_survives_the_crash_of_its_host() {
+    for flags in [TX, NONE] {
+        let mut world = world(&[PRIMARY, STANDBY]);
+        let lease = take(&mut world, flags);
+        world.crash(0);
+        world.settle();
+        world.hosts[1].server.role = PRIMARY;
+        let insert = world.query("INSERT a", lease, flags);
+        world.pass(Duration::from_millis(50));
+        assert_eq!(answered(&world, insert), "INSERT");
+        if flags == TX {
+            world.query("COMMIT", lease, COMMIT);
+        }
+        assert_eq!(world.hosts[1].server.keys, ["a"]);
+    }
+}
+
+#[test]
+fn a_moved_lease_waits_no_longer_than_a_checkout_and_is_over_then() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, TX);
+    world.crash(0);
+    world.settle();
+    let first = world.query("INSERT a", lease, TX);
+    let second = world.query("INSERT b", lease, TX);
+    world.pass(Duration::from_secs(6));
+    assert_eq!(failed(&world, first), ("HYPERION_NO_PRIMARY", Some(Outcome::NotSent)));
+    assert_eq!(failed(&world, second).0, "HYPERION_NO_PRIMARY");
+    let rollback = world.query("ROLLBACK", lease, ROLLBACK);
+    assert_eq!(answered(&world, rollback), "");
+    let end = world.end();
+    assert!(world.answers[&end].is_ok(), "no lease is left");
+}
+
+#[test]
+fn a_lost_first_flight_is_sent_again_only_where_the_transaction_is_read_only() {
+    for (flags, moves) in [(READ_ONLY, true), (TX, false)] {
+        let mut world = world(&[PRIMARY, STANDBY]);
+        let lease = take(&mut world, flags);
+        world.hosts[0].server.hang_up_all();
+        let select = world.query("SELECT", lease, flags);
+        world.crash(0);
+        world.hosts[1].server.role = PRIMARY;
+        world.settle();
+        world.pass(Duration::from_millis(50));
+        if moves {
+            assert_eq!(answered(&world, select), "SELECT");
+        } else {
+            let expect = ("HYPERION_CONNECTION_LOST", Some(Outcome::NotCommitted));
+            assert_eq!(failed(&world, select), expect);
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_is_lost_is_unknown_unless_it_could_not_have_written() {
+    for (mode, outcome) in [(TX, Outcome::Unknown), (READ_ONLY, Outcome::NotCommitted)] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, mode);
+        world.query("SELECT", lease, mode);
+        world.hosts[0].server.hang_up_all();
+        let commit = world.query("COMMIT", lease, QueryFlags(COMMIT.0 | mode.0));
+        world.crash(0);
+        world.settle();
+        assert_eq!(failed(&world, commit).1, Some(outcome));
+    }
+}
+
+#[test]
+fn f5_a_write_that_is_refused_later_in_the_transaction_is_the_caller_s_to_repeat() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    let lease = take(&mut world, READ_ONLY);
+    world.query("SELECT", lease, READ_ONLY);
+    let insert = world.query("INSERT a", lease, READ_ONLY);
+    assert_eq!(failed(&world, insert), ("25006", Some(Outcome::NotCommitted)));
+    let commit = world.query("COMMIT", lease, QueryFlags(COMMIT.0 | READ_ONLY.0));
+    assert_eq!(answered(&world, commit), "ROLLBACK");
+    assert_eq!(world.pool.status().in_use, 0);
+}
+
+#[test]
+fn a_transaction_that_a_statement_ended_takes_no_more() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, TX);
+    world.query("INSERT a", lease, TX);
+    world.query("ROLLBACK", lease, TX);
+    let late = world.query("INSERT b", lease, TX);
+    assert_eq!(failed(&world, late), ("HYPERION_TRANSACTION_OVER", Some(Outcome::NotSent)));
+    let commit = world.query("COMMIT", lease, COMMIT);
+    assert_eq!(failed(&world, commit).0, "HYPERION_TRANSACTION_OVER");
+    assert_eq!(world.hosts[0].server.keys, [""; 0]);
+    assert_eq!(world.pool.status().in_use, 0);
+}
+
+#[test]
+fn a_forgotten_transaction_is_taken_back() {
+    for used in [false, true] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, TX);
+        if used {
+            world.query("INSERT a", lease, TX);
+        }
+        world.pass(Duration::from_millis(999));
+        assert_eq!(world.pool.status().in_use, 1);
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.pool.status().in_use, 0);
+        let reclaimed = |event: &PoolEvent| matches!(event, PoolEvent::Reclaimed { lease: taken } if Some(*taken) == lease);
+        assert!(world.events.iter().any(reclaimed));
+        let late = world.query("INSERT b", lease, TX);
+        let expect = ("HYPERION_TRANSACTION_ABANDONED", Some(Outcome::NotCommitted));
+        assert_eq!(failed(&world, late), expect);
+        assert!(!world.pool.keeps_loop_alive());
+    }
+}
+
+#[test]
+fn a_dedicated_connection_may_be_idle_for_ever() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("INSERT a", lease, NONE);
+    assert_eq!(world.hosts[0].server.keys, ["a"]);
+    world.pass(Duration::from_secs(3600));
+    let select = world.query("SELECT", lease, NONE);
+    assert_eq!(answered(&world, select), "SELECT");
+}
+
+#[test]
+fn a_dedicated_connection_is_reset_for_the_next_one_who_waits_no_longer_for_that() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("SET x", lease, NONE);
+    world.query("SELECT prepared", lease, NONE);
+    world.query("SELECT prepared", lease, NONE);
+    assert_eq!(world.hosts[0].server.changed_sessions(), 1);
+    let Some(lease) = lease else { panic!("no lease") };
+    world.pool.release(world.now, lease, false);
+    // Behind the reset, in the same write.
+    let next = world.ask("SELECT prepared", None, NONE, Params::new());
+    world.settle();
+    assert_eq!(answered(&world, next), "SELECT");
+    assert_eq!(world.hosts[0].server.changed_sessions(), 0);
+    assert_eq!((world.connections(0), world.pool.status().available), (1, 1));
+}
+
+#[test]
+fn a_setting_that_a_query_changed_is_reset_and_set_local_is_not() {
+    let mut world = world(&[PRIMARY]);
+    let set = world.query("SET x", None, NONE);
+    assert_eq!(answered(&world, set), "SET");
+    assert_eq!(world.hosts[0].server.changed_sessions(), 0);
+    let lease = take(&mut world, TX);
+    world.query("SET LOCAL x", lease, TX);
+    world.query("COMMIT", lease, COMMIT);
+    assert_eq!(world.hosts[0].server.changed_sessions(), 1, "the server's SET LOCAL is a SET");
+}
+
+#[test]
+fn a_connection_that_is_given_back_inside_a_transaction_is_closed() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("BEGIN", lease, NONE);
+    let Some(lease) = lease else { panic!("no lease") };
+    world.pool.release(world.now, lease, false);
+    world.settle();
+    assert_eq!((world.connections(0), world.pool.status().in_use), (0, 0));
+}
