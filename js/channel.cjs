@@ -10,9 +10,10 @@ const { classes, configurationError, fromThrown } = require('./errors.cjs');
 
 /** Flags of a request. */
 const READ_ONLY = 1;
-const ACQUIRE = 2;
 const RELEASE = 4;
 const COMMIT = 8;
+const TRANSACTION = 1 << 16;
+const END = 1 << 17;
 
 const QUERY_OPTIONS = ['readOnly', 'rowMode'];
 
@@ -32,6 +33,8 @@ class Channel {
   #statements;
   #onEvent;
   #lookup;
+  /** Those that users have, by number. */
+  #leases = new Map();
   #flushIsDue = false;
   /** The defect after which nothing the addon says can be trusted. */
   #defect = null;
@@ -53,7 +56,7 @@ class Channel {
     const { handle, ...buffers } = addon.createPool(optionsJson, (text) => this.#deliver(text));
     this.#handle = handle;
     this.#records = new Records(buffers, this.#requests, {
-      onEvent: (event) => queueMicrotask(() => this.#onEvent(event)),
+      onEvent: (event) => queueMicrotask(() => this.#heard(event)),
       onLookup: (token, host) => queueMicrotask(() => this.#resolveName(token, host)),
     });
     this.#statements = new Statements(
@@ -94,6 +97,28 @@ class Channel {
     return promise;
   }
 
+  /** Resolves when `lease` has its number. */
+  acquire(lease, flags) {
+    if (this.#defect !== null) return Promise.reject(this.#defectError());
+    return new Promise((resolve) => {
+      const slot = this.#requests.open(resolve, undefined, false, lease);
+      try {
+        this.#addon.acquire(this.#handle, slot, flags);
+      } catch (thrown) {
+        this.#requests.close(slot);
+        throw fromThrown(thrown);
+      }
+      this.#flushSoon();
+    }).then(() => {
+      this.#leases.set(lease.number, lease);
+    });
+  }
+
+  /** Its number is not its user's any more. */
+  forgetLease(lease) {
+    this.#leases.delete(lease.number);
+  }
+
   release(lease, destroy) {
     try {
       this.#addon.release(this.#handle, lease.number, destroy);
@@ -119,6 +144,14 @@ class Channel {
       }
       this.#flushSoon();
     });
+  }
+
+  #heard(event) {
+    if (event.type !== 'reclaimed') {
+      this.#onEvent(event);
+      return;
+    }
+    this.#leases.get(event.lease)?.warn('was idle for idleInTransactionTimeoutMs');
   }
 
   /** All that is asked in one turn of the loop goes out together. */
@@ -207,4 +240,4 @@ function kindOf(value) {
   return Array.isArray(value) ? 'an array' : typeof value;
 }
 
-module.exports = { Channel, ACQUIRE, RELEASE, COMMIT };
+module.exports = { Channel, RELEASE, COMMIT, TRANSACTION, END };

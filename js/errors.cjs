@@ -31,6 +31,18 @@ function named(constructor, name) {
   });
 }
 
+/** Leaves an `await using` block by the method `name`, where the runtime knows such blocks. */
+function disposable(constructor, name) {
+  if (Symbol.asyncDispose === undefined) return;
+  Object.defineProperty(constructor.prototype, Symbol.asyncDispose, {
+    async value() {
+      await this[name]();
+    },
+    writable: true,
+    configurable: true,
+  });
+}
+
 function declare(name) {
   const constructor = { [name]: class extends HyperionError {} }[name];
   named(constructor, name);
@@ -50,6 +62,9 @@ const classes = {
   TransactionError: declare('TransactionError'),
   InternalError: declare('InternalError'),
 };
+// As the platform's own: `AbortSignal.timeout` rejects with an error of this name.
+named(classes.QueryTimeoutError, 'TimeoutError');
+classes.TimeoutError = classes.QueryTimeoutError;
 
 /** Builds the error that `json` describes. */
 function fromJson(json, query) {
@@ -63,9 +78,13 @@ function fromJson(json, query) {
       query,
     });
   }
-  const { class: name, message, ...details } = record;
+  return fromRecord(record, query);
+}
+
+function fromRecord({ class: name, message, cause, ...details }, query) {
   const constructor = classes[name] ?? classes.InternalError;
-  return new constructor(message, { ...details, query });
+  const from = cause === undefined ? undefined : fromRecord(cause);
+  return new constructor(message, { ...details, cause: from, query });
 }
 
 /** What a call into the addon threw: an Error whose message is the JSON. */
@@ -73,6 +92,37 @@ function fromThrown(thrown, query) {
   const isOurs = thrown instanceof Error && thrown.message.startsWith('{');
   // Anything else was thrown by the caller's own code: a getter, a `toJSON`.
   return isOurs ? fromJson(thrown.message, query) : thrown;
+}
+
+/** A statement had failed before COMMIT: whether to try again is that one's to say. */
+const ROLLED_BACK = 'HYPERION_TRANSACTION_ROLLED_BACK';
+
+/** Deeper than any error that was wrapped on purpose. */
+const MOST_CAUSES = 10;
+
+/** Where the same may succeed when it is tried once more, although it failed. Class 08 is one of them. */
+const TRANSIENT = new Set([
+  ...['40001', '40P01', '55P03', '25006'],
+  ...['57P01', '57P02', '57P03', '57P05', '53000', '53200', '53300'],
+  ...['HYPERION_CONNECTION_LOST', 'HYPERION_CONNECT_TIMEOUT'],
+  ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_QUEUE_FULL'],
+]);
+
+/**
+ * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it
+ * failed passes. Errors of the caller's own are looked through, by their `cause`.
+ */
+function isRetryable(error) {
+  let from = error;
+  for (let depth = 0; depth < MOST_CAUSES && from instanceof Error; depth += 1) {
+    if (from.outcome === 'unknown') return false;
+    if (typeof from.code === 'string' && from.code !== ROLLED_BACK) {
+      if (TRANSIENT.has(from.code) || /^08...$/.test(from.code)) return true;
+      if (from instanceof HyperionError) return false;
+    }
+    from = from.cause;
+  }
+  return false;
 }
 
 function configurationError(message) {
@@ -104,4 +154,12 @@ function rejectWithin(resolve, make) {
   open();
 }
 
-module.exports = { classes, configurationError, fromJson, fromThrown, rejectWithin };
+module.exports = {
+  classes,
+  configurationError,
+  disposable,
+  fromJson,
+  fromThrown,
+  isRetryable,
+  rejectWithin,
+};

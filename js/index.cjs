@@ -2,7 +2,7 @@
 
 // What `require('hyperiondb-client')` gives. The addon is loaded by the first `createPool`.
 
-const { classes, fromThrown } = require('./errors.cjs');
+const { classes, fromThrown, isRetryable } = require('./errors.cjs');
 const { native } = require('./native.cjs');
 const { translate } = require('./options.cjs');
 const { Pool } = require('./pool.cjs');
@@ -17,4 +17,4 @@ function createPool(options, moreOptions) {
   }
 }
 
-module.exports = { createPool, ...classes };
+module.exports = { createPool, isRetryable, ...classes };

@@ -4,11 +4,13 @@ import library from './index.cjs';
 
 export const {
   createPool,
+  isRetryable,
   HyperionError,
   DatabaseError,
   ConnectionError,
   PoolTimeoutError,
   QueryTimeoutError,
+  TimeoutError,
   AbortError,
   ConfigurationError,
   ProtocolError,

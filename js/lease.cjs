@@ -1,31 +1,65 @@
 'use strict';
 
-// One connection that JavaScript holds for itself: a transaction's, between its BEGIN and its end.
+// One connection that a caller has to itself: a transaction's, or one for session work.
+
+const { classes } = require('./errors.cjs');
+
+/** Leases whose user let go of them without giving them back. Holds the lease, never what the user holds. */
+const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
 
 class Lease {
   #channel;
   #whenIdle = null;
+  #what;
+  /** Has a `stack` that says where it was taken. */
+  #place;
 
-  /** The addon's word for it; 0 until the query that acquires it was answered. */
+  /** The addon's word for it; 0 until it is granted, and once it is given back. */
   number = 0;
-  /** Whether the user may still send queries on it. */
-  isOpen = true;
   /** Requests whose answer has not come. */
   running = 0;
-  /** The first error that a query on it ended with. */
+  /** The SQL text that was sent last. */
+  lastQuery = undefined;
+  /** The first error that a query of the transaction ended with. */
   failure = null;
+  /** What the user gets in place of any error, once a deadline has passed: `(error) => Error`. */
+  verdict = null;
 
-  constructor(channel) {
+  /** `what` is said in warnings: 'transaction' or 'connection'. */
+  constructor(channel, what, place) {
     this.#channel = channel;
+    this.#what = what;
+    this.#place = place;
+  }
+
+  async acquire(flags) {
+    await this.#channel.acquire(this, flags);
+  }
+
+  /** `holder` is what the user has: when it is collected as garbage, nobody can give the lease back. */
+  heldBy(holder) {
+    forgotten.register(holder, this, this);
   }
 
   query(sql, params, options, flags) {
+    // The pool would run it on any of its connections.
+    if (this.number === 0) return Promise.reject(closed(sql));
+    this.lastQuery = sql;
     return this.#channel.query(sql, params, options, this, flags);
   }
 
-  /** Gives it back without a query; `destroy` closes the connection, whose state is in doubt. */
+  /** `destroy` closes the connection, and fails what runs on it. */
   release(destroy) {
-    if (this.number !== 0) this.#channel.release(this, destroy);
+    if (this.number === 0) return;
+    this.#channel.release(this, destroy);
+    this.ended();
+  }
+
+  /** The addon has it back. */
+  ended() {
+    forgotten.unregister(this);
+    this.#channel.forgetLease(this);
+    this.number = 0;
   }
 
   /** Called by the table of requests for each that was answered. */
@@ -40,11 +74,67 @@ class Lease {
 
   /** Resolves when no query is running on it. */
   async idle() {
-    if (this.running === 0) return;
-    await new Promise((resolve) => {
-      this.#whenIdle = resolve;
+    while (this.running > 0) {
+      await new Promise((resolve) => {
+        const earlier = this.#whenIdle;
+        this.#whenIdle = () => {
+          earlier?.();
+          resolve();
+        };
+      });
+    }
+  }
+
+  /** What the user is told of an error; called in the stack of whoever waits for it. */
+  explain(error) {
+    if (this.verdict !== null) return this.verdict(error);
+    if (error.code === ABORTED && error.cause === undefined && this.failure !== null) {
+      hidden(error, 'cause', this.failure);
+    }
+    this.failure ??= error;
+    return error;
+  }
+
+  /** Nobody can use it any more. */
+  async reclaim() {
+    await this.idle();
+    if (this.number === 0) return;
+    this.release(true);
+    this.warn(`was never ${this.#what === 'transaction' ? 'finished' : 'released'}`);
+  }
+
+  /** Says where it was taken, because nobody waits for an error. */
+  warn(why) {
+    process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {
+      type: 'HyperionWarning',
+      code: 'HYPERION_TRANSACTION_ABANDONED',
+      detail: `It began here:\n${this.#place.stack.split('\n').slice(1).join('\n')}`,
     });
   }
 }
 
-module.exports = { Lease };
+function closed(query) {
+  const message = 'the connection was closed, because a transaction on it did not end in time';
+  return new classes.ConnectionError(message, {
+    code: 'HYPERION_CONNECTION_LOST',
+    outcome: 'not-sent',
+    query,
+  });
+}
+
+/** `in_failed_sql_transaction`: says nothing of what had failed. */
+const ABORTED = '25P02';
+
+/** As JavaScript's own `cause`: there, but not enumerable. */
+function hidden(object, name, value) {
+  Object.defineProperty(object, name, { value, writable: true, configurable: true });
+}
+
+/** Where the user called `method`. */
+function placeOf(method) {
+  const place = {};
+  Error.captureStackTrace(place, method);
+  return place;
+}
+
+module.exports = { Lease, hidden, placeOf };

@@ -5,7 +5,10 @@
 const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Channel } = require('./channel.cjs');
-const { transaction } = require('./transaction.cjs');
+const { connect } = require('./connection.cjs');
+const { disposable } = require('./errors.cjs');
+const { placeOf } = require('./lease.cjs');
+const { begin, transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {
   #channel;
@@ -25,8 +28,16 @@ class Pool extends EventEmitter {
     return this.#channel.query(sql, params, options, null, 0);
   }
 
-  transaction(callback) {
-    return transaction(this.#channel, callback);
+  begin(options) {
+    return begin(this.#channel, options, placeOf(this.begin));
+  }
+
+  transaction(callback, options) {
+    return transaction(this.#channel, callback, options, placeOf(this.transaction));
+  }
+
+  connect(options) {
+    return connect(this.#channel, options, placeOf(this.connect));
   }
 
   status() {
@@ -53,14 +64,6 @@ class Pool extends EventEmitter {
   }
 }
 
-if (Symbol.asyncDispose !== undefined) {
-  Object.defineProperty(Pool.prototype, Symbol.asyncDispose, {
-    value() {
-      return this.end();
-    },
-    writable: true,
-    configurable: true,
-  });
-}
+disposable(Pool, 'end');
 
 module.exports = { Pool };

@@ -238,8 +238,7 @@ class Records {
     this.#requests.close(slot);
     rejectWithin(resolve, () => {
       const error = fromJson(json, sql);
-      if (lease !== null) lease.failure ??= error;
-      return error;
+      return lease === null ? error : lease.explain(error);
     });
   }
 }

@@ -1,90 +1,258 @@
 'use strict';
 
-// `pool.transaction`: BEGIN, what the callback does, and COMMIT or ROLLBACK.
-//
-//   begun --> open --> committing --> finished
-//               \--------------------> finished   (rolled back)
+// Transactions as users see them: `begin`, and `transaction` with its callback and its retries.
 
-const { ACQUIRE, COMMIT, RELEASE } = require('./channel.cjs');
-const { classes, configurationError } = require('./errors.cjs');
+const { RELEASE, TRANSACTION } = require('./channel.cjs');
+const { Deadline } = require('./deadline.cjs');
+const { classes, configurationError, disposable, isRetryable } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
+const { OpenTransaction } = require('./open_transaction.cjs');
 
-/** What the callback gets. */
+/** Bits of a request's flags, as `src/pool/doors.rs` reads them. */
+const BEGIN_READ_ONLY = 1 << 18;
+const BEGIN_DEFERRABLE = 1 << 19;
+const ISOLATION_SHIFT = 20;
+const ISOLATION = ['read uncommitted', 'read committed', 'repeatable read', 'serializable'];
+
+const LONGEST_TIMEOUT = 2_147_483_647;
+const MOST_RETRIES = 1000;
+
+/** The wait before an attempt grows from the first to the second of these, in milliseconds. */
+const FIRST_BACKOFF = 10;
+const LONGEST_BACKOFF = 1000;
+
 class Transaction {
-  #lease;
+  #open;
 
-  constructor(lease) {
-    this.#lease = lease;
+  constructor(open) {
+    this.#open = open;
   }
 
   query(sql, params, options) {
-    if (!this.#lease.isOpen) return Promise.reject(finished(sql));
-    return this.#lease.query(sql, params, options, 0);
+    return this.#open.query(sql, params, options);
+  }
+
+  savepoint(callback) {
+    return savepoint(this.#open, callback);
+  }
+
+  transaction(callback) {
+    return savepoint(this.#open, callback);
+  }
+
+  commit() {
+    return this.#open.commit();
+  }
+
+  rollback() {
+    return this.#open.rollback();
+  }
+
+  /** Leaving the block without `commit` rolls back. */
+  async dispose() {
+    if (this.#open.isOpen) await this.#open.rollback();
   }
 }
 
-async function transaction(channel, callback) {
-  if (typeof callback !== 'function') {
-    throw configurationError(`a transaction needs a function, not ${typeof callback}`);
+disposable(Transaction, 'dispose');
+
+/** The transaction as the callback of `savepoint` has it, for as long as that runs. */
+class Savepoint {
+  #open;
+  #isOpen = true;
+
+  constructor(open) {
+    this.#open = open;
   }
-  const lease = new Lease(channel);
-  await lease.query('BEGIN', undefined, undefined, ACQUIRE);
+
+  static make(open) {
+    const view = new Savepoint(open);
+    return {
+      view,
+      close: () => {
+        view.#isOpen = false;
+      },
+    };
+  }
+
+  query(sql, params, options) {
+    if (!this.#isOpen) return Promise.reject(left(sql));
+    return this.#open.query(sql, params, options);
+  }
+
+  async savepoint(callback) {
+    if (!this.#isOpen) throw left();
+    return savepoint(this.#open, callback);
+  }
+
+  transaction(callback) {
+    return this.savepoint(callback);
+  }
+}
+
+async function savepoint(open, callback) {
+  needFunction('a savepoint', callback);
+  return open.savepoint(callback, Savepoint.make);
+}
+
+/** A transaction on a connection of the pool. `place` is where the user asked for it. */
+async function begin(channel, options, place) {
+  const { flags, timeoutMs } = readOptions(options, BEGIN_OPTIONS);
+  const deadline = timeoutMs === undefined ? null : new Deadline(timeoutMs);
+  try {
+    const { lease, open } = await beginOnPool(channel, flags, deadline, place);
+    const view = new Transaction(open);
+    lease.heldBy(view);
+    return view;
+  } catch (error) {
+    deadline?.clear();
+    throw error;
+  }
+}
+
+async function transaction(channel, callback, options, place) {
+  return repeated(callback, options, (flags, deadline) =>
+    beginOnPool(channel, flags, deadline, place),
+  );
+}
+
+async function beginOnPool(channel, flags, deadline, place) {
+  const lease = new Lease(channel, 'transaction', place);
+  const granted = lease.acquire(TRANSACTION);
+  try {
+    await within(deadline, granted);
+  } catch (error) {
+    // It may be granted later, when nobody wants it any more.
+    granted.then(
+      () => lease.release(false),
+      () => {},
+    );
+    throw error;
+  }
+  return { lease, open: new OpenTransaction(lease, flags, RELEASE, deadline) };
+}
+
+/** The same two on a connection that its user keeps. */
+function beginOn(lease, options) {
+  const { flags, timeoutMs } = readOptions(options, BEGIN_OPTIONS);
+  const deadline = timeoutMs === undefined ? null : new Deadline(timeoutMs);
+  return new OpenTransaction(lease, flags, 0, deadline);
+}
+
+async function transactionOn(callback, options, open) {
+  return repeated(callback, options, (flags, deadline) => open(flags, deadline));
+}
+
+/** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
+async function repeated(callback, options, beginAnew) {
+  needFunction('a transaction', callback);
+  const { flags, timeoutMs, retries = 0 } = readOptions(options, TRANSACTION_OPTIONS);
+  const deadline = timeoutMs === undefined ? null : new Deadline(timeoutMs);
+  try {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const { lease, open } = await beginAnew(flags, deadline);
+        return await attemptOnce(callback, lease, open, deadline);
+      } catch (error) {
+        if (attempt >= retries || deadline?.isOver || !canHelp(error, flags)) throw error;
+      }
+      await within(deadline, backoff(attempt));
+    }
+  } finally {
+    deadline?.clear();
+  }
+}
+
+async function attemptOnce(callback, lease, open, deadline) {
+  const view = new Transaction(open);
+  lease?.heldBy(view);
   let value;
   try {
-    value = await callback(new Transaction(lease));
+    value = await within(deadline, callback(view));
   } catch (thrown) {
-    lease.isOpen = false;
-    await rollBack(lease, thrown);
+    await open.rollBackBecause(thrown);
     throw thrown;
   }
-  lease.isOpen = false;
-  await commit(lease);
+  await open.finish();
   return value;
 }
 
-async function commit(lease) {
-  // A query that the callback did not wait for is part of the transaction all the same.
-  await lease.idle();
-  const result = await lease.query('COMMIT', undefined, undefined, RELEASE | COMMIT);
-  // So the server answers the COMMIT of a transaction in which a statement has failed.
-  if (result.command === 'ROLLBACK') throw rolledBack(lease.failure);
+function canHelp(error, flags) {
+  // The caller's own words forbid the write.
+  if (error?.code === '25006' && (flags & BEGIN_READ_ONLY) !== 0) return false;
+  return isRetryable(error);
 }
 
-/** The connection goes back clean, or not at all. What was thrown stays what the caller gets. */
-async function rollBack(lease, thrown) {
-  try {
-    await lease.query('ROLLBACK', undefined, undefined, RELEASE);
-  } catch (error) {
-    lease.release(true);
-    attach(thrown, error);
+/** Half of the wait is random, so that those who met once do not meet again. */
+function backoff(attempt) {
+  const most = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** attempt);
+  return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
+}
+
+function within(deadline, promise) {
+  return deadline === null ? promise : Promise.race([promise, deadline.passed]);
+}
+
+const BEGIN_OPTIONS = ['isolation', 'readOnly', 'deferrable', 'timeoutMs'];
+const TRANSACTION_OPTIONS = [...BEGIN_OPTIONS, 'retries'];
+
+function readOptions(options, allowed) {
+  if (options === undefined || options === null) return { flags: TRANSACTION };
+  if (typeof options !== 'object') {
+    throw configurationError(`the options of a transaction must be an object`);
+  }
+  for (const name of Object.keys(options)) {
+    if (!allowed.includes(name)) {
+      const list = allowed.join(', ');
+      throw configurationError(`unknown transaction option '${name}': allowed: ${list}`);
+    }
+  }
+  const { isolation, readOnly, deferrable, timeoutMs, retries } = options;
+  let flags = TRANSACTION;
+  if (readFlag('readOnly', readOnly)) flags |= BEGIN_READ_ONLY;
+  if (readFlag('deferrable', deferrable)) flags |= BEGIN_DEFERRABLE;
+  if (isolation !== undefined) {
+    const level = ISOLATION.indexOf(isolation);
+    if (level < 0) {
+      const list = ISOLATION.map((name) => `'${name}'`).join(', ');
+      throw configurationError(`transaction option 'isolation' must be one of ${list}`);
+    }
+    flags |= (level + 1) << ISOLATION_SHIFT;
+  }
+  readInteger('timeoutMs', timeoutMs, 1, LONGEST_TIMEOUT);
+  readInteger('retries', retries, 0, MOST_RETRIES);
+  return { flags, timeoutMs, retries };
+}
+
+function readFlag(name, value) {
+  if (value !== undefined && typeof value !== 'boolean') {
+    throw configurationError(`transaction option '${name}' must be true or false`);
+  }
+  return value === true;
+}
+
+function readInteger(name, value, least, most) {
+  if (value === undefined) return;
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw configurationError(
+      `transaction option '${name}' must be an integer from ${least} to ${most}`,
+    );
   }
 }
 
-function attach(thrown, suppressed) {
-  if (thrown instanceof Error && Object.isExtensible(thrown)) {
-    Object.defineProperty(thrown, 'suppressed', {
-      value: suppressed,
-      writable: true,
-      configurable: true,
-    });
+function needFunction(what, value) {
+  if (typeof value !== 'function') {
+    throw configurationError(`${what} needs a function, not ${typeof value}`);
   }
 }
 
-function rolledBack(failure) {
-  const message = 'the transaction was rolled back: a statement in it had failed before COMMIT';
+function left(query) {
+  const message = 'the savepoint is finished: use the transaction';
   return new classes.TransactionError(message, {
-    code: 'HYPERION_TRANSACTION_ROLLED_BACK',
-    outcome: 'not-committed',
-    cause: failure ?? undefined,
-  });
-}
-
-function finished(query) {
-  return new classes.TransactionError('the transaction is finished: use the pool, or a new one', {
     code: 'HYPERION_TRANSACTION_FINISHED',
     outcome: 'not-sent',
     query,
   });
 }
 
-module.exports = { Transaction, transaction };
+module.exports = { Transaction, begin, beginOn, transaction, transactionOn };

@@ -10,14 +10,15 @@ import { ScriptedAddon } from './scripted/addon.js';
 
 const { Pool } = createRequire(import.meta.url)('../js/pool.cjs');
 
-const ACQUIRE = 2;
 const RELEASE = 4;
-const COMMIT = 8;
+const TX = 1 << 16;
+const END = TX | (1 << 17) | RELEASE;
+const COMMIT = END | 8;
 const LEASE = 77;
 
 /**
- * A pool whose addon answers every query by itself: `answers` has a command or an error by SQL text, or null for
- * one that the test answers.
+ * A pool whose addon answers by itself: `answers` has a command or an error by SQL text, or null for one that the
+ * test answers. ACQUIRE stands for a connection.
  */
 function open(answers = {}) {
   const addon = new ScriptedAddon();
@@ -25,11 +26,15 @@ function open(answers = {}) {
   addon.answer = (request, answer) =>
     addon.deliver((s) => {
       if (typeof answer === 'object') s.error(request, { class: 'DatabaseError', ...answer });
-      else s.result(request, { command: answer, lease: answer === 'BEGIN' ? LEASE : 0 });
+      else s.result(request, { command: answer, lease: answer === 'ACQUIRE' ? LEASE : 0 });
     });
+  let acquired = 0;
   let answered = 0;
   addon.flush = () =>
     setImmediate(() => {
+      for (; acquired < addon.acquired.length; acquired++) {
+        addon.answer(addon.acquired[acquired].request, answers.ACQUIRE ?? 'ACQUIRE');
+      }
       for (; answered < addon.sent.length; answered++) {
         const { request, sql } = addon.sent[answered];
         const answer = sql in answers ? answers[sql] : sql;
@@ -40,17 +45,27 @@ function open(answers = {}) {
   return { addon, pool, sent };
 }
 
-test('BEGIN acquires, queries name the lease, COMMIT releases', async () => {
-  const { pool, sent } = open();
+test('the statements of a transaction say so, and how it begins; COMMIT gives the connection back', async () => {
+  const { addon, pool, sent } = open();
   const result = await pool.transaction(async (tx) => {
     await tx.query('SELECT 1', [1]);
     return 'done';
   });
   assert.equal(result, 'done');
+  assert.deepEqual(
+    addon.acquired.map(({ flags }) => flags),
+    [TX],
+  );
   assert.deepEqual(sent(), [
-    ['BEGIN', 0, ACQUIRE],
-    ['SELECT 1', LEASE, 0],
-    ['COMMIT', LEASE, RELEASE | COMMIT],
+    ['SELECT 1', LEASE, TX],
+    ['COMMIT', LEASE, COMMIT],
+  ]);
+  const options = { isolation: 'serializable', readOnly: true, deferrable: true };
+  await pool.transaction((tx) => tx.query('SELECT 2'), options);
+  const mode = (1 << 18) | (1 << 19) | (4 << 20);
+  assert.deepEqual(sent().slice(2), [
+    ['SELECT 2', LEASE, TX | mode],
+    ['COMMIT', LEASE, COMMIT | mode],
   ]);
 });
 
@@ -62,7 +77,7 @@ test('what was thrown comes out as it is, after ROLLBACK', async () => {
     });
     const [settled] = await Promise.allSettled([transaction]);
     assert.deepEqual([settled.status, settled.reason], ['rejected', reason]);
-    assert.deepEqual(sent().at(-1), ['ROLLBACK', LEASE, RELEASE]);
+    assert.deepEqual(sent().at(-1), ['ROLLBACK', LEASE, END]);
     assert.deepEqual(addon.released, []);
   }
 });
@@ -79,13 +94,15 @@ test('where ROLLBACK fails the connection is destroyed, and its error is attache
   assert.deepEqual(Object.keys(reason), []);
 });
 
-test('where BEGIN fails the callback never runs', async () => {
+test('where no connection can be had the callback never runs', async () => {
   const { addon, pool, sent } = open({
-    BEGIN: { class: 'PoolTimeoutError', code: 'X', message: 'm' },
+    ACQUIRE: { class: 'PoolTimeoutError', code: 'X', message: 'm' },
   });
   const transaction = pool.transaction(() => assert.fail('ran'));
   await assert.rejects(transaction, { name: 'PoolTimeoutError' });
-  assert.equal(sent().length, 1);
+  await assert.rejects(pool.begin(), { name: 'PoolTimeoutError' });
+  await assert.rejects(pool.connect(), { name: 'PoolTimeoutError' });
+  assert.equal(sent().length, 0);
   assert.deepEqual(addon.released, []);
 });
 
@@ -102,7 +119,7 @@ test('a COMMIT that the server answers with ROLLBACK names the statement that fa
   });
 });
 
-test('COMMIT waits for the queries that the callback did not wait for', async () => {
+test('a query that the callback did not wait for rolls the transaction back', async () => {
   const { addon, pool, sent } = open({ slow: null });
   let kept;
   const transaction = pool.transaction(async (tx) => {
@@ -110,22 +127,37 @@ test('COMMIT waits for the queries that the callback did not wait for', async ()
     void tx.query('slow');
   });
   for (let n = 0; n < 5; n++) await turn();
-  assert.equal(sent().at(-1)[0], 'slow');
-  // The callback is done: nothing may slip in between.
+  assert.equal(sent().at(-1)[0], 'slow', 'nothing goes out before its answer');
+  addon.answer(addon.sent.at(-1).request, 'SELECT');
+  await assert.rejects(transaction, {
+    ...{ name: 'TransactionError', code: 'HYPERION_QUERY_NOT_AWAITED', outcome: 'not-committed' },
+    query: 'slow',
+  });
+  assert.equal(sent().at(-1)[0], 'ROLLBACK');
   await assert.rejects(kept.query('late'), {
     ...{ name: 'TransactionError', code: 'HYPERION_TRANSACTION_FINISHED', outcome: 'not-sent' },
+    query: 'late',
   });
-  addon.answer(addon.sent.at(-1).request, 'SELECT');
-  await transaction;
-  assert.equal(sent().at(-1)[0], 'COMMIT');
-  await assert.rejects(kept.query('late'), { name: 'TransactionError', query: 'late' });
+});
+
+test('commit() may go out behind queries that nobody waits for yet', async () => {
+  const { pool, sent } = open({ a: 'SELECT' });
+  const tx = await pool.begin();
+  await Promise.all([tx.query('a'), tx.commit()]);
+  assert.deepEqual(
+    sent().map(([sql]) => sql),
+    ['a', 'COMMIT'],
+  );
+  for (const late of [tx.query('b'), tx.commit(), tx.rollback(), tx.savepoint(() => {})]) {
+    await assert.rejects(late, { code: 'HYPERION_TRANSACTION_FINISHED' });
+  }
 });
 
 test('a lost answer to COMMIT stays unknown', async () => {
   const lost = { class: 'ConnectionError', code: '40003', message: 'lost', outcome: 'unknown' };
   const { addon, pool, sent } = open({ COMMIT: lost });
   await assert.rejects(
-    pool.transaction(async () => {}),
+    pool.transaction(async () => {}, { retries: 5 }),
     { code: '40003', outcome: 'unknown' },
   );
   assert.equal(sent().at(-1)[0], 'COMMIT');
@@ -136,4 +168,95 @@ test('a transaction needs a function', async () => {
   const { pool, sent } = open();
   await assert.rejects(pool.transaction('BEGIN'), { name: 'ConfigurationError' });
   assert.deepEqual(sent(), []);
+});
+
+test('retries run the whole callback again, where that can help', async () => {
+  const lost = { class: 'ConnectionError', code: 'HYPERION_CONNECTION_LOST', message: 'lost' };
+  const serialization = { code: '40001', message: 'concurrent update' };
+  const cases = [
+    [{ ...lost, outcome: 'not-committed' }, 3],
+    [serialization, 3],
+    [{ ...serialization, code: '40P01' }, 3],
+    [{ ...lost, code: '40003', outcome: 'unknown' }, 1],
+    [{ code: '23505', message: 'duplicate', outcome: 'not-committed' }, 1],
+  ];
+  for (const [failure, expected] of cases) {
+    const { pool } = open({ write: failure });
+    let attempts = 0;
+    const transaction = pool.transaction(
+      (tx) => {
+        attempts += 1;
+        return tx.query('write');
+      },
+      { retries: 2 },
+    );
+    await assert.rejects(transaction, { code: failure.code });
+    assert.equal(attempts, expected, failure.code);
+  }
+});
+
+test('an error that was wrapped, and one that was swallowed before COMMIT, are looked through', async () => {
+  const { pool } = open({ write: { code: '40001', message: 'm' }, COMMIT: 'ROLLBACK' });
+  for (const handle of [
+    (cause) => Promise.reject(new Error('mine', { cause })),
+    () => Promise.resolve('swallowed'),
+  ]) {
+    let attempts = 0;
+    const transaction = pool.transaction(
+      (tx) => {
+        attempts += 1;
+        return tx.query('write').catch(handle);
+      },
+      { retries: 1 },
+    );
+    await assert.rejects(transaction);
+    assert.equal(attempts, 2);
+  }
+});
+
+test('a savepoint that ends out of order dooms the transaction', async () => {
+  const { pool, sent } = open();
+  let endFirst;
+  const transaction = pool.transaction(async (tx) => {
+    const first = tx.savepoint(() => new Promise((resolve) => (endFirst = resolve)));
+    const second = tx.savepoint(async () => {
+      endFirst();
+      await assert.rejects(first, { code: 'HYPERION_SAVEPOINTS_OVERLAP' });
+    });
+    await second;
+  });
+  await assert.rejects(transaction, {
+    ...{ name: 'TransactionError', code: 'HYPERION_SAVEPOINTS_OVERLAP' },
+    outcome: 'not-committed',
+  });
+  assert.equal(sent().at(-1)[0], 'ROLLBACK');
+});
+
+test('wrong options are refused by name', async () => {
+  const { addon, pool } = open();
+  const cases = [
+    [{ isolation: 'snapshot' }, /'isolation' must be one of 'read uncommitted', /],
+    [{ readOnly: 1 }, /'readOnly' must be true or false/],
+    [{ deferrable: 'yes' }, /'deferrable' must be true or false/],
+    [{ timeoutMs: 0 }, /'timeoutMs' must be an integer from 1 to 2147483647/],
+    [{ timeout: 5 }, /unknown transaction option 'timeout': allowed: isolation, /],
+    ['serializable', /must be an object/],
+  ];
+  for (const [options, message] of cases) {
+    const expected = { name: 'ConfigurationError', code: 'HYPERION_CONFIGURATION', message };
+    await assert.rejects(pool.begin(options), expected);
+    await assert.rejects(
+      pool.transaction(() => {}, options),
+      expected,
+    );
+  }
+  await assert.rejects(pool.begin({ retries: 1 }), { message: /unknown transaction option/ });
+  await assert.rejects(
+    pool.transaction(() => {}, { retries: -1 }),
+    { message: /'retries' must be an integer from 0 to 1000/ },
+  );
+  await assert.rejects(pool.connect({ resetOnRelease: false }), { name: 'ConfigurationError' });
+  const tx = await pool.begin();
+  await assert.rejects(tx.savepoint('x'), { message: 'a savepoint needs a function, not string' });
+  assert.equal(addon.acquired.length, 1);
 });

@@ -189,6 +189,7 @@ impl Pool {
         let key: Key<Call> = Key::from_bits(token.0);
         let call = self.calls.get(key)?;
         let (lease, begin) = (call.lease, call.flags.begin());
+        let call_releases = call.flags.has(QueryFlags::RELEASE);
         let free = match lease {
             None => true,
             Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
@@ -208,6 +209,9 @@ impl Pool {
         let error = self.lost_error(id, outcome, begin.is_some(), why);
         if let Some(lease) = lease {
             self.lose_lease(lease, self.lost_error(id, outcome, begin.is_some(), why));
+            if call_releases {
+                self.leases.remove(&lease);
+            }
         }
         self.finish_call(key, Err(error));
         None

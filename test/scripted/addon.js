@@ -103,6 +103,7 @@ export class Segments {
 export class ScriptedAddon {
   sent = [];
   forgotten = [];
+  acquired = [];
   released = [];
   answers = [];
   flushes = 0;
@@ -129,6 +130,10 @@ export class ScriptedAddon {
     const refusal = this.onQuery?.(params);
     if (refusal) throw new Error(JSON.stringify(refusal));
     this.sent.push({ request, lease, sql: this.texts[statement], params, flags });
+  }
+
+  acquire(handle, request, flags) {
+    this.acquired.push({ request, flags });
   }
 
   release(handle, lease, destroy) {

@@ -1,0 +1,231 @@
+'use strict';
+
+// What happens between BEGIN and the end of one transaction. The addon sends BEGIN in front of the first
+// statement; a transaction of which the server knows nothing ends without asking it.
+
+const { COMMIT, END } = require('./channel.cjs');
+const { classes } = require('./errors.cjs');
+const { hidden } = require('./lease.cjs');
+
+class OpenTransaction {
+  #lease;
+  #flags;
+  /** RELEASE, or 0 where the connection stays its user's. */
+  #release;
+  #deadline;
+  #isCommitting = false;
+  /** Names of the savepoints that are open, the innermost last. */
+  #savepoints = [];
+  /** Why it must not be committed any more. */
+  #doom = null;
+  /** Settles when the server has said how it ended. */
+  #ended = null;
+
+  isOpen = true;
+
+  constructor(lease, flags, release, deadline) {
+    this.#lease = lease;
+    this.#flags = flags;
+    this.#release = release;
+    this.#deadline = deadline;
+    lease.failure = null;
+    lease.verdict = null;
+    if (deadline !== null) deadline.onPassed = () => this.#expire();
+  }
+
+  query(sql, params, options) {
+    if (!this.isOpen) return Promise.reject(this.#finished(sql));
+    return this.#lease.query(sql, params, options, this.#flags);
+  }
+
+  async commit() {
+    if (!this.isOpen) throw this.#finished('COMMIT');
+    if (this.#doom !== null) {
+      await this.rollback();
+      throw this.#doom;
+    }
+    this.#isCommitting = true;
+    const { command } = await this.#close(this.#commit());
+    // So the server answers the COMMIT of a transaction in which a statement has failed.
+    if (command === 'ROLLBACK') throw rolledBack(this.#lease.failure);
+  }
+
+  async rollback() {
+    if (!this.isOpen) throw this.#finished('ROLLBACK');
+    await this.#close(this.#rollback());
+  }
+
+  /** After its user's code threw: what was thrown stays what the caller gets. */
+  async rollBackBecause(thrown) {
+    try {
+      await (this.isOpen ? this.rollback() : this.#ended);
+    } catch (error) {
+      if (error !== thrown) suppress(thrown, error);
+    }
+  }
+
+  /** The callback is done: commits, unless it left something undone. */
+  async finish() {
+    if (!this.isOpen) return;
+    const { running, lastQuery } = this.#lease;
+    if (running > 0) {
+      const error = notAwaited(running, lastQuery);
+      await this.#lease.idle();
+      await this.rollBackBecause(error);
+      throw error;
+    }
+    await this.commit();
+  }
+
+  /** `make` gives the callback its own view of this transaction. */
+  async savepoint(callback, make) {
+    if (!this.isOpen) throw this.#finished('SAVEPOINT');
+    const name = `hyperion_${this.#savepoints.length + 1}`;
+    const { failure } = this.#lease;
+    this.#savepoints.push(name);
+    // Nobody waits for it: what is sent behind it fails where it has failed.
+    const opened = this.query(`SAVEPOINT ${name}`);
+    opened.catch(() => {});
+    const scope = make(this);
+    try {
+      const value = await callback(scope.view);
+      scope.close();
+      this.#leave(name);
+      await this.query(`RELEASE SAVEPOINT ${name}`);
+      return value;
+    } catch (thrown) {
+      scope.close();
+      await this.#undo(name, failure, thrown);
+      throw thrown;
+    }
+  }
+
+  async #undo(name, failure, thrown) {
+    if (!this.isOpen || this.#doom !== null) return;
+    try {
+      this.#leave(name);
+      const undone = this.query(`ROLLBACK TO SAVEPOINT ${name}`);
+      await Promise.all([undone, this.query(`RELEASE SAVEPOINT ${name}`)]);
+      this.#lease.failure = failure;
+    } catch (error) {
+      this.#doom ??= error;
+      suppress(thrown, error);
+    }
+  }
+
+  /** Savepoints are a stack: one that is left from its middle takes those above it along. */
+  #leave(name) {
+    if (!this.#savepoints.includes(name)) return;
+    const top = this.#savepoints.at(-1);
+    this.#savepoints = this.#savepoints.filter((open) => open !== name);
+    if (top !== name) {
+      this.#doom ??= overlapping();
+      throw this.#doom;
+    }
+  }
+
+  async #commit() {
+    try {
+      return await this.#end('COMMIT', COMMIT);
+    } catch (error) {
+      // Where the connection stays its user's, it must not stay in a failed transaction.
+      if (this.#release === 0) await this.#rollback().catch(() => {});
+      if (error.code === 'HYPERION_TRANSACTION_OVER' && this.#lease.failure !== error) {
+        hidden(error, 'cause', this.#lease.failure);
+      }
+      throw error;
+    }
+  }
+
+  async #rollback() {
+    try {
+      await this.#end('ROLLBACK', 0);
+    } catch (error) {
+      this.#lease.release(true);
+      throw error;
+    }
+  }
+
+  #end(sql, flags) {
+    return this.#lease.query(sql, undefined, undefined, this.#flags | END | this.#release | flags);
+  }
+
+  /** What ends the transaction gives the connection back, unless that stays its user's. */
+  async #close(ended) {
+    this.isOpen = false;
+    this.#ended = ended;
+    try {
+      return await ended;
+    } finally {
+      this.#deadline?.clear();
+      if (this.#release !== 0) this.#lease.ended();
+    }
+  }
+
+  /** The time is over: what runs fails, and the server rolls back. */
+  #expire() {
+    const deadline = this.#deadline;
+    const outcome = this.#isCommitting ? 'unknown' : 'not-committed';
+    this.#lease.verdict = (cause) => {
+      // The answer came all the same.
+      if (this.#isCommitting && cause.outcome !== 'unknown') return cause;
+      return deadline.error(outcome, { cause, query: cause.query });
+    };
+    if (this.#lease.running > 0) {
+      // A server that is at work hears of nothing else.
+      this.isOpen = false;
+      this.#lease.release(true);
+    } else if (this.isOpen) {
+      this.rollback().catch(() => {});
+    }
+  }
+
+  #finished(query) {
+    const { verdict } = this.#lease;
+    const message = 'the transaction is finished: use the pool, or a new one';
+    const error = new classes.TransactionError(message, {
+      code: 'HYPERION_TRANSACTION_FINISHED',
+      outcome: 'not-sent',
+      query,
+    });
+    return verdict === null || this.#isCommitting ? error : verdict(error);
+  }
+}
+
+/** What was thrown first stays what is thrown. */
+function suppress(thrown, error) {
+  if (thrown instanceof Error && Object.isExtensible(thrown)) hidden(thrown, 'suppressed', error);
+}
+
+function rolledBack(failure) {
+  const message = 'the transaction was rolled back: a statement in it had failed before COMMIT';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_TRANSACTION_ROLLED_BACK',
+    outcome: 'not-committed',
+    cause: failure ?? undefined,
+  });
+}
+
+function notAwaited(count, query) {
+  const queries = count === 1 ? 'a query was' : `${count} queries were`;
+  const message =
+    `the transaction was rolled back: ${queries} still running when its callback was done; ` +
+    'await all of them, so that none can fail unheard';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_QUERY_NOT_AWAITED',
+    outcome: 'not-committed',
+    query,
+  });
+}
+
+function overlapping() {
+  const message =
+    'savepoints of one transaction overlap: a savepoint ended while one that was opened later was ' +
+    'open still; run them one after the other, or one inside of the other';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_SAVEPOINTS_OVERLAP',
+    outcome: 'not-committed',
+  });
+}
+
+module.exports = { OpenTransaction };
