@@ -5,32 +5,39 @@
 
 const { classes } = require('./errors.cjs');
 
+/** What `#passed` resolves to. */
+const PASSED = Symbol('passed');
+
 class Deadline {
   #timeoutMs;
   #timer;
-  #reject;
-  /** Rejects when the time is over, and never else. */
-  passed;
-  /** Called when the time is over: `(makeError) => void`. */
-  onPassed = null;
+  #passed;
+  #query = undefined;
   isOver = false;
+  /** Called when the time is over; returns the SQL text that is being run then. */
+  onPassed = null;
 
   constructor(timeoutMs) {
     this.#timeoutMs = timeoutMs;
-    this.passed = new Promise((_, reject) => {
-      this.#reject = reject;
+    this.#passed = new Promise((resolve) => {
+      const pass = () => {
+        this.isOver = true;
+        this.#query = this.onPassed?.();
+        resolve(PASSED);
+      };
+      this.#timer = setTimeout(pass, timeoutMs);
     });
-    // Nobody may be waiting at that moment.
-    this.passed.catch(() => {});
-    this.#timer = setTimeout(() => {
-      this.isOver = true;
-      this.onPassed?.();
-      this.#reject(this.error('not-committed'));
-    }, timeoutMs);
   }
 
   clear() {
     clearTimeout(this.#timer);
+  }
+
+  /** `promise`, or an error when the time is over before. */
+  async bound(promise, outcome) {
+    const first = await Promise.race([promise, this.#passed]);
+    if (first === PASSED) throw this.error(outcome);
+    return first;
   }
 
   error(outcome, details) {
@@ -43,6 +50,7 @@ class Deadline {
       // statement_completion_unknown
       code: isCommit ? '40003' : 'HYPERION_TRANSACTION_TIMEOUT',
       outcome,
+      query: this.#query,
       ...details,
     });
   }

@@ -84,6 +84,8 @@ function fromJson(json, query) {
 function fromRecord({ class: name, message, cause, ...details }, query) {
   const constructor = classes[name] ?? classes.InternalError;
   const from = cause === undefined ? undefined : fromRecord(cause);
+  // It was made where its effect was: what the stack shows is that one's to say.
+  if (from !== undefined) from.stack = `${from.name}: ${from.message}`;
   return new constructor(message, { ...details, cause: from, query });
 }
 

@@ -175,9 +175,10 @@ class OpenTransaction {
       // A server that is at work hears of nothing else.
       this.isOpen = false;
       this.#lease.release(true);
-    } else if (this.isOpen) {
-      this.rollback().catch(() => {});
+      return this.#lease.lastQuery;
     }
+    if (this.isOpen) this.rollback().catch(() => {});
+    return undefined;
   }
 
   #finished(query) {

@@ -120,7 +120,7 @@ async function beginOnPool(channel, flags, deadline, place) {
   const lease = new Lease(channel, 'transaction', place);
   const granted = lease.acquire(TRANSACTION);
   try {
-    await within(deadline, granted);
+    await within(deadline, granted, 'not-sent');
   } catch (error) {
     // It may be granted later, when nobody wants it any more.
     granted.then(
@@ -156,7 +156,7 @@ async function repeated(callback, options, beginAnew) {
       } catch (error) {
         if (attempt >= retries || deadline?.isOver || !canHelp(error, flags)) throw error;
       }
-      await within(deadline, backoff(attempt));
+      await within(deadline, backoff(attempt), 'not-committed');
     }
   } finally {
     deadline?.clear();
@@ -168,7 +168,7 @@ async function attemptOnce(callback, lease, open, deadline) {
   lease?.heldBy(view);
   let value;
   try {
-    value = await within(deadline, callback(view));
+    value = await within(deadline, callback(view), 'not-committed');
   } catch (thrown) {
     await open.rollBackBecause(thrown);
     throw thrown;
@@ -189,8 +189,8 @@ function backoff(attempt) {
   return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
 }
 
-function within(deadline, promise) {
-  return deadline === null ? promise : Promise.race([promise, deadline.passed]);
+function within(deadline, promise, outcome) {
+  return deadline === null ? promise : deadline.bound(promise, outcome);
 }
 
 const BEGIN_OPTIONS = ['isolation', 'readOnly', 'deferrable', 'timeoutMs'];

@@ -1,6 +1,9 @@
-// pool.transaction: BEGIN, the callback on one connection, COMMIT; ROLLBACK when it throws.
+// Transactions on a real server: what they cost, how they begin and end, what is repeated, what is taken back.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import process from 'node:process';
 import { after, before, beforeEach, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
@@ -121,3 +124,326 @@ test('a transaction whose session is ended fails as not committed', async () => 
   assert.deepEqual(await balances(), [100, 0]);
   assert.equal(pool.status().inUse, 0);
 });
+
+test('a transaction of one statement costs two round trips', async (t) => {
+  const relay = await countingRelay(cluster.primary);
+  t.after(() => relay.close());
+  const counted = createPool(cluster.options({ hosts: [relay.address], poolSize: 1 }));
+  t.after(() => counted.end());
+  const sql = 'SELECT balance FROM accounts';
+  await counted.query(sql);
+  const before = relay.roundTrips;
+  await counted.transaction((tx) => tx.query(sql));
+  assert.equal(relay.roundTrips - before, 2);
+  await counted.transaction(() => {});
+  assert.equal(relay.roundTrips - before, 2, 'a transaction of no statement costs none');
+  await counted.transaction((tx) => Promise.all([tx.query(sql), tx.query(sql), tx.query(sql)]));
+  assert.equal(relay.roundTrips - before, 5, 'what is asked together waits for BEGIN alone');
+});
+
+test('begin gives a transaction that commits and rolls back when it is told', async () => {
+  const kept = await pool.begin();
+  await transfer(kept, 30);
+  assert.equal(pool.status().inUse, 1);
+  await kept.commit();
+  assert.deepEqual(await balances(), [70, 30]);
+  const dropped = await pool.begin();
+  await transfer(dropped, 30);
+  await dropped.rollback();
+  assert.deepEqual(await balances(), [70, 30]);
+  assert.equal(pool.status().inUse, 0);
+  const late = { name: 'TransactionError', code: 'HYPERION_TRANSACTION_FINISHED' };
+  await assert.rejects(kept.query('SELECT 1'), { ...late, outcome: 'not-sent', query: 'SELECT 1' });
+  await assert.rejects(kept.commit(), late);
+  await assert.rejects(dropped.rollback(), late);
+});
+
+test('a block that is left without commit rolls back', async () => {
+  const tx = await pool.begin();
+  await transfer(tx, 30);
+  await tx[Symbol.asyncDispose]();
+  assert.deepEqual(await balances(), [100, 0]);
+  const committed = await pool.begin();
+  await transfer(committed, 30);
+  await committed.commit();
+  await committed[Symbol.asyncDispose]();
+  assert.deepEqual(await balances(), [70, 30]);
+  assert.equal(pool.status().inUse, 0);
+});
+
+test('the options say how it begins', async () => {
+  const modes = async (options) => {
+    const sql = `SELECT current_setting('transaction_isolation') AS isolation,
+      current_setting('transaction_read_only') AS read_only,
+      current_setting('transaction_deferrable') AS deferrable`;
+    const [{ isolation, read_only, deferrable }] = await pool.transaction(
+      (tx) => tx.query(sql),
+      options,
+    );
+    return [isolation, read_only, deferrable];
+  };
+  assert.deepEqual(await modes(), ['read committed', 'off', 'off']);
+  for (const isolation of [
+    ...['read uncommitted', 'read committed', 'repeatable read', 'serializable'],
+  ]) {
+    assert.deepEqual(await modes({ isolation }), [isolation, 'off', 'off']);
+  }
+  assert.deepEqual(await modes({ isolation: 'serializable', readOnly: true, deferrable: true }), [
+    'serializable',
+    'on',
+    'on',
+  ]);
+  const write = pool.transaction((tx) => transfer(tx, 1), { readOnly: true, retries: 3 });
+  await assert.rejects(write, { code: '25006', outcome: 'not-committed' });
+});
+
+test('a statement that the first flight can not carry runs in the transaction all the same', async () => {
+  // A script, a parameter whose type must be asked for, and a parameter that can't be sent at all.
+  await pool.transaction(async (tx) => {
+    await tx.query('UPDATE accounts SET balance = 1; UPDATE accounts SET balance = 2');
+    assert.deepEqual(await balances(), [100, 0]);
+  });
+  assert.deepEqual(await balances(), [2, 2]);
+  await assert.rejects(
+    pool.transaction(async (tx) => {
+      await tx.query('INSERT INTO accounts VALUES (3, length($1::bytea))', [Buffer.from('abc')]);
+      throw new Error('no');
+    }),
+    { message: 'no' },
+  );
+  await pool.query('SELECT $1::int8', [1]);
+  await pool.transaction(async (tx) => {
+    await assert.rejects(tx.query('SELECT $1::int', ['\0']), { name: 'ConfigurationError' });
+    await assert.rejects(tx.query('SELECT $1::int8', [1.5]), { outcome: 'not-sent' });
+    await tx.query('UPDATE accounts SET balance = 3');
+    assert.deepEqual(await balances(), [2, 2]);
+  });
+  assert.deepEqual(await balances(), [3, 3]);
+});
+
+test('a savepoint undoes its own part, at any depth', async () => {
+  const reason = new Error('inner');
+  await pool.transaction(async (tx) => {
+    await tx.query('UPDATE accounts SET balance = 1');
+    const inner = tx.savepoint(async (sp) => {
+      await sp.query('UPDATE accounts SET balance = 2');
+      await sp.transaction((deeper) => deeper.query('UPDATE accounts SET balance = 3'));
+      throw reason;
+    });
+    await assert.rejects(inner, (error) => error === reason);
+    // An error of the server inside of it, and one that its callback swallows.
+    await assert.rejects(
+      tx.transaction((sp) => transfer(sp, 500)),
+      { code: '23514' },
+    );
+    const swallowed = tx.savepoint((sp) => transfer(sp, 500).catch(() => {}));
+    await assert.rejects(swallowed, (error) => {
+      assert.equal(error.code, '25P02');
+      assert.equal(error.cause.code, '23514');
+      return true;
+    });
+    let kept;
+    const value = await tx.savepoint(async (sp) => {
+      kept = sp;
+      await sp.query('UPDATE accounts SET balance = balance + 10');
+      return 'value';
+    });
+    assert.equal(value, 'value');
+    await assert.rejects(kept.query('SELECT 1'), { code: 'HYPERION_TRANSACTION_FINISHED' });
+    await assert.rejects(
+      kept.savepoint(() => {}),
+      { code: 'HYPERION_TRANSACTION_FINISHED' },
+    );
+  });
+  assert.deepEqual(await balances(), [11, 11]);
+});
+
+test('a serialization failure is repeated, and both increments count', async () => {
+  let attempts = 0;
+  const increment = async (tx) => {
+    attempts += 1;
+    const [{ balance }] = await tx.query('SELECT balance FROM accounts WHERE id = 1');
+    await tx.query('UPDATE accounts SET balance = $1 WHERE id = 1', [balance + 1]);
+  };
+  const options = { isolation: 'serializable', retries: 50 };
+  await Promise.all([1, 2, 3].map(() => pool.transaction(increment, options)));
+  assert.equal((await balances())[0], 103);
+  assert.ok(attempts >= 3);
+  // And surely so: the row is changed between its reading and its writing.
+  attempts = 0;
+  await pool.transaction(async (tx) => {
+    attempts += 1;
+    const [{ balance }] = await tx.query('SELECT balance FROM accounts WHERE id = 1');
+    if (attempts === 1) await pool.query('UPDATE accounts SET balance = 0 WHERE id = 1');
+    await tx.query('UPDATE accounts SET balance = $1 WHERE id = 1', [balance + 1]);
+  }, options);
+  assert.deepEqual([attempts, (await balances())[0]], [2, 1]);
+});
+
+test('a deadlock is repeated', async () => {
+  let met;
+  const both = new Promise((resolve) => (met = resolve));
+  let waiting = 0;
+  let attempts = 0;
+  const lockBoth = (first, second) =>
+    pool.transaction(
+      async (tx) => {
+        attempts += 1;
+        await tx.query("SET LOCAL deadlock_timeout = '10ms'");
+        await tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [first]);
+        if (++waiting === 2) met();
+        await both;
+        await tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = $1', [second]);
+      },
+      { retries: 3 },
+    );
+  await Promise.all([lockBoth(1, 2), lockBoth(2, 1)]);
+  assert.deepEqual(await balances(), [102, 2]);
+  assert.ok(attempts >= 3);
+});
+
+test('a transaction whose session was ended is repeated', async () => {
+  let attempts = 0;
+  await pool.transaction(
+    async (tx) => {
+      attempts += 1;
+      await transfer(tx, 30);
+      if (attempts > 1) return;
+      const [{ pid }] = await tx.query('SELECT pg_backend_pid() AS pid');
+      await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+      await tx.query('SELECT 1');
+    },
+    { retries: 1 },
+  );
+  assert.deepEqual([attempts, await balances()], [2, [70, 30]]);
+});
+
+test('a transaction that does not finish in time is rolled back, whatever it is at', async () => {
+  const late = {
+    ...{ name: 'TimeoutError', code: 'HYPERION_TRANSACTION_TIMEOUT', outcome: 'not-committed' },
+  };
+  // The callback waits for something else; the server is at work; begin() and no more.
+  const forever = new Promise(() => {});
+  const idle = pool.transaction((tx) => transfer(tx, 30).then(() => forever), { timeoutMs: 50 });
+  await assert.rejects(idle, late);
+  const busy = pool.transaction((tx) => tx.query('SELECT pg_sleep(30)'), { timeoutMs: 50 });
+  await assert.rejects(busy, { ...late, query: 'SELECT pg_sleep(30)' });
+  const tx = await pool.begin({ timeoutMs: 50 });
+  await transfer(tx, 30);
+  await assert.rejects(tx.query('SELECT pg_sleep(30)'), late);
+  await assert.rejects(tx.commit(), late);
+  assert.deepEqual(await balances(), [100, 0]);
+  assert.equal(pool.status().inUse, 0);
+  // In time, it is as if there were none.
+  assert.equal(await pool.transaction(async () => 'done', { timeoutMs: 60_000 }), 'done');
+});
+
+test('the time of a transaction includes the wait for a connection', async (t) => {
+  const single = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => single.end());
+  const holder = await single.begin();
+  for (const begin of [
+    () => single.begin({ timeoutMs: 50 }),
+    () => single.transaction(() => assert.fail('ran'), { timeoutMs: 50 }),
+  ]) {
+    await assert.rejects(begin(), { code: 'HYPERION_TRANSACTION_TIMEOUT' });
+  }
+  await holder.rollback();
+  // What was granted too late was given back.
+  assert.deepEqual(await single.query('SELECT 1 AS one'), [{ one: 1 }]);
+  assert.equal(single.status().inUse, 0);
+});
+
+test('begin waits for a connection no longer than acquireTimeoutMs', async (t) => {
+  const single = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 50 }));
+  t.after(() => single.end());
+  const holder = await single.begin();
+  await assert.rejects(single.begin(), { name: 'PoolTimeoutError', code: 'HYPERION_POOL_TIMEOUT' });
+  await holder.rollback();
+});
+
+test('a transaction that its own statement ended takes no more', async () => {
+  const tx = await pool.begin();
+  await transfer(tx, 30);
+  await tx.query('ROLLBACK');
+  const over = { name: 'TransactionError', code: 'HYPERION_TRANSACTION_OVER' };
+  await assert.rejects(transfer(tx, 30), over);
+  await assert.rejects(tx.commit(), over);
+  assert.deepEqual(await balances(), [100, 0]);
+  assert.equal(pool.status().inUse, 0);
+});
+
+test('a transaction that nobody finishes is taken back, with a warning that says where it began', async (t) => {
+  const short = createPool(cluster.options({ poolSize: 1, idleInTransactionTimeoutMs: 100 }));
+  t.after(() => short.end());
+  const warned = once(process, 'warning');
+  const tx = await short.begin();
+  await transfer(tx, 30);
+  const [warning] = await warned;
+  assert.equal(warning.code, 'HYPERION_TRANSACTION_ABANDONED');
+  assert.match(warning.detail, /transaction\.test\.js/);
+  const gone = { outcome: 'not-committed' };
+  await assert.rejects(tx.query('SELECT 1'), gone);
+  await assert.rejects(tx.commit(), gone);
+  assert.deepEqual(await short.query('SELECT balance FROM accounts ORDER BY id'), [
+    ...[{ balance: 100 }, { balance: 0 }],
+  ]);
+});
+
+test('25P03 from the server reaches the transaction as the cause of its end', async (t) => {
+  const short = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => short.end());
+  const tx = await short.begin();
+  await tx.query("SET idle_in_transaction_session_timeout = '50ms'");
+  // Its own answers are the only way to hear of it.
+  const error = await untilItFails(
+    () => cluster.query(cluster.primary, 'SELECT pg_sleep(0.2)'),
+    tx,
+  );
+  assert.equal(error.name, 'ConnectionError');
+  assert.equal(error.code, 'HYPERION_CONNECTION_LOST');
+  assert.equal(error.outcome, 'not-committed');
+  assert.equal(error.cause.code, '25P03');
+  assert.match(error.message, /idle-in-transaction timeout/);
+  await tx.rollback();
+});
+
+async function untilItFails(pause, tx) {
+  for (let n = 0; n < 50; n++) {
+    await pause();
+    const failed = await tx.query('SELECT 1').then(
+      () => null,
+      (error) => error,
+    );
+    if (failed !== null) return failed;
+  }
+  throw new Error('the session was not ended');
+}
+
+/** A relay that counts how often the client speaks after the server has spoken. */
+async function countingRelay({ host, port }) {
+  let serverSpoke = true;
+  const relay = { roundTrips: 0 };
+  const sockets = new Set();
+  const listener = createServer((client) => {
+    const server = connect({ host, port });
+    for (const socket of [client, server]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+    }
+    client.on('data', () => {
+      if (serverSpoke) relay.roundTrips += 1;
+      serverSpoke = false;
+    });
+    server.on('data', () => (serverSpoke = true));
+    client.pipe(server).pipe(client);
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  relay.address = `127.0.0.1:${listener.address().port}`;
+  relay.close = () => {
+    sockets.forEach((socket) => socket.destroy());
+    listener.close();
+  };
+  return relay;
+}

@@ -16,6 +16,9 @@ use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
 use crate::types::Params;
 
+/// `idle_in_transaction_session_timeout`: the server was faster than this pool.
+const IDLE_IN_TRANSACTION: &str = "25P03";
+
 #[derive(Debug)]
 pub(super) struct Lease {
     seat: Seat,
@@ -291,6 +294,9 @@ impl Pool {
             return;
         }
         if lease.seen {
+            if error.cause().is_some_and(|cause| cause.code() == IDLE_IN_TRANSACTION) {
+                self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
+            }
             self.lose_lease(number, error);
         } else {
             lease.seat = Seat::Unplaced;
