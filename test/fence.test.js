@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../js/index.mjs';
+import { createPool, isRetryable } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
 
 let cluster;
@@ -143,3 +143,81 @@ test(
     await cluster.rejoin(deposed);
   },
 );
+
+test('a transaction that begins behind a fence begins anew when there is a primary, once', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  await pool.query('SELECT 1');
+  // One that is granted before the fence, and one that is asked for behind it.
+  const early = await pool.begin();
+  await cluster.fence(cluster.primary);
+  const fenced = new Promise((resolve) => pool.once('fence', resolve));
+  let attempts = 0;
+  const write = async (tx, key) => {
+    attempts += 1;
+    await Promise.all([
+      tx.query('INSERT INTO fenced VALUES ($1)', [key]),
+      tx.query('INSERT INTO fenced VALUES ($1)', [key + 1]),
+    ]);
+    await tx.savepoint((sp) => sp.query('INSERT INTO fenced VALUES ($1)', [key + 2]));
+  };
+  const both = [
+    write(early, 120).then(() => early.commit()),
+    pool.transaction((tx) => write(tx, 130)),
+  ];
+  await fenced;
+  await cluster.unfence(cluster.primary);
+  await Promise.all(both);
+  const rows = await cluster.query(
+    cluster.primary,
+    'SELECT key FROM fenced WHERE key BETWEEN 120 AND 139 ORDER BY key',
+  );
+  assert.deepEqual(rows.flat(), ['120', '121', '122', '130', '131', '132']);
+  assert.equal(attempts, 2, 'the callers did not notice');
+});
+
+test('a statement that is refused as read-only later in a transaction ends it, not committed', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => pool.end());
+  const tx = await pool.begin();
+  // As on a host that is fenced between the barrier and BEGIN.
+  await tx.query('SET TRANSACTION READ ONLY');
+  const refused = { name: 'DatabaseError', code: '25006', outcome: 'not-committed' };
+  await assert.rejects(tx.query('INSERT INTO fenced VALUES (140)'), refused);
+  await assert.rejects(tx.query('SELECT 1'), (error) => {
+    assert.deepEqual([error.code, error.cause.code], ['25P02', '25006']);
+    return true;
+  });
+  await assert.rejects(tx.commit(), (error) => {
+    assert.equal(error.code, 'HYPERION_TRANSACTION_ROLLED_BACK');
+    assert.deepEqual([error.outcome, error.cause.code], ['not-committed', '25006']);
+    assert.equal(isRetryable(error), true);
+    return true;
+  });
+  let attempts = 0;
+  await pool.transaction(
+    async (again) => {
+      attempts += 1;
+      if (attempts === 1) await again.query('SET TRANSACTION READ ONLY');
+      await again.query('INSERT INTO fenced VALUES (141)');
+    },
+    { retries: 1 },
+  );
+  assert.equal(attempts, 2);
+});
+
+test('F10 a session that was set to write through fences does so for its own user alone', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  const connection = await pool.connect();
+  await connection.query('SET default_transaction_read_only = off');
+  await cluster.fence(cluster.primary);
+  await connection.query('INSERT INTO fenced VALUES (150)');
+  void connection.release();
+  const write = pool.query('INSERT INTO fenced VALUES (151)');
+  await assert.rejects(write, { code: 'HYPERION_NO_PRIMARY' });
+  const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 150');
+  assert.deepEqual(rows, [['150']]);
+});

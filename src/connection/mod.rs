@@ -22,6 +22,7 @@ mod rows;
 mod session;
 mod statement;
 mod traces;
+mod wire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -16,12 +16,13 @@ use super::prepared::Prepared;
 use super::role::{Parameters, Role};
 use super::statement::{Description, Form, Statement, StatementId};
 use super::traces::deallocates_all;
+use super::wire::{bind, describe_and_run, parse_and_run};
 use super::{Answer, Event, Request, Sent, Shared, Token};
 use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
 use crate::config::Config;
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::data_row::{check_data_row, fields};
-use crate::protocol::{Format, frontend};
+use crate::protocol::frontend;
 
 /// What `SHOW transaction_read_only` asks for servers that do not report their role by themselves.
 const ROLE_QUESTION: &str = "SHOW transaction_read_only";
@@ -492,7 +493,13 @@ impl Session {
     ) -> Answer {
         match ended {
             Ended::Described => Answer::Described,
-            Ended::TooLarge => Answer::Refused { error: self.too_large(), plan_is_stale: false },
+            Ended::TooLarge => {
+                // Its command tags were let go by with its rows.
+                if shared.statements.get(id).is_some_and(|statement| statement.traces.is_likely()) {
+                    self.soil();
+                }
+                Answer::Refused { error: self.too_large(), plan_is_stale: false }
+            }
             Ended::Completed { results, unreplicated } => {
                 let traces = shared.statements.get(id).map(|statement| statement.traces);
                 for StatementResult { command, .. } in &results {
@@ -549,50 +556,6 @@ impl Session {
             events.push_back(Event::Lost { token, outcome, why: why.clone() });
         }
     }
-}
-
-/// Parameters and results travel as text, and the statement's description comes along.
-fn describe_and_run(
-    request: &Request<'_>,
-    statement: &Statement,
-    out: &mut BytesMut,
-) -> Result<Flight, Error> {
-    frontend::parse(out, "", &statement.sql, &[])?;
-    frontend::describe_statement(out, "")?;
-    let params = request.params;
-    let formats = (0..params.len()).map(|n| params.format(n, 0));
-    let encode = |n: usize, out: &mut BytesMut| params.encode(n, 0, out);
-    frontend::bind(out, "", "", formats, params.len(), encode, std::iter::empty::<Format>())?;
-    frontend::execute(out, "", 0)?;
-    Ok(Flight::Describing { parameter_types: Vec::new() })
-}
-
-fn parse_and_run(
-    out: &mut BytesMut,
-    name: &str,
-    request: &Request<'_>,
-    statement: &Statement,
-    description: &Description,
-) -> Result<(), Error> {
-    frontend::parse(out, name, &statement.sql, &description.parameter_types)?;
-    bind(out, name, request, description)?;
-    frontend::describe_portal(out, "")?;
-    frontend::execute(out, "", 0)
-}
-
-fn bind(
-    out: &mut BytesMut,
-    name: &str,
-    request: &Request<'_>,
-    description: &Description,
-) -> Result<(), Error> {
-    let (params, types) = (request.params, &description.parameter_types);
-    let type_of = |n: usize| types.get(n).copied().unwrap_or(0);
-    let formats = (0..params.len()).map(|n| params.format(n, type_of(n)));
-    let encode = |n: usize, out: &mut BytesMut| params.encode(n, type_of(n), out);
-    let columns = description.shape.as_deref().map_or(&[][..], |shape| shape.columns());
-    let results = columns.iter().map(|column| column.field.format);
-    frontend::bind(out, "", name, formats, params.len(), encode, results)
 }
 
 fn is_fatal(fields: &ServerFields) -> bool {

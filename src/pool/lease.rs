@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
+use super::dispatch::GUARDED;
 use super::slot::Duty;
 use super::{Call, ConnectionId, Life, Output, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
@@ -190,7 +191,7 @@ impl Pool {
             (_, Progress::Open | Progress::Over) => None,
         };
         let first = !lease.seen;
-        let sent = self.send(now, key, id, first, begin);
+        let sent = self.send(now, key, id, first && GUARDED, begin);
         let waits = first || begin.is_some() || sent == Some(Sent::Question);
         if sent.is_some()
             && waits

@@ -208,7 +208,9 @@ impl Pool {
             if begin.is_some() { self.outcome_in_transaction(call, outcome) } else { outcome };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
         if let Some(lease) = lease {
-            self.lose_lease(lease, self.lost_error(id, outcome, begin.is_some(), why));
+            // Whoever comes later was certainly not heard.
+            let gone = self.lost_error(id, Outcome::NotSent, begin.is_some(), why);
+            self.lose_lease(lease, gone);
             if call_releases {
                 self.leases.remove(&lease);
             }

@@ -1,0 +1,359 @@
+// pool.connect: a connection for session work, and what becomes of the session when it is given back. Real servers.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import process from 'node:process';
+import { after, before, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+import { createPool } from '../js/index.mjs';
+import { clusterFor } from './cluster/index.js';
+import * as scripted from './scripted/backend.js';
+
+let cluster;
+/** One connection, so that the next user of a session is known. */
+let pool;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  pool = createPool(cluster.options({ poolSize: 1 }));
+  await pool.query('DROP TABLE IF EXISTS visits; CREATE TABLE visits (key int)');
+});
+after(async () => {
+  await pool?.end();
+  await cluster?.close();
+});
+
+const pidOf = async (queryable) => {
+  const [{ pid }] = await queryable.query('SELECT pg_backend_pid() AS pid');
+  return pid;
+};
+
+test('a connection is its user’s until it is released, and one session', async () => {
+  const connection = await pool.connect();
+  assert.equal(pool.status().inUse, 1);
+  await connection.query("SET application_name = 'mine'");
+  await connection.query('CREATE TEMP TABLE notes (text text)');
+  await connection.query('INSERT INTO notes VALUES ($1)', ['a']);
+  const pids = await Promise.all([pidOf(connection), pidOf(connection), pidOf(connection)]);
+  assert.equal(new Set(pids).size, 1);
+  assert.deepEqual(await connection.query('SELECT * FROM notes'), [{ text: 'a' }]);
+  const [{ application_name }] = await connection.query('SHOW application_name');
+  assert.equal(application_name, 'mine');
+  await connection.release();
+  assert.equal(pool.status().inUse, 0);
+});
+
+test('a released connection says so, and releasing it again changes nothing', async () => {
+  const connection = await pool.connect();
+  const released = connection.release();
+  assert.equal(connection.release(), released);
+  await released;
+  await connection[Symbol.asyncDispose]();
+  const expected = {
+    ...{ name: 'ConfigurationError', code: 'HYPERION_CONNECTION_RELEASED', outcome: 'not-sent' },
+  };
+  await assert.rejects(connection.query('SELECT 1'), { ...expected, query: 'SELECT 1' });
+  await assert.rejects(connection.begin(), expected);
+  await assert.rejects(
+    connection.transaction(() => {}),
+    expected,
+  );
+  // Nobody else's connection was released in its place.
+  const other = await pool.connect();
+  await connection.release();
+  assert.equal(pool.status().inUse, 1);
+  await other.release();
+});
+
+test('release waits for what runs', async () => {
+  const connection = await pool.connect();
+  const running = connection.query('SELECT 1 AS one FROM pg_sleep(0.05)');
+  await connection.release();
+  assert.deepEqual(await running, [{ one: 1 }]);
+});
+
+test('transactions on a connection: begin, transaction, savepoints, and one at a time', async () => {
+  const connection = await pool.connect();
+  const pid = await pidOf(connection);
+  const tx = await connection.begin({ isolation: 'serializable' });
+  await tx.query('INSERT INTO visits VALUES (1)');
+  const [{ transaction_isolation }] = await connection.query('SHOW transaction_isolation');
+  assert.equal(transaction_isolation, 'serializable', 'the session is in the transaction');
+  await assert.rejects(connection.begin(), { code: 'HYPERION_TRANSACTION_OPEN' });
+  await tx.rollback();
+  assert.equal(await connection.transaction((inner) => pidOf(inner)), pid);
+  const reason = new Error('no');
+  const failed = connection.transaction(async (inner) => {
+    await inner.query('INSERT INTO visits VALUES (2)');
+    throw reason;
+  });
+  await assert.rejects(failed, (error) => error === reason);
+  await connection.transaction(async (inner) => {
+    await inner.query('INSERT INTO visits VALUES (3)');
+    await inner.savepoint((sp) => sp.query('INSERT INTO visits VALUES (4)'));
+  });
+  // A transaction that fails at COMMIT leaves a session that works.
+  const swallowed = connection.transaction((inner) => inner.query('SELECT 1/0').catch(() => {}));
+  await assert.rejects(swallowed, { code: 'HYPERION_TRANSACTION_ROLLED_BACK' });
+  assert.equal(await pidOf(connection), pid);
+  assert.deepEqual(await connection.query('SELECT key FROM visits ORDER BY key'), [
+    ...[{ key: 3 }, { key: 4 }],
+  ]);
+  // One that is open when the connection is released is rolled back.
+  const left = await connection.begin();
+  await left.query('INSERT INTO visits VALUES (5)');
+  await connection.release();
+  await assert.rejects(left.query('SELECT 1'), { code: 'HYPERION_TRANSACTION_FINISHED' });
+  assert.deepEqual(await pool.query('SELECT count(*)::int AS count FROM visits'), [{ count: 2 }]);
+  assert.equal(await pidOf(pool), pid, 'the connection itself went back to the pool');
+});
+
+test('a transaction on a connection that runs out of time takes the connection along', async () => {
+  const connection = await pool.connect();
+  const late = connection.transaction((tx) => tx.query('SELECT pg_sleep(30)'), { timeoutMs: 50 });
+  await assert.rejects(late, { name: 'TimeoutError', code: 'HYPERION_TRANSACTION_TIMEOUT' });
+  await assert.rejects(connection.query('SELECT 1'), {
+    ...{ name: 'ConnectionError', code: 'HYPERION_CONNECTION_LOST', outcome: 'not-sent' },
+  });
+  await connection.release();
+  assert.equal(pool.status().inUse, 0);
+});
+
+/** Session state, how it is made, and how to see it. */
+const TRACES = [
+  ['a setting', "SET work_mem = '3MB'", 'SHOW work_mem'],
+  ['a role', 'SET ROLE pg_monitor', 'SELECT current_user'],
+  [
+    'an isolation level',
+    'SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY',
+    'SHOW transaction_read_only',
+  ],
+  ['a temporary table', 'CREATE TEMP TABLE t ()', "SELECT to_regclass('pg_temp.t')::text"],
+  [
+    'a prepared statement',
+    'PREPARE p AS SELECT 1',
+    'SELECT count(*)::int FROM pg_prepared_statements WHERE from_sql',
+  ],
+  ['a channel', 'LISTEN news', 'SELECT count(*)::int FROM pg_listening_channels()'],
+  [
+    'a cursor',
+    'DECLARE c CURSOR WITH HOLD FOR SELECT 1',
+    'SELECT count(*)::int FROM pg_cursors WHERE is_holdable',
+  ],
+  [
+    'an advisory lock',
+    'SELECT pg_advisory_lock(7)',
+    "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'",
+  ],
+  ['set_config', "SELECT set_config('a.b', 'c', false)", "SELECT current_setting('a.b', true)"],
+];
+
+const values = (rows) => Object.values(rows[0])[0];
+
+for (const [what, change, look] of TRACES) {
+  test(`${what} is gone for the next user, in the same session`, async () => {
+    const [pid, clean] = [await pidOf(pool), values(await pool.query(look))];
+    const check = async (how) => {
+      // At once, behind the reset that is under way.
+      const [seen, next] = await Promise.all([pool.query(look), pidOf(pool)]);
+      assert.equal(values(seen) || clean, clean, how);
+      assert.equal(next, pid, `${how}: the connection was kept`);
+    };
+    const connection = await pool.connect();
+    await connection.query(change);
+    assert.notEqual(values(await connection.query(look)), clean);
+    void connection.release();
+    await check('after connect');
+    await pool.query(change);
+    await check('after query');
+    await pool.transaction((tx) => tx.query(change));
+    await check('after transaction');
+  });
+}
+
+test('what a function did in a dedicated session is discarded as well', async () => {
+  const connection = await pool.connect();
+  await connection.query("DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$");
+  await connection.release();
+  const [{ value }] = await pool.query("SELECT current_setting('a.b', true) AS value");
+  assert.equal(value || null, null);
+});
+
+test('statements that were prepared before a reset are prepared again', async () => {
+  const connection = await pool.connect();
+  const sql = 'SELECT $1::int AS n';
+  for (const n of [1, 2, 3]) assert.deepEqual(await connection.query(sql, [n]), [{ n }]);
+  await connection.query('DISCARD ALL');
+  assert.deepEqual(await connection.query(sql, [4]), [{ n: 4 }]);
+  void connection.release();
+  assert.deepEqual(await pool.query(sql, [5]), [{ n: 5 }]);
+  const tx = await pool.begin();
+  assert.deepEqual(await tx.query(sql, [6]), [{ n: 6 }]);
+  await tx.query('SET LOCAL work_mem = 64');
+  await tx.query('DEALLOCATE ALL');
+  assert.deepEqual(await tx.query(sql, [7]), [{ n: 7 }]);
+  await tx.commit();
+  assert.deepEqual(await pool.query(sql, [8]), [{ n: 8 }]);
+});
+
+test('SET LOCAL costs no reset', async () => {
+  const named = "SELECT count(*)::int AS count FROM pg_prepared_statements WHERE name LIKE 'h%'";
+  for (let n = 0; n < 3; n++) await pool.query(named);
+  const [{ count }] = await pool.query(named);
+  assert.ok(count > 0);
+  await pool.transaction((tx) => tx.query("SET LOCAL work_mem = '1MB'"));
+  const [after_] = await pool.query(named);
+  assert.ok(after_.count >= count, 'what was prepared is prepared still');
+});
+
+test('with resetOnRelease: false a session stays as its users leave it', async (t) => {
+  const kept = createPool(cluster.options({ poolSize: 1, resetOnRelease: false }));
+  t.after(() => kept.end());
+  const connection = await kept.connect();
+  await connection.query("SET work_mem = '3MB'");
+  await connection.release();
+  assert.deepEqual(await kept.query('SHOW work_mem'), [{ work_mem: '3MB' }]);
+});
+
+test('options that become parameters of the sessions survive a reset', async (t) => {
+  const schema = await pool.query('CREATE SCHEMA IF NOT EXISTS "an app"');
+  assert.equal(schema.command, 'CREATE SCHEMA');
+  const set = createPool(
+    cluster.options({
+      ...{ poolSize: 1, statementTimeoutMs: 5000, lockTimeoutMs: 4000 },
+      ...{ idleInTransactionTimeoutMs: 3000, applicationName: 'till', searchPath: ['an app'] },
+      parameters: { 'my.tenant': '42', work_mem: '2MB' },
+    }),
+  );
+  t.after(() => set.end());
+  const look = async () => {
+    const sql = `SELECT current_setting(name) AS value FROM unnest(ARRAY['statement_timeout', 'lock_timeout',
+      'idle_in_transaction_session_timeout', 'application_name', 'search_path', 'my.tenant', 'work_mem']) name`;
+    return (await set.query(sql)).map(({ value }) => value);
+  };
+  const expected = ['5s', '4s', '3s', 'till', '"an app"', '42', '2MB'];
+  assert.deepEqual(await look(), expected);
+  const connection = await set.connect();
+  await connection.query(
+    "SET statement_timeout = 0; SET search_path = public; SET work_mem = '9MB'",
+  );
+  void connection.release();
+  assert.deepEqual(await look(), expected);
+  await set.query("SET statement_timeout = '20ms'");
+  assert.deepEqual(await look(), expected);
+});
+
+test('default_transaction_read_only is no parameter for a pool', () => {
+  for (const parameters of [
+    { default_transaction_read_only: 'off' },
+    { options: '-c default_transaction_read_only=on' },
+  ]) {
+    assert.throws(() => createPool(cluster.options({ parameters })), {
+      name: 'ConfigurationError',
+      message: /must not set default_transaction_read_only/,
+    });
+  }
+});
+
+test('a session that was set read-only is no fence, and the next user can write', async (t) => {
+  const events = [];
+  const fenced = (event) => events.push(event);
+  pool.on('fence', fenced);
+  t.after(() => pool.off('fence', fenced));
+  const connection = await pool.connect();
+  await connection.query('SET default_transaction_read_only = on');
+  await assert.rejects(connection.query('INSERT INTO visits VALUES (9)'), { code: '25006' });
+  void connection.release();
+  assert.equal((await pool.query('INSERT INTO visits VALUES (9)')).rowCount, 1);
+  await pool.query('SET default_transaction_read_only = on');
+  assert.equal((await pool.query('INSERT INTO visits VALUES (9)')).rowCount, 1);
+  assert.deepEqual(events, []);
+});
+
+test('a connection inside of a transaction that nobody ended is closed, not handed on', async () => {
+  const connection = await pool.connect();
+  const pid = await pidOf(connection);
+  await connection.query('BEGIN');
+  await connection.query('INSERT INTO visits VALUES (100)');
+  await connection.release();
+  assert.deepEqual(await pool.query('SELECT 1 AS one FROM visits WHERE key = 100'), []);
+  assert.notEqual(await pidOf(pool), pid);
+});
+
+test('a lost connection says so, and what it had sent', async () => {
+  const connection = await pool.connect();
+  const pid = await pidOf(connection);
+  const running = connection.query('SELECT pg_sleep(30)');
+  const lost = assert.rejects(running, (error) => {
+    assert.deepEqual([error.name, error.code], ['ConnectionError', '40003']);
+    assert.equal(error.outcome, 'unknown');
+    assert.equal(error.cause.code, '57P01');
+    return true;
+  });
+  await untilActive(pid);
+  await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+  await lost;
+  await assert.rejects(connection.query('SELECT 1'), {
+    ...{ name: 'ConnectionError', code: 'HYPERION_CONNECTION_LOST', outcome: 'not-sent' },
+  });
+  await connection.release();
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+});
+
+async function untilActive(pid) {
+  const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
+  while ((await cluster.query(cluster.primary, sql)).length === 0);
+}
+
+test('what its holder let go of is taken back when it is collected as garbage', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
+  for (const take of [() => pool.begin(), () => pool.connect()]) {
+    const warned = once(process, 'warning');
+    await (async () => {
+      const holder = await take();
+      await holder.query('SELECT 1');
+    })();
+    // A pool of one: this waits until the other one is given back.
+    const waiting = pool.query('SELECT 1 AS one');
+    for (let settled = false; !settled;) {
+      collect();
+      await turn();
+      settled = pool.status().waiting === 0;
+    }
+    assert.deepEqual(await waiting, [{ one: 1 }]);
+    const [warning] = await warned;
+    assert.match(warning.message, /was never (finished|released)/);
+    assert.match(warning.detail, /connect\.test\.js/);
+  }
+});
+
+test('a request behind a reset that fails is not run there, and not lost', async (t) => {
+  // The server refuses the reset, and the guard in front of the request that stands behind it already.
+  const refusal = { S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceling statement', R: 'x' };
+  let ran = 0;
+  const backend = await scripted.scriptedBackend(async (frontend, connection) => {
+    await frontend.logIn();
+    frontend.send(scripted.firstAnswer(scripted.dataRow('1')));
+    if (connection > 0) {
+      ran += 1;
+      return;
+    }
+    const reset = await frontend.until('Q');
+    assert.equal(reset.body.toString(), 'DISCARD ALL\0');
+    const guard = await frontend.until('P');
+    assert.equal(guard.body.toString(), '\0DISCARD ALL\0\0\0');
+    frontend.send(scripted.error(refusal), scripted.readyForQuery(), scripted.error(refusal));
+    await frontend.until('X');
+  });
+  t.after(() => backend.close());
+  const one = createPool(backend.options());
+  t.after(() => one.end());
+  const connection = await one.connect();
+  assert.deepEqual(await connection.query('SELECT one'), [{ one: 1 }]);
+  void connection.release();
+  assert.deepEqual(await one.query('SELECT one FROM other'), [{ one: 1 }]);
+  assert.deepEqual([ran, backend.connections], [1, 2]);
+});
