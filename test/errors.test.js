@@ -1,0 +1,199 @@
+// Errors that people can act on: classes, codes, fields, stacks, causes, and whether trying again can help.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
+
+import library, { createPool, isRetryable } from '../js/index.mjs';
+import { clusterFor } from './cluster/index.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const SECRET = 'the value of a parameter';
+
+let cluster;
+let pool;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  pool = createPool(cluster.options({ poolSize: 2 }));
+  await pool.query(
+    `DROP TABLE IF EXISTS guests;
+     CREATE TABLE guests (name text CONSTRAINT guests_name UNIQUE CHECK (name <> 'nobody'))`,
+  );
+});
+after(async () => {
+  await pool?.end();
+  await cluster?.close();
+});
+
+const errorOf = (promise) =>
+  promise.then(
+    () => assert.fail('it did not fail'),
+    (error) => error,
+  );
+
+test('every class is a HyperionError, exported by both doors, named in its stack', async () => {
+  const names = [
+    ...['DatabaseError', 'ConnectionError', 'PoolTimeoutError', 'QueryTimeoutError', 'AbortError'],
+    ...['ConfigurationError', 'ProtocolError', 'TransactionError', 'InternalError'],
+  ];
+  const module = await import('../js/index.mjs');
+  for (const name of names) {
+    const constructor = module[name];
+    assert.equal(constructor, library[name]);
+    const error = new constructor('m', { code: 'c' });
+    assert.ok(error instanceof module.HyperionError && error instanceof Error);
+    assert.equal(constructor.name, name);
+    const shown = name === 'QueryTimeoutError' ? 'TimeoutError' : name;
+    assert.equal(error.name, shown);
+    assert.match(error.stack, new RegExp(`^${shown}: m`));
+    assert.deepEqual(Object.keys(error), ['code']);
+  }
+  assert.equal(module.TimeoutError, module.QueryTimeoutError);
+});
+
+test('the server’s fields come along, and no parameter', async () => {
+  const sql = 'INSERT INTO guests VALUES ($1)';
+  await pool.query(sql, [SECRET]);
+  const tx = await pool.begin();
+  const connection = await pool.connect();
+  const errors = await Promise.all([
+    ...[connection, tx].map((queryable) => errorOf(queryable.query(sql, [SECRET]))),
+  ]);
+  await tx.rollback();
+  await connection.release();
+  errors.push(await errorOf(pool.query(sql, [SECRET])));
+  for (const error of errors) {
+    assert.equal(error.name, 'DatabaseError');
+    const { code, severity, schema, table, constraint, file, line, routine, outcome, host } = error;
+    assert.deepEqual(
+      [code, severity, schema, table, constraint, outcome, host],
+      [
+        ...['23505', 'ERROR', 'public', 'guests', 'guests_name'],
+        ...['not-committed', cluster.primary.address],
+      ],
+    );
+    assert.ok(typeof file === 'string' && typeof line === 'number' && typeof routine === 'string');
+    assert.equal(error.query, sql);
+    assert.ok(!Object.keys(error).includes('query'));
+    // The server's own words apart: it quotes the key that is there already.
+    const { detail, ...rest } = error;
+    assert.match(detail, /already exists/);
+    assert.doesNotMatch(`${error.stack}${inspect(rest)}${JSON.stringify(rest)}`, /parameter/);
+  }
+  const syntax = await errorOf(pool.query('SELECT 1 FRM guests'));
+  assert.deepEqual([syntax.code, syntax.position], ['42601', 14]);
+});
+
+test('the caller’s line is in the stack, whoever runs the query', async () => {
+  const connection = await pool.connect();
+  const tx = await pool.begin();
+  const callers = {
+    async fromPool() {
+      await pool.query('SELECT 1/0');
+    },
+    async fromConnection() {
+      await connection.query('SELECT 1/0');
+    },
+    async fromTransaction() {
+      await tx.query('SELECT 1/0');
+    },
+    async fromCommit() {
+      await tx.commit();
+    },
+    async fromCallback() {
+      await connection.transaction((inner) => inner.query('SELECT 1/0'));
+    },
+    async fromSavepoint() {
+      await connection.transaction((inner) => inner.savepoint((sp) => sp.query('SELECT 1/0')));
+    },
+    async fromUse() {
+      await tx.query('SELECT 1');
+    },
+  };
+  for (const [name, caller] of Object.entries(callers)) {
+    const error = await errorOf(caller());
+    assert.match(error.stack, new RegExp(`${name}.*errors\\.test\\.js`), error.stack);
+  }
+  await connection.release();
+});
+
+test('the end of a session is the cause of what failed with it', async () => {
+  const connection = await pool.connect();
+  const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
+  const failed = errorOf(connection.transaction((tx) => tx.query('SELECT pg_sleep(30)')));
+  const sleeps = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
+  while ((await cluster.query(cluster.primary, sleeps)).length === 0);
+  await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+  const error = await failed;
+  assert.deepEqual(
+    [error.name, error.code, error.outcome],
+    ['ConnectionError', 'HYPERION_CONNECTION_LOST', 'not-committed'],
+  );
+  assert.equal(error.cause.name, 'DatabaseError');
+  assert.deepEqual([error.cause.code, error.cause.severity], ['57P01', 'FATAL']);
+  assert.ok(isRetryable(error));
+  await connection.release();
+});
+
+test('isRetryable is true where trying again can help, and false where it can harm', () => {
+  const { DatabaseError, ConnectionError, TransactionError } = library;
+  const make = (Class, code, outcome, cause) => new Class('m', { code, outcome, cause });
+  const serialization = make(DatabaseError, '40001', 'not-committed');
+  const table = [
+    [serialization, true],
+    [make(DatabaseError, '40P01', 'not-committed'), true],
+    [make(DatabaseError, '55P03', 'not-committed'), true],
+    [make(DatabaseError, '25006', 'not-committed'), true],
+    [make(DatabaseError, '08006'), true],
+    [make(ConnectionError, 'HYPERION_CONNECTION_LOST', 'not-sent'), true],
+    [
+      make(TransactionError, 'HYPERION_TRANSACTION_ROLLED_BACK', 'not-committed', serialization),
+      true,
+    ],
+    [new Error('mine', { cause: serialization }), true],
+    [new Error('mine', { cause: new Error('deeper', { cause: serialization }) }), true],
+    // What `pg` or Node's own sockets throw.
+    [Object.assign(new Error('pg'), { code: '40001' }), true],
+    [Object.assign(new Error('socket'), { code: 'ECONNRESET' }), false],
+
+    [make(DatabaseError, '23505', 'not-committed'), false],
+    [make(DatabaseError, '57014', 'not-committed'), false],
+    [make(DatabaseError, '40001', 'unknown'), false],
+    [make(ConnectionError, '40003', 'unknown'), false],
+    [make(TransactionError, 'HYPERION_NOT_REPLICATED', 'unknown'), false],
+    [make(TransactionError, 'HYPERION_TRANSACTION_ROLLED_BACK', 'not-committed'), false],
+    [make(TransactionError, 'HYPERION_QUERY_NOT_AWAITED', 'not-committed', serialization), false],
+    [new Error('mine', { cause: make(ConnectionError, '40003', 'unknown') }), false],
+    ...[new Error('mine'), 'a string', undefined, null, { code: '40001' }].map((e) => [e, false]),
+  ];
+  for (const [error, expected] of table) {
+    assert.equal(isRetryable(error), expected, `${error?.code} ${error}`);
+  }
+  const circle = new Error('a circle');
+  circle.cause = circle;
+  assert.equal(isRetryable(circle), false);
+});
+
+test('every code is in the table of docs/ERRORS.md, and no other', () => {
+  const used = new Set();
+  const look = (folder) => {
+    for (const entry of readdirSync(path.join(root, folder), { withFileTypes: true })) {
+      const name = path.join(folder, entry.name);
+      if (entry.isDirectory()) {
+        look(name);
+        continue;
+      }
+      // Tests of a file stand at its end.
+      const [text] = readFileSync(path.join(root, name), 'utf8').split('#[cfg(test)]\nmod tests {');
+      for (const [code] of text.matchAll(/\bHYPERION_[A-Z_]+\b/g)) used.add(code);
+    }
+  };
+  look('src');
+  look('js');
+  const table = readFileSync(path.join(root, 'docs/ERRORS.md'), 'utf8').split('\n## Codes')[1];
+  const documented = [...table.matchAll(/^\| `(HYPERION_[A-Z_]+)`/gm)].map(([, code]) => code);
+  assert.deepEqual(documented.toSorted(), [...used].toSorted());
+});
