@@ -60,8 +60,29 @@ export interface PoolOptions {
   statementCacheSize?: number | undefined;
   /** `application_name` of the sessions. */
   applicationName?: string | undefined;
-  /** More run-time parameters for the sessions, sent at startup. */
+  /** `statement_timeout` of the sessions, in milliseconds; 0 is none. Default: the server's. */
+  statementTimeoutMs?: number | undefined;
+  /** `lock_timeout` of the sessions, in milliseconds; 0 is none. Default: the server's. */
+  lockTimeoutMs?: number | undefined;
+  /**
+   * How long a transaction may be idle before it is rolled back and its connection taken back, with a process warning
+   * that says where it began, in milliseconds; 0 is for ever. Where it is given, the server is told too, as
+   * `idle_in_transaction_session_timeout`. Default: 300,000 here, and the server's own there.
+   */
+  idleInTransactionTimeoutMs?: number | undefined;
+  /** `search_path` of the sessions: a list as PostgreSQL writes it, or schema names, which are quoted here. */
+  searchPath?: string | readonly string[] | undefined;
+  /**
+   * More run-time parameters for the sessions, sent at startup. `default_transaction_read_only` is refused: a session
+   * that sets it itself would write on a host that was fenced by it.
+   */
   parameters?: Readonly<Record<string, string>> | undefined;
+  /**
+   * Whether a session that its user changed is reset (`DISCARD ALL`) before somebody else has it: after
+   * `pool.connect()` always, else where the statement shows it (`SET`, `LISTEN`, `PREPARE`, temporary tables, session
+   * level advisory locks). Costs the next user no round trip. Default: true.
+   */
+  resetOnRelease?: boolean | undefined;
   /** Whether the process may end by itself while only idle connections are open. Default: true. */
   allowExitOnIdle?: boolean | undefined;
   /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
@@ -134,8 +155,96 @@ interface Queryable {
   ): Promise<QueryResult<R>>;
 }
 
-/** One transaction, of use until the callback of `pool.transaction` is done. */
-export interface Transaction extends Queryable {}
+/** A part of a transaction that can be undone, for as long as the callback of `savepoint` runs. */
+export interface Savepoint extends Queryable {
+  /**
+   * Runs the callback between SAVEPOINT and RELEASE, and resolves to what it resolves to. What it throws is thrown again,
+   * after ROLLBACK TO, and the transaction goes on. One after the other, or one inside of the other.
+   *
+   * @throws {TransactionError} `HYPERION_SAVEPOINTS_OVERLAP`
+   */
+  savepoint<T>(callback: (savepoint: Savepoint) => Promise<T> | T): Promise<T>;
+  /** The same as `savepoint`. */
+  transaction<T>(callback: (savepoint: Savepoint) => Promise<T> | T): Promise<T>;
+}
+
+/** One transaction, of use until its end. */
+export interface Transaction extends Savepoint {
+  /**
+   * Ends it, for good or not at all.
+   *
+   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement in it had failed, which is the `cause`
+   * @throws {TransactionError} `HYPERION_NOT_REPLICATED`: committed on the primary alone
+   * @throws {ConnectionError} `outcome: 'unknown'`: the answer never came
+   */
+  commit(): Promise<void>;
+  /** Ends it without effect. Where this fails, the connection is closed, and the server rolls back. */
+  rollback(): Promise<void>;
+  /** Rolls back what is not finished: `await using tx = await pool.begin()`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface BeginOptions {
+  /** Default: the server's `default_transaction_isolation`. */
+  isolation?:
+    'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable' | undefined;
+  /**
+   * BEGIN READ ONLY. What is lost with its connection before anything of it was answered is sent again.
+   * Default: false.
+   */
+  readOnly?: boolean | undefined;
+  /** For `serializable` and `readOnly`: waits for a snapshot that can't fail. Default: false. */
+  deferrable?: boolean | undefined;
+  /**
+   * From the call to the answer of COMMIT, waiting for a connection and all attempts included, in milliseconds. What is
+   * not done then is rolled back. Default: none.
+   */
+  timeoutMs?: number | undefined;
+}
+
+export interface TransactionOptions extends BeginOptions {
+  /**
+   * How often the whole callback may be run again, in a new transaction and after a pause that grows, where
+   * `isRetryable` says that it can help: serialization failures, deadlocks, lost connections. Never where the answer to
+   * COMMIT was lost. Default: 0.
+   */
+  retries?: number | undefined;
+}
+
+interface Transactional {
+  /**
+   * A transaction, to be finished by `commit` or `rollback`. BEGIN travels with its first statement.
+   *
+   * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
+   * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: none within `timeoutMs`
+   */
+  begin(options?: BeginOptions): Promise<Transaction>;
+  /**
+   * Runs the callback in a transaction, commits when it resolves, and resolves to what it resolves to. What it throws is
+   * thrown again, after ROLLBACK. All its queries must be awaited.
+   *
+   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement had failed and the callback went
+   * on, so that the server answered COMMIT with ROLLBACK; `cause` is that statement's error
+   * @throws {TransactionError} `HYPERION_QUERY_NOT_AWAITED`: a query was still running when the callback was done
+   * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: it was not done within `timeoutMs`
+   * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
+   */
+  transaction<T>(
+    callback: (tx: Transaction) => Promise<T> | T,
+    options?: TransactionOptions,
+  ): Promise<T>;
+}
+
+/** A connection for session work: settings, advisory locks, temporary tables, LISTEN. */
+export interface Connection extends Queryable, Transactional {
+  /**
+   * Waits for what runs, rolls an open transaction back, and gives the connection back to the pool, reset. A second call
+   * gives the same promise.
+   */
+  release(): Promise<void>;
+  /** `await using connection = await pool.connect()`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
 
 /** A moment's count. */
 export interface PoolStatus {
@@ -169,16 +278,14 @@ export interface PoolEvents {
   ];
 }
 
-export interface Pool extends EventEmitter<PoolEvents>, Queryable {
+export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional {
   /**
-   * Runs the callback between BEGIN and COMMIT on one connection, and resolves to what it resolves to. What it
-   * throws is thrown again, after ROLLBACK.
+   * A connection for its caller alone, until it is released. One that its holder lets go of is taken back when that is
+   * collected as garbage, with a process warning that says where it was taken.
    *
-   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement had failed and the callback went
-   * on, so that the server answered COMMIT with ROLLBACK; `cause` is that statement's error
-   * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
+   * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    */
-  transaction<T>(callback: (tx: Transaction) => Promise<T> | T): Promise<T>;
+  connect(): Promise<Connection>;
   status(): PoolStatus;
   /**
    * Takes no new work, waits for what runs and waits, and closes all connections. A second call gives the same
@@ -205,6 +312,12 @@ export function createPool(
  * The first two are safe to try again.
  */
 export type Outcome = 'not-sent' | 'not-committed' | 'unknown';
+
+/**
+ * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it failed passes.
+ * Looks through other errors by their `cause`.
+ */
+export function isRetryable(error: unknown): boolean;
 
 export class HyperionError extends Error {
   /** The SQLSTATE where the server sent one, else `HYPERION_...`. */
@@ -243,7 +356,9 @@ export class PoolTimeoutError extends HyperionError {
   /** What each host had to say last. */
   readonly hosts?: readonly { readonly host: string; readonly why: string }[];
 }
+/** A time limit of the caller was over. Its `name` is `'TimeoutError'`, as the platform's own. */
 export class QueryTimeoutError extends HyperionError {}
+export { QueryTimeoutError as TimeoutError };
 export class AbortError extends HyperionError {}
 /** An option or an argument is wrong. */
 export class ConfigurationError extends HyperionError {}

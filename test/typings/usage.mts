@@ -5,7 +5,11 @@ import library, {
   ConnectionError,
   DatabaseError,
   HyperionError,
+  isRetryable,
   PoolTimeoutError,
+  QueryTimeoutError,
+  TimeoutError,
+  type Connection,
   type Param,
   type Pool,
   type PoolOptions,
@@ -23,7 +27,12 @@ const options: PoolOptions = {
   mode: 'read-write',
   poolSize: 20,
   acquireTimeoutMs: 10_000,
-  parameters: { search_path: 'app' },
+  parameters: { work_mem: '8MB' },
+  searchPath: ['app', 'public'],
+  statementTimeoutMs: 5000,
+  lockTimeoutMs: 1000,
+  idleInTransactionTimeoutMs: 60_000,
+  resetOnRelease: true,
   lookup: (_hostname, _options, callback) => callback(null, [{ address: '127.0.0.1', family: 4 }]),
 };
 const pool: Pool = createPool(options);
@@ -81,6 +90,30 @@ const answer: number = await pool.transaction(async (tx: Transaction) => {
 });
 // @ts-expect-error the callback is needed
 await pool.transaction();
+await pool.transaction(
+  (tx) => tx.savepoint((sp) => sp.transaction((inner) => inner.query('SELECT 1'))),
+  {
+    isolation: 'serializable',
+    readOnly: true,
+    deferrable: true,
+    timeoutMs: 1000,
+    retries: 3,
+  },
+);
+// @ts-expect-error no such level
+await pool.begin({ isolation: 'snapshot' });
+// @ts-expect-error a callback alone can be run again
+await pool.begin({ retries: 1 });
+// @ts-expect-error a savepoint ends with its callback
+await pool.transaction((tx) => tx.savepoint((sp) => sp.commit()));
+{
+  await using tx = await pool.begin({ readOnly: false });
+  await tx.query('SELECT 1');
+  await tx.commit();
+  await using connection: Connection = await pool.connect();
+  await connection.transaction((inner) => inner.rollback(), { retries: 1 });
+  await connection.release();
+}
 
 pool.on('primary', ({ host, previous, outageMs }) => {
   const texts: [string, string | null, number] = [host, previous, outageMs];
@@ -99,10 +132,13 @@ try {
       error.position,
     ];
     void details;
+  } else if (error instanceof TimeoutError) {
+    const same: QueryTimeoutError = error;
+    void same;
   } else if (error instanceof PoolTimeoutError) {
     error.hosts?.forEach(({ host, why }) => `${host}: ${why}`);
   } else if (error instanceof ConnectionError || error instanceof HyperionError) {
-    if (error.outcome === 'unknown') void error.host;
+    if (error.outcome === 'unknown' && !isRetryable(error)) void error.host;
     // @ts-expect-error no such outcome
     if (error.outcome === 'maybe') void error.host;
   }
