@@ -7,6 +7,7 @@ const dns = require('node:dns');
 const { Records, Requests } = require('./records.cjs');
 const { Statements } = require('./statements.cjs');
 const { classes, configurationError, fromThrown } = require('./errors.cjs');
+const { ChoicesOfPool } = require('./types.cjs');
 
 /** Flags of a request. */
 const READ_ONLY = 1;
@@ -15,7 +16,7 @@ const COMMIT = 8;
 const TRANSACTION = 1 << 16;
 const END = 1 << 17;
 
-const QUERY_OPTIONS = ['readOnly', 'rowMode'];
+const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types'];
 
 const RESOLVED = Promise.resolve();
 
@@ -30,7 +31,11 @@ class Channel {
   #handle;
   #requests = new Requests();
   #records;
+  #choices;
+  /** Those of queries with the pool's own choices. */
   #statements;
+  /** Those of queries that bring their own: the same text is another statement there. */
+  #chosenStatements = new Map();
   #onEvent;
   #lookup;
   /** Those that users have, by number. */
@@ -49,7 +54,8 @@ class Channel {
   };
 
   /** `lookup` has the shape of `dns.lookup`. Throws what the addon says of wrong options. */
-  constructor(addon, optionsJson, { onEvent, lookup = dns.lookup }) {
+  constructor(addon, optionsJson, { onEvent, lookup = dns.lookup, types }) {
+    this.#choices = new ChoicesOfPool(types, (choices) => this.#forget(choices));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
@@ -59,10 +65,30 @@ class Channel {
       onEvent: (event) => queueMicrotask(() => this.#heard(event)),
       onLookup: (token, host) => queueMicrotask(() => this.#resolveName(token, host)),
     });
-    this.#statements = new Statements(
-      (sql) => addon.statement(handle, sql),
+    this.#statements = this.#newStatements(this.#choices.own);
+  }
+
+  #newStatements(choices) {
+    const [addon, handle, oids] = [this.#addon, this.#handle, choices?.verbatim ?? ''];
+    return new Statements(
+      (sql) => addon.statement(handle, sql, oids),
       (id) => addon.forget(handle, id),
     );
+  }
+
+  #statementsOf(choices) {
+    if (choices === this.#choices.own) return this.#statements;
+    let statements = this.#chosenStatements.get(choices);
+    if (statements === undefined) {
+      statements = this.#newStatements(choices);
+      this.#chosenStatements.set(choices, statements);
+    }
+    return statements;
+  }
+
+  #forget(choices) {
+    this.#chosenStatements.get(choices)?.forgetAll();
+    this.#chosenStatements.delete(choices);
   }
 
   /**
@@ -74,20 +100,30 @@ class Channel {
     if (wrong !== null) return Promise.reject(wrong);
     if (this.#defect !== null) return Promise.reject(this.#defectError(sql));
     let asArrays = false;
+    let choices = this.#choices.own;
+    let statements = this.#statements;
     if (options !== undefined && options !== null) {
       asArrays = options.rowMode === 'array';
       if (options.readOnly === true) flags |= READ_ONLY;
+      if (options.types !== undefined && options.types !== null) {
+        try {
+          choices = this.#choices.forQuery(options.types);
+          statements = this.#statementsOf(choices);
+        } catch (error) {
+          return Promise.reject(error);
+        }
+      }
     }
 
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
     takenResolve = null;
-    const slot = this.#requests.open(resolve, sql, asArrays, lease);
+    const slot = this.#requests.open(resolve, sql, asArrays, lease, choices);
     try {
-      const id = this.#statements.id(sql);
+      const id = statements.id(sql);
       const leaseNumber = lease === null ? 0 : lease.number;
       this.#addon.query(this.#handle, slot, leaseNumber, id, params ?? undefined, flags);
-      if (this.#statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
+      if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
     } catch (thrown) {
       // Nothing was queued.
       this.#requests.close(slot);

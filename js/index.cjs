@@ -8,10 +8,10 @@ const { translate } = require('./options.cjs');
 const { Pool } = require('./pool.cjs');
 
 function createPool(options, moreOptions) {
-  const { json, lookup } = translate(options, moreOptions);
+  const { json, lookup, types } = translate(options, moreOptions);
   const addon = native();
   try {
-    return new Pool(addon, json, lookup);
+    return new Pool(addon, json, lookup, types);
   } catch (thrown) {
     throw fromThrown(thrown);
   }

@@ -12,15 +12,15 @@ const DEEPEST = 2;
 function translate(first, second) {
   const given = typeof first === 'string' ? withString(first, second) : first;
   if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
-    return { json: JSON.stringify(sayable(given, 0)), lookup: undefined };
+    return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
   }
-  const { lookup, ...others } = given;
+  const { lookup, types, ...others } = given;
   if (lookup !== undefined && typeof lookup !== 'function') {
     throw configurationError(`option 'lookup' must be a function like dns.lookup`);
   }
   // A class instance may hold options too; a Map holds none of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
-  return { json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)), lookup };
+  return { json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)), lookup, types };
 }
 
 function withString(connectionString, options) {

@@ -18,10 +18,10 @@ class Pool extends EventEmitter {
   #status;
 
   /** Not for users: `createPool` checks and translates what they give. */
-  constructor(addon, optionsJson, lookup) {
+  constructor(addon, optionsJson, lookup, types) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
-    this.#channel = new Channel(addon, optionsJson, { onEvent, lookup });
+    this.#channel = new Channel(addon, optionsJson, { onEvent, lookup, types });
   }
 
   query(sql, params, options) {

@@ -36,6 +36,8 @@ class Request {
   resolve = null;
   sql = '';
   asArrays = false;
+  /** What was chosen about types, or null. */
+  choices = null;
   /** The Lease that it runs on, or null for a request of the pool. */
   lease = null;
   /** Rows of the result that is not complete yet. */
@@ -52,7 +54,7 @@ class Requests {
   #slots = [];
   #free = -1;
 
-  open(resolve, sql, asArrays, lease) {
+  open(resolve, sql, asArrays, lease, choices = null) {
     let slot = this.#free;
     if (slot === -1) {
       slot = this.#slots.push(new Request()) - 1;
@@ -63,6 +65,7 @@ class Requests {
     request.resolve = resolve;
     request.sql = sql;
     request.asArrays = asArrays;
+    request.choices = choices;
     request.lease = lease;
     if (lease !== null) lease.running += 1;
     return slot;
@@ -83,6 +86,7 @@ class Requests {
     request.resolve = null;
     request.sql = '';
     request.lease = null;
+    request.choices = null;
     request.rows = null;
     request.results = null;
     request.failure = null;
@@ -213,7 +217,7 @@ class Records {
 
   #build(request, shape, count) {
     try {
-      shape.build(request.rows, count, this.#segment, request.asArrays);
+      shape.build(request.rows, count, this.#segment, request.asArrays, request.choices);
     } catch (error) {
       request.failure ??= error;
     }
@@ -243,7 +247,12 @@ class Records {
   }
 }
 
+/** A value's own error says what there is to say; it is made anew, where its caller is on the stack. */
 function unreadable(cause, query) {
+  if (cause instanceof classes.HyperionError) {
+    const { message, code, outcome, cause: deeper } = cause;
+    return new cause.constructor(message, { code, outcome, cause: deeper, query });
+  }
   return new classes.ProtocolError(`a value of the result can't be read: ${cause.message}`, {
     code: 'HYPERION_UNREADABLE_VALUE',
     cause,

@@ -9,19 +9,25 @@
 // from the server becomes part of generated code only if it is a plain identifier; any other name is
 // used as a value, never as text (CVE-2017-16082 was a client that pasted them all in).
 
+const { converterOf, typeName } = require('./types.cjs');
+
+/** Text ends where its cell says, and begins where the text before it ended. */
+const TEXT = { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText };
+
 /** How to read one cell, by the number of its lane; null is dealt with before. */
 const LANES = [
-  // Text ends where its cell says, and begins where the text before it ended.
-  { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText },
+  TEXT,
   { code: (c) => `int32[${c} << 1]`, read: (segment, c) => segment.int32[c << 1] },
   { code: (c) => `int32[${c} << 1] >>> 0`, read: (segment, c) => segment.int32[c << 1] >>> 0 },
   { code: (c) => `int32[${c} << 1] === 1`, read: (segment, c) => segment.int32[c << 1] === 1 },
   { code: (c) => `float64[${c}]`, read: (segment, c) => segment.float64[c] },
   { code: (c) => `bigint64[${c}]`, read: (segment, c) => segment.bigint64[c] },
+  // JSON, bytes and arrays: `types.cjs` makes their values of the text.
+  ...[TEXT, TEXT, TEXT],
 ];
 
-/** Lanes whose cells take text, so that the text's cursor moves with them. */
-const TEXT_LANES = new Set([0]);
+/** Whether cells of the lane take text, so that the text's cursor moves with them. */
+const takesText = (lane) => LANES[lane] === TEXT;
 
 function readText(segment, c) {
   const start = segment.at;
@@ -44,14 +50,18 @@ const isPlain = (name) => PLAIN_NAME.test(name) && name !== '__proto__';
 
 /** What `fields` shows of a column. The lane is between the addon and this file. */
 function publicField({ name, typeOid, tableOid, columnNumber, modifier }) {
-  return Object.freeze({ name, typeOid, tableOid, columnNumber, modifier });
+  const type = typeName(typeOid);
+  return Object.freeze({ name, typeOid, typeName: type, tableOid, columnNumber, modifier });
 }
 
 class Shape {
-  #names;
+  #columns;
   #lanes;
-  #objects = { build: null, compile: compileObjects, rows: 0 };
-  #arrays = { build: null, compile: compileArrays, rows: 0 };
+  /** What the values are made by; a statement and its shapes know one set of choices alone. */
+  #choices;
+  #plan;
+  #objects;
+  #arrays;
 
   /** `columns` as the addon announces them: `{ name, typeOid, ..., lane }`. */
   constructor(columns) {
@@ -60,10 +70,8 @@ class Shape {
         throw new RangeError(`column ${JSON.stringify(name)} comes in an unknown lane, ${lane}`);
       }
     }
-    this.#names = columns.map((column) => column.name);
+    this.#columns = columns;
     this.#lanes = columns.map((column) => column.lane);
-    this.#objects.build = loopObjects(this.#names, this.#lanes);
-    this.#arrays.build = loopArrays(this.#lanes);
     /** Shared by all results of this shape, hence frozen. */
     this.fields = Object.freeze(columns.map(publicField));
   }
@@ -72,8 +80,9 @@ class Shape {
    * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that can't
    * be read throws, with the cursors moved all the same: the records behind it are for others.
    */
-  build(rows, count, segment, asArrays) {
+  build(rows, count, segment, asArrays, choices = null) {
     const start = segment.cell;
+    if (choices !== this.#choices) this.#choose(choices);
     const mode = asArrays ? this.#arrays : this.#objects;
     if (mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
     try {
@@ -85,27 +94,39 @@ class Shape {
     }
   }
 
+  #choose(choices) {
+    this.#choices = choices;
+    this.#plan = {
+      names: this.#columns.map((column) => column.name),
+      lanes: this.#lanes,
+      /** What makes the value of what the lane gives; null where that is the value. */
+      converters: this.#columns.map((column) => converterOf(column, choices)),
+    };
+    this.#objects = { build: loopObjects(this.#plan), compile: compileObjects, rows: 0 };
+    this.#arrays = { build: loopArrays(this.#plan), compile: compileArrays, rows: 0 };
+  }
+
   #count(mode, count) {
     mode.rows += count;
     if (mode.rows < ROWS_BEFORE_COMPILING || this.#lanes.length > MOST_COMPILED_COLUMNS) return;
-    if (canCompile()) mode.build = mode.compile(this.#names, this.#lanes);
+    if (canCompile()) mode.build = mode.compile(this.#plan);
   }
 
   /** Moves the cursors behind `count` rows that begin at `segment.cell`. */
   #skip(count, segment) {
     const width = this.#lanes.length;
     const lastRow = segment.cell + (count - 1) * width;
-    const lastText = this.#lanes.findLastIndex((lane) => TEXT_LANES.has(lane));
+    const lastText = this.#lanes.findLastIndex(takesText);
     if (lastText >= 0) segment.at = segment.int32[(lastRow + lastText) << 1];
     segment.cell = lastRow + width;
   }
 }
 
-function loopObjects(names, lanes) {
+function loopObjects({ names, lanes, converters }) {
   // A plain assignment would set the prototype, run a setter or fail on names that Object.prototype
   // has; it is three times faster for all others.
   const defined = names.map((name) => name in Object.prototype);
-  const readers = lanes.map((lane) => LANES[lane].read);
+  const readers = lanes.map((lane, k) => reader(lane, converters[k]));
   return (rows, count, segment) => {
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
@@ -121,6 +142,11 @@ function loopObjects(names, lanes) {
   };
 }
 
+function reader(lane, convert) {
+  const { read } = LANES[lane];
+  return convert === null ? read : (segment, cell) => convert(read(segment, cell));
+}
+
 function define(row, name, value) {
   Object.defineProperty(row, name, {
     value,
@@ -130,8 +156,8 @@ function define(row, name, value) {
   });
 }
 
-function loopArrays(lanes) {
-  const readers = lanes.map((lane) => LANES[lane].read);
+function loopArrays({ lanes, converters }) {
+  const readers = lanes.map((lane, k) => reader(lane, converters[k]));
   return (rows, count, segment) => {
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
@@ -145,34 +171,37 @@ function loopArrays(lanes) {
   };
 }
 
-function compileObjects(names, lanes) {
-  const members = names.map((name, k) => {
+function compileObjects(plan) {
+  const members = plan.names.map((name, k) => {
     const key = isPlain(name) ? name : `[names[${k}]]`;
-    return `${key}: ${cellCode(lanes[k], k)}`;
+    return `${key}: ${cellCode(plan, k)}`;
   });
-  return compile(`{ ${members.join(', ')} }`, names, lanes.length);
+  return compile(`{ ${members.join(', ')} }`, plan);
 }
 
-function compileArrays(names, lanes) {
-  return compile(`[${lanes.map(cellCode).join(', ')}]`, names, lanes.length);
+function compileArrays(plan) {
+  return compile(`[${plan.lanes.map((_, k) => cellCode(plan, k)).join(', ')}]`, plan);
 }
 
-function cellCode(lane, k) {
+function cellCode({ lanes, converters }, k) {
   const cell = `(cell + ${k})`;
-  return `nulls[${cell}] ? null : ${LANES[lane].code(cell)}`;
+  const value = LANES[lanes[k]].code(cell);
+  return `nulls[${cell}] ? null : ${converters[k] === null ? value : `make${k}(${value})`}`;
 }
 
-function compile(row, names, width) {
+function compile(row, { names, converters }) {
+  const made = converters.map((convert, k) => (convert === null ? '' : `make${k}`));
   const body = `'use strict';
+const [${made.join(', ')}] = converters;
 return (rows, count, segment) => {
   const { text, nulls, int32, float64, bigint64 } = segment;
   let { cell, at } = segment;
-  for (let r = 0; r < count; r += 1, cell += ${width}) rows.push(${row});
+  for (let r = 0; r < count; r += 1, cell += ${names.length}) rows.push(${row});
   segment.cell = cell;
   segment.at = at;
 };`;
   // Every part of the text is from this file, from a list of lanes, or a plain identifier.
-  return new Function('names', body)(names);
+  return new Function('names', 'converters', body)(names, converters);
 }
 
 let compiles;

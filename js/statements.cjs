@@ -46,6 +46,12 @@ class Statements {
     return id;
   }
 
+  /** For a set of choices that no query comes with any more. */
+  forgetAll() {
+    this.#age();
+    this.#age();
+  }
+
   #age() {
     const forgotten = this.#old;
     this.#old = this.#young;

@@ -188,7 +188,8 @@ test('a lane that nobody knows is refused', () => {
 
 test('fields are shared by results, so they are frozen, and keep the lane to themselves', () => {
   const { fields } = new Shape(columns([['a', LANE.int32]]));
-  const field = { name: 'a', typeOid: 25, tableOid: 0, columnNumber: 1, modifier: -1 };
+  const type = { typeOid: 25, typeName: 'text' };
+  const field = { name: 'a', ...type, tableOid: 0, columnNumber: 1, modifier: -1 };
   assert.deepEqual(fields, [field]);
   assert.ok(Object.isFrozen(fields) && Object.isFrozen(fields[0]));
 });

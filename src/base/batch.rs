@@ -20,6 +20,19 @@ pub enum Lane {
     Bool = 3,
     Float64 = 4,
     BigInt64 = 5,
+    /// As [`Lane::Text`]; the text is JSON.
+    Json = 6,
+    /// As [`Lane::Text`]; the text is base64 without padding.
+    Bytes = 7,
+    /// As [`Lane::Text`]; the text is JSON, whose innermost values are strings where JSON can't say them.
+    Array = 8,
+}
+
+impl Lane {
+    /// Whether the cells of the lane take text.
+    pub const fn takes_text(self) -> bool {
+        matches!(self, Self::Text | Self::Json | Self::Bytes | Self::Array)
+    }
 }
 
 /// There is no room left: hand the batch over and write the row into the next one.
@@ -110,6 +123,31 @@ impl<'a> RowBatch<'a> {
         self.put(u64::from(self.units), 0);
     }
 
+    /// A text cell of what `write` appends, which must be UTF-8. Where it gives up, nothing is put.
+    pub fn put_text_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+        let start = self.text.len();
+        if write(self.text).is_none() {
+            self.text.truncate(start);
+            return None;
+        }
+        let written = self.text.get(start..).unwrap_or_default();
+        let units = if written.is_ascii() {
+            written.len()
+        } else {
+            self.ascii = false;
+            utf16_units(written)
+        };
+        // A value is at most 2^28 bytes and one element more, so that this never saturates.
+        self.units = self.units.saturating_add(u32::try_from(units).unwrap_or(u32::MAX));
+        self.put(u64::from(self.units), 0);
+        Some(())
+    }
+
+    /// Whether the text has outgrown the limit by what was put since `mark`, and would not have without.
+    pub fn overflows_since(&self, mark: Mark) -> bool {
+        mark.text > 0 && self.text.len() > self.text_limit
+    }
+
     /// Text that belongs to no cell (an error, a description): returns its length in UTF-16 units.
     pub fn append_text(&mut self, value: &str) -> u32 {
         let units = if value.is_ascii() {
@@ -160,6 +198,11 @@ impl<'a> RowBatch<'a> {
     pub fn is_empty(&self) -> bool {
         self.used == 0 && self.text.is_empty()
     }
+}
+
+/// Of valid UTF-8: a unit for each character, and one more for those of four bytes.
+fn utf16_units(text: &[u8]) -> usize {
+    text.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
 }
 
 #[cfg(test)]

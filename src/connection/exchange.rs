@@ -22,7 +22,7 @@ use super::statement::{Description, StatementId};
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::check_data_row;
-use crate::types::Shape;
+use crate::types::{Shape, Verbatim};
 
 /// What one statement answered.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ pub(super) struct Exchange {
     pub(super) flight: Flight,
     prelude: Prelude,
     step: Step,
+    verbatim: Verbatim,
     /// How the rows that come are to be read.
     shape: Option<Arc<Shape>>,
     rows: Rows,
@@ -121,6 +122,7 @@ impl Exchange {
             flight,
             prelude,
             step,
+            verbatim: Verbatim::default(),
             shape,
             rows: Rows::default(),
             held: 0,
@@ -130,6 +132,15 @@ impl Exchange {
             refused_at: step,
             unreplicated: false,
         }
+    }
+
+    /// As the statement wants it.
+    pub(super) fn with_verbatim(self, verbatim: Verbatim) -> Self {
+        Self { verbatim, ..self }
+    }
+
+    fn shape_of(&self, fields: Vec<Field>) -> Arc<Shape> {
+        Arc::new(Shape::with_verbatim(fields, &self.verbatim))
     }
 
     /// A DataRow, by far the most frequent message. No more than `limit` bytes of them are held.
@@ -190,7 +201,7 @@ impl Exchange {
             }
             (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
             (Step::Execute, Flight::Script, M::RowDescription(fields)) if self.shape.is_none() => {
-                self.shape = Some(Arc::new(Shape::new(fields)));
+                self.shape = Some(self.shape_of(fields));
             }
             (Step::Execute, _, M::CommandComplete(tag)) => self.complete(CommandTag::parse(tag)),
             (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
@@ -216,17 +227,17 @@ impl Exchange {
             Flight::Describing { parameter_types } => {
                 let types = std::mem::take(parameter_types);
                 // This answer comes as text; the description keeps the formats for the times to come.
-                self.shape = fields.clone().map(|fields| Arc::new(Shape::new(fields)));
+                self.shape = fields.clone().map(|fields| self.shape_of(fields));
                 self.step = Step::Bind;
-                Learned::Description(Arc::new(Description::new(types, fields)))
+                Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
             }
             Flight::Typing { parameter_types } => {
                 let types = std::mem::take(parameter_types);
                 self.step = Step::Complete;
-                Learned::Description(Arc::new(Description::new(types, fields)))
+                Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
             }
             Flight::Preparing { .. } | Flight::Prepared | Flight::Script | Flight::Prelude => {
-                let came = fields.map(|fields| Arc::new(Shape::new(fields)));
+                let came = fields.map(|fields| self.shape_of(fields));
                 // The known shape stands for all equal ones, so that rows are built by the same code.
                 if self.shape != came {
                     self.shape = came;

@@ -20,6 +20,7 @@ mod prepared;
 mod role;
 mod rows;
 mod session;
+mod settings;
 mod statement;
 mod traces;
 mod wire;

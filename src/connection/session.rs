@@ -14,6 +14,7 @@ use super::handshake::BackendKey;
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{Parameters, Role};
+use super::settings;
 use super::statement::{Description, Form, Statement, StatementId};
 use super::traces::deallocates_all;
 use super::wire::{bind, describe_and_run, parse_and_run};
@@ -44,6 +45,9 @@ pub(super) struct Session {
     tidiness: Tidiness,
     /// The server refused to reset the session, and skipped the request behind that.
     skipped: bool,
+    /// Values may look otherwise as text here than this client reads them: a statement is described before
+    /// its first use, so that its results come as binary.
+    restyled: bool,
 }
 
 /// What this session's users left behind in it.
@@ -108,6 +112,7 @@ impl Session {
             fatal: false,
             tidiness: Tidiness::Clean,
             skipped: false,
+            restyled: !settings::are_ours(parameters) || settings::may_be_overridden(config),
         }
     }
 
@@ -243,7 +248,7 @@ impl Session {
         } else {
             let sent = match &statement.form {
                 _ if is_script => (Flight::Prelude, None),
-                Form::Undescribed if request.params.needs_type() => {
+                Form::Undescribed if self.restyled || request.params.needs_type() => {
                     frontend::parse(out, "", &statement.sql, &[])?;
                     frontend::describe_statement(out, "")?;
                     (Flight::Typing { parameter_types: Vec::new() }, None)
@@ -258,11 +263,14 @@ impl Session {
             frontend::sync(out)?;
             sent
         };
+        self.restyled |= statement.may_change_settings;
+        let verbatim = statement.verbatim.clone();
         let sent = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
             _ => Sent::Request,
         };
         let exchange = Exchange::new(request.statement, flight, shape, prelude);
+        let exchange = exchange.with_verbatim(verbatim);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)
@@ -317,6 +325,7 @@ impl Session {
                     )));
                 }
                 parameters.set(name, value);
+                self.restyled |= !settings::are_ours(parameters);
                 if self.reports_role {
                     self.role = parameters.role();
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::traces::Traces;
 use crate::protocol::Field;
-use crate::types::{Shape, result_format};
+use crate::types::{Shape, Verbatim};
 
 /// Names a statement for as long as floor 7 remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,12 +24,12 @@ pub struct Description {
 
 impl Description {
     /// `fields` as RowDescription gave them, with whatever formats.
-    pub fn new(parameter_types: Vec<u32>, fields: Option<Vec<Field>>) -> Self {
+    pub fn new(parameter_types: Vec<u32>, fields: Option<Vec<Field>>, verbatim: &Verbatim) -> Self {
         let shape = fields.map(|mut fields| {
             for field in &mut fields {
-                field.format = result_format(field.type_oid);
+                field.format = verbatim.result_format(field.type_oid);
             }
-            Arc::new(Shape::new(fields))
+            Arc::new(Shape::with_verbatim(fields, verbatim))
         });
         Self { parameter_types, shape }
     }
@@ -75,6 +75,7 @@ impl Habit {
 pub struct Statement {
     pub sql: Arc<str>,
     pub form: Form,
+    pub verbatim: Verbatim,
     pub habit: Habit,
     /// Whether its text begins like a statement that ends a transaction: where its answer is lost, the
     /// outcome is unknown even inside a transaction.
@@ -83,6 +84,8 @@ pub struct Statement {
     /// and without parameters.
     pub may_be_script: bool,
     pub traces: Traces,
+    /// Whether its text may change the session's settings, and with them what values look like as text.
+    pub may_change_settings: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
     holders: usize,
     forgotten: bool,
@@ -97,14 +100,21 @@ pub struct Statements {
 
 impl Statements {
     pub fn insert(&mut self, sql: &str) -> StatementId {
+        self.insert_verbatim(sql, Verbatim::default())
+    }
+
+    /// The same text with other choices is another statement.
+    pub fn insert_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
         let may_be_script = may_be_script(sql);
         let statement = Statement {
             sql: Arc::from(sql),
             form: Form::Undescribed,
+            verbatim,
             habit: Habit::default(),
             ends_transaction: ends_transaction(sql),
             may_be_script,
             traces: Traces::of(sql, may_be_script),
+            may_change_settings: may_change_settings(sql),
             holders: 0,
             forgotten: false,
         };
@@ -186,6 +196,17 @@ fn ends_transaction(sql: &str) -> bool {
 fn may_be_script(sql: &str) -> bool {
     let text = sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';');
     text.contains(';')
+}
+
+/// Whether it is a SET or RESET, or calls `set_config`. Where it is not told from its text (a function of the
+/// user's), the server reports the settings that matter most.
+fn may_change_settings(sql: &str) -> bool {
+    let has = |word: &str| {
+        sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let first = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+    let sets = ["", "set", "reset", "discard"].iter().any(|word| first.eq_ignore_ascii_case(word));
+    sets || has("set_config") || (may_be_script(sql) && has("set"))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::config;
 use crate::connection::StatementId;
 use crate::pool::{Query, QueryFlags, Status};
 use crate::reactor::Reactor;
+use crate::types::Verbatim;
 
 /// The most that an entry point takes.
 const ARGUMENTS: usize = 6;
@@ -65,18 +66,20 @@ fn create_pool(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(object)
 }
 
-/// `statement(handle, sql) -> id`
+/// `statement(handle, sql, oids) -> id`; `oids` of the types that are wanted as text, separated by commas
 fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
-    let [_, sql, ..] = call.arguments;
-    let sql = call.string(sql)?;
+    let [_, sql, oids, ..] = call.arguments;
+    let (sql, oids) = (call.string(sql)?, call.string(oids)?);
     if sql.contains('\0') {
         let message = "the query's text holds a NUL, which PostgreSQL's text can't";
         return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
     }
+    let oids: Vec<u32> = oids.split(',').filter_map(|oid| oid.parse().ok()).collect();
+    let verbatim = Verbatim::new(&oids);
     #[cfg(feature = "defects")]
     super::defect::strike(&client, &sql)?;
-    let StatementId(id) = client.run(|reactor| reactor.statement(&sql))?;
+    let StatementId(id) = client.run(|reactor| reactor.statement(&sql, verbatim))?;
     call.env.create_u32(id)
 }
 

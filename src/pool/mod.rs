@@ -27,7 +27,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{Begin, Input, Request, Sent, Shared, StatementId, Statements, Token};
 use crate::protocol::scram::KeyCache;
-use crate::types::Params;
+use crate::types::{Params, Verbatim};
 
 /// A query until it is answered. It keeps its parameters, because it may be sent again.
 #[derive(Debug)]
@@ -101,6 +101,11 @@ impl Pool {
 
     pub fn statement(&mut self, sql: &str) -> StatementId {
         self.statements.insert(sql)
+    }
+
+    /// A statement some of whose types come as their text.
+    pub fn statement_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
+        self.statements.insert_verbatim(sql, verbatim)
     }
 
     /// The statement's number won't be used again by the caller.

@@ -16,6 +16,7 @@ use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::Config;
 use crate::connection::{Input, Peer, StatementId};
 use crate::pool::{Output, Pool, PoolEvent, Query, QueryFlags, Response, Status};
+use crate::types::Verbatim;
 
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
 pub type Wake = Rc<dyn Fn()>;
@@ -95,8 +96,8 @@ impl Reactor {
         self.alarm.attach(uv_loop, wake)
     }
 
-    pub fn statement(&mut self, sql: &str) -> StatementId {
-        self.pool.statement(sql)
+    pub fn statement(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
+        self.pool.statement_verbatim(sql, verbatim)
     }
 
     pub fn forget(&mut self, statement: StatementId) {

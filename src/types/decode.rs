@@ -9,8 +9,8 @@ use crate::base::ErrorClass;
 use crate::base::batch::{Full, RowBatch};
 use crate::protocol::data_row;
 
-use super::shape::{Column, Decoder, Shape};
-use super::{float, oid};
+use super::shape::{Column, Decoder, Scalar, Shape};
+use super::{bytes, datetime, float, interval, numeric, oid};
 
 /// Writes one row, whose structure the frame's parser has checked. Where the batch is full or a value
 /// can't be read, the batch is as before.
@@ -27,6 +27,10 @@ pub fn write_row(
     let written = write_cells(body, columns, batch);
     if written.is_err() {
         batch.rewind(mark);
+    } else if batch.overflows_since(mark) {
+        // Values that are longer as text than as bytes.
+        batch.rewind(mark);
+        return Ok(Err(Full));
     }
     written.map(Ok)
 }
@@ -51,30 +55,125 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
 #[inline]
 fn write_cell(value: &[u8], decoder: Decoder, batch: &mut RowBatch<'_>) -> Option<()> {
     match decoder {
-        Decoder::BoolBinary => batch.put_bool(bool_from_binary(value)?),
-        Decoder::BoolText => batch.put_bool(bool_from_text(value)?),
-        Decoder::Int2Binary => batch.put_i32(wire::int2_from_sql(value).ok()?.into()),
-        Decoder::Int4Binary => batch.put_i32(wire::int4_from_sql(value).ok()?),
-        Decoder::Int2Text => batch.put_i32(from_text::<i16>(value)?.into()),
-        Decoder::Int4Text => batch.put_i32(from_text(value)?),
-        Decoder::Uint32Binary => batch.put_u32(wire::oid_from_sql(value).ok()?),
-        Decoder::Uint32Text => batch.put_u32(from_text(value)?),
-        Decoder::Int8Binary => batch.put_i64(wire::int8_from_sql(value).ok()?),
-        Decoder::Int8Text => batch.put_i64(from_text(value)?),
-        // The lane is signed. A transaction id takes centuries to get past its half, so that a larger
-        // one is a literal in somebody's query: it is refused rather than shown as a negative number.
-        Decoder::Xid8Binary => {
-            batch.put_i64(wire::int8_from_sql(value).ok().filter(|&id| id >= 0)?);
-        }
-        Decoder::Xid8Text => batch.put_i64(from_text::<u64>(value)?.try_into().ok()?),
-        Decoder::Float4Binary => batch.put_f64(float::widen(wire::float4_from_sql(value).ok()?)),
-        Decoder::Float8Binary => batch.put_f64(wire::float8_from_sql(value).ok()?),
-        Decoder::FloatText => batch.put_f64(from_text(value)?),
-        Decoder::Text => batch.put_text(std::str::from_utf8(value).ok()?),
+        Decoder::Scalar(scalar) => match read(value, scalar)? {
+            Read::Bool(value) => batch.put_bool(value),
+            Read::Int32(value) => batch.put_i32(value),
+            Read::Uint32(value) => batch.put_u32(value),
+            Read::Int64(value) => batch.put_i64(value),
+            Read::Float(value) => batch.put_f64(value),
+            Read::Text(value) => batch.put_text(value),
+            Read::Composed => return batch.put_text_with(|out| compose(value, scalar, out)),
+        },
+        Decoder::Array(elements) => return batch.put_text_with(|out| elements.write(value, out)),
         Decoder::Void => batch.put_null(),
         Decoder::Unreadable => return None,
     }
     Some(())
+}
+
+/// Appends an element of an array as JSON.
+pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
+    match read(value, scalar)? {
+        Read::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+        Read::Int32(value) => serde_json::to_writer(out, &value).ok()?,
+        Read::Uint32(value) => serde_json::to_writer(out, &value).ok()?,
+        Read::Float(value) if value.is_finite() => serde_json::to_writer(out, &value).ok()?,
+        Read::Text(value) => serde_json::to_writer(out, value).ok()?,
+        // None of these has anything that a string of JSON must escape.
+        composed @ (Read::Int64(_) | Read::Float(_) | Read::Composed) => {
+            out.push(b'"');
+            match composed {
+                Read::Int64(value) => serde_json::to_writer(&mut *out, &value).ok()?,
+                Read::Float(value) => float::write_js(value, out),
+                _ => compose(value, scalar, out)?,
+            }
+            out.push(b'"');
+        }
+    }
+    Some(())
+}
+
+/// A value as it was read, before it is known where it goes.
+enum Read<'a> {
+    Bool(bool),
+    Int32(i32),
+    Uint32(u32),
+    Int64(i64),
+    Float(f64),
+    Text(&'a str),
+    /// The server's bytes are not the text that crosses: [`compose`] makes it, in ASCII.
+    Composed,
+}
+
+#[inline]
+fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
+    Some(match scalar {
+        Scalar::BoolBinary => Read::Bool(bool_from_binary(value)?),
+        Scalar::BoolText => Read::Bool(bool_from_text(value)?),
+        Scalar::Int2Binary => Read::Int32(wire::int2_from_sql(value).ok()?.into()),
+        Scalar::Int4Binary => Read::Int32(wire::int4_from_sql(value).ok()?),
+        Scalar::Int2Text => Read::Int32(from_text::<i16>(value)?.into()),
+        Scalar::Int4Text => Read::Int32(from_text(value)?),
+        Scalar::Uint32Binary => Read::Uint32(wire::oid_from_sql(value).ok()?),
+        Scalar::Uint32Text => Read::Uint32(from_text(value)?),
+        Scalar::Int8Binary => Read::Int64(wire::int8_from_sql(value).ok()?),
+        Scalar::Int8Text => Read::Int64(from_text(value)?),
+        // The lane is signed. A transaction id takes centuries to get past its half, so that a larger
+        // one is a literal in somebody's query: it is refused rather than shown as a negative number.
+        Scalar::Xid8Binary => Read::Int64(wire::int8_from_sql(value).ok().filter(|&id| id >= 0)?),
+        Scalar::Xid8Text => Read::Int64(from_text::<u64>(value)?.try_into().ok()?),
+        Scalar::Float4Binary => Read::Float(float::widen(wire::float4_from_sql(value).ok()?)),
+        Scalar::Float8Binary => Read::Float(wire::float8_from_sql(value).ok()?),
+        Scalar::FloatText => Read::Float(from_text(value)?),
+        Scalar::Text | Scalar::Json => Read::Text(std::str::from_utf8(value).ok()?),
+        Scalar::JsonbBinary => {
+            Read::Text(std::str::from_utf8(value.strip_prefix(&[JSONB_VERSION])?).ok()?)
+        }
+        Scalar::NumericBinary
+        | Scalar::DateBinary
+        | Scalar::DateText
+        | Scalar::TimeBinary
+        | Scalar::TimetzBinary
+        | Scalar::TimestampBinary
+        | Scalar::TimestampText
+        | Scalar::TimestamptzBinary
+        | Scalar::TimestamptzText
+        | Scalar::IntervalBinary
+        | Scalar::UuidBinary
+        | Scalar::ByteaBinary
+        | Scalar::ByteaText => Read::Composed,
+    })
+}
+
+/// The only one there is.
+const JSONB_VERSION: u8 = 1;
+
+/// Appends the text of a [`Read::Composed`] value.
+fn compose(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
+    match scalar {
+        Scalar::NumericBinary => numeric::write(value, out),
+        Scalar::DateBinary => datetime::write_date(wire::int4_from_sql(value).ok()?, out),
+        Scalar::DateText => datetime::date_from_text(value, out),
+        Scalar::TimeBinary => datetime::write_time(wire::int8_from_sql(value).ok()?, out),
+        Scalar::TimetzBinary => {
+            let (micros, zone) = value.split_at_checked(size_of::<i64>())?;
+            let micros = wire::int8_from_sql(micros).ok()?;
+            datetime::write_timetz(micros, wire::int4_from_sql(zone).ok()?, out)
+        }
+        Scalar::TimestampBinary => {
+            datetime::write_timestamp(wire::int8_from_sql(value).ok()?, false, out)
+        }
+        Scalar::TimestampText => datetime::timestamp_from_text(value, false, out),
+        Scalar::TimestamptzBinary => {
+            datetime::write_timestamp(wire::int8_from_sql(value).ok()?, true, out)
+        }
+        Scalar::TimestamptzText => datetime::timestamp_from_text(value, true, out),
+        Scalar::IntervalBinary => interval::write(value, out),
+        Scalar::UuidBinary => bytes::write_uuid(value, out),
+        Scalar::ByteaBinary => bytes::write_base64(value, out),
+        Scalar::ByteaText => bytes::bytea_from_text(value, out),
+        _ => None,
+    }
 }
 
 /// `bool_from_sql` takes any byte but 0 for true; the server sends 0 and 1 alone.
@@ -113,7 +212,7 @@ fn unreadable(column: &Column, value: &[u8]) -> Error {
                  declare the cursor without BINARY"
             ),
         ),
-        Decoder::Text => Error::protocol(format!(
+        Decoder::Scalar(Scalar::Text) => Error::protocol(format!(
             "column \"{name}\" of type {of_type}: a text of {} bytes is not valid UTF-8",
             value.len()
         )),
@@ -182,7 +281,7 @@ mod tests {
             return Err(error);
         }
         assert_eq!((written, batch.cells_used()), (Ok(Ok(())), 1));
-        let is_text = shape.columns()[0].lane == crate::base::batch::Lane::Text;
+        let is_text = shape.columns()[0].lane.takes_text();
         Ok(match (nulls[0], is_text) {
             (1, _) => Cell::Null,
             (_, true) => Cell::Text(String::from_utf8(text).unwrap()),
@@ -235,7 +334,7 @@ mod tests {
             check(type_oid, Format::Binary, value.as_bytes(), &Cell::Text(value.to_owned()));
             check(type_oid, Format::Text, b"", &Cell::Text(String::new()));
         }
-        for type_oid in [oid::CHAR, oid::NUMERIC, 99_999] {
+        for type_oid in [oid::CHAR, oid::NUMERIC, oid::TIMETZ, 99_999] {
             check(type_oid, Format::Text, b"1.50", &Cell::Text("1.50".to_owned()));
         }
     }
@@ -274,7 +373,7 @@ mod tests {
             let named = format!("column \"c0\" of type {}", oid::name(type_oid));
             assert!(error.message().contains(&named), "{error}");
         }
-        let error = read(oid::NUMERIC, Format::Binary, b"").unwrap_err();
+        let error = read(oid::CHAR, Format::Binary, b"").unwrap_err();
         assert_eq!(error.code(), "HYPERION_BINARY_RESULT");
     }
 
@@ -309,14 +408,20 @@ mod tests {
         assert_eq!((batch.cells_used(), batch.text()), (4, &b"long enough"[..]));
     }
 
+    /// One of each kind.
+    const OIDS: [u32; 24] = [
+        16, 17, 18, 20, 21, 23, 25, 26, 114, 700, 701, 1000, 1001, 1007, 1082, 1114, 1184, 1186,
+        1231, 1266, 1700, 2278, 2950, 3802,
+    ];
+
     proptest! {
         /// Peer input never panics, and a refused row leaves nothing behind.
         #[test]
         fn any_bytes_are_a_row_or_an_error(
             values in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..12)), 0..6),
-            types in prop::collection::vec((0_usize..14, any::<bool>()), 0..6),
+            types in prop::collection::vec((0_usize..OIDS.len(), any::<bool>()), 0..6),
         ) {
-            let oids = [16, 17, 18, 20, 21, 23, 25, 26, 700, 701, 1700, 2278, 5069, 99_999];
+            let oids = OIDS;
             let columns: Vec<_> = types
                 .iter()
                 .map(|&(at, binary)| (oids[at], if binary { Format::Binary } else { Format::Text }))

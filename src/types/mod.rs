@@ -6,13 +6,18 @@
 //! never allocates for a cell or a row, never trusts a length or a count that the server claims, and
 //! never puts a parameter's value into an error.
 
+mod array;
+mod bytes;
+mod datetime;
 pub mod decode;
 mod fit;
 mod float;
+mod interval;
+mod numeric;
 pub mod oid;
 pub mod params;
 pub mod shape;
 
 pub use decode::write_row;
 pub use params::Params;
-pub use shape::{Column, Shape, result_format};
+pub use shape::{Column, Shape, Verbatim};

@@ -3,7 +3,7 @@
 //! `postgres_types::Type` knows them too, but not as constants that a `match` could use; a test holds
 //! the two together.
 
-use postgres_types::Type;
+use postgres_types::{Kind, Type};
 
 pub const BOOL: u32 = 16;
 pub const BYTEA: u32 = 17;
@@ -16,13 +16,23 @@ pub const TEXT: u32 = 25;
 pub const OID: u32 = 26;
 pub const XID: u32 = 28;
 pub const CID: u32 = 29;
+pub const JSON: u32 = 114;
+pub const BOX: u32 = 603;
 pub const FLOAT4: u32 = 700;
 pub const FLOAT8: u32 = 701;
 pub const UNKNOWN: u32 = 705;
 pub const BPCHAR: u32 = 1042;
 pub const VARCHAR: u32 = 1043;
+pub const DATE: u32 = 1082;
+pub const TIME: u32 = 1083;
+pub const TIMESTAMP: u32 = 1114;
+pub const TIMESTAMPTZ: u32 = 1184;
+pub const INTERVAL: u32 = 1186;
+pub const TIMETZ: u32 = 1266;
 pub const NUMERIC: u32 = 1700;
 pub const VOID: u32 = 2278;
+pub const UUID: u32 = 2950;
+pub const JSONB: u32 = 3802;
 pub const XID8: u32 = 5069;
 
 /// The oid that stands for "the server has not said yet".
@@ -30,6 +40,19 @@ pub const NOT_KNOWN: u32 = 0;
 
 /// Types made by users and extensions have oids from here on (`FirstNormalObjectId`).
 pub const FIRST_OF_USERS: u32 = 16_384;
+
+/// Of which type the elements of an array type are. The vectors of the system tables are arrays to the
+/// server, but their text is no array's.
+pub(super) fn element(array_oid: u32) -> Option<u32> {
+    let array = Type::from_oid(array_oid)?;
+    if array == Type::RECORD_ARRAY {
+        return Some(Type::RECORD.oid());
+    }
+    match array.kind() {
+        Kind::Array(element) if array.name().starts_with('_') => Some(element.oid()),
+        _ => None,
+    }
+}
 
 /// The name as errors show it; the number where only the server knows the name.
 pub(super) fn name(type_oid: u32) -> String {
@@ -62,6 +85,16 @@ mod tests {
             (NUMERIC, Type::NUMERIC),
             (VOID, Type::VOID),
             (XID8, Type::XID8),
+            (JSON, Type::JSON),
+            (BOX, Type::BOX),
+            (DATE, Type::DATE),
+            (TIME, Type::TIME),
+            (TIMESTAMP, Type::TIMESTAMP),
+            (TIMESTAMPTZ, Type::TIMESTAMPTZ),
+            (INTERVAL, Type::INTERVAL),
+            (TIMETZ, Type::TIMETZ),
+            (UUID, Type::UUID),
+            (JSONB, Type::JSONB),
         ];
         for (oid, expect) in table {
             assert_eq!(oid, expect.oid(), "{}", expect.name());

@@ -1,16 +1,19 @@
 //! What the rows of one result look like: decided once per result, so that a cell costs one `match`.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::base::batch::Lane;
 use crate::protocol::backend::{Field, Format};
 
+use super::array::Elements;
 use super::oid;
 
-/// How a value's bytes become a cell: what the type and the format that RowDescription told decide
-/// together.
+/// How a value's bytes become a cell, or an element of an array: what the type and the format that
+/// RowDescription told decide together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decoder {
+pub(super) enum Scalar {
     BoolBinary,
     BoolText,
     Int2Binary,
@@ -30,15 +33,30 @@ pub(super) enum Decoder {
     FloatText,
     /// Types whose binary form is their text, and the text form of every type without a case above.
     Text,
-    /// The one value of type void says nothing.
-    Void,
-    /// A binary form that nothing here reads, and that nothing here asked for.
-    Unreadable,
+    NumericBinary,
+    DateBinary,
+    DateText,
+    /// Their text is ISO 8601 already, and stays as it is.
+    TimeBinary,
+    TimetzBinary,
+    TimestampBinary,
+    TimestampText,
+    TimestamptzBinary,
+    TimestamptzText,
+    IntervalBinary,
+    UuidBinary,
+    ByteaBinary,
+    ByteaText,
+    /// Text of json and jsonb, and the binary form of json.
+    Json,
+    /// A byte that tells the version, and the text.
+    JsonbBinary,
 }
 
-impl Decoder {
-    const fn for_column(type_oid: u32, format: Format) -> Self {
-        match (type_oid, format) {
+impl Scalar {
+    /// `None` where nothing here reads the binary form.
+    const fn of(type_oid: u32, format: Format) -> Option<Self> {
+        Some(match (type_oid, format) {
             (oid::BOOL, Format::Binary) => Self::BoolBinary,
             (oid::BOOL, Format::Text) => Self::BoolText,
             (oid::INT2, Format::Binary) => Self::Int2Binary,
@@ -57,12 +75,26 @@ impl Decoder {
             (oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::UNKNOWN, Format::Binary) => {
                 Self::Text
             }
-            (oid::VOID, Format::Binary | Format::Text) => Self::Void,
+            (oid::NUMERIC, Format::Binary) => Self::NumericBinary,
+            (oid::DATE, Format::Binary) => Self::DateBinary,
+            (oid::DATE, Format::Text) => Self::DateText,
+            (oid::TIME, Format::Binary) => Self::TimeBinary,
+            (oid::TIMETZ, Format::Binary) => Self::TimetzBinary,
+            (oid::TIMESTAMP, Format::Binary) => Self::TimestampBinary,
+            (oid::TIMESTAMP, Format::Text) => Self::TimestampText,
+            (oid::TIMESTAMPTZ, Format::Binary) => Self::TimestamptzBinary,
+            (oid::TIMESTAMPTZ, Format::Text) => Self::TimestamptzText,
+            (oid::INTERVAL, Format::Binary) => Self::IntervalBinary,
+            (oid::UUID, Format::Binary) => Self::UuidBinary,
+            (oid::BYTEA, Format::Binary) => Self::ByteaBinary,
+            (oid::BYTEA, Format::Text) => Self::ByteaText,
+            (oid::JSON, Format::Binary | Format::Text) | (oid::JSONB, Format::Text) => Self::Json,
+            (oid::JSONB, Format::Binary) => Self::JsonbBinary,
             // The binary form of "char" is a raw byte, its text form is what psql shows: only the
             // text form is asked for.
             (_, Format::Text) => Self::Text,
-            (_, Format::Binary) => Self::Unreadable,
-        }
+            (_, Format::Binary) => return None,
+        })
     }
 
     const fn lane(self) -> Lane {
@@ -72,17 +104,94 @@ impl Decoder {
             Self::Uint32Binary | Self::Uint32Text => Lane::Uint32,
             Self::Int8Binary | Self::Int8Text | Self::Xid8Binary | Self::Xid8Text => Lane::BigInt64,
             Self::Float4Binary | Self::Float8Binary | Self::FloatText => Lane::Float64,
-            Self::Text | Self::Void | Self::Unreadable => Lane::Text,
+            Self::ByteaBinary | Self::ByteaText => Lane::Bytes,
+            Self::Json | Self::JsonbBinary => Lane::Json,
+            Self::Text
+            | Self::NumericBinary
+            | Self::DateBinary
+            | Self::DateText
+            | Self::TimeBinary
+            | Self::TimetzBinary
+            | Self::TimestampBinary
+            | Self::TimestampText
+            | Self::TimestamptzBinary
+            | Self::TimestamptzText
+            | Self::IntervalBinary
+            | Self::UuidBinary => Lane::Text,
         }
     }
 }
 
-/// The format to ask for: binary where there is a binary decoder.
-pub const fn result_format(type_oid: u32) -> Format {
-    match Decoder::for_column(type_oid, Format::Binary) {
-        // void has no binary form on every server, and an empty value either way.
-        Decoder::Unreadable | Decoder::Void => Format::Text,
-        _ => Format::Binary,
+/// How a column is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decoder {
+    Scalar(Scalar),
+    Array(Elements),
+    /// The one value of type void says nothing.
+    Void,
+    /// A binary form that nothing here reads, and that nothing here asked for.
+    Unreadable,
+}
+
+impl Decoder {
+    fn for_column(type_oid: u32, format: Format, verbatim: &Verbatim) -> Self {
+        let decoder = match oid::element(type_oid) {
+            _ if verbatim.has(type_oid) => {
+                (format == Format::Text).then_some(Self::Scalar(Scalar::Text))
+            }
+            _ if type_oid == oid::VOID => Some(Self::Void),
+            Some(element) => Self::for_array(element, format, verbatim).map(Self::Array),
+            None => Scalar::of(type_oid, format).map(Self::Scalar),
+        };
+        decoder.unwrap_or(Self::Unreadable)
+    }
+
+    fn for_array(element: u32, format: Format, verbatim: &Verbatim) -> Option<Elements> {
+        let scalar = match (verbatim.has(element), format) {
+            (true, Format::Binary) => return None,
+            (true, Format::Text) => Scalar::Text,
+            (false, _) => Scalar::of(element, format)?,
+        };
+        let delimiter = if element == oid::BOX { b';' } else { b',' };
+        Some(Elements { scalar, type_oid: element, format, delimiter })
+    }
+
+    const fn lane(self) -> Lane {
+        match self {
+            Self::Scalar(scalar) => scalar.lane(),
+            Self::Array(_) => Lane::Array,
+            Self::Void | Self::Unreadable => Lane::Text,
+        }
+    }
+}
+
+/// Types whose values are wanted as exactly the text that psql shows, because somebody's own code reads
+/// it. Their arrays come as arrays of such text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verbatim {
+    /// `None` is the rule.
+    oids: Option<Arc<[u32]>>,
+}
+
+impl Verbatim {
+    pub fn new(oids: &[u32]) -> Self {
+        Self { oids: (!oids.is_empty()).then(|| Arc::from(oids)) }
+    }
+
+    fn has(&self, type_oid: u32) -> bool {
+        self.oids.as_ref().is_some_and(|oids| oids.contains(&type_oid))
+    }
+
+    /// The format to ask for: binary where there is a binary decoder.
+    pub fn result_format(&self, type_oid: u32) -> Format {
+        match Decoder::for_column(type_oid, Format::Binary, self) {
+            // void has no binary form on every server, and an empty value either way. jsonb's is its text
+            // behind a byte.
+            Decoder::Unreadable
+            | Decoder::Void
+            | Decoder::Scalar(Scalar::Json | Scalar::JsonbBinary) => Format::Text,
+            Decoder::Scalar(_) | Decoder::Array(_) => Format::Binary,
+        }
     }
 }
 
@@ -104,14 +213,18 @@ pub struct Shape {
 impl Shape {
     /// From the fields of a RowDescription: the formats are those in which the rows really come.
     pub fn new(fields: Vec<Field>) -> Self {
+        Self::with_verbatim(fields, &Verbatim::default())
+    }
+
+    pub fn with_verbatim(fields: Vec<Field>, verbatim: &Verbatim) -> Self {
         let columns: Vec<Column> = fields
             .into_iter()
             .map(|field| {
-                let decoder = Decoder::for_column(field.type_oid, field.format);
+                let decoder = Decoder::for_column(field.type_oid, field.format, verbatim);
                 Column { field, lane: decoder.lane(), decoder }
             })
             .collect();
-        let has_text = columns.iter().any(|column| column.lane == Lane::Text);
+        let has_text = columns.iter().any(|column| column.lane.takes_text());
         Self { columns, has_text }
     }
 
@@ -119,22 +232,28 @@ impl Shape {
         &self.columns
     }
 
-    /// The bytes of text that a row can bring into a batch: all its bytes where there is a text column.
+    /// About how many bytes of text a row brings into a batch: all its bytes where there is a text column.
+    /// Some values are longer as text.
     pub(super) const fn text_bound(&self, body: &[u8]) -> usize {
         if self.has_text { body.len() } else { 0 }
     }
 
     /// For JavaScript, which builds `fields` and the row builder from it.
     pub fn to_json(&self) -> String {
-        let columns = self.columns.iter().map(|Column { field, lane, .. }| {
-            json!({
+        let columns = self.columns.iter().map(|Column { field, lane, decoder }| {
+            let mut column = json!({
                 "name": field.name,
                 "typeOid": field.type_oid,
                 "tableOid": field.table_oid,
                 "columnNumber": field.column_number,
                 "modifier": field.type_modifier,
                 "lane": *lane as u8,
-            })
+            });
+            if let (Decoder::Array(elements), Some(column)) = (decoder, column.as_object_mut()) {
+                column.insert("elementOid".to_owned(), elements.type_oid.into());
+                column.insert("elementLane".to_owned(), (elements.scalar.lane() as u8).into());
+            }
+            column
         });
         serde_json::Value::Array(columns.collect()).to_string()
     }
@@ -143,6 +262,25 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const INT4_ARRAY: u32 = 1007;
+    const INT2_VECTOR: u32 = 22;
+
+    #[test]
+    fn what_somebody_reads_himself_comes_as_text() {
+        let verbatim = Verbatim::new(&[oid::INT4]);
+        for type_oid in [oid::INT4, INT4_ARRAY] {
+            assert_eq!(verbatim.result_format(type_oid), Format::Text);
+            let decoder = |format| Decoder::for_column(type_oid, format, &verbatim);
+            assert_eq!(decoder(Format::Binary), Decoder::Unreadable);
+        }
+        assert_eq!(verbatim.result_format(oid::INT8), Format::Binary);
+        let shape = Shape::with_verbatim(vec![field("a", INT4_ARRAY, Format::Text)], &verbatim);
+        let told: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
+        assert_eq!(told[0]["lane"], Lane::Array as u8);
+        assert_eq!((&told[0]["elementOid"], &told[0]["elementLane"]), (&json!(23), &json!(0)));
+        assert_eq!(Decoder::for_column(INT2_VECTOR, Format::Text, &verbatim).lane(), Lane::Text);
+    }
 
     fn field(name: &str, type_oid: u32, format: Format) -> Field {
         Field {
@@ -174,20 +312,27 @@ mod tests {
             oid::BPCHAR,
             oid::NAME,
             oid::UNKNOWN,
+            oid::NUMERIC,
+            oid::BYTEA,
+            oid::TIMESTAMPTZ,
+            oid::INTERVAL,
+            oid::UUID,
+            INT4_ARRAY,
         ];
         for type_oid in binary {
-            assert_eq!(result_format(type_oid), Format::Binary, "{type_oid}");
+            assert_eq!(Verbatim::default().result_format(type_oid), Format::Binary, "{type_oid}");
         }
-        for type_oid in [oid::CHAR, oid::NUMERIC, oid::BYTEA, oid::VOID, 0, 99_999] {
-            assert_eq!(result_format(type_oid), Format::Text, "{type_oid}");
+        for type_oid in [oid::CHAR, oid::JSON, oid::JSONB, oid::BOX, oid::VOID, 0, 99_999] {
+            assert_eq!(Verbatim::default().result_format(type_oid), Format::Text, "{type_oid}");
         }
     }
 
     #[test]
     fn a_type_has_one_lane_in_both_formats() {
         for type_oid in 0..6_000 {
-            if result_format(type_oid) == Format::Binary {
-                let lane = |format| Decoder::for_column(type_oid, format).lane();
+            let verbatim = Verbatim::default();
+            if verbatim.result_format(type_oid) == Format::Binary {
+                let lane = |format| Decoder::for_column(type_oid, format, &verbatim).lane();
                 assert_eq!(lane(Format::Binary), lane(Format::Text), "{type_oid}");
             }
         }

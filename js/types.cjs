@@ -1,0 +1,291 @@
+'use strict';
+
+// What users choose about types: the option `types`, of a pool and of a query, and what becomes of a cell.
+//
+// Choices are JavaScript's alone. The addon only hears of the types whose text somebody's own `parse` wants,
+// and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what comes anyway.
+
+const { classes, configurationError } = require('./errors.cjs');
+const NAMES = require('./type-names.cjs');
+
+const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
+
+/** The lanes that need more than a typed array or a cut of the text, as `src/base/batch.rs` numbers them. */
+const FLOAT64 = 4;
+const BIGINT64 = 5;
+const JSON_TEXT = 6;
+const BYTES = 7;
+const ARRAY = 8;
+
+const NUMERIC = 1700;
+const JSONS = [114, 3802];
+/** timestamp, timestamptz and date. */
+const TIMESTAMPS = [1114, 1184, 1082];
+
+/** Of a text in base64 without padding. The memory is the Buffer's own, and not a part of Node's pool. */
+function toBuffer(text) {
+  const buffer = Buffer.allocUnsafeSlow((text.length * 3) >>> 2);
+  buffer.write(text, 'base64');
+  return buffer;
+}
+
+function toJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // V8's own message shows a part of the text.
+    throw new classes.ProtocolError(`${text.length} characters are no JSON that can be read`);
+  }
+}
+
+/** A BigInt, or its digits where it was an element of an array. */
+function toSafeInteger(value) {
+  const number = Number(value);
+  if (Number.isSafeInteger(number)) return number;
+  throw refused(`an integer beyond 2^53 has no exact number: choose int8 as 'bigint' or 'string'`);
+}
+
+/** Of ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone is taken as UTC. */
+function toDate(text) {
+  if (text === 'infinity') return Infinity;
+  if (text === '-infinity') return -Infinity;
+  const isLocal = text.includes('T') && !text.endsWith('Z');
+  const date = new Date(isLocal ? `${text}Z` : text);
+  if (Number.isNaN(date.getTime())) {
+    throw refused(`it is beyond what a Date can hold: choose timestamp as 'string'`);
+  }
+  return date;
+}
+
+function refused(message) {
+  return configurationError(message);
+}
+
+/** What to do with the value of a lane where nobody chose anything. */
+const BY_LANE = { [JSON_TEXT]: toJson, [BYTES]: toBuffer };
+/** The same for the strings of an array's JSON. */
+const BY_ELEMENT_LANE = { ...BY_LANE, [BIGINT64]: BigInt, [FLOAT64]: Number };
+
+/** By preset and choice: the oids, and what becomes of a value and of the string in an array. */
+const PRESETS = {
+  __proto__: null,
+  int8: {
+    oids: [20],
+    choices: { number: toSafeInteger, bigint: null, string: String },
+  },
+  timestamp: { oids: TIMESTAMPS, choices: { string: null, date: toDate } },
+  numeric: { oids: [NUMERIC], choices: { string: null, number: Number } },
+  json: { oids: JSONS, choices: { parse: null, text: String } },
+};
+
+/** Own code for a type: `{ parse, serialize }`, each of them or both. */
+const OWN = ['parse', 'serialize'];
+
+/** What one set of choices says, whoever made it: choices with the same content are the same object. */
+class Choices {
+  /** The content, by which it is found again. */
+  key;
+  /** oid to what makes the value: of presets. */
+  presets = new Map();
+  /** oid to the user's own `parse`. */
+  parsers = new Map();
+  /** oid to the user's own `serialize`, or null where there is none. */
+  serializers = null;
+  /** For the addon: the types that come as exactly the text that psql shows. */
+  verbatim = '';
+
+  constructor(key, entries) {
+    this.key = key;
+    for (const [oid, { preset, parse, serialize }] of entries) {
+      if (preset) this.presets.set(oid, preset);
+      if (parse) this.parsers.set(oid, parse);
+      if (serialize) (this.serializers ??= new Map()).set(oid, serialize);
+    }
+    this.verbatim = [...this.parsers.keys()].join(',');
+  }
+
+  /** What makes a value of the type, where a choice says so. */
+  converter(oid) {
+    return this.parsers.get(oid) ?? this.presets.get(oid) ?? null;
+  }
+}
+
+/** Sets of choices kept for the queries that bring them along; a pool's own is always there. */
+const MOST_CHOICES = 64;
+
+/** The choices of one pool, and those that queries bring along on top of them. */
+class ChoicesOfPool {
+  #base;
+  #known = new Map();
+  #functions = new WeakMap();
+  #functionCount = 0;
+  #onForget;
+
+  /**
+   * `types` is the pool's option. `onForget` hears of choices that nobody will be given again. Throws a
+   * ConfigurationError that names what is wrong.
+   */
+  constructor(types, onForget = () => {}) {
+    this.#onForget = onForget;
+    this.#base = readTypes(types, 'option');
+    /** The pool's own, or null where nothing was chosen. */
+    this.own = this.#base.size === 0 ? null : new Choices(this.#keyOf(this.#base), this.#base);
+  }
+
+  /** The choices of a query with the option `types`: its own, and the pool's for all other types. */
+  forQuery(types) {
+    const own = readTypes(types, 'query option');
+    if (own.size === 0) return this.own;
+    const entries = new Map(this.#base);
+    for (const [oid, entry] of own) entries.set(oid, { ...entries.get(oid), ...entry });
+    const key = this.#keyOf(entries);
+    if (key === this.own?.key) return this.own;
+    const known = this.#known.get(key);
+    if (known !== undefined) {
+      // The least recently used one stands in front.
+      this.#known.delete(key);
+      this.#known.set(key, known);
+      return known;
+    }
+    if (this.#known.size >= MOST_CHOICES) {
+      const [oldest, choices] = this.#known.entries().next().value;
+      this.#known.delete(oldest);
+      this.#onForget(choices);
+    }
+    const choices = new Choices(key, entries);
+    this.#known.set(key, choices);
+    return choices;
+  }
+
+  #keyOf(entries) {
+    const sorted = [...entries].sort(([a], [b]) => a - b);
+    const part = (what) => (what ? this.#number(what) : '');
+    return sorted
+      .map(([oid, e]) => `${oid}:${part(e.preset)}:${part(e.parse)}:${part(e.serialize)}`)
+      .join();
+  }
+
+  #number(of) {
+    let number = this.#functions.get(of);
+    if (number === undefined) this.#functions.set(of, (number = this.#functionCount += 1));
+    return number;
+  }
+}
+
+/** oid to `{ preset, parse, serialize }`. Everything of the user's is read once. */
+function readTypes(types, option) {
+  const entries = new Map();
+  if (types === undefined || types === null) return entries;
+  if (typeof types !== 'object' || Array.isArray(types)) {
+    throw refused(`${option} 'types' must be an object of types and choices`);
+  }
+  for (const [name, choice] of Object.entries(types)) {
+    if (choice === undefined) continue;
+    const where = `${option} 'types.${name}'`;
+    if (typeof choice === 'string') readPreset(entries, name, choice, where);
+    else readOwn(entries, name, choice, where);
+  }
+  return entries;
+}
+
+function readPreset(entries, name, choice, where) {
+  const preset = PRESETS[name];
+  if (preset === undefined) {
+    const names = Object.keys(PRESETS).join(', ');
+    throw refused(`${where} must be { parse, serialize }: presets exist for ${names}`);
+  }
+  if (!Object.hasOwn(preset.choices, choice)) {
+    const allowed = Object.keys(preset.choices).map((known) => `'${known}'`);
+    throw refused(`${where} must be ${allowed.join(' or ')}, or { parse, serialize }`);
+  }
+  for (const oid of preset.oids) {
+    // What a query chooses ends what the pool had chosen; own code for this very type is the closer word.
+    const entry = entries.get(oid);
+    if (!entry?.parse) entries.set(oid, { ...entry, preset: preset.choices[choice], parse: null });
+  }
+}
+
+function readOwn(entries, name, choice, where) {
+  const oid = oidOf(name, where);
+  if (choice === null || typeof choice !== 'object') {
+    throw refused(`${where} must be { parse, serialize }`);
+  }
+  const unknown = Object.keys(choice).find((key) => !OWN.includes(key));
+  if (unknown !== undefined) throw refused(`${where} has no '${unknown}': parse and serialize are`);
+  const { parse, serialize } = choice;
+  for (const [key, given] of Object.entries({ parse, serialize })) {
+    if (given !== undefined && typeof given !== 'function') {
+      throw refused(`${where}.${key} must be a function`);
+    }
+  }
+  if (!parse && !serialize) throw refused(`${where} needs a parse or a serialize function`);
+  const entry = { ...entries.get(oid) };
+  // By these functions choices are told apart, so that they are kept as they are.
+  if (parse) entry.parse = parse;
+  if (serialize) entry.serialize = serialize;
+  entries.set(oid, entry);
+}
+
+/** An oid in digits, or the name of a type that every server has. */
+function oidOf(name, where) {
+  const oid = /^[1-9][0-9]*$/.test(name) ? Number(name) : OIDS.get(name);
+  if (oid === undefined || oid > 0xffff_ffff) {
+    throw refused(`${where} names no type: use its oid, or the name of a built-in type in pg_type`);
+  }
+  return oid;
+}
+
+/** The name of a type that every server has. */
+const typeName = (oid) => NAMES[oid];
+
+/**
+ * What makes the value of a column from what its lane gives; null where that is the value already. The error
+ * of a value names the column.
+ */
+function converterOf({ name, typeOid, lane, elementOid, elementLane }, choices) {
+  const chosen = choices?.converter(typeOid) ?? null;
+  if (chosen !== null) return naming(chosen, name, typeOid);
+  if (lane !== ARRAY) {
+    const usual = BY_LANE[lane] ?? null;
+    return usual === toJson ? naming(toJson, name, typeOid) : usual;
+  }
+  const element = choices?.converter(elementOid) ?? BY_ELEMENT_LANE[elementLane] ?? null;
+  if (element === null) return naming(toJson, name, typeOid);
+  return naming((text) => revive(toJson(text), element), name, typeOid);
+}
+
+/** Makes values of an array's strings, in place; it is at most six deep. */
+function revive(array, make) {
+  for (let n = 0; n < array.length; n += 1) {
+    const element = array[n];
+    if (typeof element === 'string') array[n] = make(element);
+    else if (Array.isArray(element)) revive(element, make);
+  }
+  return array;
+}
+
+function naming(convert, name, typeOid) {
+  return (value) => {
+    try {
+      return convert(value);
+    } catch (error) {
+      throw unreadable(error, name, typeOid);
+    }
+  };
+}
+
+/** `outcome`: the statement ran, and whoever gets this error did not see what it gave. */
+function unreadable(cause, name, typeOid) {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const isOurs = cause instanceof classes.HyperionError;
+  const constructor =
+    cause instanceof classes.ProtocolError ? classes.ProtocolError : classes.ConfigurationError;
+  const type = NAMES[typeOid] ?? typeOid;
+  return new constructor(`column "${name}" of type ${type} can't be read: ${why}`, {
+    code: 'HYPERION_UNREADABLE_VALUE',
+    outcome: 'unknown',
+    cause: isOurs ? undefined : cause,
+  });
+}
+
+module.exports = { ChoicesOfPool, converterOf, typeName };

@@ -1,0 +1,111 @@
+//! bytea and uuid. Bytes cross into JavaScript as base64 in the batch's text: it stays ASCII, and
+//! Node reads base64 four times faster than hex.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
+/// Appends the bytes as base64 without padding.
+pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let start = out.len();
+    out.resize(start + base64::encoded_len(bytes.len(), false)?, 0);
+    BASE64.encode_slice(bytes, out.get_mut(start..)?).ok()?;
+    Some(())
+}
+
+/// Reads the text of a bytea in both forms that `bytea_output` knows (PostgreSQL manual, 8.4).
+pub(super) fn bytea_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let bytes = match text.strip_prefix(b"\\x") {
+        Some(hex) => from_hex(hex)?,
+        None => from_escapes(text)?,
+    };
+    write_base64(&bytes, out)
+}
+
+fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, left_over) = hex.as_chunks::<2>();
+    if !left_over.is_empty() {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |[high, low]: &[u8; 2]| Some((nibble(*high)? << 4 | nibble(*low)?) as u8);
+    pairs.iter().map(byte).collect()
+}
+
+fn from_escapes(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, others)) = rest.split_first() {
+        (rest, _) = match (first, others) {
+            (b'\\', [b'\\', others @ ..]) => (others, bytes.push(b'\\')),
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', others @ ..]) => {
+                (others, bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0')))
+            }
+            (b'\\', _) => return None,
+            (byte, others) => (others, bytes.push(*byte)),
+        };
+    }
+    Some(bytes)
+}
+
+/// Groups of a uuid's digits, in bytes.
+const GROUPS: [usize; 5] = [4, 2, 2, 2, 6];
+
+pub(super) fn write_uuid(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    let mut bytes = <&[u8; 16]>::try_from(value).ok()?.iter();
+    for (group, length) in GROUPS.into_iter().enumerate() {
+        if group > 0 {
+            out.push(b'-');
+        }
+        for byte in bytes.by_ref().take(length) {
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied();
+            out.extend_from_slice(&[digit(byte >> 4)?, digit(byte & 15)?]);
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        bytea_from_text(text, &mut out)?;
+        Some(BASE64.decode(out).unwrap())
+    }
+
+    #[test]
+    fn both_text_forms_of_bytea() {
+        let check = |text: &[u8], bytes: &[u8]| assert_eq!(read(text).as_deref(), Some(bytes));
+        check(b"\\x", b"");
+        check(b"\\x00fFa0", &[0, 255, 160]);
+        check(b"", b"");
+        check(b"a\\\\b\\000\\377'", b"a\\b\0\xff'");
+        for broken in [&b"\\x0"[..], b"\\xgg", b"\\x 00", b"\\", b"\\4", b"\\400", b"\\08", b"\\n"]
+        {
+            assert_eq!(read(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_sixteen_bytes() {
+        let mut out = Vec::new();
+        let value: Vec<u8> = (0..16).map(|n| n * 17).collect();
+        write_uuid(&value, &mut out).unwrap();
+        assert_eq!(out, b"00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(write_uuid(&value[1..], &mut out), None);
+        assert_eq!(write_uuid(&[value, vec![0]].concat(), &mut out), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_bytes_or_an_error(text: Vec<u8>, bytes: Vec<u8>) {
+            let _ = read(&text);
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert_eq!(read(format!("\\x{hex}").as_bytes()), Some(bytes));
+        }
+    }
+}
