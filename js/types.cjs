@@ -215,7 +215,7 @@ function readOwn(entries, name, choice, where) {
   const { parse, serialize } = choice;
   for (const [key, given] of Object.entries({ parse, serialize })) {
     if (given !== undefined && typeof given !== 'function') {
-      throw refused(`${where}.${key} must be a function`);
+      throw refused(`${where.slice(0, -1)}.${key}' must be a function`);
     }
   }
   if (!parse && !serialize) throw refused(`${where} needs a parse or a serialize function`);

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
+import { AS_SHOWN, VALUES } from './values.js';
 
 const ownServers = { skip: process.env.HYPERION_HOSTS && 'it starts servers of its own versions' };
 
@@ -29,6 +30,21 @@ for (const version of ['13', '18']) {
         true,
       ]);
       assert.deepEqual(rows, [{ a: 1n, b: 0.1, c: true }]);
+    }
+    for (const [sql, expected] of VALUES) {
+      for (let use = 0; use < 2; use++) {
+        const [row] = await pool.query(`SELECT ${sql.replace(/( FROM |$)/, ' AS v$1')}`);
+        assert.deepStrictEqual(row.v, expected, sql);
+      }
+    }
+    for (const [type, values] of Object.entries(AS_SHOWN)) {
+      for (const value of values) {
+        const sql = `SELECT '${value.replaceAll("'", "''")}'::${type} AS v`;
+        const [[shown]] = await cluster.query(cluster.primary, sql);
+        for (let use = 0; use < 2; use++) {
+          assert.deepStrictEqual(await pool.query(sql), [{ v: shown }], sql);
+        }
+      }
     }
     await pool.query('INSERT INTO keys VALUES (1)');
 

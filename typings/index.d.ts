@@ -87,6 +87,40 @@ export interface PoolOptions {
   allowExitOnIdle?: boolean | undefined;
   /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
   lookup?: LookupFunction | undefined;
+  /** What becomes of the types of the server. Default: as the table in the README says. */
+  types?: TypeChoices | undefined;
+}
+
+/** Own code for one type. What it throws fails that query alone. */
+export interface TypeCode {
+  /**
+   * For results: gets exactly the text that psql shows; NULL is null without it. Arrays of the type give it each
+   * element. It is called while results are read, so it should be quick.
+   */
+  parse?: ((text: string) => unknown) | undefined;
+  /** For parameters of this type: returns the text that PostgreSQL reads. */
+  serialize?: ((value: any) => string) | undefined;
+}
+
+/**
+ * Choices about types. They hold for arrays of the types too. Those of a query stand over those of its pool.
+ * Choices that say the same, with the same functions, are one: define functions once, outside of the query.
+ */
+export interface TypeChoices {
+  /** `'number'` refuses what is beyond 2^53, and never rounds. Default: `'bigint'`. */
+  int8?: 'number' | 'bigint' | 'string' | TypeCode | undefined;
+  /**
+   * Of timestamptz, timestamp and date. A Date has milliseconds, so that the microseconds are cut off; timestamp and
+   * date are taken as UTC; `infinity` is the number; what no Date can hold is refused. As `TypeCode`, of timestamp
+   * alone. Default: `'string'`.
+   */
+  timestamp?: 'string' | 'date' | TypeCode | undefined;
+  /** `'number'` rounds to the nearest. Default: `'string'`. */
+  numeric?: 'string' | 'number' | TypeCode | undefined;
+  /** Of json and jsonb. `'text'` is what the server sends. As `TypeCode`, of json alone. Default: `'parse'`. */
+  json?: 'parse' | 'text' | TypeCode | undefined;
+  /** By oid, or by the name that `pg_type` has for a built-in type: `'timestamptz'`, `'_int4'`. */
+  [type: string]: string | TypeCode | undefined;
 }
 
 export type LookupFunction = (
@@ -105,6 +139,8 @@ export interface Field {
   readonly name: string;
   /** The oid of the type in `pg_type`. */
   readonly typeOid: number;
+  /** The type's name in `pg_type`, of built-in types. */
+  readonly typeName: string | undefined;
   /** 0 where the column is none of a table. */
   readonly tableOid: number;
   readonly columnNumber: number;
@@ -130,6 +166,8 @@ export interface QueryOptions {
   readOnly?: boolean | undefined;
   /** `'array'`: each row is an array, in the order of `fields`, duplicate names and all. Default: `'object'`. */
   rowMode?: 'object' | 'array' | undefined;
+  /** Over those of the pool. */
+  types?: TypeChoices | undefined;
 }
 
 interface Queryable {

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use postgres_protocol::IsNull;
 use serde_json::json;
 
+use crate::base::batch::Lane;
 use crate::base::{Error, Instant, RowBatch};
 use crate::config::{Config, from_json};
 use crate::connection::{
@@ -15,7 +16,7 @@ use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
 use crate::protocol::frame::{Limits, Phase, Split, split};
 use crate::protocol::scram::KeyCache;
-use crate::protocol::{Format, frontend};
+use crate::protocol::{Field, Format, frontend};
 use crate::types::{Params, Shape, write_row};
 
 /// Bytes to decide by, one at a time; zeroes when they have run out.
@@ -85,6 +86,70 @@ pub fn backend_messages(data: &[u8]) {
         }
         rest = rest.get(frame.len..).unwrap_or_default();
     }
+}
+
+/// The values of one type, as the columns of a row, in the format that the first byte tells: a value is
+/// read or refused, the batch stays as it was where it is refused, and what is JSON can be parsed.
+fn values(data: &[u8], oids: &[u32]) {
+    let mut choices = Choices { rest: data };
+    let choice = choices.byte();
+    let format = if choice & 1 == 0 { Format::Binary } else { Format::Text };
+    let Some(&type_oid) = oids.get(usize::from(choice >> 1) % oids.len().max(1)) else { return };
+    let field = Field {
+        name: "v".to_owned(),
+        table_oid: 0,
+        column_number: 0,
+        type_oid,
+        type_size: -1,
+        type_modifier: -1,
+        format,
+    };
+    let shape = Shape::new(vec![field]);
+    let mut body = vec![0, 1];
+    body.extend(u32::try_from(choices.rest.len()).unwrap_or_default().to_be_bytes());
+    body.extend_from_slice(choices.rest);
+    let (mut cells, mut nulls, mut text) = ([0; 1], [0; 1], Vec::new());
+    let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 1024);
+    let read = write_row(&body, &shape, &mut batch);
+    let (units, is_ascii) = (batch.text_units() as usize, batch.is_ascii());
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(text.encode_utf16().count(), units);
+    assert!(text.is_ascii() || !is_ascii);
+    // A numeric is the one that says much in few bytes, and an array has a comma for each element.
+    assert!(text.len() <= choices.rest.len().saturating_mul(6 + 150_000 / 8) + 64);
+    match read {
+        Ok(_) if shape.columns().iter().any(|column| column.lane == Lane::Array) => {
+            let parsed = serde_json::from_str::<serde_json::Value>(&text);
+            assert!(parsed.is_ok_and(|json| json.is_array()), "{text}");
+        }
+        Ok(_) => {}
+        Err(_) => assert!(text.is_empty()),
+    }
+}
+
+/// B21: arrays of numbers, text, bytes, times, and of a type that has its text alone.
+pub fn arrays(data: &[u8]) {
+    values(data, &[1007, 1009, 1016, 1001, 1021, 1185, 3807, 1231, 1041, 1020]);
+}
+
+/// B22.
+pub fn numerics(data: &[u8]) {
+    values(data, &[1700]);
+}
+
+/// B23, and the ranges that come as text.
+pub fn jsons(data: &[u8]) {
+    values(data, &[3802, 114, 199, 3904, 3910]);
+}
+
+/// B24: date, time, timestamp, timestamptz, interval, timetz.
+pub fn timestamps(data: &[u8]) {
+    values(data, &[1082, 1083, 1114, 1184, 1186, 1266]);
+}
+
+/// B25, and what else has a decoder of its own: integers, floats, bool, bytea, uuid.
+pub fn scalars(data: &[u8]) {
+    values(data, &[20, 21, 23, 26, 5069, 700, 701, 16, 17, 2950, 25]);
 }
 
 /// A whole connection fed arbitrary bytes in arbitrary chunks, with requests in between: every request is
@@ -298,7 +363,12 @@ mod tests {
     use crate::base::Random;
 
     type Target = (&'static str, fn(&[u8]));
-    const TARGETS: [Target; 4] = [
+    const TARGETS: [Target; 9] = [
+        ("arrays", arrays),
+        ("numerics", numerics),
+        ("jsons", jsons),
+        ("timestamps", timestamps),
+        ("scalars", scalars),
         ("frames", frames),
         ("backend_messages", backend_messages),
         ("connection", connection),

@@ -1,0 +1,256 @@
+// The option `types`, of pools and of queries, and the settings that must change no result.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import { clusterFor } from './cluster/index.js';
+
+let cluster;
+let pool;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  pool = createPool(cluster.options({ poolSize: 1 }));
+});
+after(async () => {
+  await pool?.end();
+  await cluster?.close();
+});
+
+const one = async (sql, types, on = pool) => (await on.query(sql, null, { types }))[0].v;
+
+/** Presets: what is chosen, and each value with it. */
+const PRESETS = [
+  [{ int8: 'number' }, '9007199254740991::int8', 9007199254740991],
+  [{ int8: 'string' }, '9223372036854775807::int8', '9223372036854775807'],
+  [{ int8: 'bigint' }, '7::int8', 7n],
+  [
+    { int8: 'number' },
+    "'{{1,NULL},{-2,3}}'::int8[]",
+    [
+      [1, null],
+      [-2, 3],
+    ],
+  ],
+  [{ int8: 'string' }, "'{1,NULL}'::int8[]", ['1', null]],
+  [{ numeric: 'number' }, '12.50::numeric', 12.5],
+  [{ numeric: 'number' }, "'NaN'::numeric", NaN],
+  [{ numeric: 'number' }, "'{1.5}'::numeric[]", [1.5]],
+  [{ json: 'text' }, '\'{"a":  12345678901234567890}\'::json', '{"a":  12345678901234567890}'],
+  [{ json: 'text' }, "ARRAY['[1]']::jsonb[]", ['[1]']],
+  [
+    { timestamp: 'date' },
+    "'2024-01-02 03:04:05.123456+02'::timestamptz",
+    new Date('2024-01-02T01:04:05.123Z'),
+  ],
+  [
+    { timestamp: 'date' },
+    "'2024-01-02 03:04:05.5'::timestamp",
+    new Date('2024-01-02T03:04:05.500Z'),
+  ],
+  [{ timestamp: 'date' }, "'2024-01-02'::date", new Date('2024-01-02T00:00:00Z')],
+  [{ timestamp: 'date' }, "'0044-03-15 BC'::date", new Date(Date.UTC(-43, 2, 15))],
+  [{ timestamp: 'date' }, "'infinity'::date", Infinity],
+  [{ timestamp: 'date' }, "'-infinity'::timestamptz", -Infinity],
+  [{ timestamp: 'date' }, "'{2024-01-02}'::date[]", [new Date('2024-01-02T00:00:00Z')]],
+  [{ timestamp: 'string' }, "'2024-01-02'::date", '2024-01-02'],
+];
+
+for (const [types, sql, expected] of PRESETS) {
+  test(`${JSON.stringify(types)} makes of ${sql} what it says`, async () => {
+    const own = createPool(cluster.options({ poolSize: 1, types }));
+    try {
+      for (let use = 0; use < 3; use++) {
+        assert.deepStrictEqual(await one(`SELECT ${sql} AS v`, types), expected, 'by the query');
+        assert.deepStrictEqual(await one(`SELECT ${sql} AS v`, undefined, own), expected);
+      }
+      assert.deepStrictEqual(
+        (await own.query(`SELECT 1; SELECT ${sql} AS v`))[1][0].v,
+        expected,
+        'by the simple protocol',
+      );
+    } finally {
+      await own.end();
+    }
+  });
+}
+
+test('a parse gets exactly the text that psql shows, and values of arrays one by one', async () => {
+  const seen = [];
+  const parse = (...given) => {
+    seen.push(given);
+    return { made: given[0] };
+  };
+  const cases = [
+    ['timestamptz', "'2024-01-02 03:04:05.50+00'::timestamptz"],
+    ['1184', "'2024-01-02 03:04:05+00'::timestamptz"],
+    ['int4', '42'],
+    ['bool', 'true'],
+    ['bytea', "'\\x00ff'::bytea"],
+    ['jsonb', '\'{"b":1}\'::jsonb'],
+    ['_int4', "'{1,2}'::int4[]"],
+    ['inet', "'::1'::inet"],
+    ['text', "'é'::text"],
+  ];
+  for (const [name, sql] of cases) {
+    const [[text]] = await cluster.query(cluster.primary, `SELECT ${sql}`);
+    for (let use = 0; use < 3; use++) {
+      seen.length = 0;
+      assert.deepEqual(await one(`SELECT ${sql} AS v`, { [name]: { parse } }), { made: text });
+      assert.deepEqual(seen, [[text]]);
+    }
+  }
+  for (let use = 0; use < 3; use++) {
+    const value = await one("SELECT '{{1,NULL}}'::int4[] AS v", { int4: { parse } });
+    assert.deepEqual(value, [[{ made: '1' }, null]]);
+  }
+  seen.length = 0;
+  assert.equal(await one('SELECT NULL::int4 AS v', { int4: { parse } }), null);
+  assert.deepEqual(seen, [], 'NULL is null');
+});
+
+test('choices of a query stand over those of its pool, and touch no other query', async () => {
+  const own = createPool(cluster.options({ poolSize: 1, types: { int8: 'string' } }));
+  const sql = "SELECT 1::int8 AS v, 2.5::numeric AS w, '3'::int4 AS x";
+  for (let use = 0; use < 2; use++) {
+    assert.deepEqual(await own.query(sql), [{ v: '1', w: '2.5', x: 3 }]);
+    const types = { numeric: 'number', int4: { parse: (text) => `<${text}>` } };
+    assert.deepEqual(await own.query(sql, [], { types }), [{ v: '1', w: 2.5, x: '<3>' }]);
+    assert.deepEqual(await own.query(sql, [], { types: { int8: 'bigint' } }), [
+      { v: 1n, w: '2.5', x: 3 },
+    ]);
+  }
+  await own.end();
+});
+
+test('choices are used again where they say the same, and are let go where there are many', async () => {
+  const parse = (text) => Number(text) + 1;
+  for (let n = 0; n < 200; n++) {
+    assert.equal(await one('SELECT 1::int8 AS v', { int8: { parse } }), 2);
+    const fresh = (text) => Number(text) + n;
+    assert.equal(await one('SELECT 1::int8 AS v', { int8: { parse: fresh } }), 1 + n);
+  }
+  assert.equal(await one('SELECT 1::int8 AS v'), 1n);
+});
+
+test('a value that a choice cannot hold, or a parse that throws, fails its query alone', async () => {
+  const thrown = new Error('no');
+  const parse = () => {
+    throw thrown;
+  };
+  const cases = [
+    ['9007199254740992::int8', { int8: 'number' }, /"v" of type int8 .* beyond 2\^53/],
+    ["'{1,-9007199254740992}'::int8[]", { int8: 'number' }, /"v" of type _int8 .* beyond 2\^53/],
+    ["'275761-01-01'::date", { timestamp: 'date' }, /"v" of type date .* beyond what a Date/],
+    ["'x'::text", { text: { parse } }, /"v" of type text can't be read: no/],
+  ];
+  for (const [sql, types, message] of cases) {
+    for (let use = 0; use < 2; use++) {
+      const bystander = pool.query('SELECT 1 AS a');
+      const failing = pool.query(`SELECT ${sql} AS v`, null, { types });
+      await assert.rejects(failing, (error) => {
+        assert.equal(error.name, 'ConfigurationError');
+        assert.equal(error.code, 'HYPERION_UNREADABLE_VALUE');
+        assert.match(error.message, message);
+        assert.doesNotMatch(error.message, /9007199254740992|275761/, 'no value is shown');
+        assert.match(error.stack, /choices\.test/);
+        assert.equal(error.cause, types.text && thrown);
+        return true;
+      });
+      assert.deepEqual(await bystander, [{ a: 1 }]);
+    }
+  }
+});
+
+test('wrong choices are refused by name', async () => {
+  const wrong = [
+    [7, /'types' must be an object/],
+    [{ int8: 'float' }, /'types\.int8' must be 'number' or 'bigint' or 'string'/],
+    [{ int4: 'number' }, /'types\.int4' .*presets exist for int8, timestamp, numeric, json/],
+    [{ nonsense: { parse: String } }, /'types\.nonsense' names no type/],
+    [{ __proto__: null, ['__proto__']: 'x' }, /'types\.__proto__'/],
+    [{ 0: { parse: String } }, /'types\.0' names no type/],
+    [{ 4294967296: { parse: String } }, /names no type/],
+    [{ int4: null }, /'types\.int4' must be/],
+    [{ int4: {} }, /'types\.int4' needs a parse or a serialize function/],
+    [{ int4: { parse: 1 } }, /'types\.int4\.parse' must be a function/],
+    [{ int4: { parser: String } }, /'types\.int4' has no 'parser'/],
+  ];
+  for (const [types, message] of wrong) {
+    const expected = { name: 'ConfigurationError', code: 'HYPERION_CONFIGURATION', message };
+    await assert.rejects(pool.query('SELECT 1', [], { types }), expected);
+    assert.throws(() => createPool(cluster.options({ types })), expected);
+  }
+});
+
+/** What settings could change, and what it is. */
+const SENSITIVE = `SELECT $1::int AS n, '2024-01-02 03:04:05.5+00'::timestamptz AS a, '2024-01-02 03:04:05'::timestamp AS b,
+  '2024-01-02'::date AS c, '1 year -2 days 03:00:00'::interval AS d, 0.1::float4 AS e, 0.1::float8 + 0.2 AS f,
+  '\\x00ff'::bytea AS g, '{2024-01-02}'::date[] AS h, '{0.1}'::float4[] AS i`;
+const UNCHANGED = {
+  n: 1,
+  a: '2024-01-02T03:04:05.5Z',
+  b: '2024-01-02T03:04:05',
+  c: '2024-01-02',
+  d: '1 year -2 days +03:00:00',
+  e: 0.1,
+  f: 0.1 + 0.2,
+  g: Buffer.from([0, 255]),
+  h: ['2024-01-02'],
+  i: [0.1],
+};
+const SETTINGS = {
+  DateStyle: 'German',
+  IntervalStyle: 'iso_8601',
+  extra_float_digits: '-10',
+  bytea_output: 'escape',
+  TimeZone: 'Asia/Kathmandu',
+};
+
+test('settings of a session, of a role and of the pool change no result', async (t) => {
+  let number = 0;
+  /** A statement that no connection of the pool has seen. */
+  const check = async (on, how) => {
+    const sql = `${SENSITIVE} /* ${(number += 1)} */`;
+    for (let use = 0; use < 3; use++) {
+      assert.deepStrictEqual(await on.query(sql, [1]), [UNCHANGED], how);
+    }
+  };
+  await check(pool, 'as it is');
+  for (const [name, value] of Object.entries(SETTINGS)) {
+    await pool.transaction(async (tx) => {
+      await tx.query(`SET LOCAL ${name} = '${value}'`);
+      await check(tx, `SET ${name}`);
+    });
+    await pool.transaction(async (tx) => {
+      await tx.query('SELECT set_config($1, $2, true)', [name, value]);
+      await check(tx, `set_config ${name}`);
+    });
+  }
+  const parameters = createPool(cluster.options({ poolSize: 1, parameters: SETTINGS }));
+  t.after(() => parameters.end());
+  await check(parameters, 'by the option parameters');
+
+  const [[user]] = await cluster.query(cluster.primary, 'SELECT current_user');
+  const alter = (what) => cluster.query(cluster.primary, `ALTER ROLE "${user}" ${what}`);
+  for (const [name, value] of Object.entries(SETTINGS)) await alter(`SET ${name} = '${value}'`);
+  const ofRole = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => ofRole.end());
+  try {
+    await check(ofRole, 'by the role');
+    const [, [row]] = await ofRole.query(`SELECT 1; ${SENSITIVE.replace('$1', '1')}`);
+    assert.deepStrictEqual(row, UNCHANGED, 'by the role, in the simple protocol');
+  } finally {
+    for (const name of Object.keys(SETTINGS)) await alter(`RESET ${name}`);
+  }
+});
+
+test('a binary cursor gives the same values, or an error that says so', async () => {
+  await pool.transaction(async (tx) => {
+    await tx.query(`DECLARE c BINARY SCROLL CURSOR FOR ${SENSITIVE.replace('$1', '1')}`);
+    for (let use = 0; use < 2; use++) {
+      assert.deepStrictEqual(await tx.query('FETCH 1 FROM c'), [UNCHANGED]);
+      await tx.query('MOVE ABSOLUTE 0 FROM c');
+    }
+  });
+});
