@@ -58,3 +58,40 @@ test('fields say the name of the type', async () => {
     ['int8', '_text', undefined],
   );
 });
+
+/** Values that the server makes of a pseudo-random `h` of 64 bits: of all sizes, and the same each time. */
+const MADE = {
+  numeric: `(h::numeric * 10::numeric ^ (h % 40)::int) / 10::numeric ^ (n % 37)`,
+  interval: `make_interval(months => (h % 5000)::int, days => (h / 5000 % 4000)::int) + (h % 987654321987) * interval '1 us'`,
+  timestamptz: `timestamptz '2000-01-01 00:00+00' + (h % 200000000000) * interval '1 s' * (1 + n % 45) / 44 + h % 1000003 * interval '1 us'`,
+  timestamp: `timestamp '2000-01-01 00:00' + (h % 200000000000) * interval '1 s' + h % 1000003 * interval '1 us'`,
+  date: `date '2000-01-01' + (h % 2400000)::int`,
+  timetz: `timetz '00:00+00' + (h % 86400000000) * interval '1 us'`,
+  float8: `(h::float8 * 10::float8 ^ (h % 200))`,
+  float4: `(h::float8 * 10::float8 ^ (h % 19))::float4`,
+  uuid: `md5(h::text)::uuid`,
+  bytea: `decode(repeat(md5(h::text), (n % 9)::int), 'hex')`,
+  'text[]': `ARRAY[md5(h::text), NULL, chr((1 + abs(h % 55000))::int) || '"\\{},', '', 'NULL']`,
+  'int8[]': `ARRAY[[h, NULL], [n, -n]]`,
+  'numeric[]': `ARRAY[h::numeric / 1000, NULL]`,
+  'timestamptz[]': `ARRAY[timestamptz '2000-01-01 00:00+00' + (h % 200000000000) * interval '1 s', 'infinity', NULL]`,
+};
+
+/** What crosses as the server's own text. */
+const AS_TEXT = ['numeric', 'interval', 'timetz', 'uuid'];
+
+for (const [type, expression] of Object.entries(MADE)) {
+  test(`thousands of ${type} are the same in both formats, and what the server shows`, async (t) => {
+    // A zone with a history of odd offsets, which the text of a timestamptz has.
+    const own = createPool(cluster.options({ parameters: { TimeZone: 'Europe/Amsterdam' } }));
+    t.after(() => own.end());
+    const sql = `SELECT (${expression})::${type} AS v, (${expression})::${type}::text AS shown
+      FROM (SELECT n, hashint8extended(n, 7) AS h FROM generate_series(1, 4000) n) AS numbers`;
+    const asText = await own.query(sql);
+    const asBinary = await own.query(sql);
+    assert.equal(asText.length, 4000);
+    assert.deepStrictEqual([...asBinary], [...asText]);
+    if (!AS_TEXT.includes(type)) return;
+    for (const { v, shown } of asBinary) assert.equal(v, shown);
+  });
+}

@@ -15,7 +15,7 @@ use super::requests::Requests;
 use super::shape_slots::ShapeSlots;
 use super::sheet::{NONE, REQUEST_COMPLETE, RESULT_COMPLETE, ResultRecord, Room, Sheet};
 use crate::base::batch::Full;
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Outcome};
 use crate::connection::{RowCursor, StatementResult};
 use crate::pool::Response;
 use crate::reactor::{Lookup, News};
@@ -198,9 +198,9 @@ impl Delivery {
                     answer.results.push_front(result);
                     return Written::Rest(Item::Answer(answer));
                 }
-                // The rows that JavaScript has got already are dropped there.
+                // The rows that JavaScript has got already are dropped there. The statement ran.
                 Err(error) => {
-                    let json = error_to_json(&error);
+                    let json = error_to_json(&error.with_outcome(Outcome::Unknown));
                     return self.write(sheet, Item::Error { request: answer.request, json });
                 }
             }

@@ -149,3 +149,18 @@ await pool.end();
   void scoped;
 }
 void [total, count, names, untyped, answer, waiting, cell, second];
+
+// What is chosen about types: presets, and own code by name or oid.
+const chosen = createPool({
+  user: 'u',
+  types: { int8: 'number', timestamp: 'date', numeric: 'string', json: 'text' },
+});
+await chosen.query('SELECT 1', [], {
+  types: { point: { parse: (text) => text.length }, 600: { serialize: (p: number[]) => `(${p})` } },
+});
+const typeNameOf: string | undefined = (await chosen.query('SELECT 1')).fields[0]?.typeName;
+void typeNameOf;
+// @ts-expect-error
+createPool({ user: 'u', types: { int8: 'float' } });
+// @ts-expect-error
+createPool({ user: 'u', types: { int4: { parse: 7 } } });
