@@ -34,7 +34,7 @@ fn take(world: &mut World, flags: QueryFlags) -> Option<NonZeroU32> {
 }
 
 #[track_caller]
-fn answered<'a>(world: &'a World, request: u32) -> &'a str {
+fn answered(world: &World, request: u32) -> &str {
     match world.answers.get(&request) {
         Some(Ok(response)) => response.results.first().map_or("", |result| result.command.name()),
         Some(Err(error)) => panic!("request {request} failed: {error}"),
