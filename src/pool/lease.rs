@@ -349,7 +349,9 @@ impl Pool {
         let reset = self.config.reset_on_release;
         let Some(slot) = self.slots.get_mut(id) else { return };
         if !slot.is_at_rest() {
-            return self.remove_slot(id, Vec::new());
+            let message = "the connection was given back while its session was at work";
+            let code = "HYPERION_CONNECTION_LOST";
+            return self.drop_slot(now, id, &Error::new(ErrorClass::Connection, code, message));
         }
         if !serves {
             return self.retire(id);

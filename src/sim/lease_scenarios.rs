@@ -264,3 +264,18 @@ fn a_connection_that_is_given_back_inside_a_transaction_is_closed() {
     world.settle();
     assert_eq!((world.connections(0), world.pool.status().in_use), (0, 0));
 }
+
+#[test]
+fn a_connection_that_is_given_back_at_work_leaves_no_call_without_an_answer() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, TX);
+    world.query("INSERT a", lease, TX);
+    world.query("ROLLBACK", lease, TX);
+    let running = world.query("SELECT", lease, NONE);
+    assert_eq!(answered(&world, running), "SELECT");
+    let running = world.ask("SELECT", lease, NONE, Params::new());
+    let commit = world.query("COMMIT", lease, COMMIT);
+    assert_eq!(failed(&world, commit).0, "HYPERION_TRANSACTION_OVER");
+    assert!(world.answers[&running].is_err());
+    assert_eq!(world.pool.status().in_use, 0);
+}
