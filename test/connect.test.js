@@ -293,7 +293,7 @@ test('a lost connection says so, and what it had sent', async () => {
     return true;
   });
   await untilActive(pid);
-  await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+  await cluster.endSession(cluster.primary, pid);
   await lost;
   await assert.rejects(connection.query('SELECT 1'), {
     ...{ name: 'ConnectionError', code: 'HYPERION_CONNECTION_LOST', outcome: 'not-sent' },

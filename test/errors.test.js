@@ -126,7 +126,7 @@ test('the end of a session is the cause of what failed with it', async () => {
   const failed = errorOf(connection.transaction((tx) => tx.query('SELECT pg_sleep(30)')));
   const sleeps = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
   while ((await cluster.query(cluster.primary, sleeps)).length === 0);
-  await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+  await cluster.endSession(cluster.primary, pid);
   const error = await failed;
   assert.deepEqual(
     [error.name, error.code, error.outcome],

@@ -117,7 +117,7 @@ test('a transaction whose session is ended fails as not committed', async () => 
   const transaction = pool.transaction(async (tx) => {
     await transfer(tx, 30);
     const [{ pid }] = await tx.query('SELECT pg_backend_pid() AS pid');
-    await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+    await cluster.endSession(cluster.primary, pid);
     await tx.query('SELECT 1');
   });
   await assert.rejects(transaction, { name: 'ConnectionError', outcome: 'not-committed' });
@@ -310,7 +310,7 @@ test('a transaction whose session was ended is repeated', async () => {
       await transfer(tx, 30);
       if (attempts > 1) return;
       const [{ pid }] = await tx.query('SELECT pg_backend_pid() AS pid');
-      await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+      await cluster.endSession(cluster.primary, pid);
       await tx.query('SELECT 1');
     },
     { retries: 1 },

@@ -54,6 +54,18 @@ export class Cluster {
     return queryOnce(node, this.credentials, sql);
   }
 
+  /**
+   * Ends a session as an administrator does, and waits until it is gone.
+   *
+   * @param {Node} node
+   * @param {number} pid of its server process
+   */
+  async endSession(node, pid) {
+    await this.query(node, `SELECT pg_terminate_backend(${pid})`);
+    const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid}`;
+    while ((await this.query(node, sql)).length > 0);
+  }
+
   /** @param {Node} node */
   openSession(node) {
     return openSession(node, this.credentials);
