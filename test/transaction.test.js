@@ -8,6 +8,7 @@ import { after, before, beforeEach, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
+import * as scripted from './scripted/backend.js';
 
 let cluster;
 let pool;
@@ -330,7 +331,7 @@ test('a transaction that does not finish in time is rolled back, whatever it is 
   await assert.rejects(busy, { ...late, query: 'SELECT pg_sleep(30)' });
   const tx = await pool.begin({ timeoutMs: 50 });
   await transfer(tx, 30);
-  await assert.rejects(tx.query('SELECT pg_sleep(30)'), late);
+  await assert.rejects(tx.query('SELECT pg_sleep(1)'), late);
   await assert.rejects(tx.commit(), late);
   assert.deepEqual(await balances(), [100, 0]);
   assert.equal(pool.status().inUse, 0);
@@ -406,6 +407,62 @@ test('25P03 from the server reaches the transaction as the cause of its end', as
   assert.equal(error.cause.code, '25P03');
   assert.match(error.message, /idle-in-transaction timeout/);
   await tx.rollback();
+});
+
+test('the time of a transaction bounds a COMMIT that waits for a standby, and nobody knows then', async (t) => {
+  const synchronous = await clusterFor({ nodes: 2, synchronous: 1 });
+  t.after(() => synchronous.close());
+  const bounded = createPool(synchronous.options({ poolSize: 1 }));
+  t.after(() => bounded.end());
+  await bounded.query('CREATE TABLE IF NOT EXISTS waits (key int)');
+  const standby = synchronous.nodes.find((node) => node !== synchronous.primary);
+  await synchronous.freeze(standby);
+  let attempts = 0;
+  const transaction = bounded.transaction(
+    (tx) => {
+      attempts += 1;
+      return tx.query('INSERT INTO waits VALUES (1)');
+    },
+    { timeoutMs: 300, retries: 5 },
+  );
+  await assert.rejects(transaction, (error) => {
+    assert.deepEqual(
+      [error.name, error.code, error.outcome, error.query],
+      ['TimeoutError', '40003', 'unknown', 'COMMIT'],
+    );
+    return true;
+  });
+  assert.equal(attempts, 1, 'what may have been committed is not repeated');
+  assert.equal(bounded.status().inUse, 0);
+});
+
+test('where the server refuses BEGIN, nothing of the transaction runs', async (t) => {
+  const tags = [];
+  const refusal = { S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceling statement' };
+  const backend = await scripted.scriptedBackend(async (frontend) => {
+    await frontend.logIn();
+    frontend.send(scripted.error(refusal), scripted.readyForQuery());
+    for (;;) tags.push((await frontend.message()).tag);
+  });
+  t.after(() => backend.close());
+  const refusing = createPool(backend.options());
+  t.after(() => refusing.end());
+  const tx = await refusing.begin();
+  const over = { name: 'TransactionError', code: 'HYPERION_TRANSACTION_OVER' };
+  // Asked together: the second one must not run on its own.
+  const [first, second] = await Promise.allSettled([
+    tx.query('INSERT one'),
+    tx.query('INSERT two'),
+  ]);
+  assert.deepEqual([first.reason.code, first.reason.outcome], ['57014', 'not-committed']);
+  assert.equal(second.reason.code, over.code);
+  await assert.rejects(tx.commit(), (error) => {
+    assert.equal(error.code, over.code);
+    assert.equal(error.cause, first.reason);
+    return true;
+  });
+  assert.deepEqual(tags, []);
+  assert.equal(refusing.status().inUse, 0);
 });
 
 async function untilItFails(pause, tx) {
