@@ -9,7 +9,13 @@ import type { LookupAddress } from 'node:dns';
 export {};
 
 /** What a host must be fit for, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`). */
-export type TargetSessionAttrs = 'read-write';
+export type TargetSessionAttrs =
+  | 'read-write'
+  | 'read-only'
+  | 'primary'
+  | 'standby'
+  | 'prefer-standby'
+  | 'any';
 
 export interface PoolOptions {
   /** A URI as libpq reads it. The other options override what it says. */
@@ -30,9 +36,24 @@ export interface PoolOptions {
   password?: string | undefined;
   /** Default: the same as `user`. */
   database?: string | undefined;
-  /** What a session must be fit for. Default: `'read-write'`. */
+  /**
+   * What a session must be fit for. In `'read-write'` and `'primary'` one host serves, in all other modes every host
+   * that fits. `'prefer-standby'` takes standbys, and other hosts while there is none; a standby that has not answered
+   * yet is waited for 250 ms, and connections move to one that comes later. Default: `'read-write'`.
+   */
   mode?: TargetSessionAttrs | undefined;
-  /** The most connections to the host that serves. Default: 10. */
+  /**
+   * Where many hosts serve, which of them gets a query: any; the one where the fewest of this pool's connections are
+   * at work; or the nearest by measured round trip, together with those at most half as far again. No query waits
+   * while a connection to another host is idle. Default: `'random'`.
+   */
+  loadBalance?: 'random' | 'least-connections' | 'nearest' | undefined;
+  /**
+   * `'query'` asks the server for its role in front of each request, and trusts nothing that was reported: needed
+   * where a connection pooler stands in between. Servers before 14 are always asked. Default: `'reported'`.
+   */
+  roleCheck?: 'reported' | 'query' | undefined;
+  /** The most connections, over all hosts. Default: 10. */
   poolSize?: number | undefined;
   /** The most queries that wait for a connection at once. Default: 1,000,000. */
   maxQueue?: number | undefined;
@@ -47,6 +68,12 @@ export interface PoolOptions {
   acquireTimeoutMs?: number | undefined;
   /** How often the hosts are asked while none serves, in milliseconds. Default: 25. */
   failoverProbeMs?: number | undefined;
+  /**
+   * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more connection. If that
+   * gets no answer within `connectTimeoutMs` either, another host is looked for; once it serves, what was in flight
+   * fails with `outcome: 'unknown'`. A long query on a host that lives is never harmed. Default: 2000.
+   */
+  livenessCheckMs?: number | undefined;
   /** TCP keepalive. Default: true. */
   keepAlive?: boolean | undefined;
   /** How long a connection is silent before the system probes it, in milliseconds. Default: 10,000. */

@@ -1,21 +1,30 @@
-//! Floor 3: the hosts, what each of them last said, and where to look for the primary.
+//! Floor 3: the hosts, what each of them last said, and where to look for those that serve.
 //!
-//! Owns: the topology, a value that changes by observations alone, and each host's backoff. Imports
-//! `base`, `config` and `connection`. Never holds a connection, never does I/O, never reads a clock.
+//! Owns: the topology, a value that changes by observations alone, and when each host may be asked again.
+//! Imports `base`, `config` and `connection`. Never holds a connection, never does I/O, never reads a
+//! clock.
 //!
 //! ```text
+//! The seat of a mode in which one host serves:
 //! Unknown ──a host fits──▶ Known ──a session breaks──▶ Suspected ──it answers, or another host fits──▶ Known
 //!    ▲                       └──the host says that it no longer fits──┐
 //!    └─────────────────────────────────────────────────────────────────┘
+//! A host's standing, which alone decides in all other modes:
+//! Unheard ──▶ Says(role) ──a session breaks──▶ Suspected ──no session can be had──▶ Failed ──▶ Says(role)
 //! ```
 
+mod asking;
 mod backoff;
+mod member;
 mod topology;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use backoff::Backoff;
-pub use topology::{Change, HostId, Observation, Primary, Standing, Topology, fits};
+use asking::Asking;
+pub use member::{HostId, HostView, Member, Observation, Standing};
+pub use topology::{Change, Primary, Rank, Topology, fits};
 
 use crate::base::{Error, HostReport, Instant, Random};
 use crate::config::{Host, TargetSessionAttrs};
@@ -24,35 +33,69 @@ use crate::config::{Host, TargetSessionAttrs};
 #[derive(Debug)]
 pub struct Cluster {
     topology: Topology,
-    backoffs: Vec<Backoff>,
+    asking: BTreeMap<HostId, Asking>,
     random: Random,
 }
 
 impl Cluster {
-    pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs, seed: u64) -> Self {
-        let backoffs = hosts.iter().map(|_| Backoff::default()).collect();
-        let topology = Topology::new(hosts, mode);
-        Self { topology, backoffs, random: Random::from_seed(seed) }
+    pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs, seed: u64, now: Instant) -> Self {
+        let topology = Topology::new(hosts, mode, now);
+        let asking = topology.host_ids().iter().map(|id| (*id, Asking::default())).collect();
+        Self { topology, asking, random: Random::from_seed(seed) }
     }
 
     pub fn topology(&self) -> &Topology {
         &self.topology
     }
 
-    pub fn observe(&mut self, now: Instant, host: HostId, observation: Observation) -> Change {
-        if let Some(backoff) = self.backoffs.get_mut(host.0) {
-            match observation {
-                Observation::Says(_) => backoff.reset(),
-                Observation::ConnectFailed(_) => backoff.failed(now, &mut self.random),
-                Observation::SessionLost(_) => {}
-            }
+    pub fn observe(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
+        if let Some(asking) = self.asking.get_mut(&host)
+            && let Observation::ConnectFailed(_) = observation
+        {
+            asking.failed(now, &mut self.random);
         }
-        self.topology.update(host, observation)
+        self.topology.update(now, host, observation)
+    }
+
+    /// An attempt to open a session begins.
+    pub fn asked(&mut self, now: Instant, host: HostId) {
+        if let Some(asking) = self.asking.get_mut(&host) {
+            asking.asked(now);
+        }
+    }
+
+    /// A login has succeeded. What older sessions say proves nothing of that: a host may refuse new ones.
+    pub fn logged_in(&mut self, host: HostId) {
+        if let Some(asking) = self.asking.get_mut(&host) {
+            asking.succeeded();
+        }
+    }
+
+    /// A session of the host answered a bare Sync after so long.
+    pub fn measured(&mut self, host: HostId, round_trip: Duration) {
+        if let Some(member) = self.topology.member_mut(host) {
+            member.measured(round_trip);
+        }
+    }
+
+    /// Hosts that would merely do were held back for long enough.
+    pub fn settle(&mut self) -> bool {
+        self.topology.settle()
     }
 
     /// When the host may be asked again; the past, where it may be asked now.
     pub fn may_connect_at(&self, host: HostId) -> Instant {
-        self.backoffs.get(host.0).map_or(Instant::ORIGIN, Backoff::until)
+        self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_connect_at)
+    }
+
+    /// When a host that nobody waits for may be asked again.
+    pub fn may_look_at(&self, host: HostId) -> Instant {
+        self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_look_at)
+    }
+
+    /// A number below `bound`, for a choice among equals.
+    pub fn draw(&mut self, bound: usize) -> usize {
+        usize::try_from(self.random.below(bound as u64)).unwrap_or(0)
     }
 
     /// Why no host will do, host by host.

@@ -1,25 +1,18 @@
-//! The cluster as a value: what each host last said, and who is the primary. It changes by observations
-//! alone, and tells what each of them changed.
+//! The cluster as a value: what each host last said, and who serves. It changes by observations alone, and
+//! tells what each of them changed.
+//!
+//! In the modes that name the primary one host serves, because a cluster has one primary: it keeps its
+//! seat until it says that it no longer fits, or until another one fits while it is suspected. In all other
+//! modes every host serves that fits, and nothing but the hosts' own standings decides which.
 
 use std::sync::Arc;
 
-use crate::base::{Error, HostReport};
+use super::member::{HostId, HostView, Member, Observation, Standing, is_permanent};
+use crate::base::{Arena, Error, HostReport, Instant};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::Role;
 
-/// A host's place in the list that the user gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostId(pub usize);
-
-/// What was last heard of a host.
-#[derive(Clone, Debug)]
-pub enum Standing {
-    Unheard,
-    Says(Role),
-    Failed(Error),
-}
-
-/// Who serves.
+/// Who serves, in the modes in which one host does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Primary {
     Unknown,
@@ -28,34 +21,49 @@ pub enum Primary {
     Suspected(HostId),
 }
 
-#[derive(Debug)]
-pub enum Observation {
-    /// A session of this host reported its role.
-    Says(Role),
-    ConnectFailed(Error),
-    /// A session that had been established broke.
-    SessionLost(Error),
+/// How well a host serves. Work goes to the best that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    Preferred,
+    /// It would do if no better host were there: it uses up the sessions it has, and gets no new ones.
+    Spare,
 }
 
 /// What an observation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Nothing,
-    /// The host serves from now on; whoever served before does no longer.
+    /// The host serves from now on; where one alone serves, whoever did before does no longer.
     Found(HostId),
-    /// The host that served says that it no longer fits.
+    /// The host that served says that it no longer fits, or can't be reached.
     Lost(HostId),
     /// The host that serves may be gone.
     Suspected(HostId),
     /// The host claims what another one, which serves, has not given up.
     Rival(HostId),
+    /// No better host is to be waited for: those that would merely do serve from now on.
+    Settled,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
+enum Serving {
+    One {
+        seat: Option<HostId>,
+    },
+    Many {
+        /// Every host has been heard once, or was waited for long enough: a host that would merely do
+        /// (`prefer-standby`) is not held back any more.
+        settled: bool,
+    },
+}
+
+#[derive(Debug)]
 pub struct Topology {
-    hosts: Vec<(Arc<Host>, Standing)>,
+    members: Arena<Member>,
+    /// As the user listed them.
+    order: Vec<HostId>,
     mode: TargetSessionAttrs,
-    primary: Primary,
+    serving: Serving,
 }
 
 /// Whether a session with this role is what `target_session_attrs` asks for (PostgreSQL manual, 34.1.2).
@@ -71,183 +79,214 @@ pub const fn fits(mode: TargetSessionAttrs, role: Role) -> bool {
 }
 
 impl Topology {
-    pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs) -> Self {
-        let hosts = hosts.into_iter().map(|host| (host, Standing::Unheard)).collect();
-        Self { hosts, mode, primary: Primary::Unknown }
-    }
-
-    pub fn primary(&self) -> Primary {
-        self.primary
+    pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs, now: Instant) -> Self {
+        use TargetSessionAttrs as Mode;
+        let serving = match mode {
+            Mode::ReadWrite | Mode::Primary => Serving::One { seat: None },
+            Mode::PreferStandby => Serving::Many { settled: false },
+            Mode::ReadOnly | Mode::Standby | Mode::Any => Serving::Many { settled: true },
+        };
+        let mut topology = Self { members: Arena::default(), order: Vec::new(), mode, serving };
+        for host in hosts {
+            topology.order.push(topology.members.insert(Member::new(host, now)));
+        }
+        topology
     }
 
     pub fn mode(&self) -> TargetSessionAttrs {
         self.mode
     }
 
-    pub fn host_ids(&self) -> impl Iterator<Item = HostId> + use<> {
-        (0..self.hosts.len()).map(HostId)
+    /// Whether one host alone serves.
+    pub fn has_seat(&self) -> bool {
+        matches!(self.serving, Serving::One { .. })
+    }
+
+    /// `Unknown` in the modes in which many hosts serve.
+    pub fn primary(&self) -> Primary {
+        let Serving::One { seat: Some(seat) } = self.serving else { return Primary::Unknown };
+        match self.standing(seat) {
+            Some(Standing::Says(_)) => Primary::Known(seat),
+            _ => Primary::Suspected(seat),
+        }
+    }
+
+    pub fn host_ids(&self) -> &[HostId] {
+        &self.order
     }
 
     pub fn host(&self, id: HostId) -> Option<&Arc<Host>> {
-        self.hosts.get(id.0).map(|(host, _)| host)
+        self.members.get(id).map(|member| &member.host)
     }
 
-    /// Whether sessions of this host take new work.
-    pub fn serves(&self, id: HostId) -> bool {
-        matches!(self.primary, Primary::Known(h) | Primary::Suspected(h) if h == id)
+    pub(super) fn member_mut(&mut self, id: HostId) -> Option<&mut Member> {
+        self.members.get_mut(id)
     }
 
-    pub fn update(&mut self, host: HostId, observation: Observation) -> Change {
-        let change = match (&observation, self.primary) {
-            (Observation::Says(role), primary) => self.said(host, *role, primary),
-            (Observation::SessionLost(_), Primary::Known(known)) if known == host => {
-                Change::Suspected(host)
-            }
-            // A host without a free place for one more session is well (53300).
-            (Observation::ConnectFailed(error), Primary::Known(known))
-                if known == host && error.code() != "53300" =>
-            {
-                Change::Suspected(host)
-            }
-            (Observation::SessionLost(_) | Observation::ConnectFailed(_), _) => Change::Nothing,
-        };
-        match change {
-            Change::Found(host) => self.primary = Primary::Known(host),
-            Change::Lost(_) => self.primary = Primary::Unknown,
-            Change::Suspected(host) => self.primary = Primary::Suspected(host),
-            Change::Nothing | Change::Rival(_) => {}
-        }
-        if let Some((_, standing)) = self.hosts.get_mut(host.0) {
-            *standing = match observation {
-                Observation::Says(role) => Standing::Says(role),
-                Observation::ConnectFailed(error) | Observation::SessionLost(error) => {
-                    Standing::Failed(error)
+    pub fn round_trip(&self, id: HostId) -> Option<std::time::Duration> {
+        self.members.get(id)?.round_trip()
+    }
+
+    pub fn standing(&self, id: HostId) -> Option<&Standing> {
+        self.members.get(id).map(|member| &member.standing)
+    }
+
+    /// How well the host serves; `None` where it takes no new work.
+    pub fn rank(&self, id: HostId) -> Option<Rank> {
+        let &Standing::Says(role) = self.standing(id)? else { return None };
+        match self.serving {
+            Serving::One { seat } => (seat == Some(id)).then_some(Rank::Preferred),
+            Serving::Many { .. } if !fits(self.mode, role) => None,
+            Serving::Many { settled } if self.merely_does(role) => {
+                if self.members.iter().any(|(_, member)| is_standby(member)) {
+                    Some(Rank::Spare)
+                } else {
+                    settled.then_some(Rank::Preferred)
                 }
-            };
+            }
+            Serving::Many { .. } => Some(Rank::Preferred),
         }
-        change
     }
 
-    fn said(&self, host: HostId, role: Role, primary: Primary) -> Change {
-        let fit = fits(self.mode, role);
-        match primary {
-            Primary::Known(known) if known == host && fit => Change::Nothing,
-            Primary::Known(known) | Primary::Suspected(known) if known == host && !fit => {
+    fn merely_does(&self, role: Role) -> bool {
+        self.mode == TargetSessionAttrs::PreferStandby && role != Role::Standby
+    }
+
+    /// Whether sessions of this host are worth keeping: it serves, or is asked whether it still does.
+    pub fn serves(&self, id: HostId) -> bool {
+        match self.serving {
+            Serving::One { seat } => seat == Some(id),
+            Serving::Many { .. } => {
+                self.rank(id).is_some() || matches!(self.standing(id), Some(Standing::Suspected(_)))
+            }
+        }
+    }
+
+    /// Whether any host takes new work.
+    pub fn is_served(&self) -> bool {
+        match self.primary() {
+            Primary::Known(_) => true,
+            Primary::Unknown | Primary::Suspected(_) => {
+                !self.has_seat() && self.order.iter().any(|id| self.rank(*id).is_some())
+            }
+        }
+    }
+
+    pub fn update(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
+        let (primary, ranked, served) = (self.primary(), self.rank(host), self.serves(host));
+        let Some(member) = self.members.get_mut(host) else { return Change::Nothing };
+        member.observe(now, observation);
+        if self.has_seat() {
+            return self.update_seat(host, observation, primary);
+        }
+        let settled = self.try_settle();
+        match (ranked.is_some(), self.rank(host).is_some(), self.serves(host)) {
+            (false, true, _) => {
+                self.settle();
+                Change::Found(host)
+            }
+            (true, false, true) => Change::Suspected(host),
+            (_, false, false) if served => Change::Lost(host),
+            _ if settled => Change::Settled,
+            _ => Change::Nothing,
+        }
+    }
+
+    /// Whether the host serves and said this role last, so that nothing changes when it says it again.
+    pub fn knows(&self, id: HostId, role: Role) -> bool {
+        matches!(self.standing(id), Some(Standing::Says(said)) if *said == role)
+            && self.rank(id).is_some()
+    }
+
+    /// Whether no server answers there: neither in an open session nor at a login.
+    pub fn is_silent(&self, id: HostId) -> bool {
+        match self.standing(id) {
+            Some(Standing::Suspected(error)) => error.code() == "HYPERION_CONNECT_TIMEOUT",
+            Some(Standing::Failed(error)) => error.server().is_none(),
+            _ => false,
+        }
+    }
+
+    fn update_seat(&mut self, host: HostId, said: &Observation, before: Primary) -> Change {
+        let Serving::One { seat } = &mut self.serving else { return Change::Nothing };
+        let fit = matches!(said, Observation::Says(role) if fits(self.mode, *role));
+        match (before, said) {
+            (Primary::Known(known), Observation::Says(_)) if known == host && fit => {
+                Change::Nothing
+            }
+            (Primary::Known(known) | Primary::Suspected(known), Observation::Says(_))
+                if known == host && !fit =>
+            {
+                *seat = None;
                 Change::Lost(host)
             }
-            Primary::Known(_) if fit => Change::Rival(host),
-            Primary::Unknown | Primary::Suspected(_) if fit => Change::Found(host),
-            Primary::Unknown | Primary::Known(_) | Primary::Suspected(_) => Change::Nothing,
+            (Primary::Known(_), Observation::Says(_)) if fit => Change::Rival(host),
+            (Primary::Unknown | Primary::Suspected(_), Observation::Says(_)) if fit => {
+                *seat = Some(host);
+                Change::Found(host)
+            }
+            (
+                Primary::Known(known),
+                Observation::SessionLost(_) | Observation::ConnectFailed(_),
+            ) if known == host && self.primary() == Primary::Suspected(host) => {
+                Change::Suspected(host)
+            }
+            _ => Change::Nothing,
         }
+    }
+
+    /// Holds no host back any more that would merely do. Returns whether any was.
+    pub fn settle(&mut self) -> bool {
+        match &mut self.serving {
+            Serving::Many { settled } => !std::mem::replace(settled, true),
+            Serving::One { .. } => false,
+        }
+    }
+
+    /// Whether hosts that would merely do are held back.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.serving, Serving::Many { settled: false })
+    }
+
+    fn try_settle(&mut self) -> bool {
+        let heard = |member: &Member| !matches!(member.standing, Standing::Unheard);
+        self.members.iter().all(|(_, member)| heard(member)) && self.settle()
     }
 
     pub fn reports(&self) -> Vec<HostReport> {
-        let report = |(host, standing): &(Arc<Host>, Standing)| HostReport {
-            host: Arc::clone(&host.name),
-            why: match standing {
-                Standing::Unheard => "no answer yet".to_owned(),
-                Standing::Says(Role::ReadWrite) => "takes writes".to_owned(),
-                Standing::Says(Role::ReadOnly) => {
-                    "is read-only (default_transaction_read_only is on)".to_owned()
-                }
-                Standing::Says(Role::Standby) => "is a standby (in recovery)".to_owned(),
-                Standing::Failed(error) => error.message().to_owned(),
-            },
-        };
-        self.hosts.iter().map(report).collect()
+        self.ordered().map(Member::report).collect()
     }
 
-    /// An error that no waiting heals, where no host can still turn out to be the primary: each one has
-    /// been heard, none of them speaks as a server that just has another role or is not ready yet.
+    pub fn views(&self) -> Vec<(HostId, HostView)> {
+        let view = |id: &HostId| self.members.get(*id).map(|member| (*id, member.view()));
+        self.order.iter().filter_map(view).collect()
+    }
+
+    fn ordered(&self) -> impl Iterator<Item = &Member> {
+        self.order.iter().filter_map(|id| self.members.get(*id))
+    }
+
+    /// An error that no waiting heals, where no host can still turn out to fit: each one has been heard,
+    /// none of them speaks as a server that just has another role or is not ready yet.
     pub fn hopeless(&self) -> Option<&Error> {
         let mut found = None;
-        for (_, standing) in &self.hosts {
-            match standing {
+        for member in self.ordered() {
+            match &member.standing {
                 Standing::Failed(error) if is_permanent(error) => found = found.or(Some(error)),
                 Standing::Failed(error) if error.server().is_none() => {}
-                Standing::Unheard | Standing::Says(_) | Standing::Failed(_) => return None,
+                Standing::Unheard
+                | Standing::Says(_)
+                | Standing::Suspected(_)
+                | Standing::Failed(_) => return None,
             }
         }
         found
     }
 }
 
-/// Wrong password, role, database or privilege, or an authentication that can't work: only a person can
-/// heal these.
-fn is_permanent(error: &Error) -> bool {
-    matches!(error.code(), "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION")
+fn is_standby(member: &Member) -> bool {
+    matches!(member.standing, Standing::Says(Role::Standby))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{ErrorClass, ServerFields};
-    use crate::config::Endpoint;
-
-    fn topology(hosts: usize) -> Topology {
-        let host = |n: usize| {
-            let endpoint = Endpoint::Name { name: format!("h{n}"), port: 5432 };
-            Arc::new(Host { name: Arc::from(format!("h{n}:5432")), endpoint })
-        };
-        Topology::new((0..hosts).map(host).collect(), TargetSessionAttrs::ReadWrite)
-    }
-
-    fn refused() -> Error {
-        Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", "connection refused")
-    }
-
-    fn server(code: &str) -> Error {
-        let (code, message) = (code.to_owned(), "no".to_owned());
-        Error::database(ServerFields { code, message, ..ServerFields::default() })
-    }
-
-    const A: HostId = HostId(0);
-    const B: HostId = HostId(1);
-
-    #[test]
-    fn every_state_with_every_observation() {
-        use Observation as O;
-        let states = [Primary::Unknown, Primary::Known(A), Primary::Suspected(A)];
-        let check = |host: HostId, observation: fn() -> O, expect: [Change; 3]| {
-            for (state, expect) in states.into_iter().zip(expect) {
-                let mut topology = topology(2);
-                topology.primary = state;
-                let change = topology.update(host, observation());
-                assert_eq!(change, expect, "{state:?}, {host:?}: {:?}", observation());
-            }
-        };
-        let no = Change::Nothing;
-        let found = Change::Found;
-        check(A, || O::Says(Role::ReadWrite), [found(A), no, found(A)]);
-        check(B, || O::Says(Role::ReadWrite), [found(B), Change::Rival(B), found(B)]);
-        check(A, || O::Says(Role::ReadOnly), [no, Change::Lost(A), Change::Lost(A)]);
-        check(A, || O::Says(Role::Standby), [no, Change::Lost(A), Change::Lost(A)]);
-        check(B, || O::Says(Role::Standby), [no, no, no]);
-        check(A, || O::SessionLost(refused()), [no, Change::Suspected(A), no]);
-        check(B, || O::SessionLost(refused()), [no, no, no]);
-        check(A, || O::ConnectFailed(refused()), [no, Change::Suspected(A), no]);
-        check(A, || O::ConnectFailed(server("53300")), [no, no, no]);
-        check(B, || O::ConnectFailed(refused()), [no, no, no]);
-    }
-
-    #[test]
-    fn only_errors_that_no_waiting_heals_end_a_wait() {
-        let check = |standings: &[fn() -> Observation], hopeless: bool| {
-            let mut topology = topology(3);
-            for (host, observation) in (0..).map(HostId).zip(standings) {
-                topology.update(host, observation());
-            }
-            assert_eq!(topology.hopeless().is_some(), hopeless, "{:?}", topology.reports());
-        };
-        let wrong = || Observation::ConnectFailed(server("28P01"));
-        let down = || Observation::ConnectFailed(refused());
-        let starting = || Observation::ConnectFailed(server("57P03"));
-        let standby = || Observation::Says(Role::Standby);
-        check(&[wrong, wrong, wrong], true);
-        check(&[wrong, down, down], true);
-        check(&[wrong, down], false);
-        check(&[wrong, starting, down], false);
-        check(&[wrong, standby, down], false);
-        check(&[down, down, down], false);
-    }
-}
+mod tests;

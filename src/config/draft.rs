@@ -4,21 +4,30 @@ use std::time::Duration;
 
 use super::hosts::{Address, DEFAULT_PORT, Place};
 use super::refusal::{error, quote, refuse, refuse_nul};
-use super::{Config, TargetSessionAttrs};
+use super::{Config, LoadBalance, RoleCheck, TargetSessionAttrs};
 use crate::base::Error;
 
 /// A server reads no longer StartupMessage than 10,000 bytes (`MAX_STARTUP_PACKET_LENGTH`); what
 /// this client adds of its own is left room for.
 const MAX_STARTUP_BYTES: usize = 9_500;
 
-const MODES: [(&str, TargetSessionAttrs); 6] = [
-    ("read-write", TargetSessionAttrs::ReadWrite),
-    ("read-only", TargetSessionAttrs::ReadOnly),
-    ("primary", TargetSessionAttrs::Primary),
-    ("standby", TargetSessionAttrs::Standby),
-    ("prefer-standby", TargetSessionAttrs::PreferStandby),
-    ("any", TargetSessionAttrs::Any),
+const MODES: [TargetSessionAttrs; 6] = [
+    TargetSessionAttrs::ReadWrite,
+    TargetSessionAttrs::ReadOnly,
+    TargetSessionAttrs::Primary,
+    TargetSessionAttrs::Standby,
+    TargetSessionAttrs::PreferStandby,
+    TargetSessionAttrs::Any,
 ];
+
+const LOAD_BALANCES: [(&str, LoadBalance); 3] = [
+    ("random", LoadBalance::Random),
+    ("least-connections", LoadBalance::LeastConnections),
+    ("nearest", LoadBalance::Nearest),
+];
+
+const ROLE_CHECKS: [(&str, RoleCheck); 2] =
+    [("reported", RoleCheck::Reported), ("query", RoleCheck::Query)];
 
 /// Parameters of the StartupMessage that are said another way, or that this client can't live with:
 /// it reads text as UTF-8, and a replication connection speaks another protocol.
@@ -50,10 +59,13 @@ impl Draft {
             password: None,
             database: String::new(),
             mode: TargetSessionAttrs::ReadWrite,
+            load_balance: LoadBalance::Random,
+            role_check: RoleCheck::Reported,
             pool_size: 10,
             connect_timeout: Duration::from_secs(2),
             acquire_timeout: Duration::from_secs(5),
             failover_probe: Duration::from_millis(25),
+            liveness_check: Duration::from_secs(2),
             keep_alive: true,
             keep_alive_delay: Duration::from_secs(10),
             // Keepalive probes an idle connection only. Where a host dies with our data underway, Linux
@@ -75,13 +87,17 @@ impl Draft {
     }
 
     pub(super) fn set_mode(&mut self, subject: &str, name: &str) -> Result<(), Error> {
-        match MODES.iter().find(|(known, _)| *known == name) {
-            Some(&(_, mode)) => self.config.mode = mode,
-            None => {
-                let allowed = format!("one of {}", MODES.map(|(known, _)| known).join(", "));
-                return Err(refuse(subject, &allowed, &quote(name)));
-            }
-        }
+        self.config.mode = one_of(subject, name, &MODES.map(|mode| (mode.as_str(), mode)))?;
+        Ok(())
+    }
+
+    pub(super) fn set_load_balance(&mut self, subject: &str, name: &str) -> Result<(), Error> {
+        self.config.load_balance = one_of(subject, name, &LOAD_BALANCES)?;
+        Ok(())
+    }
+
+    pub(super) fn set_role_check(&mut self, subject: &str, name: &str) -> Result<(), Error> {
+        self.config.role_check = one_of(subject, name, &ROLE_CHECKS)?;
         Ok(())
     }
 
@@ -142,7 +158,6 @@ impl Draft {
         if config.database.is_empty() {
             config.database.clone_from(&config.user);
         }
-        refuse_other_modes(config.mode)?;
         refuse_long_startup(&config)?;
         config.hosts = addresses
             .into_iter()
@@ -163,19 +178,11 @@ fn sets_read_only(options: &str) -> bool {
     options.replace('\\', "").replace('-', "_").to_ascii_lowercase().contains(READ_ONLY)
 }
 
-fn refuse_other_modes(mode: TargetSessionAttrs) -> Result<(), Error> {
-    let name = MODES.iter().find(|&&(_, known)| known == mode).map_or("", |&(name, _)| name);
-    match mode {
-        TargetSessionAttrs::ReadWrite => Ok(()),
-        TargetSessionAttrs::ReadOnly
-        | TargetSessionAttrs::Primary
-        | TargetSessionAttrs::Standby
-        | TargetSessionAttrs::PreferStandby
-        | TargetSessionAttrs::Any => Err(error(format!(
-            "mode '{name}' is not supported yet: this version serves the host that takes writes alone; \
-             allowed: 'read-write'"
-        ))),
-    }
+fn one_of<T: Copy>(subject: &str, name: &str, known: &[(&str, T)]) -> Result<T, Error> {
+    known.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(known, _)| *known).collect();
+        refuse(subject, &format!("one of {}", names.join(", ")), &quote(name))
+    })
 }
 
 fn refuse_long_startup(config: &Config) -> Result<(), Error> {

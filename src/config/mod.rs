@@ -26,6 +26,8 @@ pub struct Config {
     pub password: Option<Secret>,
     pub database: String,
     pub mode: TargetSessionAttrs,
+    pub load_balance: LoadBalance,
+    pub role_check: RoleCheck,
     pub pool_size: usize,
     /// For one attempt at one host, from the first packet to ReadyForQuery.
     pub connect_timeout: Duration,
@@ -33,6 +35,8 @@ pub struct Config {
     pub acquire_timeout: Duration,
     /// How often the sessions to the other hosts are asked once the primary is suspected.
     pub failover_probe: Duration,
+    /// A host that owes an answer and sends nothing for so long is asked on another connection.
+    pub liveness_check: Duration,
     pub keep_alive: bool,
     /// How long a connection is silent before the system probes it.
     pub keep_alive_delay: Duration,
@@ -119,4 +123,35 @@ pub enum TargetSessionAttrs {
     Standby,
     PreferStandby,
     Any,
+}
+
+impl TargetSessionAttrs {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::PreferStandby => "prefer-standby",
+            Self::Any => "any",
+        }
+    }
+}
+
+/// Which of the hosts that serve gets a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBalance {
+    Random,
+    LeastConnections,
+    /// The one with the shortest round trip.
+    Nearest,
+}
+
+/// How a session's role is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleCheck {
+    /// As the server reports it; a server before 14, which does not, is asked.
+    Reported,
+    /// The server is asked in front of each request: a connection pooler in between reports what is stale.
+    Query,
 }

@@ -22,7 +22,7 @@ const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
 const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 29] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
@@ -35,6 +35,8 @@ const KNOWN: [&str; 26] = [
     "idleInTransactionTimeoutMs",
     "keepAlive",
     "keepAliveDelayMs",
+    "livenessCheckMs",
+    "loadBalance",
     "lockTimeoutMs",
     "maxQueue",
     "maxResultBytes",
@@ -44,6 +46,7 @@ const KNOWN: [&str; 26] = [
     "poolSize",
     "port",
     "resetOnRelease",
+    "roleCheck",
     "searchPath",
     "statementCacheSize",
     "statementTimeoutMs",
@@ -89,10 +92,13 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "password" => config.password = Secret::from_option(string(name, value, kind)?),
         "database" => config.database = filled(name, value)?,
         "mode" => draft.set_mode(&subject(name), string(name, value, show)?)?,
+        "loadBalance" => draft.set_load_balance(&subject(name), string(name, value, show)?)?,
+        "roleCheck" => draft.set_role_check(&subject(name), string(name, value, show)?)?,
         "poolSize" => config.pool_size = size(name, value, POOL_SIZES)?,
         "connectTimeoutMs" => config.connect_timeout = duration(name, value, MILLISECONDS)?,
         "acquireTimeoutMs" => config.acquire_timeout = duration(name, value, MILLISECONDS)?,
         "failoverProbeMs" => config.failover_probe = duration(name, value, PROBE_MILLISECONDS)?,
+        "livenessCheckMs" => config.liveness_check = duration(name, value, MILLISECONDS)?,
         "keepAlive" => config.keep_alive = boolean(name, value)?,
         "keepAliveDelayMs" => {
             config.keep_alive_delay = duration(name, value, KEEP_ALIVE_MILLISECONDS)?;
@@ -241,6 +247,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::{LoadBalance, RoleCheck};
 
     fn read(mut options: Value) -> Result<Config, Error> {
         if let Some(object) = options.as_object_mut() {
@@ -267,6 +274,11 @@ mod tests {
         assert_eq!(config.connect_timeout, Duration::from_millis(2_000));
         assert_eq!(config.acquire_timeout, Duration::from_millis(5_000));
         assert_eq!(config.failover_probe, Duration::from_millis(25));
+        assert_eq!(config.liveness_check, Duration::from_millis(2_000));
+        assert_eq!(
+            (config.load_balance, config.role_check),
+            (LoadBalance::Random, RoleCheck::Reported)
+        );
         assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
         assert_eq!(config.tcp_user_timeout, Some(Duration::from_secs(30)));
         assert!(config.keep_alive && config.allow_exit_on_idle);
@@ -279,7 +291,8 @@ mod tests {
     fn every_option_is_read() {
         let config = read(json!({
             "hosts": ["h1", "h2:1"], "port": 6000, "password": "hunter2", "database": "d",
-            "mode": "read-write", "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
+            "mode": "prefer-standby", "loadBalance": "nearest", "roleCheck": "query", "livenessCheckMs": 7,
+            "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
             "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
             "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
             "maxResultBytes": 2048,
@@ -294,6 +307,12 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!((config.pool_size, config.max_queue, config.tcp_user_timeout), (1, 5, None));
         assert_eq!(config.max_result_bytes, 2048);
+        assert_eq!(
+            (config.mode.as_str(), config.load_balance),
+            ("prefer-standby", LoadBalance::Nearest)
+        );
+        assert_eq!(config.role_check, RoleCheck::Query);
+        assert_eq!(config.liveness_check, Duration::from_millis(7));
         let parameters = [
             ("options", "-c geqo=off"),
             ("search_path", "x"),
@@ -361,15 +380,15 @@ mod tests {
             (json!({ "poolsize": 5 }), "unknown option \"poolsize\": did you mean 'poolSize'?"),
             (json!({ "max": 5 }), "unknown option 'max': did you mean 'poolSize'?"),
             (
-                json!({ "mode": "standby" }),
-                "mode 'standby' is not supported yet: this version serves the host that takes writes \
-                 alone; allowed: 'read-write'",
-            ),
-            (
                 json!({ "mode": "rw" }),
                 "option 'mode' must be one of read-write, read-only, primary, standby, prefer-standby, any, \
                  not \"rw\"",
             ),
+            (
+                json!({ "loadBalance": "round-robin" }),
+                "option 'loadBalance' must be one of random, least-connections, nearest, not \"round-robin\"",
+            ),
+            (json!({ "roleCheck": true }), "option 'roleCheck' must be a string, not true"),
         ];
         for (options, expect) in table {
             check(&options, expect);

@@ -13,13 +13,14 @@ use super::options::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
 use super::refusal::{error, quote, refuse, unknown};
 use crate::base::Error;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "application_name",
     "connect_timeout",
     "dbname",
     "host",
     "keepalives",
     "keepalives_idle",
+    "load_balance_hosts",
     "options",
     "password",
     "port",
@@ -174,6 +175,7 @@ fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Re
         "port" => lists.ports = list(),
         "application_name" => config.application_name = Some(value.to_owned()),
         "target_session_attrs" => draft.set_mode(&subject(key), value)?,
+        "load_balance_hosts" => check_load_balance(draft, value)?,
         "options" => draft.set_parameter(&subject(key), key, value)?,
         "connect_timeout" => {
             let seconds = 1..=MILLISECONDS.end() / 1000;
@@ -206,6 +208,15 @@ fn check_sslmode(value: &str) -> Result<(), Error> {
             subject("sslmode"),
             quote(value)
         ))),
+    }
+}
+
+/// libpq's `disable`, its default, takes hosts in the order of the list; all hosts are raced here.
+fn check_load_balance(draft: &mut Draft, value: &str) -> Result<(), Error> {
+    let subject = subject("load_balance_hosts");
+    match value {
+        "random" => draft.set_load_balance(&subject, value),
+        _ => Err(refuse(&subject, "'random', or be left out", &quote(value))),
     }
 }
 
@@ -337,8 +348,8 @@ mod tests {
             ),
             ("postgres://u@h?connect_timeout=+1", "an integer from".to_owned()),
             (
-                "postgres://u@h?target_session_attrs=any",
-                "mode 'any' is not supported yet".to_owned(),
+                "postgres://u@h?load_balance_hosts=disable",
+                "must be 'random', or be left out, not \"disable\"".to_owned(),
             ),
             ("postgres://u@h?target_session_attrs=x", "one of read-write, ".to_owned()),
             ("postgres://u@h?options=-cdefault_transaction_read_only=0", "must not set".to_owned()),

@@ -351,6 +351,19 @@ impl Connection {
         }
     }
 
+    /// Whether the server says by itself when its role changes.
+    pub fn reports_role(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.reports_role())
+    }
+
+    /// How long the server took to answer a question that gave it nothing to do, once for each.
+    pub fn take_round_trip(&mut self) -> Option<Duration> {
+        match &mut self.state {
+            State::Session(session) => session.take_round_trip(),
+            _ => None,
+        }
+    }
+
     pub fn transaction_status(&self) -> Option<TransactionStatus> {
         match &self.state {
             State::Session(session) => Some(session.status()),
@@ -478,7 +491,7 @@ impl Connection {
             && session.depth() == 0
         {
             let Some(role) = session.role() else {
-                return Err(Error::protocol("the server did not say transaction_read_only"));
+                return Err(Error::protocol("the server did not tell its role"));
             };
             let State::Asking { session, .. } = std::mem::replace(&mut self.state, State::Closed)
             else {

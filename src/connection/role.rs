@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 pub enum Role {
     /// Out of recovery, and new transactions may write.
     ReadWrite,
-    /// New transactions are read-only: `default_transaction_read_only` is on, which is how a primary is
-    /// fenced, or an old server answered `transaction_read_only = on`.
+    /// Out of recovery, and new transactions are read-only: `default_transaction_read_only` is on, which is how
+    /// a primary is fenced.
     ReadOnly,
     /// In recovery.
     Standby,

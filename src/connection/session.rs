@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -20,13 +21,15 @@ use super::traces::deallocates_all;
 use super::wire::{bind, describe_and_run, parse_and_run};
 use super::{Answer, Event, Request, Sent, Shared, Token};
 use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
-use crate::config::Config;
+use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::data_row::{check_data_row, fields};
 use crate::protocol::frontend;
 
-/// What `SHOW transaction_read_only` asks for servers that do not report their role by themselves.
-const ROLE_QUESTION: &str = "SHOW transaction_read_only";
+/// For servers that do not report their role by themselves. The answer is one of `on` and `off`, in
+/// recovery `standby`.
+const ROLE_QUESTION: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
+                             ELSE pg_catalog.current_setting('transaction_read_only') END";
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -40,6 +43,8 @@ pub(super) struct Session {
     prepared: Prepared,
     key: Option<BackendKey>,
     last_ready: Instant,
+    /// How long the server took to answer the last question that gives it nothing to do.
+    round_trip: Option<Duration>,
     /// A FATAL error: the server closes, and never looked at what stands behind the first entry.
     fatal: bool,
     tidiness: Tidiness,
@@ -98,7 +103,10 @@ impl Session {
         parameters: &Parameters,
         config: &Config,
     ) -> Self {
-        let role = parameters.role();
+        let role = match config.role_check {
+            RoleCheck::Reported => parameters.role(),
+            RoleCheck::Query => None,
+        };
         Self {
             pipeline: VecDeque::new(),
             status: TransactionStatus::Idle,
@@ -109,6 +117,7 @@ impl Session {
             max_result_bytes: config.max_result_bytes,
             key,
             last_ready: now,
+            round_trip: None,
             fatal: false,
             tidiness: Tidiness::Clean,
             skipped: false,
@@ -118,6 +127,14 @@ impl Session {
 
     pub(super) fn role(&self) -> Option<Role> {
         self.role
+    }
+
+    pub(super) fn reports_role(&self) -> bool {
+        self.reports_role
+    }
+
+    pub(super) fn take_round_trip(&mut self) -> Option<Duration> {
+        self.round_trip.take()
     }
 
     pub(super) fn key(&self) -> Option<&BackendKey> {
@@ -358,15 +375,13 @@ impl Session {
         match self.pipeline.front_mut().map(|entry| &mut entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.row(body, self.max_result_bytes),
             Some(Work::Barrier { asked: true, .. }) => {
-                // The answer to `SHOW transaction_read_only`, as text.
                 check_data_row(body, 1)?;
                 let answer = fields(body).next().flatten();
                 self.role = match answer {
                     Some(b"on") => Some(Role::ReadOnly),
                     Some(b"off") => Some(Role::ReadWrite),
-                    _ => {
-                        return Err(Error::protocol("transaction_read_only is neither on nor off"));
-                    }
+                    Some(b"standby") => Some(Role::Standby),
+                    _ => return Err(Error::protocol("the server did not tell its role")),
                 };
                 Ok(())
             }
@@ -458,6 +473,9 @@ impl Session {
         self.status = status;
         self.role_at_ready = self.role;
         self.last_ready = now;
+        if let Work::Barrier { .. } = entry.work {
+            self.round_trip = Some(took);
+        }
         match entry.work {
             Work::Barrier { probe: true, .. } => {
                 events.push_back(Event::Answered { role: self.role })

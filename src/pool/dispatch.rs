@@ -15,6 +15,7 @@ use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::{HostId, Primary};
+use crate::config::TargetSessionAttrs;
 use crate::connection::Statement;
 
 /// Requests and barriers in flight on one connection.
@@ -34,7 +35,9 @@ const QUICK_FOR_BATCH: Duration = Duration::from_micros(500);
 
 impl Pool {
     pub(super) fn dispatch(&mut self, now: Instant) {
-        let Primary::Known(host) = self.cluster.topology().primary() else { return };
+        if !self.cluster.topology().is_served() {
+            return;
+        }
         let mut batch: Option<(ConnectionId, usize)> = None;
         while let Some(key) = self.waiting.front().copied() {
             let Some(call) = self.calls.get(key) else {
@@ -51,7 +54,7 @@ impl Pool {
                 _ => None,
             };
             let chosen = batched.or_else(|| {
-                let id = self.place(now, host, quick && !exclusive)?;
+                let id = self.place(now, quick && !exclusive)?;
                 Some((id, BATCH - 1))
             });
             let Some((id, _)) = chosen else { return };
@@ -92,11 +95,29 @@ impl Pool {
         self.statements.get(call.statement?)
     }
 
-    /// An idle connection of the host, else one that is being reset, else the least busy one that may be shared.
-    fn place(&self, now: Instant, host: HostId, share: bool) -> Option<ConnectionId> {
+    fn place(&mut self, now: Instant, share: bool) -> Option<ConnectionId> {
+        if let Primary::Known(host) = self.cluster.topology().primary() {
+            return self.place_on(now, |of| of == host, share);
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.survey(&mut candidates);
+        let idle = self.choose(&candidates);
+        let serves = |host| candidates.iter().any(|candidate| candidate.host == host);
+        let chosen = idle.or_else(|| self.place_on(now, serves, share));
+        self.candidates = candidates;
+        chosen
+    }
+
+    /// An idle connection of such a host, else one that is being reset, else the least busy one that may be shared.
+    fn place_on(
+        &self,
+        now: Instant,
+        serves: impl Fn(HostId) -> bool,
+        share: bool,
+    ) -> Option<ConnectionId> {
         let mut best: Option<(usize, ConnectionId)> = None;
         for (id, slot) in self.slots.iter() {
-            if slot.host != host || slot.duty != Duty::Serving {
+            if slot.duty != Duty::Serving || !serves(slot.host) {
                 continue;
             }
             let depth = slot.connection.depth();
@@ -135,7 +156,7 @@ impl Pool {
 
     fn acquire_timeout(&self) -> Error {
         let after = self.config.acquire_timeout.as_millis();
-        if let Primary::Known(_) = self.cluster.topology().primary() {
+        if self.cluster.topology().is_served() {
             let status = self.status();
             let message = format!(
                 "no connection became free within {after}ms: {} of {} are in use",
@@ -147,9 +168,17 @@ impl Pool {
         }
         let reports = self.cluster.reports();
         let each: Vec<_> = reports.iter().map(|r| format!("{}: {}", r.host, r.why)).collect();
-        let message =
-            format!("no writable primary available after {after}ms ({})", each.join("; "));
-        Error::new(ErrorClass::PoolTimeout, "HYPERION_NO_PRIMARY", message)
+        let (what, code) = match self.config.mode {
+            TargetSessionAttrs::ReadWrite => ("no writable primary", "HYPERION_NO_PRIMARY"),
+            TargetSessionAttrs::Primary => ("no primary", "HYPERION_NO_PRIMARY"),
+            TargetSessionAttrs::ReadOnly => ("no read-only host", "HYPERION_NO_HOST"),
+            TargetSessionAttrs::Standby => ("no standby", "HYPERION_NO_HOST"),
+            TargetSessionAttrs::PreferStandby | TargetSessionAttrs::Any => {
+                ("no host", "HYPERION_NO_HOST")
+            }
+        };
+        let message = format!("{what} available after {after}ms ({})", each.join("; "));
+        Error::new(ErrorClass::PoolTimeout, code, message)
             .with_outcome(Outcome::NotSent)
             .with_hosts(reports)
     }

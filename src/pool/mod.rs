@@ -6,9 +6,12 @@
 //! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
+mod balance;
 mod dispatch;
 mod doors;
 mod lease;
+mod liveness;
+mod relief;
 mod search;
 mod settle;
 mod slot;
@@ -40,7 +43,8 @@ pub(crate) struct Call {
     flags: QueryFlags,
     /// When waiting for a connection ends.
     deadline: Instant,
-    /// How often its statement had to be described anew.
+    /// How often it was sent again because of what had changed since its statement was described, or the role
+    /// asked.
     redescribed: u8,
 }
 
@@ -71,18 +75,22 @@ pub struct Pool {
     life: Life,
     /// While no host serves, others are asked until then even if nobody waits.
     search_until: Instant,
+    /// Until when a host that would merely do is held back for better ones.
+    patient_until: Option<Instant>,
     /// Who served last, and since when nobody does.
     outage: search::Outage,
+    /// Scratch, empty between uses.
+    candidates: Vec<balance::Candidate>,
     flushed_at: Instant,
     outputs: VecDeque<Output>,
 }
 
 impl Pool {
-    /// `seed` is for jitter alone.
+    /// `seed` is for jitter, and for the choice among hosts.
     pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
         let hosts = config.hosts.iter().map(|host| Arc::new(host.clone())).collect();
         Self {
-            cluster: Cluster::new(hosts, config.mode, seed),
+            cluster: Cluster::new(hosts, config.mode, seed, now),
             config,
             slots: Arena::default(),
             calls: Arena::default(),
@@ -93,7 +101,9 @@ impl Pool {
             keys: KeyCache::default(),
             life: Life::Open,
             search_until: now,
+            patient_until: None,
             outage: search::Outage::new(now),
+            candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
         }
@@ -156,12 +166,16 @@ impl Pool {
 
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
         if let Some(slot) = self.slots.get_mut(id) {
+            slot.heard_at = now;
             let mut shared = Shared {
                 config: &self.config,
                 statements: &mut self.statements,
                 keys: &mut self.keys,
             };
             slot.connection.handle_input(now, input, &mut shared);
+            if let Some(round_trip) = slot.connection.take_round_trip() {
+                self.cluster.measured(slot.host, round_trip);
+            }
             self.drain(now, id);
         }
     }
@@ -183,6 +197,7 @@ impl Pool {
         }
         self.ask_scouts(now);
         self.reclaim_idle(now);
+        self.watch(now);
         // A connection that became free while the loop was blocked serves a call whose deadline passed then.
         self.dispatch(now);
         self.expire_waiting(now);
@@ -191,6 +206,7 @@ impl Pool {
     /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
     /// needs.
     pub fn flush(&mut self, now: Instant) {
+        self.relieve();
         self.dispatch(now);
         self.search(now);
         self.finish_ending();
@@ -205,7 +221,8 @@ impl Pool {
         let connections = self.slots.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
         let waiting = self.waiting.front().and_then(|key| self.calls.get(*key));
         let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        let others = self.search_timeout().into_iter().chain(self.reclaim_timeout());
+        let asking = self.search_timeout().into_iter().chain(self.liveness_timeout());
+        let others = asking.chain(self.reclaim_timeout());
         connections.chain(waiting).chain(others).min_by_key(|(at, _)| *at)
     }
 

@@ -1,18 +1,19 @@
-//! Where connections are opened: to the host that serves while there is demand, and to every host while
+//! Where connections are opened: to the hosts that serve while there is demand, and to every host while
 //! none serves.
 //!
 //! There is one way for the first connection, for a failover and for a switchover: one session to each
 //! host is opened side by side, so that a silent host costs nothing but its own attempt. Who fits serves
 //! at once; who does not is kept and asked every `failoverProbeMs`, so that a promoted standby serves with
-//! its login long done. When a host serves, the sessions to the others are closed.
+//! its login long done. When a host serves, the sessions to those that do not are closed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::balance::Candidate;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Life, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
-use crate::cluster::{Change, HostId, Observation, Primary, fits};
+use crate::cluster::{Change, HostId, Observation, Primary, Rank, fits};
 use crate::connection::{Connection, Role};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
@@ -20,6 +21,9 @@ const MOST_JOINING: usize = 4;
 /// How long hosts are asked after the last one was lost, while nobody waits. After that the next call
 /// starts the search.
 const SEARCH_LINGER: Duration = Duration::from_secs(30);
+/// How long a host that would merely do is held back for a better one that has not answered yet. Where
+/// that comes later, connections move to it.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Who served last, and since when nobody does.
 #[derive(Debug)]
@@ -37,12 +41,16 @@ impl Outage {
 impl Pool {
     /// A login is done.
     pub(super) fn joined(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        self.cluster.logged_in(slot.host);
+        if let Duty::Witness { .. } = slot.duty {
+            self.witnessed(now, id);
+        } else {
             // Until the topology has heard it, the session is one that can't serve.
             slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
-            self.observe_session(now, id, role);
-            self.settle_duty(id);
         }
+        self.observe_session(now, id, role);
+        self.settle_duty(id);
     }
 
     /// A probe was answered.
@@ -55,7 +63,9 @@ impl Pool {
 
     /// What a session said of its host.
     pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        if let Some(slot) = self.slots.get(id) {
+        if let Some(slot) = self.slots.get(id)
+            && !self.cluster.topology().knows(slot.host, role)
+        {
             let host = slot.host;
             self.observe(now, host, Observation::Says(role));
         }
@@ -66,21 +76,22 @@ impl Pool {
             Observation::Says(role) => Some(*role),
             Observation::ConnectFailed(_) | Observation::SessionLost(_) => None,
         };
-        match self.cluster.observe(now, host, observation) {
+        match self.cluster.observe(now, host, &observation) {
             Change::Nothing => {}
-            Change::Found(host) => self.found(now, host),
+            Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
+            Change::Found(_) | Change::Settled => self.settle_duties(),
             Change::Lost(host) => {
-                self.outage.since = now;
-                self.search_until = now + SEARCH_LINGER;
-                if let (Some(name), Some(role)) = (self.name(host), role) {
+                self.outage_begins(now);
+                if let (Some(name), Some(role)) = (self.name(host), role)
+                    && self.cluster.topology().has_seat()
+                {
                     let event = PoolEvent::Fence { host: name, role: role.as_str() };
                     self.outputs.push_back(Output::Event(event));
                 }
                 self.unseat(now, host);
             }
             Change::Suspected(host) => {
-                self.outage.since = now;
-                self.search_until = now + SEARCH_LINGER;
+                self.outage_begins(now);
                 self.doubt(now, host);
             }
             Change::Rival(host) => {
@@ -93,7 +104,19 @@ impl Pool {
         }
     }
 
-    /// A host serves: its scout joins the pool, and nobody else is needed.
+    fn outage_begins(&mut self, now: Instant) {
+        if !self.cluster.topology().is_served() {
+            self.outage.since = now;
+            self.search_until = now + SEARCH_LINGER;
+        }
+    }
+
+    fn settle_duties(&mut self) {
+        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.settle_duty(id));
+    }
+
+    /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed.
     fn found(&mut self, now: Instant, host: HostId) {
         let previous = self.outage.last.replace(host);
         if previous != Some(host)
@@ -108,9 +131,9 @@ impl Pool {
         for id in ids {
             let Some(slot) = self.slots.get(id) else { continue };
             let useless = match slot.duty {
-                Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => true,
+                Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => true,
                 Duty::Serving => slot.is_idle(),
-                Duty::Leased { .. } => false,
+                Duty::Leased { .. } | Duty::Witness { .. } => false,
             };
             if slot.host == host {
                 self.settle_duty(id);
@@ -118,11 +141,13 @@ impl Pool {
                 self.retire(id);
             }
         }
+        self.give_up_frozen(now);
     }
 
-    /// The host that served no longer fits: one of its idle sessions is kept to ask it, the others are
-    /// closed; those at work go on to their end.
+    /// The host that served no longer fits: those of its sessions that are at work go on to their end, the
+    /// others are closed. While nobody serves one of them is kept to ask it.
     fn unseat(&mut self, now: Instant, host: HostId) {
+        let keep_one = !self.cluster.topology().is_served();
         let ask_at = now + self.config.failover_probe;
         let idle = |slot: &Slot| {
             slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
@@ -130,7 +155,7 @@ impl Pool {
         let ids: Vec<_> =
             self.slots.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
         for (id, first) in
-            ids.into_iter().zip(std::iter::once(true).chain(std::iter::repeat(false)))
+            ids.into_iter().zip(std::iter::once(keep_one).chain(std::iter::repeat(false)))
         {
             match self.slots.get_mut(id) {
                 Some(slot) if first => slot.duty = Duty::Scouting { ask_at },
@@ -156,51 +181,85 @@ impl Pool {
 
     /// After an answer: a session that was only asked takes up what its host is there for.
     fn settle_duty(&mut self, id: ConnectionId) {
-        let serves = self.may_serve(id);
-        let searching = !matches!(self.cluster.topology().primary(), Primary::Known(_));
-        let full = self.counted() >= self.config.pool_size;
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let topology = self.cluster.topology();
+        let Some(slot) = self.slots.get(id) else { return };
         // A session that waits for an answer is looked at again when that has come.
         if !slot.connection.is_idle() {
             return;
         }
-        let mode = self.config.mode;
-        let fit = serves && slot.connection.role().is_some_and(|role| fits(mode, role));
-        match slot.duty {
-            Duty::Doubted { .. } if fit => slot.duty = Duty::Serving,
-            Duty::Joining | Duty::Scouting { .. } if fit && !full => slot.duty = Duty::Serving,
-            // It goes on asking.
-            Duty::Scouting { .. } if searching => {}
-            Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => self.retire(id),
-            Duty::Serving | Duty::Leased { .. } => {}
+        let host = slot.host;
+        let fit = slot.connection.role().is_some_and(|role| fits(self.config.mode, role));
+        let rank = topology.rank(host).filter(|_| fit);
+        let duty = match slot.duty {
+            Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
+            Duty::Joining | Duty::Scouting { .. } => match rank {
+                Some(Rank::Preferred) if self.counted() < self.config.pool_size => {
+                    Some(Duty::Serving)
+                }
+                Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
+                // It goes on asking.
+                None if !topology.is_served() => Some(slot.duty),
+                Some(_) | None => None,
+            },
+            Duty::Relief => rank.map(|_| Duty::Relief),
+            unchanged @ (Duty::Serving | Duty::Leased { .. } | Duty::Witness { .. }) => {
+                Some(unchanged)
+            }
+        };
+        match (duty, self.slots.get_mut(id)) {
+            (Some(duty), Some(slot)) => slot.duty = duty,
+            _ => self.retire(id),
         }
     }
 
     /// Opens what is missing.
     pub(super) fn search(&mut self, now: Instant) {
-        match self.cluster.topology().primary() {
-            Primary::Known(host) => self.grow(now, host),
-            Primary::Unknown | Primary::Suspected(_) if self.is_wanted(now) => {
-                for host in self.cluster.topology().host_ids() {
-                    if !self.is_asked(host) && self.cluster.may_connect_at(host) <= now {
-                        self.open(now, host);
-                    }
+        if self.cluster.topology().is_served() {
+            self.grow(now);
+            if !self.cluster.topology().has_seat() {
+                self.look_around(now);
+            }
+        } else if self.is_wanted(now) {
+            if !self.cluster.topology().is_settled() && self.patient_until.is_none() {
+                self.patient_until = Some(now + PATIENCE);
+            }
+            for host in self.cluster.topology().host_ids().to_vec() {
+                if !self.is_asked(host) && self.cluster.may_connect_at(host) <= now {
+                    self.open(now, host, Duty::Joining);
                 }
             }
-            Primary::Unknown | Primary::Suspected(_) => self.stop_asking(),
+        } else {
+            self.stop_asking();
         }
     }
 
-    fn grow(&mut self, now: Instant, host: HostId) {
-        if self.cluster.may_connect_at(host) > now {
-            return;
-        }
+    fn grow(&mut self, now: Instant) {
         let joining = self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Joining).count();
         let room = self.config.pool_size.saturating_sub(self.counted() + joining);
         let wanted = self.demand().saturating_sub(joining);
         for _ in 0..wanted.min(room).min(MOST_JOINING.saturating_sub(joining)) {
-            self.open(now, host);
+            let Some(host) = self.roomiest(now) else { return };
+            self.open(now, host, Duty::Joining);
         }
+    }
+
+    /// Where the next connection goes: to the host with the fewest.
+    fn roomiest(&mut self, now: Instant) -> Option<HostId> {
+        if let Primary::Known(host) = self.cluster.topology().primary() {
+            return (self.cluster.may_connect_at(host) <= now).then_some(host);
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.survey(&mut candidates);
+        let open = |c: &&Candidate| {
+            c.rank == Rank::Preferred && self.cluster.may_connect_at(c.host) <= now
+        };
+        let fewest = candidates.iter().filter(open).map(|c| c.open).min();
+        let mut equals: Vec<_> = candidates.iter().filter(open).collect();
+        equals.retain(|c| Some(c.open) == fewest);
+        let hosts: Vec<_> = equals.into_iter().map(|c| c.host).collect();
+        self.candidates = candidates;
+        let drawn = self.cluster.draw(hosts.len());
+        hosts.get(drawn).copied()
     }
 
     /// Calls that would be served sooner by one more connection: those that wait, and those behind others.
@@ -212,19 +271,21 @@ impl Pool {
         self.waiting.len() + self.slots.iter().map(behind).sum::<usize>()
     }
 
-    fn counted(&self) -> usize {
+    pub(super) fn counted(&self) -> usize {
         let topology = self.cluster.topology();
         let counts = |slot: &Slot| slot.counts() && topology.serves(slot.host);
         self.slots.iter().filter(|(_, slot)| counts(slot)).count()
     }
 
-    fn open(&mut self, now: Instant, host: HostId) {
+    pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
+        self.cluster.asked(now, host);
         let Some(target) = self.cluster.topology().host(host).cloned() else { return };
         let deadline = now + self.config.connect_timeout;
         let slot = Slot {
             connection: Connection::new(Arc::clone(&target.name), deadline),
             host,
-            duty: Duty::Joining,
+            duty,
+            heard_at: now,
             writing: false,
             quick: false,
         };
@@ -238,7 +299,7 @@ impl Pool {
         open && (!self.waiting.is_empty() || now < self.search_until)
     }
 
-    fn is_asked(&self, host: HostId) -> bool {
+    pub(super) fn is_asked(&self, host: HostId) -> bool {
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         self.slots.iter().any(|(_, slot)| slot.host == host && asks(slot))
     }
@@ -252,6 +313,12 @@ impl Pool {
 
     /// Asks the scouts whose time has come, and gives up on sessions that did not answer in time.
     pub(super) fn ask_scouts(&mut self, now: Instant) {
+        if self.patient_until.is_some_and(|until| until <= now) {
+            self.patient_until = None;
+            if self.cluster.settle() {
+                self.settle_duties();
+            }
+        }
         let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
             let Some(slot) = self.slots.get_mut(id) else { continue };
@@ -273,7 +340,7 @@ impl Pool {
         }
     }
 
-    fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
+    pub(super) fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
         let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
         let after = self.config.connect_timeout.as_millis();
         let name = self.name(host).unwrap_or_else(|| Arc::from("a host"));
@@ -288,18 +355,22 @@ impl Pool {
         let duties = self.slots.iter().filter_map(|(_, slot)| match slot.duty {
             Duty::Scouting { ask_at } => Some((ask_at, "scout")),
             Duty::Doubted { deadline } => Some((deadline, "doubted session")),
-            Duty::Joining | Duty::Serving | Duty::Leased { .. } => None,
+            Duty::Joining
+            | Duty::Serving
+            | Duty::Leased { .. }
+            | Duty::Relief
+            | Duty::Witness { .. } => None,
         });
-        let searching = match self.cluster.topology().primary() {
-            Primary::Known(host) if !self.waiting.is_empty() => {
-                self.backoff_of(host).into_iter().min()
-            }
-            Primary::Known(_) => None,
-            Primary::Unknown | Primary::Suspected(_) => {
-                let hosts = self.cluster.topology().host_ids();
-                hosts.filter(|host| !self.is_asked(*host)).filter_map(|h| self.backoff_of(h)).min()
-            }
+        let topology = self.cluster.topology();
+        let asks = |host: HostId| match topology.is_served() {
+            // A connection is missing there.
+            true => !self.waiting.is_empty() && topology.rank(host) == Some(Rank::Preferred),
+            false => !self.is_asked(host),
         };
+        let hosts = topology.host_ids().iter().copied().filter(|host| asks(*host));
+        let searching = hosts.filter_map(|host| self.backoff_of(host)).min();
+        let patience = self.patient_until.map(|until| (until, "patience"));
+        let searching = searching.into_iter().chain(patience);
         duties.chain(searching).min_by_key(|(at, _)| *at)
     }
 

@@ -11,10 +11,11 @@ use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::{Observation, fits};
+use crate::config::TargetSessionAttrs;
 use crate::connection::{Answer, Event, Role, Token};
 use crate::protocol::backend::TransactionStatus;
 
-/// Descriptions can change while calls wait; this often a call finds out before its error is told.
+/// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
 /// `read_only_sql_transaction`: the server refused a write for its role.
 const READ_ONLY_REFUSAL: &str = "25006";
@@ -132,6 +133,9 @@ impl Pool {
         let mode = self.config.mode;
         let unfit = |role: Option<Role>| role.is_some_and(|role| !fits(mode, role));
         let host = self.host_name(id);
+        // A server that does not report its role said it in front of the request, and not since.
+        let is_asked = mode == TargetSessionAttrs::ReadWrite
+            && self.slots.get(id).is_some_and(|slot| !slot.connection.reports_role());
         let Some(call) = self.calls.get_mut(key) else {
             return Verdict::Deliver(Err(Error::internal("an answer to no call")));
         };
@@ -165,8 +169,15 @@ impl Pool {
                 let no_effect = error.outcome() == Some(Outcome::NotCommitted);
                 if free && no_effect {
                     let declared = call.flags.begin().is_some_and(|begin| begin.read_only);
-                    if error.code() == READ_ONLY_REFUSAL && unfit(settled.role_after) && !declared {
-                        return Verdict::SendAgain;
+                    if error.code() == READ_ONLY_REFUSAL && !declared {
+                        if unfit(settled.role_after) {
+                            return Verdict::SendAgain;
+                        }
+                        // The next check in front of it tells whether it was a fence that came in between.
+                        if is_asked && call.redescribed < MOST_REDESCRIPTIONS {
+                            call.redescribed += 1;
+                            return Verdict::SendAgain;
+                        }
                     }
                     if plan_is_stale && call.redescribed < MOST_REDESCRIPTIONS {
                         call.redescribed += 1;
@@ -272,7 +283,7 @@ impl Pool {
 
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error) {
         let Some(slot) = self.slots.get(id) else { return };
-        let (host, joining) = (slot.host, slot.duty == Duty::Joining);
+        let (host, joining) = (slot.host, slot.is_joining());
         if let Duty::Leased { lease } = slot.duty {
             let error = self.lost_error(id, Outcome::NotSent, false, &error);
             self.vacate(lease, error);

@@ -16,6 +16,8 @@ pub struct Slot {
     pub(super) connection: Connection,
     pub(super) host: HostId,
     pub(super) duty: Duty,
+    /// When bytes came last.
+    pub(super) heard_at: Instant,
     /// `Output::Write` was said, and not all bytes have been taken since.
     pub(super) writing: bool,
     /// All that is in flight here is known to be quick.
@@ -35,6 +37,10 @@ pub(super) enum Duty {
     Doubted { deadline: Instant },
     /// Belongs to one caller.
     Leased { lease: NonZeroU32 },
+    /// Logged in, with no room for it: takes the place of a connection to a host that has too many.
+    Relief,
+    /// Finds out whether a silent host lives. Before its login there is nothing to ask again.
+    Witness { ask_at: Option<Instant> },
 }
 
 impl Slot {
@@ -60,11 +66,23 @@ impl Slot {
         self.connection.head_since().is_some_and(|since| now.since(since) > bound)
     }
 
+    /// Since when the server has owed a caller an answer, and has sent nothing.
+    pub(super) fn owes_since(&self) -> Option<Instant> {
+        let works = matches!(self.duty, Duty::Serving | Duty::Leased { .. });
+        let asked = self.connection.head_since().filter(|_| works)?;
+        Some(asked.max(self.heard_at))
+    }
+
+    /// Whether no session has been established yet.
+    pub(super) fn is_joining(&self) -> bool {
+        matches!(self.duty, Duty::Joining | Duty::Witness { ask_at: None })
+    }
+
     /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
     pub(super) fn counts(&self) -> bool {
         match self.duty {
             Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } => true,
-            Duty::Joining | Duty::Scouting { .. } => false,
+            Duty::Joining | Duty::Scouting { .. } | Duty::Relief | Duty::Witness { .. } => false,
         }
     }
 }

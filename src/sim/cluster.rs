@@ -28,6 +28,8 @@ pub enum Reach {
 pub struct Host {
     pub server: Server,
     pub reach: Reach,
+    /// Its system takes connections and bytes; nobody there reads them.
+    frozen: bool,
 }
 
 /// What a call came to.
@@ -45,6 +47,8 @@ pub struct World {
     /// How many bytes the pool has sent.
     pub written: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
+    /// Sessions whose bytes nobody reads for now, and those bytes.
+    stalled: BTreeMap<u64, Vec<u8>>,
     news: Vec<(ConnectionId, News)>,
     requests: u32,
 }
@@ -59,7 +63,8 @@ enum News {
 impl World {
     /// One host for each role; their names must be in `config.hosts` in the same order.
     pub fn new(config: Config, roles: &[Role]) -> Self {
-        let host = |role: &Role| Host { server: Server::new(*role), reach: Reach::Open };
+        let host =
+            |role: &Role| Host { server: Server::new(*role), reach: Reach::Open, frozen: false };
         Self {
             now: Instant::ORIGIN,
             pool: Pool::new(Arc::new(config), 1, Instant::ORIGIN),
@@ -69,6 +74,7 @@ impl World {
             attempts: Vec::new(),
             written: 0,
             links: BTreeMap::new(),
+            stalled: BTreeMap::new(),
             news: Vec::new(),
             requests: 0,
         }
@@ -184,6 +190,34 @@ impl World {
         self.news.extend(broken.into_iter().map(|id| (id, News::Closed(why))));
     }
 
+    /// Stops a host where it is, without closing anything.
+    pub fn freeze(&mut self, host: usize) {
+        self.stall(host);
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.frozen = true;
+        }
+    }
+
+    /// Keeps the sessions that are open now busy with whatever they are asked.
+    pub fn stall(&mut self, host: usize) {
+        let of_host = self.links.iter().filter(|(_, (_, of))| *of == host);
+        self.stalled.extend(of_host.map(|(id, _)| (*id, Vec::new())));
+    }
+
+    /// Ends what `freeze` and `stall` began: what was written meanwhile is read.
+    pub fn thaw(&mut self, host: usize) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.frozen = false;
+        }
+        for (id, bytes) in std::mem::take(&mut self.stalled) {
+            match self.links.get(&id) {
+                Some(&(connection, of)) if of == host => self.receive(connection, &bytes),
+                Some(_) => drop(self.stalled.insert(id, bytes)),
+                None => {}
+            }
+        }
+    }
+
     /// Says FATAL to every session of the host and closes it, as a server that shuts down does.
     pub fn shut_down(&mut self, host: usize) {
         let mut bytes = Vec::new();
@@ -237,6 +271,9 @@ impl World {
         match host.reach {
             Reach::Open => {
                 host.server.accept(id.to_bits());
+                if host.frozen {
+                    self.stalled.insert(id.to_bits(), Vec::new());
+                }
                 self.news.push((id, News::Connected));
             }
             Reach::Silent => self.news.push((id, News::Connected)),
@@ -249,10 +286,17 @@ impl World {
         let bytes = self.pool.outgoing(id).to_vec();
         self.pool.advance(id, bytes.len());
         self.written += bytes.len();
+        match self.stalled.get_mut(&id.to_bits()) {
+            Some(held) => held.extend_from_slice(&bytes),
+            None => self.receive(id, &bytes),
+        }
+    }
+
+    fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
         if let Some((_, host)) = self.links.get(&id.to_bits())
             && let Some(host) = self.hosts.get_mut(*host)
         {
-            let answer = host.server.receive(id.to_bits(), &bytes);
+            let answer = host.server.receive(id.to_bits(), bytes);
             if !answer.is_empty() {
                 self.news.push((id, News::Bytes(answer)));
             }

@@ -8,4 +8,6 @@ pub mod server;
 #[cfg(test)]
 mod lease_scenarios;
 #[cfg(test)]
+mod mode_scenarios;
+#[cfg(test)]
 mod scenarios;

@@ -12,7 +12,7 @@ use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);
 
-fn config(hosts: usize, options: serde_json::Value) -> Config {
+pub(super) fn config(hosts: usize, options: serde_json::Value) -> Config {
     let hosts: Vec<_> = (0..hosts).map(|n| format!("h{n}")).collect();
     let mut all = serde_json::json!({ "hosts": hosts, "user": "u", "poolSize": 3 });
     if let (Some(all), Some(options)) = (all.as_object_mut(), options.as_object()) {
@@ -40,7 +40,7 @@ fn begin(world: &mut World) -> Option<NonZeroU32> {
 }
 
 #[track_caller]
-fn answered(world: &World, request: u32) -> String {
+pub(super) fn answered(world: &World, request: u32) -> String {
     match world.answers.get(&request) {
         Some(Ok(response)) => response
             .results
@@ -147,7 +147,7 @@ fn c7_a_read_behind_a_fenced_barrier_is_thrown_away() {
     assert_eq!(
         error.message(),
         "no writable primary available after 5000ms (h0:5432: is read-only \
-         (default_transaction_read_only is on); h1:5432: is a standby (in recovery))"
+         (default_transaction_read_only is on: a fence, or a setting of this role or database); h1:5432: is a standby (in recovery))"
     );
 }
 

@@ -103,11 +103,15 @@ impl Server {
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
-                    if sql.starts_with("SHOW transaction_read_only") {
-                        let on = if self.role == Role::ReadWrite { "off" } else { "on" };
+                    if sql.contains("pg_is_in_recovery()") {
+                        let answer = match self.role {
+                            Role::ReadWrite => "off",
+                            Role::ReadOnly => "on",
+                            Role::Standby => "standby",
+                        };
                         row_description(25, &mut out);
-                        row(on, &mut out);
-                        message(b'C', b"SHOW\0", &mut out);
+                        row(answer, &mut out);
+                        message(b'C', b"SELECT 1\0", &mut out);
                     } else {
                         state.run(&sql, self.role, &mut self.keys, &mut out);
                     }

@@ -1,0 +1,176 @@
+//! One host of the cluster: what was last heard of it, since when, and how far away it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Error, HostReport, Instant, Key};
+use crate::config::Host;
+use crate::connection::Role;
+
+/// Names a host of the cluster; a host that is taken out of the list leaves nobody its name.
+pub type HostId = Key<Member>;
+
+/// What was last heard of a host.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    Unheard,
+    Says(Role),
+    /// A session on it broke, or it was silent. Its other sessions are asked.
+    Suspected(Error),
+    /// No session with it can be had.
+    Failed(Error),
+}
+
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// A session of this host reported its role.
+    Says(Role),
+    /// A session could not be opened, or was silent when it was asked.
+    ConnectFailed(Error),
+    /// A session that had been established broke.
+    SessionLost(Error),
+}
+
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub(super) host: Arc<Host>,
+    pub(super) standing: Standing,
+    /// As last said, by whatever session.
+    role: Option<Role>,
+    /// Since when the standing is what it is.
+    since: Instant,
+    last_error: Option<Error>,
+    round_trip: Option<Duration>,
+}
+
+/// A host as users see it.
+#[derive(Clone, Debug)]
+pub struct HostView {
+    pub host: Arc<str>,
+    /// As last said; `None` before it said anything.
+    pub role: Option<Role>,
+    pub state: &'static str,
+    pub since: Instant,
+    pub last_error: Option<Error>,
+    pub round_trip: Option<Duration>,
+}
+
+impl Standing {
+    /// `None`: it is what it was.
+    fn after(&self, observation: &Observation) -> Option<Self> {
+        match (self, observation) {
+            (Self::Says(known), Observation::Says(role)) if known == role => None,
+            (_, Observation::Says(role)) => Some(Self::Says(*role)),
+            // A host without a free place for one more session is well.
+            (Self::Says(_) | Self::Suspected(_), Observation::ConnectFailed(error))
+                if error.code() == TOO_MANY_CONNECTIONS =>
+            {
+                None
+            }
+            (Self::Says(_), Observation::SessionLost(error)) if is_own_end(error) => None,
+            (
+                Self::Says(_),
+                Observation::ConnectFailed(error) | Observation::SessionLost(error),
+            )
+            | (Self::Suspected(_), Observation::SessionLost(error)) => {
+                Some(Self::Suspected(error.clone()))
+            }
+            (
+                Self::Unheard | Self::Suspected(_) | Self::Failed(_),
+                Observation::ConnectFailed(error) | Observation::SessionLost(error),
+            ) => Some(Self::Failed(error.clone())),
+        }
+    }
+
+    /// In one word. `'refusing'`: it answers, and will have no session.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Unheard => "unknown",
+            Self::Says(_) => "up",
+            Self::Suspected(_) => "suspected",
+            Self::Failed(error) if error.server().is_some() => "refusing",
+            Self::Failed(_) => "down",
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn new(host: Arc<Host>, now: Instant) -> Self {
+        Self {
+            host,
+            standing: Standing::Unheard,
+            role: None,
+            since: now,
+            last_error: None,
+            round_trip: None,
+        }
+    }
+
+    pub(super) fn observe(&mut self, now: Instant, observation: &Observation) {
+        match observation {
+            Observation::Says(role) => self.role = Some(*role),
+            Observation::ConnectFailed(error) | Observation::SessionLost(error) => {
+                self.last_error = Some(error.clone());
+            }
+        }
+        if let Some(standing) = self.standing.after(observation) {
+            if standing.state() != self.standing.state() {
+                self.since = now;
+            }
+            self.standing = standing;
+        }
+    }
+
+    /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is believed
+    /// sooner than what is long.
+    pub(super) fn measured(&mut self, sample: Duration) {
+        self.round_trip = Some(match self.round_trip {
+            None => sample,
+            Some(mean) if sample < mean => (mean + sample) / 2,
+            Some(mean) => mean + (sample - mean) / 8,
+        });
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    pub(super) fn view(&self) -> HostView {
+        HostView {
+            host: Arc::clone(&self.host.name),
+            role: self.role,
+            state: self.standing.state(),
+            since: self.since,
+            last_error: self.last_error.clone(),
+            round_trip: self.round_trip,
+        }
+    }
+
+    pub(super) fn report(&self) -> HostReport {
+        let why = match &self.standing {
+            Standing::Unheard => "no answer yet".to_owned(),
+            Standing::Says(Role::ReadWrite) => "takes writes".to_owned(),
+            Standing::Says(Role::ReadOnly) => "is read-only (default_transaction_read_only is on: \
+                                               a fence, or a setting of this role or database)"
+                .to_owned(),
+            Standing::Says(Role::Standby) => "is a standby (in recovery)".to_owned(),
+            Standing::Suspected(error) | Standing::Failed(error) => error.message().to_owned(),
+        };
+        HostReport { host: Arc::clone(&self.host.name), why }
+    }
+}
+
+/// `too_many_connections`.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// A session that its own time limits ended: `idle_session_timeout` and
+/// `idle_in_transaction_session_timeout` say nothing of the host.
+fn is_own_end(error: &Error) -> bool {
+    matches!(error.code(), "57P05" | "25P03")
+}
+
+/// Wrong password, role, database or privilege, or an authentication that can't work: only a person can
+/// heal these.
+pub(super) fn is_permanent(error: &Error) -> bool {
+    matches!(error.code(), "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION")
+}

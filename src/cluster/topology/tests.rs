@@ -1,0 +1,173 @@
+use super::*;
+use crate::base::{ErrorClass, ServerFields};
+use crate::config::Endpoint;
+
+use TargetSessionAttrs as Mode;
+
+pub(super) fn host(name: &str) -> Arc<Host> {
+    let endpoint = Endpoint::Name { name: name.to_owned(), port: 5432 };
+    Arc::new(Host { name: Arc::from(format!("{name}:5432")), endpoint })
+}
+
+fn topology(hosts: usize, mode: Mode) -> Topology {
+    let hosts = (0..hosts).map(|n| host(&format!("h{n}"))).collect();
+    Topology::new(hosts, mode, Instant::ORIGIN)
+}
+
+fn refused() -> Error {
+    Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", "connection refused")
+}
+
+fn server(code: &str) -> Error {
+    let (code, message) = (code.to_owned(), "no".to_owned());
+    Error::database(ServerFields { code, message, ..ServerFields::default() })
+}
+
+fn says(role: Role) -> Observation {
+    Observation::Says(role)
+}
+
+#[test]
+fn where_one_host_serves_every_state_with_every_observation() {
+    use Observation as O;
+    let now = Instant::ORIGIN;
+    let check = |host: usize, observation: fn() -> O, expect: [&str; 3]| {
+        for (state, expect) in expect.into_iter().enumerate() {
+            let mut topology = topology(2, Mode::ReadWrite);
+            let ids = topology.order.clone();
+            if state > 0 {
+                topology.update(now, ids[0], &O::Says(Role::ReadWrite));
+            }
+            if state == 2 {
+                topology.update(now, ids[0], &O::SessionLost(refused()));
+                assert_eq!(topology.primary(), Primary::Suspected(ids[0]));
+            }
+            let change = topology.update(now, ids[host], &observation());
+            let named = match change {
+                Change::Found(id) if id == ids[host] => "found",
+                Change::Lost(id) if id == ids[host] => "lost",
+                Change::Suspected(id) if id == ids[host] => "suspected",
+                Change::Rival(id) if id == ids[host] => "rival",
+                Change::Nothing => "",
+                other => panic!("{other:?} names another host"),
+            };
+            assert_eq!(named, expect, "state {state}, host {host}: {:?}", observation());
+        }
+    };
+    const A: usize = 0;
+    const B: usize = 1;
+    check(A, || O::Says(Role::ReadWrite), ["found", "", "found"]);
+    check(B, || O::Says(Role::ReadWrite), ["found", "rival", "found"]);
+    check(A, || O::Says(Role::ReadOnly), ["", "lost", "lost"]);
+    check(A, || O::Says(Role::Standby), ["", "lost", "lost"]);
+    check(B, || O::Says(Role::Standby), ["", "", ""]);
+    check(A, || O::SessionLost(refused()), ["", "suspected", ""]);
+    check(A, || O::SessionLost(server("57P01")), ["", "suspected", ""]);
+    check(A, || O::SessionLost(server("57P05")), ["", "", ""]);
+    check(B, || O::SessionLost(refused()), ["", "", ""]);
+    check(A, || O::ConnectFailed(refused()), ["", "suspected", ""]);
+    check(A, || O::ConnectFailed(server("53300")), ["", "", ""]);
+    check(B, || O::ConnectFailed(refused()), ["", "", ""]);
+}
+
+#[test]
+fn every_mode_is_served_by_the_hosts_that_libpq_would_take() {
+    let roles = [Role::ReadWrite, Role::ReadOnly, Role::Standby];
+    let check = |mode: Mode, expect: [Option<Rank>; 3]| {
+        for (role, expect) in roles.into_iter().zip(expect) {
+            let mut topology = topology(1, mode);
+            let id = topology.order[0];
+            topology.update(Instant::ORIGIN, id, &says(role));
+            assert_eq!(topology.rank(id), expect, "{mode:?}, {role:?}");
+            assert_eq!(topology.is_served(), expect.is_some());
+        }
+    };
+    let yes = Some(Rank::Preferred);
+    check(Mode::ReadWrite, [yes, None, None]);
+    check(Mode::ReadOnly, [None, yes, yes]);
+    check(Mode::Primary, [yes, yes, None]);
+    check(Mode::Standby, [None, None, yes]);
+    check(Mode::PreferStandby, [yes, yes, yes]);
+    check(Mode::Any, [yes, yes, yes]);
+}
+
+#[test]
+fn prefer_standby_takes_another_host_only_when_no_standby_can_be_had() {
+    let now = Instant::ORIGIN;
+    let mut topology = topology(3, Mode::PreferStandby);
+    let [primary, standby, silent] = topology.order[..] else { panic!() };
+    assert_eq!(topology.update(now, primary, &says(Role::ReadWrite)), Change::Nothing);
+    assert!(!topology.is_served(), "a standby may still answer");
+    let found = topology.update(now, standby, &says(Role::Standby));
+    assert_eq!(found, Change::Found(standby));
+    assert_eq!(topology.rank(primary), Some(Rank::Spare));
+
+    let lost = Observation::SessionLost(refused());
+    assert_eq!(topology.update(now, standby, &lost), Change::Suspected(standby));
+    assert_eq!(topology.rank(primary), Some(Rank::Preferred), "nobody waits for it any more");
+    let failed = Observation::ConnectFailed(refused());
+    assert_eq!(topology.update(now, standby, &failed), Change::Lost(standby));
+    assert_eq!(topology.update(now, silent, &failed), Change::Nothing);
+
+    topology.update(now, standby, &says(Role::Standby));
+    assert_eq!(topology.rank(primary), Some(Rank::Spare));
+}
+
+#[test]
+fn prefer_standby_settles_when_every_host_was_heard() {
+    let mut topology = topology(2, Mode::PreferStandby);
+    let [primary, down] = topology.order[..] else { panic!() };
+    topology.update(Instant::ORIGIN, primary, &says(Role::ReadWrite));
+    let failed = Observation::ConnectFailed(refused());
+    assert_eq!(topology.update(Instant::ORIGIN, down, &failed), Change::Settled);
+    assert_eq!(topology.rank(primary), Some(Rank::Preferred));
+}
+
+#[test]
+fn a_host_that_is_waited_for_in_vain_is_waited_for_once() {
+    let mut topology = topology(2, Mode::PreferStandby);
+    let primary = topology.order[0];
+    topology.update(Instant::ORIGIN, primary, &says(Role::ReadWrite));
+    assert!(!topology.is_settled() && topology.settle() && !topology.settle());
+    assert_eq!(topology.rank(primary), Some(Rank::Preferred));
+}
+
+#[test]
+fn where_many_hosts_serve_each_stands_for_itself() {
+    let now = Instant::ORIGIN;
+    let mut topology = topology(2, Mode::Any);
+    let [a, b] = topology.order[..] else { panic!() };
+    assert_eq!(topology.update(now, a, &says(Role::Standby)), Change::Found(a));
+    assert_eq!(topology.update(now, b, &says(Role::ReadWrite)), Change::Found(b));
+    assert_eq!(topology.update(now, b, &says(Role::ReadWrite)), Change::Nothing);
+    let lost = || Observation::SessionLost(refused());
+    assert_eq!(topology.update(now, a, &lost()), Change::Suspected(a));
+    assert!(topology.serves(a) && topology.rank(a).is_none(), "its sessions are asked");
+    assert_eq!(topology.update(now, a, &says(Role::Standby)), Change::Found(a));
+    topology.update(now, a, &lost());
+    let failed = Observation::ConnectFailed(refused());
+    assert_eq!(topology.update(now, a, &failed), Change::Lost(a));
+    assert!(topology.is_served());
+}
+
+#[test]
+fn only_errors_that_no_waiting_heals_end_a_wait() {
+    let check = |standings: &[fn() -> Observation], hopeless: bool| {
+        let mut topology = topology(3, Mode::ReadWrite);
+        let ids = topology.order.clone();
+        for (host, observation) in ids.into_iter().zip(standings) {
+            topology.update(Instant::ORIGIN, host, &observation());
+        }
+        assert_eq!(topology.hopeless().is_some(), hopeless, "{:?}", topology.reports());
+    };
+    let wrong = || Observation::ConnectFailed(server("28P01"));
+    let down = || Observation::ConnectFailed(refused());
+    let starting = || Observation::ConnectFailed(server("57P03"));
+    let standby = || Observation::Says(Role::Standby);
+    check(&[wrong, wrong, wrong], true);
+    check(&[wrong, down, down], true);
+    check(&[wrong, down], false);
+    check(&[wrong, starting, down], false);
+    check(&[wrong, standby, down], false);
+    check(&[down, down, down], false);
+}

@@ -1,0 +1,92 @@
+//! Which of the hosts that serve gets a query, and which one the next connection.
+//!
+//! A query never waits for the host of its choice while a connection to another one is idle. Connections
+//! go where the fewest are, and nothing is reshuffled when a host comes or goes: what is missing is opened,
+//! and `relief` moves one connection at a time to a host that came back.
+
+use std::time::Duration;
+
+use super::slot::{Duty, Slot};
+use super::{ConnectionId, Pool};
+use crate::cluster::{HostId, Rank};
+use crate::config::LoadBalance;
+
+/// A host counts as near as the nearest one where its round trip is at most half as long again, or so
+/// little longer.
+const NEAR_MARGIN: Duration = Duration::from_micros(200);
+
+/// A host that serves, and what the pool has there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) host: HostId,
+    pub(super) rank: Rank,
+    pub(super) idle: Option<ConnectionId>,
+    /// Connections at work.
+    pub(super) busy: usize,
+    /// Connections that count against `poolSize`, and logins under way.
+    pub(super) open: usize,
+}
+
+impl Pool {
+    /// The hosts that serve, in the order of the list, into `candidates`.
+    pub(super) fn survey(&self, candidates: &mut Vec<Candidate>) {
+        let topology = self.cluster.topology();
+        candidates.clear();
+        for &host in topology.host_ids() {
+            if let Some(rank) = topology.rank(host) {
+                candidates.push(Candidate { host, rank, idle: None, busy: 0, open: 0 });
+            }
+        }
+        if self.config.load_balance == LoadBalance::Nearest {
+            self.prefer_the_nearest(candidates);
+        }
+        for (id, slot) in self.slots.iter() {
+            if let Some(candidate) = candidates.iter_mut().find(|c| c.host == slot.host) {
+                candidate.count(id, slot);
+            }
+        }
+    }
+
+    /// A host that was never measured may be the nearest: it gets a query, and is.
+    fn prefer_the_nearest(&self, candidates: &mut [Candidate]) {
+        let topology = self.cluster.topology();
+        let round_trip = |c: &Candidate| topology.round_trip(c.host).unwrap_or_default();
+        let preferred = candidates.iter().filter(|c| c.rank == Rank::Preferred);
+        let Some(nearest) = preferred
+            .filter_map(|c| topology.round_trip(c.host))
+            .min()
+            .map(|nearest| (nearest + nearest / 2).max(nearest + NEAR_MARGIN))
+        else {
+            return;
+        };
+        for candidate in candidates {
+            if round_trip(candidate) > nearest {
+                candidate.rank = Rank::Spare;
+            }
+        }
+    }
+
+    /// The idle connection of the host that the option `loadBalance` means.
+    pub(super) fn choose(&mut self, candidates: &[Candidate]) -> Option<ConnectionId> {
+        let least_busy = self.config.load_balance == LoadBalance::LeastConnections;
+        let weight = |c: &Candidate| (c.rank, if least_busy { c.busy } else { 0 });
+        let idle = || candidates.iter().filter(|c| c.idle.is_some());
+        let least = idle().map(weight).min()?;
+        let equals = || idle().filter(|c| weight(c) == least);
+        let drawn = self.cluster.draw(equals().count());
+        equals().nth(drawn)?.idle
+    }
+}
+
+impl Candidate {
+    fn count(&mut self, id: ConnectionId, slot: &Slot) {
+        let depth = slot.connection.depth();
+        match slot.duty {
+            Duty::Serving if depth == 0 => self.idle = self.idle.or(Some(id)),
+            Duty::Serving | Duty::Leased { .. } => self.busy += 1,
+            Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => {}
+            Duty::Relief | Duty::Witness { .. } => return,
+        }
+        self.open += 1;
+    }
+}

@@ -1,0 +1,138 @@
+//! Hosts that stop answering without closing anything: a frozen process, a pulled cable.
+//!
+//! A host that owes an answer and sends nothing for `livenessCheckMs` is asked on another connection, a
+//! **witness**. If that logs in, or is refused, the host lives, and the query is left alone however long it
+//! takes; the witness asks again by a bare Sync as long as the silence lasts. If it gets no answer within
+//! `connectTimeoutMs`, the host is suspected, as if a session on it had broken. What is in flight there is
+//! given up only when another host serves: until then the frozen one may come back and answer.
+
+use super::slot::Duty;
+use super::{ConnectionId, Pool};
+use crate::base::{Error, ErrorClass, Instant};
+use crate::cluster::HostId;
+
+impl Pool {
+    /// Asks the hosts that have been silent for too long, and gives up what is in flight on the dead ones.
+    pub(super) fn watch(&mut self, now: Instant) {
+        for host in self.cluster.topology().host_ids().to_vec() {
+            if self.silence_ends(host).is_none_or(|at| at > now) {
+                continue;
+            }
+            let asked = self.witness_of(host).is_some() || self.is_asked(host);
+            if !asked && self.cluster.may_look_at(host) <= now {
+                self.open(now, host, Duty::Witness { ask_at: None });
+            }
+        }
+        let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
+        let due: Vec<_> =
+            self.slots.iter().filter(|(_, s)| due(s.duty)).map(|(id, _)| id).collect();
+        due.into_iter().for_each(|id| self.ask_witness(now, id));
+        self.give_up_frozen(now);
+    }
+
+    fn ask_witness(&mut self, now: Instant, id: ConnectionId) {
+        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        let is_owed = self.owes_since(host).is_some();
+        let timeout = self.config.connect_timeout;
+        let again = now + self.config.liveness_check;
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.connection.is_idle() {
+            if !is_owed {
+                return self.retire(id);
+            }
+            slot.duty = Duty::Witness { ask_at: Some(again.min(now + timeout)) };
+            slot.connection.probe(now);
+            self.mark_writing(id);
+        } else if slot.is_silent(now, timeout) {
+            self.give_up_session(now, id);
+        } else if let Some(since) = slot.connection.head_since() {
+            slot.duty = Duty::Witness { ask_at: Some(since + timeout) };
+        }
+    }
+
+    /// A witness has logged in: the host lives.
+    pub(super) fn witnessed(&mut self, now: Instant, id: ConnectionId) {
+        let ask_at = Some(now + self.config.liveness_check);
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.duty = Duty::Witness { ask_at };
+        }
+    }
+
+    /// Closes what has been silent for too long on hosts where no server answers, once another one serves.
+    pub(super) fn give_up_frozen(&mut self, now: Instant) {
+        let topology = self.cluster.topology();
+        if !topology.is_served() {
+            return;
+        }
+        let bound = self.config.liveness_check;
+        let frozen = self.slots.iter().filter(|(_, slot)| {
+            topology.rank(slot.host).is_none()
+                && topology.is_silent(slot.host)
+                && slot.owes_since().is_some_and(|since| now.since(since) >= bound)
+        });
+        let frozen: Vec<_> = frozen.map(|(id, _)| id).collect();
+        for id in frozen {
+            let message = format!(
+                "nothing came for {} ms, no other session could be opened, and another host serves",
+                bound.as_millis()
+            );
+            let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+            self.drop_slot(now, id, &error);
+        }
+    }
+
+    fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
+        let witness =
+            |slot: &super::Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
+        self.slots.iter().find(|(_, slot)| witness(slot)).map(|(id, _)| id)
+    }
+
+    /// Since when the host has owed an answer to a call without a byte on any connection.
+    fn owes_since(&self, host: HostId) -> Option<Instant> {
+        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let working = here().filter(|s| matches!(s.duty, Duty::Serving | Duty::Leased { .. }));
+        let asked = working.filter_map(|slot| slot.connection.head_since()).min()?;
+        Some(here().map(|slot| slot.heard_at).max()?.max(asked))
+    }
+
+    fn silence_ends(&self, host: HostId) -> Option<Instant> {
+        self.owes_since(host).map(|since| since + self.config.liveness_check)
+    }
+
+    pub(super) fn liveness_timeout(&self) -> Option<(Instant, &'static str)> {
+        let witnesses = self.slots.iter().filter_map(|(_, slot)| match slot.duty {
+            Duty::Witness { ask_at } => ask_at,
+            _ => None,
+        });
+        let owed = self.slots.iter().filter_map(|(_, slot)| slot.owes_since()).min();
+        let soonest = owed.map(|since| since + self.config.liveness_check);
+        let silence = match soonest {
+            // Near enough, as long as it lies ahead: some other connection may have heard the host since.
+            Some(at) if at > self.flushed_at => Some(at),
+            Some(_) => self.next_look().into_iter().chain(self.frozen_at()).min(),
+            None => None,
+        };
+        let at = witnesses.chain(silence).min()?;
+        Some((at, "liveness"))
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        let hosts = self.cluster.topology().host_ids().iter();
+        let looks = hosts.filter_map(|&host| {
+            let at = self.silence_ends(host)?;
+            let asked = self.witness_of(host).is_some() || self.is_asked(host);
+            (!asked).then(|| at.max(self.cluster.may_look_at(host)))
+        });
+        looks.min()
+    }
+
+    /// When what is in flight on a host that does not answer is to be given up.
+    fn frozen_at(&self) -> Option<Instant> {
+        let topology = self.cluster.topology();
+        let doomed = self.slots.iter().filter(|(_, slot)| {
+            topology.rank(slot.host).is_none() && topology.is_silent(slot.host)
+        });
+        let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min();
+        since.filter(|_| topology.is_served()).map(|since| since + self.config.liveness_check)
+    }
+}

@@ -1,0 +1,100 @@
+//! How connections move to hosts that came back, where many hosts serve.
+//!
+//! While the pool is in use, hosts that do not serve are looked at about once a second. A session to a
+//! host that has less than its share joins the pool if there is room; in a full pool it waits as **relief**
+//! until a connection to a host with more than its share has nothing to do, and takes its place. There is
+//! one relief at a time, so that connections move one by one and no query notices.
+
+use super::balance::Candidate;
+use super::slot::Duty;
+use super::{ConnectionId, Life, Pool};
+use crate::base::Instant;
+use crate::cluster::{HostId, Rank, Standing};
+
+impl Pool {
+    /// Looks at the hosts that do not serve, or that should serve more.
+    pub(super) fn look_around(&mut self, now: Instant) {
+        if !matches!(self.life, Life::Open) || self.calls.is_empty() {
+            return;
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.survey(&mut candidates);
+        let is_moving = self.slots.iter().any(|(_, slot)| {
+            matches!(slot.duty, Duty::Joining | Duty::Relief | Duty::Scouting { .. })
+        });
+        let short = if is_moving { None } else { self.short_of_its_share(&candidates) };
+        self.candidates = candidates;
+        for host in self.cluster.topology().host_ids().to_vec() {
+            let topology = self.cluster.topology();
+            let at = match (topology.rank(host), topology.standing(host)) {
+                (None, Some(Standing::Suspected(_))) => self.cluster.may_connect_at(host),
+                (Some(_), _) if short != Some(host) => continue,
+                _ => self.cluster.may_look_at(host),
+            };
+            if at <= now && !self.is_asked(host) {
+                self.open(now, host, Duty::Joining);
+            }
+        }
+    }
+
+    /// The host with the fewest connections, where another one has more than its share.
+    fn short_of_its_share(&self, candidates: &[Candidate]) -> Option<HostId> {
+        let preferred = candidates.iter().filter(|c| c.rank == Rank::Preferred);
+        let short = preferred.min_by_key(|c| c.open)?;
+        self.excess(candidates, short.open).is_some().then_some(short.host)
+    }
+
+    /// A host that has more than its share, seen from one with `open` connections.
+    fn excess<'a>(&self, candidates: &'a [Candidate], open: usize) -> Option<&'a Candidate> {
+        let spare = candidates.iter().find(|c| c.rank == Rank::Spare && c.open > 0);
+        spare.or_else(|| {
+            let most = candidates.iter().max_by_key(|c| c.open)?;
+            (self.is_full() && most.open >= open + 2).then_some(most)
+        })
+    }
+
+    /// Puts a relief to work where a connection can be spared for it.
+    pub(super) fn relieve(&mut self) {
+        let relief = |pool: &Self| {
+            pool.slots.iter().find(|(_, s)| s.duty == Duty::Relief).map(|(id, s)| (id, s.host))
+        };
+        let Some((id, host)) = relief(self) else { return };
+        let mut candidates = std::mem::take(&mut self.candidates);
+        self.survey(&mut candidates);
+        let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
+        match own.map(|own| self.excess(&candidates, own.open)) {
+            Some(Some(excess)) => {
+                // Nothing is idle there now: later.
+                if let Some(victim) = excess.idle {
+                    self.retire(victim);
+                    self.set_serving(id);
+                }
+            }
+            Some(None) if !self.is_full() => self.set_serving(id),
+            _ => self.retire(id),
+        }
+        self.candidates = candidates;
+    }
+
+    /// Whether a session that there is no room for may take the place of another one.
+    pub(super) fn is_relief(&self, host: HostId) -> bool {
+        if self.slots.iter().any(|(_, slot)| slot.duty == Duty::Relief) {
+            return false;
+        }
+        let mut candidates = Vec::new();
+        self.survey(&mut candidates);
+        let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
+        // The session itself is counted as one that joins.
+        own.is_some_and(|own| self.excess(&candidates, own.open.saturating_sub(1)).is_some())
+    }
+
+    fn set_serving(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.duty = Duty::Serving;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.counted() >= self.config.pool_size
+    }
+}

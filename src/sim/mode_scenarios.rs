@@ -1,0 +1,227 @@
+//! Modes in which many hosts serve, and hosts that stop answering, in virtual time.
+
+use std::time::Duration;
+
+use super::cluster::{Reach, World};
+use super::scenarios::{answered, config};
+use crate::base::Outcome;
+use crate::connection::Role;
+use crate::pool::QueryFlags;
+use crate::types::Params;
+
+const NONE: QueryFlags = QueryFlags(0);
+const PRIMARY: Role = Role::ReadWrite;
+const STANDBY: Role = Role::Standby;
+
+fn world(roles: &[Role], options: serde_json::Value) -> World {
+    World::new(config(roles.len(), options), roles)
+}
+
+fn counts(world: &World) -> Vec<usize> {
+    (0..world.hosts.len()).map(|host| world.connections(host)).collect()
+}
+
+/// `count` calls at once.
+fn burst(world: &mut World, count: usize) -> Vec<u32> {
+    let requests = (0..count).map(|_| world.ask("SELECT", None, NONE, Params::new())).collect();
+    world.settle();
+    requests
+}
+
+/// A query now and then, as an application has it.
+fn use_for(world: &mut World, seconds: u64) {
+    for _ in 0..seconds * 10 {
+        world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn each_mode_is_served_by_the_hosts_that_fit_and_by_no_other() {
+    let roles = [PRIMARY, Role::ReadOnly, STANDBY, STANDBY];
+    for (mode, expect) in [
+        ("read-write", vec![0]),
+        ("read-only", vec![1, 2, 3]),
+        ("standby", vec![2, 3]),
+        ("prefer-standby", vec![2, 3]),
+        ("any", vec![0, 1, 2, 3]),
+    ] {
+        let mut world = world(&roles, serde_json::json!({ "mode": mode, "poolSize": 8 }));
+        for request in burst(&mut world, 64) {
+            assert_eq!(answered(&world, request), "SELECT", "{mode}");
+        }
+        let open: Vec<_> = (0..4).filter(|host| world.connections(*host) > 0).collect();
+        assert_eq!(open, expect, "{mode}");
+    }
+}
+
+#[test]
+fn connections_are_spread_evenly_and_never_exceed_the_pool() {
+    for balance in ["random", "least-connections", "nearest"] {
+        let options = serde_json::json!({ "mode": "any", "poolSize": 6, "loadBalance": balance });
+        let mut world = world(&[PRIMARY, STANDBY, STANDBY], options);
+        world.query("SELECT", None, NONE);
+        burst(&mut world, 200);
+        assert_eq!(counts(&world), [2, 2, 2], "{balance}");
+    }
+}
+
+#[test]
+fn a_host_that_dies_leaves_the_others_as_they_are_and_gets_its_share_back() {
+    let options = serde_json::json!({ "mode": "standby", "poolSize": 6 });
+    let mut world = world(&[PRIMARY, STANDBY, STANDBY, STANDBY], options);
+    world.query("SELECT", None, NONE);
+    burst(&mut world, 200);
+    assert_eq!(counts(&world), [0, 2, 2, 2]);
+    world.crash(1);
+    world.settle();
+    assert_eq!(counts(&world), [0, 0, 2, 2], "nothing is reshuffled");
+    burst(&mut world, 200);
+    assert_eq!(counts(&world), [0, 0, 3, 3], "what is missing is opened");
+
+    world.hosts[1].reach = Reach::Open;
+    use_for(&mut world, 10);
+    burst(&mut world, 200);
+    assert_eq!(counts(&world), [0, 2, 2, 2]);
+    assert!(world.answers.values().all(Result::is_ok));
+}
+
+#[test]
+fn prefer_standby_settles_for_the_primary_and_moves_back_one_by_one() {
+    let options = serde_json::json!({ "mode": "prefer-standby", "poolSize": 4 });
+    let mut world = world(&[PRIMARY, STANDBY], options);
+    world.hosts[1].reach = Reach::Refusing;
+    world.query("SELECT", None, NONE);
+    burst(&mut world, 100);
+    assert_eq!(counts(&world), [4, 0]);
+    world.hosts[1].reach = Reach::Open;
+    let mut most = 0;
+    for _ in 0..100 {
+        let before = world.connections(1);
+        world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(100));
+        assert!(world.connections(1) <= before + 1, "one at a time");
+        most = most.max(world.connections(0) + world.connections(1));
+    }
+    assert_eq!(counts(&world), [0, 4]);
+    assert!(most <= 5, "poolSize and one that is to take a place: {most}");
+    assert!(world.answers.values().all(Result::is_ok));
+}
+
+#[test]
+fn prefer_standby_waits_for_a_silent_standby_for_a_moment_only() {
+    for reach in [Reach::Silent, Reach::BlackHole] {
+        let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": "prefer-standby" }));
+        world.hosts[1].reach = reach;
+        let request = world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(249));
+        assert!(!world.answers.contains_key(&request), "a standby may still answer");
+        world.pass(Duration::from_millis(1));
+        assert_eq!(answered(&world, request), "SELECT");
+    }
+}
+
+#[test]
+fn a_standby_that_is_promoted_serves_readers_of_standbys_no_more() {
+    let mut world = world(&[PRIMARY, STANDBY, STANDBY], serde_json::json!({ "mode": "standby" }));
+    world.query("SELECT", None, NONE);
+    burst(&mut world, 100);
+    world.hosts[1].server.role = PRIMARY;
+    for request in burst(&mut world, 100) {
+        assert_eq!(answered(&world, request), "SELECT");
+    }
+    use_for(&mut world, 1);
+    assert_eq!(world.connections(1), 0);
+    assert_eq!(world.connections(0), 0);
+}
+
+#[test]
+fn no_host_that_fits_is_said_in_the_words_of_the_mode() {
+    let mut world = world(&[PRIMARY], serde_json::json!({ "mode": "standby" }));
+    let request = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_secs(6));
+    let error = world.answers[&request].as_ref().unwrap_err();
+    assert_eq!(error.code(), "HYPERION_NO_HOST");
+    assert_eq!(error.message(), "no standby available after 5000ms (h0:5432: takes writes)");
+}
+
+#[test]
+fn an_idle_pool_of_readers_asks_nobody() {
+    let mut world = world(&[PRIMARY, STANDBY, STANDBY], serde_json::json!({ "mode": "standby" }));
+    world.hosts[2].reach = Reach::Refusing;
+    burst(&mut world, 10);
+    world.pass(Duration::from_secs(1));
+    let attempts = world.attempts.len();
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.attempts.len(), attempts);
+    assert_eq!(world.pool.poll_timeout(), None);
+}
+
+#[test]
+fn a_dead_host_is_looked_at_about_once_a_second_while_others_serve() {
+    let mut world = world(&[STANDBY, STANDBY], serde_json::json!({ "mode": "standby" }));
+    world.hosts[1].reach = Reach::Refusing;
+    use_for(&mut world, 30);
+    let attempts = world.attempts.iter().filter(|host| **host == 1).count();
+    assert!((25..=32).contains(&attempts), "{attempts} attempts in 30 s");
+}
+
+#[test]
+fn c4_a_frozen_primary_is_given_up_when_another_host_is_the_primary() {
+    let frozen = |sql: &str, flags: QueryFlags| {
+        let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({}));
+        world.query("SELECT", None, NONE);
+        world.freeze(0);
+        let request = world.query(sql, None, flags);
+        world.pass(Duration::from_millis(3_999));
+        assert_eq!(world.connections(1), 0, "nothing but a witness has been sent");
+        world.pass(Duration::from_millis(101));
+        assert_eq!(world.connections(1), 1, "a new primary is looked for");
+        assert!(!world.answers.contains_key(&request), "it may come back and answer");
+        world.hosts[1].server.role = PRIMARY;
+        world.pass(Duration::from_millis(50));
+        let after = world.query("INSERT b", None, NONE);
+        assert_eq!(answered(&world, after), "INSERT");
+        world.pass(Duration::from_secs(3));
+        assert_eq!(world.connections(0), 0, "nothing of the frozen host is kept");
+        (world, request)
+    };
+    let (world, write) = frozen("INSERT a", NONE);
+    let error = world.answers[&write].as_ref().unwrap_err();
+    assert_eq!((error.outcome(), error.code()), (Some(Outcome::Unknown), "40003"));
+    let (world, read) = frozen("SELECT", QueryFlags::READ_ONLY);
+    assert_eq!(answered(&world, read), "SELECT", "it was sent again");
+}
+
+#[test]
+fn a_frozen_primary_that_comes_back_answers_what_was_asked() {
+    let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({}));
+    world.query("SELECT", None, NONE);
+    world.freeze(0);
+    let write = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_secs(6));
+    world.thaw(0);
+    world.settle();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(world.hosts[0].server.keys, ["a"]);
+    assert_eq!(world.connections(1), 0);
+}
+
+#[test]
+fn a_long_query_on_a_host_that_lives_is_left_alone() {
+    let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "poolSize": 1 }));
+    world.query("SELECT", None, NONE);
+    world.stall(0);
+    let long = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_secs(600));
+    let (logins, total) = (world.attempts.len(), world.connections(0));
+    assert_eq!((logins, total), (3, 2), "one witness, and no other attempt");
+    assert!(!world.answers.contains_key(&long));
+    world.thaw(0);
+    world.settle();
+    assert_eq!(answered(&world, long), "SELECT");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.connections(0), 1, "the witness goes when nobody waits");
+    assert_eq!(world.pool.poll_timeout(), None);
+}
