@@ -168,6 +168,19 @@ class Channel {
     return JSON.parse(this.#addon.status(this.#handle));
   }
 
+  /** Each host, in the order of the list. */
+  cluster() {
+    return JSON.parse(this.#addon.cluster(this.#handle));
+  }
+
+  setHosts(hostsJson) {
+    try {
+      this.#addon.setHosts(this.#handle, hostsJson);
+    } catch (thrown) {
+      throw fromThrown(thrown);
+    }
+  }
+
   /** Resolves when every connection is closed. */
   end() {
     return new Promise((resolve) => {

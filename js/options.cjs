@@ -23,6 +23,11 @@ function translate(first, second) {
   return { json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)), lookup, types };
 }
 
+/** One value as JSON, as `translate` would say it. */
+function translateValue(value) {
+  return JSON.stringify(sayable(value, 0));
+}
+
 function withString(connectionString, options) {
   if (options === undefined || options === null) return { connectionString };
   if (typeof options !== 'object' || Array.isArray(options)) return options;
@@ -72,4 +77,4 @@ function unsayable(what) {
   return { $given: what };
 }
 
-module.exports = { translate };
+module.exports = { translate, translateValue };

@@ -10,12 +10,7 @@ export {};
 
 /** What a host must be fit for, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`). */
 export type TargetSessionAttrs =
-  | 'read-write'
-  | 'read-only'
-  | 'primary'
-  | 'standby'
-  | 'prefer-standby'
-  | 'any';
+  'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | 'any';
 
 export interface PoolOptions {
   /** A URI as libpq reads it. The other options override what it says. */
@@ -324,10 +319,43 @@ export interface PoolStatus {
   waiting: number;
 }
 
+/** `'suspected'`: a session broke or was silent. `'refusing'`: it answers, and takes no new session. */
+export type HostState = 'unknown' | 'up' | 'suspected' | 'refusing' | 'down';
+export type HostRole = 'read-write' | 'read-only' | 'standby';
+
+/** A host as the pool knows it, by what its own sessions say; nothing is asked for this. */
+export interface HostStatus {
+  /** As errors name it: `'h1:5432'`. */
+  host: string;
+  state: HostState;
+  /** Since when, by this machine's clock. */
+  since: Date;
+  /** As it said last, by whatever session; `null` before the first. */
+  role: HostRole | null;
+  /** Whether it is given work. */
+  serves: boolean;
+  /** The last failure, which may lie long back. */
+  lastError: { code: string; message: string } | null;
+  /** The mean of what it lately took to answer a bare Sync; `null` before the first. */
+  roundTripMs: number | null;
+  /** `open` are logged in, probes too; `busy` ones are at work or belong to a caller. */
+  connections: { open: number; busy: number };
+}
+
 export interface PoolEvents {
-  /** Another host serves. `outageMs` is how long none did. */
+  /** In the modes in which one host serves: another one does. `outageMs` is how long none did. */
   primary: [event: { host: string; previous: string | null; outageMs: number }];
-  /** The host that served became read-only, or a standby. */
+  /** The state or the role of a host changed. `error` says why it got worse. */
+  host: [
+    event: {
+      host: string;
+      state: HostState;
+      previous: HostState;
+      role: HostRole | null;
+      error: { code: string; message: string } | null;
+    },
+  ];
+  /** In the modes in which one host serves: it became read-only, or a standby. */
   fence: [event: { host: string; role: 'read-only' | 'standby' }];
   /** A second host claims to be the primary while the first one serves. */
   rival: [event: { host: string; primary: string }];
@@ -352,6 +380,15 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    */
   connect(): Promise<Connection>;
   status(): PoolStatus;
+  /** Each host, in the order of the list, as the pool knows it at this moment. */
+  cluster(): HostStatus[];
+  /**
+   * Takes another list of hosts, in the forms of the option `hosts`. Those that were there before keep their
+   * connections; connections to hosts that are gone are closed, busy ones when their callers are done.
+   *
+   * @throws {ConfigurationError} the list is wrong; the old one stays
+   */
+  setHosts(hosts: readonly string[] | string): void;
   /**
    * Takes no new work, waits for what runs and waits, and closes all connections. A second call gives the same
    * promise.

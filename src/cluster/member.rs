@@ -135,6 +135,10 @@ impl Member {
         self.round_trip
     }
 
+    pub(super) fn glance(&self) -> (&'static str, Option<Role>) {
+        (self.standing.state(), self.role)
+    }
+
     pub(super) fn view(&self) -> HostView {
         HostView {
             host: Arc::clone(&self.host.name),

@@ -44,6 +44,16 @@ impl Cluster {
         Self { topology, asking, random: Random::from_seed(seed) }
     }
 
+    /// Takes another list of hosts, and returns those that are no longer in it.
+    pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Arc<Host>>) -> Vec<HostId> {
+        let gone = self.topology.set_hosts(now, hosts);
+        self.asking.retain(|id, _| !gone.contains(id));
+        for id in self.topology.host_ids() {
+            self.asking.entry(*id).or_default();
+        }
+        gone
+    }
+
     pub fn topology(&self) -> &Topology {
         &self.topology
     }

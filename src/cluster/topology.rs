@@ -93,6 +93,29 @@ impl Topology {
         topology
     }
 
+    /// Takes this list of hosts in place of the one before. Hosts that are in both keep what is known of them; those
+    /// that are gone come back as names that name nothing any more.
+    pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Arc<Host>>) -> Vec<HostId> {
+        let mut old = std::mem::take(&mut self.order);
+        for host in hosts {
+            let known = old.iter().position(|id| self.host(*id) == Some(&host));
+            let id = match known {
+                Some(at) => old.remove(at),
+                None => self.members.insert(Member::new(host, now)),
+            };
+            self.order.push(id);
+        }
+        for id in &old {
+            self.members.remove(*id);
+        }
+        if let Serving::One { seat } = &mut self.serving
+            && seat.is_some_and(|seat| old.contains(&seat))
+        {
+            *seat = None;
+        }
+        old
+    }
+
     pub fn mode(&self) -> TargetSessionAttrs {
         self.mode
     }
@@ -121,6 +144,11 @@ impl Topology {
 
     pub(super) fn member_mut(&mut self, id: HostId) -> Option<&mut Member> {
         self.members.get_mut(id)
+    }
+
+    /// The host's state and role, as users see them.
+    pub fn glance(&self, id: HostId) -> Option<(&'static str, Option<Role>)> {
+        self.members.get(id).map(Member::glance)
     }
 
     pub fn round_trip(&self, id: HostId) -> Option<std::time::Duration> {

@@ -55,6 +55,7 @@ impl Draft {
     pub(super) fn new() -> Self {
         let config = Config {
             hosts: Vec::new(),
+            port: DEFAULT_PORT,
             user: String::new(),
             password: None,
             database: String::new(),
@@ -159,6 +160,7 @@ impl Draft {
             config.database.clone_from(&config.user);
         }
         refuse_long_startup(&config)?;
+        config.port = port;
         config.hosts = addresses
             .into_iter()
             .map(|address| address.into_host(port))

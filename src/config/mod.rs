@@ -15,13 +15,15 @@ mod options;
 mod refusal;
 mod uri;
 
-pub use options::from_json;
+pub use options::{from_json, hosts_from_json};
 
 /// The options of a pool, checked and with their defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// At least one, at most [`MAX_HOSTS`].
     pub hosts: Vec<Host>,
+    /// For hosts without a port of their own.
+    pub port: u16,
     pub user: String,
     pub password: Option<Secret>,
     pub database: String,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::draft::Draft;
 use super::refusal::{cut, error, kind, refuse, refuse_nul, show, unknown};
-use super::{Config, Secret, hosts, uri};
+use super::{Config, Host, Secret, hosts, uri};
 use crate::base::Error;
 
 /// What a JavaScript timer, and a socket option, can hold.
@@ -76,6 +76,12 @@ pub fn from_json(options: &Value) -> Result<Config, Error> {
         apply_own_parameter(&mut draft, name, value)?;
     }
     draft.finish()
+}
+
+/// Another list of hosts for a pool that exists, in the forms of the option `hosts`.
+pub fn hosts_from_json(hosts: &Value, default_port: u16) -> Result<Vec<Host>, Error> {
+    let addresses = hosts::from_option("the list of hosts", hosts)?;
+    addresses.into_iter().map(|address| address.into_host(default_port)).collect()
 }
 
 fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {

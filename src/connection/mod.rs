@@ -324,6 +324,11 @@ impl Connection {
         Vec::new()
     }
 
+    /// The host's name, which a list of hosts that has changed since may not hold any more.
+    pub fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
     /// Ready, and with nothing in flight.
     pub fn is_idle(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.depth() == 0)

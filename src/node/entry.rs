@@ -20,7 +20,7 @@ use super::value::{Env, Fault, NOTHING, check};
 use crate::base::{Error, ErrorClass};
 use crate::config;
 use crate::connection::StatementId;
-use crate::pool::{Query, QueryFlags, Status};
+use crate::pool::{HostStatus, Query, QueryFlags, Status};
 use crate::reactor::Reactor;
 use crate::types::Verbatim;
 
@@ -41,7 +41,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 11] = [
+static ENTRIES: [Entry; 13] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"forget", run: forget },
@@ -52,6 +52,8 @@ static ENTRIES: [Entry; 11] = [
     Entry { name: c"drain", run: drain },
     Entry { name: c"resolved", run: resolved },
     Entry { name: c"status", run: status },
+    Entry { name: c"cluster", run: cluster },
+    Entry { name: c"setHosts", run: set_hosts },
     Entry { name: c"end", run: end },
 ];
 
@@ -167,6 +169,23 @@ fn status(call: &Call) -> Result<sys::napi_value, Fault> {
         "waiting": waiting,
     });
     call.env.create_string(json.to_string().as_bytes(), true)
+}
+
+/// `cluster(handle) -> json`
+fn cluster(call: &Call) -> Result<sys::napi_value, Fault> {
+    let hosts = call.client()?.run(|reactor| reactor.cluster())?;
+    let hosts: Vec<_> = hosts.iter().map(HostStatus::to_json).collect();
+    call.env.create_string(json!(hosts).to_string().as_bytes(), false)
+}
+
+/// `setHosts(handle, hostsJson)`
+fn set_hosts(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let [_, hosts, ..] = call.arguments;
+    let hosts = serde_json::from_str(&call.string(hosts)?)
+        .map_err(|error| Error::internal(format!("the hosts are no JSON: {error}")))?;
+    client.run(|reactor| reactor.set_hosts(&hosts))??;
+    Ok(NOTHING)
 }
 
 /// `end(handle, request)`

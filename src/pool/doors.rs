@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::ConnectionId;
 use crate::base::{Error, ServerFields};
+use crate::cluster::HostView;
 use crate::config::Host;
-use crate::connection::{Begin, Isolation, StatementId, StatementResult};
+use crate::connection::{Begin, Isolation, Role, StatementId, StatementResult};
 use crate::types::Params;
 
 /// One call of floor 7.
@@ -117,6 +118,14 @@ pub enum PoolEvent {
         host: Arc<str>,
         primary: Arc<str>,
     },
+    /// What is known of a host has changed.
+    Host {
+        host: Arc<str>,
+        state: &'static str,
+        previous: &'static str,
+        role: Option<Role>,
+        error: Option<Error>,
+    },
     Notice {
         host: Arc<str>,
         fields: Box<ServerFields>,
@@ -143,6 +152,14 @@ impl PoolEvent {
                 json!({ "type": "rival", "host": &**host, "primary": &**primary })
             }
             Self::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
+            Self::Host { host, state, previous, role, error } => json!({
+                "type": "host",
+                "host": &**host,
+                "state": state,
+                "previous": previous,
+                "role": role.map(Role::as_str),
+                "error": error.as_ref().map(error_to_json),
+            }),
             Self::Notice { host, fields } => json!({
                 "type": "notice",
                 "host": &**host,
@@ -154,6 +171,39 @@ impl PoolEvent {
             }),
         };
         value.to_string()
+    }
+}
+
+fn error_to_json(error: &Error) -> serde_json::Value {
+    json!({ "code": error.code(), "message": error.message() })
+}
+
+/// A host as the pool sees it at this moment.
+#[derive(Clone, Debug)]
+pub struct HostStatus {
+    pub view: HostView,
+    /// For how long its state has been what it is.
+    pub age: Duration,
+    /// Whether it is given work.
+    pub serves: bool,
+    pub open: usize,
+    pub busy: usize,
+}
+
+impl HostStatus {
+    pub fn to_json(&self) -> serde_json::Value {
+        let HostView { host, role, state, last_error, round_trip, since: _ } = &self.view;
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        json!({
+            "host": &**host,
+            "role": role.map(Role::as_str),
+            "state": state,
+            "serves": self.serves,
+            "ageMs": milliseconds(self.age),
+            "lastError": last_error.as_ref().map(error_to_json),
+            "roundTripMs": round_trip.map(milliseconds),
+            "connections": { "open": self.open, "busy": self.busy },
+        })
     }
 }
 

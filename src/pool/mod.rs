@@ -9,6 +9,7 @@
 mod balance;
 mod dispatch;
 mod doors;
+mod hosts;
 mod lease;
 mod liveness;
 mod relief;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub use doors::{Output, PoolEvent, Query, QueryFlags, Response, Status};
+pub use doors::{HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status};
 use lease::Lease;
 use slot::Duty;
 pub use slot::{ConnectionId, Slot};

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Outage {
     since: Instant,
-    last: Option<HostId>,
+    last: Option<Arc<str>>,
 }
 
 impl Outage {
@@ -76,7 +76,10 @@ impl Pool {
             Observation::Says(role) => Some(*role),
             Observation::ConnectFailed(_) | Observation::SessionLost(_) => None,
         };
-        match self.cluster.observe(now, host, &observation) {
+        let before = self.cluster.topology().glance(host);
+        let change = self.cluster.observe(now, host, &observation);
+        self.tell_host(host, before, observation);
+        match change {
             Change::Nothing => {}
             Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
             Change::Found(_) | Change::Settled => self.settle_duties(),
@@ -104,7 +107,27 @@ impl Pool {
         }
     }
 
-    fn outage_begins(&mut self, now: Instant) {
+    fn tell_host(
+        &mut self,
+        host: HostId,
+        before: Option<(&'static str, Option<Role>)>,
+        observation: Observation,
+    ) {
+        let after = self.cluster.topology().glance(host);
+        if let (Some((previous, _)), Some((state, role))) = (before, after)
+            && before != after
+            && let Some(host) = self.name(host)
+        {
+            let error = match observation {
+                Observation::Says(_) => None,
+                Observation::ConnectFailed(error) | Observation::SessionLost(error) => Some(error),
+            };
+            let event = PoolEvent::Host { host, state, previous, role, error };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    pub(super) fn outage_begins(&mut self, now: Instant) {
         if !self.cluster.topology().is_served() {
             self.outage.since = now;
             self.search_until = now + SEARCH_LINGER;
@@ -118,11 +141,10 @@ impl Pool {
 
     /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed.
     fn found(&mut self, now: Instant, host: HostId) {
-        let previous = self.outage.last.replace(host);
-        if previous != Some(host)
-            && let Some(name) = self.name(host)
+        if let Some(name) = self.name(host)
+            && self.outage.last.as_ref() != Some(&name)
         {
-            let previous = previous.and_then(|id| self.name(id));
+            let previous = self.outage.last.replace(Arc::clone(&name));
             let outage = now.since(self.outage.since);
             let event = PoolEvent::Primary { host: name, previous, outage };
             self.outputs.push_back(Output::Event(event));

@@ -308,7 +308,6 @@ impl Pool {
     }
 
     fn host_name(&self, id: ConnectionId) -> Option<std::sync::Arc<str>> {
-        let slot = self.slots.get(id)?;
-        self.cluster.topology().host(slot.host).map(|host| host.name.clone())
+        self.slots.get(id).map(|slot| std::sync::Arc::clone(slot.connection.host()))
     }
 }

@@ -13,9 +13,9 @@ use super::clock::Clock;
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Token};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::connection::{Input, Peer, StatementId};
-use crate::pool::{Output, Pool, PoolEvent, Query, QueryFlags, Response, Status};
+use crate::pool::{HostStatus, Output, Pool, PoolEvent, Query, QueryFlags, Response, Status};
 use crate::types::Verbatim;
 
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
@@ -124,6 +124,18 @@ impl Reactor {
 
     pub fn status(&self) -> Status {
         self.pool.status()
+    }
+
+    pub fn cluster(&self) -> Vec<HostStatus> {
+        self.pool.cluster(self.clock.now())
+    }
+
+    /// Takes another list of hosts, in the forms of the option `hosts`.
+    pub fn set_hosts(&mut self, hosts: &serde_json::Value) -> Result<(), Error> {
+        let hosts = config::hosts_from_json(hosts, self.pool.default_port())?;
+        self.pool.set_hosts(self.clock.now(), hosts)?;
+        self.flush();
+        Ok(())
     }
 
     /// The answer to a [`Lookup`].

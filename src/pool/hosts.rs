@@ -1,0 +1,62 @@
+//! The pool's hosts as users see and change them.
+
+use std::sync::Arc;
+
+use super::doors::HostStatus;
+use super::slot::{Duty, Slot};
+use super::{Life, Pool, closed_pool};
+use crate::base::{Error, Instant};
+use crate::cluster::HostId;
+use crate::config::Host;
+
+impl Pool {
+    /// Each host at this moment, in the order of the list.
+    pub fn cluster(&self, now: Instant) -> Vec<HostStatus> {
+        let topology = self.cluster.topology();
+        let views = topology.views().into_iter();
+        let status = views.map(|(host, view)| {
+            let (open, busy) = self.count_connections(host);
+            let age = now.since(view.since);
+            HostStatus { view, age, serves: topology.rank(host).is_some(), open, busy }
+        });
+        status.collect()
+    }
+
+    /// Sessions that are open to the host, probes too, and those that callers have or wait for.
+    fn count_connections(&self, host: HostId) -> (usize, usize) {
+        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let works = |slot: &&Slot| match slot.duty {
+            Duty::Serving => !slot.is_idle(),
+            Duty::Leased { .. } => true,
+            _ => false,
+        };
+        (here().filter(|slot| !slot.is_joining()).count(), here().filter(works).count())
+    }
+
+    /// The port of hosts that name none.
+    pub fn default_port(&self) -> u16 {
+        self.config.port
+    }
+
+    /// Takes another list of hosts. Connections to hosts that are no longer in it are closed: idle ones now, the others
+    /// when their callers are done.
+    pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Host>) -> Result<(), Error> {
+        if !matches!(self.life, Life::Open) {
+            return Err(closed_pool());
+        }
+        let was_served = self.cluster.topology().is_served();
+        let gone = self.cluster.set_hosts(now, hosts.into_iter().map(Arc::new).collect());
+        let idle = |slot: &Slot| match slot.duty {
+            Duty::Serving => slot.is_idle(),
+            Duty::Leased { .. } => false,
+            _ => true,
+        };
+        let useless = self.slots.iter().filter(|(_, s)| gone.contains(&s.host) && idle(s));
+        let useless: Vec<_> = useless.map(|(id, _)| id).collect();
+        useless.into_iter().for_each(|id| self.retire(id));
+        if was_served {
+            self.outage_begins(now);
+        }
+        Ok(())
+    }
+}

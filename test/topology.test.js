@@ -1,0 +1,145 @@
+// What a pool tells of its cluster, and how its hosts are changed while it runs.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import { clusterFor } from './cluster/index.js';
+
+let cluster;
+before(async () => {
+  cluster = await clusterFor({ nodes: 3 });
+});
+after(() => cluster?.close());
+
+/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
+const onOwnNodes = {
+  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
+};
+
+const WHERE = "SELECT current_setting('port')::int AS port";
+
+function open(t, options) {
+  const pool = createPool(cluster.options(options));
+  t.after(() => pool.end());
+  return pool;
+}
+
+const event = (pool, name, fits = () => true) =>
+  new Promise((resolve) => {
+    const listen = (news) => {
+      if (!fits(news)) return;
+      pool.off(name, listen);
+      resolve(news);
+    };
+    pool.on(name, listen);
+  });
+
+test('a pool tells of each host what its sessions have said', async (t) => {
+  const pool = open(t, { mode: 'any', poolSize: 3 });
+  const unheard = pool.cluster();
+  assert.deepEqual(
+    unheard.map(({ host, state, role, serves, lastError, roundTripMs, connections }) => ({
+      ...{ host, state, role, serves, lastError, roundTripMs, connections },
+    })),
+    cluster.nodes.map((node) => ({
+      ...{ host: node.address, state: 'unknown', role: null, serves: false },
+      ...{ lastError: null, roundTripMs: null, connections: { open: 0, busy: 0 } },
+    })),
+  );
+  while (pool.cluster().some(({ roundTripMs }) => roundTripMs === null)) {
+    await Promise.all(Array.from({ length: 9 }, () => pool.query('SELECT 1')));
+  }
+  for (const { host, state, role, serves, since, connections } of pool.cluster()) {
+    const isPrimary = host === cluster.primary.address;
+    assert.deepEqual([state, serves], ['up', true]);
+    assert.equal(role, isPrimary ? 'read-write' : 'standby');
+    assert.ok(since instanceof Date && since <= new Date());
+    assert.deepEqual(connections, { open: 1, busy: 0 });
+  }
+  const slow = pool.query('SELECT pg_sleep(0.1)::text');
+  await new Promise(setImmediate);
+  assert.equal(pool.cluster().filter(({ connections }) => connections.busy === 1).length, 1);
+  await slow;
+});
+
+test('a closed pool tells what it knew last, and that nothing is open', async () => {
+  const pool = createPool(cluster.options());
+  await pool.query('SELECT 1');
+  await pool.end();
+  for (const { connections } of pool.cluster()) {
+    assert.deepEqual(connections, { open: 0, busy: 0 });
+  }
+  assert.throws(() => pool.setHosts(['h']), { code: 'HYPERION_POOL_CLOSED' });
+});
+
+test('events tell when hosts go and come', onOwnNodes, async (t) => {
+  const standby = cluster.nodes.find((node) => node !== cluster.primary);
+  const pool = open(t, { mode: 'standby', hosts: [standby.address], acquireTimeoutMs: 20_000 });
+  const up = event(pool, 'host');
+  await pool.query('SELECT 1');
+  assert.deepEqual(await up, {
+    ...{ host: standby.address, state: 'up', previous: 'unknown', role: 'standby', error: null },
+  });
+  const suspected = event(pool, 'host', ({ state }) => state === 'suspected');
+  const down = event(pool, 'host', ({ state }) => ['down', 'refusing'].includes(state));
+  await cluster.stop(standby, 'fast');
+  assert.match((await suspected).error.code, /57P01|HYPERION_CONNECTION_LOST/);
+  assert.equal((await down).host, standby.address);
+  const [told] = pool.cluster();
+  assert.equal(told.serves, false);
+  assert.equal(told.role, 'standby');
+  assert.ok(told.lastError.message.length > 0);
+  const back = event(pool, 'host', ({ state }) => state === 'up');
+  const waiting = pool.query(WHERE);
+  await cluster.start(standby);
+  assert.deepEqual(await waiting, [{ port: standby.port }]);
+  assert.equal((await back).role, 'standby');
+});
+
+test('the list of hosts is changed while the pool is at work', async (t) => {
+  const [first, second, third] = cluster.nodes;
+  const pool = open(t, { mode: 'any', hosts: [first.address], poolSize: 2 });
+  assert.deepEqual(await pool.query(WHERE), [{ port: first.port }]);
+  const running = pool.query(`${WHERE} FROM pg_sleep(0.2)`);
+  await new Promise(setImmediate);
+  pool.setHosts([second.address, third.address]);
+  assert.deepEqual(
+    pool.cluster().map(({ host }) => host),
+    [second.address, third.address],
+  );
+  for (let n = 0; n < 20; n++) {
+    const [{ port }] = await pool.query(WHERE);
+    assert.ok(port !== first.port);
+  }
+  assert.deepEqual(await running, [{ port: first.port }], 'what runs is not disturbed');
+  assert.ok(pool.status().size <= 2);
+});
+
+test('the primary is followed when it leaves the list and when it comes back', async (t) => {
+  const { primary } = cluster;
+  const others = cluster.nodes.filter((node) => node !== primary).map((node) => node.address);
+  const pool = open(t);
+  const found = [];
+  pool.on('primary', ({ host, previous }) => found.push({ host, previous }));
+  await pool.query('SELECT 1');
+  pool.setHosts(others);
+  const waiting = pool.query(WHERE);
+  await event(pool, 'host', ({ host, state }) => others.includes(host) && state === 'up');
+  pool.setHosts([...others, primary.address]);
+  assert.deepEqual(await waiting, [{ port: primary.port }]);
+  assert.deepEqual(found, [{ host: primary.address, previous: null }], 'it is the same primary');
+});
+
+test('a wrong list of hosts is refused, and the old one stays', async (t) => {
+  const pool = open(t);
+  for (const hosts of [[], 'h:0', [5], null, undefined, 7, ['a b']]) {
+    assert.throws(() => pool.setHosts(hosts), {
+      name: 'ConfigurationError',
+      code: 'HYPERION_CONFIGURATION',
+    });
+  }
+  assert.throws(() => pool.setHosts(['h:0']), /^ConfigurationError: the list of hosts must /);
+  assert.equal(pool.cluster().length, cluster.nodes.length);
+  assert.equal((await pool.query('SELECT 1 AS one'))[0].one, 1);
+});
