@@ -86,6 +86,53 @@ test(
   },
 );
 
+test(
+  'C21 with roleCheck a fence behind a pooler is seen, and nothing stale',
+  behindPooler,
+  async (t) => {
+    // Two pools: what one of them is told by the pooler, the other is not.
+    const options = { roleCheck: 'query', poolSize: 2 };
+    const pools = [open(options), open({ ...options, acquireTimeoutMs: 300 })];
+    t.after(() => Promise.all(pools.map((pool) => pool.end())));
+    t.after(() => cluster.unfence(cluster.primary));
+    for (const pool of pools) await pool.query('SELECT 1');
+    await cluster.fence(cluster.primary);
+    const fenced = new Promise((resolve) => pools[0].once('fence', resolve));
+    const waiting = pools[0].query('INSERT INTO item VALUES (200)');
+    assert.equal((await fenced).role, 'read-only');
+    for (const sql of ['INSERT INTO item VALUES (201)', 'SELECT 1']) {
+      await assert.rejects(pools[1].query(sql), {
+        code: 'HYPERION_NO_PRIMARY',
+        outcome: 'not-sent',
+      });
+    }
+    const held = await cluster.query(cluster.primary, 'SELECT id FROM item WHERE id >= 200');
+    assert.deepEqual(held, []);
+    await cluster.unfence(cluster.primary);
+    assert.equal((await waiting).rowCount, 1);
+    assert.equal((await pools[1].query('INSERT INTO item VALUES (201)')).rowCount, 1);
+  },
+);
+
+test(
+  'C21 a write that a role may not do is refused, however often it is looked at',
+  behindPooler,
+  async (t) => {
+    const pool = open({ roleCheck: 'query', poolSize: 1 });
+    t.after(() => pool.end());
+    const name = 'refuses_writes';
+    await cluster.query(
+      cluster.primary,
+      `CREATE FUNCTION ${name}() RETURNS void LANGUAGE sql SET transaction_read_only = on
+     AS 'INSERT INTO item VALUES (300)'`,
+    );
+    await assert.rejects(pool.query(`SELECT ${name}()`), {
+      code: '25006',
+      outcome: 'not-committed',
+    });
+  },
+);
+
 test('C21 a standby behind a pooler is told from the primary', behindPooler, async () => {
   const standby = await cluster.pooler(cluster.nodes[1]);
   const pool = open({ hosts: [standby.address, pooler.address] });
