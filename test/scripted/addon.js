@@ -148,6 +148,10 @@ export class ScriptedAddon {
     return JSON.stringify({ maxSize: 10, size: 1, available: 1, inUse: 0, waiting: 0 });
   }
 
+  cluster() {
+    return '[]';
+  }
+
   end(handle, request) {
     this.ending = request;
   }
