@@ -5,8 +5,9 @@
 
 const dns = require('node:dns');
 const { Records, Requests } = require('./records.cjs');
+const { Signals, isSignal } = require('./signals.cjs');
 const { Statements } = require('./statements.cjs');
-const { classes, configurationError, fromThrown } = require('./errors.cjs');
+const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
 /** Flags of a request. */
@@ -15,8 +16,12 @@ const RELEASE = 4;
 const COMMIT = 8;
 const TRANSACTION = 1 << 16;
 const END = 1 << 17;
+const CANCELLABLE = 1 << 8;
+const UNPREPARED = 1 << 9;
 
-const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types'];
+const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
+/** What the addon's timer can hold. */
+const LONGEST_TIMEOUT = 2_147_483_647;
 
 const RESOLVED = Promise.resolve();
 
@@ -29,7 +34,8 @@ const takeResolve = (resolve) => {
 class Channel {
   #addon;
   #handle;
-  #requests = new Requests();
+  #signals = new Signals((request) => this.#cancel(request));
+  #requests = new Requests(this.#signals);
   #records;
   #choices;
   /** Those of queries with the pool's own choices. */
@@ -102,9 +108,15 @@ class Channel {
     let asArrays = false;
     let choices = this.#choices.own;
     let statements = this.#statements;
+    let signal;
+    let timeoutMs;
     if (options !== undefined && options !== null) {
+      ({ signal, timeoutMs } = options);
       asArrays = options.rowMode === 'array';
       if (options.readOnly === true) flags |= READ_ONLY;
+      if (options.prepare === false) flags |= UNPREPARED;
+      if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
+      if (signal?.aborted) return Promise.reject(aborted(signal, sql));
       if (options.types !== undefined && options.types !== null) {
         try {
           choices = this.#choices.forQuery(options.types);
@@ -124,6 +136,8 @@ class Channel {
       const leaseNumber = lease === null ? 0 : lease.number;
       this.#addon.query(this.#handle, slot, leaseNumber, id, params ?? undefined, flags);
       if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
+      if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
+      if (signal !== undefined) this.#requests.giveUpBy(signal, slot);
     } catch (thrown) {
       // Nothing was queued.
       this.#requests.close(slot);
@@ -153,6 +167,14 @@ class Channel {
   /** Its number is not its user's any more. */
   forgetLease(lease) {
     this.#leases.delete(lease.number);
+  }
+
+  #cancel(slot) {
+    try {
+      this.#addon.cancel(this.#handle, slot);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   release(lease, destroy) {
@@ -274,9 +296,21 @@ function wrongOptions(options) {
       return configurationError(`unknown query option '${name}': allowed: ${allowed}`);
     }
   }
-  const { readOnly, rowMode } = options;
+  const { readOnly, rowMode, prepare, timeoutMs, signal } = options;
   if (readOnly !== undefined && typeof readOnly !== 'boolean') {
     return configurationError(`query option 'readOnly' must be true or false`);
+  }
+  if (prepare !== undefined && typeof prepare !== 'boolean') {
+    return configurationError(`query option 'prepare' must be true or false`);
+  }
+  const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
+  if (timeoutMs !== undefined && !isTimeout) {
+    return configurationError(
+      `query option 'timeoutMs' must be an integer from 0 to ${LONGEST_TIMEOUT}; 0 is no limit`,
+    );
+  }
+  if (signal !== undefined && !isSignal(signal)) {
+    return configurationError(`query option 'signal' must be an AbortSignal`);
   }
   if (rowMode !== undefined && rowMode !== 'object' && rowMode !== 'array') {
     return configurationError(`query option 'rowMode' must be 'object' or 'array'`);

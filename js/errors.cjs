@@ -127,6 +127,22 @@ function isRetryable(error) {
   return false;
 }
 
+/** The error of a query whose signal was aborted before it was asked. */
+function aborted(signal, query) {
+  const details = { code: 'HYPERION_ABORTED', outcome: 'not-sent', cause: signal.reason, query };
+  return new classes.AbortError('the query was aborted: its signal was aborted before', details);
+}
+
+/** Why it was given up, only its signal knows. */
+function explain(error, signal) {
+  if (!(error instanceof classes.AbortError)) return;
+  Object.defineProperty(error, 'cause', {
+    value: signal.reason,
+    writable: true,
+    configurable: true,
+  });
+}
+
 function configurationError(message) {
   return new classes.ConfigurationError(message, { code: 'HYPERION_CONFIGURATION' });
 }
@@ -158,8 +174,10 @@ function rejectWithin(resolve, make) {
 
 module.exports = {
   classes,
+  aborted,
   configurationError,
   disposable,
+  explain,
   fromJson,
   fromThrown,
   isRetryable,

@@ -6,7 +6,7 @@
 // their pieces from, in order. The numbers here are a contract with `src/node/deliver.rs`.
 
 const { Shape } = require('./rows.cjs');
-const { classes, fromJson, rejectWithin } = require('./errors.cjs');
+const { classes, explain, fromJson, rejectWithin } = require('./errors.cjs');
 
 const RESULT = 1;
 const ERROR = 2;
@@ -40,6 +40,8 @@ class Request {
   choices = null;
   /** The Lease that it runs on, or null for a request of the pool. */
   lease = null;
+  /** The AbortSignal that gives it up. */
+  signal = null;
   /** Rows of the result that is not complete yet. */
   rows = null;
   /** Results before the last, for several statements in one query. */
@@ -53,6 +55,11 @@ class Request {
 class Requests {
   #slots = [];
   #free = -1;
+  #signals;
+
+  constructor(signals) {
+    this.#signals = signals;
+  }
 
   open(resolve, sql, asArrays, lease, choices = null) {
     let slot = this.#free;
@@ -71,6 +78,11 @@ class Requests {
     return slot;
   }
 
+  giveUpBy(signal, slot) {
+    this.#slots[slot].signal = signal;
+    this.#signals.add(signal, slot);
+  }
+
   at(slot) {
     const request = this.#slots[slot];
     if (request === undefined || request.resolve === null) {
@@ -82,7 +94,11 @@ class Requests {
   /** Gives the slot back, before anyone hears of it. */
   close(slot) {
     const request = this.#slots[slot];
-    const { lease } = request;
+    const { lease, signal } = request;
+    if (signal !== null) {
+      request.signal = null;
+      this.#signals.delete(signal, slot);
+    }
     request.resolve = null;
     request.sql = '';
     request.lease = null;
@@ -238,10 +254,11 @@ class Records {
       this.#requests.failAll((sql) => fromJson(json, sql));
       return;
     }
-    const { resolve, sql, lease } = this.#requests.at(slot);
+    const { resolve, sql, lease, signal } = this.#requests.at(slot);
     this.#requests.close(slot);
     rejectWithin(resolve, () => {
       const error = fromJson(json, sql);
+      if (signal !== null) explain(error, signal);
       return lease === null ? error : lease.explain(error);
     });
   }

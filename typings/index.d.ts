@@ -61,6 +61,13 @@ export interface PoolOptions {
   connectTimeoutMs?: number | undefined;
   /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */
   acquireTimeoutMs?: number | undefined;
+  /** The `timeoutMs` of queries that have none of their own, in milliseconds. 0 is no limit. Default: 0. */
+  queryTimeoutMs?: number | undefined;
+  /**
+   * How long the server may take to answer a query that it was asked to cancel, in milliseconds. Then the
+   * connection is closed. Default: 1000.
+   */
+  cancelGraceMs?: number | undefined;
   /** How often the hosts are asked while none serves, in milliseconds. Default: 25. */
   failoverProbeMs?: number | undefined;
   /**
@@ -190,6 +197,16 @@ export interface QueryOptions {
   rowMode?: 'object' | 'array' | undefined;
   /** Over those of the pool. */
   types?: TypeChoices | undefined;
+  /**
+   * From the call to the answer, waiting for a connection included, in milliseconds. Then the query is given up:
+   * taken back where it was not sent, else cancelled on the server. 0 lifts the pool's `queryTimeoutMs`, which is
+   * the default. A COMMIT is never cancelled: its connection is closed, and its outcome is unknown.
+   */
+  timeoutMs?: number | undefined;
+  /** Gives the query up when it is aborted, in the same way. */
+  signal?: AbortSignal | undefined;
+  /** `false`: no prepared statement is kept for it, good for a text that is not used again. Default: true. */
+  prepare?: boolean | undefined;
 }
 
 interface Queryable {
@@ -200,6 +217,8 @@ interface Queryable {
    * @throws {DatabaseError} the server refused
    * @throws {ConnectionError} the connection was lost; `outcome` says whether the statement may have run
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
+   * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: it was not done within `timeoutMs`
+   * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    * @throws {ConfigurationError} an argument can't be sent
    * @throws {TransactionError} the transaction is finished
    */
@@ -461,6 +480,7 @@ export class PoolTimeoutError extends HyperionError {
 /** A time limit of the caller was over. Its `name` is `'TimeoutError'`, as the platform's own. */
 export class QueryTimeoutError extends HyperionError {}
 export { QueryTimeoutError as TimeoutError };
+/** A query's signal was aborted. `cause` is the signal's reason. */
 export class AbortError extends HyperionError {}
 /** An option or an argument is wrong. */
 export class ConfigurationError extends HyperionError {}

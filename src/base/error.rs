@@ -152,6 +152,12 @@ impl Error {
     }
 
     #[must_use]
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.0.code = Cow::Borrowed(code);
+        self
+    }
+
+    #[must_use]
     pub fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.0.outcome = Some(outcome);
         self

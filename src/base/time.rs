@@ -11,6 +11,8 @@ pub struct Instant(u64);
 impl Instant {
     /// The clock's origin. A deadline at the origin is due at once.
     pub const ORIGIN: Self = Self(0);
+    /// A deadline that is never due.
+    pub const NEVER: Self = Self(u64::MAX);
 
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

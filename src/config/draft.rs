@@ -65,6 +65,8 @@ impl Draft {
             pool_size: 10,
             connect_timeout: Duration::from_secs(2),
             acquire_timeout: Duration::from_secs(5),
+            query_timeout: None,
+            cancel_grace: Duration::from_secs(1),
             failover_probe: Duration::from_millis(25),
             liveness_check: Duration::from_secs(2),
             keep_alive: true,

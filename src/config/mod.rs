@@ -35,6 +35,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For a checkout, over all hosts and attempts.
     pub acquire_timeout: Duration,
+    /// For one query, from the call to its answer; `None` sets no bound.
+    pub query_timeout: Option<Duration>,
+    /// How long a server may take to answer a query that it was asked to cancel.
+    pub cancel_grace: Duration,
     /// How often the sessions to the other hosts are asked once the primary is suspected.
     pub failover_probe: Duration,
     /// A host that owes an answer and sends nothing for so long is asked on another connection.

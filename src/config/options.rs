@@ -22,10 +22,11 @@ const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
 const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 29] = [
+const KNOWN: [&str; 31] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
+    "cancelGraceMs",
     "connectTimeoutMs",
     "connectionString",
     "database",
@@ -45,6 +46,7 @@ const KNOWN: [&str; 29] = [
     "password",
     "poolSize",
     "port",
+    "queryTimeoutMs",
     "resetOnRelease",
     "roleCheck",
     "searchPath",
@@ -103,6 +105,8 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "poolSize" => config.pool_size = size(name, value, POOL_SIZES)?,
         "connectTimeoutMs" => config.connect_timeout = duration(name, value, MILLISECONDS)?,
         "acquireTimeoutMs" => config.acquire_timeout = duration(name, value, MILLISECONDS)?,
+        "queryTimeoutMs" => config.query_timeout = limit(name, value)?,
+        "cancelGraceMs" => config.cancel_grace = duration(name, value, MILLISECONDS)?,
         "failoverProbeMs" => config.failover_probe = duration(name, value, PROBE_MILLISECONDS)?,
         "livenessCheckMs" => config.liveness_check = duration(name, value, MILLISECONDS)?,
         "keepAlive" => config.keep_alive = boolean(name, value)?,
@@ -110,8 +114,7 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
             config.keep_alive_delay = duration(name, value, KEEP_ALIVE_MILLISECONDS)?;
         }
         "tcpUserTimeoutMs" => {
-            let timeout = duration(name, value, 0..=*MILLISECONDS.end())?;
-            config.tcp_user_timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+            config.tcp_user_timeout = limit(name, value)?;
         }
         "statementCacheSize" => config.statement_cache_size = size(name, value, CACHE_SIZES)?,
         "applicationName" => {
@@ -248,6 +251,12 @@ fn duration(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<D
     integer(name, value, allowed).map(Duration::from_millis)
 }
 
+/// A duration where 0 means that there is no bound.
+fn limit(name: &str, value: &Value) -> Result<Option<Duration>, Error> {
+    let duration = duration(name, value, 0..=*MILLISECONDS.end())?;
+    Ok(Some(duration).filter(|duration| !duration.is_zero()))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -285,6 +294,7 @@ mod tests {
             (config.load_balance, config.role_check),
             (LoadBalance::Random, RoleCheck::Reported)
         );
+        assert_eq!((config.query_timeout, config.cancel_grace), (None, Duration::from_secs(1)));
         assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
         assert_eq!(config.tcp_user_timeout, Some(Duration::from_secs(30)));
         assert!(config.keep_alive && config.allow_exit_on_idle);
@@ -301,7 +311,7 @@ mod tests {
             "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
             "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
             "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
-            "maxResultBytes": 2048,
+            "maxResultBytes": 2048, "queryTimeoutMs": 6, "cancelGraceMs": 7,
             "parameters": { "search_path": "x", "options": "-c geqo=off" },
             "statementTimeoutMs": 6, "lockTimeoutMs": 0, "idleInTransactionTimeoutMs": 7,
             "resetOnRelease": false,
@@ -319,6 +329,8 @@ mod tests {
         );
         assert_eq!(config.role_check, RoleCheck::Query);
         assert_eq!(config.liveness_check, Duration::from_millis(7));
+        assert_eq!(config.query_timeout, Some(Duration::from_millis(6)));
+        assert_eq!(config.cancel_grace, Duration::from_millis(7));
         let parameters = [
             ("options", "-c geqo=off"),
             ("search_path", "x"),

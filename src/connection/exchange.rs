@@ -44,9 +44,10 @@ pub(super) enum Flight {
     Typing {
         parameter_types: Vec<u32>,
     },
-    /// This connection does not have the statement: it is prepared on the way, and another one may be
-    /// closed to make room for it.
+    /// This connection does not have the statement: it is prepared on the way, under a name that is kept or
+    /// without one, and another one may be closed to make room for it.
     Preparing {
+        named: bool,
         closes: bool,
     },
     Prepared,
@@ -109,10 +110,10 @@ impl Exchange {
         prelude: Prelude,
     ) -> Self {
         let step = match flight {
-            Flight::Preparing { closes: true } => Step::Close,
+            Flight::Preparing { closes: true, .. } => Step::Close,
             Flight::Describing { .. }
             | Flight::Typing { .. }
-            | Flight::Preparing { closes: false } => Step::Parse,
+            | Flight::Preparing { closes: false, .. } => Step::Parse,
             Flight::Prepared => Step::Bind,
             Flight::Script => Step::Execute,
             Flight::Prelude => Step::Complete,

@@ -71,6 +71,8 @@ pub struct Request<'a> {
     pub params: &'a Params,
     /// The transaction that begins in the same flight. Where the server refuses that, the request is not run.
     pub begin: Option<Begin>,
+    /// Keep it prepared on this connection, where the options allow that.
+    pub prepare: bool,
     /// Make the server say its role in front of the request, where nothing in flight does.
     pub barrier: bool,
 }
@@ -339,6 +341,37 @@ impl Connection {
         match &self.state {
             State::Session(session) => session.depth(),
             _ => 0,
+        }
+    }
+
+    /// The first request in flight, whatever stands in front of it.
+    pub fn first_request(&self) -> Option<Token> {
+        self.session()?.first_request()
+    }
+
+    /// The request that the server is at.
+    pub fn at_work(&self) -> Option<Token> {
+        self.session()?.at_work()
+    }
+
+    /// Whether anything is in flight behind the request.
+    pub fn has_followers(&self, token: Token) -> bool {
+        self.session().is_some_and(|session| session.has_followers(token))
+    }
+
+    /// Takes a request back of which no byte was written. False where that can't be done: it was written, or
+    /// something behind it builds on it.
+    pub fn withdraw(&mut self, token: Token) -> bool {
+        match &mut self.state {
+            State::Session(session) => session.withdraw(token, self.written, &mut self.outbox),
+            _ => false,
+        }
+    }
+
+    fn session(&self) -> Option<&Session> {
+        match &self.state {
+            State::Session(session) => Some(session),
+            _ => None,
         }
     }
 

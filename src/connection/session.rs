@@ -96,6 +96,15 @@ enum ResetStep {
     Refused,
 }
 
+impl Entry {
+    fn token(&self) -> Option<Token> {
+        match self.work {
+            Work::Request { token, .. } => Some(token),
+            Work::Barrier { .. } | Work::Reset { .. } => None,
+        }
+    }
+}
+
 impl Session {
     pub(super) fn new(
         now: Instant,
@@ -187,6 +196,66 @@ impl Session {
     /// Since when the server has been at the first request of the pipeline.
     pub(super) fn head_since(&self) -> Option<Instant> {
         self.pipeline.front().map(|entry| entry.queued_at.max(self.last_ready))
+    }
+
+    pub(super) fn at_work(&self) -> Option<Token> {
+        self.pipeline.front()?.token()
+    }
+
+    pub(super) fn first_request(&self) -> Option<Token> {
+        self.pipeline.iter().find_map(Entry::token)
+    }
+
+    pub(super) fn has_followers(&self, token: Token) -> bool {
+        self.pipeline.iter().rev().take_while(|entry| entry.token() != Some(token)).count() > 0
+    }
+
+    /// Takes a request and its bytes out of what is still to be written. `written` is how many bytes the kernel
+    /// has taken, and `out` what it has not.
+    pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
+        let Some(place) = self.pipeline.iter().position(|entry| entry.token() == Some(token))
+        else {
+            return false;
+        };
+        let end = written + out.len() as u64;
+        let end = self.pipeline.get(place + 1).map_or(end, |next| next.start);
+        let Some(Entry { start, work: Work::Request { exchange, .. }, .. }) =
+            self.pipeline.get(place)
+        else {
+            return false;
+        };
+        if *start < written || !self.is_by_itself(place, exchange) {
+            return false;
+        }
+        let (statement, length) = (exchange.statement, end - start);
+        let (Ok(from), Ok(to)) = (usize::try_from(start - written), usize::try_from(end - written))
+        else {
+            return false;
+        };
+        if matches!(exchange.flight, Flight::Preparing { named: true, .. }) {
+            self.prepared.remove(statement);
+        }
+        let behind = out.split_off(to);
+        out.truncate(from);
+        out.extend_from_slice(&behind);
+        self.pipeline.remove(place);
+        self.pipeline.iter_mut().skip(place).for_each(|entry| entry.start -= length);
+        true
+    }
+
+    /// Whether nothing else depends on what the request does to the prepared statements of this session.
+    fn is_by_itself(&self, place: usize, exchange: &Exchange) -> bool {
+        let uses = |entry: &Entry| match &entry.work {
+            Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
+            Work::Barrier { .. } | Work::Reset { .. } => false,
+        };
+        match exchange.flight {
+            Flight::Preparing { closes: true, .. } => false,
+            Flight::Preparing { named: true, .. } => {
+                !self.pipeline.iter().skip(place + 1).any(uses)
+            }
+            _ => true,
+        }
     }
 
     /// Makes the server say what has changed: a bare Sync, or the question for its role.
@@ -301,14 +370,14 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
         let (id, shape) = (request.statement, &description.shape);
+        if !request.prepare || self.prepared.is_off() {
+            parse_and_run(out, "", request, statement, description)?;
+            return Ok(Flight::Preparing { named: false, closes: false });
+        }
         if let Some(known) = self.prepared.touch(id, &statement.sql) {
             bind(out, &known.name, request, description)?;
             frontend::execute(out, "", 0)?;
             return Ok(Flight::Prepared);
-        }
-        if self.prepared.is_off() {
-            parse_and_run(out, "", request, statement, description)?;
-            return Ok(Flight::Preparing { closes: false });
         }
         let victim = self.prepared.victim(id);
         if let Some((_, name)) = &victim {
@@ -321,7 +390,7 @@ impl Session {
             self.prepared.remove(victim);
         }
         self.prepared.insert(id, name, Arc::clone(&statement.sql), shape.clone());
-        Ok(Flight::Preparing { closes })
+        Ok(Flight::Preparing { named: true, closes })
     }
 
     /// Takes any message but DataRow.
@@ -489,7 +558,7 @@ impl Session {
             }
             Work::Request { token, exchange } => {
                 let id = exchange.statement;
-                let parsing = matches!(exchange.flight, Flight::Preparing { .. });
+                let parsing = matches!(exchange.flight, Flight::Preparing { named: true, .. });
                 let script = matches!(exchange.flight, Flight::Script);
                 if exchange.has_reset() {
                     self.tidiness = Tidiness::Clean;

@@ -86,9 +86,23 @@ pub struct Statement {
     pub traces: Traces,
     /// Whether its text may change the session's settings, and with them what values look like as text.
     pub may_change_settings: bool,
+    /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
+    pub may_share: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
     holders: usize,
     forgotten: bool,
+}
+
+impl Statement {
+    /// Whether it is, or holds, a command that commits what came before it.
+    pub fn may_commit(&self) -> bool {
+        let word = first_word(&self.sql);
+        let is = |command: &str| word.eq_ignore_ascii_case(command);
+        is("commit")
+            || is("end")
+            || (is("prepare") && contains_ignoring_case(&self.sql, "transaction"))
+            || (self.may_be_script && contains_ignoring_case(&self.sql, "commit"))
+    }
 }
 
 /// The statements of a pool, by the small numbers that floor 7 uses for them.
@@ -113,6 +127,7 @@ impl Statements {
             habit: Habit::default(),
             ends_transaction: ends_transaction(sql),
             may_be_script,
+            may_share: !may_be_script && is_all_or_nothing(sql),
             traces: Traces::of(sql, may_be_script),
             may_change_settings: may_change_settings(sql),
             holders: 0,
@@ -191,6 +206,54 @@ fn ends_transaction(sql: &str) -> bool {
     ["commit", "end", "prepare"].iter().any(|end| word.eq_ignore_ascii_case(end))
 }
 
+/// Whether a statement has all of its effect or none, as those have that begin with these words. A procedure or
+/// a block of code can commit in its middle, and so do VACUUM and CREATE INDEX CONCURRENTLY.
+fn is_all_or_nothing(sql: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["select", "insert", "update", "delete", "merge", "with", "values", "table", "show"];
+    let word = first_word(sql);
+    WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// The first word behind white space and comments; empty where there is none.
+fn first_word(sql: &str) -> &str {
+    let mut text = sql;
+    loop {
+        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '(');
+        text = if let Some(comment) = text.strip_prefix("--") {
+            comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest)
+        } else if text.starts_with("/*") {
+            behind_comment(text)
+        } else {
+            return text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+        };
+    }
+}
+
+/// What follows a comment that begins with `/*`. They nest.
+fn behind_comment(text: &str) -> &str {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(rest) = text.get(at..)
+        && let Some(found) = rest.find(['/', '*'])
+    {
+        at += found;
+        let mark = text.get(at..at + 2);
+        (depth, at) = match mark {
+            Some("/*") => (depth + 1, at + 2),
+            Some("*/") => (depth.saturating_sub(1), at + 2),
+            _ => (depth, at + 1),
+        };
+        if depth == 0 {
+            return text.get(at..).unwrap_or("");
+        }
+    }
+    ""
+}
+
+fn contains_ignoring_case(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 /// Whether a semicolon stands before the end of the text. It may stand in a string, in which case the
 /// simple protocol does as well; the other way round would be an error that ends a transaction.
 fn may_be_script(sql: &str) -> bool {
@@ -226,6 +289,33 @@ mod tests {
         }
         for sql in ["SELECT 'commit'", "INSERT INTO ends VALUES (1)", "", "committed"] {
             assert!(!ends_transaction(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn comments_do_not_hide_what_a_statement_is() {
+        let mut statements = Statements::default();
+        let mut check = |sql: &str, may_commit: bool, may_share: bool| {
+            let id = statements.insert(sql);
+            let statement = statements.get(id).unwrap();
+            assert_eq!(
+                (statement.may_commit(), statement.may_share),
+                (may_commit, may_share),
+                "{sql}"
+            );
+        };
+        check("/* a /* b */ */ -- c\n COMMIT", true, false);
+        check("END;", true, false);
+        check("prepare transaction 'x'", true, false);
+        check("BEGIN; INSERT INTO t VALUES (1); Commit", true, false);
+        check("/*traceparent='0'*/ SELECT 'commit'", false, true);
+        check("(SELECT 1) UNION (SELECT 2)", false, true);
+        check("WITH x AS (SELECT 1) TABLE x", false, true);
+        check("CALL p()", false, false);
+        check("DO $$ COMMIT $$", false, false);
+        check("PREPARE p AS SELECT 1", false, false);
+        for sql in ["", "/*", "/* x", "--", "/*/", "/**", "(/*é*/"] {
+            check(sql, false, false);
         }
     }
 

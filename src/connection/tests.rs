@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::from_json;
+use crate::types::Verbatim;
 
 struct Setup {
     config: Config,
@@ -140,4 +141,72 @@ fn q6_another_client_encoding_ends_the_session() {
     let encoding = message(b'S', b"client_encoding\0LATIN1\0");
     let error = Setup::new().ends_with(&[&welcome(&[1; 4]), &encoding]);
     assert_eq!(error.class(), ErrorClass::Protocol);
+}
+
+impl Setup {
+    fn send(&mut self, token: u64, sql: &str) -> Sent {
+        let statement = self.statements.insert(sql);
+        self.send_statement(token, statement)
+    }
+
+    fn send_statement(&mut self, token: u64, statement: StatementId) -> Sent {
+        let (token, params) = (Token(token), Params::new());
+        let (begin, prepare, barrier) = (None, true, false);
+        let request = Request { token, statement, params: &params, begin, prepare, barrier };
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        self.connection.send(Instant::ORIGIN, &request, &mut shared).unwrap()
+    }
+}
+
+#[test]
+fn what_was_not_written_is_withdrawn_and_the_others_keep_their_places() {
+    let mut setup = Setup::new();
+    setup.receive(&[&welcome(&[5; 4])]);
+    setup.connection.advance(usize::MAX);
+    for token in 1..=4 {
+        setup.send(token, &format!("SELECT {token}"));
+    }
+    let length = setup.connection.outgoing().len();
+    // One byte of the first is with the kernel: it can't be taken back.
+    setup.connection.advance(1);
+    assert!(!setup.connection.withdraw(Token(1)));
+    assert!(setup.connection.withdraw(Token(2)));
+    assert!(!setup.connection.withdraw(Token(2)));
+    assert!(setup.connection.withdraw(Token(4)));
+    assert_eq!(setup.connection.depth(), 2);
+    let text = String::from_utf8_lossy(setup.connection.outgoing()).into_owned();
+    assert!(text.contains("SELECT 1") && text.contains("SELECT 3"), "{text:?}");
+    assert_eq!(setup.connection.outgoing().len(), length / 2 - 1);
+    // The first alone is written: the third one never reached the server.
+    setup.connection.advance(length / 4 - 1);
+    setup.input(Input::Closed { why: "gone".to_owned() });
+    let lost: Vec<_> = std::iter::from_fn(|| setup.connection.poll_event())
+        .filter_map(|event| match event {
+            Event::Lost { token, outcome, .. } => Some((token.0, outcome)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lost, [(1, Outcome::Unknown), (3, Outcome::NotSent)]);
+}
+
+#[test]
+fn a_preparation_is_withdrawn_only_if_nothing_behind_builds_on_it() {
+    let mut setup = Setup::new();
+    setup.receive(&[&welcome(&[5; 4])]);
+    setup.connection.advance(usize::MAX);
+    let statement = setup.statements.insert("SELECT 1");
+    if let Some(known) = setup.statements.get_mut(statement) {
+        known.form =
+            Form::Described(Arc::new(Description::new(Vec::new(), None, &Verbatim::default())));
+    }
+    setup.send_statement(1, statement);
+    setup.send_statement(2, statement);
+    assert!(!setup.connection.withdraw(Token(1)), "the second one binds what the first one parses");
+    assert!(setup.connection.withdraw(Token(2)));
+    assert!(setup.connection.withdraw(Token(1)));
+    assert_eq!((setup.connection.outgoing(), setup.connection.depth()), (&[][..], 0));
+    setup.send_statement(3, statement);
+    let text = String::from_utf8_lossy(setup.connection.outgoing()).into_owned();
+    assert!(text.contains("SELECT 1"), "it is parsed again: {text:?}");
 }

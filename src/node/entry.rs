@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::Once;
+use std::time::Duration;
 
 use napi_sys as sys;
 use serde_json::json;
@@ -41,12 +42,14 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 13] = [
+static ENTRIES: [Entry; 15] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"forget", run: forget },
     Entry { name: c"query", run: query },
     Entry { name: c"acquire", run: acquire },
+    Entry { name: c"limit", run: limit },
+    Entry { name: c"cancel", run: cancel },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
     Entry { name: c"drain", run: drain },
@@ -114,6 +117,19 @@ fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     let (request, flags) = (call.u32(1)?, QueryFlags(call.u32(2)?));
     client.request(request, |reactor| reactor.acquire(request, flags))?;
     Ok(NOTHING)
+}
+
+/// `limit(handle, request, milliseconds)`: 0 is no limit
+fn limit(call: &Call) -> Result<sys::napi_value, Fault> {
+    let (request, milliseconds) = (call.u32(1)?, call.u32(2)?);
+    let after = Duration::from_millis(milliseconds.into());
+    call.late(|reactor| reactor.limit(request, Some(after).filter(|after| !after.is_zero())))
+}
+
+/// `cancel(handle, request)`
+fn cancel(call: &Call) -> Result<sys::napi_value, Fault> {
+    let request = call.u32(1)?;
+    call.late(|reactor| reactor.cancel(request))
 }
 
 /// `release(handle, lease, destroy)`

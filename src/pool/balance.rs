@@ -82,7 +82,7 @@ impl Candidate {
     fn count(&mut self, id: ConnectionId, slot: &Slot) {
         let depth = slot.connection.depth();
         match slot.duty {
-            Duty::Serving if depth == 0 => self.idle = self.idle.or(Some(id)),
+            Duty::Serving if depth == 0 && slot.takes_calls() => self.idle = self.idle.or(Some(id)),
             Duty::Serving | Duty::Leased { .. } => self.busy += 1,
             Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => {}
             Duty::Relief | Duty::Witness { .. } => return,

@@ -6,12 +6,14 @@
 //! somebody who in turn waits for a call behind it. So a call shares a connection only
 //! - where it and all that is in flight there have been quick lately, and the one at work has not been
 //!   at it for long, and
-//! - while a transaction of this pool is open, only among statements that answer as SELECT.
+//! - while a transaction of this pool is open, only among statements that answer as SELECT, and
+//! - it is a statement that can't commit half-way: should a CancelRequest for a neighbour hit it, it is known
+//!   to have had no effect and is sent again (`cancel`).
 
 use std::time::Duration;
 
 use super::lease::Lease;
-use super::slot::{Duty, Slot};
+use super::slot::Slot;
 use super::{Call, ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::{HostId, Primary};
@@ -74,7 +76,8 @@ impl Pool {
     fn may_share(&self, call: &Call) -> bool {
         let leased = || self.leases.values().any(Lease::is_seated);
         self.statement_of(call).is_some_and(|statement| {
-            statement.habit.is_quick(QUICK)
+            statement.may_share
+                && statement.habit.is_quick(QUICK)
                 && !statement.traces.is_likely()
                 && (statement.habit.selects() || !leased())
         })
@@ -86,7 +89,7 @@ impl Pool {
         let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_BATCH));
         let shared = |slot: &Slot| {
             let depth = slot.connection.depth();
-            slot.duty == Duty::Serving && depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth)
+            slot.takes_calls() && depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth)
         };
         quick && self.slots.get(id).is_some_and(shared)
     }
@@ -117,7 +120,7 @@ impl Pool {
     ) -> Option<ConnectionId> {
         let mut best: Option<(usize, ConnectionId)> = None;
         for (id, slot) in self.slots.iter() {
-            if slot.duty != Duty::Serving || !serves(slot.host) {
+            if !slot.takes_calls() || !serves(slot.host) {
                 continue;
             }
             let depth = slot.connection.depth();
@@ -201,7 +204,12 @@ impl Pool {
     /// Puts calls back in front of the line, in the order in which they came.
     pub(super) fn wait_again(&mut self, keys: impl DoubleEndedIterator<Item = Key<Call>>) {
         for key in keys.rev() {
-            self.waiting.push_front(key);
+            if self.is_wanted_again(key)
+                && let Some(call) = self.calls.get_mut(key)
+            {
+                call.sent_to = None;
+                self.waiting.push_front(key);
+            }
         }
     }
 }

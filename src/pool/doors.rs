@@ -37,6 +37,10 @@ impl QueryFlags {
     pub const RELEASE: Self = Self(4);
     /// It commits: where its answer is lost, nobody knows.
     pub const COMMIT: Self = Self(8);
+    /// `Pool::limit` and `Pool::cancel` may name it.
+    pub const CANCELLABLE: Self = Self(1 << 8);
+    /// No prepared statement is kept for it.
+    pub const UNPREPARED: Self = Self(1 << 9);
     /// It belongs to a transaction, which begins with the first of its statements. Those bits that follow say how,
     /// and are the same for all of them.
     pub const TRANSACTION: Self = Self(1 << 16);
@@ -46,6 +50,11 @@ impl QueryFlags {
     pub const BEGIN_DEFERRABLE: Self = Self(1 << 19);
     const ISOLATION_SHIFT: u32 = 20;
     const ISOLATION: u32 = 7 << Self::ISOLATION_SHIFT;
+
+    #[must_use]
+    pub const fn with(self, flag: Self) -> Self {
+        Self(self.0 | flag.0)
+    }
 
     pub const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -84,6 +93,12 @@ pub enum Output {
     Close {
         connection: ConnectionId,
         farewell: Vec<u8>,
+    },
+    /// Send the packet on a connection of its own, to the address that `connection` has reached, and wait until
+    /// the server closes it; `Pool::cancel_ended` answers. Goes on where `connection` is closed meanwhile.
+    Cancel {
+        connection: ConnectionId,
+        packet: Vec<u8>,
     },
     Completed {
         request: u32,

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::dispatch::GUARDED;
-use super::slot::Duty;
+use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Life, Output, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::Sent;
@@ -81,9 +81,18 @@ impl Pool {
         }
         let deadline = now + self.config.acquire_timeout;
         let (statement, params) = (None, Params::new());
-        let call =
-            Call { request, lease: None, statement, params, flags, deadline, redescribed: 0 };
-        let key = self.calls.insert(call);
+        let (lease, sent_to, given_up, redescribed) = (None, None, None, 0);
+        let key = self.calls.insert(Call {
+            request,
+            lease,
+            statement,
+            params,
+            flags,
+            deadline,
+            redescribed,
+            sent_to,
+            given_up,
+        });
         self.waiting.push_back(key);
     }
 
@@ -95,13 +104,14 @@ impl Pool {
         }
         let message = "the connection was discarded by its user";
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        let Some(Lease { seat, head, held, .. }) = self.leases.remove(&lease) else { return };
-        if let Seat::On(id) = seat {
+        let Some(lease) = self.leases.remove(&lease) else { return };
+        self.leave_line(&lease);
+        if let Seat::On(id) = lease.seat {
+            self.cancel_work(id);
             self.free_slot(id);
             self.drop_slot(now, id, &error);
         }
-        for key in head.into_iter().chain(held) {
-            self.waiting.retain(|waiting| *waiting != key);
+        for key in lease.head.into_iter().chain(lease.held) {
             self.refuse_gone(key, &error);
         }
     }
@@ -153,9 +163,28 @@ impl Pool {
         let Some(lease) = self.leases.get_mut(&number) else {
             return self.finish_call(key, Err(given_back()));
         };
-        if lease.head.is_some() {
-            return lease.held.push_back(key);
-        }
+        lease.held.push_back(key);
+        self.resume_lease(now, number);
+    }
+
+    /// Whether a call must not be sent before something else is answered. What can be cancelled is alone at work, so
+    /// that a cancel can hit nothing else.
+    fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
+        let Seat::On(id) = lease.seat else { return lease.head.is_some() };
+        let alone = |call: &Call| {
+            call.flags.has(QueryFlags::CANCELLABLE) && !call.flags.has(QueryFlags::END)
+        };
+        let busy = |slot: &Slot| {
+            slot.cancelling.is_some()
+                || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
+        };
+        lease.head.is_some() || self.slots.get(id).is_some_and(busy)
+    }
+
+    fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+        let Some(lease) = self.leases.get_mut(&number) else {
+            return self.finish_call(key, Err(given_back()));
+        };
         match &lease.seat {
             Seat::On(id) => {
                 let id = *id;
@@ -192,7 +221,8 @@ impl Pool {
         };
         let first = !lease.seen;
         let sent = self.send(now, key, id, first && GUARDED, begin);
-        let waits = first || begin.is_some() || sent == Some(Sent::Question);
+        let alone = flags.has(QueryFlags::CANCELLABLE);
+        let waits = first || begin.is_some() || alone || sent == Some(Sent::Question);
         if sent.is_some()
             && waits
             && let Some(lease) = self.leases.get_mut(&number)
@@ -230,24 +260,70 @@ impl Pool {
         number: NonZeroU32,
         status: TransactionStatus,
     ) {
-        if let Some(lease) = self.leases.get_mut(&number) {
+        if let (Some(lease), Some(call)) = (self.leases.get_mut(&number), self.calls.get_mut(key)) {
+            call.sent_to = None;
             lease.head = None;
-            lease.held.push_front(key);
-            if status != TransactionStatus::Idle
-                && self.calls.get(key).is_some_and(|call| call.flags.begin().is_some())
-            {
+            if status != TransactionStatus::Idle && call.flags.begin().is_some() {
                 lease.progress = Progress::Open;
             }
+        }
+        if self.is_wanted_again(key)
+            && let Some(lease) = self.leases.get_mut(&number)
+        {
+            lease.held.push_front(key);
         }
         self.resume_lease(now, number);
     }
 
     pub(super) fn resume_lease(&mut self, now: Instant, number: NonZeroU32) {
-        while let Some(lease) = self.leases.get_mut(&number)
-            && lease.head.is_none()
-            && let Some(next) = lease.held.pop_front()
+        while let Some(lease) = self.leases.get(&number)
+            && let Some(next) = lease.held.front().copied()
+            && !self.must_wait(lease, next)
         {
-            self.run_leased(now, next, number);
+            if let Some(lease) = self.leases.get_mut(&number) {
+                lease.held.pop_front();
+            }
+            self.place_leased(now, next, number);
+        }
+    }
+
+    /// A call that was not sent is not wanted any more. Those behind it don't wait for it.
+    pub(super) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
+        let Some(lease) = self.leases.get_mut(&number) else { return };
+        if lease.head != Some(key) {
+            return lease.held.retain(|held| *held != key);
+        }
+        // It stood in the line for all of them.
+        self.waiting.strike(key);
+        self.next_in_line(key, number);
+    }
+
+    /// The call for which a lease waits in line is out of it: the next one of the lease takes its place.
+    pub(super) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
+        if let Some(lease) = self.leases.get_mut(&number)
+            && lease.head == Some(key)
+        {
+            lease.head = lease.held.pop_front();
+            if let Some(next) = lease.head {
+                self.waiting.push_front(next);
+            }
+        }
+    }
+
+    /// A call was taken back from its connection, unseen by the server.
+    pub(super) fn unsend_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+        if let Some(lease) = self.leases.get_mut(&number)
+            && lease.head == Some(key)
+        {
+            lease.head = None;
+        }
+        self.resume_lease(now, number);
+    }
+
+    /// The call that stands in line for a lease that is given back leaves it.
+    fn leave_line(&mut self, lease: &Lease) {
+        if let (Seat::Unplaced, Some(head)) = (&lease.seat, lease.head) {
+            self.waiting.strike(head);
         }
     }
 
@@ -333,14 +409,11 @@ impl Pool {
     }
 
     /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
-    fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
-        let Some(Lease { seat, for_transaction, seen, head, held, .. }) =
-            self.leases.remove(&number)
-        else {
-            return;
-        };
+    pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
+        let Some(lease) = self.leases.remove(&number) else { return };
+        self.leave_line(&lease);
+        let Lease { seat, for_transaction, seen, head, held, .. } = lease;
         for key in head.into_iter().chain(held) {
-            self.waiting.retain(|waiting| *waiting != key);
             self.finish_call(key, Err(given_back()));
         }
         let Seat::On(id) = seat else { return };
@@ -366,7 +439,7 @@ impl Pool {
     /// Discards what the last user of a connection left behind.
     pub(super) fn clean(&mut self, now: Instant, id: ConnectionId) {
         if let Some(slot) = self.slots.get_mut(id)
-            && slot.duty == Duty::Serving
+            && slot.takes_calls()
             && !slot.connection.is_clean()
             && !slot.connection.is_resetting()
         {

@@ -7,10 +7,12 @@
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
 mod balance;
+mod cancel;
 mod dispatch;
 mod doors;
 mod hosts;
 mod lease;
+mod line;
 mod liveness;
 mod relief;
 mod search;
@@ -21,8 +23,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use cancel::{GivenUp, Watches};
 pub use doors::{HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status};
 use lease::Lease;
+use line::Line;
 use slot::Duty;
 pub use slot::{ConnectionId, Slot};
 
@@ -47,6 +51,9 @@ pub(crate) struct Call {
     /// How often it was sent again because of what had changed since its statement was described, or the role
     /// asked.
     redescribed: u8,
+    /// The connection that it was written to.
+    sent_to: Option<ConnectionId>,
+    given_up: Option<GivenUp>,
 }
 
 #[derive(Debug)]
@@ -68,7 +75,11 @@ pub struct Pool {
     slots: Arena<Slot>,
     calls: Arena<Call>,
     /// Calls without a connection, first come first served; one that must be sent again goes in front.
-    waiting: VecDeque<Key<Call>>,
+    waiting: Line,
+    /// Calls that may be given up.
+    watches: Watches,
+    /// How many calls in flight have been given up.
+    given_up: usize,
     leases: BTreeMap<NonZeroU32, Lease>,
     last_lease: u32,
     statements: Statements,
@@ -95,7 +106,9 @@ impl Pool {
             config,
             slots: Arena::default(),
             calls: Arena::default(),
-            waiting: VecDeque::new(),
+            waiting: Line::default(),
+            watches: Watches::default(),
+            given_up: 0,
             leases: BTreeMap::new(),
             last_lease: 0,
             statements: Statements::default(),
@@ -134,10 +147,25 @@ impl Pool {
         if !self.statements.hold(statement) {
             return self.complete(request, Err(Error::internal("the statement is not known")));
         }
-        let deadline = now + self.config.acquire_timeout;
-        let statement = Some(statement);
-        let call = Call { request, lease, statement, params, flags, deadline, redescribed: 0 };
-        let key = self.calls.insert(call);
+        let flags = match self.config.query_timeout {
+            Some(_) => flags.with(QueryFlags::CANCELLABLE),
+            None => flags,
+        };
+        let key = self.calls.insert(Call {
+            request,
+            lease,
+            statement: Some(statement),
+            params,
+            flags,
+            deadline: now + self.config.acquire_timeout,
+            redescribed: 0,
+            sent_to: None,
+            given_up: None,
+        });
+        if flags.has(QueryFlags::CANCELLABLE) {
+            self.watches.insert(request, key);
+            self.watches.limit(now, request, self.config.query_timeout);
+        }
         match lease {
             Some(lease) => self.run_leased(now, key, lease),
             None => self.waiting.push_back(key),
@@ -202,6 +230,7 @@ impl Pool {
         // A connection that became free while the loop was blocked serves a call whose deadline passed then.
         self.dispatch(now);
         self.expire_waiting(now);
+        self.handle_cancel_timeouts(now);
     }
 
     /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
@@ -222,9 +251,17 @@ impl Pool {
         let connections = self.slots.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
         let waiting = self.waiting.front().and_then(|key| self.calls.get(*key));
         let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        let asking = self.search_timeout().into_iter().chain(self.liveness_timeout());
-        let others = asking.chain(self.reclaim_timeout());
-        connections.chain(waiting).chain(others).min_by_key(|(at, _)| *at)
+        let cancelling = self.slots.iter().filter_map(|(_, slot)| slot.cancelling.as_ref());
+        let cancelling = cancelling.map(|cancelling| (cancelling.deadline(), "cancel"));
+        let cancelling = cancelling.filter(|(at, _)| *at < Instant::NEVER);
+        let others = [
+            self.search_timeout(),
+            self.liveness_timeout(),
+            self.reclaim_timeout(),
+            self.watches.deadline(),
+        ];
+        let all = connections.chain(waiting).chain(cancelling).chain(others.into_iter().flatten());
+        all.min_by_key(|(at, _)| *at)
     }
 
     pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
@@ -257,12 +294,26 @@ impl Pool {
     }
 
     fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+        let told = self.calls.get(key).and_then(|call| call.given_up).is_some_and(|g| g.is_told());
+        if !told {
+            self.answer(key, result);
+        }
         if let Some(call) = self.calls.remove(key) {
             if let Some(statement) = call.statement {
                 self.statements.let_go(statement);
             }
-            self.complete(call.request, result);
+            self.given_up -= usize::from(call.given_up.is_some());
         }
+    }
+
+    /// Tells the caller what became of its call. Nothing else ever will.
+    fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (request, flags) = (call.request, call.flags);
+        if flags.has(QueryFlags::CANCELLABLE) {
+            self.watches.remove(request);
+        }
+        self.complete(request, result);
     }
 
     /// Writes a call to a connection. What does not fit (a parameter) is the call's own error: then nothing is
@@ -275,18 +326,20 @@ impl Pool {
         barrier: bool,
         begin: Option<Begin>,
     ) -> Option<Sent> {
-        let (call, slot) = (self.calls.get(key)?, self.slots.get_mut(id)?);
+        let (call, slot) = (self.calls.get_mut(key)?, self.slots.get_mut(id)?);
         let request = Request {
             token: Token(key.to_bits()),
             statement: call.statement?,
             params: &call.params,
             begin,
             barrier,
+            prepare: !call.flags.has(QueryFlags::UNPREPARED),
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
+                call.sent_to = Some(id);
                 self.mark_writing(id);
                 Some(sent)
             }

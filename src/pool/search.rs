@@ -310,6 +310,7 @@ impl Pool {
             heard_at: now,
             writing: false,
             quick: false,
+            cancelling: None,
         };
         let connection = self.slots.insert(slot);
         self.outputs.push_back(Output::Open { connection, host: target });

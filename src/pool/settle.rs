@@ -20,7 +20,7 @@ const MOST_REDESCRIPTIONS: u8 = 2;
 /// `read_only_sql_transaction`: the server refused a write for its role.
 const READ_ONLY_REFUSAL: &str = "25006";
 /// `statement_completion_unknown` of the SQL standard.
-const COMPLETION_UNKNOWN: &str = "40003";
+pub(super) const COMPLETION_UNKNOWN: &str = "40003";
 
 /// A request's ReadyForQuery, as far as settling needs it.
 struct Settled {
@@ -32,7 +32,7 @@ struct Settled {
 }
 
 /// What to do with a settled call.
-enum Verdict {
+pub(super) enum Verdict {
     Deliver(Result<Response, Error>),
     SendAgain,
     /// On the same connection, which is the caller's.
@@ -69,6 +69,9 @@ impl Pool {
         }
         self.wait_again(again.into_iter());
         self.mark_writing(id);
+        if self.given_up > 0 || self.slots.get(id).is_some_and(|slot| slot.cancelling.is_some()) {
+            self.tend(now, id);
+        }
         self.retire_if_useless(id);
     }
 
@@ -131,6 +134,9 @@ impl Pool {
 
     fn judge(&mut self, id: ConnectionId, key: Key<Call>, settled: Settled) -> Verdict {
         let mode = self.config.mode;
+        if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer) {
+            return verdict;
+        }
         let unfit = |role: Option<Role>| role.is_some_and(|role| !fits(mode, role));
         let host = self.host_name(id);
         // A server that does not report its role said it in front of the request, and not since.
@@ -232,7 +238,7 @@ impl Pool {
 
     /// A broken connection ends its transaction without effect, unless what was lost may have been the
     /// commit itself.
-    fn outcome_in_transaction(&self, call: &Call, outcome: Outcome) -> Outcome {
+    pub(super) fn outcome_in_transaction(&self, call: &Call, outcome: Outcome) -> Outcome {
         let statement = call.statement.and_then(|id| self.statements.get(id));
         let commits = call.flags.has(QueryFlags::COMMIT)
             || statement
@@ -301,13 +307,13 @@ impl Pool {
     }
 
     /// A connection that has nothing to do on a host that does not serve.
-    fn retire_if_useless(&mut self, id: ConnectionId) {
+    pub(super) fn retire_if_useless(&mut self, id: ConnectionId) {
         if self.slots.get(id).is_some_and(super::Slot::is_idle) && !self.may_serve(id) {
             self.retire(id);
         }
     }
 
-    fn host_name(&self, id: ConnectionId) -> Option<std::sync::Arc<str>> {
+    pub(super) fn host_name(&self, id: ConnectionId) -> Option<std::sync::Arc<str>> {
         self.slots.get(id).map(|slot| std::sync::Arc::clone(slot.connection.host()))
     }
 }

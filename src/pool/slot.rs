@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::cancel::Cancelling;
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
 use crate::connection::Connection;
@@ -22,6 +23,8 @@ pub struct Slot {
     pub(super) writing: bool,
     /// All that is in flight here is known to be quick.
     pub(super) quick: bool,
+    /// A call at work here was given up: nothing else is sent here until that is over.
+    pub(super) cancelling: Option<Cancelling>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +50,17 @@ impl Slot {
     /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one read may
     /// bring the answers to several requests, and the first of them the news that ends this slot.
     pub(super) fn is_idle(&self) -> bool {
-        self.duty == Duty::Serving && self.connection.is_idle() && !self.connection.has_events()
+        self.takes_calls() && self.connection.is_idle() && !self.connection.has_events()
+    }
+
+    /// Whether calls may be sent here.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.duty == Duty::Serving && self.cancelling.is_none()
     }
 
     /// Whether a call would find it free.
     pub(super) fn is_available(&self) -> bool {
-        self.duty == Duty::Serving && self.connection.is_vacant()
+        self.takes_calls() && self.connection.is_vacant()
     }
 
     /// Whether its user left it as it can be handed on.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::errand::{Ended, Errands};
 use super::libuv::Loop;
 use super::race::Race;
 use super::readiness::Readiness;
@@ -45,6 +46,7 @@ pub(super) enum Opened {
 pub(super) struct Stream {
     pub(super) socket: Socket,
     pub(super) connection: ConnectionId,
+    target: Target,
     /// It stands in the ready list.
     pub(super) listed: bool,
     /// The system said that the stream ends: then a short read is not the last one.
@@ -69,6 +71,7 @@ pub(super) struct Links {
     opening: BTreeMap<ConnectionId, Opening>,
     open: BTreeMap<ConnectionId, Token>,
     streams: BTreeMap<Token, Stream>,
+    errands: Errands,
     opened: VecDeque<Opened>,
     lookups: VecDeque<Lookup>,
     last_token: Token,
@@ -83,6 +86,7 @@ impl Links {
             opening: BTreeMap::new(),
             open: BTreeMap::new(),
             streams: BTreeMap::new(),
+            errands: Errands::new(config.connect_timeout),
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
             last_token: 0,
@@ -155,12 +159,56 @@ impl Links {
             Opening::Racing { race, .. } => race.deadline(),
             Opening::Resolving { .. } => None,
         });
-        racing.min()
+        racing.chain(self.errands.deadline()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let racing: Vec<_> = self.opening.keys().copied().collect();
         racing.into_iter().for_each(|connection| self.run_race(now, connection));
+        for token in self.errands.overdue(now) {
+            self.finish_errand(token, false);
+        }
+    }
+
+    /// Sends a packet on a connection of its own to the address that `connection` has reached;
+    /// [`Self::next_errand`] says how that ended.
+    pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
+        let stream = self.token(connection).and_then(|token| self.streams.get(&token));
+        let socket = stream.map(|stream| Socket::connect(&stream.target, &self.options));
+        let Some(Ok((socket, _))) = socket else { return self.errands.fail(connection) };
+        self.last_token = self.last_token.wrapping_add(1);
+        let token = self.last_token;
+        if self.readiness.watch(&socket, token).is_err() {
+            return self.errands.fail(connection);
+        }
+        self.errands.begin(now, token, connection, socket, packet);
+        // A connect that is done already is not news.
+        self.handle_errand(token);
+    }
+
+    pub(super) fn is_errand(&self, token: Token) -> bool {
+        self.errands.contains(token)
+    }
+
+    pub(super) fn handle_errand(&mut self, token: Token) {
+        if let Some(reached) = self.errands.advance(token) {
+            self.finish_errand(token, reached);
+        }
+    }
+
+    pub(super) fn next_errand(&mut self) -> Option<Ended> {
+        self.errands.next_ended()
+    }
+
+    pub(super) fn drop_errands(&mut self) {
+        for token in self.errands.clear() {
+            self.readiness.forget(token);
+        }
+    }
+
+    fn finish_errand(&mut self, token: Token, reached: bool) {
+        self.readiness.forget(token);
+        self.errands.finish(token, reached);
     }
 
     /// Whether the socket's connect has not ended.
@@ -287,6 +335,7 @@ impl Links {
         let stream = Stream {
             socket,
             connection,
+            target: target.clone(),
             listed: false,
             ending: false,
             blocked: true,

@@ -16,6 +16,7 @@
 
 mod alarm;
 mod clock;
+mod errand;
 mod flow;
 pub mod libuv;
 mod libuv_symbols;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::alarm::Alarm;
 use super::clock::Clock;
@@ -112,6 +113,22 @@ impl Reactor {
         self.pool.acquire(self.clock.now(), request, flags);
     }
 
+    /// Bounds a request from now on; `None` lifts the bound that the pool's options set.
+    pub fn limit(&mut self, request: u32, after: Option<Duration>) {
+        self.pool.limit(self.clock.now(), request, after);
+    }
+
+    /// The request's caller does not want the answer any more. One that has come already is an answer all the
+    /// same, also where it still lies in the kernel's buffer.
+    pub fn cancel(&mut self, request: u32) {
+        let now = self.clock.now();
+        self.look(now);
+        self.settle(now);
+        self.read(now);
+        self.pool.cancel(now, request);
+        self.flush();
+    }
+
     pub fn release(&mut self, lease: NonZeroU32, destroy: bool) {
         self.pool.release(self.clock.now(), lease, destroy);
         self.flush();
@@ -197,6 +214,7 @@ impl Reactor {
         self.poisoned = true;
         let connections: Vec<_> = self.links.connections();
         connections.into_iter().for_each(|connection| self.links.close(connection, &[]));
+        self.links.drop_errands();
         self.unread.clear();
         self.unwritten.clear();
         let message =
@@ -215,6 +233,10 @@ impl Reactor {
         let looked = self.links.collect(&mut ready);
         debug_assert!(looked.is_ok(), "{looked:?}");
         for event in &ready {
+            if self.links.is_errand(event.token) {
+                self.links.handle_errand(event.token);
+                continue;
+            }
             if self.links.is_runner(event.token) {
                 self.links.handle_runner(now, event.token);
                 // What it may have said already would not be told again.
@@ -250,8 +272,13 @@ impl Reactor {
             while let Some(output) = self.pool.poll_output() {
                 self.handle_output(now, output);
             }
-            let Some(opened) = self.links.next_opened() else { break };
-            self.handle_opened(now, opened);
+            if let Some(errand) = self.links.next_errand() {
+                self.pool.cancel_ended(now, errand.connection, errand.reached);
+            } else if let Some(opened) = self.links.next_opened() {
+                self.handle_opened(now, opened);
+            } else {
+                break;
+            }
         }
         while let Some(lookup) = self.links.next_lookup() {
             self.news.push_back(News::Lookup(lookup));
@@ -263,6 +290,9 @@ impl Reactor {
             Output::Open { connection, host } => self.links.open(now, connection, &host),
             Output::Write { connection } => self.unwritten.extend(self.links.token(connection)),
             Output::Close { connection, farewell } => self.links.close(connection, &farewell),
+            Output::Cancel { connection, packet } => {
+                self.links.run_errand(now, connection, packet);
+            }
             Output::Completed { request, result } => {
                 self.news.push_back(News::Completed { request, result });
             }

@@ -46,6 +46,8 @@ pub struct World {
     pub attempts: Vec<usize>,
     /// How many bytes the pool has sent.
     pub written: usize,
+    /// The connections whose work was asked to be cancelled; what the servers do about it is up to the test.
+    pub cancels: Vec<ConnectionId>,
     links: BTreeMap<u64, (ConnectionId, usize)>,
     /// Sessions whose bytes nobody reads for now, and those bytes.
     stalled: BTreeMap<u64, Vec<u8>>,
@@ -73,6 +75,7 @@ impl World {
             events: Vec::new(),
             attempts: Vec::new(),
             written: 0,
+            cancels: Vec::new(),
             links: BTreeMap::new(),
             stalled: BTreeMap::new(),
             news: Vec::new(),
@@ -252,6 +255,7 @@ impl World {
                     }
                     self.news.retain(|(id, _)| *id != connection);
                 }
+                Output::Cancel { connection, .. } => self.cancels.push(connection),
                 Output::Completed { request, result } => {
                     let earlier = self.answers.insert(request, result);
                     assert!(earlier.is_none(), "request {request} was answered twice");

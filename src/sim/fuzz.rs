@@ -235,7 +235,8 @@ impl Driver {
             self.connection.soil();
             self.connection.reset(self.now);
         }
-        let request = Request { token, statement: *statement, params: &params, begin, barrier };
+        let (statement, params, prepare) = (*statement, &params, choice & 0x08 == 0);
+        let request = Request { token, statement, params, begin, prepare, barrier };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         let before = self.connection.outgoing().len();

@@ -1,0 +1,463 @@
+//! Calls that are given up before they are answered: by their caller, by their deadline, or by the pool's end.
+//!
+//! What was not written is taken back. What was written can't be, and the server is asked to cancel it, by a
+//! CancelRequest on a connection of its own. That hits whatever the session is at when it arrives, so it is sent
+//! only when the call is certainly the one at work, and the session gets no other work before the call's
+//! ReadyForQuery has come and the server has closed the cancel connection: by then the signal was delivered.
+//!
+//! ```text
+//! waiting, held, not written ──▶ taken back: not sent
+//! a COMMIT                   ──▶ never cancelled: its connection is closed, and the outcome is unknown
+//! behind others              ──▶ its caller is told at once; cancelled only if its turn comes and it is slow
+//! at work                    ──▶ CancelRequest ──▶ 57014: not committed
+//!                                              ──▶ any other answer: it was faster, and is delivered
+//!                                              ──▶ none within cancelGraceMs: closed, outcome unknown
+//! ```
+//!
+//! A call that shares the session may be hit where the cancelled one ends just before the signal arrives. It
+//! is one of the statements that can't commit half-way (`dispatch`), so that its 57014 proves that it had no
+//! effect, and it is sent again without its caller noticing. On a connection that one caller has to itself nobody
+//! shares: what can be cancelled is sent alone there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::settle::{COMPLETION_UNKNOWN, Verdict};
+use super::slot::Duty;
+use super::{Call, ConnectionId, Output, Pool, QueryFlags};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::cluster::Observation;
+use crate::connection::{Answer, Token};
+
+/// With others behind it, a call is cancelled only once the server has been at it for so long: all that share a
+/// session were quick lately, and most are done sooner than a CancelRequest is there.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// A CancelRequest that arrives before the server began with the call hits nothing: it is repeated after this
+/// time, and then after twice as long each.
+const REPEAT: Duration = Duration::from_millis(25);
+/// `query_canceled`.
+const CANCELED: &str = "57014";
+
+/// Who gave a call up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Aborted,
+    TimedOut { after: Duration },
+    Ended,
+}
+
+/// A call that was written and then given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    reason: Reason,
+    /// Its caller has the answer already.
+    told: bool,
+}
+
+/// What is done about a call that is at work on a connection.
+#[derive(Debug)]
+pub(super) struct Cancelling {
+    target: Token,
+    errand: Errand,
+    /// A CancelRequest went out, for this target or one before it.
+    fired: bool,
+    repeat_in: Duration,
+    give_up_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Due { at: Instant },
+    Underway,
+    Over,
+}
+
+impl Cancelling {
+    pub(super) fn has_fired(&self) -> bool {
+        self.fired
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        match self.errand {
+            Errand::Due { at } => at.min(self.give_up_at),
+            Errand::Underway | Errand::Over => self.give_up_at,
+        }
+    }
+}
+
+/// The calls that can be given up, by the number of their request.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    calls: BTreeMap<u32, Watch>,
+    deadlines: BTreeSet<(Instant, u32)>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    call: Key<Call>,
+    limit: Option<(Instant, Duration)>,
+}
+
+impl Watches {
+    pub(super) fn insert(&mut self, request: u32, call: Key<Call>) {
+        self.calls.insert(request, Watch { call, limit: None });
+    }
+
+    /// A later limit replaces an earlier one; none at all takes it away.
+    pub(super) fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
+        let Some(watch) = self.calls.get_mut(&request) else { return };
+        if let Some((at, _)) = watch.limit.take() {
+            self.deadlines.remove(&(at, request));
+        }
+        if let Some(after) = after {
+            watch.limit = Some((now + after, after));
+            self.deadlines.insert((now + after, request));
+        }
+    }
+
+    pub(super) fn remove(&mut self, request: u32) {
+        if let Some(Watch { limit: Some((at, _)), .. }) = self.calls.remove(&request) {
+            self.deadlines.remove(&(at, request));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
+        self.deadlines.first().map(|(at, _)| (*at, "query timeout"))
+    }
+
+    /// A call whose time is over. It is not named again.
+    fn take_due(&mut self, now: Instant) -> Option<(Key<Call>, Duration)> {
+        let (at, request) = self.deadlines.first().copied()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.remove(&(at, request));
+        let watch = self.calls.get_mut(&request)?;
+        let (_, after) = watch.limit.take()?;
+        Some((watch.call, after))
+    }
+}
+
+impl Pool {
+    /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer; `None` lifts the
+    /// bound that the pool's options set.
+    pub fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
+        self.watches.limit(now, request, after);
+    }
+
+    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] wants its answer no more.
+    pub fn cancel(&mut self, now: Instant, request: u32) {
+        if let Some(watch) = self.watches.calls.get(&request) {
+            self.give_up(now, watch.call, Reason::Aborted);
+        }
+    }
+
+    /// The connection of a CancelRequest has ended: `reached` where the server closed it.
+    pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let at_work = slot.connection.first_request();
+        let Some(cancelling) = &mut slot.cancelling else { return };
+        if at_work == Some(cancelling.target) {
+            cancelling.errand = Errand::Due { at: now + cancelling.repeat_in };
+            cancelling.repeat_in = cancelling.repeat_in.saturating_mul(2);
+        } else if reached {
+            cancelling.errand = Errand::Over;
+        } else {
+            // Whether the signal is still to come, nobody knows.
+            return self.distrust(now, id);
+        }
+        self.tend(now, id);
+    }
+
+    pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
+        let Some(call) = self.calls.get(key) else { return };
+        if call.given_up.is_some() {
+            return;
+        }
+        let Some(id) = call.sent_to else { return self.take_back(now, key, reason) };
+        let (lease, commits) = (call.lease, self.may_commit(call));
+        let token = Token(key.to_bits());
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.connection.withdraw(token) {
+            let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent");
+            return self.finish_unsent(now, key, error);
+        }
+        if commits {
+            let what = "it commits, which is never cancelled, so that its connection was closed";
+            let error = self.given_up_error(id, reason, Outcome::Unknown, what);
+            self.finish_call(key, Err(error.with_code(COMPLETION_UNKNOWN)));
+            let message = "the connection was closed, because a COMMIT on it was given up";
+            let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+            self.drop_slot(now, id, &why);
+            // Whoever commits has no more use for its connection.
+            return lease.into_iter().for_each(|lease| self.end_lease(now, lease));
+        }
+        let at_work = slot.connection.first_request() == Some(token);
+        let told = lease.is_none() && !at_work;
+        if let Some(call) = self.calls.get_mut(key) {
+            call.given_up = Some(GivenUp { reason, told });
+            self.given_up += 1;
+        }
+        if told {
+            let what = "it had been sent behind others, so that the server may still run it";
+            let error = self.given_up_error(id, reason, Outcome::Unknown, what);
+            self.answer(key, Err(error));
+        }
+        self.tend(now, id);
+    }
+
+    /// A call that no connection has.
+    fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
+        let Some(call) = self.calls.get(key) else { return };
+        match call.lease {
+            Some(lease) => self.take_back_leased(key, lease),
+            None => self.waiting.strike(key),
+        }
+        let error = given_up_error(reason, Outcome::NotSent, "it still waited for a connection");
+        self.finish_unsent(now, key, error);
+    }
+
+    fn finish_unsent(&mut self, now: Instant, key: Key<Call>, error: Error) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
+        self.finish_call(key, Err(error));
+        match lease {
+            // Its caller believes that it has given the connection back.
+            Some(lease) if releases => self.end_lease(now, lease),
+            Some(lease) => self.unsend_leased(now, key, lease),
+            None => {}
+        }
+    }
+
+    /// A call that was to be sent again: it had no effect, and nobody wants it any more.
+    pub(super) fn is_wanted_again(&mut self, key: Key<Call>) -> bool {
+        let Some(call) = self.calls.get(key) else { return false };
+        let (lease, Some(GivenUp { reason, .. })) = (call.lease, call.given_up) else {
+            return true;
+        };
+        if let Some(lease) = lease {
+            self.next_in_line(key, lease);
+        }
+        let what = "it had no effect, and was not sent again";
+        self.finish_call(key, Err(given_up_error(reason, Outcome::NotCommitted, what)));
+        false
+    }
+
+    /// Whether the work may be a commit: a cancelled wait for synchronous standbys would make of it one that a
+    /// failover can lose.
+    fn may_commit(&self, call: &Call) -> bool {
+        let statement = call.statement.and_then(|id| self.statements.get(id));
+        call.flags.has(QueryFlags::COMMIT) || statement.is_some_and(|s| s.may_commit())
+    }
+
+    /// Does what is to be done next about the calls of a connection that were given up.
+    pub(super) fn tend(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let at_work = slot.connection.first_request();
+        if let Some(cancelling) = &mut slot.cancelling
+            && at_work != Some(cancelling.target)
+        {
+            match cancelling.errand {
+                Errand::Underway => return,
+                Errand::Due { .. } | Errand::Over => cancelling.errand = Errand::Over,
+            }
+            // Those behind the target may be hit until all of them are answered.
+            if !cancelling.fired || slot.connection.depth() == 0 {
+                slot.cancelling = None;
+            }
+        }
+        let target = at_work.filter(|token| {
+            self.calls.get(Key::from_bits(token.0)).is_some_and(|call| call.given_up.is_some())
+        });
+        if let Some(target) = target
+            && slot.cancelling.as_ref().is_none_or(|cancelling| cancelling.target != target)
+        {
+            let shared = slot.connection.has_followers(target);
+            let since = slot.connection.head_since().unwrap_or(now);
+            let at = if shared { since + PATIENCE } else { now };
+            slot.cancelling = Some(Cancelling {
+                target,
+                errand: Errand::Due { at },
+                fired: slot.cancelling.as_ref().is_some_and(Cancelling::has_fired),
+                repeat_in: REPEAT,
+                give_up_at: now + self.config.cancel_grace,
+            });
+        }
+        if let Some(cancelling) = &mut slot.cancelling
+            && let Errand::Due { at } = cancelling.errand
+            && at <= now
+            && slot.connection.at_work() == Some(cancelling.target)
+            && let Some(packet) = slot.connection.cancel_request()
+        {
+            cancelling.errand = Errand::Underway;
+            cancelling.fired = true;
+            self.outputs.push_back(Output::Cancel { connection: id, packet });
+        }
+        if slot.cancelling.is_none() {
+            if let Duty::Leased { lease } = slot.duty {
+                self.resume_lease(now, lease);
+            }
+            self.clean(now, id);
+            self.retire_if_useless(id);
+        }
+    }
+
+    pub(super) fn handle_cancel_timeouts(&mut self, now: Instant) {
+        while let Some((key, after)) = self.watches.take_due(now) {
+            self.give_up(now, key, Reason::TimedOut { after });
+        }
+        let due = self.slots.iter().filter(|(_, slot)| {
+            slot.cancelling.as_ref().is_some_and(|cancelling| cancelling.deadline() <= now)
+        });
+        let due: Vec<_> = due.map(|(id, _)| id).collect();
+        for id in due {
+            let Some(slot) = self.slots.get_mut(id) else { continue };
+            let at_work = slot.connection.first_request();
+            let Some(cancelling) = &mut slot.cancelling else { continue };
+            if now < cancelling.give_up_at {
+                self.tend(now, id);
+            } else if let Some(target) = at_work.filter(|token| *token == cancelling.target) {
+                self.give_up_connection(now, id, target);
+            } else if cancelling.errand == Errand::Underway {
+                self.distrust(now, id);
+            } else {
+                // Only neighbours are left, who are waited for like any other call.
+                cancelling.give_up_at = Instant::NEVER;
+            }
+        }
+    }
+
+    /// The server answered neither the call nor the CancelRequest.
+    fn give_up_connection(&mut self, now: Instant, id: ConnectionId, target: Token) {
+        let key: Key<Call> = Key::from_bits(target.0);
+        let (grace, reached) = (self.config.cancel_grace.as_millis(), self.was_reached(id));
+        if let Some(call) = self.calls.get(key)
+            && let Some(GivenUp { reason, .. }) = call.given_up
+        {
+            let outcome = match call.lease {
+                Some(_) => self.outcome_in_transaction(call, Outcome::Unknown),
+                None => Outcome::Unknown,
+            };
+            let what = format!(
+                "the server answered neither it nor a CancelRequest within {grace} ms \
+                 (cancelGraceMs), and the connection was closed"
+            );
+            let error = self.given_up_error(id, reason, outcome, &what);
+            self.finish_call(key, Err(error));
+        }
+        let message = format!("a query that was given up was not answered within {grace} ms");
+        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+        let host = self.slots.get(id).map(|slot| slot.host);
+        self.drop_slot(now, id, &why);
+        // A server that still takes CancelRequests is there, whatever keeps this session busy.
+        if let Some(host) = host
+            && !reached
+        {
+            self.observe(now, host, Observation::SessionLost(why));
+        }
+    }
+
+    /// A connection is about to be closed in the middle of its work: the server would go on with that otherwise.
+    /// A COMMIT goes on.
+    pub(super) fn cancel_work(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slots.get(id)
+            && let Some(token) = slot.connection.first_request()
+            && let Some(call) = self.calls.get(Key::from_bits(token.0))
+            && !self.may_commit(call)
+            && let Some(packet) = slot.connection.cancel_request()
+        {
+            self.outputs.push_back(Output::Cancel { connection: id, packet });
+        }
+    }
+
+    fn was_reached(&self, id: ConnectionId) -> bool {
+        let cancelling = self.slots.get(id).and_then(|slot| slot.cancelling.as_ref());
+        cancelling.is_some_and(|cancelling| matches!(cancelling.errand, Errand::Due { .. }))
+    }
+
+    /// A late signal may still hit whatever this session would do next.
+    fn distrust(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.slots.get(id) else { return };
+        if slot.duty == Duty::Serving && slot.connection.is_idle() {
+            return self.retire(id);
+        }
+        let message = "the connection was closed, because a CancelRequest for it got lost";
+        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+        self.drop_slot(now, id, &why);
+    }
+
+    /// What the server's answer means where somebody has given a call up, or was hit by the signal for another.
+    pub(super) fn judge_cancelled(
+        &self,
+        id: ConnectionId,
+        key: Key<Call>,
+        answer: &Answer,
+    ) -> Option<Verdict> {
+        let cancelling = self.slots.get(id)?.cancelling.as_ref()?;
+        if !cancelling.fired {
+            return None;
+        }
+        let call = self.calls.get(key)?;
+        match (call.given_up, answer) {
+            (Some(GivenUp { reason, .. }), Answer::Refused { error, .. })
+                if error.code() == CANCELED =>
+            {
+                let outcome = error.outcome().unwrap_or(Outcome::Unknown);
+                let what = "the server has cancelled it";
+                Some(Verdict::Deliver(Err(self.given_up_error(id, reason, outcome, what))))
+            }
+            (Some(GivenUp { reason, .. }), Answer::Completed { unreplicated: true, .. }) => {
+                let what = "it is committed on the primary alone, which gave up its wait for synchronous standbys, \
+                            so that a failover may lose it";
+                let error = self.given_up_error(id, reason, Outcome::Unknown, what);
+                Some(Verdict::Deliver(Err(error)))
+            }
+            (None, Answer::Refused { error, .. })
+                if error.code() == CANCELED
+                    && error.outcome() == Some(Outcome::NotCommitted)
+                    && call.lease.is_none() =>
+            {
+                Some(Verdict::SendAgain)
+            }
+            _ => None,
+        }
+    }
+
+    fn given_up_error(
+        &self,
+        id: ConnectionId,
+        reason: Reason,
+        outcome: Outcome,
+        what: &str,
+    ) -> Error {
+        let error = given_up_error(reason, outcome, what);
+        match self.host_name(id) {
+            Some(host) => error.with_host(host),
+            None => error,
+        }
+    }
+}
+
+impl GivenUp {
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+}
+
+fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
+    let (class, code, message) = match reason {
+        Reason::Aborted => {
+            (ErrorClass::Abort, "HYPERION_ABORTED", format!("the query was aborted: {what}"))
+        }
+        Reason::TimedOut { after } => {
+            let after = after.as_millis();
+            let message = format!("the query was not done within {after} ms (timeoutMs): {what}");
+            (ErrorClass::QueryTimeout, "HYPERION_QUERY_TIMEOUT", message)
+        }
+        Reason::Ended => {
+            let message = format!("the pool was ended before the query was done: {what}");
+            (ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        }
+    };
+    Error::new(class, code, message).with_outcome(outcome)
+}

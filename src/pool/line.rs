@@ -1,0 +1,85 @@
+//! The waiting line: calls without a connection, first come first served.
+//!
+//! One that leaves from the middle is struck off where it stands, and stepped over when it comes to the
+//! front: a thousand calls that are given up at once cost no more than a thousand that are served.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Call;
+use crate::base::Key;
+
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    calls: VecDeque<Key<Call>>,
+    /// Those that have left, and still stand in `calls`. Neither end of it is one of them.
+    struck: BTreeSet<Key<Call>>,
+}
+
+impl Line {
+    pub(super) fn len(&self) -> usize {
+        self.calls.len() - self.struck.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    pub(super) fn front(&self) -> Option<&Key<Call>> {
+        self.calls.front()
+    }
+
+    pub(super) fn push_back(&mut self, key: Key<Call>) {
+        self.calls.push_back(key);
+    }
+
+    pub(super) fn push_front(&mut self, key: Key<Call>) {
+        self.calls.push_front(key);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Key<Call>> {
+        let key = self.calls.pop_front();
+        self.trim();
+        key
+    }
+
+    /// Takes a call out that stands in the line.
+    pub(super) fn strike(&mut self, key: Key<Call>) {
+        self.struck.insert(key);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        if self.struck.is_empty() {
+            return;
+        }
+        while self.calls.front().is_some_and(|key| self.struck.remove(key)) {
+            self.calls.pop_front();
+        }
+        while self.calls.back().is_some_and(|key| self.struck.remove(key)) {
+            self.calls.pop_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u64) -> Key<Call> {
+        Key::from_bits(n)
+    }
+
+    #[test]
+    fn who_leaves_is_stepped_over_and_not_counted() {
+        let mut line = Line::default();
+        (0..6).for_each(|n| line.push_back(key(n)));
+        for n in [2, 0, 5, 3] {
+            line.strike(key(n));
+        }
+        assert_eq!((line.len(), line.front()), (2, Some(&key(1))));
+        line.push_front(key(9));
+        let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
+        assert_eq!(left, [key(9), key(1), key(4)]);
+        assert!(line.is_empty() && line.struck.is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! Short connections that deliver one packet, a CancelRequest, and wait until the server closes them.
+//!
+//! The end of the stream is the answer: the server closes when it has sent the signal (PostgreSQL manual,
+//! 55.2.9). An errand goes to the very address that its connection has reached: behind the name of a host there
+//! may be several servers, and only one of them knows the key. What else the peer says is let go by.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::links::Token;
+use super::socket::{Progress, Socket};
+use crate::base::Instant;
+use crate::pool::ConnectionId;
+
+/// Reads on one errand in one turn. A server says nothing at all.
+const MOST_READS: usize = 4;
+
+#[derive(Debug)]
+struct Errand {
+    connection: ConnectionId,
+    socket: Socket,
+    /// What is still to be written.
+    packet: Vec<u8>,
+    deadline: Instant,
+}
+
+/// How an errand ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) connection: ConnectionId,
+    /// The packet was taken, and the server closed the connection.
+    pub(super) reached: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Errands {
+    underway: BTreeMap<Token, Errand>,
+    ended: VecDeque<Ended>,
+    /// For the whole of it.
+    timeout: Duration,
+}
+
+impl Errands {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { underway: BTreeMap::new(), ended: VecDeque::new(), timeout }
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        token: Token,
+        connection: ConnectionId,
+        socket: Socket,
+        packet: Vec<u8>,
+    ) {
+        let deadline = now + self.timeout;
+        self.underway.insert(token, Errand { connection, socket, packet, deadline });
+    }
+
+    pub(super) fn fail(&mut self, connection: ConnectionId) {
+        self.ended.push_back(Ended { connection, reached: false });
+    }
+
+    pub(super) fn contains(&self, token: Token) -> bool {
+        self.underway.contains_key(&token)
+    }
+
+    pub(super) fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.underway.values().map(|errand| errand.deadline).min()
+    }
+
+    /// Those whose time is over; their sockets are closed by the caller, with [`Self::finish`].
+    pub(super) fn overdue(&self, now: Instant) -> Vec<Token> {
+        let overdue = self.underway.iter().filter(|(_, errand)| errand.deadline <= now);
+        overdue.map(|(token, _)| *token).collect()
+    }
+
+    /// Goes on as far as the socket lets it. Says whether the server closed, where the errand is over.
+    pub(super) fn advance(&mut self, token: Token) -> Option<bool> {
+        let errand = self.underway.get_mut(&token)?;
+        if !errand.packet.is_empty() {
+            match errand.socket.progress() {
+                Ok(Progress::Connecting) => return None,
+                Ok(Progress::Connected) => {}
+                Err(_) => return Some(false),
+            }
+        }
+        while !errand.packet.is_empty() {
+            match errand.socket.write(&errand.packet) {
+                Ok(count) => drop(errand.packet.drain(..count.min(errand.packet.len()))),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Some(false),
+            }
+        }
+        let mut nothing = [0; 256];
+        for _ in 0..MOST_READS {
+            match errand.socket.read(&mut nothing) {
+                Ok(0) => return Some(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Some(false),
+            }
+        }
+        Some(false)
+    }
+
+    pub(super) fn finish(&mut self, token: Token, reached: bool) {
+        if let Some(Errand { connection, .. }) = self.underway.remove(&token) {
+            self.ended.push_back(Ended { connection, reached });
+        }
+    }
+
+    pub(super) fn clear(&mut self) -> Vec<Token> {
+        self.ended.clear();
+        std::mem::take(&mut self.underway).into_keys().collect()
+    }
+}

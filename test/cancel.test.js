@@ -1,0 +1,375 @@
+// timeoutMs and signal: a query that is given up, in each phase of its life, and what it leaves behind.
+
+import assert from 'node:assert/strict';
+import { getEventListeners, once } from 'node:events';
+import { readFile } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+
+import { AbortError, createPool, QueryTimeoutError } from '../js/index.mjs';
+import { clusterFor } from './cluster/index.js';
+import { Random } from './random.js';
+import * as backend from './scripted/backend.js';
+import { scriptedBackend } from './scripted/backend.js';
+
+const SLEEP = 'SELECT pg_sleep($1)::text';
+
+let cluster;
+let pool;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  pool = createPool(cluster.options({ poolSize: 1 }));
+  await pool.query('DROP TABLE IF EXISTS given_up; CREATE TABLE given_up (n int)');
+});
+after(async () => {
+  await pool?.end();
+  await cluster?.close();
+});
+
+const timedOut = (outcome) => ({
+  name: 'TimeoutError',
+  code: 'HYPERION_QUERY_TIMEOUT',
+  outcome,
+});
+const aborted = (outcome, cause) => ({
+  name: 'AbortError',
+  code: 'HYPERION_ABORTED',
+  outcome,
+  ...(cause === undefined ? {} : { cause }),
+});
+const activity = async (state) => {
+  const sql = `SELECT count(*)::int AS n FROM pg_stat_activity
+               WHERE pid <> pg_backend_pid() AND query LIKE '%pg_sleep%' AND state = $1`;
+  const watcher = createPool(cluster.options({ poolSize: 1 }));
+  const [{ n }] = await watcher.query(sql, [state]);
+  await watcher.end();
+  return n;
+};
+const untilRunning = async () => {
+  while ((await activity('active')) === 0) await turn();
+};
+
+test('a query that takes too long is cancelled on the server, and the next one runs', async () => {
+  const error = await pool.query(SLEEP, [60], { timeoutMs: 50 }).catch((e) => e);
+  assert.ok(error instanceof QueryTimeoutError);
+  const { name, code, outcome } = error;
+  assert.deepEqual({ name, code, outcome }, timedOut('not-committed'));
+  assert.match(error.message, /not done within 50 ms/);
+  assert.equal(error.query, SLEEP);
+  assert.equal(error.host, cluster.options().hosts[0]);
+  assert.match(error.stack, /cancel\.test\.js/);
+  assert.equal(await activity('active'), 0);
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+  assert.equal(pool.status().size, 1, 'its connection serves on');
+});
+
+test('a query that is aborted while it runs is cancelled, with the reason as cause', async () => {
+  const controller = new AbortController();
+  const running = pool.query(SLEEP, [60], { signal: controller.signal });
+  await untilRunning();
+  const reason = new Error('the user has gone');
+  controller.abort(reason);
+  const error = await running.catch((e) => e);
+  assert.ok(error instanceof AbortError);
+  assert.equal(error.cause, reason);
+  assert.equal(error.outcome, 'not-committed');
+  assert.equal(getEventListeners(controller.signal, 'abort').length, 0);
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+});
+
+test('a signal that was aborted before sends nothing', async () => {
+  const signal = AbortSignal.abort('gone');
+  const query = pool.query('INSERT INTO given_up VALUES (1)', [], { signal });
+  await assert.rejects(query, aborted('not-sent', 'gone'));
+  assert.deepEqual(await pool.query('SELECT n FROM given_up'), []);
+});
+
+test('what still waits for a connection is taken back, and the others keep their order', async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const order = [];
+  const head = pool.query(SLEEP, [0.2]);
+  const queries = Array.from({ length: 10 }, (_, n) =>
+    pool
+      .query('INSERT INTO given_up VALUES ($1)', [n], n % 3 === 0 ? { signal } : undefined)
+      .then(() => order.push(n)),
+  );
+  const settling = Promise.allSettled(queries);
+  const late = pool.query('SELECT 1', [], { timeoutMs: 50 });
+  await turn();
+  assert.equal(pool.status().waiting, 11);
+  controller.abort();
+  assert.equal(pool.status().waiting, 7);
+  await assert.rejects(late, timedOut('not-sent'));
+  assert.equal(pool.status().waiting, 6);
+  const settled = await settling;
+  settled.forEach(({ status, reason }, n) => {
+    assert.equal(status, n % 3 === 0 ? 'rejected' : 'fulfilled');
+    if (n % 3 === 0) assert.equal(reason.outcome, 'not-sent');
+  });
+  await head;
+  assert.deepEqual(order, [1, 2, 4, 5, 7, 8]);
+  const rows = await pool.query('DELETE FROM given_up RETURNING n');
+  assert.equal(rows.length, 6);
+});
+
+test('P5 given up while its host is looked up, connected to, or logs in', async () => {
+  const lookups = [];
+  const lookup = (name, options, callback) => lookups.push(callback);
+  const unresolved = createPool({ ...cluster.options(), hosts: ['nowhere.test'], lookup });
+  const silent = await scriptedBackend(async (frontend) => {
+    await frontend.startup();
+    await frontend.message();
+  });
+  const mute = createPool(silent.options());
+  for (const stuck of [unresolved, mute]) {
+    const controller = new AbortController();
+    const waits = stuck.query('SELECT 1', [], { signal: controller.signal });
+    const short = stuck.query('SELECT 1', [], { timeoutMs: 10 });
+    await assert.rejects(short, timedOut('not-sent'));
+    controller.abort();
+    await assert.rejects(waits, aborted('not-sent'));
+    assert.equal(stuck.status().waiting, 0);
+    await stuck.end();
+  }
+  assert.equal(lookups.length, 1);
+  await silent.close();
+});
+
+test('what was answered is answered: a late abort does nothing', async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  assert.deepEqual(await pool.query('SELECT 1 AS one', [], { signal }), [{ one: 1 }]);
+  controller.abort();
+  assert.deepEqual(await pool.query(SLEEP, [0.05]), [{ pg_sleep: '' }]);
+});
+
+test('10,000 queries with one signal leave no listener and no warning', async () => {
+  const warnings = [];
+  const onWarning = (warning) => warnings.push(warning);
+  process.on('warning', onWarning);
+  const { signal } = new AbortController();
+  const queries = Array.from({ length: 10_000 }, (_, n) =>
+    pool.query('SELECT $1::int AS n', [n], { signal }),
+  );
+  assert.equal(getEventListeners(signal, 'abort').length, 1);
+  const rows = await Promise.all(queries);
+  assert.ok(rows.every(([row], n) => row.n === n));
+  assert.equal(getEventListeners(signal, 'abort').length, 0);
+  await assert.rejects(pool.query('SELECT 1/0', [], { signal }), { code: '22012' });
+  await assert.rejects(pool.query('SELECT $1', [() => {}], { signal }), {
+    code: 'HYPERION_PARAMETER',
+  });
+  assert.equal(getEventListeners(signal, 'abort').length, 0);
+  await turn();
+  process.off('warning', onWarning);
+  assert.deepEqual(warnings, []);
+});
+
+test('the pool can bound all queries, and a query can lift the bound', async () => {
+  const bounded = createPool(cluster.options({ poolSize: 2, queryTimeoutMs: 200 }));
+  await bounded.query('SELECT 1', [], { timeoutMs: 0 });
+  await assert.rejects(bounded.query(SLEEP, [60]), timedOut('not-committed'));
+  await bounded.query(SLEEP, [0.4], { timeoutMs: 0 });
+  await assert.rejects(bounded.query(SLEEP, [60], { timeoutMs: 10 }), timedOut('not-committed'));
+  const transaction = bounded.transaction((tx) => tx.query(SLEEP, [60]));
+  await assert.rejects(transaction, timedOut('not-committed'));
+  assert.deepEqual(await bounded.query('SELECT 1 AS one'), [{ one: 1 }]);
+  await bounded.end();
+});
+
+test('wrong options of a query are refused by name', async () => {
+  for (const [options, message] of [
+    [{ timeoutMs: -1 }, /'timeoutMs' must be an integer/],
+    [{ timeoutMs: 1.5 }, /'timeoutMs' must be an integer/],
+    [{ timeoutMs: '5' }, /'timeoutMs' must be an integer/],
+    [{ timeoutMs: 2 ** 31 }, /'timeoutMs' must be an integer/],
+    [{ signal: {} }, /'signal' must be an AbortSignal/],
+    [{ signal: null }, /'signal' must be an AbortSignal/],
+    [{ prepare: 1 }, /'prepare' must be true or false/],
+  ]) {
+    const query = pool.query('SELECT 1', [], options);
+    await assert.rejects(query, { code: 'HYPERION_CONFIGURATION', message });
+  }
+});
+
+test('in a transaction a cancelled statement fails it, and nothing of it stays', async () => {
+  const failed = pool.transaction(async (tx) => {
+    await tx.query('INSERT INTO given_up VALUES (1)');
+    const slow = tx.query(SLEEP, [60], { timeoutMs: 50 });
+    // It waits until the cancel is over, and finds the transaction failed.
+    const behind = tx.query('INSERT INTO given_up VALUES (2)');
+    await assert.rejects(slow, timedOut('not-committed'));
+    await assert.rejects(behind, { code: '25P02' });
+  });
+  await assert.rejects(failed, { code: 'HYPERION_TRANSACTION_ROLLED_BACK' });
+  assert.deepEqual(await pool.query('SELECT n FROM given_up'), []);
+});
+
+test('in a transaction what is held behind another statement is taken back', async () => {
+  await pool.transaction(async (tx) => {
+    const first = tx.query(SLEEP, [0.1]);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const second = tx.query('INSERT INTO given_up VALUES (2)', [], { signal });
+    const third = tx.query('INSERT INTO given_up VALUES (3)');
+    await turn();
+    controller.abort();
+    await assert.rejects(second, aborted('not-sent'));
+    await Promise.all([first, third]);
+  });
+  assert.deepEqual(await pool.query('DELETE FROM given_up RETURNING n'), [{ n: 3 }]);
+});
+
+test('P19 what follows a cancelled query on its connection is never hit, 400 times of 400', async () => {
+  for (let round = 0; round < 400; round++) {
+    const controller = new AbortController();
+    const slow = pool.query(SLEEP, [60], { signal: controller.signal });
+    const next = pool.query('SELECT pg_sleep(0.001)::text, $1::int AS n', [round]);
+    await turn();
+    controller.abort();
+    await assert.rejects(slow, aborted('not-committed'));
+    assert.equal((await next)[0].n, round);
+  }
+  assert.equal(pool.status().size, 1);
+});
+
+/** Blocks the loop inside a callback of a socket or file, where deadlines are looked at first afterwards. */
+const blockInCallback = (milliseconds) =>
+  new Promise((resolve) => {
+    readFile(new URL(import.meta.url), () => {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+      resolve();
+    });
+  });
+
+test('P8 the reply that lay in the kernel wins over a deadline that passed meanwhile', async () => {
+  for (let round = 0; round < 3; round++) {
+    const queries = [
+      pool.query(SLEEP, [0.1], { timeoutMs: 200 }),
+      pool.query('SELECT 1 AS one', [], { timeoutMs: 10_000 }),
+    ];
+    await turn();
+    await blockInCallback(500);
+    assert.deepEqual(await Promise.all(queries), [[{ pg_sleep: '' }], [{ one: 1 }]]);
+    const signalled = pool.query(SLEEP, [0.1], { signal: AbortSignal.timeout(200) });
+    await turn();
+    await blockInCallback(500);
+    assert.deepEqual(await signalled, [{ pg_sleep: '' }]);
+  }
+});
+
+test('1000 random aborts under load, and all other queries are right', async () => {
+  const random = new Random(20_261_123);
+  const loaded = createPool(cluster.options({ poolSize: 4 }));
+  await loaded.query(SLEEP, [0]);
+  let given = 0;
+  const lane = async () => {
+    for (let n = 1; n <= 250; n++) {
+      const controller = new AbortController();
+      const query = loaded.query(
+        'SELECT $1::int AS n, pg_sleep($2)::text',
+        [n, random.below(4) / 1000],
+        {
+          signal: controller.signal,
+        },
+      );
+      const others = [
+        loaded.query('SELECT $1::int AS n', [n]),
+        loaded.query('SELECT $1::int AS n', [-n]),
+      ];
+      setTimeout(() => controller.abort(), random.below(6));
+      const [own, ...rest] = await Promise.allSettled([query, ...others]);
+      if (own.status === 'fulfilled') assert.equal(own.value[0].n, n);
+      else assert.equal(own.reason.code, 'HYPERION_ABORTED', own.reason);
+      given += own.status === 'rejected' ? 1 : 0;
+      assert.deepEqual(
+        rest.map(({ value, reason }) => value?.[0].n ?? reason),
+        [n, -n],
+      );
+    }
+  };
+  await Promise.all([lane(), lane(), lane(), lane()]);
+  assert.ok(given > 50, `only ${given} of 1000 aborts came in time`);
+  assert.equal(loaded.status().inUse, 0);
+  await loaded.end();
+});
+
+test('a server that answers neither the query nor the cancel: closed after cancelGraceMs', async () => {
+  const cancels = [];
+  const server = await scriptedBackend(async (frontend, connection) => {
+    if (connection === 1) {
+      cancels.push(await frontend.startup());
+      frontend.end();
+      return;
+    }
+    if (connection > 1 && cancels.length > 0 && connection < 3) {
+      // Another attempt to cancel.
+      cancels.push(await frontend.startup());
+      return;
+    }
+    await frontend.logIn();
+    if (connection === 0) return;
+    frontend.send(backend.firstAnswer(backend.dataRow('1')));
+  });
+  const lonely = createPool(server.options({ cancelGraceMs: 40, connectTimeoutMs: 1000 }));
+  const query = lonely.query('SELECT one', [], { timeoutMs: 20 });
+  const error = await query.catch((e) => e);
+  assert.equal(error.code, 'HYPERION_QUERY_TIMEOUT');
+  assert.equal(error.outcome, 'unknown');
+  assert.match(error.message, /answered neither it nor a CancelRequest within 40 ms/);
+  // 80877102, and the key that the server gave (PostgreSQL manual, 55.7).
+  const packet = Buffer.concat([80_877_102, 4242, 2424].map(backend.int32));
+  assert.deepEqual(cancels[0], packet);
+  assert.equal(lonely.status().size, 0);
+  await lonely.end();
+  await server.close();
+});
+
+test('P19 a cancel connection that the server keeps open: its session gets no other work', async () => {
+  const requests = [];
+  const held = await scriptedBackend(async (frontend, connection) => {
+    if (connection === 1) {
+      await frontend.startup();
+      return;
+    }
+    await frontend.logIn();
+    requests.push(connection);
+    if (connection === 0) {
+      await turn();
+      while (held.connections < 2) await turn();
+      frontend.send(
+        backend.parseComplete,
+        backend.error({ S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceled' }),
+        backend.readyForQuery(),
+      );
+      await frontend.message().then(({ tag }) => requests.push(tag));
+      return;
+    }
+    frontend.send(backend.firstAnswer(backend.dataRow('1')));
+  });
+  const lonely = createPool(held.options({ cancelGraceMs: 60 }));
+  await assert.rejects(
+    lonely.query('SELECT one', [], { timeoutMs: 10 }),
+    timedOut('not-committed'),
+  );
+  assert.deepEqual(await lonely.query('SELECT one'), [{ one: 1 }]);
+  // The first session was said goodbye to, and the query ran on another one.
+  assert.deepEqual(requests.toSorted(), [0, 2, 'X'].toSorted());
+  await lonely.end();
+  await held.close();
+});
+
+test('a process in which every query was given up ends by itself', async () => {
+  const { spawn } = await import('node:child_process');
+  const source = `
+    import { createPool } from ${JSON.stringify(new URL('../js/index.mjs', import.meta.url).href)};
+    const pool = createPool(${JSON.stringify(cluster.options())});
+    await pool.query('SELECT pg_sleep(60)::text', [], { timeoutMs: 20 }).catch(({ code }) => console.log(code));`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', source]);
+  const output = [];
+  child.stdout.on('data', (data) => output.push(data));
+  const [code] = await once(child, 'close');
+  assert.equal(code, 0);
+  assert.equal(String(Buffer.concat(output)).trim(), 'HYPERION_QUERY_TIMEOUT');
+});
