@@ -1,0 +1,84 @@
+// A COMMIT that waits for a synchronous standby is never cancelled: the server would answer it with a commit that a
+// failover can lose (C19).
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import { startCluster } from './cluster/index.js';
+
+let cluster;
+let standby;
+before(async () => {
+  cluster = await startCluster({ nodes: 2, synchronous: 1 });
+  await cluster.query(cluster.primary, 'CREATE TABLE kept (n int)');
+  standby = cluster.nodes.find((node) => node !== cluster.primary);
+  await cluster.stop(standby);
+});
+after(() => cluster?.close());
+
+const unknown = (name) => ({ name, code: '40003', outcome: 'unknown', message: /never cancelled/ });
+/** Sessions whose COMMIT goes on waiting. */
+const waiting = async () => {
+  const sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+  return Number((await cluster.query(cluster.primary, sql))[0][0]);
+};
+const cancels = async () => {
+  const log = await cluster.primary.log();
+  return (
+    log.match(/canceling (wait for synchronous replication|statement) due to user request/g)
+      ?.length ?? 0
+  );
+};
+
+test('C19 the deadline of all queries bounds a COMMIT, and cancels nothing', async () => {
+  const pool = createPool(cluster.options({ poolSize: 2, queryTimeoutMs: 300 }));
+  const before = await waiting();
+  const committing = pool.transaction((tx) => tx.query('INSERT INTO kept VALUES (1)'));
+  await assert.rejects(committing, unknown('TimeoutError'));
+  assert.equal(await waiting(), before + 1, 'the server still waits');
+  assert.equal(await cancels(), 0);
+  assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+  assert.equal(pool.status().inUse, 0);
+  await pool.end();
+});
+
+test('P5 a COMMIT that is aborted is unknown, and cancels nothing', async () => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  const connection = await pool.connect();
+  await connection.query('BEGIN');
+  await connection.query('INSERT INTO kept VALUES (2)');
+  const before = await waiting();
+  const controller = new AbortController();
+  const commit = connection.query('/* now */ commit', [], { signal: controller.signal });
+  while ((await waiting()) === before) await new Promise((resolve) => setTimeout(resolve, 5));
+  controller.abort(new Error('gone'));
+  const error = await commit.catch((e) => e);
+  assert.equal(error.cause.message, 'gone');
+  await assert.rejects(Promise.reject(error), unknown('AbortError'));
+  assert.equal(await waiting(), before + 1);
+  assert.equal(await cancels(), 0);
+  await connection.release();
+  await pool.end();
+});
+
+test('C20 an autocommit write that is cancelled in that wait is not called undone', async () => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  const write = pool.query('INSERT INTO kept VALUES (3)', [], { timeoutMs: 200 });
+  await assert.rejects(write, {
+    name: 'TimeoutError',
+    code: 'HYPERION_QUERY_TIMEOUT',
+    outcome: 'unknown',
+    message: /committed on the primary alone/,
+  });
+  await pool.end();
+});
+
+test('a script that commits is not cancelled either', async () => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  const before = await cancels();
+  const script = 'BEGIN; INSERT INTO kept VALUES (4); COMMIT; SELECT 1';
+  await assert.rejects(pool.query(script, [], { timeoutMs: 200 }), unknown('TimeoutError'));
+  assert.equal(await cancels(), before);
+  await pool.end();
+});
