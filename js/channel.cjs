@@ -22,6 +22,8 @@ const UNPREPARED = 1 << 9;
 const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
 /** What the addon's timer can hold. */
 const LONGEST_TIMEOUT = 2_147_483_647;
+/** In place of a time. */
+const NO_LIMIT = 0xffff_ffff;
 
 const RESOLVED = Promise.resolve();
 
@@ -150,16 +152,7 @@ class Channel {
   /** Resolves when `lease` has its number. */
   acquire(lease, flags) {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
-    return new Promise((resolve) => {
-      const slot = this.#requests.open(resolve, undefined, false, lease);
-      try {
-        this.#addon.acquire(this.#handle, slot, flags);
-      } catch (thrown) {
-        this.#requests.close(slot);
-        throw fromThrown(thrown);
-      }
-      this.#flushSoon();
-    }).then(() => {
+    return this.#ask((slot) => this.#addon.acquire(this.#handle, slot, flags), lease).then(() => {
       this.#leases.set(lease.number, lease);
     });
   }
@@ -203,12 +196,24 @@ class Channel {
     }
   }
 
+  /** Resolves when the pool is warm. */
+  ready() {
+    if (this.#defect !== null) return Promise.reject(this.#defectError());
+    return this.#ask((slot) => this.#addon.ready(this.#handle, slot));
+  }
+
   /** Resolves when every connection is closed. */
-  end() {
+  end(timeoutMs, refuseWaiting) {
+    const limit = timeoutMs ?? NO_LIMIT;
+    return this.#ask((slot) => this.#addon.end(this.#handle, slot, limit, refuseWaiting));
+  }
+
+  /** A request without SQL. */
+  #ask(send, lease = null) {
     return new Promise((resolve) => {
-      const slot = this.#requests.open(resolve, '', false, null);
+      const slot = this.#requests.open(resolve, undefined, false, lease);
       try {
-        this.#addon.end(this.#handle, slot);
+        send(slot);
       } catch (thrown) {
         this.#requests.close(slot);
         throw fromThrown(thrown);

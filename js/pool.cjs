@@ -6,7 +6,7 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Channel } = require('./channel.cjs');
 const { connect } = require('./connection.cjs');
-const { disposable } = require('./errors.cjs');
+const { configurationError, disposable } = require('./errors.cjs');
 const { placeOf } = require('./lease.cjs');
 const { translateValue } = require('./options.cjs');
 const { begin, transaction } = require('./transaction.cjs');
@@ -56,16 +56,22 @@ class Pool extends EventEmitter {
     this.#channel.setHosts(translateValue(hosts));
   }
 
+  async ready() {
+    await this.#channel.ready();
+  }
+
   /** A second call gives the same promise. */
-  end() {
-    this.#ended ??= this.#close();
+  end(options) {
+    const wrong = wrongEndOptions(options);
+    if (wrong !== null) return Promise.reject(wrong);
+    this.#ended ??= this.#close(options ?? {});
     return this.#ended;
   }
 
-  async #close() {
+  async #close({ timeoutMs, waiting }) {
     const { maxSize } = this.status();
     const hosts = this.cluster();
-    await this.#channel.end();
+    await this.#channel.end(timeoutMs, waiting === 'refuse');
     // The addon knows the pool no more.
     this.#status = { maxSize, size: 0, available: 0, inUse: 0, waiting: 0 };
     this.#cluster = hosts.map((host) => ({ ...host, connections: { open: 0, busy: 0 } }));
@@ -84,5 +90,32 @@ function describe(hosts) {
 }
 
 disposable(Pool, 'end');
+
+const END_OPTIONS = ['timeoutMs', 'waiting'];
+/** What the addon's timer can hold. */
+const LONGEST_TIMEOUT = 2_147_483_647;
+
+function wrongEndOptions(options) {
+  if (options === undefined || options === null) return null;
+  if (typeof options !== 'object') {
+    return configurationError('the options of pool.end() must be an object');
+  }
+  for (const name of Object.keys(options)) {
+    if (!END_OPTIONS.includes(name)) {
+      const allowed = END_OPTIONS.join(', ');
+      return configurationError(`unknown option '${name}' of pool.end(): allowed: ${allowed}`);
+    }
+  }
+  const { timeoutMs, waiting } = options;
+  const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
+  if (timeoutMs !== undefined && !isTimeout) {
+    const range = `an integer from 0 to ${LONGEST_TIMEOUT}`;
+    return configurationError(`option 'timeoutMs' of pool.end() must be ${range}`);
+  }
+  if (waiting !== undefined && waiting !== 'serve' && waiting !== 'refuse') {
+    return configurationError(`option 'waiting' of pool.end() must be 'serve' or 'refuse'`);
+  }
+  return null;
+}
 
 module.exports = { Pool };

@@ -50,6 +50,20 @@ export interface PoolOptions {
   roleCheck?: 'reported' | 'query' | undefined;
   /** The most connections, over all hosts. Default: 10. */
   poolSize?: number | undefined;
+  /**
+   * Free connections that are kept ready, opened at once and ahead of demand; at most `poolSize`. While no host
+   * serves, one is looked for 30 s long, and again with the next query. Default: 0.
+   */
+  minIdle?: number | undefined;
+  /** How long a connection beyond `minIdle` may be free before it is closed, in milliseconds; 0 is for ever. Default: 30,000. */
+  idleTimeoutMs?: number | undefined;
+  /**
+   * How long a connection is used, in milliseconds, less up to a tenth at random, so that not all are replaced at
+   * once; 0 is for ever. Work is never interrupted. Default: 3,600,000.
+   */
+  maxLifetimeMs?: number | undefined;
+  /** How many queries, transactions or checkouts a connection is used for; 0 is any number. Default: 0. */
+  maxUses?: number | undefined;
   /** The most queries that wait for a connection at once. Default: 1,000,000. */
   maxQueue?: number | undefined;
   /**
@@ -361,6 +375,17 @@ export interface HostStatus {
   connections: { open: number; busy: number };
 }
 
+export interface EndOptions {
+  /**
+   * How long to wait for what runs, in milliseconds. What is left then is cancelled on the server and fails with
+   * `HYPERION_POOL_CLOSED`, what waits is refused, open transactions are rolled back; a server that does not
+   * answer to that is given up after `cancelGraceMs`. Default: no limit.
+   */
+  timeoutMs?: number | undefined;
+  /** What becomes of queries that have no connection yet. Default: `'serve'`. */
+  waiting?: 'serve' | 'refuse' | undefined;
+}
+
 export interface PoolEvents {
   /** In the modes in which one host serves: another one does. `outageMs` is how long none did. */
   primary: [event: { host: string; previous: string | null; outageMs: number }];
@@ -409,10 +434,17 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    */
   setHosts(hosts: readonly string[] | string): void;
   /**
-   * Takes no new work, waits for what runs and waits, and closes all connections. A second call gives the same
-   * promise.
+   * Resolves once a host serves and `minIdle` connections are open, at least one.
+   *
+   * @throws {PoolTimeoutError} not within `acquireTimeoutMs`; `hosts` says of each host why not
+   * @throws {DatabaseError} no waiting helps: a wrong password, for one
    */
-  end(): Promise<void>;
+  ready(): Promise<void>;
+  /**
+   * Takes no new work, waits for what runs, serves or refuses what waits, and closes all connections. A second
+   * call gives the same promise, whatever its options.
+   */
+  end(options?: EndOptions): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 

@@ -67,6 +67,13 @@ impl Draft {
             acquire_timeout: Duration::from_secs(5),
             query_timeout: None,
             cancel_grace: Duration::from_secs(1),
+            min_idle: 0,
+            // Long enough for the pauses of a service that is used, short enough that a burst does not hold its
+            // server processes for long, and below the idle timeouts of most routers and proxies.
+            idle_timeout: Some(Duration::from_secs(30)),
+            // A session's caches grow, and a load balancer's weights change: once an hour is cheap.
+            max_lifetime: Some(Duration::from_secs(3600)),
+            max_uses: None,
             failover_probe: Duration::from_millis(25),
             liveness_check: Duration::from_secs(2),
             keep_alive: true,
@@ -160,6 +167,13 @@ impl Draft {
         }
         if config.database.is_empty() {
             config.database.clone_from(&config.user);
+        }
+        if config.min_idle > config.pool_size {
+            let (least, most) = (config.min_idle, config.pool_size);
+            let message = format!(
+                "option 'minIdle' must not be more than 'poolSize', {most}, but is {least}"
+            );
+            return Err(error(message));
         }
         refuse_long_startup(&config)?;
         config.port = port;

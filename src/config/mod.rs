@@ -39,6 +39,14 @@ pub struct Config {
     pub query_timeout: Option<Duration>,
     /// How long a server may take to answer a query that it was asked to cancel.
     pub cancel_grace: Duration,
+    /// Free connections that are kept ready; at most `pool_size`.
+    pub min_idle: usize,
+    /// How long a connection may be free before it is closed.
+    pub idle_timeout: Option<Duration>,
+    /// How long a connection is used, less a jitter.
+    pub max_lifetime: Option<Duration>,
+    /// How often a connection is given to a caller.
+    pub max_uses: Option<u64>,
     /// How often the sessions to the other hosts are asked once the primary is suspected.
     pub failover_probe: Duration,
     /// A host that owes an answer and sends nothing for so long is asked on another connection.

@@ -20,9 +20,10 @@ const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;
 const POOL_SIZES: RangeInclusive<u64> = 1..=10_000;
 const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
 const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
+const USES: u64 = 1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 31] = [
+const KNOWN: [&str; 35] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
@@ -34,13 +35,17 @@ const KNOWN: [&str; 31] = [
     "host",
     "hosts",
     "idleInTransactionTimeoutMs",
+    "idleTimeoutMs",
     "keepAlive",
     "keepAliveDelayMs",
     "livenessCheckMs",
     "loadBalance",
     "lockTimeoutMs",
+    "maxLifetimeMs",
     "maxQueue",
     "maxResultBytes",
+    "maxUses",
+    "minIdle",
     "mode",
     "parameters",
     "password",
@@ -105,6 +110,12 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "poolSize" => config.pool_size = size(name, value, POOL_SIZES)?,
         "connectTimeoutMs" => config.connect_timeout = duration(name, value, MILLISECONDS)?,
         "acquireTimeoutMs" => config.acquire_timeout = duration(name, value, MILLISECONDS)?,
+        "minIdle" => config.min_idle = size(name, value, 0..=*POOL_SIZES.end())?,
+        "idleTimeoutMs" => config.idle_timeout = limit(name, value)?,
+        "maxLifetimeMs" => config.max_lifetime = limit(name, value)?,
+        "maxUses" => {
+            config.max_uses = Some(integer(name, value, 0..=USES)?).filter(|uses| *uses > 0);
+        }
         "queryTimeoutMs" => config.query_timeout = limit(name, value)?,
         "cancelGraceMs" => config.cancel_grace = duration(name, value, MILLISECONDS)?,
         "failoverProbeMs" => config.failover_probe = duration(name, value, PROBE_MILLISECONDS)?,
@@ -311,7 +322,8 @@ mod tests {
             "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
             "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
             "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
-            "maxResultBytes": 2048, "queryTimeoutMs": 6, "cancelGraceMs": 7,
+            "maxResultBytes": 2048, "queryTimeoutMs": 6, "cancelGraceMs": 7, "minIdle": 1,
+            "idleTimeoutMs": 8, "maxLifetimeMs": 9, "maxUses": 10,
             "parameters": { "search_path": "x", "options": "-c geqo=off" },
             "statementTimeoutMs": 6, "lockTimeoutMs": 0, "idleInTransactionTimeoutMs": 7,
             "resetOnRelease": false,
@@ -331,6 +343,10 @@ mod tests {
         assert_eq!(config.liveness_check, Duration::from_millis(7));
         assert_eq!(config.query_timeout, Some(Duration::from_millis(6)));
         assert_eq!(config.cancel_grace, Duration::from_millis(7));
+        assert_eq!((config.min_idle, config.max_uses), (1, Some(10)));
+        let milliseconds = |n| Some(Duration::from_millis(n));
+        let (idle, life) = (config.idle_timeout, config.max_lifetime);
+        assert_eq!((idle, life), (milliseconds(8), milliseconds(9)));
         let parameters = [
             ("options", "-c geqo=off"),
             ("search_path", "x"),
@@ -379,6 +395,10 @@ mod tests {
             (
                 json!({ "connectTimeoutMs": -1 }),
                 "option 'connectTimeoutMs' must be an integer from 1 to 2147483647, not -1",
+            ),
+            (
+                json!({ "minIdle": 11 }),
+                "option 'minIdle' must not be more than 'poolSize', 10, but is 11",
             ),
             (json!({ "keepAlive": 1 }), "option 'keepAlive' must be true or false, not 1"),
             (json!({ "password": 12_345 }), "option 'password' must be a string, not a number"),

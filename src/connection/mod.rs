@@ -349,6 +349,11 @@ impl Connection {
         self.session()?.first_request()
     }
 
+    /// Since when nothing is in flight.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.session()?.idle_since()
+    }
+
     /// The request that the server is at.
     pub fn at_work(&self) -> Option<Token> {
         self.session()?.at_work()

@@ -198,6 +198,10 @@ impl Session {
         self.pipeline.front().map(|entry| entry.queued_at.max(self.last_ready))
     }
 
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.pipeline.is_empty().then_some(self.last_ready)
+    }
+
     pub(super) fn at_work(&self) -> Option<Token> {
         self.pipeline.front()?.token()
     }

@@ -21,7 +21,7 @@ use super::value::{Env, Fault, NOTHING, check};
 use crate::base::{Error, ErrorClass};
 use crate::config;
 use crate::connection::StatementId;
-use crate::pool::{HostStatus, Query, QueryFlags, Status};
+use crate::pool::{EndOptions, HostStatus, Query, QueryFlags, Status};
 use crate::reactor::Reactor;
 use crate::types::Verbatim;
 
@@ -42,7 +42,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 15] = [
+static ENTRIES: [Entry; 16] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"forget", run: forget },
@@ -54,6 +54,7 @@ static ENTRIES: [Entry; 15] = [
     Entry { name: c"flush", run: flush },
     Entry { name: c"drain", run: drain },
     Entry { name: c"resolved", run: resolved },
+    Entry { name: c"ready", run: ready },
     Entry { name: c"status", run: status },
     Entry { name: c"cluster", run: cluster },
     Entry { name: c"setHosts", run: set_hosts },
@@ -173,6 +174,14 @@ fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, String> {
     Ok(usable)
 }
 
+/// `ready(handle, request)`
+fn ready(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let request = call.u32(1)?;
+    client.request(request, |reactor| reactor.ready(request))?;
+    Ok(NOTHING)
+}
+
 /// `status(handle) -> json`
 fn status(call: &Call) -> Result<sys::napi_value, Fault> {
     let status = call.client()?.run(|reactor| reactor.status())?;
@@ -204,11 +213,14 @@ fn set_hosts(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// `end(handle, request)`
+/// `end(handle, request, milliseconds, refuseWaiting)`: the largest number is no limit
 fn end(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
-    let request = call.u32(1)?;
-    client.request(request, |reactor| reactor.end(request))?;
+    let [_, _, _, refuse_waiting, ..] = call.arguments;
+    let (request, milliseconds) = (call.u32(1)?, call.u32(2)?);
+    let timeout = (milliseconds < u32::MAX).then(|| Duration::from_millis(milliseconds.into()));
+    let options = EndOptions { timeout, refuse_waiting: call.env.bool(refuse_waiting)? };
+    client.request(request, |reactor| reactor.end(request, options))?;
     Ok(NOTHING)
 }
 

@@ -157,7 +157,7 @@ impl Pool {
         }
     }
 
-    fn acquire_timeout(&self) -> Error {
+    pub(super) fn acquire_timeout(&self) -> Error {
         let after = self.config.acquire_timeout.as_millis();
         if self.cluster.topology().is_served() {
             let status = self.status();
@@ -191,6 +191,7 @@ impl Pool {
         while let Some(key) = self.waiting.pop_front() {
             self.give_up_call(key, error.clone().with_outcome(Outcome::NotSent));
         }
+        self.refuse_ready(error);
     }
 
     /// A call gets no connection. One that had lost its own is not the only one that waits for it.

@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::dispatch::GUARDED;
+use super::end::Life;
 use super::slot::{Duty, Slot};
-use super::{Call, ConnectionId, Life, Output, Pool, PoolEvent, QueryFlags, Response};
+use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
@@ -143,6 +144,7 @@ impl Pool {
             idle_since: now,
         };
         self.leases.insert(number, lease);
+        self.count_use(id);
         self.finish_call(key, Ok(Response { results: Vec::new(), lease: Some(number) }));
     }
 
@@ -418,7 +420,7 @@ impl Pool {
         }
         let Seat::On(id) = seat else { return };
         self.free_slot(id);
-        let serves = self.may_serve(id);
+        let serves = self.may_serve(id) && self.slots.get(id).is_some_and(|slot| !slot.spent);
         let reset = self.config.reset_on_release;
         let Some(slot) = self.slots.get_mut(id) else { return };
         if !slot.is_at_rest() {
@@ -476,6 +478,16 @@ impl Pool {
             self.retire(id);
             self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
         }
+    }
+
+    /// Leases whose connections are at nothing.
+    pub(super) fn resting_leases(&self) -> Vec<(NonZeroU32, ConnectionId)> {
+        let resting = |(number, lease): (&NonZeroU32, &Lease)| {
+            let Seat::On(id) = lease.seat else { return None };
+            let rests = self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
+            rests.then_some((*number, id))
+        };
+        self.leases.iter().filter_map(resting).collect()
     }
 
     pub(super) fn reclaim_timeout(&self) -> Option<(Instant, &'static str)> {

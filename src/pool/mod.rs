@@ -10,6 +10,7 @@ mod balance;
 mod cancel;
 mod dispatch;
 mod doors;
+mod end;
 mod hosts;
 mod lease;
 mod line;
@@ -18,6 +19,7 @@ mod relief;
 mod search;
 mod settle;
 mod slot;
+mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -25,12 +27,15 @@ use std::sync::Arc;
 
 use cancel::{GivenUp, Watches};
 pub use doors::{HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status};
+pub use end::EndOptions;
+use end::Life;
 use lease::Lease;
 use line::Line;
 use slot::Duty;
 pub use slot::{ConnectionId, Slot};
+use upkeep::Ready;
 
-use crate::base::{Arena, Error, ErrorClass, Instant, Key, Outcome};
+use crate::base::{Arena, Error, ErrorClass, Instant, Key, Outcome, Random};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{Begin, Input, Request, Sent, Shared, StatementId, Statements, Token};
@@ -56,16 +61,6 @@ pub(crate) struct Call {
     given_up: Option<GivenUp>,
 }
 
-#[derive(Debug)]
-enum Life {
-    Open,
-    /// No new work; the requests wait for the last connection to be closed.
-    Ending {
-        requests: Vec<u32>,
-    },
-    Ended,
-}
-
 /// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end of the
 /// turn, then drain `poll_output`.
 #[derive(Debug)]
@@ -82,6 +77,9 @@ pub struct Pool {
     given_up: usize,
     leases: BTreeMap<NonZeroU32, Lease>,
     last_lease: u32,
+    /// Those who wait until the pool is warm, first come first.
+    ready: VecDeque<Ready>,
+    random: Random,
     statements: Statements,
     keys: KeyCache,
     life: Life,
@@ -103,7 +101,6 @@ impl Pool {
         let hosts = config.hosts.iter().map(|host| Arc::new(host.clone())).collect();
         Self {
             cluster: Cluster::new(hosts, config.mode, seed, now),
-            config,
             slots: Arena::default(),
             calls: Arena::default(),
             waiting: Line::default(),
@@ -111,15 +108,19 @@ impl Pool {
             given_up: 0,
             leases: BTreeMap::new(),
             last_lease: 0,
+            ready: VecDeque::new(),
+            random: Random::from_seed(seed),
             statements: Statements::default(),
             keys: KeyCache::default(),
             life: Life::Open,
-            search_until: now,
+            // A pool that is to be warm looks for a host before anybody asks.
+            search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
             patient_until: None,
             outage: search::Outage::new(now),
             candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
+            config,
         }
     }
 
@@ -169,15 +170,6 @@ impl Pool {
         match lease {
             Some(lease) => self.run_leased(now, key, lease),
             None => self.waiting.push_back(key),
-        }
-    }
-
-    /// Takes no new work from now on; `request` is answered when all is done and closed.
-    pub fn end(&mut self, request: u32) {
-        match &mut self.life {
-            Life::Open => self.life = Life::Ending { requests: vec![request] },
-            Life::Ending { requests } => requests.push(request),
-            Life::Ended => self.complete(request, Ok(lease::nothing())),
         }
     }
 
@@ -231,6 +223,8 @@ impl Pool {
         self.dispatch(now);
         self.expire_waiting(now);
         self.handle_cancel_timeouts(now);
+        self.handle_upkeep_timeout(now);
+        self.handle_end_timeout(now);
     }
 
     /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
@@ -239,6 +233,7 @@ impl Pool {
         self.relieve();
         self.dispatch(now);
         self.search(now);
+        self.settle_ready();
         self.finish_ending();
         self.flushed_at = now;
     }
@@ -259,6 +254,8 @@ impl Pool {
             self.liveness_timeout(),
             self.reclaim_timeout(),
             self.watches.deadline(),
+            self.upkeep_timeout(),
+            self.end_timeout(),
         ];
         let all = connections.chain(waiting).chain(cancelling).chain(others.into_iter().flatten());
         all.min_by_key(|(at, _)| *at)
@@ -279,6 +276,7 @@ impl Pool {
     /// Whether somebody waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         !self.calls.is_empty()
+            || !self.ready.is_empty()
             || self.leases.values().any(Lease::is_alive)
             || matches!(self.life, Life::Ending { .. })
             || (!self.config.allow_exit_on_idle && !self.slots.is_empty())
@@ -340,6 +338,9 @@ impl Pool {
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
                 call.sent_to = Some(id);
+                if call.lease.is_none() {
+                    self.count_use(id);
+                }
                 self.mark_writing(id);
                 Some(sent)
             }
@@ -389,22 +390,6 @@ impl Pool {
                 self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
             }
             self.outputs.push_back(Output::Close { connection: id, farewell });
-        }
-    }
-
-    fn finish_ending(&mut self) {
-        if !matches!(self.life, Life::Ending { .. })
-            || !self.calls.is_empty()
-            || self.leases.values().any(Lease::is_alive)
-        {
-            return;
-        }
-        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.retire(id));
-        if let Life::Ending { requests } = std::mem::replace(&mut self.life, Life::Ended) {
-            for request in requests {
-                self.complete(request, Ok(lease::nothing()));
-            }
         }
     }
 }

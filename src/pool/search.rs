@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::Candidate;
+use super::end::Life;
 use super::slot::{Duty, Slot};
-use super::{ConnectionId, Life, Output, Pool, PoolEvent};
+use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::{Change, HostId, Observation, Primary, Rank, fits};
 use crate::connection::{Connection, Role};
@@ -20,7 +21,7 @@ use crate::connection::{Connection, Role};
 const MOST_JOINING: usize = 4;
 /// How long hosts are asked after the last one was lost, while nobody waits. After that the next call
 /// starts the search.
-const SEARCH_LINGER: Duration = Duration::from_secs(30);
+pub(super) const SEARCH_LINGER: Duration = Duration::from_secs(30);
 /// How long a host that would merely do is held back for a better one that has not answered yet. Where
 /// that comes later, connections move to it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -258,7 +259,7 @@ impl Pool {
     fn grow(&mut self, now: Instant) {
         let joining = self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Joining).count();
         let room = self.config.pool_size.saturating_sub(self.counted() + joining);
-        let wanted = self.demand().saturating_sub(joining);
+        let wanted = (self.demand() + self.missing()).saturating_sub(joining);
         for _ in 0..wanted.min(room).min(MOST_JOINING.saturating_sub(joining)) {
             let Some(host) = self.roomiest(now) else { return };
             self.open(now, host, Duty::Joining);
@@ -311,6 +312,9 @@ impl Pool {
             writing: false,
             quick: false,
             cancelling: None,
+            expires_at: self.expiry(now),
+            uses: 0,
+            spent: false,
         };
         let connection = self.slots.insert(slot);
         self.outputs.push_back(Output::Open { connection, host: target });
@@ -319,7 +323,7 @@ impl Pool {
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
     fn is_wanted(&self, now: Instant) -> bool {
         let open = !matches!(self.life, Life::Ended);
-        open && (!self.waiting.is_empty() || now < self.search_until)
+        open && (self.somebody_waits() || now < self.search_until)
     }
 
     pub(super) fn is_asked(&self, host: HostId) -> bool {
@@ -387,19 +391,20 @@ impl Pool {
         let topology = self.cluster.topology();
         let asks = |host: HostId| match topology.is_served() {
             // A connection is missing there.
-            true => !self.waiting.is_empty() && topology.rank(host) == Some(Rank::Preferred),
+            true => self.wants_connections() && topology.rank(host) == Some(Rank::Preferred),
             false => !self.is_asked(host),
         };
         let hosts = topology.host_ids().iter().copied().filter(|host| asks(*host));
-        let searching = hosts.filter_map(|host| self.backoff_of(host)).min();
+        let wanted = topology.is_served() || self.somebody_waits();
+        let searching = hosts.filter_map(|host| self.backoff_of(host, wanted)).min();
         let patience = self.patient_until.map(|until| (until, "patience"));
         let searching = searching.into_iter().chain(patience);
         duties.chain(searching).min_by_key(|(at, _)| *at)
     }
 
-    fn backoff_of(&self, host: HostId) -> Option<(Instant, &'static str)> {
+    fn backoff_of(&self, host: HostId, wanted: bool) -> Option<(Instant, &'static str)> {
         let at = self.cluster.may_connect_at(host);
-        let wanted = !self.waiting.is_empty() || at < self.search_until;
+        let wanted = wanted || at < self.search_until;
         // What was due at the last flush has been done then, or can't be done.
         (wanted && at > self.flushed_at).then_some((at, "backoff"))
     }

@@ -308,7 +308,8 @@ impl Pool {
 
     /// A connection that has nothing to do on a host that does not serve.
     pub(super) fn retire_if_useless(&mut self, id: ConnectionId) {
-        if self.slots.get(id).is_some_and(super::Slot::is_idle) && !self.may_serve(id) {
+        let useless = |slot: &super::Slot| slot.is_idle() && (slot.spent || !self.may_serve(id));
+        if self.slots.get(id).is_some_and(useless) {
             self.retire(id);
         }
     }

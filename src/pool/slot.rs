@@ -25,6 +25,12 @@ pub struct Slot {
     pub(super) quick: bool,
     /// A call at work here was given up: nothing else is sent here until that is over.
     pub(super) cancelling: Option<Cancelling>,
+    /// When its lifetime is over.
+    pub(super) expires_at: Instant,
+    /// How often it was given to a caller.
+    pub(super) uses: u64,
+    /// It takes nothing new, and is closed once it is free.
+    pub(super) spent: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +56,23 @@ impl Slot {
     /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one read may
     /// bring the answers to several requests, and the first of them the news that ends this slot.
     pub(super) fn is_idle(&self) -> bool {
-        self.takes_calls() && self.connection.is_idle() && !self.connection.has_events()
+        let serves = self.duty == Duty::Serving && self.cancelling.is_none();
+        serves && self.connection.is_idle() && !self.connection.has_events()
     }
 
     /// Whether calls may be sent here.
     pub(super) fn takes_calls(&self) -> bool {
-        self.duty == Duty::Serving && self.cancelling.is_none()
+        self.duty == Duty::Serving && self.cancelling.is_none() && !self.spent
     }
 
     /// Whether a call would find it free.
     pub(super) fn is_available(&self) -> bool {
         self.takes_calls() && self.connection.is_vacant()
+    }
+
+    /// Since when it has nothing to do.
+    pub(super) fn free_since(&self) -> Option<Instant> {
+        if self.is_idle() { self.connection.idle_since() } else { None }
     }
 
     /// Whether its user left it as it can be handed on.

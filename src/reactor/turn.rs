@@ -16,7 +16,9 @@ use super::links::{Links, Lookup, Opened, Ready, Token};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
 use crate::connection::{Input, Peer, StatementId};
-use crate::pool::{HostStatus, Output, Pool, PoolEvent, Query, QueryFlags, Response, Status};
+use crate::pool::{
+    EndOptions, HostStatus, Output, Pool, PoolEvent, Query, QueryFlags, Response, Status,
+};
 use crate::types::Verbatim;
 
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
@@ -94,7 +96,10 @@ impl Reactor {
     /// Lets a loop wake it. The handles are closed when the reactor is dropped.
     pub fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
         self.links.attach(uv_loop, wake)?;
-        self.alarm.attach(uv_loop, wake)
+        self.alarm.attach(uv_loop, wake)?;
+        // A pool that is to be warm begins at once.
+        self.alarm.set(self.clock.now(), None, self.pool.wants_connections());
+        Ok(())
     }
 
     pub fn statement(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
@@ -134,8 +139,13 @@ impl Reactor {
         self.flush();
     }
 
-    pub fn end(&mut self, request: u32) {
-        self.pool.end(request);
+    /// Answers when the pool is warm.
+    pub fn ready(&mut self, request: u32) {
+        self.pool.ready(self.clock.now(), request);
+    }
+
+    pub fn end(&mut self, request: u32, options: EndOptions) {
+        self.pool.end(self.clock.now(), request, options);
         self.flush();
     }
 

@@ -10,7 +10,7 @@ use super::server::{Server, error};
 use crate::base::{Error, Instant};
 use crate::config::Config;
 use crate::connection::{Input, Peer, Role, StatementId};
-use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Query, QueryFlags, Response};
+use crate::pool::{ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response};
 use crate::types::Params;
 
 /// How a host treats whoever connects.
@@ -124,9 +124,16 @@ impl World {
         request
     }
 
+    pub fn ready(&mut self) -> u32 {
+        self.requests += 1;
+        self.pool.ready(self.now, self.requests);
+        self.settle();
+        self.requests
+    }
+
     pub fn end(&mut self) -> u32 {
         self.requests += 1;
-        self.pool.end(self.requests);
+        self.pool.end(self.now, self.requests, EndOptions::default());
         self.settle();
         self.requests
     }

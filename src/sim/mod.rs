@@ -11,3 +11,5 @@ mod lease_scenarios;
 mod mode_scenarios;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod upkeep_scenarios;

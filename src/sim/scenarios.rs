@@ -14,7 +14,10 @@ const NONE: QueryFlags = QueryFlags(0);
 
 pub(super) fn config(hosts: usize, options: serde_json::Value) -> Config {
     let hosts: Vec<_> = (0..hosts).map(|n| format!("h{n}")).collect();
-    let mut all = serde_json::json!({ "hosts": hosts, "user": "u", "poolSize": 3 });
+    // No connection is closed for its age: `upkeep_scenarios` is about that.
+    let mut all = serde_json::json!({
+        "hosts": hosts, "user": "u", "poolSize": 3, "idleTimeoutMs": 0, "maxLifetimeMs": 0,
+    });
     if let (Some(all), Some(options)) = (all.as_object_mut(), options.as_object()) {
         all.extend(options.clone());
     }

@@ -143,7 +143,17 @@ try {
     if (error.outcome === 'maybe') void error.host;
   }
 }
-await pool.end();
+await pool.query('SELECT 1', [], {
+  timeoutMs: 500,
+  signal: AbortSignal.timeout(500),
+  prepare: false,
+});
+// @ts-expect-error the controller is no signal
+await pool.query('SELECT 1', [], { signal: new AbortController() });
+await pool.ready();
+// @ts-expect-error served or refused
+await pool.end({ waiting: 'drop' });
+await pool.end({ timeoutMs: 5000, waiting: 'refuse' });
 {
   await using scoped = createPool(options);
   void scoped;

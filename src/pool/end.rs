@@ -1,0 +1,117 @@
+//! The end of a pool: no new work, and then nothing at all.
+//!
+//! ```text
+//! Open ──end──▶ Ending: what runs is finished, what waits is served or refused
+//!                 ├──all is done──▶ Ended: every connection has been said goodbye to
+//!                 └──timeout──▶ overdue: what waits is refused, what runs is cancelled, the rest is closed ──▶ Ended
+//! ```
+
+use std::time::Duration;
+
+use super::cancel::Reason;
+use super::lease::{Lease, nothing};
+use super::{Pool, closed_pool};
+use crate::base::{Error, ErrorClass, Instant, Outcome};
+
+/// How a pool is to be ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndOptions {
+    /// When the patience with what runs is over; `None` waits for all of it.
+    pub timeout: Option<Duration>,
+    /// What has no connection yet is refused in place of served.
+    pub refuse_waiting: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Life {
+    Open,
+    Ending {
+        /// They wait for the last connection to be closed.
+        requests: Vec<u32>,
+        patience: Patience,
+    },
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    Endless,
+    Until(Instant),
+    Over,
+}
+
+impl Pool {
+    /// Takes no new work from now on; `request` is answered when all is done and closed.
+    pub fn end(&mut self, now: Instant, request: u32, options: EndOptions) {
+        match &mut self.life {
+            Life::Open => {
+                let patience =
+                    options.timeout.map_or(Patience::Endless, |t| Patience::Until(now + t));
+                self.life = Life::Ending { requests: vec![request], patience };
+                self.refuse_ready(&closed_pool());
+                if options.refuse_waiting {
+                    self.give_up_waiting(&closed_pool());
+                }
+            }
+            Life::Ending { requests, .. } => requests.push(request),
+            Life::Ended => self.complete(request, Ok(nothing())),
+        }
+    }
+
+    pub(super) fn end_timeout(&self) -> Option<(Instant, &'static str)> {
+        match self.life {
+            Life::Ending { patience: Patience::Until(at), .. } => Some((at, "end")),
+            _ => None,
+        }
+    }
+
+    pub(super) fn handle_end_timeout(&mut self, now: Instant) {
+        if let Life::Ending { patience, .. } = &mut self.life
+            && let Patience::Until(at) = *patience
+            && at <= now
+        {
+            *patience = Patience::Over;
+        } else {
+            return;
+        }
+        self.give_up_waiting(&closed_pool());
+        let calls: Vec<_> = self.calls.iter().map(|(key, _)| key).collect();
+        calls.into_iter().for_each(|key| self.give_up(now, key, Reason::Ended));
+    }
+
+    fn is_overdue(&self) -> bool {
+        matches!(self.life, Life::Ending { patience: Patience::Over, .. })
+    }
+
+    /// Takes the connections of those back who do nothing with them at the moment.
+    fn reclaim_for_end(&mut self) {
+        let error = Error::new(
+            ErrorClass::Configuration,
+            "HYPERION_POOL_CLOSED",
+            "the pool was ended, and its timeout is over: the connection was closed",
+        );
+        for (number, id) in self.resting_leases() {
+            self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
+            self.retire(id);
+        }
+    }
+
+    pub(super) fn finish_ending(&mut self) {
+        if self.is_overdue() {
+            self.reclaim_for_end();
+        }
+        if !matches!(self.life, Life::Ending { .. })
+            || !self.calls.is_empty()
+            || self.leases.values().any(Lease::is_alive)
+        {
+            return;
+        }
+        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.retire(id));
+        if let Life::Ending { requests, .. } = std::mem::replace(&mut self.life, Life::Ended) {
+            for request in requests {
+                self.complete(request, Ok(nothing()));
+            }
+        }
+    }
+}
