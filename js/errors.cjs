@@ -110,6 +110,11 @@ const TRANSIENT = new Set([
   ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_NO_HOST', 'HYPERION_QUEUE_FULL'],
 ]);
 
+/** A table has changed since the statement was prepared, which is done anew. Messages are translated. */
+function isStalePlan({ code, routine }) {
+  return code === '0A000' && routine === 'RevalidateCachedQuery';
+}
+
 /**
  * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it
  * failed passes. Errors of the caller's own are looked through, by their `cause`.
@@ -119,7 +124,7 @@ function isRetryable(error) {
   for (let depth = 0; depth < MOST_CAUSES && from instanceof Error; depth += 1) {
     if (from.outcome === 'unknown') return false;
     if (typeof from.code === 'string' && from.code !== ROLLED_BACK) {
-      if (TRANSIENT.has(from.code) || /^08...$/.test(from.code)) return true;
+      if (TRANSIENT.has(from.code) || /^08...$/.test(from.code) || isStalePlan(from)) return true;
       if (from instanceof HyperionError) return false;
     }
     from = from.cause;

@@ -163,6 +163,15 @@ impl Error {
         self
     }
 
+    /// Where the server gave none itself.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &str) -> Self {
+        if let Some(server) = &mut self.0.server {
+            server.hint.get_or_insert_with(|| hint.to_owned());
+        }
+        self
+    }
+
     #[must_use]
     pub fn with_host(mut self, host: Arc<str>) -> Self {
         self.0.host = Some(host);

@@ -15,6 +15,7 @@ mod begin;
 mod command;
 mod exchange;
 mod handshake;
+mod pipeline;
 mod prelude;
 mod prepared;
 mod role;

@@ -1,6 +1,7 @@
 //! The statements that this connection has prepared under names, bounded: the least recently used one
 //! makes room for the next.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::statement::StatementId;
@@ -16,10 +17,19 @@ pub(super) struct Preparation {
     used: u64,
 }
 
+/// Who makes room for the next statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Victim {
+    Kept(StatementId),
+    Doomed,
+}
+
 #[derive(Debug)]
 pub(super) struct Prepared {
     places: Vec<Option<Preparation>>,
     count: usize,
+    /// Names that are of no use any more, and that the server still holds.
+    doomed: VecDeque<Arc<str>>,
     /// 0 prepares nothing under a name, as transaction-mode poolers need it.
     capacity: usize,
     names: u64,
@@ -28,7 +38,8 @@ pub(super) struct Prepared {
 
 impl Prepared {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { places: Vec::new(), count: 0, capacity, names: 0, uses: 0 }
+        let (places, doomed) = (Vec::new(), VecDeque::new());
+        Self { places, count: 0, doomed, capacity, names: 0, uses: 0 }
     }
 
     pub(super) fn is_off(&self) -> bool {
@@ -50,18 +61,38 @@ impl Prepared {
         self.places.get_mut(id.0 as usize)?.as_mut()
     }
 
-    /// Who has to go before `id` is prepared: an earlier statement of the same number, or the least
-    /// recently used one where the cache is full.
-    pub(super) fn victim(&self, id: StatementId) -> Option<(StatementId, Arc<str>)> {
+    /// Whose name is closed in the flight that prepares `id`: an earlier statement's of the same number, one that
+    /// is of no use any more, or the least recently used one's where the cache is full.
+    pub(super) fn victim(&self, id: StatementId) -> Option<(Victim, Arc<str>)> {
         if let Some(Some(earlier)) = self.places.get(id.0 as usize) {
-            return Some((id, Arc::clone(&earlier.name)));
+            return Some((Victim::Kept(id), Arc::clone(&earlier.name)));
+        }
+        if let Some(name) = self.doomed.front() {
+            return Some((Victim::Doomed, Arc::clone(name)));
         }
         if self.count < self.capacity {
             return None;
         }
         let kept = self.places.iter().zip(0u32..);
         let kept = kept.filter_map(|(place, n)| place.as_ref().map(|p| (p, StatementId(n))));
-        kept.min_by_key(|(p, _)| p.used).map(|(p, id)| (id, Arc::clone(&p.name)))
+        kept.min_by_key(|(p, _)| p.used).map(|(p, id)| (Victim::Kept(id), Arc::clone(&p.name)))
+    }
+
+    /// Its name is being closed.
+    pub(super) fn evict(&mut self, victim: Victim) {
+        match victim {
+            Victim::Kept(id) => self.remove(id),
+            Victim::Doomed => drop(self.doomed.pop_front()),
+        }
+    }
+
+    /// What the server has under this statement's name is of no use any more.
+    pub(super) fn doom(&mut self, id: StatementId) {
+        let place = self.places.get_mut(id.0 as usize);
+        if let Some(preparation) = place.and_then(Option::take) {
+            self.count -= 1;
+            self.doomed.push_back(preparation.name);
+        }
     }
 
     /// A name that this connection has not used before.
@@ -93,6 +124,7 @@ impl Prepared {
     /// The server has dropped them all.
     pub(super) fn clear(&mut self) {
         self.places.clear();
+        self.doomed.clear();
         self.count = 0;
     }
 
@@ -120,8 +152,8 @@ mod tests {
         }
         assert!(prepared.touch(StatementId(0), &texts[0]).is_some());
         let (victim, name) = prepared.victim(StatementId(2)).unwrap();
-        assert_eq!((victim, &*name), (StatementId(1), "h2"));
-        prepared.remove(victim);
+        assert_eq!((victim, &*name), (Victim::Kept(StatementId(1)), "h2"));
+        prepared.evict(victim);
         assert_eq!(prepared.victim(StatementId(2)), None);
     }
 
@@ -132,6 +164,24 @@ mod tests {
         let name = prepared.next_name();
         prepared.insert(StatementId(0), name, old, None);
         assert!(prepared.touch(StatementId(0), &new).is_none());
-        assert_eq!(prepared.victim(StatementId(0)).map(|(id, _)| id), Some(StatementId(0)));
+        let (victim, _) = prepared.victim(StatementId(0)).unwrap();
+        assert_eq!(victim, Victim::Kept(StatementId(0)));
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_closed_before_anything_else_goes() {
+        let text: Arc<str> = Arc::from("SELECT 1");
+        let mut prepared = Prepared::new(2);
+        for n in 0..2 {
+            let name = prepared.next_name();
+            prepared.insert(StatementId(n), name, Arc::clone(&text), None);
+        }
+        prepared.doom(StatementId(0));
+        prepared.doom(StatementId(0));
+        assert!(prepared.touch(StatementId(0), &text).is_none());
+        let (victim, name) = prepared.victim(StatementId(2)).unwrap();
+        assert_eq!((victim, &*name), (Victim::Doomed, "h1"));
+        prepared.evict(victim);
+        assert_eq!(prepared.victim(StatementId(2)), None);
     }
 }

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 
 use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult};
 use super::handshake::BackendKey;
+use super::pipeline::{self, Entry, Pipeline, ResetStep, Work};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{Parameters, Role};
@@ -33,7 +34,7 @@ const ROLE_QUESTION: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THE
 
 #[derive(Debug)]
 pub(super) struct Session {
-    pipeline: VecDeque<Entry>,
+    pipeline: Pipeline,
     status: TransactionStatus,
     /// As last said by the server, and as said before the ReadyForQuery of the last settled entry.
     role: Option<Role>,
@@ -64,47 +65,6 @@ enum Tidiness {
     Resetting,
 }
 
-#[derive(Debug)]
-struct Entry {
-    work: Work,
-    /// The place of its first byte in all that this connection ever sent.
-    start: u64,
-    queued_at: Instant,
-}
-
-#[derive(Debug)]
-enum Work {
-    /// A bare Sync, or the question for the role where the server does not report it.
-    Barrier {
-        probe: bool,
-        asked: bool,
-    },
-    Reset {
-        step: ResetStep,
-    },
-    Request {
-        token: Token,
-        exchange: Exchange,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ResetStep {
-    Due,
-    Done,
-    /// What was sent behind it has a DISCARD ALL of its own in front.
-    Refused,
-}
-
-impl Entry {
-    fn token(&self) -> Option<Token> {
-        match self.work {
-            Work::Request { token, .. } => Some(token),
-            Work::Barrier { .. } | Work::Reset { .. } => None,
-        }
-    }
-}
-
 impl Session {
     pub(super) fn new(
         now: Instant,
@@ -117,7 +77,7 @@ impl Session {
             RoleCheck::Query => None,
         };
         Self {
-            pipeline: VecDeque::new(),
+            pipeline: Pipeline::new(),
             status: TransactionStatus::Idle,
             role,
             role_at_ready: role,
@@ -211,55 +171,23 @@ impl Session {
     }
 
     pub(super) fn has_followers(&self, token: Token) -> bool {
-        self.pipeline.iter().rev().take_while(|entry| entry.token() != Some(token)).count() > 0
+        pipeline::place_of(&self.pipeline, token).is_some_and(|n| n + 1 < self.pipeline.len())
     }
 
-    /// Takes a request and its bytes out of what is still to be written. `written` is how many bytes the kernel
-    /// has taken, and `out` what it has not.
+    /// Takes a request back of which nothing was written. `written` is how many bytes the kernel has taken, and
+    /// `out` what it has not. False where that can't be done.
     pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
-        let Some(place) = self.pipeline.iter().position(|entry| entry.token() == Some(token))
-        else {
-            return false;
-        };
-        let end = written + out.len() as u64;
-        let end = self.pipeline.get(place + 1).map_or(end, |next| next.start);
-        let Some(Entry { start, work: Work::Request { exchange, .. }, .. }) =
-            self.pipeline.get(place)
-        else {
-            return false;
-        };
-        if *start < written || !self.is_by_itself(place, exchange) {
+        let Some(place) = pipeline::place_of(&self.pipeline, token) else { return false };
+        if !pipeline::is_by_itself(&self.pipeline, place) {
             return false;
         }
-        let (statement, length) = (exchange.statement, end - start);
-        let (Ok(from), Ok(to)) = (usize::try_from(start - written), usize::try_from(end - written))
-        else {
+        let Some(exchange) = pipeline::cut(&mut self.pipeline, place, written, out) else {
             return false;
         };
         if matches!(exchange.flight, Flight::Preparing { named: true, .. }) {
-            self.prepared.remove(statement);
+            self.prepared.remove(exchange.statement);
         }
-        let behind = out.split_off(to);
-        out.truncate(from);
-        out.extend_from_slice(&behind);
-        self.pipeline.remove(place);
-        self.pipeline.iter_mut().skip(place).for_each(|entry| entry.start -= length);
         true
-    }
-
-    /// Whether nothing else depends on what the request does to the prepared statements of this session.
-    fn is_by_itself(&self, place: usize, exchange: &Exchange) -> bool {
-        let uses = |entry: &Entry| match &entry.work {
-            Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
-            Work::Barrier { .. } | Work::Reset { .. } => false,
-        };
-        match exchange.flight {
-            Flight::Preparing { closes: true, .. } => false,
-            Flight::Preparing { named: true, .. } => {
-                !self.pipeline.iter().skip(place + 1).any(uses)
-            }
-            _ => true,
-        }
     }
 
     /// Makes the server say what has changed: a bare Sync, or the question for its role.
@@ -391,7 +319,7 @@ impl Session {
         parse_and_run(out, &name, request, statement, description)?;
         let closes = victim.is_some();
         if let Some((victim, _)) = victim {
-            self.prepared.remove(victim);
+            self.prepared.evict(victim);
         }
         self.prepared.insert(id, name, Arc::clone(&statement.sql), shape.clone());
         Ok(Flight::Preparing { named: true, closes })
@@ -615,7 +543,9 @@ impl Session {
                 Answer::Completed { results, unreplicated }
             }
             Ended::Refused { fields, plan_is_stale, parsed, had_results } => {
-                if plan_is_stale || (parsing && !parsed) {
+                if plan_is_stale {
+                    self.prepared.doom(id);
+                } else if parsing && !parsed {
                     self.prepared.remove(id);
                 }
                 if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {

@@ -17,6 +17,9 @@ use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
+/// Said where a transaction is in the way of preparing a statement anew.
+const STALE_PLAN: &str = "the statement was prepared before its tables changed, or before the session dropped its \
+                          prepared statements; it is prepared anew when the transaction is repeated";
 /// `read_only_sql_transaction`: the server refused a write for its role.
 const READ_ONLY_REFUSAL: &str = "25006";
 /// `statement_completion_unknown` of the SQL standard.
@@ -185,12 +188,22 @@ impl Pool {
                             return Verdict::SendAgain;
                         }
                     }
-                    if plan_is_stale && call.redescribed < MOST_REDESCRIPTIONS {
-                        call.redescribed += 1;
-                        return Verdict::SendAgain;
+                }
+                if !plan_is_stale {
+                    return Verdict::Deliver(Err(with_host(error)));
+                }
+                if no_effect && call.redescribed < MOST_REDESCRIPTIONS {
+                    call.redescribed += 1;
+                    // Outside of a transaction, and with nothing behind it that it would come after now.
+                    let rests = settled.status == TransactionStatus::Idle
+                        && self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
+                    match call.lease {
+                        Some(lease) if !free && rests => return Verdict::Resume(lease),
+                        Some(_) if !free => {}
+                        _ => return Verdict::SendAgain,
                     }
                 }
-                Verdict::Deliver(Err(with_host(error)))
+                Verdict::Deliver(Err(with_host(error.with_hint(STALE_PLAN))))
             }
         }
     }

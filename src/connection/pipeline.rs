@@ -1,0 +1,94 @@
+//! What is in flight on a session, in the order in which the server takes it: requests, and what the session asks
+//! for itself in between.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use super::Token;
+use super::exchange::{Exchange, Flight};
+use crate::base::Instant;
+
+pub(super) type Pipeline = VecDeque<Entry>;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) work: Work,
+    /// The place of its first byte in all that this connection ever sent.
+    pub(super) start: u64,
+    pub(super) queued_at: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A bare Sync, or the question for the role where the server does not report it.
+    Barrier {
+        probe: bool,
+        asked: bool,
+    },
+    Reset {
+        step: ResetStep,
+    },
+    Request {
+        token: Token,
+        exchange: Exchange,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResetStep {
+    Due,
+    Done,
+    /// What was sent behind it has a DISCARD ALL of its own in front.
+    Refused,
+}
+
+impl Entry {
+    pub(super) fn token(&self) -> Option<Token> {
+        match self.work {
+            Work::Request { token, .. } => Some(token),
+            Work::Barrier { .. } | Work::Reset { .. } => None,
+        }
+    }
+}
+
+pub(super) fn place_of(pipeline: &Pipeline, token: Token) -> Option<usize> {
+    pipeline.iter().position(|entry| entry.token() == Some(token))
+}
+
+/// Whether nothing behind a request builds on what it does to the prepared statements of its session.
+pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
+    let Some(Entry { work: Work::Request { exchange, .. }, .. }) = pipeline.get(place) else {
+        return false;
+    };
+    let uses_it = |entry: &Entry| match &entry.work {
+        Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
+        Work::Barrier { .. } | Work::Reset { .. } => false,
+    };
+    match exchange.flight {
+        // What it closes is forgotten already.
+        Flight::Preparing { closes: true, .. } => false,
+        Flight::Preparing { named: true, .. } => !pipeline.iter().skip(place + 1).any(uses_it),
+        _ => true,
+    }
+}
+
+/// Cuts a request and its bytes out of what is still to be written; those behind it move up. `None` where some of
+/// it was written, which nobody can take back.
+pub(super) fn cut(
+    pipeline: &mut Pipeline,
+    place: usize,
+    written: u64,
+    out: &mut BytesMut,
+) -> Option<Exchange> {
+    let end = pipeline.get(place + 1).map_or(written + out.len() as u64, |next| next.start);
+    let start = pipeline.get(place)?.start;
+    let from = usize::try_from(start.checked_sub(written)?).ok()?;
+    let to = usize::try_from(end.checked_sub(written)?).ok()?;
+    let Work::Request { exchange, .. } = pipeline.remove(place)?.work else { return None };
+    let behind = out.split_off(to);
+    out.truncate(from);
+    out.extend_from_slice(&behind);
+    pipeline.iter_mut().skip(place).for_each(|entry| entry.start -= end - start);
+    Some(exchange)
+}
