@@ -43,7 +43,8 @@ test('the addon starts no thread', onLinux, async () => {
   const printed = await inOwnProcess(`
     const threads = () => readdirSync('/proc/self/task').length;
     const before = threads();
-    const pool = createPool({ ...options, poolSize: 10 });
+    const pool = createPool({ ...options, poolSize: 10, minIdle: 10 });
+    await pool.ready();
     const lane = async () => { for (let n = 0; n < 100; n++) await pool.query('SELECT $1::int', [n]); };
     await Promise.all(Array.from({ length: 10 }, lane));
     console.log(JSON.stringify([before, threads(), pool.status().size]));
