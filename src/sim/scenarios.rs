@@ -296,5 +296,5 @@ fn a_parameter_that_needs_its_type_keeps_its_place_in_a_transaction() {
     assert_eq!(answered(&world, first), "INSERT");
     assert_eq!(answered(&world, second), "INSERT");
     world.query("COMMIT", lease, COMMIT);
-    assert_eq!(world.hosts[0].server.keys, ["$1", "b"]);
+    assert_eq!(world.hosts[0].server.keys, ["x", "b"]);
 }

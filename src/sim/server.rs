@@ -1,9 +1,10 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
-//! It takes bytes and gives bytes. `SELECT` answers one row; `INSERT <key>` adds a key, or is refused with
-//! 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET` leaves something
-//! behind that `DISCARD ALL` discards. A change of role is told
-//! as PostgreSQL tells it: not to idle sessions, but by ParameterStatus in front of the next ReadyForQuery.
+//! It takes bytes and gives bytes. `SELECT` answers one row, and `SELECT keys` one with all keys; `INSERT <key>`
+//! adds a key, or is refused with 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they
+//! say, `SET` leaves something behind that `DISCARD ALL` discards, and with `slow` at its end a statement sleeps
+//! before it runs. A change of role is told as PostgreSQL tells it: not to idle sessions, but by ParameterStatus
+//! in front of the next ReadyForQuery.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +25,12 @@ struct Session {
     started: bool,
     /// What the session was last told.
     told: Role,
+    /// The role that its backend still goes by: the signal of a reload has not reached it.
+    deaf: Option<Role>,
     /// Statements by name.
     statements: BTreeMap<String, String>,
     bound: String,
+    sleep: Sleep,
     /// After an error: everything up to the next Sync is skipped.
     skipping: bool,
     transaction: Transaction,
@@ -46,6 +50,25 @@ enum Transaction {
     Failed,
 }
 
+/// Whether a session runs a slow statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    Asleep,
+    /// The statement that it slept over runs now.
+    Over,
+}
+
+/// Why a session reads no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It has read all there is, and has sent what it has to say.
+    Idle,
+    /// It has committed, and may not say so before the standbys have it.
+    Committed,
+    Asleep,
+}
+
 impl Server {
     pub fn new(role: Role) -> Self {
         Self { role, keys: Vec::new(), sessions: BTreeMap::new() }
@@ -56,8 +79,10 @@ impl Server {
             input: Vec::new(),
             started: false,
             told: self.role,
+            deaf: None,
             statements: BTreeMap::new(),
             bound: String::new(),
+            sleep: Sleep::Awake,
             skipping: false,
             transaction: Transaction::None,
             changed: false,
@@ -75,6 +100,27 @@ impl Server {
         self.sessions.clear();
     }
 
+    /// Changes the role as a reload does: sessions that begin later have it, those that are open only once their
+    /// signal has been delivered.
+    pub fn reload(&mut self, role: Role) {
+        for session in self.sessions.values_mut() {
+            session.deaf.get_or_insert(self.role);
+        }
+        self.role = role;
+    }
+
+    /// The signal of a reload reaches one session.
+    pub fn deliver_signal(&mut self, session: u64) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.deaf = None;
+        }
+    }
+
+    /// Whether the session is inside a transaction block.
+    pub fn is_in_transaction(&self, session: u64) -> bool {
+        self.sessions.get(&session).is_some_and(|s| s.transaction != Transaction::None)
+    }
+
     /// Sessions in which somebody has left something behind.
     pub fn changed_sessions(&self) -> usize {
         self.sessions.values().filter(|session| session.changed).count()
@@ -84,50 +130,110 @@ impl Server {
         self.sessions.len()
     }
 
-    /// Takes what the frontend wrote and returns what the backend answers.
+    /// Takes what the frontend wrote and returns what the backend answers, at once.
     pub fn receive(&mut self, session: u64, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let Some(state) = self.sessions.get_mut(&session) else { return out };
-        state.input.extend_from_slice(bytes);
-        while let Some((tag, body)) = state.next_message() {
+        self.take(session, bytes);
+        loop {
+            match self.work(session, &mut out) {
+                Pause::Idle => return out,
+                Pause::Committed => {}
+                Pause::Asleep => self.wake(session),
+            }
+        }
+    }
+
+    /// What the frontend wrote has come; nobody has read it.
+    pub fn take(&mut self, session: u64, bytes: &[u8]) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.input.extend_from_slice(bytes);
+        }
+    }
+
+    pub fn has_session(&self, session: u64) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// A slow statement has slept for long enough.
+    pub fn wake(&mut self, session: u64) {
+        if let Some(session) = self.sessions.get_mut(&session)
+            && session.sleep == Sleep::Asleep
+        {
+            session.sleep = Sleep::Over;
+        }
+    }
+
+    /// The signal of a CancelRequest: it ends a statement that sleeps. Returns whether it hit one.
+    pub fn cancel(&mut self, session: u64, out: &mut Vec<u8>) -> bool {
+        let Some(state) = self.sessions.get_mut(&session) else { return false };
+        if state.sleep != Sleep::Asleep {
+            return false;
+        }
+        state.sleep = Sleep::Awake;
+        state.next_message();
+        state.error("57014", "canceling statement due to user request", out);
+        true
+    }
+
+    /// Reads messages until there is a reason not to. What `out` holds then is sent when the session is idle.
+    pub fn work(&mut self, session: u64, out: &mut Vec<u8>) -> Pause {
+        let committed = self.keys.len();
+        while let Some(state) = self.sessions.get_mut(&session) {
+            let role = state.deaf.unwrap_or(self.role);
+            if state.is_about_to_sleep() {
+                state.sleep = Sleep::Asleep;
+                return Pause::Asleep;
+            }
+            let Some((tag, body)) = state.next_message() else { break };
+            state.sleep = Sleep::Awake;
             match tag {
-                0 => state.welcome(self.role, &mut out),
+                0 => state.welcome(role, out),
                 b'X' => {
                     self.sessions.remove(&session);
-                    return out;
+                    break;
                 }
                 b'S' => {
                     state.end_implicit_transaction(&mut self.keys);
                     state.skipping = false;
-                    state.ready(self.role, &mut out);
+                    state.ready(role, out);
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
                     if sql.contains("pg_is_in_recovery()") {
-                        let answer = match self.role {
+                        let answer = match role {
                             Role::ReadWrite => "off",
                             Role::ReadOnly => "on",
                             Role::Standby => "standby",
                         };
-                        row_description(25, &mut out);
-                        row(answer, &mut out);
-                        message(b'C', b"SELECT 1\0", &mut out);
+                        row_description(25, out);
+                        row(answer, out);
+                        message(b'C', b"SELECT 1\0", out);
                     } else {
-                        state.run(&sql, self.role, &mut self.keys, &mut out);
+                        state.run(&sql, role, &mut self.keys, out);
                     }
                     state.end_implicit_transaction(&mut self.keys);
                     state.skipping = false;
-                    state.ready(self.role, &mut out);
+                    state.ready(role, out);
                 }
                 _ if state.skipping => {}
-                tag => state.extended(tag, &body, self.role, &mut self.keys, &mut out),
+                tag => state.extended(tag, &body, role, &mut self.keys, out),
+            }
+            if self.keys.len() > committed {
+                return Pause::Committed;
             }
         }
-        out
+        Pause::Idle
     }
 }
 
 impl Session {
+    /// Whether the next message begins a slow statement, which has not slept yet.
+    fn is_about_to_sleep(&self) -> bool {
+        let is_execute = self.started && self.input.first() == Some(&b'E');
+        let slow = is_execute && !self.skipping && self.bound.ends_with(" slow");
+        slow && self.sleep != Sleep::Over
+    }
+
     /// Tag 0 is the StartupMessage.
     fn next_message(&mut self) -> Option<(u8, Vec<u8>)> {
         let header = usize::from(self.started);
@@ -177,9 +283,10 @@ impl Session {
             }
             b'B' => {
                 let (_, rest) = text(body);
-                match self.statements.get(text(rest).0) {
+                let (name, values) = text(rest);
+                match self.statements.get(name) {
                     Some(sql) => {
-                        self.bound = sql.clone();
+                        self.bound = sql.replace("$1", first_value(values));
                         message(b'2', &[], out);
                     }
                     None => self.error("26000", "no such prepared statement", out),
@@ -220,7 +327,18 @@ impl Session {
             Transaction::None | Transaction::Failed => role == Role::ReadWrite,
         };
         let (verb, rest) = sql.split_once(' ').unwrap_or((sql, ""));
+        let rest = rest.strip_suffix(" slow").unwrap_or(rest);
         let tag = match verb {
+            "SELECT" if rest == "keys" => {
+                let own = self.written.iter();
+                let all: Vec<_> = keys.iter().chain(own).map(String::as_str).collect();
+                row(&all.join(","), out);
+                "SELECT 1"
+            }
+            "SELECT" if rest == "changed" => {
+                row(if self.changed { "yes" } else { "no" }, out);
+                "SELECT 1"
+            }
             "SELECT" => {
                 row("1", out);
                 "SELECT 1"
@@ -312,6 +430,19 @@ fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
         true => message(b't', &[0, 1, 0, 0, 0, 17], out),
         false => message(b't', &[0, 0], out),
     }
+}
+
+/// The first of the values of a Bind, which follow the codes of their formats.
+fn first_value(body: &[u8]) -> &str {
+    let number = |at: usize| {
+        let bytes = body.get(at..)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_be_bytes(*bytes)))
+    };
+    let formats = number(0).unwrap_or(0);
+    let values = body.get(2 + 2 * formats + 2..).unwrap_or_default();
+    let length = values.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize);
+    let value = values.get(4..4 + length).unwrap_or_default();
+    std::str::from_utf8(value).unwrap_or("")
 }
 
 /// One column called `v`, as text.
