@@ -373,3 +373,18 @@ test('a process in which every query was given up ends by itself', async () => {
   assert.equal(code, 0);
   assert.equal(String(Buffer.concat(output)).trim(), 'HYPERION_QUERY_TIMEOUT');
 });
+
+test('a query that is given up before it is written does not hold up those behind it', async () => {
+  const tx = await pool.begin();
+  const give = new AbortController();
+  const first = tx.query('INSERT INTO given_up VALUES (1)', [], { signal: give.signal });
+  give.abort();
+  await assert.rejects(first, aborted('not-sent'));
+  assert.equal((await tx.query('SELECT 1 AS n', [], { timeoutMs: 60_000 }))[0].n, 1);
+  const second = new AbortController();
+  const later = tx.query('SELECT 2', [], { signal: second.signal });
+  second.abort();
+  await assert.rejects(later, aborted('not-sent'));
+  assert.equal((await tx.query('SELECT 3 AS n'))[0].n, 3);
+  await tx.commit();
+});

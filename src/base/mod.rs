@@ -7,11 +7,13 @@
 pub mod arena;
 pub mod batch;
 pub mod error;
+pub mod mutation;
 pub mod random;
 pub mod time;
 
 pub use arena::{Arena, Key};
 pub use batch::RowBatch;
 pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields};
+pub use mutation::Mutation;
 pub use random::Random;
 pub use time::Instant;

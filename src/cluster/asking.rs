@@ -1,4 +1,4 @@
-//! When a host may be asked for a session.
+//! When a host may be asked for a session, and which of its answers are old.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub(super) struct Asking {
     backoff: Backoff,
     /// When the last attempt began.
     asked_at: Option<Instant>,
+    /// When it last said that it does not fit.
+    denied_at: Instant,
 }
 
 impl Asking {
@@ -26,6 +28,14 @@ impl Asking {
 
     pub(super) fn succeeded(&mut self) {
         self.backoff.reset();
+    }
+
+    pub(super) fn denied(&mut self, now: Instant) {
+        self.denied_at = now;
+    }
+
+    pub(super) fn denied_at(&self) -> Instant {
+        self.denied_at
     }
 
     pub(super) fn may_connect_at(&self) -> Instant {

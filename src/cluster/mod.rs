@@ -28,6 +28,7 @@ pub use topology::{Change, Primary, Rank, Topology, fits};
 
 use crate::base::{Error, HostReport, Instant, Random};
 use crate::config::{Host, TargetSessionAttrs};
+use crate::connection::Role;
 
 /// The topology together with the times at which hosts may be asked again.
 #[derive(Debug)]
@@ -59,12 +60,21 @@ impl Cluster {
     }
 
     pub fn observe(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
-        if let Some(asking) = self.asking.get_mut(&host)
-            && let Observation::ConnectFailed(_) = observation
-        {
-            asking.failed(now, &mut self.random);
+        if let Some(asking) = self.asking.get_mut(&host) {
+            match observation {
+                Observation::ConnectFailed(_) => asking.failed(now, &mut self.random),
+                Observation::Says(role) if !fits(self.topology.mode(), *role) => asking.denied(now),
+                Observation::Says(_) | Observation::SessionLost(_) => {}
+            }
         }
         self.topology.update(now, host, observation)
+    }
+
+    /// Whether a session that was asked at that time may have answered before its host denied that it fits: another
+    /// session's answer was faster.
+    pub fn is_old_news(&self, host: HostId, role: Role, asked_at: Instant) -> bool {
+        let denied_at = self.asking.get(&host).map_or(Instant::ORIGIN, Asking::denied_at);
+        asked_at < denied_at && fits(self.topology.mode(), role)
     }
 
     /// An attempt to open a session begins.

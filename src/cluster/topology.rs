@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::member::{HostId, HostView, Member, Observation, Standing, is_permanent};
-use crate::base::{Arena, Error, HostReport, Instant};
+use crate::base::{Arena, Error, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::Role;
 
@@ -67,10 +67,13 @@ pub struct Topology {
 }
 
 /// Whether a session with this role is what `target_session_attrs` asks for (PostgreSQL manual, 34.1.2).
-pub const fn fits(mode: TargetSessionAttrs, role: Role) -> bool {
+pub fn fits(mode: TargetSessionAttrs, role: Role) -> bool {
     use TargetSessionAttrs as Mode;
     match mode {
-        Mode::ReadWrite => matches!(role, Role::ReadWrite),
+        Mode::ReadWrite => {
+            matches!(role, Role::ReadWrite)
+                || (Mutation::ServeStandby.is_on() && matches!(role, Role::Standby))
+        }
         Mode::ReadOnly => matches!(role, Role::ReadOnly | Role::Standby),
         Mode::Primary => matches!(role, Role::ReadWrite | Role::ReadOnly),
         Mode::Standby => matches!(role, Role::Standby),

@@ -19,7 +19,7 @@ use super::command::CommandTag;
 use super::prelude::Prelude;
 use super::rows::{ROW_OVERHEAD, Rows};
 use super::statement::{Description, StatementId};
-use crate::base::{Error, ServerFields};
+use crate::base::{Error, ErrorClass, Outcome, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::check_data_row;
 use crate::types::{Shape, Verbatim};
@@ -353,4 +353,13 @@ impl Step {
             Self::Complete | Self::Refused => "ReadyForQuery",
         }
     }
+}
+
+pub(super) fn too_large(max_result_bytes: usize) -> Error {
+    let message = format!(
+        "the result has more than {max_result_bytes} bytes, which is maxResultBytes: it was not kept, and what \
+         the statement did besides it has been done",
+    );
+    Error::new(ErrorClass::Protocol, "HYPERION_RESULT_TOO_LARGE", message)
+        .with_outcome(Outcome::Unknown)
 }

@@ -13,6 +13,7 @@
 
 mod begin;
 mod command;
+mod doors;
 mod exchange;
 mod handshake;
 mod pipeline;
@@ -34,6 +35,7 @@ use bytes::{Buf, BytesMut};
 
 pub use begin::{Begin, Isolation};
 pub use command::{CommandTag, KNOWN_COMMANDS};
+pub use doors::{Answer, Event, Input, Request, Sent, Shared, Token};
 pub use exchange::StatementResult;
 pub use handshake::{BackendKey, Peer};
 use handshake::{Handshake, Next};
@@ -44,112 +46,10 @@ use session::Session;
 pub use statement::{Description, Form, Habit, Statement, StatementId, Statements};
 pub use traces::Traces;
 
-use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
-use crate::config::Config;
+use crate::base::{Error, ErrorClass, Instant};
 use crate::protocol::backend::{self, TransactionStatus};
 use crate::protocol::frame::{Frame, Limits, Phase, Split, split};
 use crate::protocol::frontend;
-use crate::protocol::scram::KeyCache;
-use crate::types::Params;
-
-/// The caller's name for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Token(pub u64);
-
-/// What connections of one pool share.
-#[derive(Debug)]
-pub struct Shared<'a> {
-    pub config: &'a Config,
-    pub statements: &'a mut Statements,
-    pub keys: &'a mut KeyCache,
-}
-
-/// One statement to run.
-#[derive(Debug)]
-pub struct Request<'a> {
-    pub token: Token,
-    pub statement: StatementId,
-    pub params: &'a Params,
-    /// The transaction that begins in the same flight. Where the server refuses that, the request is not run.
-    pub begin: Option<Begin>,
-    /// Keep it prepared on this connection, where the options allow that.
-    pub prepare: bool,
-    /// Make the server say its role in front of the request, where nothing in flight does.
-    pub barrier: bool,
-}
-
-#[derive(Debug)]
-pub enum Input<'a> {
-    Connected(Peer),
-    Received(&'a [u8]),
-    /// The end of the stream, or an error of the socket.
-    Closed {
-        why: String,
-    },
-}
-
-/// What was sent for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    Request,
-    /// Only what must come first: the question for the statement's description, without which a parameter can't
-    /// be written, or the BEGIN in front of a script. [`Answer::Described`] follows, and the request must be sent again.
-    Question,
-}
-
-#[derive(Debug)]
-pub enum Answer {
-    /// What had to come first has come; the statement has not run.
-    Described,
-    Completed {
-        results: Vec<StatementResult>,
-        /// A commit was not waited for by its synchronous standbys.
-        unreplicated: bool,
-    },
-    Refused {
-        error: Error,
-        /// The statement is forgotten: sent again, it will be described anew.
-        plan_is_stale: bool,
-    },
-}
-
-#[derive(Debug)]
-pub enum Event {
-    /// Logged in, and the role is known.
-    Ready {
-        role: Role,
-    },
-    /// A probe's answer.
-    Answered {
-        role: Option<Role>,
-    },
-    /// A request's ReadyForQuery has come.
-    Settled {
-        token: Token,
-        answer: Answer,
-        /// The role that the server had said when it began with the request.
-        role_before: Option<Role>,
-        role_after: Option<Role>,
-        took: Duration,
-        status: TransactionStatus,
-    },
-    /// The connection broke before the request's ReadyForQuery.
-    Lost {
-        token: Token,
-        outcome: Outcome,
-        why: Error,
-    },
-    Notice(Box<ServerFields>),
-    Notification {
-        process_id: i32,
-        channel: String,
-        payload: String,
-    },
-    /// Nothing more will come; every request has been settled or lost before.
-    Closed {
-        error: Error,
-    },
-}
 
 #[derive(Debug)]
 enum State {
@@ -166,6 +66,8 @@ enum State {
 pub struct Connection {
     host: Arc<str>,
     state: State,
+    /// When the login began.
+    connected_at: Instant,
     limits: Limits,
     parameters: Parameters,
     /// The beginning of a message whose rest has not come.
@@ -182,6 +84,7 @@ impl Connection {
         Self {
             host,
             state: State::Opening { deadline },
+            connected_at: Instant::ORIGIN,
             limits: Limits::default(),
             parameters: Parameters::default(),
             inbox: BytesMut::new(),
@@ -197,7 +100,10 @@ impl Connection {
             return;
         }
         let handled = match input {
-            Input::Connected(peer) => self.connected(peer, shared),
+            Input::Connected(peer) => {
+                self.connected_at = now;
+                self.connected(peer, shared)
+            }
             Input::Received(bytes) => self.receive(now, bytes, shared),
             Input::Closed { why } => Err(self.lost(&why)),
         };
@@ -350,6 +256,18 @@ impl Connection {
         self.session()?.first_request()
     }
 
+    /// All that is in flight, in order.
+    #[cfg(feature = "sim")]
+    pub fn requests(&self) -> Vec<Token> {
+        self.session().map_or_else(Vec::new, Session::requests)
+    }
+
+    /// When that was asked whose answer came last: what it told of the server's role is no older than this.
+    pub fn asked_at(&self) -> Instant {
+        let session = self.session().map_or(Instant::ORIGIN, Session::asked_at);
+        session.max(self.connected_at)
+    }
+
     /// Since when nothing is in flight.
     pub fn idle_since(&self) -> Option<Instant> {
         self.session()?.idle_since()
@@ -372,6 +290,11 @@ impl Connection {
             State::Session(session) => session.withdraw(token, self.written, &mut self.outbox),
             _ => false,
         }
+    }
+
+    /// Whether there is a session. Once there is none any more, [`Event::Closed`] is on its way.
+    pub fn is_open(&self) -> bool {
+        self.session().is_some()
     }
 
     fn session(&self) -> Option<&Session> {

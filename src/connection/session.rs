@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult};
+use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult, too_large};
 use super::handshake::BackendKey;
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work};
 use super::prelude::{Prelude, RESET};
@@ -21,7 +21,7 @@ use super::statement::{Description, Form, Statement, StatementId};
 use super::traces::deallocates_all;
 use super::wire::{bind, describe_and_run, parse_and_run};
 use super::{Answer, Event, Request, Sent, Shared, Token};
-use crate::base::{Error, ErrorClass, Instant, Outcome, ServerFields};
+use crate::base::{Error, Instant, Outcome, ServerFields};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::data_row::{check_data_row, fields};
@@ -44,6 +44,8 @@ pub(super) struct Session {
     prepared: Prepared,
     key: Option<BackendKey>,
     last_ready: Instant,
+    /// When that was asked for which the last ReadyForQuery answered.
+    asked_at: Instant,
     /// How long the server took to answer the last question that gives it nothing to do.
     round_trip: Option<Duration>,
     /// A FATAL error: the server closes, and never looked at what stands behind the first entry.
@@ -86,6 +88,7 @@ impl Session {
             max_result_bytes: config.max_result_bytes,
             key,
             last_ready: now,
+            asked_at: Instant::ORIGIN,
             round_trip: None,
             fatal: false,
             tidiness: Tidiness::Clean,
@@ -158,8 +161,17 @@ impl Session {
         self.pipeline.front().map(|entry| entry.queued_at.max(self.last_ready))
     }
 
+    pub(super) fn asked_at(&self) -> Instant {
+        self.asked_at
+    }
+
     pub(super) fn idle_since(&self) -> Option<Instant> {
         self.pipeline.is_empty().then_some(self.last_ready)
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn requests(&self) -> Vec<Token> {
+        self.pipeline.iter().filter_map(Entry::token).collect()
     }
 
     pub(super) fn at_work(&self) -> Option<Token> {
@@ -474,6 +486,7 @@ impl Session {
         self.status = status;
         self.role_at_ready = self.role;
         self.last_ready = now;
+        self.asked_at = entry.queued_at;
         if let Work::Barrier { .. } = entry.work {
             self.round_trip = Some(took);
         }
@@ -526,7 +539,7 @@ impl Session {
                 if shared.statements.get(id).is_some_and(|statement| statement.traces.is_likely()) {
                     self.soil();
                 }
-                Answer::Refused { error: self.too_large(), plan_is_stale: false }
+                Answer::Refused { error: too_large(self.max_result_bytes), plan_is_stale: false }
             }
             Ended::Completed { results, unreplicated } => {
                 let traces = shared.statements.get(id).map(|statement| statement.traces);
@@ -561,16 +574,6 @@ impl Session {
                 Answer::Refused { error, plan_is_stale }
             }
         }
-    }
-
-    fn too_large(&self) -> Error {
-        let message = format!(
-            "the result has more than {} bytes, which is maxResultBytes: it was not kept, and what the \
-             statement did besides it has been done",
-            self.max_result_bytes
-        );
-        Error::new(ErrorClass::Protocol, "HYPERION_RESULT_TOO_LARGE", message)
-            .with_outcome(Outcome::Unknown)
     }
 
     /// The connection is over: says of each request whether it may have run. `written` is how many bytes

@@ -3,7 +3,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::base::Outcome;
+use crate::config::Config;
 use crate::config::from_json;
+use crate::protocol::scram::KeyCache;
+use crate::types::Params;
 use crate::types::Verbatim;
 
 struct Setup {

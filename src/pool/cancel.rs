@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use super::settle::{COMPLETION_UNKNOWN, Verdict};
 use super::slot::Duty;
-use super::{Call, ConnectionId, Output, Pool, QueryFlags};
-use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::Observation;
 use crate::connection::{Answer, Token};
 
@@ -77,11 +77,20 @@ impl Cancelling {
         self.fired
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    /// `at_work`: the call that the server is at. What stands in front of the target is answered first.
+    pub(super) fn deadline(&self, at_work: Option<Token>) -> Instant {
         match self.errand {
-            Errand::Due { at } => at.min(self.give_up_at),
-            Errand::Underway | Errand::Over => self.give_up_at,
+            Errand::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),
+            Errand::Due { .. } | Errand::Underway | Errand::Over => self.give_up_at,
         }
+    }
+}
+
+impl super::Slot {
+    pub(super) fn cancel_deadline(&self) -> Option<Instant> {
+        let cancelling = self.cancelling.as_ref()?;
+        let at = cancelling.deadline(self.connection.at_work());
+        (at < Instant::NEVER).then_some(at)
     }
 }
 
@@ -179,13 +188,14 @@ impl Pool {
         let token = Token(key.to_bits());
         let Some(slot) = self.slots.get_mut(id) else { return };
         if slot.connection.withdraw(token) {
+            slot.writing &= !slot.connection.outgoing().is_empty() || Mutation::ForgetWrite.is_on();
             let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent");
             return self.finish_unsent(now, key, error);
         }
         if commits {
             let what = "it commits, which is never cancelled, so that its connection was closed";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what);
-            self.finish_call(key, Err(error.with_code(COMPLETION_UNKNOWN)));
+            self.tell_early(key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
             self.drop_slot(now, id, &why);
@@ -194,16 +204,24 @@ impl Pool {
         }
         let at_work = slot.connection.first_request() == Some(token);
         let told = lease.is_none() && !at_work;
-        if let Some(call) = self.calls.get_mut(key) {
-            call.given_up = Some(GivenUp { reason, told });
-            self.given_up += 1;
-        }
         if told {
             let what = "it had been sent behind others, so that the server may still run it";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what);
-            self.answer(key, Err(error));
+            self.tell_early(key, reason, Err(error));
+        } else if let Some(call) = self.calls.get_mut(key) {
+            call.given_up = Some(GivenUp { reason, told });
+            self.given_up += 1;
         }
         self.tend(now, id);
+    }
+
+    /// Answers a call that stays in flight.
+    fn tell_early(&mut self, key: Key<Call>, reason: Reason, result: Result<Response, Error>) {
+        self.answer(key, result);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.given_up = Some(GivenUp { reason, told: true });
+            self.given_up += 1;
+        }
     }
 
     /// A call that no connection has.
@@ -230,36 +248,46 @@ impl Pool {
     }
 
     /// A call that was to be sent again: it had no effect, and nobody wants it any more.
-    pub(super) fn is_wanted_again(&mut self, key: Key<Call>) -> bool {
+    pub(super) fn is_wanted_again(&mut self, now: Instant, key: Key<Call>) -> bool {
         let Some(call) = self.calls.get(key) else { return false };
-        let (lease, Some(GivenUp { reason, .. })) = (call.lease, call.given_up) else {
-            return true;
-        };
+        let Some(GivenUp { reason, .. }) = call.given_up else { return true };
+        let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
         if let Some(lease) = lease {
             self.next_in_line(key, lease);
         }
         let what = "it had no effect, and was not sent again";
         self.finish_call(key, Err(given_up_error(reason, Outcome::NotCommitted, what)));
+        if let Some(lease) = lease.filter(|_| releases) {
+            self.end_lease(now, lease);
+        }
         false
     }
 
     /// Whether the work may be a commit: a cancelled wait for synchronous standbys would make of it one that a
     /// failover can lose.
     fn may_commit(&self, call: &Call) -> bool {
+        if Mutation::CancelCommit.is_on() {
+            return false;
+        }
         let statement = call.statement.and_then(|id| self.statements.get(id));
         call.flags.has(QueryFlags::COMMIT) || statement.is_some_and(|s| s.may_commit())
     }
 
     /// Does what is to be done next about the calls of a connection that were given up.
     pub(super) fn tend(&mut self, now: Instant, id: ConnectionId) {
+        // A signal that comes late would hit the COMMIT behind its target.
+        let in_front_of_commit = self.given_up > 0
+            && self.calls.iter().any(|(_, call)| call.sent_to == Some(id) && self.may_commit(call));
         let Some(slot) = self.slots.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         if let Some(cancelling) = &mut slot.cancelling
             && at_work != Some(cancelling.target)
         {
             match cancelling.errand {
-                Errand::Underway => return,
-                Errand::Due { .. } | Errand::Over => cancelling.errand = Errand::Over,
+                Errand::Underway if !Mutation::HurryCancel.is_on() => return,
+                Errand::Underway | Errand::Due { .. } | Errand::Over => {
+                    cancelling.errand = Errand::Over
+                }
             }
             // Those behind the target may be hit until all of them are answered.
             if !cancelling.fired || slot.connection.depth() == 0 {
@@ -274,7 +302,11 @@ impl Pool {
         {
             let shared = slot.connection.has_followers(target);
             let since = slot.connection.head_since().unwrap_or(now);
-            let at = if shared { since + PATIENCE } else { now };
+            let at = match (in_front_of_commit, shared) {
+                (true, _) => Instant::NEVER,
+                (false, true) => since + PATIENCE,
+                (false, false) => now,
+            };
             slot.cancelling = Some(Cancelling {
                 target,
                 errand: Errand::Due { at },
@@ -306,9 +338,8 @@ impl Pool {
         while let Some((key, after)) = self.watches.take_due(now) {
             self.give_up(now, key, Reason::TimedOut { after });
         }
-        let due = self.slots.iter().filter(|(_, slot)| {
-            slot.cancelling.as_ref().is_some_and(|cancelling| cancelling.deadline() <= now)
-        });
+        let due = |slot: &super::Slot| slot.cancel_deadline().is_some_and(|at| at <= now);
+        let due = self.slots.iter().filter(|(_, slot)| due(slot));
         let due: Vec<_> = due.map(|(id, _)| id).collect();
         for id in due {
             let Some(slot) = self.slots.get_mut(id) else { continue };
@@ -331,10 +362,12 @@ impl Pool {
     fn give_up_connection(&mut self, now: Instant, id: ConnectionId, target: Token) {
         let key: Key<Call> = Key::from_bits(target.0);
         let (grace, reached) = (self.config.cancel_grace.as_millis(), self.was_reached(id));
+        let message = format!("a query that was given up was not answered within {grace} ms");
+        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
         if let Some(call) = self.calls.get(key)
             && let Some(GivenUp { reason, .. }) = call.given_up
         {
-            let outcome = match call.lease {
+            let outcome = match call.flags.begin() {
                 Some(_) => self.outcome_in_transaction(call, Outcome::Unknown),
                 None => Outcome::Unknown,
             };
@@ -342,11 +375,16 @@ impl Pool {
                 "the server answered neither it nor a CancelRequest within {grace} ms \
                  (cancelGraceMs), and the connection was closed"
             );
+            let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
             let error = self.given_up_error(id, reason, outcome, &what);
+            if let Some(lease) = lease {
+                self.lose_lease(lease, why.clone());
+                if releases {
+                    self.leases.remove(&lease);
+                }
+            }
             self.finish_call(key, Err(error));
         }
-        let message = format!("a query that was given up was not answered within {grace} ms");
-        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
         let host = self.slots.get(id).map(|slot| slot.host);
         self.drop_slot(now, id, &why);
         // A server that still takes CancelRequests is there, whatever keeps this session busy.

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::lease::Lease;
 use super::slot::Slot;
-use super::{Call, ConnectionId, Pool};
-use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use super::{Call, ConnectionId, Pool, QueryFlags};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Primary};
 use crate::config::TargetSessionAttrs;
 use crate::connection::Statement;
@@ -146,12 +146,13 @@ impl Pool {
 
     pub(super) fn expire_waiting(&mut self, now: Instant) {
         let expired = |pool: &Self| {
-            let key = *pool.waiting.front()?;
-            let call = pool.calls.get(key)?;
-            (call.deadline <= now).then_some(key)
+            let is_late = |key: &Key<Call>| pool.calls.get(*key).is_some_and(|c| c.deadline <= now);
+            pool.waiting.heads().find(is_late)
         };
-        while let Some(key) = expired(self) {
-            self.waiting.pop_front();
+        while !Mutation::ForgetDeadline.is_on()
+            && let Some(key) = expired(self)
+        {
+            self.waiting.strike(key);
             let error = self.acquire_timeout();
             self.give_up_call(key, error);
         }
@@ -196,16 +197,26 @@ impl Pool {
 
     /// A call gets no connection. One that had lost its own is not the only one that waits for it.
     fn give_up_call(&mut self, key: Key<Call>, error: Error) {
-        if let Some(lease) = self.calls.get(key).and_then(|call| call.lease) {
+        if let Some(call) = self.calls.get(key)
+            && let Some(lease) = call.lease
+        {
+            let releases = call.flags.has(QueryFlags::RELEASE);
             self.lose_lease(lease, error.clone());
+            if releases {
+                self.leases.remove(&lease);
+            }
         }
         self.finish_call(key, Err(error));
     }
 
     /// Puts calls back in front of the line, in the order in which they came.
-    pub(super) fn wait_again(&mut self, keys: impl DoubleEndedIterator<Item = Key<Call>>) {
+    pub(super) fn wait_again(
+        &mut self,
+        now: Instant,
+        keys: impl DoubleEndedIterator<Item = Key<Call>>,
+    ) {
         for key in keys.rev() {
-            if self.is_wanted_again(key)
+            if self.is_wanted_again(now, key)
                 && let Some(call) = self.calls.get_mut(key)
             {
                 call.sent_to = None;

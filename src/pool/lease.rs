@@ -13,7 +13,7 @@ use super::dispatch::GUARDED;
 use super::end::Life;
 use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response};
-use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
 use crate::types::Params;
@@ -66,6 +66,19 @@ impl Lease {
     /// Whether somebody still has a claim to a connection.
     pub(super) fn is_alive(&self) -> bool {
         !matches!(self.seat, Seat::Gone(_))
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        match self.seat {
+            Seat::On(id) => Some(id),
+            Seat::Unplaced | Seat::Gone(_) => None,
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(super) fn held(&self) -> impl Iterator<Item = Key<Call>> {
+        self.held.iter().copied()
     }
 
     fn is_in_transaction(&self) -> bool {
@@ -178,6 +191,7 @@ impl Pool {
         };
         let busy = |slot: &Slot| {
             slot.cancelling.is_some()
+                || !slot.connection.is_open()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
         lease.head.is_some() || self.slots.get(id).is_some_and(busy)
@@ -222,7 +236,11 @@ impl Pool {
             (_, Progress::Open | Progress::Over) => None,
         };
         let first = !lease.seen;
-        let sent = self.send(now, key, id, first && GUARDED, begin);
+        // Between transactions, session work must not read from a host that is the primary no more.
+        let between = !lease.for_transaction
+            && lease.progress == Progress::None
+            && self.slots.get(id).is_some_and(Slot::is_at_rest);
+        let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
         let alone = flags.has(QueryFlags::CANCELLABLE);
         let waits = first || begin.is_some() || alone || sent == Some(Sent::Question);
         if sent.is_some()
@@ -269,7 +287,7 @@ impl Pool {
                 lease.progress = Progress::Open;
             }
         }
-        if self.is_wanted_again(key)
+        if self.is_wanted_again(now, key)
             && let Some(lease) = self.leases.get_mut(&number)
         {
             lease.held.push_front(key);
@@ -360,7 +378,9 @@ impl Pool {
     pub(super) fn unseat_lease(&mut self, id: ConnectionId, key: Key<Call>, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(&number) {
             lease.seat = Seat::Unplaced;
-            lease.progress = Progress::None;
+            if !Mutation::ForgetBegin.is_on() {
+                lease.progress = Progress::None;
+            }
             lease.head = Some(key);
         }
         self.free_slot(id);
@@ -379,6 +399,12 @@ impl Pool {
             self.lose_lease(number, error);
         } else {
             lease.seat = Seat::Unplaced;
+            lease.progress = Progress::None;
+            // The description of its statement had come, and then the end.
+            lease.head = lease.held.pop_front();
+            if let Some(next) = lease.head {
+                self.waiting.push_front(next);
+            }
         }
     }
 
@@ -415,10 +441,17 @@ impl Pool {
         let Some(lease) = self.leases.remove(&number) else { return };
         self.leave_line(&lease);
         let Lease { seat, for_transaction, seen, head, held, .. } = lease;
+        // What runs is settled with its connection.
+        let runs = |call: &Call| call.sent_to.is_some();
         for key in head.into_iter().chain(held) {
-            self.finish_call(key, Err(given_back()));
+            if !self.calls.get(key).is_some_and(runs) {
+                self.finish_call(key, Err(given_back()));
+            }
         }
         let Seat::On(id) = seat else { return };
+        if Mutation::LeakLease.is_on() {
+            return;
+        }
         self.free_slot(id);
         let serves = self.may_serve(id) && self.slots.get(id).is_some_and(|slot| !slot.spent);
         let reset = self.config.reset_on_release;
@@ -444,6 +477,7 @@ impl Pool {
             && slot.takes_calls()
             && !slot.connection.is_clean()
             && !slot.connection.is_resetting()
+            && !Mutation::ForgetReset.is_on()
         {
             slot.connection.reset(now);
             self.mark_writing(id);

@@ -8,7 +8,7 @@
 
 use super::slot::Duty;
 use super::{ConnectionId, Pool};
-use crate::base::{Error, ErrorClass, Instant};
+use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::HostId;
 
 impl Pool {
@@ -19,7 +19,7 @@ impl Pool {
                 continue;
             }
             let asked = self.witness_of(host).is_some() || self.is_asked(host);
-            if !asked && self.cluster.may_look_at(host) <= now {
+            if !asked && self.cluster.may_look_at(host) <= now && !Mutation::ForgetWitness.is_on() {
                 self.open(now, host, Duty::Witness { ask_at: None });
             }
         }

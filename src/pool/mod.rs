@@ -6,6 +6,8 @@
 //! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
+#[cfg(feature = "sim")]
+mod audit;
 mod balance;
 mod cancel;
 mod dispatch;
@@ -243,12 +245,14 @@ impl Pool {
     }
 
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if self.has_ended() {
+            return None;
+        }
         let connections = self.slots.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
-        let waiting = self.waiting.front().and_then(|key| self.calls.get(*key));
+        let waiting = self.waiting.heads().filter_map(|key| self.calls.get(key));
         let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        let cancelling = self.slots.iter().filter_map(|(_, slot)| slot.cancelling.as_ref());
-        let cancelling = cancelling.map(|cancelling| (cancelling.deadline(), "cancel"));
-        let cancelling = cancelling.filter(|(at, _)| *at < Instant::NEVER);
+        let cancelling = self.slots.iter().filter_map(|(_, slot)| slot.cancel_deadline());
+        let cancelling = cancelling.map(|at| (at, "cancel"));
         let others = [
             self.search_timeout(),
             self.liveness_timeout(),
@@ -371,7 +375,7 @@ impl Pool {
             };
             let why = error.message().to_owned();
             slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
-            self.settle_lost(id);
+            self.settle_lost(now, id);
             self.remove_slot(id, Vec::new());
         }
     }

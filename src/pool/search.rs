@@ -13,7 +13,7 @@ use super::balance::Candidate;
 use super::end::Life;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
-use crate::base::{Error, ErrorClass, Instant};
+use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{Change, HostId, Observation, Primary, Rank, fits};
 use crate::connection::{Connection, Role};
 
@@ -66,6 +66,7 @@ impl Pool {
     pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
         if let Some(slot) = self.slots.get(id)
             && !self.cluster.topology().knows(slot.host, role)
+            && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
         {
             let host = slot.host;
             self.observe(now, host, Observation::Says(role));
@@ -216,12 +217,14 @@ impl Pool {
         let duty = match slot.duty {
             Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
             Duty::Joining | Duty::Scouting { .. } => match rank {
-                Some(Rank::Preferred) if self.counted() < self.config.pool_size => {
+                Some(Rank::Preferred)
+                    if self.counted() < self.config.pool_size || Mutation::OverfillPool.is_on() =>
+                {
                     Some(Duty::Serving)
                 }
                 Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
-                // It goes on asking.
-                None if !topology.is_served() => Some(slot.duty),
+                // One session of each host goes on asking.
+                None if !topology.is_served() && !self.is_scouted(host, id) => Some(slot.duty),
                 Some(_) | None => None,
             },
             Duty::Relief => rank.map(|_| Duty::Relief),
@@ -258,7 +261,10 @@ impl Pool {
 
     fn grow(&mut self, now: Instant) {
         let joining = self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Joining).count();
-        let room = self.config.pool_size.saturating_sub(self.counted() + joining);
+        let room = match Mutation::OverfillPool.is_on() {
+            false => self.config.pool_size.saturating_sub(self.counted() + joining),
+            true => usize::MAX,
+        };
         let wanted = (self.demand() + self.missing()).saturating_sub(joining);
         for _ in 0..wanted.min(room).min(MOST_JOINING.saturating_sub(joining)) {
             let Some(host) = self.roomiest(now) else { return };
@@ -331,6 +337,12 @@ impl Pool {
         self.slots.iter().any(|(_, slot)| slot.host == host && asks(slot))
     }
 
+    /// Whether another session asks the host for its role.
+    fn is_scouted(&self, host: HostId, but: ConnectionId) -> bool {
+        let asks = |slot: &Slot| slot.host == host && matches!(slot.duty, Duty::Scouting { .. });
+        self.slots.iter().any(|(id, slot)| id != but && asks(slot))
+    }
+
     fn stop_asking(&mut self) {
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         let ids: Vec<_> =
@@ -357,7 +369,7 @@ impl Pool {
                         self.mark_writing(id);
                     } else if slot.is_silent(now, self.config.connect_timeout) {
                         self.give_up_session(now, id);
-                    } else {
+                    } else if !Mutation::AskWithoutPause.is_on() {
                         slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
                     }
                 }

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
-use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::config::TargetSessionAttrs;
 use crate::connection::{Answer, Event, Role, Token};
@@ -24,6 +24,29 @@ const STALE_PLAN: &str = "the statement was prepared before its tables changed, 
 const READ_ONLY_REFUSAL: &str = "25006";
 /// `statement_completion_unknown` of the SQL standard.
 pub(super) const COMPLETION_UNKNOWN: &str = "40003";
+
+fn unfit_host(mode: TargetSessionAttrs) -> Error {
+    let message = format!(
+        "the host of this connection is not what mode '{}' asks for any more, and its answer was discarded: \
+         release the connection, and take another one",
+        mode.as_str()
+    );
+    Error::new(ErrorClass::Connection, "HYPERION_UNFIT_HOST", message)
+        .with_outcome(Outcome::NotCommitted)
+}
+
+/// Whether an answer from behind a fence must stand: the fence was lifted between it and what showed it, so that a
+/// write was not refused, or the host has become the primary again.
+fn took_effect(answer: &Answer, fits_again: bool) -> bool {
+    const READS: [&str; 4] = ["SELECT", "SHOW", "FETCH", "EXPLAIN"];
+    match answer {
+        Answer::Described => false,
+        Answer::Completed { results, .. } => {
+            fits_again || results.iter().any(|result| !READS.contains(&result.command.name()))
+        }
+        Answer::Refused { error, .. } => error.outcome() != Some(Outcome::NotCommitted),
+    }
+}
 
 /// A request's ReadyForQuery, as far as settling needs it.
 struct Settled {
@@ -70,8 +93,14 @@ impl Pool {
                 Event::Closed { error } => self.closed(now, id, error),
             }
         }
-        self.wait_again(again.into_iter());
+        self.wait_again(now, again.into_iter());
         self.mark_writing(id);
+        // What its calls wait for may be an answer that is no news to anybody else.
+        if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty)
+            && !Mutation::StrandCalls.is_on()
+        {
+            self.resume_lease(now, lease);
+        }
         if self.given_up > 0 || self.slots.get(id).is_some_and(|slot| slot.cancelling.is_some()) {
             self.tend(now, id);
         }
@@ -79,14 +108,14 @@ impl Pool {
     }
 
     /// Settles what was in flight on a connection that the pool itself gives up.
-    pub(super) fn settle_lost(&mut self, id: ConnectionId) {
+    pub(super) fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
         let mut again = Vec::new();
         while let Some(event) = self.slots.get_mut(id).and_then(|s| s.connection.poll_event()) {
             if let Event::Lost { token, outcome, why } = event {
                 again.extend(self.lost(id, token, outcome, &why));
             }
         }
-        self.wait_again(again.into_iter());
+        self.wait_again(now, again.into_iter());
     }
 
     fn learn_habit(&mut self, token: Token, answer: &Answer, took: std::time::Duration) {
@@ -142,9 +171,6 @@ impl Pool {
         }
         let unfit = |role: Option<Role>| role.is_some_and(|role| !fits(mode, role));
         let host = self.host_name(id);
-        // A server that does not report its role said it in front of the request, and not since.
-        let is_asked = mode == TargetSessionAttrs::ReadWrite
-            && self.slots.get(id).is_some_and(|slot| !slot.connection.reports_role());
         let Some(call) = self.calls.get_mut(key) else {
             return Verdict::Deliver(Err(Error::internal("an answer to no call")));
         };
@@ -153,9 +179,23 @@ impl Pool {
             None => true,
             Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
         };
-        if free && unfit(settled.role_before) {
+        let fits_again = settled.role_after.is_some_and(|role| fits(mode, role));
+        let behind_fence = unfit(settled.role_before)
+            && !took_effect(&settled.answer, fits_again)
+            && !Mutation::ForgetFence.is_on();
+        if free && behind_fence {
             return Verdict::SendAgain;
         }
+        // Between the transactions of a session that its user has. Whoever changed it may have made its role himself.
+        let stale = call.lease.is_some()
+            && call.flags.begin().is_none()
+            && settled.status == TransactionStatus::Idle
+            && self.slots.get(id).is_some_and(|slot| {
+                let topology = self.cluster.topology();
+                let replaced = topology.host(slot.host).is_some() && !topology.serves(slot.host);
+                (behind_fence && slot.connection.is_clean())
+                    || (replaced && !took_effect(&settled.answer, false))
+            });
         let with_host = |error: Error| match host {
             Some(host) => error.with_host(host),
             None => error,
@@ -171,6 +211,7 @@ impl Pool {
                 let error = Error::new(ErrorClass::Transaction, "HYPERION_NOT_REPLICATED", message);
                 Verdict::Deliver(Err(with_host(error).with_outcome(Outcome::Unknown)))
             }
+            Answer::Completed { .. } if stale => Verdict::Deliver(Err(with_host(unfit_host(mode)))),
             Answer::Completed { results, unreplicated: false } => {
                 Verdict::Deliver(Ok(Response { results, lease: None }))
             }
@@ -182,8 +223,11 @@ impl Pool {
                         if unfit(settled.role_after) {
                             return Verdict::SendAgain;
                         }
-                        // The next check in front of it tells whether it was a fence that came in between.
-                        if is_asked && call.redescribed < MOST_REDESCRIPTIONS {
+                        // A fence that was lifted at once, or one that the server does not report: the next barrier
+                        // tells.
+                        if mode == TargetSessionAttrs::ReadWrite
+                            && call.redescribed < MOST_REDESCRIPTIONS
+                        {
                             call.redescribed += 1;
                             return Verdict::SendAgain;
                         }
@@ -228,7 +272,8 @@ impl Pool {
         let broke = why.class() != ErrorClass::Protocol;
         let changes_nothing =
             call.flags.has(QueryFlags::READ_ONLY) || begin.is_some_and(|begin| begin.read_only);
-        if free && (outcome == Outcome::NotSent || (broke && changes_nothing)) {
+        let had_no_effect = outcome == Outcome::NotSent || Mutation::RepeatUnknown.is_on();
+        if free && (had_no_effect || (broke && changes_nothing)) {
             if let Some(lease) = lease {
                 self.unseat_lease(id, key, lease);
             }
@@ -249,15 +294,21 @@ impl Pool {
         None
     }
 
-    /// A broken connection ends its transaction without effect, unless what was lost may have been the
-    /// commit itself.
+    /// A broken connection ends its transaction without effect, unless the commit itself was in flight.
     pub(super) fn outcome_in_transaction(&self, call: &Call, outcome: Outcome) -> Outcome {
-        let statement = call.statement.and_then(|id| self.statements.get(id));
-        let commits = call.flags.has(QueryFlags::COMMIT)
-            || statement
-                .is_none_or(|statement| statement.ends_transaction || statement.may_be_script);
+        let behind = |other: &Call| other.lease == call.lease && other.sent_to == call.sent_to;
+        let commits = |call: &Call| {
+            let statement = call.statement.and_then(|id| self.statements.get(id));
+            call.flags.has(QueryFlags::COMMIT)
+                || statement
+                    .is_none_or(|statement| statement.ends_transaction || statement.may_be_script)
+        };
         let writes = !call.flags.begin().is_some_and(|begin| begin.read_only);
-        if commits && writes && outcome == Outcome::Unknown {
+        if outcome == Outcome::Unknown
+            && !Mutation::DenyCommit.is_on()
+            && writes
+            && self.calls.iter().any(|(_, other)| behind(other) && commits(other))
+        {
             outcome
         } else {
             Outcome::NotCommitted

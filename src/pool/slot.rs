@@ -81,9 +81,9 @@ impl Slot {
             && self.connection.transaction_status() == Some(TransactionStatus::Idle)
     }
 
-    /// Whether the server has been at the first request in flight for longer than `bound`.
+    /// Whether the server has been at the first request in flight for `bound` or longer.
     pub(super) fn is_silent(&self, now: Instant, bound: Duration) -> bool {
-        self.connection.head_since().is_some_and(|since| now.since(since) > bound)
+        self.connection.head_since().is_some_and(|since| now.since(since) >= bound)
     }
 
     /// Since when the server has owed a caller an answer, and has sent nothing.

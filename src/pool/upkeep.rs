@@ -15,7 +15,7 @@ use super::end::Life;
 use super::lease::nothing;
 use super::slot::Slot;
 use super::{ConnectionId, Pool, closed_pool};
-use crate::base::{Error, ErrorClass, Instant, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// By how much a lifetime may be shorter than `maxLifetimeMs`: one part in so many.
 const JITTER: u32 = 10;
@@ -99,7 +99,10 @@ impl Pool {
         }
         // Those that are used least come last: calls take the first that is free.
         let mut free = self.free_since();
-        let surplus = free.len().saturating_sub(self.config.min_idle);
+        let surplus = match Mutation::KeepIdle.is_on() {
+            false => free.len().saturating_sub(self.config.min_idle),
+            true => 0,
+        };
         free.sort_by_key(|(since, _)| *since);
         for (since, id) in free.into_iter().take(surplus) {
             if self.config.idle_timeout.is_some_and(|timeout| since + timeout <= now) {

@@ -1,0 +1,82 @@
+//! Switches that break the code on purpose, one at a time: the simulation must notice each of them
+//! (`npm run simulate -- --mutations`). Without the feature `sim` they are constants that the compiler removes.
+
+/// A way in which the code can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// What a barrier says of a fence is not looked at.
+    ForgetFence,
+    /// A standby is taken for a primary.
+    ServeStandby,
+    /// What may have run is sent again.
+    RepeatUnknown,
+    /// A lost COMMIT is said to have had no effect, so that its caller repeats the transaction.
+    DenyCommit,
+    /// A transaction that moves to another connection does not begin anew there.
+    ForgetBegin,
+    /// The connection that somebody gave back stays his.
+    LeakLease,
+    /// What a session's last user left is not discarded.
+    ForgetReset,
+    /// A session that was asked to cancel gets other work before the signal is known to have come.
+    HurryCancel,
+    /// A COMMIT is cancelled like any query.
+    CancelCommit,
+    /// A request that was taken back leaves its connection believing that it is written already.
+    ForgetWrite,
+    /// Calls behind one that was taken back are left where they are.
+    StrandCalls,
+    /// Nobody is told that its time is over.
+    ForgetDeadline,
+    /// `poolSize` is not looked at.
+    OverfillPool,
+    /// Hosts that stop answering are not asked.
+    ForgetWitness,
+    /// A host is asked for its role without a pause.
+    AskWithoutPause,
+    /// Connections that are not needed stay open.
+    KeepIdle,
+}
+
+impl Mutation {
+    pub const ALL: [Self; 16] = [
+        Self::ForgetFence,
+        Self::ServeStandby,
+        Self::RepeatUnknown,
+        Self::DenyCommit,
+        Self::ForgetBegin,
+        Self::LeakLease,
+        Self::ForgetReset,
+        Self::HurryCancel,
+        Self::CancelCommit,
+        Self::ForgetWrite,
+        Self::StrandCalls,
+        Self::ForgetDeadline,
+        Self::OverfillPool,
+        Self::ForgetWitness,
+        Self::AskWithoutPause,
+        Self::KeepIdle,
+    ];
+
+    /// Whether this thread runs with it.
+    #[cfg(feature = "sim")]
+    pub fn is_on(self) -> bool {
+        ACTIVE.get() == Some(self)
+    }
+
+    #[cfg(not(feature = "sim"))]
+    pub const fn is_on(self) -> bool {
+        false
+    }
+
+    /// Breaks the code that this thread runs, or mends it.
+    #[cfg(feature = "sim")]
+    pub fn set(mutation: Option<Self>) {
+        ACTIVE.set(mutation);
+    }
+}
+
+#[cfg(feature = "sim")]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}

@@ -1,0 +1,113 @@
+//! What goes in and out of a connection: requests and bytes in, and what is to be told of them out.
+
+use std::time::Duration;
+
+use super::begin::Begin;
+use super::exchange::StatementResult;
+use super::handshake::Peer;
+use super::role::Role;
+use super::statement::{StatementId, Statements};
+use crate::base::{Error, Outcome, ServerFields};
+use crate::config::Config;
+use crate::protocol::backend::TransactionStatus;
+use crate::protocol::scram::KeyCache;
+use crate::types::Params;
+
+/// The caller's name for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// What connections of one pool share.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    pub config: &'a Config,
+    pub statements: &'a mut Statements,
+    pub keys: &'a mut KeyCache,
+}
+
+/// One statement to run.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub token: Token,
+    pub statement: StatementId,
+    pub params: &'a Params,
+    /// The transaction that begins in the same flight. Where the server refuses that, the request is not run.
+    pub begin: Option<Begin>,
+    /// Keep it prepared on this connection, where the options allow that.
+    pub prepare: bool,
+    /// Make the server say its role in front of the request, where nothing in flight does.
+    pub barrier: bool,
+}
+
+#[derive(Debug)]
+pub enum Input<'a> {
+    Connected(Peer),
+    Received(&'a [u8]),
+    /// The end of the stream, or an error of the socket.
+    Closed {
+        why: String,
+    },
+}
+
+/// What was sent for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Request,
+    /// Only what must come first: the question for the statement's description, without which a parameter can't
+    /// be written, or the BEGIN in front of a script. [`Answer::Described`] follows, and the request must be sent again.
+    Question,
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    /// What had to come first has come; the statement has not run.
+    Described,
+    Completed {
+        results: Vec<StatementResult>,
+        /// A commit was not waited for by its synchronous standbys.
+        unreplicated: bool,
+    },
+    Refused {
+        error: Error,
+        /// The statement is forgotten: sent again, it will be described anew.
+        plan_is_stale: bool,
+    },
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// Logged in, and the role is known.
+    Ready {
+        role: Role,
+    },
+    /// A probe's answer.
+    Answered {
+        role: Option<Role>,
+    },
+    /// A request's ReadyForQuery has come.
+    Settled {
+        token: Token,
+        answer: Answer,
+        /// The role that the server had said when it began with the request.
+        role_before: Option<Role>,
+        role_after: Option<Role>,
+        took: Duration,
+        status: TransactionStatus,
+    },
+    /// The connection broke before the request's ReadyForQuery.
+    Lost {
+        token: Token,
+        outcome: Outcome,
+        why: Error,
+    },
+    Notice(Box<ServerFields>),
+    Notification {
+        process_id: i32,
+        channel: String,
+        payload: String,
+    },
+    /// Nothing more will come; every request has been settled or lost before.
+    Closed {
+        error: Error,
+    },
+}

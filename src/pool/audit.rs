@@ -1,0 +1,111 @@
+//! Whether all that the pool holds fits together. The simulation asks after each turn.
+
+use std::collections::BTreeMap;
+
+use super::lease::Lease;
+use super::slot::{Duty, Slot};
+use super::{Call, Pool};
+use crate::base::{Instant, Key};
+
+/// Connections beside `poolSize`: so many logins under way, and for each host one that asks it and one that watches it.
+const JOINING: usize = 4;
+
+impl Pool {
+    /// Says what does not fit. Call it at the end of a turn.
+    pub fn audit(&self, now: Instant) -> Result<(), String> {
+        self.audit_calls()?;
+        self.audit_line(now)?;
+        self.audit_leases()?;
+        let counted = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
+        let most = self.config.pool_size;
+        let hosts = self.cluster.topology().host_ids().len();
+        let beside = self.slots.iter().count() - counted;
+        // Those of a host that serves no more go on to their end beside the new ones.
+        let serving = self.counted();
+        if serving > most || beside > JOINING + 2 * hosts {
+            return Err(format!("{serving} connections of {most}, and {beside} beside them"));
+        }
+        Ok(())
+    }
+
+    /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
+    pub fn audit_rest(&self, remembered: usize) -> Result<(), String> {
+        let (calls, leases, statements) =
+            (self.calls.iter().count(), self.leases.len(), self.statements.len());
+        if calls + leases > 0 || statements != remembered {
+            let leases = &self.leases;
+            return Err(format!(
+                "left behind: {calls} calls, {statements} statements of {remembered}, leases {leases:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Each call is in one place: in line, held back by its lease, or in flight.
+    fn audit_calls(&self) -> Result<(), String> {
+        let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
+        for key in self.waiting.keys() {
+            places.entry(key).or_default().push("in line");
+        }
+        for key in self.leases.values().flat_map(Lease::held) {
+            places.entry(key).or_default().push("held");
+        }
+        for (_, slot) in self.slots.iter() {
+            for token in slot.connection.requests() {
+                places.entry(Key::from_bits(token.0)).or_default().push("in flight");
+            }
+        }
+        for (key, call) in self.calls.iter() {
+            let found = places.remove(&key).unwrap_or_default();
+            if found.len() != 1 {
+                return Err(format!("request {} is in these places: {found:?}", call.request));
+            }
+            let in_flight = found == ["in flight"];
+            if in_flight != call.sent_to.is_some() {
+                return Err(format!(
+                    "request {} is {found:?}, sent to {:?}",
+                    call.request, call.sent_to
+                ));
+            }
+        }
+        match places.first_key_value() {
+            Some((key, places)) => Err(format!("{key:?}, which is no call, is {places:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn audit_line(&self, now: Instant) -> Result<(), String> {
+        let given_up = self.calls.iter().filter(|(_, call)| call.given_up.is_some()).count();
+        if given_up != self.given_up {
+            return Err(format!("{given_up} calls are given up, not {}", self.given_up));
+        }
+        for key in self.waiting.keys() {
+            if let Some(call) = self.calls.get(key)
+                && call.deadline <= now
+            {
+                let late = now.since(call.deadline);
+                return Err(format!("request {} waits {late:?} too long", call.request));
+            }
+        }
+        Ok(())
+    }
+
+    /// A lease and its connection know each other.
+    fn audit_leases(&self) -> Result<(), String> {
+        for (number, lease) in &self.leases {
+            if let Some(id) = lease.connection()
+                && self.slots.get(id).map(|slot| slot.duty) != Some(Duty::Leased { lease: *number })
+            {
+                return Err(format!("lease {number} has {id:?}, which does not know it"));
+            }
+        }
+        for (id, Slot { duty, .. }) in self.slots.iter() {
+            if let Duty::Leased { lease } = duty
+                && self.leases.get(lease).and_then(Lease::connection) != Some(id)
+            {
+                return Err(format!("{id:?} belongs to lease {lease}, which does not know it"));
+            }
+        }
+        Ok(())
+    }
+}
