@@ -23,6 +23,8 @@ const CHECKS = [
   ['cargo', 'clippy', '--locked', '--all-targets', '--features', 'defects', ...strict],
   ['cargo', 'clippy', '--locked', '--all-targets', ...floors, ...strict],
   ['cargo', 'test', '--locked', '--quiet', ...floors],
+  [node, 'scripts/simulate.js'],
+  [node, 'scripts/simulate.js', '--mutations'],
 ];
 
 function run([command, ...args]) {

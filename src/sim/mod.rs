@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod fuzz;
 pub mod server;
+pub mod storm;
 
 #[cfg(test)]
 mod lease_scenarios;

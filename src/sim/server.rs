@@ -62,8 +62,10 @@ enum Sleep {
 /// Why a session reads no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// It has read all there is, and has sent what it has to say.
+    /// It has read all there is.
     Idle,
+    /// It has answered a request, and may have more to read.
+    Ready,
     /// It has committed, and may not say so before the standbys have it.
     Committed,
     Asleep,
@@ -137,7 +139,7 @@ impl Server {
         loop {
             match self.work(session, &mut out) {
                 Pause::Idle => return out,
-                Pause::Committed => {}
+                Pause::Ready | Pause::Committed => {}
                 Pause::Asleep => self.wake(session),
             }
         }
@@ -163,6 +165,11 @@ impl Server {
         }
     }
 
+    /// The statement that the session ran last.
+    pub fn last_statement(&self, session: u64) -> &str {
+        self.sessions.get(&session).map_or("", |session| &session.bound)
+    }
+
     /// The signal of a CancelRequest: it ends a statement that sleeps. Returns whether it hit one.
     pub fn cancel(&mut self, session: u64, out: &mut Vec<u8>) -> bool {
         let Some(state) = self.sessions.get_mut(&session) else { return false };
@@ -175,7 +182,7 @@ impl Server {
         true
     }
 
-    /// Reads messages until there is a reason not to. What `out` holds then is sent when the session is idle.
+    /// Reads messages until there is a reason not to. What `out` holds then is sent when the session is ready.
     pub fn work(&mut self, session: u64, out: &mut Vec<u8>) -> Pause {
         let committed = self.keys.len();
         while let Some(state) = self.sessions.get_mut(&session) {
@@ -220,6 +227,9 @@ impl Server {
             }
             if self.keys.len() > committed {
                 return Pause::Committed;
+            }
+            if matches!(tag, b'S' | b'Q') {
+                return Pause::Ready;
             }
         }
         Pause::Idle
@@ -412,6 +422,28 @@ impl Session {
 pub fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
     let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0");
     message(b'E', body.as_bytes(), out);
+}
+
+/// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of the
+/// ReadyForQuery that it was about to send.
+pub fn unreplicated(out: &mut Vec<u8>) {
+    const READY: usize = 6;
+    let text = "canceling wait for synchronous replication due to user request";
+    let is_ready = out.len() >= READY && out.get(out.len() - READY) == Some(&b'Z');
+    let ready = if is_ready { out.split_off(out.len() - READY) } else { Vec::new() };
+    warning("01000", text, "SyncRepWaitForLSN", out);
+    out.extend_from_slice(&ready);
+}
+
+/// What a backend says when another one has crashed; nothing but the end follows.
+pub fn quick_death(out: &mut Vec<u8>) {
+    let text = "terminating connection because of crash of another server process";
+    warning("57P02", text, "quickdie", out);
+}
+
+fn warning(code: &str, text: &str, routine: &str, out: &mut Vec<u8>) {
+    let body = format!("SWARNING\0VWARNING\0C{code}\0M{text}\0R{routine}\0\0");
+    message(b'N', body.as_bytes(), out);
 }
 
 fn report_role(role: Role, out: &mut Vec<u8>) {

@@ -1,0 +1,54 @@
+// npm run simulate: the lower floors against a simulated cluster to which everything happens (src/sim/storm).
+//   --seeds N     so many storms (20000)    --first N    from this seed on (0)
+//   --seed N      one storm, with all that happens in it
+//   --mutations   breaks the code on purpose, in each of the ways of src/base/mutation.rs, which must all be found
+
+import { spawnSync } from 'node:child_process';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const BUILD = ['--locked', '--quiet', '--profile', 'simulate', '--bin', 'simulate'];
+const FLOORS = ['--no-default-features', '--features', 'sim'];
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string' },
+    first: { type: 'string', default: '0' },
+    seed: { type: 'string' },
+    mutations: { type: 'boolean', default: false },
+  },
+});
+
+function wholeNumber(name, text) {
+  if (/^\d{1,15}$/.test(text)) return text;
+  console.error(`--${name} must be a whole number, not '${text}'`);
+  process.exit(2);
+}
+
+function plan() {
+  if (values.seed !== undefined) return [wholeNumber('seed', values.seed), '1', 'trace'];
+  if (values.mutations) return ['mutations', seeds];
+  return [wholeNumber('first', values.first), seeds];
+}
+
+/** A mutation may take its time; without one there is nothing to be found. */
+const seeds = wholeNumber('seeds', values.seeds ?? (values.mutations ? '200000' : '20000'));
+
+const began = performance.now();
+const args = ['run', ...BUILD, ...FLOORS, '--', ...plan()];
+const run = spawnSync('cargo', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 30 });
+process.stdout.write(run.stdout ?? '');
+process.stderr.write(run.stderr ?? run.error?.message ?? '');
+const seconds = ((performance.now() - began) / 1000).toFixed(1);
+if (run.status === 0) {
+  const what = values.mutations ? 'every mutation was found' : `${seeds} storms, no rule broken`;
+  if (values.seed === undefined) console.log(`${what}, in ${seconds} s`);
+} else {
+  const seed = /^seed (\d+):/m.exec(run.stdout ?? '')?.[1];
+  if (seed !== undefined && values.seed === undefined) {
+    console.log(`what happens in it: npm run simulate -- --seed ${seed}`);
+  }
+  process.exit(1);
+}

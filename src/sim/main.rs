@@ -1,0 +1,110 @@
+//! Runs storms.
+//!
+//! - `simulate <first seed> <count>`: fails with the first seed that breaks a rule; with `trace` behind it every storm
+//!   tells what happens in it.
+//! - `simulate mutations <count>`: breaks the code on purpose, in one way after another, and fails if one of them
+//!   breaks no rule in so many storms.
+//!
+//! `scripts/simulate.js` is the command for people.
+#![allow(clippy::print_stdout, reason = "a command says what it has found")]
+
+use std::cell::RefCell;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use hyperiondb_client::base::Mutation;
+use hyperiondb_client::sim::storm::run;
+
+thread_local! {
+    /// What the last panic said, and where it was.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn main() -> ExitCode {
+    // A panic is a finding like any other.
+    set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let number = |text: &String| text.parse::<u64>().ok();
+    let good = match arguments.as_slice() {
+        [word, count] if word == "mutations" => number(count).map(run_mutations),
+        [first, count, rest @ ..] => match (number(first), number(count)) {
+            (Some(first), Some(count)) => Some(run_seeds(first, count, rest)),
+            _ => None,
+        },
+        _ => None,
+    };
+    match good {
+        Some(true) => ExitCode::SUCCESS,
+        Some(false) => ExitCode::FAILURE,
+        None => {
+            println!("usage: simulate <first seed> <count> [trace] | simulate mutations <count>");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_seeds(first: u64, count: u64, rest: &[String]) -> bool {
+    let trace = rest.iter().any(|word| word == "trace").then_some(print as fn(&str));
+    let found = find(first, count, trace, None);
+    if let Some((seed, why)) = &found {
+        println!("seed {seed}: {why}");
+    }
+    found.is_none()
+}
+
+fn run_mutations(count: u64) -> bool {
+    let mut all = true;
+    for mutation in Mutation::ALL {
+        match find(0, count, None, Some(mutation)) {
+            Some((seed, why)) => println!("{mutation:?} is found by seed {seed}: {why}"),
+            None => {
+                println!("{mutation:?} is not found");
+                all = false;
+            }
+        }
+    }
+    all
+}
+
+/// The first seed that breaks a rule, on all processors.
+fn find(
+    first: u64,
+    count: u64,
+    trace: Option<fn(&str)>,
+    mutation: Option<Mutation>,
+) -> Option<(u64, String)> {
+    let next = AtomicU64::new(first);
+    let end = AtomicU64::new(first.saturating_add(count));
+    let search = || {
+        Mutation::set(mutation);
+        let mut found = None;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end.load(Ordering::Relaxed) {
+                return found;
+            }
+            if let Err(why) = run_safely(seed, trace) {
+                end.fetch_min(seed, Ordering::Relaxed);
+                found = Some((seed, why));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let searches: Vec<_> = (0..processors).map(|_| scope.spawn(search)).collect();
+        let found = searches.into_iter().filter_map(|search| search.join().ok().flatten());
+        found.min_by_key(|(seed, _)| *seed)
+    })
+}
+
+fn run_safely(seed: u64, trace: Option<fn(&str)>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, trace)))
+        .unwrap_or_else(|_| Err(PANIC.take().replace('\n', ": ")))
+}
+
+fn print(line: &str) {
+    println!("{line}");
+}

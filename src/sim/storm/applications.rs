@@ -1,0 +1,422 @@
+//! The applications: what they ask of the pool, what they are told, and whether that can be true.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Storm;
+use super::ledger::{Ledger, describe};
+use super::visits::{Visit, VisitStage};
+use crate::base::{Error, ErrorClass, Instant};
+use crate::connection::{RowCursor, StatementId};
+use crate::pool::{EndOptions, Query, QueryFlags, Response};
+use crate::protocol::data_row::fields;
+use crate::types::Params;
+
+const MOST_UNANSWERED: usize = 24;
+
+/// What is waited for.
+#[derive(Debug)]
+struct Ask {
+    what: What,
+    since: Instant,
+    /// How many keys were known to be there when it was asked.
+    known: usize,
+    cancellable: bool,
+    /// Its caller gave it up, or bounded it.
+    bounded: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Write(String),
+    /// A write after the last fault, which is repeated until it is served.
+    Probe(String),
+    Read,
+    /// Whether the session is as it was when it began.
+    Clean,
+    Acquire(usize),
+    /// On the connection of a visit.
+    Insert(usize, String),
+    Look(usize),
+    Set(usize),
+    Commit(usize),
+    Rollback(usize),
+    Ready,
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Applications {
+    asks: BTreeMap<u32, Ask>,
+    pub(super) visits: Vec<Visit>,
+    pub(super) ledger: Ledger,
+    requests: u32,
+    keys: usize,
+    pub(super) ended: bool,
+    /// A write after the last fault was acknowledged.
+    is_served: bool,
+    /// Statements that are asked for again and again.
+    statements: Option<Statements>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statements {
+    pub(super) read: StatementId,
+    slow_read: StatementId,
+    insert: StatementId,
+    clean: StatementId,
+}
+
+impl Applications {
+    pub(super) fn new() -> Self {
+        Self {
+            asks: BTreeMap::new(),
+            visits: Vec::new(),
+            ledger: Ledger::default(),
+            requests: 0,
+            keys: 0,
+            ended: false,
+            is_served: false,
+            statements: None,
+        }
+    }
+
+    /// Statements whose texts they have not forgotten.
+    pub(super) fn remembered(&self) -> usize {
+        if self.statements.is_some() { 4 } else { 0 }
+    }
+
+    pub(super) fn unanswered(&self) -> usize {
+        self.asks.len()
+    }
+
+    pub(super) fn describe_unanswered(&self) -> String {
+        let each =
+            self.asks.iter().map(|(n, ask)| format!("#{n} {:?} since {:?}", ask.what, ask.since));
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    fn is_over(&self) -> bool {
+        let is_served = self.ended || self.is_served;
+        is_served
+            && self.asks.is_empty()
+            && self.visits.iter().all(|visit| visit.stage == VisitStage::Over)
+    }
+
+    pub(super) fn next_key(&mut self) -> String {
+        self.keys += 1;
+        format!("k{}", self.keys)
+    }
+}
+
+impl Storm {
+    pub(super) fn applications_are_done(&self) -> bool {
+        self.apps.is_over()
+    }
+
+    /// One of them does something.
+    pub(super) fn act(&mut self) {
+        let busy = self.apps.unanswered() >= MOST_UNANSWERED;
+        match self.dice.below(100) {
+            0..20 if !busy => self.write_one(),
+            20..38 if !busy => self.read(),
+            38..42 if !busy => {
+                let clean = self.statements().clean;
+                self.ask(What::Clean, clean, None, QueryFlags::default(), false);
+            }
+            42..52 if !busy => self.arrive(),
+            52..86 => {
+                let open: Vec<_> = self.open_visits();
+                if let Some(visit) = self.dice.pick(&open) {
+                    self.go_on(visit, false);
+                }
+            }
+            86..92 => self.give_one_up(),
+            92..94 => self.misuse(),
+            94..95 => {
+                let request = self.next_request(What::Ready, false);
+                self.note(|| format!("#{request} ready"));
+                self.pool.ready(self.now, request);
+            }
+            _ => self.write_elsewhere(),
+        }
+    }
+
+    /// Goes on with what was begun, and begins nothing.
+    pub(super) fn finish_acting(&mut self) {
+        for visit in self.open_visits() {
+            self.go_on(visit, true);
+        }
+    }
+
+    fn open_visits(&self) -> Vec<usize> {
+        let open = |visit: &Visit| visit.stage == VisitStage::Open;
+        self.apps.visits.iter().enumerate().filter(|(_, v)| open(v)).map(|(n, _)| n).collect()
+    }
+
+    pub(super) fn statements(&mut self) -> Statements {
+        *self.apps.statements.get_or_insert_with(|| Statements {
+            read: self.pool.statement("SELECT keys"),
+            slow_read: self.pool.statement("SELECT keys slow"),
+            insert: self.pool.statement("INSERT $1"),
+            clean: self.pool.statement("SELECT changed"),
+        })
+    }
+
+    pub(super) fn next_request(&mut self, what: What, cancellable: bool) -> u32 {
+        self.apps.requests += 1;
+        let known = self.apps.ledger.known();
+        let ask = Ask { what, since: self.now, known, cancellable, bounded: false };
+        self.apps.asks.insert(self.apps.requests, ask);
+        self.apps.requests
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        what: What,
+        statement: StatementId,
+        lease: Option<NonZeroU32>,
+        flags: QueryFlags,
+        with_key: bool,
+    ) -> u32 {
+        let cancellable = self.dice.percent(30);
+        let flags = if cancellable { flags.with(QueryFlags::CANCELLABLE) } else { flags };
+        let unprepared = self.dice.percent(5);
+        let flags = if unprepared { flags.with(QueryFlags::UNPREPARED) } else { flags };
+        let mut params = Params::new();
+        if let (true, What::Write(key) | What::Insert(_, key)) = (with_key, &what) {
+            // A few bytes always fit.
+            let _fits = params.push_bytes(key.as_bytes());
+        }
+        let request = self.next_request(what.clone(), cancellable);
+        self.note(|| format!("#{request} {what:?} lease {lease:?}"));
+        self.pool.query(self.now, Query { request, lease, statement, params, flags });
+        if cancellable && self.dice.percent(10) {
+            self.give_up(request);
+        } else if cancellable && self.dice.percent(30) {
+            let after = self.dice.time(Duration::from_millis(1), Duration::from_secs(4));
+            self.note(|| format!("#{request} is bounded by {after:?}"));
+            self.pool.limit(self.now, request, Some(after));
+            if let Some(ask) = self.apps.asks.get_mut(&request) {
+                ask.bounded = true;
+            }
+        }
+        request
+    }
+
+    fn write_one(&mut self) {
+        let key = self.apps.next_key();
+        let what = What::Write(key.clone());
+        self.insert(what, &key, None, QueryFlags::default());
+    }
+
+    /// Whether the pool serves is found out by a write.
+    pub(super) fn probe(&mut self) {
+        let asks = self.apps.asks.values().any(|ask| matches!(ask.what, What::Probe(_)));
+        if self.apps.ended || self.apps.is_served || asks {
+            return;
+        }
+        let key = self.apps.next_key();
+        let statement = self.pool.statement(&format!("INSERT {key}"));
+        let request = self.next_request(What::Probe(key), false);
+        self.note(|| format!("#{request} a write after the last fault"));
+        let (lease, params, flags) = (None, Params::new(), QueryFlags::default());
+        self.pool.query(self.now, Query { request, lease, statement, params, flags });
+        self.pool.forget(statement);
+    }
+
+    /// An INSERT, by one of the ways there are.
+    pub(super) fn insert(
+        &mut self,
+        what: What,
+        key: &str,
+        lease: Option<NonZeroU32>,
+        flags: QueryFlags,
+    ) -> u32 {
+        if self.dice.percent(50) {
+            let statement = self.statements().insert;
+            return self.ask(what, statement, lease, flags, true);
+        }
+        let slow = if self.dice.percent(25) { " slow" } else { "" };
+        let statement = self.pool.statement(&format!("INSERT {key}{slow}"));
+        let request = self.ask(what, statement, lease, flags, false);
+        self.pool.forget(statement);
+        request
+    }
+
+    fn read(&mut self) {
+        let statements = self.statements();
+        let slow = self.dice.percent(15);
+        let statement = if slow { statements.slow_read } else { statements.read };
+        let declared = self.dice.percent(50);
+        let flags = if declared { QueryFlags::READ_ONLY } else { QueryFlags::default() };
+        self.ask(What::Read, statement, None, flags, false);
+    }
+
+    fn give_one_up(&mut self) {
+        let asks = self.apps.asks.iter().filter(|(_, ask)| ask.cancellable);
+        let asks: Vec<_> = asks.map(|(request, _)| *request).collect();
+        if let Some(request) = self.dice.pick(&asks) {
+            self.give_up(request);
+        }
+    }
+
+    fn give_up(&mut self, request: u32) {
+        self.note(|| format!("#{request} is given up"));
+        if let Some(ask) = self.apps.asks.get_mut(&request) {
+            ask.bounded = true;
+        }
+        self.pool.cancel(self.now, request);
+    }
+
+    /// What no application should do.
+    fn misuse(&mut self) {
+        let over: Vec<_> = self
+            .apps
+            .visits
+            .iter()
+            .filter(|visit| visit.stage == VisitStage::Over)
+            .filter_map(|visit| visit.lease)
+            .collect();
+        let Some(lease) = self.dice.pick(&over) else { return };
+        if self.dice.percent(50) {
+            self.pool.release(self.now, lease, self.dice.percent(50));
+        } else {
+            let key = self.apps.next_key();
+            let what = What::Write(key.clone());
+            self.insert(what, &key, Some(lease), QueryFlags::TRANSACTION);
+        }
+    }
+
+    /// An application that does not use the pool writes to the primary, and is told so by the cluster.
+    fn write_elsewhere(&mut self) {
+        let leader = self.nodes.leader;
+        let writable = self.nodes.leader().is_some_and(|node| {
+            node.is_up() && node.server.role == crate::connection::Role::ReadWrite
+        });
+        let follows = |node: &usize| {
+            self.nodes.get(*node).is_some_and(|n| n.is_up() && n.follows == Some(leader))
+        };
+        let standby = self.nodes.standbys().find(follows);
+        let (true, Some(standby)) = (writable, standby) else { return };
+        let key = self.apps.next_key();
+        if let Some(node) = self.nodes.get_mut(leader) {
+            node.server.keys.push(key.clone());
+        }
+        self.nodes.replicate(standby);
+        self.note(|| format!("{key} is written elsewhere"));
+        self.apps.ledger.acknowledge(&key);
+    }
+
+    /// The pool ends while all of that goes on.
+    pub(super) fn end_pool(&mut self) {
+        self.apps.ended = true;
+        let timeout = self
+            .dice
+            .percent(60)
+            .then(|| self.dice.time(Duration::from_millis(1), Duration::from_secs(5)));
+        let options = EndOptions { timeout, refuse_waiting: self.dice.percent(30) };
+        let request = self.next_request(What::End, false);
+        self.note(|| format!("#{request} the pool is ended, {options:?}"));
+        self.pool.end(self.now, request, options);
+    }
+
+    /// Somebody is told what became of a request.
+    pub(super) fn answered(&mut self, request: u32, result: Result<Response, Error>) {
+        self.note(|| match &result {
+            Ok(response) => {
+                let command = response.results.first().map_or("", |r| r.command.name());
+                format!("#{request} is answered: {command}")
+            }
+            Err(error) => format!("#{request} fails: {}", describe(error)),
+        });
+        let Some(ask) = self.apps.asks.remove(&request) else {
+            return self.fail(format!("#{request} was answered twice"));
+        };
+        let judged = match &result {
+            Ok(_) => Ok(()),
+            Err(error) => self.judge_error(request, &ask, error),
+        };
+        if let Err(why) = judged.and_then(|()| self.learn(&ask, result)) {
+            self.fail(format!("#{request} {:?}: {why}", ask.what));
+        }
+    }
+
+    /// Whether there can be such an error.
+    fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
+        let described = || Err(describe(error));
+        let waited = self.now.since(ask.since);
+        let bounded = ask.bounded || self.config.query_timeout.is_some();
+        let alone = matches!(ask.what, What::Write(_) | What::Read | What::Clean);
+        match (error.class(), error.code()) {
+            (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
+            (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
+            (_, "57014") => described(),
+            (_, "25006") if alone => described(),
+            (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
+            (ErrorClass::PoolTimeout, "HYPERION_NO_PRIMARY" | "HYPERION_POOL_TIMEOUT")
+                if waited < self.config.acquire_timeout
+                    && (alone || matches!(ask.what, What::Acquire(_))) =>
+            {
+                Err(format!("after {waited:?}, #{request}: {}", describe(error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down what an answer says.
+    fn learn(&mut self, ask: &Ask, result: Result<Response, Error>) -> Result<(), String> {
+        let ledger = &mut self.apps.ledger;
+        match (&ask.what, result) {
+            (What::Write(key), Ok(_)) => ledger.acknowledge(key),
+            (What::Write(key), Err(error)) => ledger.failed(key, &error)?,
+            (What::Probe(key), Ok(_)) => {
+                ledger.acknowledge(key);
+                self.apps.is_served = true;
+            }
+            (What::Probe(key), Err(error)) => {
+                ledger.failed(key, &error)?;
+                self.apps.is_served = false;
+            }
+            (What::Read, Ok(response)) => ledger.check_read(ask.known, &value(&response)?)?,
+            (What::Clean, Ok(response))
+                if self.config.reset_on_release && value(&response)? != "no" =>
+            {
+                return Err("a session was handed on as its last user left it".to_owned());
+            }
+            (What::Acquire(number), result) => self.arrived(*number, result),
+            (What::Insert(number, key), result) => self.inserted(*number, key, result)?,
+            (What::Look(number), result) => {
+                if let Ok(response) = result {
+                    let seen = value(&response)?;
+                    // Who changes the session is on his own.
+                    if !self.apps.visits.get(*number).is_some_and(|visit| visit.has_set) {
+                        self.apps.ledger.check_read(ask.known, &seen)?;
+                    }
+                }
+                self.stepped(*number);
+            }
+            (What::Set(number), _) => self.stepped(*number),
+            (What::Commit(number), result) => self.committed(*number, result)?,
+            (What::Rollback(number), _) => {
+                if let Some(visit) = self.apps.visits.get_mut(*number) {
+                    visit.stage = VisitStage::Over;
+                    for key in std::mem::take(&mut visit.keys) {
+                        self.apps.ledger.refuse(&key, "its transaction was rolled back");
+                    }
+                }
+            }
+            (What::Read | What::Clean | What::Ready | What::End, _) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The one value of a result.
+fn value(response: &Response) -> Result<String, String> {
+    let result = response.results.first().ok_or("an empty answer")?;
+    let body = result.rows.next_body(&mut RowCursor::default()).ok_or("an answer without a row")?;
+    let bytes = fields(body).next().flatten().ok_or("a row without a value")?;
+    String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,314 @@
+//! What happens to the cluster: faults, and a controller that fences and promotes as a good one does.
+//!
+//! A play is a few deeds one after another, each some time after the one before. A deed that can't be done yet
+//! is tried again. One play at a time loses a node at most, and that is what three nodes are there for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Storm;
+use super::network::{Backend, Link, Stage};
+use super::nodes::Power;
+use crate::base::Instant;
+use crate::connection::Role;
+use crate::sim::server::{error, quick_death, unreplicated};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// The server process and all of its backends are killed.
+    Crash(usize),
+    /// The machine goes off: nobody closes anything.
+    PowerOff(usize),
+    /// A fast shutdown: 57P01 and the end.
+    ShutDown(usize),
+    /// A backend crashed, and all others are told to go: a WARNING 57P02 and the end.
+    CrashOfABackend(usize),
+    Start(usize),
+    Promote,
+    Freeze(usize),
+    Thaw(usize),
+    Cut(usize),
+    Mend(usize),
+    Fence(usize),
+    Unfence(usize),
+    /// What a controller does between the fence and the promotion (T4): every session has heard of the fence, and
+    /// transactions that are older than that are ended.
+    Seal(usize),
+    Starting(usize),
+    Crowd(usize),
+    Uncrowd(usize),
+    SlowLogins(usize),
+    /// Some of its connections are reset, or all.
+    Reset(usize),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Controller {
+    play: VecDeque<Deed>,
+    due: Instant,
+}
+
+impl Storm {
+    pub(super) fn direct(&mut self) {
+        if self.controller.due > self.now {
+            return;
+        }
+        let Some(deed) = self.controller.play.pop_front() else {
+            self.controller.play = self.next_play();
+            self.wait_for_next_deed();
+            return;
+        };
+        if self.perform(deed) {
+            self.note(|| format!("{deed:?}"));
+        } else {
+            self.controller.play.push_front(deed);
+        }
+        self.wait_for_next_deed();
+    }
+
+    /// Brings the play to its end at once, and undoes whatever is left of it.
+    pub(super) fn end_the_play(&mut self) {
+        for node in 0..self.nodes.all.len() {
+            self.perform(Deed::Uncrowd(node));
+            self.perform(Deed::Mend(node));
+            if self.nodes.get(node).is_some_and(|node| node.power == Power::Frozen) {
+                self.perform(Deed::Thaw(node));
+            }
+        }
+        while let Some(deed) = self.controller.play.pop_front() {
+            self.note(|| format!("at last {deed:?}"));
+            self.perform(deed);
+        }
+        for node in 0..self.nodes.all.len() {
+            if let Some(node) = self.nodes.get_mut(node) {
+                node.starting_until = Instant::ORIGIN;
+                node.slow_until = Instant::ORIGIN;
+            }
+            if self.nodes.get(node).is_some_and(|node| node.power == Power::Down) {
+                self.perform(Deed::Start(node));
+            }
+        }
+        let leader = self.nodes.leader;
+        self.perform(Deed::Unfence(leader));
+        // A calm in which the old primary never says another word.
+        if self.nodes.all.len() > 2 && self.dice.percent(25) {
+            let dark = self.dice.pick(&[Deed::Freeze(leader), Deed::Cut(leader)]);
+            for deed in dark.into_iter().chain([Deed::Promote]) {
+                self.note(|| format!("and at last {deed:?}"));
+                self.perform(deed);
+            }
+        }
+    }
+
+    fn wait_for_next_deed(&mut self) {
+        let pause = self.dice.time(Duration::from_millis(1), Duration::from_millis(2500));
+        self.controller.due = self.now + pause;
+    }
+
+    pub(super) fn next_deed_at(&self) -> Instant {
+        self.controller.due
+    }
+
+    fn next_play(&mut self) -> VecDeque<Deed> {
+        use Deed::*;
+        let leader = self.nodes.leader;
+        let standbys: Vec<_> = self.nodes.standbys().collect();
+        let standby = self.dice.pick(&standbys).unwrap_or(leader);
+        let any = self.dice.below(self.nodes.all.len());
+        let play: &[Deed] = match self.dice.below(22) {
+            0..2 => &[Crash(leader), Promote, Start(leader)],
+            2 => &[PowerOff(leader), Promote, Start(leader)],
+            3 => &[ShutDown(leader), Promote, Start(leader)],
+            4 => &[Crash(leader), Start(leader)],
+            5 => &[CrashOfABackend(leader), Start(leader)],
+            6 => &[Freeze(leader), Thaw(leader)],
+            7 => &[Freeze(leader), Crash(leader), Promote, Start(leader)],
+            8 => &[Freeze(leader), PowerOff(leader), Promote, Start(leader)],
+            9 => &[Cut(leader), Mend(leader)],
+            10 => &[Cut(leader), PowerOff(leader), Promote, Mend(leader), Start(leader)],
+            11 => &[Fence(leader), Unfence(leader)],
+            12..14 => &[Fence(leader), Seal(leader), Promote, ShutDown(leader), Start(leader)],
+            14 => &[Crash(standby), Start(standby)],
+            15 => &[Freeze(standby), Thaw(standby)],
+            16 => &[Cut(standby), Mend(standby)],
+            17 => &[Starting(any)],
+            18 => &[Crowd(any), Reset(any), Uncrowd(any)],
+            19 => &[SlowLogins(any), Reset(any)],
+            20 => &[Reset(any), Reset(leader)],
+            _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
+        };
+        play.iter().copied().collect()
+    }
+
+    /// Returns whether it could be done.
+    fn perform(&mut self, deed: Deed) -> bool {
+        match deed {
+            Deed::Crash(node) => self.stop(node, Stop::Killed),
+            Deed::PowerOff(node) => self.stop(node, Stop::Silent),
+            Deed::ShutDown(node) => self.stop(node, Stop::Said(shut_down)),
+            Deed::CrashOfABackend(node) => self.stop(node, Stop::Said(quick_death)),
+            Deed::Start(node) => {
+                self.nodes.start(node);
+                self.forget_lost(node);
+            }
+            Deed::Promote => return self.nodes.promote().is_some(),
+            Deed::Freeze(node) => self.set_power(node, Power::Frozen),
+            Deed::Thaw(node) => self.set_power(node, Power::Up),
+            Deed::Cut(node) => self.set_cut(node, true),
+            Deed::Mend(node) => self.set_cut(node, false),
+            Deed::Fence(node) => self.reload(node, Role::ReadOnly),
+            Deed::Unfence(node) => self.reload(node, Role::ReadWrite),
+            Deed::Seal(node) => self.seal(node),
+            Deed::Starting(node) => {
+                let until =
+                    self.now + self.dice.time(Duration::from_millis(20), Duration::from_secs(2));
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.starting_until = until;
+                }
+            }
+            Deed::Crowd(node) => self.limit_sessions(node, 1),
+            Deed::Uncrowd(node) => self.limit_sessions(node, usize::MAX),
+            Deed::SlowLogins(node) => {
+                let until =
+                    self.now + self.dice.time(Duration::from_millis(20), Duration::from_secs(4));
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.slow_until = until;
+                }
+            }
+            Deed::Reset(node) => {
+                let some = self.dice.percent(50);
+                for link in self.links_of(node) {
+                    if !some || self.dice.percent(50) {
+                        self.reset(link);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn stop(&mut self, node: usize, how: Stop) {
+        for number in self.links_of(node) {
+            match how {
+                Stop::Killed => self.reset(number),
+                Stop::Silent => {
+                    if let Some(link) = self.links.get_mut(&number) {
+                        link.lost = true;
+                        link.close("the machine was switched off", &[]);
+                        link.ending = None;
+                    }
+                }
+                Stop::Said(last_words) => {
+                    let said = self.last_words(number, last_words);
+                    if let Some(link) = self.links.get_mut(&number)
+                        && let Stage::Session(_) = link.stage
+                    {
+                        link.close("end of stream", &said);
+                    } else {
+                        self.reset(number);
+                    }
+                }
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.server.hang_up_all();
+            node.power = Power::Down;
+        }
+    }
+
+    /// The connection breaks, with or without what was on its way.
+    fn reset(&mut self, number: u64) {
+        let spares = self.dice.percent(60);
+        if let Some(link) = self.links.get_mut(&number)
+            && link.stage != Stage::Connecting
+        {
+            if !spares {
+                link.to_pool.clear();
+            }
+            link.close("ECONNRESET", &[]);
+            if let Some(node) = self.nodes.get_mut(link.node) {
+                node.server.hang_up(number);
+            }
+        }
+    }
+
+    /// A machine that comes back knows nothing of the connections it had, and says so when it is asked.
+    fn forget_lost(&mut self, node: usize) {
+        for link in self.links.values_mut().filter(|link| link.node == node && link.lost) {
+            link.lost = false;
+            link.ending = Some("ECONNRESET");
+        }
+    }
+
+    fn reload(&mut self, node: usize, role: Role) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.server.reload(role);
+        }
+    }
+
+    fn seal(&mut self, number: usize) {
+        for link in self.links_of(number) {
+            let Some(node) = self.nodes.get_mut(number) else { return };
+            node.server.deliver_signal(link);
+            let old = node.server.is_in_transaction(link)
+                || self.links.get(&link).is_some_and(Link::is_at_work);
+            if old {
+                node.server.hang_up(link);
+                let said = self.last_words(link, shut_down);
+                if let Some(link) = self.links.get_mut(&link) {
+                    link.close("end of stream", &said);
+                }
+            }
+        }
+    }
+
+    /// A backend that has committed says nothing that would sound like a refusal.
+    fn last_words(&self, link: u64, words: fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut said = Vec::new();
+        match self.links.get(&link).map(|link| link.stage) {
+            Some(Stage::Session(Backend::Replicating { .. })) => unreplicated(&mut said),
+            _ => words(&mut said),
+        }
+        said
+    }
+
+    fn set_power(&mut self, node: usize, power: Power) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.power = power;
+        }
+    }
+
+    fn set_cut(&mut self, node: usize, cut: bool) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.cut = cut;
+        }
+    }
+
+    fn limit_sessions(&mut self, node: usize, limit: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.session_limit = limit;
+        }
+    }
+
+    pub(super) fn links_of(&self, node: usize) -> Vec<u64> {
+        let of_node = self.links.iter().filter(|(_, link)| link.node == node);
+        of_node.map(|(number, _)| *number).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    Killed,
+    Silent,
+    Said(fn(&mut Vec<u8>)),
+}
+
+fn shut_down(out: &mut Vec<u8>) {
+    error("FATAL", "57P01", "terminating connection due to administrator command", out);
+}
+
+impl Link {
+    fn is_at_work(&self) -> bool {
+        matches!(self.stage, Stage::Session(Backend::Asleep | Backend::Replicating { .. }))
+    }
+}

@@ -1,0 +1,86 @@
+//! What the applications were told, against what the cluster has in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::{Error, Outcome};
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Keys that were acknowledged, in that order.
+    acknowledged: Vec<String>,
+    /// Keys of which somebody was told that they are not there.
+    absent: BTreeMap<String, String>,
+    /// Keys of transactions whose end nobody knows: all of them are there, or none.
+    together: Vec<Vec<String>>,
+}
+
+impl Ledger {
+    pub(super) fn acknowledge(&mut self, key: &str) {
+        self.acknowledged.push(key.to_owned());
+    }
+
+    pub(super) fn refuse(&mut self, key: &str, why: &str) {
+        self.absent.insert(key.to_owned(), why.to_owned());
+    }
+
+    pub(super) fn tie(&mut self, keys: Vec<String>) {
+        self.together.push(keys);
+    }
+
+    /// How many keys are known by now to be there for good.
+    pub(super) fn known(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// The error of a write.
+    pub(super) fn failed(&mut self, key: &str, error: &Error) -> Result<(), String> {
+        match error.outcome() {
+            Some(Outcome::NotSent | Outcome::NotCommitted) => self.refuse(key, &describe(error)),
+            Some(Outcome::Unknown) => {}
+            None => return Err(format!("no outcome for {key}: {}", describe(error))),
+        }
+        Ok(())
+    }
+
+    /// Whoever asked when so many keys were known must see them.
+    pub(super) fn check_read(&self, known: usize, seen: &str) -> Result<(), String> {
+        let seen: BTreeSet<_> = seen.split(',').collect();
+        let missing = self.acknowledged.iter().take(known).find(|key| !seen.contains(key.as_str()));
+        match missing {
+            Some(key) => {
+                Err(format!("a stale read: {key} was acknowledged before it, and is not in it"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the last primary has, against what was said.
+    pub(super) fn check(&self, keys: &[String]) -> Result<(), String> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for key in keys {
+            *counts.entry(key).or_default() += 1;
+        }
+        if let Some((key, count)) = counts.iter().find(|(_, count)| **count > 1) {
+            return Err(format!("{key} was applied {count} times"));
+        }
+        if let Some(key) = self.acknowledged.iter().find(|key| !counts.contains_key(key.as_str())) {
+            return Err(format!("{key} was acknowledged, and is lost"));
+        }
+        let there = |(key, _): &(&String, &String)| counts.contains_key(key.as_str());
+        if let Some((key, why)) = self.absent.iter().find(there) {
+            return Err(format!("{key} was applied, and its caller was told: {why}"));
+        }
+        let torn = |keys: &&Vec<String>| {
+            let there = keys.iter().filter(|key| counts.contains_key(key.as_str())).count();
+            there != 0 && there != keys.len()
+        };
+        match self.together.iter().find(torn) {
+            Some(keys) => Err(format!("half of a transaction was applied: {}", keys.join(", "))),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn describe(error: &Error) -> String {
+    format!("{} {:?} ({})", error.code(), error.outcome(), error.message())
+}

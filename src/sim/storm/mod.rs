@@ -1,0 +1,437 @@
+//! A storm: one pool, some applications, and a cluster to which everything happens that can, in an order that a
+//! seed decides. No socket, no real time.
+//!
+//! What can be reordered is: bytes arrive in parts and late, connections end behind what was sent on them or
+//! before it, signals, standbys and cancels take their time, timers are late, and the loop is blocked now and then.
+//! The storm knows the truth: what every node has, and what every application was told. A rule that does not
+//! hold ends it, and the seed repeats it.
+//!
+//! After the faults there is a calm. All that was asked must have been answered soon, a new write be served, and
+//! the pool come to rest: ended, or idle without a timer.
+
+mod applications;
+mod controller;
+mod dice;
+mod ledger;
+mod network;
+mod nodes;
+mod run;
+mod visits;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use applications::Applications;
+use controller::Controller;
+use dice::Dice;
+use network::{Backend, Errand, Link, Stage};
+use nodes::{Node, Nodes, Power};
+pub use run::run;
+
+use super::server::{Pause, error};
+use crate::base::Instant;
+use crate::config::Config;
+use crate::connection::{Input, Peer};
+use crate::pool::{ConnectionId, Output, Pool};
+
+/// Deadlines that are due again at once, one after another, in a loop that has nothing else to do.
+const BUSY_LOOP: usize = 20;
+
+#[derive(Debug)]
+struct Storm {
+    now: Instant,
+    dice: Dice,
+    config: Arc<Config>,
+    pool: Pool,
+    nodes: Nodes,
+    links: BTreeMap<u64, Link>,
+    /// The link of each connection that the pool has.
+    numbers: BTreeMap<u64, u64>,
+    next_link: u64,
+    /// Connections that have said that they have bytes to write.
+    unwritten: BTreeSet<ConnectionId>,
+    errands: Vec<Errand>,
+    controller: Controller,
+    apps: Applications,
+    /// The first rule that did not hold.
+    failure: Option<String>,
+    /// Takes the lines of the trace.
+    trace: Option<fn(&str)>,
+    /// How often the pool was woken by a deadline.
+    wakes: usize,
+}
+
+impl Storm {
+    fn fail(&mut self, why: String) {
+        if self.failure.is_none() {
+            self.note(|| format!("{:#?}", self.pool));
+            self.note(|| format!("FAILED: {why}"));
+            self.failure = Some(why);
+        }
+    }
+
+    /// Writes a line of the trace, where there is one.
+    fn note(&self, line: impl FnOnce() -> String) {
+        if let Some(trace) = self.trace {
+            trace(&format!("{:?} {}", self.now, line()));
+        }
+    }
+
+    /// The end of a turn of the loop, as the reactor does it.
+    fn end_turn(&mut self) {
+        let is_due = |pool: &Pool, now| pool.poll_timeout().is_some_and(|(at, _)| at <= now);
+        for round in 0.. {
+            if is_due(&self.pool, self.now) {
+                self.wakes += 1;
+                self.pool.handle_timeout(self.now);
+            }
+            self.take_outputs();
+            self.pool.flush(self.now);
+            self.take_outputs();
+            if !is_due(&self.pool, self.now) {
+                break;
+            }
+            if round == BUSY_LOOP {
+                let what = self.pool.poll_timeout();
+                return self.fail(format!("a busy loop: {what:?} is due again and again"));
+            }
+        }
+        self.write();
+        if let Err(why) = self.pool.audit(self.now) {
+            self.fail(why);
+        }
+    }
+
+    fn take_outputs(&mut self) {
+        while let Some(output) = self.pool.poll_output() {
+            match output {
+                Output::Open { connection, host } => {
+                    let node = host.name.trim_start_matches('h').split(':').next().unwrap_or("");
+                    let node = node.parse().unwrap_or(usize::MAX);
+                    self.next_link += 1;
+                    let number = self.next_link;
+                    self.note(|| format!("link {number} to h{node}"));
+                    self.links.insert(number, Link::new(connection, node));
+                    self.numbers.insert(connection.to_bits(), number);
+                }
+                Output::Write { connection } => drop(self.unwritten.insert(connection)),
+                Output::Close { connection, farewell } => self.left(connection, &farewell),
+                Output::Cancel { connection, .. } => self.send_cancel(connection),
+                Output::Completed { request, result } => self.answered(request, result),
+                Output::Event(event) => self.note(|| format!("event {}", event.to_json())),
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        for id in std::mem::take(&mut self.unwritten) {
+            let waiting = self.pool.outgoing(id).len();
+            if waiting == 0 {
+                continue;
+            }
+            let count = self.dice.part(waiting);
+            let bytes = self.pool.outgoing(id).get(..count).unwrap_or_default().to_vec();
+            self.pool.advance(id, count);
+            if count < waiting {
+                self.unwritten.insert(id);
+            }
+            let number = self.numbers.get(&id.to_bits()).copied();
+            if let Some(link) = number.and_then(|number| self.links.get_mut(&number))
+                && link.ending.is_none()
+            {
+                link.to_server.extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// The pool has closed a connection.
+    fn left(&mut self, connection: ConnectionId, farewell: &[u8]) {
+        self.unwritten.remove(&connection);
+        let Some(number) = self.numbers.remove(&connection.to_bits()) else { return };
+        self.note(|| format!("link {number} is left"));
+        let Some(link) = self.links.get_mut(&number) else { return };
+        link.left = true;
+        link.to_pool.clear();
+        link.to_server.extend_from_slice(farewell);
+        if link.stage == Stage::Connecting {
+            self.links.remove(&number);
+        }
+    }
+
+    fn send_cancel(&mut self, connection: ConnectionId) {
+        let Some(&link) = self.numbers.get(&connection.to_bits()) else { return };
+        let Some(node) = self.links.get(&link).map(|link| link.node) else { return };
+        self.note(|| format!("link {link}: a CancelRequest"));
+        let deadline = self.now + self.config.connect_timeout;
+        self.errands.push(Errand { link, connection, node, signalled: false, deadline });
+    }
+
+    /// One CancelRequest gets on.
+    fn move_an_errand(&mut self) {
+        if self.errands.is_empty() {
+            return;
+        }
+        let at = self.dice.below(self.errands.len());
+        let Some(errand) = self.errands.get_mut(at) else { return };
+        let (link, connection) = (errand.link, errand.connection);
+        let node = self.nodes.get(errand.node);
+        let gone = node.is_none_or(|node| node.power == Power::Down && !node.cut);
+        let reached = if errand.signalled {
+            Some(true)
+        } else if gone || errand.deadline <= self.now {
+            Some(false)
+        } else {
+            if node.is_some_and(|node| node.is_up() && !node.cut) {
+                errand.signalled = true;
+                self.signal(link);
+            }
+            None
+        };
+        if let Some(reached) = reached {
+            self.errands.swap_remove(at);
+            self.note(|| format!("link {link}: the CancelRequest is over, reached: {reached}"));
+            self.pool.cancel_ended(self.now, connection, reached);
+        }
+    }
+
+    /// The signal of a CancelRequest hits whatever the session is at.
+    fn signal(&mut self, number: u64) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let Some(node) = self.nodes.get_mut(link.node) else { return };
+        match link.stage {
+            Stage::Session(Backend::Asleep) => {
+                node.server.cancel(number, &mut link.unsent);
+                self.work(number);
+            }
+            Stage::Session(Backend::Replicating { .. }) => {
+                // The wait is over; what was committed stays, on this node alone.
+                let commits = node.server.last_statement(number) == "COMMIT";
+                super::server::unreplicated(&mut link.unsent);
+                self.note(|| format!("link {number}: its wait for the standbys is cancelled"));
+                if commits {
+                    self.fail(format!("link {number}: a COMMIT was cancelled"));
+                }
+                self.work(number);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something gets on between the pool and the nodes.
+    fn move_a_link(&mut self) {
+        let numbers: Vec<_> = self.links.keys().copied().collect();
+        if let Some(number) = self.dice.pick(&numbers) {
+            if self.dice.percent(50) {
+                self.move_to_server(number);
+            } else {
+                self.move_to_pool(number);
+            }
+        }
+    }
+
+    fn move_to_server(&mut self, number: u64) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let Some(node) = self.nodes.get_mut(link.node) else { return };
+        if link.lost || node.cut || link.ending.is_some() {
+            return self.clear_away(number);
+        }
+        if link.stage == Stage::Connecting {
+            return self.connect(number);
+        }
+        if node.power == Power::Down {
+            link.close("ECONNRESET", &[]);
+            return self.clear_away(number);
+        }
+        let slow = link.stage == Stage::Accepted && node.slow_until > self.now;
+        if !node.is_up() || slow || !link.is_idle() {
+            return;
+        }
+        if link.to_server.is_empty() {
+            return self.clear_away(number);
+        }
+        if link.stage == Stage::Accepted && !Self::admit(self.now, node, link, number) {
+            return;
+        }
+        let count = self.dice.part(link.to_server.len());
+        let bytes: Vec<_> = link.to_server.drain(..count).collect();
+        node.server.take(number, &bytes);
+        self.work(number);
+    }
+
+    /// The server begins a session, or says why not.
+    fn admit(now: Instant, node: &mut Node, link: &mut Link, number: u64) -> bool {
+        let mut said = Vec::new();
+        if node.starting_until > now {
+            error("FATAL", "57P03", "the database system is starting up", &mut said);
+        } else if node.server.session_count() >= node.session_limit {
+            error("FATAL", "53300", "sorry, too many clients already", &mut said);
+        }
+        if !said.is_empty() {
+            link.close("end of stream", &said);
+            return false;
+        }
+        node.server.accept(number);
+        link.stage = Stage::Session(Backend::Idle);
+        true
+    }
+
+    /// The backend goes on until there is a reason to pause.
+    fn work(&mut self, number: u64) {
+        loop {
+            let Some(link) = self.links.get_mut(&number) else { return };
+            let Some(node) = self.nodes.get_mut(link.node) else { return };
+            let committed = node.server.keys.len();
+            let pause = node.server.work(number, &mut link.unsent);
+            let said = match pause {
+                Pause::Committed => Vec::new(),
+                Pause::Idle | Pause::Ready | Pause::Asleep => std::mem::take(&mut link.unsent),
+            };
+            if !link.left {
+                link.to_pool.extend_from_slice(&said);
+            }
+            link.stage = Stage::Session(match pause {
+                Pause::Idle | Pause::Ready => Backend::Idle,
+                Pause::Committed => Backend::Replicating { length: node.server.keys.len() },
+                Pause::Asleep => Backend::Asleep,
+            });
+            if pause == Pause::Idle && !node.server.has_session(number) {
+                link.close("end of stream", &[]);
+            }
+            if pause == Pause::Committed {
+                let news = node.server.keys.get(committed..).unwrap_or_default().join(", ");
+                self.note(|| format!("link {number} commits {news}"));
+            }
+            if pause != Pause::Ready {
+                return self.clear_away(number);
+            }
+        }
+    }
+
+    fn connect(&mut self, number: u64) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let is_down = self.nodes.get(link.node).is_none_or(|node| node.power == Power::Down);
+        let id = link.connection;
+        if is_down {
+            self.links.remove(&number);
+            self.numbers.remove(&id.to_bits());
+            self.note(|| format!("link {number} is refused"));
+            let why = "ECONNREFUSED".to_owned();
+            self.pool.handle_input(self.now, id, Input::Closed { why });
+        } else {
+            link.stage = Stage::Accepted;
+            let peer = Peer { nonce: [7; 18], local: true };
+            self.pool.handle_input(self.now, id, Input::Connected(peer));
+        }
+    }
+
+    fn move_to_pool(&mut self, number: u64) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let cut = self.nodes.get(link.node).is_none_or(|node| node.cut);
+        if link.lost || cut || link.left {
+            return self.clear_away(number);
+        }
+        let id = link.connection;
+        if !link.to_pool.is_empty() {
+            let count = self.dice.part(link.to_pool.len());
+            let bytes: Vec<_> = link.to_pool.drain(..count).collect();
+            self.pool.handle_input(self.now, id, Input::Received(&bytes));
+        } else if let Some(why) = link.ending {
+            self.links.remove(&number);
+            self.numbers.remove(&id.to_bits());
+            self.note(|| format!("link {number} ends: {why}"));
+            self.pool.handle_input(self.now, id, Input::Closed { why: why.to_owned() });
+        }
+    }
+
+    /// A connection that the pool has left goes when nothing is left on it.
+    fn clear_away(&mut self, number: u64) {
+        let Some(link) = self.links.get(&number) else { return };
+        let done = link.to_server.is_empty() && link.is_idle();
+        if link.left && (link.ending.is_some() || done) {
+            if let Some(node) = self.nodes.get_mut(link.node) {
+                node.server.hang_up(number);
+            }
+            self.links.remove(&number);
+        }
+    }
+
+    /// Something happens at the nodes.
+    fn move_the_cluster(&mut self) {
+        match self.dice.below(100) {
+            0..40 => {
+                let standbys: Vec<_> = self.nodes.standbys().collect();
+                if let Some(standby) = self.dice.pick(&standbys) {
+                    self.nodes.replicate(standby);
+                    self.answer_commits();
+                }
+            }
+            40..60 => {
+                let asleep = self.links.iter().filter(|(_, link)| {
+                    link.stage == Stage::Session(Backend::Asleep)
+                        && self.nodes.get(link.node).is_some_and(Node::is_up)
+                });
+                let asleep: Vec<_> = asleep.map(|(number, _)| *number).collect();
+                if let Some(number) = self.dice.pick(&asleep) {
+                    self.wake(number);
+                }
+            }
+            60..75 => {
+                let numbers: Vec<_> = self.links.keys().copied().collect();
+                if let Some(number) = self.dice.pick(&numbers) {
+                    self.deliver_signal(number);
+                }
+            }
+            75..90 => self.move_an_errand(),
+            _ => self.direct(),
+        }
+    }
+
+    /// A backend hears of the reload.
+    fn deliver_signal(&mut self, number: u64) {
+        if let Some(link) = self.links.get(&number)
+            && let Some(node) = self.nodes.get_mut(link.node)
+        {
+            node.server.deliver_signal(number);
+        }
+    }
+
+    fn wake(&mut self, number: u64) {
+        if let Some(link) = self.links.get(&number)
+            && link.stage == Stage::Session(Backend::Asleep)
+            && let Some(node) = self.nodes.get_mut(link.node)
+        {
+            node.server.wake(number);
+            self.work(number);
+        }
+    }
+
+    /// Commits that a standby has by now are answered.
+    fn answer_commits(&mut self) {
+        let done = self.links.iter().filter(|(_, link)| match link.stage {
+            Stage::Session(Backend::Replicating { length }) => {
+                let is_up = self.nodes.get(link.node).is_some_and(Node::is_up);
+                is_up && self.nodes.is_replicated(link.node, length)
+            }
+            _ => false,
+        });
+        let done: Vec<_> = done.map(|(number, _)| *number).collect();
+        done.into_iter().for_each(|number| self.work(number));
+    }
+
+    /// Time passes: a little, up to the next deadline, or more than anybody has reckoned with.
+    fn pass_time(&mut self) {
+        let short = Duration::from_micros(10)..Duration::from_millis(20);
+        let pause = match self.dice.below(100) {
+            0..72 => self.dice.time(short.start, short.end),
+            72..92 => {
+                let pool = self.pool.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
+                let next = pool.min(self.next_deed_at());
+                next.since(self.now).min(Duration::from_secs(10))
+            }
+            92..99 => self.dice.time(short.end, Duration::from_millis(800)),
+            _ => self.dice.time(Duration::from_millis(800), Duration::from_secs(6)),
+        };
+        self.now = self.now + pause;
+    }
+}

@@ -1,0 +1,89 @@
+//! What lies between the pool and the nodes: bytes on their way, and connections that end.
+
+use crate::base::Instant;
+use crate::pool::ConnectionId;
+
+/// One connection, seen from its middle.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: ConnectionId,
+    pub(super) node: usize,
+    pub(super) stage: Stage,
+    pub(super) to_server: Vec<u8>,
+    pub(super) to_pool: Vec<u8>,
+    /// What the backend sends when its session is idle again.
+    pub(super) unsent: Vec<u8>,
+    /// The node has closed it: the pool hears so behind the last byte.
+    pub(super) ending: Option<&'static str>,
+    /// The pool has closed it. What it sent before still arrives.
+    pub(super) left: bool,
+    /// Nothing gets through any more, and nobody says so.
+    pub(super) lost: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Connecting,
+    /// The kernel has taken it.
+    Accepted,
+    Session(Backend),
+}
+
+/// What the process behind a session is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    Idle,
+    /// It has committed, and waits for a standby to have so much of the log.
+    Replicating {
+        length: usize,
+    },
+    Asleep,
+}
+
+impl Link {
+    pub(super) fn new(connection: ConnectionId, node: usize) -> Self {
+        Self {
+            connection,
+            node,
+            stage: Stage::Connecting,
+            to_server: Vec::new(),
+            to_pool: Vec::new(),
+            unsent: Vec::new(),
+            ending: None,
+            left: false,
+            lost: false,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Accepted | Stage::Session(Backend::Idle))
+    }
+
+    /// Nothing is on its way.
+    pub(super) fn is_quiet(&self) -> bool {
+        let empty = self.to_server.is_empty() && self.to_pool.is_empty();
+        empty
+            && self.ending.is_none()
+            && !self.left
+            && matches!(self.stage, Stage::Session(Backend::Idle))
+    }
+
+    /// The node closes it. `also` is what it says last.
+    pub(super) fn close(&mut self, why: &'static str, also: &[u8]) {
+        self.to_server.clear();
+        self.unsent.clear();
+        self.to_pool.extend_from_slice(also);
+        self.stage = Stage::Accepted;
+        self.ending = Some(why);
+    }
+}
+
+/// A CancelRequest on its way, on a connection of its own.
+#[derive(Debug)]
+pub(super) struct Errand {
+    pub(super) link: u64,
+    pub(super) connection: ConnectionId,
+    pub(super) node: usize,
+    pub(super) signalled: bool,
+    pub(super) deadline: Instant,
+}

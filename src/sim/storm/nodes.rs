@@ -1,0 +1,145 @@
+//! The nodes of the simulated cluster, and what they replicate.
+//!
+//! A commit is answered once a standby that lives has it, as with `synchronous_standby_names = 'ANY 1 (...)'`. So
+//! whatever was acknowledged is on two nodes of three, and survives the loss of one.
+
+use crate::base::Instant;
+use crate::connection::Role;
+use crate::sim::server::Server;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Power {
+    Up,
+    /// Its kernel takes connections and bytes; no process of it runs.
+    Frozen,
+    /// Connections are refused.
+    Down,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) server: Server,
+    pub(super) power: Power,
+    /// Nothing gets through between the pool and it.
+    pub(super) cut: bool,
+    /// It says 57P03 until then.
+    pub(super) starting_until: Instant,
+    /// More sessions than this are refused with 53300.
+    pub(super) session_limit: usize,
+    /// Logins get no answer until then.
+    pub(super) slow_until: Instant,
+    /// The node whose log it replays.
+    pub(super) follows: Option<usize>,
+}
+
+impl Node {
+    pub(super) fn new(role: Role, follows: Option<usize>) -> Self {
+        Self {
+            server: Server::new(role),
+            power: Power::Up,
+            cut: false,
+            starting_until: Instant::ORIGIN,
+            session_limit: usize::MAX,
+            slow_until: Instant::ORIGIN,
+            follows,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.power == Power::Up
+    }
+
+    fn log_length(&self) -> usize {
+        self.server.keys.len()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Nodes {
+    pub(super) all: Vec<Node>,
+    /// Who is the primary, or was last.
+    pub(super) leader: usize,
+}
+
+impl Nodes {
+    pub(super) fn new(count: usize) -> Self {
+        let node = |n: usize| match n {
+            0 => Node::new(Role::ReadWrite, None),
+            _ => Node::new(Role::Standby, Some(0)),
+        };
+        Self { all: (0..count).map(node).collect(), leader: 0 }
+    }
+
+    pub(super) fn get(&self, node: usize) -> Option<&Node> {
+        self.all.get(node)
+    }
+
+    pub(super) fn get_mut(&mut self, node: usize) -> Option<&mut Node> {
+        self.all.get_mut(node)
+    }
+
+    pub(super) fn leader(&self) -> Option<&Node> {
+        self.all.get(self.leader)
+    }
+
+    pub(super) fn standbys(&self) -> impl Iterator<Item = usize> {
+        let leader = self.leader;
+        (0..self.all.len()).filter(move |node| *node != leader)
+    }
+
+    /// Whether a standby has the first `length` entries of the node's log.
+    pub(super) fn is_replicated(&self, node: usize, length: usize) -> bool {
+        let has = |other: &Node| {
+            other.is_up() && other.follows == Some(node) && other.log_length() >= length
+        };
+        self.all.iter().any(has)
+    }
+
+    /// A standby takes what its primary has.
+    pub(super) fn replicate(&mut self, standby: usize) {
+        let Some(from) = self.get(standby).filter(|node| node.is_up()).and_then(|n| n.follows)
+        else {
+            return;
+        };
+        let Some(primary) = self.get(from).filter(|node| node.is_up()) else { return };
+        let has = self.get(standby).map_or(0, Node::log_length);
+        let news: Vec<_> = primary.server.keys.iter().skip(has).cloned().collect();
+        if let Some(node) = self.get_mut(standby) {
+            node.server.keys.extend(news);
+        }
+    }
+
+    /// Promotes the standby that has the most, as a majority decides: a standby that can't be asked may have
+    /// what was acknowledged last. A leader that lives was sealed, and hands over all it has.
+    pub(super) fn promote(&mut self) -> Option<usize> {
+        if !self.standbys().all(|node| self.get(node).is_some_and(Node::is_up)) {
+            return None;
+        }
+        let best = self.standbys().max_by_key(|node| self.get(*node).map(Node::log_length))?;
+        self.replicate(best);
+        self.leader = best;
+        for (number, node) in self.all.iter_mut().enumerate() {
+            node.follows = (number != best && node.server.role == Role::Standby).then_some(best);
+        }
+        let node = self.get_mut(best)?;
+        node.server.role = Role::ReadWrite;
+        Some(best)
+    }
+
+    /// Starts a node that was down: as the primary it was, or behind the one that there is now.
+    pub(super) fn start(&mut self, number: usize) {
+        let leader = self.leader;
+        let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
+        let Some(node) = self.get_mut(number) else { return };
+        node.power = Power::Up;
+        node.server.reload(if number == leader { Role::ReadWrite } else { Role::Standby });
+        if number == leader {
+            node.follows = None;
+            return;
+        }
+        // What it had and nobody else is rewound.
+        let own = node.server.keys.iter().zip(&log).take_while(|(a, b)| a == b).count();
+        node.server.keys.truncate(own);
+        node.follows = Some(leader);
+    }
+}

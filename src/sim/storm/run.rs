@@ -1,0 +1,225 @@
+//! One run of a storm, from its first call to its last rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Storm;
+use super::applications::Applications;
+use super::controller::Controller;
+use super::dice::Dice;
+use super::nodes::Nodes;
+use crate::base::Instant;
+use crate::config::{Config, from_json};
+use crate::pool::Pool;
+
+/// Things that happen in one storm.
+const STEPS: usize = 1500;
+/// How long after the last fault everything that was asked must have been answered, and a write be served: a
+/// connection attempt that went into nothing (`connectTimeoutMs`), the longest pause between two of them, a
+/// query that waits for its cancel (`cancelGraceMs`), and as much again for what that delayed.
+const RECOVERY: Duration = Duration::from_secs(8);
+/// An idle pool is watched for so long.
+const IDLE: Duration = Duration::from_secs(600);
+/// What it may wake for in that time: connections that are closed for their age, one by one.
+const IDLE_WAKES: usize = 60;
+
+/// Runs the storm of a seed to its end, and says which rule did not hold. `trace` is told what happens.
+pub fn run(seed: u64, trace: Option<fn(&str)>) -> Result<(), String> {
+    let mut storm = Storm::new(seed, trace);
+    storm.rage();
+    if storm.failure.is_none() {
+        storm.calm_down();
+    }
+    storm.failure.map_or(Ok(()), Err)
+}
+
+impl Storm {
+    fn new(seed: u64, trace: Option<fn(&str)>) -> Self {
+        let mut dice = Dice::new(seed);
+        let nodes = if dice.percent(80) { 3 } else { 2 };
+        let config = Arc::new(draw_config(&mut dice, nodes));
+        let now = Instant::ORIGIN;
+        Self {
+            now,
+            pool: Pool::new(Arc::clone(&config), seed, now),
+            dice,
+            config,
+            nodes: Nodes::new(nodes),
+            links: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            next_link: 0,
+            unwritten: BTreeSet::new(),
+            errands: Vec::new(),
+            controller: Controller::default(),
+            apps: Applications::new(),
+            failure: None,
+            trace,
+            wakes: 0,
+        }
+    }
+
+    fn rage(&mut self) {
+        let end_at = self.dice.percent(30).then(|| self.dice.below(STEPS));
+        for step in 0..STEPS {
+            if end_at == Some(step) {
+                self.end_pool();
+            }
+            match self.dice.below(100) {
+                0..45 => self.move_a_link(),
+                45..60 => self.act(),
+                60..78 => self.move_the_cluster(),
+                _ => {
+                    self.pass_time();
+                    // What came while the loop was blocked is read before its deadlines are looked at.
+                    if self.dice.percent(50) {
+                        self.move_a_link();
+                    }
+                    self.end_turn();
+                }
+            }
+            if self.dice.percent(50) {
+                self.end_turn();
+            }
+            if self.failure.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// No more faults. Everything that was begun comes to its end.
+    fn calm_down(&mut self) {
+        self.note(|| "the storm is over".to_owned());
+        self.end_the_play();
+        let limit = self.now + RECOVERY;
+        while !(self.applications_are_done() && self.is_quiet()) {
+            if self.now > limit {
+                let left = self.apps.describe_unanswered();
+                return self.fail(format!("{RECOVERY:?} after the last fault: {left}"));
+            }
+            self.probe();
+            self.finish_acting();
+            self.settle();
+            self.pass_to_next_deadline(Duration::from_millis(20));
+            if self.failure.is_some() {
+                return;
+            }
+        }
+        if let Err(why) = self.pool.audit_rest(self.apps.remembered()) {
+            self.fail(why);
+        }
+        if self.apps.ended {
+            self.check_end();
+        } else {
+            self.check_idle();
+        }
+        let keys = self.nodes.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
+        if let Err(why) = self.apps.ledger.check(&keys) {
+            self.fail(why);
+        }
+    }
+
+    /// Everything gets through that is on its way, and no time passes.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            let numbers: Vec<_> = self.links.keys().copied().collect();
+            for number in numbers {
+                self.wake(number);
+                self.deliver_signal(number);
+                self.move_to_server(number);
+                self.move_to_pool(number);
+            }
+            for standby in self.nodes.standbys().collect::<Vec<_>>() {
+                self.nodes.replicate(standby);
+            }
+            self.answer_commits();
+            self.move_an_errand();
+            self.end_turn();
+            if self.failure.is_some() || self.is_quiet() {
+                return;
+            }
+        }
+    }
+
+    /// Nothing is on its way.
+    fn is_quiet(&self) -> bool {
+        self.errands.is_empty()
+            && self.unwritten.is_empty()
+            && self.links.values().all(|link| link.is_quiet() || self.is_dark(link.node))
+    }
+
+    /// Nothing will ever come from the node.
+    fn is_dark(&self, node: usize) -> bool {
+        self.nodes.get(node).is_none_or(|node| node.cut || !node.is_up())
+    }
+
+    fn pass_to_next_deadline(&mut self, most: Duration) {
+        let next = self.pool.poll_timeout().map_or(Instant::NEVER, |(at, _)| at);
+        self.now = next.min(self.now + most).max(self.now);
+        self.end_turn();
+    }
+
+    fn check_end(&mut self) {
+        let connections = self.numbers.len();
+        let timer = self.pool.poll_timeout();
+        if !self.pool.has_ended() || connections > 0 || timer.is_some() {
+            let ended = self.pool.has_ended();
+            self.fail(format!(
+                "ended: {ended}, with {connections} connections and timer {timer:?}"
+            ));
+        }
+    }
+
+    /// A pool that nobody uses closes what it does not need, and then does nothing at all.
+    fn check_idle(&mut self) {
+        let renews = self.config.min_idle > 0 && self.config.max_lifetime.is_some();
+        if renews {
+            return;
+        }
+        self.wakes = 0;
+        let end = self.now + IDLE;
+        while self.pool.poll_timeout().is_some_and(|(at, _)| at <= end) && self.failure.is_none() {
+            self.pass_to_next_deadline(IDLE);
+            self.settle();
+            if self.wakes > IDLE_WAKES {
+                let timer = self.pool.poll_timeout();
+                return self.fail(format!("an idle pool does not come to rest: {timer:?}"));
+            }
+        }
+        self.now = self.now.max(end);
+        let open = self.numbers.len();
+        if open > self.config.min_idle {
+            let wanted = self.config.min_idle;
+            self.fail(format!("{open} connections of an idle pool are open, not {wanted}"));
+        }
+    }
+}
+
+/// Options as users choose them, and some as nobody should.
+fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
+    let hosts: Vec<_> = (0..nodes).map(|n| format!("h{n}")).collect();
+    let pool_size = 1 + dice.below(4);
+    let mut options = serde_json::json!({
+        "hosts": hosts, "user": "u", "poolSize": pool_size, "maxLifetimeMs": 0,
+        "idleTimeoutMs": 30_000,
+    });
+    let mut set = |chance: usize, name: &str, value: serde_json::Value| {
+        if dice.percent(chance)
+            && let Some(options) = options.as_object_mut()
+        {
+            options.insert(name.to_owned(), value);
+        }
+    };
+    set(15, "minIdle", pool_size.into());
+    set(15, "maxUses", 3.into());
+    set(15, "maxLifetimeMs", 700.into());
+    set(15, "idleTimeoutMs", 50.into());
+    set(15, "statementCacheSize", 0.into());
+    set(15, "statementCacheSize", 2.into());
+    set(15, "idleInTransactionTimeoutMs", 900.into());
+    set(15, "acquireTimeoutMs", 400.into());
+    set(10, "queryTimeoutMs", 1500.into());
+    set(10, "maxQueue", 6.into());
+    set(10, "resetOnRelease", false.into());
+    from_json(&options).unwrap_or_else(|error| unreachable!("{error:?}"))
+}

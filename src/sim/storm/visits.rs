@@ -1,0 +1,200 @@
+//! Visits: an application has a connection to itself for a while, for a transaction or for a session.
+
+use std::num::NonZeroU32;
+
+use super::Storm;
+use super::applications::What;
+use super::ledger::describe;
+use crate::base::{Error, Outcome};
+use crate::pool::{QueryFlags, Response};
+
+const MOST_VISITS: usize = 5;
+
+/// A connection that an application has to itself for a while.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) lease: Option<NonZeroU32>,
+    pub(super) stage: VisitStage,
+    for_transaction: bool,
+    /// Asks on without waiting for answers.
+    hasty: bool,
+    /// It has changed its session.
+    pub(super) has_set: bool,
+    steps: usize,
+    unanswered: usize,
+    /// Keys that were inserted in its transaction, as far as is known.
+    pub(super) keys: Vec<String>,
+    flags: QueryFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VisitStage {
+    Arriving,
+    Open,
+    Leaving,
+    Over,
+}
+
+impl Storm {
+    pub(super) fn arrive(&mut self) {
+        let there = self.apps.visits.iter().filter(|visit| visit.stage != VisitStage::Over).count();
+        if there >= MOST_VISITS {
+            return;
+        }
+        let for_transaction = self.dice.percent(75);
+        let flags = if for_transaction { QueryFlags::TRANSACTION } else { QueryFlags::default() };
+        let hasty = self.dice.percent(40);
+        let steps = 1 + self.dice.below(4);
+        self.apps.visits.push(Visit {
+            lease: None,
+            stage: VisitStage::Arriving,
+            for_transaction,
+            hasty,
+            has_set: false,
+            steps,
+            unanswered: 0,
+            keys: Vec::new(),
+            flags,
+        });
+        let number = self.apps.visits.len() - 1;
+        let request = self.next_request(What::Acquire(number), false);
+        self.note(|| format!("#{request} a connection for visit {number}, {flags:?}"));
+        self.pool.acquire(self.now, request, flags);
+    }
+
+    /// The next step of a visit, or its end.
+    pub(super) fn go_on(&mut self, number: usize, hurry: bool) {
+        let Some(visit) = self.apps.visits.get_mut(number) else { return };
+        if visit.unanswered > 0 && !visit.hasty {
+            return;
+        }
+        let (lease, flags) = (visit.lease, visit.flags);
+        if visit.steps > 0 && !hurry {
+            visit.steps -= 1;
+            visit.unanswered += 1;
+            let key = self.apps.next_key();
+            match self.dice.below(10) {
+                0..2 => {
+                    let read = self.statements().read;
+                    self.ask(What::Look(number), read, lease, flags, false);
+                }
+                2 if !flags.has(QueryFlags::TRANSACTION) => {
+                    if let Some(visit) = self.apps.visits.get_mut(number) {
+                        visit.has_set = true;
+                    }
+                    let set = self.pool.statement("SET x");
+                    self.ask(What::Set(number), set, lease, flags, false);
+                    self.pool.forget(set);
+                }
+                _ => drop(self.insert(What::Insert(number, key.clone()), &key, lease, flags)),
+            }
+            return;
+        }
+        visit.stage = VisitStage::Leaving;
+        if !visit.for_transaction {
+            // Its promises are awaited before, as pool.connect's release does not do: what still runs is lost.
+            let destroy = self.dice.percent(20);
+            self.leave(number, destroy);
+        } else if self.dice.percent(8) {
+            self.leave(number, true);
+        } else {
+            let commit = self.dice.percent(80);
+            let end = flags.with(QueryFlags::END).with(QueryFlags::RELEASE);
+            let (sql, what, end) = match commit {
+                true => ("COMMIT", What::Commit(number), end.with(QueryFlags::COMMIT)),
+                false => ("ROLLBACK", What::Rollback(number), end),
+            };
+            let statement = self.pool.statement(sql);
+            self.ask(what, statement, lease, end, false);
+            self.pool.forget(statement);
+        }
+    }
+
+    /// Gives the connection back without another word.
+    pub(super) fn leave(&mut self, number: usize, destroy: bool) {
+        let Some(visit) = self.apps.visits.get_mut(number) else { return };
+        visit.stage = VisitStage::Over;
+        let lease = visit.lease;
+        if visit.for_transaction {
+            for key in std::mem::take(&mut visit.keys) {
+                self.apps.ledger.refuse(&key, "its transaction was never committed");
+            }
+        }
+        self.note(|| format!("visit {number} leaves, destroy {destroy}"));
+        if let Some(lease) = lease {
+            self.pool.release(self.now, lease, destroy);
+        }
+    }
+
+    pub(super) fn stepped(&mut self, number: usize) {
+        if let Some(visit) = self.apps.visits.get_mut(number) {
+            visit.unanswered -= 1;
+        }
+    }
+
+    pub(super) fn arrived(&mut self, number: usize, result: Result<Response, Error>) {
+        let Some(visit) = self.apps.visits.get_mut(number) else { return };
+        match result {
+            Ok(Response { lease: Some(lease), .. }) => {
+                visit.lease = Some(lease);
+                visit.stage = VisitStage::Open;
+            }
+            Ok(_) | Err(_) => visit.stage = VisitStage::Over,
+        }
+    }
+
+    pub(super) fn inserted(
+        &mut self,
+        number: usize,
+        key: &str,
+        result: Result<Response, Error>,
+    ) -> Result<(), String> {
+        self.stepped(number);
+        let Some(visit) = self.apps.visits.get_mut(number) else { return Ok(()) };
+        let ledger = &mut self.apps.ledger;
+        match result {
+            Err(error) => ledger.failed(key, &error),
+            Ok(_) if !visit.for_transaction => {
+                ledger.acknowledge(key);
+                Ok(())
+            }
+            // It was destroyed meanwhile.
+            Ok(_) if visit.stage == VisitStage::Over => {
+                ledger.refuse(key, "its transaction was never committed");
+                Ok(())
+            }
+            Ok(_) => {
+                visit.keys.push(key.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        number: usize,
+        result: Result<Response, Error>,
+    ) -> Result<(), String> {
+        let Some(visit) = self.apps.visits.get_mut(number) else { return Ok(()) };
+        visit.stage = VisitStage::Over;
+        let keys = std::mem::take(&mut visit.keys);
+        let ledger = &mut self.apps.ledger;
+        match result {
+            Ok(response) => match response.results.first().map_or("", |r| r.command.name()) {
+                "COMMIT" => keys.iter().for_each(|key| ledger.acknowledge(key)),
+                "" if !keys.is_empty() => {
+                    return Err(format!("a COMMIT of nothing, after {}", keys.join(", ")));
+                }
+                _ => keys.iter().for_each(|key| ledger.refuse(key, "its COMMIT was a ROLLBACK")),
+            },
+            Err(error) => match error.outcome() {
+                Some(Outcome::Unknown) => ledger.tie(keys),
+                Some(Outcome::NotSent | Outcome::NotCommitted) => {
+                    keys.iter().for_each(|key| ledger.refuse(key, &describe(&error)));
+                }
+                None => return Err(format!("no outcome: {}", describe(&error))),
+            },
+        }
+        Ok(())
+    }
+}
