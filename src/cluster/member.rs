@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::{Error, HostReport, Instant, Key};
 use crate::config::Host;
-use crate::connection::Role;
+use crate::connection::{Lineage, Role};
 
 /// Names a host of the cluster; a host that is taken out of the list leaves nobody its name.
 pub type HostId = Key<Member>;
@@ -41,6 +41,19 @@ pub struct Member {
     since: Instant,
     last_error: Option<Error>,
     round_trip: Option<Duration>,
+    claim: Claim,
+    /// It was decided, and told, what becomes of its claim.
+    judged: bool,
+}
+
+/// What a host can show for being the primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It has not been asked since it was last heard to be a primary.
+    Unproved,
+    Proved(Lineage),
+    /// It was asked, and did not tell.
+    Mute,
 }
 
 /// A host as users see it.
@@ -103,6 +116,8 @@ impl Member {
             since: now,
             last_error: None,
             round_trip: None,
+            claim: Claim::Unproved,
+            judged: false,
         }
     }
 
@@ -114,11 +129,33 @@ impl Member {
             }
         }
         if let Some(standing) = self.standing.after(observation) {
+            // Behind this it may have been rewound, or promoted anew.
+            if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
+                self.claim = Claim::Unproved;
+                self.judged = false;
+            }
             if standing.state() != self.standing.state() {
                 self.since = now;
             }
             self.standing = standing;
         }
+    }
+
+    pub(super) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    pub(super) fn set_claim(&mut self, lineage: Option<Lineage>) {
+        self.claim = lineage.map_or(Claim::Mute, Claim::Proved);
+    }
+
+    pub(super) fn is_judged(&self) -> bool {
+        self.judged
+    }
+
+    /// Says whether it was not judged before.
+    pub(super) fn judge(&mut self) -> bool {
+        !std::mem::replace(&mut self.judged, true)
     }
 
     /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is believed

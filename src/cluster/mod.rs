@@ -24,11 +24,11 @@ use std::time::Duration;
 
 use asking::Asking;
 pub use member::{HostId, HostView, Member, Observation, Standing};
-pub use topology::{Change, Primary, Rank, Topology, fits};
+pub use topology::{Change, Decision, Primary, Rank, Topology, Verdict, fits};
 
 use crate::base::{Error, HostReport, Instant, Random};
 use crate::config::{Host, TargetSessionAttrs};
-use crate::connection::Role;
+use crate::connection::{Lineage, Role};
 
 /// The topology together with the times at which hosts may be asked again.
 #[derive(Debug)]
@@ -91,11 +91,33 @@ impl Cluster {
         }
     }
 
+    /// Asks the host for no session for a while, as after an attempt that failed.
+    pub fn leave_alone(&mut self, now: Instant, host: HostId) {
+        if let Some(asking) = self.asking.get_mut(&host) {
+            asking.failed(now, &mut self.random);
+        }
+    }
+
     /// A session of the host answered a bare Sync after so long.
     pub fn measured(&mut self, host: HostId, round_trip: Duration) {
         if let Some(member) = self.topology.member_mut(host) {
             member.measured(round_trip);
         }
+    }
+
+    /// What the host answered to the question for its history.
+    pub fn set_claim(&mut self, host: HostId, lineage: Option<Lineage>) {
+        self.topology.set_claim(host, lineage);
+    }
+
+    /// Decides about a host that claims the seat of another one.
+    pub fn decide(&mut self, rival: HostId) -> Verdict {
+        self.topology.decide(rival)
+    }
+
+    /// Takes note that a host's claim has been decided about, and says whether it had not been before.
+    pub fn judge(&mut self, rival: HostId) -> bool {
+        self.topology.judge(rival)
     }
 
     /// Hosts that would merely do were held back for long enough.

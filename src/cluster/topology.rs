@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::member::{HostId, HostView, Member, Observation, Standing, is_permanent};
 use crate::base::{Arena, Error, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
-use crate::connection::Role;
+use crate::connection::{Lineage, Role};
 
 /// Who serves, in the modes in which one host does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +39,32 @@ pub enum Change {
     Lost(HostId),
     /// The host that serves may be gone.
     Suspected(HostId),
-    /// The host claims what another one, which serves, has not given up.
-    Rival(HostId),
+    /// The host claims what another one has, or had more right to. Said once.
+    Rival,
     /// No better host is to be waited for: those that would merely do serve from now on.
     Settled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seat {
+    Empty,
+    Taken(HostId),
+    /// Two hosts were promoted side by side, and nothing tells which of them is right.
+    Contested(HostId, HostId),
+}
+
+impl Seat {
+    fn is(self, host: HostId) -> bool {
+        self == Self::Taken(host)
+    }
 }
 
 #[derive(Debug)]
 enum Serving {
     One {
-        seat: Option<HostId>,
+        seat: Seat,
+        /// The newest history that a host in the seat had: nobody with an older one gets it.
+        lineage: Option<Lineage>,
     },
     Many {
         /// Every host has been heard once, or was waited for long enough: a host that would merely do
@@ -85,7 +101,7 @@ impl Topology {
     pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs, now: Instant) -> Self {
         use TargetSessionAttrs as Mode;
         let serving = match mode {
-            Mode::ReadWrite | Mode::Primary => Serving::One { seat: None },
+            Mode::ReadWrite | Mode::Primary => Serving::One { seat: Seat::Empty, lineage: None },
             Mode::PreferStandby => Serving::Many { settled: false },
             Mode::ReadOnly | Mode::Standby | Mode::Any => Serving::Many { settled: true },
         };
@@ -111,10 +127,15 @@ impl Topology {
         for id in &old {
             self.members.remove(*id);
         }
-        if let Serving::One { seat } = &mut self.serving
-            && seat.is_some_and(|seat| old.contains(&seat))
-        {
-            *seat = None;
+        if let Serving::One { seat, lineage } = &mut self.serving {
+            let kept = matches!(seat, Seat::Taken(host) if !old.contains(host));
+            if !kept {
+                *seat = Seat::Empty;
+            }
+            // Another list may be another cluster.
+            if !old.is_empty() {
+                *lineage = None;
+            }
         }
         old
     }
@@ -130,7 +151,9 @@ impl Topology {
 
     /// `Unknown` in the modes in which many hosts serve.
     pub fn primary(&self) -> Primary {
-        let Serving::One { seat: Some(seat) } = self.serving else { return Primary::Unknown };
+        let Serving::One { seat: Seat::Taken(seat), .. } = self.serving else {
+            return Primary::Unknown;
+        };
         match self.standing(seat) {
             Some(Standing::Says(_)) => Primary::Known(seat),
             _ => Primary::Suspected(seat),
@@ -165,10 +188,10 @@ impl Topology {
     /// How well the host serves; `None` where it takes no new work.
     pub fn rank(&self, id: HostId) -> Option<Rank> {
         let &Standing::Says(role) = self.standing(id)? else { return None };
-        match self.serving {
-            Serving::One { seat } => (seat == Some(id)).then_some(Rank::Preferred),
+        match &self.serving {
+            Serving::One { seat, .. } => seat.is(id).then_some(Rank::Preferred),
             Serving::Many { .. } if !fits(self.mode, role) => None,
-            Serving::Many { settled } if self.merely_does(role) => {
+            &Serving::Many { settled } if self.merely_does(role) => {
                 if self.members.iter().any(|(_, member)| is_standby(member)) {
                     Some(Rank::Spare)
                 } else {
@@ -185,8 +208,8 @@ impl Topology {
 
     /// Whether sessions of this host are worth keeping: it serves, or is asked whether it still does.
     pub fn serves(&self, id: HostId) -> bool {
-        match self.serving {
-            Serving::One { seat } => seat == Some(id),
+        match &self.serving {
+            Serving::One { seat, .. } => seat.is(id),
             Serving::Many { .. } => {
                 self.rank(id).is_some() || matches!(self.standing(id), Some(Standing::Suspected(_)))
             }
@@ -206,9 +229,10 @@ impl Topology {
     pub fn update(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
         let (primary, ranked, served) = (self.primary(), self.rank(host), self.serves(host));
         let Some(member) = self.members.get_mut(host) else { return Change::Nothing };
+        let claimed = matches!(&member.standing, Standing::Says(role) if fits(self.mode, *role));
         member.observe(now, observation);
         if self.has_seat() {
-            return self.update_seat(host, observation, primary);
+            return self.update_seat(host, observation, primary, claimed);
         }
         let settled = self.try_settle();
         match (ranked.is_some(), self.rank(host).is_some(), self.serves(host)) {
@@ -223,6 +247,72 @@ impl Topology {
         }
     }
 
+    fn update_seat(
+        &mut self,
+        host: HostId,
+        said: &Observation,
+        before: Primary,
+        claimed: bool,
+    ) -> Change {
+        let standing = self.standing(host);
+        let given_up = match standing {
+            Some(Standing::Says(role)) => !fits(self.mode, *role),
+            Some(Standing::Failed(_)) | None => true,
+            Some(Standing::Unheard | Standing::Suspected(_)) => false,
+        };
+        let fit = matches!(standing, Some(Standing::Says(_))) && !given_up;
+        let says = matches!(said, Observation::Says(_));
+        let wins = fit && says && self.refuses(host).is_none();
+        match (self.seat(), before) {
+            (Seat::Contested(a, b), _) if a == host || b == host => {
+                if given_up {
+                    self.set_seat(Seat::Empty);
+                }
+                Change::Nothing
+            }
+            (Seat::Empty, _) if wins => self.take_seat(host),
+            // A third one, promoted over the heads of the two.
+            (Seat::Contested(..), _) if wins && self.is_newer(host) => self.take_seat(host),
+            (Seat::Taken(known), _) if known == host && says && !fit => {
+                self.set_seat(Seat::Empty);
+                Change::Lost(host)
+            }
+            (Seat::Taken(known), Primary::Suspected(_)) if known == host && fit && says => {
+                Change::Found(host)
+            }
+            (Seat::Taken(known), Primary::Known(_)) if known == host && !fit => {
+                Change::Suspected(host)
+            }
+            (Seat::Taken(known), Primary::Known(_)) if known != host && fit && !claimed => {
+                Change::Rival
+            }
+            (Seat::Taken(known), Primary::Suspected(_)) if known != host && wins => {
+                self.take_seat(host)
+            }
+            (Seat::Empty | Seat::Taken(_), _) if fit && says && !wins && !claimed => Change::Rival,
+            _ => Change::Nothing,
+        }
+    }
+
+    fn seat(&self) -> Seat {
+        match self.serving {
+            Serving::One { seat, .. } => seat,
+            Serving::Many { .. } => Seat::Empty,
+        }
+    }
+
+    fn set_seat(&mut self, to: Seat) {
+        if let Serving::One { seat, .. } = &mut self.serving {
+            *seat = to;
+        }
+    }
+
+    fn take_seat(&mut self, host: HostId) -> Change {
+        self.set_seat(Seat::Taken(host));
+        self.remember(host);
+        Change::Found(host)
+    }
+
     /// Whether the host serves and said this role last, so that nothing changes when it says it again.
     pub fn knows(&self, id: HostId, role: Role) -> bool {
         matches!(self.standing(id), Some(Standing::Says(said)) if *said == role)
@@ -235,34 +325,6 @@ impl Topology {
             Some(Standing::Suspected(error)) => error.code() == "HYPERION_CONNECT_TIMEOUT",
             Some(Standing::Failed(error)) => error.server().is_none(),
             _ => false,
-        }
-    }
-
-    fn update_seat(&mut self, host: HostId, said: &Observation, before: Primary) -> Change {
-        let Serving::One { seat } = &mut self.serving else { return Change::Nothing };
-        let fit = matches!(said, Observation::Says(role) if fits(self.mode, *role));
-        match (before, said) {
-            (Primary::Known(known), Observation::Says(_)) if known == host && fit => {
-                Change::Nothing
-            }
-            (Primary::Known(known) | Primary::Suspected(known), Observation::Says(_))
-                if known == host && !fit =>
-            {
-                *seat = None;
-                Change::Lost(host)
-            }
-            (Primary::Known(_), Observation::Says(_)) if fit => Change::Rival(host),
-            (Primary::Unknown | Primary::Suspected(_), Observation::Says(_)) if fit => {
-                *seat = Some(host);
-                Change::Found(host)
-            }
-            (
-                Primary::Known(known),
-                Observation::SessionLost(_) | Observation::ConnectFailed(_),
-            ) if known == host && self.primary() == Primary::Suspected(host) => {
-                Change::Suspected(host)
-            }
-            _ => Change::Nothing,
         }
     }
 
@@ -285,7 +347,15 @@ impl Topology {
     }
 
     pub fn reports(&self) -> Vec<HostReport> {
-        self.ordered().map(Member::report).collect()
+        let report = |id: &HostId| {
+            let report = self.members.get(*id)?.report();
+            let refusal = self.refuses(*id).filter(|_| self.primary() != Primary::Known(*id));
+            Some(match refusal {
+                Some(error) => HostReport { why: error.message().to_owned(), ..report },
+                None => report,
+            })
+        };
+        self.order.iter().filter_map(report).collect()
     }
 
     pub fn views(&self) -> Vec<(HostId, HostView)> {
@@ -318,6 +388,9 @@ impl Topology {
 fn is_standby(member: &Member) -> bool {
     matches!(member.standing, Standing::Says(Role::Standby))
 }
+
+mod rivalry;
+pub use rivalry::{Decision, Verdict};
 
 #[cfg(test)]
 mod tests;

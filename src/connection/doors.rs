@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::exchange::StatementResult;
 use super::handshake::Peer;
+use super::lineage::Lineage;
 use super::role::Role;
 use super::statement::{StatementId, Statements};
 use crate::base::{Error, Outcome, ServerFields};
@@ -82,6 +83,11 @@ pub enum Event {
     },
     /// A probe's answer.
     Answered {
+        role: Option<Role>,
+    },
+    /// The answer to the question for the server's lineage; `None` where it has none, or does not tell.
+    Descends {
+        lineage: Option<Lineage>,
         role: Option<Role>,
     },
     /// A request's ReadyForQuery has come.

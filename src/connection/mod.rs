@@ -16,6 +16,7 @@ mod command;
 mod doors;
 mod exchange;
 mod handshake;
+mod lineage;
 mod pipeline;
 mod prelude;
 mod prepared;
@@ -39,6 +40,7 @@ pub use doors::{Answer, Event, Input, Request, Sent, Shared, Token};
 pub use exchange::StatementResult;
 pub use handshake::{BackendKey, Peer};
 use handshake::{Handshake, Next};
+pub use lineage::Lineage;
 use role::Parameters;
 pub use role::Role;
 pub use rows::{RowCursor, Rows};
@@ -207,9 +209,24 @@ impl Connection {
         matches!(&self.state, State::Session(session) if session.is_resetting())
     }
 
-    /// Ready, and with nothing in flight but a reset.
+    /// Ready, and with nothing in flight but a reset or a question of the pool's own.
     pub fn is_vacant(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_vacant())
+    }
+
+    /// Asks where the server stands in the history of its cluster: [`Event::Descends`] follows. Not for a session in a
+    /// transaction, which a refusal would end.
+    pub fn ask_lineage(&mut self, now: Instant) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.ask_lineage(now, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    /// Whether the answer to [`Self::ask_lineage`] is still to come.
+    pub fn is_asking_lineage(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_asking_lineage())
     }
 
     pub fn outgoing(&self) -> &[u8] {

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::Token;
 use super::exchange::{Exchange, Flight};
+use super::lineage::Lineage;
 use crate::base::Instant;
 
 pub(super) type Pipeline = VecDeque<Entry>;
@@ -29,6 +30,10 @@ pub(super) enum Work {
     Reset {
         step: ResetStep,
     },
+    /// The pool's own question, which the server may refuse.
+    Lineage {
+        lineage: Option<Lineage>,
+    },
     Request {
         token: Token,
         exchange: Exchange,
@@ -47,7 +52,7 @@ impl Entry {
     pub(super) fn token(&self) -> Option<Token> {
         match self.work {
             Work::Request { token, .. } => Some(token),
-            Work::Barrier { .. } | Work::Reset { .. } => None,
+            Work::Barrier { .. } | Work::Reset { .. } | Work::Lineage { .. } => None,
         }
     }
 }
@@ -63,7 +68,7 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     };
     let uses_it = |entry: &Entry| match &entry.work {
         Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
-        Work::Barrier { .. } | Work::Reset { .. } => false,
+        Work::Barrier { .. } | Work::Reset { .. } | Work::Lineage { .. } => false,
     };
     match exchange.flight {
         // What it closes is forgotten already.

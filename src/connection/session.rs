@@ -12,6 +12,7 @@ use bytes::BytesMut;
 
 use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult, too_large};
 use super::handshake::BackendKey;
+use super::lineage::{self, Lineage};
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
@@ -121,9 +122,10 @@ impl Session {
         self.pipeline.len()
     }
 
-    /// Whether nothing is in flight, or nothing but a reset.
+    /// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
     pub(super) fn is_vacant(&self) -> bool {
-        self.pipeline.iter().all(|entry| matches!(entry.work, Work::Reset { .. }))
+        let is_short = |work: &Work| matches!(work, Work::Reset { .. } | Work::Lineage { .. });
+        self.pipeline.iter().all(|entry| is_short(&entry.work))
     }
 
     pub(super) fn is_resetting(&self) -> bool {
@@ -210,6 +212,24 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         self.barrier(now, true, sent, out)
+    }
+
+    /// Asks where the server stands in the history of its cluster.
+    pub(super) fn ask_lineage(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        frontend::query(out, lineage::QUESTION)?;
+        let work = Work::Lineage { lineage: None };
+        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
+    }
+
+    pub(super) fn is_asking_lineage(&self) -> bool {
+        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Lineage { .. }))
     }
 
     fn barrier(
@@ -398,6 +418,10 @@ impl Session {
                 };
                 Ok(())
             }
+            Some(Work::Lineage { lineage }) => {
+                *lineage = Lineage::from_row(body);
+                Ok(())
+            }
             Some(Work::Barrier { asked: false, .. } | Work::Reset { .. }) | None => {
                 Err(unexpected("DataRow"))
             }
@@ -433,6 +457,12 @@ impl Session {
                     (_, message) => return Err(unexpected(message.name())),
                 };
                 return Ok(());
+            }
+            Work::Lineage { .. } => {
+                return match message {
+                    M::RowDescription(_) | M::CommandComplete(_) | M::ErrorResponse(_) => Ok(()),
+                    message => Err(unexpected(message.name())),
+                };
             }
             Work::Barrier { asked: true, .. } => {
                 return match message {
@@ -476,7 +506,7 @@ impl Session {
         match self.pipeline.front().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
             Some(Work::Reset { step: ResetStep::Due }) => return Err(unexpected("ReadyForQuery")),
-            Some(Work::Barrier { .. } | Work::Reset { .. }) | None => {}
+            Some(Work::Barrier { .. } | Work::Reset { .. } | Work::Lineage { .. }) | None => {}
         }
         let Some(entry) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
@@ -495,6 +525,9 @@ impl Session {
                 events.push_back(Event::Answered { role: self.role })
             }
             Work::Barrier { probe: false, .. } => {}
+            Work::Lineage { lineage } => {
+                events.push_back(Event::Descends { lineage, role: self.role });
+            }
             Work::Reset { step } => {
                 if step == ResetStep::Done {
                     self.tidiness = Tidiness::Clean;

@@ -85,7 +85,7 @@ impl Candidate {
             Duty::Serving if depth == 0 && slot.takes_calls() => self.idle = self.idle.or(Some(id)),
             Duty::Serving | Duty::Leased { .. } => self.busy += 1,
             Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => {}
-            Duty::Relief | Duty::Witness { .. } => return,
+            Duty::Relief | Duty::Challenger { .. } | Duty::Witness { .. } => return,
         }
         self.open += 1;
     }

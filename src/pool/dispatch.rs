@@ -173,6 +173,9 @@ impl Pool {
         let reports = self.cluster.reports();
         let each: Vec<_> = reports.iter().map(|r| format!("{}: {}", r.host, r.why)).collect();
         let (what, code) = match self.config.mode {
+            _ if self.cluster.topology().contest().is_some() => {
+                ("no host that is the primary beyond doubt", "HYPERION_SPLIT_BRAIN")
+            }
             TargetSessionAttrs::ReadWrite => ("no writable primary", "HYPERION_NO_PRIMARY"),
             TargetSessionAttrs::Primary => ("no primary", "HYPERION_NO_PRIMARY"),
             TargetSessionAttrs::ReadOnly => ("no read-only host", "HYPERION_NO_HOST"),

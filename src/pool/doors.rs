@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::ConnectionId;
 use crate::base::{Error, ServerFields};
+use crate::cluster::Decision;
 use crate::cluster::HostView;
 use crate::config::Host;
 use crate::connection::{Begin, Isolation, Role, StatementId, StatementResult};
@@ -128,10 +129,14 @@ pub enum PoolEvent {
         host: Arc<str>,
         role: &'static str,
     },
-    /// A second host claims to be the primary while the first one serves.
+    /// A second host claims to be the primary. Timelines are known where the hosts tell them.
     Rival {
         host: Arc<str>,
+        /// Who serves, or did last.
         primary: Arc<str>,
+        timeline: Option<u32>,
+        primary_timeline: Option<u32>,
+        decision: Decision,
     },
     /// What is known of a host has changed.
     Host {
@@ -163,9 +168,14 @@ impl PoolEvent {
             Self::Fence { host, role } => {
                 json!({ "type": "fence", "host": &**host, "role": role })
             }
-            Self::Rival { host, primary } => {
-                json!({ "type": "rival", "host": &**host, "primary": &**primary })
-            }
+            Self::Rival { host, primary, timeline, primary_timeline, decision } => json!({
+                "type": "rival",
+                "host": &**host,
+                "primary": &**primary,
+                "timeline": timeline,
+                "primaryTimeline": primary_timeline,
+                "decision": decision.as_str(),
+            }),
             Self::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
             Self::Host { host, state, previous, role, error } => json!({
                 "type": "host",

@@ -18,6 +18,7 @@ mod lease;
 mod line;
 mod liveness;
 mod relief;
+mod rivals;
 mod search;
 mod settle;
 mod slot;

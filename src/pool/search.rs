@@ -34,6 +34,10 @@ pub(super) struct Outage {
 }
 
 impl Outage {
+    pub(super) fn last(&self) -> Option<Arc<str>> {
+        self.last.clone()
+    }
+
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, last: None }
     }
@@ -44,13 +48,17 @@ impl Pool {
     pub(super) fn joined(&mut self, now: Instant, id: ConnectionId, role: Role) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
-        if let Duty::Witness { .. } = slot.duty {
-            self.witnessed(now, id);
-        } else {
+        match slot.duty {
+            Duty::Witness { .. } => self.witnessed(now, id),
+            Duty::Challenger { .. } => {
+                let deadline = Some(now + self.config.connect_timeout);
+                slot.duty = Duty::Challenger { deadline };
+            }
             // Until the topology has heard it, the session is one that can't serve.
-            slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
+            _ => slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe },
         }
         self.observe_session(now, id, role);
+        self.ask_the_seated(now, id);
         self.settle_duty(id);
     }
 
@@ -69,6 +77,9 @@ impl Pool {
             && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
         {
             let host = slot.host;
+            if self.ask_for_proof(now, id, role) {
+                return;
+            }
             self.observe(now, host, Observation::Says(role));
         }
     }
@@ -99,13 +110,7 @@ impl Pool {
                 self.outage_begins(now);
                 self.doubt(now, host);
             }
-            Change::Rival(host) => {
-                if let Primary::Known(primary) = self.cluster.topology().primary()
-                    && let (Some(host), Some(primary)) = (self.name(host), self.name(primary))
-                {
-                    self.outputs.push_back(Output::Event(PoolEvent::Rival { host, primary }));
-                }
-            }
+            Change::Rival => self.decide_rivals(now),
         }
     }
 
@@ -141,8 +146,9 @@ impl Pool {
         ids.into_iter().for_each(|id| self.settle_duty(id));
     }
 
-    /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed.
-    fn found(&mut self, now: Instant, host: HostId) {
+    /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed once they have
+    /// said that they don't claim the same.
+    pub(super) fn found(&mut self, now: Instant, host: HostId) {
         if let Some(name) = self.name(host)
             && self.outage.last.as_ref() != Some(&name)
         {
@@ -153,16 +159,23 @@ impl Pool {
         }
         let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
-            let Some(slot) = self.slots.get(id) else { continue };
-            let useless = match slot.duty {
-                Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => true,
-                Duty::Serving => slot.is_idle(),
-                Duty::Leased { .. } | Duty::Witness { .. } => false,
-            };
+            let Some(slot) = self.slots.get_mut(id) else { continue };
             if slot.host == host {
                 self.settle_duty(id);
-            } else if useless {
-                self.retire(id);
+                continue;
+            }
+            match slot.duty {
+                Duty::Joining => slot.duty = Duty::Challenger { deadline: None },
+                Duty::Scouting { .. } if !slot.connection.is_idle() => {
+                    let deadline = Some(now + self.config.connect_timeout);
+                    slot.duty = Duty::Challenger { deadline };
+                }
+                Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => self.retire(id),
+                Duty::Serving if slot.is_idle() => self.retire(id),
+                Duty::Serving
+                | Duty::Leased { .. }
+                | Duty::Challenger { .. }
+                | Duty::Witness { .. } => {}
             }
         }
         self.give_up_frozen(now);
@@ -170,7 +183,7 @@ impl Pool {
 
     /// The host that served no longer fits: those of its sessions that are at work go on to their end, the
     /// others are closed. While nobody serves one of them is kept to ask it.
-    fn unseat(&mut self, now: Instant, host: HostId) {
+    pub(super) fn unseat(&mut self, now: Instant, host: HostId) {
         let keep_one = !self.cluster.topology().is_served();
         let ask_at = now + self.config.failover_probe;
         let idle = |slot: &Slot| {
@@ -204,19 +217,20 @@ impl Pool {
     }
 
     /// After an answer: a session that was only asked takes up what its host is there for.
-    fn settle_duty(&mut self, id: ConnectionId) {
+    pub(super) fn settle_duty(&mut self, id: ConnectionId) {
         let topology = self.cluster.topology();
         let Some(slot) = self.slots.get(id) else { return };
-        // A session that waits for an answer is looked at again when that has come.
-        if !slot.connection.is_idle() {
+        let host = slot.host;
+        // A session that waits for an answer is looked at again when that has come. Who serves does not wait.
+        let serves_on = topology.serves(host) && slot.connection.is_vacant();
+        if !serves_on && !slot.connection.is_idle() {
             return;
         }
-        let host = slot.host;
         let fit = slot.connection.role().is_some_and(|role| fits(self.config.mode, role));
         let rank = topology.rank(host).filter(|_| fit);
         let duty = match slot.duty {
             Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
-            Duty::Joining | Duty::Scouting { .. } => match rank {
+            Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
                 Some(Rank::Preferred)
                     if self.counted() < self.config.pool_size || Mutation::OverfillPool.is_on() =>
                 {
@@ -224,7 +238,10 @@ impl Pool {
                 }
                 Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
                 // One session of each host goes on asking.
-                None if !topology.is_served() && !self.is_scouted(host, id) => Some(slot.duty),
+                None if !topology.is_served() && !self.is_scouted(host, id) => match slot.duty {
+                    Duty::Scouting { .. } => Some(slot.duty),
+                    _ => Some(Duty::Scouting { ask_at: self.flushed_at }),
+                },
                 Some(_) | None => None,
             },
             Duty::Relief => rank.map(|_| Duty::Relief),
@@ -314,6 +331,7 @@ impl Pool {
             connection: Connection::new(Arc::clone(&target.name), deadline),
             host,
             duty,
+            opened_at: now,
             heard_at: now,
             writing: false,
             quick: false,
@@ -333,7 +351,9 @@ impl Pool {
     }
 
     pub(super) fn is_asked(&self, host: HostId) -> bool {
-        let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
+        let asks = |slot: &Slot| {
+            matches!(slot.duty, Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. })
+        };
         self.slots.iter().any(|(_, slot)| slot.host == host && asks(slot))
     }
 
@@ -352,6 +372,7 @@ impl Pool {
 
     /// Asks the scouts whose time has come, and gives up on sessions that did not answer in time.
     pub(super) fn ask_scouts(&mut self, now: Instant) {
+        self.dismiss_challengers(now);
         if self.patient_until.is_some_and(|until| until <= now) {
             self.patient_until = None;
             if self.cluster.settle() {
@@ -394,6 +415,7 @@ impl Pool {
         let duties = self.slots.iter().filter_map(|(_, slot)| match slot.duty {
             Duty::Scouting { ask_at } => Some((ask_at, "scout")),
             Duty::Doubted { deadline } => Some((deadline, "doubted session")),
+            Duty::Challenger { deadline } => deadline.map(|at| (at, "challenger")),
             Duty::Joining
             | Duty::Serving
             | Duty::Leased { .. }
@@ -421,7 +443,7 @@ impl Pool {
         (wanted && at > self.flushed_at).then_some((at, "backoff"))
     }
 
-    fn name(&self, host: HostId) -> Option<Arc<str>> {
+    pub(super) fn name(&self, host: HostId) -> Option<Arc<str>> {
         self.cluster.topology().host(host).map(|host| Arc::clone(&host.name))
     }
 }

@@ -7,6 +7,8 @@
 
 use std::num::NonZeroU32;
 
+use std::time::Duration;
+
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -20,6 +22,8 @@ const MOST_REDESCRIPTIONS: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
 const STALE_PLAN: &str = "the statement was prepared before its tables changed, or before the session dropped its \
                           prepared statements; it is prepared anew when the transaction is repeated";
+/// A session that ends so soon was hardly one.
+const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
 const READ_ONLY_REFUSAL: &str = "25006";
 /// `statement_completion_unknown` of the SQL standard.
@@ -73,6 +77,7 @@ impl Pool {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Answered { role } => self.answered(now, id, role),
+                Event::Descends { lineage, role } => self.descends(now, id, lineage, role),
                 Event::Settled { token, answer, role_before, role_after, took, status } => {
                     self.learn_habit(token, &answer, took);
                     let settled = Settled { token, answer, role_before, role_after, status };
@@ -118,7 +123,7 @@ impl Pool {
         self.wait_again(now, again.into_iter());
     }
 
-    fn learn_habit(&mut self, token: Token, answer: &Answer, took: std::time::Duration) {
+    fn learn_habit(&mut self, token: Token, answer: &Answer, took: Duration) {
         if let Answer::Completed { results, .. } = answer
             && let Some(call) = self.calls.get(Key::from_bits(token.0))
             && let Some(id) = call.statement
@@ -354,6 +359,7 @@ impl Pool {
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error) {
         let Some(slot) = self.slots.get(id) else { return };
         let (host, joining) = (slot.host, slot.is_joining());
+        let short_lived = now.since(slot.opened_at) < SHORT_LIFE;
         if let Duty::Leased { lease } = slot.duty {
             let error = self.lost_error(id, Outcome::NotSent, false, &error);
             self.vacate(lease, error);
@@ -362,9 +368,14 @@ impl Pool {
         let observation = if joining {
             Observation::ConnectFailed(error)
         } else {
+            // A host that ends sessions as soon as it has them must not be run over.
+            if short_lived {
+                self.cluster.leave_alone(now, host);
+            }
             Observation::SessionLost(error)
         };
         self.observe(now, host, observation);
+        self.decide_rivals(now);
         if let Some(error) = self.cluster.hopeless().cloned() {
             self.give_up_waiting(&error);
         }

@@ -17,6 +17,7 @@ pub struct Slot {
     pub(super) connection: Connection,
     pub(super) host: HostId,
     pub(super) duty: Duty,
+    pub(super) opened_at: Instant,
     /// When bytes came last.
     pub(super) heard_at: Instant,
     /// `Output::Write` was said, and not all bytes have been taken since.
@@ -48,6 +49,8 @@ pub(super) enum Duty {
     Leased { lease: NonZeroU32 },
     /// Logged in, with no room for it: takes the place of a connection to a host that has too many.
     Relief,
+    /// On its way to say whether its host, too, claims to be the primary. Before its login there is a deadline already.
+    Challenger { deadline: Option<Instant> },
     /// Finds out whether a silent host lives. Before its login there is nothing to ask again.
     Witness { ask_at: Option<Instant> },
 }
@@ -95,14 +98,21 @@ impl Slot {
 
     /// Whether no session has been established yet.
     pub(super) fn is_joining(&self) -> bool {
-        matches!(self.duty, Duty::Joining | Duty::Witness { ask_at: None })
+        matches!(
+            self.duty,
+            Duty::Joining | Duty::Challenger { deadline: None } | Duty::Witness { ask_at: None }
+        )
     }
 
     /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
     pub(super) fn counts(&self) -> bool {
         match self.duty {
             Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } => true,
-            Duty::Joining | Duty::Scouting { .. } | Duty::Relief | Duty::Witness { .. } => false,
+            Duty::Joining
+            | Duty::Scouting { .. }
+            | Duty::Relief
+            | Duty::Challenger { .. }
+            | Duty::Witness { .. } => false,
         }
     }
 }

@@ -271,6 +271,7 @@ impl Driver {
                 Event::Closed { .. } => self.closed = true,
                 Event::Ready { .. }
                 | Event::Answered { .. }
+                | Event::Descends { .. }
                 | Event::Notice(_)
                 | Event::Notification { .. } => {}
             }

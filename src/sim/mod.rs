@@ -11,6 +11,8 @@ mod lease_scenarios;
 #[cfg(test)]
 mod mode_scenarios;
 #[cfg(test)]
+mod rival_scenarios;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod upkeep_scenarios;

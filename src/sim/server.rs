@@ -14,6 +14,10 @@ use crate::connection::Role;
 #[derive(Debug)]
 pub struct Server {
     pub role: Role,
+    /// The system identifier, the start of the server, and its timeline.
+    pub lineage: (u64, u64, u32),
+    /// Whether it may be asked for that.
+    pub tells_lineage: bool,
     /// Keys that are committed, in order.
     pub keys: Vec<String>,
     sessions: BTreeMap<u64, Session>,
@@ -73,7 +77,13 @@ pub enum Pause {
 
 impl Server {
     pub fn new(role: Role) -> Self {
-        Self { role, keys: Vec::new(), sessions: BTreeMap::new() }
+        Self {
+            role,
+            lineage: (7, 0, 1),
+            tells_lineage: true,
+            keys: Vec::new(),
+            sessions: BTreeMap::new(),
+        }
     }
 
     pub fn accept(&mut self, session: u64) {
@@ -206,7 +216,16 @@ impl Server {
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
-                    if sql.contains("pg_is_in_recovery()") {
+                    if sql.contains("pg_control_system()") && !self.tells_lineage {
+                        state.error("42501", "permission denied", out);
+                    } else if sql.contains("pg_control_system()") {
+                        let (system, started, timeline) = self.lineage;
+                        let timeline = format!("{timeline:08X}");
+                        let timeline = (role != Role::Standby).then_some(timeline.as_str());
+                        let (system, started) = (system.to_string(), started.to_string());
+                        row_of(&[Some(&system), Some(&started), timeline], out);
+                        message(b'C', b"SELECT 1\0", out);
+                    } else if sql.contains("pg_is_in_recovery()") {
                         let answer = match role {
                             Role::ReadWrite => "off",
                             Role::ReadOnly => "on",
@@ -486,9 +505,16 @@ fn row_description(type_oid: u32, out: &mut Vec<u8>) {
 }
 
 fn row(value: &str, out: &mut Vec<u8>) {
-    let mut body = vec![0, 1];
-    body.extend_from_slice(&(value.len() as u32).to_be_bytes());
-    body.extend_from_slice(value.as_bytes());
+    row_of(&[Some(value)], out);
+}
+
+fn row_of(values: &[Option<&str>], out: &mut Vec<u8>) {
+    let mut body = (values.len() as u16).to_be_bytes().to_vec();
+    for value in values {
+        let length = value.map_or(-1, |value| value.len() as i32);
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(value.unwrap_or_default().as_bytes());
+    }
     message(b'D', &body, out);
 }
 

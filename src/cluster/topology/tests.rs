@@ -47,7 +47,7 @@ fn where_one_host_serves_every_state_with_every_observation() {
                 Change::Found(id) if id == ids[host] => "found",
                 Change::Lost(id) if id == ids[host] => "lost",
                 Change::Suspected(id) if id == ids[host] => "suspected",
-                Change::Rival(id) if id == ids[host] => "rival",
+                Change::Rival => "rival",
                 Change::Nothing => "",
                 other => panic!("{other:?} names another host"),
             };

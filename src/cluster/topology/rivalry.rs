@@ -1,0 +1,194 @@
+//! Hosts that claim a seat which is another one's, or was: what they report of themselves is the same, so
+//! they are told apart by the history of their data.
+//!
+//! A promotion begins a new timeline, so that of two primaries of one cluster the one with the higher
+//! timeline was promoted later, and takes the seat. A lower one is an old primary that does not know it yet.
+//! Equal timelines on two servers mean that two standbys were promoted side by side: neither gets the seat
+//! until the other one gives up, because whichever it got, somebody's writes would be lost. A host
+//! of another cluster never gets it.
+
+use std::cmp::Ordering;
+
+use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
+use crate::base::{Error, ErrorClass};
+use crate::cluster::member::Claim;
+use crate::connection::{Lineage, Role};
+
+/// What is to be done about a second host that claims the seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not all is known that it takes: these are to be asked.
+    Ask {
+        rival: bool,
+        primary: bool,
+    },
+    /// Nothing: it is the primary itself, under another name.
+    Same,
+    Decided(Decision),
+}
+
+/// What became of a host that claims to be the primary beside another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The seat stays with whoever has it.
+    Stays,
+    /// It was promoted later, and has the seat from now on.
+    Taken,
+    /// Nothing tells them apart, and neither has the seat.
+    Contested,
+    /// Nobody has the seat at the moment, and this one must not have it.
+    Refused,
+}
+
+impl Decision {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stays => "stays",
+            Self::Taken => "taken",
+            Self::Contested => "contested",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Topology {
+    /// What the host was found to have for a history; `None` where it does not tell.
+    pub fn set_claim(&mut self, id: HostId, lineage: Option<Lineage>) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.set_claim(lineage);
+        }
+        if self.primary() == Primary::Known(id) {
+            self.remember(id);
+        }
+    }
+
+    fn claim(&self, id: HostId) -> &Claim {
+        self.members.get(id).map_or(&Claim::Mute, |member| member.claim())
+    }
+
+    pub fn timeline(&self, id: HostId) -> Option<u32> {
+        match self.claim(id) {
+            Claim::Proved(lineage) => Some(lineage.timeline),
+            Claim::Unproved | Claim::Mute => None,
+        }
+    }
+
+    /// Whether the host in the seat could have rivals, and was not asked what would tell it from them.
+    pub fn is_unproved(&self, id: HostId) -> bool {
+        self.seat().is(id) && self.order.len() > 1 && *self.claim(id) == Claim::Unproved
+    }
+
+    /// Whether a host that says this role must show its history before it gets the seat: somebody else had it,
+    /// or the host was away.
+    pub fn must_prove(&self, id: HostId, role: Role) -> bool {
+        let is_challenge = match (self.primary(), &self.serving) {
+            (Primary::Unknown, Serving::One { lineage: Some(_), .. }) => true,
+            (Primary::Suspected(seat), Serving::One { lineage: Some(_), .. }) => seat != id,
+            _ => false,
+        };
+        is_challenge && fits(self.mode, role) && *self.claim(id) == Claim::Unproved
+    }
+
+    /// Why the host must not have the seat, whoever else claims it.
+    pub fn refuses(&self, id: HostId) -> Option<Error> {
+        let Serving::One { lineage: Some(newest), .. } = &self.serving else { return None };
+        let Claim::Proved(lineage) = self.claim(id) else { return None };
+        let name = &self.host(id)?.name;
+        let (code, message) = if lineage.system != newest.system {
+            let message = format!(
+                "{name} belongs to another cluster: its system identifier is {}, that of the cluster which \
+                 was served is {} (behind a pg_upgrade or a new initdb, make a new pool)",
+                lineage.system, newest.system
+            );
+            ("HYPERION_OTHER_CLUSTER", message)
+        } else if lineage.timeline < newest.timeline {
+            let message = format!(
+                "{name} is an old primary: it is on timeline {}, and timeline {} has been served (behind a \
+                 restored backup, make a new pool)",
+                lineage.timeline, newest.timeline
+            );
+            ("HYPERION_OLD_PRIMARY", message)
+        } else {
+            return None;
+        };
+        Some(Error::new(ErrorClass::Connection, code, message))
+    }
+
+    /// Whether the host was promoted later than any that had the seat.
+    pub(super) fn is_newer(&self, id: HostId) -> bool {
+        let Serving::One { lineage: Some(newest), .. } = &self.serving else { return false };
+        self.timeline(id).is_some_and(|timeline| timeline > newest.timeline)
+    }
+
+    /// The hosts that claim a seat which is another one's, or was, and of which nobody was told yet.
+    pub fn rivals(&self) -> Vec<HostId> {
+        let is_rival = |id: &HostId| match self.primary() {
+            Primary::Known(primary) => *id != primary,
+            Primary::Unknown | Primary::Suspected(_) => self.refuses(*id).is_some(),
+        };
+        self.order.iter().copied().filter(is_rival).filter(|id| self.claims_unjudged(*id)).collect()
+    }
+
+    fn claims_unjudged(&self, id: HostId) -> bool {
+        self.members.get(id).is_some_and(|member| {
+            let claims = matches!(member.standing, Standing::Says(role) if fits(self.mode, role));
+            claims && !member.is_judged()
+        })
+    }
+
+    /// Takes note that a host's claim has been decided about, and says whether it had not been before.
+    pub fn judge(&mut self, id: HostId) -> bool {
+        self.members.get_mut(id).is_some_and(Member::judge)
+    }
+
+    /// Decides about one of them.
+    pub fn decide(&mut self, rival: HostId) -> Verdict {
+        let Primary::Known(primary) = self.primary() else {
+            return Verdict::Decided(Decision::Refused);
+        };
+        let (of_rival, of_primary) = (self.claim(rival), self.claim(primary));
+        let (rival_unproved, primary_unproved) =
+            (*of_rival == Claim::Unproved, *of_primary == Claim::Unproved);
+        let decision = match (of_rival, of_primary) {
+            _ if rival_unproved || primary_unproved => {
+                return Verdict::Ask { rival: rival_unproved, primary: primary_unproved };
+            }
+            (Claim::Proved(new), Claim::Proved(old)) if new.is_same_server(old) => {
+                return Verdict::Same;
+            }
+            (Claim::Proved(new), Claim::Proved(old)) if new.system == old.system => {
+                match new.timeline.cmp(&old.timeline) {
+                    Ordering::Greater => Decision::Taken,
+                    Ordering::Equal => Decision::Contested,
+                    Ordering::Less => Decision::Stays,
+                }
+            }
+            _ => Decision::Stays,
+        };
+        match decision {
+            Decision::Taken => drop(self.take_seat(rival)),
+            Decision::Contested => self.set_seat(Seat::Contested(primary, rival)),
+            Decision::Stays | Decision::Refused => {}
+        }
+        Verdict::Decided(decision)
+    }
+
+    /// The two hosts of which neither has the seat because both claim it.
+    pub fn contest(&self) -> Option<(HostId, HostId)> {
+        match self.seat() {
+            Seat::Contested(a, b) => Some((a, b)),
+            Seat::Empty | Seat::Taken(_) => None,
+        }
+    }
+
+    /// The newest history that a host in the seat had never becomes an older one.
+    pub(super) fn remember(&mut self, id: HostId) {
+        let Claim::Proved(claimed) = self.claim(id) else { return };
+        let claimed = claimed.clone();
+        if let Serving::One { lineage, .. } = &mut self.serving
+            && lineage.as_ref().is_none_or(|newest| newest.timeline < claimed.timeline)
+        {
+            *lineage = Some(claimed);
+        }
+    }
+}

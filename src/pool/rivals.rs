@@ -1,0 +1,152 @@
+//! Hosts that claim the seat of the primary while, or after, another one has it.
+//!
+//! A host that wants the seat of another one shows its history first: one more round trip on a session that is
+//! open already. Whoever is the first to have it is asked for its history in front of the first call, and waits for
+//! nothing. And when a host has got the seat, the logins to the others that are under way are let come to
+//! their end, as **challengers**: whoever answers first is not the primary for that.
+
+use super::slot::{Duty, Slot};
+use super::{ConnectionId, Output, Pool, PoolEvent};
+use crate::base::Instant;
+use crate::cluster::{Decision, HostId, Primary, Verdict};
+use crate::connection::{Lineage, Role};
+
+impl Pool {
+    /// Whether the host must show its history before what it says of its role counts.
+    pub(super) fn ask_for_proof(&mut self, now: Instant, id: ConnectionId, role: Role) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        if !self.cluster.topology().must_prove(slot.host, role) {
+            return false;
+        }
+        // Others may be in a transaction, which a question that is refused would end.
+        if matches!(slot.duty, Duty::Scouting { .. } | Duty::Challenger { .. })
+            && slot.connection.is_idle()
+        {
+            self.ask_session(now, id);
+        }
+        true
+    }
+
+    /// A session to the host in the seat is new: nobody is answered there before the host was asked.
+    pub(super) fn ask_the_seated(&mut self, now: Instant, id: ConnectionId) {
+        let unproved = |slot: &Slot| self.cluster.topology().is_unproved(slot.host);
+        if self.slots.get(id).is_some_and(unproved) {
+            self.ask_session(now, id);
+        }
+    }
+
+    /// A host has answered the question for its history.
+    pub(super) fn descends(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        lineage: Option<Lineage>,
+        role: Option<Role>,
+    ) {
+        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        // A standby has nothing to show before it is promoted.
+        if role != Some(Role::Standby) {
+            self.cluster.set_claim(host, lineage);
+        }
+        if let Some(role) = role {
+            self.observe_session(now, id, role);
+        }
+        self.decide_rivals(now);
+        self.settle_duty(id);
+    }
+
+    /// Decides about the hosts that claim the seat of another one, as far as is known what it takes.
+    pub(super) fn decide_rivals(&mut self, now: Instant) {
+        for rival in self.cluster.topology().rivals() {
+            self.decide(now, rival);
+        }
+    }
+
+    fn decide(&mut self, now: Instant, rival: HostId) {
+        let primary = match self.cluster.topology().primary() {
+            Primary::Known(primary) => Some(primary),
+            Primary::Unknown | Primary::Suspected(_) => None,
+        };
+        let decision = match self.cluster.decide(rival) {
+            Verdict::Same => {
+                self.cluster.judge(rival);
+                return;
+            }
+            Verdict::Ask { rival: of_rival, primary: of_primary } => {
+                let asked = (!of_rival || self.ask_host(now, rival))
+                    && (!of_primary || primary.is_some_and(|host| self.ask_host(now, host)));
+                if asked {
+                    return;
+                }
+                // One of them is gone before it said what it takes.
+                Decision::Stays
+            }
+            Verdict::Decided(decision) => decision,
+        };
+        self.tell_rival(rival, primary, decision);
+        match (decision, primary) {
+            (Decision::Taken, Some(primary)) => {
+                self.cluster.judge(primary);
+                self.found(now, rival);
+            }
+            (Decision::Contested, Some(primary)) => {
+                self.outage_begins(now);
+                self.unseat(now, primary);
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks a host for its history, on whatever session. Returns whether an answer may come.
+    fn ask_host(&mut self, now: Instant, host: HostId) -> bool {
+        let may_ask = |slot: &Slot| {
+            slot.host == host
+                && slot.connection.role().is_some()
+                && !matches!(slot.duty, Duty::Leased { .. })
+        };
+        let sessions: Vec<_> = self.slots.iter().filter(|(_, slot)| may_ask(slot)).collect();
+        if sessions.iter().any(|(_, slot)| slot.connection.is_asking_lineage()) {
+            return true;
+        }
+        let freest = sessions.iter().min_by_key(|(_, slot)| slot.connection.depth());
+        let Some(id) = freest.map(|(id, _)| *id) else { return false };
+        self.ask_session(now, id);
+        true
+    }
+
+    fn ask_session(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.connection.ask_lineage(now);
+            self.mark_writing(id);
+        }
+    }
+
+    fn tell_rival(&mut self, rival: HostId, primary: Option<HostId>, decision: Decision) {
+        if !self.cluster.judge(rival) {
+            return;
+        }
+        let timeline = |host| self.cluster.topology().timeline(host);
+        let timelines = (timeline(rival), primary.and_then(timeline));
+        let primary = primary.and_then(|id| self.name(id)).or_else(|| self.outage.last());
+        if let (Some(host), Some(primary)) = (self.name(rival), primary) {
+            let (timeline, primary_timeline) = timelines;
+            let event = PoolEvent::Rival { host, primary, timeline, primary_timeline, decision };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// Gives up on challengers that were logged in and did not answer in time.
+    pub(super) fn dismiss_challengers(&mut self, now: Instant) {
+        let late =
+            |slot: &Slot| matches!(slot.duty, Duty::Challenger { deadline: Some(at) } if at <= now);
+        let late = self.slots.iter().filter(|(_, slot)| late(slot));
+        let late: Vec<_> = late.map(|(id, _)| id).collect();
+        if late.is_empty() {
+            return;
+        }
+        for id in late {
+            self.remove_slot(id, Vec::new());
+        }
+        self.decide_rivals(now);
+    }
+}

@@ -1,0 +1,138 @@
+//! Two hosts that both claim to be the primary, in virtual time.
+
+use std::time::Duration;
+
+use super::cluster::{Reach, World};
+use super::scenarios::{answered, config};
+use crate::cluster::Decision;
+use crate::connection::Role;
+use crate::pool::{PoolEvent, QueryFlags};
+
+const NONE: QueryFlags = QueryFlags(0);
+const PRIMARY: Role = Role::ReadWrite;
+const STANDBY: Role = Role::Standby;
+
+/// Each host is a server of its own, on its timeline.
+fn world(hosts: &[(Role, u32)]) -> World {
+    let roles: Vec<_> = hosts.iter().map(|(role, _)| *role).collect();
+    let mut world = World::new(config(roles.len(), serde_json::json!({})), &roles);
+    for ((host, (_, timeline)), started) in world.hosts.iter_mut().zip(hosts).zip(1..) {
+        host.server.lineage = (7, started, *timeline);
+    }
+    world
+}
+
+fn decisions(world: &World) -> Vec<(String, Decision)> {
+    let rival = |event: &PoolEvent| match event {
+        PoolEvent::Rival { host, decision, .. } => Some((host.to_string(), *decision)),
+        _ => None,
+    };
+    world.events.iter().filter_map(rival).collect()
+}
+
+fn keys(world: &World) -> Vec<Vec<String>> {
+    world.hosts.iter().map(|host| host.server.keys.clone()).collect()
+}
+
+#[test]
+fn c9_the_higher_timeline_serves_whoever_answers_first() {
+    for newer in 0..2 {
+        let mut hosts = [(PRIMARY, 1); 2];
+        hosts[newer].1 = 2;
+        let mut world = world(&hosts);
+        world.query("SELECT", None, NONE);
+        let write = world.query("INSERT a", None, NONE);
+        assert_eq!(answered(&world, write), "INSERT");
+        assert_eq!(world.hosts[newer].server.keys, ["a"]);
+        assert_eq!(world.connections(1 - newer), 0);
+        let expect =
+            if newer == 0 { ("h1:5432", Decision::Stays) } else { ("h1:5432", Decision::Taken) };
+        assert_eq!(decisions(&world), [(expect.0.to_owned(), expect.1)]);
+    }
+}
+
+#[test]
+fn c9_an_old_primary_that_comes_back_first_gets_nothing() {
+    let mut world = world(&[(PRIMARY, 1), (STANDBY, 1)]);
+    world.query("SELECT", None, NONE);
+    world.crash(0);
+    world.settle();
+    world.hosts[1].server.role = PRIMARY;
+    world.hosts[1].server.lineage.2 = 2;
+    let moved = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_millis(50));
+    assert_eq!(answered(&world, moved), "INSERT");
+    assert_eq!(decisions(&world), []);
+
+    world.hosts[0].reach = Reach::Open;
+    world.crash(1);
+    world.settle();
+    let waiting = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(4));
+    assert!(!world.answers.contains_key(&waiting), "the old primary gets no write");
+    assert_eq!(decisions(&world), [("h0:5432".to_owned(), Decision::Refused)]);
+    world.hosts[1].reach = Reach::Open;
+    world.pass(Duration::from_millis(600));
+    assert_eq!(answered(&world, waiting), "INSERT");
+    assert_eq!(keys(&world), [vec![], vec!["a".to_owned(), "b".to_owned()]]);
+}
+
+#[test]
+fn c9_two_that_were_promoted_side_by_side_get_nothing_until_one_gives_up() {
+    let mut world = world(&[(PRIMARY, 2), (PRIMARY, 2)]);
+    world.query("SELECT", None, NONE);
+    let write = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_millis(5_000));
+    let error = world.answers[&write].as_ref().unwrap_err();
+    assert_eq!(error.code(), "HYPERION_SPLIT_BRAIN");
+    assert_eq!(decisions(&world), [("h1:5432".to_owned(), Decision::Contested)]);
+    let waiting = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_millis(500));
+    world.hosts[0].server.role = STANDBY;
+    world.pass(Duration::from_millis(500));
+    assert_eq!(answered(&world, waiting), "INSERT");
+    assert_eq!(keys(&world), [vec![], vec!["b".to_owned()]]);
+}
+
+#[test]
+fn one_server_under_two_names_is_no_rival_of_itself() {
+    let mut world = world(&[(PRIMARY, 1), (PRIMARY, 1)]);
+    world.hosts[1].server.lineage = world.hosts[0].server.lineage;
+    let write = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, write), "INSERT");
+    world.pass(Duration::from_secs(5));
+    assert_eq!(decisions(&world), []);
+    assert_eq!(world.connections(0) + world.connections(1), 1);
+}
+
+#[test]
+fn a_host_of_another_cluster_never_takes_over() {
+    let mut world = world(&[(PRIMARY, 1), (PRIMARY, 9)]);
+    world.hosts[1].server.lineage.0 = 8;
+    let write = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(decisions(&world), [("h1:5432".to_owned(), Decision::Stays)]);
+    world.crash(0);
+    world.settle();
+    let lost = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(6));
+    let error = world.answers[&lost].as_ref().unwrap_err();
+    assert_eq!(error.code(), "HYPERION_NO_PRIMARY");
+    assert!(error.message().contains("belongs to another cluster"), "{error}");
+    assert!(world.hosts[1].server.keys.is_empty());
+}
+
+#[test]
+fn a_host_that_does_not_tell_its_history_is_reported_and_waits_its_turn() {
+    let mut world = world(&[(PRIMARY, 1), (PRIMARY, 1)]);
+    world.hosts[1].server.tells_lineage = false;
+    let write = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(decisions(&world), [("h1:5432".to_owned(), Decision::Stays)]);
+    world.crash(0);
+    world.settle();
+    let next = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(answered(&world, next), "INSERT");
+    assert_eq!(keys(&world), [vec!["a".to_owned()], vec!["b".to_owned()]]);
+}
