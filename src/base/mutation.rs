@@ -8,6 +8,8 @@ pub enum Mutation {
     ForgetFence,
     /// A standby is taken for a primary.
     ServeStandby,
+    /// A primary in whose place another one was promoted is served when it comes back.
+    ServeOldPrimary,
     /// What may have run is sent again.
     RepeatUnknown,
     /// A lost COMMIT is said to have had no effect, so that its caller repeats the transaction.
@@ -39,9 +41,10 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ForgetFence,
         Self::ServeStandby,
+        Self::ServeOldPrimary,
         Self::RepeatUnknown,
         Self::DenyCommit,
         Self::ForgetBegin,

@@ -42,8 +42,8 @@ pub struct Member {
     last_error: Option<Error>,
     round_trip: Option<Duration>,
     claim: Claim,
-    /// It was decided, and told, what becomes of its claim.
-    judged: bool,
+    /// It was decided, and told, what becomes of its claim to be the primary on this timeline.
+    judged: Option<Option<u32>>,
 }
 
 /// What a host can show for being the primary.
@@ -117,7 +117,7 @@ impl Member {
             last_error: None,
             round_trip: None,
             claim: Claim::Unproved,
-            judged: false,
+            judged: None,
         }
     }
 
@@ -132,7 +132,7 @@ impl Member {
             // Behind this it may have been rewound, or promoted anew.
             if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
                 self.claim = Claim::Unproved;
-                self.judged = false;
+                self.judged = None;
             }
             if standing.state() != self.standing.state() {
                 self.since = now;
@@ -149,13 +149,26 @@ impl Member {
         self.claim = lineage.map_or(Claim::Mute, Claim::Proved);
     }
 
+    /// What it showed was of an earlier session. It may have been promoted since.
+    pub(super) fn doubt_claim(&mut self) {
+        self.claim = Claim::Unproved;
+    }
+
+    pub(super) fn timeline(&self) -> Option<u32> {
+        match &self.claim {
+            Claim::Proved(lineage) => Some(lineage.timeline),
+            Claim::Unproved | Claim::Mute => None,
+        }
+    }
+
     pub(super) fn is_judged(&self) -> bool {
-        self.judged
+        self.judged == Some(self.timeline())
     }
 
     /// Says whether it was not judged before.
     pub(super) fn judge(&mut self) -> bool {
-        !std::mem::replace(&mut self.judged, true)
+        let timeline = Some(self.timeline());
+        std::mem::replace(&mut self.judged, timeline) != timeline
     }
 
     /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is believed

@@ -86,6 +86,7 @@ impl Cluster {
 
     /// A login has succeeded. What older sessions say proves nothing of that: a host may refuse new ones.
     pub fn logged_in(&mut self, host: HostId) {
+        self.topology.begin_session(host);
         if let Some(asking) = self.asking.get_mut(&host) {
             asking.succeeded();
         }

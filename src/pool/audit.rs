@@ -7,7 +7,8 @@ use super::slot::{Duty, Slot};
 use super::{Call, Pool};
 use crate::base::{Instant, Key};
 
-/// Connections beside `poolSize`: so many logins under way, and for each host one that asks it and one that watches it.
+/// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one that watches it and
+/// one that may contest the seat.
 const JOINING: usize = 4;
 
 impl Pool {
@@ -22,7 +23,7 @@ impl Pool {
         let beside = self.slots.iter().count() - counted;
         // Those of a host that serves no more go on to their end beside the new ones.
         let serving = self.counted();
-        if serving > most || beside > JOINING + 2 * hosts {
+        if serving > most || beside > JOINING + 3 * hosts {
             return Err(format!("{serving} connections of {most}, and {beside} beside them"));
         }
         Ok(())

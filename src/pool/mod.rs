@@ -92,6 +92,8 @@ pub struct Pool {
     patient_until: Option<Instant>,
     /// Who served last, and since when nobody does.
     outage: search::Outage,
+    /// A host has got the seat since the last flush.
+    has_moved: bool,
     /// Scratch, empty between uses.
     candidates: Vec<balance::Candidate>,
     flushed_at: Instant,
@@ -120,6 +122,7 @@ impl Pool {
             search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
             patient_until: None,
             outage: search::Outage::new(now),
+            has_moved: false,
             candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
@@ -233,6 +236,7 @@ impl Pool {
     /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
     /// needs.
     pub fn flush(&mut self, now: Instant) {
+        self.leave_deposed(now);
         self.relieve();
         self.dispatch(now);
         self.search(now);

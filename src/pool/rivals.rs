@@ -52,7 +52,7 @@ impl Pool {
             self.observe_session(now, id, role);
         }
         self.decide_rivals(now);
-        self.settle_duty(id);
+        self.settle_duty(now, id);
     }
 
     /// Decides about the hosts that claim the seat of another one, as far as is known what it takes.
@@ -133,6 +133,29 @@ impl Pool {
             let event = PoolEvent::Rival { host, primary, timeline, primary_timeline, decision };
             self.outputs.push_back(Output::Event(event));
         }
+    }
+
+    /// Ends what still runs on hosts in whose place another one was promoted: it will be rewound, and who reads there
+    /// sees the past. What they have answered by the end of the turn counts.
+    pub(super) fn leave_deposed(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.has_moved) {
+            return;
+        }
+        let topology = self.cluster.topology();
+        let deposed = self.slots.iter().filter_map(|(id, slot)| {
+            let works = matches!(slot.duty, Duty::Serving | Duty::Leased { .. });
+            topology.refuses(slot.host).filter(|_| works).map(|error| (id, error))
+        });
+        let deposed: Vec<_> = deposed.collect();
+        for (id, error) in deposed {
+            self.drop_slot(now, id, &error);
+        }
+    }
+
+    /// Whether a session to the host is on its way already to say what it claims.
+    pub(super) fn is_challenged_by(&self, host: HostId) -> bool {
+        let challenges = |slot: &Slot| matches!(slot.duty, Duty::Challenger { .. });
+        self.slots.iter().any(|(_, slot)| slot.host == host && challenges(slot))
     }
 
     /// Gives up on challengers that were logged in and did not answer in time.

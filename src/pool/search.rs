@@ -58,8 +58,7 @@ impl Pool {
             _ => slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe },
         }
         self.observe_session(now, id, role);
-        self.ask_the_seated(now, id);
-        self.settle_duty(id);
+        self.settle_duty(now, id);
     }
 
     /// A probe was answered.
@@ -67,7 +66,7 @@ impl Pool {
         if let Some(role) = role {
             self.observe_session(now, id, role);
         }
-        self.settle_duty(id);
+        self.settle_duty(now, id);
     }
 
     /// What a session said of its host.
@@ -95,7 +94,7 @@ impl Pool {
         match change {
             Change::Nothing => {}
             Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
-            Change::Found(_) | Change::Settled => self.settle_duties(),
+            Change::Found(_) | Change::Settled => self.settle_duties(now),
             Change::Lost(host) => {
                 self.outage_begins(now);
                 if let (Some(name), Some(role)) = (self.name(host), role)
@@ -141,14 +140,15 @@ impl Pool {
         }
     }
 
-    fn settle_duties(&mut self) {
+    fn settle_duties(&mut self, now: Instant) {
         let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.settle_duty(id));
+        ids.into_iter().for_each(|id| self.settle_duty(now, id));
     }
 
     /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed once they have
     /// said that they don't claim the same.
     pub(super) fn found(&mut self, now: Instant, host: HostId) {
+        self.has_moved = true;
         if let Some(name) = self.name(host)
             && self.outage.last.as_ref() != Some(&name)
         {
@@ -159,12 +159,15 @@ impl Pool {
         }
         let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
-            let Some(slot) = self.slots.get_mut(id) else { continue };
-            if slot.host == host {
-                self.settle_duty(id);
+            let Some(of) = self.slots.get(id).map(|slot| slot.host) else { continue };
+            if of == host {
+                self.settle_duty(now, id);
                 continue;
             }
+            let is_challenged = self.is_challenged_by(of);
+            let Some(slot) = self.slots.get_mut(id) else { continue };
             match slot.duty {
+                Duty::Joining | Duty::Scouting { .. } if is_challenged => self.retire(id),
                 Duty::Joining => slot.duty = Duty::Challenger { deadline: None },
                 Duty::Scouting { .. } if !slot.connection.is_idle() => {
                     let deadline = Some(now + self.config.connect_timeout);
@@ -217,7 +220,7 @@ impl Pool {
     }
 
     /// After an answer: a session that was only asked takes up what its host is there for.
-    pub(super) fn settle_duty(&mut self, id: ConnectionId) {
+    pub(super) fn settle_duty(&mut self, now: Instant, id: ConnectionId) {
         let topology = self.cluster.topology();
         let Some(slot) = self.slots.get(id) else { return };
         let host = slot.host;
@@ -250,7 +253,13 @@ impl Pool {
             }
         };
         match (duty, self.slots.get_mut(id)) {
-            (Some(duty), Some(slot)) => slot.duty = duty,
+            (Some(duty), Some(slot)) => {
+                let begins = duty == Duty::Serving && slot.duty != Duty::Serving;
+                slot.duty = duty;
+                if begins {
+                    self.ask_the_seated(now, id);
+                }
+            }
             _ => self.retire(id),
         }
     }
@@ -376,7 +385,7 @@ impl Pool {
         if self.patient_until.is_some_and(|until| until <= now) {
             self.patient_until = None;
             if self.cluster.settle() {
-                self.settle_duties();
+                self.settle_duties(now);
             }
         }
         let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();

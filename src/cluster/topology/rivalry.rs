@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 
 use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Mutation};
 use crate::cluster::member::Claim;
 use crate::connection::{Lineage, Role};
 
@@ -67,9 +67,15 @@ impl Topology {
     }
 
     pub fn timeline(&self, id: HostId) -> Option<u32> {
-        match self.claim(id) {
-            Claim::Proved(lineage) => Some(lineage.timeline),
-            Claim::Unproved | Claim::Mute => None,
+        self.members.get(id)?.timeline()
+    }
+
+    /// A session is new. What its host showed on an earlier one is not sure any more, unless it has the seat.
+    pub fn begin_session(&mut self, id: HostId) {
+        if !self.seat().is(id)
+            && let Some(member) = self.members.get_mut(id)
+        {
+            member.doubt_claim();
         }
     }
 
@@ -93,6 +99,9 @@ impl Topology {
     pub fn refuses(&self, id: HostId) -> Option<Error> {
         let Serving::One { lineage: Some(newest), .. } = &self.serving else { return None };
         let Claim::Proved(lineage) = self.claim(id) else { return None };
+        if Mutation::ServeOldPrimary.is_on() {
+            return None;
+        }
         let name = &self.host(id)?.name;
         let (code, message) = if lineage.system != newest.system {
             let message = format!(

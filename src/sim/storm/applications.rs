@@ -300,6 +300,10 @@ impl Storm {
         };
         let standby = self.nodes.standbys().find(follows);
         let (true, Some(standby)) = (writable, standby) else { return };
+        // Whoever has seen nothing of the new primary can't know that the old one is old.
+        if self.has_usurper() {
+            return;
+        }
         let key = self.apps.next_key();
         if let Some(node) = self.nodes.get_mut(leader) {
             node.server.keys.push(key.clone());

@@ -25,6 +25,12 @@ pub(super) enum Deed {
     CrashOfABackend(usize),
     Start(usize),
     Promote,
+    /// A second standby is promoted while nobody looks.
+    PromoteBeside,
+    /// Comes back as the primary that it was, though another one has been promoted.
+    Revive(usize),
+    /// Whoever is a primary beside the leader is shut down, and started as its standby.
+    Depose,
     Freeze(usize),
     Thaw(usize),
     Cut(usize),
@@ -40,6 +46,7 @@ pub(super) enum Deed {
     SlowLogins(usize),
     /// Some of its connections are reset, or all.
     Reset(usize),
+    ResetLeader,
 }
 
 #[derive(Debug, Default)]
@@ -109,13 +116,19 @@ impl Storm {
         self.controller.due
     }
 
+    /// Whether there is a primary beside the leader, or will be in this play.
+    pub(super) fn has_usurper(&self) -> bool {
+        let plays = |deed: &Deed| matches!(deed, Deed::Revive(_) | Deed::PromoteBeside);
+        self.nodes.usurper().is_some() || self.controller.play.iter().any(plays)
+    }
+
     fn next_play(&mut self) -> VecDeque<Deed> {
         use Deed::*;
         let leader = self.nodes.leader;
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(22) {
+        let play: &[Deed] = match self.dice.below(26) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -135,6 +148,10 @@ impl Storm {
             18 => &[Crowd(any), Reset(any), Uncrowd(any)],
             19 => &[SlowLogins(any), Reset(any)],
             20 => &[Reset(any), Reset(leader)],
+            21 => &[Crash(leader), Promote, Revive(leader), ResetLeader, Depose],
+            22 => &[Crash(leader), Promote, Revive(leader), Depose],
+            23 => &[Crash(leader), Promote, PromoteBeside, Depose, Start(leader)],
+            24 => &[Crash(leader), Promote, PromoteBeside, ResetLeader, Depose, Start(leader)],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()
@@ -152,6 +169,17 @@ impl Storm {
                 self.forget_lost(node);
             }
             Deed::Promote => return self.nodes.promote().is_some(),
+            Deed::PromoteBeside => return self.nodes.promote_beside(),
+            Deed::Revive(node) => {
+                self.nodes.revive(node);
+                self.forget_lost(node);
+            }
+            Deed::Depose => {
+                if let Some(usurper) = self.nodes.usurper() {
+                    self.stop(usurper, Stop::Said(shut_down));
+                    self.nodes.start(usurper);
+                }
+            }
             Deed::Freeze(node) => self.set_power(node, Power::Frozen),
             Deed::Thaw(node) => self.set_power(node, Power::Up),
             Deed::Cut(node) => self.set_cut(node, true),
@@ -175,6 +203,7 @@ impl Storm {
                     node.slow_until = until;
                 }
             }
+            Deed::ResetLeader => return self.perform(Deed::Reset(self.nodes.leader)),
             Deed::Reset(node) => {
                 let some = self.dice.percent(50);
                 for link in self.links_of(node) {

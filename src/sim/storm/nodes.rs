@@ -59,6 +59,7 @@ pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
     /// Who is the primary, or was last.
     pub(super) leader: usize,
+    starts: u64,
 }
 
 impl Nodes {
@@ -67,7 +68,18 @@ impl Nodes {
             0 => Node::new(Role::ReadWrite, None),
             _ => Node::new(Role::Standby, Some(0)),
         };
-        Self { all: (0..count).map(node).collect(), leader: 0 }
+        let mut nodes = Self { all: (0..count).map(node).collect(), leader: 0, starts: 0 };
+        (0..count).for_each(|node| nodes.count_start(node));
+        nodes
+    }
+
+    /// No two servers start at the same time.
+    fn count_start(&mut self, number: usize) {
+        self.starts += 1;
+        let starts = self.starts;
+        if let Some(node) = self.get_mut(number) {
+            node.server.lineage.1 = starts;
+        }
     }
 
     pub(super) fn get(&self, node: usize) -> Option<&Node> {
@@ -121,13 +133,51 @@ impl Nodes {
         for (number, node) in self.all.iter_mut().enumerate() {
             node.follows = (number != best && node.server.role == Role::Standby).then_some(best);
         }
-        let node = self.get_mut(best)?;
-        node.server.role = Role::ReadWrite;
+        let timeline = self.all.iter().map(|node| node.server.lineage.2).max()? + 1;
+        self.begin_timeline(best, timeline);
         Some(best)
+    }
+
+    fn begin_timeline(&mut self, number: usize, timeline: u32) {
+        if let Some(node) = self.get_mut(number) {
+            node.server.role = Role::ReadWrite;
+            node.server.lineage.2 = timeline;
+            node.follows = None;
+        }
+    }
+
+    /// Promotes a standby of the primary that was promoted just now as well: two that were cut off from each other
+    /// take the same timeline. Nobody follows it, so that nothing it commits is acknowledged.
+    pub(super) fn promote_beside(&mut self) -> bool {
+        let leader = self.leader;
+        let follower =
+            self.standbys().find(|n| self.get(*n).is_some_and(|n| n.follows == Some(leader)));
+        let timeline = self.leader().map(|node| node.server.lineage.2);
+        let (Some(follower), Some(timeline)) = (follower, timeline) else { return false };
+        self.replicate(follower);
+        self.begin_timeline(follower, timeline);
+        true
+    }
+
+    /// Starts a node that was replaced as the primary that it was: it knows nothing of that.
+    pub(super) fn revive(&mut self, number: usize) {
+        self.count_start(number);
+        if let Some(node) = self.get_mut(number) {
+            node.power = Power::Up;
+            node.follows = None;
+            node.server.reload(Role::ReadWrite);
+        }
+    }
+
+    /// Whether anybody but the leader takes writes.
+    pub(super) fn usurper(&self) -> Option<usize> {
+        let is_one = |node: &Node| node.is_up() && node.server.role == Role::ReadWrite;
+        self.standbys().find(|number| self.get(*number).is_some_and(is_one))
     }
 
     /// Starts a node that was down: as the primary it was, or behind the one that there is now.
     pub(super) fn start(&mut self, number: usize) {
+        self.count_start(number);
         let leader = self.leader;
         let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
         let Some(node) = self.get_mut(number) else { return };
