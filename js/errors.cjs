@@ -107,7 +107,8 @@ const TRANSIENT = new Set([
   ...['40001', '40P01', '55P03', '25006'],
   ...['57P01', '57P02', '57P03', '57P05', '53000', '53200', '53300'],
   ...['HYPERION_CONNECTION_LOST', 'HYPERION_CONNECT_TIMEOUT', 'HYPERION_UNFIT_HOST'],
-  ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_NO_HOST', 'HYPERION_QUEUE_FULL'],
+  ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_SPLIT_BRAIN', 'HYPERION_NO_HOST'],
+  'HYPERION_QUEUE_FULL',
 ]);
 
 /** A table has changed since the statement was prepared, which is done anew. Messages are translated. */

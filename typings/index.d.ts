@@ -401,8 +401,25 @@ export interface PoolEvents {
   ];
   /** In the modes in which one host serves: it became read-only, or a standby. */
   fence: [event: { host: string; role: 'read-only' | 'standby' }];
-  /** A second host claims to be the primary while the first one serves. */
-  rival: [event: { host: string; primary: string }];
+  /**
+   * A second host claims to be the primary, while or after another one served: said once. Timelines (PostgreSQL manual, Continuous
+   * Archiving) are `null` where a host is gone, or does not tell.
+   *
+   * - `stays`: the primary is who it was; its timeline is not lower, or nothing is known of timelines.
+   * - `taken`: `host` was promoted later, and serves from now on. What ran on the other one has been ended.
+   * - `contested`: both were promoted side by side. Neither serves until one gives up: `HYPERION_SPLIT_BRAIN`.
+   * - `refused`: there is no primary at the moment, and `host` is an old one, or of another cluster.
+   */
+  rival: [
+    event: {
+      host: string;
+      /** Who served when `host` was heard of, or did last. */
+      primary: string;
+      timeline: number | null;
+      primaryTimeline: number | null;
+      decision: 'stays' | 'taken' | 'contested' | 'refused';
+    },
+  ];
   notice: [
     event: {
       host: string;

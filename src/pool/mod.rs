@@ -381,6 +381,10 @@ impl Pool {
             let why = error.message().to_owned();
             slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
             self.settle_lost(now, id);
+            if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty) {
+                let error = self.lost_error(id, Outcome::NotSent, false, error);
+                self.vacate(lease, error);
+            }
             self.remove_slot(id, Vec::new());
         }
     }

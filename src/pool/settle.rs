@@ -320,7 +320,7 @@ impl Pool {
         }
     }
 
-    fn lost_error(
+    pub(super) fn lost_error(
         &self,
         id: ConnectionId,
         outcome: Outcome,
