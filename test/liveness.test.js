@@ -36,13 +36,15 @@ test('a long query on a host that is well is asked after, and left alone', async
   for (const name of ['host', 'primary', 'fence', 'rival']) {
     pool.on(name, (event) => events.push([name, event]));
   }
+  // The standbys may be heard of only now.
+  const isNews = ([, { previous }]) => previous !== 'unknown';
   let isDone = false;
   const long = pool.query('SELECT 7 AS seven FROM pg_sleep(2)').finally(() => (isDone = true));
   let most = 0;
   while (!isDone) most = Math.max(most, await sessions(cluster.primary, applicationName));
   assert.equal((await long)[0].seven, 7);
   assert.equal(most, 2, 'one witness beside it, however long it takes');
-  assert.deepEqual(events, []);
+  assert.deepEqual(events.filter(isNews), []);
   while ((await sessions(cluster.primary, applicationName)) > 1);
 });
 
@@ -94,6 +96,7 @@ test(
     assert.equal((await pool.query('INSERT INTO frozen_write VALUES (2)')).rowCount, 1);
     assert.deepEqual(await cluster.query(promoted, 'SELECT key FROM frozen_write'), [['2']]);
     await cluster.thaw(old);
+    await cluster.rejoin(old);
   },
 );
 
@@ -102,7 +105,7 @@ test('P8 a blocked loop is no silent server', async (t) => {
   t.after(() => pool.end());
   await pool.query('SELECT 1');
   const events = [];
-  pool.on('host', (event) => events.push(event));
+  pool.on('host', (event) => event.previous !== 'unknown' && events.push(event));
   const answer = pool.query('SELECT 1 AS one FROM pg_sleep(0.3)');
   // Long enough for the witness to be asked, and for its time to pass, both behind the answer's arrival.
   const blockFor = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);

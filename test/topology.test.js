@@ -27,8 +27,11 @@ function open(t, options) {
 
 const event = (pool, name, fits = () => true) =>
   new Promise((resolve) => {
+    // A pool that nobody waits for keeps no process alive.
+    const awake = setInterval(() => {}, 1000);
     const listen = (news) => {
       if (!fits(news)) return;
+      clearInterval(awake);
       pool.off(name, listen);
       resolve(news);
     };

@@ -351,7 +351,7 @@ impl Topology {
             let report = self.members.get(*id)?.report();
             let refusal = self.refuses(*id).filter(|_| self.primary() != Primary::Known(*id));
             Some(match refusal {
-                Some(error) => HostReport { why: error.message().to_owned(), ..report },
+                Some(why) => HostReport { why, ..report },
                 None => report,
             })
         };

@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use super::Token;
 use super::exchange::{Exchange, Flight};
 use super::lineage::Lineage;
-use crate::base::Instant;
+use crate::base::{Error, Instant};
+use crate::protocol::backend::BackendMessage;
 
 pub(super) type Pipeline = VecDeque<Entry>;
 
@@ -46,6 +47,43 @@ pub(super) enum ResetStep {
     Done,
     /// What was sent behind it has a DISCARD ALL of its own in front.
     Refused,
+}
+
+impl Work {
+    /// Takes an answer to what the session has asked for itself. `alone`: nothing was sent behind it.
+    pub(super) fn message(
+        &mut self,
+        message: BackendMessage<'_>,
+        alone: bool,
+    ) -> Result<(), Error> {
+        use BackendMessage as M;
+        match (self, message) {
+            (Self::Reset { step: step @ ResetStep::Due }, M::CommandComplete(_)) => {
+                *step = ResetStep::Done;
+                Ok(())
+            }
+            (Self::Reset { step: step @ ResetStep::Due }, M::ErrorResponse(_)) if !alone => {
+                *step = ResetStep::Refused;
+                Ok(())
+            }
+            (
+                Self::Reset { step: ResetStep::Due } | Self::Barrier { asked: true, .. },
+                M::ErrorResponse(fields),
+            ) => Err(Error::database(*fields)),
+            (
+                Self::Lineage { .. },
+                M::RowDescription(_) | M::CommandComplete(_) | M::ErrorResponse(_),
+            )
+            | (Self::Barrier { asked: true, .. }, M::RowDescription(_) | M::CommandComplete(_)) => {
+                Ok(())
+            }
+            (_, message) => Err(unexpected(message.name())),
+        }
+    }
+}
+
+pub(super) fn unexpected(message: &str) -> Error {
+    Error::protocol(format!("the server sent {message}, which nothing asked for"))
 }
 
 impl Entry {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::Error;
+use crate::protocol::data_row::{check_data_row, fields};
+
 /// What a session of this server may do, as it last said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -14,7 +17,22 @@ pub enum Role {
     Standby,
 }
 
+/// For servers that do not report their role by themselves.
+pub(super) const QUESTION: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
+                                   ELSE pg_catalog.current_setting('transaction_read_only') END";
+
 impl Role {
+    /// The answer to [`QUESTION`].
+    pub(super) fn from_row(body: &[u8]) -> Result<Self, Error> {
+        check_data_row(body, 1)?;
+        match fields(body).next().flatten() {
+            Some(b"on") => Ok(Self::ReadOnly),
+            Some(b"off") => Ok(Self::ReadWrite),
+            Some(b"standby") => Ok(Self::Standby),
+            _ => Err(Error::protocol("the server did not tell its role")),
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ReadWrite => "read-write",

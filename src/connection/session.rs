@@ -13,10 +13,10 @@ use bytes::BytesMut;
 use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult, too_large};
 use super::handshake::BackendKey;
 use super::lineage::{self, Lineage};
-use super::pipeline::{self, Entry, Pipeline, ResetStep, Work};
+use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
-use super::role::{Parameters, Role};
+use super::role::{self, Parameters, Role};
 use super::settings;
 use super::statement::{Description, Form, Statement, StatementId};
 use super::traces::deallocates_all;
@@ -25,13 +25,7 @@ use super::{Answer, Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant, Outcome, ServerFields};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
-use crate::protocol::data_row::{check_data_row, fields};
 use crate::protocol::frontend;
-
-/// For servers that do not report their role by themselves. The answer is one of `on` and `off`, in
-/// recovery `standby`.
-const ROLE_QUESTION: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
-                             ELSE pg_catalog.current_setting('transaction_read_only') END";
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -243,7 +237,7 @@ impl Session {
         if self.reports_role {
             frontend::sync(out)?;
         } else {
-            frontend::query(out, ROLE_QUESTION)?;
+            frontend::query(out, role::QUESTION)?;
         }
         let work = Work::Barrier { probe, asked: !self.reports_role };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
@@ -408,14 +402,7 @@ impl Session {
         match self.pipeline.front_mut().map(|entry| &mut entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.row(body, self.max_result_bytes),
             Some(Work::Barrier { asked: true, .. }) => {
-                check_data_row(body, 1)?;
-                let answer = fields(body).next().flatten();
-                self.role = match answer {
-                    Some(b"on") => Some(Role::ReadOnly),
-                    Some(b"off") => Some(Role::ReadWrite),
-                    Some(b"standby") => Some(Role::Standby),
-                    _ => return Err(Error::protocol("the server did not tell its role")),
-                };
+                self.role = Some(Role::from_row(body)?);
                 Ok(())
             }
             Some(Work::Lineage { lineage }) => {
@@ -447,31 +434,7 @@ impl Session {
                 _ => exchange,
             },
             Work::Request { exchange, .. } => exchange,
-            Work::Reset { step } => {
-                *step = match (*step, message) {
-                    (ResetStep::Due, M::CommandComplete(_)) => ResetStep::Done,
-                    (ResetStep::Due, M::ErrorResponse(fields)) if alone => {
-                        return Err(Error::database(*fields));
-                    }
-                    (ResetStep::Due, M::ErrorResponse(_)) => ResetStep::Refused,
-                    (_, message) => return Err(unexpected(message.name())),
-                };
-                return Ok(());
-            }
-            Work::Lineage { .. } => {
-                return match message {
-                    M::RowDescription(_) | M::CommandComplete(_) | M::ErrorResponse(_) => Ok(()),
-                    message => Err(unexpected(message.name())),
-                };
-            }
-            Work::Barrier { asked: true, .. } => {
-                return match message {
-                    M::RowDescription(_) | M::CommandComplete(_) => Ok(()),
-                    M::ErrorResponse(fields) => Err(Error::database(*fields)),
-                    message => Err(unexpected(message.name())),
-                };
-            }
-            Work::Barrier { asked: false, .. } => return Err(unexpected(message.name())),
+            own => return own.message(message, alone),
         };
         let id = exchange.statement;
         match exchange.message(message)? {
@@ -626,8 +589,4 @@ impl Session {
 
 fn is_fatal(fields: &ServerFields) -> bool {
     matches!(fields.severity.as_str(), "FATAL" | "PANIC")
-}
-
-fn unexpected(message: &str) -> Error {
-    Error::protocol(format!("the server sent {message}, which nothing asked for"))
 }

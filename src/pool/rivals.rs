@@ -7,7 +7,7 @@
 
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
-use crate::base::Instant;
+use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::{Decision, HostId, Primary, Verdict};
 use crate::connection::{Lineage, Role};
 
@@ -144,10 +144,11 @@ impl Pool {
         let topology = self.cluster.topology();
         let deposed = self.slots.iter().filter_map(|(id, slot)| {
             let works = matches!(slot.duty, Duty::Serving | Duty::Leased { .. });
-            topology.refuses(slot.host).filter(|_| works).map(|error| (id, error))
+            topology.refuses(slot.host).filter(|_| works).map(|why| (id, why))
         });
         let deposed: Vec<_> = deposed.collect();
-        for (id, error) in deposed {
+        for (id, why) in deposed {
+            let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
             self.drop_slot(now, id, &error);
         }
     }

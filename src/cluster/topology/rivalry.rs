@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 
 use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
-use crate::base::{Error, ErrorClass, Mutation};
+use crate::base::Mutation;
 use crate::cluster::member::Claim;
 use crate::connection::{Lineage, Role};
 
@@ -96,31 +96,27 @@ impl Topology {
     }
 
     /// Why the host must not have the seat, whoever else claims it.
-    pub fn refuses(&self, id: HostId) -> Option<Error> {
+    pub fn refuses(&self, id: HostId) -> Option<String> {
         let Serving::One { lineage: Some(newest), .. } = &self.serving else { return None };
         let Claim::Proved(lineage) = self.claim(id) else { return None };
+        let name = &self.host(id)?.name;
         if Mutation::ServeOldPrimary.is_on() {
             return None;
         }
-        let name = &self.host(id)?.name;
-        let (code, message) = if lineage.system != newest.system {
-            let message = format!(
+        if lineage.system != newest.system {
+            return Some(format!(
                 "{name} belongs to another cluster: its system identifier is {}, that of the cluster which \
                  was served is {} (behind a pg_upgrade or a new initdb, make a new pool)",
                 lineage.system, newest.system
-            );
-            ("HYPERION_OTHER_CLUSTER", message)
-        } else if lineage.timeline < newest.timeline {
-            let message = format!(
+            ));
+        }
+        (lineage.timeline < newest.timeline).then(|| {
+            format!(
                 "{name} is an old primary: it is on timeline {}, and timeline {} has been served (behind a \
                  restored backup, make a new pool)",
                 lineage.timeline, newest.timeline
-            );
-            ("HYPERION_OLD_PRIMARY", message)
-        } else {
-            return None;
-        };
-        Some(Error::new(ErrorClass::Connection, code, message))
+            )
+        })
     }
 
     /// Whether the host was promoted later than any that had the seat.
