@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool, isRetryable } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
@@ -41,6 +42,36 @@ test('C7 a write on an idle connection to a fenced primary waits for the fence t
   assert.equal((await write).rowCount, 1);
   const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced ORDER BY key');
   assert.deepEqual(rows, [['1'], ['2']], 'the write was applied exactly once');
+});
+
+test('C7 a fence is said once, however many connections run into it', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 6, acquireTimeoutMs: 60_000 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  let fences = 0;
+  let isOver = false;
+  pool.on('fence', () => (fences += 1));
+  let served = 0;
+  const users = Array.from({ length: 12 }, async () => {
+    while (!isOver) {
+      await pool.query('SELECT pg_sleep(0.001)');
+      served += 1;
+    }
+  });
+  const work = async (more) => {
+    const enough = served + more;
+    while (served < enough) await sleep(5);
+  };
+  for (let round = 1; round <= 3; round += 1) {
+    await work(100);
+    await cluster.fence(cluster.primary);
+    while (fences < round) await sleep(5);
+    await cluster.unfence(cluster.primary);
+    await work(100);
+    assert.equal(fences, round);
+  }
+  isOver = true;
+  await Promise.all(users);
 });
 
 test('C7 a read behind a fenced barrier is not handed out', async (t) => {
