@@ -63,33 +63,35 @@ function printTable(title, rows) {
   }
 }
 
-/** The figures that the project promises, with what this run reached. */
+/** What the project promises: a figure of a work against that of another client, and a bound for their ratio. */
+const PROMISES = [
+  ['p50, 1 at a time / pgbench average', 'one-by-one', 'p50', 'pgbench', 'average', 'at most 1.15'],
+  ['p50, 1 at a time / pg', 'one-by-one', 'p50', 'pg', 'p50', 'below 1'],
+  ['CPU, 1 at a time / pg', 'one-by-one', 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.5'],
+  ['CPU, 200 at a time / pg', 'saturated', 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.5'],
+  [
+    'queries/s, 200 at a time / pg',
+    'saturated',
+    'queriesPerSecond',
+    'pg',
+    'queriesPerSecond',
+    'at least 5',
+  ],
+  ['CPU, 1000 rows x 5 / pg', 'thousand-rows', 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.4'],
+  ...[
+    ['1000 rows x 10', 'mixed-thousand'],
+    ['20000 rows x 10', 'mixed-many'],
+  ].flatMap(([title, work]) => [
+    [`CPU, ${title} / pg`, work, 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.25'],
+    [`CPU, ${title} / postgres`, work, 'cpuPerQuery', 'postgres', 'cpuPerQuery', 'at most 0.2'],
+  ]),
+];
+
 function printRatios(results) {
-  const ratio = (a, b) => (a === undefined || b === undefined ? undefined : a / b);
-  const rows = [
-    [
-      'p50 one at a time / pgbench average (at most 1.15)',
-      ratio(results['one-by-one']?.hyperiondb?.p50, results['one-by-one']?.pgbench?.average),
-    ],
-    [
-      'p50 one at a time / pg (below 1)',
-      ratio(results['one-by-one']?.hyperiondb?.p50, results['one-by-one']?.pg?.p50),
-    ],
-    [
-      'queries/s, 200 at a time / pg (at least 5)',
-      ratio(
-        results.saturated?.hyperiondb?.queriesPerSecond,
-        results.saturated?.pg?.queriesPerSecond,
-      ),
-    ],
-    [
-      'CPU per 1000 rows / pg (at most 0.4)',
-      ratio(
-        results['thousand-rows']?.hyperiondb?.cpuPerQuery,
-        results['thousand-rows']?.pg?.cpuPerQuery,
-      ),
-    ],
-  ].filter(([, value]) => value !== undefined);
+  const rows = PROMISES.map(([title, work, own, other, theirs, bound]) => {
+    const ratio = results[work]?.hyperiondb?.[own] / results[work]?.[other]?.[theirs];
+    return [`${title} (${bound})`, ratio];
+  }).filter(([, ratio]) => !Number.isNaN(ratio));
   if (rows.length === 0) return;
   console.log('\n| ratio | this run |\n|---|---:|');
   for (const [name, value] of rows) console.log(`| ${name} | ${figure(value, 2)} |`);

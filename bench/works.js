@@ -2,6 +2,8 @@
 
 /** Rows of the table that all works read. */
 export const TABLE_ROWS = 10_000;
+/** Rows of the table with a column of each common type. */
+const MIXED_ROWS = 20_000;
 
 /** Makes and fills the table. */
 export const SETUP = `
@@ -10,12 +12,23 @@ export const SETUP = `
                       name text NOT NULL, note text NOT NULL);
   INSERT INTO bench SELECT i, i % 100, i / 7.0, 'name of row ' || i, repeat('note ', 4) || i
     FROM generate_series(1, ${TABLE_ROWS}) i;
-  ANALYZE bench;`;
+  ANALYZE bench;
+  DROP TABLE IF EXISTS bench_mixed;
+  CREATE TABLE bench_mixed (id int PRIMARY KEY, account int8 NOT NULL, name text NOT NULL, note text NOT NULL,
+                            done bool NOT NULL, ratio float8 NOT NULL, price numeric(12, 2) NOT NULL,
+                            made timestamptz NOT NULL, tags jsonb NOT NULL, key uuid NOT NULL);
+  INSERT INTO bench_mixed
+    SELECT i, 7000000000 + i, 'name of row ' || i, repeat('note ', 4) || i, i % 3 = 0, i / 7.0, i * 1.17,
+           '2026-01-01 12:00:00.123456+00'::timestamptz + i * interval '61 seconds',
+           jsonb_build_object('kind', i % 10, 'words', jsonb_build_array('a', 'b' || i)), md5(i::text)::uuid
+      FROM generate_series(1, ${MIXED_ROWS}) i;
+  ANALYZE bench_mixed;`;
 
 // The server does next to nothing for it, so that the clients are what is measured: on two cores a look-up in a
 // table keeps the server busy for three quarters of the time, whoever asks.
 const ONE_ROW = "SELECT $1::int AS id, 'a name'::text AS name";
 const THOUSAND_ROWS = 'SELECT id, small, ratio, name, note FROM bench WHERE id <= $1';
+const MIXED = 'SELECT * FROM bench_mixed WHERE id <= $1';
 
 /**
  * @typedef {object} Work
@@ -62,5 +75,23 @@ export const WORKS = {
     parameters: TABLE_ROWS,
     fixed: 1000,
     rows: 1000,
+  },
+  'mixed-thousand': {
+    title: '1000 rows x 10 columns of mixed types',
+    connections: 1,
+    concurrency: 1,
+    sql: MIXED,
+    parameters: MIXED_ROWS,
+    fixed: 1000,
+    rows: 1000,
+  },
+  'mixed-many': {
+    title: '20000 rows x 10 columns of mixed types',
+    connections: 1,
+    concurrency: 1,
+    sql: MIXED,
+    parameters: MIXED_ROWS,
+    fixed: MIXED_ROWS,
+    rows: MIXED_ROWS,
   },
 };
