@@ -81,7 +81,7 @@ test('a wrong password ends the wait at once', async () => {
 test('C15 a session that the server ends is replaced without the user noticing', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const [{ pid }] = await pool.query('SELECT pg_backend_pid() AS pid');
-  await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid}, 5000)`);
+  await cluster.endSession(cluster.primary, pid);
   const [{ pid: next }] = await pool.query('SELECT pg_backend_pid() AS pid');
   assert.notEqual(next, pid);
   await pool.end();

@@ -126,9 +126,12 @@ test('T2 F7 a write that the fence comes across is delivered, and its host takes
   while ((await cluster.query(cluster.primary, running))[0][0] === '0');
   await cluster.fence(cluster.primary, { barrier: false });
   assert.equal((await crossing).rowCount, 1, 'it is committed there');
+  const write = () => pool.query('INSERT INTO fenced VALUES (21)');
+  // Before PostgreSQL 14 no answer tells of the fence: the question in front of the next write does.
+  const asks = Number(process.env.HYPERION_PG_VERSION ?? 15) < 14 ? write() : undefined;
   assert.equal((await fenced).host, cluster.primary.address);
 
-  const next = pool.query('INSERT INTO fenced VALUES (21)');
+  const next = asks ?? write();
   await cluster.unfence(cluster.primary);
   assert.equal((await next).rowCount, 1);
   const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 20');

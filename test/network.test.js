@@ -137,7 +137,7 @@ test('C2 a login that is reset at any byte is tried again', async (t) => {
 
 test('C2 an answer that is reset at any byte is unknown, and the write is done at most once', async (t) => {
   let unknown = 0;
-  await forEachCut(t, upTo(60, 1), async (pool, cutter, bytes) => {
+  await forEachCut(t, upTo(150, 1), async (pool, cutter, bytes) => {
     const sql = 'INSERT INTO cut VALUES ($1)';
     await pool.query(sql, [-1]);
     cutter.left = bytes;
@@ -156,8 +156,8 @@ test('C2 an answer that is reset at any byte is unknown, and the write is done a
     unknown += outcome === 'unknown' ? 1 : 0;
     assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }], 'the next query works');
   });
-  // An answer is longer than ten bytes and shorter than sixty.
-  assert.ok(unknown > 10 && unknown < 60, `${unknown} unknown`);
+  // An answer is longer than ten bytes, and shorter than the longest cut: before PostgreSQL 14 it tells the role too.
+  assert.ok(unknown > 10 && unknown < 150, `${unknown} unknown`);
 });
 
 test('C2 a transaction whose connection is reset before COMMIT is not committed', async (t) => {

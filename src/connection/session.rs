@@ -495,7 +495,9 @@ impl Session {
                 if step == ResetStep::Done {
                     self.tidiness = Tidiness::Clean;
                 }
-                events.push_back(Event::Answered { role: self.role });
+                // Where the role is not reported, it was last asked for in the session as its user had it.
+                let role = self.role.filter(|_| self.reports_role);
+                events.push_back(Event::Answered { role });
             }
             Work::Request { token, exchange } => {
                 let id = exchange.statement;
