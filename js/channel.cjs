@@ -8,6 +8,7 @@ const { Records, Requests } = require('./records.cjs');
 const { Signals, isSignal } = require('./signals.cjs');
 const { Statements } = require('./statements.cjs');
 const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
+const { Parameters } = require('./parameters.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
 /** Flags of a request. */
@@ -24,6 +25,8 @@ const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'p
 const LONGEST_TIMEOUT = 2_147_483_647;
 /** In place of a time. */
 const NO_LIMIT = 0xffff_ffff;
+
+const NO_PARAMETERS = { values: undefined, captured: undefined };
 
 const RESOLVED = Promise.resolve();
 
@@ -129,6 +132,15 @@ class Channel {
       }
     }
 
+    let parameters = null;
+    if (params !== undefined && params !== null) {
+      try {
+        parameters = new Parameters(params);
+      } catch (thrown) {
+        return Promise.reject(withQuery(thrown, sql));
+      }
+    }
+
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
     takenResolve = null;
@@ -136,7 +148,9 @@ class Channel {
     try {
       const id = statements.id(sql);
       const leaseNumber = lease === null ? 0 : lease.number;
-      this.#addon.query(this.#handle, slot, leaseNumber, id, params ?? undefined, flags);
+      const { values, captured } = parameters ?? NO_PARAMETERS;
+      this.#addon.query(this.#handle, slot, leaseNumber, id, values, flags, captured);
+      parameters?.release();
       if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
       if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
       if (signal !== undefined) this.#requests.giveUpBy(signal, slot);
@@ -279,6 +293,14 @@ class Channel {
       answer(error);
     }
   }
+}
+
+/** Of a parameter's error; what the caller's own code threw stays as it is. */
+function withQuery(thrown, sql) {
+  if (thrown instanceof classes.ConfigurationError && thrown.query === undefined) {
+    Object.defineProperty(thrown, 'query', { value: sql, writable: true, configurable: true });
+  }
+  return thrown;
 }
 
 function wrongArguments(sql, params, options) {

@@ -26,7 +26,7 @@ use crate::reactor::Reactor;
 use crate::types::Verbatim;
 
 /// The most that an entry point takes.
-const ARGUMENTS: usize = 6;
+const ARGUMENTS: usize = 7;
 
 /// One call from JavaScript.
 struct Call {
@@ -95,19 +95,17 @@ fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(|reactor| reactor.forget(id))
 }
 
-/// `query(handle, request, lease | 0, statementId, params | undefined, flags)`
+/// `query(handle, request, lease | 0, statementId, values | undefined, flags, captured | undefined)`
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
-    let [.., params, _] = call.arguments;
+    let [_, _, _, _, values, _, captured] = call.arguments;
     let query = Query {
         request: call.u32(1)?,
         lease: NonZeroU32::new(call.u32(2)?),
         statement: StatementId(call.u32(3)?),
-        // May run JavaScript, which may have ended the pool when this returns.
-        params: params::read(call.env, params)?,
+        params: params::read(call.env, values, captured)?,
         flags: QueryFlags(call.u32(5)?),
     };
-    client.check_open()?;
     client.request(query.request, |reactor| reactor.query(query))?;
     Ok(NOTHING)
 }

@@ -1,13 +1,14 @@
 //! A query's parameters, from JavaScript's values to the pool's.
 //!
-//! Each value is read once. Reading one may run the user's code (an element can be a getter), so that
-//! nothing of a pool is borrowed meanwhile, and nothing is queued before the last one has been read.
+//! `js/parameters.cjs` has read them already, each of them once: what comes here are its own arrays of plain
+//! values, so that no code of the user's runs here. What is neither a primitive, bytes nor a Date was captured
+//! there: objects as JSON, arrays as a list of codes with their numbers and text beside them.
 
 use napi_sys as sys;
 
 use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass};
-use crate::types::Params;
+use crate::types::{Params, Piece, Pieces};
 
 /// The count in a Bind message is a 16-bit number (PostgreSQL manual, 55.7).
 const MAX_COUNT: u32 = 65_535;
@@ -17,26 +18,78 @@ const SHORT: usize = 512;
 /// What a copy that was cut short leaves free: the rest of a character of four bytes, and the NUL.
 const CUT: usize = 4;
 
-/// `value` is `undefined` for a query without parameters.
-pub(super) fn read(env: Env, value: sys::napi_value) -> Result<Params, Fault> {
-    if env.type_of(value)? == sys::ValueType::napi_undefined {
+/// What a code of a captured value stands for: a contract with `js/parameters.cjs`.
+mod code {
+    pub(super) const CLOSE: u8 = 0;
+    pub(super) const OPEN: u8 = 1;
+    pub(super) const NULL: u8 = 2;
+    pub(super) const FALSE: u8 = 3;
+    pub(super) const TRUE: u8 = 4;
+    pub(super) const NUMBER: u8 = 5;
+    pub(super) const DATE: u8 = 6;
+    pub(super) const TEXT: u8 = 7;
+    pub(super) const BIGINT: u8 = 8;
+    pub(super) const JSON: u8 = 9;
+    pub(super) const BYTES: u8 = 10;
+    /// A parameter that is JSON: too long, perhaps, to be copied once more into the text of all.
+    pub(super) const WHOLE_JSON: u8 = 11;
+}
+
+/// `values` is `undefined` for a query without parameters, `captured` where all of them are plain:
+/// else `[codes, numbers, text, ...extras]`.
+pub(super) fn read(
+    env: Env,
+    values: sys::napi_value,
+    captured: sys::napi_value,
+) -> Result<Params, Fault> {
+    if env.type_of(values)? == sys::ValueType::napi_undefined {
         return Ok(Params::new());
     }
-    if !env.is_array(value)? {
-        return Err(refused("the parameters must be an array".to_owned()));
-    }
-    let count = env.array_length(value)?;
+    let count = env.array_length(values)?;
     if count > MAX_COUNT {
         let message = format!("a query has at most {MAX_COUNT} parameters, {count} were given");
         let code = "HYPERION_TOO_MANY_PARAMETERS";
         return Err(Error::new(ErrorClass::Configuration, code, message).into());
     }
     let mut params = Params::with_capacity(count as usize);
-    for index in 0..count {
-        let element = env.element(value, index)?;
-        read_one(env, element, index + 1, &mut params)?;
+    if env.type_of(captured)? == sys::ValueType::napi_undefined {
+        read_all(env, values, count, &mut params, None)?;
+        return Ok(params);
     }
-    Ok(params)
+    let [codes, numbers, text] =
+        [env.element(captured, 0)?, env.element(captured, 1)?, env.element(captured, 2)?];
+    let length = env.utf8_length(text)?;
+    let pieces = params.append_pieces_with(length, |out| {
+        env.append_utf8(text, length, out).map_err(into_error)
+    })?;
+    // Nothing below makes JavaScript run, so that both may be lent.
+    let read = env.with_bytes(codes, |codes| {
+        env.with_bytes(numbers, |numbers| {
+            let (numbers, _) = numbers.as_chunks();
+            let mut captured =
+                Captured { codes: codes.iter(), numbers: numbers.iter(), pieces, captured, extra: 3 };
+            read_all(env, values, count, &mut params, Some(&mut captured))
+        })
+    });
+    match read {
+        Ok(Some(Ok(Some(result)))) => result.map(|()| params),
+        Ok(Some(Err(fault))) | Err(fault) => Err(fault),
+        Ok(_) => Err(Error::internal("captured values are no typed arrays").into()),
+    }
+}
+
+fn read_all(
+    env: Env,
+    values: sys::napi_value,
+    count: u32,
+    params: &mut Params,
+    mut captured: Option<&mut Captured<'_>>,
+) -> Result<(), Fault> {
+    for index in 0..count {
+        let value = env.element(values, index)?;
+        read_one(env, value, index + 1, params, captured.as_deref_mut())?;
+    }
+    Ok(())
 }
 
 fn read_one(
@@ -44,10 +97,10 @@ fn read_one(
     value: sys::napi_value,
     number: u32,
     params: &mut Params,
+    captured: Option<&mut Captured<'_>>,
 ) -> Result<(), Fault> {
     use sys::ValueType as Type;
-    let kind = env.type_of(value)?;
-    match kind {
+    match env.type_of(value)? {
         Type::napi_undefined | Type::napi_null => params.push_null()?,
         Type::napi_boolean => params.push_bool(env.bool(value)?)?,
         Type::napi_number => params.push_number(env.f64(value)?)?,
@@ -57,15 +110,79 @@ fn read_one(
         }
         Type::napi_string => read_string(env, value, number, params)?,
         _ => {
-            let pushed = if kind == Type::napi_object {
-                env.with_bytes(value, |bytes| params.push_bytes(bytes))?
+            if let Some(pushed) = env.with_bytes(value, |bytes| params.push_bytes(bytes))? {
+                pushed?;
+            } else if let Some(millis) = env.date(value)? {
+                params.push_date(millis)?;
+            } else if let Some(captured) = captured {
+                captured.read(env, params)?;
             } else {
-                None
-            };
-            pushed.ok_or_else(|| not_supported(kind, number))??;
+                return Err(Error::internal("a value was not captured").into());
+            }
         }
     }
     Ok(())
+}
+
+/// What is left of the captured values.
+struct Captured<'a> {
+    codes: std::slice::Iter<'a, u8>,
+    numbers: std::slice::Iter<'a, [u8; size_of::<f64>()]>,
+    pieces: Pieces,
+    /// Of which the elements from `extra` on are the bytes and the JSON that stand for themselves.
+    captured: sys::napi_value,
+    extra: u32,
+}
+
+impl Captured<'_> {
+    /// One parameter: an array, or what an object is as JSON.
+    fn read(&mut self, env: Env, params: &mut Params) -> Result<(), Fault> {
+        loop {
+            match self.codes.next().copied().unwrap_or(u8::MAX) {
+                code::OPEN => params.open_array(),
+                code::CLOSE => params.close_array()?,
+                code::NULL => params.push_null()?,
+                code::FALSE => params.push_bool(false)?,
+                code::TRUE => params.push_bool(true)?,
+                code::NUMBER => params.push_number(self.number()?)?,
+                code::DATE => params.push_date(self.number()?)?,
+                code::TEXT => self.piece(Piece::Text, params)?,
+                code::BIGINT => self.piece(Piece::BigInt, params)?,
+                code::JSON => self.piece(Piece::Json, params)?,
+                code::BYTES => {
+                    let bytes = self.extra(env)?;
+                    let pushed = env.with_bytes(bytes, |bytes| params.push_bytes(bytes))?;
+                    pushed.ok_or_else(|| Error::internal("captured bytes are none"))??;
+                }
+                code::WHOLE_JSON => {
+                    let json = self.extra(env)?;
+                    let length = env.utf8_length(json)?;
+                    params.push_json_with(length, |out| {
+                        env.append_utf8(json, length, out).map_err(into_error)
+                    })?;
+                }
+                _ => return Err(Error::internal("a captured value is of no known kind").into()),
+            }
+            if !params.has_open_array() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn number(&mut self) -> Result<f64, Error> {
+        let bytes = self.numbers.next().ok_or_else(|| Error::internal("a number is missing"))?;
+        Ok(f64::from_ne_bytes(*bytes))
+    }
+
+    fn piece(&mut self, piece: Piece, params: &mut Params) -> Result<(), Error> {
+        let units = self.number()? as usize;
+        params.push_piece(piece, &mut self.pieces, units)
+    }
+
+    fn extra(&mut self, env: Env) -> Result<sys::napi_value, Fault> {
+        self.extra += 1;
+        env.element(self.captured, self.extra - 1)
+    }
 }
 
 fn read_string(
@@ -80,7 +197,7 @@ fn read_string(
         let bytes = short.get(..copied).unwrap_or_default();
         return match std::str::from_utf8(bytes) {
             Ok(text) if env.is_well_formed(value, bytes)? => Ok(params.push_text(text)?),
-            _ => Err(lone_surrogate(number)),
+            _ => Err(lone_surrogate(number).into()),
         };
     }
     let length = env.utf8_length(value)?;
@@ -91,7 +208,7 @@ fn read_string(
         if env.is_well_formed(value, bytes).map_err(into_error)? {
             Ok(())
         } else {
-            Err(into_error(lone_surrogate(number)))
+            Err(lone_surrogate(number))
         }
     });
     Ok(pushed?)
@@ -105,26 +222,10 @@ fn into_error(fault: Fault) -> Error {
     }
 }
 
-fn lone_surrogate(number: u32) -> Fault {
-    refused(format!(
-        "${number} holds half of a surrogate pair, which has no form in UTF-8 \
+fn lone_surrogate(number: u32) -> Error {
+    let message = format!(
+        "parameter ${number}: the text holds half of a surrogate pair, which has no form in UTF-8 \
          (String.prototype.isWellFormed() tells)"
-    ))
-}
-
-fn not_supported(kind: sys::napi_valuetype, number: u32) -> Fault {
-    use sys::ValueType as Type;
-    let what = match kind {
-        Type::napi_symbol => "a symbol",
-        Type::napi_function => "a function",
-        _ => "an object",
-    };
-    refused(format!(
-        "${number} is {what}; allowed are null, undefined, booleans, numbers, BigInts, strings, \
-         Buffers and typed arrays"
-    ))
-}
-
-fn refused(message: String) -> Fault {
-    Fault::Own(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message))
+    );
+    Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message)
 }

@@ -172,13 +172,6 @@ impl Env {
         Ok(char::decode_utf16(units).all(|character| character.is_ok()))
     }
 
-    pub(super) fn is_array(self, value: sys::napi_value) -> Result<bool, Fault> {
-        let mut result = false;
-        // SAFETY: see above.
-        check(unsafe { sys::napi_is_array(self.0, value, &mut result) }, "an array")?;
-        Ok(result)
-    }
-
     pub(super) fn array_length(self, value: sys::napi_value) -> Result<u32, Fault> {
         let mut result = 0;
         // SAFETY: see above.
@@ -186,7 +179,7 @@ impl Env {
         Ok(result)
     }
 
-    /// May run JavaScript: an element can be a getter.
+    /// Would run JavaScript where an element is a getter: those of the user's arrays are read before they come here.
     pub(super) fn element(
         self,
         array: sys::napi_value,
@@ -229,6 +222,20 @@ impl Env {
             unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) }
         };
         Ok(Some(read(bytes)))
+    }
+
+    /// The milliseconds of a Date, NaN for an invalid one; `None` for all other values. Runs no JavaScript.
+    pub(super) fn date(self, value: sys::napi_value) -> Result<Option<f64>, Fault> {
+        let mut is_date = false;
+        // SAFETY: see above.
+        check(unsafe { sys::napi_is_date(self.0, value, &mut is_date) }, "a Date")?;
+        if !is_date {
+            return Ok(None);
+        }
+        let mut result = f64::NAN;
+        // SAFETY: `value` is a Date.
+        check(unsafe { sys::napi_get_date_value(self.0, value, &mut result) }, "a Date")?;
+        Ok(Some(result))
     }
 
     pub(super) fn create_string(

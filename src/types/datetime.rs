@@ -105,6 +105,58 @@ const fn two(number: u32) -> [u8; 2] {
     [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
+/// The farthest from 1970 that a Date of JavaScript can be (ECMA-262, TimeClip).
+const MOST_JS_MILLIS: f64 = 8.64e15;
+/// Between 1970 and 2000.
+const EPOCH_MICROS: i64 = EPOCH_DAYS * MICROS_PER_DAY;
+const MILLIS_PER_DAY: i64 = MICROS_PER_DAY / 1000;
+
+/// Milliseconds since 1970, as a Date has them; `None` for an invalid one.
+pub(super) fn js_millis(millis: f64) -> Option<i64> {
+    (millis.abs() <= MOST_JS_MILLIS).then_some(millis as i64)
+}
+
+/// The binary form of both timestamps.
+pub(super) fn micros_of_js_date(millis: i64) -> Option<i64> {
+    let micros = millis.checked_mul(1000)?.checked_sub(EPOCH_MICROS)?;
+    TIMESTAMPS.contains(&micros).then_some(micros)
+}
+
+/// The binary form of the date on which it is in UTC.
+pub(super) fn days_of_js_date(millis: i64) -> Option<i32> {
+    let days = i32::try_from(millis.div_euclid(MILLIS_PER_DAY) - EPOCH_DAYS).ok()?;
+    DATES.contains(&days).then_some(days)
+}
+
+/// As `toISOString` shows it: always with milliseconds.
+pub(super) fn write_js_date(millis: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = civil_from_days(millis.div_euclid(MILLIS_PER_DAY) - EPOCH_DAYS);
+    let year = match year {
+        0..=9999 => format!("{year:04}"),
+        _ => format!("{year:+07}"),
+    };
+    out.extend_from_slice(format!("{year}-{month:02}-{day:02}T").as_bytes());
+    write_js_time(millis, out);
+    out.push(b'Z');
+}
+
+/// As the server reads it, for whatever type of dates and times: `0044-03-15 12:00:00.000+00 BC`.
+pub(super) fn write_server_date(millis: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = civil_from_days(millis.div_euclid(MILLIS_PER_DAY) - EPOCH_DAYS);
+    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    out.extend_from_slice(format!("{year:04}-{month:02}-{day:02} ").as_bytes());
+    write_js_time(millis, out);
+    out.extend_from_slice(b"+00");
+    out.extend_from_slice(era.as_bytes());
+}
+
+fn write_js_time(millis: i64, out: &mut Vec<u8>) {
+    let of_day = millis.rem_euclid(MILLIS_PER_DAY);
+    let (seconds, millis) = (of_day / 1000, of_day % 1000);
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    out.extend_from_slice(format!("{h:02}:{m:02}:{s:02}.{millis:03}").as_bytes());
+}
+
 /// The text form of a date under `DateStyle = ISO`.
 pub(super) fn date_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if let Some(days) = infinity(text, i32::MIN, i32::MAX) {

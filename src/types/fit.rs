@@ -1,15 +1,16 @@
 //! How a value from JavaScript is fitted to the type that the server inferred for its parameter.
 //!
-//! A number goes as binary to the types whose binary form says all of it, and else as the text that
-//! JavaScript shows, which every PostgreSQL type reads or refuses in its own words. What would change
-//! the value (a fraction cut off, a range overrun) is refused here, before a byte is sent.
+//! A value goes as binary to the types whose binary form says all of it, and else as text, which every
+//! PostgreSQL type reads or refuses in its own words. What would change the value (a fraction cut off, a
+//! range overrun) is refused here, before a byte is sent.
 
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::IsNull;
 
 use crate::protocol::backend::Format;
 
-use super::{float, oid};
+use super::nested::{self, Nested};
+use super::{datetime, float, oid};
 
 /// A value as [`super::Params`] keeps it.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +18,16 @@ pub(super) enum Value<'a> {
     Null,
     Bool(bool),
     Number(f64),
+    /// In milliseconds since 1970; NaN is an invalid Date.
+    Date(f64),
     /// In decimal digits.
     BigInt(&'a str),
-    /// UTF-8 without a NUL.
+    /// UTF-8, without a NUL outside of arrays.
     Text(&'a [u8]),
+    /// What JSON.stringify made of an object.
+    Json(&'a [u8]),
     Bytes(&'a [u8]),
+    Array(Nested<'a>),
 }
 
 /// Why a value does not fit, for the sentence "parameter $3 of type int4: ...".
@@ -33,47 +39,129 @@ const RANGE: Misfit = "the value is out of the type's range";
 const NOT_A_NUMBER: Misfit = "a boolean is not a number";
 const NOT_BYTES: Misfit =
     "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
+const NOT_JSON: Misfit = "an object fits json and jsonb alone: pass a string, or cast the \
+                          parameter to jsonb";
+const NOT_AN_ARRAY: Misfit = "an array fits array types, json and jsonb alone";
+const NOT_A_DATE: Misfit = "a Date fits date, time, timestamp and text types, json and jsonb alone";
+const INVALID_DATE: Misfit = "the Date is invalid";
 const NOT_KNOWN: Misfit = "the type must be known before this value can be sent";
 
 impl Value<'_> {
     /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...` would
-    /// land in a text column as just that, and a negative zero shows its sign in a float alone.
+    /// land in a text column as just that, an array is `{1}` or `[1]`, and a negative zero shows its sign
+    /// in a float alone.
     pub(super) const fn needs_type(self) -> bool {
         match self {
-            Self::Bytes(_) => true,
+            Self::Bytes(_) | Self::Json(_) | Self::Date(_) | Self::Array(_) => true,
             Self::Number(value) => value == 0.0 && value.is_sign_negative(),
             Self::Null | Self::Bool(_) | Self::BigInt(_) | Self::Text(_) => false,
         }
     }
 
-    pub(super) const fn format(self, type_oid: u32) -> Format {
+    pub(super) fn format(self, type_oid: u32) -> Format {
         match (self, type_oid) {
+            (Self::Array(array), _) => array.format(type_oid),
             (Self::Bool(_), oid::BOOL)
             | (Self::Number(_), oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8)
+            | (Self::BigInt(_), oid::INT2 | oid::INT4 | oid::INT8)
+            | (Self::Date(_), oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ)
             | (Self::Bytes(_), _) => Format::Binary,
-            (Self::Null | Self::Bool(_) | Self::Number(_) | Self::BigInt(_) | Self::Text(_), _) => {
-                Format::Text
-            }
+            _ => Format::Text,
         }
     }
 
     /// Appends the value in the form that [`Value::format`] tells. On an error nothing was appended.
     pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Misfit> {
-        match self {
-            Self::Null => return Ok(IsNull::Yes),
-            Self::Bool(value) => encode_bool(value, type_oid, out)?,
-            Self::Number(value) => encode_number(value, type_oid, out)?,
-            Self::BigInt(digits) => encode_bigint(digits, type_oid, out)?,
-            Self::Text(text) => out.extend_from_slice(text),
-            Self::Bytes(bytes) => encode_bytes(bytes, type_oid, out)?,
+        if matches!(self, Self::Null) {
+            return Ok(IsNull::Yes);
         }
-        Ok(IsNull::No)
+        let mark = out.len();
+        let encoded = match self.format(type_oid) {
+            Format::Binary => encode_binary(self, type_oid, out),
+            Format::Text => encode_text(self, type_oid, out),
+        };
+        if encoded.is_err() {
+            out.truncate(mark);
+        }
+        encoded.map(|()| IsNull::No)
+    }
+}
+
+/// For the values and types for which [`Value::format`] says so.
+pub(super) fn encode_binary(
+    value: Value<'_>,
+    type_oid: u32,
+    out: &mut BytesMut,
+) -> Result<(), Misfit> {
+    match (value, type_oid) {
+        (Value::Bool(value), _) => out.put_u8(u8::from(value)),
+        (Value::Number(value), oid::FLOAT4) => out.put_f32(narrow(value)?),
+        (Value::Number(value), oid::FLOAT8) => out.put_f64(value),
+        (Value::Number(value), _) => put_integer(whole(value)?, type_oid, out)?,
+        (Value::BigInt(digits), _) => {
+            put_integer(digits.parse().map_err(|_| RANGE)?, type_oid, out)?;
+        }
+        (Value::Date(millis), oid::DATE) => {
+            out.put_i32(datetime::days_of_js_date(valid(millis)?).ok_or(RANGE)?);
+        }
+        (Value::Date(millis), _) => {
+            out.put_i64(datetime::micros_of_js_date(valid(millis)?).ok_or(RANGE)?);
+        }
+        (Value::Bytes(bytes), _) => {
+            check_bytes(type_oid)?;
+            out.extend_from_slice(bytes);
+        }
+        (Value::Array(array), _) => {
+            array.encode_binary(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out)?;
+        }
+        (Value::Null | Value::Text(_) | Value::Json(_), _) => {
+            return encode_text(value, type_oid, out);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn encode_text(
+    value: Value<'_>,
+    type_oid: u32,
+    out: &mut BytesMut,
+) -> Result<(), Misfit> {
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => encode_bool(value, type_oid, out)?,
+        Value::Number(value) => encode_number(value, type_oid, out)?,
+        Value::BigInt(digits) => encode_bigint(digits, type_oid, out)?,
+        Value::Text(text) => out.extend_from_slice(text),
+        Value::Json(json) => {
+            match type_oid {
+                oid::JSON | oid::JSONB => {}
+                oid::NOT_KNOWN => return Err(NOT_KNOWN),
+                _ => return Err(NOT_JSON),
+            }
+            out.extend_from_slice(json);
+        }
+        Value::Date(millis) => encode_date(millis, type_oid, out)?,
+        Value::Bytes(bytes) => {
+            check_bytes(type_oid)?;
+            put_hex(bytes, out);
+        }
+        Value::Array(array) => return encode_array(array, type_oid, out),
+    }
+    Ok(())
+}
+
+fn encode_array(array: Nested<'_>, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    match type_oid {
+        oid::JSON | oid::JSONB => array.encode_json(out),
+        oid::NOT_KNOWN => Err(NOT_KNOWN),
+        // An array of an enum, of a composite type ...: of what, only the server knows.
+        oid::FIRST_OF_USERS.. => array.encode_text(type_oid, out),
+        _ => array.encode_text(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out),
     }
 }
 
 fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
     match type_oid {
-        oid::BOOL => out.put_u8(u8::from(value)),
         oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8 | oid::NUMERIC => {
             return Err(NOT_A_NUMBER);
         }
@@ -84,11 +172,13 @@ fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
 
 fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
     match type_oid {
-        oid::INT2 => out.put_i16(whole(value)?.try_into().map_err(|_| RANGE)?),
-        oid::INT4 => out.put_i32(whole(value)?.try_into().map_err(|_| RANGE)?),
-        oid::INT8 => out.put_i64(whole(value)?.try_into().map_err(|_| RANGE)?),
-        oid::FLOAT4 => out.put_f32(narrow(value)?),
-        oid::FLOAT8 => out.put_f64(value),
+        oid::INT2 | oid::INT4 | oid::INT8 => {
+            let value = whole(value)?;
+            check_integer(value, type_oid)?;
+            out.extend_from_slice(value.to_string().as_bytes());
+        }
+        oid::FLOAT4 => put_text(float::widen(narrow(value)?), out),
+        oid::FLOAT8 => put_text(value, out),
         // The server would read -1 as 4294967295 here.
         oid::OID | oid::XID | oid::CID => {
             put_text(u32::try_from(whole(value)?).map_err(|_| RANGE)?.into(), out);
@@ -108,6 +198,24 @@ fn put_text(value: f64, out: &mut BytesMut) {
     let mut text = Vec::new();
     float::write_js(value, &mut text);
     out.extend_from_slice(&text);
+}
+
+fn put_integer(value: i128, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    match type_oid {
+        oid::INT2 => out.put_i16(value.try_into().map_err(|_| RANGE)?),
+        oid::INT4 => out.put_i32(value.try_into().map_err(|_| RANGE)?),
+        _ => out.put_i64(value.try_into().map_err(|_| RANGE)?),
+    }
+    Ok(())
+}
+
+fn check_integer(value: i128, type_oid: u32) -> Result<(), Misfit> {
+    let fits = match type_oid {
+        oid::INT2 => i16::try_from(value).is_ok(),
+        oid::INT4 => i32::try_from(value).is_ok(),
+        _ => i64::try_from(value).is_ok(),
+    };
+    if fits { Ok(()) } else { Err(RANGE) }
 }
 
 /// The number as an integer, exactly.
@@ -146,16 +254,49 @@ fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), 
     Ok(())
 }
 
-fn encode_bytes(bytes: &[u8], type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+/// The milliseconds of a Date that has some.
+pub(super) fn valid(millis: f64) -> Result<i64, Misfit> {
+    datetime::js_millis(millis).ok_or(INVALID_DATE)
+}
+
+/// Text and JSON show what Date's own toJSON shows; every other type gets what its server reads.
+fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    let mut text = Vec::new();
+    match type_oid {
+        oid::JSON | oid::JSONB => return nested::put_json_date(millis, out),
+        oid::TEXT | oid::VARCHAR | oid::BPCHAR => {
+            datetime::write_js_date(valid(millis)?, &mut text);
+        }
+        oid::DATE
+        | oid::TIMESTAMP
+        | oid::TIMESTAMPTZ
+        | oid::TIME
+        | oid::TIMETZ
+        | oid::FIRST_OF_USERS.. => datetime::write_server_date(valid(millis)?, &mut text),
+        oid::NOT_KNOWN => return Err(NOT_KNOWN),
+        _ => return Err(NOT_A_DATE),
+    }
+    out.extend_from_slice(&text);
+    Ok(())
+}
+
+fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
     match type_oid {
         // A type that is not built in may be a domain over bytea, or have a binary form of its own
         // that the caller knows: its receive function judges.
-        oid::BYTEA | oid::FIRST_OF_USERS.. => {
-            out.extend_from_slice(bytes);
-            Ok(())
-        }
+        oid::BYTEA | oid::FIRST_OF_USERS.. => Ok(()),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
         _ => Err(NOT_BYTES),
+    }
+}
+
+fn put_hex(bytes: &[u8], out: &mut BytesMut) {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    out.reserve(2 + 2 * bytes.len());
+    out.extend_from_slice(b"\\x");
+    for byte in bytes {
+        let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

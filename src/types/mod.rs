@@ -13,11 +13,13 @@ pub mod decode;
 mod fit;
 mod float;
 mod interval;
+mod kept;
+mod nested;
 mod numeric;
 pub mod oid;
 pub mod params;
 pub mod shape;
 
 pub use decode::write_row;
-pub use params::Params;
+pub use params::{Params, Piece, Pieces};
 pub use shape::{Column, Shape, Verbatim};

@@ -54,9 +54,13 @@ pub(super) fn element(array_oid: u32) -> Option<u32> {
     }
 }
 
-/// The name as errors show it; the number where only the server knows the name.
+/// The name as errors show it, `int4` and `int4[]`; the number where only the server knows the name.
 pub(super) fn name(type_oid: u32) -> String {
-    Type::from_oid(type_oid).map_or_else(|| type_oid.to_string(), |known| known.name().to_owned())
+    let Some(known) = Type::from_oid(type_oid) else { return type_oid.to_string() };
+    match element(type_oid) {
+        Some(element) => format!("{}[]", name(element)),
+        None => known.name().to_owned(),
+    }
 }
 
 #[cfg(test)]

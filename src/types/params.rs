@@ -13,6 +13,7 @@ use crate::base::{Error, ErrorClass};
 use crate::protocol::backend::Format;
 
 use super::fit::Value;
+use super::kept::{Kept, Span, Token};
 use super::oid;
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
@@ -26,32 +27,44 @@ pub const MAX_BYTES: usize = 0x3fff_fffe;
 /// takes time that grows with the square of their number.
 const MAX_BIGINT_WORDS: usize = 6_804;
 
+/// As many digits as [`MAX_BIGINT_WORDS`] can have, and a sign.
+const MAX_DIGITS: usize = 131_087;
+const LONG_BIGINT: &str = "a BigInt has more digits than any PostgreSQL number";
+
+const BROKEN_PAIR: &str = "the text holds half of a surrogate pair, which has no form in UTF-8 \
+                           (String.prototype.isWellFormed() tells)";
+
 /// Ten to this power is the largest power of ten in 64 bits.
 const DIGITS_PER_CHUNK: usize = 19;
 const CHUNK: u128 = 10_u128.pow(19);
 
-/// A part of `Params::bytes`.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    start: usize,
-    end: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Param {
-    Null,
-    Bool(bool),
-    Number(f64),
-    BigInt(Span),
-    Text(Span),
-    Bytes(Span),
-}
-
 #[derive(Clone, Default)]
 pub struct Params {
-    params: Vec<Param>,
+    params: Vec<Kept>,
+    /// Of the arrays among them.
+    tokens: Vec<Token>,
+    /// Where the array that is open begins, and how many are open in each other.
+    array: Option<(usize, usize)>,
     /// The digits, text and bytes of all of them.
     bytes: Vec<u8>,
+}
+
+/// Text of many elements that came in one string; they take their pieces from it, in order.
+#[derive(Debug)]
+pub struct Pieces {
+    at: usize,
+    end: usize,
+    /// Where UTF-16 units, which JavaScript counts, are bytes.
+    is_ascii: bool,
+}
+
+/// What a piece of text stands for.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece {
+    Text,
+    /// Decimal digits.
+    BigInt,
+    Json,
 }
 
 /// Values are the user's secrets: only their number is shown.
@@ -63,24 +76,29 @@ impl std::fmt::Debug for Params {
 
 impl Params {
     pub const fn new() -> Self {
-        Self { params: Vec::new(), bytes: Vec::new() }
+        Self { params: Vec::new(), tokens: Vec::new(), array: None, bytes: Vec::new() }
     }
 
     /// `count` is the caller's word for how many will come, and is not believed beyond [`MAX_COUNT`].
     pub fn with_capacity(count: usize) -> Self {
-        Self { params: Vec::with_capacity(count.min(MAX_COUNT)), bytes: Vec::new() }
+        Self { params: Vec::with_capacity(count.min(MAX_COUNT)), ..Self::new() }
     }
 
     pub fn push_null(&mut self) -> Result<(), Error> {
-        self.push(Param::Null)
+        self.push(Kept::Null)
     }
 
     pub fn push_bool(&mut self, value: bool) -> Result<(), Error> {
-        self.push(Param::Bool(value))
+        self.push(Kept::Bool(value))
     }
 
     pub fn push_number(&mut self, value: f64) -> Result<(), Error> {
-        self.push(Param::Number(value))
+        self.push(Kept::Number(value))
+    }
+
+    /// `millis` since 1970; NaN stands for an invalid Date.
+    pub fn push_date(&mut self, millis: f64) -> Result<(), Error> {
+        self.push(Kept::Date(millis))
     }
 
     /// `words` as `napi_get_value_bigint_words` gives them: the least significant first.
@@ -88,7 +106,7 @@ impl Params {
         let length = words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
         let words = words.get(..length).unwrap_or(words);
         if words.len() > MAX_BIGINT_WORDS {
-            return Err(self.over_limit("a BigInt has more digits than any PostgreSQL number"));
+            return Err(self.over_limit(LONG_BIGINT));
         }
         let start = self.bytes.len();
         if negative && !words.is_empty() {
@@ -96,7 +114,7 @@ impl Params {
         }
         write_decimal(words, &mut self.bytes);
         let span = self.span_from(start)?;
-        self.push(Param::BigInt(span))
+        self.push(Kept::BigInt(span))
     }
 
     pub fn push_text(&mut self, value: &str) -> Result<(), Error> {
@@ -113,16 +131,88 @@ impl Params {
         length: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.make_room(length)?;
-        let start = self.bytes.len();
-        let span = write(&mut self.bytes).and_then(|()| self.span_from(start));
-        match span.and_then(|span| self.check_text(span)) {
-            Ok(span) => self.push(Param::Text(span)),
-            Err(error) => {
-                self.bytes.truncate(start);
-                Err(error)
+        let span = self.append(length, write)?;
+        if span.of(&self.bytes).contains(&0) {
+            self.bytes.truncate(span.start as usize);
+            return Err(self.wrong("PostgreSQL stores no NUL character in text"));
+        }
+        self.push(Kept::Text(span))
+    }
+
+    /// What JSON.stringify made of an object. As [`Self::push_text_with`].
+    pub fn push_json_with(
+        &mut self,
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let span = self.append(length, write)?;
+        self.push(Kept::Json(span))
+    }
+
+    /// The text of elements that will be pushed by [`Self::push_piece`]. As [`Self::push_text_with`].
+    pub fn append_pieces_with(
+        &mut self,
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<Pieces, Error> {
+        let span = self.append(length, write)?;
+        let is_ascii = span.of(&self.bytes).is_ascii();
+        Ok(Pieces { at: span.start as usize, end: span.end as usize, is_ascii })
+    }
+
+    /// Takes the next `units` of UTF-16 from `pieces`.
+    pub fn push_piece(
+        &mut self,
+        piece: Piece,
+        pieces: &mut Pieces,
+        units: usize,
+    ) -> Result<(), Error> {
+        let rest = self.bytes.get(pieces.at..pieces.end).unwrap_or_default();
+        let length = if pieces.is_ascii { Some(units) } else { utf8_length(rest, units) };
+        let length = length.ok_or_else(|| self.wrong(BROKEN_PAIR))?;
+        if length > rest.len() {
+            return Err(Error::internal("the text of the elements is too short"));
+        }
+        if matches!(piece, Piece::BigInt) && length > MAX_DIGITS {
+            return Err(self.over_limit(LONG_BIGINT));
+        }
+        let start = pieces.at;
+        pieces.at += length;
+        let span = span(start, pieces.at);
+        self.push(match piece {
+            Piece::Text => Kept::Text(span),
+            Piece::BigInt => Kept::BigInt(span),
+            Piece::Json => Kept::Json(span),
+        })
+    }
+
+    /// What is pushed from here on are elements of an array, up to its [`Self::close_array`].
+    pub fn open_array(&mut self) {
+        let (start, depth) = self.array.unwrap_or((self.tokens.len(), 0));
+        self.array = Some((start, depth + 1));
+        self.tokens.push(Token::Open);
+    }
+
+    pub fn close_array(&mut self) -> Result<(), Error> {
+        self.tokens.push(Token::Close);
+        match self.array {
+            None => Err(Error::internal("no array is open")),
+            Some((start, 1)) => {
+                self.array = None;
+                if self.tokens.len() > MAX_BYTES {
+                    return Err(self.over_limit("an array is longer than a message can be"));
+                }
+                self.push(Kept::Array(span(start, self.tokens.len())))
+            }
+            Some((start, depth)) => {
+                self.array = Some((start, depth - 1));
+                Ok(())
             }
         }
+    }
+
+    pub const fn has_open_array(&self) -> bool {
+        self.array.is_some()
     }
 
     pub fn push_bytes(&mut self, value: &[u8]) -> Result<(), Error> {
@@ -130,7 +220,7 @@ impl Params {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         let span = self.span_from(start)?;
-        self.push(Param::Bytes(span))
+        self.push(Kept::Bytes(span))
     }
 
     pub fn len(&self) -> usize {
@@ -171,26 +261,40 @@ impl Params {
         })
     }
 
-    fn value(&self, param: Param) -> Value<'_> {
-        let bytes = |span: Span| self.bytes.get(span.start..span.end).unwrap_or_default();
-        match param {
-            Param::Null => Value::Null,
-            Param::Bool(value) => Value::Bool(value),
-            Param::Number(value) => Value::Number(value),
-            Param::BigInt(span) => {
-                Value::BigInt(std::str::from_utf8(bytes(span)).unwrap_or_default())
-            }
-            Param::Text(span) => Value::Text(bytes(span)),
-            Param::Bytes(span) => Value::Bytes(bytes(span)),
-        }
+    fn value(&self, kept: Kept) -> Value<'_> {
+        kept.value(&self.bytes, &self.tokens)
     }
 
-    fn push(&mut self, param: Param) -> Result<(), Error> {
+    fn push(&mut self, kept: Kept) -> Result<(), Error> {
+        if self.array.is_some() {
+            self.tokens.push(Token::Element(kept));
+            return Ok(());
+        }
         if self.params.len() >= MAX_COUNT {
             return Err(self.over_limit("a query takes at most 65535 parameters"));
         }
-        self.params.push(param);
+        self.params.push(kept);
         Ok(())
+    }
+
+    /// Appends text, all of it or nothing.
+    fn append(
+        &mut self,
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<Span, Error> {
+        self.make_room(length)?;
+        let start = self.bytes.len();
+        let span = write(&mut self.bytes).and_then(|()| self.span_from(start)).and_then(|span| {
+            match std::str::from_utf8(span.of(&self.bytes)) {
+                Ok(_) => Ok(span),
+                Err(_) => Err(self.wrong("the text is not valid Unicode")),
+            }
+        });
+        if span.is_err() {
+            self.bytes.truncate(start);
+        }
+        span
     }
 
     /// Memory that can't be had is an error too, where an allocation that fails would end the process.
@@ -212,20 +316,13 @@ impl Params {
         if end > MAX_BYTES {
             return Err(self.over_limit("the parameters of a query take at most 1 GiB together"));
         }
-        Ok(Span { start, end })
+        Ok(span(start, end))
     }
 
-    fn check_text(&self, span: Span) -> Result<Span, Error> {
-        let bytes = self.bytes.get(span.start..span.end).unwrap_or_default();
-        let wrong = if bytes.contains(&0) {
-            "PostgreSQL stores no NUL character in text"
-        } else if std::str::from_utf8(bytes).is_err() {
-            "the text is not valid Unicode"
-        } else {
-            return Ok(span);
-        };
-        let message = format!("parameter ${}: {wrong}", self.params.len() + 1);
-        Err(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message))
+    #[cold]
+    fn wrong(&self, why: &str) -> Error {
+        let message = format!("parameter ${}: {why}", self.params.len() + 1);
+        Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message)
     }
 
     #[cold]
@@ -233,6 +330,28 @@ impl Params {
         let message = format!("parameter ${}: {limit}", self.params.len() + 1);
         Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER_LIMIT", message)
     }
+}
+
+/// Both are below [`MAX_BYTES`], which everything is checked against before.
+const fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u32, end: end as u32 }
+}
+
+/// How many bytes the next `units` of UTF-16 take; `None` where they end inside a character.
+fn utf8_length(text: &[u8], units: usize) -> Option<usize> {
+    let mut left = units;
+    let mut length = 0;
+    while left > 0 {
+        let (bytes, units) = match text.get(length)? {
+            0..=0x7f => (1, 1),
+            0x80..=0xdf => (2, 1),
+            0xe0..=0xef => (3, 1),
+            _ => (4, 2),
+        };
+        left = usize::checked_sub(left, units)?;
+        length += bytes;
+    }
+    Some(length)
 }
 
 /// Appends an unsigned number in decimal digits.

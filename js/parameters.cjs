@@ -1,0 +1,295 @@
+'use strict';
+
+// Reads a query's parameters: each value once, in order, before anything of the query is queued.
+//
+// Reading may run the user's code (getters, `toJSON`, Proxies), which may query the same pool. So the addon gets
+// arrays that nobody else has: primitives, bytes and Dates as they are, and all else captured. What a captured
+// value becomes depends on its parameter's type (`{1,2}` or `[1,2]`), which the server may not have said yet.
+//
+// Arrays are captured as a list of codes, with their numbers and their text beside them: a call across Node-API
+// for each element would cost many times as much.
+
+const { types } = require('node:util');
+const { classes } = require('./errors.cjs');
+
+/** Bind counts its parameters in 16 bits. */
+const MOST_PARAMETERS = 65_535;
+/** The server's own limit of an array's elements (`MaxArraySize`). */
+const MOST_ELEMENTS = 134_217_727;
+
+/** A contract with `src/node/params.rs`. */
+const CLOSE = 0;
+const OPEN = 1;
+const NULL = 2;
+const FALSE = 3;
+const TRUE = 4;
+const NUMBER = 5;
+const DATE = 6;
+const TEXT = 7;
+const BIGINT = 8;
+const JSON_TEXT = 9;
+const BYTES = 10;
+const WHOLE_JSON = 11;
+
+/** In place of a parameter that was captured. */
+const CAPTURED = Object.freeze({});
+
+/** Arrays nested deeper than the server's may be looked at for being parts of themselves. */
+const DEEP = 6;
+
+/** Buffers up to here are used again. */
+const SPARE_CODES = 1 << 16;
+
+const { getTime } = Date.prototype;
+
+const BROKEN_PAIR =
+  'a text holds half of a surrogate pair, which has no form in UTF-8 (String.prototype.isWellFormed() tells)';
+
+/** The captured values of one query. */
+class Capture {
+  codes = new Uint8Array(1024);
+  numbers = new Float64Array(1024);
+  #codeCount = 0;
+  #numberCount = 0;
+  #text = '';
+  /** Of the array that is being read. */
+  #arrayText = '';
+  /** Bytes, and JSON that is a parameter. */
+  #extras = [];
+
+  /** What the addon gets. */
+  get parts() {
+    return [this.codes, this.numbers, this.#text, ...this.#extras];
+  }
+
+  reset() {
+    this.#codeCount = 0;
+    this.#numberCount = 0;
+    this.#text = '';
+    this.#arrayText = '';
+    this.#extras = [];
+  }
+
+  #code(code) {
+    if (this.#codeCount === this.codes.length) this.codes = doubled(this.codes);
+    this.codes[this.#codeCount] = code;
+    this.#codeCount += 1;
+  }
+
+  #number(code, value) {
+    this.#code(code);
+    if (this.#numberCount === this.numbers.length) this.numbers = doubled(this.numbers);
+    this.numbers[this.#numberCount] = value;
+    this.#numberCount += 1;
+  }
+
+  #piece(code, text) {
+    this.#number(code, text.length);
+    this.#arrayText = joined(this.#arrayText, text);
+  }
+
+  #extra(code, value) {
+    this.#code(code);
+    this.#extras.push(value);
+  }
+
+  json(json) {
+    this.#extra(WHOLE_JSON, json);
+  }
+
+  /** Without recursion: an array may be as deep as memory is. */
+  array(root, parameter) {
+    const outer = [];
+    let around = null;
+    let [array, at, length] = [root, 0, lengthOf(root)];
+    this.#code(OPEN);
+    for (;;) {
+      if (at === length) {
+        this.#code(CLOSE);
+        if (outer.length === 0) break;
+        around?.delete(array);
+        ({ array, at, length } = outer.pop());
+        continue;
+      }
+      const value = array[at];
+      at += 1;
+      if (!Array.isArray(value)) {
+        this.#element(value, parameter);
+        continue;
+      }
+      outer.push({ array, at, length });
+      if (outer.length > DEEP) {
+        around ??= new Set(outer.map((open) => open.array));
+        if (around.has(value)) throw refused(parameter, 'an array is a part of itself');
+        around.add(value);
+      }
+      [array, at, length] = [value, 0, lengthOf(value)];
+      this.#code(OPEN);
+    }
+    // Two halves of different strings would make a pair: the addon looks for those.
+    if (!this.#arrayText.isWellFormed()) throw refused(parameter, BROKEN_PAIR);
+    this.#text = joined(this.#text, this.#arrayText);
+    this.#arrayText = '';
+  }
+
+  #element(value, parameter) {
+    switch (typeof value) {
+      case 'number':
+        return this.#number(NUMBER, value);
+      case 'string':
+        return this.#piece(TEXT, value);
+      case 'boolean':
+        return this.#code(value ? TRUE : FALSE);
+      case 'bigint':
+        return this.#piece(BIGINT, String(value));
+      case 'undefined':
+        return this.#code(NULL);
+      case 'object':
+        return value === null ? this.#code(NULL) : this.#object(value, parameter);
+      default:
+        throw notSupported(value, parameter);
+    }
+  }
+
+  #object(value, parameter) {
+    if (types.isDate(value)) return this.#number(DATE, getTime.call(value));
+    const bytes = bytesOf(value);
+    if (bytes !== null) return this.#extra(BYTES, bytes);
+    const json = stringify(value, parameter);
+    return json === undefined ? this.#code(NULL) : this.#piece(JSON_TEXT, json);
+  }
+}
+
+/** One that no query is using: while one is filled, a getter may ask for another. */
+let spare = null;
+
+/** The parameters of one query, as the addon takes them. */
+class Parameters {
+  values;
+  #capture = null;
+
+  /** Throws what the user's code throws, and a ConfigurationError for what can't be sent. */
+  constructor(given) {
+    const count = given.length;
+    if (count > MOST_PARAMETERS) throw tooMany(count);
+    const values = new Array(count);
+    for (let n = 0; n < count; n += 1) {
+      const value = given[n];
+      const kind = typeof value;
+      if (kind === 'object' && value !== null) values[n] = this.#read(value, n + 1);
+      else if (kind === 'function' || kind === 'symbol') throw notSupported(value, n + 1);
+      else values[n] = value;
+    }
+    this.values = values;
+  }
+
+  /** What could not go among the values. */
+  get captured() {
+    return this.#capture === null ? undefined : this.#capture.parts;
+  }
+
+  /** The addon has read them. */
+  release() {
+    const capture = this.#capture;
+    if (capture === null || capture.codes.length > SPARE_CODES) return;
+    capture.reset();
+    spare = capture;
+  }
+
+  #read(value, parameter) {
+    if (types.isDate(value)) return value;
+    const bytes = bytesOf(value);
+    if (bytes !== null) return bytes;
+    if (this.#capture === null) {
+      this.#capture = spare ?? new Capture();
+      spare = null;
+    }
+    if (Array.isArray(value)) {
+      this.#capture.array(value, parameter);
+      return CAPTURED;
+    }
+    const json = stringify(value, parameter);
+    if (json === undefined) return null;
+    this.#capture.json(json);
+    return CAPTURED;
+  }
+}
+
+/** The bytes of a Buffer, of any other typed array or view, and of an ArrayBuffer; null for all else. */
+function bytesOf(value) {
+  if (types.isUint8Array(value)) return value;
+  if (ArrayBuffer.isView(value)) {
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  }
+  return types.isAnyArrayBuffer(value) ? new Uint8Array(value) : null;
+}
+
+/** `undefined` where its toJSON says so. */
+function stringify(value, parameter) {
+  const known = MISTAKES.find(([is]) => is(value));
+  if (known !== undefined && typeof value.toJSON !== 'function') {
+    throw refused(parameter, known[1]);
+  }
+  try {
+    return JSON.stringify(value);
+  } catch (cause) {
+    // V8's message, or that of a toJSON, can show a part of the value.
+    throw refused(parameter, 'the object has no form in JSON: the cause says why', cause);
+  }
+}
+
+/** Of these JSON.stringify would make `{}`. */
+const MISTAKES = [
+  [types.isPromise, 'it is a Promise: await it'],
+  [types.isMap, 'a Map has no form in JSON: use Object.fromEntries(map), or [...map]'],
+  [types.isSet, 'a Set has no form in JSON, and is no array: use [...set]'],
+];
+
+function lengthOf(array) {
+  const { length } = array;
+  if (length > MOST_ELEMENTS) throw tooLong();
+  return length;
+}
+
+function doubled(buffer) {
+  try {
+    const next = new buffer.constructor(buffer.length * 2);
+    next.set(buffer);
+    return next;
+  } catch (cause) {
+    throw tooLong(cause);
+  }
+}
+
+function joined(text, more) {
+  try {
+    return text + more;
+  } catch (cause) {
+    throw tooLong(cause);
+  }
+}
+
+function notSupported(value, parameter) {
+  const what = typeof value === 'symbol' ? 'a symbol' : 'a function';
+  return refused(parameter, `${what} has no form in PostgreSQL`);
+}
+
+function refused(parameter, why, cause) {
+  return failure('HYPERION_PARAMETER', `parameter $${parameter}: ${why}`, cause);
+}
+
+function tooMany(count) {
+  const message = `a query has at most ${MOST_PARAMETERS} parameters, ${count} were given`;
+  return failure('HYPERION_TOO_MANY_PARAMETERS', message);
+}
+
+function tooLong(cause) {
+  const message = 'the arrays among the parameters are longer than a message can be';
+  return failure('HYPERION_PARAMETER_LIMIT', message, cause);
+}
+
+function failure(code, message, cause) {
+  return new classes.ConfigurationError(message, { code, cause });
+}
+
+module.exports = { Parameters };

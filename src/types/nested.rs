@@ -1,0 +1,299 @@
+//! Arrays of JavaScript as the server reads them: as an array of PostgreSQL where the parameter's type is one,
+//! and as JSON where it is json or jsonb.
+//!
+//! The binary form is written wherever every element has one: it needs no quotes, and the server no parser.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::protocol::backend::Format;
+
+use super::fit::{self, Misfit, Value};
+use super::kept::Token;
+use super::oid;
+use super::params::MAX_BYTES;
+use super::{datetime, float};
+
+/// `MAXDIM` of the server.
+const MOST_DIMENSIONS: usize = 6;
+/// A NULL in an array's binary form.
+const NULL: i32 = -1;
+
+const RAGGED: Misfit =
+    "an array of several dimensions needs arrays of one length and depth, all the way down";
+const TOO_DEEP: Misfit = "an array has at most 6 dimensions";
+const TOO_LONG: Misfit = "the array is longer than a message can be";
+const NUL: Misfit = "PostgreSQL stores no NUL character in text";
+const NO_JSON_BYTES: Misfit = "bytes have no form in JSON: encode them, for example as base64";
+
+/// An array as it was captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nested<'a> {
+    tokens: &'a [Token],
+    bytes: &'a [u8],
+}
+
+enum Step<'a> {
+    Open,
+    Close,
+    Element(Value<'a>),
+}
+
+/// The lengths of the dimensions, the outermost first; none for an array without elements.
+struct Dimensions {
+    lengths: [usize; MOST_DIMENSIONS],
+    count: usize,
+}
+
+impl Dimensions {
+    fn lengths(&self) -> &[usize] {
+        self.lengths.get(..self.count).unwrap_or_default()
+    }
+}
+
+impl<'a> Nested<'a> {
+    pub(super) const fn new(tokens: &'a [Token], bytes: &'a [u8]) -> Self {
+        Self { tokens, bytes }
+    }
+
+    fn steps(self) -> impl Iterator<Item = Step<'a>> {
+        self.tokens.iter().map(move |token| match token {
+            Token::Open => Step::Open,
+            Token::Close => Step::Close,
+            Token::Element(kept) => Step::Element(kept.value(self.bytes, &[])),
+        })
+    }
+
+    fn elements(self) -> impl Iterator<Item = Value<'a>> {
+        self.steps().filter_map(|step| match step {
+            Step::Element(value) => Some(value),
+            Step::Open | Step::Close => None,
+        })
+    }
+
+    /// All elements of an array travel in one format.
+    pub(super) fn format(self, type_oid: u32) -> Format {
+        let Some(element) = oid::element(type_oid) else { return Format::Text };
+        if self.elements().all(|value| has_binary_form(value, element)) {
+            Format::Binary
+        } else {
+            Format::Text
+        }
+    }
+
+    /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each dimension
+    /// the length and the lower bound, and each element behind its length.
+    pub(super) fn encode_binary(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+        let mark = out.len();
+        let dimensions = self.dimensions()?;
+        let has_nulls = self.elements().any(|value| matches!(value, Value::Null));
+        put_length(dimensions.count, out)?;
+        out.put_i32(i32::from(has_nulls));
+        out.put_u32(element);
+        for &length in dimensions.lengths() {
+            put_length(length, out)?;
+            out.put_i32(1);
+        }
+        for value in self.elements() {
+            if matches!(value, Value::Null) {
+                out.put_i32(NULL);
+                continue;
+            }
+            let start = out.len();
+            out.put_i32(0);
+            put_binary(value, element, out)?;
+            let length = out.len() - start - size_of::<i32>();
+            let length = i32::try_from(length).map_err(|_| TOO_LONG)?;
+            if let Some(place) = out.get_mut(start..start + size_of::<i32>()) {
+                place.copy_from_slice(&length.to_be_bytes());
+            }
+            check_length(out, mark)?;
+        }
+        Ok(())
+    }
+
+    /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
+    pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+        if self.dimensions()?.count == 0 {
+            out.extend_from_slice(b"{}");
+            return Ok(());
+        }
+        let delimiter = if element == oid::BOX { b';' } else { b',' };
+        self.write(delimiter, out, |value, out| put_element(value, element, out), *b"{}")
+    }
+
+    pub(super) fn encode_json(self, out: &mut BytesMut) -> Result<(), Misfit> {
+        self.write(b',', out, put_json, *b"[]")
+    }
+
+    fn write(
+        self,
+        delimiter: u8,
+        out: &mut BytesMut,
+        mut put: impl FnMut(Value<'a>, &mut BytesMut) -> Result<(), Misfit>,
+        [open, close]: [u8; 2],
+    ) -> Result<(), Misfit> {
+        let mark = out.len();
+        let mut is_first = true;
+        for step in self.steps() {
+            if !is_first && !matches!(step, Step::Close) {
+                out.put_u8(delimiter);
+            }
+            is_first = matches!(step, Step::Open);
+            match step {
+                Step::Open => out.put_u8(open),
+                Step::Close => out.put_u8(close),
+                Step::Element(value) => put(value, out)?,
+            }
+            check_length(out, mark)?;
+        }
+        Ok(())
+    }
+
+    /// To the server an array is a box: all that stands at one depth is equally long.
+    fn dimensions(self) -> Result<Dimensions, Misfit> {
+        let mut lengths: [Option<usize>; MOST_DIMENSIONS] = [None; MOST_DIMENSIONS];
+        // How much has come in the array that is open at each depth.
+        let mut come = [0_usize; MOST_DIMENSIONS];
+        let mut depth = 0_usize;
+        let mut bottom = None;
+        let mut count = 0;
+        for token in self.tokens {
+            let inside = depth.checked_sub(1).and_then(|inside| come.get_mut(inside));
+            match token {
+                Token::Open => {
+                    if let Some(inside) = inside {
+                        *inside += 1;
+                    }
+                    if bottom.is_some_and(|bottom| depth >= bottom) {
+                        return Err(RAGGED);
+                    }
+                    *come.get_mut(depth).ok_or(TOO_DEEP)? = 0;
+                    depth += 1;
+                }
+                Token::Element(_) => {
+                    if let Some(inside) = inside {
+                        *inside += 1;
+                    }
+                    if *bottom.get_or_insert(depth) != depth {
+                        return Err(RAGGED);
+                    }
+                    count += 1;
+                }
+                Token::Close => {
+                    let came = inside.map_or(0, |inside| *inside);
+                    depth = depth.saturating_sub(1);
+                    let length = lengths.get_mut(depth).ok_or(TOO_DEEP)?;
+                    if *length.get_or_insert(came) != came {
+                        return Err(RAGGED);
+                    }
+                }
+            }
+        }
+        let count = if count == 0 { 0 } else { bottom.unwrap_or_default() };
+        Ok(Dimensions { lengths: lengths.map(Option::unwrap_or_default), count })
+    }
+}
+
+fn put_length(length: usize, out: &mut BytesMut) -> Result<(), Misfit> {
+    out.put_i32(i32::try_from(length).map_err(|_| TOO_LONG)?);
+    Ok(())
+}
+
+/// What escapes make of text may be six times as long as the text.
+fn check_length(out: &BytesMut, mark: usize) -> Result<(), Misfit> {
+    if out.len() - mark > MAX_BYTES { Err(TOO_LONG) } else { Ok(()) }
+}
+
+/// Types whose binary form is their text.
+const fn is_text_in_binary(element: u32) -> bool {
+    matches!(element, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::JSON)
+}
+
+fn has_binary_form(value: Value<'_>, element: u32) -> bool {
+    matches!(value, Value::Null)
+        || is_text_in_binary(element)
+        || value.format(element) == Format::Binary
+}
+
+fn put_binary(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    check_nul(value)?;
+    if is_text_in_binary(element) {
+        fit::encode_text(value, element, out)
+    } else {
+        fit::encode_binary(value, element, out)
+    }
+}
+
+fn check_nul(value: Value<'_>) -> Result<(), Misfit> {
+    match value {
+        Value::Text(text) if text.contains(&0) => Err(NUL),
+        _ => Ok(()),
+    }
+}
+
+/// An element of the text form: quoted, unless nothing in it could be taken for something else.
+fn put_element(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    check_nul(value)?;
+    match value {
+        Value::Null => out.extend_from_slice(b"NULL"),
+        Value::Bool(_) | Value::Number(_) | Value::BigInt(_) => {
+            fit::encode_text(value, element, out)?;
+        }
+        Value::Text(text) => put_quoted(text, out),
+        Value::Json(_) | Value::Date(_) | Value::Bytes(_) | Value::Array(_) => {
+            let mut text = BytesMut::new();
+            fit::encode_text(value, element, &mut text)?;
+            put_quoted(&text, out);
+        }
+    }
+    Ok(())
+}
+
+fn put_quoted(text: &[u8], out: &mut BytesMut) {
+    out.put_u8(b'"');
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        out.put_u8(b'\\');
+        let (byte, behind) = special.split_at(1);
+        out.extend_from_slice(byte);
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+    out.put_u8(b'"');
+}
+
+/// As JSON.stringify writes it; but a BigInt, at which that throws, in all its digits.
+fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), Misfit> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+        Value::Number(value) if value.is_finite() => {
+            let mut text = Vec::new();
+            float::write_js(value + 0.0, &mut text);
+            out.extend_from_slice(&text);
+        }
+        Value::Number(_) => out.extend_from_slice(b"null"),
+        Value::BigInt(digits) => out.extend_from_slice(digits.as_bytes()),
+        Value::Text(text) => {
+            let text = std::str::from_utf8(text).unwrap_or_default();
+            // Neither text nor memory fails.
+            let _ = serde_json::to_writer(out.writer(), text);
+        }
+        Value::Date(millis) => put_json_date(millis, out)?,
+        Value::Json(json) => out.extend_from_slice(json),
+        Value::Bytes(_) => return Err(NO_JSON_BYTES),
+        // Arrays are flat lists of tokens, and never elements.
+        Value::Array(_) => return Err(RAGGED),
+    }
+    Ok(())
+}
+
+pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Misfit> {
+    let mut text = vec![b'"'];
+    datetime::write_js_date(fit::valid(millis)?, &mut text);
+    text.push(b'"');
+    out.extend_from_slice(&text);
+    Ok(())
+}
