@@ -94,6 +94,10 @@ pub(super) fn encode_binary(
     out: &mut BytesMut,
 ) -> Result<(), Misfit> {
     match (value, type_oid) {
+        // Most numbers are of this kind, and by way of i128 they take five times as long.
+        (Value::Number(value), oid::INT4) if f64::from(value as i32) == value => {
+            out.put_i32(value as i32);
+        }
         (Value::Bool(value), _) => out.put_u8(u8::from(value)),
         (Value::Number(value), oid::FLOAT4) => out.put_f32(narrow(value)?),
         (Value::Number(value), oid::FLOAT8) => out.put_f64(value),
@@ -134,7 +138,8 @@ pub(super) fn encode_text(
         Value::Text(text) => out.extend_from_slice(text),
         Value::Json(json) => {
             match type_oid {
-                oid::JSON | oid::JSONB => {}
+                // A domain over json has an oid of its own: what else it may be, only the server knows.
+                oid::JSON | oid::JSONB | oid::FIRST_OF_USERS.. => {}
                 oid::NOT_KNOWN => return Err(NOT_KNOWN),
                 _ => return Err(NOT_JSON),
             }
