@@ -29,7 +29,47 @@ pub(super) enum Kept {
     Json(Span),
     Bytes(Span),
     /// Its tokens; never an element.
-    Array(Span),
+    Array(Span, Kinds),
+}
+
+/// Which kinds of values an array has: what its format is chosen by, without a look at each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kinds(u8);
+
+/// One value of each kind, at the place of its bit.
+const SAMPLES: [Value<'static>; 8] = [
+    Value::Null,
+    Value::Bool(false),
+    Value::Number(0.0),
+    Value::Date(0.0),
+    Value::BigInt(""),
+    Value::Text(b""),
+    Value::Json(b""),
+    Value::Bytes(b""),
+];
+
+impl Kinds {
+    pub(super) const fn add(&mut self, kept: Kept) {
+        self.0 |= match kept {
+            Kept::Null => 1,
+            Kept::Bool(_) => 1 << 1,
+            Kept::Number(_) => 1 << 2,
+            Kept::Date(_) => 1 << 3,
+            Kept::BigInt(_) => 1 << 4,
+            Kept::Text(_) => 1 << 5,
+            Kept::Json(_) => 1 << 6,
+            Kept::Bytes(_) => 1 << 7,
+            Kept::Array(..) => 0,
+        }
+    }
+
+    pub(super) const fn has_nulls(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    pub(super) fn all(self, is: impl Fn(Value<'static>) -> bool) -> bool {
+        SAMPLES.iter().enumerate().all(|(bit, sample)| self.0 & (1 << bit) == 0 || is(*sample))
+    }
 }
 
 /// An array is a list of these, so that nothing recurses where the depth is the user's.
@@ -53,7 +93,9 @@ impl Kept {
             Self::Text(span) => Value::Text(span.of(bytes)),
             Self::Json(span) => Value::Json(span.of(bytes)),
             Self::Bytes(span) => Value::Bytes(span.of(bytes)),
-            Self::Array(span) => Value::Array(Nested::new(span.of(tokens), bytes)),
+            Self::Array(span, kinds) => {
+                Value::Array(Nested::new(span.of(tokens), kinds, bytes))
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 use crate::protocol::backend::Format;
 
 use super::fit::{self, Misfit, Value};
-use super::kept::Token;
+use super::kept::{Kinds, Token};
 use super::oid;
 use super::params::MAX_BYTES;
 use super::{datetime, float};
@@ -29,6 +29,7 @@ const NO_JSON_BYTES: Misfit = "bytes have no form in JSON: encode them, for exam
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nested<'a> {
     tokens: &'a [Token],
+    kinds: Kinds,
     bytes: &'a [u8],
 }
 
@@ -51,8 +52,8 @@ impl Dimensions {
 }
 
 impl<'a> Nested<'a> {
-    pub(super) const fn new(tokens: &'a [Token], bytes: &'a [u8]) -> Self {
-        Self { tokens, bytes }
+    pub(super) const fn new(tokens: &'a [Token], kinds: Kinds, bytes: &'a [u8]) -> Self {
+        Self { tokens, kinds, bytes }
     }
 
     fn steps(self) -> impl Iterator<Item = Step<'a>> {
@@ -73,11 +74,12 @@ impl<'a> Nested<'a> {
     /// All elements of an array travel in one format.
     pub(super) fn format(self, type_oid: u32) -> Format {
         let Some(element) = oid::element(type_oid) else { return Format::Text };
-        if self.elements().all(|value| has_binary_form(value, element)) {
-            Format::Binary
-        } else {
-            Format::Text
-        }
+        let has_binary_form = |value: Value<'_>| {
+            matches!(value, Value::Null)
+                || is_text_in_binary(element)
+                || value.format(element) == Format::Binary
+        };
+        if self.kinds.all(has_binary_form) { Format::Binary } else { Format::Text }
     }
 
     /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each dimension
@@ -85,9 +87,10 @@ impl<'a> Nested<'a> {
     pub(super) fn encode_binary(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
         let mark = out.len();
         let dimensions = self.dimensions()?;
-        let has_nulls = self.elements().any(|value| matches!(value, Value::Null));
+        // What most elements take.
+        out.reserve(self.tokens.len().saturating_mul(2 * size_of::<i32>()));
         put_length(dimensions.count, out)?;
-        out.put_i32(i32::from(has_nulls));
+        out.put_i32(i32::from(self.kinds.has_nulls()));
         out.put_u32(element);
         for &length in dimensions.lengths() {
             put_length(length, out)?;
@@ -207,12 +210,6 @@ fn check_length(out: &BytesMut, mark: usize) -> Result<(), Misfit> {
 /// Types whose binary form is their text.
 const fn is_text_in_binary(element: u32) -> bool {
     matches!(element, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::JSON)
-}
-
-fn has_binary_form(value: Value<'_>, element: u32) -> bool {
-    matches!(value, Value::Null)
-        || is_text_in_binary(element)
-        || value.format(element) == Format::Binary
 }
 
 fn put_binary(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {

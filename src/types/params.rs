@@ -13,7 +13,7 @@ use crate::base::{Error, ErrorClass};
 use crate::protocol::backend::Format;
 
 use super::fit::Value;
-use super::kept::{Kept, Span, Token};
+use super::kept::{Kept, Kinds, Span, Token};
 use super::oid;
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
@@ -43,10 +43,19 @@ pub struct Params {
     params: Vec<Kept>,
     /// Of the arrays among them.
     tokens: Vec<Token>,
-    /// Where the array that is open begins, and how many are open in each other.
-    array: Option<(usize, usize)>,
+    array: Option<OpenArray>,
     /// The digits, text and bytes of all of them.
     bytes: Vec<u8>,
+}
+
+/// The array whose elements are being pushed.
+#[derive(Clone, Copy, Debug, Default)]
+struct OpenArray {
+    /// Its first token.
+    start: usize,
+    /// How many are open in each other.
+    depth: usize,
+    kinds: Kinds,
 }
 
 /// Text of many elements that came in one string; they take their pieces from it, in order.
@@ -188,27 +197,27 @@ impl Params {
 
     /// What is pushed from here on are elements of an array, up to its [`Self::close_array`].
     pub fn open_array(&mut self) {
-        let (start, depth) = self.array.unwrap_or((self.tokens.len(), 0));
-        self.array = Some((start, depth + 1));
+        let start = self.tokens.len();
+        let array = self.array.get_or_insert(OpenArray { start, ..OpenArray::default() });
+        array.depth += 1;
         self.tokens.push(Token::Open);
     }
 
     pub fn close_array(&mut self) -> Result<(), Error> {
+        let Some(array) = &mut self.array else {
+            return Err(Error::internal("no array is open"));
+        };
         self.tokens.push(Token::Close);
-        match self.array {
-            None => Err(Error::internal("no array is open")),
-            Some((start, 1)) => {
-                self.array = None;
-                if self.tokens.len() > MAX_BYTES {
-                    return Err(self.over_limit("an array is longer than a message can be"));
-                }
-                self.push(Kept::Array(span(start, self.tokens.len())))
-            }
-            Some((start, depth)) => {
-                self.array = Some((start, depth - 1));
-                Ok(())
-            }
+        array.depth -= 1;
+        if array.depth > 0 {
+            return Ok(());
         }
+        let OpenArray { start, kinds, .. } = *array;
+        self.array = None;
+        if self.tokens.len() > MAX_BYTES {
+            return Err(self.over_limit("an array is longer than a message can be"));
+        }
+        self.push(Kept::Array(span(start, self.tokens.len()), kinds))
     }
 
     pub const fn has_open_array(&self) -> bool {
@@ -266,7 +275,8 @@ impl Params {
     }
 
     fn push(&mut self, kept: Kept) -> Result<(), Error> {
-        if self.array.is_some() {
+        if let Some(array) = &mut self.array {
+            array.kinds.add(kept);
             self.tokens.push(Token::Element(kept));
             return Ok(());
         }
