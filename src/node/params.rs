@@ -59,15 +59,19 @@ pub(super) fn read(
     let [codes, numbers, text] =
         [env.element(captured, 0)?, env.element(captured, 1)?, env.element(captured, 2)?];
     let length = env.utf8_length(text)?;
-    let pieces = params.append_pieces_with(length, |out| {
-        env.append_utf8(text, length, out).map_err(into_error)
-    })?;
+    let pieces = params
+        .append_pieces_with(length, |out| env.append_utf8(text, length, out).map_err(into_error))?;
     // Nothing below makes JavaScript run, so that both may be lent.
     let read = env.with_bytes(codes, |codes| {
         env.with_bytes(numbers, |numbers| {
             let (numbers, _) = numbers.as_chunks();
-            let mut captured =
-                Captured { codes: codes.iter(), numbers: numbers.iter(), pieces, captured, extra: 3 };
+            let mut captured = Captured {
+                codes: codes.iter(),
+                numbers: numbers.iter(),
+                pieces,
+                captured,
+                extra: 3,
+            };
             read_all(env, values, count, &mut params, Some(&mut captured))
         })
     });

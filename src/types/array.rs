@@ -188,7 +188,7 @@ fn take_quoted(rest: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::oid;
@@ -200,7 +200,7 @@ mod tests {
         format: Format::Binary,
         delimiter: b',',
     };
-    const TEXT: Elements = Elements {
+    pub(in super::super) const TEXT: Elements = Elements {
         scalar: Scalar::Text,
         type_oid: oid::TEXT,
         format: Format::Text,

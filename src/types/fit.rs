@@ -380,14 +380,15 @@ mod tests {
 
     #[test]
     fn the_other_values_fit_or_are_refused() {
-        use Value::{BigInt, Bool, Bytes, Text};
+        use Value::{BigInt, Bool, Bytes, Json, Text};
         as_binary(Bool(true), oid::BOOL, &[1]);
         as_text(Bool(false), &[0, oid::TEXT, JSON, DOMAIN], "false");
         refused(Bool(true), &[oid::INT4, oid::FLOAT8, oid::NUMERIC], NOT_A_NUMBER);
 
         let huge = "-170141183460469231731687303715884105728";
         as_text(BigInt(huge), &[0, oid::NUMERIC, oid::TEXT, oid::FLOAT8], huge);
-        as_text(BigInt("-9223372036854775808"), &[oid::INT8], "-9223372036854775808");
+        as_binary(BigInt("-9223372036854775808"), oid::INT8, &i64::MIN.to_be_bytes());
+        as_binary(BigInt("-32768"), oid::INT2, &i16::MIN.to_be_bytes());
         refused(BigInt(huge), &[oid::INT2, oid::INT4, oid::INT8, oid::OID, oid::XID8], RANGE);
         refused(BigInt("-1"), &[oid::OID, oid::XID8], RANGE);
 
@@ -397,6 +398,32 @@ mod tests {
         as_binary(Bytes(b""), DOMAIN, b"");
         refused(Bytes(b"x"), &[oid::TEXT, oid::INT4, JSON], NOT_BYTES);
         refused(Bytes(b"x"), &[oid::NOT_KNOWN], NOT_KNOWN);
+
+        as_text(Json(b"{}"), &[JSON, oid::JSONB, DOMAIN], "{}");
+        refused(Json(b"{}"), &[oid::TEXT, oid::INT4, oid::BYTEA], NOT_JSON);
+        refused(Json(b"{}"), &[oid::NOT_KNOWN], NOT_KNOWN);
+    }
+
+    #[test]
+    fn dates_fit_or_are_refused() {
+        use Value::Date;
+        as_binary(Date(946_684_800_000.0), oid::DATE, &[0; 4]);
+        as_binary(Date(946_684_799_999.0), oid::DATE, &(-1_i32).to_be_bytes());
+        as_binary(Date(946_684_800_001.0), oid::TIMESTAMP, &1000_i64.to_be_bytes());
+        as_binary(Date(0.0), oid::TIMESTAMPTZ, &(-946_684_800_000_000_i64).to_be_bytes());
+        as_text(Date(0.0), &[oid::TEXT, oid::VARCHAR], "1970-01-01T00:00:00.000Z");
+        as_text(Date(-62_167_219_200_000.0), &[oid::TEXT], "0000-01-01T00:00:00.000Z");
+        as_text(Date(-8.64e15), &[oid::TEXT], "-271821-04-20T00:00:00.000Z");
+        as_text(Date(8.64e15), &[oid::TEXT], "+275760-09-13T00:00:00.000Z");
+        as_text(Date(0.0), &[JSON, oid::JSONB], "\"1970-01-01T00:00:00.000Z\"");
+        as_text(Date(0.0), &[oid::TIME, DOMAIN], "1970-01-01 00:00:00.000+00");
+        as_text(Date(-63_517_824_000_000.0), &[DOMAIN], "0044-03-15 00:00:00.000+00 BC");
+        let fitting = [oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::TEXT, JSON, DOMAIN];
+        refused(Date(f64::NAN), &fitting, INVALID_DATE);
+        refused(Date(8.64e15 + 2.0), &fitting, INVALID_DATE);
+        refused(Date(-8.64e15), &[oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ], RANGE);
+        refused(Date(0.0), &[oid::INT8, oid::NUMERIC, oid::BYTEA, oid::INTERVAL], NOT_A_DATE);
+        refused(Date(0.0), &[oid::NOT_KNOWN], NOT_KNOWN);
     }
 
     #[test]
@@ -410,6 +437,8 @@ mod tests {
             (Value::BigInt("1"), false),
             (Value::Text(b"x"), false),
             (Value::Bytes(b""), true),
+            (Value::Json(b""), true),
+            (Value::Date(0.0), true),
         ];
         for (value, expect) in table {
             assert_eq!(value.needs_type(), expect, "{value:?}");

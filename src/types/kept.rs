@@ -93,9 +93,7 @@ impl Kept {
             Self::Text(span) => Value::Text(span.of(bytes)),
             Self::Json(span) => Value::Json(span.of(bytes)),
             Self::Bytes(span) => Value::Bytes(span.of(bytes)),
-            Self::Array(span, kinds) => {
-                Value::Array(Nested::new(span.of(tokens), kinds, bytes))
-            }
+            Self::Array(span, kinds) => Value::Array(Nested::new(span.of(tokens), kinds, bytes)),
         }
     }
 }

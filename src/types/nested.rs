@@ -294,3 +294,228 @@ pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Misfi
     out.extend_from_slice(&text);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use postgres_protocol::types as wire;
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::super::params::{Params, Piece};
+    use super::*;
+
+    const INTS: u32 = 1007;
+    const TEXTS: u32 = 1009;
+    const BYTEAS: u32 = 1001;
+    const BOXES: u32 = 1020;
+    const NUMERICS: u32 = 1231;
+    const JSONBS: u32 = 3807;
+    const MOODS: u32 = 16_400;
+
+    /// `[` and `]` open and close; all else is pushed by `push`.
+    fn params(shape: &str, mut push: impl FnMut(&mut Params, char)) -> Params {
+        let mut params = Params::new();
+        for character in shape.chars() {
+            match character {
+                '[' => params.open_array(),
+                ']' => params.close_array().unwrap(),
+                _ => push(&mut params, character),
+            }
+        }
+        params
+    }
+
+    fn digits(shape: &str) -> Params {
+        params(shape, |params, digit| match digit.to_digit(10) {
+            Some(digit) => params.push_number(digit.into()).unwrap(),
+            None => params.push_null().unwrap(),
+        })
+    }
+
+    fn texts(elements: &[&str]) -> Params {
+        let mut params = Params::new();
+        params.open_array();
+        elements.iter().for_each(|element| push_text(&mut params, element));
+        params.close_array().unwrap();
+        params
+    }
+
+    fn push_text(params: &mut Params, text: &str) {
+        let mut pieces = params
+            .append_pieces_with(text.len(), |out| {
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            })
+            .unwrap();
+        params.push_piece(Piece::Text, &mut pieces, text.encode_utf16().count()).unwrap();
+    }
+
+    fn encoded(params: &Params, type_oid: u32) -> Result<Vec<u8>, String> {
+        let mut out = BytesMut::from(&b"before"[..]);
+        match params.encode(0, type_oid, &mut out) {
+            Ok(_) => Ok(out.split_off(6).to_vec()),
+            Err(error) => {
+                assert_eq!(&out[..], b"before", "an error left bytes behind");
+                Err(error.message().to_owned())
+            }
+        }
+    }
+
+    fn text(params: &Params, type_oid: u32) -> String {
+        assert_eq!(params.format(0, type_oid), Format::Text);
+        String::from_utf8(encoded(params, type_oid).unwrap()).unwrap()
+    }
+
+    /// Dimensions and elements, as `postgres-protocol` reads the binary form.
+    fn binary(params: &Params, type_oid: u32) -> (Vec<i32>, Vec<Option<Vec<u8>>>) {
+        use fallible_iterator::FallibleIterator as _;
+        assert_eq!(params.format(0, type_oid), Format::Binary);
+        let bytes = encoded(params, type_oid).unwrap();
+        let array = wire::array_from_sql(&bytes).unwrap();
+        assert_eq!(Some(array.element_type()), oid::element(type_oid));
+        let dimensions = array.dimensions().map(|dimension| Ok(dimension.len)).collect().unwrap();
+        let elements: Vec<_> =
+            array.values().map(|value| Ok(value.map(<[u8]>::to_vec))).collect().unwrap();
+        assert_eq!(array.has_nulls(), elements.contains(&None));
+        (dimensions, elements)
+    }
+
+    #[test]
+    fn numbers_and_nulls_of_any_dimension() {
+        let one = |value: i32| Some(value.to_be_bytes().to_vec());
+        let check = |shape: &str, dimensions: &[i32], elements: &[Option<Vec<u8>>]| {
+            let expect = (dimensions.to_vec(), elements.to_vec());
+            assert_eq!(binary(&digits(shape), INTS), expect, "{shape}");
+        };
+        check("[]", &[], &[]);
+        check("[[][]]", &[], &[]);
+        check("[1n3]", &[3], &[one(1), None, one(3)]);
+        check("[[12][n4]]", &[2, 2], &[one(1), one(2), None, one(4)]);
+        check("[[[[[[7]]]]]]", &[1; 6], &[one(7)]);
+        assert_eq!(text(&digits("[[12][n4]]"), NUMERICS), "{{1,2},{NULL,4}}");
+        assert_eq!(text(&digits("[[12][n4]]"), MOODS), "{{1,2},{NULL,4}}");
+        assert_eq!(text(&digits("[[12]n[[3]][]]"), oid::JSONB), "[[1,2],null,[[3]],[]]");
+    }
+
+    #[test]
+    fn what_is_no_box_is_refused() {
+        for ragged in [
+            "[1[2]]",
+            "[[1]2]",
+            "[n[1]]",
+            "[[1][23]]",
+            "[[][1]]",
+            "[[1][]]",
+            "[[[]][]]",
+            "[[[1]][2]]",
+        ] {
+            for type_oid in [INTS, NUMERICS, MOODS] {
+                let refused = encoded(&digits(ragged), type_oid).unwrap_err();
+                assert!(refused.ends_with(RAGGED), "{ragged}: {refused}");
+            }
+        }
+        let deep = digits("[[[[[[[1]]]]]]]");
+        let refused = "parameter $1 of type int4[]: an array has at most 6 dimensions";
+        assert_eq!(encoded(&deep, INTS).unwrap_err(), refused);
+        assert_eq!(text(&deep, oid::JSON), "[[[[[[[1]]]]]]]");
+    }
+
+    #[test]
+    fn depth_is_bounded_by_memory_alone() {
+        let depth = 200_000;
+        let deep = digits(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+        assert!(encoded(&deep, INTS).unwrap_err().ends_with(TOO_DEEP));
+        assert_eq!(text(&deep, oid::JSON).len(), 2 * depth);
+    }
+
+    #[test]
+    fn only_json_and_arrays_take_an_array() {
+        for type_oid in [oid::TEXT, oid::INT4, oid::BYTEA, oid::UNKNOWN] {
+            assert!(
+                encoded(&digits("[1]"), type_oid).unwrap_err().ends_with("json and jsonb alone")
+            );
+        }
+        assert!(digits("[1]").needs_type());
+        assert!(encoded(&digits("[1]"), 0).unwrap_err().contains("must be known"));
+        let refused =
+            "parameter $1 of type int4[]: a number with a fraction does not fit an integer type";
+        let fraction = params("[x]", |params, _| params.push_number(0.5).unwrap());
+        assert_eq!(encoded(&fraction, INTS).unwrap_err(), refused);
+    }
+
+    #[test]
+    fn text_is_quoted_where_it_could_be_taken_for_something_else() {
+        let special = ["a,b", r#"c"d\e"#, "{}", "", "NULL", " x ", "é😀"];
+        let bare = r#"{"a,b","c\"d\\e","{}",""," x "}"#;
+        assert_eq!(text(&texts(&["a,b", r#"c"d\e"#, "{}", "", " x "]), MOODS), bare);
+        let expect: Vec<_> = special.iter().map(|text| Some(text.as_bytes().to_vec())).collect();
+        assert_eq!(binary(&texts(&special), TEXTS), (vec![7], expect));
+        assert_eq!(text(&texts(&["(1,1),(0,0)", "x"]), BOXES), r#"{"(1,1),(0,0)";"x"}"#);
+        let nul = texts(&["a\0b"]);
+        for type_oid in [TEXTS, MOODS] {
+            assert!(encoded(&nul, type_oid).unwrap_err().ends_with(NUL));
+        }
+        assert_eq!(text(&nul, oid::JSON), r#"["a\u0000b"]"#);
+    }
+
+    #[test]
+    fn elements_of_several_kinds_travel_as_text() {
+        let mut params = Params::new();
+        params.open_array();
+        params.push_bytes(&[0, 255]).unwrap();
+        push_text(&mut params, "x");
+        params.close_array().unwrap();
+        assert_eq!(text(&params, BYTEAS), r#"{"\\x00ff","x"}"#);
+        assert!(encoded(&params, oid::JSONB).unwrap_err().ends_with(NO_JSON_BYTES));
+
+        let mut params = Params::new();
+        params.open_array();
+        let mut pieces = params
+            .append_pieces_with(9, |out| {
+                out.extend_from_slice(br#"{"a":"b"}"#);
+                Ok(())
+            })
+            .unwrap();
+        params.push_piece(Piece::Json, &mut pieces, 9).unwrap();
+        params.push_bool(true).unwrap();
+        params.push_bigint(true, &[7]).unwrap();
+        params.push_number(f64::NAN).unwrap();
+        params.push_number(-0.0).unwrap();
+        params.push_date(0.0).unwrap();
+        params.close_array().unwrap();
+        let json = r#"[{"a":"b"},true,-7,null,0,"1970-01-01T00:00:00.000Z"]"#;
+        assert_eq!(text(&params, oid::JSON), json);
+        let jsons = r#"{"{\"a\":\"b\"}",true,-7,NaN,0,"\"1970-01-01T00:00:00.000Z\""}"#;
+        assert_eq!(text(&params, JSONBS), jsons);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(elements in prop::collection::vec("[^\0]{0,8}", 0..6)) {
+            let elements: Vec<_> = elements.iter().map(String::as_str).collect();
+            let params = texts(&elements);
+            let came = serde_json::from_str::<Vec<String>>(&text(&params, oid::JSON)).unwrap();
+            prop_assert_eq!(&came, &elements);
+            let (_, came) = binary(&params, TEXTS);
+            let expect: Vec<_> = elements.iter().map(|text| Some(text.as_bytes().to_vec())).collect();
+            prop_assert_eq!(came, expect);
+            // The server's text form, read by the decoder of results.
+            let form = text(&params, MOODS);
+            let mut json = Vec::new();
+            super::super::array::tests::TEXT.write(form.as_bytes(), &mut json).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Vec<String>>(&json).unwrap(), elements);
+        }
+
+        #[test]
+        fn any_shape_is_written_or_refused(shape in "[\\[0-9]{0,12}") {
+            let open = shape.matches('[').count();
+            let shape = format!("[{shape}{}]", "]".repeat(open));
+            let params = digits(&shape);
+            let json: Json = serde_json::from_str(&text(&params, oid::JSON)).unwrap();
+            prop_assert!(json.is_array());
+            if let Ok(bytes) = encoded(&params, INTS) {
+                prop_assert!(wire::array_from_sql(&bytes).is_ok());
+            }
+        }
+    }
+}

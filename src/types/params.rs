@@ -487,6 +487,33 @@ mod tests {
     }
 
     #[test]
+    fn pieces_are_cut_by_the_units_of_utf16() {
+        let mut params = Params::new();
+        let text = "aé€😀b";
+        let mut pieces = params
+            .append_pieces_with(text.len(), |bytes| {
+                bytes.extend_from_slice(text.as_bytes());
+                Ok(())
+            })
+            .unwrap();
+        for units in [2, 0, 3, 1] {
+            params.push_piece(Piece::Text, &mut pieces, units).unwrap();
+        }
+        let cut: Vec<_> = (0..4).map(|index| text_of(&params, index)).collect();
+        assert_eq!(cut, ["aé", "", "€😀", "b"]);
+        assert!(params.push_piece(Piece::Text, &mut pieces, 1).is_err());
+
+        let mut halves = params
+            .append_pieces_with(4, |bytes| {
+                bytes.extend_from_slice("😀".as_bytes());
+                Ok(())
+            })
+            .unwrap();
+        let error = params.push_piece(Piece::Text, &mut halves, 1).unwrap_err();
+        assert_eq!(error.message(), format!("parameter $5: {BROKEN_PAIR}"));
+    }
+
+    #[test]
     fn q3_one_parameter_more_than_the_protocol_counts_is_refused() {
         let mut params = Params::new();
         for _ in 0..MAX_COUNT {
