@@ -17,7 +17,7 @@ use crate::protocol::data_row::check_data_row;
 use crate::protocol::frame::{Limits, Phase, Split, split};
 use crate::protocol::scram::KeyCache;
 use crate::protocol::{Field, Format, frontend};
-use crate::types::{Params, Shape, write_row};
+use crate::types::{Params, Piece, Shape, write_row};
 
 /// Bytes to decide by, one at a time; zeroes when they have run out.
 struct Choices<'a> {
@@ -320,7 +320,8 @@ pub fn output_buffer(data: &[u8]) {
 
 fn encode(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
     let none = std::iter::empty::<Format>;
-    match choices.byte() % 11 {
+    match choices.byte() % 12 {
+        11 => bind_values(choices, out),
         0 => frontend::parse(out, &choices.text(9), &choices.text(40), &[23, 0]),
         1 => {
             let failing = usize::from(choices.byte());
@@ -345,6 +346,56 @@ fn encode(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
         8 => frontend::sasl_initial_response(out, &choices.text(9), choices.bytes(40)),
         9 => frontend::sync(out),
         _ => frontend::terminate(out),
+    }
+}
+
+/// Types that take, refuse or ask for each kind of value: array types, json, types of users, and none at all.
+const PARAMETER_TYPES: [u32; 16] =
+    [0, 16, 17, 20, 23, 25, 114, 701, 1082, 1184, 1700, 1001, 1007, 1009, 3807, 16_400];
+
+/// Values as JavaScript captures them, for types that they may fit or not.
+fn bind_values(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
+    let mut params = Params::new();
+    let type_oid = usize::from(choices.byte()) % PARAMETER_TYPES.len();
+    let type_oid = PARAMETER_TYPES.get(type_oid).copied().unwrap_or_default();
+    for _ in 0..choices.byte() % 32 {
+        push_value(choices, &mut params)?;
+    }
+    while params.has_open_array() {
+        params.close_array()?;
+    }
+    let formats: Vec<_> = (0..params.len()).map(|n| params.format(n, type_oid)).collect();
+    let encode = |n: usize, out: &mut BytesMut| params.encode(n, type_oid, out);
+    let none = std::iter::empty::<Format>();
+    frontend::bind(out, "", "", formats.into_iter(), params.len(), encode, none)
+}
+
+fn push_value(choices: &mut Choices<'_>, params: &mut Params) -> Result<(), Error> {
+    let is_nested = params.has_open_array();
+    match choices.byte() % 12 {
+        0 => params.push_null(),
+        1 => params.push_bool(true),
+        2 => params.push_number(f64::from(choices.byte()) - 100.0),
+        3 => params.push_number(f64::from_bits(u64::from(choices.byte()) << 56)),
+        4 => params.push_date(f64::from(choices.byte()) * 1e14 - 1e16),
+        5 => params.push_bigint(choices.byte() < 128, &[u64::MAX; 3]),
+        6 => params.push_text(&choices.text(9)),
+        7 => params.push_bytes(choices.bytes(9)),
+        8 | 9 => {
+            params.open_array();
+            Ok(())
+        }
+        10 if is_nested => params.close_array(),
+        _ => {
+            let text = choices.text(20);
+            let mut pieces = params.append_pieces_with(text.len(), |out| {
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            })?;
+            let units = usize::from(choices.byte()) % 12;
+            let kind = [Piece::Text, Piece::Json].into_iter().nth(units % 2);
+            params.push_piece(kind.unwrap_or(Piece::Text), &mut pieces, units)
+        }
     }
 }
 
