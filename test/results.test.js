@@ -95,3 +95,25 @@ for (const [type, expression] of Object.entries(MADE)) {
     for (const { v, shown } of asBinary) assert.equal(v, shown);
   });
 }
+
+test('hostile column names are own properties of plain objects', async () => {
+  const names = [
+    '__proto__',
+    'constructor',
+    'toString',
+    "it's",
+    'a"b',
+    'new\nline',
+    '\u2028',
+    'ü',
+    '`${1}`',
+  ];
+  const list = names.map((name, n) => `${n} AS "${name.replaceAll('"', '""')}"`);
+  for (let use = 0; use < 2; use++) {
+    const [row] = await pool.query(`SELECT ${list.join(', ')}`);
+    assert.deepEqual(Object.keys(row), names);
+    names.forEach((name, n) => assert.equal(Object.getOwnPropertyDescriptor(row, name).value, n));
+    assert.equal(Object.getPrototypeOf(row), Object.prototype);
+  }
+  assert.deepEqual(await pool.query('SELECT 1 AS a, 2 AS b, 3 AS a'), [{ a: 3, b: 2 }]);
+});

@@ -1,4 +1,5 @@
-// Values of every kind, as SQL and as JavaScript has them. Whoever tests results goes through this table.
+// Values of every kind, as SQL and as JavaScript has them. Whoever tests results or parameters goes through these
+// tables.
 
 const NIL = '00000000-0000-0000-0000-000000000000';
 const LONG = 'né😀 '.repeat(1 << 17);
@@ -191,6 +192,200 @@ export const VALUES = [
   ["ROW(1, 'a b', NULL)", '(1,"a b",)'],
   ["ARRAY[ROW(1, 'a'), ROW(2, NULL)]", ['(1,a)', '(2,)']],
   ['pg_advisory_unlock_all()', null],
+];
+
+/** A view of bytes behind others, and in front of others. */
+const inside = (View, ...values) => {
+  const { buffer, byteLength } = View.from(values);
+  const around = new Uint8Array(byteLength + 16).fill(0xee);
+  around.set(new Uint8Array(buffer), 8);
+  return new View(around.buffer, 8, values.length);
+};
+const dataView = () => new DataView(Uint8Array.of(9, 1, 2, 9).buffer, 1, 2);
+const shared = () => {
+  const buffer = new SharedArrayBuffer(2);
+  new Uint8Array(buffer).set([7, 8]);
+  return buffer;
+};
+
+const LEAST_INT8 = -(2n ** 63n);
+const MOST_INT8 = 2n ** 63n - 1n;
+
+/** A value, the type of its parameter, and what the server shows of it. */
+export const PARAMETERS = [
+  ...[
+    'bool',
+    'int4',
+    'numeric',
+    'text',
+    'bytea',
+    'jsonb',
+    'timestamptz',
+    'int4[]',
+    'point',
+  ].flatMap((type) => [
+    [null, type, null],
+    [undefined, type, null],
+  ]),
+
+  [true, 'bool', 'true'],
+  [false, 'bool', 'false'],
+  ['t', 'bool', 'true'],
+  [true, 'text', 'true'],
+  [false, 'jsonb', 'false'],
+
+  [32767, 'int2', '32767'],
+  [-32768, 'int2', '-32768'],
+  [2147483647, 'int4', '2147483647'],
+  [-2147483648, 'int4', '-2147483648'],
+  [-0, 'int4', '0'],
+  [Number.MAX_SAFE_INTEGER, 'int8', '9007199254740991'],
+  [Number.MIN_SAFE_INTEGER, 'int8', '-9007199254740991'],
+  [4294967295, 'oid', '4294967295'],
+  [0, 'oid', '0'],
+  [-1n, 'int2', '-1'],
+  [7n, 'int4', '7'],
+  [MOST_INT8, 'int8', '9223372036854775807'],
+  [LEAST_INT8, 'int8', '-9223372036854775808'],
+  [4294967295n, 'oid', '4294967295'],
+  ['42', 'int2', '42'],
+  [' -42 ', 'int4', '-42'],
+  ['9223372036854775807', 'int8', '9223372036854775807'],
+
+  [0.1, 'float4', '0.1'],
+  [16777216, 'float4', '1.6777216e+07'],
+  [0.1, 'float8', '0.1'],
+  [1e21, 'float8', '1e+21'],
+  [5e-324, 'float8', '5e-324'],
+  [Number.MAX_VALUE, 'float8', '1.7976931348623157e+308'],
+  [-0, 'float8', '-0'],
+  [-0, 'float4', '-0'],
+  [NaN, 'float8', 'NaN'],
+  [NaN, 'float4', 'NaN'],
+  [Infinity, 'float4', 'Infinity'],
+  [-Infinity, 'float8', '-Infinity'],
+  ['1e-300', 'float8', '1e-300'],
+  [2n ** 70n, 'float8', '1.1805916207174113e+21'],
+
+  [1.5, 'numeric', '1.5'],
+  [1e21, 'numeric', '1000000000000000000000'],
+  [1e-7, 'numeric', '0.0000001'],
+  [-0, 'numeric', '0'],
+  [NaN, 'numeric', 'NaN'],
+  ['12.500', 'numeric', '12.500'],
+  [123456789012345678901234567890n, 'numeric', '123456789012345678901234567890'],
+  [-(10n ** 1000n), 'numeric', `-1${'0'.repeat(1000)}`],
+
+  [7, 'text', '7'],
+  [1e21, 'text', '1e+21'],
+  [-0, 'text', '0'],
+  [12345678901234567890n, 'text', '12345678901234567890'],
+  ['', 'text', ''],
+  ['é😀', 'text', 'é😀'],
+  ['a\u0301', 'text', 'a\u0301'],
+  ['\u{10ffff}\u0001\ufeff\ufffd', 'text', '\u{10ffff}\u0001\ufeff\ufffd'],
+  ['it\'s; \\ "$1" {} NULL\r\n', 'text', 'it\'s; \\ "$1" {} NULL\r\n'],
+  ['x'.repeat(1 << 20), 'text', 'x'.repeat(1 << 20)],
+  [LONG, 'text', LONG],
+  ...[510, 511, 512, 513].map((length) => ['é'.repeat(length), 'varchar', 'é'.repeat(length)]),
+  [new Date('2024-02-29T03:04:05.678Z'), 'text', '2024-02-29T03:04:05.678Z'],
+
+  [bytes(), 'bytea', '\\x'],
+  [bytes(0, 1, 255), 'bytea', '\\x0001ff'],
+  [Buffer.alloc(1 << 20, 0xab), 'bytea', `\\x${'ab'.repeat(1 << 20)}`],
+  [inside(Uint8Array, 222, 173), 'bytea', '\\xdead'],
+  [inside(Uint8ClampedArray, 255, 300), 'bytea', '\\xffff'],
+  [inside(Int8Array, -1, 2), 'bytea', '\\xff02'],
+  [inside(Uint16Array, 0x0102, 3), 'bytea', '\\x02010300'],
+  [inside(Int16Array, -2), 'bytea', '\\xfeff'],
+  [inside(Uint32Array, 1), 'bytea', '\\x01000000'],
+  [inside(Int32Array, -1), 'bytea', '\\xffffffff'],
+  [inside(Float32Array, 1), 'bytea', '\\x0000803f'],
+  [inside(Float64Array, 1), 'bytea', '\\x000000000000f03f'],
+  [inside(BigInt64Array, -1n), 'bytea', '\\xffffffffffffffff'],
+  [inside(BigUint64Array, 1n), 'bytea', '\\x0100000000000000'],
+  [dataView(), 'bytea', '\\x0102'],
+  [Uint8Array.of(5, 6).buffer, 'bytea', '\\x0506'],
+  [shared(), 'bytea', '\\x0708'],
+  ['\\x00ff', 'bytea', '\\x00ff'],
+
+  [new Date('2024-02-29T23:30:00.001Z'), 'timestamp', '2024-02-29 23:30:00.001'],
+  [new Date('2024-02-29T23:30:00.001Z'), 'date', '2024-02-29'],
+  [new Date('1969-12-31T23:59:59.999Z'), 'date', '1969-12-31'],
+  [new Date('1969-12-31T23:59:59.999Z'), 'timestamp', '1969-12-31 23:59:59.999'],
+  [new Date('0001-01-01T00:00:00Z'), 'timestamp', '0001-01-01 00:00:00'],
+  [new Date('+000000-12-31T00:00:00Z'), 'date', '0001-12-31 BC'],
+  [new Date('-000043-03-15T12:00:00Z'), 'timestamp', '0044-03-15 12:00:00 BC'],
+  [new Date(8.64e15), 'date', '275760-09-13'],
+  [new Date(8.64e15), 'timestamp', '275760-09-13 00:00:00'],
+  [new Date('2024-02-29T23:30:00.001Z'), 'time', '23:30:00.001'],
+  [new Date('2024-02-29T23:30:00.001Z'), 'jsonb', '"2024-02-29T23:30:00.001Z"'],
+  ['2024-02-29 23:30:00.123456', 'timestamp', '2024-02-29 23:30:00.123456'],
+  ['infinity', 'date', 'infinity'],
+  ['04:05:06.789', 'time', '04:05:06.789'],
+  ['P1Y2M3DT4H', 'interval', '1 year 2 mons 3 days 04:00:00'],
+
+  [{ b: 1, a: [null, 'é', { c: true }] }, 'json', '{"b":1,"a":[null,"é",{"c":true}]}'],
+  [{ b: 1, a: undefined }, 'jsonb', '{"b": 1}'],
+  [{}, 'jsonb', '{}'],
+  [Object.assign(Object.create(null), { a: 1 }), 'json', '{"a":1}'],
+  [JSON.parse('{"__proto__":1}'), 'json', '{"__proto__":1}'],
+  [{ toJSON: () => ({ a: 1 }) }, 'json', '{"a":1}'],
+  [{ toJSON: () => undefined }, 'json', null],
+  [new URL('http://host/p?q=1'), 'json', '"http://host/p?q=1"'],
+  [new String('boxed'), 'json', '"boxed"'],
+  [[1, 'a', null, undefined, { b: [2] }, [3]], 'json', '[1,"a",null,null,{"b":[2]},[3]]'],
+  [[1, [2, [3]], [], 'a'], 'jsonb', '[1, [2, [3]], [], "a"]'],
+  [[12345678901234567890n, NaN, -0], 'jsonb', '[12345678901234567890, null, 0]'],
+  [7, 'jsonb', '7'],
+  ['{"a":  1}', 'json', '{"a":  1}'],
+  [{ text: LONG }, 'json', JSON.stringify({ text: LONG })],
+
+  [[], 'int4[]', '{}'],
+  [[[], []], 'int4[]', '{}'],
+  [[1, null, undefined, -3], 'int4[]', '{1,NULL,NULL,-3}'],
+  [Object.assign([1], { length: 3 }), 'int4[]', '{1,NULL,NULL}'],
+  [
+    [
+      [1, 2],
+      [3, null],
+    ],
+    'int2[]',
+    '{{1,2},{3,NULL}}',
+  ],
+  [[[[[[[7]]]]]], 'int4[]', '{{{{{{7}}}}}}'],
+  [['1', 2, 3n], 'int8[]', '{1,2,3}'],
+  [[MOST_INT8, null, LEAST_INT8], 'int8[]', '{9223372036854775807,NULL,-9223372036854775808}'],
+  [[true, false, null], 'bool[]', '{t,f,NULL}'],
+  [[NaN, 0.1, -0, Infinity, -Infinity, null], 'float4[]', '{NaN,0.1,-0,Infinity,-Infinity,NULL}'],
+  [[1e300, -0], 'float8[]', '{1e+300,-0}'],
+  [['12.50', 1.5, 10n, null], 'numeric[]', '{12.50,1.5,10,NULL}'],
+  [[4294967295], 'oid[]', '{4294967295}'],
+  [
+    ['a', 'b,c', 'd"e\\f', '{}', '', null, 'NULL', ' x ', 'é😀', 'a\u0301', '\n'],
+    'text[]',
+    '{a,"b,c","d\\"e\\\\f","{}","",NULL,"NULL"," x ",é😀,a\u0301,"\n"}',
+  ],
+  [[LONG, null], 'text[]', `{"${LONG}",NULL}`],
+  [[['a'], ['b']], 'varchar[]', '{{a},{b}}'],
+  [['ab'], 'bpchar[]', '{ab}'],
+  [['a', '"', '\\'], 'name[]', '{a,"\\"","\\\\"}'],
+  [[1.5, 'x'], 'text[]', '{1.5,x}'],
+  [[bytes(0, 255), null, bytes()], 'bytea[]', '{"\\\\x00ff",NULL,"\\\\x"}'],
+  [[inside(Int16Array, -2), dataView()], 'bytea[]', '{"\\\\xfeff","\\\\x0102"}'],
+  [[new Date('2024-02-29T23:30:00.001Z'), null], 'timestamp[]', '{"2024-02-29 23:30:00.001",NULL}'],
+  [[new Date(0), 'infinity'], 'date[]', '{1970-01-01,infinity}'],
+  [[{ a: 'b' }, null, '"x"', 'null'], 'jsonb[]', '{"{\\"a\\": \\"b\\"}",NULL,"\\"x\\"","null"}'],
+  [[{ a: [1] }, 7, true], 'json[]', '{"{\\"a\\":[1]}",7,true}'],
+  [[NIL], 'uuid[]', `{${NIL}}`],
+  [['(1,1),(0,0)', '(3,3),(2,2)'], 'box[]', '{(1,1),(0,0);(3,3),(2,2)}'],
+  [['(1,2.5)', null], 'point[]', '{"(1,2.5)",NULL}'],
+  [['[1,2)', 'empty', null], 'int4range[]', '{"[1,2)",empty,NULL}'],
+  [['1 year'], 'interval[]', '{"1 year"}'],
+  [['::1', '10.0.0.0/8'], 'inet[]', '{::1,10.0.0.0/8}'],
+  [['12.34'], 'money[]', '{$12.34}'],
+  ['{1,2}', 'int4[]', '{1,2}'],
+  ['[2:3]={1,2}', 'int4[]', '[2:3]={1,2}'],
 ];
 
 function json(text) {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
-import { AS_SHOWN, VALUES } from './values.js';
+import { AS_SHOWN, PARAMETERS, VALUES } from './values.js';
 
 const ownServers = { skip: process.env.HYPERION_HOSTS && 'it starts servers of its own versions' };
 
@@ -44,6 +44,12 @@ for (const version of ['13', '18']) {
         for (let use = 0; use < 2; use++) {
           assert.deepStrictEqual(await pool.query(sql), [{ v: shown }], sql);
         }
+      }
+    }
+    for (const [value, type, expected] of PARAMETERS) {
+      for (let use = 0; use < 2; use++) {
+        const rows = await pool.query(`SELECT $1::${type}::text AS v`, [value]);
+        assert.deepStrictEqual(rows, [{ v: expected }], type);
       }
     }
     await pool.query('INSERT INTO keys VALUES (1)');

@@ -48,13 +48,14 @@ const NOT_KNOWN: Misfit = "the type must be known before this value can be sent"
 
 impl Value<'_> {
     /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...` would
-    /// land in a text column as just that, an array is `{1}` or `[1]`, and a negative zero shows its sign
-    /// in a float alone.
-    pub(super) const fn needs_type(self) -> bool {
+    /// land in a text column as just that, an array is `{1}` or `[1]`, a negative zero shows its sign in a
+    /// float alone, and the server takes -1 for an oid, and makes 4294967295 of it.
+    pub(super) fn needs_type(self) -> bool {
         match self {
             Self::Bytes(_) | Self::Json(_) | Self::Date(_) | Self::Array(_) => true,
-            Self::Number(value) => value == 0.0 && value.is_sign_negative(),
-            Self::Null | Self::Bool(_) | Self::BigInt(_) | Self::Text(_) => false,
+            Self::Number(value) => value.is_sign_negative() && !value.is_nan(),
+            Self::BigInt(digits) => digits.starts_with('-'),
+            Self::Null | Self::Bool(_) | Self::Text(_) => false,
         }
     }
 
@@ -433,8 +434,11 @@ mod tests {
             (Value::Bool(true), false),
             (Value::Number(0.0), false),
             (Value::Number(-0.0), true),
+            (Value::Number(-1.0), true),
             (Value::Number(f64::NAN), false),
+            (Value::Number(-f64::NAN), false),
             (Value::BigInt("1"), false),
+            (Value::BigInt("-1"), true),
             (Value::Text(b"x"), false),
             (Value::Bytes(b""), true),
             (Value::Json(b""), true),
