@@ -8,7 +8,7 @@ const { Records, Requests } = require('./records.cjs');
 const { Signals, isSignal } = require('./signals.cjs');
 const { Statements } = require('./statements.cjs');
 const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
-const { Parameters } = require('./parameters.cjs');
+const { Parameters, take } = require('./parameters.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
 /** Flags of a request. */
@@ -19,6 +19,7 @@ const TRANSACTION = 1 << 16;
 const END = 1 << 17;
 const CANCELLABLE = 1 << 8;
 const UNPREPARED = 1 << 9;
+const VALUES_TO_COME = 1 << 10;
 
 const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
 /** What the addon's timer can hold. */
@@ -75,6 +76,7 @@ class Channel {
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#heard(event)),
       onLookup: (token, host) => queueMicrotask(() => this.#resolveName(token, host)),
+      onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
     this.#statements = this.#newStatements(this.#choices.own);
   }
@@ -133,12 +135,27 @@ class Channel {
     }
 
     let parameters = null;
+    /** Values that are written when the types of their parameters are known. */
+    let later = null;
     if (params !== undefined && params !== null) {
+      let writers = null;
+      let isTyped = true;
+      if (choices !== null && choices.serializers !== null) {
+        try {
+          const oids = this.#parameterTypes(sql, statements);
+          isTyped = oids !== null;
+          if (isTyped) writers = choices.writers(oids);
+        } catch (thrown) {
+          return Promise.reject(fromThrown(thrown, sql));
+        }
+      }
       try {
-        parameters = new Parameters(params);
+        if (isTyped) parameters = new Parameters(params, writers);
+        else later = take(params);
       } catch (thrown) {
         return Promise.reject(withQuery(thrown, sql));
       }
+      if (later !== null) flags |= VALUES_TO_COME | CANCELLABLE;
     }
 
     const promise = new Promise(takeResolve);
@@ -152,6 +169,7 @@ class Channel {
       this.#addon.query(this.#handle, slot, leaseNumber, id, values, flags, captured);
       parameters?.release();
       if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
+      if (later !== null) this.#requests.waitsForTypes(later, slot);
       if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
       if (signal !== undefined) this.#requests.giveUpBy(signal, slot);
     } catch (thrown) {
@@ -161,6 +179,44 @@ class Channel {
     }
     this.#flushSoon();
     return promise;
+  }
+
+  /** The oids of the types, or null as long as no server has told them. */
+  #parameterTypes(sql, statements) {
+    if (statements.isTransient(sql)) return null;
+    const oids = this.#addon.parameterTypes(this.#handle, statements.id(sql));
+    return oids === undefined ? null : listed(oids);
+  }
+
+  /**
+   * The types of a request's parameters are known: its values are written. They may be told again, where a connection
+   * was lost meanwhile.
+   */
+  #supply(slot, request, oids) {
+    const { values: given, choices } = request;
+    if (given === null) return;
+    request.values = null;
+    let parameters;
+    try {
+      parameters = new Parameters(given, choices.writers(listed(oids)));
+    } catch (thrown) {
+      this.#refuse(slot, request, thrown);
+      return;
+    }
+    try {
+      this.#addon.supply(this.#handle, slot, parameters.values, parameters.captured);
+      parameters.release();
+      this.#flushSoon();
+    } catch (thrown) {
+      this.#refuse(slot, request, fromThrown(thrown));
+    }
+  }
+
+  /** A value can't be written: its query is given up, of which nothing has run. */
+  #refuse(slot, request, thrown) {
+    request.failure = thrown;
+    this.#cancel(slot);
+    this.#flushSoon();
   }
 
   /** Resolves when `lease` has its number. */
@@ -252,7 +308,10 @@ class Channel {
     RESOLVED.then(this.#flush);
   }
 
-  /** Called by the addon, once for each wake of the loop. Promises apart, no code of the user runs here. */
+  /**
+   * Called by the addon, once for each wake of the loop. No code of the user runs here, but for promises and for what
+   * the option `types` has.
+   */
   #deliver(text) {
     try {
       while (this.#records.read(text)) text = this.#addon.drain(this.#handle);
@@ -294,6 +353,8 @@ class Channel {
     }
   }
 }
+
+const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
 
 /** Of a parameter's error; what the caller's own code threw stays as it is. */
 function withQuery(thrown, sql) {

@@ -143,7 +143,7 @@ class Capture {
             code = DATE;
             number = getTime.call(value);
           } else {
-            const bytes = bytesOf(value);
+            const bytes = bytesOf(value, parameter);
             const json = bytes === null ? stringify(value, parameter) : undefined;
             if (bytes !== null) {
               code = BYTES;
@@ -182,13 +182,18 @@ class Parameters {
   values;
   #capture = null;
 
-  /** Throws what the user's code throws, and a ConfigurationError for what can't be sent. */
-  constructor(given) {
+  /**
+   * `writers`, where there are any, have for some parameters what makes of a value the text that the server reads:
+   * `(value, parameter) => value`. Throws what the user's code throws, and a ConfigurationError for what can't be sent.
+   */
+  constructor(given, writers = null) {
     const count = given.length;
     if (count > MOST_PARAMETERS) throw tooMany(count);
     const values = new Array(count);
     for (let n = 0; n < count; n += 1) {
-      const value = given[n];
+      let value = given[n];
+      const writer = writers?.[n] ?? null;
+      if (writer !== null) value = writer(value, n + 1);
       const kind = typeof value;
       if (kind === 'object' && value !== null) values[n] = this.#read(value, n + 1);
       else if (kind === 'function' || kind === 'symbol') throw notSupported(value, n + 1);
@@ -212,7 +217,7 @@ class Parameters {
 
   #read(value, parameter) {
     if (types.isDate(value)) return value;
-    const bytes = bytesOf(value);
+    const bytes = bytesOf(value, parameter);
     if (bytes !== null) return bytes;
     if (this.#capture === null) {
       this.#capture = spare ?? new Capture();
@@ -229,13 +234,26 @@ class Parameters {
   }
 }
 
+/** The values as they are, each taken once, for `Parameters` later. */
+function take(given) {
+  const count = given.length;
+  if (count > MOST_PARAMETERS) throw tooMany(count);
+  const values = new Array(count);
+  for (let n = 0; n < count; n += 1) values[n] = given[n];
+  return values;
+}
+
 /** The bytes of a Buffer, of any other typed array or view, and of an ArrayBuffer; null for all else. */
-function bytesOf(value) {
-  if (types.isUint8Array(value)) return value;
-  if (ArrayBuffer.isView(value)) {
-    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+function bytesOf(value, parameter) {
+  if (types.isUint8Array(value) && value.length > 0) return value;
+  try {
+    if (ArrayBuffer.isView(value)) {
+      return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    }
+    return types.isAnyArrayBuffer(value) ? new Uint8Array(value) : null;
+  } catch (cause) {
+    throw refused(parameter, 'the memory of its bytes was transferred to somebody else', cause);
   }
-  return types.isAnyArrayBuffer(value) ? new Uint8Array(value) : null;
 }
 
 /** `undefined` where its toJSON says so. */
@@ -303,7 +321,7 @@ function tooLong(cause) {
 }
 
 function failure(code, message, cause) {
-  return new classes.ConfigurationError(message, { code, cause });
+  return new classes.ConfigurationError(message, { code, outcome: 'not-sent', cause });
 }
 
-module.exports = { Parameters };
+module.exports = { Parameters, lengthOf, refused, take };

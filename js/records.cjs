@@ -13,6 +13,7 @@ const ERROR = 2;
 const SHAPE = 3;
 const EVENT = 4;
 const LOOKUP = 5;
+const TYPES = 6;
 
 /** Flags of a RESULT record. */
 const RESULT_COMPLETE = 1;
@@ -46,7 +47,9 @@ class Request {
   rows = null;
   /** Results before the last, for several statements in one query. */
   results = null;
-  /** Why a row could not be built: the request fails with it when the server is done. */
+  /** The values of parameters that the user's code writes once their types are known. */
+  values = null;
+  /** Why a row could not be built, or a value not be written: the request fails with it when it is over. */
   failure = null;
   nextFree = -1;
 }
@@ -83,6 +86,11 @@ class Requests {
     this.#signals.add(signal, slot);
   }
 
+  /** Its values come once the addon has told their types. */
+  waitsForTypes(values, slot) {
+    this.#slots[slot].values = values;
+  }
+
   at(slot) {
     const request = this.#slots[slot];
     if (request === undefined || request.resolve === null) {
@@ -105,6 +113,7 @@ class Requests {
     request.choices = null;
     request.rows = null;
     request.results = null;
+    request.values = null;
     request.failure = null;
     request.nextFree = this.#free;
     this.#free = slot;
@@ -151,12 +160,14 @@ class Records {
   #shapes = [];
   #onEvent;
   #onLookup;
+  #onTypes;
 
-  constructor(buffers, requests, { onEvent, onLookup }) {
+  constructor(buffers, requests, { onEvent, onLookup, onTypes }) {
     this.#segment = new Segment(buffers);
     this.#requests = requests;
     this.#onEvent = onEvent;
     this.#onLookup = onLookup;
+    this.#onTypes = onTypes;
   }
 
   /** Handles the segment that is in the buffers, and says whether the addon has more. */
@@ -190,6 +201,12 @@ class Records {
           this.#onLookup(words[w + 1], segment.take(words[w + 2]));
           w += 3;
           break;
+        case TYPES: {
+          const slot = words[w + 1];
+          this.#onTypes(slot, this.#requests.at(slot), segment.take(words[w + 2]));
+          w += 3;
+          break;
+        }
         default:
           throw new RangeError(`the addon wrote a record of unknown kind ${words[w]}`);
       }
@@ -254,9 +271,10 @@ class Records {
       this.#requests.failAll((sql) => fromJson(json, sql));
       return;
     }
-    const { resolve, sql, lease, signal } = this.#requests.at(slot);
+    const { resolve, sql, lease, signal, failure } = this.#requests.at(slot);
     this.#requests.close(slot);
     rejectWithin(resolve, () => {
+      if (failure !== null) return unwritten(failure, sql);
       const error = fromJson(json, sql);
       if (signal !== null) explain(error, signal);
       return lease === null ? error : lease.explain(error);
@@ -275,6 +293,13 @@ function unreadable(cause, query) {
     cause,
     query,
   });
+}
+
+/** A value could not be written, so that the query was given up. What the user's own code threw stays as it is. */
+function unwritten(cause, query) {
+  if (!(cause instanceof classes.ConfigurationError)) return cause;
+  const { message, code, outcome, cause: deeper } = cause;
+  return new classes.ConfigurationError(message, { code, outcome, cause: deeper, query });
 }
 
 /** A count of rows; null where the command has none, or where a number could not hold it exactly. */

@@ -7,6 +7,7 @@
 
 const { classes, configurationError } = require('./errors.cjs');
 const NAMES = require('./type-names.cjs');
+const { writersOf } = require('./writers.cjs');
 
 const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
 
@@ -107,6 +108,11 @@ class Choices {
   /** What makes a value of the type, where a choice says so. */
   converter(oid) {
     return this.parsers.get(oid) ?? this.presets.get(oid) ?? null;
+  }
+
+  /** What writes the values of parameters of these types, as `Parameters` takes it. */
+  writers(oids) {
+    return writersOf(oids, this.serializers);
   }
 }
 

@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub prepare: bool,
     /// Make the server say its role in front of the request, where nothing in flight does.
     pub barrier: bool,
+    /// Run nothing: ask for the statement's description, whatever is known of it.
+    pub describe: bool,
 }
 
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use super::role::{self, Parameters, Role};
 use super::settings;
 use super::statement::{Description, Form, Statement, StatementId};
 use super::traces::deallocates_all;
-use super::wire::{bind, describe_and_run, parse_and_run};
+use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Answer, Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant, Outcome, ServerFields};
 use crate::config::{Config, RoleCheck};
@@ -285,17 +285,16 @@ impl Session {
         if self.is_resetting() {
             self.prepared.clear();
         }
-        let is_script = statement.may_be_script && request.params.is_empty();
+        let is_script = statement.may_be_script && request.params.is_empty() && !request.describe;
         let (flight, shape) = if is_script && prelude.is_empty() {
             frontend::query(out, &statement.sql)?;
             (Flight::Script, None)
         } else {
             let sent = match &statement.form {
                 _ if is_script => (Flight::Prelude, None),
+                _ if request.describe => (describe(statement, out)?, None),
                 Form::Undescribed if self.restyled || request.params.needs_type() => {
-                    frontend::parse(out, "", &statement.sql, &[])?;
-                    frontend::describe_statement(out, "")?;
-                    (Flight::Typing { parameter_types: Vec::new() }, None)
+                    (describe(statement, out)?, None)
                 }
                 Form::Undescribed => (describe_and_run(request, statement, out)?, None),
                 Form::Described(description) => {

@@ -94,6 +94,14 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// As the server inferred them; `None` before it has said so.
+    pub fn parameter_types(&self) -> Option<&[u32]> {
+        match &self.form {
+            Form::Undescribed => None,
+            Form::Described(description) => Some(&description.parameter_types),
+        }
+    }
+
     /// Whether it is, or holds, a command that commits what came before it.
     pub fn may_commit(&self) -> bool {
         let word = first_word(&self.sql);

@@ -155,8 +155,9 @@ impl Setup {
 
     fn send_statement(&mut self, token: u64, statement: StatementId) -> Sent {
         let (token, params) = (Token(token), Params::new());
-        let (begin, prepare, barrier) = (None, true, false);
-        let request = Request { token, statement, params: &params, begin, prepare, barrier };
+        let (begin, prepare, barrier, describe) = (None, true, false, false);
+        let params = &params;
+        let request = Request { token, statement, params, begin, prepare, barrier, describe };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         self.connection.send(Instant::ORIGIN, &request, &mut shared).unwrap()

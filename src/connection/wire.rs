@@ -8,6 +8,13 @@ use super::statement::{Description, Statement};
 use crate::base::Error;
 use crate::protocol::{Format, frontend};
 
+/// The description alone is asked for: nothing runs.
+pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
+    frontend::parse(out, "", &statement.sql, &[])?;
+    frontend::describe_statement(out, "")?;
+    Ok(Flight::Typing { parameter_types: Vec::new() })
+}
+
 /// Parameters and results travel as text, and the statement's description comes along.
 pub(super) fn describe_and_run(
     request: &Request<'_>,

@@ -59,6 +59,10 @@ enum Item {
         request: u32,
         json: String,
     },
+    Types {
+        request: u32,
+        oids: String,
+    },
     Event {
         json: String,
     },
@@ -79,11 +83,18 @@ impl From<News> for Item {
             News::Completed { request, result: Err(error) } => {
                 Self::Error { request, json: error_to_json(&error) }
             }
+            News::Types { request, oids } => Self::Types { request, oids: list_oids(&oids) },
             News::Event(event) => Self::Event { json: event.to_json() },
             News::Lookup(lookup) => Self::Lookup(lookup),
             News::Poisoned(error) => Self::Poisoned { json: error_to_json(&error) },
         }
     }
+}
+
+/// As JavaScript takes them: separated by commas.
+pub(super) fn list_oids(oids: &[u32]) -> String {
+    let oids: Vec<_> = oids.iter().map(u32::to_string).collect();
+    oids.join(",")
 }
 
 /// What became of an item.
@@ -154,6 +165,7 @@ impl Delivery {
         let fits = match &item {
             Item::Answer(_) | Item::Poisoned { .. } => true,
             Item::Error { json, .. } | Item::Event { json } => sheet.has_room_for_text(json),
+            Item::Types { oids, .. } => sheet.has_room_for_text(oids),
             Item::Lookup(lookup) => sheet.has_room_for_text(&lookup.name),
         };
         if !fits {
@@ -162,6 +174,7 @@ impl Delivery {
         match item {
             Item::Answer(answer) => return self.write_answer(sheet, answer),
             Item::Error { request, json } => self.write_error(sheet, request, &json),
+            Item::Types { request, oids } => sheet.put_types(request, &oids),
             Item::Event { json } => sheet.put_event(&json),
             Item::Lookup(Lookup { token, name }) => sheet.put_lookup(token, &name),
             Item::Poisoned { json } => {

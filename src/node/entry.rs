@@ -14,6 +14,7 @@ use napi_sys as sys;
 use serde_json::json;
 
 use super::client::Client;
+use super::deliver::list_oids;
 use super::environment::Environment;
 use super::error_json::error_to_json;
 use super::params;
@@ -42,11 +43,13 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 16] = [
+static ENTRIES: [Entry; 18] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
+    Entry { name: c"parameterTypes", run: parameter_types },
     Entry { name: c"forget", run: forget },
     Entry { name: c"query", run: query },
+    Entry { name: c"supply", run: supply },
     Entry { name: c"acquire", run: acquire },
     Entry { name: c"limit", run: limit },
     Entry { name: c"cancel", run: cancel },
@@ -89,6 +92,14 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     call.env.create_u32(id)
 }
 
+/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` where no server has told them yet
+fn parameter_types(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let id = StatementId(call.u32(1)?);
+    let oids = client.run(|reactor| reactor.parameter_types(id).map(list_oids))?;
+    oids.map_or(Ok(NOTHING), |oids| call.env.create_string(oids.as_bytes(), true))
+}
+
 /// `forget(handle, id)`
 fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
     let id = StatementId(call.u32(1)?);
@@ -107,6 +118,15 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
         flags: QueryFlags(call.u32(5)?),
     };
     client.request(query.request, |reactor| reactor.query(query))?;
+    Ok(NOTHING)
+}
+
+/// `supply(handle, request, values, captured | undefined)`: for a query that was made without its values
+fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
+    let [_, _, values, captured, ..] = call.arguments;
+    let request = call.u32(1)?;
+    let params = params::read(call.env, values, captured)?;
+    call.client()?.run(|reactor| reactor.supply(request, params))?;
     Ok(NOTHING)
 }
 

@@ -9,6 +9,7 @@
 //! SHAPE  3  slot, UTF-16 units of the JSON
 //! EVENT  4  UTF-16 units of the JSON
 //! LOOKUP 5  token, UTF-16 units of the name
+//! TYPES  6  request, UTF-16 units of the oids, separated by commas
 //! ```
 //!
 //! All text of a segment is one string, in the order of the records; a RESULT's begins with its command,
@@ -26,6 +27,7 @@ const ERROR: i32 = 2;
 const SHAPE: i32 = 3;
 const EVENT: i32 = 4;
 const LOOKUP: i32 = 5;
+const TYPES: i32 = 6;
 
 /// In a RESULT's flags.
 pub(super) const RESULT_COMPLETE: i32 = 1;
@@ -134,6 +136,11 @@ impl<'a> Sheet<'a> {
     pub(super) fn put_lookup(&mut self, token: u32, name: &str) {
         let units = self.append_text(name);
         self.put(&[LOOKUP, token.cast_signed(), units]);
+    }
+
+    pub(super) fn put_types(&mut self, request: u32, oids: &str) {
+        let units = self.append_text(oids);
+        self.put(&[TYPES, request.cast_signed(), units]);
     }
 
     /// Writes the header, and returns whether all text is ASCII.

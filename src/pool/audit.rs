@@ -42,7 +42,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Each call is in one place: in line, held back by its lease, or in flight.
+    /// Each call is in one place: in line, held back by its lease, in flight, or set aside for its caller.
     fn audit_calls(&self) -> Result<(), String> {
         let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
         for key in self.waiting.keys() {
@@ -57,6 +57,9 @@ impl Pool {
             }
         }
         for (key, call) in self.calls.iter() {
+            if call.awaits_values && call.lease.is_none() {
+                places.entry(key).or_default().push("set aside");
+            }
             let found = places.remove(&key).unwrap_or_default();
             if found.len() != 1 {
                 return Err(format!("request {} is in these places: {found:?}", call.request));

@@ -112,6 +112,10 @@ impl Watches {
         self.calls.insert(request, Watch { call, limit: None });
     }
 
+    pub(super) fn call(&self, request: u32) -> Option<Key<Call>> {
+        self.calls.get(&request).map(|watch| watch.call)
+    }
+
     /// A later limit replaces an earlier one; none at all takes it away.
     pub(super) fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
         let Some(watch) = self.calls.get_mut(&request) else { return };
@@ -229,6 +233,7 @@ impl Pool {
         let Some(call) = self.calls.get(key) else { return };
         match call.lease {
             Some(lease) => self.take_back_leased(key, lease),
+            None if call.awaits_values => {}
             None => self.waiting.strike(key),
         }
         let error = given_up_error(reason, Outcome::NotSent, "it still waited for a connection");

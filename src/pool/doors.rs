@@ -42,6 +42,9 @@ impl QueryFlags {
     pub const CANCELLABLE: Self = Self(1 << 8);
     /// No prepared statement is kept for it.
     pub const UNPREPARED: Self = Self(1 << 9);
+    /// Its values are to come, by `Pool::supply`: somebody's own code writes them, once [`Output::Types`] has told their
+    /// types. It is [`Self::CANCELLABLE`] too.
+    pub const VALUES_TO_COME: Self = Self(1 << 10);
     /// It belongs to a transaction, which begins with the first of its statements. Those bits that follow say how,
     /// and are the same for all of them.
     pub const TRANSACTION: Self = Self(1 << 16);
@@ -55,6 +58,11 @@ impl QueryFlags {
     #[must_use]
     pub const fn with(self, flag: Self) -> Self {
         Self(self.0 | flag.0)
+    }
+
+    #[must_use]
+    pub const fn without(self, flag: Self) -> Self {
+        Self(self.0 & !flag.0)
     }
 
     pub const fn has(self, flag: Self) -> bool {
@@ -104,6 +112,11 @@ pub enum Output {
     Completed {
         request: u32,
         result: Result<Response, Error>,
+    },
+    /// Of the parameters of a request whose values are to come. May be said again after a connection was lost.
+    Types {
+        request: u32,
+        oids: Vec<u32>,
     },
     Event(PoolEvent),
 }

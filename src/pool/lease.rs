@@ -96,6 +96,7 @@ impl Pool {
         let deadline = now + self.config.acquire_timeout;
         let (statement, params) = (None, Params::new());
         let (lease, sent_to, given_up, redescribed) = (None, None, None, 0);
+        let awaits_values = false;
         let key = self.calls.insert(Call {
             request,
             lease,
@@ -106,6 +107,7 @@ impl Pool {
             redescribed,
             sent_to,
             given_up,
+            awaits_values,
         });
         self.waiting.push_back(key);
     }
@@ -182,10 +184,11 @@ impl Pool {
         self.resume_lease(now, number);
     }
 
-    /// Whether a call must not be sent before something else is answered. What can be cancelled is alone at work, so
+    /// Whether a call must not be sent before something else is answered, or before it has its values. What can be cancelled is alone at work, so
     /// that a cancel can hit nothing else.
     fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
-        let Seat::On(id) = lease.seat else { return lease.head.is_some() };
+        let untold = self.calls.get(key).is_some_and(|call| call.awaits_values);
+        let Seat::On(id) = lease.seat else { return lease.head.is_some() || untold };
         let alone = |call: &Call| {
             call.flags.has(QueryFlags::CANCELLABLE) && !call.flags.has(QueryFlags::END)
         };
@@ -194,7 +197,7 @@ impl Pool {
                 || !slot.connection.is_open()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
-        lease.head.is_some() || self.slots.get(id).is_some_and(busy)
+        lease.head.is_some() || untold || self.slots.get(id).is_some_and(busy)
     }
 
     fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {

@@ -23,6 +23,7 @@ mod search;
 mod settle;
 mod slot;
 mod upkeep;
+mod values;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -62,6 +63,8 @@ pub(crate) struct Call {
     /// The connection that it was written to.
     sent_to: Option<ConnectionId>,
     given_up: Option<GivenUp>,
+    /// Its caller was told the types of its parameters, and is to supply the values.
+    awaits_values: bool,
 }
 
 /// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end of the
@@ -144,6 +147,11 @@ impl Pool {
         self.statements.forget(statement);
     }
 
+    /// The types of a statement's parameters, where a server has told them.
+    pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
+        self.statements.get(statement)?.parameter_types()
+    }
+
     pub fn query(&mut self, now: Instant, query: Query) {
         let Query { request, lease, statement, params, flags } = query;
         if lease.is_none()
@@ -168,6 +176,7 @@ impl Pool {
             redescribed: 0,
             sent_to: None,
             given_up: None,
+            awaits_values: false,
         });
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.insert(request, key);
@@ -341,6 +350,7 @@ impl Pool {
             begin,
             barrier,
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
+            describe: call.flags.has(QueryFlags::VALUES_TO_COME),
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

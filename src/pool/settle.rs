@@ -67,6 +67,8 @@ pub(super) enum Verdict {
     SendAgain,
     /// On the same connection, which is the caller's.
     Resume(NonZeroU32),
+    /// Its caller has to write its values first.
+    AskForValues,
 }
 
 impl Pool {
@@ -156,6 +158,13 @@ impl Pool {
                 return Some(key);
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
+            (Verdict::AskForValues, lease) => {
+                self.ask_for_values(key);
+                match lease {
+                    Some(lease) => self.resume_with(now, key, lease, status),
+                    None => self.set_aside(now, key, id),
+                }
+            }
             (Verdict::Deliver(result), None) => {
                 self.finish_call(key, result);
                 self.clean(now, id);
@@ -206,6 +215,11 @@ impl Pool {
             None => error,
         };
         match settled.answer {
+            Answer::Described
+                if call.flags.has(QueryFlags::VALUES_TO_COME) && call.given_up.is_none() =>
+            {
+                Verdict::AskForValues
+            }
             Answer::Described => match call.lease {
                 None => Verdict::SendAgain,
                 Some(lease) => Verdict::Resume(lease),

@@ -19,7 +19,7 @@ use crate::connection::{Input, Peer, StatementId};
 use crate::pool::{
     EndOptions, HostStatus, Output, Pool, PoolEvent, Query, QueryFlags, Response, Status,
 };
-use crate::types::Verbatim;
+use crate::types::{Params, Verbatim};
 
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
 pub type Wake = Rc<dyn Fn()>;
@@ -30,6 +30,10 @@ pub enum News {
     Completed {
         request: u32,
         result: Result<Response, Error>,
+    },
+    Types {
+        request: u32,
+        oids: Vec<u32>,
     },
     Event(PoolEvent),
     Lookup(Lookup),
@@ -108,6 +112,16 @@ impl Reactor {
 
     pub fn forget(&mut self, statement: StatementId) {
         self.pool.forget(statement);
+    }
+
+    /// Of a statement's parameters, where a server has told them.
+    pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
+        self.pool.parameter_types(statement)
+    }
+
+    /// The values of a request whose types were told.
+    pub fn supply(&mut self, request: u32, params: Params) {
+        self.pool.supply(self.clock.now(), request, params);
     }
 
     pub fn query(&mut self, query: Query) {
@@ -306,6 +320,7 @@ impl Reactor {
             Output::Completed { request, result } => {
                 self.news.push_back(News::Completed { request, result });
             }
+            Output::Types { request, oids } => self.news.push_back(News::Types { request, oids }),
             Output::Event(event) => self.news.push_back(News::Event(event)),
         }
     }

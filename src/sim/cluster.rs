@@ -42,6 +42,8 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub answers: BTreeMap<u32, Answer>,
     pub events: Vec<PoolEvent>,
+    /// Requests whose callers were told the types of their parameters.
+    pub typed: Vec<u32>,
     /// Every attempt to connect, in order, by host.
     pub attempts: Vec<usize>,
     /// How many bytes the pool has sent.
@@ -73,6 +75,7 @@ impl World {
             hosts: roles.iter().map(host).collect(),
             answers: BTreeMap::new(),
             events: Vec::new(),
+            typed: Vec::new(),
             attempts: Vec::new(),
             written: 0,
             cancels: Vec::new(),
@@ -267,6 +270,7 @@ impl World {
                     let earlier = self.answers.insert(request, result);
                     assert!(earlier.is_none(), "request {request} was answered twice");
                 }
+                Output::Types { request, .. } => self.typed.push(request),
                 Output::Event(event) => self.events.push(event),
             }
         }

@@ -58,6 +58,10 @@ pub(super) struct Applications {
     is_served: bool,
     /// Statements that are asked for again and again.
     statements: Option<Statements>,
+    /// Values that come once their types are told.
+    values: BTreeMap<u32, Params>,
+    /// Requests whose types were told.
+    pub(super) told: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +83,8 @@ impl Applications {
             ended: false,
             is_served: false,
             statements: None,
+            values: BTreeMap::new(),
+            told: Vec::new(),
         }
     }
 
@@ -190,6 +196,11 @@ impl Storm {
             let _fits = params.push_bytes(key.as_bytes());
         }
         let request = self.next_request(what.clone(), cancellable);
+        let mut flags = flags;
+        if cancellable && self.dice.percent(20) {
+            flags = flags.with(QueryFlags::VALUES_TO_COME);
+            self.apps.values.insert(request, std::mem::take(&mut params));
+        }
         self.note(|| format!("#{request} {what:?} lease {lease:?}"));
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         if cancellable && self.dice.percent(10) {
@@ -203,6 +214,17 @@ impl Storm {
             }
         }
         request
+    }
+
+    /// Those who were told types in an earlier turn have written their values, most of them.
+    pub(super) fn supply_values(&mut self) {
+        for request in std::mem::take(&mut self.apps.told) {
+            if self.dice.percent(30) {
+                self.apps.told.push(request);
+            } else if let Some(values) = self.apps.values.remove(&request) {
+                self.pool.supply(self.now, request, values);
+            }
+        }
     }
 
     fn write_one(&mut self) {

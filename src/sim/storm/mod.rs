@@ -81,6 +81,7 @@ impl Storm {
     /// The end of a turn of the loop, as the reactor does it.
     fn end_turn(&mut self) {
         let is_due = |pool: &Pool, now| pool.poll_timeout().is_some_and(|(at, _)| at <= now);
+        self.supply_values();
         for round in 0.. {
             if is_due(&self.pool, self.now) {
                 self.wakes += 1;
@@ -119,6 +120,7 @@ impl Storm {
                 Output::Close { connection, farewell } => self.left(connection, &farewell),
                 Output::Cancel { connection, .. } => self.send_cancel(connection),
                 Output::Completed { request, result } => self.answered(request, result),
+                Output::Types { request, .. } => self.apps.told.push(request),
                 Output::Event(event) => self.note(|| format!("event {}", event.to_json())),
             }
         }

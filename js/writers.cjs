@@ -1,0 +1,79 @@
+'use strict';
+
+// What writes the values of parameters where the option `types` has a `serialize` for their type.
+
+const { lengthOf, refused } = require('./parameters.cjs');
+const NAMES = require('./type-names.cjs');
+
+/** The most dimensions that an array has in PostgreSQL. */
+const MOST_DIMENSIONS = 6;
+
+/** Of array types, the oid of the elements' type. */
+const ELEMENTS = new Map();
+{
+  const oids = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
+  for (const [name, oid] of oids) {
+    if (name.startsWith('_')) ELEMENTS.set(oid, oids.get(name.slice(1)));
+  }
+}
+
+/**
+ * For each type, what makes of a value the text that the server reads, `(value, parameter) => value`, or null where
+ * nobody's own code does; null where that is so of all of them. `serializers` has the user's functions by oid.
+ */
+function writersOf(oids, serializers) {
+  const writers = oids.map((oid) => writerOf(oid, serializers));
+  return writers.some((write) => write !== null) ? writers : null;
+}
+
+/** What is chosen for the elements of an array gets each of them, at any depth: to it an element is never an array. */
+function writerOf(oid, serializers) {
+  const own = serializers.get(oid);
+  if (own !== undefined) return writer(own, NAMES[oid] ?? oid);
+  const element = ELEMENTS.get(oid);
+  const serialize = serializers.get(element);
+  if (serialize === undefined) return null;
+  const type = `${NAMES[element]}[]`;
+  const write = writer(serialize, type);
+  // A string is the whole array, in the server's own form.
+  return (value, parameter) =>
+    Array.isArray(value) ? writeEach(value, write, parameter, type, 1) : value;
+}
+
+function writer(serialize, type) {
+  return (value, parameter) => {
+    if (value === null || value === undefined) return null;
+    let text;
+    try {
+      text = serialize(value);
+    } catch (cause) {
+      // Its message can show a part of the value.
+      throw unwritten(parameter, type, 'its serialize function threw: the cause says what', cause);
+    }
+    if (typeof text === 'string') return text;
+    const kind = text === null ? 'null' : typeof text;
+    throw unwritten(parameter, type, `its serialize function must return a string, not ${kind}`);
+  };
+}
+
+function writeEach(array, write, parameter, type, depth) {
+  if (depth > MOST_DIMENSIONS) {
+    throw unwritten(parameter, type, `an array has at most ${MOST_DIMENSIONS} dimensions`);
+  }
+  const length = lengthOf(array);
+  const written = [];
+  for (let n = 0; n < length; n += 1) {
+    const element = array[n];
+    written.push(
+      Array.isArray(element)
+        ? writeEach(element, write, parameter, type, depth + 1)
+        : write(element, parameter),
+    );
+  }
+  return written;
+}
+
+const unwritten = (parameter, type, why, cause) =>
+  refused(`${parameter} of type ${type}`, why, cause);
+
+module.exports = { writersOf };

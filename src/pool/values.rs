@@ -1,0 +1,50 @@
+//! Calls whose values come late: their caller writes them by code of its own, which needs to know the parameters'
+//! types.
+//!
+//! ```text
+//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ Output::Types ──▶ supply ──▶ as any other call
+//! ```
+//!
+//! While its caller writes, a call of the pool's has no connection, and one of a lease holds up those behind it. It
+//! can be given up at any time. Where a connection is lost meanwhile, it may be described once more on the next
+//! one; whoever supplies in between is heard.
+
+use super::{Call, ConnectionId, Output, Pool, QueryFlags};
+use crate::base::{Instant, Key};
+use crate::types::Params;
+
+impl Pool {
+    /// The values of a request whose types were told.
+    pub fn supply(&mut self, now: Instant, request: u32, params: Params) {
+        let Some(key) = self.watches.call(request) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if !call.flags.has(QueryFlags::VALUES_TO_COME) {
+            return;
+        }
+        call.flags = call.flags.without(QueryFlags::VALUES_TO_COME);
+        call.params = params;
+        let waited = std::mem::take(&mut call.awaits_values);
+        match call.lease {
+            Some(lease) => self.resume_lease(now, lease),
+            None if waited => self.waiting.push_front(key),
+            None => {}
+        }
+    }
+
+    pub(super) fn ask_for_values(&mut self, key: Key<Call>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.awaits_values = true;
+        let statement = call.statement.and_then(|id| self.statements.get(id));
+        let oids = statement.and_then(|statement| statement.parameter_types());
+        let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
+        self.outputs.push_back(Output::Types { request, oids });
+    }
+
+    /// It lets go of its connection for as long as its caller takes.
+    pub(super) fn set_aside(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.sent_to = None;
+        }
+        self.clean(now, id);
+    }
+}
