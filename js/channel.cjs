@@ -360,6 +360,8 @@ const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
 function withQuery(thrown, sql) {
   if (thrown instanceof classes.ConfigurationError && thrown.query === undefined) {
     Object.defineProperty(thrown, 'query', { value: sql, writable: true, configurable: true });
+    // How deep in an array it was found tells nothing: the caller's frames are wanted, and there are ten in all.
+    Error.captureStackTrace(thrown, withQuery);
   }
   return thrown;
 }

@@ -199,6 +199,7 @@ for (const [value, message] of FORMLESS) {
       await assert.rejects(pool.query(sql, ['x', mistake]), (error) => {
         assert.equal(error.name, 'ConfigurationError');
         assert.match(error.code, /^HYPERION_PARAMETER(_LIMIT)?$/);
+        assert.equal(error.outcome, 'not-sent');
         assert.match(error.message, message);
         assert.doesNotMatch(error.message, /value/);
         assert.equal(error.query, sql);
@@ -396,6 +397,20 @@ test('what a value’s own code throws is what the caller gets, and nothing is s
     }
     assert.deepEqual(await pool.query(sql, [[1], 2]), [{ a: [1], b: 2 }]);
   });
+});
+
+test('bytes that were transferred to somebody else are refused, and never sent as none', async () => {
+  const buffer = new ArrayBuffer(4);
+  const views = [buffer, new Uint8Array(buffer), new DataView(buffer), Buffer.from(buffer)];
+  structuredClone(null, { transfer: [buffer] });
+  for (const view of views) {
+    for (const params of [[view], [[view]]]) {
+      await assert.rejects(pool.query('SELECT $1::bytea', params), {
+        code: 'HYPERION_PARAMETER',
+        message: /^parameter \$1: the memory of its bytes was transferred/,
+      });
+    }
+  }
 });
 
 test('valueOf and toString of an object are never asked (Q7)', async () => {

@@ -7,7 +7,7 @@
 use napi_sys as sys;
 
 use super::value::{Env, Fault};
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Outcome};
 use crate::types::{Params, Piece, Pieces};
 
 /// The count in a Bind message is a 16-bit number (PostgreSQL manual, 55.7).
@@ -49,7 +49,8 @@ pub(super) fn read(
     if count > MAX_COUNT {
         let message = format!("a query has at most {MAX_COUNT} parameters, {count} were given");
         let code = "HYPERION_TOO_MANY_PARAMETERS";
-        return Err(Error::new(ErrorClass::Configuration, code, message).into());
+        let error = Error::new(ErrorClass::Configuration, code, message);
+        return Err(error.with_outcome(Outcome::NotSent).into());
     }
     let mut params = Params::with_capacity(count as usize);
     if env.type_of(captured)? == sys::ValueType::napi_undefined {
@@ -232,4 +233,5 @@ fn lone_surrogate(number: u32) -> Error {
          (String.prototype.isWellFormed() tells)"
     );
     Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message)
+        .with_outcome(Outcome::NotSent)
 }

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Outcome};
 use crate::protocol::backend::Format;
 
 use super::fit::Value;
@@ -333,12 +333,14 @@ impl Params {
     fn wrong(&self, why: &str) -> Error {
         let message = format!("parameter ${}: {why}", self.params.len() + 1);
         Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message)
+            .with_outcome(Outcome::NotSent)
     }
 
     #[cold]
     fn over_limit(&self, limit: &str) -> Error {
         let message = format!("parameter ${}: {limit}", self.params.len() + 1);
         Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER_LIMIT", message)
+            .with_outcome(Outcome::NotSent)
     }
 }
 
