@@ -141,7 +141,12 @@ export interface TypeCode {
    * element. It is called while results are read, so it should be quick.
    */
   parse?: ((text: string) => unknown) | undefined;
-  /** For parameters of this type: returns the text that PostgreSQL reads. */
+  /**
+   * For parameters of this type: gets every value but null and undefined, and returns the text that PostgreSQL reads.
+   * Parameters that are arrays of the type give it each element that is no array itself; choices for the array type (`_point`)
+   * get the whole. It is called when the query is made, or, on the first use of a statement in the pool, once the server
+   * has told the types: what is changed in between is seen. What it throws is the `cause` of a `HYPERION_PARAMETER`.
+   */
   serialize?: ((value: any) => string) | undefined;
 }
 
@@ -172,8 +177,22 @@ export type LookupFunction = (
   callback: (error: Error | null, addresses: string | LookupAddress[]) => void,
 ) => void;
 
-/** What can be sent as the value of `$1`, `$2` ... `undefined` is NULL. */
-export type Param = null | undefined | boolean | number | bigint | string | Uint8Array;
+/**
+ * What can be sent as the value of `$1`, `$2` ... `undefined` is NULL, bytes are bytea, a Date is a moment in UTC. Arrays are
+ * arrays of PostgreSQL, and JSON where the parameter is json or jsonb, as all other objects are. With a `serialize` of
+ * your own for its type (option `types`), a value may be anything.
+ */
+export type Param =
+  | null
+  | undefined
+  | boolean
+  | number
+  | bigint
+  | string
+  | Date
+  | ArrayBufferView
+  | ArrayBufferLike
+  | object;
 
 /** A row, keyed by column name. */
 export type Row = Record<string, unknown>;
@@ -233,7 +252,8 @@ interface Queryable {
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: it was not done within `timeoutMs`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
-   * @throws {ConfigurationError} an argument can't be sent
+   * @throws {ConfigurationError} an argument can't be sent: `HYPERION_PARAMETER` names the parameter, and its type where
+   *   that is known
    * @throws {TransactionError} the transaction is finished
    */
   query<R extends unknown[] = unknown[]>(

@@ -577,9 +577,10 @@ impl Session {
     /// the kernel has taken.
     pub(super) fn abandon(&mut self, written: u64, why: &Error, events: &mut VecDeque<Event>) {
         for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
-            let Work::Request { token, .. } = entry.work else { continue };
-            // The server works in order: behind a FATAL error it looked at nothing.
+            let Work::Request { token, exchange } = entry.work else { continue };
+            // The server works in order: behind a FATAL error it looked at nothing. A description runs nothing.
             let untouched = entry.start >= written
+                || matches!(exchange.flight, Flight::Typing { .. })
                 || (self.fatal && behind > 0)
                 || (self.skipped && behind == 0);
             let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };

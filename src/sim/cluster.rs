@@ -118,6 +118,12 @@ impl World {
         request
     }
 
+    /// What the caller of a request has written.
+    pub fn supply(&mut self, request: u32, params: Params) {
+        self.pool.supply(self.now, request, params);
+        self.settle();
+    }
+
     /// Asks for a statement that the pool remembers, and how quick it was.
     pub fn ask_known(&mut self, statement: StatementId) -> u32 {
         self.requests += 1;

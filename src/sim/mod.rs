@@ -16,3 +16,5 @@ mod rival_scenarios;
 mod scenarios;
 #[cfg(test)]
 mod upkeep_scenarios;
+#[cfg(test)]
+mod value_scenarios;

@@ -51,6 +51,10 @@ interface Order {
   total: string;
 }
 const params: Param[] = [1, 'x', true, 10n, null, undefined, Buffer.from('x')];
+params.push(new Date(), new Float64Array(2), new DataView(new ArrayBuffer(1)), new ArrayBuffer(1));
+params.push([1, null, [2]], [new Date()], { a: [1] }, new URL('http://host'));
+// @ts-expect-error a symbol has no form
+params.push(Symbol('x'));
 const orders: QueryResult<Order> = await pool.query<Order>('SELECT id, total FROM orders', params);
 const total: string | undefined = orders[0]?.total;
 const count: number | null = orders.rowCount;

@@ -1,0 +1,135 @@
+//! Calls whose values come once their types are told, in virtual time: what waits for them, and what becomes of them when
+//! their connection is lost, nobody wants them any more, or the pool ends.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::cluster::World;
+use super::scenarios::{answered, config};
+use crate::base::Outcome;
+use crate::connection::Role;
+use crate::pool::QueryFlags;
+use crate::types::Params;
+
+const LATE: QueryFlags = QueryFlags::VALUES_TO_COME.with(QueryFlags::CANCELLABLE);
+const TX: QueryFlags = QueryFlags::TRANSACTION;
+const COMMIT: QueryFlags =
+    TX.with(QueryFlags::END).with(QueryFlags::RELEASE).with(QueryFlags::COMMIT);
+const PRIMARY: Role = Role::ReadWrite;
+
+fn world(roles: &[Role]) -> World {
+    let options = serde_json::json!({ "poolSize": 1 });
+    let mut world = World::new(config(roles.len(), options), roles);
+    world.query("SELECT", None, QueryFlags::default());
+    world
+}
+
+fn lease(world: &mut World) -> Option<NonZeroU32> {
+    let request = world.acquire(TX);
+    world.answers[&request].as_ref().unwrap().lease
+}
+
+fn value(text: &str) -> Params {
+    let mut params = Params::new();
+    params.push_text(text).unwrap();
+    params
+}
+
+#[test]
+fn a_call_without_values_holds_no_connection_up() {
+    let mut world = world(&[PRIMARY]);
+    let late = world.query("INSERT $1", None, LATE);
+    assert_eq!(world.typed, [late]);
+    let other = world.query("INSERT b", None, QueryFlags::default());
+    assert_eq!(answered(&world, other), "INSERT");
+    world.supply(late, value("a"));
+    assert_eq!(answered(&world, late), "INSERT");
+    assert_eq!(world.hosts[0].server.keys, ["b", "a"]);
+    // Who supplies twice is not heard.
+    world.supply(late, value("c"));
+    assert_eq!((world.hosts[0].server.keys.len(), world.typed.len()), (2, 1));
+}
+
+#[test]
+fn in_a_transaction_it_keeps_its_place() {
+    let mut world = world(&[PRIMARY]);
+    let lease = lease(&mut world);
+    let before = world.ask("INSERT a", lease, TX, Params::new());
+    let late = world.ask("INSERT $1", lease, TX.with(LATE), Params::new());
+    let behind = world.ask("INSERT c", lease, TX, Params::new());
+    let commit = world.ask("COMMIT", lease, COMMIT, Params::new());
+    world.settle();
+    assert_eq!(answered(&world, before), "INSERT");
+    assert!([late, behind, commit].iter().all(|request| !world.answers.contains_key(request)));
+    world.supply(late, value("b"));
+    assert_eq!(answered(&world, commit), "COMMIT");
+    assert_eq!(world.hosts[0].server.keys, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_failover_before_and_behind_the_types_is_not_noticed() {
+    for typed_before in [false, true] {
+        for in_transaction in [false, true] {
+            let mut world = world(&[PRIMARY, Role::Standby]);
+            let lease = if in_transaction { lease(&mut world) } else { None };
+            let flags = if in_transaction { TX.with(LATE) } else { LATE };
+            let late = world.ask("INSERT $1", lease, flags, Params::new());
+            if typed_before {
+                world.settle();
+            } else {
+                // The server takes the question, and dies before its answer arrives.
+                world.hosts[0].server.hang_up_all();
+                world.send();
+            }
+            assert_eq!(world.typed.len(), usize::from(typed_before));
+            world.crash(0);
+            world.hosts[1].server.role = PRIMARY;
+            world.settle();
+            world.pass(Duration::from_secs(1));
+            let case = (typed_before, in_transaction);
+            assert!(!world.answers.contains_key(&late), "{case:?}: {:?}", world.answers[&late]);
+            assert!(!world.typed.is_empty(), "{case:?}");
+            world.supply(late, value("a"));
+            assert_eq!(answered(&world, late), "INSERT", "{case:?}");
+            if in_transaction {
+                world.query("COMMIT", lease, COMMIT);
+            }
+            assert_eq!(world.hosts[1].server.keys, ["a"], "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn it_can_be_given_up_and_those_behind_it_go_on() {
+    let mut world = world(&[PRIMARY]);
+    let late = world.query("INSERT $1", None, LATE);
+    world.pool.cancel(world.now, late);
+    world.settle();
+    let error = world.answers[&late].as_ref().unwrap_err();
+    assert_eq!((error.code(), error.outcome()), ("HYPERION_ABORTED", Some(Outcome::NotSent)));
+
+    let lease = lease(&mut world);
+    let late = world.ask("INSERT $1", lease, TX.with(LATE), Params::new());
+    let behind = world.ask("INSERT b", lease, TX, Params::new());
+    world.pool.limit(world.now, late, Some(Duration::from_millis(10)));
+    world.settle();
+    assert!(!world.answers.contains_key(&behind));
+    world.pass(Duration::from_millis(10));
+    let error = world.answers[&late].as_ref().unwrap_err();
+    assert_eq!((error.code(), error.outcome()), ("HYPERION_QUERY_TIMEOUT", Some(Outcome::NotSent)));
+    assert_eq!(answered(&world, behind), "INSERT");
+    world.supply(late, value("a"));
+    world.query("COMMIT", lease, COMMIT);
+    assert_eq!(world.hosts[0].server.keys, ["b"]);
+}
+
+#[test]
+fn a_pool_ends_when_it_is_done() {
+    let mut world = world(&[PRIMARY]);
+    let late = world.query("INSERT $1", None, LATE);
+    let end = world.end();
+    assert!(!world.answers.contains_key(&end) && world.pool.keeps_loop_alive());
+    world.supply(late, value("a"));
+    assert_eq!(answered(&world, late), "INSERT");
+    assert!(world.answers[&end].is_ok() && world.pool.has_ended());
+}
