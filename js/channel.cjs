@@ -138,23 +138,24 @@ class Channel {
     /** Values that are written when the types of their parameters are known. */
     let later = null;
     if (params !== undefined && params !== null) {
-      let writers = null;
-      let isTyped = true;
-      if (choices !== null && choices.serializers !== null) {
+      let oids = null;
+      const isWritten = choices !== null && choices.serializers !== null;
+      if (isWritten) {
         try {
-          const oids = this.#parameterTypes(sql, statements);
-          isTyped = oids !== null;
-          if (isTyped) writers = choices.writers(oids);
+          oids = this.#parameterTypes(sql, statements);
         } catch (thrown) {
           return Promise.reject(fromThrown(thrown, sql));
         }
       }
       try {
-        if (isTyped) parameters = new Parameters(params, writers);
+        if (!isWritten) parameters = new Parameters(params);
+        else if (oids !== null) parameters = new Parameters(params, choices.writers(oids));
         else later = take(params);
       } catch (thrown) {
         return Promise.reject(withQuery(thrown, sql));
       }
+      // Without values there is nothing to write.
+      if (later?.length === 0) later = null;
       if (later !== null) flags |= VALUES_TO_COME | CANCELLABLE;
     }
 

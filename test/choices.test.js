@@ -403,6 +403,17 @@ test('what else a value throws stays what it is, and too many parameters are ref
   }
 });
 
+test('where there are no values a serialize changes nothing', async () => {
+  const types = { int4: { serialize: (n) => String(n) } };
+  for (let use = 0; use < 2; use++) {
+    for (const params of [[], null, undefined]) {
+      const results = await pool.query('SELECT 1 AS a; SELECT 2 AS b', params, { types });
+      assert.deepEqual(results, [[{ a: 1 }], [{ b: 2 }]]);
+      assert.deepEqual(await pool.query('SELECT 1 AS a', params, { types }), [{ a: 1 }]);
+    }
+  }
+});
+
 test('with a serialize the statements of a transaction keep their order, awaited or not', async () => {
   const types = { point: { serialize: writePoint } };
   const own = createPool(cluster.options({ poolSize: 1, types }));
