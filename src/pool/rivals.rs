@@ -8,7 +8,7 @@
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
-use crate::cluster::{Decision, HostId, Primary, Verdict};
+use crate::cluster::{Decision, HostId, Primary, Verdict, fits};
 use crate::connection::{Lineage, Role};
 
 impl Pool {
@@ -135,17 +135,26 @@ impl Pool {
         }
     }
 
-    /// Ends what still runs on hosts in whose place another one was promoted: it will be rewound, and who reads there
-    /// sees the past. What they have answered by the end of the turn counts.
+    /// Ends what could still commit on hosts in whose place another one was promoted: it will be rewound, and who reads
+    /// there sees the past. What they have answered by the end of the turn counts. A fenced host runs no new
+    /// writes, and behind its barrier a read is asked again.
     pub(super) fn leave_deposed(&mut self, now: Instant) {
         if !std::mem::take(&mut self.has_moved) {
             return;
         }
         let topology = self.cluster.topology();
-        let deposed = self.slots.iter().filter_map(|(id, slot)| {
-            let works = matches!(slot.duty, Duty::Serving | Duty::Leased { .. });
-            topology.refuses(slot.host).filter(|_| works).map(|why| (id, why))
-        });
+        let could_commit = |slot: &Slot| {
+            let role = topology.glance(slot.host).and_then(|(_, role)| role);
+            let claims = role.is_some_and(|role| fits(self.config.mode, role));
+            match slot.duty {
+                Duty::Serving => claims,
+                Duty::Leased { .. } => claims || !slot.is_at_rest(),
+                _ => false,
+            }
+        };
+        let deposed = self.slots.iter().filter(|(_, slot)| could_commit(slot));
+        let deposed =
+            deposed.filter_map(|(id, slot)| topology.refuses(slot.host).map(|why| (id, why)));
         let deposed: Vec<_> = deposed.collect();
         for (id, why) in deposed {
             let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
