@@ -123,7 +123,7 @@ class Channel {
       if (options.readOnly === true) flags |= READ_ONLY;
       if (options.prepare === false) flags |= UNPREPARED;
       if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
-      if (signal?.aborted) return Promise.reject(aborted(signal, sql));
+      if (signal?.aborted) return Promise.reject(aborted(signal, 'the query', sql));
       if (options.types !== undefined && options.types !== null) {
         try {
           choices = this.#choices.forQuery(options.types);
@@ -221,9 +221,15 @@ class Channel {
   }
 
   /** Resolves when `lease` has its number. */
-  acquire(lease, flags) {
+  acquire(lease, flags, { signal, timeoutMs } = {}) {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
-    return this.#ask((slot) => this.#addon.acquire(this.#handle, slot, flags), lease).then(() => {
+    if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
+    const send = (slot) => {
+      this.#addon.acquire(this.#handle, slot, flags);
+      if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
+      if (signal !== undefined) this.#requests.giveUpBy(signal, slot);
+    };
+    return this.#ask(send, lease).then(() => {
       this.#leases.set(lease.number, lease);
     });
   }
@@ -236,6 +242,15 @@ class Channel {
   #cancel(slot) {
     try {
       this.#addon.cancel(this.#handle, slot);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Gives up all that runs on a lease, and all that waits there. */
+  cancelLease(lease) {
+    try {
+      this.#addon.cancelLease(this.#handle, lease.number);
     } catch (error) {
       this.#fail(error);
     }

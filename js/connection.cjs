@@ -2,9 +2,10 @@
 
 // `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary tables).
 
-const { classes, configurationError, disposable } = require('./errors.cjs');
+const { classes, aborted, configurationError, disposable } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
+const { isSignal } = require('./signals.cjs');
 const { Transaction, beginOn, transactionOn } = require('./transaction.cjs');
 
 class Connection {
@@ -66,12 +67,40 @@ disposable(Connection, 'release');
 
 /** `place` is where the user asked for it. */
 async function connect(channel, options, place) {
-  if (options !== undefined) throw configurationError('pool.connect() takes no options');
+  const bounds = readOptions(options);
+  if (bounds.signal?.aborted) throw aborted(bounds.signal, 'pool.connect()');
   const lease = new Lease(channel, 'connection', place);
-  await lease.acquire(0);
+  await lease.acquire(0, bounds);
   const connection = new Connection(lease);
   lease.heldBy(connection);
   return connection;
+}
+
+const CONNECT_OPTIONS = ['timeoutMs', 'signal'];
+/** What the addon's timer can hold. */
+const LONGEST_TIMEOUT = 2_147_483_647;
+
+function readOptions(options) {
+  if (options === undefined || options === null) return {};
+  if (typeof options !== 'object') {
+    throw configurationError('the options of pool.connect() must be an object');
+  }
+  for (const name of Object.keys(options)) {
+    if (!CONNECT_OPTIONS.includes(name)) {
+      const allowed = CONNECT_OPTIONS.join(', ');
+      throw configurationError(`unknown option '${name}' of pool.connect(): allowed: ${allowed}`);
+    }
+  }
+  const { timeoutMs, signal } = options;
+  const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= LONGEST_TIMEOUT;
+  if (timeoutMs !== undefined && !isTimeout) {
+    const range = `an integer from 1 to ${LONGEST_TIMEOUT}`;
+    throw configurationError(`option 'timeoutMs' of pool.connect() must be ${range}`);
+  }
+  if (signal !== undefined && !isSignal(signal)) {
+    throw configurationError(`option 'signal' of pool.connect() must be an AbortSignal`);
+  }
+  return { timeoutMs, signal };
 }
 
 function released(query) {

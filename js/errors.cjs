@@ -133,10 +133,10 @@ function isRetryable(error) {
   return false;
 }
 
-/** The error of a query whose signal was aborted before it was asked. */
-function aborted(signal, query) {
+/** The error of `what` whose signal was aborted before it was asked for. */
+function aborted(signal, what, query) {
   const details = { code: 'HYPERION_ABORTED', outcome: 'not-sent', cause: signal.reason, query };
-  return new classes.AbortError('the query was aborted: its signal was aborted before', details);
+  return new classes.AbortError(`${what} was aborted: its signal was aborted before`, details);
 }
 
 /** Why it was given up, only its signal knows. */

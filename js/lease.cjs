@@ -22,8 +22,10 @@ class Lease {
   lastQuery = undefined;
   /** The first error that a query of the transaction ended with. */
   failure = null;
-  /** What the user gets in place of any error, once a deadline has passed: `(error) => Error`. */
+  /** What the user gets in place of any error, once a limit has passed: `(error) => Error`. */
   verdict = null;
+  /** The Limit of the transaction that is open on it, or was last. */
+  limit = null;
 
   /** `what` is said in warnings: 'transaction' or 'connection'. */
   constructor(channel, what, place) {
@@ -32,8 +34,9 @@ class Lease {
     this.#place = place;
   }
 
-  async acquire(flags) {
-    await this.#channel.acquire(this, flags);
+  /** `options` bound the wait: `signal`, `timeoutMs`. */
+  async acquire(flags, options) {
+    await this.#channel.acquire(this, flags, options);
   }
 
   /** `holder` is what the user has: when it is collected as garbage, nobody can give the lease back. */
@@ -48,6 +51,11 @@ class Lease {
     return this.#channel.query(sql, params, options, this, flags);
   }
 
+  /** Gives up what runs on it and what waits for that. A COMMIT is not cancelled: its connection is closed. */
+  cancel() {
+    if (this.number !== 0) this.#channel.cancelLease(this);
+  }
+
   /** `destroy` closes the connection, and fails what runs on it. */
   release(destroy) {
     if (this.number === 0) return;
@@ -58,6 +66,7 @@ class Lease {
   /** The addon has it back. */
   ended() {
     forgotten.unregister(this);
+    this.limit?.clear();
     this.#channel.forgetLease(this);
     this.number = 0;
   }

@@ -12,7 +12,7 @@ class OpenTransaction {
   #flags;
   /** RELEASE, or 0 where the connection stays its user's. */
   #release;
-  #deadline;
+  #limit;
   #isCommitting = false;
   /** Names of the savepoints that are open, the innermost last. */
   #savepoints = [];
@@ -23,14 +23,15 @@ class OpenTransaction {
 
   isOpen = true;
 
-  constructor(lease, flags, release, deadline) {
+  constructor(lease, flags, release, limit) {
     this.#lease = lease;
     this.#flags = flags;
     this.#release = release;
-    this.#deadline = deadline;
+    this.#limit = limit;
     lease.failure = null;
     lease.verdict = null;
-    if (deadline !== null) deadline.onPassed = () => this.#expire();
+    lease.limit = limit;
+    if (limit !== null) limit.onPassed = () => this.#giveUp();
   }
 
   query(sql, params, options) {
@@ -53,6 +54,12 @@ class OpenTransaction {
   async rollback() {
     if (!this.isOpen) throw this.#finished('ROLLBACK');
     await this.#close(this.#rollback());
+  }
+
+  /** Rolls back what is not finished, and waits for what is being finished. */
+  async leave() {
+    if (this.isOpen) await this.rollback();
+    else await this.#ended?.catch(() => {});
   }
 
   /** After its user's code threw: what was thrown stays what the caller gets. */
@@ -157,28 +164,28 @@ class OpenTransaction {
     try {
       return await ended;
     } finally {
-      this.#deadline?.clear();
+      this.#limit?.clear();
       if (this.#release !== 0) this.#lease.ended();
     }
   }
 
-  /** The time is over: what runs fails, and the server rolls back. */
-  #expire() {
-    const deadline = this.#deadline;
-    const outcome = this.#isCommitting ? 'unknown' : 'not-committed';
+  /**
+   * The limit has passed: what runs is cancelled, and the server rolls back. A COMMIT is not cancelled. Returns what
+   * was being run.
+   */
+  #giveUp() {
+    const limit = this.#limit;
     this.#lease.verdict = (cause) => {
-      // The answer came all the same.
-      if (this.#isCommitting && cause.outcome !== 'unknown') return cause;
-      return deadline.error(outcome, { cause, query: cause.query });
+      const { code, outcome, query, host } = cause;
+      if (!this.#isCommitting) return limit.error('not-committed', { query, host });
+      if (outcome === 'unknown') return limit.error('unknown', { query, host });
+      // The answer came all the same, or COMMIT was never sent.
+      return code === GIVEN_UP ? limit.error('not-committed', { query, host }) : cause;
     };
-    if (this.#lease.running > 0) {
-      // A server that is at work hears of nothing else.
-      this.isOpen = false;
-      this.#lease.release(true);
-      return this.#lease.lastQuery;
-    }
+    const { running, lastQuery } = this.#lease;
+    if (running > 0) this.#lease.cancel();
     if (this.isOpen) this.rollback().catch(() => {});
-    return undefined;
+    return running > 0 ? lastQuery : undefined;
   }
 
   #finished(query) {
@@ -192,6 +199,9 @@ class OpenTransaction {
     return verdict === null || this.#isCommitting ? error : verdict(error);
   }
 }
+
+/** What the addon says of a query that was given up with its transaction. */
+const GIVEN_UP = 'HYPERION_ABORTED';
 
 /** What was thrown first stays what is thrown. */
 function suppress(thrown, error) {

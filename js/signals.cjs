@@ -1,32 +1,32 @@
 'use strict';
 
-// Which requests an AbortSignal gives up. A signal has one listener however many requests share it, and none
-// once the last of them is answered.
+// What an AbortSignal gives up: requests, transactions. A signal has one listener however many share it, and none
+// once the last of them is done.
 
 class Signals {
   #onAbort;
   #watched = new Map();
 
-  /** `onAbort` gets the number of each request that its signal gives up. */
+  /** `onAbort` gets each of those whose signal is aborted. */
   constructor(onAbort) {
     this.#onAbort = onAbort;
   }
 
-  add(signal, request) {
+  add(signal, subject) {
     let watched = this.#watched.get(signal);
     if (watched === undefined) {
-      const requests = new Set();
-      watched = { requests, listener: () => [...requests].forEach(this.#onAbort) };
+      const subjects = new Set();
+      watched = { subjects, listener: () => [...subjects].forEach((one) => this.#onAbort(one)) };
       this.#watched.set(signal, watched);
       signal.addEventListener('abort', watched.listener);
     }
-    watched.requests.add(request);
+    watched.subjects.add(subject);
   }
 
-  delete(signal, request) {
-    const { requests, listener } = this.#watched.get(signal);
-    requests.delete(request);
-    if (requests.size > 0) return;
+  delete(signal, subject) {
+    const { subjects, listener } = this.#watched.get(signal);
+    subjects.delete(subject);
+    if (subjects.size > 0) return;
     this.#watched.delete(signal);
     signal.removeEventListener('abort', listener);
   }

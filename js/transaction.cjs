@@ -2,11 +2,13 @@
 
 // Transactions as users see them: `begin`, and `transaction` with its callback and its retries.
 
+const { setTimeout: sleep } = require('node:timers/promises');
 const { RELEASE, TRANSACTION } = require('./channel.cjs');
-const { Deadline } = require('./deadline.cjs');
 const { classes, configurationError, disposable, isRetryable } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
+const { Limit } = require('./limit.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
+const { isSignal } = require('./signals.cjs');
 
 /** Bits of a request's flags, as `src/pool/doors.rs` reads them. */
 const BEGIN_READ_ONLY = 1 << 18;
@@ -49,8 +51,8 @@ class Transaction {
   }
 
   /** Leaving the block without `commit` rolls back. */
-  async dispose() {
-    if (this.#open.isOpen) await this.#open.rollback();
+  dispose() {
+    return this.#open.leave();
   }
 }
 
@@ -97,78 +99,76 @@ async function savepoint(open, callback) {
 
 /** A transaction on a connection of the pool. `place` is where the user asked for it. */
 async function begin(channel, options, place) {
-  const { flags, timeoutMs } = readOptions(options, BEGIN_OPTIONS);
-  const deadline = timeoutMs === undefined ? null : new Deadline(timeoutMs);
+  const { flags, limit } = readOptions(options, BEGIN_OPTIONS);
   try {
-    const { lease, open } = await beginOnPool(channel, flags, deadline, place);
+    const { lease, open } = await beginOnPool(channel, flags, limit, place);
     const view = new Transaction(open);
     lease.heldBy(view);
     return view;
   } catch (error) {
-    deadline?.clear();
+    limit?.clear();
     throw error;
   }
 }
 
 async function transaction(channel, callback, options, place) {
-  return repeated(callback, options, (flags, deadline) =>
-    beginOnPool(channel, flags, deadline, place),
-  );
+  return repeated(callback, options, (flags, limit) => beginOnPool(channel, flags, limit, place));
 }
 
-async function beginOnPool(channel, flags, deadline, place) {
+async function beginOnPool(channel, flags, limit, place) {
   const lease = new Lease(channel, 'transaction', place);
-  const granted = lease.acquire(TRANSACTION);
+  limit?.check();
   try {
-    await within(deadline, granted, 'not-sent');
+    await lease.acquire(TRANSACTION, limit === null ? undefined : { signal: limit.signal });
   } catch (error) {
-    // It may be granted later, when nobody wants it any more.
-    granted.then(
-      () => lease.release(false),
-      () => {},
-    );
-    throw error;
+    throw limit?.isOver ? limit.error('not-sent') : error;
   }
-  return { lease, open: new OpenTransaction(lease, flags, RELEASE, deadline) };
+  // It was granted in the very moment.
+  if (limit?.isOver) {
+    lease.release(false);
+    throw limit.error('not-sent');
+  }
+  return { lease, open: new OpenTransaction(lease, flags, RELEASE, limit) };
 }
 
 /** The same two on a connection that its user keeps. */
 function beginOn(lease, options) {
-  const { flags, timeoutMs } = readOptions(options, BEGIN_OPTIONS);
-  const deadline = timeoutMs === undefined ? null : new Deadline(timeoutMs);
-  return new OpenTransaction(lease, flags, 0, deadline);
+  const { flags, limit } = readOptions(options, BEGIN_OPTIONS);
+  limit?.check();
+  return new OpenTransaction(lease, flags, 0, limit);
 }
 
 async function transactionOn(callback, options, open) {
-  return repeated(callback, options, (flags, deadline) => open(flags, deadline));
+  return repeated(callback, options, (flags, limit) => open(flags, limit));
 }
 
 /** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
 async function repeated(callback, options, beginAnew) {
   needFunction('a transaction', callback);
-  const { flags, timeoutMs, retries = 0 } = readOptions(options, TRANSACTION_OPTIONS);
-  const deadline = timeoutMs === undefined ? null : new Deadline(timeoutMs);
+  const { flags, limit, retries = 0 } = readOptions(options, TRANSACTION_OPTIONS);
   try {
+    limit?.check();
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const { lease, open } = await beginAnew(flags, deadline);
-        return await attemptOnce(callback, lease, open, deadline);
+        const { lease, open } = await beginAnew(flags, limit);
+        return await attemptOnce(callback, lease, open, limit);
       } catch (error) {
-        if (attempt >= retries || deadline?.isOver || !canHelp(error, flags)) throw error;
+        if (attempt >= retries || limit?.isOver || !canHelp(error, flags)) throw error;
       }
-      await within(deadline, backoff(attempt), 'not-committed');
+      await backoff(attempt, limit);
     }
   } finally {
-    deadline?.clear();
+    limit?.clear();
   }
 }
 
-async function attemptOnce(callback, lease, open, deadline) {
+async function attemptOnce(callback, lease, open, limit) {
   const view = new Transaction(open);
   lease?.heldBy(view);
   let value;
   try {
-    value = await within(deadline, callback(view), 'not-committed');
+    const running = callback(view);
+    value = await (limit === null ? running : limit.bound(running, 'not-committed'));
   } catch (thrown) {
     await open.rollBackBecause(thrown);
     throw thrown;
@@ -184,20 +184,20 @@ function canHelp(error, flags) {
 }
 
 /** Half of the wait is random, so that those who met once do not meet again. */
-function backoff(attempt) {
+async function backoff(attempt, limit) {
   const most = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** attempt);
-  return new Promise((resolve) => setTimeout(resolve, most * (0.5 + Math.random() / 2)));
+  try {
+    await sleep(most * (0.5 + Math.random() / 2), undefined, { signal: limit?.signal });
+  } catch {
+    throw limit.error('not-committed');
+  }
 }
 
-function within(deadline, promise, outcome) {
-  return deadline === null ? promise : deadline.bound(promise, outcome);
-}
-
-const BEGIN_OPTIONS = ['isolation', 'readOnly', 'deferrable', 'timeoutMs'];
+const BEGIN_OPTIONS = ['isolation', 'readOnly', 'deferrable', 'timeoutMs', 'signal'];
 const TRANSACTION_OPTIONS = [...BEGIN_OPTIONS, 'retries'];
 
 function readOptions(options, allowed) {
-  if (options === undefined || options === null) return { flags: TRANSACTION };
+  if (options === undefined || options === null) return { flags: TRANSACTION, limit: null };
   if (typeof options !== 'object') {
     throw configurationError(`the options of a transaction must be an object`);
   }
@@ -207,7 +207,7 @@ function readOptions(options, allowed) {
       throw configurationError(`unknown transaction option '${name}': allowed: ${list}`);
     }
   }
-  const { isolation, readOnly, deferrable, timeoutMs, retries } = options;
+  const { isolation, readOnly, deferrable, timeoutMs, signal, retries } = options;
   let flags = TRANSACTION;
   if (readFlag('readOnly', readOnly)) flags |= BEGIN_READ_ONLY;
   if (readFlag('deferrable', deferrable)) flags |= BEGIN_DEFERRABLE;
@@ -221,7 +221,10 @@ function readOptions(options, allowed) {
   }
   readInteger('timeoutMs', timeoutMs, 1, LONGEST_TIMEOUT);
   readInteger('retries', retries, 0, MOST_RETRIES);
-  return { flags, timeoutMs, retries };
+  if (signal !== undefined && !isSignal(signal)) {
+    throw configurationError(`transaction option 'signal' must be an AbortSignal`);
+  }
+  return { flags, limit: Limit.of({ timeoutMs, signal }), retries };
 }
 
 function readFlag(name, value) {

@@ -62,6 +62,25 @@ test('P5 a COMMIT that is aborted is unknown, and cancels nothing', async () => 
   await pool.end();
 });
 
+test('a transaction whose signal is aborted while it commits is unknown, and cancels nothing', async () => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  const before = await waiting();
+  const controller = new AbortController();
+  const insert = (tx) => tx.query('INSERT INTO kept VALUES (5)');
+  const transaction = pool.transaction(insert, { signal: controller.signal, retries: 3 });
+  const settling = Promise.allSettled([transaction]);
+  while ((await waiting()) === before) await new Promise((resolve) => setTimeout(resolve, 5));
+  controller.abort(new Error('gone'));
+  const [{ reason }] = await settling;
+  const { name, code, outcome, query } = reason;
+  assert.deepEqual([name, code, outcome, query], ['AbortError', '40003', 'unknown', 'COMMIT']);
+  assert.equal(reason.cause.message, 'gone');
+  assert.match(reason.message, /while COMMIT was under way/);
+  assert.equal(await waiting(), before + 1, 'the server still waits');
+  assert.equal(await cancels(), 0);
+  await pool.end();
+});
+
 test('C20 an autocommit write that is cancelled in that wait is not called undone', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const write = pool.query('INSERT INTO kept VALUES (3)', [], { timeoutMs: 200 });

@@ -309,10 +309,20 @@ export interface BeginOptions {
   /** For `serializable` and `readOnly`: waits for a snapshot that can't fail. Default: false. */
   deferrable?: boolean | undefined;
   /**
-   * From the call to the answer of COMMIT, waiting for a connection and all attempts included, in milliseconds. What is
-   * not done then is rolled back. Default: none.
+   * From the call to the answer of COMMIT, waiting for a connection and all attempts included, in milliseconds. Then what
+   * runs is cancelled on the server and the transaction is rolled back. A COMMIT is never cancelled: its connection is
+   * closed, and its outcome is unknown. Default: none.
    */
   timeoutMs?: number | undefined;
+  /** Ends the transaction when it is aborted, in the same way, at whatever it is. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface ConnectOptions {
+  /** How long to wait for a connection, in milliseconds, where that is less than `acquireTimeoutMs`. Default: none. */
+  timeoutMs?: number | undefined;
+  /** Ends the wait when it is aborted. Once the connection is there, it does nothing. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface TransactionOptions extends BeginOptions {
@@ -330,6 +340,7 @@ interface Transactional {
    *
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: none within `timeoutMs`
+   * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    */
   begin(options?: BeginOptions): Promise<Transaction>;
   /**
@@ -340,6 +351,7 @@ interface Transactional {
    * on, so that the server answered COMMIT with ROLLBACK; `cause` is that statement's error
    * @throws {TransactionError} `HYPERION_QUERY_NOT_AWAITED`: a query was still running when the callback was done
    * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: it was not done within `timeoutMs`
+   * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
    */
   transaction<T>(
@@ -458,8 +470,10 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    * collected as garbage, with a process warning that says where it was taken.
    *
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
+   * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: none within `timeoutMs`
+   * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    */
-  connect(): Promise<Connection>;
+  connect(options?: ConnectOptions): Promise<Connection>;
   status(): PoolStatus;
   /** Each host, in the order of the list, as the pool knows it at this moment. */
   cluster(): HostStatus[];
@@ -549,7 +563,7 @@ export class PoolTimeoutError extends HyperionError {
 /** A time limit of the caller was over. Its `name` is `'TimeoutError'`, as the platform's own. */
 export class QueryTimeoutError extends HyperionError {}
 export { QueryTimeoutError as TimeoutError };
-/** A query's signal was aborted. `cause` is the signal's reason. */
+/** The signal of a query, a transaction or a wait for a connection was aborted. `cause` is the signal's reason. */
 export class AbortError extends HyperionError {}
 /** An option or an argument is wrong. */
 export class ConfigurationError extends HyperionError {}

@@ -43,7 +43,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 18] = [
+static ENTRIES: [Entry; 19] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"parameterTypes", run: parameter_types },
@@ -53,6 +53,7 @@ static ENTRIES: [Entry; 18] = [
     Entry { name: c"acquire", run: acquire },
     Entry { name: c"limit", run: limit },
     Entry { name: c"cancel", run: cancel },
+    Entry { name: c"cancelLease", run: cancel_lease },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
     Entry { name: c"drain", run: drain },
@@ -149,6 +150,14 @@ fn limit(call: &Call) -> Result<sys::napi_value, Fault> {
 fn cancel(call: &Call) -> Result<sys::napi_value, Fault> {
     let request = call.u32(1)?;
     call.late(|reactor| reactor.cancel(request))
+}
+
+/// `cancelLease(handle, lease)`: all that runs there, and what waits for that
+fn cancel_lease(call: &Call) -> Result<sys::napi_value, Fault> {
+    match NonZeroU32::new(call.u32(1)?) {
+        Some(lease) => call.late(|reactor| reactor.cancel_lease(lease)),
+        None => Ok(NOTHING),
+    }
 }
 
 /// `release(handle, lease, destroy)`

@@ -20,6 +20,7 @@
 //! shares: what can be cancelled is sent alone there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::settle::{COMPLETION_UNKNOWN, Verdict};
@@ -42,7 +43,11 @@ const CANCELED: &str = "57014";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     Aborted,
-    TimedOut { after: Duration },
+    TimedOut {
+        after: Duration,
+    },
+    /// Its transaction was.
+    WithTransaction,
     Ended,
 }
 
@@ -165,6 +170,18 @@ impl Pool {
         }
     }
 
+    /// The user of a lease wants nothing more of what runs there or waits to run. First comes what runs, so that it
+    /// is cancelled also where the end of what waits closes its connection.
+    pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
+        let Some(lease) = self.leases.get(&number) else { return };
+        let runs = |call: &Call| call.lease == Some(number) && call.sent_to.is_some();
+        let running = self.calls.iter().filter(|(_, call)| runs(call)).map(|(key, _)| key);
+        let calls: Vec<_> = running.chain(lease.waiting()).collect();
+        for key in calls {
+            self.give_up(now, key, Reason::WithTransaction);
+        }
+    }
+
     /// The connection of a CancelRequest has ended: `reached` where the server closed it.
     pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
         let Some(slot) = self.slots.get_mut(id) else { return };
@@ -231,12 +248,15 @@ impl Pool {
     /// A call that no connection has.
     fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
         let Some(call) = self.calls.get(key) else { return };
+        let error = match call.statement {
+            Some(_) => given_up_error(reason, Outcome::NotSent, "it still waited for a connection"),
+            None => no_connection(reason),
+        };
         match call.lease {
             Some(lease) => self.take_back_leased(key, lease),
             None if call.awaits_values => {}
             None => self.waiting.strike(key),
         }
-        let error = given_up_error(reason, Outcome::NotSent, "it still waited for a connection");
         self.finish_unsent(now, key, error);
     }
 
@@ -497,10 +517,34 @@ fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
             let message = format!("the query was not done within {after} ms (timeoutMs): {what}");
             (ErrorClass::QueryTimeout, "HYPERION_QUERY_TIMEOUT", message)
         }
+        Reason::WithTransaction => {
+            let message = format!("the query was given up with its transaction: {what}");
+            (ErrorClass::Abort, "HYPERION_ABORTED", message)
+        }
         Reason::Ended => {
             let message = format!("the pool was ended before the query was done: {what}");
             (ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
         }
     };
     Error::new(class, code, message).with_outcome(outcome)
+}
+
+/// A call that wanted a connection, and nothing else.
+fn no_connection(reason: Reason) -> Error {
+    let (class, code, message) = match reason {
+        Reason::Aborted | Reason::WithTransaction => {
+            let message = "the wait for a connection was aborted".to_owned();
+            (ErrorClass::Abort, "HYPERION_ABORTED", message)
+        }
+        Reason::TimedOut { after } => {
+            let after = after.as_millis();
+            let message = format!("no connection was free within {after} ms (timeoutMs)");
+            (ErrorClass::QueryTimeout, "HYPERION_QUERY_TIMEOUT", message)
+        }
+        Reason::Ended => {
+            let message = "the pool was ended before a connection was free".to_owned();
+            (ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        }
+    };
+    Error::new(class, code, message).with_outcome(Outcome::NotSent)
 }

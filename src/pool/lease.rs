@@ -81,6 +81,11 @@ impl Lease {
         self.held.iter().copied()
     }
 
+    /// Calls that may have been sent to no connection yet, in their order.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Key<Call>> {
+        self.head.iter().chain(&self.held).copied()
+    }
+
     fn is_in_transaction(&self) -> bool {
         self.for_transaction || self.progress == Progress::Open
     }
@@ -109,6 +114,9 @@ impl Pool {
             given_up,
             awaits_values,
         });
+        if flags.has(QueryFlags::CANCELLABLE) {
+            self.watches.insert(request, key);
+        }
         self.waiting.push_back(key);
     }
 

@@ -140,12 +140,25 @@ impl Reactor {
     /// The request's caller does not want the answer any more. One that has come already is an answer all the
     /// same, also where it still lies in the kernel's buffer.
     pub fn cancel(&mut self, request: u32) {
+        let now = self.catch_up();
+        self.pool.cancel(now, request);
+        self.flush();
+    }
+
+    /// The same for all that runs on a lease or waits there.
+    pub fn cancel_lease(&mut self, lease: NonZeroU32) {
+        let now = self.catch_up();
+        self.pool.cancel_lease(now, lease);
+        self.flush();
+    }
+
+    /// Takes what has come meanwhile.
+    fn catch_up(&mut self) -> Instant {
         let now = self.clock.now();
         self.look(now);
         self.settle(now);
         self.read(now);
-        self.pool.cancel(now, request);
-        self.flush();
+        now
     }
 
     pub fn release(&mut self, lease: NonZeroU32, destroy: bool) {
@@ -225,10 +238,7 @@ impl Reactor {
             // The idle handle that brought the last news here has done its work.
             return self.alarm.set(self.clock.now(), None, false);
         }
-        let now = self.clock.now();
-        self.look(now);
-        self.settle(now);
-        self.read(now);
+        let now = self.catch_up();
         self.handle_deadlines(now);
         self.finish(now);
     }

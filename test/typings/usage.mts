@@ -101,9 +101,13 @@ await pool.transaction(
     readOnly: true,
     deferrable: true,
     timeoutMs: 1000,
+    signal: AbortSignal.timeout(500),
     retries: 3,
   },
 );
+await pool.connect({ timeoutMs: 1000, signal: AbortSignal.timeout(500) });
+// @ts-expect-error no such option
+await pool.connect({ isolation: 'serializable' });
 // @ts-expect-error no such level
 await pool.begin({ isolation: 'snapshot' });
 // @ts-expect-error a callback alone can be run again

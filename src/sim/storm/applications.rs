@@ -46,6 +46,20 @@ pub(super) enum What {
     End,
 }
 
+impl What {
+    /// Whose connection it is asked on.
+    fn visit(&self) -> Option<usize> {
+        match self {
+            Self::Insert(visit, _)
+            | Self::Look(visit)
+            | Self::Set(visit)
+            | Self::Commit(visit)
+            | Self::Rollback(visit) => Some(*visit),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Applications {
     asks: BTreeMap<u32, Ask>,
@@ -277,6 +291,9 @@ impl Storm {
     }
 
     fn give_one_up(&mut self) {
+        if self.dice.percent(25) {
+            return self.give_up_visit();
+        }
         let asks = self.apps.asks.iter().filter(|(_, ask)| ask.cancellable);
         let asks: Vec<_> = asks.map(|(request, _)| *request).collect();
         if let Some(request) = self.dice.pick(&asks) {
@@ -290,6 +307,17 @@ impl Storm {
             ask.bounded = true;
         }
         self.pool.cancel(self.now, request);
+    }
+
+    /// All that a visit has asked for and is not told yet.
+    fn give_up_visit(&mut self) {
+        let visits = self.apps.visits.iter().enumerate().filter(|(_, visit)| visit.is_there());
+        let visits: Vec<_> = visits.filter_map(|(n, visit)| Some((n, visit.lease?))).collect();
+        let Some((number, lease)) = self.dice.pick(&visits) else { return };
+        self.note(|| format!("visit {number} gives up what it is at"));
+        let asks = self.apps.asks.values_mut().filter(|ask| ask.what.visit() == Some(number));
+        asks.for_each(|ask| ask.bounded = true);
+        self.pool.cancel_lease(self.now, lease);
     }
 
     /// What no application should do.

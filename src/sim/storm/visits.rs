@@ -35,6 +35,12 @@ pub(super) enum VisitStage {
     Over,
 }
 
+impl Visit {
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.stage, VisitStage::Open | VisitStage::Leaving)
+    }
+}
+
 impl Storm {
     pub(super) fn arrive(&mut self) {
         let there = self.apps.visits.iter().filter(|visit| visit.stage != VisitStage::Over).count();
@@ -57,7 +63,9 @@ impl Storm {
             flags,
         });
         let number = self.apps.visits.len() - 1;
-        let request = self.next_request(What::Acquire(number), false);
+        let cancellable = self.dice.percent(30);
+        let flags = if cancellable { flags.with(QueryFlags::CANCELLABLE) } else { flags };
+        let request = self.next_request(What::Acquire(number), cancellable);
         self.note(|| format!("#{request} a connection for visit {number}, {flags:?}"));
         self.pool.acquire(self.now, request, flags);
     }

@@ -1,0 +1,107 @@
+'use strict';
+
+// What ends a transaction before its user does: `timeoutMs`, from the call to the answer of COMMIT, waiting for a
+// connection and all attempts included, and `signal`.
+
+const { classes } = require('./errors.cjs');
+const { Signals } = require('./signals.cjs');
+
+/** What `#passed` resolves to. */
+const PASSED = Symbol('passed');
+
+/** What becomes of a transaction that is given up, by the outcome. */
+const ENDINGS = {
+  'not-sent': 'before it began',
+  'not-committed': 'and was rolled back',
+  unknown: 'while COMMIT was under way: nobody knows whether it was applied',
+};
+
+/** One listener for each signal, however many transactions share it. */
+const signals = new Signals((limit) => limit.pass());
+
+class Limit {
+  #timeoutMs;
+  #timer;
+  /** The user's signal, while it is listened to. */
+  #watched = null;
+  /** The user's signal, once it was that which ended the transaction. */
+  #abortedBy = null;
+  #controller = new AbortController();
+  #passed;
+  #resolve;
+  #query = undefined;
+  isOver = false;
+  /** Called when it passes; returns the SQL text that is being run then. */
+  onPassed = null;
+
+  /** The limit that the options of a transaction set, or null where they set none. */
+  static of({ timeoutMs, signal }) {
+    return timeoutMs === undefined && signal === undefined ? null : new Limit(timeoutMs, signal);
+  }
+
+  constructor(timeoutMs, signal) {
+    this.#timeoutMs = timeoutMs;
+    this.#passed = new Promise((resolve) => (this.#resolve = resolve));
+    if (signal?.aborted) {
+      this.#abortedBy = signal;
+      this.isOver = true;
+      return;
+    }
+    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.pass(), timeoutMs);
+    if (signal !== undefined) {
+      signals.add(signal, this);
+      this.#watched = signal;
+    }
+  }
+
+  /** Is aborted when the limit passes, for whatever reason. */
+  get signal() {
+    return this.#controller.signal;
+  }
+
+  pass() {
+    if (this.#watched?.aborted) this.#abortedBy = this.#watched;
+    this.isOver = true;
+    this.clear();
+    this.#query = this.onPassed?.();
+    this.#controller.abort();
+    this.#resolve(PASSED);
+  }
+
+  clear() {
+    clearTimeout(this.#timer);
+    if (this.#watched !== null) signals.delete(this.#watched, this);
+    this.#watched = null;
+  }
+
+  /** Nothing is begun any more. */
+  check() {
+    if (this.isOver) throw this.error('not-sent');
+  }
+
+  /** `promise`, or an error when the limit passes before. */
+  async bound(promise, outcome) {
+    const first = await Promise.race([promise, this.#passed]);
+    if (first === PASSED) throw this.error(outcome);
+    return first;
+  }
+
+  error(outcome, details) {
+    const ending = ENDINGS[outcome];
+    // statement_completion_unknown
+    const unknown = outcome === 'unknown' ? { code: '40003' } : {};
+    if (this.#abortedBy !== null) {
+      return new classes.AbortError(`the transaction was aborted by its signal ${ending}`, {
+        ...{ code: 'HYPERION_ABORTED', outcome, query: this.#query, ...details, ...unknown },
+        cause: this.#abortedBy.reason,
+      });
+    }
+    const message = `the transaction did not finish within timeoutMs, ${this.#timeoutMs} ms`;
+    const code = 'HYPERION_TRANSACTION_TIMEOUT';
+    return new classes.QueryTimeoutError(`${message}, ${ending}`, {
+      ...{ code, outcome, query: this.#query, ...details, ...unknown },
+    });
+  }
+}
+
+module.exports = { Limit };
