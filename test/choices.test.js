@@ -1,4 +1,4 @@
-// The option `types`, of pools and of queries, and the settings that must change no result.
+// The option `types`, of pools and of queries.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -181,78 +181,6 @@ test('wrong choices are refused by name', async () => {
     await assert.rejects(pool.query('SELECT 1', [], { types }), expected);
     assert.throws(() => createPool(cluster.options({ types })), expected);
   }
-});
-
-/** What settings could change, and what it is. */
-const SENSITIVE = `SELECT $1::int AS n, '2024-01-02 03:04:05.5+00'::timestamptz AS a, '2024-01-02 03:04:05'::timestamp AS b,
-  '2024-01-02'::date AS c, '1 year -2 days 03:00:00'::interval AS d, 0.1::float4 AS e, 0.1::float8 + 0.2 AS f,
-  '\\x00ff'::bytea AS g, '{2024-01-02}'::date[] AS h, '{0.1}'::float4[] AS i`;
-const UNCHANGED = {
-  n: 1,
-  a: '2024-01-02T03:04:05.5Z',
-  b: '2024-01-02T03:04:05',
-  c: '2024-01-02',
-  d: '1 year -2 days +03:00:00',
-  e: 0.1,
-  f: 0.1 + 0.2,
-  g: Buffer.from([0, 255]),
-  h: ['2024-01-02'],
-  i: [0.1],
-};
-const SETTINGS = {
-  DateStyle: 'German',
-  IntervalStyle: 'iso_8601',
-  extra_float_digits: '-10',
-  bytea_output: 'escape',
-  TimeZone: 'Asia/Kathmandu',
-};
-
-test('settings of a session, of a role and of the pool change no result', async (t) => {
-  let number = 0;
-  /** A statement that no connection of the pool has seen. */
-  const check = async (on, how) => {
-    const sql = `${SENSITIVE} /* ${(number += 1)} */`;
-    for (let use = 0; use < 3; use++) {
-      assert.deepStrictEqual(await on.query(sql, [1]), [UNCHANGED], how);
-    }
-  };
-  await check(pool, 'as it is');
-  for (const [name, value] of Object.entries(SETTINGS)) {
-    await pool.transaction(async (tx) => {
-      await tx.query(`SET LOCAL ${name} = '${value}'`);
-      await check(tx, `SET ${name}`);
-    });
-    await pool.transaction(async (tx) => {
-      await tx.query('SELECT set_config($1, $2, true)', [name, value]);
-      await check(tx, `set_config ${name}`);
-    });
-  }
-  const parameters = createPool(cluster.options({ poolSize: 1, parameters: SETTINGS }));
-  t.after(() => parameters.end());
-  await check(parameters, 'by the option parameters');
-
-  const [[user]] = await cluster.query(cluster.primary, 'SELECT current_user');
-  const alter = (what) => cluster.query(cluster.primary, `ALTER ROLE "${user}" ${what}`);
-  for (const [name, value] of Object.entries(SETTINGS)) await alter(`SET ${name} = '${value}'`);
-  const ofRole = createPool(cluster.options({ poolSize: 1 }));
-  t.after(() => ofRole.end());
-  try {
-    await check(ofRole, 'by the role');
-    const [, [row]] = await ofRole.query(`SELECT 1; ${SENSITIVE.replace('$1', '1')}`);
-    assert.deepStrictEqual(row, UNCHANGED, 'by the role, in the simple protocol');
-  } finally {
-    for (const name of Object.keys(SETTINGS)) await alter(`RESET ${name}`);
-  }
-});
-
-test('a binary cursor gives the same values, or an error that says so', async () => {
-  await pool.transaction(async (tx) => {
-    await tx.query(`DECLARE c BINARY SCROLL CURSOR FOR ${SENSITIVE.replace('$1', '1')}`);
-    for (let use = 0; use < 2; use++) {
-      assert.deepStrictEqual(await tx.query('FETCH 1 FROM c'), [UNCHANGED]);
-      await tx.query('MOVE ABSOLUTE 0 FROM c');
-    }
-  });
 });
 
 const POINT = 600;

@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
 import process from 'node:process';
 import { after, before, beforeEach, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
+import { countingRelay } from './relay.js';
 import * as scripted from './scripted/backend.js';
 
 let cluster;
@@ -475,32 +475,4 @@ async function untilItFails(pause, tx) {
     if (failed !== null) return failed;
   }
   throw new Error('the session was not ended');
-}
-
-/** A relay that counts how often the client speaks after the server has spoken. */
-async function countingRelay({ host, port }) {
-  let serverSpoke = true;
-  const relay = { roundTrips: 0 };
-  const sockets = new Set();
-  const listener = createServer((client) => {
-    const server = connect({ host, port });
-    for (const socket of [client, server]) {
-      sockets.add(socket);
-      socket.on('error', () => {});
-    }
-    client.on('data', () => {
-      if (serverSpoke) relay.roundTrips += 1;
-      serverSpoke = false;
-    });
-    server.on('data', () => (serverSpoke = true));
-    client.pipe(server).pipe(client);
-  });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  relay.address = `127.0.0.1:${listener.address().port}`;
-  relay.close = () => {
-    sockets.forEach((socket) => socket.destroy());
-    listener.close();
-  };
-  return relay;
 }

@@ -4,25 +4,26 @@
 //! of itself in between belongs to the ReadyForQuery that follows, so that each request knows the role
 //! that the server had said in front of it and behind it.
 
+mod ended;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::exchange::{Ended, Exchange, Flight, Learned, StatementResult, too_large};
+use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
 use super::lineage::{self, Lineage};
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{self, Parameters, Role};
-use super::settings;
-use super::statement::{Description, Form, Statement, StatementId};
-use super::traces::deallocates_all;
+use super::settings::Style;
+use super::statement::{Description, Form, Statement};
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
-use super::{Answer, Event, Request, Sent, Shared, Token};
-use crate::base::{Error, Instant, Outcome, ServerFields};
+use super::{Event, Request, Sent, Shared, Token};
+use crate::base::{Error, Instant, ServerFields};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
@@ -48,9 +49,9 @@ pub(super) struct Session {
     tidiness: Tidiness,
     /// The server refused to reset the session, and skipped the request behind that.
     skipped: bool,
-    /// Values may look otherwise as text here than this client reads them: a statement is described before
-    /// its first use, so that its results come as binary.
-    restyled: bool,
+    /// Where values may look otherwise as text than this client reads them, a statement is described before its
+    /// first use, so that its results come as binary.
+    style: Style,
 }
 
 /// What this session's users left behind in it.
@@ -88,7 +89,7 @@ impl Session {
             fatal: false,
             tidiness: Tidiness::Clean,
             skipped: false,
-            restyled: !settings::are_ours(parameters) || settings::may_be_overridden(config),
+            style: Style::new(parameters, config),
         }
     }
 
@@ -293,7 +294,7 @@ impl Session {
             let sent = match &statement.form {
                 _ if is_script => (Flight::Prelude, None),
                 _ if request.describe => (describe(statement, out)?, None),
-                Form::Undescribed if self.restyled || request.params.needs_type() => {
+                Form::Undescribed if !self.style.is_ours() || request.params.needs_type() => {
                     (describe(statement, out)?, None)
                 }
                 Form::Undescribed => (describe_and_run(request, statement, out)?, None),
@@ -306,7 +307,7 @@ impl Session {
             frontend::sync(out)?;
             sent
         };
-        self.restyled |= statement.may_change_settings;
+        self.style.ask(statement.traces);
         let verbatim = statement.verbatim.clone();
         let sent = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
@@ -368,7 +369,7 @@ impl Session {
                     )));
                 }
                 parameters.set(name, value);
-                self.restyled |= !settings::are_ours(parameters);
+                self.style.report(parameters);
                 if self.reports_role {
                     self.role = parameters.role();
                 }
@@ -492,7 +493,7 @@ impl Session {
             }
             Work::Reset { step } => {
                 if step == ResetStep::Done {
-                    self.tidiness = Tidiness::Clean;
+                    self.was_reset();
                 }
                 // Where the role is not reported, it was last asked for in the session as its user had it.
                 let role = self.role.filter(|_| self.reports_role);
@@ -503,7 +504,10 @@ impl Session {
                 let parsing = matches!(exchange.flight, Flight::Preparing { named: true, .. });
                 let script = matches!(exchange.flight, Flight::Script);
                 if exchange.has_reset() {
-                    self.tidiness = Tidiness::Clean;
+                    self.was_reset();
+                    if let Some(statement) = shared.statements.get(id) {
+                        self.style.ask(statement.traces);
+                    }
                 }
                 let ended = exchange.finish();
                 let answer = self.settle(id, parsing, script, ended, shared);
@@ -518,74 +522,10 @@ impl Session {
                 events.push_back(event);
             }
         }
+        if self.pipeline.is_empty() && status == TransactionStatus::Idle {
+            self.style.rest();
+        }
         Ok(())
-    }
-
-    fn settle(
-        &mut self,
-        id: StatementId,
-        parsing: bool,
-        script: bool,
-        ended: Ended,
-        shared: &mut Shared<'_>,
-    ) -> Answer {
-        match ended {
-            Ended::Described => Answer::Described,
-            Ended::TooLarge => {
-                // Its command tags were let go by with its rows.
-                if shared.statements.get(id).is_some_and(|statement| statement.traces.is_likely()) {
-                    self.soil();
-                }
-                Answer::Refused { error: too_large(self.max_result_bytes), plan_is_stale: false }
-            }
-            Ended::Completed { results, unreplicated } => {
-                let traces = shared.statements.get(id).map(|statement| statement.traces);
-                for StatementResult { command, .. } in &results {
-                    if shared.config.reset_on_release
-                        && traces.is_some_and(|traces| traces.were_left(command))
-                    {
-                        self.soil();
-                    }
-                    if deallocates_all(command) {
-                        self.prepared.clear();
-                    }
-                }
-                Answer::Completed { results, unreplicated }
-            }
-            Ended::Refused { fields, plan_is_stale, parsed, had_results } => {
-                if plan_is_stale {
-                    self.prepared.doom(id);
-                } else if parsing && !parsed {
-                    self.prepared.remove(id);
-                }
-                if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {
-                    statement.form = Form::Undescribed;
-                }
-                if shared.config.reset_on_release && script && had_results {
-                    self.soil();
-                }
-                // A script may have committed in its middle; a single statement that fails has no effect.
-                let outcome =
-                    if script && had_results { Outcome::Unknown } else { Outcome::NotCommitted };
-                let error = Error::database(*fields).with_outcome(outcome);
-                Answer::Refused { error, plan_is_stale }
-            }
-        }
-    }
-
-    /// The connection is over: says of each request whether it may have run. `written` is how many bytes
-    /// the kernel has taken.
-    pub(super) fn abandon(&mut self, written: u64, why: &Error, events: &mut VecDeque<Event>) {
-        for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
-            let Work::Request { token, exchange } = entry.work else { continue };
-            // The server works in order: behind a FATAL error it looked at nothing. A description runs nothing.
-            let untouched = entry.start >= written
-                || matches!(exchange.flight, Flight::Typing { .. })
-                || (self.fatal && behind > 0)
-                || (self.skipped && behind == 0);
-            let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
-            events.push_back(Event::Lost { token, outcome, why: why.clone() });
-        }
     }
 }
 

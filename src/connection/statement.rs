@@ -84,8 +84,6 @@ pub struct Statement {
     /// and without parameters.
     pub may_be_script: bool,
     pub traces: Traces,
-    /// Whether its text may change the session's settings, and with them what values look like as text.
-    pub may_change_settings: bool,
     /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
     pub may_share: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
@@ -137,7 +135,6 @@ impl Statements {
             may_be_script,
             may_share: !may_be_script && is_all_or_nothing(sql),
             traces: Traces::of(sql, may_be_script),
-            may_change_settings: may_change_settings(sql),
             holders: 0,
             forgotten: false,
         };
@@ -267,17 +264,6 @@ fn contains_ignoring_case(text: &str, word: &str) -> bool {
 fn may_be_script(sql: &str) -> bool {
     let text = sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';');
     text.contains(';')
-}
-
-/// Whether it is a SET or RESET, or calls `set_config`. Where it is not told from its text (a function of the
-/// user's), the server reports the settings that matter most.
-fn may_change_settings(sql: &str) -> bool {
-    let has = |word: &str| {
-        sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    let first = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-    let sets = ["", "set", "reset", "discard"].iter().any(|word| first.eq_ignore_ascii_case(word));
-    sets || has("set_config") || (may_be_script(sql) && has("set"))
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
-//! Which statements leave something behind in their session, so that it must be reset before somebody else has it.
+//! What statements do to their session: what they leave behind, so that it must be reset before somebody else has it,
+//! and whether they change settings, for their transaction or for longer (`settings`).
 //!
 //! The command tag tells of settings, listening and prepared statements. The rest is seen in the text, which is
-//! looked at once for each statement of the pool. What a function or a DO block does can't be seen: session work
-//! belongs on a dedicated connection, which is always reset.
+//! looked at once for each statement of the pool. What a function does can't be seen, nor what a DO block leaves
+//! behind: session work belongs on a dedicated connection, which is always reset.
 
 use super::command::CommandTag;
 
-/// What a statement's text says of what it leaves behind.
+/// What a statement's text says of what it does to its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Traces {
+pub struct Traces {
+    leaves: Leaves,
+    changes_settings: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
     /// Nothing: the command tag has the last word.
     ByTag,
     /// As `ByTag`, and its first word makes it likely.
@@ -32,33 +39,53 @@ impl Traces {
             let word = words.get(n).copied().unwrap_or_default();
             any.iter().any(|known| word.eq_ignore_ascii_case(known))
         };
+        let (leaves_mark, sets) = read_marks(sql);
         let makes_temporary =
             is(0, &["create"]) && (1..WORDS).any(|n| is(n, &["temp", "temporary"]));
-        if makes_temporary || has_mark(sql) || (may_be_script && has_word(sql, "temp")) {
-            Self::Certain
+        let leaves = if makes_temporary || leaves_mark || (may_be_script && has_word(sql, "temp")) {
+            Leaves::Certain
         } else if may_be_script || is(0, &["set", "reset", "listen", "prepare", "load"]) {
             let local = is(0, &["set"]) && is(1, &["local", "transaction", "constraints"]);
-            if local && !may_be_script { Self::Local } else { Self::LikelyByTag }
+            if local && !may_be_script { Leaves::Local } else { Leaves::LikelyByTag }
         } else {
-            Self::ByTag
-        }
+            Leaves::ByTag
+        };
+        let changes_settings = (is(0, &["set"]) && !is(1, &["transaction", "constraints"]))
+            || sets
+            || ((may_be_script || is(0, &["do"])) && has_word(sql, "set"));
+        Self { leaves, changes_settings }
     }
 
     /// Whether nothing may be sent behind the statement before its answer has come.
     pub fn is_likely(self) -> bool {
-        matches!(self, Self::LikelyByTag | Self::Certain)
+        matches!(self.leaves, Leaves::LikelyByTag | Leaves::Certain)
     }
 
     /// Whether the statement has left something behind, now that it ran.
     pub(super) fn were_left(self, command: &CommandTag) -> bool {
-        match self {
-            Self::Certain => true,
-            Self::Local => false,
-            Self::ByTag | Self::LikelyByTag => {
+        match self.leaves {
+            Leaves::Certain => true,
+            Leaves::Local => false,
+            Leaves::ByTag | Leaves::LikelyByTag => {
                 matches!(command.name(), "SET" | "RESET" | "LISTEN" | "PREPARE" | "LOAD")
             }
         }
     }
+
+    /// Whether settings may be others behind it, be it only until the end of the transaction.
+    pub(super) fn may_change_settings(self) -> bool {
+        self.changes_settings
+    }
+
+    /// Whether they may stay so beyond it, now that it ran.
+    pub(super) fn changed_settings(self, command: &CommandTag) -> bool {
+        self.changes_settings && (self.were_left(command) || command.name() == "DO")
+    }
+}
+
+/// Whether all settings are what they were at startup.
+pub(super) fn resets_settings(command: &CommandTag) -> bool {
+    command.name() == "DISCARD ALL"
 }
 
 /// Whether the server has forgotten the statements that were prepared on this connection.
@@ -94,21 +121,27 @@ fn skip_blank(mut text: &str) -> &str {
     }
 }
 
-fn has_mark(sql: &str) -> bool {
+/// What the marks in a text tell: whether it leaves something behind, and whether it changes settings.
+fn read_marks(sql: &str) -> (bool, bool) {
     let text = sql.as_bytes();
     let text = text.get(..LONGEST_LOOK).unwrap_or(text);
-    (0..text.len()).any(|at| {
-        let begins = |mark: &&str| {
+    let mark_at = |at: usize| {
+        let begins = |mark: &&&str| {
             let slice = text.get(at..at + mark.len());
             slice.is_some_and(|slice| slice.eq_ignore_ascii_case(mark.as_bytes()))
         };
         let initial = text.get(at).map_or(0, u8::to_ascii_lowercase);
-        matches!(initial, b'a' | b'i' | b'p' | b's' | b'w')
-            && MARKS.iter().find(|mark| begins(mark)).is_some_and(|mark| {
-                // `set_config(name, value, true)` is SET LOCAL.
-                *mark != "set_config" || !is_local(text.get(at..).unwrap_or_default())
-            })
-    })
+        let may_begin = matches!(initial, b'a' | b'i' | b'p' | b's' | b'w');
+        may_begin.then(|| MARKS.iter().find(begins)).flatten().map(|mark| (at, *mark))
+    };
+    let (mut leaves, mut sets) = (false, false);
+    for (at, mark) in (0..text.len()).filter_map(mark_at) {
+        let is_setting = mark == "set_config";
+        sets |= is_setting;
+        // `set_config(name, value, true)` is SET LOCAL.
+        leaves |= !(is_setting && is_local(text.get(at..).unwrap_or_default()));
+    }
+    (leaves, sets)
 }
 
 fn is_local(call: &[u8]) -> bool {
@@ -177,11 +210,38 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_settings_is_seen_and_for_how_long() {
+        // In the order of: for a while at least, and beyond the transaction.
+        for (sql, tag, expected) in [
+            ("SET work_mem = '1MB'", "SET", (true, true)),
+            ("/* a */ -- b\n set search_path to x", "SET", (true, true)),
+            ("SET LOCAL work_mem = '1MB'", "SET", (true, false)),
+            ("SELECT set_config($1, $2, false)", "SELECT 1", (true, true)),
+            ("SELECT set_config('app.user', $1, true)", "SELECT 1", (true, false)),
+            ("SELECT pg_advisory_lock(1), set_config($1, $2, true)", "SELECT 1", (true, true)),
+            ("BEGIN; SET a.b = 1; COMMIT", "SET", (true, true)),
+            ("UPDATE t SET a = 1; SELECT 1", "UPDATE 1", (true, false)),
+            ("DO $$ BEGIN SET a.b = 1; END $$", "DO", (true, true)),
+            ("DO $$ BEGIN PERFORM f(); END $$", "DO", (false, false)),
+            ("UPDATE t SET a = 1", "UPDATE 1", (false, false)),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET", (false, false)),
+            // They go back to what this client has asked for.
+            ("RESET ALL", "RESET", (false, false)),
+            ("DISCARD ALL", "DISCARD ALL", (false, false)),
+        ] {
+            let traces = Traces::of(sql, sql.contains(';'));
+            let tag = CommandTag::parse(tag);
+            let found = (traces.may_change_settings(), traces.changed_settings(&tag));
+            assert_eq!(found, expected, "{sql}");
+        }
+    }
+
+    #[test]
     fn no_text_is_too_odd() {
         for sql in ["--", "/*", "é", "set", "\u{1f600} set_config", "((;;", "set_confi"] {
             let _ = Traces::of(sql, true);
             let _ = Traces::of(sql, false);
         }
-        assert!(has_mark(&format!("{}pg_temp", "x".repeat(1000))));
+        assert_eq!(read_marks(&format!("{}pg_temp", "x".repeat(1000))), (true, false));
     }
 }

@@ -1,0 +1,106 @@
+//! What a request has come to when the server is ready for the next one, or the connection is over, and what that
+//! leaves behind in the session.
+
+use std::collections::VecDeque;
+
+use super::{Session, Tidiness};
+use crate::base::{Error, Outcome};
+use crate::connection::exchange::{Ended, StatementResult, too_large};
+use crate::connection::pipeline::Work;
+use crate::connection::statement::{Form, Statement, StatementId};
+use crate::connection::traces::{deallocates_all, resets_settings};
+use crate::connection::{Answer, Event, Shared};
+
+impl Session {
+    pub(super) fn was_reset(&mut self) {
+        self.tidiness = Tidiness::Clean;
+        // What was sent behind it may have changed them again.
+        if self.pipeline.is_empty() {
+            self.style.reset();
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        id: StatementId,
+        parsing: bool,
+        script: bool,
+        ended: Ended,
+        shared: &mut Shared<'_>,
+    ) -> Answer {
+        match ended {
+            Ended::Described => Answer::Described,
+            Ended::TooLarge => {
+                // Its command tags were let go by with its rows.
+                if let Some(Statement { traces, .. }) = shared.statements.get(id) {
+                    self.style.ran_in_part(*traces);
+                    if traces.is_likely() {
+                        self.soil();
+                    }
+                }
+                Answer::Refused { error: too_large(self.max_result_bytes), plan_is_stale: false }
+            }
+            Ended::Completed { results, unreplicated } => {
+                let traces = shared.statements.get(id).map(|statement| statement.traces);
+                for StatementResult { command, .. } in &results {
+                    if let Some(traces) = traces {
+                        self.style.ran(traces, command);
+                        if shared.config.reset_on_release && traces.were_left(command) {
+                            self.soil();
+                        }
+                    }
+                    if deallocates_all(command) {
+                        self.prepared.clear();
+                    }
+                    if resets_settings(command) && self.pipeline.is_empty() {
+                        self.style.reset();
+                    }
+                }
+                Answer::Completed { results, unreplicated }
+            }
+            Ended::Refused { fields, plan_is_stale, parsed, had_results } => {
+                if plan_is_stale {
+                    self.prepared.doom(id);
+                } else if parsing && !parsed {
+                    self.prepared.remove(id);
+                }
+                if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {
+                    statement.form = Form::Undescribed;
+                }
+                if script && had_results {
+                    if let Some(Statement { traces, .. }) = shared.statements.get(id) {
+                        self.style.ran_in_part(*traces);
+                    }
+                    if shared.config.reset_on_release {
+                        self.soil();
+                    }
+                }
+                // A script may have committed in its middle; a single statement that fails has no effect.
+                let outcome =
+                    if script && had_results { Outcome::Unknown } else { Outcome::NotCommitted };
+                let error = Error::database(*fields).with_outcome(outcome);
+                Answer::Refused { error, plan_is_stale }
+            }
+        }
+    }
+
+    /// The connection is over: says of each request whether it may have run. `written` is how many bytes
+    /// the kernel has taken.
+    pub(in crate::connection) fn abandon(
+        &mut self,
+        written: u64,
+        why: &Error,
+        events: &mut VecDeque<Event>,
+    ) {
+        for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
+            let Work::Request { token, exchange } = entry.work else { continue };
+            // The server works in order: behind a FATAL error it looked at nothing. A description runs nothing.
+            let untouched = entry.start >= written
+                || matches!(exchange.flight, Flight::Typing { .. })
+                || (self.fatal && behind > 0)
+                || (self.skipped && behind == 0);
+            let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
+            events.push_back(Event::Lost { token, outcome, why: why.clone() });
+        }
+    }
+}
