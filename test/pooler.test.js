@@ -1,13 +1,15 @@
 // C21: behind PgBouncer in transaction mode. Each transaction may run in another session of the server, so that no
-// state of a session may be relied on: no statement stays prepared.
+// state of a session may be relied on: no statement stays prepared, except where the pooler sees to that (1.21 and later).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool } from '../js/index.mjs';
-import { findPooler, startCluster } from './cluster/index.js';
+import { findPooler, poolerPrepares, startCluster } from './cluster/index.js';
 
 const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
+const thatPrepares = { skip: !poolerPrepares() && 'no pgbouncer of 1.21 or later is installed' };
 
 let cluster;
 let pooler;
@@ -139,4 +141,99 @@ test('C21 a standby behind a pooler is told from the primary', behindPooler, asy
   const [{ port }] = await pool.query("SELECT current_setting('port')::int AS port");
   assert.equal(port, cluster.primary.port);
   await pool.end();
+});
+
+const SLEEP = 'SELECT pg_sleep($1)::text';
+const timedOut = { name: 'TimeoutError', code: 'HYPERION_QUERY_TIMEOUT', outcome: 'not-committed' };
+const sleepers = () =>
+  cluster.query(
+    cluster.primary,
+    "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(%'",
+  );
+
+test('C21 a cancel goes through the pooler, to the query that is meant', behindPooler, async () => {
+  const pool = open({ poolSize: 4 });
+  await assert.rejects(pool.query(SLEEP, [60], { timeoutMs: 100 }), timedOut);
+  const controller = new AbortController();
+  const aborted = pool.query(SLEEP, [60], { signal: controller.signal });
+  while ((await sleepers()).length === 0) await turn();
+  controller.abort();
+  await assert.rejects(aborted, { name: 'AbortError', outcome: 'not-committed' });
+  const late = pool.transaction((tx) => tx.query(SLEEP, [60]), { timeoutMs: 100 });
+  await assert.rejects(late, { code: 'HYPERION_TRANSACTION_TIMEOUT', outcome: 'not-committed' });
+  assert.deepEqual(await sleepers(), []);
+  // Others go on in the same two sessions meanwhile, and none of them is hit.
+  let hits = 0;
+  let over = false;
+  const neighbour = async () => {
+    for (let n = 0; !over; n++) {
+      assert.deepEqual(await pool.query('SELECT $1::int AS n', [n]), [{ n }]);
+    }
+  };
+  const neighbours = Promise.all([neighbour(), neighbour()]);
+  for (let round = 0; round < 100; round++) {
+    const slow = pool.query(SLEEP, [0.003], { timeoutMs: 1 + (round % 5) });
+    hits += await slow.then(() => 0).catch(() => 1);
+  }
+  over = true;
+  await neighbours;
+  assert.ok(hits > 10, `only ${hits} of 100 were given up`);
+  await pool.end();
+});
+
+test('C21 settings that PgBouncer knows by itself reach the sessions', behindPooler, async () => {
+  const pool = open({ applicationName: 'through the pooler', poolSize: 2 });
+  const sql = "SELECT current_setting('application_name') AS name";
+  assert.deepEqual(await pool.query(sql), [{ name: 'through the pooler' }]);
+  // What it does not know it refuses, and its own words say which.
+  const refused = open({ statementTimeoutMs: 1000, acquireTimeoutMs: 200 });
+  await assert.rejects(refused.query(sql), {
+    message: /unsupported startup parameter: statement_timeout/,
+  });
+  await Promise.all([pool.end(), refused.end()]);
+});
+
+test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, async (t) => {
+  const settings = {
+    max_prepared_statements: 100,
+    ignore_startup_parameters: 'extra_float_digits',
+  };
+  const preparing = await cluster.pooler(cluster.primary, { size: 2, settings });
+  const options = { hosts: [preparing.address], poolSize: 4, statementCacheSize: 5 };
+  const pool = open(options);
+  t.after(() => pool.end());
+
+  await t.test('in whatever session they run, more of them than are kept', async () => {
+    const count = 20;
+    for (let round = 0; round < 10; round++) {
+      const all = Array.from({ length: count }, (_, n) =>
+        pool.query(`SELECT $1::int + ${n} AS n`, [round]),
+      );
+      const expected = Array.from({ length: count }, (_, n) => [{ n: round + n }]);
+      assert.deepEqual(await Promise.all(all), expected);
+    }
+    const [{ kept }] = await pool.query('SELECT count(*)::int AS kept FROM pg_prepared_statements');
+    assert.ok(kept > 0, 'nothing is prepared');
+  });
+
+  await t.test('in transactions, and through a cancel', async () => {
+    const insert = (tx, id) => tx.query('INSERT INTO item VALUES ($1)', [id]);
+    const ids = Array.from({ length: 20 }, (_, n) => 1000 + n);
+    await Promise.all(ids.map((id) => pool.transaction((tx) => insert(tx, id))));
+    for (let round = 0; round < 3; round++) {
+      await assert.rejects(pool.query(SLEEP, [60], { timeoutMs: 50 }), timedOut);
+      const late = pool.transaction((tx) => tx.query(SLEEP, [60]), { timeoutMs: 50 });
+      await assert.rejects(late, { code: 'HYPERION_TRANSACTION_TIMEOUT' });
+    }
+    const sql = 'SELECT count(*)::int AS n FROM item WHERE id >= $1';
+    assert.deepEqual(await pool.query(sql, [1000]), [{ n: 20 }]);
+  });
+
+  await t.test('through a change of the table that they read', async () => {
+    await pool.query('CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)');
+    const read = () => pool.query('SELECT * FROM changing WHERE a = $1', [1]);
+    for (let use = 0; use < 4; use++) assert.deepEqual(await read(), [{ a: 1 }]);
+    await pool.query("ALTER TABLE changing ADD COLUMN b text DEFAULT 'x'");
+    for (let use = 0; use < 6; use++) assert.deepEqual(await read(), [{ a: 1, b: 'x' }]);
+  });
 });

@@ -99,7 +99,10 @@ export interface PoolOptions {
    * where it has TCP_USER_TIMEOUT. 0 leaves it to the system. Default: 30,000.
    */
   tcpUserTimeoutMs?: number | undefined;
-  /** Statements kept prepared on each connection. 0 behind a transaction-mode pooler. Default: 256. */
+  /**
+   * Statements kept prepared on each connection. 0 behind a transaction-mode pooler that does not keep them itself.
+   * Default: 256.
+   */
   statementCacheSize?: number | undefined;
   /** `application_name` of the sessions. */
   applicationName?: string | undefined;

@@ -1,5 +1,6 @@
 // PgBouncer in front of a node. It is not installed by anything here: `findPooler` says whether it is there.
 
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chown, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,10 +10,24 @@ import { waitUntil } from './lock.js';
 import { freePort } from './port.js';
 import { openSession } from './session.js';
 
-/** Where pgbouncer is, or undefined. Debian puts it where only root has its PATH. */
+/**
+ * Where pgbouncer is, or undefined: what HYPERION_PGBOUNCER names, else one on the PATH. Debian puts it where only root
+ * has its PATH.
+ */
 export function findPooler() {
-  const folders = [...(process.env.PATH ?? '').split(path.delimiter), '/usr/sbin'];
-  return folders.map((folder) => path.join(folder, 'pgbouncer')).find((file) => existsSync(file));
+  const { PATH = '', HYPERION_PGBOUNCER } = process.env;
+  const folders = [...PATH.split(path.delimiter), '/usr/sbin'];
+  const files = folders.map((folder) => path.join(folder, 'pgbouncer'));
+  return [HYPERION_PGBOUNCER, ...files].find((file) => file !== undefined && existsSync(file));
+}
+
+/** Whether it keeps prepared statements in transaction mode (`max_prepared_statements`), as 1.21 and later do. */
+export function poolerPrepares() {
+  const program = findPooler();
+  if (program === undefined) return false;
+  const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
+  const [, major, minor] = /^PgBouncer (\d+)\.(\d+)/.exec(stdout) ?? [0, 0, 0];
+  return Number(major) > 1 || Number(minor) >= 21;
 }
 
 /**
