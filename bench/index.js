@@ -116,8 +116,9 @@ try {
     const add = (name, round) => (rounds[name] ??= []).push(round);
     for (let round = 0; round < Number(options.rounds); round++) {
       for (const client of clients) add(client, measure(client, work, connection));
-      // pgbench knows no more than one query in flight on each connection.
-      if (pgbench && work !== 'saturated') {
+      // pgbench knows no more than one query in flight on each connection, and ends with the first that is refused.
+      const { connections, concurrency, refusal } = WORKS[work];
+      if (pgbench && concurrency <= connections && refusal === undefined) {
         add('pgbench', runPgbench(pgbench, connection, work, Number(options.seconds)));
       }
     }

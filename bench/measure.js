@@ -10,7 +10,24 @@ import { WORKS } from './works.js';
 const [name, workName, seconds, connectionJson] = process.argv.slice(2);
 const work = WORKS[workName];
 const client = await CLIENTS[name](JSON.parse(connectionJson), work.connections);
+if (work.stackTraceLimit !== undefined) Error.stackTraceLimit = work.stackTraceLimit;
 let next = 0;
+
+/** The rows, or the error where the work is to be refused. */
+async function ask(parameter) {
+  if (work.refusal === undefined) {
+    const rows = await client.query(work.sql, parameter);
+    if (rows.length !== work.rows) throw new Error(`${name}: ${rows.length} rows`);
+    return rows;
+  }
+  try {
+    await client.query(work.sql, parameter);
+  } catch (error) {
+    if (error.code === work.refusal) return error;
+    throw error;
+  }
+  throw new Error(`${name}: ${work.sql} was not refused`);
+}
 
 /** Runs the work for some time; returns how many queries ran, and how long each took in µs. */
 async function run(milliseconds) {
@@ -19,8 +36,7 @@ async function run(milliseconds) {
   const lane = async () => {
     for (let now = performance.now(); now < end;) {
       const parameter = work.fixed ?? (next++ % work.parameters) + 1;
-      const rows = await client.query(work.sql, parameter);
-      if (rows.length !== work.rows) throw new Error(`${name}: ${rows.length} rows`);
+      await ask(parameter);
       const then = performance.now();
       latencies.push((then - now) * 1000);
       now = then;
@@ -30,9 +46,12 @@ async function run(milliseconds) {
   return latencies;
 }
 
-const sample = (await client.query(work.sql, work.fixed ?? 1))[0];
-if (typeof sample.id !== 'number' || typeof sample.name !== 'string') {
-  throw new Error(`${name} reads the row wrongly: ${JSON.stringify(sample)}`);
+const sample = await ask(work.fixed ?? 1);
+if (work.refusal !== undefined) {
+  const shows = sample.stack.includes('measure.js');
+  if (name === 'hyperiondb' && shows !== (work.stackTraceLimit !== 0)) throw sample;
+} else if (typeof sample[0].id !== 'number' || typeof sample[0].name !== 'string') {
+  throw new Error(`${name} reads the row wrongly: ${JSON.stringify(sample[0])}`);
 }
 // Connections open and code is compiled before the clock runs.
 await run(1000);

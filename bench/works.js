@@ -27,6 +27,7 @@ export const SETUP = `
 // The server does next to nothing for it, so that the clients are what is measured: on two cores a look-up in a
 // table keeps the server busy for three quarters of the time, whoever asks.
 const ONE_ROW = "SELECT $1::int AS id, 'a name'::text AS name";
+const REFUSED = 'SELECT $1::int / 0 AS id';
 const THOUSAND_ROWS = 'SELECT id, small, ratio, name, note FROM bench WHERE id <= $1';
 const MIXED = 'SELECT * FROM bench_mixed WHERE id <= $1';
 
@@ -38,7 +39,9 @@ const MIXED = 'SELECT * FROM bench_mixed WHERE id <= $1';
  * @property {string} sql with one integer parameter
  * @property {number} parameters the parameter runs from 1 to this
  * @property {number} [fixed] the parameter, where it is always the same
- * @property {number} rows how many rows each query returns
+ * @property {number} [rows] how many rows each query returns
+ * @property {string} [refusal] the SQLSTATE with which the server refuses each query
+ * @property {number} [stackTraceLimit] `Error.stackTraceLimit`, where it is not V8's own
  */
 
 /** @type {Record<string, Work>} */
@@ -93,5 +96,23 @@ export const WORKS = {
     parameters: MIXED_ROWS,
     fixed: MIXED_ROWS,
     rows: MIXED_ROWS,
+  },
+  // What an error costs whose stack shows the caller's line, and what it costs without a stack.
+  refused: {
+    title: '10 connections, 10 at a time, all refused',
+    connections: 10,
+    concurrency: 10,
+    sql: REFUSED,
+    parameters: TABLE_ROWS,
+    refusal: '22012',
+  },
+  'refused-without-stacks': {
+    title: 'the same, with Error.stackTraceLimit = 0',
+    connections: 10,
+    concurrency: 10,
+    sql: REFUSED,
+    parameters: TABLE_ROWS,
+    refusal: '22012',
+    stackTraceLimit: 0,
   },
 };

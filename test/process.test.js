@@ -68,6 +68,18 @@ test('P20 a process with a query in flight does not end', async () => {
   assert.equal(printed, '1');
 });
 
+for (const allowExitOnIdle of [true, false]) {
+  test(`allowExitOnIdle: ${allowExitOnIdle} decides for idle connections alone`, async () => {
+    // The timer keeps nothing alive, so that it is heard only where the pool does.
+    const printed = await inOwnProcess(`
+      const pool = createPool({ ...options, allowExitOnIdle: ${allowExitOnIdle} });
+      await pool.query('SELECT 1');
+      const alive = () => { console.log('alive'); pool.end(); };
+      setTimeout(alive, 200).unref();`);
+    assert.equal(printed, allowExitOnIdle ? '' : 'alive');
+  });
+}
+
 test('P2 process.exit in the middle of queries is clean', async () => {
   const printed = await inOwnProcess(
     `

@@ -133,6 +133,29 @@ const MISUSES = [
     await Promise.all([connection.release(), connection.release(), ask(connection)]);
     await connection.release();
   },
+  // Given up at any moment: by a signal that several share, by time, by both.
+  async () => {
+    const controller = new AbortController();
+    const limits = {};
+    if (below(3) > 0) limits.signal = controller.signal;
+    if (below(3) > 0) limits.timeoutMs = 1 + below(6);
+    const sleep = (on, more) => ask(on, 'SELECT pg_sleep(0.002)::text', more);
+    setTimeout(() => controller.abort(), below(6));
+    await Promise.all([
+      sleep(pool, limits),
+      ignore(pool.transaction((tx) => sleep(tx).then(() => ask(tx)), limits)),
+      ignore(pool.transaction((tx) => Promise.all([sleep(tx), sleep(tx), ask(tx)]), limits)),
+      ignore(pool.transaction((tx) => void sleep(tx), { ...limits, retries: 1 })),
+      ignore(pool.begin(limits).then((tx) => (keep(tx), sleep(tx)))),
+      ignore(
+        pool.connect(limits).then(async (connection) => {
+          await ignore(connection.transaction((tx) => sleep(tx), limits));
+          await ask(connection);
+          await connection.release();
+        }),
+      ),
+    ]);
+  },
   // Whatever was kept is over, or somebody else's.
   async () => {
     const thing = kept[below(100)];
