@@ -110,7 +110,7 @@ class Channel {
    */
   query(sql, params, options, lease, flags) {
     const wrong = wrongArguments(sql, params, options);
-    if (wrong !== null) return Promise.reject(wrong);
+    if (wrong !== null) return Promise.reject(unsent(wrong));
     if (this.#defect !== null) return Promise.reject(this.#defectError(sql));
     let asArrays = false;
     let choices = this.#choices.own;
@@ -129,7 +129,7 @@ class Channel {
           choices = this.#choices.forQuery(options.types);
           statements = this.#statementsOf(choices);
         } catch (error) {
-          return Promise.reject(error);
+          return Promise.reject(unsent(error));
         }
       }
     }
@@ -176,7 +176,7 @@ class Channel {
     } catch (thrown) {
       // Nothing was queued.
       this.#requests.close(slot);
-      return Promise.reject(fromThrown(thrown, sql));
+      return Promise.reject(unsent(fromThrown(thrown, sql)));
     }
     this.#flushSoon();
     return promise;
@@ -380,6 +380,12 @@ function withQuery(thrown, sql) {
     Error.captureStackTrace(thrown, withQuery);
   }
   return thrown;
+}
+
+/** What the arguments of a query are refused with. */
+function unsent(error) {
+  if (error instanceof classes.HyperionError) error.outcome ??= 'not-sent';
+  return error;
 }
 
 function wrongArguments(sql, params, options) {

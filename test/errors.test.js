@@ -197,3 +197,68 @@ test('every code is in the table of docs/ERRORS.md, and no other', () => {
   const documented = [...table.matchAll(/^\| `(HYPERION_[A-Z_]+)`/gm)].map(([, code]) => code);
   assert.deepEqual(documented.toSorted(), [...used].toSorted());
 });
+
+test('the table of docs/ERRORS.md says of each error what it is', async (t) => {
+  const [, table] = readFileSync(path.join(root, 'docs/ERRORS.md'), 'utf8').split('\n## Codes');
+  const rows = new Map(
+    [...table.matchAll(/^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|/gm)].map(([, code, ...row]) => [
+      code,
+      row,
+    ]),
+  );
+  const options = { poolSize: 1, maxResultBytes: 100_000, acquireTimeoutMs: 50, maxQueue: 1 };
+  const single = createPool(cluster.options(options));
+  t.after(() => single.end());
+  const ended = createPool(cluster.options());
+  await ended.end();
+  await single.query('SELECT $1::int8', [1]);
+  const released = await single.connect();
+  await released.release();
+  const finished = await single.begin();
+  await finished.commit();
+  const held = async (ask) => {
+    const holder = await single.connect();
+    await assert.rejects(ask(holder), (error) => check(error));
+    await holder.release();
+  };
+  const seen = new Set();
+  const check = ({ name, code, outcome, stack }) => {
+    const [classes, outcomes] = rows.get(code);
+    assert.ok(classes.includes(`\`${name}\``), stack);
+    assert.ok(outcomes.includes(outcome) || /^as above|by what/.test(outcomes), stack);
+    seen.add(code);
+    return true;
+  };
+  const signal = AbortSignal.abort();
+  for (const ask of [
+    () => single.query('SELECT \0'),
+    () => single.query('SELECT $1', [() => 1]),
+    () => single.query('SELECT $1::int8', [1.5]),
+    () => single.query('SELECT 1', Array(70_000).fill(1)),
+    () => single.query('SELECT 1', [], { wrong: 1 }),
+    () => single.query('SELECT repeat($1, 200000)', ['x']),
+    () => single.query('SELECT 9007199254740993 AS v', [], { types: { int8: 'number' } }),
+    () => single.query('SELECT 1', [], { signal }),
+    () => single.query('SELECT pg_sleep(60)', [], { timeoutMs: 20 }),
+    () => single.transaction((tx) => tx.query('SELECT pg_sleep(60)'), { timeoutMs: 20 }),
+    () => single.transaction((tx) => tx.query('SELECT 1/0').catch(() => {})),
+    () => single.transaction((tx) => void tx.query('SELECT 1')),
+    () => single.transaction((tx) => tx.query('ROLLBACK').then(() => tx.query('SELECT 1'))),
+    () => released.query('SELECT 1'),
+    () => finished.query('SELECT 1'),
+    () => ended.query('SELECT 1'),
+  ]) {
+    await assert.rejects(ask(), (error) => check(error));
+  }
+  await held(() => single.query('SELECT 1'));
+  await held(async () => {
+    const waits = single.query('SELECT 1');
+    waits.catch(() => {});
+    await single.query('SELECT 2');
+  });
+  await held(async (holder) => {
+    await holder.begin();
+    await holder.begin();
+  });
+  assert.equal(seen.size, 18, [...seen].join());
+});

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{Session, Tidiness};
 use crate::base::{Error, Outcome};
-use crate::connection::exchange::{Ended, StatementResult, too_large};
+use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
 use crate::connection::pipeline::Work;
 use crate::connection::statement::{Form, Statement, StatementId};
 use crate::connection::traces::{deallocates_all, resets_settings};
