@@ -82,7 +82,8 @@ class Limit {
   /** `promise`, or an error when the limit passes before. */
   async bound(promise, outcome) {
     const first = await Promise.race([promise, this.#passed]);
-    if (first === PASSED) throw this.error(outcome);
+    // It may have passed behind the promise, and before anybody heard of that.
+    if (first === PASSED || this.isOver) throw this.error(outcome);
     return first;
   }
 

@@ -173,6 +173,17 @@ test('a transaction whose signal is aborted between its statements is rolled bac
   assert.equal(pool.status().inUse, 0);
 });
 
+test('a signal that is aborted right behind the callback, and before COMMIT, rolls back', async () => {
+  const controller = new AbortController();
+  const abort = () => controller.abort(REASON);
+  const transaction = pool.transaction((tx) => insert(tx, 1).then(() => queueMicrotask(abort)), {
+    signal: controller.signal,
+  });
+  await assert.rejects(transaction, aborted('not-committed'));
+  assert.deepEqual(await kept(), []);
+  assert.equal(pool.status().inUse, 0);
+});
+
 test('100 transactions share one listener on their signal, and leave none', async (t) => {
   const warnings = [];
   const onWarning = (warning) => warnings.push(warning);
