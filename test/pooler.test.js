@@ -193,6 +193,24 @@ test('C21 settings that PgBouncer knows by itself reach the sessions', behindPoo
   await Promise.all([pool.end(), refused.end()]);
 });
 
+test('C21 in session mode a session is its client’s own', behindPooler, async () => {
+  const settings = { ignore_startup_parameters: 'extra_float_digits, IntervalStyle' };
+  const own = await cluster.pooler(cluster.primary, { mode: 'session', settings });
+  const pool = open({ hosts: [own.address], poolSize: 2, statementCacheSize: 10 });
+  for (let n = 0; n < 30; n++) {
+    assert.deepEqual(await pool.query(`SELECT $1::int + ${n % 15} AS n`, [n]), [
+      { n: n + (n % 15) },
+    ]);
+  }
+  const connection = await pool.connect();
+  await connection.query("SET work_mem = '1MB'");
+  assert.deepEqual(await connection.query('SHOW work_mem'), [{ work_mem: '1MB' }]);
+  await connection.release();
+  await assert.rejects(pool.query(SLEEP, [60], { timeoutMs: 100 }), timedOut);
+  assert.notDeepEqual(await pool.query('SHOW work_mem'), [{ work_mem: '1MB' }]);
+  await pool.end();
+});
+
 test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, async (t) => {
   const settings = {
     max_prepared_statements: 100,
