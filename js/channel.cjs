@@ -384,7 +384,8 @@ function withQuery(thrown, sql) {
 
 /** What the arguments of a query are refused with. */
 function unsent(error) {
-  if (error instanceof classes.HyperionError) error.outcome ??= 'not-sent';
+  // After a defect nobody knows.
+  if (error instanceof classes.ConfigurationError) error.outcome ??= 'not-sent';
   return error;
 }
 

@@ -20,6 +20,8 @@ class OpenTransaction {
   #doom = null;
   /** Settles when the server has said how it ended. */
   #ended = null;
+  /** As the lease's, for as long as anybody asks. */
+  #verdict = null;
 
   isOpen = true;
 
@@ -166,6 +168,8 @@ class OpenTransaction {
     } finally {
       this.#limit?.clear();
       if (this.#release !== 0) this.#lease.ended();
+      // What comes next on a connection that its user keeps is none of the transaction's.
+      else this.#lease.verdict = null;
     }
   }
 
@@ -175,13 +179,14 @@ class OpenTransaction {
    */
   #giveUp() {
     const limit = this.#limit;
-    this.#lease.verdict = (cause) => {
+    this.#verdict = (cause) => {
       const { code, outcome, query, host } = cause;
       if (!this.#isCommitting) return limit.error('not-committed', { query, host });
       if (outcome === 'unknown') return limit.error('unknown', { query, host });
       // The answer came all the same, or COMMIT was never sent.
       return code === GIVEN_UP ? limit.error('not-committed', { query, host }) : cause;
     };
+    this.#lease.verdict = this.#verdict;
     const { running, lastQuery } = this.#lease;
     if (running > 0) this.#lease.cancel();
     if (this.isOpen) this.rollback().catch(() => {});
@@ -189,7 +194,7 @@ class OpenTransaction {
   }
 
   #finished(query) {
-    const { verdict } = this.#lease;
+    const verdict = this.#verdict;
     const message = 'the transaction is finished: use the pool, or a new one';
     const error = new classes.TransactionError(message, {
       code: 'HYPERION_TRANSACTION_FINISHED',

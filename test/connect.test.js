@@ -110,15 +110,23 @@ test('transactions on a connection: begin, transaction, savepoints, and one at a
   assert.equal(await pidOf(pool), pid, 'the connection itself went back to the pool');
 });
 
-test('a transaction on a connection that runs out of time takes the connection along', async () => {
-  const connection = await pool.connect();
-  const late = connection.transaction((tx) => tx.query('SELECT pg_sleep(30)'), { timeoutMs: 50 });
+test('a transaction that the server does not let go in time takes its connection along', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  t.after(() => proxy.close());
+  const hosts = [`${proxy.host}:${proxy.port}`];
+  const frozen = createPool(cluster.options({ hosts, poolSize: 1, cancelGraceMs: 50 }));
+  t.after(() => frozen.end({ timeoutMs: 0 }));
+  const connection = await frozen.connect();
+  await connection.query('SELECT 1');
+  await proxy.silent();
+  const late = connection.transaction((tx) => tx.query('SELECT 2'), { timeoutMs: 50 });
   await assert.rejects(late, { name: 'TimeoutError', code: 'HYPERION_TRANSACTION_TIMEOUT' });
   await assert.rejects(connection.query('SELECT 1'), {
     ...{ name: 'ConnectionError', code: 'HYPERION_CONNECTION_LOST', outcome: 'not-sent' },
   });
   await connection.release();
-  assert.equal(pool.status().inUse, 0);
+  assert.equal(frozen.status().inUse, 0);
+  await proxy.pass();
 });
 
 /** Session state, how it is made, and how to see it. */

@@ -156,6 +156,7 @@ for (const limit of ['timeoutMs', 'signal']) {
     }, options);
     await assert.rejects(transaction, error);
     assert.deepEqual(await connection.query('SELECT n FROM mine'), []);
+    await assert.rejects(connection.query('SELECT 1/0'), { code: '22012' }, 'it is over');
     await connection.release();
   });
 }
