@@ -42,7 +42,7 @@ class OpenTransaction {
   }
 
   async commit() {
-    if (!this.isOpen) throw this.#finished('COMMIT');
+    if (!this.isOpen) throw await this.#over('COMMIT');
     if (this.#doom !== null) {
       await this.rollback();
       throw this.#doom;
@@ -54,7 +54,7 @@ class OpenTransaction {
   }
 
   async rollback() {
-    if (!this.isOpen) throw this.#finished('ROLLBACK');
+    if (!this.isOpen) throw await this.#over('ROLLBACK');
     await this.#close(this.#rollback());
   }
 
@@ -191,6 +191,12 @@ class OpenTransaction {
     if (running > 0) this.#lease.cancel();
     if (this.isOpen) this.rollback().catch(() => {});
     return running > 0 ? lastQuery : undefined;
+  }
+
+  /** Whoever ends a transaction that was given up may rely on its being rolled back. */
+  async #over(query) {
+    if (this.#verdict !== null) await this.leave();
+    return this.#finished(query);
   }
 
   #finished(query) {
