@@ -57,7 +57,7 @@ impl Topology {
         if let Some(member) = self.members.get_mut(id) {
             member.set_claim(lineage);
         }
-        if self.primary() == Primary::Known(id) {
+        if self.seat().is(id) {
             self.remember(id);
         }
     }
