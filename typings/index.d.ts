@@ -406,6 +406,11 @@ export interface HostStatus {
   lastError: { code: string; message: string } | null;
   /** The mean of what it lately took to answer a bare Sync; `null` before the first. */
   roundTripMs: number | null;
+  /**
+   * Of a standby that serves, asked about once a second while the pool is in use: the age of the last transaction that it
+   * has replayed, 0 where it has replayed all that it has received. `null` in the modes in which one host serves.
+   */
+  replicationLagMs: number | null;
   /** `open` are logged in, probes too; `busy` ones are at work or belong to a caller. */
   connections: { open: number; busy: number };
 }

@@ -41,6 +41,8 @@ pub struct Member {
     since: Instant,
     last_error: Option<Error>,
     round_trip: Option<Duration>,
+    /// How far it was behind when it last said so, as a standby.
+    lag: Option<Duration>,
     claim: Claim,
     /// It was decided, and told, what becomes of its claim to be the primary on this timeline.
     judged: Option<Option<u32>>,
@@ -66,6 +68,8 @@ pub struct HostView {
     pub since: Instant,
     pub last_error: Option<Error>,
     pub round_trip: Option<Duration>,
+    /// As last said, of a standby that is at work.
+    pub lag: Option<Duration>,
 }
 
 impl Standing {
@@ -116,6 +120,7 @@ impl Member {
             since: now,
             last_error: None,
             round_trip: None,
+            lag: None,
             claim: Claim::Unproved,
             judged: None,
         }
@@ -133,6 +138,9 @@ impl Member {
             if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
                 self.claim = Claim::Unproved;
                 self.judged = None;
+            }
+            if !matches!(standing, Standing::Says(Role::Standby)) {
+                self.lag = None;
             }
             if standing.state() != self.standing.state() {
                 self.since = now;
@@ -181,6 +189,10 @@ impl Member {
         });
     }
 
+    pub(super) fn lags(&mut self, lag: Option<Duration>) {
+        self.lag = lag;
+    }
+
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
@@ -197,6 +209,7 @@ impl Member {
             since: self.since,
             last_error: self.last_error.clone(),
             round_trip: self.round_trip,
+            lag: self.lag,
         }
     }
 

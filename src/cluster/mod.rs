@@ -106,6 +106,13 @@ impl Cluster {
         }
     }
 
+    /// How far the host said that it is behind, as a standby.
+    pub fn lags(&mut self, host: HostId, lag: Option<Duration>) {
+        if let Some(member) = self.topology.member_mut(host) {
+            member.lags(lag);
+        }
+    }
+
     /// What the host answered to the question for its history.
     pub fn set_claim(&mut self, host: HostId, lineage: Option<Lineage>) {
         self.topology.set_claim(host, lineage);

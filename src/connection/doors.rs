@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::exchange::StatementResult;
 use super::handshake::Peer;
-use super::lineage::Lineage;
+use super::lineage::Place;
 use super::role::Role;
 use super::statement::{StatementId, Statements};
 use crate::base::{Error, Outcome, ServerFields};
@@ -87,9 +87,9 @@ pub enum Event {
     Answered {
         role: Option<Role>,
     },
-    /// The answer to the question for the server's lineage; `None` where it has none, or does not tell.
-    Descends {
-        lineage: Option<Lineage>,
+    /// The answer to the question for the server's place in its cluster.
+    Placed {
+        place: Place,
         role: Option<Role>,
     },
     /// A request's ReadyForQuery has come.

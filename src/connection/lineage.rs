@@ -1,16 +1,22 @@
-//! Where a primary stands in the history of its cluster: what tells two hosts apart that both claim to be
-//! the primary, which what they report of themselves does not.
+//! Where a server stands in its cluster, which it reports to nobody by itself. Of a primary: its place in the history
+//! of the data, which tells two hosts apart that both claim to be the primary. Of a standby: how far it is behind.
+
+use std::time::Duration;
 
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// Whatever role may log in may call these.
+/// Whatever role may log in may call these. A standby that has replayed all it received is behind by nothing: what
+/// the primary has not sent yet, nobody knows there.
 pub(super) const QUESTION: &str = "\
     SELECT s.system_identifier, extract(epoch FROM pg_catalog.pg_postmaster_start_time()), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.substr(\
-    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) END \
+    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) END, \
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN NULL \
+    WHEN pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0 \
+    ELSE extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) END \
     FROM pg_catalog.pg_control_system() AS s";
 
-const COLUMNS: usize = 3;
+const COLUMNS: usize = 4;
 /// An identifier or a number; a server can send anything.
 const LONGEST: usize = 64;
 
@@ -24,22 +30,43 @@ pub struct Lineage {
     pub started: String,
 }
 
-impl Lineage {
-    /// The answer to [`QUESTION`]; `None` from a standby, and from what is no PostgreSQL and answers something else.
-    pub(super) fn from_row(body: &[u8]) -> Option<Self> {
-        check_data_row(body, COLUMNS).ok()?;
+/// What a server tells of its place; nothing, where it is no PostgreSQL and answers something else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Of a primary.
+    pub lineage: Option<Lineage>,
+    /// Of a standby: the age of the last transaction that it has replayed, by its own clock.
+    pub lag: Option<Duration>,
+}
+
+impl Place {
+    /// The answer to [`QUESTION`].
+    pub(super) fn from_row(body: &[u8]) -> Self {
+        if check_data_row(body, COLUMNS).is_err() {
+            return Self::default();
+        }
         let text = |field: Option<&[u8]>| {
             let text = std::str::from_utf8(field?).ok()?;
             (text.len() <= LONGEST).then(|| text.to_owned())
         };
         let mut columns = fields(body).map(text);
         let mut next = || columns.next().flatten();
-        let (system, started, timeline) = (next(), next(), next());
+        let (system, started, timeline, lag) = (next(), next(), next(), next());
         // The first eight digits of a WAL file's name are its timeline.
         let timeline = timeline.and_then(|digits| u32::from_str_radix(&digits, 16).ok());
-        Some(Self { system: system?, timeline: timeline?, started: started? })
+        let lineage = match (system, timeline, started) {
+            (Some(system), Some(timeline), Some(started)) => {
+                Some(Lineage { system, timeline, started })
+            }
+            _ => None,
+        };
+        // The two clocks may differ.
+        let seconds = lag.and_then(|text| text.parse::<f64>().ok()).map(|seconds| seconds.max(0.0));
+        Self { lineage, lag: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()) }
     }
+}
 
+impl Lineage {
     /// Whether both are the same server, under two names.
     pub fn is_same_server(&self, other: &Self) -> bool {
         self.system == other.system && self.started == other.started

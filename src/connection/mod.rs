@@ -40,7 +40,7 @@ pub use doors::{Answer, Event, Input, Request, Sent, Shared, Token};
 pub use exchange::StatementResult;
 pub use handshake::{BackendKey, Peer};
 use handshake::{Handshake, Next};
-pub use lineage::Lineage;
+pub use lineage::{Lineage, Place};
 use role::Parameters;
 pub use role::Role;
 pub use rows::{RowCursor, Rows};
@@ -214,19 +214,19 @@ impl Connection {
         matches!(&self.state, State::Session(session) if session.is_vacant())
     }
 
-    /// Asks where the server stands in the history of its cluster: [`Event::Descends`] follows. Not for a session in a
+    /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in a
     /// transaction, which a refusal would end.
-    pub fn ask_lineage(&mut self, now: Instant) {
+    pub fn ask_place(&mut self, now: Instant) {
         if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_lineage(now, self.written, &mut self.outbox)
+            && let Err(error) = session.ask_place(now, self.written, &mut self.outbox)
         {
             self.close(error);
         }
     }
 
-    /// Whether the answer to [`Self::ask_lineage`] is still to come.
-    pub fn is_asking_lineage(&self) -> bool {
-        matches!(&self.state, State::Session(session) if session.is_asking_lineage())
+    /// Whether the answer to [`Self::ask_place`] is still to come.
+    pub fn is_asking_place(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_asking_place())
     }
 
     pub fn outgoing(&self) -> &[u8] {

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::Token;
 use super::exchange::{Exchange, Flight};
-use super::lineage::Lineage;
+use super::lineage::Place;
 use crate::base::{Error, Instant};
 use crate::protocol::backend::BackendMessage;
 
@@ -32,8 +32,8 @@ pub(super) enum Work {
         step: ResetStep,
     },
     /// The pool's own question, which the server may refuse.
-    Lineage {
-        lineage: Option<Lineage>,
+    Place {
+        place: Place,
     },
     Request {
         token: Token,
@@ -71,7 +71,7 @@ impl Work {
                 M::ErrorResponse(fields),
             ) => Err(Error::database(*fields)),
             (
-                Self::Lineage { .. },
+                Self::Place { .. },
                 M::RowDescription(_) | M::CommandComplete(_) | M::ErrorResponse(_),
             )
             | (Self::Barrier { asked: true, .. }, M::RowDescription(_) | M::CommandComplete(_)) => {
@@ -90,7 +90,7 @@ impl Entry {
     pub(super) fn token(&self) -> Option<Token> {
         match self.work {
             Work::Request { token, .. } => Some(token),
-            Work::Barrier { .. } | Work::Reset { .. } | Work::Lineage { .. } => None,
+            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } => None,
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     };
     let uses_it = |entry: &Entry| match &entry.work {
         Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
-        Work::Barrier { .. } | Work::Reset { .. } | Work::Lineage { .. } => false,
+        Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } => false,
     };
     match exchange.flight {
         // What it closes is forgotten already.

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
-use super::lineage::{self, Lineage};
+use super::lineage::{self, Place};
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
@@ -119,7 +119,7 @@ impl Session {
 
     /// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
     pub(super) fn is_vacant(&self) -> bool {
-        let is_short = |work: &Work| matches!(work, Work::Reset { .. } | Work::Lineage { .. });
+        let is_short = |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. });
         self.pipeline.iter().all(|entry| is_short(&entry.work))
     }
 
@@ -209,8 +209,8 @@ impl Session {
         self.barrier(now, true, sent, out)
     }
 
-    /// Asks where the server stands in the history of its cluster.
-    pub(super) fn ask_lineage(
+    /// Asks where the server stands in its cluster.
+    pub(super) fn ask_place(
         &mut self,
         now: Instant,
         sent: u64,
@@ -218,13 +218,13 @@ impl Session {
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
         frontend::query(out, lineage::QUESTION)?;
-        let work = Work::Lineage { lineage: None };
+        let work = Work::Place { place: Place::default() };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(())
     }
 
-    pub(super) fn is_asking_lineage(&self) -> bool {
-        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Lineage { .. }))
+    pub(super) fn is_asking_place(&self) -> bool {
+        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Place { .. }))
     }
 
     fn barrier(
@@ -405,8 +405,8 @@ impl Session {
                 self.role = Some(Role::from_row(body)?);
                 Ok(())
             }
-            Some(Work::Lineage { lineage }) => {
-                *lineage = Lineage::from_row(body);
+            Some(Work::Place { place }) => {
+                *place = Place::from_row(body);
                 Ok(())
             }
             Some(Work::Barrier { asked: false, .. } | Work::Reset { .. }) | None => {
@@ -469,7 +469,7 @@ impl Session {
         match self.pipeline.front().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
             Some(Work::Reset { step: ResetStep::Due }) => return Err(unexpected("ReadyForQuery")),
-            Some(Work::Barrier { .. } | Work::Reset { .. } | Work::Lineage { .. }) | None => {}
+            Some(Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. }) | None => {}
         }
         let Some(entry) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
@@ -488,8 +488,8 @@ impl Session {
                 events.push_back(Event::Answered { role: self.role })
             }
             Work::Barrier { probe: false, .. } => {}
-            Work::Lineage { lineage } => {
-                events.push_back(Event::Descends { lineage, role: self.role });
+            Work::Place { place } => {
+                events.push_back(Event::Placed { place, role: self.role });
             }
             Work::Reset { step } => {
                 if step == ResetStep::Done {

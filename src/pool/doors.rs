@@ -230,7 +230,7 @@ pub struct HostStatus {
 
 impl HostStatus {
     pub fn to_json(&self) -> serde_json::Value {
-        let HostView { host, role, state, last_error, round_trip, since: _ } = &self.view;
+        let HostView { host, role, state, last_error, round_trip, lag, since: _ } = &self.view;
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
         json!({
             "host": &**host,
@@ -240,6 +240,7 @@ impl HostStatus {
             "ageMs": milliseconds(self.age),
             "lastError": last_error.as_ref().map(error_to_json),
             "roundTripMs": round_trip.map(milliseconds),
+            "replicationLagMs": lag.map(milliseconds),
             "connections": { "open": self.open, "busy": self.busy },
         })
     }

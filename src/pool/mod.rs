@@ -14,6 +14,7 @@ mod dispatch;
 mod doors;
 mod end;
 mod hosts;
+mod lag;
 mod lease;
 mod line;
 mod liveness;
@@ -95,6 +96,8 @@ pub struct Pool {
     patient_until: Option<Instant>,
     /// Who served last, and since when nobody does.
     outage: search::Outage,
+    /// When standbys may be asked again how far they are behind.
+    lag_due: Instant,
     /// A host has got the seat since the last flush.
     has_moved: bool,
     /// Scratch, empty between uses.
@@ -125,6 +128,7 @@ impl Pool {
             search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
             patient_until: None,
             outage: search::Outage::new(now),
+            lag_due: now,
             has_moved: false,
             candidates: Vec::new(),
             flushed_at: now,

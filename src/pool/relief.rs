@@ -17,6 +17,7 @@ impl Pool {
         if !matches!(self.life, Life::Open) || self.calls.is_empty() {
             return;
         }
+        self.ask_for_lag(now);
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
         let is_moving = self.slots.iter().any(|(_, slot)| {

@@ -9,7 +9,7 @@ use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::{Decision, HostId, Primary, Verdict, fits};
-use crate::connection::{Lineage, Role};
+use crate::connection::{Place, Role};
 
 impl Pool {
     /// Whether the host must show its history before what it says of its role counts.
@@ -35,18 +35,19 @@ impl Pool {
         }
     }
 
-    /// A host has answered the question for its history.
-    pub(super) fn descends(
+    /// A host has answered the question for its place.
+    pub(super) fn placed(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        lineage: Option<Lineage>,
+        Place { lineage, lag }: Place,
         role: Option<Role>,
     ) {
         let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
         // A standby has nothing to show before it is promoted.
-        if role != Some(Role::Standby) {
-            self.cluster.set_claim(host, lineage);
+        match role {
+            Some(Role::Standby) => self.cluster.lags(host, lag),
+            _ => self.cluster.set_claim(host, lineage),
         }
         if let Some(role) = role {
             self.observe_session(now, id, role);
@@ -105,7 +106,7 @@ impl Pool {
                 && !matches!(slot.duty, Duty::Leased { .. })
         };
         let sessions: Vec<_> = self.slots.iter().filter(|(_, slot)| may_ask(slot)).collect();
-        if sessions.iter().any(|(_, slot)| slot.connection.is_asking_lineage()) {
+        if sessions.iter().any(|(_, slot)| slot.connection.is_asking_place()) {
             return true;
         }
         let freest = sessions.iter().min_by_key(|(_, slot)| slot.connection.depth());
@@ -114,9 +115,9 @@ impl Pool {
         true
     }
 
-    fn ask_session(&mut self, now: Instant, id: ConnectionId) {
+    pub(super) fn ask_session(&mut self, now: Instant, id: ConnectionId) {
         if let Some(slot) = self.slots.get_mut(id) {
-            slot.connection.ask_lineage(now);
+            slot.connection.ask_place(now);
             self.mark_writing(id);
         }
     }

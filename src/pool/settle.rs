@@ -26,6 +26,8 @@ const STALE_PLAN: &str = "the statement was prepared before its tables changed, 
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
 const READ_ONLY_REFUSAL: &str = "25006";
+/// `serialization_failure`; on a standby, a conflict with recovery.
+const SERIALIZATION_FAILURE: &str = "40001";
 /// `statement_completion_unknown` of the SQL standard.
 pub(super) const COMPLETION_UNKNOWN: &str = "40003";
 
@@ -79,7 +81,7 @@ impl Pool {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Answered { role } => self.answered(now, id, role),
-                Event::Descends { lineage, role } => self.descends(now, id, lineage, role),
+                Event::Placed { place, role } => self.placed(now, id, place, role),
                 Event::Settled { token, answer, role_before, role_after, took, status } => {
                     self.learn_habit(token, &answer, took);
                     let settled = Settled { token, answer, role_before, role_after, status };
@@ -238,6 +240,15 @@ impl Pool {
                 let no_effect = error.outcome() == Some(Outcome::NotCommitted);
                 if free && no_effect {
                     let declared = call.flags.begin().is_some_and(|begin| begin.read_only);
+                    // What a standby's replay is in the way of (PostgreSQL manual, 27.4.2) may pass there, or elsewhere.
+                    if error.code() == SERIALIZATION_FAILURE
+                        && settled.role_after == Some(Role::Standby)
+                        && call.lease.is_none()
+                        && call.redescribed < MOST_REDESCRIPTIONS
+                    {
+                        call.redescribed += 1;
+                        return Verdict::SendAgain;
+                    }
                     if error.code() == READ_ONLY_REFUSAL && !declared {
                         if unfit(settled.role_after) {
                             return Verdict::SendAgain;

@@ -272,7 +272,7 @@ impl Driver {
                 Event::Closed { .. } => self.closed = true,
                 Event::Ready { .. }
                 | Event::Answered { .. }
-                | Event::Descends { .. }
+                | Event::Placed { .. }
                 | Event::Notice(_)
                 | Event::Notification { .. } => {}
             }

@@ -223,7 +223,7 @@ impl Server {
                         let timeline = format!("{timeline:08X}");
                         let timeline = (role != Role::Standby).then_some(timeline.as_str());
                         let (system, started) = (system.to_string(), started.to_string());
-                        row_of(&[Some(&system), Some(&started), timeline], out);
+                        row_of(&[Some(&system), Some(&started), timeline, None], out);
                         message(b'C', b"SELECT 1\0", out);
                     } else if sql.contains("pg_is_in_recovery()") {
                         let answer = match role {

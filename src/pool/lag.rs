@@ -1,0 +1,34 @@
+//! How far the standbys that serve are behind. No server reports it by itself: each is asked about once a second while
+//! the pool is in use, on a session that is open already.
+
+use std::time::Duration;
+
+use super::Pool;
+use super::slot::{Duty, Slot};
+use crate::base::Instant;
+use crate::cluster::{HostId, Standing};
+use crate::connection::Role;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Pool {
+    pub(super) fn ask_for_lag(&mut self, now: Instant) {
+        if now < self.lag_due {
+            return;
+        }
+        self.lag_due = now + EVERY;
+        let topology = self.cluster.topology();
+        let is_standby =
+            |id: &HostId| matches!(topology.standing(*id), Some(Standing::Says(Role::Standby)));
+        let standbys: Vec<_> = topology.host_ids().iter().copied().filter(is_standby).collect();
+        for host in standbys {
+            let may_ask =
+                |slot: &Slot| slot.host == host && slot.duty == Duty::Serving && slot.takes_calls();
+            let sessions = self.slots.iter().filter(|(_, slot)| may_ask(slot));
+            let freest = sessions.min_by_key(|(_, slot)| slot.connection.depth());
+            if let Some(id) = freest.map(|(id, _)| id) {
+                self.ask_session(now, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+// What is particular to reading from standbys: how far they are behind, and what their replay is in the way of.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { createPool } from '../js/index.mjs';
+import { startCluster } from './cluster/index.js';
+
+async function open(t, clusterOptions, options) {
+  const cluster = await startCluster({ nodes: 2, ...clusterOptions });
+  t.after(() => cluster.close());
+  await cluster.query(cluster.primary, 'CREATE TABLE kept (n int)');
+  await cluster.query(cluster.primary, 'INSERT INTO kept SELECT generate_series(1, 1000)');
+  await cluster.waitForReplication();
+  const pool = createPool(cluster.options(options));
+  t.after(() => pool.end());
+  const standby = cluster.nodes.find((node) => node !== cluster.primary);
+  return { cluster, pool, standby };
+}
+
+test('a standby at work tells how far it is behind, and a primary does not', async (t) => {
+  const { cluster, pool, standby } = await open(t, {}, { mode: 'any' });
+  const lagOf = (node) => pool.cluster().find(({ host }) => host === node.address).replicationLagMs;
+  const until = async (holds) => {
+    while (!holds(lagOf(standby))) {
+      await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
+      await sleep(20);
+    }
+  };
+  assert.equal(lagOf(standby), null, 'not asked yet');
+  await until((lag) => lag === 0);
+  await cluster.query(standby, 'SELECT pg_wal_replay_pause()');
+  await cluster.query(cluster.primary, 'DELETE FROM kept');
+  await until((lag) => lag > 0);
+  await cluster.query(standby, 'SELECT pg_wal_replay_resume()');
+  await until((lag) => lag === 0);
+  assert.equal(lagOf(cluster.primary), null);
+});
+
+test('C17 a read that a standby’s replay is in the way of is asked again', async (t) => {
+  const settings = { max_standby_streaming_delay: '0', hot_standby_feedback: 'off' };
+  const { cluster, pool, standby } = await open(t, { settings }, { mode: 'standby' });
+  const read = () => pool.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
+  const active =
+    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%FROM pg_sleep(1)' AND state = 'active' AND pid <> pg_backend_pid()";
+  const crossing = read();
+  while ((await cluster.query(standby, active)).length === 0);
+  await cluster.query(cluster.primary, 'DELETE FROM kept WHERE n > 10');
+  await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
+  assert.deepEqual(await crossing, [{ n: 10 }], 'the snapshot of the second time');
+  const conflicts = 'SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts';
+  while ((await cluster.query(standby, conflicts))[0][0] === '0') await sleep(20);
+
+  // A transaction has seen something, and is its user's to repeat.
+  const seen = pool.transaction(async (tx) => {
+    await tx.query('SELECT count(*) FROM kept');
+    return tx.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
+  });
+  while ((await cluster.query(standby, active)).length === 0);
+  await cluster.query(cluster.primary, 'DELETE FROM kept');
+  await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
+  await assert.rejects(seen, { name: 'DatabaseError', code: '40001', outcome: 'not-committed' });
+});
