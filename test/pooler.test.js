@@ -125,8 +125,8 @@ test(
     const name = 'refuses_writes';
     await cluster.query(
       cluster.primary,
-      `CREATE FUNCTION ${name}() RETURNS void LANGUAGE sql SET transaction_read_only = on
-     AS 'INSERT INTO item VALUES (300)'`,
+      `CREATE FUNCTION ${name}() RETURNS void LANGUAGE plpgsql
+       AS $$ BEGIN RAISE 'cannot write' USING ERRCODE = 'read_only_sql_transaction'; END $$`,
     );
     await assert.rejects(pool.query(`SELECT ${name}()`), {
       code: '25006',
