@@ -9,7 +9,7 @@
 // from the server becomes part of generated code only if it is a plain identifier; any other name is
 // used as a value, never as text (CVE-2017-16082 was a client that pasted them all in).
 
-const { converterOf, typeName } = require('./types.cjs');
+const { converterOf, typeName: nameOf } = require('./types.cjs');
 
 /** Text ends where its cell says, and begins where the text before it ended. */
 const TEXT = { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText };
@@ -49,8 +49,8 @@ const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const isPlain = (name) => PLAIN_NAME.test(name) && name !== '__proto__';
 
 /** What `fields` shows of a column. The lane is between the addon and this file. */
-function publicField({ name, typeOid, tableOid, columnNumber, modifier }) {
-  const type = typeName(typeOid);
+function publicField({ name, typeOid, typeName, tableOid, columnNumber, modifier }) {
+  const type = typeName ?? nameOf(typeOid);
   return Object.freeze({ name, typeOid, typeName: type, tableOid, columnNumber, modifier });
 }
 

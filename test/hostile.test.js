@@ -78,6 +78,48 @@ test('B25 a value that is none fails its query, and the connection goes on', asy
   assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
   assert.equal(backend.connections, 1);
 });
+
+const typeColumns = ['oid', 'typname', 'element', 'typdelim', 'base'].map((name) => [name, 25]);
+/** Answers to the question for a type of a user's, and what its value is then. */
+const TOLD = {
+  'a refusal': [[b.error({ S: 'ERROR', C: '42501', M: 'no' })], '{a}'],
+  'no row': [[b.rowDescription(...typeColumns), b.commandComplete('SELECT 0')], '{a}'],
+  'rows of another form, and more than were asked for': [
+    [
+      b.rowDescription(...typeColumns),
+      ...[
+        ['x'],
+        ['x', 'y', 'z', '', 'w'],
+        ['16401', 'other', '25', ',', '25'],
+        ['16400', 'l', '9'],
+      ],
+    ].map((part) => (Array.isArray(part) ? b.dataRow(...part) : part)),
+    '{a}',
+  ],
+  'an array of itself': [[b.dataRow('16400', 'loop', '16400', ',', '16400')], ['a']],
+  nothing: [null, '{a}'],
+};
+for (const [name, [told, value]] of Object.entries(TOLD)) {
+  test(`a type is asked for, and the answer is ${name}`, async (t) => {
+    const script = async (frontend) => {
+      await frontend.logIn();
+      const row = [b.dataRow('{a}'), b.commandComplete('SELECT 1'), b.readyForQuery()];
+      const [parse, parameters, , bind] = described;
+      frontend.send(parse, parameters, b.rowDescription(['one', 16_400]), bind, ...row);
+      await frontend.until('Q');
+      if (told === null) return;
+      frontend.send(...told, b.readyForQuery());
+      await frontend.until('S');
+      await frontend.until('S');
+      frontend.send(b.readyForQuery(), b.firstAnswer(b.dataRow('1')));
+    };
+    const { pool } = await withHostile(t, script, { connectTimeoutMs: 200, livenessCheckMs: 100 });
+    assert.deepEqual(await pool.query('SELECT one'), [{ one: value }]);
+    if (told !== null) assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
+    else await pool.end({ timeoutMs: 1 });
+  });
+}
+
 answering(
   'B28 CopyIn in answer to a query',
   b.parseComplete,

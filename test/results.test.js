@@ -55,7 +55,7 @@ test('fields say the name of the type', async () => {
   );
   assert.deepEqual(
     fields.map(({ typeName }) => typeName),
-    ['int8', '_text', undefined],
+    ['int8', '_text', 'pg_class'],
   );
 });
 

@@ -204,7 +204,10 @@ export interface Field {
   readonly name: string;
   /** The oid of the type in `pg_type`. */
   readonly typeOid: number;
-  /** The type's name in `pg_type`, of built-in types. */
+  /**
+   * The type's name in `pg_type`, as it was when the pool first met it; of a domain that of the type under it.
+   * `undefined` where the server did not tell.
+   */
   readonly typeName: string | undefined;
   /** 0 where the column is none of a table. */
   readonly tableOid: number;

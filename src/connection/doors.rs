@@ -12,7 +12,7 @@ use crate::base::{Error, Outcome, ServerFields};
 use crate::config::Config;
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::scram::KeyCache;
-use crate::types::Params;
+use crate::types::{Params, UserType};
 
 /// The caller's name for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,11 @@ pub enum Event {
     Placed {
         place: Place,
         role: Option<Role>,
+    },
+    /// The answer to the question for types; `None` where the server refused it.
+    Typed {
+        asked: Vec<u32>,
+        told: Option<Vec<(u32, UserType)>>,
     },
     /// A request's ReadyForQuery has come.
     Settled {

@@ -26,6 +26,7 @@ mod session;
 mod settings;
 mod statement;
 mod traces;
+mod user_types;
 mod wire;
 
 use std::collections::VecDeque;
@@ -219,6 +220,15 @@ impl Connection {
     pub fn ask_place(&mut self, now: Instant) {
         if let State::Session(session) = &mut self.state
             && let Err(error) = session.ask_place(now, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    /// Asks what stands behind the oids of types: [`Event::Typed`] follows.
+    pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.ask_types(now, oids, self.written, &mut self.outbox)
         {
             self.close(error);
         }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::Token;
 use super::exchange::{Exchange, Flight};
 use super::lineage::Place;
+use super::user_types::TypesAsked;
 use crate::base::{Error, Instant};
 use crate::protocol::backend::BackendMessage;
 
@@ -35,6 +36,7 @@ pub(super) enum Work {
     Place {
         place: Place,
     },
+    Types(TypesAsked),
     Request {
         token: Token,
         exchange: Exchange,
@@ -58,6 +60,7 @@ impl Work {
     ) -> Result<(), Error> {
         use BackendMessage as M;
         match (self, message) {
+            (Self::Types(asked), message) => asked.message(&message),
             (Self::Reset { step: step @ ResetStep::Due }, M::CommandComplete(_)) => {
                 *step = ResetStep::Done;
                 Ok(())
@@ -90,7 +93,7 @@ impl Entry {
     pub(super) fn token(&self) -> Option<Token> {
         match self.work {
             Work::Request { token, .. } => Some(token),
-            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } => None,
+            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
         }
     }
 }
@@ -106,7 +109,7 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     };
     let uses_it = |entry: &Entry| match &entry.work {
         Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
-        Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } => false,
+        Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => false,
     };
     match exchange.flight {
         // What it closes is forgotten already.

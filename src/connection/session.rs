@@ -21,6 +21,7 @@ use super::prepared::Prepared;
 use super::role::{self, Parameters, Role};
 use super::settings::Style;
 use super::statement::{Description, Form, Statement};
+use super::user_types::TypesAsked;
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant, ServerFields};
@@ -119,7 +120,8 @@ impl Session {
 
     /// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
     pub(super) fn is_vacant(&self) -> bool {
-        let is_short = |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. });
+        let is_short =
+            |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. } | Work::Types(_));
         self.pipeline.iter().all(|entry| is_short(&entry.work))
     }
 
@@ -220,6 +222,21 @@ impl Session {
         frontend::query(out, lineage::QUESTION)?;
         let work = Work::Place { place: Place::default() };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
+    }
+
+    /// Asks what stands behind the oids of types.
+    pub(super) fn ask_types(
+        &mut self,
+        now: Instant,
+        oids: Vec<u32>,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        let asked = TypesAsked::new(oids);
+        frontend::query(out, &asked.question())?;
+        self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
         Ok(())
     }
 
@@ -405,6 +422,10 @@ impl Session {
                 self.role = Some(Role::from_row(body)?);
                 Ok(())
             }
+            Some(Work::Types(asked)) => {
+                asked.row(body);
+                Ok(())
+            }
             Some(Work::Place { place }) => {
                 *place = Place::from_row(body);
                 Ok(())
@@ -469,7 +490,10 @@ impl Session {
         match self.pipeline.front().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
             Some(Work::Reset { step: ResetStep::Due }) => return Err(unexpected("ReadyForQuery")),
-            Some(Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. }) | None => {}
+            Some(
+                Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_),
+            )
+            | None => {}
         }
         let Some(entry) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
@@ -488,6 +512,10 @@ impl Session {
                 events.push_back(Event::Answered { role: self.role })
             }
             Work::Barrier { probe: false, .. } => {}
+            Work::Types(TypesAsked { oids, told, refused }) => {
+                let told = (!refused).then_some(told);
+                events.push_back(Event::Typed { asked: oids, told });
+            }
             Work::Place { place } => {
                 events.push_back(Event::Placed { place, role: self.role });
             }

@@ -102,6 +102,7 @@ impl Pool {
         }
         if !matches!(self.life, Life::Ending { .. })
             || !self.calls.is_empty()
+            || !self.untyped.is_empty()
             || self.leases.values().any(Lease::is_alive)
         {
             return;

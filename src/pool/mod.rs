@@ -23,6 +23,7 @@ mod rivals;
 mod search;
 mod settle;
 mod slot;
+mod typing;
 mod upkeep;
 mod values;
 
@@ -45,7 +46,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{Begin, Input, Request, Sent, Shared, StatementId, Statements, Token};
 use crate::protocol::scram::KeyCache;
-use crate::types::{Params, Verbatim};
+use crate::types::{Catalog, Params, Verbatim};
 
 /// A query until it is answered. It keeps its parameters, because it may be sent again.
 #[derive(Debug)]
@@ -96,6 +97,9 @@ pub struct Pool {
     patient_until: Option<Instant>,
     /// Who served last, and since when nobody does.
     outage: search::Outage,
+    /// Of types that users made.
+    catalog: Catalog,
+    untyped: Vec<typing::Untyped>,
     /// When standbys may be asked again how far they are behind.
     lag_due: Instant,
     /// A host has got the seat since the last flush.
@@ -128,6 +132,8 @@ impl Pool {
             search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
             patient_until: None,
             outage: search::Outage::new(now),
+            catalog: Catalog::default(),
+            untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
             candidates: Vec::new(),
@@ -236,6 +242,7 @@ impl Pool {
             }
         }
         self.ask_scouts(now);
+        self.release_overdue(now);
         self.reclaim_idle(now);
         self.watch(now);
         // A connection that became free while the loop was blocked serves a call whose deadline passed then.
@@ -273,6 +280,7 @@ impl Pool {
         let cancelling = cancelling.map(|at| (at, "cancel"));
         let others = [
             self.search_timeout(),
+            self.types_timeout(),
             self.liveness_timeout(),
             self.reclaim_timeout(),
             self.watches.deadline(),
@@ -298,6 +306,7 @@ impl Pool {
     /// Whether somebody waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         !self.calls.is_empty()
+            || !self.untyped.is_empty()
             || !self.ready.is_empty()
             || self.leases.values().any(Lease::is_alive)
             || matches!(self.life, Life::Ending { .. })
@@ -318,6 +327,11 @@ impl Pool {
         if !told {
             self.answer(key, result);
         }
+        self.forget_call(key);
+    }
+
+    /// The call is over; whoever waits for it is told elsewhere.
+    fn forget_call(&mut self, key: Key<Call>) {
         if let Some(call) = self.calls.remove(key) {
             if let Some(statement) = call.statement {
                 self.statements.let_go(statement);
@@ -417,6 +431,7 @@ impl Pool {
                 self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
             }
             self.outputs.push_back(Output::Close { connection: id, farewell });
+            self.release_untyped_of(id);
         }
     }
 }

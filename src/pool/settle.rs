@@ -81,6 +81,7 @@ impl Pool {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Answered { role } => self.answered(now, id, role),
+                Event::Typed { asked, told } => self.typed(id, &asked, told),
                 Event::Placed { place, role } => self.placed(now, id, place, role),
                 Event::Settled { token, answer, role_before, role_after, took, status } => {
                     self.learn_habit(token, &answer, took);
@@ -168,12 +169,12 @@ impl Pool {
                 }
             }
             (Verdict::Deliver(result), None) => {
-                self.finish_call(key, result);
+                self.deliver(now, id, key, result);
                 self.clean(now, id);
             }
             (Verdict::Deliver(result), Some(lease)) => {
                 self.settle_leased(now, key, lease, status);
-                self.finish_call(key, result);
+                self.deliver(now, id, key, result);
                 self.resume_lease(now, lease);
             }
         }

@@ -273,6 +273,7 @@ impl Driver {
                 Event::Ready { .. }
                 | Event::Answered { .. }
                 | Event::Placed { .. }
+                | Event::Typed { .. }
                 | Event::Notice(_)
                 | Event::Notification { .. } => {}
             }

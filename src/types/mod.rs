@@ -8,6 +8,7 @@
 
 mod array;
 mod bytes;
+mod catalog;
 mod datetime;
 pub mod decode;
 mod fit;
@@ -20,6 +21,7 @@ pub mod oid;
 pub mod params;
 pub mod shape;
 
+pub use catalog::{ArrayOf, Catalog, UserType};
 pub use decode::write_row;
 pub use params::{Params, Piece, Pieces};
 pub use shape::{Column, Shape, Verbatim};

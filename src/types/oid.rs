@@ -41,6 +41,11 @@ pub const NOT_KNOWN: u32 = 0;
 /// Types made by users and extensions have oids from here on (`FirstNormalObjectId`).
 pub const FIRST_OF_USERS: u32 = 16_384;
 
+/// Whether only a server knows what it stands for.
+pub(super) fn is_of_users(type_oid: u32) -> bool {
+    Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
+}
+
 /// Of which type the elements of an array type are. The vectors of the system tables are arrays to the
 /// server, but their text is no array's.
 pub(super) fn element(array_oid: u32) -> Option<u32> {

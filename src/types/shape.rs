@@ -8,6 +8,7 @@ use crate::base::batch::Lane;
 use crate::protocol::backend::{Field, Format};
 
 use super::array::Elements;
+use super::catalog::{ArrayOf, Catalog};
 use super::oid;
 
 /// How a value's bytes become a cell, or an element of an array: what the type and the format that
@@ -156,6 +157,13 @@ impl Decoder {
         Some(Elements { scalar, type_oid: element, format, delimiter })
     }
 
+    /// An array of users comes as text: its binary form would need a decoder of theirs.
+    fn for_user_array(array: ArrayOf, verbatim: &Verbatim) -> Option<Self> {
+        let ArrayOf { element, delimiter } = array;
+        let elements = Self::for_array(element, Format::Text, verbatim)?;
+        Some(Self::Array(Elements { delimiter, ..elements }))
+    }
+
     const fn lane(self) -> Lane {
         match self {
             Self::Scalar(scalar) => scalar.lane(),
@@ -201,6 +209,8 @@ pub struct Column {
     pub field: Field,
     pub lane: Lane,
     pub(super) decoder: Decoder,
+    /// Of a type that users made, once a server has told it.
+    type_name: Option<Arc<str>>,
 }
 
 /// The columns of a result, in the order of its rows' fields.
@@ -208,6 +218,8 @@ pub struct Column {
 pub struct Shape {
     columns: Vec<Column>,
     has_text: bool,
+    has_user_types: bool,
+    verbatim: Verbatim,
 }
 
 impl Shape {
@@ -221,11 +233,41 @@ impl Shape {
             .into_iter()
             .map(|field| {
                 let decoder = Decoder::for_column(field.type_oid, field.format, verbatim);
-                Column { field, lane: decoder.lane(), decoder }
+                Column { field, lane: decoder.lane(), decoder, type_name: None }
             })
             .collect();
         let has_text = columns.iter().any(|column| column.lane.takes_text());
-        Self { columns, has_text }
+        let has_user_types = columns.iter().any(|column| oid::is_of_users(column.field.type_oid));
+        Self { columns, has_text, has_user_types, verbatim: verbatim.clone() }
+    }
+
+    /// Whether types that only a server can tell are among the columns'.
+    pub(super) const fn has_user_types(&self) -> bool {
+        self.has_user_types
+    }
+
+    pub(super) fn user_types(&self) -> impl Iterator<Item = u32> {
+        self.columns.iter().map(|column| column.field.type_oid).filter(|oid| oid::is_of_users(*oid))
+    }
+
+    /// The same, with what is known of its types.
+    pub(super) fn with_types(&self, catalog: &Catalog) -> Self {
+        let mut shape = self.clone();
+        shape.has_user_types = false;
+        for column in &mut shape.columns {
+            let type_oid = column.field.type_oid;
+            let Some(known) = catalog.get(type_oid) else { continue };
+            column.type_name = Some(Arc::clone(&known.name));
+            if let Some(array) = known.array
+                && column.field.format == Format::Text
+                && !self.verbatim.has(type_oid)
+                && let Some(decoder) = Decoder::for_user_array(array, &self.verbatim)
+            {
+                column.decoder = decoder;
+                column.lane = decoder.lane();
+            }
+        }
+        shape
     }
 
     pub fn columns(&self) -> &[Column] {
@@ -240,7 +282,7 @@ impl Shape {
 
     /// For JavaScript, which builds `fields` and the row builder from it.
     pub fn to_json(&self) -> String {
-        let columns = self.columns.iter().map(|Column { field, lane, decoder }| {
+        let columns = self.columns.iter().map(|Column { field, lane, decoder, type_name }| {
             let mut column = json!({
                 "name": field.name,
                 "typeOid": field.type_oid,
@@ -249,6 +291,9 @@ impl Shape {
                 "modifier": field.type_modifier,
                 "lane": *lane as u8,
             });
+            if let (Some(name), Some(column)) = (type_name, column.as_object_mut()) {
+                column.insert("typeName".to_owned(), (&**name).into());
+            }
             if let (Decoder::Array(elements), Some(column)) = (decoder, column.as_object_mut()) {
                 column.insert("elementOid".to_owned(), elements.type_oid.into());
                 column.insert("elementLane".to_owned(), (elements.scalar.lane() as u8).into());

@@ -1,0 +1,138 @@
+//! Types that users and extensions made, as far as a server has told them: their names, and of arrays what their
+//! elements are. RowDescription gives nothing but an oid.
+//!
+//! What an oid stands for never changes: a type that is dropped and made anew has another one, and standbys
+//! share those of their primary. Only a name goes stale, when the type is renamed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Shape;
+
+/// More types than a client meets; behind that it begins anew.
+const MOST_TYPES: usize = 10_000;
+/// Shapes that were made known to hold for their statements.
+const MOST_SHAPES: usize = 512;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserType {
+    /// `typname`.
+    pub name: Arc<str>,
+    /// Where it is an array.
+    pub array: Option<ArrayOf>,
+}
+
+/// What an array is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArrayOf {
+    /// The type of the elements; where that is a domain, the type under it.
+    pub element: u32,
+    /// `typdelim` of the elements.
+    pub delimiter: u8,
+}
+
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// `None`: the server knows nothing of it.
+    types: BTreeMap<u32, Option<UserType>>,
+    /// Shapes with such types by the address of what their statement has: both are kept, so that an address is a name.
+    shapes: BTreeMap<usize, (Arc<Shape>, Arc<Shape>)>,
+}
+
+impl Catalog {
+    /// What a server has told of these.
+    pub fn learn(&mut self, asked: &[u32], told: Vec<(u32, UserType)>) {
+        if self.types.len() + asked.len() > MOST_TYPES {
+            *self = Self::default();
+        }
+        self.types.extend(asked.iter().map(|oid| (*oid, None)));
+        let told = told.into_iter().filter(|(oid, _)| asked.contains(oid));
+        self.types.extend(told.map(|(oid, known)| (oid, Some(known))));
+    }
+
+    pub fn get(&self, oid: u32) -> Option<&UserType> {
+        self.types.get(&oid)?.as_ref()
+    }
+
+    /// The shape with what is known of its types, or the oids of those that nobody has asked for yet.
+    pub fn name_types(&mut self, shape: &Arc<Shape>) -> Result<Arc<Shape>, Vec<u32>> {
+        if !shape.has_user_types() {
+            return Ok(Arc::clone(shape));
+        }
+        let address = Arc::as_ptr(shape).addr();
+        if let Some((_, named)) = self.shapes.get(&address) {
+            return Ok(Arc::clone(named));
+        }
+        let mut unknown: Vec<_> =
+            shape.user_types().filter(|oid| !self.types.contains_key(oid)).collect();
+        if !unknown.is_empty() {
+            unknown.sort_unstable();
+            unknown.dedup();
+            return Err(unknown);
+        }
+        let named = Arc::new(shape.with_types(self));
+        if self.shapes.len() >= MOST_SHAPES {
+            self.shapes.clear();
+        }
+        self.shapes.insert(address, (Arc::clone(shape), Arc::clone(&named)));
+        Ok(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::backend::{Field, Format};
+
+    const MOODS: u32 = 16_400;
+
+    fn shape(type_oid: u32) -> Arc<Shape> {
+        let field = Field {
+            name: "a".to_owned(),
+            table_oid: 0,
+            column_number: 0,
+            type_oid,
+            type_size: -1,
+            type_modifier: -1,
+            format: Format::Text,
+        };
+        Arc::new(Shape::new(vec![field]))
+    }
+
+    fn moods() -> UserType {
+        UserType { name: "_mood".into(), array: Some(ArrayOf { element: 16_399, delimiter: b',' }) }
+    }
+
+    #[test]
+    fn a_shape_is_named_once_and_is_the_same_from_then_on() {
+        let mut catalog = Catalog::default();
+        let built_in = shape(23);
+        assert!(Arc::ptr_eq(&catalog.name_types(&built_in).unwrap(), &built_in));
+        let plain = shape(MOODS);
+        assert_eq!(catalog.name_types(&plain), Err(vec![MOODS]));
+        catalog.learn(&[MOODS], vec![(MOODS, moods()), (99_999, moods())]);
+        assert_eq!(catalog.get(99_999), None, "nobody asked for it");
+        let named = catalog.name_types(&plain).unwrap();
+        assert!(named.to_json().contains(r#""typeName":"_mood""#));
+        assert!(Arc::ptr_eq(&catalog.name_types(&plain).unwrap(), &named));
+        assert!(Arc::ptr_eq(&catalog.name_types(&named).unwrap(), &named));
+    }
+
+    #[test]
+    fn what_the_server_does_not_know_is_not_asked_for_again() {
+        let mut catalog = Catalog::default();
+        catalog.learn(&[MOODS], Vec::new());
+        let plain = shape(MOODS);
+        assert_eq!(catalog.name_types(&plain).unwrap().columns(), plain.columns());
+    }
+
+    #[test]
+    fn a_catalog_stays_small() {
+        let mut catalog = Catalog::default();
+        for n in 0..30_000 {
+            catalog.learn(&[MOODS + n], vec![(MOODS + n, moods())]);
+            catalog.name_types(&shape(MOODS + n)).unwrap();
+        }
+        assert!(catalog.types.len() <= MOST_TYPES && catalog.shapes.len() <= MOST_SHAPES);
+    }
+}
