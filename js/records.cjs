@@ -183,7 +183,7 @@ class Records {
       switch (words[w]) {
         case RESULT:
           this.#result(w);
-          w += 10;
+          w += 11;
           break;
         case ERROR:
           this.#error(words[w + 1], segment.take(words[w + 2]));
@@ -231,7 +231,7 @@ class Records {
     if (lease !== 0 && request.lease !== null) request.lease.number = lease;
 
     request.rows ??= [];
-    if (count > 0) this.#build(request, shape, count);
+    if (count > 0) this.#build(request, shape, count, words[w + 10]);
     if ((flags & RESULT_COMPLETE) !== 0) {
       const { rows } = request;
       request.rows = null;
@@ -248,9 +248,10 @@ class Records {
     }
   }
 
-  #build(request, shape, count) {
+  #build(request, shape, count, joinedUnits) {
+    const { rows, asArrays, choices } = request;
     try {
-      shape.build(request.rows, count, this.#segment, request.asArrays, request.choices);
+      shape.build(rows, count, this.#segment, { asArrays, choices, joinedUnits });
     } catch (error) {
       request.failure ??= error;
     }

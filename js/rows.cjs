@@ -24,7 +24,11 @@ const LANES = [
   { code: (c) => `bigint64[${c}]`, read: (segment, c) => segment.bigint64[c] },
   // JSON, bytes and arrays: `types.cjs` makes their values of the text.
   ...[TEXT, TEXT, TEXT],
+  // JSON beside the text of its rows: its values are there before the rows are built.
+  { code: null, read: null },
 ];
+
+const JOINED = 9;
 
 /** Whether cells of the lane take text, so that the text's cursor moves with them. */
 const takesText = (lane) => LANES[lane] === TEXT;
@@ -57,6 +61,8 @@ function publicField({ name, typeOid, typeName, tableOid, columnNumber, modifier
 class Shape {
   #columns;
   #lanes;
+  /** The last column that takes its text from the rows'. */
+  #lastText;
   /** What the values are made by; a statement and its shapes know one set of choices alone. */
   #choices;
   #plan;
@@ -72,33 +78,64 @@ class Shape {
     }
     this.#columns = columns;
     this.#lanes = columns.map((column) => column.lane);
+    this.#lastText = this.#lanes.findLastIndex(takesText);
     /** Shared by all results of this shape, hence frozen. */
     this.fields = Object.freeze(columns.map(publicField));
   }
 
   /**
    * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that can't
-   * be read throws, with the cursors moved all the same: the records behind it are for others.
+   * be read throws, with the cursors moved all the same: the records behind it are for others. `joinedUnits` is
+   * how much JSON stands behind the text of the rows.
    */
-  build(rows, count, segment, asArrays, choices = null) {
-    const start = segment.cell;
+  build(rows, count, segment, { asArrays = false, choices = null, joinedUnits = 0 } = {}) {
+    const { cell } = segment;
+    const end = this.#endOfText(count, segment);
     if (choices !== this.#choices) this.#choose(choices);
     const mode = asArrays ? this.#arrays : this.#objects;
     if (mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
     try {
-      mode.build(rows, count, segment);
-    } catch (error) {
-      segment.cell = start;
-      this.#skip(count, segment);
-      throw error;
+      const joined = joinedUnits === 0 ? null : this.#join(count, segment, end, joinedUnits);
+      mode.build(rows, count, segment, joined);
+    } finally {
+      segment.cell = cell + count * this.#lanes.length;
+      segment.at = end + joinedUnits;
     }
+  }
+
+  /** The values of the column whose JSON stands beside the text, from `start` on: by one parse, where that can be. */
+  #join(count, segment, start, units) {
+    const text = segment.text.substring(start, start + units);
+    const { joined, converters } = this.#plan;
+    const convert = converters[joined];
+    if (this.#plan.parsesJoined) {
+      try {
+        const values = JSON.parse(text);
+        if (values.length === count) return values;
+      } catch {
+        // One of them is no JSON: which one, is found out below.
+      }
+    }
+    const values = [];
+    let from = 1;
+    for (let r = 0, cell = segment.cell + joined; r < count; r += 1, cell += this.#lanes.length) {
+      const to = segment.int32[cell << 1];
+      values.push(segment.nulls[cell] ? null : convert(text.substring(from, to)));
+      from = to + 1;
+    }
+    return values;
   }
 
   #choose(choices) {
     this.#choices = choices;
+    const joined = this.#lanes.indexOf(JOINED);
     this.#plan = {
       names: this.#columns.map((column) => column.name),
       lanes: this.#lanes,
+      joined,
+      /** Whether its documents are wanted as what they say. */
+      parsesJoined:
+        joined >= 0 && (choices?.converter(this.#columns[joined].typeOid) ?? null) === null,
       /** What makes the value of what the lane gives; null where that is the value. */
       converters: this.#columns.map((column) => converterOf(column, choices)),
     };
@@ -112,33 +149,32 @@ class Shape {
     if (canCompile()) mode.build = mode.compile(this.#plan);
   }
 
-  /** Moves the cursors behind `count` rows that begin at `segment.cell`. */
-  #skip(count, segment) {
-    const width = this.#lanes.length;
-    const lastRow = segment.cell + (count - 1) * width;
-    const lastText = this.#lanes.findLastIndex(takesText);
-    if (lastText >= 0) segment.at = segment.int32[(lastRow + lastText) << 1];
-    segment.cell = lastRow + width;
+  /** Where the text of `count` rows ends that begin at the cursors. */
+  #endOfText(count, segment) {
+    const last = this.#lastText;
+    if (last < 0 || count === 0) return segment.at;
+    return segment.int32[(segment.cell + (count - 1) * this.#lanes.length + last) << 1];
   }
 }
 
-function loopObjects({ names, lanes, converters }) {
+function loopObjects({ names, lanes, joined: beside, converters }) {
   // A plain assignment would set the prototype, run a setter or fail on names that Object.prototype
   // has; it is three times faster for all others.
   const defined = names.map((name) => name in Object.prototype);
   const readers = lanes.map((lane, k) => reader(lane, converters[k]));
-  return (rows, count, segment) => {
+  return (rows, count, segment, joined) => {
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
       const row = {};
       for (let k = 0; k < readers.length; k += 1, cell += 1) {
-        const value = segment.nulls[cell] ? null : readers[k](segment, cell);
+        let value = null;
+        if (k === beside) value = joined[r];
+        else if (!segment.nulls[cell]) value = readers[k](segment, cell);
         if (defined[k]) define(row, names[k], value);
         else row[names[k]] = value;
       }
       rows.push(row);
     }
-    segment.cell = cell;
   };
 }
 
@@ -156,18 +192,18 @@ function define(row, name, value) {
   });
 }
 
-function loopArrays({ lanes, converters }) {
+function loopArrays({ lanes, joined: beside, converters }) {
   const readers = lanes.map((lane, k) => reader(lane, converters[k]));
-  return (rows, count, segment) => {
+  return (rows, count, segment, joined) => {
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
       const row = [];
       for (let k = 0; k < readers.length; k += 1, cell += 1) {
-        row.push(segment.nulls[cell] ? null : readers[k](segment, cell));
+        if (k === beside) row.push(joined[r]);
+        else row.push(segment.nulls[cell] ? null : readers[k](segment, cell));
       }
       rows.push(row);
     }
-    segment.cell = cell;
   };
 }
 
@@ -183,7 +219,8 @@ function compileArrays(plan) {
   return compile(`[${plan.lanes.map((_, k) => cellCode(plan, k)).join(', ')}]`, plan);
 }
 
-function cellCode({ lanes, converters }, k) {
+function cellCode({ lanes, joined, converters }, k) {
+  if (k === joined) return 'joined[r]';
   const cell = `(cell + ${k})`;
   const value = LANES[lanes[k]].code(cell);
   return `nulls[${cell}] ? null : ${converters[k] === null ? value : `make${k}(${value})`}`;
@@ -193,12 +230,10 @@ function compile(row, { names, converters }) {
   const made = converters.map((convert, k) => (convert === null ? '' : `make${k}`));
   const body = `'use strict';
 const [${made.join(', ')}] = converters;
-return (rows, count, segment) => {
+return (rows, count, segment, joined) => {
   const { text, nulls, int32, float64, bigint64 } = segment;
   let { cell, at } = segment;
   for (let r = 0; r < count; r += 1, cell += ${names.length}) rows.push(${row});
-  segment.cell = cell;
-  segment.at = at;
 };`;
   // Every part of the text is from this file, from a list of lanes, or a plain identifier.
   return new Function('names', 'converters', body)(names, converters);

@@ -17,6 +17,7 @@ const BIGINT64 = 5;
 const JSON_TEXT = 6;
 const BYTES = 7;
 const ARRAY = 8;
+const JOINED = 9;
 
 const NUMERIC = 1700;
 const JSONS = [114, 3802];
@@ -63,7 +64,7 @@ function refused(message) {
 }
 
 /** What to do with the value of a lane where nobody chose anything. */
-const BY_LANE = { [JSON_TEXT]: toJson, [BYTES]: toBuffer };
+const BY_LANE = { [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
 /** The same for the strings of an array's JSON. */
 const BY_ELEMENT_LANE = { ...BY_LANE, [BIGINT64]: BigInt, [FLOAT64]: Number };
 

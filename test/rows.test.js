@@ -16,12 +16,16 @@ function build(lanes, rows, { before = 0, asArrays = false } = {}) {
   const segments = new Segments((before + rows.length) * lanes.length + 8);
   const filler = lanes.map(() => null);
   const all = [...Array(before).fill(filler), ...rows];
-  for (const row of all) row.forEach((value, k) => segments.put(value, lanes[k][1]));
+  const put = (some) => {
+    for (const row of some) row.forEach((value, k) => segments.put(value, lanes[k][1]));
+    return segments.closeJoined();
+  };
+  const joinedUnits = [put(all.slice(0, before)), put(all.slice(before))];
   const { text, nulls, int32, float64, bigint64 } = segments;
   const segment = { text, nulls, int32, float64, bigint64, at: 0, cell: 0 };
-  shape.build([], before, segment, asArrays);
+  shape.build([], before, segment, { asArrays, joinedUnits: joinedUnits[0] });
   const built = [];
-  shape.build(built, rows.length, segment, asArrays);
+  shape.build(built, rows.length, segment, { asArrays, joinedUnits: joinedUnits[1] });
   assert.deepEqual([segment.cell, segment.at], [segments.cell, text.length], 'the cursors');
   return built;
 }
@@ -163,6 +167,36 @@ eachTier('no columns at all, and the 1600 that PostgreSQL allows', (before) => {
   assert.deepEqual(Object.values(row), values);
 });
 
+eachTier('JSON that stands beside its rows, wherever its column is', (before) => {
+  const documents = ['{"a":"é😀,]["}', 'null', null, '[1,[2]]', '" "', '7'];
+  const values = documents.map((document) => (document === null ? null : JSON.parse(document)));
+  for (const lanes of [
+    { j: LANE.joined },
+    { j: LANE.joined, t: LANE.text },
+    { t: LANE.text, j: LANE.joined },
+    { t: LANE.text, i: LANE.int32, j: LANE.joined, u: LANE.text, n: LANE.int32 },
+  ]) {
+    const names = Object.entries(lanes);
+    const cell = (n) => ({ [LANE.text]: `té${n}`, [LANE.int32]: n });
+    const rows = documents.map((document, n) =>
+      names.map(([, lane]) => (lane === LANE.joined ? document : cell(n)[lane])),
+    );
+    const expected = rows.map((row, n) =>
+      Object.fromEntries(names.map(([name], k) => [name, name === 'j' ? values[n] : row[k]])),
+    );
+    assert.deepEqual(build(names, rows, { before }), expected);
+    const arrays = expected.map((row) => Object.values(row));
+    assert.deepEqual(build(names, rows, { before, asArrays: true }), arrays);
+  }
+});
+
+eachTier('a document that is none is named by its column', (before) => {
+  for (const documents of [['{', '1'], ['1,2'], [''], ['1', ']'], ['1],[2']]) {
+    const rows = documents.map((document) => [document]);
+    assert.throws(() => build([['j', LANE.joined]], rows, { before }), /column "j" .* no JSON/);
+  }
+});
+
 test('a value that cannot be read leaves the cursors behind its record', () => {
   const shape = new Shape(
     columns([
@@ -178,7 +212,7 @@ test('a value that cannot be read leaves the cursors behind its record', () => {
   const { nulls, int32 } = segments;
   const text = { substring: () => assert.fail('unreadable') };
   const segment = { text, nulls, int32, at: 0, cell: 0 };
-  assert.throws(() => shape.build([], 2, segment, false), /unreadable/);
+  assert.throws(() => shape.build([], 2, segment), /unreadable/);
   assert.deepEqual([segment.cell, segment.at], [4, 3]);
 });
 

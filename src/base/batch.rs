@@ -4,6 +4,9 @@
 //! Int32Array, a Float64Array and a BigInt64Array, and reads each column through the view that its
 //! [`Lane`] names. Text cells hold where their text ends in the batch's one string; it begins where the
 //! text cell before it ended.
+//!
+//! One column of JSON is kept beside the text of its rows while they are written, as `[document,document,...]`, and
+//! stands behind it in the end: JavaScript parses all of it at once.
 
 /// How a column's cells are read on the other side. The numbers are part of the contract with
 /// `js/rows.cjs`.
@@ -26,12 +29,14 @@ pub enum Lane {
     Bytes = 7,
     /// As [`Lane::Text`]; the text is JSON, whose innermost values are strings where JSON can't say them.
     Array = 8,
+    /// JSON that stands beside the other text: the low half is where the document ends in that, in UTF-16 units.
+    Joined = 9,
 }
 
 impl Lane {
     /// Whether the cells of the lane take text.
     pub const fn takes_text(self) -> bool {
-        matches!(self, Self::Text | Self::Json | Self::Bytes | Self::Array)
+        matches!(self, Self::Text | Self::Json | Self::Bytes | Self::Array | Self::Joined)
     }
 }
 
@@ -45,6 +50,8 @@ pub struct Mark {
     cells: usize,
     text: usize,
     units: u32,
+    joined: usize,
+    joined_units: u32,
     ascii: bool,
 }
 
@@ -57,6 +64,9 @@ pub struct RowBatch<'a> {
     text_limit: usize,
     used: usize,
     units: u32,
+    /// The documents of [`Lane::Joined`], and their separators.
+    joined: Vec<u8>,
+    joined_units: u32,
     ascii: bool,
 }
 
@@ -71,25 +81,40 @@ impl<'a> RowBatch<'a> {
         text_limit: usize,
     ) -> Self {
         text.clear();
-        Self { cells, nulls, text, text_limit, used: 0, units: 0, ascii: true }
+        let joined = Vec::new();
+        Self {
+            cells,
+            nulls,
+            text,
+            text_limit,
+            used: 0,
+            units: 0,
+            joined,
+            joined_units: 0,
+            ascii: true,
+        }
     }
 
     /// Makes sure that a row of `columns` cells with `text` bytes of text fits.
     pub fn reserve(&self, columns: usize, text: usize) -> Result<(), Full> {
         let room = self.cells.len().min(self.nulls.len()).saturating_sub(self.used);
-        let too_long =
-            !self.text.is_empty() && self.text.len().saturating_add(text) > self.text_limit;
+        let held = self.text_len();
+        let too_long = held > 0 && held.saturating_add(text) > self.text_limit;
         if columns > room || too_long { Err(Full) } else { Ok(()) }
     }
 
     pub fn mark(&self) -> Mark {
-        Mark { cells: self.used, text: self.text.len(), units: self.units, ascii: self.ascii }
+        let (joined, joined_units) = (self.joined.len(), self.joined_units);
+        let (text, units) = (self.text.len(), self.units);
+        Mark { cells: self.used, text, units, joined, joined_units, ascii: self.ascii }
     }
 
     pub fn rewind(&mut self, mark: Mark) {
         self.used = mark.cells;
         self.text.truncate(mark.text);
         self.units = mark.units;
+        self.joined.truncate(mark.joined);
+        self.joined_units = mark.joined_units;
         self.ascii = mark.ascii;
     }
 
@@ -143,13 +168,55 @@ impl<'a> RowBatch<'a> {
         Some(())
     }
 
+    /// A document of the column that is kept beside the text.
+    pub fn put_joined(&mut self, document: &str) {
+        self.join(document);
+        self.put(u64::from(self.joined_units), 0);
+    }
+
+    pub fn put_joined_null(&mut self) {
+        self.join("null");
+        self.put(u64::from(self.joined_units), 1);
+    }
+
+    fn join(&mut self, document: &str) {
+        self.joined.push(if self.joined.is_empty() { b'[' } else { b',' });
+        self.joined.extend_from_slice(document.as_bytes());
+        let units = self.count_units(document);
+        self.joined_units = self.joined_units.saturating_add(1).saturating_add(units);
+    }
+
+    /// Puts the documents behind the text of their rows, and returns how many UTF-16 units they take with their brackets.
+    pub fn close_joined(&mut self) -> u32 {
+        if self.joined.is_empty() {
+            return 0;
+        }
+        self.joined.push(b']');
+        let units = std::mem::take(&mut self.joined_units).saturating_add(1);
+        self.units = self.units.saturating_add(units);
+        self.text.append(&mut self.joined);
+        units
+    }
+
+    /// Bytes of text that are held.
+    pub fn text_len(&self) -> usize {
+        self.text.len() + self.joined.len()
+    }
+
     /// Whether the text has outgrown the limit by what was put since `mark`, and would not have without.
     pub fn overflows_since(&self, mark: Mark) -> bool {
-        mark.text > 0 && self.text.len() > self.text_limit
+        mark.text + mark.joined > 0 && self.text_len() > self.text_limit
     }
 
     /// Text that belongs to no cell (an error, a description): returns its length in UTF-16 units.
     pub fn append_text(&mut self, value: &str) -> u32 {
+        let units = self.count_units(value);
+        self.units = self.units.saturating_add(units);
+        self.text.extend_from_slice(value.as_bytes());
+        units
+    }
+
+    fn count_units(&mut self, value: &str) -> u32 {
         let units = if value.is_ascii() {
             value.len()
         } else {
@@ -157,10 +224,7 @@ impl<'a> RowBatch<'a> {
             value.encode_utf16().count()
         };
         // A message is at most 1 GiB, so that this never saturates.
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        self.units = self.units.saturating_add(units);
-        self.text.extend_from_slice(value.as_bytes());
-        units
+        u32::try_from(units).unwrap_or(u32::MAX)
     }
 
     fn put(&mut self, bits: u64, null: u8) {
@@ -196,7 +260,7 @@ impl<'a> RowBatch<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.used == 0 && self.text.is_empty()
+        self.used == 0 && self.text_len() == 0
     }
 }
 

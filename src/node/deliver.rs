@@ -47,6 +47,7 @@ impl Answer {
             command_units: 0,
             count: None,
             flags: 0,
+            joined_units: 0,
         }
     }
 }
@@ -240,7 +241,8 @@ impl Delivery {
             },
         };
         let (rows, fitted) = write_rows(sheet, answer, result)?;
-        let part = ResultRecord { rows, ..answer.record(slot) };
+        let joined_units = sheet.close_joined();
+        let part = ResultRecord { rows, joined_units, ..answer.record(slot) };
         if let Fitted::InPart = fitted {
             if rows > 0 {
                 sheet.put_result(part);
@@ -261,7 +263,8 @@ impl Delivery {
             return Ok(Fitted::InPart);
         }
         let command_units = sheet.append_text(result.command.name());
-        sheet.put_result(ResultRecord { rows: 0, command: NONE, command_units, ..whole });
+        let rest = ResultRecord { rows: 0, joined_units: 0, ..whole };
+        sheet.put_result(ResultRecord { command: NONE, command_units, ..rest });
         Ok(Fitted::Wholly)
     }
 
@@ -304,7 +307,7 @@ fn write_rows(
             return Ok((count, Fitted::Wholly));
         };
         let written = write_row(body, shape, &mut sheet.batch).and_then(|fits| {
-            if sheet.batch.text().len() <= LONGEST_TEXT { Ok(fits) } else { Err(too_long()) }
+            if sheet.batch.text_len() < LONGEST_TEXT { Ok(fits) } else { Err(too_long()) }
         });
         match written {
             Ok(Ok(())) => count += 1,

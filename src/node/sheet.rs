@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! RESULT 1  request, shape slot | -1, rows, command number | -1, count low, count high (-1: none),
-//!           flags, lease | 0, UTF-16 units of the command's text
+//!           flags, lease | 0, UTF-16 units of the command's text, those of the JSON behind its rows
 //! ERROR  2  request, UTF-16 units of the JSON
 //! SHAPE  3  slot, UTF-16 units of the JSON
 //! EVENT  4  UTF-16 units of the JSON
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! All text of a segment is one string, in the order of the records; a RESULT's begins with its command,
-//! where that has no number, and goes on with its rows.
+//! where that has no number, and goes on with its rows and the JSON that stands beside them.
 
 use std::num::NonZeroU32;
 
@@ -38,7 +38,7 @@ pub(super) const NONE: i32 = -1;
 
 /// In front of the records: how many words are used, and whether there is more.
 const HEADER_WORDS: usize = 2;
-const RESULT_WORDS: usize = 10;
+const RESULT_WORDS: usize = 11;
 const SHAPE_WORDS: usize = 3;
 /// The longest of the records that are nothing but text.
 const TEXT_WORDS: usize = 3;
@@ -65,6 +65,7 @@ pub(super) struct ResultRecord {
     pub(super) command_units: i32,
     pub(super) count: Option<u64>,
     pub(super) flags: i32,
+    pub(super) joined_units: i32,
 }
 
 /// What a segment holds so far. Whoever writes a record asks first whether there is room.
@@ -110,12 +111,19 @@ impl<'a> Sheet<'a> {
         i32::try_from(self.batch.append_text(text)).unwrap_or(i32::MAX)
     }
 
+    /// The JSON beside the rows that were written last, in UTF-16 units.
+    pub(super) fn close_joined(&mut self) -> i32 {
+        i32::try_from(self.batch.close_joined()).unwrap_or(i32::MAX)
+    }
+
     pub(super) fn put_result(&mut self, record: ResultRecord) {
         let (low, high) = halves(record.count);
         let lease = record.lease.map_or(0, |lease| lease.get().cast_signed());
-        let ResultRecord { slot, rows, command, command_units: units, flags, .. } = record;
+        let ResultRecord { slot, rows, command, command_units: units, flags, joined_units, .. } =
+            record;
         let request = record.request.cast_signed();
-        self.put(&[RESULT, request, slot, rows, command, low, high, flags, lease, units]);
+        let joined = joined_units;
+        self.put(&[RESULT, request, slot, rows, command, low, high, flags, lease, units, joined]);
     }
 
     pub(super) fn put_error(&mut self, request: u32, json: &str) {

@@ -111,6 +111,7 @@ fn values(data: &[u8], oids: &[u32]) {
     let (mut cells, mut nulls, mut text) = ([0; 1], [0; 1], Vec::new());
     let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 1024);
     let read = write_row(&body, &shape, &mut batch);
+    batch.close_joined();
     let (units, is_ascii) = (batch.text_units() as usize, batch.is_ascii());
     let text = String::from_utf8_lossy(&text);
     assert_eq!(text.encode_utf16().count(), units);

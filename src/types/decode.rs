@@ -6,7 +6,7 @@ use postgres_protocol::types as wire;
 
 use crate::base::Error;
 use crate::base::ErrorClass;
-use crate::base::batch::{Full, RowBatch};
+use crate::base::batch::{Full, Lane, RowBatch};
 use crate::protocol::data_row;
 
 use super::shape::{Column, Decoder, Scalar, Shape};
@@ -40,9 +40,9 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
     for column in columns {
         match fields.next() {
             Some(Some(value)) => {
-                write_cell(value, column.decoder, batch)
-                    .ok_or_else(|| unreadable(column, value))?;
+                write_cell(value, column, batch).ok_or_else(|| unreadable(column, value))?;
             }
+            Some(None) if column.lane == Lane::Joined => batch.put_joined_null(),
             Some(None) => batch.put_null(),
             None => return Err(wrong_count(columns.len())),
         }
@@ -53,14 +53,15 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
 
 /// `None` where the bytes are no value of the type.
 #[inline]
-fn write_cell(value: &[u8], decoder: Decoder, batch: &mut RowBatch<'_>) -> Option<()> {
-    match decoder {
+fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option<()> {
+    match column.decoder {
         Decoder::Scalar(scalar) => match read(value, scalar)? {
             Read::Bool(value) => batch.put_bool(value),
             Read::Int32(value) => batch.put_i32(value),
             Read::Uint32(value) => batch.put_u32(value),
             Read::Int64(value) => batch.put_i64(value),
             Read::Float(value) => batch.put_f64(value),
+            Read::Text(value) if column.lane == Lane::Joined => batch.put_joined(value),
             Read::Text(value) => batch.put_text(value),
             Read::Composed => return batch.put_text_with(|out| compose(value, scalar, out)),
         },
@@ -281,10 +282,16 @@ mod tests {
             return Err(error);
         }
         assert_eq!((written, batch.cells_used()), (Ok(Ok(())), 1));
-        let is_text = shape.columns()[0].lane.takes_text();
-        Ok(match (nulls[0], is_text) {
+        batch.close_joined();
+        let lane = shape.columns()[0].lane;
+        Ok(match (nulls[0], lane.takes_text()) {
             (1, _) => Cell::Null,
-            (_, true) => Cell::Text(String::from_utf8(text).unwrap()),
+            (_, true) => {
+                let text = String::from_utf8(text).unwrap();
+                let document = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+                let joined = document.filter(|_| lane == Lane::Joined);
+                Cell::Text(joined.unwrap_or(&text).to_owned())
+            }
             (_, false) => Cell::Bits(cells[0]),
         })
     }

@@ -229,13 +229,16 @@ impl Shape {
     }
 
     pub fn with_verbatim(fields: Vec<Field>, verbatim: &Verbatim) -> Self {
-        let columns: Vec<Column> = fields
+        let mut columns: Vec<Column> = fields
             .into_iter()
             .map(|field| {
                 let decoder = Decoder::for_column(field.type_oid, field.format, verbatim);
                 Column { field, lane: decoder.lane(), decoder, type_name: None }
             })
             .collect();
+        if let Some(first) = columns.iter_mut().find(|column| column.lane == Lane::Json) {
+            first.lane = Lane::Joined;
+        }
         let has_text = columns.iter().any(|column| column.lane.takes_text());
         let has_user_types = columns.iter().any(|column| oid::is_of_users(column.field.type_oid));
         Self { columns, has_text, has_user_types, verbatim: verbatim.clone() }

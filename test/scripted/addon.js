@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 
 const { COMMANDS } = createRequire(import.meta.url)('../../js/records.cjs');
 
-export const LANE = { text: 0, int32: 1, uint32: 2, bool: 3, float64: 4, bigint64: 5 };
+export const LANE = { text: 0, int32: 1, uint32: 2, bool: 3, float64: 4, bigint64: 5, joined: 9 };
 
 /** Columns as a SHAPE record announces them, from `{ name: lane }` or `[[name, lane], ...]`. */
 export function columns(lanes) {
@@ -40,6 +40,7 @@ export class Segments {
     this.used = 2;
     this.cell = 0;
     this.text = '';
+    this.joined = '';
   }
 
   finish(more = false) {
@@ -82,13 +83,29 @@ export class Segments {
     const units = index < 0 ? this.append(command) : 0;
     const low = count === null ? -1 : Number(BigInt.asIntN(32, BigInt(count)));
     const high = count === null ? -1 : Number(BigInt.asIntN(32, BigInt(count) >> 32n));
-    this.push(1, request, slot, rows.length, index, low, high, flags, lease, units);
+    this.joined = '';
+    this.push(1, request, slot, rows.length, index, low, high, flags, lease, units, 0);
+    const joinedUnits = this.used - 1;
     for (const row of rows) row.forEach((value, k) => this.put(value, lanes[k]));
+    this.words[joinedUnits] = this.closeJoined();
     return this;
+  }
+
+  /** The documents that were put in the lane `joined`. */
+  closeJoined() {
+    const joined = this.joined === '' ? '' : `${this.joined}]`;
+    this.joined = '';
+    return this.append(joined);
   }
 
   put(value, lane) {
     const c = this.cell++;
+    if (lane === LANE.joined) {
+      this.joined += `${this.joined === '' ? '[' : ','}${value}`;
+      this.nulls[c] = value === null ? 1 : 0;
+      this.bigint64[c] = BigInt(this.joined.length);
+      return;
+    }
     this.bigint64[c] = BigInt(this.text.length);
     this.nulls[c] = value === null ? 1 : 0;
     if (value === null) return;
