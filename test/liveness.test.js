@@ -81,6 +81,8 @@ test(
     const pool = createPool(cluster.options(impatient));
     t.after(() => pool.end());
     await pool.query('CREATE TABLE frozen_write (key int)');
+    // Whoever is promoted has the table.
+    await cluster.waitForReplication();
     const old = cluster.primary;
     await cluster.freeze(old);
     const lost = assert.rejects(pool.query('INSERT INTO frozen_write VALUES (1)'), (error) => {
