@@ -26,6 +26,10 @@ const LANES = [
   ...[TEXT, TEXT, TEXT],
   // JSON beside the text of its rows: its values are there before the rows are built.
   { code: null, read: null },
+  {
+    code: (c) => `BigInt.asUintN(64, bigint64[${c}])`,
+    read: (segment, c) => BigInt.asUintN(64, segment.bigint64[c]),
+  },
 ];
 
 const JOINED = 9;

@@ -18,6 +18,7 @@ const JSON_TEXT = 6;
 const BYTES = 7;
 const ARRAY = 8;
 const JOINED = 9;
+const BIGUINT64 = 10;
 
 const NUMERIC = 1700;
 const JSONS = [114, 3802];
@@ -66,7 +67,12 @@ function refused(message) {
 /** What to do with the value of a lane where nobody chose anything. */
 const BY_LANE = { [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
 /** The same for the strings of an array's JSON. */
-const BY_ELEMENT_LANE = { ...BY_LANE, [BIGINT64]: BigInt, [FLOAT64]: Number };
+const BY_ELEMENT_LANE = {
+  ...BY_LANE,
+  [BIGINT64]: BigInt,
+  [BIGUINT64]: BigInt,
+  [FLOAT64]: Number,
+};
 
 /** By preset and choice: the oids, and what becomes of a value and of the string in an array. */
 const PRESETS = {

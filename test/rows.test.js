@@ -77,15 +77,16 @@ eachTier('every lane gives its value, and null', (before) => {
     ],
     ...[
       ['g', LANE.bigint64],
+      ['h', LANE.biguint64],
       ['t', LANE.text],
     ],
   ];
   const names = lanes.map(([name]) => name);
   const values = [
-    [1, 4294967295, true, -0, 9223372036854775807n, 'text'],
-    [-2147483648, 0, false, NaN, -9223372036854775808n, ''],
-    [null, null, null, null, null, null],
-    [0, 2147483648, true, -Infinity, 0n, 'é😀'],
+    [1, 4294967295, true, -0, 9223372036854775807n, 18446744073709551615n, 'text'],
+    [-2147483648, 0, false, NaN, -9223372036854775808n, 0n, ''],
+    [null, null, null, null, null, null, null],
+    [0, 2147483648, true, -Infinity, 0n, 1n, 'é😀'],
   ];
   const expect = values.map((row) => Object.fromEntries(row.map((value, k) => [names[k], value])));
   assert.deepEqual(build(lanes, values, { before }), expect);

@@ -31,6 +31,8 @@ pub enum Lane {
     Array = 8,
     /// JSON that stands beside the other text: the low half is where the document ends in that, in UTF-16 units.
     Joined = 9,
+    /// As [`Lane::BigInt64`], unsigned.
+    BigUint64 = 10,
 }
 
 impl Lane {
@@ -141,6 +143,10 @@ impl<'a> RowBatch<'a> {
 
     pub fn put_i64(&mut self, value: i64) {
         self.put(value.cast_unsigned(), 0);
+    }
+
+    pub fn put_u64(&mut self, value: u64) {
+        self.put(value, 0);
     }
 
     pub fn put_text(&mut self, value: &str) {

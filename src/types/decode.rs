@@ -60,6 +60,7 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
             Read::Int32(value) => batch.put_i32(value),
             Read::Uint32(value) => batch.put_u32(value),
             Read::Int64(value) => batch.put_i64(value),
+            Read::Uint64(value) => batch.put_u64(value),
             Read::Float(value) => batch.put_f64(value),
             Read::Text(value) if column.lane == Lane::Joined => batch.put_joined(value),
             Read::Text(value) => batch.put_text(value),
@@ -81,10 +82,11 @@ pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Opt
         Read::Float(value) if value.is_finite() => serde_json::to_writer(out, &value).ok()?,
         Read::Text(value) => serde_json::to_writer(out, value).ok()?,
         // None of these has anything that a string of JSON must escape.
-        composed @ (Read::Int64(_) | Read::Float(_) | Read::Composed) => {
+        composed @ (Read::Int64(_) | Read::Uint64(_) | Read::Float(_) | Read::Composed) => {
             out.push(b'"');
             match composed {
                 Read::Int64(value) => serde_json::to_writer(&mut *out, &value).ok()?,
+                Read::Uint64(value) => serde_json::to_writer(&mut *out, &value).ok()?,
                 Read::Float(value) => float::write_js(value, out),
                 _ => compose(value, scalar, out)?,
             }
@@ -100,6 +102,7 @@ enum Read<'a> {
     Int32(i32),
     Uint32(u32),
     Int64(i64),
+    Uint64(u64),
     Float(f64),
     Text(&'a str),
     /// The server's bytes are not the text that crosses: [`compose`] makes it, in ASCII.
@@ -119,10 +122,8 @@ fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
         Scalar::Uint32Text => Read::Uint32(from_text(value)?),
         Scalar::Int8Binary => Read::Int64(wire::int8_from_sql(value).ok()?),
         Scalar::Int8Text => Read::Int64(from_text(value)?),
-        // The lane is signed. A transaction id takes centuries to get past its half, so that a larger
-        // one is a literal in somebody's query: it is refused rather than shown as a negative number.
-        Scalar::Xid8Binary => Read::Int64(wire::int8_from_sql(value).ok().filter(|&id| id >= 0)?),
-        Scalar::Xid8Text => Read::Int64(from_text::<u64>(value)?.try_into().ok()?),
+        Scalar::Xid8Binary => Read::Uint64(wire::int8_from_sql(value).ok()?.cast_unsigned()),
+        Scalar::Xid8Text => Read::Uint64(from_text(value)?),
         Scalar::Float4Binary => Read::Float(float::widen(wire::float4_from_sql(value).ok()?)),
         Scalar::Float8Binary => Read::Float(wire::float8_from_sql(value).ok()?),
         Scalar::FloatText => Read::Float(from_text(value)?),
@@ -306,7 +307,7 @@ mod tests {
         let int = |value: i32| Cell::Bits(u64::from(value.cast_unsigned()));
         let big = |value: i64| Cell::Bits(value.cast_unsigned());
         let float = |value: f64| Cell::Bits(value.to_bits());
-        let table: [(u32, &[u8], &[u8], Cell); 20] = [
+        let table: [(u32, &[u8], &[u8], Cell); 21] = [
             (oid::BOOL, b"\x01", b"t", Cell::Bits(1)),
             (oid::BOOL, b"\x00", b"f", Cell::Bits(0)),
             (oid::INT2, &i16::MIN.to_be_bytes(), b"-32768", int(-32_768)),
@@ -319,6 +320,7 @@ mod tests {
             (oid::INT8, &i64::MIN.to_be_bytes(), b"-9223372036854775808", big(i64::MIN)),
             (oid::INT8, &i64::MAX.to_be_bytes(), b"9223372036854775807", big(i64::MAX)),
             (oid::XID8, &i64::MAX.to_be_bytes(), b"9223372036854775807", big(i64::MAX)),
+            (oid::XID8, &u64::MAX.to_be_bytes(), b"18446744073709551615", Cell::Bits(u64::MAX)),
             (oid::FLOAT4, &0.1_f32.to_be_bytes(), b"0.1", float(0.1)),
             (oid::FLOAT4, &f32::MAX.to_be_bytes(), b"3.4028235e+38", float(3.402_823_5e38)),
             (oid::FLOAT8, &0.1_f64.to_be_bytes(), b"0.1", float(0.1)),
@@ -364,8 +366,8 @@ mod tests {
             (oid::OID, Format::Text, b"-1"),
             (oid::INT8, Format::Binary, b"\0\0\0\0"),
             (oid::INT8, Format::Text, b"9223372036854775808"),
-            (oid::XID8, Format::Binary, b"\x80\0\0\0\0\0\0\0"),
-            (oid::XID8, Format::Text, b"9223372036854775808"),
+            (oid::XID8, Format::Binary, b"\x80\0\0\0"),
+            (oid::XID8, Format::Text, b"18446744073709551616"),
             (oid::FLOAT4, Format::Binary, b"\0\0\0\0\0\0\0\0"),
             (oid::FLOAT8, Format::Binary, b"\0\0\0\0"),
             (oid::FLOAT8, Format::Text, b""),

@@ -5,7 +5,16 @@ import { createRequire } from 'node:module';
 
 const { COMMANDS } = createRequire(import.meta.url)('../../js/records.cjs');
 
-export const LANE = { text: 0, int32: 1, uint32: 2, bool: 3, float64: 4, bigint64: 5, joined: 9 };
+export const LANE = {
+  text: 0,
+  int32: 1,
+  uint32: 2,
+  bool: 3,
+  float64: 4,
+  bigint64: 5,
+  joined: 9,
+  biguint64: 10,
+};
 
 /** Columns as a SHAPE record announces them, from `{ name: lane }` or `[[name, lane], ...]`. */
 export function columns(lanes) {
@@ -112,6 +121,7 @@ export class Segments {
     if (lane === LANE.text) this.int32[2 * c] = this.text.length + this.append(value);
     else if (lane === LANE.float64) this.float64[c] = value;
     else if (lane === LANE.bigint64) this.bigint64[c] = value;
+    else if (lane === LANE.biguint64) this.bigint64[c] = BigInt.asIntN(64, value);
     else this.int32[2 * c] = Number(value);
   }
 }
