@@ -37,6 +37,7 @@ const FRACTION: Misfit = "a number with a fraction does not fit an integer type"
 const NO_INTEGER: Misfit = "NaN and Infinity do not fit an integer type";
 const RANGE: Misfit = "the value is out of the type's range";
 const NOT_A_NUMBER: Misfit = "a boolean is not a number";
+const ROUNDED: Misfit = "the BigInt is no exact number: pass Number(value) to have it rounded";
 const NOT_BYTES: Misfit =
     "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
 const NOT_JSON: Misfit = "an object fits json and jsonb alone: pass a string, or cast the \
@@ -48,13 +49,14 @@ const NOT_KNOWN: Misfit = "the type must be known before this value can be sent"
 
 impl Value<'_> {
     /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...` would
-    /// land in a text column as just that, an array is `{1}` or `[1]`, a negative zero shows its sign in a
-    /// float alone, and the server takes -1 for an oid, and makes 4294967295 of it.
+    /// land in a text column as just that, an array is `{1}` or `[1]`, and a negative zero shows its sign in a
+    /// float alone. Of numbers, the server reads the whole ones of 32 bits as they are meant, or refuses them; but
+    /// an oid of -1 is 4294967295 to it, an xid of 1.5 is 1, an oid of 2^64 - 1 is cut, and a float8 of 2^53 + 1 rounded.
     pub(super) fn needs_type(self) -> bool {
         match self {
             Self::Bytes(_) | Self::Json(_) | Self::Date(_) | Self::Array(_) => true,
-            Self::Number(value) => value.is_sign_negative() && !value.is_nan(),
-            Self::BigInt(digits) => digits.starts_with('-'),
+            Self::Number(value) => f64::from(value as u32).to_bits() != value.to_bits(),
+            Self::BigInt(digits) => digits.parse::<u32>().is_err(),
             Self::Null | Self::Bool(_) | Self::Text(_) => false,
         }
     }
@@ -171,6 +173,8 @@ fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
         oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8 | oid::NUMERIC => {
             return Err(NOT_A_NUMBER);
         }
+        // The server would read 0 here.
+        oid::OID | oid::XID | oid::CID | oid::XID8 => return Err(NOT_A_NUMBER),
         _ => out.extend_from_slice(if value { b"true" } else { b"false" }),
     }
     Ok(())
@@ -256,8 +260,17 @@ fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), 
     if !fits {
         return Err(RANGE);
     }
+    if matches!(type_oid, oid::FLOAT4 | oid::FLOAT8) {
+        return encode_number(exact_number(digits)?, type_oid, out);
+    }
     out.extend_from_slice(digits.as_bytes());
     Ok(())
+}
+
+/// The number of JavaScript that a BigInt is.
+fn exact_number(digits: &str) -> Result<f64, Misfit> {
+    let number = digits.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(RANGE)?;
+    if format!("{number:.0}") == digits { Ok(number) } else { Err(ROUNDED) }
 }
 
 /// The milliseconds of a Date that has some.
@@ -384,10 +397,16 @@ mod tests {
         use Value::{BigInt, Bool, Bytes, Json, Text};
         as_binary(Bool(true), oid::BOOL, &[1]);
         as_text(Bool(false), &[0, oid::TEXT, JSON, DOMAIN], "false");
-        refused(Bool(true), &[oid::INT4, oid::FLOAT8, oid::NUMERIC], NOT_A_NUMBER);
+        refused(Bool(true), &[oid::INT4, oid::FLOAT8, oid::NUMERIC, oid::XID], NOT_A_NUMBER);
 
         let huge = "-170141183460469231731687303715884105728";
-        as_text(BigInt(huge), &[0, oid::NUMERIC, oid::TEXT, oid::FLOAT8], huge);
+        as_text(BigInt(huge), &[0, oid::NUMERIC, oid::TEXT], huge);
+        as_text(BigInt(huge), &[oid::FLOAT8], "-1.7014118346046923e+38");
+        as_text(BigInt("0"), &[oid::FLOAT8, oid::FLOAT4], "0");
+        as_text(BigInt("16777217"), &[oid::FLOAT8], "16777217");
+        as_text(BigInt("16777217"), &[oid::FLOAT4], "16777216");
+        refused(BigInt("-9007199254740993"), &[oid::FLOAT4, oid::FLOAT8], ROUNDED);
+        refused(BigInt(&"9".repeat(400)), &[oid::FLOAT4, oid::FLOAT8], RANGE);
         as_binary(BigInt("-9223372036854775808"), oid::INT8, &i64::MIN.to_be_bytes());
         as_binary(BigInt("-32768"), oid::INT2, &i16::MIN.to_be_bytes());
         refused(BigInt(huge), &[oid::INT2, oid::INT4, oid::INT8, oid::OID, oid::XID8], RANGE);
@@ -435,9 +454,14 @@ mod tests {
             (Value::Number(0.0), false),
             (Value::Number(-0.0), true),
             (Value::Number(-1.0), true),
-            (Value::Number(f64::NAN), false),
-            (Value::Number(-f64::NAN), false),
-            (Value::BigInt("1"), false),
+            (Value::Number(4_294_967_295.0), false),
+            (Value::Number(4_294_967_296.0), true),
+            (Value::Number(0.5), true),
+            (Value::Number(f64::NAN), true),
+            (Value::Number(f64::INFINITY), true),
+            (Value::BigInt("0"), false),
+            (Value::BigInt("4294967295"), false),
+            (Value::BigInt("4294967296"), true),
             (Value::BigInt("-1"), true),
             (Value::Text(b"x"), false),
             (Value::Bytes(b""), true),
