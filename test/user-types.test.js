@@ -16,6 +16,7 @@ before(async () => {
     'CREATE DOMAIN made.big AS int8',
     'CREATE DOMAIN made.bigger AS made.big CHECK (value > 0)',
     'CREATE DOMAIN made.row_of AS int[]',
+    'CREATE DOMAIN made.doc AS jsonb',
     'CREATE TYPE made.pair AS (a int, b text)',
     'CREATE TYPE made.span AS RANGE (subtype = float8)',
   ]) {
@@ -71,6 +72,28 @@ for (const mode of ['first uses', 'in a transaction', 'many at once']) {
     else await Promise.all(Array.from({ length: 9 }, () => check(pool)));
   });
 }
+
+test('arrays are parameters of such types, and an empty one never becomes an empty object', async (t) => {
+  const pool = open(t);
+  const cases = [
+    [['sad', null, 'NULL', 'say "hi"'], 'mood[]'],
+    [[['sad'], ['so,so']], 'mood[]'],
+    [[], 'mood[]'],
+    [[7n, null], 'bigger[]'],
+    [[], 'bigger[]'],
+    [[], 'doc[]'],
+  ];
+  for (const [value, type] of cases) {
+    for (let use = 0; use < 3; use++) {
+      assert.deepEqual(await pool.query(`SELECT $1::${type} AS v`, [value]), [{ v: value }], type);
+    }
+  }
+  for (let use = 0; use < 3; use++) {
+    await assert.rejects(pool.query('SELECT $1::doc AS v', [[]]), { code: '22P02' });
+    const rows = await pool.query('SELECT $1::row_of AS v, $2::doc AS d', [[], {}]);
+    assert.deepEqual(rows, [{ v: [], d: {} }]);
+  }
+});
 
 test('a type is known in the transaction that makes it, and nowhere if that is rolled back', async (t) => {
   const pool = open(t);

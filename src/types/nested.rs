@@ -15,6 +15,7 @@ use super::{datetime, float};
 
 /// `MAXDIM` of the server.
 const MOST_DIMENSIONS: usize = 6;
+const VERTICAL_TAB: u8 = 0x0b;
 /// A NULL in an array's binary form.
 const NULL: i32 = -1;
 
@@ -117,6 +118,11 @@ impl<'a> Nested<'a> {
     /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
     pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
         if self.dimensions()?.count == 0 {
+            if element >= oid::FIRST_OF_USERS {
+                // It may be a domain over json, to which this would be an empty object. White space that JSON
+                // does not have is skipped by `array_in` alone.
+                out.put_u8(VERTICAL_TAB);
+            }
             out.extend_from_slice(b"{}");
             return Ok(());
         }
@@ -444,6 +450,13 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_array_of_users_is_no_json() {
+        for shape in ["[]", "[[][]]"] {
+            assert_eq!(text(&digits(shape), MOODS), "\u{b}{}");
+        }
+    }
+
+    #[test]
     fn text_is_quoted_where_it_could_be_taken_for_something_else() {
         let special = ["a,b", r#"c"d\e"#, "{}", "", "NULL", " x ", "é😀"];
         let bare = r#"{"a,b","c\"d\\e","{}",""," x "}"#;
@@ -499,8 +512,9 @@ mod tests {
             let (_, came) = binary(&params, TEXTS);
             let expect: Vec<_> = elements.iter().map(|text| Some(text.as_bytes().to_vec())).collect();
             prop_assert_eq!(came, expect);
-            // The server's text form, read by the decoder of results.
+            // The server's text form, read by the decoder of results: no server writes white space in front.
             let form = text(&params, MOODS);
+            let form = form.strip_prefix('\u{b}').unwrap_or(&form);
             let mut json = Vec::new();
             super::super::array::tests::TEXT.write(form.as_bytes(), &mut json).unwrap();
             prop_assert_eq!(serde_json::from_slice::<Vec<String>>(&json).unwrap(), elements);
