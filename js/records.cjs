@@ -291,6 +291,7 @@ function unreadable(cause, query) {
   }
   return new classes.ProtocolError(`a value of the result can't be read: ${cause.message}`, {
     code: 'HYPERION_UNREADABLE_VALUE',
+    outcome: 'unknown',
     cause,
     query,
   });

@@ -289,7 +289,7 @@ function naming(convert, name, typeOid) {
 
 /** `outcome`: the statement ran, and whoever gets this error did not see what it gave. */
 function unreadable(cause, name, typeOid) {
-  const why = cause instanceof Error ? cause.message : String(cause);
+  const why = messageOf(cause);
   const isOurs = cause instanceof classes.HyperionError;
   const constructor =
     cause instanceof classes.ProtocolError ? classes.ProtocolError : classes.ConfigurationError;
@@ -299,6 +299,15 @@ function unreadable(cause, name, typeOid) {
     outcome: 'unknown',
     cause: isOurs ? undefined : cause,
   });
+}
+
+/** Anything can be thrown: what has no text of its own says nothing. */
+function messageOf(thrown) {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return 'the cause says why';
+  }
 }
 
 module.exports = { ChoicesOfPool, converterOf, typeName };

@@ -162,6 +162,27 @@ test('a value that a choice cannot hold, or a parse that throws, fails its query
   }
 });
 
+test('whatever a parse throws is the cause of an error that names the column', async () => {
+  const hostile = {
+    toString() {
+      throw new Error('again');
+    },
+  };
+  for (const thrown of [undefined, null, 'text', Symbol('mark'), Object.create(null), hostile]) {
+    const parse = () => {
+      throw thrown;
+    };
+    const failing = pool.query("SELECT 'x'::text AS v", null, { types: { text: { parse } } });
+    await assert.rejects(failing, (error) => {
+      assert.equal(error.name, 'ConfigurationError');
+      assert.equal(error.outcome, 'unknown');
+      assert.match(error.message, /^column "v" of type text can't be read: /);
+      assert.equal(error.cause, thrown);
+      return true;
+    });
+  }
+});
+
 test('wrong choices are refused by name', async () => {
   const wrong = [
     [7, /'types' must be an object/],
