@@ -135,6 +135,14 @@ test('choices by oid are for values and for the elements of arrays', async (t) =
     assert.deepEqual(await ask({ [list]: upper }), [{ v: 'sad', l: '{SAD,NULL}' }]);
     assert.deepEqual(await ask(undefined), [{ v: 'sad', l: ['sad', null] }]);
   }
+  const serialize = (value) => (Array.isArray(value) ? `{${value.join()}}` : value.toLowerCase());
+  for (let use = 0; use < 3; use++) {
+    const types = { [mood]: { serialize }, [list]: { serialize } };
+    const rows = await pool.query('SELECT $1::mood AS v, $2::mood[] AS l', ['SAD', ['sad']], {
+      types,
+    });
+    assert.deepEqual(rows, [{ v: 'sad', l: ['sad'] }]);
+  }
   const numbers = await pool.query("SELECT '{7}'::bigger[] AS v", [], {
     types: { int8: 'number' },
   });

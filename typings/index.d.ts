@@ -147,7 +147,8 @@ export interface TypeCode {
   /**
    * For parameters of this type: gets every value but null and undefined, and returns the text that PostgreSQL reads.
    * Parameters that are arrays of the type give it each element that is no array itself; choices for the array type (`_point`)
-   * get the whole. It is called when the query is made, or, on the first use of a statement in the pool, once the server
+   * get the whole. For an array of a type that users made, and for a domain, it is to be chosen by the oid of that array or
+   * domain itself. It is called when the query is made, or, on the first use of a statement in the pool, once the server
    * has told the types: what is changed in between is seen. What it throws is the `cause` of a `HYPERION_PARAMETER`.
    */
   serialize?: ((value: any) => string) | undefined;
