@@ -129,6 +129,7 @@ const MISFITS = [
   [Buffer.from('a'), 'text', /\$3 of type text: a Buffer or typed array fits bytea alone/],
   [new Float64Array([1]), 'float8[]', /\$3 of type float8\[\]: a Buffer or typed array fits bytea/],
   [-1n, 'xid8', /\$3 of type xid8: .*range/],
+  [NaN, 'jsonb', /\$3 of type jsonb: NaN and Infinity have no form in JSON/],
   // The server would read these, as something else.
   [1.5, 'xid8', /\$3 of type xid8: a number with a fraction/],
   [NaN, 'xid', /\$3 of type xid: NaN and Infinity/],

@@ -35,6 +35,7 @@ pub(super) type Misfit = &'static str;
 
 const FRACTION: Misfit = "a number with a fraction does not fit an integer type";
 const NO_INTEGER: Misfit = "NaN and Infinity do not fit an integer type";
+const NO_JSON_NUMBER: Misfit = "NaN and Infinity have no form in JSON";
 const RANGE: Misfit = "the value is out of the type's range";
 const NOT_A_NUMBER: Misfit = "a boolean is not a number";
 const ROUNDED: Misfit = "the BigInt is no exact number: pass Number(value) to have it rounded";
@@ -189,6 +190,7 @@ fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mi
         }
         oid::FLOAT4 => put_text(float::widen(narrow(value)?), out),
         oid::FLOAT8 => put_text(value, out),
+        oid::JSON | oid::JSONB if !value.is_finite() => return Err(NO_JSON_NUMBER),
         // The server would read -1 as 4294967295 here.
         oid::OID | oid::XID | oid::CID => {
             put_text(u32::try_from(whole(value)?).map_err(|_| RANGE)?.into(), out);
@@ -389,6 +391,7 @@ mod tests {
         refused(Number(9_223_372_036_854_775_808.0), &[oid::INT8], RANGE);
         refused(Number(-1.0), &[oid::OID, oid::XID, oid::CID, oid::XID8], RANGE);
         refused(Number(1e39), &[oid::FLOAT4], RANGE);
+        refused(Number(f64::NEG_INFINITY), &[JSON, oid::JSONB], NO_JSON_NUMBER);
         refused(Number(1e-50), &[oid::FLOAT4], RANGE);
     }
 

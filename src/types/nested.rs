@@ -481,25 +481,30 @@ mod tests {
         assert_eq!(text(&params, BYTEAS), r#"{"\\x00ff","x"}"#);
         assert!(encoded(&params, oid::JSONB).unwrap_err().ends_with(NO_JSON_BYTES));
 
-        let mut params = Params::new();
-        params.open_array();
-        let mut pieces = params
-            .append_pieces_with(9, |out| {
-                out.extend_from_slice(br#"{"a":"b"}"#);
-                Ok(())
-            })
-            .unwrap();
-        params.push_piece(Piece::Json, &mut pieces, 9).unwrap();
-        params.push_bool(true).unwrap();
-        params.push_bigint(true, &[7]).unwrap();
-        params.push_number(f64::NAN).unwrap();
-        params.push_number(-0.0).unwrap();
-        params.push_date(0.0).unwrap();
-        params.close_array().unwrap();
+        let several = |number: f64| {
+            let mut params = Params::new();
+            params.open_array();
+            let mut pieces = params
+                .append_pieces_with(9, |out| {
+                    out.extend_from_slice(br#"{"a":"b"}"#);
+                    Ok(())
+                })
+                .unwrap();
+            params.push_piece(Piece::Json, &mut pieces, 9).unwrap();
+            params.push_bool(true).unwrap();
+            params.push_bigint(true, &[7]).unwrap();
+            params.push_number(number).unwrap();
+            params.push_number(-0.0).unwrap();
+            params.push_date(0.0).unwrap();
+            params.close_array().unwrap();
+            params
+        };
         let json = r#"[{"a":"b"},true,-7,null,0,"1970-01-01T00:00:00.000Z"]"#;
-        assert_eq!(text(&params, oid::JSON), json);
-        let jsons = r#"{"{\"a\":\"b\"}",true,-7,NaN,0,"\"1970-01-01T00:00:00.000Z\""}"#;
-        assert_eq!(text(&params, JSONBS), jsons);
+        assert_eq!(text(&several(f64::NAN), oid::JSON), json);
+        let jsons = r#"{"{\"a\":\"b\"}",true,-7,0.5,0,"\"1970-01-01T00:00:00.000Z\""}"#;
+        assert_eq!(text(&several(0.5), JSONBS), jsons);
+        let refused = encoded(&several(f64::NAN), JSONBS).unwrap_err();
+        assert!(refused.ends_with("NaN and Infinity have no form in JSON"), "{refused}");
     }
 
     proptest! {
