@@ -59,6 +59,29 @@ test('fields say the name of the type', async () => {
   );
 });
 
+test('fields say where a column comes from, as the catalog has it', async () => {
+  await pool.query('DROP TABLE IF EXISTS told');
+  await pool.query('CREATE TABLE told (a int, gone int, price numeric(6, 2), code varchar(3))');
+  await pool.query('ALTER TABLE told DROP COLUMN gone');
+  const columns = await pool.query(
+    `SELECT attname AS name, atttypid AS "typeOid", typname AS "typeName", attrelid AS "tableOid",
+      attnum AS "columnNumber", atttypmod AS modifier FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+      WHERE attrelid = 'told'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
+  );
+  assert.deepEqual(
+    columns.map(({ columnNumber }) => columnNumber),
+    [1, 3, 4],
+  );
+  const nowhere = { typeOid: 23, typeName: 'int4', tableOid: 0, columnNumber: 0, modifier: -1 };
+  const expected = [...columns, { name: 'sum', ...nowhere }, { name: 'a', ...nowhere }];
+  for (let use = 0; use < 3; use++) {
+    const { fields } = await pool.query('SELECT *, a + $1::int AS sum, 1 AS a FROM told', [use]);
+    assert.deepStrictEqual([...fields], expected, `use ${use}`);
+  }
+  const [, last] = await pool.query('TABLE told; TABLE told');
+  assert.deepStrictEqual([...last.fields], [...columns]);
+});
+
 /** Values that the server makes of a pseudo-random `h` of 64 bits: of all sizes, and the same each time. */
 const MADE = {
   numeric: `(h::numeric * 10::numeric ^ (h % 40)::int) / 10::numeric ^ (n % 37)`,
