@@ -286,7 +286,8 @@ test('C16 57P01 in front of the answer to the barrier: the request was never loo
     frontend.send(b.welcome);
     await frontend.until('S');
     await frontend.until('S');
-    frontend.send(b.error({ S: 'FATAL', V: 'FATAL', C: '57P01', M: 'terminating connection' }));
+    const terminated = { C: '57P01', M: 'terminating connection', R: 'ProcessInterrupts' };
+    frontend.send(b.error({ S: 'FATAL', V: 'FATAL', ...terminated }));
     frontend.end();
   });
   assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);

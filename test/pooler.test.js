@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool } from '../js/index.mjs';
-import { findPooler, poolerPrepares, startCluster } from './cluster/index.js';
+import { findPooler, poolerPrepares, startCluster, startProxy } from './cluster/index.js';
 
 const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
 const thatPrepares = { skip: !poolerPrepares() && 'no pgbouncer of 1.21 or later is installed' };
@@ -180,6 +180,28 @@ test('C21 a cancel goes through the pooler, to the query that is meant', behindP
   assert.ok(hits > 10, `only ${hits} of 100 were given up`);
   await pool.end();
 });
+
+test(
+  'C21 a write is sent once, whatever a pooler says of the server that it has lost',
+  behindPooler,
+  async (t) => {
+    const line = await startProxy(cluster.primary);
+    t.after(() => line.close());
+    const cutOff = await cluster.pooler(line, { size: 2 });
+    const pool = open({ hosts: [cutOff.address], poolSize: 1 });
+    t.after(() => pool.end());
+    const count = async () => (await cluster.query(cluster.primary, sql))[0][0];
+    const sql = 'SELECT count(*) FROM item WHERE id = 3000';
+    await pool.query('SELECT 1');
+    await line.mute();
+    const written = pool.query('INSERT INTO item VALUES (3000)');
+    while ((await count()) !== '1') await turn();
+    await line.cut();
+    await line.pass();
+    await assert.rejects(written, { code: '40003', outcome: 'unknown' });
+    assert.equal(await count(), '1');
+  },
+);
 
 test('C21 settings that PgBouncer knows by itself reach the sessions', behindPooler, async () => {
   const pool = open({ applicationName: 'through the pooler', poolSize: 2 });

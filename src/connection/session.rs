@@ -45,7 +45,7 @@ pub(super) struct Session {
     asked_at: Instant,
     /// How long the server took to answer the last question that gives it nothing to do.
     round_trip: Option<Duration>,
-    /// A FATAL error: the server closes, and never looked at what stands behind the first entry.
+    /// A FATAL error of the server's own: it closes, and never looked at what stands behind the first entry.
     fatal: bool,
     tidiness: Tidiness,
     /// The server refused to reset the session, and skipped the request behind that.
@@ -407,7 +407,7 @@ impl Session {
                 Ok(())
             }
             M::ErrorResponse(fields) if is_fatal(&fields) => {
-                self.fatal = true;
+                self.fatal = is_of_server(&fields);
                 Err(Error::database(*fields))
             }
             M::ReadyForQuery(status) => self.ready(now, status, shared, events),
@@ -559,4 +559,10 @@ impl Session {
 
 fn is_fatal(fields: &ServerFields) -> bool {
     matches!(fields.severity.as_str(), "FATAL" | "PANIC")
+}
+
+/// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL of a server that it has
+/// lost, and that may have run all that was handed on to it.
+fn is_of_server(fields: &ServerFields) -> bool {
+    fields.routine.is_some()
 }

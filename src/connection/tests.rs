@@ -196,6 +196,28 @@ fn what_was_not_written_is_withdrawn_and_the_others_keep_their_places() {
 }
 
 #[test]
+fn c21_only_the_server_s_own_fatal_error_proves_that_it_looked_no_further() {
+    for (routine, outcome) in
+        [("Rdie\0", Outcome::NotSent), ("", Outcome::Unknown), ("Hx\0", Outcome::Unknown)]
+    {
+        let mut setup = Setup::new();
+        setup.receive(&[&welcome(&[5; 4])]);
+        for token in 1..=2 {
+            setup.send(token, "SELECT 1");
+        }
+        setup.connection.advance(usize::MAX);
+        let fields = format!("SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0{routine}\0");
+        let events = setup.receive(&[&message(b'E', fields.as_bytes())]);
+        let lost = |event: &Event| match event {
+            Event::Lost { token, outcome, .. } => Some((token.0, *outcome)),
+            _ => None,
+        };
+        let lost: Vec<_> = events.iter().filter_map(lost).collect();
+        assert_eq!(lost, [(1, Outcome::Unknown), (2, outcome)], "{routine}");
+    }
+}
+
+#[test]
 fn a_preparation_is_withdrawn_only_if_nothing_behind_builds_on_it() {
     let mut setup = Setup::new();
     setup.receive(&[&welcome(&[5; 4])]);

@@ -439,7 +439,7 @@ impl Session {
 
 /// An ErrorResponse, for what a server says when it will not have a session.
 pub fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
-    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0\0");
+    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0Rroutine\0\0");
     message(b'E', body.as_bytes(), out);
 }
 
