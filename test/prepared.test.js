@@ -213,3 +213,41 @@ test('26000 in a transaction is told, and the next use works', async () => {
   assert.deepEqual(again, [{ n: 4 }]);
   await pool.end();
 });
+
+test('XX000, 42704 a type that was dropped and made anew is healed, on all connections', async () => {
+  const [pool, other] = [open({ poolSize: 2 }), open()];
+  const make = (kind) => other.query(`CREATE ${kind}`);
+  const kinds = [
+    ["TYPE made AS ENUM ('a')", 'TYPE made', 'a'],
+    ['DOMAIN made AS text', 'DOMAIN made', 'a'],
+    ['TYPE made AS (x int)', 'TYPE made', '(1)'],
+  ];
+  for (const [kind, name, value] of kinds) {
+    const uses = [
+      ['SELECT $1::made::text AS it', [value]],
+      ['SELECT ($1::made[])[1]::text AS it', [[value]]],
+      ['SELECT NULL::made AS it', []],
+    ];
+    await make(kind);
+    for (const [sql, params] of uses) await twice(pool, sql, params);
+    await other.query(`DROP ${name}`);
+    for (const [sql, params] of uses) {
+      await assert.rejects(pool.query(sql, params), { code: '42704' }, sql);
+    }
+    await make(kind);
+    for (const [sql, params] of uses) await twice(pool, sql, params);
+    await other.query(`DROP ${name}`);
+    await make(kind);
+    for (const [sql, params] of uses) {
+      // One on the connection that has it prepared, one on a new one.
+      const all = await Promise.all([1, 2].map(() => pool.query(sql, params)));
+      assert.deepEqual(
+        all.flat(),
+        [1, 2].map(() => ({ it: params.length === 0 ? null : value })),
+      );
+    }
+    await other.query(`DROP ${name}`);
+  }
+  await other.end();
+  await pool.end();
+});

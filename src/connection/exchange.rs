@@ -285,8 +285,9 @@ impl Exchange {
     /// ReadyForQuery has come: what the request has come to.
     pub(super) fn finish(self) -> Ended {
         if let Some(fields) = self.refusal {
+            let described = matches!(self.flight, Flight::Preparing { .. } | Flight::Prepared);
             return Ended::Refused {
-                plan_is_stale: is_stale(&fields, self.refused_at),
+                plan_is_stale: described && is_stale(&fields, self.refused_at),
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: !self.results.is_empty(),
                 fields,
@@ -332,10 +333,17 @@ pub(super) enum Ended {
 }
 
 /// Whether the server refused because the statement is no longer what its description says: it is
-/// gone (26000), its result has changed (0A000), or Bind's formats don't match its columns (08P01).
+/// gone (26000), its result has changed (0A000), Bind's formats don't match its columns (08P01), or a type that it names
+/// by its oid was dropped, and perhaps made anew (42704, XX000). Where it is wrong itself, it is refused once more.
 fn is_stale(fields: &ServerFields, step: Step) -> bool {
     match fields.code.as_str() {
         "26000" | "08P01" => step == Step::Bind,
+        "42704" => matches!(step, Step::Parse | Step::Bind),
+        // Internal errors are not translated.
+        "XX000" => {
+            matches!(step, Step::Parse | Step::Bind)
+                && fields.message.starts_with("cache lookup failed for type")
+        }
         "0A000" => fields.routine.as_deref() == Some("RevalidateCachedQuery"),
         _ => false,
     }

@@ -20,8 +20,8 @@ use crate::protocol::backend::TransactionStatus;
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
-const STALE_PLAN: &str = "the statement was prepared before its tables changed, or before the session dropped its \
-                          prepared statements; it is prepared anew when the transaction is repeated";
+const STALE_PLAN: &str = "the statement was prepared before its tables or types changed, or before the session \
+                          dropped its prepared statements; it is prepared anew when the transaction is repeated";
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
