@@ -284,9 +284,8 @@ impl Connection {
     }
 
     /// All that is in flight, in order.
-    #[cfg(feature = "sim")]
-    pub fn requests(&self) -> Vec<Token> {
-        self.session().map_or_else(Vec::new, Session::requests)
+    pub fn requests(&self) -> impl Iterator<Item = Token> {
+        self.session().into_iter().flat_map(Session::requests)
     }
 
     /// When that was asked whose answer came last: what it told of the server's role is no older than this.

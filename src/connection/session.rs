@@ -168,9 +168,8 @@ impl Session {
         self.pipeline.is_empty().then_some(self.last_ready)
     }
 
-    #[cfg(feature = "sim")]
-    pub(super) fn requests(&self) -> Vec<Token> {
-        self.pipeline.iter().filter_map(Entry::token).collect()
+    pub(super) fn requests(&self) -> impl Iterator<Item = Token> {
+        self.pipeline.iter().filter_map(Entry::token)
     }
 
     pub(super) fn at_work(&self) -> Option<Token> {
@@ -178,7 +177,7 @@ impl Session {
     }
 
     pub(super) fn first_request(&self) -> Option<Token> {
-        self.pipeline.iter().find_map(Entry::token)
+        self.requests().next()
     }
 
     pub(super) fn has_followers(&self, token: Token) -> bool {

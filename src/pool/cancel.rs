@@ -174,8 +174,9 @@ impl Pool {
     /// is cancelled also where the end of what waits closes its connection.
     pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.leases.get(&number) else { return };
-        let runs = |call: &Call| call.lease == Some(number) && call.sent_to.is_some();
-        let running = self.calls.iter().filter(|(_, call)| runs(call)).map(|(key, _)| key);
+        let slot = lease.connection().and_then(|id| self.slots.get(id));
+        let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
+        let running = running.map(|token| Key::from_bits(token.0));
         let calls: Vec<_> = running.chain(lease.waiting()).collect();
         for key in calls {
             self.give_up(now, key, Reason::WithTransaction);
@@ -298,11 +299,18 @@ impl Pool {
         call.flags.has(QueryFlags::COMMIT) || statement.is_some_and(|s| s.may_commit())
     }
 
+    /// Whether anything in flight on a connection may be a commit.
+    fn has_commit(&self, id: ConnectionId) -> bool {
+        let call = |token: Token| self.calls.get(Key::from_bits(token.0));
+        let slot = self.slots.get(id);
+        let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
+        in_flight.filter_map(call).any(|call| self.may_commit(call))
+    }
+
     /// Does what is to be done next about the calls of a connection that were given up.
     pub(super) fn tend(&mut self, now: Instant, id: ConnectionId) {
         // A signal that comes late would hit the COMMIT behind its target.
-        let in_front_of_commit = self.given_up > 0
-            && self.calls.iter().any(|(_, call)| call.sent_to == Some(id) && self.may_commit(call));
+        let in_front_of_commit = self.has_commit(id);
         let Some(slot) = self.slots.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         if let Some(cancelling) = &mut slot.cancelling

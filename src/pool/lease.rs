@@ -68,7 +68,6 @@ impl Lease {
         !matches!(self.seat, Seat::Gone(_))
     }
 
-    #[cfg(feature = "sim")]
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         match self.seat {
             Seat::On(id) => Some(id),
