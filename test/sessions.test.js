@@ -250,3 +250,15 @@ test('C19 C20 a commit that waits for a dead standby is never reported as done',
     }
   }
 });
+
+test('a read that ends its own sessions is sent three times and no more', async () => {
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  await pool.query('CREATE SEQUENCE deaths');
+  const deadly = "SELECT nextval('deaths'), pg_terminate_backend(pg_backend_pid())";
+  await assert.rejects(pool.query(deadly, [], { readOnly: true }), {
+    code: '40003',
+    outcome: 'unknown',
+  });
+  assert.deepEqual(await pool.query('SELECT last_value::int AS n FROM deaths'), [{ n: 3 }]);
+  await pool.end();
+});

@@ -250,7 +250,7 @@ impl Pool {
     fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
         let Some(call) = self.calls.get(key) else { return };
         let error = match call.statement {
-            Some(_) => given_up_error(reason, Outcome::NotSent, "it still waited for a connection"),
+            Some(_) => given_up_error(reason, call.outcome(), "it still waited for a connection"),
             None => no_connection(reason),
         };
         match call.lease {

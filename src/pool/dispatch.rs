@@ -154,7 +154,7 @@ impl Pool {
         {
             self.waiting.strike(key);
             let error = self.acquire_timeout();
-            self.give_up_call(key, error);
+            self.give_up_call(key, &error);
         }
     }
 
@@ -193,16 +193,16 @@ impl Pool {
     /// Fails every waiting call: no waiting would help.
     pub(super) fn give_up_waiting(&mut self, error: &Error) {
         while let Some(key) = self.waiting.pop_front() {
-            self.give_up_call(key, error.clone().with_outcome(Outcome::NotSent));
+            self.give_up_call(key, error);
         }
         self.refuse_ready(error);
     }
 
     /// A call gets no connection. One that had lost its own is not the only one that waits for it.
-    fn give_up_call(&mut self, key: Key<Call>, error: Error) {
-        if let Some(call) = self.calls.get(key)
-            && let Some(lease) = call.lease
-        {
+    fn give_up_call(&mut self, key: Key<Call>, error: &Error) {
+        let Some(call) = self.calls.get(key) else { return };
+        let error = error.clone().with_outcome(call.outcome());
+        if let Some(lease) = call.lease {
             let releases = call.flags.has(QueryFlags::RELEASE);
             self.lose_lease(lease, error.clone());
             if releases {
@@ -222,7 +222,7 @@ impl Pool {
             if self.is_wanted_again(now, key)
                 && let Some(call) = self.calls.get_mut(key)
             {
-                call.sent_to = None;
+                call.come_back(now);
                 self.waiting.push_front(key);
             }
         }

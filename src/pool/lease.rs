@@ -16,7 +16,6 @@ use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
-use crate::types::Params;
 
 /// `idle_in_transaction_session_timeout`: the server was faster than this pool.
 const IDLE_IN_TRANSACTION: &str = "25P03";
@@ -98,21 +97,7 @@ impl Pool {
             return self.complete(request, Err(error));
         }
         let deadline = now + self.config.acquire_timeout;
-        let (statement, params) = (None, Params::new());
-        let (lease, sent_to, given_up, redescribed) = (None, None, None, 0);
-        let awaits_values = false;
-        let key = self.calls.insert(Call {
-            request,
-            lease,
-            statement,
-            params,
-            flags,
-            deadline,
-            redescribed,
-            sent_to,
-            given_up,
-            awaits_values,
-        });
+        let key = self.calls.insert(Call::new(request, flags, deadline));
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.insert(request, key);
         }
@@ -291,7 +276,7 @@ impl Pool {
         status: TransactionStatus,
     ) {
         if let (Some(lease), Some(call)) = (self.leases.get_mut(&number), self.calls.get_mut(key)) {
-            call.sent_to = None;
+            call.come_back(now);
             lease.head = None;
             if status != TransactionStatus::Idle && call.flags.begin().is_some() {
                 lease.progress = Progress::Open;

@@ -57,16 +57,55 @@ pub(crate) struct Call {
     statement: Option<StatementId>,
     params: Params,
     flags: QueryFlags,
-    /// When waiting for a connection ends.
+    /// When waiting for a connection ends. The time at work is no waiting.
     deadline: Instant,
     /// How often it was sent again because of what had changed since its statement was described, or the role
     /// asked.
     redescribed: u8,
+    /// How often a connection was lost that may have been at it.
+    losses: u8,
     /// The connection that it was written to.
     sent_to: Option<ConnectionId>,
+    sent_at: Instant,
     given_up: Option<GivenUp>,
     /// Its caller was told the types of its parameters, and is to supply the values.
     awaits_values: bool,
+}
+
+impl Call {
+    fn new(request: u32, flags: QueryFlags, deadline: Instant) -> Self {
+        Self {
+            request,
+            lease: None,
+            statement: None,
+            params: Params::new(),
+            flags,
+            deadline,
+            redescribed: 0,
+            losses: 0,
+            sent_to: None,
+            sent_at: Instant::ORIGIN,
+            given_up: None,
+            awaits_values: false,
+        }
+    }
+
+    /// It is on no connection any more.
+    fn come_back(&mut self, now: Instant) {
+        if self.sent_to.take().is_some() {
+            self.deadline = self.deadline + now.since(self.sent_at);
+        }
+    }
+
+    /// What is certain of it while no connection has it. What may have run before is declared to change nothing, and a
+    /// transaction was begun so.
+    fn outcome(&self) -> Outcome {
+        match self.losses {
+            0 => Outcome::NotSent,
+            _ if self.flags.begin().is_some() => Outcome::NotCommitted,
+            _ => Outcome::Unknown,
+        }
+    }
 }
 
 /// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end of the
@@ -176,18 +215,8 @@ impl Pool {
             Some(_) => flags.with(QueryFlags::CANCELLABLE),
             None => flags,
         };
-        let key = self.calls.insert(Call {
-            request,
-            lease,
-            statement: Some(statement),
-            params,
-            flags,
-            deadline: now + self.config.acquire_timeout,
-            redescribed: 0,
-            sent_to: None,
-            given_up: None,
-            awaits_values: false,
-        });
+        let call = Call::new(request, flags, now + self.config.acquire_timeout);
+        let key = self.calls.insert(Call { lease, statement: Some(statement), params, ..call });
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.insert(request, key);
             self.watches.limit(now, request, self.config.query_timeout);
@@ -374,7 +403,7 @@ impl Pool {
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
-                call.sent_to = Some(id);
+                (call.sent_to, call.sent_at) = (Some(id), now);
                 if call.lease.is_none() {
                     self.count_use(id);
                 }

@@ -19,6 +19,9 @@ use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
+/// Whatever it does not change, a statement may be what ends its connections, and takes whole servers along: so often is one
+/// sent again that may have been at work.
+const MOST_LOSSES: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
 const STALE_PLAN: &str = "the statement was prepared before its tables or types changed, or before the session \
                           dropped its prepared statements; it is prepared anew when the transaction is repeated";
@@ -292,7 +295,8 @@ impl Pool {
         why: &Error,
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
-        let call = self.calls.get(key)?;
+        let call = self.calls.get_mut(key)?;
+        call.losses = call.losses.saturating_add(u8::from(outcome == Outcome::Unknown));
         let (lease, begin) = (call.lease, call.flags.begin());
         let call_releases = call.flags.has(QueryFlags::RELEASE);
         let free = match lease {
@@ -304,14 +308,17 @@ impl Pool {
         let changes_nothing =
             call.flags.has(QueryFlags::READ_ONLY) || begin.is_some_and(|begin| begin.read_only);
         let had_no_effect = outcome == Outcome::NotSent || Mutation::RepeatUnknown.is_on();
-        if free && (had_no_effect || (broke && changes_nothing)) {
+        let is_harmless = broke && changes_nothing && call.losses <= MOST_LOSSES;
+        if free && (had_no_effect || is_harmless) {
             if let Some(lease) = lease {
                 self.unseat_lease(id, key, lease);
             }
             return Some(key);
         }
-        let outcome =
-            if begin.is_some() { self.outcome_in_transaction(call, outcome) } else { outcome };
+        let outcome = match self.calls.get(key) {
+            Some(call) if begin.is_some() => self.outcome_in_transaction(call, outcome),
+            _ => outcome,
+        };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
         if let Some(lease) = lease {
             // Whoever comes later was certainly not heard.

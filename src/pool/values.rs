@@ -43,7 +43,7 @@ impl Pool {
     /// It lets go of its connection for as long as its caller takes.
     pub(super) fn set_aside(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
         if let Some(call) = self.calls.get_mut(key) {
-            call.sent_to = None;
+            call.come_back(now);
         }
         self.clean(now, id);
     }

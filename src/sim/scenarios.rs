@@ -301,3 +301,27 @@ fn a_parameter_that_needs_its_type_keeps_its_place_in_a_transaction() {
     world.query("COMMIT", lease, COMMIT);
     assert_eq!(world.hosts[0].server.keys, ["x", "b"]);
 }
+
+#[test]
+fn a_read_that_ran_for_long_waits_for_the_next_primary_as_long_as_any_other() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    world.stall(0);
+    let read = world.query("SELECT", None, QueryFlags::READ_ONLY);
+    world.pass(Duration::from_secs(10));
+    world.crash(0);
+    world.settle();
+    world.pass(Duration::from_millis(4_900));
+    world.hosts[1].server.role = PRIMARY;
+    world.pass(Duration::from_millis(90));
+    assert_eq!(answered(&world, read), "SELECT");
+
+    world.stall(1);
+    let read = world.query("SELECT", None, QueryFlags::READ_ONLY);
+    world.crash(1);
+    world.settle();
+    world.pass(Duration::from_millis(5_010));
+    let error = world.answers[&read].as_ref().unwrap_err();
+    assert_eq!(error.code(), "HYPERION_NO_PRIMARY");
+    assert_eq!(error.outcome(), Some(Outcome::Unknown), "it may have run");
+}
