@@ -1,6 +1,8 @@
 // Types that users and extensions made: their names, and arrays of them.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
@@ -162,23 +164,72 @@ test('an answer waits for its types when the pool ends, is aborted, or times out
   assert.deepEqual(await Promise.all(queries), [[{ v: ['sad'] }], [{ v: [7n] }]]);
 });
 
+/** How many sessions there are of which this holds; asked anew within a transaction, too. */
+async function inSessions(session, what) {
+  await session.query('SELECT pg_stat_clear_snapshot()');
+  const sql = `SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ${what}`;
+  return (await session.query(sql)).length;
+}
+
 test('a connection that ends in between leaves the text, and no write is called undone', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`] });
-  await pool.query('SELECT 1');
+  // What the answer needs of types is with the session then.
+  await pool.query("SELECT '{sad}'::made.mood[]::text");
   // The answer comes at once, that to the question for the types does not.
   const locker = await cluster.openSession(cluster.primary);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   const answer = pool.query("SELECT '{sad}'::made.mood[] AS v").catch((error) => error);
-  const waits =
-    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH RECURSIVE known%'";
-  let seen = 0;
-  for (let n = 0; n < 200 && seen === 0; n++) seen = (await locker.query(waits)).length;
+  const waits = "wait_event_type = 'Lock' AND query LIKE 'WITH RECURSIVE known%'";
+  while ((await inSessions(locker, waits)) === 0);
   await proxy.cut();
   await locker.query('ROLLBACK');
   await locker.close();
   const result = await answer;
-  if (seen > 0) assert.deepEqual(result, [{ v: '{sad}' }]);
+  assert.deepEqual(result, [{ v: '{sad}' }]);
   await proxy.pass();
   assert.deepEqual(await pool.query("SELECT '{sad}'::made.mood[] AS v"), [{ v: ['sad'] }]);
+});
+
+/** Hands on everything, but CancelRequests not before `letGo` is called. */
+async function lateCancels(t, { host, port }) {
+  let letGo;
+  const released = new Promise((resolve) => (letGo = resolve));
+  const listener = createServer((client) => {
+    const server = connect({ host, port });
+    for (const socket of [client, server]) socket.on('error', () => {});
+    client.once('data', async (first) => {
+      if (first.readInt32BE(4) === 80877102) await released;
+      server.write(first);
+      client.pipe(server);
+    });
+    server.pipe(client);
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  t.after(() => listener.close());
+  return { address: `127.0.0.1:${listener.address().port}`, letGo };
+}
+
+test('a CancelRequest that comes late does not hit the question, and end its transaction', async (t) => {
+  const relay = await lateCancels(t, cluster.primary);
+  const pool = open(t, { hosts: [relay.address], cancelGraceMs: 60_000, connectTimeoutMs: 60_000 });
+  const locker = await cluster.openSession(cluster.primary);
+  const sessions = (what) => inSessions(locker, what);
+  const tx = await pool.begin();
+  // What the answer needs of types is with the session now.
+  await tx.query("SELECT '{sad}'::mood[]::text");
+  const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(0.3)";
+  const answer = tx.query(sql, [], { timeoutMs: 50 });
+  while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) === 0);
+  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0);
+  for (let n = 0; n < 100; n++) await sessions("query LIKE 'WITH RECURSIVE known%'");
+  relay.letGo();
+  for (let n = 0; n < 100; n++) await sessions("query LIKE 'WITH RECURSIVE known%'");
+  await locker.query('ROLLBACK');
+  await locker.close();
+  assert.deepEqual(await answer, [{ v: ['sad'] }]);
+  assert.deepEqual(await tx.query('SELECT 1 AS one'), [{ one: 1 }]);
+  await tx.commit();
 });

@@ -359,6 +359,8 @@ impl Pool {
             self.outputs.push_back(Output::Cancel { connection: id, packet });
         }
         if slot.cancelling.is_none() {
+            self.ask_types(now, id);
+            let Some(slot) = self.slots.get(id) else { return };
             if let Duty::Leased { lease } = slot.duty {
                 self.resume_lease(now, lease);
             }

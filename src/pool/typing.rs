@@ -1,6 +1,7 @@
 //! Answers with types that users made wait until a server has told what they are: once for each type and pool.
 //!
 //! The question goes behind its request on the same connection, because the type may have been made in this very
+//! transaction; not before a CancelRequest for the request is over, which would hit the question, and end the
 //! transaction. The call is over for the pool meanwhile; nothing can be done about it any more. A server that
 //! does not tell, or a connection that breaks, leaves such values the text that they came as.
 
@@ -14,6 +15,8 @@ pub(super) struct Untyped {
     connection: ConnectionId,
     request: u32,
     response: Response,
+    /// The types, as long as nobody was asked for them.
+    to_ask: Vec<u32>,
     /// The values come as text where nothing was told by then.
     deadline: Instant,
 }
@@ -33,17 +36,31 @@ impl Pool {
         };
         let unknown = self.name_types(&mut response);
         let call = self.calls.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
-        match (call.map(|call| call.request), self.slots.get_mut(id)) {
-            (Some(request), Some(slot)) if !unknown.is_empty() => {
-                slot.connection.ask_types(now, unknown);
-                self.mark_writing(id);
+        match call.map(|call| call.request) {
+            Some(request) if !unknown.is_empty() && self.slots.contains(id) => {
                 self.watches.remove(request);
                 self.forget_call(key);
                 let deadline = now + self.config.connect_timeout;
-                self.untyped.push(Untyped { connection: id, request, response, deadline });
+                let (connection, to_ask) = (id, unknown);
+                self.untyped.push(Untyped { connection, request, response, to_ask, deadline });
+                self.ask_types(now, id);
             }
             _ => self.finish_call(key, Ok(response)),
         }
+    }
+
+    /// Asks for the types that answers of a connection wait for.
+    pub(super) fn ask_types(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.cancelling.is_some() {
+            return;
+        }
+        for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
+            if !waits.to_ask.is_empty() {
+                slot.connection.ask_types(now, std::mem::take(&mut waits.to_ask));
+            }
+        }
+        self.mark_writing(id);
     }
 
     /// Puts what is known of types into the shapes, and returns the oids that nobody has asked for.
