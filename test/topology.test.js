@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
-import { clusterFor } from './cluster/index.js';
+import { clusterFor, startCluster } from './cluster/index.js';
 
 let cluster;
 before(async () => {
@@ -148,4 +148,36 @@ test('a wrong list of hosts is refused, and the old one stays', async (t) => {
   assert.throws(() => pool.setHosts(['h:0']), /^ConfigurationError: the list of hosts must /);
   assert.equal(pool.cluster().length, cluster.nodes.length);
   assert.equal((await pool.query('SELECT 1 AS one'))[0].one, 1);
+});
+
+test('in another cluster nothing holds that was told of types', async (t) => {
+  const [before, behind] = await Promise.all([
+    startCluster({ nodes: 1 }),
+    startCluster({ nodes: 1 }),
+  ]);
+  t.after(() => Promise.all([before.close(), behind.close()]));
+  const on = (of, sql) => of.query(of.primary, sql);
+  await on(before, "CREATE TYPE mood AS ENUM ('sad')");
+  // The same oids are other types there.
+  await on(behind, 'CREATE TYPE pair AS (a int, b int)');
+  await on(behind, "CREATE TYPE mood AS ENUM ('sad')");
+  const pool = createPool(before.options({ poolSize: 1 }));
+  t.after(() => pool.end());
+  const check = async () => {
+    const rows = await pool.query("SELECT $1::mood AS m, '{sad}'::mood[] AS l", ['sad']);
+    assert.deepEqual(rows, [{ m: 'sad', l: ['sad'] }]);
+    assert.deepEqual(
+      rows.fields.map(({ typeName }) => typeName),
+      ['mood', '_mood'],
+    );
+  };
+  for (let use = 0; use < 3; use++) await check();
+  pool.setHosts([behind.primary.address]);
+  for (let use = 0; use < 3; use++) await check();
+  const rows = await pool.query('SELECT ARRAY[ROW(1, 2)::pair] AS l, ROW(1, 2)::pair AS p');
+  assert.deepEqual(rows, [{ l: ['(1,2)'], p: '(1,2)' }]);
+  assert.deepEqual(
+    rows.fields.map(({ typeName }) => typeName),
+    ['_pair', 'pair'],
+  );
 });

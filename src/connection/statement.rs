@@ -156,6 +156,13 @@ impl Statements {
         self.places.get_mut(id.0 as usize)?.as_mut()
     }
 
+    /// What servers have told of them holds no longer.
+    pub fn forget_descriptions(&mut self) {
+        for statement in self.places.iter_mut().flatten() {
+            statement.form = Form::Undescribed;
+        }
+    }
+
     /// A call is going to use the statement: it stays until the call lets go of it.
     pub fn hold(&mut self, id: StatementId) -> bool {
         match self.get_mut(id) {

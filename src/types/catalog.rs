@@ -1,8 +1,8 @@
 //! Types that users and extensions made, as far as a server has told them: their names, and of arrays what their
 //! elements are. RowDescription gives nothing but an oid.
 //!
-//! What an oid stands for never changes: a type that is dropped and made anew has another one, and standbys
-//! share those of their primary. Only a name goes stale, when the type is renamed.
+//! What an oid stands for never changes in a cluster: a type that is dropped and made anew has another one, and standbys
+//! share those of their primary. With another list of hosts the pool begins a new catalog. Only a name goes stale, when the type is renamed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
