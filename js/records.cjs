@@ -3,7 +3,7 @@
 // Reads what the addon reports, a segment at a time, and settles the requests that it is about.
 //
 // A segment is a list of records (32-bit words), the cells of rows, and one text that all of them take
-// their pieces from, in order. The numbers here are a contract with `src/node/deliver.rs`.
+// their pieces from, in order. The numbers here are a contract with `src/node/sheet.rs`.
 
 const { Shape } = require('./rows.cjs');
 const { classes, explain, fromJson, rejectWithin } = require('./errors.cjs');

@@ -5,7 +5,7 @@
 //! environment. Imports `reactor` and the floors below. Never speaks PostgreSQL, never holds a borrow
 //! across a call into JavaScript, never lets a panic leave.
 //!
-//! Node-API is used as it is, without a layer of macros over it: there are a dozen entry points, and every
+//! Node-API is used as it is, without a layer of macros over it: there are some twenty entry points, and every
 //! status is looked at. An environment (the main thread, a worker, a vm context) has its own state, in its
 //! instance data. What they share is the table of Node's functions alone.
 
