@@ -107,7 +107,9 @@ impl Statement {
         is("commit")
             || is("end")
             || (is("prepare") && contains_ignoring_case(&self.sql, "transaction"))
-            || (self.may_be_script && contains_ignoring_case(&self.sql, "commit"))
+            || (self.may_be_script
+                && (contains_ignoring_case(&self.sql, "commit")
+                    || self.sql.split(';').any(is_end_of_transaction)))
     }
 }
 
@@ -229,6 +231,11 @@ fn is_all_or_nothing(sql: &str) -> bool {
 
 /// The first word behind white space and comments; empty where there is none.
 fn first_word(sql: &str) -> &str {
+    behind_comments(sql).split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("")
+}
+
+/// What follows white space and comments.
+fn behind_comments(sql: &str) -> &str {
     let mut text = sql;
     loop {
         text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '(');
@@ -237,7 +244,7 @@ fn first_word(sql: &str) -> &str {
         } else if text.starts_with("/*") {
             behind_comment(text)
         } else {
-            return text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+            return text;
         };
     }
 }
@@ -260,6 +267,16 @@ fn behind_comment(text: &str) -> &str {
         }
     }
     ""
+}
+
+/// Whether a part of a script is COMMIT by its other name. A block of code ends in that word too: `END $$`.
+fn is_end_of_transaction(part: &str) -> bool {
+    let part = behind_comments(part);
+    let word = first_word(part);
+    let behind = behind_comments(part.get(word.len()..).unwrap_or(""));
+    let is = |known: &str| first_word(behind).eq_ignore_ascii_case(known);
+    word.eq_ignore_ascii_case("end")
+        && (behind.is_empty() || is("work") || is("transaction") || is("and"))
 }
 
 fn contains_ignoring_case(text: &str, word: &str) -> bool {
@@ -309,6 +326,10 @@ mod tests {
         check("END;", true, false);
         check("prepare transaction 'x'", true, false);
         check("BEGIN; INSERT INTO t VALUES (1); Commit", true, false);
+        check("BEGIN; INSERT INTO t VALUES (1); /* end */ end -- now", true, false);
+        check("BEGIN; INSERT INTO t VALUES (1); End Work;", true, false);
+        check("DO $$ BEGIN IF true THEN PERFORM 1; END IF; END $$", false, false);
+        check("SELECT 1; SELECT CASE WHEN true THEN 1 END AS one", false, false);
         check("/*traceparent='0'*/ SELECT 'commit'", false, true);
         check("(SELECT 1) UNION (SELECT 2)", false, true);
         check("WITH x AS (SELECT 1) TABLE x", false, true);
