@@ -14,6 +14,8 @@ class OpenTransaction {
   #release;
   #limit;
   #isCommitting = false;
+  /** It was given up in the middle of a COMMIT. */
+  #isUnknown = false;
   /** Names of the savepoints that are open, the innermost last. */
   #savepoints = [];
   /** Why it must not be committed any more. */
@@ -24,6 +26,8 @@ class OpenTransaction {
   #verdict = null;
 
   isOpen = true;
+  /** What the callback did may stand, although it failed behind that: running it again could do it twice. */
+  mayStand = false;
 
   constructor(lease, flags, release, limit) {
     this.#lease = lease;
@@ -48,8 +52,11 @@ class OpenTransaction {
       throw this.#doom;
     }
     this.#isCommitting = true;
-    const { command } = await this.#close(this.#commit());
-    // So the server answers the COMMIT of a transaction in which a statement has failed.
+    this.#confirm(await this.#close(this.#commit()));
+  }
+
+  /** So the server answers the COMMIT of a transaction in which a statement has failed. */
+  #confirm({ command }) {
     if (command === 'ROLLBACK') throw rolledBack(this.#lease.failure);
   }
 
@@ -64,6 +71,26 @@ class OpenTransaction {
     else await this.#ended?.catch(() => {});
   }
 
+  /**
+   * What the callback comes to, unless the limit passes before that. A COMMIT of its own, which is never cancelled, has
+   * the last word.
+   */
+  async hear(running) {
+    const limit = this.#limit;
+    if (limit === null) return running;
+    try {
+      return await limit.bound(running, 'not-committed');
+    } catch (error) {
+      if (!limit.isOver) throw error;
+      if (this.#isCommitting) {
+        await this.#ended;
+        return running;
+      }
+      await this.#ended?.catch(() => {});
+      throw this.#isUnknown ? limit.error('unknown') : error;
+    }
+  }
+
   /** After its user's code threw: what was thrown stays what the caller gets. */
   async rollBackBecause(thrown) {
     try {
@@ -73,9 +100,12 @@ class OpenTransaction {
     }
   }
 
-  /** The callback is done: commits, unless it left something undone. */
+  /** The callback is done: commits, unless it left something undone. Its own `commit()` it may not have waited for. */
   async finish() {
-    if (!this.isOpen) return;
+    if (!this.isOpen) {
+      if (this.#isCommitting) this.#confirm(await this.#ended);
+      return;
+    }
     const { running, lastQuery } = this.#lease;
     if (running > 0) {
       const error = notAwaited(running, lastQuery);
@@ -134,12 +164,16 @@ class OpenTransaction {
   }
 
   async #commit() {
+    this.mayStand = true;
     try {
-      return await this.#end('COMMIT', COMMIT);
+      const answer = await this.#end('COMMIT', COMMIT);
+      this.mayStand = answer.command !== 'ROLLBACK';
+      return answer;
     } catch (error) {
+      this.mayStand = error.outcome === 'unknown' || error.code === OVER;
       // Where the connection stays its user's, it must not stay in a failed transaction.
       if (this.#release === 0) await this.#rollback().catch(() => {});
-      if (error.code === 'HYPERION_TRANSACTION_OVER' && this.#lease.failure !== error) {
+      if (error.code === OVER && this.#lease.failure !== error) {
         hidden(error, 'cause', this.#lease.failure);
       }
       throw error;
@@ -150,6 +184,10 @@ class OpenTransaction {
     try {
       await this.#end('ROLLBACK', 0);
     } catch (error) {
+      if (error.code === OVER) {
+        this.mayStand = true;
+        return;
+      }
       this.#lease.release(true);
       throw error;
     }
@@ -181,8 +219,11 @@ class OpenTransaction {
     const limit = this.#limit;
     this.#verdict = (cause) => {
       const { code, outcome, query, host } = cause;
+      // A COMMIT that the caller wrote as a statement, too.
+      this.#isUnknown ||= outcome === 'unknown';
+      if (this.#isUnknown) return limit.error('unknown', { query, host });
+      if (code === OVER && query === 'ROLLBACK') return cause;
       if (!this.#isCommitting) return limit.error('not-committed', { query, host });
-      if (outcome === 'unknown') return limit.error('unknown', { query, host });
       // The answer came all the same, or COMMIT was never sent.
       return code === GIVEN_UP ? limit.error('not-committed', { query, host }) : cause;
     };
@@ -213,6 +254,9 @@ class OpenTransaction {
 
 /** What the addon says of a query that was given up with its transaction. */
 const GIVEN_UP = 'HYPERION_ABORTED';
+
+/** The server is in no transaction any more: a statement has ended this one, and how, nobody has looked at. */
+const OVER = 'HYPERION_TRANSACTION_OVER';
 
 /** What was thrown first stays what is thrown. */
 function suppress(thrown, error) {

@@ -149,11 +149,14 @@ async function repeated(callback, options, beginAnew) {
   try {
     limit?.check();
     for (let attempt = 0; ; attempt += 1) {
+      let open;
       try {
-        const { lease, open } = await beginAnew(flags, limit);
-        return await attemptOnce(callback, lease, open, limit);
+        const begun = await beginAnew(flags, limit);
+        open = begun.open;
+        return await attemptOnce(callback, begun.lease, open);
       } catch (error) {
-        if (attempt >= retries || limit?.isOver || !canHelp(error, flags)) throw error;
+        const isLast = attempt >= retries || limit?.isOver || open?.mayStand;
+        if (isLast || !canHelp(error, flags)) throw error;
       }
       await backoff(attempt, limit);
     }
@@ -162,13 +165,12 @@ async function repeated(callback, options, beginAnew) {
   }
 }
 
-async function attemptOnce(callback, lease, open, limit) {
+async function attemptOnce(callback, lease, open) {
   const view = new Transaction(open);
   lease?.heldBy(view);
   let value;
   try {
-    const running = callback(view);
-    value = await (limit === null ? running : limit.bound(running, 'not-committed'));
+    value = await open.hear(callback(view));
   } catch (thrown) {
     await open.rollBackBecause(thrown);
     throw thrown;

@@ -81,6 +81,35 @@ test('a transaction whose signal is aborted while it commits is unknown, and can
   await pool.end();
 });
 
+/** Ways in which the callback itself commits, in place of leaving that to `pool.transaction`. */
+const OWN_COMMITS = {
+  'tx.commit()': (tx) => tx.commit(),
+  'tx.query of COMMIT': (tx) => tx.query('COMMIT'),
+  'a script that ends in COMMIT': (tx) => tx.query('SELECT 1; COMMIT'),
+  'a script that ends in END': (tx) => tx.query('SELECT 1; END'),
+};
+
+for (const [name, commit] of Object.entries(OWN_COMMITS)) {
+  test(`C19 ${name} in a callback whose time is over is unknown, and cancels nothing`, async () => {
+    const pool = createPool(cluster.options({ poolSize: 1 }));
+    const before = [await waiting(), await cancels()];
+    let attempts = 0;
+    const transaction = pool.transaction(
+      async (tx) => {
+        attempts += 1;
+        await tx.query('INSERT INTO kept VALUES (6)');
+        await commit(tx);
+      },
+      { timeoutMs: 300, retries: 3 },
+    );
+    await assert.rejects(transaction, { name: 'TimeoutError', code: '40003', outcome: 'unknown' });
+    assert.equal(attempts, 1);
+    assert.deepEqual([await waiting(), await cancels()], [before[0] + 1, before[1]]);
+    assert.equal(pool.status().inUse, 0);
+    await pool.end();
+  });
+}
+
 test('C20 an autocommit write that is cancelled in that wait is not called undone', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const write = pool.query('INSERT INTO kept VALUES (3)', [], { timeoutMs: 200 });

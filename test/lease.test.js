@@ -195,6 +195,54 @@ test('retries run the whole callback again, where that can help', async () => {
   }
 });
 
+test('a callback that has committed by itself is not run again, whatever it throws behind that', async () => {
+  const unknown = { class: 'ConnectionError', code: '40003', message: 'lost', outcome: 'unknown' };
+  const serialization = { code: '40001', message: 'concurrent update', outcome: 'not-committed' };
+  const cases = [
+    ['COMMIT', 1],
+    [unknown, 1],
+    [serialization, 2],
+    ['ROLLBACK', 2],
+  ];
+  for (const [answer, expected] of cases) {
+    const { pool } = open({ COMMIT: answer });
+    let attempts = 0;
+    const transaction = pool.transaction(
+      async (tx) => {
+        attempts += 1;
+        await tx.query('write');
+        await tx.commit().catch(() => {});
+        throw Object.assign(new Error('mine'), { code: '40001' });
+      },
+      { retries: 1 },
+    );
+    await assert.rejects(transaction, { message: 'mine' });
+    assert.equal(attempts, expected, String(answer.code ?? answer));
+  }
+});
+
+test('a commit that the callback did not wait for is not called a success before it is one', async () => {
+  const refused = { code: '23505', message: 'duplicate', outcome: 'not-committed' };
+  for (const [answer, code] of [
+    [refused, '23505'],
+    ['ROLLBACK', 'HYPERION_TRANSACTION_ROLLED_BACK'],
+  ]) {
+    const { pool } = open({ COMMIT: answer });
+    const transaction = pool.transaction(async (tx) => {
+      await tx.query('write');
+      tx.commit().catch(() => {});
+    });
+    await assert.rejects(transaction, { code, outcome: 'not-committed' });
+  }
+  const { pool } = open();
+  const committed = await pool.transaction(async (tx) => {
+    await tx.query('write');
+    void tx.commit();
+    return 'done';
+  });
+  assert.equal(committed, 'done');
+});
+
 test('an error that was wrapped, and one that was swallowed before COMMIT, are looked through', async () => {
   const { pool } = open({ write: { code: '40001', message: 'm' }, COMMIT: 'ROLLBACK' });
   for (const handle of [

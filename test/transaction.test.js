@@ -374,6 +374,28 @@ test('a transaction that its own statement ended takes no more', async () => {
   assert.equal(pool.status().inUse, 0);
 });
 
+test('what a statement of its own has committed is not done again', async () => {
+  let attempts = 0;
+  const transaction = pool.transaction(
+    async (tx) => {
+      attempts += 1;
+      await transfer(tx, 30);
+      await tx.query('COMMIT');
+      throw Object.assign(new Error('mine'), { code: '40001' });
+    },
+    { retries: 3 },
+  );
+  await assert.rejects(transaction, { message: 'mine' });
+  assert.deepEqual([attempts, await balances()], [1, [70, 30]]);
+  assert.equal(pool.status().inUse, 0);
+  const tx = await pool.begin();
+  await transfer(tx, 10);
+  await tx.query('ROLLBACK');
+  await tx.rollback();
+  assert.deepEqual(await balances(), [70, 30]);
+  assert.equal(pool.status().inUse, 0);
+});
+
 test('a transaction that nobody finishes is taken back, with a warning that says where it began', async (t) => {
   const short = createPool(cluster.options({ poolSize: 1, idleInTransactionTimeoutMs: 100 }));
   t.after(() => short.end());

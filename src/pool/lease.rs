@@ -222,10 +222,7 @@ impl Pool {
                 return self.end_without_sending(now, key, number, Ok(nothing()));
             }
             (Some(_), Progress::Over) => {
-                let commits = flags.has(QueryFlags::COMMIT);
-                let refused = commits || !flags.has(QueryFlags::END);
-                let result = if refused { Err(over()) } else { Ok(nothing()) };
-                return self.end_without_sending(now, key, number, result);
+                return self.end_without_sending(now, key, number, Err(over()));
             }
             (begin, Progress::None) => begin,
             (_, Progress::Open | Progress::Over) => None,
