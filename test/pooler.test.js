@@ -6,10 +6,13 @@ import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool } from '../js/index.mjs';
-import { findPooler, poolerPrepares, startCluster, startProxy } from './cluster/index.js';
+import { findPooler, startCluster, startProxy } from './cluster/index.js';
 
 const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
-const thatPrepares = { skip: !poolerPrepares() && 'no pgbouncer of 1.21 or later is installed' };
+const preparing = findPooler({ prepares: true });
+const thatPrepares = {
+  skip: preparing === undefined && 'no pgbouncer of 1.21 or later is installed',
+};
 
 let cluster;
 let pooler;
@@ -238,8 +241,9 @@ test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, 
     max_prepared_statements: 100,
     ignore_startup_parameters: 'extra_float_digits',
   };
-  const preparing = await cluster.pooler(cluster.primary, { size: 2, settings });
-  const options = { hosts: [preparing.address], poolSize: 4, statementCacheSize: 5 };
+  const wanted = { size: 2, settings, program: preparing };
+  const { address } = await cluster.pooler(cluster.primary, wanted);
+  const options = { hosts: [address], poolSize: 4, statementCacheSize: 5 };
   const pool = open(options);
   t.after(() => pool.end());
 

@@ -1,4 +1,4 @@
-// PgBouncer in front of a node. It is not installed by anything here: `findPooler` says whether it is there.
+// PgBouncer in front of a node. It is installed by `.ci/pgbouncer` alone: `findPooler` says whether it is there.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -11,20 +11,22 @@ import { freePort } from './port.js';
 import { openSession } from './session.js';
 
 /**
- * Where pgbouncer is, or undefined: what HYPERION_PGBOUNCER names, else one on the PATH. Debian puts it where only root
- * has its PATH.
+ * The first pgbouncer that fits, or undefined: of those that HYPERION_PGBOUNCER names, then of those on the PATH. Debian
+ * puts it where only root has its PATH.
+ * @param {{ prepares?: boolean }} [wanted] `prepares`: one that keeps prepared statements in transaction mode
+ *   (`max_prepared_statements`), as 1.21 and later do
  */
-export function findPooler() {
-  const { PATH = '', HYPERION_PGBOUNCER } = process.env;
+export function findPooler({ prepares = false } = {}) {
+  const { PATH = '', HYPERION_PGBOUNCER: named = '' } = process.env;
+  const list = named.split(path.delimiter).filter((file) => file !== '');
+  const lost = list.find((file) => !existsSync(file));
+  if (lost !== undefined) throw new Error(`HYPERION_PGBOUNCER: there is no ${lost}`);
   const folders = [...PATH.split(path.delimiter), '/usr/sbin'];
-  const files = folders.map((folder) => path.join(folder, 'pgbouncer'));
-  return [HYPERION_PGBOUNCER, ...files].find((file) => file !== undefined && existsSync(file));
+  const files = folders.map((folder) => path.join(folder, 'pgbouncer')).filter(existsSync);
+  return [...list, ...files].find((file) => !prepares || keepsPrepared(file));
 }
 
-/** Whether it keeps prepared statements in transaction mode (`max_prepared_statements`), as 1.21 and later do. */
-export function poolerPrepares() {
-  const program = findPooler();
-  if (program === undefined) return false;
+function keepsPrepared(program) {
   const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
   const [, major, minor] = /^PgBouncer (\d+)\.(\d+)/.exec(stdout) ?? [0, 0, 0];
   return Number(major) > 1 || Number(minor) >= 21;
@@ -35,6 +37,7 @@ export function poolerPrepares() {
  * @property {'session' | 'transaction' | 'statement'} [mode]
  * @property {number} [size] sessions on the server, for each user and database
  * @property {Record<string, unknown>} [settings] more of pgbouncer.ini
+ * @property {string} [program] which pgbouncer, if not the first that `findPooler` finds
  */
 
 export class Pooler {
@@ -64,8 +67,7 @@ export class Pooler {
    * @param {{ host: string, port: number }} node
    * @param {PoolerOptions} options
    */
-  async start(node, { mode = 'transaction', size = 5, settings = {} }) {
-    const program = findPooler();
+  async start(node, { mode = 'transaction', size = 5, settings = {}, program = findPooler() }) {
     if (program === undefined) throw new Error('pgbouncer is not installed');
     await makePrivateFolder(this.#folder, serverAccount());
     this.port = await freePort();
