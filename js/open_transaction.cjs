@@ -14,7 +14,7 @@ class OpenTransaction {
   #release;
   #limit;
   #isCommitting = false;
-  /** It was given up in the middle of a COMMIT. */
+  /** It was given up in the middle of a COMMIT, or behind one that its user wrote as a statement. */
   #isUnknown = false;
   /** Names of the savepoints that are open, the innermost last. */
   #savepoints = [];
@@ -186,6 +186,7 @@ class OpenTransaction {
     } catch (error) {
       if (error.code === OVER) {
         this.mayStand = true;
+        this.#isUnknown = true;
         return;
       }
       this.#lease.release(true);

@@ -388,6 +388,11 @@ test('what a statement of its own has committed is not done again', async () => 
   await assert.rejects(transaction, { message: 'mine' });
   assert.deepEqual([attempts, await balances()], [1, [70, 30]]);
   assert.equal(pool.status().inUse, 0);
+  const silent = pool.transaction((tx) => tx.query('COMMIT'), { retries: 3 });
+  await assert.rejects(silent, { code: 'HYPERION_TRANSACTION_OVER', outcome: 'unknown' });
+  const forever = new Promise(() => {});
+  const late = pool.transaction((tx) => tx.query('COMMIT').then(() => forever), { timeoutMs: 50 });
+  await assert.rejects(late, { name: 'TimeoutError', code: '40003', outcome: 'unknown' });
   const tx = await pool.begin();
   await transfer(tx, 10);
   await tx.query('ROLLBACK');

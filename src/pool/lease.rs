@@ -222,7 +222,10 @@ impl Pool {
                 return self.end_without_sending(now, key, number, Ok(nothing()));
             }
             (Some(_), Progress::Over) => {
-                return self.end_without_sending(now, key, number, Err(over()));
+                let commits = flags.has(QueryFlags::COMMIT);
+                let outcome = if commits { Outcome::Unknown } else { Outcome::NotSent };
+                let result = Err(over().with_outcome(outcome));
+                return self.end_without_sending(now, key, number, result);
             }
             (begin, Progress::None) => begin,
             (_, Progress::Open | Progress::Over) => None,
@@ -553,5 +556,4 @@ fn over() -> Error {
     let message = "the server is in no transaction any more: a statement ended it (COMMIT and ROLLBACK are \
                    methods of the transaction), or its BEGIN was refused";
     Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_OVER", message)
-        .with_outcome(Outcome::NotSent)
 }
