@@ -47,6 +47,8 @@ class OpenTransaction {
 
   async commit() {
     if (!this.isOpen) throw await this.#over('COMMIT');
+    // Half of what belongs together would be committed.
+    if (this.#savepoints.length > 0) this.#doom ??= savepointIsOpen();
     if (this.#doom !== null) {
       await this.rollback();
       throw this.#doom;
@@ -282,6 +284,15 @@ function notAwaited(count, query) {
     code: 'HYPERION_QUERY_NOT_AWAITED',
     outcome: 'not-committed',
     query,
+  });
+}
+
+function savepointIsOpen() {
+  const message =
+    'the transaction was rolled back: a savepoint was still open when it was to be committed; await its end before';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_QUERY_NOT_AWAITED',
+    outcome: 'not-committed',
   });
 }
 

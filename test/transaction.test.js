@@ -259,6 +259,35 @@ test('a savepoint undoes its own part, at any depth', async () => {
   assert.deepEqual(await balances(), [11, 11]);
 });
 
+test('a transaction is not committed in the middle of a savepoint', async () => {
+  const half = { code: 'HYPERION_QUERY_NOT_AWAITED', outcome: 'not-committed' };
+  const both = async (sp, between) => {
+    await sp.query('UPDATE accounts SET balance = balance - 30 WHERE id = 1');
+    await between();
+    await sp.query('UPDATE accounts SET balance = balance + 30 WHERE id = 2');
+  };
+  let goOn;
+  const stopped = new Promise((resolve) => (goOn = resolve));
+  let forgotten;
+  const transaction = pool.transaction(
+    (tx) =>
+      new Promise((done) => {
+        forgotten = tx.savepoint((sp) => both(sp, () => (done(), stopped)));
+        forgotten.catch(() => {});
+      }),
+  );
+  await assert.rejects(transaction, half);
+  goOn();
+  await assert.rejects(forgotten, { code: 'HYPERION_TRANSACTION_FINISHED' });
+  const tx = await pool.begin();
+  await assert.rejects(
+    tx.savepoint((sp) => both(sp, () => tx.commit())),
+    half,
+  );
+  assert.deepEqual(await balances(), [100, 0]);
+  assert.equal(pool.status().inUse, 0);
+});
+
 test('a serialization failure is repeated, and both increments count', async () => {
   let attempts = 0;
   const increment = async (tx) => {
