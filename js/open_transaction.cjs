@@ -271,6 +271,8 @@ function rolledBack(failure) {
   return new classes.TransactionError(message, {
     code: 'HYPERION_TRANSACTION_ROLLED_BACK',
     outcome: 'not-committed',
+    host: failure?.host,
+    query: 'COMMIT',
     cause: failure ?? undefined,
   });
 }

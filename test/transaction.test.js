@@ -68,6 +68,8 @@ test('an error that the callback swallows does not become a commit', async () =>
     name: 'TransactionError',
     code: 'HYPERION_TRANSACTION_ROLLED_BACK',
     outcome: 'not-committed',
+    host: cluster.primary.address,
+    query: 'COMMIT',
   });
   assert.deepEqual(await balances(), [100, 0]);
   assert.equal(pool.status().inUse, 0);
