@@ -172,7 +172,11 @@ class Channel {
       if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
       if (later !== null) this.#requests.waitsForTypes(later, slot);
       if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
-      if (signal !== undefined) this.#requests.giveUpBy(signal, slot);
+      if (signal !== undefined) {
+        this.#requests.giveUpBy(signal, slot);
+        // By code of the caller's that the parameters have run.
+        if (signal.aborted) this.#cancel(slot);
+      }
     } catch (thrown) {
       // Nothing was queued.
       this.#requests.close(slot);

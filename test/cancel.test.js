@@ -84,6 +84,31 @@ test('a signal that was aborted before sends nothing', async () => {
   assert.deepEqual(await pool.query('SELECT n FROM given_up'), []);
 });
 
+test('a signal that a parameter aborts while it is read sends nothing', async (t) => {
+  const chosen = createPool(cluster.options({ poolSize: 1, types: { int4: { serialize } } }));
+  t.after(() => chosen.end());
+  let controller = null;
+  function serialize(value) {
+    controller?.abort('gone');
+    return String(value);
+  }
+  const sql = 'INSERT INTO given_up VALUES ($1)';
+  await chosen.query(sql, [1]);
+  await pool.query('DELETE FROM given_up');
+  const params = [1];
+  Object.defineProperty(params, 0, { get: () => serialize(1) });
+  for (const [on, values] of [
+    [chosen, [1]],
+    [pool, params],
+  ]) {
+    controller = new AbortController();
+    const query = on.query(sql, values, { signal: controller.signal });
+    await assert.rejects(query, aborted('not-sent', 'gone'));
+    assert.equal(getEventListeners(controller.signal, 'abort').length, 0);
+  }
+  assert.deepEqual(await pool.query('SELECT n FROM given_up'), []);
+});
+
 test('what still waits for a connection is taken back, and the others keep their order', async () => {
   const controller = new AbortController();
   const { signal } = controller;
