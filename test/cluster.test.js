@@ -14,7 +14,7 @@ import { externalCluster, startCluster } from './cluster/index.js';
 import { parseHosts } from './cluster/external.js';
 import { waitUntil, withLock } from './cluster/lock.js';
 import { ClusterNode } from './cluster/node.js';
-import { commandLine } from './cluster/processes.js';
+import { commandLine, processIds } from './cluster/processes.js';
 import { prepareTemplate } from './cluster/template.js';
 
 const index = new URL('cluster/index.js', import.meta.url).href;
@@ -24,8 +24,7 @@ const READ_ONLY = { code: '25006' };
 
 /** Process ids of postmasters whose command line names this folder. */
 function serversIn(folder) {
-  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,args='], { encoding: 'utf8' });
-  return stdout.split('\n').filter((line) => line.includes(`-D ${folder}`));
+  return processIds().filter((pid) => commandLine(pid).includes(`-D ${folder}`));
 }
 
 function canConnect(node) {

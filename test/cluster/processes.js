@@ -27,6 +27,18 @@ export function childrenOf(pid) {
 }
 
 /**
+ * The ids of all processes of this machine.
+ * @returns {number[]}
+ */
+export function processIds() {
+  const isLinux = fs.existsSync('/proc/self/cmdline');
+  const names = isLinux
+    ? fs.readdirSync('/proc')
+    : execFileSync('ps', ['-A', '-o', 'pid='], { encoding: 'utf8' }).split(/\s+/);
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/**
  * The command line of a process, or '' if there is none (it is gone, or it is a zombie).
  * @param {number} pid
  * @returns {string}
