@@ -80,6 +80,11 @@ impl Handshake {
         matches!(self, Self::Scram { scram } if scram.has_work())
     }
 
+    /// How many iterations of it are left.
+    pub(super) fn work_left(&self) -> Option<u32> {
+        if let Self::Scram { scram } = self { scram.work_left() } else { None }
+    }
+
     /// One slice of key derivation: less than a millisecond.
     pub(super) fn work(
         &mut self,

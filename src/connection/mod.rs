@@ -149,6 +149,15 @@ impl Connection {
         }
     }
 
+    /// How many iterations the key of the login still takes. Each [`Self::handle_timeout`] does some of them; whoever
+    /// has several connections decides whose turn it is.
+    pub fn derivation_left(&self, now: Instant) -> Option<u32> {
+        match &self.state {
+            State::Handshake { deadline, handshake } if now < *deadline => handshake.work_left(),
+            _ => None,
+        }
+    }
+
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

@@ -10,6 +10,7 @@
 mod audit;
 mod balance;
 mod cancel;
+mod derivation;
 mod dispatch;
 mod doors;
 mod end;
@@ -259,8 +260,12 @@ impl Pool {
         let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
         let ids: Vec<_> =
             self.slots.iter().filter(|(_, slot)| due(slot)).map(|(id, _)| id).collect();
+        let deriving = self.next_to_derive(now);
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id) {
+                if slot.connection.derivation_left(now).is_some() && deriving != Some(id) {
+                    continue;
+                }
                 let mut shared = Shared {
                     config: &self.config,
                     statements: &mut self.statements,

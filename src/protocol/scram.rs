@@ -198,6 +198,14 @@ impl Scram {
         matches!(self.state, State::Deriving { .. })
     }
 
+    /// How many iterations the key still takes, while there is work.
+    pub fn work_left(&self) -> Option<u32> {
+        match &self.state {
+            State::Deriving { derivation, .. } => Some(derivation.left),
+            _ => None,
+        }
+    }
+
     /// One slice of the key derivation. Keys that another connection has derived meanwhile end it.
     pub fn work(&mut self, cache: &mut KeyCache) -> Result<Work, Error> {
         let state = std::mem::replace(&mut self.state, State::Failed);
