@@ -63,6 +63,21 @@ answering('B5 bytes left over in a row', ...described, message('D', b.int16(1), 
 answering('B6 an unknown tag', message('?'));
 answering('B6 BindComplete without Bind', b.bindComplete);
 answering('B6 a second AuthenticationOk', b.authenticationOk);
+answering('B6 CopyData without CopyOut', ...described, message('d', 'x'));
+answering('B6 CopyDone without CopyOut', ...described, message('c'));
+answering('B6 CopyBoth in answer to a query', ...described, message('W', '\0', b.int16(0)));
+answering(
+  'B28 a second CopyOut in the first one',
+  ...described,
+  message('H', '\0', b.int16(0)),
+  message('H', '\0', b.int16(0)),
+);
+answering(
+  'B28 CommandComplete before CopyDone',
+  ...described,
+  message('H', '\0', b.int16(0)),
+  b.commandComplete('COPY 0'),
+);
 answering('B18 a status that does not exist', ...described, b.readyForQuery('X'));
 answering('B18 ReadyForQuery before the request is done', b.parseComplete, b.readyForQuery());
 answering('B18 ReadyForQuery of a wrong length', message('Z', 'I\0'));
@@ -278,6 +293,75 @@ test('B27 a count beyond 64 bits is no count', async (t) => {
   const result = await pool.query('SELECT one');
   assert.equal(result.rowCount, null);
   assert.equal(result.command, 'INSERT');
+});
+
+test('B18 ReadyForQuery that nobody asked for ends the connection, and harms no query', async (t) => {
+  const { pool, backend } = await withHostile(t, async (frontend) => {
+    await frontend.logIn();
+    frontend.send(b.firstAnswer(b.dataRow('1')), b.readyForQuery());
+  });
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+  assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
+  assert.equal(backend.connections, 2);
+});
+
+test('B29 a login of one byte at a time has one deadline', async (t) => {
+  const { pool, backend } = await withHostile(
+    t,
+    async (frontend) => {
+      await frontend.startup();
+      for (const byte of b.welcome) {
+        if (frontend.closed) return;
+        await frontend.sendAndDrain(Buffer.from([byte]));
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    },
+    { connectTimeoutMs: 200 },
+  );
+  assert.deepEqual(await pool.query('SELECT one'), [{ one: 1 }]);
+  assert.equal(backend.connections, 2);
+});
+
+test('B29 an answer of one byte at a time does not outlive its limit', async (t) => {
+  const { pool } = await withHostile(
+    t,
+    async (frontend) => {
+      await frontend.logIn();
+      while (!frontend.closed) {
+        await frontend.sendAndDrain(b.notice({ S: 'NOTICE', C: '00000', M: 'x' }));
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    { queryTimeoutMs: 200, cancelGraceMs: 100 },
+  );
+  await assert.rejects(pool.query('SELECT one'), {
+    code: 'HYPERION_QUERY_TIMEOUT',
+    outcome: 'unknown',
+  });
+  assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
+});
+
+test('B30 a million rows of no columns and 65,535 columns are too much', async (t) => {
+  const rows = Buffer.concat(Array(1_000_000).fill(b.dataRow()));
+  const field = b.rowDescription(['c', 23]).subarray(7);
+  const wide = message('T', b.int16(65_535), Buffer.concat(Array(65_535).fill(field)));
+  const { pool } = await withHostile(
+    t,
+    async (frontend) => {
+      await frontend.logIn();
+      const start = [b.parseComplete, b.parameterDescription()];
+      frontend.send(...start, b.rowDescription(), b.bindComplete, rows);
+      frontend.send(b.commandComplete('SELECT 1000000'), b.readyForQuery());
+      await frontend.until('S');
+      await frontend.until('S');
+      frontend.send(b.readyForQuery(), ...start, wide, b.bindComplete);
+      frontend.send(b.commandComplete('SELECT 0'), b.readyForQuery());
+    },
+    { maxResultBytes: 1 << 20 },
+  );
+  const tooLarge = { code: 'HYPERION_RESULT_TOO_LARGE', outcome: 'unknown' };
+  await assert.rejects(pool.query('SELECT one'), tooLarge);
+  await assert.rejects(pool.query('SELECT two'), tooLarge);
 });
 
 test('C16 57P01 in front of the answer to the barrier: the request was never looked at', async (t) => {

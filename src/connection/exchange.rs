@@ -6,6 +6,7 @@
 //! Preparing:  (Close ▶) Parse ▶ Bind ▶ Describe ▶ Execute ▶ Complete
 //! Prepared:   Bind ▶ Execute ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
+//! Execute ▶ Copy ▶ Execute: a COPY to standard output.
 //! ErrorResponse leads from each of them to Refused; ReadyForQuery ends Complete, Refused, and a script.
 //! A prelude's answers come before all of it.
 //! ```
@@ -65,6 +66,8 @@ pub(super) enum Step {
     Describe,
     Bind,
     Execute,
+    /// A COPY to standard output, up to its CopyDone.
+    Copy,
     Complete,
     Refused,
 }
@@ -207,7 +210,9 @@ impl Exchange {
             (Step::Execute, _, M::CommandComplete(tag)) => self.complete(CommandTag::parse(tag)),
             (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
             // Rows for a COPY to standard output are let go by; there is nowhere to put them.
-            (Step::Execute, _, M::CopyOutResponse | M::CopyData(_) | M::CopyDone) => {}
+            (Step::Execute, _, M::CopyOutResponse) => self.step = Step::Copy,
+            (Step::Copy, _, M::CopyData(_)) => {}
+            (Step::Copy, _, M::CopyDone) => self.step = Step::Execute,
             (_, _, message) => return Err(self.unexpected(message.name())),
         }
         Ok(Learned::Nothing)
@@ -358,6 +363,7 @@ impl Step {
             Self::Describe => "RowDescription or NoData",
             Self::Bind => "BindComplete",
             Self::Execute => "a row or CommandComplete",
+            Self::Copy => "CopyData or CopyDone",
             Self::Complete | Self::Refused => "ReadyForQuery",
         }
     }
