@@ -32,13 +32,22 @@ function isMusl() {
   return process.report.getReport().header.glibcVersionRuntime === undefined;
 }
 
+export const NO_CARGO =
+  'cargo is missing: the addon is written in Rust. Install it from https://rustup.rs';
+const NO_LINKER =
+  "cc is missing, by which Rust's compiler links. Install a C compiler: `apt-get install gcc libc6-dev` on Debian " +
+  'and Ubuntu, `apk add gcc musl-dev` on Alpine, `xcode-select --install` on macOS';
+
+function isMissing(program) {
+  return spawnSync(program, ['--version'], { stdio: 'ignore' }).error?.code === 'ENOENT';
+}
+
 export function build() {
   console.log('building the addon in release mode ...');
   const cargo = ['build', '--release', '--locked', '--lib'];
   const { status, error } = spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' });
-  if (error?.code === 'ENOENT') {
-    fail('cargo is missing: the addon is written in Rust. Install it from https://rustup.rs');
-  }
+  if (error?.code === 'ENOENT') fail(NO_CARGO);
+  if (status !== 0 && isMissing('cc') && process.platform !== 'win32') fail(NO_LINKER);
   if (status !== 0) fail(`failed: cargo ${cargo.join(' ')}${error ? ` (${error.message})` : ''}`);
   const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
   // Renamed into its place: a process that has the old one loaded keeps it.

@@ -1,5 +1,5 @@
 // What every command needs first: a Node that will do, the npm packages, and an addon that is no older than its
-// sources.
+// sources. With --no-addon that one is left out.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -48,5 +48,7 @@ function fail(message) {
 
 checkNode();
 installPackages();
-const changed = Math.max(...SOURCES.map(newest));
-if (!existsSync(addonPath) || statSync(addonPath).mtimeMs < changed) build();
+if (!process.argv.includes('--no-addon')) {
+  const changed = Math.max(...SOURCES.map(newest));
+  if (!existsSync(addonPath) || statSync(addonPath).mtimeMs < changed) build();
+}

@@ -8,6 +8,8 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { NO_CARGO } from './build.js';
+
 const root = fileURLToPath(new URL('..', import.meta.url));
 const BUILD = ['--locked', '--quiet', '--profile', 'simulate', '--bin', 'simulate'];
 const FLOORS = ['--no-default-features', '--features', 'sim'];
@@ -40,7 +42,7 @@ const began = performance.now();
 const args = ['run', ...BUILD, ...FLOORS, '--', ...plan()];
 const run = spawnSync('cargo', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 30 });
 process.stdout.write(run.stdout ?? '');
-process.stderr.write(run.stderr ?? run.error?.message ?? '');
+process.stderr.write(run.stderr ?? `${run.error?.code === 'ENOENT' ? NO_CARGO : run.error}\n`);
 const seconds = ((performance.now() - began) / 1000).toFixed(1);
 if (run.status === 0) {
   const what = values.mutations ? 'every mutation was found' : `${seeds} storms, no rule broken`;

@@ -8,6 +8,8 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { NO_CARGO } from './build.js';
+
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const node = process.execPath;
@@ -32,7 +34,10 @@ function run([command, ...args]) {
   console.log(`> ${shown}`);
   const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
   if (status === 0) return;
-  const why = error?.message ?? (signal ? `ended by ${signal}` : `exit code ${status}`);
+  const isMissing = error?.code === 'ENOENT' && command === 'cargo';
+  const why = isMissing
+    ? NO_CARGO
+    : (error?.message ?? (signal ? `ended by ${signal}` : `exit code ${status}`));
   console.error(`failed: ${shown} (${why})`);
   process.exit(1);
 }
