@@ -189,6 +189,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tcp_sockets_have_the_options_of_the_pool() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::Ip(listener.local_addr().unwrap());
+        let check = |keep_alive: Option<Duration>, user_timeout: Option<Duration>| {
+            let options = Options { keep_alive, user_timeout };
+            let Socket { inner } = Socket::connect(&target, &options).unwrap().0;
+            assert!(inner.tcp_nodelay().unwrap());
+            assert_eq!(inner.keepalive().unwrap(), keep_alive.is_some());
+            #[cfg(unix)]
+            if let Some(delay) = keep_alive {
+                assert_eq!(inner.tcp_keepalive_time().unwrap(), delay);
+            }
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            assert_eq!(inner.tcp_user_timeout().unwrap(), user_timeout);
+        };
+        check(Some(Duration::from_secs(45)), Some(Duration::from_secs(7)));
+        check(None, None);
+    }
+
+    #[test]
     fn targets_say_who_can_listen() {
         let check = |target: Target, local: bool, shown: &str| {
             assert_eq!((target.is_local(), target.to_string().as_str()), (local, shown));
