@@ -7,7 +7,7 @@ const dns = require('node:dns');
 const { Records, Requests } = require('./records.cjs');
 const { Signals, isSignal } = require('./signals.cjs');
 const { Statements } = require('./statements.cjs');
-const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
+const { classes, aborted, configurationError, fromThrown, wrongOption } = require('./errors.cjs');
 const { Parameters, take } = require('./parameters.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
@@ -415,22 +415,21 @@ function wrongOptions(options) {
   }
   const { readOnly, rowMode, prepare, timeoutMs, signal } = options;
   if (readOnly !== undefined && typeof readOnly !== 'boolean') {
-    return configurationError(`query option 'readOnly' must be true or false`);
+    return wrongOption(`query option 'readOnly'`, 'true or false', readOnly);
   }
   if (prepare !== undefined && typeof prepare !== 'boolean') {
-    return configurationError(`query option 'prepare' must be true or false`);
+    return wrongOption(`query option 'prepare'`, 'true or false', prepare);
   }
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
   if (timeoutMs !== undefined && !isTimeout) {
-    return configurationError(
-      `query option 'timeoutMs' must be an integer from 0 to ${LONGEST_TIMEOUT}; 0 is no limit`,
-    );
+    const range = `an integer from 0 (no limit) to ${LONGEST_TIMEOUT}`;
+    return wrongOption(`query option 'timeoutMs'`, range, timeoutMs);
   }
   if (signal !== undefined && !isSignal(signal)) {
-    return configurationError(`query option 'signal' must be an AbortSignal`);
+    return wrongOption(`query option 'signal'`, 'an AbortSignal', signal);
   }
   if (rowMode !== undefined && rowMode !== 'object' && rowMode !== 'array') {
-    return configurationError(`query option 'rowMode' must be 'object' or 'array'`);
+    return wrongOption(`query option 'rowMode'`, `'object' or 'array'`, rowMode);
   }
   return null;
 }

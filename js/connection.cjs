@@ -2,7 +2,7 @@
 
 // `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary tables).
 
-const { classes, aborted, configurationError, disposable } = require('./errors.cjs');
+const { classes, aborted, configurationError, disposable, wrongOption } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
 const { isSignal } = require('./signals.cjs');
@@ -83,7 +83,7 @@ const LONGEST_TIMEOUT = 2_147_483_647;
 function readOptions(options) {
   if (options === undefined || options === null) return {};
   if (typeof options !== 'object') {
-    throw configurationError('the options of pool.connect() must be an object');
+    throw wrongOption('the options of pool.connect()', 'an object', options);
   }
   for (const name of Object.keys(options)) {
     if (!CONNECT_OPTIONS.includes(name)) {
@@ -95,10 +95,10 @@ function readOptions(options) {
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= LONGEST_TIMEOUT;
   if (timeoutMs !== undefined && !isTimeout) {
     const range = `an integer from 1 to ${LONGEST_TIMEOUT}`;
-    throw configurationError(`option 'timeoutMs' of pool.connect() must be ${range}`);
+    throw wrongOption(`option 'timeoutMs' of pool.connect()`, range, timeoutMs);
   }
   if (signal !== undefined && !isSignal(signal)) {
-    throw configurationError(`option 'signal' of pool.connect() must be an AbortSignal`);
+    throw wrongOption(`option 'signal' of pool.connect()`, 'an AbortSignal', signal);
   }
   return { timeoutMs, signal };
 }

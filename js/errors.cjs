@@ -153,6 +153,29 @@ function configurationError(message) {
   return new classes.ConfigurationError(message, { code: 'HYPERION_CONFIGURATION' });
 }
 
+/** In the words of `src/config/refusal.rs`: `subject` names the option, with what it belongs to. */
+function wrongOption(subject, allowed, given) {
+  return configurationError(`${subject} must be ${allowed}, not ${shown(given)}`);
+}
+
+/** Longer texts are cut: a message is for reading. */
+const SHOWN = 64;
+
+function shown(value) {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}...` : value);
+    case 'object':
+      if (value === null) return 'null';
+      return Array.isArray(value) ? 'an array' : 'an object';
+    case 'function':
+    case 'symbol':
+      return `a ${typeof value}`;
+    default:
+      return String(value);
+  }
+}
+
 /**
  * Rejects the promise that `resolve` belongs to with the error that `make` returns, so that its stack
  * shows who awaits that promise.
@@ -188,4 +211,5 @@ module.exports = {
   fromThrown,
   isRetryable,
   rejectWithin,
+  wrongOption,
 };

@@ -3,7 +3,7 @@
 // The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON can't
 // say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
 
-const { configurationError } = require('./errors.cjs');
+const { configurationError, wrongOption } = require('./errors.cjs');
 
 /** `hosts` and `parameters` are the deepest that options go. */
 const DEEPEST = 2;
@@ -16,7 +16,7 @@ function translate(first, second) {
   }
   const { lookup, types, ...others } = given;
   if (lookup !== undefined && typeof lookup !== 'function') {
-    throw configurationError(`option 'lookup' must be a function like dns.lookup`);
+    throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
   }
   // A class instance may hold options too; a Map holds none of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;

@@ -6,7 +6,7 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Channel } = require('./channel.cjs');
 const { connect } = require('./connection.cjs');
-const { configurationError, disposable } = require('./errors.cjs');
+const { configurationError, disposable, wrongOption } = require('./errors.cjs');
 const { placeOf } = require('./lease.cjs');
 const { translateValue } = require('./options.cjs');
 const { begin, transaction } = require('./transaction.cjs');
@@ -98,7 +98,7 @@ const LONGEST_TIMEOUT = 2_147_483_647;
 function wrongEndOptions(options) {
   if (options === undefined || options === null) return null;
   if (typeof options !== 'object') {
-    return configurationError('the options of pool.end() must be an object');
+    return wrongOption('the options of pool.end()', 'an object', options);
   }
   for (const name of Object.keys(options)) {
     if (!END_OPTIONS.includes(name)) {
@@ -110,10 +110,10 @@ function wrongEndOptions(options) {
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
   if (timeoutMs !== undefined && !isTimeout) {
     const range = `an integer from 0 to ${LONGEST_TIMEOUT}`;
-    return configurationError(`option 'timeoutMs' of pool.end() must be ${range}`);
+    return wrongOption(`option 'timeoutMs' of pool.end()`, range, timeoutMs);
   }
   if (waiting !== undefined && waiting !== 'serve' && waiting !== 'refuse') {
-    return configurationError(`option 'waiting' of pool.end() must be 'serve' or 'refuse'`);
+    return wrongOption(`option 'waiting' of pool.end()`, `'serve' or 'refuse'`, waiting);
   }
   return null;
 }

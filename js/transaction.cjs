@@ -4,7 +4,13 @@
 
 const { setTimeout: sleep } = require('node:timers/promises');
 const { RELEASE, TRANSACTION } = require('./channel.cjs');
-const { classes, configurationError, disposable, isRetryable } = require('./errors.cjs');
+const {
+  classes,
+  configurationError,
+  disposable,
+  isRetryable,
+  wrongOption,
+} = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
 const { Limit } = require('./limit.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
@@ -201,7 +207,7 @@ const TRANSACTION_OPTIONS = [...BEGIN_OPTIONS, 'retries'];
 function readOptions(options, allowed) {
   if (options === undefined || options === null) return { flags: TRANSACTION, limit: null };
   if (typeof options !== 'object') {
-    throw configurationError(`the options of a transaction must be an object`);
+    throw wrongOption('the options of a transaction', 'an object', options);
   }
   for (const name of Object.keys(options)) {
     if (!allowed.includes(name)) {
@@ -217,21 +223,21 @@ function readOptions(options, allowed) {
     const level = ISOLATION.indexOf(isolation);
     if (level < 0) {
       const list = ISOLATION.map((name) => `'${name}'`).join(', ');
-      throw configurationError(`transaction option 'isolation' must be one of ${list}`);
+      throw wrongOption(`transaction option 'isolation'`, `one of ${list}`, isolation);
     }
     flags |= (level + 1) << ISOLATION_SHIFT;
   }
   readInteger('timeoutMs', timeoutMs, 1, LONGEST_TIMEOUT);
   readInteger('retries', retries, 0, MOST_RETRIES);
   if (signal !== undefined && !isSignal(signal)) {
-    throw configurationError(`transaction option 'signal' must be an AbortSignal`);
+    throw wrongOption(`transaction option 'signal'`, 'an AbortSignal', signal);
   }
   return { flags, limit: Limit.of({ timeoutMs, signal }), retries };
 }
 
 function readFlag(name, value) {
   if (value !== undefined && typeof value !== 'boolean') {
-    throw configurationError(`transaction option '${name}' must be true or false`);
+    throw wrongOption(`transaction option '${name}'`, 'true or false', value);
   }
   return value === true;
 }
@@ -239,9 +245,7 @@ function readFlag(name, value) {
 function readInteger(name, value, least, most) {
   if (value === undefined) return;
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw configurationError(
-      `transaction option '${name}' must be an integer from ${least} to ${most}`,
-    );
+    throw wrongOption(`transaction option '${name}'`, `an integer from ${least} to ${most}`, value);
   }
 }
 

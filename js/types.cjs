@@ -5,7 +5,7 @@
 // Choices are JavaScript's alone. The addon only hears of the types whose text somebody's own `parse` wants,
 // and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what comes anyway.
 
-const { classes, configurationError } = require('./errors.cjs');
+const { classes, configurationError, wrongOption } = require('./errors.cjs');
 const NAMES = require('./type-names.cjs');
 const { writersOf } = require('./writers.cjs');
 
@@ -190,7 +190,7 @@ function readTypes(types, option) {
   const entries = new Map();
   if (types === undefined || types === null) return entries;
   if (typeof types !== 'object' || Array.isArray(types)) {
-    throw refused(`${option} 'types' must be an object of types and choices`);
+    throw wrongOption(`${option} 'types'`, 'an object of types and choices', types);
   }
   for (const [name, choice] of Object.entries(types)) {
     if (choice === undefined) continue;
@@ -205,11 +205,11 @@ function readPreset(entries, name, choice, where) {
   const preset = PRESETS[name];
   if (preset === undefined) {
     const names = Object.keys(PRESETS).join(', ');
-    throw refused(`${where} must be { parse, serialize }: presets exist for ${names}`);
+    throw wrongOption(where, `{ parse, serialize } (presets exist for ${names})`, choice);
   }
   if (!Object.hasOwn(preset.choices, choice)) {
     const allowed = Object.keys(preset.choices).map((known) => `'${known}'`);
-    throw refused(`${where} must be ${allowed.join(' or ')}, or { parse, serialize }`);
+    throw wrongOption(where, `${allowed.join(' or ')} or { parse, serialize }`, choice);
   }
   for (const oid of preset.oids) {
     // What a query chooses ends what the pool had chosen; own code for this very type is the closer word.
@@ -221,14 +221,14 @@ function readPreset(entries, name, choice, where) {
 function readOwn(entries, name, choice, where) {
   const oid = oidOf(name, where);
   if (choice === null || typeof choice !== 'object') {
-    throw refused(`${where} must be { parse, serialize }`);
+    throw wrongOption(where, '{ parse, serialize }', choice);
   }
   const unknown = Object.keys(choice).find((key) => !OWN.includes(key));
   if (unknown !== undefined) throw refused(`${where} has no '${unknown}': parse and serialize are`);
   const { parse, serialize } = choice;
   for (const [key, given] of Object.entries({ parse, serialize })) {
     if (given !== undefined && typeof given !== 'function') {
-      throw refused(`${where.slice(0, -1)}.${key}' must be a function`);
+      throw wrongOption(`${where.slice(0, -1)}.${key}'`, 'a function', given);
     }
   }
   if (!parse && !serialize) throw refused(`${where} needs a parse or a serialize function`);

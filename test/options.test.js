@@ -2,10 +2,16 @@
 
 import assert from 'node:assert/strict';
 import dns from 'node:dns';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 
-const { translate } = createRequire(import.meta.url)('../js/options.cjs');
+const require = createRequire(import.meta.url);
+const { wrongOption } = require('../js/errors.cjs');
+const { translate } = require('../js/options.cjs');
+const js = fileURLToPath(new URL('../js', import.meta.url));
 
 const json = (...given) => JSON.parse(translate(...given).json);
 
@@ -86,7 +92,32 @@ test('cycles and deep nesting end', () => {
 test('lookup stays in JavaScript, and must be a function', () => {
   const { json: text, lookup } = translate({ host: 'h', lookup: dns.lookup });
   assert.deepEqual([text, lookup], ['{"host":"h"}', dns.lookup]);
-  assert.throws(() => translate({ lookup: 'dns' }), { name: 'ConfigurationError' });
+  assert.throws(() => translate({ lookup: 'dns' }), {
+    name: 'ConfigurationError',
+    message: `option 'lookup' must be a function like dns.lookup, not "dns"`,
+  });
+});
+
+test('what is wrong is refused by its name, with what is allowed and what was given', () => {
+  for (const [given, expect] of [
+    ['x'.repeat(65), `"${'x'.repeat(64)}..."`],
+    [5n, '5'],
+    [NaN, 'NaN'],
+    [null, 'null'],
+    [[1], 'an array'],
+    [new Map(), 'an object'],
+    [() => {}, 'a function'],
+    [Symbol('s'), 'a symbol'],
+  ]) {
+    const message = `option 'o' must be a number, not ${expect}`;
+    assert.equal(wrongOption("option 'o'", 'a number', given).message, message);
+  }
+  // Nothing of JavaScript's own options is told without what was given.
+  const files = readdirSync(js).filter((name) => name.endsWith('.cjs'));
+  for (const name of files.filter((name) => name !== 'errors.cjs')) {
+    const said = /(configurationError|refused)\(\s*[`'](.*) must be (?!.*\bnot \$\{)/;
+    assert.doesNotMatch(readFileSync(path.join(js, name), 'utf8'), said, name);
+  }
 });
 
 test('each option is read once', () => {

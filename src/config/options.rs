@@ -61,6 +61,9 @@ const KNOWN: [&str; 35] = [
     "user",
 ];
 
+/// Options that never come down here: `js/options.cjs` keeps them.
+const OF_JAVASCRIPT: [&str; 2] = ["lookup", "types"];
+
 /// Reads a pool's options. What JSON can't say comes as `{"$given": "a function"}`.
 pub fn from_json(options: &Value) -> Result<Config, Error> {
     let object = match options {
@@ -207,7 +210,12 @@ fn unknown_option(name: &str) -> Error {
         "username" => "user",
         "url" | "uri" => "connectionString",
         "target_session_attrs" | "targetSessionAttrs" => "mode",
-        _ => return unknown("option", name, &KNOWN),
+        "ssl" => return error("unknown option 'ssl': TLS is not supported yet"),
+        _ => {
+            let mut all = [&KNOWN[..], &OF_JAVASCRIPT].concat();
+            all.sort_unstable();
+            return unknown("option", name, &all);
+        }
     };
     error(format!("unknown option '{name}': did you mean '{ours}'?"))
 }
@@ -370,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_option_is_told_all_that_there_are() {
+        let error = from_json(&json!({ "what": 5 })).unwrap_err();
+        for name in KNOWN.iter().chain(&OF_JAVASCRIPT) {
+            assert!(error.message().contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
     fn wrong_options_are_refused_by_name() {
         let table = [
             (
@@ -416,6 +432,8 @@ mod tests {
                 "option 'database' must be a text without NUL characters",
             ),
             (json!({ "poolsize": 5 }), "unknown option \"poolsize\": did you mean 'poolSize'?"),
+            (json!({ "lookUp": 5 }), "unknown option \"lookUp\": did you mean 'lookup'?"),
+            (json!({ "ssl": true }), "unknown option 'ssl': TLS is not supported yet"),
             (json!({ "max": 5 }), "unknown option 'max': did you mean 'poolSize'?"),
             (
                 json!({ "mode": "rw" }),
