@@ -117,12 +117,17 @@ test('P1 a worker that is terminated with queries in flight harms nothing', onLi
     const pool = createPool(workerData.options);
     for (let n = 0; n < 20; n++) pool.query("SELECT pg_sleep(60)::text").catch(() => {});
     pool.query('SELECT 1').catch(() => {});
-    setTimeout(() => parentPort.postMessage('running'), workerData.wait);`;
+    const tell = () => parentPort.postMessage('running');
+    const untilBusy = () => (pool.status().inUse === 5 ? tell() : setTimeout(untilBusy, 1));
+    if (workerData.wait === undefined) untilBusy();
+    else setTimeout(tell, workerData.wait);`;
   const library = new URL('../js/index.cjs', import.meta.url).pathname;
   const descriptors = () => readdirSync('/proc/self/fd').length;
   let base;
   for (let round = 0; round < 50; round++) {
-    const workerData = { library, wait: round % 10, options: cluster.options({ poolSize: 5 }) };
+    // Every other one with a query at work on each connection, the others at any point of their way there.
+    const wait = round % 2 === 0 ? undefined : round % 20;
+    const workerData = { library, wait, options: cluster.options({ poolSize: 5 }) };
     const worker = new Worker(source, { eval: true, workerData });
     await new Promise((resolve, reject) => {
       worker.once('message', resolve);
