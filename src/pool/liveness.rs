@@ -4,17 +4,22 @@
 //! **witness**. If that logs in, or is refused, the host lives, and the query is left alone however long it
 //! takes; the witness asks again by a bare Sync as long as the silence lasts. If it gets no answer within
 //! `connectTimeoutMs`, the host is suspected, as if a session on it had broken. What is in flight there is
-//! given up only when another host serves: until then the frozen one may come back and answer.
+//! given up only when another host serves: until then the frozen one may come back and answer. On a host that is
+//! no longer in the list it is given up as soon as the witness has found nobody.
 
-use super::slot::Duty;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::slot::{Duty, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::HostId;
+use crate::config::Host;
 
 impl Pool {
     /// Asks the hosts that have been silent for too long, and gives up what is in flight on the dead ones.
     pub(super) fn watch(&mut self, now: Instant) {
-        for host in self.cluster.topology().host_ids().to_vec() {
+        for host in self.debtors() {
             if self.silence_ends(host).is_none_or(|at| at > now) {
                 continue;
             }
@@ -81,6 +86,40 @@ impl Pool {
         }
     }
 
+    /// Nobody knows what becomes of a host that is no longer in the list but those who still wait for its answers. A
+    /// witness was opened to it in vain.
+    pub(super) fn judge_unlisted(&mut self, now: Instant, host: HostId, error: &Error) {
+        let is_listed = self.cluster.topology().host(host).is_some();
+        if is_listed || self.silence_ends(host).is_none_or(|at| at > now) {
+            return;
+        }
+        let owes = |slot: &Slot| slot.host == host && slot.owes_since().is_some();
+        let owing: Vec<_> =
+            self.slots.iter().filter(|(_, slot)| owes(slot)).map(|(id, _)| id).collect();
+        let message = "nothing came for a while, no other session could be opened, and the host was taken out \
+                       of the list";
+        let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+        for id in owing {
+            match self.slots.get_mut(id) {
+                // A server that refuses a session lives: it is asked again after another silence.
+                Some(slot) if error.server().is_some() => slot.heard_at = now,
+                _ => self.drop_slot(now, id, &lost),
+            }
+        }
+    }
+
+    /// The hosts that owe somebody an answer, also those that are no longer in the list.
+    fn debtors(&self) -> BTreeSet<HostId> {
+        let owing = self.slots.iter().filter(|(_, slot)| slot.owes_since().is_some());
+        owing.map(|(_, slot)| slot.host).collect()
+    }
+
+    /// Where a host is that is no longer in the list, as long as there are connections to it.
+    pub(super) fn target_of(&self, host: HostId) -> Option<Arc<Host>> {
+        let there = self.slots.iter().find(|(_, slot)| slot.host == host);
+        there.map(|(_, slot)| Arc::clone(&slot.target))
+    }
+
     fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
         let witness =
             |slot: &super::Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
@@ -117,8 +156,7 @@ impl Pool {
     }
 
     fn next_look(&self) -> Option<Instant> {
-        let hosts = self.cluster.topology().host_ids().iter();
-        let looks = hosts.filter_map(|&host| {
+        let looks = self.debtors().into_iter().filter_map(|host| {
             let at = self.silence_ends(host)?;
             let asked = self.witness_of(host).is_some() || self.is_asked(host);
             (!asked).then(|| at.max(self.cluster.may_look_at(host)))

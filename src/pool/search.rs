@@ -334,11 +334,13 @@ impl Pool {
 
     pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
         self.cluster.asked(now, host);
-        let Some(target) = self.cluster.topology().host(host).cloned() else { return };
+        let listed = self.cluster.topology().host(host).cloned();
+        let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
         let deadline = now + self.config.connect_timeout;
         let slot = Slot {
             connection: Connection::new(Arc::clone(&target.name), deadline),
             host,
+            target: Arc::clone(&target),
             duty,
             opened_at: now,
             heard_at: now,
@@ -416,6 +418,7 @@ impl Pool {
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
         self.remove_slot(id, Vec::new());
+        self.judge_unlisted(now, host, &error);
         self.observe(now, host, Observation::ConnectFailed(error));
     }
 

@@ -399,6 +399,7 @@ impl Pool {
         }
         self.remove_slot(id, Vec::new());
         let observation = if joining {
+            self.judge_unlisted(now, host, &error);
             Observation::ConnectFailed(error)
         } else {
             // A host that ends sessions as soon as it has them must not be run over.

@@ -1,11 +1,13 @@
 //! A connection of the pool, and what it is there for.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cancel::Cancelling;
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
+use crate::config::Host;
 use crate::connection::Connection;
 use crate::protocol::backend::TransactionStatus;
 
@@ -16,6 +18,8 @@ pub type ConnectionId = Key<Slot>;
 pub struct Slot {
     pub(super) connection: Connection,
     pub(super) host: HostId,
+    /// Where that is, also once the host is no longer in the list.
+    pub(super) target: Arc<Host>,
     pub(super) duty: Duty,
     pub(super) opened_at: Instant,
     /// When bytes came last.

@@ -22,6 +22,8 @@ pub enum Reach {
     BlackHole,
     /// Accepts and says nothing.
     Silent,
+    /// Has no place for one more session.
+    Full,
 }
 
 #[derive(Debug)]
@@ -298,6 +300,12 @@ impl World {
                 self.news.push((id, News::Connected));
             }
             Reach::Silent => self.news.push((id, News::Connected)),
+            Reach::Full => {
+                let mut bytes = Vec::new();
+                error("FATAL", "53300", "sorry, too many clients already", &mut bytes);
+                let said = [News::Connected, News::Bytes(bytes), News::Closed("end of stream")];
+                self.news.extend(said.into_iter().map(|news| (id, news)));
+            }
             Reach::BlackHole => {}
             Reach::Refusing => self.news.push((id, News::Closed("ECONNREFUSED"))),
         }

@@ -194,6 +194,51 @@ fn c4_a_frozen_primary_is_given_up_when_another_host_is_the_primary() {
 }
 
 #[test]
+fn c4_a_frozen_host_that_is_taken_out_of_the_list_keeps_nobody_waiting() {
+    let mut world = world(&[PRIMARY, PRIMARY], serde_json::json!({}));
+    let take_out = |world: &mut World| {
+        let mut hosts = config(2, serde_json::json!({})).hosts;
+        hosts.remove(0);
+        world.pool.set_hosts(world.now, hosts).unwrap();
+    };
+    world.hosts[1].reach = Reach::Refusing;
+    world.query("SELECT", None, NONE);
+    world.freeze(0);
+    let write = world.query("INSERT a", None, NONE);
+    take_out(&mut world);
+    world.pass(Duration::from_millis(3_999));
+    assert!(!world.answers.contains_key(&write), "a host that is well may take its time");
+    world.pass(Duration::from_millis(1));
+    let error = world.answers[&write].as_ref().unwrap_err();
+    assert_eq!((error.outcome(), error.code()), (Some(Outcome::Unknown), "40003"));
+    assert_eq!(world.connections(0), 0);
+    let end = world.end();
+    assert!(world.answers[&end].is_ok());
+}
+
+#[test]
+fn a_long_query_on_a_host_that_is_taken_out_of_the_list_is_left_alone() {
+    for reach in [Reach::Open, Reach::Full] {
+        let mut world = world(&[PRIMARY, PRIMARY], serde_json::json!({ "poolSize": 1 }));
+        world.hosts[1].reach = Reach::Refusing;
+        world.query("SELECT", None, NONE);
+        world.stall(0);
+        let long = world.query("SELECT", None, NONE);
+        let mut hosts = config(2, serde_json::json!({})).hosts;
+        hosts.remove(0);
+        world.pool.set_hosts(world.now, hosts).unwrap();
+        world.hosts[0].reach = reach;
+        world.pass(Duration::from_secs(600));
+        assert!(!world.answers.contains_key(&long));
+        world.thaw(0);
+        world.settle();
+        assert_eq!(answered(&world, long), "SELECT");
+        world.pass(Duration::from_secs(3));
+        assert_eq!(world.connections(0), 0);
+    }
+}
+
+#[test]
 fn a_frozen_primary_that_comes_back_answers_what_was_asked() {
     let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({}));
     world.query("SELECT", None, NONE);
