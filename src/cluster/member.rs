@@ -10,6 +10,9 @@ use crate::connection::{Lineage, Role};
 /// Names a host of the cluster; a host that is taken out of the list leaves nobody its name.
 pub type HostId = Key<Member>;
 
+/// How far away a host is, nobody knows for longer than this: where no query measures it, something else must.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
 /// What was last heard of a host.
 #[derive(Clone, Debug)]
 pub enum Standing {
@@ -41,6 +44,8 @@ pub struct Member {
     since: Instant,
     last_error: Option<Error>,
     round_trip: Option<Duration>,
+    /// When that was last measured.
+    measured_at: Instant,
     /// How far it was behind when it last said so, as a standby.
     lag: Option<Duration>,
     claim: Claim,
@@ -120,6 +125,7 @@ impl Member {
             since: now,
             last_error: None,
             round_trip: None,
+            measured_at: now,
             lag: None,
             claim: Claim::Unproved,
             judged: None,
@@ -181,12 +187,19 @@ impl Member {
 
     /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is believed
     /// sooner than what is long.
-    pub(super) fn measured(&mut self, sample: Duration) {
+    pub(super) fn measured(&mut self, now: Instant, sample: Duration) {
+        let is_old = self.is_measurement_old(now);
+        self.measured_at = now;
         self.round_trip = Some(match self.round_trip {
             None => sample,
+            Some(mean) if sample < mean && is_old => sample,
             Some(mean) if sample < mean => (mean + sample) / 2,
             Some(mean) => mean + (sample - mean) / 8,
         });
+    }
+
+    pub(super) fn is_measurement_old(&self, now: Instant) -> bool {
+        self.round_trip.is_some() && now.since(self.measured_at) >= MEASURE_EVERY
     }
 
     pub(super) fn lags(&mut self, lag: Option<Duration>) {

@@ -100,9 +100,9 @@ impl Cluster {
     }
 
     /// A session of the host answered a bare Sync after so long.
-    pub fn measured(&mut self, host: HostId, round_trip: Duration) {
+    pub fn measured(&mut self, now: Instant, host: HostId, round_trip: Duration) {
         if let Some(member) = self.topology.member_mut(host) {
-            member.measured(round_trip);
+            member.measured(now, round_trip);
         }
     }
 

@@ -181,6 +181,11 @@ impl Topology {
         self.members.get(id)?.round_trip()
     }
 
+    /// Whether the host was measured so long ago that it may have come nearer since, or gone farther away.
+    pub fn is_measurement_old(&self, id: HostId, now: Instant) -> bool {
+        self.members.get(id).is_some_and(|member| member.is_measurement_old(now))
+    }
+
     pub fn standing(&self, id: HostId) -> Option<&Standing> {
         self.members.get(id).map(|member| &member.standing)
     }

@@ -60,6 +60,8 @@ impl Pool {
         let ask_at = Some(now + self.config.liveness_check);
         if let Some(slot) = self.slots.get_mut(id) {
             slot.duty = Duty::Witness { ask_at };
+            slot.connection.probe(now);
+            self.mark_writing(id);
         }
     }
 
@@ -120,7 +122,7 @@ impl Pool {
         there.map(|(_, slot)| Arc::clone(&slot.target))
     }
 
-    fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
+    pub(super) fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
         let witness =
             |slot: &super::Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
         self.slots.iter().find(|(_, slot)| witness(slot)).map(|(id, _)| id)

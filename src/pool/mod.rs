@@ -250,7 +250,7 @@ impl Pool {
             };
             slot.connection.handle_input(now, input, &mut shared);
             if let Some(round_trip) = slot.connection.take_round_trip() {
-                self.cluster.measured(slot.host, round_trip);
+                self.cluster.measured(now, slot.host, round_trip);
             }
             self.drain(now, id);
         }

@@ -29,7 +29,10 @@ impl Pool {
             let topology = self.cluster.topology();
             let at = match (topology.rank(host), topology.standing(host)) {
                 (None, Some(Standing::Suspected(_))) => self.cluster.may_connect_at(host),
-                (Some(_), _) if short != Some(host) => continue,
+                (Some(_), _) if short != Some(host) => {
+                    self.measure(now, host);
+                    continue;
+                }
                 _ => self.cluster.may_look_at(host),
             };
             if at <= now && !self.is_asked(host) {

@@ -30,6 +30,8 @@ pub enum Reach {
 pub struct Host {
     pub server: Server,
     pub reach: Reach,
+    /// Time passes while an answer of its is on the way, and nothing else happens.
+    pub round_trip: Duration,
     /// Its system takes connections and bytes; nobody there reads them.
     frozen: bool,
 }
@@ -69,8 +71,12 @@ enum News {
 impl World {
     /// One host for each role; their names must be in `config.hosts` in the same order.
     pub fn new(config: Config, roles: &[Role]) -> Self {
-        let host =
-            |role: &Role| Host { server: Server::new(*role), reach: Reach::Open, frozen: false };
+        let host = |role: &Role| Host {
+            server: Server::new(*role),
+            reach: Reach::Open,
+            round_trip: Duration::ZERO,
+            frozen: false,
+        };
         Self {
             now: Instant::ORIGIN,
             pool: Pool::new(Arc::new(config), 1, Instant::ORIGIN),
@@ -170,6 +176,9 @@ impl World {
                         self.pool.handle_input(self.now, id, Input::Connected(peer));
                     }
                     News::Bytes(bytes) => {
+                        let of = self.links.get(&id.to_bits()).map(|(_, host)| *host);
+                        let host = of.and_then(|host| self.hosts.get(host));
+                        self.now = self.now + host.map_or(Duration::ZERO, |host| host.round_trip);
                         self.pool.handle_input(self.now, id, Input::Received(&bytes));
                     }
                     News::Closed(why) => {

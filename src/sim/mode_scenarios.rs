@@ -67,6 +67,22 @@ fn connections_are_spread_evenly_and_never_exceed_the_pool() {
 }
 
 #[test]
+fn a_near_host_that_was_far_for_a_while_is_the_nearest_again() {
+    let options = serde_json::json!({ "mode": "standby", "poolSize": 4, "loadBalance": "nearest" });
+    let mut world = world(&[STANDBY, STANDBY], options);
+    world.hosts[0].round_trip = Duration::from_millis(60);
+    world.hosts[1].round_trip = Duration::from_millis(20);
+    use_for(&mut world, 5);
+    burst(&mut world, 20);
+    use_for(&mut world, 5);
+    assert_eq!(counts(&world), [0, 4]);
+    world.hosts[0].round_trip = Duration::ZERO;
+    use_for(&mut world, 15);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(counts(&world), [4, 0], "and whatever has measured the other one is gone");
+}
+
+#[test]
 fn a_host_that_dies_leaves_the_others_as_they_are_and_gets_its_share_back() {
     let options = serde_json::json!({ "mode": "standby", "poolSize": 6 });
     let mut world = world(&[PRIMARY, STANDBY, STANDBY, STANDBY], options);
