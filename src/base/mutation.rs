@@ -12,6 +12,10 @@ pub enum Mutation {
     ServeOldPrimary,
     /// What may have run is sent again.
     RepeatUnknown,
+    /// What its caller has declared to change nothing is not sent again.
+    ForgetDeclaration,
+    /// What is sent again waits for a connection as long as if it were new.
+    RestartDeadline,
     /// A lost COMMIT is said to have had no effect, so that its caller repeats the transaction.
     DenyCommit,
     /// A transaction that moves to another connection does not begin anew there.
@@ -41,11 +45,13 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
         Self::RepeatUnknown,
+        Self::ForgetDeclaration,
+        Self::RestartDeadline,
         Self::DenyCommit,
         Self::ForgetBegin,
         Self::LeakLease,

@@ -29,6 +29,11 @@ impl Pool {
         Ok(())
     }
 
+    /// The requests that wait for a connection.
+    pub fn in_line(&self) -> impl Iterator<Item = u32> {
+        self.waiting.keys().filter_map(|key| self.calls.get(key)).map(|call| call.request)
+    }
+
     /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
     pub fn audit_rest(&self, remembered: usize) -> Result<(), String> {
         let (calls, leases, statements) =

@@ -223,6 +223,9 @@ impl Pool {
                 && let Some(call) = self.calls.get_mut(key)
             {
                 call.come_back(now);
+                if Mutation::RestartDeadline.is_on() {
+                    call.deadline = now + self.config.acquire_timeout;
+                }
                 self.waiting.push_front(key);
             }
         }

@@ -305,8 +305,9 @@ impl Pool {
         };
         // A server that answered with garbage would do so again.
         let broke = why.class() != ErrorClass::Protocol;
-        let changes_nothing =
-            call.flags.has(QueryFlags::READ_ONLY) || begin.is_some_and(|begin| begin.read_only);
+        let declared =
+            call.flags.has(QueryFlags::READ_ONLY) && !Mutation::ForgetDeclaration.is_on();
+        let changes_nothing = declared || begin.is_some_and(|begin| begin.read_only);
         let had_no_effect = outcome == Outcome::NotSent || Mutation::RepeatUnknown.is_on();
         let is_harmless = broke && changes_nothing && call.losses <= MOST_LOSSES;
         if free && (had_no_effect || is_harmless) {

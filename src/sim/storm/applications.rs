@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Storm;
 use super::ledger::{Ledger, describe};
 use super::visits::{Visit, VisitStage};
-use crate::base::{Error, ErrorClass, Instant};
+use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::connection::{RowCursor, StatementId};
 use crate::pool::{EndOptions, Query, QueryFlags, Response};
 use crate::protocol::data_row::fields;
@@ -25,6 +25,8 @@ struct Ask {
     cancellable: bool,
     /// Its caller gave it up, or bounded it.
     bounded: bool,
+    /// Its caller has said that it changes nothing.
+    declared: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -187,7 +189,8 @@ impl Storm {
     pub(super) fn next_request(&mut self, what: What, cancellable: bool) -> u32 {
         self.apps.requests += 1;
         let known = self.apps.ledger.known();
-        let ask = Ask { what, since: self.now, known, cancellable, bounded: false };
+        let ask =
+            Ask { what, since: self.now, known, cancellable, bounded: false, declared: false };
         self.apps.asks.insert(self.apps.requests, ask);
         self.apps.requests
     }
@@ -214,6 +217,9 @@ impl Storm {
         if cancellable && self.dice.percent(20) {
             flags = flags.with(QueryFlags::VALUES_TO_COME);
             self.apps.values.insert(request, std::mem::take(&mut params));
+        }
+        if let Some(ask) = self.apps.asks.get_mut(&request) {
+            ask.declared = flags.has(QueryFlags::READ_ONLY);
         }
         self.note(|| format!("#{request} {what:?} lease {lease:?}"));
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
@@ -397,6 +403,18 @@ impl Storm {
         }
     }
 
+    /// Nobody is in line for longer than `acquireTimeoutMs`, however often he was sent again.
+    pub(super) fn check_line(&self) -> Result<(), String> {
+        let asked = |request| self.apps.asks.get(&request).map(|ask| (request, ask.since));
+        let late = |(_, since): &(u32, Instant)| *since + self.config.acquire_timeout <= self.now;
+        match self.pool.in_line().filter_map(asked).find(late) {
+            Some((request, since)) => {
+                Err(format!("#{request} is in line for {:?}", self.now.since(since)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether there can be such an error.
     fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
         let described = || Err(describe(error));
@@ -406,6 +424,13 @@ impl Storm {
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
+            _ if ask.declared
+                && !bounded
+                && !self.apps.ended
+                && error.outcome() == Some(Outcome::Unknown) =>
+            {
+                described()
+            }
             (_, "57014") => described(),
             (_, "25006") if alone => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),

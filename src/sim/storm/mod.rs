@@ -99,7 +99,7 @@ impl Storm {
             }
         }
         self.write();
-        if let Err(why) = self.pool.audit(self.now) {
+        if let Err(why) = self.pool.audit(self.now).and_then(|()| self.check_line()) {
             self.fail(why);
         }
     }
