@@ -34,6 +34,10 @@ pub enum Mutation {
     StrandCalls,
     /// Nobody is told that its time is over.
     ForgetDeadline,
+    /// What a caller bounded is not given up, and no timer is set for it.
+    ForgetLimit,
+    /// A pool that is ended waits for its last call, however long that takes.
+    EndlessEnd,
     /// `poolSize` is not looked at.
     OverfillPool,
     /// Hosts that stop answering are not asked.
@@ -45,7 +49,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -61,6 +65,8 @@ impl Mutation {
         Self::ForgetWrite,
         Self::StrandCalls,
         Self::ForgetDeadline,
+        Self::ForgetLimit,
+        Self::EndlessEnd,
         Self::OverfillPool,
         Self::ForgetWitness,
         Self::AskWithoutPause,

@@ -27,6 +27,9 @@ struct Ask {
     bounded: bool,
     /// Its caller has said that it changes nothing.
     declared: bool,
+    /// When its caller's patience ends, and at which turn of the loop it had ended.
+    limit: Option<Instant>,
+    overdue_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -189,8 +192,16 @@ impl Storm {
     pub(super) fn next_request(&mut self, what: What, cancellable: bool) -> u32 {
         self.apps.requests += 1;
         let known = self.apps.ledger.known();
-        let ask =
-            Ask { what, since: self.now, known, cancellable, bounded: false, declared: false };
+        let ask = Ask {
+            what,
+            since: self.now,
+            known,
+            cancellable,
+            bounded: false,
+            declared: false,
+            limit: None,
+            overdue_since: None,
+        };
         self.apps.asks.insert(self.apps.requests, ask);
         self.apps.requests
     }
@@ -220,6 +231,7 @@ impl Storm {
         }
         if let Some(ask) = self.apps.asks.get_mut(&request) {
             ask.declared = flags.has(QueryFlags::READ_ONLY);
+            ask.limit = self.config.query_timeout.map(|after| self.now + after);
         }
         self.note(|| format!("#{request} {what:?} lease {lease:?}"));
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
@@ -231,6 +243,7 @@ impl Storm {
             self.pool.limit(self.now, request, Some(after));
             if let Some(ask) = self.apps.asks.get_mut(&request) {
                 ask.bounded = true;
+                ask.limit = Some(self.now + after);
             }
         }
         request
@@ -378,6 +391,9 @@ impl Storm {
             .then(|| self.dice.time(Duration::from_millis(1), Duration::from_secs(5)));
         let options = EndOptions { timeout, refuse_waiting: self.dice.percent(30) };
         let request = self.next_request(What::End, false);
+        if let Some(ask) = self.apps.asks.get_mut(&request) {
+            ask.limit = timeout.map(|after| self.now + after);
+        }
         self.note(|| format!("#{request} the pool is ended, {options:?}"));
         self.pool.end(self.now, request, options);
     }
@@ -413,6 +429,21 @@ impl Storm {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs` for the cancel.
+    pub(super) fn check_limits(&mut self) -> Result<(), String> {
+        let now = self.now;
+        for (request, ask) in &mut self.apps.asks {
+            if ask.limit.is_none_or(|limit| limit > now) {
+                continue;
+            }
+            let since = *ask.overdue_since.get_or_insert(now);
+            if since + self.config.cancel_grace < now {
+                return Err(format!("#{request} is overdue for {:?}", now.since(since)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether there can be such an error.

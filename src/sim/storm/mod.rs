@@ -99,7 +99,8 @@ impl Storm {
             }
         }
         self.write();
-        if let Err(why) = self.pool.audit(self.now).and_then(|()| self.check_line()) {
+        let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
+        if let Err(why) = audited.and_then(|()| self.check_limits()) {
             self.fail(why);
         }
     }
