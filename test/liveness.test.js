@@ -102,6 +102,28 @@ test(
   },
 );
 
+test(
+  'C4 a frozen primary that is taken out of the list keeps nobody waiting',
+  onOwnNodes,
+  async (t) => {
+    const pool = createPool(cluster.options(impatient));
+    t.after(() => pool.end());
+    await pool.query('CREATE TABLE taken_out (key int)');
+    await cluster.waitForReplication();
+    const old = cluster.primary;
+    await cluster.freeze(old);
+    const unknown = { code: '40003', outcome: 'unknown', host: old.address };
+    const lost = assert.rejects(pool.query('INSERT INTO taken_out VALUES (1)'), unknown);
+    await new Promise(setImmediate);
+    pool.setHosts(cluster.nodes.filter((node) => node !== old).map((node) => node.address));
+    await cluster.failover();
+    assert.equal((await pool.query('INSERT INTO taken_out VALUES (2)')).rowCount, 1);
+    await lost;
+    await cluster.thaw(old);
+    await cluster.rejoin(old);
+  },
+);
+
 test('P8 a blocked loop is no silent server', async (t) => {
   const pool = createPool(cluster.options({ ...impatient, connectTimeoutMs: 300 }));
   t.after(() => pool.end());
