@@ -431,7 +431,7 @@ export interface EndOptions {
 }
 
 export interface PoolEvents {
-  /** In the modes in which one host serves: another one does. `outageMs` is how long none did. */
+  /** In the modes in which one host serves: another one does. `outageMs` is how long none did, while it was looked for. */
   primary: [event: { host: string; previous: string | null; outageMs: number }];
   /** The state or the role of a host changed. `error` says why it got worse. */
   host: [

@@ -131,7 +131,7 @@ pub struct Response {
 /// What the pool has to say without being asked.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {
-    /// Another host serves. `outage` is how long none did.
+    /// Another host serves. `outage` is how long none did, while one was looked for.
     Primary {
         host: Arc<str>,
         previous: Option<Arc<str>>,

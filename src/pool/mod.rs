@@ -171,7 +171,7 @@ impl Pool {
             // A pool that is to be warm looks for a host before anybody asks.
             search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
             patient_until: None,
-            outage: search::Outage::new(now),
+            outage: search::Outage::new(),
             catalog: Catalog::default(),
             untyped: Vec::new(),
             lag_due: now,

@@ -29,7 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Who served last, and since when nobody does.
 #[derive(Debug)]
 pub(super) struct Outage {
-    since: Instant,
+    /// Since nobody looked for a host, nobody has missed one: then it begins with the next search.
+    since: Option<Instant>,
     last: Option<Arc<str>>,
 }
 
@@ -38,8 +39,8 @@ impl Outage {
         self.last.clone()
     }
 
-    pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, last: None }
+    pub(super) fn new() -> Self {
+        Self { since: None, last: None }
     }
 }
 
@@ -135,7 +136,7 @@ impl Pool {
 
     pub(super) fn outage_begins(&mut self, now: Instant) {
         if !self.cluster.topology().is_served() {
-            self.outage.since = now;
+            self.outage.since.get_or_insert(now);
             self.search_until = now + SEARCH_LINGER;
         }
     }
@@ -149,11 +150,12 @@ impl Pool {
     /// said that they don't claim the same.
     pub(super) fn found(&mut self, now: Instant, host: HostId) {
         self.has_moved = true;
+        let since = self.outage.since.take();
         if let Some(name) = self.name(host)
             && self.outage.last.as_ref() != Some(&name)
         {
             let previous = self.outage.last.replace(Arc::clone(&name));
-            let outage = now.since(self.outage.since);
+            let outage = since.map_or(Duration::ZERO, |since| now.since(since));
             let event = PoolEvent::Primary { host: name, previous, outage };
             self.outputs.push_back(Output::Event(event));
         }
@@ -272,6 +274,7 @@ impl Pool {
                 self.look_around(now);
             }
         } else if self.is_wanted(now) {
+            self.outage.since.get_or_insert(now);
             if !self.cluster.topology().is_settled() && self.patient_until.is_none() {
                 self.patient_until = Some(now + PATIENCE);
             }
@@ -375,6 +378,7 @@ impl Pool {
     }
 
     fn stop_asking(&mut self) {
+        self.outage.since = None;
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         let ids: Vec<_> =
             self.slots.iter().filter(|(_, slot)| asks(slot)).map(|(id, _)| id).collect();

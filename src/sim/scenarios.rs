@@ -258,6 +258,29 @@ fn c10_all_hosts_down_is_asked_at_a_bounded_rate_and_healed() {
 }
 
 #[test]
+fn an_outage_lasts_while_a_host_is_looked_for_and_not_while_nobody_asks() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    let outages = |world: &World| {
+        let outage = |event: &PoolEvent| match event {
+            PoolEvent::Primary { outage, .. } => Some(*outage),
+            _ => None,
+        };
+        world.events.iter().filter_map(outage).collect::<Vec<_>>()
+    };
+    world.pass(Duration::from_secs(3600));
+    world.query("SELECT", None, NONE);
+    assert_eq!(outages(&world), [Duration::ZERO]);
+    world.crash(0);
+    world.settle();
+    world.pass(Duration::from_secs(1));
+    world.hosts[1].server.role = PRIMARY;
+    world.pass(Duration::from_millis(50));
+    let outages = outages(&world);
+    let [_, outage] = outages.as_slice() else { panic!("{outages:?}") };
+    assert!((1000..=1050).contains(&outage.as_millis()), "{outage:?}");
+}
+
+#[test]
 fn an_idle_pool_has_no_deadline() {
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
