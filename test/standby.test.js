@@ -62,3 +62,21 @@ test('C17 a read that a standby’s replay is in the way of is asked again', asy
   await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
   await assert.rejects(seen, { name: 'DatabaseError', code: '40001', outcome: 'not-committed' });
 });
+
+test('C8 a transaction from before a promotion stays read-only, and says nothing of its host', async (t) => {
+  const { cluster, pool, standby } = await open(t, {}, { mode: 'any' });
+  pool.setHosts([standby.address]);
+  const events = [];
+  for (const name of ['fence', 'rival']) pool.on(name, () => events.push(name));
+  const tx = await pool.begin();
+  await tx.query('SELECT count(*) FROM kept');
+  await cluster.promote(standby);
+  await assert.rejects(tx.query('INSERT INTO kept VALUES (0)'), {
+    ...{ name: 'DatabaseError', code: '25006', outcome: 'not-committed' },
+  });
+  const [{ state, role, serves }] = pool.cluster();
+  assert.deepEqual([state, role, serves], ['up', 'read-write', true]);
+  await tx.rollback();
+  assert.equal((await pool.query('INSERT INTO kept VALUES (0)')).rowCount, 1);
+  assert.deepEqual(events, []);
+});
