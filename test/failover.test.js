@@ -78,6 +78,28 @@ test('a wrong password ends the wait at once', async () => {
   await pool.end();
 });
 
+/** How a host refuses a role for good. */
+const REFUSALS = {
+  28000: 'ALTER ROLE unwanted NOLOGIN',
+  42501: 'REVOKE CONNECT ON DATABASE closed FROM PUBLIC',
+};
+
+for (const [code, refuse] of Object.entries(REFUSALS)) {
+  test(`what no waiting heals (${code}) ends the wait at once`, async (t) => {
+    const ask = (sql) => cluster.query(cluster.primary, sql);
+    await ask("CREATE ROLE unwanted LOGIN PASSWORD 'u'");
+    t.after(() => ask('DROP ROLE unwanted'));
+    await ask('CREATE DATABASE closed');
+    t.after(() => ask('DROP DATABASE closed'));
+    await ask(refuse);
+    await cluster.waitForReplication();
+    const credentials = { user: 'unwanted', password: 'u', database: 'closed' };
+    const pool = createPool(cluster.options({ ...credentials, acquireTimeoutMs: 600_000 }));
+    t.after(() => pool.end());
+    await assert.rejects(pool.query('SELECT 1'), { code, outcome: 'not-sent' });
+  });
+}
+
 test('C15 a session that the server ends is replaced without the user noticing', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const [{ pid }] = await pool.query('SELECT pg_backend_pid() AS pid');
