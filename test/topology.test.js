@@ -137,6 +137,31 @@ test('the primary is followed when it leaves the list and when it comes back', a
   assert.deepEqual(found, [{ host: primary.address, previous: null }], 'it is the same primary');
 });
 
+test('the list of hosts changes under load, and no write is lost or done twice', async (t) => {
+  const { primary } = cluster;
+  await cluster.query(primary, 'DROP TABLE IF EXISTS kept; CREATE TABLE kept (key int)');
+  const others = cluster.nodes.filter((node) => node !== primary).map((node) => node.address);
+  const pool = open(t, { poolSize: 4, acquireTimeoutMs: 60_000 });
+  let key = 0;
+  let isOver = false;
+  const writers = Array.from({ length: 8 }, async () => {
+    while (!isOver) await pool.query('INSERT INTO kept VALUES ($1)', [++key]);
+  });
+  const written = async (more) => {
+    for (const enough = key + more; key < enough;) await new Promise(setImmediate);
+  };
+  for (let change = 0; change < 20; change++) {
+    await written(50);
+    pool.setHosts(others);
+    await new Promise(setImmediate);
+    pool.setHosts(change % 2 === 0 ? [primary.address] : [...others, primary.address]);
+  }
+  isOver = true;
+  await Promise.all(writers);
+  const counts = 'SELECT count(*), count(DISTINCT key) FROM kept';
+  assert.deepEqual(await cluster.query(primary, counts), [[`${key}`, `${key}`]]);
+});
+
 test('a wrong list of hosts is refused, and the old one stays', async (t) => {
   const pool = open(t);
   for (const hosts of [[], 'h:0', [5], null, undefined, 7, ['a b']]) {
