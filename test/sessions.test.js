@@ -50,6 +50,7 @@ test('C13 a server without a free place for more sessions is alive, and the pool
   const pool = createPool(cluster.options({ poolSize: 40, acquireTimeoutMs: 60_000 }));
   const events = [];
   for (const name of ['primary', 'fence', 'rival']) pool.on(name, () => events.push(name));
+  pool.on('host', ({ state }) => events.push(state));
   const work = Array.from({ length: 60 }, (_, n) =>
     pool.query('SELECT $1::int AS n, pg_sleep(0.02)::text', [n]),
   );
@@ -59,7 +60,7 @@ test('C13 a server without a free place for more sessions is alive, and the pool
     Array.from({ length: 60 }, (_, n) => n),
   );
   assert.ok(pool.status().size <= 8, `${pool.status().size} sessions in 8 places`);
-  assert.deepEqual(events, ['primary']);
+  assert.deepEqual(events, ['up', 'primary'], 'the host is not suspected');
   await pool.end();
   await Promise.all(occupants.map((session) => session.close()));
 });
@@ -106,9 +107,12 @@ test(
   async () => {
     const parameters = { idle_session_timeout: '50' };
     const pool = createPool(cluster.options({ poolSize: 1, parameters }));
+    const states = [];
+    pool.on('host', ({ state }) => states.push(state));
     const pid = await pidOf(pool);
     await untilGone(pid);
     assert.notEqual(await pidOf(pool), pid);
+    assert.deepEqual(states, ['up'], 'it says nothing of the host');
     await pool.end();
   },
 );
