@@ -280,6 +280,30 @@ test('C12 a standby that flaps is no concern of a pool that has its primary', as
   await pool.end();
 });
 
+test('C12 a primary that flaps is come back to each time, and not run over', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  t.after(() => proxy.close());
+  const hosts = [addressOf(proxy), cluster.nodes[1].address];
+  const pool = createPool(cluster.options({ hosts, poolSize: 10, acquireTimeoutMs: 60_000 }));
+  t.after(() => pool.end());
+  const read = () => pool.query('SELECT 1', [], { readOnly: true });
+  await read();
+  const { accepted } = proxy;
+  const began = performance.now();
+  const flaps = 5;
+  for (let flap = 0; flap < flaps; flap++) {
+    await proxy.cut();
+    const waiting = Array.from({ length: 50 }, read);
+    const before = proxy.accepted;
+    await waitUntil('some attempts', () => proxy.accepted > before + 2);
+    await proxy.pass();
+    await Promise.all(waiting);
+  }
+  // The pool is filled once behind each flap, and the shortest backoff is 25 ms.
+  const most = flaps * 12 + (performance.now() - began) / 25;
+  assert.ok(proxy.accepted - accepted <= most, `${proxy.accepted - accepted} of ${most}`);
+});
+
 test('C10 all hosts are down, then one is back: who waited is served, and nothing ran them over', async (t) => {
   const own = await startCluster({ nodes: 1 });
   t.after(() => own.close());
