@@ -94,6 +94,9 @@ impl Pool {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
             self.retire(id);
         }
+        for number in self.unplaced_leases() {
+            self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
+        }
     }
 
     pub(super) fn finish_ending(&mut self) {

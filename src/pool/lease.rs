@@ -519,6 +519,13 @@ impl Pool {
         self.leases.iter().filter_map(resting).collect()
     }
 
+    /// Leases that have lost their connections unseen, and whose users ask for nothing.
+    pub(super) fn unplaced_leases(&self) -> Vec<NonZeroU32> {
+        let unplaced = |lease: &Lease| matches!(lease.seat, Seat::Unplaced) && lease.head.is_none();
+        let leases = self.leases.iter().filter(|(_, lease)| unplaced(lease));
+        leases.map(|(number, _)| *number).collect()
+    }
+
     pub(super) fn reclaim_timeout(&self) -> Option<(Instant, &'static str)> {
         let deadlines = self.leases.values().filter_map(|lease| self.idle_deadline(lease));
         deadlines.min().map(|at| (at, "idle in transaction"))

@@ -8,7 +8,7 @@ use super::cluster::World;
 use crate::base::Outcome;
 use crate::config::from_json;
 use crate::connection::Role;
-use crate::pool::{PoolEvent, QueryFlags};
+use crate::pool::{EndOptions, PoolEvent, QueryFlags};
 use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);
@@ -278,4 +278,21 @@ fn a_connection_that_is_given_back_at_work_leaves_no_call_without_an_answer() {
     assert_eq!(failed(&world, commit).0, "HYPERION_TRANSACTION_OVER");
     assert!(world.answers[&running].is_err());
     assert_eq!(world.pool.status().in_use, 0);
+}
+
+#[test]
+fn an_ended_pool_does_not_wait_for_a_lease_that_has_lost_its_connection() {
+    let mut world = world(&[PRIMARY, STANDBY]);
+    let lease = take(&mut world, TX);
+    world.crash(0);
+    world.settle();
+    let end = 1_000_000;
+    let timeout = Some(Duration::from_millis(100));
+    world.pool.end(world.now, end, EndOptions { timeout, ..EndOptions::default() });
+    world.settle();
+    assert!(!world.answers.contains_key(&end), "its user may still come");
+    world.pass(Duration::from_millis(100));
+    assert!(world.answers[&end].is_ok());
+    let late = world.query("SELECT", lease, TX);
+    assert_eq!(failed(&world, late).0, "HYPERION_POOL_CLOSED");
 }
