@@ -36,8 +36,6 @@ pub enum Mutation {
     ForgetDeadline,
     /// What a caller bounded is not given up, and no timer is set for it.
     ForgetLimit,
-    /// A pool that is ended waits for its last call, however long that takes.
-    EndlessEnd,
     /// `poolSize` is not looked at.
     OverfillPool,
     /// Hosts that stop answering are not asked.
@@ -49,7 +47,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -66,7 +64,6 @@ impl Mutation {
         Self::StrandCalls,
         Self::ForgetDeadline,
         Self::ForgetLimit,
-        Self::EndlessEnd,
         Self::OverfillPool,
         Self::ForgetWitness,
         Self::AskWithoutPause,

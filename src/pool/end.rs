@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::cancel::Reason;
 use super::lease::{Lease, nothing};
 use super::{Pool, closed_pool};
-use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Outcome};
 
 /// How a pool is to be ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Pool {
     pub fn end(&mut self, now: Instant, request: u32, options: EndOptions) {
         match &mut self.life {
             Life::Open => {
-                let timeout = options.timeout.filter(|_| !Mutation::EndlessEnd.is_on());
-                let patience = timeout.map_or(Patience::Endless, |t| Patience::Until(now + t));
+                let patience =
+                    options.timeout.map_or(Patience::Endless, |t| Patience::Until(now + t));
                 self.life = Life::Ending { requests: vec![request], patience };
                 self.refuse_ready(&closed_pool());
                 if options.refuse_waiting {

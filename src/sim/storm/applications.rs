@@ -391,9 +391,6 @@ impl Storm {
             .then(|| self.dice.time(Duration::from_millis(1), Duration::from_secs(5)));
         let options = EndOptions { timeout, refuse_waiting: self.dice.percent(30) };
         let request = self.next_request(What::End, false);
-        if let Some(ask) = self.apps.asks.get_mut(&request) {
-            ask.limit = timeout.map(|after| self.now + after);
-        }
         self.note(|| format!("#{request} the pool is ended, {options:?}"));
         self.pool.end(self.now, request, options);
     }
@@ -435,7 +432,9 @@ impl Storm {
     pub(super) fn check_limits(&mut self) -> Result<(), String> {
         let now = self.now;
         for (request, ask) in &mut self.apps.asks {
-            if ask.limit.is_none_or(|limit| limit > now) {
+            // A ROLLBACK waits for what was asked before it, which may have no limit.
+            let waits = matches!(ask.what, What::Rollback(_));
+            if waits || ask.limit.is_none_or(|limit| limit > now) {
                 continue;
             }
             let since = *ask.overdue_since.get_or_insert(now);
