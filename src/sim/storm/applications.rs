@@ -1,13 +1,13 @@
 //! The applications: what they ask of the pool, what they are told, and whether that can be true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Storm;
 use super::ledger::{Ledger, describe};
 use super::visits::{Visit, VisitStage};
-use crate::base::{Error, ErrorClass, Instant, Outcome};
+use crate::base::{Error, ErrorClass, Instant};
 use crate::connection::{RowCursor, StatementId};
 use crate::pool::{EndOptions, Query, QueryFlags, Response};
 use crate::protocol::data_row::fields;
@@ -27,6 +27,11 @@ struct Ask {
     bounded: bool,
     /// Its caller has said that it changes nothing.
     declared: bool,
+    /// How long it has been in line so far, and since when it is there now.
+    waited: Duration,
+    in_line_since: Option<Instant>,
+    /// How many connections had been lost when it was asked.
+    losses: usize,
     /// When its caller's patience ends, and at which turn of the loop it had ended.
     limit: Option<Instant>,
     overdue_since: Option<Instant>,
@@ -199,6 +204,9 @@ impl Storm {
             cancellable,
             bounded: false,
             declared: false,
+            waited: Duration::ZERO,
+            in_line_since: None,
+            losses: self.losses,
             limit: None,
             overdue_since: None,
         };
@@ -416,16 +424,24 @@ impl Storm {
         }
     }
 
-    /// Nobody is in line for longer than `acquireTimeoutMs`, however often he was sent again.
-    pub(super) fn check_line(&self) -> Result<(), String> {
-        let asked = |request| self.apps.asks.get(&request).map(|ask| (request, ask.since));
-        let late = |(_, since): &(u32, Instant)| *since + self.config.acquire_timeout <= self.now;
-        match self.pool.in_line().filter_map(asked).find(late) {
-            Some((request, since)) => {
-                Err(format!("#{request} is in line for {:?}", self.now.since(since)))
+    /// Nobody is in line for longer than `acquireTimeoutMs` in all, however often he was sent again. While he is at
+    /// work he is not in line.
+    pub(super) fn check_line(&mut self) -> Result<(), String> {
+        let now = self.now;
+        let in_line: BTreeSet<_> = self.pool.in_line().collect();
+        for (request, ask) in &mut self.apps.asks {
+            if let Some(since) = ask.in_line_since.take() {
+                ask.waited += now.since(since);
             }
-            None => Ok(()),
+            if !in_line.contains(request) {
+                continue;
+            }
+            ask.in_line_since = Some(now);
+            if ask.waited >= self.config.acquire_timeout {
+                return Err(format!("#{request} is in line for {:?}", ask.waited));
+            }
         }
+        Ok(())
     }
 
     /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs` for the cancel.
@@ -454,11 +470,8 @@ impl Storm {
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
-            _ if ask.declared
-                && !bounded
-                && !self.apps.ended
-                && error.outcome() == Some(Outcome::Unknown) =>
-            {
+            // It is given up when it was lost for the third time.
+            (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 3 => {
                 described()
             }
             (_, "57014") => described(),

@@ -60,6 +60,8 @@ struct Storm {
     trace: Option<fn(&str)>,
     /// How often the pool was woken by a deadline.
     wakes: usize,
+    /// How many connections have ended, on either side.
+    losses: usize,
 }
 
 impl Storm {
@@ -152,6 +154,7 @@ impl Storm {
     fn left(&mut self, connection: ConnectionId, farewell: &[u8]) {
         self.unwritten.remove(&connection);
         let Some(number) = self.numbers.remove(&connection.to_bits()) else { return };
+        self.losses += 1;
         self.note(|| format!("link {number} is left"));
         let Some(link) = self.links.get_mut(&number) else { return };
         link.left = true;
@@ -342,6 +345,7 @@ impl Storm {
         } else if let Some(why) = link.ending {
             self.links.remove(&number);
             self.numbers.remove(&id.to_bits());
+            self.losses += 1;
             self.note(|| format!("link {number} ends: {why}"));
             self.pool.handle_input(self.now, id, Input::Closed { why: why.to_owned() });
         }

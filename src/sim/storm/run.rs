@@ -56,6 +56,7 @@ impl Storm {
             failure: None,
             trace,
             wakes: 0,
+            losses: 0,
         }
     }
 
