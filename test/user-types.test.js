@@ -19,6 +19,10 @@ before(async () => {
     'CREATE DOMAIN made.bigger AS made.big CHECK (value > 0)',
     'CREATE DOMAIN made.row_of AS int[]',
     'CREATE DOMAIN made.doc AS jsonb',
+    'CREATE DOMAIN made.email AS text',
+    'CREATE DOMAIN made.file AS bytea',
+    'CREATE DOMAIN made.moment AS timestamptz',
+    'CREATE DOMAIN made.id AS oid',
     'CREATE TYPE made.pair AS (a int, b text)',
     'CREATE TYPE made.span AS RANGE (subtype = float8)',
   ]) {
@@ -91,9 +95,139 @@ test('arrays are parameters of such types, and an empty one never becomes an emp
     }
   }
   for (let use = 0; use < 3; use++) {
-    await assert.rejects(pool.query('SELECT $1::doc AS v', [[]]), { code: '22P02' });
-    const rows = await pool.query('SELECT $1::row_of AS v, $2::doc AS d', [[], {}]);
-    assert.deepEqual(rows, [{ v: [], d: {} }]);
+    const rows = await pool.query('SELECT $1::row_of AS v, $2::doc AS d, $3::doc AS e', [
+      [],
+      {},
+      [],
+    ]);
+    assert.deepEqual(rows, [{ v: [], d: {}, e: [] }]);
+  }
+});
+
+test('a parameter of a domain is fitted to the type under it, in each use', async (t) => {
+  const moment = new Date('2024-02-29T12:34:56.789Z');
+  const object = { a: 1, when: moment };
+  /** The domain or array, values that fit with what they become, and values that do not. */
+  const cases = [
+    ['email', [['a@b', 'a@b']], [object, ['a'], Buffer.from('a')]],
+    [
+      'doc',
+      [
+        [object, JSON.parse(JSON.stringify(object))],
+        [
+          [1, [null]],
+          [1, [null]],
+        ],
+      ],
+      [],
+    ],
+    ['file', [[Buffer.from([0, 255]), Buffer.from([0, 255])]], [object, ['a'], moment]],
+    ['moment', [[moment, moment.toISOString()]], [object, ['a'], Buffer.from('a')]],
+    ['bigger', [[2 ** 40, BigInt(2 ** 40)]], [object, [1], 1.5, 2 ** 64]],
+    ['id', [[2 ** 32 - 1, 2 ** 32 - 1]], [-1, 2 ** 32, 0.5]],
+    [
+      'row_of',
+      [
+        [
+          [1, null],
+          [1, null],
+        ],
+      ],
+      [object, [1.5], Buffer.from('a')],
+    ],
+    ['mood', [['sad', 'sad']], [object, ['sad']]],
+    ['mood[]', [[['sad'], ['sad']]], [object, Buffer.from('a')]],
+    [
+      'email[]',
+      [
+        [
+          ['a', null],
+          ['a', null],
+        ],
+      ],
+      [object, [object], [Buffer.from('a')]],
+    ],
+    ['pair', [['(1,x)', '(1,x)']], [object, [1, 'x']]],
+  ];
+  for (const [type, fitting, others] of cases) {
+    const sql = `SELECT $1::${type} AS v`;
+    for (const first of [...fitting.keys(), ...others.keys()]) {
+      // Each value is the first of its statement once, and so the one for which the types are asked for.
+      const pool = open(t);
+      if (first < others.length) {
+        const refused = { code: 'HYPERION_PARAMETER', outcome: 'not-sent' };
+        await assert.rejects(pool.query(sql, [others[first]]), refused, `${type} ${first}`);
+      }
+      for (const [value, becomes] of [...fitting.slice(first), ...fitting, ...fitting]) {
+        assert.deepEqual(await pool.query(sql, [value]), [{ v: becomes }], type);
+      }
+      await pool.transaction(async (tx) => {
+        for (const value of others) {
+          await assert.rejects(tx.query(sql, [value]), ({ code, message }) => {
+            assert.equal(code, 'HYPERION_PARAMETER');
+            assert.ok(message.startsWith(`parameter $1 of type ${type}: `), message);
+            return true;
+          });
+        }
+        for (const [value, becomes] of fitting) {
+          assert.deepEqual(await tx.query(sql, [value]), [{ v: becomes }], type);
+        }
+      });
+    }
+  }
+});
+
+test('what is behind a parameter is known in the transaction that makes its type', async (t) => {
+  const pool = open(t, { poolSize: 2 });
+  const failed = new Error('on purpose');
+  const making = pool.transaction(async (tx) => {
+    await tx.query('CREATE DOMAIN lately AS jsonb');
+    assert.deepEqual(await tx.query('SELECT $1::lately AS v', [[1]]), [{ v: [1] }]);
+    throw failed;
+  });
+  await assert.rejects(making, failed);
+  // The same text means another type now.
+  await pool.query('CREATE DOMAIN lately AS int[]');
+  const many = () => pool.query('SELECT $1::lately AS v', [[1]]);
+  for (const rows of await Promise.all(Array.from({ length: 20 }, many))) {
+    assert.deepEqual(rows, [{ v: [1] }]);
+  }
+  await pool.query('DROP DOMAIN lately');
+});
+
+test('where no server tells what is behind a parameter, its type is taken for what the value fits', async (t) => {
+  const pool = open(t, { connectTimeoutMs: 300 });
+  // What the statement itself needs of types is with the session then.
+  for (const value of ['{}', '[1]']) {
+    assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
+  }
+  const locker = await cluster.openSession(cluster.primary);
+  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  const waits = pool.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  await locker.query('ROLLBACK');
+  await locker.close();
+  assert.deepEqual(await waits, [{ v: '{"a": 1}' }]);
+});
+
+test('a connection that ends before it has told leaves a call to the next one', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  for (const inTransaction of [false, true]) {
+    const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`] });
+    for (const value of ['{}', '[1]']) {
+      assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
+    }
+    const locker = await cluster.openSession(cluster.primary);
+    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    const ask = (on) => on.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
+    const answer = inTransaction ? pool.transaction(ask) : ask(pool);
+    const waits = "wait_event_type = 'Lock' AND query LIKE 'WITH RECURSIVE asked%'";
+    while ((await inSessions(locker, waits)) === 0);
+    await proxy.cut();
+    await locker.query('ROLLBACK');
+    await locker.close();
+    await proxy.pass();
+    assert.deepEqual(await answer, [{ v: '{"a": 1}' }]);
   }
 });
 
@@ -180,7 +314,7 @@ test('a connection that ends in between leaves the text, and no write is called 
   const locker = await cluster.openSession(cluster.primary);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   const answer = pool.query("SELECT '{sad}'::made.mood[] AS v").catch((error) => error);
-  const waits = "wait_event_type = 'Lock' AND query LIKE 'WITH RECURSIVE known%'";
+  const waits = "wait_event_type = 'Lock' AND query LIKE 'WITH RECURSIVE asked%'";
   while ((await inSessions(locker, waits)) === 0);
   await proxy.cut();
   await locker.query('ROLLBACK');
@@ -224,9 +358,9 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
   while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) === 0);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0);
-  for (let n = 0; n < 100; n++) await sessions("query LIKE 'WITH RECURSIVE known%'");
+  for (let n = 0; n < 100; n++) await sessions("query LIKE 'WITH RECURSIVE asked%'");
   relay.letGo();
-  for (let n = 0; n < 100; n++) await sessions("query LIKE 'WITH RECURSIVE known%'");
+  for (let n = 0; n < 100; n++) await sessions("query LIKE 'WITH RECURSIVE asked%'");
   await locker.query('ROLLBACK');
   await locker.close();
   assert.deepEqual(await answer, [{ v: ['sad'] }]);

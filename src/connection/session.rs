@@ -314,6 +314,9 @@ impl Session {
                     (describe(statement, out)?, None)
                 }
                 Form::Undescribed => (describe_and_run(request, statement, out)?, None),
+                Form::Described(known) if request.params.needs_told(&known.fits) => {
+                    (describe(statement, out)?, None)
+                }
                 Form::Described(description) => {
                     let description = Arc::clone(description);
                     let flight = self.run_described(request, statement, &description, out)?;

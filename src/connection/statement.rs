@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::traces::Traces;
 use crate::protocol::Field;
-use crate::types::{Shape, Verbatim};
+use crate::types::{ParameterType, Shape, Verbatim};
 
 /// Names a statement for as long as floor 7 remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,7 +17,10 @@ pub struct StatementId(pub u32);
 /// What the server said a statement looks like.
 #[derive(Debug)]
 pub struct Description {
+    /// As the server inferred them.
     pub parameter_types: Vec<u32>,
+    /// What values are fitted to, for each of these.
+    pub fits: Vec<ParameterType>,
     /// With the formats that we ask for; `None` where the statement returns no rows.
     pub shape: Option<Arc<Shape>>,
 }
@@ -31,7 +34,27 @@ impl Description {
             }
             Arc::new(Shape::with_verbatim(fields, verbatim))
         });
-        Self { parameter_types, shape }
+        let fits = parameter_types.iter().map(|oid| ParameterType::inferred(*oid)).collect();
+        Self { parameter_types, fits, shape }
+    }
+
+    /// The types of users of which nothing is known yet, each once.
+    pub fn untold(&self) -> Vec<u32> {
+        let pairs = self.parameter_types.iter().zip(&self.fits);
+        let mut oids: Vec<_> =
+            pairs.filter(|(_, fits)| fits.is_untold()).map(|(oid, _)| *oid).collect();
+        oids.sort_unstable();
+        oids.dedup();
+        oids
+    }
+
+    /// The same with what `tell` knows of such types.
+    pub fn told(&self, tell: impl Fn(u32) -> ParameterType) -> Self {
+        let pairs = self.parameter_types.iter().zip(&self.fits);
+        let fits =
+            pairs.map(|(oid, fits)| if fits.is_untold() { tell(*oid) } else { fits.clone() });
+        let (parameter_types, shape) = (self.parameter_types.clone(), self.shape.clone());
+        Self { fits: fits.collect(), parameter_types, shape }
     }
 }
 

@@ -7,6 +7,7 @@ use super::exchange::Flight;
 use super::statement::{Description, Statement};
 use crate::base::Error;
 use crate::protocol::{Format, frontend};
+use crate::types::ParameterType;
 
 /// The description alone is asked for: nothing runs.
 pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
@@ -24,8 +25,9 @@ pub(super) fn describe_and_run(
     frontend::parse(out, "", &statement.sql, &[])?;
     frontend::describe_statement(out, "")?;
     let params = request.params;
-    let formats = (0..params.len()).map(|n| params.format(n, 0));
-    let encode = |n: usize, out: &mut BytesMut| params.encode(n, 0, out);
+    let not_known = &ParameterType::NOT_KNOWN;
+    let formats = (0..params.len()).map(|n| params.format(n, not_known));
+    let encode = |n: usize, out: &mut BytesMut| params.encode(n, not_known, out);
     frontend::bind(out, "", "", formats, params.len(), encode, std::iter::empty::<Format>())?;
     frontend::execute(out, "", 0)?;
     Ok(Flight::Describing { parameter_types: Vec::new() })
@@ -50,8 +52,9 @@ pub(super) fn bind(
     request: &Request<'_>,
     description: &Description,
 ) -> Result<(), Error> {
-    let (params, types) = (request.params, &description.parameter_types);
-    let type_of = |n: usize| types.get(n).copied().unwrap_or(0);
+    let (params, types) = (request.params, &description.fits);
+    let not_known = &ParameterType::NOT_KNOWN;
+    let type_of = |n: usize| types.get(n).unwrap_or(not_known);
     let formats = (0..params.len()).map(|n| params.format(n, type_of(n)));
     let encode = |n: usize, out: &mut BytesMut| params.encode(n, type_of(n), out);
     let columns = description.shape.as_deref().map_or(&[][..], |shape| shape.columns());

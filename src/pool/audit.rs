@@ -62,7 +62,7 @@ impl Pool {
             }
         }
         for (key, call) in self.calls.iter() {
-            if call.awaits_values && call.lease.is_none() {
+            if call.set_aside && call.lease.is_none() {
                 places.entry(key).or_default().push("set aside");
             }
             let found = places.remove(&key).unwrap_or_default();

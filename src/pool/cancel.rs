@@ -256,7 +256,7 @@ impl Pool {
         };
         match call.lease {
             Some(lease) => self.take_back_leased(key, lease),
-            None if call.awaits_values => {}
+            None if call.set_aside => {}
             None => self.waiting.strike(key),
         }
         self.finish_unsent(now, key, error);

@@ -179,7 +179,7 @@ impl Pool {
     /// Whether a call must not be sent before something else is answered, or before it has its values. What can be cancelled is alone at work, so
     /// that a cancel can hit nothing else.
     fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
-        let untold = self.calls.get(key).is_some_and(|call| call.awaits_values);
+        let untold = self.calls.get(key).is_some_and(|call| call.set_aside);
         let Seat::On(id) = lease.seat else { return lease.head.is_some() || untold };
         let alone = |call: &Call| {
             call.flags.has(QueryFlags::CANCELLABLE) && !call.flags.has(QueryFlags::END)

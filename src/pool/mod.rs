@@ -69,8 +69,8 @@ pub(crate) struct Call {
     sent_to: Option<ConnectionId>,
     sent_at: Instant,
     given_up: Option<GivenUp>,
-    /// Its caller was told the types of its parameters, and is to supply the values.
-    awaits_values: bool,
+    /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
+    set_aside: bool,
 }
 
 impl Call {
@@ -87,7 +87,7 @@ impl Call {
             sent_to: None,
             sent_at: Instant::ORIGIN,
             given_up: None,
-            awaits_values: false,
+            set_aside: false,
         }
     }
 

@@ -72,8 +72,8 @@ pub(super) enum Verdict {
     SendAgain,
     /// On the same connection, which is the caller's.
     Resume(NonZeroU32),
-    /// Its caller has to write its values first.
-    AskForValues,
+    /// The types of its parameters are known now, and nothing has run.
+    Described,
 }
 
 impl Pool {
@@ -84,7 +84,7 @@ impl Pool {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Answered { role } => self.answered(now, id, role),
-                Event::Typed { asked, told } => self.typed(id, &asked, told),
+                Event::Typed { asked, told } => self.typed(now, id, &asked, told),
                 Event::Placed { place, role } => self.placed(now, id, place, role),
                 Event::Settled { token, answer, role_before, role_after, took, status } => {
                     self.learn_habit(token, &answer, took);
@@ -164,11 +164,12 @@ impl Pool {
                 return Some(key);
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
-            (Verdict::AskForValues, lease) => {
-                self.ask_for_values(key);
+            (Verdict::Described, lease) => {
+                let waits = self.ask_for_values(key) || self.ask_parameter_types(now, id, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status),
-                    None => self.set_aside(now, key, id),
+                    None if waits => self.set_aside(now, key, id),
+                    None => return Some(key),
                 }
             }
             (Verdict::Deliver(result), None) => {
@@ -221,15 +222,7 @@ impl Pool {
             None => error,
         };
         match settled.answer {
-            Answer::Described
-                if call.flags.has(QueryFlags::VALUES_TO_COME) && call.given_up.is_none() =>
-            {
-                Verdict::AskForValues
-            }
-            Answer::Described => match call.lease {
-                None => Verdict::SendAgain,
-                Some(lease) => Verdict::Resume(lease),
-            },
+            Answer::Described => Verdict::Described,
             Answer::Completed { unreplicated: true, .. } => {
                 let message = "committed on the primary alone: the wait for its synchronous standbys \
                                was cancelled, so that a failover may lose it";

@@ -1,24 +1,38 @@
-//! Answers with types that users made wait until a server has told what they are: once for each type and pool.
+//! What waits until a server has told what stands behind types that users made, once for each type and pool: answers
+//! that have such values, and calls with parameters that can't be fitted to such types before.
 //!
 //! The question goes behind its request on the same connection, because the type may have been made in this very
 //! transaction; not before a CancelRequest for the request is over, which would hit the question, and end the
-//! transaction. The call is over for the pool meanwhile; nothing can be done about it any more. A server that
-//! does not tell, or a connection that breaks, leaves such values the text that they came as.
+//! transaction. A call that was answered is over for the pool meanwhile; nothing can be done about it any more. A server
+//! that does not tell leaves the values of an answer the text that they came as, and a parameter's type is taken for
+//! whatever its value fits. A connection that breaks does the same to answers; a call asks again on the next one.
+
+use std::sync::Arc;
 
 use super::{Call, ConnectionId, Pool, Response};
 use crate::base::{Error, Instant, Key};
+use crate::connection::Form;
 use crate::types::UserType;
 
-/// An answer that waits for its types.
+/// What waits on a connection for the types that were asked for there.
 #[derive(Debug)]
 pub(super) struct Untyped {
     connection: ConnectionId,
-    request: u32,
-    response: Response,
-    /// The types, as long as nobody was asked for them.
-    to_ask: Vec<u32>,
-    /// The values come as text where nothing was told by then.
+    what: Waiter,
+    oids: Vec<u32>,
+    is_asked: bool,
+    /// When nothing was told by then, it goes on as if the server had refused to.
     deadline: Instant,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    Answer {
+        request: u32,
+        response: Response,
+    },
+    /// It is set aside.
+    Call(Key<Call>),
 }
 
 impl Pool {
@@ -40,24 +54,65 @@ impl Pool {
             Some(request) if !unknown.is_empty() && self.slots.contains(id) => {
                 self.watches.remove(request);
                 self.forget_call(key);
-                let deadline = now + self.config.connect_timeout;
-                let (connection, to_ask) = (id, unknown);
-                self.untyped.push(Untyped { connection, request, response, to_ask, deadline });
-                self.ask_types(now, id);
+                self.wait_for_types(now, id, Waiter::Answer { request, response }, unknown);
             }
             _ => self.finish_call(key, Ok(response)),
         }
     }
 
-    /// Asks for the types that answers of a connection wait for.
+    /// A call's statement was described. Returns whether the call has to wait until a server has told what is behind the
+    /// types of its parameters.
+    pub(super) fn ask_parameter_types(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        key: Key<Call>,
+    ) -> bool {
+        let Some(call) = self.calls.get(key).filter(|call| call.given_up.is_none()) else {
+            return false;
+        };
+        let statement = call.statement.and_then(|id| self.statements.get_mut(id));
+        let Some(Form::Described(description)) = statement.map(|statement| &mut statement.form)
+        else {
+            return false;
+        };
+        if !call.params.needs_told(&description.fits) {
+            return false;
+        }
+        let untold = description.untold();
+        let unknown: Vec<_> = untold.into_iter().filter(|oid| !self.catalog.has(*oid)).collect();
+        if unknown.is_empty() {
+            *description = Arc::new(description.told(|oid| self.catalog.parameter_type(oid)));
+            return false;
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            call.set_aside = true;
+        }
+        self.wait_for_types(now, id, Waiter::Call(key), unknown);
+        true
+    }
+
+    fn wait_for_types(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        what: Waiter,
+        oids: Vec<u32>,
+    ) {
+        let deadline = now + self.config.connect_timeout;
+        self.untyped.push(Untyped { connection, what, oids, is_asked: false, deadline });
+        self.ask_types(now, connection);
+    }
+
+    /// Asks for the types that something waits for on a connection.
     pub(super) fn ask_types(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         if slot.cancelling.is_some() {
             return;
         }
         for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
-            if !waits.to_ask.is_empty() {
-                slot.connection.ask_types(now, std::mem::take(&mut waits.to_ask));
+            if !std::mem::replace(&mut waits.is_asked, true) {
+                slot.connection.ask_types(now, waits.oids.clone());
             }
         }
         self.mark_writing(id);
@@ -80,6 +135,7 @@ impl Pool {
     /// A server has told of types, or has refused to.
     pub(super) fn typed(
         &mut self,
+        now: Instant,
         id: ConnectionId,
         asked: &[u32],
         told: Option<Vec<(u32, UserType)>>,
@@ -87,22 +143,27 @@ impl Pool {
         if let Some(told) = told {
             self.catalog.learn(asked, told);
         }
-        // Questions are answered in their order.
-        if let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
-            self.release_untyped(at);
+        // Nobody may wait for it any more.
+        let waits =
+            |waits: &Untyped| waits.connection == id && waits.is_asked && waits.oids == asked;
+        if let Some(at) = self.untyped.iter().position(waits) {
+            self.release_untyped(now, at);
         }
     }
 
     /// No answer will come any more on a connection.
     pub(super) fn release_untyped_of(&mut self, id: ConnectionId) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
-            self.release_untyped(at);
+            match self.untyped.remove(at).what {
+                Waiter::Answer { request, response } => self.hand_out(request, response),
+                Waiter::Call(key) => self.take_up_unless_leased(key),
+            }
         }
     }
 
     pub(super) fn release_overdue(&mut self, now: Instant) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.deadline <= now) {
-            self.release_untyped(at);
+            self.release_untyped(now, at);
         }
     }
 
@@ -110,9 +171,29 @@ impl Pool {
         self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
     }
 
-    fn release_untyped(&mut self, at: usize) {
-        let Untyped { request, mut response, .. } = self.untyped.remove(at);
+    /// Something was told, or nothing will be.
+    fn release_untyped(&mut self, now: Instant, at: usize) {
+        match self.untyped.remove(at).what {
+            Waiter::Answer { request, response } => self.hand_out(request, response),
+            Waiter::Call(key) => {
+                self.fit_parameters(key);
+                self.take_up(now, key);
+            }
+        }
+    }
+
+    fn hand_out(&mut self, request: u32, mut response: Response) {
         self.name_types(&mut response);
         self.complete(request, Ok(response));
+    }
+
+    /// Puts what is known now into the description of a call's statement. Nothing more will be.
+    fn fit_parameters(&mut self, key: Key<Call>) {
+        let statement = self.calls.get(key).and_then(|call| call.statement);
+        let Some(statement) = statement.and_then(|id| self.statements.get_mut(id)) else { return };
+        if let Form::Described(description) = &mut statement.form {
+            let tell = |oid| self.catalog.parameter_type(oid).taken_as_it_is();
+            *description = Arc::new(description.told(tell));
+        }
     }
 }

@@ -23,21 +23,37 @@ impl Pool {
         }
         call.flags = call.flags.without(QueryFlags::VALUES_TO_COME);
         call.params = params;
-        let waited = std::mem::take(&mut call.awaits_values);
-        match call.lease {
-            Some(lease) => self.resume_lease(now, lease),
-            None if waited => self.waiting.push_front(key),
-            None => {}
+        self.take_up(now, key);
+    }
+
+    /// Nothing keeps a call aside any more.
+    pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>) {
+        self.take_up_unless_leased(key);
+        if let Some(lease) = self.calls.get(key).and_then(|call| call.lease) {
+            self.resume_lease(now, lease);
         }
     }
 
-    pub(super) fn ask_for_values(&mut self, key: Key<Call>) {
+    /// One of a lease stays where that has it.
+    pub(super) fn take_up_unless_leased(&mut self, key: Key<Call>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        call.awaits_values = true;
+        if std::mem::take(&mut call.set_aside) && call.lease.is_none() {
+            self.waiting.push_front(key);
+        }
+    }
+
+    /// Whether the caller of a statement that is described now has to write its values first.
+    pub(super) fn ask_for_values(&mut self, key: Key<Call>) -> bool {
+        let Some(call) = self.calls.get_mut(key) else { return false };
+        if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {
+            return false;
+        }
+        call.set_aside = true;
         let statement = call.statement.and_then(|id| self.statements.get(id));
         let oids = statement.and_then(|statement| statement.parameter_types());
         let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
         self.outputs.push_back(Output::Types { request, oids });
+        true
     }
 
     /// It lets go of its connection for as long as its caller takes.

@@ -17,7 +17,7 @@ use crate::protocol::data_row::check_data_row;
 use crate::protocol::frame::{Limits, Phase, Split, split};
 use crate::protocol::scram::KeyCache;
 use crate::protocol::{Field, Format, frontend};
-use crate::types::{Params, Piece, Shape, write_row};
+use crate::types::{ArrayOf, Catalog, ParameterType, Params, Piece, Shape, UserType, write_row};
 
 /// Bytes to decide by, one at a time; zeroes when they have run out.
 struct Choices<'a> {
@@ -356,19 +356,35 @@ fn encode(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
 const PARAMETER_TYPES: [u32; 16] =
     [0, 16, 17, 20, 23, 25, 114, 701, 1082, 1184, 1700, 1001, 1007, 1009, 3807, 16_400];
 
+/// A type of users that is built on another one: an array of it, a domain over it, or neither.
+fn user_type(base: u32, kind: u8) -> ParameterType {
+    let (base, array) = match kind % 3 {
+        0 => (16_400, Some(ArrayOf { element: base, delimiter: kind })),
+        1 => (base, None),
+        _ => (16_400, None),
+    };
+    let mut catalog = Catalog::default();
+    catalog.learn(&[16_401], vec![(16_401, UserType { name: "made".into(), base, array })]);
+    catalog.parameter_type(16_401)
+}
+
 /// Values as JavaScript captures them, for types that they may fit or not.
 fn bind_values(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
     let mut params = Params::new();
     let type_oid = usize::from(choices.byte()) % PARAMETER_TYPES.len();
     let type_oid = PARAMETER_TYPES.get(type_oid).copied().unwrap_or_default();
+    let of = match choices.byte() % 4 {
+        0 => user_type(type_oid, choices.byte()),
+        _ => ParameterType::inferred(type_oid),
+    };
     for _ in 0..choices.byte() % 32 {
         push_value(choices, &mut params)?;
     }
     while params.has_open_array() {
         params.close_array()?;
     }
-    let formats: Vec<_> = (0..params.len()).map(|n| params.format(n, type_oid)).collect();
-    let encode = |n: usize, out: &mut BytesMut| params.encode(n, type_oid, out);
+    let formats: Vec<_> = (0..params.len()).map(|n| params.format(n, &of)).collect();
+    let encode = |n: usize, out: &mut BytesMut| params.encode(n, &of, out);
     let none = std::iter::empty::<Format>();
     frontend::bind(out, "", "", formats.into_iter(), params.len(), encode, none)
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Shape;
+use super::{ParameterType, Shape};
 
 /// More types than a client meets; behind that it begins anew.
 const MOST_TYPES: usize = 10_000;
@@ -18,7 +18,9 @@ const MOST_SHAPES: usize = 512;
 pub struct UserType {
     /// `typname`.
     pub name: Arc<str>,
-    /// Where it is an array.
+    /// Of a domain, the type under it, and under all domains that stand between; else the type itself.
+    pub base: u32,
+    /// Where its base is an array.
     pub array: Option<ArrayOf>,
 }
 
@@ -50,8 +52,22 @@ impl Catalog {
         self.types.extend(told.map(|(oid, known)| (oid, Some(known))));
     }
 
+    /// Whether a server has been asked for it.
+    pub fn has(&self, oid: u32) -> bool {
+        self.types.contains_key(&oid)
+    }
+
     pub fn get(&self, oid: u32) -> Option<&UserType> {
         self.types.get(&oid)?.as_ref()
+    }
+
+    /// What values for a parameter of the type are fitted to.
+    pub fn parameter_type(&self, oid: u32) -> ParameterType {
+        match self.types.get(&oid) {
+            Some(Some(known)) => ParameterType::of_user(known),
+            Some(None) => ParameterType::plain(oid),
+            None => ParameterType::inferred(oid),
+        }
     }
 
     /// The shape with what is known of its types, or the oids of those that nobody has asked for yet.
@@ -100,7 +116,8 @@ mod tests {
     }
 
     fn moods() -> UserType {
-        UserType { name: "_mood".into(), array: Some(ArrayOf { element: 16_399, delimiter: b',' }) }
+        let array = Some(ArrayOf { element: 16_399, delimiter: b',' });
+        UserType { name: "_mood".into(), base: MOODS, array }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use postgres_protocol::IsNull;
 use crate::protocol::backend::Format;
 
 use super::nested::{self, Nested};
+use super::parameter_type::{Kind, ParameterType};
 use super::{datetime, float, oid};
 
 /// A value as [`super::Params`] keeps it.
@@ -71,6 +72,34 @@ impl Value<'_> {
             | (Self::Date(_), oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ)
             | (Self::Bytes(_), _) => Format::Binary,
             _ => Format::Text,
+        }
+    }
+
+    /// The form in which [`Value::encode_for`] writes it.
+    pub(super) fn format_for(self, of: &ParameterType) -> Format {
+        match (self, of.kind()) {
+            // It holds the oid of a type of users: only its text form can be written without knowing that.
+            (Self::Array(_), Kind::Array(_)) => Format::Text,
+            _ => self.format(of.oid()),
+        }
+    }
+
+    /// Appends the value as a parameter of the type. On an error nothing was appended.
+    pub(super) fn encode_for(
+        self,
+        of: &ParameterType,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Misfit> {
+        match (self, of.kind()) {
+            (Self::Array(array), Kind::Array(of)) => {
+                let mark = out.len();
+                array.encode_text_of(of, out).inspect_err(|_| out.truncate(mark))?;
+                Ok(IsNull::No)
+            }
+            (Self::Array(_), Kind::Other) => Err(NOT_AN_ARRAY),
+            (Self::Json(_), Kind::Array(_) | Kind::Other) => Err(NOT_JSON),
+            (Self::Bytes(_), Kind::Array(_)) => Err(NOT_BYTES),
+            _ => self.encode(of.oid(), out),
         }
     }
 
@@ -142,7 +171,7 @@ pub(super) fn encode_text(
         Value::Text(text) => out.extend_from_slice(text),
         Value::Json(json) => {
             match type_oid {
-                // A domain over json has an oid of its own: what else it may be, only the server knows.
+                // It may be a domain over json; or an element of a type that users made, whose own code judges.
                 oid::JSON | oid::JSONB | oid::FIRST_OF_USERS.. => {}
                 oid::NOT_KNOWN => return Err(NOT_KNOWN),
                 _ => return Err(NOT_JSON),
@@ -163,7 +192,7 @@ fn encode_array(array: Nested<'_>, type_oid: u32, out: &mut BytesMut) -> Result<
     match type_oid {
         oid::JSON | oid::JSONB => array.encode_json(out),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
-        // An array of an enum, of a composite type ...: of what, only the server knows.
+        // Where no server tells what it is: the likeliest.
         oid::FIRST_OF_USERS.. => array.encode_text(type_oid, out),
         _ => array.encode_text(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out),
     }
@@ -303,8 +332,8 @@ fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
 
 fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
     match type_oid {
-        // A type that is not built in may be a domain over bytea, or have a binary form of its own
-        // that the caller knows: its receive function judges.
+        // A type that is not built in may have a binary form of its own that the caller knows: its receive
+        // function judges.
         oid::BYTEA | oid::FIRST_OF_USERS.. => Ok(()),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
         _ => Err(NOT_BYTES),

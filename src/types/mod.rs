@@ -18,10 +18,12 @@ mod kept;
 mod nested;
 mod numeric;
 pub mod oid;
+mod parameter_type;
 pub mod params;
 pub mod shape;
 
 pub use catalog::{ArrayOf, Catalog, UserType};
 pub use decode::write_row;
+pub use parameter_type::ParameterType;
 pub use params::{Params, Piece, Pieces};
 pub use shape::{Column, Shape, Verbatim};

@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::protocol::backend::Format;
 
+use super::catalog::ArrayOf;
 use super::fit::{self, Misfit, Value};
 use super::kept::{Kinds, Token};
 use super::oid;
@@ -115,19 +116,24 @@ impl<'a> Nested<'a> {
         Ok(())
     }
 
-    /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
+    /// Of a type that is not known, or of a built-in one.
     pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+        if element >= oid::FIRST_OF_USERS && self.dimensions()?.count == 0 {
+            // It may be a domain over json, to which `{}` would be an empty object. White space that JSON does not
+            // have is skipped by `array_in` alone.
+            out.put_u8(VERTICAL_TAB);
+        }
+        let delimiter = if element == oid::BOX { b';' } else { b',' };
+        self.encode_text_of(ArrayOf { element, delimiter }, out)
+    }
+
+    /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
+    pub(super) fn encode_text_of(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
         if self.dimensions()?.count == 0 {
-            if element >= oid::FIRST_OF_USERS {
-                // It may be a domain over json, to which this would be an empty object. White space that JSON
-                // does not have is skipped by `array_in` alone.
-                out.put_u8(VERTICAL_TAB);
-            }
             out.extend_from_slice(b"{}");
             return Ok(());
         }
-        let delimiter = if element == oid::BOX { b';' } else { b',' };
-        self.write(delimiter, out, |value, out| put_element(value, element, out), *b"{}")
+        self.write(of.delimiter, out, |value, out| put_element(value, of.element, out), *b"{}")
     }
 
     pub(super) fn encode_json(self, out: &mut BytesMut) -> Result<(), Misfit> {
@@ -307,6 +313,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value as Json;
 
+    use super::super::parameter_type::ParameterType;
     use super::super::params::{Params, Piece};
     use super::*;
 
@@ -358,7 +365,7 @@ mod tests {
 
     fn encoded(params: &Params, type_oid: u32) -> Result<Vec<u8>, String> {
         let mut out = BytesMut::from(&b"before"[..]);
-        match params.encode(0, type_oid, &mut out) {
+        match params.encode(0, &ParameterType::plain(type_oid), &mut out) {
             Ok(_) => Ok(out.split_off(6).to_vec()),
             Err(error) => {
                 assert_eq!(&out[..], b"before", "an error left bytes behind");
@@ -368,14 +375,14 @@ mod tests {
     }
 
     fn text(params: &Params, type_oid: u32) -> String {
-        assert_eq!(params.format(0, type_oid), Format::Text);
+        assert_eq!(params.format(0, &ParameterType::plain(type_oid)), Format::Text);
         String::from_utf8(encoded(params, type_oid).unwrap()).unwrap()
     }
 
     /// Dimensions and elements, as `postgres-protocol` reads the binary form.
     fn binary(params: &Params, type_oid: u32) -> (Vec<i32>, Vec<Option<Vec<u8>>>) {
         use fallible_iterator::FallibleIterator as _;
-        assert_eq!(params.format(0, type_oid), Format::Binary);
+        assert_eq!(params.format(0, &ParameterType::plain(type_oid)), Format::Binary);
         let bytes = encoded(params, type_oid).unwrap();
         let array = wire::array_from_sql(&bytes).unwrap();
         assert_eq!(Some(array.element_type()), oid::element(type_oid));

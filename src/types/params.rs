@@ -14,7 +14,7 @@ use crate::protocol::backend::Format;
 
 use super::fit::Value;
 use super::kept::{Kept, Kinds, Span, Token};
-use super::oid;
+use super::parameter_type::ParameterType;
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
 pub const MAX_COUNT: usize = 65_535;
@@ -246,24 +246,35 @@ impl Params {
         self.params.iter().any(|param| self.value(*param).needs_type())
     }
 
-    /// The form in which [`Params::encode`] writes the parameter. `type_oid` 0 stands for "not known
-    /// yet": as text, so that the server decides.
-    pub fn format(&self, index: usize, type_oid: u32) -> Format {
+    /// Whether it must tell, too, what is behind a type that users made.
+    pub fn needs_told(&self, types: &[ParameterType]) -> bool {
+        let mut pairs = self.params.iter().zip(types);
+        pairs.any(|(param, of)| of.is_untold() && self.value(*param).needs_type())
+    }
+
+    /// The form in which [`Params::encode`] writes the parameter; while its type is not known, as text, so that the
+    /// server decides.
+    pub fn format(&self, index: usize, of: &ParameterType) -> Format {
         match self.params.get(index) {
-            Some(param) => self.value(*param).format(type_oid),
+            Some(param) => self.value(*param).format_for(of),
             None => Format::Text,
         }
     }
 
     /// Appends the value, without its length. On an error `out` is as before.
-    pub fn encode(&self, index: usize, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Error> {
+    pub fn encode(
+        &self,
+        index: usize,
+        of: &ParameterType,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Error> {
         let Some(param) = self.params.get(index) else {
             return Err(Error::internal(format!("there is no parameter ${}", index + 1)));
         };
-        self.value(*param).encode(type_oid, out).map_err(|misfit| {
-            let of_type = match type_oid {
-                oid::NOT_KNOWN => String::new(),
-                _ => format!(" of type {}", oid::name(type_oid)),
+        self.value(*param).encode_for(of, out).map_err(|misfit| {
+            let of_type = match of.name() {
+                name if name.is_empty() => name,
+                name => format!(" of type {name}"),
             };
             let message = format!("parameter ${}{of_type}: {misfit}", index + 1);
             Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message)
@@ -398,12 +409,16 @@ fn divide(words: &mut [u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::oid;
     use super::*;
 
     fn text_of(params: &Params, index: usize) -> String {
         let mut out = BytesMut::new();
-        assert!(matches!(params.encode(index, 0, &mut out), Ok(IsNull::No)));
-        assert_eq!(params.format(index, 0), Format::Text);
+        assert!(matches!(
+            params.encode(index, &ParameterType::NOT_KNOWN, &mut out),
+            Ok(IsNull::No)
+        ));
+        assert_eq!(params.format(index, &ParameterType::NOT_KNOWN), Format::Text);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -418,10 +433,13 @@ mod tests {
         params.push_text("").unwrap();
         assert_eq!(params.len(), 6);
         assert_eq!(text_of(&params, 0), "é😀");
-        assert!(matches!(params.encode(1, oid::INT4, &mut BytesMut::new()), Ok(IsNull::Yes)));
+        assert!(matches!(
+            params.encode(1, &ParameterType::plain(oid::INT4), &mut BytesMut::new()),
+            Ok(IsNull::Yes)
+        ));
         assert_eq!(text_of(&params, 2), "true");
         let mut out = BytesMut::new();
-        assert!(params.encode(3, oid::BYTEA, &mut out).is_ok());
+        assert!(params.encode(3, &ParameterType::plain(oid::BYTEA), &mut out).is_ok());
         assert_eq!(&out[..], [0, 255]);
         assert_eq!(text_of(&params, 4), "0.5");
         assert_eq!(text_of(&params, 5), "");
@@ -548,7 +566,8 @@ mod tests {
         params.push_number(70_000.5).unwrap();
         params.push_bytes(b"secret").unwrap();
         let message = |index, type_oid| {
-            let refused = params.encode(index, type_oid, &mut BytesMut::new()).err();
+            let of = ParameterType::plain(type_oid);
+            let refused = params.encode(index, &of, &mut BytesMut::new()).err();
             refused.unwrap().message().to_owned()
         };
         assert_eq!(
