@@ -5,7 +5,9 @@
 //! claims.
 
 const FIRST_CHUNK: usize = 256;
-const LARGEST_CHUNK: usize = 256 * 1024;
+/// Chunks double up to this, so that what is given back of a large result is large enough for the allocator to keep: with
+/// chunks of 256 KiB glibc gave all of it back to the system, and the next result paid for each page again.
+const LARGEST_CHUNK: usize = 4 * 1024 * 1024;
 const LENGTH: usize = size_of::<u32>();
 /// What a row takes beside its body.
 pub(super) const ROW_OVERHEAD: usize = LENGTH;
