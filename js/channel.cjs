@@ -105,13 +105,13 @@ class Channel {
   }
 
   /**
-   * Sends one query, on a connection of the pool or on the one that `lease` holds. Whatever is wrong,
-   * the promise says it; nothing is thrown.
+   * Sends one query, on a connection of the pool or on the one that `lease` holds. Throws what it is refused with
+   * before it is queued: whose call that was, the methods know that users call.
    */
   query(sql, params, options, lease, flags) {
     const wrong = wrongArguments(sql, params, options);
-    if (wrong !== null) return Promise.reject(unsent(wrong));
-    if (this.#defect !== null) return Promise.reject(this.#defectError(sql));
+    if (wrong !== null) throw unsent(wrong);
+    if (this.#defect !== null) throw this.#defectError(sql);
     let asArrays = false;
     let choices = this.#choices.own;
     let statements = this.#statements;
@@ -123,13 +123,13 @@ class Channel {
       if (options.readOnly === true) flags |= READ_ONLY;
       if (options.prepare === false) flags |= UNPREPARED;
       if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
-      if (signal?.aborted) return Promise.reject(aborted(signal, 'the query', sql));
+      if (signal?.aborted) throw aborted(signal, 'the query', sql);
       if (options.types !== undefined && options.types !== null) {
         try {
           choices = this.#choices.forQuery(options.types);
           statements = this.#statementsOf(choices);
         } catch (error) {
-          return Promise.reject(unsent(error));
+          throw unsent(error);
         }
       }
     }
@@ -144,7 +144,7 @@ class Channel {
         try {
           oids = this.#parameterTypes(sql, statements);
         } catch (thrown) {
-          return Promise.reject(fromThrown(thrown, sql));
+          throw fromThrown(thrown, sql);
         }
       }
       try {
@@ -152,7 +152,7 @@ class Channel {
         else if (oids !== null) parameters = new Parameters(params, choices.writers(oids));
         else later = take(params);
       } catch (thrown) {
-        return Promise.reject(withQuery(thrown, sql));
+        throw withQuery(thrown, sql);
       }
       // Without values there is nothing to write.
       if (later?.length === 0) later = null;
@@ -180,7 +180,7 @@ class Channel {
     } catch (thrown) {
       // Nothing was queued.
       this.#requests.close(slot);
-      return Promise.reject(unsent(fromThrown(thrown, sql)));
+      throw unsent(fromThrown(thrown, sql));
     }
     this.#flushSoon();
     return promise;
@@ -380,8 +380,6 @@ const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
 function withQuery(thrown, sql) {
   if (thrown instanceof classes.ConfigurationError && thrown.query === undefined) {
     Object.defineProperty(thrown, 'query', { value: sql, writable: true, configurable: true });
-    // How deep in an array it was found tells nothing: the caller's frames are wanted, and there are ten in all.
-    Error.captureStackTrace(thrown, withQuery);
   }
   return thrown;
 }

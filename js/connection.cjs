@@ -2,7 +2,15 @@
 
 // `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary tables).
 
-const { classes, aborted, configurationError, disposable, wrongOption } = require('./errors.cjs');
+const {
+  classes,
+  aborted,
+  configurationError,
+  disposable,
+  refused,
+  seenFrom,
+  wrongOption,
+} = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
 const { isSignal } = require('./signals.cjs');
@@ -19,24 +27,38 @@ class Connection {
   }
 
   query(sql, params, options) {
-    if (this.#released !== null) return Promise.reject(released(sql));
-    // One session: what is asked while a transaction is open is part of it.
-    if (this.#open?.isOpen) return this.#open.query(sql, params, options);
-    return this.#lease.query(sql, params, options, 0);
+    try {
+      if (this.#released !== null) throw released(sql);
+      // One session: what is asked while a transaction is open is part of it.
+      if (this.#open?.isOpen) return this.#open.query(sql, params, options);
+      return this.#lease.query(sql, params, options, 0);
+    } catch (thrown) {
+      return refused(Connection.prototype.query, thrown);
+    }
   }
 
   async begin(options) {
-    this.#check();
-    this.#open = beginOn(this.#lease, options);
-    return new Transaction(this.#open);
+    try {
+      this.#check();
+      this.#open = beginOn(this.#lease, options);
+      return new Transaction(this.#open);
+    } catch (thrown) {
+      return refused(Connection.prototype.begin, thrown);
+    }
   }
 
-  async transaction(callback, options) {
-    return transactionOn(callback, options, (flags, deadline) => {
+  transaction(callback, options) {
+    try {
+      // Here its caller is on the stack, whatever becomes of it.
       this.#check();
-      this.#open = new OpenTransaction(this.#lease, flags, 0, deadline);
-      return { lease: null, open: this.#open };
-    });
+      return transactionOn(callback, options, (flags, limit) => {
+        this.#check();
+        this.#open = new OpenTransaction(this.#lease, flags, 0, limit);
+        return { lease: null, open: this.#open };
+      });
+    } catch (thrown) {
+      return refused(Connection.prototype.transaction, thrown);
+    }
   }
 
   /** Resolves when the connection is back in the pool. A second call gives the same promise. */
@@ -65,12 +87,19 @@ class Connection {
 
 disposable(Connection, 'release');
 
-/** `place` is where the user asked for it. */
-async function connect(channel, options, place) {
+/** `place` is where the user asked for it. Throws what is refused before anything is asked. */
+function connect(channel, options, place) {
   const bounds = readOptions(options);
   if (bounds.signal?.aborted) throw aborted(bounds.signal, 'pool.connect()');
-  const lease = new Lease(channel, 'connection', place);
-  await lease.acquire(0, bounds);
+  return acquired(new Lease(channel, 'connection', place), bounds);
+}
+
+async function acquired(lease, bounds) {
+  try {
+    await lease.acquire(0, bounds);
+  } catch (error) {
+    throw seenFrom(acquired, error);
+  }
   const connection = new Connection(lease);
   lease.heldBy(connection);
   return connection;

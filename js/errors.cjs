@@ -177,6 +177,23 @@ function shown(value) {
 }
 
 /**
+ * The stack of an error of ours begins at the frame that called `method`, or awaits it: there are ten frames in all, and
+ * those under it tell nothing. V8 looks for `method` among the functions that run, and behind them among those that await
+ * them; where it is none of these, no frame is left.
+ */
+function seenFrom(method, error) {
+  if (error instanceof HyperionError && Object.isExtensible(error)) {
+    Error.captureStackTrace(error, method);
+  }
+  return error;
+}
+
+/** What `method`, which the user called, rejects with where it threw. */
+function refused(method, thrown) {
+  return Promise.reject(seenFrom(method, thrown));
+}
+
+/**
  * Rejects the promise that `resolve` belongs to with the error that `make` returns, so that its stack
  * shows who awaits that promise.
  *
@@ -192,10 +209,7 @@ function rejectWithin(resolve, make) {
     open = opened;
   });
   const reaction = () => {
-    const error = make();
-    // The caller's frames alone: there are ten of them in all, and ours tell nothing.
-    if (error instanceof HyperionError) Error.captureStackTrace(error, reaction);
-    throw error;
+    throw seenFrom(reaction, make());
   };
   resolve(gate.then(reaction));
   open();
@@ -210,6 +224,8 @@ module.exports = {
   fromJson,
   fromThrown,
   isRetryable,
+  refused,
   rejectWithin,
+  seenFrom,
   wrongOption,
 };

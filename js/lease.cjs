@@ -46,7 +46,7 @@ class Lease {
 
   query(sql, params, options, flags) {
     // The pool would run it on any of its connections.
-    if (this.number === 0) return Promise.reject(closed(sql));
+    if (this.number === 0) throw closed(sql);
     this.lastQuery = sql;
     return this.#channel.query(sql, params, options, this, flags);
   }

@@ -3,7 +3,7 @@
 // What ends a transaction before its user does: `timeoutMs`, from the call to the answer of COMMIT, waiting for a
 // connection and all attempts included, and `signal`.
 
-const { classes } = require('./errors.cjs');
+const { classes, seenFrom } = require('./errors.cjs');
 const { Signals } = require('./signals.cjs');
 
 /** What `#passed` resolves to. */
@@ -79,11 +79,11 @@ class Limit {
     if (this.isOver) throw this.error('not-sent');
   }
 
-  /** `promise`, or an error when the limit passes before. */
-  async bound(promise, outcome) {
+  /** `promise`, or an error when the limit passes before, whose stack begins at whoever awaits `method`. */
+  async bound(promise, outcome, method) {
     const first = await Promise.race([promise, this.#passed]);
     // It may have passed behind the promise, and before anybody heard of that.
-    if (first === PASSED || this.isOver) throw this.error(outcome);
+    if (first === PASSED || this.isOver) throw seenFrom(method, this.error(outcome));
     return first;
   }
 

@@ -4,7 +4,7 @@
 // statement; a transaction of which the server knows nothing ends without asking it.
 
 const { COMMIT, END } = require('./channel.cjs');
-const { classes } = require('./errors.cjs');
+const { classes, seenFrom } = require('./errors.cjs');
 const { hidden } = require('./lease.cjs');
 
 class OpenTransaction {
@@ -40,21 +40,30 @@ class OpenTransaction {
     if (limit !== null) limit.onPassed = () => this.#giveUp();
   }
 
+  /** Throws where `sql` comes too late. */
+  check(sql) {
+    if (!this.isOpen) throw this.#finished(sql);
+  }
+
   query(sql, params, options) {
-    if (!this.isOpen) return Promise.reject(this.#finished(sql));
+    this.check(sql);
     return this.#lease.query(sql, params, options, this.#flags);
   }
 
-  async commit() {
-    if (!this.isOpen) throw await this.#over('COMMIT');
+  /** Stacks begin at whoever awaits `method`. */
+  async commit(method = this.commit) {
+    if (!this.isOpen) throw seenFrom(method, await this.#over('COMMIT'));
     // Half of what belongs together would be committed.
-    if (this.#savepoints.length > 0) this.#doom ??= savepointIsOpen();
-    if (this.#doom !== null) {
+    if (this.#doom !== null || this.#savepoints.length > 0) {
       await this.rollback();
-      throw this.#doom;
+      throw (this.#doom ??= seenFrom(method, savepointIsOpen()));
     }
     this.#isCommitting = true;
-    this.#confirm(await this.#close(this.#commit()));
+    try {
+      this.#confirm(await this.#close(this.#commit()));
+    } catch (error) {
+      throw seenFrom(method, error);
+    }
   }
 
   /** So the server answers the COMMIT of a transaction in which a statement has failed. */
@@ -63,8 +72,12 @@ class OpenTransaction {
   }
 
   async rollback() {
-    if (!this.isOpen) throw await this.#over('ROLLBACK');
-    await this.#close(this.#rollback());
+    if (!this.isOpen) throw seenFrom(this.rollback, await this.#over('ROLLBACK'));
+    try {
+      await this.#close(this.#rollback());
+    } catch (error) {
+      throw seenFrom(this.rollback, error);
+    }
   }
 
   /** Rolls back what is not finished, and waits for what is being finished. */
@@ -75,13 +88,13 @@ class OpenTransaction {
 
   /**
    * What the callback comes to, unless the limit passes before that. A COMMIT of its own, which is never cancelled, has
-   * the last word.
+   * the last word. The stack of the limit's error begins at whoever awaits `method`.
    */
-  async hear(running) {
+  async hear(running, method) {
     const limit = this.#limit;
     if (limit === null) return running;
     try {
-      return await limit.bound(running, 'not-committed');
+      return await limit.bound(running, 'not-committed', method);
     } catch (error) {
       if (!limit.isOver) throw error;
       if (this.#isCommitting) {
@@ -89,7 +102,7 @@ class OpenTransaction {
         return running;
       }
       await this.#ended?.catch(() => {});
-      throw this.#isUnknown ? limit.error('unknown') : error;
+      throw this.#isUnknown ? seenFrom(method, limit.error('unknown')) : error;
     }
   }
 
@@ -102,37 +115,38 @@ class OpenTransaction {
     }
   }
 
-  /** The callback is done: commits, unless it left something undone. Its own `commit()` it may not have waited for. */
-  async finish() {
+  /**
+   * The callback is done: commits, unless it left something undone. Its own `commit()` it may not have waited for. Stacks
+   * begin at whoever awaits `method`.
+   */
+  async finish(method) {
     if (!this.isOpen) {
       if (this.#isCommitting) this.#confirm(await this.#ended);
       return;
     }
     const { running, lastQuery } = this.#lease;
     if (running > 0) {
-      const error = notAwaited(running, lastQuery);
+      const error = seenFrom(method, notAwaited(running, lastQuery));
       await this.#lease.idle();
       await this.rollBackBecause(error);
       throw error;
     }
-    await this.commit();
+    await this.commit(method);
   }
 
   /** `make` gives the callback its own view of this transaction. */
   async savepoint(callback, make) {
-    if (!this.isOpen) throw this.#finished('SAVEPOINT');
     const name = `hyperion_${this.#savepoints.length + 1}`;
     const { failure } = this.#lease;
     this.#savepoints.push(name);
-    // Nobody waits for it: what is sent behind it fails where it has failed.
-    const opened = this.query(`SAVEPOINT ${name}`);
-    opened.catch(() => {});
     const scope = make(this);
     try {
+      // Nobody waits for it: what is sent behind it fails where it has failed.
+      this.query(`SAVEPOINT ${name}`).catch(() => {});
       const value = await callback(scope.view);
       scope.close();
       this.#leave(name);
-      await this.query(`RELEASE SAVEPOINT ${name}`);
+      await this.#keep(name);
       return value;
     } catch (thrown) {
       scope.close();
@@ -154,13 +168,22 @@ class OpenTransaction {
     }
   }
 
+  /** Its caller is whoever awaits `savepoint`. */
+  async #keep(name) {
+    try {
+      await this.query(`RELEASE SAVEPOINT ${name}`);
+    } catch (error) {
+      throw seenFrom(this.savepoint, error);
+    }
+  }
+
   /** Savepoints are a stack: one that is left from its middle takes those above it along. */
   #leave(name) {
     if (!this.#savepoints.includes(name)) return;
     const top = this.#savepoints.at(-1);
     this.#savepoints = this.#savepoints.filter((open) => open !== name);
     if (top !== name) {
-      this.#doom ??= overlapping();
+      this.#doom ??= seenFrom(this.savepoint, overlapping());
       throw this.#doom;
     }
   }

@@ -6,7 +6,13 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Channel } = require('./channel.cjs');
 const { connect } = require('./connection.cjs');
-const { configurationError, disposable, wrongOption } = require('./errors.cjs');
+const {
+  configurationError,
+  disposable,
+  refused,
+  seenFrom,
+  wrongOption,
+} = require('./errors.cjs');
 const { placeOf } = require('./lease.cjs');
 const { translateValue } = require('./options.cjs');
 const { begin, transaction } = require('./transaction.cjs');
@@ -27,19 +33,38 @@ class Pool extends EventEmitter {
   }
 
   query(sql, params, options) {
-    return this.#channel.query(sql, params, options, null, 0);
+    try {
+      return this.#channel.query(sql, params, options, null, 0);
+    } catch (thrown) {
+      return refused(Pool.prototype.query, thrown);
+    }
   }
 
   begin(options) {
-    return begin(this.#channel, options, placeOf(this.begin));
+    const method = Pool.prototype.begin;
+    try {
+      return begin(this.#channel, options, placeOf(method));
+    } catch (thrown) {
+      return refused(method, thrown);
+    }
   }
 
   transaction(callback, options) {
-    return transaction(this.#channel, callback, options, placeOf(this.transaction));
+    const method = Pool.prototype.transaction;
+    try {
+      return transaction(this.#channel, callback, options, placeOf(method));
+    } catch (thrown) {
+      return refused(method, thrown);
+    }
   }
 
   connect(options) {
-    return connect(this.#channel, options, placeOf(this.connect));
+    const method = Pool.prototype.connect;
+    try {
+      return connect(this.#channel, options, placeOf(method));
+    } catch (thrown) {
+      return refused(method, thrown);
+    }
   }
 
   status() {
@@ -53,17 +78,25 @@ class Pool extends EventEmitter {
   }
 
   setHosts(hosts) {
-    this.#channel.setHosts(translateValue(hosts));
+    try {
+      this.#channel.setHosts(translateValue(hosts));
+    } catch (thrown) {
+      throw seenFrom(Pool.prototype.setHosts, thrown);
+    }
   }
 
   async ready() {
-    await this.#channel.ready();
+    try {
+      await this.#channel.ready();
+    } catch (error) {
+      throw seenFrom(Pool.prototype.ready, error);
+    }
   }
 
   /** A second call gives the same promise. */
   end(options) {
     const wrong = wrongEndOptions(options);
-    if (wrong !== null) return Promise.reject(wrong);
+    if (wrong !== null) return refused(Pool.prototype.end, wrong);
     this.#ended ??= this.#close(options ?? {});
     return this.#ended;
   }

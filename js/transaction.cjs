@@ -9,6 +9,8 @@ const {
   configurationError,
   disposable,
   isRetryable,
+  refused,
+  seenFrom,
   wrongOption,
 } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
@@ -37,15 +39,27 @@ class Transaction {
   }
 
   query(sql, params, options) {
-    return this.#open.query(sql, params, options);
+    try {
+      return this.#open.query(sql, params, options);
+    } catch (thrown) {
+      return refused(Transaction.prototype.query, thrown);
+    }
   }
 
   savepoint(callback) {
-    return savepoint(this.#open, callback);
+    try {
+      return savepoint(this.#open, callback);
+    } catch (thrown) {
+      return refused(Transaction.prototype.savepoint, thrown);
+    }
   }
 
   transaction(callback) {
-    return savepoint(this.#open, callback);
+    try {
+      return savepoint(this.#open, callback);
+    } catch (thrown) {
+      return refused(Transaction.prototype.transaction, thrown);
+    }
   }
 
   commit() {
@@ -84,28 +98,49 @@ class Savepoint {
   }
 
   query(sql, params, options) {
-    if (!this.#isOpen) return Promise.reject(left(sql));
-    return this.#open.query(sql, params, options);
+    try {
+      if (!this.#isOpen) throw left(sql);
+      return this.#open.query(sql, params, options);
+    } catch (thrown) {
+      return refused(Savepoint.prototype.query, thrown);
+    }
   }
 
-  async savepoint(callback) {
-    if (!this.#isOpen) throw left();
-    return savepoint(this.#open, callback);
+  savepoint(callback) {
+    try {
+      if (!this.#isOpen) throw left();
+      return savepoint(this.#open, callback);
+    } catch (thrown) {
+      return refused(Savepoint.prototype.savepoint, thrown);
+    }
   }
 
   transaction(callback) {
-    return this.savepoint(callback);
+    try {
+      if (!this.#isOpen) throw left();
+      return savepoint(this.#open, callback);
+    } catch (thrown) {
+      return refused(Savepoint.prototype.transaction, thrown);
+    }
   }
 }
 
-async function savepoint(open, callback) {
+// These throw what is refused before anything is asked: whose call that was, the methods know that users call.
+
+function savepoint(open, callback) {
   needFunction('a savepoint', callback);
+  open.check('SAVEPOINT');
   return open.savepoint(callback, Savepoint.make);
 }
 
 /** A transaction on a connection of the pool. `place` is where the user asked for it. */
-async function begin(channel, options, place) {
+function begin(channel, options, place) {
   const { flags, limit } = readOptions(options, BEGIN_OPTIONS);
+  limit?.check();
+  return begun(channel, flags, limit, place);
+}
+
+async function begun(channel, flags, limit, place) {
   try {
     const { lease, open } = await beginOnPool(channel, flags, limit, place);
     const view = new Transaction(open);
@@ -113,12 +148,14 @@ async function begin(channel, options, place) {
     return view;
   } catch (error) {
     limit?.clear();
-    throw error;
+    throw seenFrom(begun, error);
   }
 }
 
-async function transaction(channel, callback, options, place) {
-  return repeated(callback, options, (flags, limit) => beginOnPool(channel, flags, limit, place));
+function transaction(channel, callback, options, place) {
+  return transactionOn(callback, options, (flags, limit) =>
+    beginOnPool(channel, flags, limit, place),
+  );
 }
 
 async function beginOnPool(channel, flags, limit, place) {
@@ -144,25 +181,27 @@ function beginOn(lease, options) {
   return new OpenTransaction(lease, flags, 0, limit);
 }
 
-async function transactionOn(callback, options, open) {
-  return repeated(callback, options, (flags, limit) => open(flags, limit));
+function transactionOn(callback, options, beginAnew) {
+  needFunction('a transaction', callback);
+  const terms = readOptions(options, TRANSACTION_OPTIONS);
+  terms.limit?.check();
+  return attempts(callback, terms, beginAnew);
 }
 
 /** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
-async function repeated(callback, options, beginAnew) {
-  needFunction('a transaction', callback);
-  const { flags, limit, retries = 0 } = readOptions(options, TRANSACTION_OPTIONS);
+async function attempts(callback, { flags, limit, retries = 0 }, beginAnew) {
   try {
-    limit?.check();
     for (let attempt = 0; ; attempt += 1) {
       let open;
       try {
-        const begun = await beginAnew(flags, limit);
-        open = begun.open;
-        return await attemptOnce(callback, begun.lease, open);
+        const granted = await beginAnew(flags, limit);
+        open = granted.open;
+        return await attemptOnce(callback, granted.lease, open);
       } catch (error) {
         const isLast = attempt >= retries || limit?.isOver || open?.mayStand;
-        if (isLast || !canHelp(error, flags)) throw error;
+        if (isLast || !canHelp(error, flags)) {
+          throw open === undefined ? seenFrom(attempts, error) : error;
+        }
       }
       await backoff(attempt, limit);
     }
@@ -176,12 +215,12 @@ async function attemptOnce(callback, lease, open) {
   lease?.heldBy(view);
   let value;
   try {
-    value = await open.hear(callback(view));
+    value = await open.hear(callback(view), attempts);
   } catch (thrown) {
     await open.rollBackBecause(thrown);
     throw thrown;
   }
-  await open.finish();
+  await open.finish(attempts);
   return value;
 }
 
@@ -197,7 +236,7 @@ async function backoff(attempt, limit) {
   try {
     await sleep(most * (0.5 + Math.random() / 2), undefined, { signal: limit?.signal });
   } catch {
-    throw limit.error('not-committed');
+    throw seenFrom(attempts, limit.error('not-committed'));
   }
 }
 

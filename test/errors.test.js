@@ -120,6 +120,73 @@ test('the caller’s line is in the stack, whoever runs the query', async () => 
   await connection.release();
 });
 
+test('a stack begins at the caller’s line, and has none of this package', async (t) => {
+  const single = createPool(cluster.options({ poolSize: 1 }));
+  const ended = createPool(cluster.options());
+  const [released, finished] = await Promise.all([pool.connect(), pool.begin()]);
+  await Promise.all([released.release(), finished.commit(), ended.end()]);
+  const connection = await pool.connect();
+  const holder = await single.connect();
+  t.after(async () => {
+    await Promise.all([connection, holder].map((one) => one.release()));
+    await single.end();
+  });
+  await pool.query(
+    'DROP TABLE IF EXISTS late; CREATE TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)',
+  );
+  const refuseCommit = (tx) => tx.query('INSERT INTO late VALUES (1), (1)');
+  const signal = AbortSignal.abort();
+  const calls = {
+    ...{ query: () => pool.query('SELECT 1/0'), ready: () => ended.ready() },
+    commit: () => pool.transaction(refuseCommit),
+    commitOnConnection: () => connection.transaction(refuseCommit),
+    commitByMethod: async () => {
+      const tx = await pool.begin();
+      await refuseCommit(tx);
+      await tx.commit();
+    },
+    rolledBack: () => pool.transaction((tx) => tx.query('SELECT 1/0').catch(() => {})),
+    notAwaited: () => pool.transaction((tx) => void tx.query('SELECT 1')),
+    openSavepoint: () => pool.transaction((tx) => void tx.savepoint(() => new Promise(() => {}))),
+    releasedSavepoint: async () => {
+      const tx = await connection.begin();
+      await tx
+        .savepoint((sp) => sp.query('SELECT 1/0').catch(() => {}))
+        .finally(() => tx.rollback());
+    },
+    timeout: () => pool.transaction((tx) => tx.query('SELECT pg_sleep(60)'), { timeoutMs: 20 }),
+    noConnection: () => single.transaction(() => {}, { timeoutMs: 20 }),
+    ...{ begin: () => single.begin({ timeoutMs: 20 }), ended: () => ended.begin() },
+    ...{ connect: () => single.connect({ timeoutMs: 20 }), endedConnect: () => ended.connect() },
+    // Refused at once.
+    ...{ text: () => pool.query(1), parameter: () => pool.query('SELECT $1', [() => 1]) },
+    arrayParameter: () => pool.query('SELECT $1', [[[Symbol('x')]]]),
+    options: () => connection.query('SELECT 1', [], { wrong: 1 }),
+    types: () => pool.query('SELECT 1', [], { types: { int8: 'wrong' } }),
+    ...{ aborted: () => pool.query('SELECT 1', [], { signal }), end: () => pool.end(1) },
+    ...{
+      abortedConnect: () => pool.connect({ signal }),
+      abortedBegin: () => pool.begin({ signal }),
+    },
+    ...{ wrongBegin: () => pool.begin(1), wrongBeginHere: () => connection.begin(1) },
+    ...{ noCallback: () => pool.transaction(), noCallbackHere: () => connection.transaction() },
+    ...{ wrongConnect: () => pool.connect(1), released: () => released.query('SELECT 1') },
+    ...{ releasedTransaction: () => released.transaction(() => {}) },
+    ...{ finished: () => finished.query('SELECT 1'), twice: () => finished.commit() },
+    ...{ lateSavepoint: () => finished.savepoint(() => {}) },
+    ...{ createPool: async () => createPool({ wrong: 1 }), hosts: async () => pool.setHosts(1) },
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    const caller = { [name]: async () => await call() }[name];
+    const outer = async () => await caller();
+    const { stack } = await errorOf(outer());
+    const frames = stack.split('\n').filter((line) => line.startsWith('    at '));
+    assert.match(frames[0], /errors\.test\.js/, stack);
+    assert.match(stack, new RegExp(`${name}.*errors\\.test\\.js`), stack);
+    assert.ok(!frames.some((frame) => frame.includes(path.join(root, 'js'))), stack);
+  }
+});
+
 test('the end of a session is the cause of what failed with it', async () => {
   const connection = await pool.connect();
   const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
