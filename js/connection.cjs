@@ -41,7 +41,7 @@ class Connection {
     try {
       this.#check();
       this.#open = beginOn(this.#lease, options);
-      return new Transaction(this.#open);
+      return new Transaction(this.#open, this);
     } catch (thrown) {
       return refused(Connection.prototype.begin, thrown);
     }
@@ -54,7 +54,7 @@ class Connection {
       return transactionOn(callback, options, (flags, limit) => {
         this.#check();
         this.#open = new OpenTransaction(this.#lease, flags, 0, limit);
-        return { lease: null, open: this.#open };
+        return { open: this.#open, holder: this };
       });
     } catch (thrown) {
       return refused(Connection.prototype.transaction, thrown);

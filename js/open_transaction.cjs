@@ -139,7 +139,7 @@ class OpenTransaction {
     const name = `hyperion_${this.#savepoints.length + 1}`;
     const { failure } = this.#lease;
     this.#savepoints.push(name);
-    const scope = make(this);
+    const scope = make();
     try {
       // Nobody waits for it: what is sent behind it fails where it has failed.
       this.query(`SAVEPOINT ${name}`).catch(() => {});

@@ -33,9 +33,13 @@ const LONGEST_BACKOFF = 1000;
 
 class Transaction {
   #open;
+  /** The Connection that it is on, where a user has that: once nobody can reach it, it is taken back. */
+  // eslint-disable-next-line no-unused-private-class-members -- only held
+  #holder;
 
-  constructor(open) {
+  constructor(open, holder) {
     this.#open = open;
+    this.#holder = holder;
   }
 
   query(sql, params, options) {
@@ -48,7 +52,7 @@ class Transaction {
 
   savepoint(callback) {
     try {
-      return savepoint(this.#open, callback);
+      return savepoint(this.#open, callback, this);
     } catch (thrown) {
       return refused(Transaction.prototype.savepoint, thrown);
     }
@@ -56,7 +60,7 @@ class Transaction {
 
   transaction(callback) {
     try {
-      return savepoint(this.#open, callback);
+      return savepoint(this.#open, callback, this);
     } catch (thrown) {
       return refused(Transaction.prototype.transaction, thrown);
     }
@@ -81,14 +85,18 @@ disposable(Transaction, 'dispose');
 /** The transaction as the callback of `savepoint` has it, for as long as that runs. */
 class Savepoint {
   #open;
+  /** The Transaction or Savepoint that it is in, which must not be taken for forgotten. */
+  // eslint-disable-next-line no-unused-private-class-members -- only held
+  #holder;
   #isOpen = true;
 
-  constructor(open) {
+  constructor(open, holder) {
     this.#open = open;
+    this.#holder = holder;
   }
 
-  static make(open) {
-    const view = new Savepoint(open);
+  static make(open, holder) {
+    const view = new Savepoint(open, holder);
     return {
       view,
       close: () => {
@@ -109,7 +117,7 @@ class Savepoint {
   savepoint(callback) {
     try {
       if (!this.#isOpen) throw left();
-      return savepoint(this.#open, callback);
+      return savepoint(this.#open, callback, this);
     } catch (thrown) {
       return refused(Savepoint.prototype.savepoint, thrown);
     }
@@ -118,7 +126,7 @@ class Savepoint {
   transaction(callback) {
     try {
       if (!this.#isOpen) throw left();
-      return savepoint(this.#open, callback);
+      return savepoint(this.#open, callback, this);
     } catch (thrown) {
       return refused(Savepoint.prototype.transaction, thrown);
     }
@@ -127,10 +135,10 @@ class Savepoint {
 
 // These throw what is refused before anything is asked: whose call that was, the methods know that users call.
 
-function savepoint(open, callback) {
+function savepoint(open, callback, holder) {
   needFunction('a savepoint', callback);
   open.check('SAVEPOINT');
-  return open.savepoint(callback, Savepoint.make);
+  return open.savepoint(callback, () => Savepoint.make(open, holder));
 }
 
 /** A transaction on a connection of the pool. `place` is where the user asked for it. */
@@ -196,7 +204,7 @@ async function attempts(callback, { flags, limit, retries = 0 }, beginAnew) {
       try {
         const granted = await beginAnew(flags, limit);
         open = granted.open;
-        return await attemptOnce(callback, granted.lease, open);
+        return await attemptOnce(callback, granted, open);
       } catch (error) {
         const isLast = attempt >= retries || limit?.isOver || open?.mayStand;
         if (isLast || !canHelp(error, flags)) {
@@ -210,8 +218,8 @@ async function attempts(callback, { flags, limit, retries = 0 }, beginAnew) {
   }
 }
 
-async function attemptOnce(callback, lease, open) {
-  const view = new Transaction(open);
+async function attemptOnce(callback, { lease, holder }, open) {
+  const view = new Transaction(open, holder);
   lease?.heldBy(view);
   let value;
   try {

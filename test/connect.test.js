@@ -338,6 +338,47 @@ test('what its holder let go of is taken back when it is collected as garbage', 
   }
 });
 
+test('what is at work holds what it stands on, though its user holds it no more', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc');
+  const forAWhile = async () => {
+    for (let n = 0; n < 20; n += 1) {
+      collect();
+      await turn();
+    }
+  };
+  const warnings = [];
+  const heard = (warning) => warnings.push(warning.message);
+  process.on('warning', heard);
+  // Each of them lets go of what it took, in a function of its own.
+  const ways = [
+    async () => {
+      const tx = await (async () => (await pool.connect()).begin())();
+      await tx.query('SELECT 1');
+      await forAWhile();
+      await tx.commit();
+    },
+    async () => (await pool.connect()).transaction((tx) => tx.query('SELECT 1').then(forAWhile)),
+    async () => {
+      const tx = await pool.begin();
+      return tx.savepoint((outer) =>
+        outer.savepoint((inner) => forAWhile().then(() => inner.query('SELECT 1'))),
+      );
+    },
+  ];
+  for (const way of ways) {
+    await way();
+    assert.deepEqual(warnings.splice(0), []);
+    // Now it may be taken back.
+    const waiting = pool.query('SELECT 1');
+    while (pool.status().waiting > 0) await forAWhile();
+    await waiting;
+    while (warnings.length === 0) await turn();
+    warnings.length = 0;
+  }
+  process.off('warning', heard);
+});
+
 test('a request behind a reset that fails is not run there, and not lost', async (t) => {
   // The server refuses the reset, and the guard in front of the request that stands behind it already.
   const refusal = { S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceling statement', R: 'x' };
