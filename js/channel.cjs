@@ -18,6 +18,7 @@ const COMMIT = 8;
 const TRANSACTION = 1 << 16;
 const END = 1 << 17;
 const CANCELLABLE = 1 << 8;
+const BEGIN_READ_ONLY = 1 << 18;
 const UNPREPARED = 1 << 9;
 const VALUES_TO_COME = 1 << 10;
 
@@ -437,4 +438,4 @@ function kindOf(value) {
   return Array.isArray(value) ? 'an array' : typeof value;
 }
 
-module.exports = { Channel, RELEASE, COMMIT, TRANSACTION, END };
+module.exports = { Channel, RELEASE, COMMIT, TRANSACTION, END, BEGIN_READ_ONLY };

@@ -116,6 +116,14 @@ function isStalePlan({ code, routine }) {
   return code === '0A000' && routine === 'RevalidateCachedQuery';
 }
 
+/** Errors that pass where others with their code come from, and not here. */
+const lasting = new WeakSet();
+
+/** A write in a transaction that its user declared read-only is refused again, whenever it is tried. */
+function explainRefusal(error, isDeclaredReadOnly) {
+  if (isDeclaredReadOnly && error.code === '25006') lasting.add(error);
+}
+
 /**
  * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it
  * failed passes. Errors of the caller's own are looked through, by their `cause`.
@@ -123,7 +131,7 @@ function isStalePlan({ code, routine }) {
 function isRetryable(error) {
   let from = error;
   for (let depth = 0; depth < MOST_CAUSES && from instanceof Error; depth += 1) {
-    if (from.outcome === 'unknown') return false;
+    if (from.outcome === 'unknown' || lasting.has(from)) return false;
     if (typeof from.code === 'string' && from.code !== ROLLED_BACK) {
       if (TRANSIENT.has(from.code) || /^08...$/.test(from.code) || isStalePlan(from)) return true;
       if (from instanceof HyperionError) return false;
@@ -221,6 +229,7 @@ module.exports = {
   configurationError,
   disposable,
   explain,
+  explainRefusal,
   fromJson,
   fromThrown,
   isRetryable,

@@ -2,7 +2,7 @@
 
 // One connection that a caller has to itself: a transaction's, or one for session work.
 
-const { classes } = require('./errors.cjs');
+const { classes, explainRefusal } = require('./errors.cjs');
 
 /** Leases whose user let go of them without giving them back. Holds the lease, never what the user holds. */
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
@@ -24,6 +24,8 @@ class Lease {
   failure = null;
   /** What the user gets in place of any error, once a limit has passed: `(error) => Error`. */
   verdict = null;
+  /** Whether the transaction that is open on it was declared read-only. */
+  isReadOnly = false;
   /** The Limit of the transaction that is open on it, or was last. */
   limit = null;
 
@@ -97,6 +99,7 @@ class Lease {
   /** What the user is told of an error; called in the stack of whoever waits for it. */
   explain(error) {
     if (this.verdict !== null) return this.verdict(error);
+    explainRefusal(error, this.isReadOnly);
     if (error.code === ABORTED && error.cause === undefined && this.failure !== null) {
       hidden(error, 'cause', this.failure);
     }

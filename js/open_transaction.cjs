@@ -3,7 +3,7 @@
 // What happens between BEGIN and the end of one transaction. The addon sends BEGIN in front of the first
 // statement; a transaction of which the server knows nothing ends without asking it.
 
-const { COMMIT, END } = require('./channel.cjs');
+const { COMMIT, END, BEGIN_READ_ONLY } = require('./channel.cjs');
 const { classes, seenFrom } = require('./errors.cjs');
 const { hidden } = require('./lease.cjs');
 
@@ -36,6 +36,7 @@ class OpenTransaction {
     this.#limit = limit;
     lease.failure = null;
     lease.verdict = null;
+    lease.isReadOnly = (flags & BEGIN_READ_ONLY) !== 0;
     lease.limit = limit;
     if (limit !== null) limit.onPassed = () => this.#giveUp();
   }
@@ -233,8 +234,13 @@ class OpenTransaction {
       this.#limit?.clear();
       if (this.#release !== 0) this.#lease.ended();
       // What comes next on a connection that its user keeps is none of the transaction's.
-      else this.#lease.verdict = null;
+      else this.#leaveLease();
     }
+  }
+
+  #leaveLease() {
+    this.#lease.verdict = null;
+    this.#lease.isReadOnly = false;
   }
 
   /**

@@ -3,7 +3,7 @@
 // Transactions as users see them: `begin`, and `transaction` with its callback and its retries.
 
 const { setTimeout: sleep } = require('node:timers/promises');
-const { RELEASE, TRANSACTION } = require('./channel.cjs');
+const { RELEASE, TRANSACTION, BEGIN_READ_ONLY } = require('./channel.cjs');
 const {
   classes,
   configurationError,
@@ -18,8 +18,7 @@ const { Limit } = require('./limit.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
 const { isSignal } = require('./signals.cjs');
 
-/** Bits of a request's flags, as `src/pool/doors.rs` reads them. */
-const BEGIN_READ_ONLY = 1 << 18;
+/** More bits of a request's flags, as `src/pool/doors.rs` reads them. */
 const BEGIN_DEFERRABLE = 1 << 19;
 const ISOLATION_SHIFT = 20;
 const ISOLATION = ['read uncommitted', 'read committed', 'repeatable read', 'serializable'];
@@ -207,7 +206,7 @@ async function attempts(callback, { flags, limit, retries = 0 }, beginAnew) {
         return await attemptOnce(callback, granted, open);
       } catch (error) {
         const isLast = attempt >= retries || limit?.isOver || open?.mayStand;
-        if (isLast || !canHelp(error, flags)) {
+        if (isLast || !isRetryable(error)) {
           throw open === undefined ? seenFrom(attempts, error) : error;
         }
       }
@@ -230,12 +229,6 @@ async function attemptOnce(callback, { lease, holder }, open) {
   }
   await open.finish(attempts);
   return value;
-}
-
-function canHelp(error, flags) {
-  // The caller's own words forbid the write.
-  if (error?.code === '25006' && (flags & BEGIN_READ_ONLY) !== 0) return false;
-  return isRetryable(error);
 }
 
 /** Half of the wait is random, so that those who met once do not meet again. */

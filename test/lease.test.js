@@ -8,7 +8,9 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { ScriptedAddon } from './scripted/addon.js';
 
-const { Pool } = createRequire(import.meta.url)('../js/pool.cjs');
+const require = createRequire(import.meta.url);
+const { Pool } = require('../js/pool.cjs');
+const { isRetryable } = require('../js/errors.cjs');
 
 const RELEASE = 4;
 const TX = 1 << 16;
@@ -193,6 +195,32 @@ test('retries run the whole callback again, where that can help', async () => {
     await assert.rejects(transaction, { code: failure.code });
     assert.equal(attempts, expected, failure.code);
   }
+});
+
+test('a write that the user’s own readOnly forbids is not retryable, whoever asks', async () => {
+  const refused = { code: '25006', message: 'read-only', outcome: 'not-committed' };
+  const { pool } = open({ write: refused });
+  const connection = await pool.connect();
+  for (const [queryable, options, expected] of [
+    [pool, { readOnly: true }, false],
+    [connection, { readOnly: true }, false],
+    [pool, {}, true],
+    [connection, {}, true],
+  ]) {
+    let attempts = 0;
+    const write = (tx) => {
+      attempts += 1;
+      return tx.query('write').catch((cause) => Promise.reject(new Error('mine', { cause })));
+    };
+    const error = await queryable
+      .transaction(write, { ...options, retries: 1 })
+      .catch((thrown) => thrown);
+    assert.deepEqual([isRetryable(error), isRetryable(error.cause)], [expected, expected]);
+    assert.equal(attempts, expected ? 2 : 1);
+  }
+  // Behind a transaction it is the server's own refusal again.
+  await connection.transaction((tx) => tx.query('x'), { readOnly: true });
+  assert.ok(isRetryable(await connection.query('write').catch((error) => error)));
 });
 
 test('a callback that has committed by itself is not run again, whatever it throws behind that', async () => {
