@@ -8,6 +8,7 @@ const { Records, Requests } = require('./records.cjs');
 const { Signals, isSignal } = require('./signals.cjs');
 const { Statements } = require('./statements.cjs');
 const { classes, aborted, configurationError, fromThrown, wrongOption } = require('./errors.cjs');
+const { isGiven } = require('./options.cjs');
 const { Parameters, take } = require('./parameters.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
@@ -119,7 +120,8 @@ class Channel {
     let signal;
     let timeoutMs;
     if (options !== undefined && options !== null) {
-      ({ signal, timeoutMs } = options);
+      signal = options.signal ?? undefined;
+      timeoutMs = options.timeoutMs ?? undefined;
       asArrays = options.rowMode === 'array';
       if (options.readOnly === true) flags |= READ_ONLY;
       if (options.prepare === false) flags |= UNPREPARED;
@@ -413,21 +415,21 @@ function wrongOptions(options) {
     }
   }
   const { readOnly, rowMode, prepare, timeoutMs, signal } = options;
-  if (readOnly !== undefined && typeof readOnly !== 'boolean') {
+  if (isGiven(readOnly) && typeof readOnly !== 'boolean') {
     return wrongOption(`query option 'readOnly'`, 'true or false', readOnly);
   }
-  if (prepare !== undefined && typeof prepare !== 'boolean') {
+  if (isGiven(prepare) && typeof prepare !== 'boolean') {
     return wrongOption(`query option 'prepare'`, 'true or false', prepare);
   }
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
-  if (timeoutMs !== undefined && !isTimeout) {
+  if (isGiven(timeoutMs) && !isTimeout) {
     const range = `an integer from 0 (no limit) to ${LONGEST_TIMEOUT}`;
     return wrongOption(`query option 'timeoutMs'`, range, timeoutMs);
   }
-  if (signal !== undefined && !isSignal(signal)) {
+  if (isGiven(signal) && !isSignal(signal)) {
     return wrongOption(`query option 'signal'`, 'an AbortSignal', signal);
   }
-  if (rowMode !== undefined && rowMode !== 'object' && rowMode !== 'array') {
+  if (isGiven(rowMode) && rowMode !== 'object' && rowMode !== 'array') {
     return wrongOption(`query option 'rowMode'`, `'object' or 'array'`, rowMode);
   }
   return null;

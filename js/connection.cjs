@@ -13,6 +13,7 @@ const {
 } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
+const { isGiven } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
 const { Transaction, beginOn, transactionOn } = require('./transaction.cjs');
 
@@ -122,14 +123,14 @@ function readOptions(options) {
   }
   const { timeoutMs, signal } = options;
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= LONGEST_TIMEOUT;
-  if (timeoutMs !== undefined && !isTimeout) {
+  if (isGiven(timeoutMs) && !isTimeout) {
     const range = `an integer from 1 to ${LONGEST_TIMEOUT}`;
     throw wrongOption(`option 'timeoutMs' of pool.connect()`, range, timeoutMs);
   }
-  if (signal !== undefined && !isSignal(signal)) {
+  if (isGiven(signal) && !isSignal(signal)) {
     throw wrongOption(`option 'signal' of pool.connect()`, 'an AbortSignal', signal);
   }
-  return { timeoutMs, signal };
+  return { timeoutMs: timeoutMs ?? undefined, signal: signal ?? undefined };
 }
 
 function released(query) {

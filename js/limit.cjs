@@ -35,7 +35,7 @@ class Limit {
   onPassed = null;
 
   /** The limit that the options of a transaction set, or null where they set none. */
-  static of({ timeoutMs, signal }) {
+  static of(timeoutMs, signal) {
     return timeoutMs === undefined && signal === undefined ? null : new Limit(timeoutMs, signal);
   }
 

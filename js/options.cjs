@@ -8,6 +8,9 @@ const { configurationError, wrongOption } = require('./errors.cjs');
 /** `hosts` and `parameters` are the deepest that options go. */
 const DEEPEST = 2;
 
+/** In the options of every call null says the same as undefined: nothing. */
+const isGiven = (value) => value !== undefined && value !== null;
+
 /** `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`. */
 function translate(first, second) {
   const given = typeof first === 'string' ? withString(first, second) : first;
@@ -15,12 +18,16 @@ function translate(first, second) {
     return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
   }
   const { lookup, types, ...others } = given;
-  if (lookup !== undefined && typeof lookup !== 'function') {
+  if (isGiven(lookup) && typeof lookup !== 'function') {
     throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
   }
   // A class instance may hold options too; a Map holds none of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
-  return { json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)), lookup, types };
+  return {
+    json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)),
+    lookup: lookup ?? undefined,
+    types,
+  };
 }
 
 /** One value as JSON, as `translate` would say it. */
@@ -29,9 +36,9 @@ function translateValue(value) {
 }
 
 function withString(connectionString, options) {
-  if (options === undefined || options === null) return { connectionString };
+  if (!isGiven(options)) return { connectionString };
   if (typeof options !== 'object' || Array.isArray(options)) return options;
-  if (options.connectionString !== undefined) {
+  if (isGiven(options.connectionString)) {
     throw configurationError(`option 'connectionString' was given twice`);
   }
   return { ...options, connectionString };
@@ -62,7 +69,8 @@ function sayableObject(value, depth) {
   // Without a prototype, so that an option named `__proto__` is an option that nobody knows.
   const copy = { __proto__: null };
   for (const [name, item] of Object.entries(value)) {
-    if (item !== undefined) copy[name.toWellFormed()] = sayable(item, depth + 1);
+    const isSaid = depth === 0 ? isGiven(item) : item !== undefined;
+    if (isSaid) copy[name.toWellFormed()] = sayable(item, depth + 1);
   }
   return copy;
 }
@@ -77,4 +85,4 @@ function unsayable(what) {
   return { $given: what };
 }
 
-module.exports = { translate, translateValue };
+module.exports = { isGiven, translate, translateValue };

@@ -6,15 +6,9 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Channel } = require('./channel.cjs');
 const { connect } = require('./connection.cjs');
-const {
-  configurationError,
-  disposable,
-  refused,
-  seenFrom,
-  wrongOption,
-} = require('./errors.cjs');
+const { configurationError, disposable, refused, seenFrom, wrongOption } = require('./errors.cjs');
 const { placeOf } = require('./lease.cjs');
-const { translateValue } = require('./options.cjs');
+const { isGiven, translateValue } = require('./options.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {
@@ -141,11 +135,11 @@ function wrongEndOptions(options) {
   }
   const { timeoutMs, waiting } = options;
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
-  if (timeoutMs !== undefined && !isTimeout) {
+  if (isGiven(timeoutMs) && !isTimeout) {
     const range = `an integer from 0 to ${LONGEST_TIMEOUT}`;
     return wrongOption(`option 'timeoutMs' of pool.end()`, range, timeoutMs);
   }
-  if (waiting !== undefined && waiting !== 'serve' && waiting !== 'refuse') {
+  if (isGiven(waiting) && waiting !== 'serve' && waiting !== 'refuse') {
     return wrongOption(`option 'waiting' of pool.end()`, `'serve' or 'refuse'`, waiting);
   }
   return null;

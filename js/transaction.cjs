@@ -16,6 +16,7 @@ const {
 const { Lease } = require('./lease.cjs');
 const { Limit } = require('./limit.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
+const { isGiven } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
 
 /** More bits of a request's flags, as `src/pool/doors.rs` reads them. */
@@ -196,7 +197,7 @@ function transactionOn(callback, options, beginAnew) {
 }
 
 /** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
-async function attempts(callback, { flags, limit, retries = 0 }, beginAnew) {
+async function attempts(callback, { flags, limit, retries }, beginAnew) {
   try {
     for (let attempt = 0; ; attempt += 1) {
       let open;
@@ -205,7 +206,7 @@ async function attempts(callback, { flags, limit, retries = 0 }, beginAnew) {
         open = granted.open;
         return await attemptOnce(callback, granted, open);
       } catch (error) {
-        const isLast = attempt >= retries || limit?.isOver || open?.mayStand;
+        const isLast = attempt >= (retries ?? 0) || limit?.isOver || open?.mayStand;
         if (isLast || !isRetryable(error)) {
           throw open === undefined ? seenFrom(attempts, error) : error;
         }
@@ -259,7 +260,7 @@ function readOptions(options, allowed) {
   let flags = TRANSACTION;
   if (readFlag('readOnly', readOnly)) flags |= BEGIN_READ_ONLY;
   if (readFlag('deferrable', deferrable)) flags |= BEGIN_DEFERRABLE;
-  if (isolation !== undefined) {
+  if (isGiven(isolation)) {
     const level = ISOLATION.indexOf(isolation);
     if (level < 0) {
       const list = ISOLATION.map((name) => `'${name}'`).join(', ');
@@ -269,21 +270,21 @@ function readOptions(options, allowed) {
   }
   readInteger('timeoutMs', timeoutMs, 1, LONGEST_TIMEOUT);
   readInteger('retries', retries, 0, MOST_RETRIES);
-  if (signal !== undefined && !isSignal(signal)) {
+  if (isGiven(signal) && !isSignal(signal)) {
     throw wrongOption(`transaction option 'signal'`, 'an AbortSignal', signal);
   }
-  return { flags, limit: Limit.of({ timeoutMs, signal }), retries };
+  return { flags, limit: Limit.of(timeoutMs ?? undefined, signal ?? undefined), retries };
 }
 
 function readFlag(name, value) {
-  if (value !== undefined && typeof value !== 'boolean') {
+  if (isGiven(value) && typeof value !== 'boolean') {
     throw wrongOption(`transaction option '${name}'`, 'true or false', value);
   }
   return value === true;
 }
 
 function readInteger(name, value, least, most) {
-  if (value === undefined) return;
+  if (!isGiven(value)) return;
   if (!Number.isInteger(value) || value < least || value > most) {
     throw wrongOption(`transaction option '${name}'`, `an integer from ${least} to ${most}`, value);
   }

@@ -89,6 +89,29 @@ test('a connection is its own for as long as it likes, once it is found', async 
   await connection.release();
 });
 
+test('null says of every option what undefined says: nothing', async (t) => {
+  const query = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
+  const begin = ['isolation', 'readOnly', 'deferrable', 'timeoutMs', 'signal'];
+  const all = (names) => Object.fromEntries(names.map((name) => [name, null]));
+  const types = { int8: 'number' };
+  const ones = createPool({
+    ...cluster.options({ poolSize: 1 }),
+    ...all(['mode', 'lookup']),
+    types,
+  });
+  t.after(() => ones.end(all(['timeoutMs', 'waiting'])));
+  for (const nothing of [all, () => null]) {
+    assert.deepEqual(await ones.query('SELECT 1::int8 AS n', null, nothing(query)), [{ n: 1 }]);
+    await ones.transaction((tx) => tx.query('SELECT 1'), nothing([...begin, 'retries']));
+    await (await ones.begin(nothing(begin))).commit();
+    const connection = await ones.connect(nothing(['timeoutMs', 'signal']));
+    await connection.transaction((tx) => tx.query('SELECT 1'), nothing([...begin, 'retries']));
+    await (await connection.begin(nothing(begin))).commit();
+    await connection.release();
+  }
+  await createPool(cluster.options()).end(null);
+});
+
 test('wrong options of connect are refused by name', async () => {
   for (const [options, message] of [
     [{ timeoutMs: 0 }, /'timeoutMs' of pool\.connect\(\) must be an integer from 1/],

@@ -15,8 +15,10 @@ const js = fileURLToPath(new URL('../js', import.meta.url));
 
 const json = (...given) => JSON.parse(translate(...given).json);
 
-test('plain options go down as they are, undefined ones not at all', () => {
-  const options = { hosts: ['h1', 'h2:5433'], poolSize: 4, keepAlive: false, user: undefined };
+test('plain options go down as they are, undefined ones and null not at all', () => {
+  const nothing = { user: undefined, password: null, lookup: null, types: null };
+  const options = { hosts: ['h1', 'h2:5433'], poolSize: 4, keepAlive: false, ...nothing };
+  assert.equal(translate(options).lookup, undefined);
   assert.deepEqual(json(options), { hosts: ['h1', 'h2:5433'], poolSize: 4, keepAlive: false });
   assert.deepEqual(json({ parameters: { search_path: 'x' } }), {
     parameters: { search_path: 'x' },
@@ -29,6 +31,9 @@ test('a connection string is an option, beside the others', () => {
     connectionString: 'postgres://h/d',
     poolSize: 1,
   });
+  for (const nothing of [null, undefined, { connectionString: null }]) {
+    assert.deepEqual(json('postgres://h/d', nothing), { connectionString: 'postgres://h/d' });
+  }
   assert.throws(() => translate('postgres://h/d', { connectionString: 'x' }), {
     name: 'ConfigurationError',
     code: 'HYPERION_CONFIGURATION',

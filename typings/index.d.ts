@@ -12,129 +12,130 @@ export {};
 export type TargetSessionAttrs =
   'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | 'any';
 
+/** Here and in the options of every call null says the same as undefined: nothing. */
 export interface PoolOptions {
   /** A URI as libpq reads it. The other options override what it says. */
-  connectionString?: string | undefined;
+  connectionString?: string | null | undefined;
   /**
    * The hosts of the cluster, in any order: `'host'`, `'host:port'`, `'[v6]:port'`, the folder of a Unix socket
    * (`'/run/postgresql'`), or a socket in Linux's abstract namespace (`'@name'`). At most 64. As one string they
    * are separated by commas. Default: `'localhost'`.
    */
-  hosts?: readonly string[] | string | undefined;
+  hosts?: readonly string[] | string | null | undefined;
   /** One host; the same as `hosts` with one entry. */
-  host?: string | undefined;
+  host?: string | null | undefined;
   /** For hosts that name no port of their own. Default: 5432. */
-  port?: number | undefined;
+  port?: number | null | undefined;
   /** The role to log in as. Needed, here or in the connection string. */
-  user?: string | undefined;
+  user?: string | null | undefined;
   /** For SCRAM-SHA-256, MD5 and password authentication. Never shown anywhere. */
-  password?: string | undefined;
+  password?: string | null | undefined;
   /** Default: the same as `user`. */
-  database?: string | undefined;
+  database?: string | null | undefined;
   /**
    * What a session must be fit for. In `'read-write'` and `'primary'` one host serves, in all other modes every host
    * that fits. `'prefer-standby'` takes standbys, and other hosts while there is none; a standby that has not answered
    * yet is waited for 250 ms, and connections move to one that comes later. Default: `'read-write'`.
    */
-  mode?: TargetSessionAttrs | undefined;
+  mode?: TargetSessionAttrs | null | undefined;
   /**
    * Where many hosts serve, which of them gets a query: any; the one where the fewest of this pool's connections are
    * at work; or the nearest by measured round trip, together with those at most half as far again. No query waits
    * while a connection to another host is idle. Default: `'random'`.
    */
-  loadBalance?: 'random' | 'least-connections' | 'nearest' | undefined;
+  loadBalance?: 'random' | 'least-connections' | 'nearest' | null | undefined;
   /**
    * `'query'` asks the server for its role in front of each request, and trusts nothing that was reported: needed
    * where a connection pooler stands in between. Servers before 14 are always asked. Default: `'reported'`.
    */
-  roleCheck?: 'reported' | 'query' | undefined;
+  roleCheck?: 'reported' | 'query' | null | undefined;
   /** The most connections, over all hosts. Default: 10. */
-  poolSize?: number | undefined;
+  poolSize?: number | null | undefined;
   /**
    * Free connections that are kept ready, opened at once and ahead of demand; at most `poolSize`. While no host
    * serves, one is looked for 30 s long, and again with the next query. Default: 0.
    */
-  minIdle?: number | undefined;
+  minIdle?: number | null | undefined;
   /** How long a connection beyond `minIdle` may be free before it is closed, in milliseconds; 0 is for ever. Default: 30,000. */
-  idleTimeoutMs?: number | undefined;
+  idleTimeoutMs?: number | null | undefined;
   /**
    * How long a connection is used, in milliseconds, less up to a tenth at random, so that not all are replaced at
    * once; 0 is for ever. Work is never interrupted. Default: 3,600,000.
    */
-  maxLifetimeMs?: number | undefined;
+  maxLifetimeMs?: number | null | undefined;
   /** How many queries, transactions or checkouts a connection is used for; 0 is any number. Default: 0. */
-  maxUses?: number | undefined;
+  maxUses?: number | null | undefined;
   /** The most queries that wait for a connection at once. Default: 1,000,000. */
-  maxQueue?: number | undefined;
+  maxQueue?: number | null | undefined;
   /**
    * What the rows of one query may take in memory, in bytes as they come from the server. A longer result fails
    * with `HYPERION_RESULT_TOO_LARGE`; the connection goes on. Default: 1,073,741,824 (1 GiB).
    */
-  maxResultBytes?: number | undefined;
+  maxResultBytes?: number | null | undefined;
   /** For one attempt at one host, login included, in milliseconds. Default: 2000. */
-  connectTimeoutMs?: number | undefined;
+  connectTimeoutMs?: number | null | undefined;
   /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */
-  acquireTimeoutMs?: number | undefined;
+  acquireTimeoutMs?: number | null | undefined;
   /** The `timeoutMs` of queries that have none of their own, in milliseconds. 0 is no limit. Default: 0. */
-  queryTimeoutMs?: number | undefined;
+  queryTimeoutMs?: number | null | undefined;
   /**
    * How long the server may take to answer a query that it was asked to cancel, in milliseconds. Then the
    * connection is closed. Default: 1000.
    */
-  cancelGraceMs?: number | undefined;
+  cancelGraceMs?: number | null | undefined;
   /** How often the hosts are asked while none serves, in milliseconds. Default: 25. */
-  failoverProbeMs?: number | undefined;
+  failoverProbeMs?: number | null | undefined;
   /**
    * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more connection. If that
    * gets no answer within `connectTimeoutMs` either, another host is looked for; once it serves, what was in flight
    * fails with `outcome: 'unknown'`. A long query on a host that lives is never harmed. Default: 2000.
    */
-  livenessCheckMs?: number | undefined;
+  livenessCheckMs?: number | null | undefined;
   /** TCP keepalive. Default: true. */
-  keepAlive?: boolean | undefined;
+  keepAlive?: boolean | null | undefined;
   /** How long a connection is silent before the system probes it, in milliseconds. Default: 10,000. */
-  keepAliveDelayMs?: number | undefined;
+  keepAliveDelayMs?: number | null | undefined;
   /**
    * How long sent bytes may stay unacknowledged before the system gives the connection up, in milliseconds,
    * where it has TCP_USER_TIMEOUT. 0 leaves it to the system. Default: 30,000.
    */
-  tcpUserTimeoutMs?: number | undefined;
+  tcpUserTimeoutMs?: number | null | undefined;
   /**
    * Statements kept prepared on each connection. 0 behind a transaction-mode pooler that does not keep them itself.
    * Default: 256.
    */
-  statementCacheSize?: number | undefined;
+  statementCacheSize?: number | null | undefined;
   /** `application_name` of the sessions. */
-  applicationName?: string | undefined;
+  applicationName?: string | null | undefined;
   /** `statement_timeout` of the sessions, in milliseconds; 0 is none. Default: the server's. */
-  statementTimeoutMs?: number | undefined;
+  statementTimeoutMs?: number | null | undefined;
   /** `lock_timeout` of the sessions, in milliseconds; 0 is none. Default: the server's. */
-  lockTimeoutMs?: number | undefined;
+  lockTimeoutMs?: number | null | undefined;
   /**
    * How long a transaction may be idle before it is rolled back and its connection taken back, with a process warning
    * that says where it began, in milliseconds; 0 is for ever. Where it is given, the server is told too, as
    * `idle_in_transaction_session_timeout`. Default: 300,000 here, and the server's own there.
    */
-  idleInTransactionTimeoutMs?: number | undefined;
+  idleInTransactionTimeoutMs?: number | null | undefined;
   /** `search_path` of the sessions: a list as PostgreSQL writes it, or schema names, which are quoted here. */
-  searchPath?: string | readonly string[] | undefined;
+  searchPath?: string | readonly string[] | null | undefined;
   /**
    * More run-time parameters for the sessions, sent at startup. `default_transaction_read_only` is refused: a session
    * that sets it itself would write on a host that was fenced by it.
    */
-  parameters?: Readonly<Record<string, string>> | undefined;
+  parameters?: Readonly<Record<string, string>> | null | undefined;
   /**
    * Whether a session that its user changed is reset (`DISCARD ALL`) before somebody else has it: after
    * `pool.connect()` always, else where the statement shows it (`SET`, `LISTEN`, `PREPARE`, temporary tables, session
    * level advisory locks). Costs the next user no round trip. Default: true.
    */
-  resetOnRelease?: boolean | undefined;
+  resetOnRelease?: boolean | null | undefined;
   /** Whether the process may end by itself while only idle connections are open. Default: true. */
-  allowExitOnIdle?: boolean | undefined;
+  allowExitOnIdle?: boolean | null | undefined;
   /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
-  lookup?: LookupFunction | undefined;
+  lookup?: LookupFunction | null | undefined;
   /** What becomes of the types of the server. Default: as the table in the README says. */
-  types?: TypeChoices | undefined;
+  types?: TypeChoices | null | undefined;
 }
 
 /** Own code for one type. What it throws fails that query alone. */
@@ -232,21 +233,21 @@ export interface QueryOptions {
    * The caller's word that the statement changes nothing, so that it may be sent again when its connection
    * breaks. Default: false.
    */
-  readOnly?: boolean | undefined;
+  readOnly?: boolean | null | undefined;
   /** `'array'`: each row is an array, in the order of `fields`, duplicate names and all. Default: `'object'`. */
-  rowMode?: 'object' | 'array' | undefined;
+  rowMode?: 'object' | 'array' | null | undefined;
   /** Over those of the pool. */
-  types?: TypeChoices | undefined;
+  types?: TypeChoices | null | undefined;
   /**
    * From the call to the answer, waiting for a connection included, in milliseconds. Then the query is given up:
    * taken back where it was not sent, else cancelled on the server. 0 lifts the pool's `queryTimeoutMs`, which is
    * the default. A COMMIT is never cancelled: its connection is closed, and its outcome is unknown.
    */
-  timeoutMs?: number | undefined;
+  timeoutMs?: number | null | undefined;
   /** Gives the query up when it is aborted, in the same way. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
   /** `false`: no prepared statement is kept for it, good for a text that is not used again. Default: true. */
-  prepare?: boolean | undefined;
+  prepare?: boolean | null | undefined;
 }
 
 interface Queryable {
@@ -271,7 +272,7 @@ interface Queryable {
   query<R = Row>(
     sql: string,
     params?: readonly Param[] | null,
-    options?: QueryOptions,
+    options?: QueryOptions | null,
   ): Promise<QueryResult<R>>;
 }
 
@@ -307,29 +308,29 @@ export interface Transaction extends Savepoint {
 export interface BeginOptions {
   /** Default: the server's `default_transaction_isolation`. */
   isolation?:
-    'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable' | undefined;
+    'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable' | null | undefined;
   /**
    * BEGIN READ ONLY. What is lost with its connection before anything of it was answered is sent again.
    * Default: false.
    */
-  readOnly?: boolean | undefined;
+  readOnly?: boolean | null | undefined;
   /** For `serializable` and `readOnly`: waits for a snapshot that can't fail. Default: false. */
-  deferrable?: boolean | undefined;
+  deferrable?: boolean | null | undefined;
   /**
    * From the call to the answer of COMMIT, waiting for a connection and all attempts included, in milliseconds. Then what
    * runs is cancelled on the server and the transaction is rolled back. A COMMIT is never cancelled: its connection is
    * closed, and its outcome is unknown. Default: none.
    */
-  timeoutMs?: number | undefined;
+  timeoutMs?: number | null | undefined;
   /** Ends the transaction when it is aborted, in the same way, at whatever it is. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 }
 
 export interface ConnectOptions {
   /** How long to wait for a connection, in milliseconds, where that is less than `acquireTimeoutMs`. Default: none. */
-  timeoutMs?: number | undefined;
+  timeoutMs?: number | null | undefined;
   /** Ends the wait when it is aborted. Once the connection is there, it does nothing. */
-  signal?: AbortSignal | undefined;
+  signal?: AbortSignal | null | undefined;
 }
 
 export interface TransactionOptions extends BeginOptions {
@@ -338,7 +339,7 @@ export interface TransactionOptions extends BeginOptions {
    * `isRetryable` says that it can help: serialization failures, deadlocks, lost connections. Never where the answer to
    * COMMIT was lost. Default: 0.
    */
-  retries?: number | undefined;
+  retries?: number | null | undefined;
 }
 
 interface Transactional {
@@ -349,7 +350,7 @@ interface Transactional {
    * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: none within `timeoutMs`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    */
-  begin(options?: BeginOptions): Promise<Transaction>;
+  begin(options?: BeginOptions | null): Promise<Transaction>;
   /**
    * Runs the callback in a transaction, commits when it resolves, and resolves to what it resolves to. What it throws is
    * thrown again, after ROLLBACK. All its queries must be awaited.
@@ -363,7 +364,7 @@ interface Transactional {
    */
   transaction<T>(
     callback: (tx: Transaction) => Promise<T> | T,
-    options?: TransactionOptions,
+    options?: TransactionOptions | null,
   ): Promise<T>;
 }
 
@@ -425,9 +426,9 @@ export interface EndOptions {
    * `HYPERION_POOL_CLOSED`, what waits is refused, open transactions are rolled back; a server that does not
    * answer to that is given up after `cancelGraceMs`. Default: no limit.
    */
-  timeoutMs?: number | undefined;
+  timeoutMs?: number | null | undefined;
   /** What becomes of queries that have no connection yet. Default: `'serve'`. */
-  waiting?: 'serve' | 'refuse' | undefined;
+  waiting?: 'serve' | 'refuse' | null | undefined;
 }
 
 export interface PoolEvents {
@@ -485,7 +486,7 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: none within `timeoutMs`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    */
-  connect(options?: ConnectOptions): Promise<Connection>;
+  connect(options?: ConnectOptions | null): Promise<Connection>;
   status(): PoolStatus;
   /** Each host, in the order of the list, as the pool knows it at this moment. */
   cluster(): HostStatus[];
@@ -507,7 +508,7 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    * Takes no new work, waits for what runs, serves or refuses what waits, and closes all connections. A second
    * call gives the same promise, whatever its options.
    */
-  end(options?: EndOptions): Promise<void>;
+  end(options?: EndOptions | null): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -520,7 +521,7 @@ export function createPool(options: PoolOptions): Pool;
 /** @param connectionString `postgres://user:password@host1:5432,host2/database?target_session_attrs=read-write` */
 export function createPool(
   connectionString: string,
-  options?: Omit<PoolOptions, 'connectionString'>,
+  options?: Omit<PoolOptions, 'connectionString'> | null,
 ): Pool;
 
 /**

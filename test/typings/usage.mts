@@ -105,6 +105,10 @@ await pool.transaction(
     retries: 3,
   },
 );
+await pool.query('SELECT 1', null, { signal: null, timeoutMs: null, types: null, readOnly: null });
+await pool.transaction((tx) => tx.query('SELECT 1', [], null), { signal: null, retries: null });
+await Promise.all([pool.begin(null), pool.connect({ timeoutMs: null, signal: null })]);
+createPool('postgres://u@h', { password: null, lookup: null });
 await pool.connect({ timeoutMs: 1000, signal: AbortSignal.timeout(500) });
 // @ts-expect-error no such option
 await pool.connect({ isolation: 'serializable' });
