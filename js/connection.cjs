@@ -34,7 +34,7 @@ class Connection {
       if (this.#open?.isOpen) return this.#open.query(sql, params, options);
       return this.#lease.query(sql, params, options, 0);
     } catch (thrown) {
-      return refused(Connection.prototype.query, thrown);
+      return refused(this, Connection, 'query', thrown);
     }
   }
 
@@ -44,7 +44,7 @@ class Connection {
       this.#open = beginOn(this.#lease, options);
       return new Transaction(this.#open, this);
     } catch (thrown) {
-      return refused(Connection.prototype.begin, thrown);
+      return refused(this, Connection, 'begin', thrown);
     }
   }
 
@@ -58,14 +58,18 @@ class Connection {
         return { open: this.#open, holder: this };
       });
     } catch (thrown) {
-      return refused(Connection.prototype.transaction, thrown);
+      return refused(this, Connection, 'transaction', thrown);
     }
   }
 
   /** Resolves when the connection is back in the pool. A second call gives the same promise. */
   release() {
-    this.#released ??= this.#giveBack();
-    return this.#released;
+    try {
+      this.#released ??= this.#giveBack();
+      return this.#released;
+    } catch (thrown) {
+      return refused(this, Connection, 'release', thrown);
+    }
   }
 
   async #giveBack() {

@@ -196,9 +196,20 @@ function seenFrom(method, error) {
   return error;
 }
 
-/** What `method`, which the user called, rejects with where it threw. */
-function refused(method, thrown) {
-  return Promise.reject(seenFrom(method, thrown));
+/**
+ * What the method `name` of `Class`, which the user called on `self`, rejects with where it threw. Without its object, as
+ * in `const { query } = pool`, it has thrown a TypeError about a private field.
+ */
+function refused(self, Class, name, thrown) {
+  const error = self instanceof Class ? thrown : detached(Class.name.toLowerCase(), name);
+  return Promise.reject(seenFrom(Class.prototype[name], error));
+}
+
+function detached(object, name) {
+  const message = `${name}() was called without its ${object}: write ${object}.${name}(), or bind it`;
+  const error = configurationError(message);
+  error.outcome = 'not-sent';
+  return error;
 }
 
 /**

@@ -30,34 +30,32 @@ class Pool extends EventEmitter {
     try {
       return this.#channel.query(sql, params, options, null, 0);
     } catch (thrown) {
-      return refused(Pool.prototype.query, thrown);
+      return refused(this, Pool, 'query', thrown);
     }
   }
 
   begin(options) {
-    const method = Pool.prototype.begin;
     try {
-      return begin(this.#channel, options, placeOf(method));
+      return begin(this.#channel, options, placeOf(Pool.prototype.begin));
     } catch (thrown) {
-      return refused(method, thrown);
+      return refused(this, Pool, 'begin', thrown);
     }
   }
 
   transaction(callback, options) {
-    const method = Pool.prototype.transaction;
     try {
-      return transaction(this.#channel, callback, options, placeOf(method));
+      const place = placeOf(Pool.prototype.transaction);
+      return transaction(this.#channel, callback, options, place);
     } catch (thrown) {
-      return refused(method, thrown);
+      return refused(this, Pool, 'transaction', thrown);
     }
   }
 
   connect(options) {
-    const method = Pool.prototype.connect;
     try {
-      return connect(this.#channel, options, placeOf(method));
+      return connect(this.#channel, options, placeOf(Pool.prototype.connect));
     } catch (thrown) {
-      return refused(method, thrown);
+      return refused(this, Pool, 'connect', thrown);
     }
   }
 
@@ -83,16 +81,20 @@ class Pool extends EventEmitter {
     try {
       await this.#channel.ready();
     } catch (error) {
-      throw seenFrom(Pool.prototype.ready, error);
+      return refused(this, Pool, 'ready', error);
     }
   }
 
   /** A second call gives the same promise. */
   end(options) {
-    const wrong = wrongEndOptions(options);
-    if (wrong !== null) return refused(Pool.prototype.end, wrong);
-    this.#ended ??= this.#close(options ?? {});
-    return this.#ended;
+    try {
+      const wrong = wrongEndOptions(options);
+      if (wrong !== null) throw wrong;
+      this.#ended ??= this.#close(options ?? {});
+      return this.#ended;
+    } catch (thrown) {
+      return refused(this, Pool, 'end', thrown);
+    }
   }
 
   async #close({ timeoutMs, waiting }) {

@@ -46,7 +46,7 @@ class Transaction {
     try {
       return this.#open.query(sql, params, options);
     } catch (thrown) {
-      return refused(Transaction.prototype.query, thrown);
+      return refused(this, Transaction, 'query', thrown);
     }
   }
 
@@ -54,7 +54,7 @@ class Transaction {
     try {
       return savepoint(this.#open, callback, this);
     } catch (thrown) {
-      return refused(Transaction.prototype.savepoint, thrown);
+      return refused(this, Transaction, 'savepoint', thrown);
     }
   }
 
@@ -62,16 +62,24 @@ class Transaction {
     try {
       return savepoint(this.#open, callback, this);
     } catch (thrown) {
-      return refused(Transaction.prototype.transaction, thrown);
+      return refused(this, Transaction, 'transaction', thrown);
     }
   }
 
   commit() {
-    return this.#open.commit();
+    try {
+      return this.#open.commit();
+    } catch (thrown) {
+      return refused(this, Transaction, 'commit', thrown);
+    }
   }
 
   rollback() {
-    return this.#open.rollback();
+    try {
+      return this.#open.rollback();
+    } catch (thrown) {
+      return refused(this, Transaction, 'rollback', thrown);
+    }
   }
 
   /** Leaving the block without `commit` rolls back. */
@@ -110,7 +118,7 @@ class Savepoint {
       if (!this.#isOpen) throw left(sql);
       return this.#open.query(sql, params, options);
     } catch (thrown) {
-      return refused(Savepoint.prototype.query, thrown);
+      return refused(this, Savepoint, 'query', thrown);
     }
   }
 
@@ -119,7 +127,7 @@ class Savepoint {
       if (!this.#isOpen) throw left();
       return savepoint(this.#open, callback, this);
     } catch (thrown) {
-      return refused(Savepoint.prototype.savepoint, thrown);
+      return refused(this, Savepoint, 'savepoint', thrown);
     }
   }
 
@@ -128,7 +136,7 @@ class Savepoint {
       if (!this.#isOpen) throw left();
       return savepoint(this.#open, callback, this);
     } catch (thrown) {
-      return refused(Savepoint.prototype.transaction, thrown);
+      return refused(this, Savepoint, 'transaction', thrown);
     }
   }
 }

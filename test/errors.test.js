@@ -187,6 +187,35 @@ test('a stack begins at the caller’s line, and has none of this package', asyn
   }
 });
 
+test('a method without its object says so', async () => {
+  const connection = await pool.connect();
+  const tx = await connection.begin();
+  await tx.savepoint(async (savepoint) => {
+    const objects = { pool, connection, transaction: tx, savepoint };
+    const names = [
+      ...['query', 'begin', 'transaction', 'connect', 'savepoint'],
+      ...['commit', 'rollback', 'release', 'ready', 'end'],
+    ];
+    for (const [what, object] of Object.entries(objects)) {
+      for (const name of names.filter((known) => known in object)) {
+        const { [name]: method } = object;
+        const error = await errorOf(method('SELECT 1'));
+        assert.deepEqual(
+          [error.name, error.code, error.outcome],
+          ['ConfigurationError', 'HYPERION_CONFIGURATION', 'not-sent'],
+        );
+        const message = `${name}() was called without its ${what}: write ${what}.${name}(), or bind it`;
+        assert.equal(error.message, message);
+        assert.match(error.stack.split('\n')[1], /errors\.test\.js/);
+      }
+    }
+    const query = savepoint.query.bind(savepoint);
+    assert.deepEqual(await query('SELECT 1 AS one'), [{ one: 1 }]);
+  });
+  await tx.commit();
+  await connection.release();
+});
+
 test('the end of a session is the cause of what failed with it', async () => {
   const connection = await pool.connect();
   const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
