@@ -21,6 +21,9 @@ const signals = new Signals((limit) => limit.pass());
 
 class Limit {
   #timeoutMs;
+  #signal;
+  /** On the clock of `performance.now`. */
+  #deadline = Infinity;
   #timer;
   /** The user's signal, while it is listened to. */
   #watched = null;
@@ -41,17 +44,35 @@ class Limit {
 
   constructor(timeoutMs, signal) {
     this.#timeoutMs = timeoutMs;
+    this.#signal = signal;
     this.#passed = new Promise((resolve) => (this.#resolve = resolve));
     if (signal?.aborted) {
       this.#abortedBy = signal;
       this.isOver = true;
       return;
     }
-    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.pass(), timeoutMs);
-    if (signal !== undefined) {
-      signals.add(signal, this);
-      this.#watched = signal;
+    if (timeoutMs !== undefined) this.#deadline = performance.now() + timeoutMs;
+    this.#watch();
+  }
+
+  #watch() {
+    if (this.#timeoutMs !== undefined) {
+      const left = Math.max(1, this.#deadline - performance.now());
+      this.#timer = setTimeout(() => this.pass(), left);
     }
+    if (this.#signal !== undefined) {
+      signals.add(this.#signal, this);
+      this.#watched = this.#signal;
+    }
+  }
+
+  /** A transaction under it has ended, which cleared it, and another attempt follows. */
+  resume() {
+    if (this.isOver) return;
+    this.clear();
+    this.onPassed = null;
+    this.#watch();
+    if (this.#signal?.aborted) this.pass();
   }
 
   /** Is aborted when the limit passes, for whatever reason. */

@@ -219,6 +219,7 @@ async function attempts(callback, { flags, limit, retries }, beginAnew) {
           throw open === undefined ? seenFrom(attempts, error) : error;
         }
       }
+      limit?.resume();
       await backoff(attempt, limit);
     }
   } finally {

@@ -225,6 +225,30 @@ test('100 transactions share one listener on their signal, and leave none', asyn
   assert.deepEqual(warnings, []);
 });
 
+for (const limit of ['timeoutMs', 'signal']) {
+  test(`${limit} of a transaction bounds its last attempt as its first`, async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    let attempts = 0;
+    const transaction = pool.transaction(
+      async (tx) => {
+        attempts += 1;
+        await insert(tx, attempts);
+        if (attempts < 2)
+          await tx.query("DO $$ BEGIN RAISE 'again' USING ERRCODE = '40001'; END $$");
+        untilAsleep().then(() => controller.abort(REASON));
+        await tx.query(SLEEP);
+      },
+      { ...(limit === 'signal' ? { signal } : { timeoutMs: 1000 }), retries: 1000 },
+    );
+    const error = { ...late, outcome: 'not-committed' };
+    await assert.rejects(transaction, limit === 'signal' ? aborted('not-committed') : error);
+    assert.equal(attempts, 2);
+    assert.equal(listeners(signal), 0);
+    assert.deepEqual(await kept(), []);
+  });
+}
+
 test('a signal ends the pause before the next attempt, and all further ones', async () => {
   const controller = new AbortController();
   let attempts = 0;
