@@ -34,6 +34,8 @@ class Limit {
   #resolve;
   #query = undefined;
   isOver = false;
+  /** Why the attempt before failed, for a transaction that is being repeated. */
+  cause = undefined;
   /** Called when it passes; returns the SQL text that is being run then. */
   onPassed = null;
 
@@ -122,6 +124,7 @@ class Limit {
     const code = 'HYPERION_TRANSACTION_TIMEOUT';
     return new classes.QueryTimeoutError(`${message}, ${ending}`, {
       ...{ code, outcome, query: this.#query, ...details, ...unknown },
+      cause: this.cause,
     });
   }
 }

@@ -13,7 +13,7 @@ const {
   seenFrom,
   wrongOption,
 } = require('./errors.cjs');
-const { Lease } = require('./lease.cjs');
+const { Lease, hidden } = require('./lease.cjs');
 const { Limit } = require('./limit.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
 const { isGiven } = require('./options.cjs');
@@ -206,6 +206,8 @@ function transactionOn(callback, options, beginAnew) {
 
 /** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
 async function attempts(callback, { flags, limit, retries }, beginAnew) {
+  /** Why the attempt before failed: where nothing comes of the next one, it says why that was made. */
+  let cause;
   try {
     for (let attempt = 0; ; attempt += 1) {
       let open;
@@ -216,8 +218,10 @@ async function attempts(callback, { flags, limit, retries }, beginAnew) {
       } catch (error) {
         const isLast = attempt >= (retries ?? 0) || limit?.isOver || open?.mayStand;
         if (isLast || !isRetryable(error)) {
-          throw open === undefined ? seenFrom(attempts, error) : error;
+          throw open === undefined ? seenFrom(attempts, because(error, cause)) : error;
         }
+        cause = error;
+        if (limit !== null) limit.cause = error;
       }
       limit?.resume();
       await backoff(attempt, limit);
@@ -225,6 +229,14 @@ async function attempts(callback, { flags, limit, retries }, beginAnew) {
   } finally {
     limit?.clear();
   }
+}
+
+/** What was thrown first led to it. */
+function because(error, cause) {
+  if (cause !== undefined && error instanceof Error && error.cause === undefined) {
+    hidden(error, 'cause', cause);
+  }
+  return error;
 }
 
 async function attemptOnce(callback, { lease, holder }, open) {

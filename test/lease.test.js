@@ -271,6 +271,28 @@ test('a commit that the callback did not wait for is not called a success before
   assert.equal(committed, 'done');
 });
 
+test('where a repeated transaction gets no further, why it was repeated is the cause', async () => {
+  const refusal = { class: 'PoolTimeoutError', code: 'HYPERION_POOL_TIMEOUT', message: 'm' };
+  const hang = () => new Promise(() => {});
+  const ways = {
+    'no connection': ({ answers }) => (answers.ACQUIRE = refusal),
+    'the connection was released': ({ connection }) => void connection.release(),
+    'its own limit': (world) => (world.next = hang),
+  };
+  for (const [name, then] of Object.entries(ways)) {
+    const answers = { write: { code: '40001', message: 'concurrent update' } };
+    const { pool } = open(answers);
+    const world = { answers, connection: await pool.connect(), next: null };
+    const on = name === 'the connection was released' ? world.connection : pool;
+    const write = (tx) => world.next?.() ?? tx.query('write').finally(() => then(world));
+    const options = { retries: 1, timeoutMs: 50 };
+    const error = await on.transaction(write, options).catch((thrown) => thrown);
+    assert.notEqual(error.code, '40001', name);
+    assert.equal(error.cause?.code, '40001', name);
+    assert.ok(!Object.keys(error).includes('cause'));
+  }
+});
+
 test('an error that was wrapped, and one that was swallowed before COMMIT, are looked through', async () => {
   const { pool } = open({ write: { code: '40001', message: 'm' }, COMMIT: 'ROLLBACK' });
   for (const handle of [
