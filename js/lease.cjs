@@ -20,6 +20,8 @@ class Lease {
   running = 0;
   /** The SQL text that was sent last. */
   lastQuery = undefined;
+  /** Where its connection is, once an answer has said so: errors do. */
+  host = undefined;
   /** The first error that a query of the transaction ended with. */
   failure = null;
   /** What the user gets in place of any error, once a limit has passed: `(error) => Error`. */
@@ -98,6 +100,7 @@ class Lease {
 
   /** What the user is told of an error; called in the stack of whoever waits for it. */
   explain(error) {
+    this.host ??= error.host;
     if (this.verdict !== null) return this.verdict(error);
     explainRefusal(error, this.isReadOnly);
     if (error.code === ABORTED && error.cause === undefined && this.failure !== null) {

@@ -97,6 +97,11 @@ class Limit {
     this.#watched = null;
   }
 
+  /** Of its errors, but where the outcome is unknown. */
+  get code() {
+    return this.#abortedBy === null ? 'HYPERION_TRANSACTION_TIMEOUT' : 'HYPERION_ABORTED';
+  }
+
   /** Nothing is begun any more. */
   check() {
     if (this.isOver) throw this.error('not-sent');
@@ -116,14 +121,13 @@ class Limit {
     const unknown = outcome === 'unknown' ? { code: '40003' } : {};
     if (this.#abortedBy !== null) {
       return new classes.AbortError(`the transaction was aborted by its signal ${ending}`, {
-        ...{ code: 'HYPERION_ABORTED', outcome, query: this.#query, ...details, ...unknown },
+        ...{ code: this.code, outcome, query: this.#query, ...details, ...unknown },
         cause: this.#abortedBy.reason,
       });
     }
     const message = `the transaction did not finish within timeoutMs, ${this.#timeoutMs} ms`;
-    const code = 'HYPERION_TRANSACTION_TIMEOUT';
     return new classes.QueryTimeoutError(`${message}, ${ending}`, {
-      ...{ code, outcome, query: this.#query, ...details, ...unknown },
+      ...{ code: this.code, outcome, query: this.#query, ...details, ...unknown },
       cause: this.cause,
     });
   }

@@ -57,7 +57,7 @@ class OpenTransaction {
     // Half of what belongs together would be committed.
     if (this.#doom !== null || this.#savepoints.length > 0) {
       await this.rollback();
-      throw (this.#doom ??= seenFrom(method, savepointIsOpen()));
+      throw (this.#doom ??= this.#placed(seenFrom(method, savepointIsOpen())));
     }
     this.#isCommitting = true;
     try {
@@ -103,7 +103,8 @@ class OpenTransaction {
         return running;
       }
       await this.#ended?.catch(() => {});
-      throw this.#isUnknown ? seenFrom(method, limit.error('unknown')) : error;
+      if (this.#isUnknown) throw this.#placed(seenFrom(method, limit.error('unknown')));
+      throw error?.code === limit.code ? this.#placed(error) : error;
     }
   }
 
@@ -129,6 +130,7 @@ class OpenTransaction {
     if (running > 0) {
       const error = seenFrom(method, notAwaited(running, lastQuery));
       await this.#lease.idle();
+      this.#placed(error);
       await this.rollBackBecause(error);
       throw error;
     }
@@ -184,7 +186,7 @@ class OpenTransaction {
     const top = this.#savepoints.at(-1);
     this.#savepoints = this.#savepoints.filter((open) => open !== name);
     if (top !== name) {
-      this.#doom ??= seenFrom(this.savepoint, overlapping());
+      this.#doom ??= this.#placed(seenFrom(this.savepoint, overlapping()));
       throw this.#doom;
     }
   }
@@ -236,6 +238,13 @@ class OpenTransaction {
       // What comes next on a connection that its user keeps is none of the transaction's.
       else this.#leaveLease();
     }
+  }
+
+  /** An error of our own says where it was, if that is known by now. */
+  #placed(error) {
+    const { host } = this.#lease;
+    if (host !== undefined && Object.isExtensible(error)) error.host ??= host;
+    return error;
   }
 
   #leaveLease() {

@@ -225,6 +225,22 @@ test('100 transactions share one listener on their signal, and leave none', asyn
   assert.deepEqual(warnings, []);
 });
 
+test('the error of a limit, and that of a query that was not awaited, say where it was', async () => {
+  const { address } = cluster.primary;
+  const asleep = (tx) => tx.query(SLEEP);
+  await assert.rejects(pool.transaction(asleep, { timeoutMs: 100 }), { ...late, host: address });
+  const controller = new AbortController();
+  untilAsleep().then(() => controller.abort(REASON));
+  const transaction = pool.transaction(asleep, { signal: controller.signal });
+  await assert.rejects(transaction, { name: 'AbortError', host: address });
+  const careless = async (tx) => {
+    await tx.savepoint((sp) => sp.query('SELECT 1/0')).catch(() => {});
+    void tx.query('SELECT 1');
+  };
+  const code = 'HYPERION_QUERY_NOT_AWAITED';
+  await assert.rejects(pool.transaction(careless), { code, host: address });
+});
+
 for (const limit of ['timeoutMs', 'signal']) {
   test(`${limit} of a transaction bounds its last attempt as its first`, async () => {
     const controller = new AbortController();
