@@ -120,9 +120,10 @@ class Lease {
 
   /** Says where it was taken, because nobody waits for an error. */
   warn(why) {
+    const isTransaction = this.#what === 'transaction';
     process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {
       type: 'HyperionWarning',
-      code: 'HYPERION_TRANSACTION_ABANDONED',
+      code: isTransaction ? 'HYPERION_TRANSACTION_ABANDONED' : 'HYPERION_CONNECTION_ABANDONED',
       detail: `It began here:\n${this.#place.stack.split('\n').slice(1).join('\n')}`,
     });
   }

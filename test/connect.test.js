@@ -318,7 +318,10 @@ async function untilActive(pid) {
 test('what its holder let go of is taken back when it is collected as garbage', async () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc');
-  for (const take of [() => pool.begin(), () => pool.connect()]) {
+  for (const [code, take] of Object.entries({
+    HYPERION_TRANSACTION_ABANDONED: () => pool.begin(),
+    HYPERION_CONNECTION_ABANDONED: () => pool.connect(),
+  })) {
     const warned = once(process, 'warning');
     await (async () => {
       const holder = await take();
@@ -334,6 +337,7 @@ test('what its holder let go of is taken back when it is collected as garbage', 
     assert.deepEqual(await waiting, [{ one: 1 }]);
     const [warning] = await warned;
     assert.match(warning.message, /was never (finished|released)/);
+    assert.equal(warning.code, code);
     assert.match(warning.detail, /connect\.test\.js/);
   }
 });
