@@ -69,7 +69,8 @@ export interface PoolOptions {
   maxQueue?: number | null | undefined;
   /**
    * What the rows of one query may take in memory, in bytes as they come from the server. A longer result fails
-   * with `HYPERION_RESULT_TOO_LARGE`; the connection goes on. Default: 1,073,741,824 (1 GiB).
+   * with `HYPERION_RESULT_TOO_LARGE`, as does a row with 2^28 - 16 characters of text or more, whatever this says; the
+   * connection goes on. Default: 1,073,741,824 (1 GiB).
    */
   maxResultBytes?: number | null | undefined;
   /** For one attempt at one host, login included, in milliseconds. Default: 2000. */
