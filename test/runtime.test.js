@@ -9,6 +9,8 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+import ts from 'typescript';
+
 import { createPool } from 'hyperiondb-client';
 
 import { clusterFor } from './cluster/index.js';
@@ -29,6 +31,39 @@ test('import and require give the same package', () => {
   for (const name of ['HyperionError', 'DatabaseError', 'ConnectionError', 'PoolTimeoutError']) {
     assert.equal(typeof common[name], 'function');
   }
+});
+
+test('await using, as TypeScript compiles it, leaves nothing behind on this Node', async () => {
+  const { outputText } = ts.transpileModule(
+    `
+    import { createPool, type Connection, type Pool } from 'hyperiondb-client';
+    const seen: unknown[] = [];
+    let left: Pool;
+    {
+      await using pool: Pool = createPool(${JSON.stringify(cluster.options({ poolSize: 1 }))});
+      left = pool;
+      await pool.query('DROP TABLE IF EXISTS scoped; CREATE TABLE scoped (n int)');
+      {
+        await using connection: Connection = await pool.connect();
+        await using tx = await connection.begin();
+        await tx.query('INSERT INTO scoped VALUES (1)');
+        seen.push(pool.status().inUse);
+      }
+      {
+        await using tx = await pool.begin();
+        await tx.query('INSERT INTO scoped VALUES (2)');
+        await tx.commit();
+      }
+      seen.push(pool.status().inUse, await pool.query('SELECT n FROM scoped'));
+    }
+    seen.push(await left.query('SELECT 1').catch(({ code }) => code));
+    console.log(JSON.stringify(seen));`,
+    { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022 } },
+  );
+  assert.doesNotMatch(outputText, /await using/);
+  const args = ['--input-type=module', '--eval', outputText];
+  const { stdout } = await run(process.execPath, args, { cwd: root });
+  assert.deepEqual(JSON.parse(stdout), [1, 0, [{ n: 2 }], 'HYPERION_POOL_CLOSED']);
 });
 
 test('in Bun a clear error comes before any native call', async () => {
