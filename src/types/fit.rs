@@ -42,6 +42,8 @@ const NOT_A_NUMBER: Misfit = "a boolean is not a number";
 const ROUNDED: Misfit = "the BigInt is no exact number: pass Number(value) to have it rounded";
 const NOT_BYTES: Misfit =
     "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
+const NOT_ELEMENTS: Misfit =
+    "a Buffer or typed array is bytes, and no array of PostgreSQL: pass Array.from(value)";
 const NOT_JSON: Misfit = "an object fits json and jsonb alone: pass a string, or cast the \
                           parameter to jsonb";
 const NOT_AN_ARRAY: Misfit = "an array fits array types, json and jsonb alone";
@@ -98,7 +100,7 @@ impl Value<'_> {
             }
             (Self::Array(_), Kind::Other) => Err(NOT_AN_ARRAY),
             (Self::Json(_), Kind::Array(_) | Kind::Other) => Err(NOT_JSON),
-            (Self::Bytes(_), Kind::Array(_)) => Err(NOT_BYTES),
+            (Self::Bytes(_), Kind::Array(_)) => Err(NOT_ELEMENTS),
             _ => self.encode(of.oid(), out),
         }
     }
@@ -336,6 +338,7 @@ fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
         // function judges.
         oid::BYTEA | oid::FIRST_OF_USERS.. => Ok(()),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
+        _ if oid::element(type_oid).is_some() => Err(NOT_ELEMENTS),
         _ => Err(NOT_BYTES),
     }
 }
@@ -449,6 +452,7 @@ mod tests {
         as_binary(Bytes(b"\0\xff"), oid::BYTEA, b"\0\xff");
         as_binary(Bytes(b""), DOMAIN, b"");
         refused(Bytes(b"x"), &[oid::TEXT, oid::INT4, JSON], NOT_BYTES);
+        refused(Bytes(b"x"), &[1007, 1009], NOT_ELEMENTS);
         refused(Bytes(b"x"), &[oid::NOT_KNOWN], NOT_KNOWN);
 
         as_text(Json(b"{}"), &[JSON, oid::JSONB, DOMAIN], "{}");
