@@ -37,6 +37,8 @@ pub struct Place {
     pub lineage: Option<Lineage>,
     /// Of a standby: the age of the last transaction that it has replayed, by its own clock.
     pub lag: Option<Duration>,
+    /// The question was cancelled, and its answer says nothing of the server.
+    pub cancelled: bool,
 }
 
 impl Place {
@@ -62,7 +64,8 @@ impl Place {
         };
         // The two clocks may differ.
         let seconds = lag.and_then(|text| text.parse::<f64>().ok()).map(|seconds| seconds.max(0.0));
-        Self { lineage, lag: seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()) }
+        let lag = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        Self { lineage, lag, cancelled: false }
     }
 }
 

@@ -12,6 +12,9 @@ use super::user_types::TypesAsked;
 use crate::base::{Error, Instant};
 use crate::protocol::backend::BackendMessage;
 
+/// `query_canceled`.
+const QUERY_CANCELED: &str = "57014";
+
 pub(super) type Pipeline = VecDeque<Entry>;
 
 #[derive(Debug)]
@@ -73,10 +76,11 @@ impl Work {
                 Self::Reset { step: ResetStep::Due } | Self::Barrier { asked: true, .. },
                 M::ErrorResponse(fields),
             ) => Err(Error::database(*fields)),
-            (
-                Self::Place { .. },
-                M::RowDescription(_) | M::CommandComplete(_) | M::ErrorResponse(_),
-            )
+            (Self::Place { place }, M::ErrorResponse(fields)) => {
+                place.cancelled = fields.code == QUERY_CANCELED;
+                Ok(())
+            }
+            (Self::Place { .. }, M::RowDescription(_) | M::CommandComplete(_))
             | (Self::Barrier { asked: true, .. }, M::RowDescription(_) | M::CommandComplete(_)) => {
                 Ok(())
             }

@@ -290,6 +290,7 @@ impl Pool {
     /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
     /// needs.
     pub fn flush(&mut self, now: Instant) {
+        self.decide_rivals(now);
         self.leave_deposed(now);
         self.relieve();
         self.dispatch(now);

@@ -4,7 +4,11 @@
 //! open already. Whoever is the first to have it is asked for its history in front of the first call, and waits for
 //! nothing. And when a host has got the seat, the logins to the others that are under way are let come to
 //! their end, as **challengers**: whoever answers first is not the primary for that.
+//!
+//! A question that may stand behind a call can be hit by the CancelRequest for that call, and then it was not asked: it is
+//! asked again, on a session where no signal is on its way. The end of a turn sees to it.
 
+use super::cancel::Cancelling;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
@@ -40,12 +44,16 @@ impl Pool {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        Place { lineage, lag }: Place,
+        Place { lineage, lag, cancelled }: Place,
         role: Option<Role>,
     ) {
-        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        let Some(slot) = self.slots.get(id) else { return };
+        let host = slot.host;
+        // Whoever else cancels a question, a time limit of the server's own for one, would do so again.
+        let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         // A standby has nothing to show before it is promoted.
         match role {
+            _ if was_hit => {}
             Some(Role::Standby) => self.cluster.lags(host, lag),
             _ => self.cluster.set_claim(host, lineage),
         }
@@ -74,12 +82,15 @@ impl Pool {
                 return;
             }
             Verdict::Ask { rival: of_rival, primary: of_primary } => {
-                let asked = (!of_rival || self.ask_host(now, rival))
-                    && (!of_primary || primary.is_some_and(|host| self.ask_host(now, host)));
-                if asked {
+                let may_tell = !of_rival || self.ask_host(now, rival);
+                if of_primary && let Some(primary) = primary {
+                    // On no session now, it is asked on the next one, in front of the first call.
+                    self.ask_host(now, primary);
+                }
+                if may_tell {
                     return;
                 }
-                // One of them is gone before it said what it takes.
+                // It is gone before it said what it takes.
                 Decision::Stays
             }
             Verdict::Decided(decision) => decision,
@@ -98,7 +109,8 @@ impl Pool {
         }
     }
 
-    /// Asks a host for its history, on whatever session. Returns whether an answer may come.
+    /// Asks a host for its history, on whatever session. Returns whether an answer may come. Where calls are being
+    /// cancelled on all its sessions, it is asked when that is over.
     fn ask_host(&mut self, now: Instant, host: HostId) -> bool {
         let may_ask = |slot: &Slot| {
             slot.host == host
@@ -109,10 +121,13 @@ impl Pool {
         if sessions.iter().any(|(_, slot)| slot.connection.is_asking_place()) {
             return true;
         }
-        let freest = sessions.iter().min_by_key(|(_, slot)| slot.connection.depth());
-        let Some(id) = freest.map(|(id, _)| *id) else { return false };
-        self.ask_session(now, id);
-        true
+        let safe = sessions.iter().filter(|(_, slot)| slot.cancelling.is_none());
+        let freest = safe.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| *id);
+        let may_tell = !sessions.is_empty();
+        if let Some(id) = freest {
+            self.ask_session(now, id);
+        }
+        may_tell
     }
 
     pub(super) fn ask_session(&mut self, now: Instant, id: ConnectionId) {

@@ -248,6 +248,18 @@ impl World {
         }
     }
 
+    /// So many bytes of what was written meanwhile are read.
+    pub fn trickle(&mut self, host: usize, count: usize) {
+        for (id, mut bytes) in std::mem::take(&mut self.stalled) {
+            if let Some(&(connection, of)) = self.links.get(&id) {
+                let held = bytes.split_off(if of == host { count.min(bytes.len()) } else { 0 });
+                self.receive(connection, &bytes);
+                self.stalled.insert(id, held);
+            }
+        }
+        self.settle();
+    }
+
     /// Says FATAL to every session of the host and closes it, as a server that shuts down does.
     pub fn shut_down(&mut self, host: usize) {
         let mut bytes = Vec::new();

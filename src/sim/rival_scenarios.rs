@@ -11,6 +11,8 @@ use crate::pool::{PoolEvent, QueryFlags};
 const NONE: QueryFlags = QueryFlags(0);
 const PRIMARY: Role = Role::ReadWrite;
 const STANDBY: Role = Role::Standby;
+/// The bytes of a Sync.
+const BARRIER: usize = 5;
 
 /// Each host is a server of its own, on its timeline.
 fn world(hosts: &[(Role, u32)]) -> World {
@@ -135,4 +137,40 @@ fn a_host_that_does_not_tell_its_history_is_reported_and_waits_its_turn() {
     world.pass(Duration::from_secs(1));
     assert_eq!(answered(&world, next), "INSERT");
     assert_eq!(keys(&world), [vec!["a".to_owned()], vec!["b".to_owned()]]);
+}
+
+#[test]
+fn a_question_for_the_history_that_a_cancel_hits_is_asked_again() {
+    let options = serde_json::json!({
+        "poolSize": 1, "connectTimeoutMs": 5_000, "livenessCheckMs": 1_000,
+    });
+    let mut world = World::new(config(2, options), &[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    // Its one session is busy, and it takes no other ones, so that it is taken for dead. The next one is promoted.
+    world.stall(0);
+    let slow = world.query("SELECT", None, NONE.with(QueryFlags::CANCELLABLE));
+    world.trickle(0, BARRIER);
+    world.hosts[0].reach = Reach::Refusing;
+    world.freeze(1);
+    world.hosts[1].server.role = PRIMARY;
+    world.hosts[1].server.lineage = (7, 1, 2);
+    world.pass(Duration::from_secs(2));
+    // But it lives, and is asked for its history behind the call.
+    world.hosts[0].reach = Reach::Open;
+    world.pass(Duration::from_millis(600));
+    world.thaw(1);
+    world.settle();
+    assert_eq!(decisions(&world), []);
+    world.pool.cancel(world.now, slow);
+    world.settle();
+    let [session] = world.cancels[..] else { panic!("{:?}", world.cancels) };
+    world.hosts[0].server.cancel_question(session.to_bits());
+    world.thaw(0);
+    world.settle();
+    world.pool.cancel_ended(world.now, session, true);
+    world.settle();
+    assert_eq!(decisions(&world), [("h1:5432".to_owned(), Decision::Taken)]);
+    let write = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(keys(&world), [vec![], vec!["a".to_owned()]]);
 }

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use crate::connection::Role;
 
+const CANCELED: &str = "canceling statement due to user request";
+
 /// One host. Sessions are numbered by the caller.
 #[derive(Debug)]
 pub struct Server {
@@ -42,6 +44,8 @@ struct Session {
     changed: bool,
     /// What the implicit or explicit transaction has written.
     written: Vec<String>,
+    /// A signal comes while it is at the next question for its host's history.
+    cancels_question: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,7 @@ impl Server {
             transaction: Transaction::None,
             changed: false,
             written: Vec::new(),
+            cancels_question: false,
         };
         self.sessions.insert(session, session_state);
     }
@@ -188,8 +193,16 @@ impl Server {
         }
         state.sleep = Sleep::Awake;
         state.next_message();
-        state.error("57014", "canceling statement due to user request", out);
+        state.error("57014", CANCELED, out);
         true
+    }
+
+    /// The signal of a CancelRequest comes too late for what it was meant for: it hits the next question for the host's
+    /// history.
+    pub fn cancel_question(&mut self, session: u64) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.cancels_question = true;
+        }
     }
 
     /// Reads messages until there is a reason not to. What `out` holds then is sent when the session is ready.
@@ -216,9 +229,12 @@ impl Server {
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
-                    if sql.contains("pg_control_system()") && !self.tells_lineage {
+                    let asks = sql.contains("pg_control_system()");
+                    if asks && std::mem::take(&mut state.cancels_question) {
+                        state.error("57014", CANCELED, out);
+                    } else if asks && !self.tells_lineage {
                         state.error("42501", "permission denied", out);
-                    } else if sql.contains("pg_control_system()") {
+                    } else if asks {
                         let (system, started, timeline) = self.lineage;
                         let timeline = format!("{timeline:08X}");
                         let timeline = (role != Role::Standby).then_some(timeline.as_str());
