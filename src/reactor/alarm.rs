@@ -16,6 +16,8 @@ use crate::base::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     handles: Option<Handles>,
+    /// The loop is to come back in its next turn.
+    soon: bool,
 }
 
 #[derive(Debug)]
@@ -23,8 +25,8 @@ struct Handles {
     timer: TimerHandle,
     /// For when the timer fires; `None` once it has.
     timer_at: Rc<Cell<Option<Instant>>>,
+    /// It runs as long as that is so.
     idle: IdleHandle,
-    idle_runs: bool,
 }
 
 impl Alarm {
@@ -37,16 +39,16 @@ impl Alarm {
         };
         let timer = TimerHandle::new(uv_loop, Box::new(on_timer))?;
         let idle = IdleHandle::new(uv_loop, Box::new(move || by_idle()))?;
-        self.handles = Some(Handles { timer, timer_at, idle, idle_runs: false });
+        *self = Self { handles: Some(Handles { timer, timer_at, idle }), soon: false };
         Ok(())
     }
 
     /// Wakes at the deadline, or in the loop's next turn where `soon` or the deadline says so.
     pub(super) fn set(&mut self, now: Instant, deadline: Option<Instant>, soon: bool) {
-        let Some(handles) = &mut self.handles else { return };
         let soon = soon || deadline.is_some_and(|at| at <= now);
-        if soon != handles.idle_runs {
-            handles.idle_runs = soon;
+        let has_changed = std::mem::replace(&mut self.soon, soon) != soon;
+        let Some(handles) = &mut self.handles else { return };
+        if has_changed {
             if soon { handles.idle.start() } else { handles.idle.stop() }
         }
         match (deadline, handles.timer_at.get()) {
@@ -64,6 +66,11 @@ impl Alarm {
                 handles.timer.start(milliseconds_up(at.since(now)));
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_soon(&self) -> bool {
+        self.soon
     }
 
     pub(super) fn set_referenced(&self, referenced: bool) {

@@ -300,15 +300,19 @@ impl Reactor {
         }
     }
 
-    /// Carries messages between the pool and its sockets until both are silent.
-    pub(super) fn settle(&mut self, now: Instant) {
+    /// Carries messages between the pool and its sockets until both are silent. Returns whether the pool has heard of
+    /// an attempt that is over, so that there may be more for it to do.
+    pub(super) fn settle(&mut self, now: Instant) -> bool {
+        let mut has_heard = false;
         loop {
             while let Some(output) = self.pool.poll_output() {
                 self.handle_output(now, output);
             }
             if let Some(errand) = self.links.next_errand() {
+                has_heard = true;
                 self.pool.cancel_ended(now, errand.connection, errand.reached);
             } else if let Some(opened) = self.links.next_opened() {
+                has_heard |= matches!(opened, Opened::Failed { .. });
                 self.handle_opened(now, opened);
             } else {
                 break;
@@ -317,6 +321,7 @@ impl Reactor {
         while let Some(lookup) = self.links.next_lookup() {
             self.news.push_back(News::Lookup(lookup));
         }
+        has_heard
     }
 
     fn handle_output(&mut self, now: Instant, output: Output) {
@@ -374,9 +379,10 @@ impl Reactor {
     fn finish(&mut self, now: Instant) {
         self.settle(now);
         self.pool.flush(now);
-        self.settle(now);
+        // An attempt that the kernel refuses at once: what follows from that has its own turn, and no deadline.
+        let has_heard = self.settle(now);
         self.write();
-        let soon = !self.unread.is_empty() || !self.unwritten.is_empty();
+        let soon = has_heard || !self.unread.is_empty() || !self.unwritten.is_empty();
         self.alarm.set(now, self.deadline(), soon);
         self.set_referenced();
     }
@@ -406,3 +412,8 @@ impl Reactor {
 pub fn poisoned() -> Error {
     Error::new(ErrorClass::Internal, "HYPERION_INTERNAL", "a defect has ended this pool")
 }
+
+// They need Unix sockets, whose connects end at once.
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
