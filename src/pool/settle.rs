@@ -86,24 +86,8 @@ impl Pool {
                 Event::Answered { role } => self.answered(now, id, role),
                 Event::Typed { asked, told } => self.typed(now, id, &asked, told),
                 Event::Placed { place, role } => self.placed(now, id, place, role),
-                Event::Settled { token, answer, role_before, role_after, took, status } => {
-                    self.learn_habit(token, &answer, took);
-                    let settled = Settled { token, answer, role_before, role_after, status };
-                    if let Some(key) = self.settle(now, id, settled) {
-                        again.push(key);
-                    }
-                }
-                Event::Lost { token, outcome, why } => {
-                    again.extend(self.lost(id, token, outcome, &why));
-                }
-                Event::Notice(fields) => {
-                    if let Some(host) = self.host_name(id) {
-                        let event = PoolEvent::Notice { host, fields };
-                        self.outputs.push_back(super::Output::Event(event));
-                    }
-                }
-                Event::Notification { .. } => {}
                 Event::Closed { error } => self.closed(now, id, error),
+                of_call => again.extend(self.hear(now, id, of_call)),
             }
         }
         self.wait_again(now, again.into_iter());
@@ -120,15 +104,39 @@ impl Pool {
         self.retire_if_useless(id);
     }
 
-    /// Settles what was in flight on a connection that the pool itself gives up.
+    /// Settles what was in flight on a connection that the pool itself gives up, and what had been answered and not
+    /// been told yet. What it says of its host is no news any more.
     pub(super) fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
         let mut again = Vec::new();
         while let Some(event) = self.slots.get_mut(id).and_then(|s| s.connection.poll_event()) {
-            if let Event::Lost { token, outcome, why } = event {
-                again.extend(self.lost(id, token, outcome, &why));
-            }
+            again.extend(self.hear(now, id, event));
         }
         self.wait_again(now, again.into_iter());
+    }
+
+    /// Takes what a connection says of a call. Returns the call where it must be sent again.
+    fn hear(&mut self, now: Instant, id: ConnectionId, event: Event) -> Option<Key<Call>> {
+        match event {
+            Event::Settled { token, answer, role_before, role_after, took, status } => {
+                self.learn_habit(token, &answer, took);
+                let settled = Settled { token, answer, role_before, role_after, status };
+                self.settle(now, id, settled)
+            }
+            Event::Lost { token, outcome, why } => self.lost(id, token, outcome, &why),
+            Event::Notice(fields) => {
+                if let Some(host) = self.host_name(id) {
+                    let event = PoolEvent::Notice { host, fields };
+                    self.outputs.push_back(super::Output::Event(event));
+                }
+                None
+            }
+            Event::Ready { .. }
+            | Event::Answered { .. }
+            | Event::Typed { .. }
+            | Event::Placed { .. }
+            | Event::Notification { .. }
+            | Event::Closed { .. } => None,
+        }
     }
 
     fn learn_habit(&mut self, token: Token, answer: &Answer, took: Duration) {

@@ -296,3 +296,17 @@ fn an_ended_pool_does_not_wait_for_a_lease_that_has_lost_its_connection() {
     let late = world.query("SELECT", lease, TX);
     assert_eq!(failed(&world, late).0, "HYPERION_POOL_CLOSED");
 }
+
+#[test]
+fn what_is_answered_behind_the_call_that_gives_a_connection_back_is_told() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("SELECT", lease, NONE);
+    // All in one read: the session is in a transaction by the time that the first answer is looked at.
+    let first = world.ask("SELECT", lease, QueryFlags::RELEASE, Params::new());
+    let behind = ["BEGIN", "INSERT a"].map(|sql| world.ask(sql, lease, NONE, Params::new()));
+    world.settle();
+    assert_eq!(answered(&world, first), "SELECT");
+    assert_eq!(behind.map(|request| answered(&world, request)), ["BEGIN", "INSERT"]);
+    assert_eq!(world.connections(0), 0);
+}
