@@ -448,7 +448,6 @@ impl Pool {
             return;
         }
         self.free_slot(id);
-        let serves = self.may_serve(id) && self.slots.get(id).is_some_and(|slot| !slot.spent);
         let reset = self.config.reset_on_release;
         let Some(slot) = self.slots.get_mut(id) else { return };
         if !slot.is_at_rest() {
@@ -456,13 +455,12 @@ impl Pool {
             let code = "HYPERION_CONNECTION_LOST";
             return self.drop_slot(now, id, &Error::new(ErrorClass::Connection, code, message));
         }
-        if !serves {
-            return self.retire(id);
-        }
         // What session work leaves behind can't be seen: an advisory lock, for one.
         if !for_transaction && seen && reset {
             slot.connection.soil();
         }
+        // Where an answer is to come still, the type of a value for one, it is looked at again when that has come.
+        self.retire_if_useless(id);
         self.clean(now, id);
     }
 

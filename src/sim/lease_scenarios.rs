@@ -310,3 +310,19 @@ fn what_is_answered_behind_the_call_that_gives_a_connection_back_is_told() {
     assert_eq!(behind.map(|request| answered(&world, request)), ["BEGIN", "INSERT"]);
     assert_eq!(world.connections(0), 0);
 }
+
+#[test]
+fn a_spent_connection_that_is_given_back_tells_the_types_that_it_was_asked_for() {
+    let options = serde_json::json!({ "hosts": ["h0"], "user": "u", "poolSize": 1, "maxUses": 1 });
+    let mut world = World::new(from_json(&options).unwrap(), &[PRIMARY]);
+    let lease = take(&mut world, TX);
+    world.query("SELECT", lease, TX);
+    let typed = world.ask("SELECT mood", lease, TX, Params::new());
+    world.ask("COMMIT", lease, COMMIT, Params::new());
+    world.settle();
+    let answer = world.answers[&typed].as_ref().unwrap();
+    let shape = answer.results.first().and_then(|result| result.shape.as_ref()).unwrap();
+    let shape = shape.to_json();
+    assert!(shape.contains(r#""typeName":"mood""#), "{shape}");
+    assert_eq!(world.connections(0), 0);
+}

@@ -1,15 +1,17 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
-//! It takes bytes and gives bytes. `SELECT` answers one row, and `SELECT keys` one with all keys; `INSERT <key>`
-//! adds a key, or is refused with 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they
-//! say, `SET` leaves something behind that `DISCARD ALL` discards, and with `slow` at its end a statement sleeps
-//! before it runs. A change of role is told as PostgreSQL tells it: not to idle sessions, but by ParameterStatus
-//! in front of the next ReadyForQuery.
+//! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys, and `SELECT mood` one
+//! with a value of a type that a user has made; `INSERT <key>` adds a key, or is refused with 25006 where the role
+//! forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET` leaves something behind that `DISCARD ALL`
+//! discards, and with `slow` at its end a statement sleeps before it runs. A change of role is told as PostgreSQL
+//! tells it: not to idle sessions, but by ParameterStatus in front of the next ReadyForQuery.
 
 use std::collections::BTreeMap;
 
 use crate::connection::Role;
 
+/// The oid of a type that a user has made.
+const MOOD: u32 = 16_384;
 const CANCELED: &str = "canceling statement due to user request";
 
 /// One host. Sessions are numbered by the caller.
@@ -230,7 +232,11 @@ impl Server {
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
                     let asks = sql.contains("pg_control_system()");
-                    if asks && std::mem::take(&mut state.cancels_question) {
+                    let asks_types = sql.contains("FROM pg_catalog.pg_type");
+                    if asks_types {
+                        row_of(&[Some(&MOOD.to_string()), Some("mood"), None, None, None], out);
+                        message(b'C', b"SELECT 1\0", out);
+                    } else if asks && std::mem::take(&mut state.cancels_question) {
                         state.error("57014", CANCELED, out);
                     } else if asks && !self.tells_lineage {
                         state.error("42501", "permission denied", out);
@@ -346,7 +352,7 @@ impl Session {
                     describe_parameters(sql, out);
                 }
                 if sql.starts_with("SELECT") {
-                    row_description(25, out);
+                    row_description(if sql.ends_with(" mood") { MOOD } else { 25 }, out);
                 } else {
                     message(b'n', &[], out);
                 }
