@@ -15,6 +15,8 @@ pub(super) struct Preparation {
     /// How its rows look, as the server last described them on this connection.
     pub(super) shape: Option<Arc<Shape>>,
     used: u64,
+    /// The name that is closed in the flight which prepares it.
+    replaces: Option<Arc<str>>,
 }
 
 /// Who makes room for the next statement.
@@ -34,12 +36,14 @@ pub(super) struct Prepared {
     capacity: usize,
     names: u64,
     uses: u64,
+    /// The name that was evicted for the next preparation.
+    evicted: Option<Arc<str>>,
 }
 
 impl Prepared {
     pub(super) fn new(capacity: usize) -> Self {
         let (places, doomed) = (Vec::new(), VecDeque::new());
-        Self { places, count: 0, doomed, capacity, names: 0, uses: 0 }
+        Self { places, count: 0, doomed, capacity, names: 0, uses: 0, evicted: None }
     }
 
     pub(super) fn is_off(&self) -> bool {
@@ -80,19 +84,23 @@ impl Prepared {
 
     /// Its name is being closed.
     pub(super) fn evict(&mut self, victim: Victim) {
-        match victim {
-            Victim::Kept(id) => self.remove(id),
-            Victim::Doomed => drop(self.doomed.pop_front()),
-        }
+        self.evicted = match victim {
+            Victim::Kept(id) => self.take(id).map(|preparation| preparation.name),
+            Victim::Doomed => self.doomed.pop_front(),
+        };
+    }
+
+    /// The server refused the flight before it had parsed the statement, and perhaps, with the BEGIN in front,
+    /// before it had closed the other one. No name is used twice: to close one that is gone does nothing.
+    pub(super) fn unparsed(&mut self, id: StatementId) {
+        let replaces = self.take(id).and_then(|preparation| preparation.replaces);
+        self.doomed.extend(replaces);
     }
 
     /// What the server has under this statement's name is of no use any more.
     pub(super) fn doom(&mut self, id: StatementId) {
-        let place = self.places.get_mut(id.0 as usize);
-        if let Some(preparation) = place.and_then(Option::take) {
-            self.count -= 1;
-            self.doomed.push_back(preparation.name);
-        }
+        let preparation = self.take(id);
+        self.doomed.extend(preparation.map(|preparation| preparation.name));
     }
 
     /// A name that this connection has not used before.
@@ -114,8 +122,9 @@ impl Prepared {
         }
         self.uses += 1;
         let used = self.uses;
+        let replaces = self.evicted.take();
         if let Some(place) = self.places.get_mut(index)
-            && place.replace(Preparation { name, sql, shape, used }).is_none()
+            && place.replace(Preparation { name, sql, shape, used, replaces }).is_none()
         {
             self.count += 1;
         }
@@ -129,11 +138,13 @@ impl Prepared {
     }
 
     pub(super) fn remove(&mut self, id: StatementId) {
-        if let Some(place) = self.places.get_mut(id.0 as usize)
-            && place.take().is_some()
-        {
-            self.count -= 1;
-        }
+        drop(self.take(id));
+    }
+
+    fn take(&mut self, id: StatementId) -> Option<Preparation> {
+        let preparation = self.places.get_mut(id.0 as usize)?.take()?;
+        self.count -= 1;
+        Some(preparation)
     }
 }
 

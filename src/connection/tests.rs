@@ -153,9 +153,22 @@ impl Setup {
         self.send_statement(token, statement)
     }
 
+    fn described(&mut self, sql: &str) -> StatementId {
+        let statement = self.statements.insert(sql);
+        if let Some(known) = self.statements.get_mut(statement) {
+            let description = Description::new(Vec::new(), None, &Verbatim::default());
+            known.form = Form::Described(Arc::new(description));
+        }
+        statement
+    }
+
     fn send_statement(&mut self, token: u64, statement: StatementId) -> Sent {
+        self.send_with(token, statement, None)
+    }
+
+    fn send_with(&mut self, token: u64, statement: StatementId, begin: Option<Begin>) -> Sent {
         let (token, params) = (Token(token), Params::new());
-        let (begin, prepare, barrier, describe) = (None, true, false, false);
+        let (prepare, barrier, describe) = (true, false, false);
         let params = &params;
         let request = Request { token, statement, params, begin, prepare, barrier, describe };
         let mut shared =
@@ -222,11 +235,7 @@ fn a_preparation_is_withdrawn_only_if_nothing_behind_builds_on_it() {
     let mut setup = Setup::new();
     setup.receive(&[&welcome(&[5; 4])]);
     setup.connection.advance(usize::MAX);
-    let statement = setup.statements.insert("SELECT 1");
-    if let Some(known) = setup.statements.get_mut(statement) {
-        known.form =
-            Form::Described(Arc::new(Description::new(Vec::new(), None, &Verbatim::default())));
-    }
+    let statement = setup.described("SELECT 1");
     setup.send_statement(1, statement);
     setup.send_statement(2, statement);
     assert!(!setup.connection.withdraw(Token(1)), "the second one binds what the first one parses");
@@ -236,4 +245,28 @@ fn a_preparation_is_withdrawn_only_if_nothing_behind_builds_on_it() {
     setup.send_statement(3, statement);
     let text = String::from_utf8_lossy(setup.connection.outgoing()).into_owned();
     assert!(text.contains("SELECT 1"), "it is parsed again: {text:?}");
+}
+
+#[test]
+fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
+    let mut setup = Setup::new();
+    setup.config.statement_cache_size = 1;
+    setup.receive(&[&welcome(&[5; 4])]);
+    let [first, second] = ["SELECT 1", "SELECT 2"].map(|sql| setup.described(sql));
+    let answer = |messages: &[(u8, &[u8])]| -> Vec<u8> {
+        messages.iter().flat_map(|(tag, body)| message(*tag, body)).collect()
+    };
+    setup.send_statement(1, first);
+    setup.connection.advance(usize::MAX);
+    let done = [(b'1', &b""[..]), (b'2', b""), (b'n', b""), (b'C', b"SELECT 0\0"), (b'Z', b"I")];
+    setup.receive(&[&answer(&done)]);
+    // The first statement makes room for the second one, behind a BEGIN that is refused.
+    setup.send_with(2, second, Some(Begin::default()));
+    setup.connection.advance(usize::MAX);
+    let refused = b"SERROR\0VERROR\0C0A000\0Mnot on a standby\0\0";
+    let events = setup.receive(&[&answer(&[(b'E', refused), (b'Z', b"I")])]);
+    assert!(matches!(events[..], [Event::Settled { answer: Answer::Refused { .. }, .. }]));
+    setup.send_statement(3, second);
+    let close = answer(&[(b'C', b"Sh1\0")]);
+    assert!(setup.connection.outgoing().starts_with(&close), "{:?}", setup.connection.outgoing());
 }

@@ -62,7 +62,7 @@ impl Session {
                 if plan_is_stale {
                     self.prepared.doom(id);
                 } else if parsing && !parsed {
-                    self.prepared.remove(id);
+                    self.prepared.unparsed(id);
                 }
                 if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {
                     statement.form = Form::Undescribed;
