@@ -145,14 +145,12 @@ impl Pool {
     }
 
     pub(super) fn expire_waiting(&mut self, now: Instant) {
-        let expired = |pool: &Self| {
-            let is_late = |key: &Key<Call>| pool.calls.get(*key).is_some_and(|c| c.deadline <= now);
-            pool.waiting.heads().find(is_late)
-        };
-        while !Mutation::ForgetDeadline.is_on()
-            && let Some(key) = expired(self)
-        {
-            self.waiting.strike(key);
+        if Mutation::ForgetDeadline.is_on() {
+            return;
+        }
+        let calls = &self.calls;
+        let is_late = |key| calls.get(key).is_some_and(|call| call.deadline <= now);
+        for key in self.waiting.take_late(is_late) {
             let error = self.acquire_timeout();
             self.give_up_call(key, &error);
         }

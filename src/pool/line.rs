@@ -51,6 +51,26 @@ impl Line {
         key
     }
 
+    /// Takes those out whose deadlines have passed, in their order. Each is looked at once.
+    pub(super) fn take_late(&mut self, is_late: impl Fn(Key<Call>) -> bool) -> Vec<Key<Call>> {
+        let (mut late, struck) = (Vec::new(), &mut self.struck);
+        self.again.retain(|key| {
+            if struck.remove(key) {
+                return false;
+            }
+            let is_late = is_late(*key);
+            late.extend(is_late.then_some(*key));
+            !is_late
+        });
+        self.trim();
+        while let Some(key) = self.calls.front().copied().filter(|key| is_late(*key)) {
+            late.push(key);
+            self.calls.pop_front();
+            self.trim();
+        }
+        late
+    }
+
     /// Takes a call out that stands in the line.
     pub(super) fn strike(&mut self, key: Key<Call>) {
         self.struck.insert(key);
@@ -101,6 +121,24 @@ mod tests {
         assert_eq!(line.heads().collect::<Vec<_>>(), [key(7), key(9), key(1)]);
         let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
         assert_eq!(left, [key(7), key(9), key(1), key(4)]);
+        assert!(line.is_empty() && line.struck.is_empty());
+    }
+
+    #[test]
+    fn those_that_are_late_are_taken_out_together_and_each_is_looked_at_once() {
+        let mut line = Line::default();
+        (0..6).for_each(|n| line.push_back(key(n)));
+        (10..16).for_each(|n| line.push_front(key(n)));
+        [12, 14, 1].iter().for_each(|n| line.strike(key(*n)));
+        let looked = std::cell::Cell::new(0);
+        let late = line.take_late(|call| {
+            looked.set(looked.get() + 1);
+            [15, 12, 11, 10, 0, 2, 4].contains(&call.to_bits())
+        });
+        assert_eq!(late, [15, 11, 10, 0, 2].map(key));
+        assert_eq!((looked.get(), line.len()), (7, 4));
+        let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
+        assert_eq!(left, [13, 3, 4, 5].map(key));
         assert!(line.is_empty() && line.struck.is_empty());
     }
 }
