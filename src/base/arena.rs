@@ -1,5 +1,7 @@
 //! Things that come and go, named by keys that never name the wrong one.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -62,15 +64,23 @@ struct Place<T> {
     value: Option<T>,
 }
 
-/// Values in stable places, iterated in the order of their places.
+/// Values in stable places, iterated in the order of their places. The first vacant place is taken first, and vacant
+/// ones at the end are given up: what a burst took is given back when it is over.
 pub struct Arena<T> {
     places: Vec<Place<T>>,
-    vacant: Vec<u32>,
+    /// Vacant places. Those behind the last of `places` are none any more.
+    vacant: BinaryHeap<Reverse<u32>>,
+    count: usize,
+    /// The generation of a place that is new: no key has named one with it, nor will one that was given up.
+    youngest: u32,
 }
+
+/// So many places are kept, whoever needs them.
+const FEW: usize = 64;
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), vacant: Vec::new() }
+        Self { places: Vec::new(), vacant: BinaryHeap::new(), count: 0, youngest: 0 }
     }
 }
 
@@ -82,15 +92,20 @@ impl<T: fmt::Debug> fmt::Debug for Arena<T> {
 
 impl<T> Arena<T> {
     pub fn insert(&mut self, value: T) -> Key<T> {
-        if let Some(index) = self.vacant.pop()
+        self.count += 1;
+        if let Some(&Reverse(index)) = self.vacant.peek()
             && let Some(place) = self.places.get_mut(index as usize)
         {
+            self.vacant.pop();
             place.value = Some(value);
             return Key { index, generation: place.generation, of: PhantomData };
         }
+        // None that is left is one of `places`, and must not become one again by itself.
+        self.vacant.clear();
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-        self.places.push(Place { generation: 0, value: Some(value) });
-        Key { index, generation: 0, of: PhantomData }
+        let generation = self.youngest;
+        self.places.push(Place { generation, value: Some(value) });
+        Key { index, generation, of: PhantomData }
     }
 
     pub fn get(&self, key: Key<T>) -> Option<&T> {
@@ -110,8 +125,30 @@ impl<T> Arena<T> {
         }
         let value = place.value.take()?;
         place.generation = place.generation.wrapping_add(1);
-        self.vacant.push(key.index);
+        self.count -= 1;
+        if key.index as usize + 1 < self.places.len() {
+            self.vacant.push(Reverse(key.index));
+        } else {
+            self.trim();
+        }
         Some(value)
+    }
+
+    /// Gives up the vacant places at the end.
+    fn trim(&mut self) {
+        while let Some(Place { generation, value: None }) = self.places.last() {
+            // Which of two is younger tells their distance: generations begin anew after the last one.
+            if generation.wrapping_sub(self.youngest) < u32::MAX / 2 {
+                self.youngest = *generation;
+            }
+            self.places.pop();
+        }
+        let length = self.places.len();
+        if self.places.capacity() > FEW.max(4 * length) {
+            self.places.shrink_to(FEW.max(2 * length));
+            self.vacant.retain(|Reverse(index)| (*index as usize) < length);
+            self.vacant.shrink_to(length);
+        }
     }
 
     pub fn contains(&self, key: Key<T>) -> bool {
@@ -119,7 +156,7 @@ impl<T> Arena<T> {
     }
 
     pub fn len(&self) -> usize {
-        self.places.len() - self.vacant.len()
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {
@@ -156,5 +193,49 @@ mod tests {
         assert_eq!(arena.get(second), Some(&"second"));
         assert_eq!(Key::from_bits(second.to_bits()), second);
         assert_eq!(arena.len(), 1);
+    }
+
+    #[test]
+    fn the_first_vacant_place_is_taken_and_those_at_the_end_are_given_up() {
+        let mut arena = Arena::default();
+        let burst: Vec<_> = (0..1000).map(|n| arena.insert(n)).collect();
+        // One in the middle stays, and whoever comes next does not stand behind it.
+        let (left, stays) = (&burst[..600], burst[600]);
+        burst
+            .iter()
+            .filter(|key| **key != stays)
+            .for_each(|key| assert!(arena.remove(*key).is_some()));
+        assert_eq!((arena.len(), arena.places.len()), (1, 601));
+        let next = arena.insert(0);
+        assert_eq!((next.index, arena.get(left[0])), (0, None));
+        assert_eq!(arena.remove(stays), Some(600));
+        assert_eq!((arena.len(), arena.places.len()), (1, 1));
+        assert!(arena.places.capacity() <= FEW && arena.vacant.capacity() <= FEW);
+    }
+
+    #[test]
+    fn no_key_is_given_twice_whatever_is_given_up_in_between() {
+        for youngest in [0, u32::MAX - 20] {
+            let mut arena = Arena { youngest, ..Arena::default() };
+            let (mut given, mut kept) = (std::collections::BTreeSet::new(), Vec::new());
+            let mut random = crate::base::Random::from_seed(1);
+            for n in 0..10_000 {
+                // Now many come, now many go.
+                let grows = (n / 50) % 2 == 0;
+                if kept.is_empty() || (random.below(10) < 7) == grows {
+                    let key = arena.insert(n);
+                    assert!(given.insert(key), "{key:?}");
+                    kept.push((key, n));
+                } else {
+                    let at = usize::try_from(random.below(kept.len() as u64)).unwrap();
+                    let (key, value) = kept.swap_remove(at);
+                    assert_eq!(arena.remove(key), Some(value));
+                }
+                assert_eq!(arena.len(), kept.len());
+            }
+            let values = arena.iter().map(|(key, value)| (key, *value));
+            kept.sort_unstable();
+            assert!(values.eq(kept));
+        }
     }
 }
