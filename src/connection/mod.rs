@@ -297,6 +297,16 @@ impl Connection {
         self.session().into_iter().flat_map(Session::requests)
     }
 
+    /// The requests that have no answer: those in flight, and those that are lost by an event which is still to be
+    /// polled, from the last one to the first.
+    pub fn unanswered(&self) -> impl Iterator<Item = Token> {
+        let lost = self.events.iter().rev().filter_map(|event| match event {
+            Event::Lost { token, .. } => Some(*token),
+            _ => None,
+        });
+        self.requests().chain(lost)
+    }
+
     /// When that was asked whose answer came last: what it told of the server's role is no older than this.
     pub fn asked_at(&self) -> Instant {
         let session = self.session().map_or(Instant::ORIGIN, Session::asked_at);

@@ -404,7 +404,7 @@ impl Pool {
             && let Some(GivenUp { reason, .. }) = call.given_up
         {
             let outcome = match call.flags.begin() {
-                Some(_) => self.outcome_in_transaction(call, Outcome::Unknown),
+                Some(_) => self.outcome_in_transaction(id, call, Outcome::Unknown),
                 None => Outcome::Unknown,
             };
             let what = format!(

@@ -318,7 +318,7 @@ impl Pool {
             return Some(key);
         }
         let outcome = match self.calls.get(key) {
-            Some(call) if begin.is_some() => self.outcome_in_transaction(call, outcome),
+            Some(call) if begin.is_some() => self.outcome_in_transaction(id, call, outcome),
             _ => outcome,
         };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
@@ -335,8 +335,15 @@ impl Pool {
     }
 
     /// A broken connection ends its transaction without effect, unless the commit itself was in flight.
-    pub(super) fn outcome_in_transaction(&self, call: &Call, outcome: Outcome) -> Outcome {
-        let behind = |other: &Call| other.lease == call.lease && other.sent_to == call.sent_to;
+    pub(super) fn outcome_in_transaction(
+        &self,
+        id: ConnectionId,
+        call: &Call,
+        outcome: Outcome,
+    ) -> Outcome {
+        // A transaction has its connection to itself.
+        let unanswered = self.slots.get(id).into_iter().flat_map(|s| s.connection.unanswered());
+        let mut behind = unanswered.filter_map(|token| self.calls.get(Key::from_bits(token.0)));
         let commits = |call: &Call| {
             let statement = call.statement.and_then(|id| self.statements.get(id));
             call.flags.has(QueryFlags::COMMIT)
@@ -347,7 +354,7 @@ impl Pool {
         if outcome == Outcome::Unknown
             && !Mutation::DenyCommit.is_on()
             && writes
-            && self.calls.iter().any(|(_, other)| behind(other) && commits(other))
+            && (commits(call) || behind.any(commits))
         {
             outcome
         } else {
