@@ -121,6 +121,9 @@ pub enum Event {
     },
     /// Nothing more will come; every request has been settled or lost before.
     Closed {
+        /// With what it did to the connection.
         error: Error,
+        /// The same without that, as the requests that were lost have it.
+        why: Error,
     },
 }

@@ -108,7 +108,11 @@ impl Connection {
                 self.connected(peer, shared)
             }
             Input::Received(bytes) => self.receive(now, bytes, shared),
-            Input::Closed { why } => Err(self.lost(&why)),
+            Input::Closed { why } => {
+                let error = self.lost(&why);
+                let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
+                return self.end(error, why);
+            }
         };
         if let Err(error) = handled {
             self.close(error);
@@ -531,17 +535,22 @@ impl Connection {
     }
 
     fn close(&mut self, error: Error) {
+        self.end(error.clone(), error);
+    }
+
+    fn end(&mut self, error: Error, why: Error) {
         let state = std::mem::replace(&mut self.state, State::Closed);
         match state {
             State::Session(mut session) | State::Asking { mut session, .. } => {
-                session.abandon(self.written, &error, &mut self.events);
+                session.abandon(self.written, &why, &mut self.events);
             }
             // A handshake that fails has given its state away.
             State::Opening { .. } | State::Handshake { .. } | State::Closed => {}
         }
         self.inbox = BytesMut::new();
         self.outbox.clear();
-        self.events.push_back(Event::Closed { error: error.with_host(Arc::clone(&self.host)) });
+        let error = error.with_host(Arc::clone(&self.host));
+        self.events.push_back(Event::Closed { error, why });
     }
 }
 

@@ -41,7 +41,7 @@ impl Setup {
 
     fn ends_with(mut self, messages: &[&[u8]]) -> Error {
         match self.receive(messages).pop() {
-            Some(Event::Closed { error }) => error,
+            Some(Event::Closed { error, .. }) => error,
             other => panic!("{other:?} in place of the end"),
         }
     }
@@ -134,7 +134,7 @@ fn a_deadline_covers_the_whole_login() {
     let mut shared =
         Shared { config: &setup.config, statements: &mut setup.statements, keys: &mut setup.keys };
     setup.connection.handle_timeout(Instant::from_micros(2_000_000), &mut shared);
-    let Some(Event::Closed { error }) = setup.connection.poll_event() else { panic!() };
+    let Some(Event::Closed { error, .. }) = setup.connection.poll_event() else { panic!() };
     assert_eq!(error.code(), "HYPERION_CONNECT_TIMEOUT");
     assert_eq!(error.message(), "h1:5432: no answer within 2000 ms while logging in");
     assert_eq!(error.host().map(|host| &**host), Some("h1:5432"));

@@ -86,7 +86,7 @@ impl Pool {
                 Event::Answered { role } => self.answered(now, id, role),
                 Event::Typed { asked, told } => self.typed(now, id, &asked, told),
                 Event::Placed { place, role } => self.placed(now, id, place, role),
-                Event::Closed { error } => self.closed(now, id, error),
+                Event::Closed { error, why } => self.closed(now, id, error, &why),
                 of_call => again.extend(self.hear(now, id, of_call)),
             }
         }
@@ -398,12 +398,12 @@ impl Pool {
         }
     }
 
-    fn closed(&mut self, now: Instant, id: ConnectionId, error: Error) {
+    fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error) {
         let Some(slot) = self.slots.get(id) else { return };
         let (host, joining) = (slot.host, slot.is_joining());
         let short_lived = now.since(slot.opened_at) < SHORT_LIFE;
         if let Duty::Leased { lease } = slot.duty {
-            let error = self.lost_error(id, Outcome::NotSent, false, &error);
+            let error = self.lost_error(id, Outcome::NotSent, false, why);
             self.vacate(lease, error);
         }
         self.remove_slot(id, Vec::new());

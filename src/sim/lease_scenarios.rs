@@ -326,3 +326,44 @@ fn a_spent_connection_that_is_given_back_tells_the_types_that_it_was_asked_for()
     assert!(shape.contains(r#""typeName":"mood""#), "{shape}");
     assert_eq!(world.connections(0), 0);
 }
+
+#[test]
+fn a_lost_connection_is_said_to_be_lost_once() {
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("SELECT", lease, NONE);
+    world.stall(0);
+    let mut told = Vec::new();
+    let unsure = world.query("INSERT a", lease, NONE);
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    told.push(unsure);
+    told.push(world.query("SELECT", lease, NONE));
+    world.pass(Duration::from_secs(1));
+    // Idle when it breaks.
+    let lease = take(&mut world, NONE);
+    world.query("SELECT", lease, NONE);
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    told.push(world.query("SELECT", lease, NONE));
+    // Given back in the middle of its work.
+    world.pass(Duration::from_secs(1));
+    let lease = take(&mut world, NONE);
+    world.query("SELECT", lease, NONE);
+    world.stall(0);
+    told.push(world.query("SELECT", lease, NONE));
+    world.pool.release(world.now, lease.unwrap(), false);
+    world.settle();
+    let told = told.iter().map(|request| world.answers[request].as_ref().unwrap_err().message());
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "the connection to h0:5432 was lost before it answered, and the statement may or may not have been \
+             applied: ECONNRESET",
+            "the connection to h0:5432 was lost: ECONNRESET",
+            "the connection to h0:5432 was lost: ECONNRESET",
+            "the connection to h0:5432 was lost before it answered, and the statement may or may not have been \
+             applied: the connection was given back while its session was at work",
+        ]
+    );
+}
