@@ -49,6 +49,17 @@ test('a floor imports only the floors under it', () => {
   }
 });
 
+test('what JavaScript gets as JSON is written by the addon, and by types', () => {
+  for (const floor of ['base', 'protocol', 'connection', 'cluster', 'pool', 'reactor']) {
+    for (const name of files(path.join('src', floor), ['.rs'])) {
+      const [outside] = code(name).split('#[cfg(test)]');
+      // `reactor` hands a list of hosts on that JavaScript gave.
+      const written = outside.replaceAll('&serde_json::Value', '');
+      if (!name.endsWith('tests.rs')) assert.doesNotMatch(written, /serde_json/, name);
+    }
+  }
+});
+
 test('unsafe code is found in the addon and the libuv glue alone', () => {
   for (const name of files('src', ['.rs'])) {
     if (/\bunsafe\s*(\{|fn|impl|extern)/.test(code(name))) {

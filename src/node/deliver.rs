@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::error_json::error_to_json;
+use super::event_json::event_to_json;
 use super::requests::Requests;
 use super::shape_slots::ShapeSlots;
 use super::sheet::{NONE, REQUEST_COMPLETE, RESULT_COMPLETE, ResultRecord, Room, Sheet};
@@ -85,7 +86,7 @@ impl From<News> for Item {
                 Self::Error { request, json: error_to_json(&error) }
             }
             News::Types { request, oids } => Self::Types { request, oids: list_oids(&oids) },
-            News::Event(event) => Self::Event { json: event.to_json() },
+            News::Event(event) => Self::Event { json: event_to_json(&event) },
             News::Lookup(lookup) => Self::Lookup(lookup),
             News::Poisoned(error) => Self::Poisoned { json: error_to_json(&error) },
         }

@@ -17,12 +17,13 @@ use super::client::Client;
 use super::deliver::list_oids;
 use super::environment::Environment;
 use super::error_json::error_to_json;
+use super::event_json::host_value;
 use super::params;
 use super::value::{Env, Fault, NOTHING, check};
 use crate::base::{Error, ErrorClass};
 use crate::config;
 use crate::connection::StatementId;
-use crate::pool::{EndOptions, HostStatus, Query, QueryFlags, Status};
+use crate::pool::{EndOptions, Query, QueryFlags, Status};
 use crate::reactor::Reactor;
 use crate::types::Verbatim;
 
@@ -226,7 +227,7 @@ fn status(call: &Call) -> Result<sys::napi_value, Fault> {
 /// `cluster(handle) -> json`
 fn cluster(call: &Call) -> Result<sys::napi_value, Fault> {
     let hosts = call.client()?.run(|reactor| reactor.cluster())?;
-    let hosts: Vec<_> = hosts.iter().map(HostStatus::to_json).collect();
+    let hosts: Vec<_> = hosts.iter().map(host_value).collect();
     call.env.create_string(json!(hosts).to_string().as_bytes(), false)
 }
 

@@ -1,11 +1,16 @@
 //! An error as `js/errors.cjs` takes it: one JSON object, whose empty fields are left out.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::base::{Error, Outcome, ServerFields};
 
 pub(super) fn error_to_json(error: &Error) -> String {
     error_value(error).to_string()
+}
+
+/// What is said of an error that is nobody's in particular, in events and of hosts.
+pub(super) fn error_in_brief(error: &Error) -> Value {
+    json!({ "code": error.code(), "message": error.message() })
 }
 
 fn error_value(error: &Error) -> Value {
@@ -70,8 +75,6 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::base::{ErrorClass, HostReport};
 

@@ -16,6 +16,7 @@ mod deliver;
 mod entry;
 mod environment;
 mod error_json;
+mod event_json;
 mod loop_callback;
 mod params;
 mod requests;

@@ -5,8 +5,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::ConnectionId;
 use crate::base::{Error, ServerFields};
 use crate::cluster::Decision;
@@ -169,53 +167,6 @@ pub enum PoolEvent {
     },
 }
 
-impl PoolEvent {
-    pub fn to_json(&self) -> String {
-        let value = match self {
-            Self::Primary { host, previous, outage } => json!({
-                "type": "primary",
-                "host": &**host,
-                "previous": previous.as_deref(),
-                "outageMs": outage.as_secs_f64() * 1000.0,
-            }),
-            Self::Fence { host, role } => {
-                json!({ "type": "fence", "host": &**host, "role": role })
-            }
-            Self::Rival { host, primary, timeline, primary_timeline, decision } => json!({
-                "type": "rival",
-                "host": &**host,
-                "primary": &**primary,
-                "timeline": timeline,
-                "primaryTimeline": primary_timeline,
-                "decision": decision.as_str(),
-            }),
-            Self::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
-            Self::Host { host, state, previous, role, error } => json!({
-                "type": "host",
-                "host": &**host,
-                "state": state,
-                "previous": previous,
-                "role": role.map(Role::as_str),
-                "error": error.as_ref().map(error_to_json),
-            }),
-            Self::Notice { host, fields } => json!({
-                "type": "notice",
-                "host": &**host,
-                "severity": fields.severity,
-                "code": fields.code,
-                "message": fields.message,
-                "detail": fields.detail,
-                "hint": fields.hint,
-            }),
-        };
-        value.to_string()
-    }
-}
-
-fn error_to_json(error: &Error) -> serde_json::Value {
-    json!({ "code": error.code(), "message": error.message() })
-}
-
 /// A host as the pool sees it at this moment.
 #[derive(Clone, Debug)]
 pub struct HostStatus {
@@ -226,24 +177,6 @@ pub struct HostStatus {
     pub serves: bool,
     pub open: usize,
     pub busy: usize,
-}
-
-impl HostStatus {
-    pub fn to_json(&self) -> serde_json::Value {
-        let HostView { host, role, state, last_error, round_trip, lag, since: _ } = &self.view;
-        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        json!({
-            "host": &**host,
-            "role": role.map(Role::as_str),
-            "state": state,
-            "serves": self.serves,
-            "ageMs": milliseconds(self.age),
-            "lastError": last_error.as_ref().map(error_to_json),
-            "roundTripMs": round_trip.map(milliseconds),
-            "replicationLagMs": lag.map(milliseconds),
-            "connections": { "open": self.open, "busy": self.busy },
-        })
-    }
 }
 
 /// A moment's count of the pool's connections and calls.

@@ -124,7 +124,7 @@ impl Storm {
                 Output::Cancel { connection, .. } => self.send_cancel(connection),
                 Output::Completed { request, result } => self.answered(request, result),
                 Output::Types { request, .. } => self.apps.told.push(request),
-                Output::Event(event) => self.note(|| format!("event {}", event.to_json())),
+                Output::Event(event) => self.note(|| format!("event {event:?}")),
             }
         }
     }

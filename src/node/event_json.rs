@@ -1,0 +1,71 @@
+//! Events and hosts as `js/` takes them: JSON objects.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::error_json::error_in_brief;
+use crate::cluster::HostView;
+use crate::connection::Role;
+use crate::pool::{HostStatus, PoolEvent};
+
+pub(super) fn event_to_json(event: &PoolEvent) -> String {
+    let value = match event {
+        PoolEvent::Primary { host, previous, outage } => json!({
+            "type": "primary",
+            "host": &**host,
+            "previous": previous.as_deref(),
+            "outageMs": milliseconds(*outage),
+        }),
+        PoolEvent::Fence { host, role } => {
+            json!({ "type": "fence", "host": &**host, "role": role })
+        }
+        PoolEvent::Rival { host, primary, timeline, primary_timeline, decision } => json!({
+            "type": "rival",
+            "host": &**host,
+            "primary": &**primary,
+            "timeline": timeline,
+            "primaryTimeline": primary_timeline,
+            "decision": decision.as_str(),
+        }),
+        PoolEvent::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
+        PoolEvent::Host { host, state, previous, role, error } => json!({
+            "type": "host",
+            "host": &**host,
+            "state": state,
+            "previous": previous,
+            "role": role.map(Role::as_str),
+            "error": error.as_ref().map(error_in_brief),
+        }),
+        PoolEvent::Notice { host, fields } => json!({
+            "type": "notice",
+            "host": &**host,
+            "severity": fields.severity,
+            "code": fields.code,
+            "message": fields.message,
+            "detail": fields.detail,
+            "hint": fields.hint,
+        }),
+    };
+    value.to_string()
+}
+
+pub(super) fn host_value(status: &HostStatus) -> Value {
+    let HostStatus { view, age, serves, open, busy } = status;
+    let HostView { host, role, state, last_error, round_trip, lag, since: _ } = view;
+    json!({
+        "host": &**host,
+        "role": role.map(Role::as_str),
+        "state": state,
+        "serves": serves,
+        "ageMs": milliseconds(*age),
+        "lastError": last_error.as_ref().map(error_in_brief),
+        "roundTripMs": round_trip.map(milliseconds),
+        "replicationLagMs": lag.map(milliseconds),
+        "connections": { "open": open, "busy": busy },
+    })
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
