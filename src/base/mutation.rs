@@ -16,6 +16,8 @@ pub enum Mutation {
     ForgetDeclaration,
     /// What is sent again waits for a connection as long as if it were new.
     RestartDeadline,
+    /// A declared read is sent again however many connections it has cost.
+    RepeatForever,
     /// A lost COMMIT is said to have had no effect, so that its caller repeats the transaction.
     DenyCommit,
     /// A transaction that moves to another connection does not begin anew there.
@@ -47,13 +49,14 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
         Self::RepeatUnknown,
         Self::ForgetDeclaration,
         Self::RestartDeadline,
+        Self::RepeatForever,
         Self::DenyCommit,
         Self::ForgetBegin,
         Self::LeakLease,

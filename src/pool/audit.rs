@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::lease::Lease;
+use super::settle::MOST_LOSSES;
 use super::slot::{Duty, Slot};
 use super::{Call, Pool};
 use crate::base::{Instant, Key};
@@ -68,6 +69,10 @@ impl Pool {
             let found = places.remove(&key).unwrap_or_default();
             if found.len() != 1 {
                 return Err(format!("request {} is in these places: {found:?}", call.request));
+            }
+            if call.losses > MOST_LOSSES {
+                let Call { request, losses, .. } = call;
+                return Err(format!("request {request} is sent again after {losses} losses"));
             }
             let in_flight = found == ["in flight"];
             if in_flight != call.sent_to.is_some() {

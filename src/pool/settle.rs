@@ -21,7 +21,7 @@ use crate::protocol::backend::TransactionStatus;
 const MOST_REDESCRIPTIONS: u8 = 2;
 /// Whatever it does not change, a statement may be what ends its connections, and takes whole servers along: so often is one
 /// sent again that may have been at work.
-const MOST_LOSSES: u8 = 2;
+pub(super) const MOST_LOSSES: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
 const STALE_PLAN: &str = "the statement was prepared before its tables or types changed, or before the session \
                           dropped its prepared statements; it is prepared anew when the transaction is repeated";
@@ -310,7 +310,8 @@ impl Pool {
             call.flags.has(QueryFlags::READ_ONLY) && !Mutation::ForgetDeclaration.is_on();
         let changes_nothing = declared || begin.is_some_and(|begin| begin.read_only);
         let had_no_effect = outcome == Outcome::NotSent || Mutation::RepeatUnknown.is_on();
-        let is_harmless = broke && changes_nothing && call.losses <= MOST_LOSSES;
+        let is_bounded = call.losses <= MOST_LOSSES || Mutation::RepeatForever.is_on();
+        let is_harmless = broke && changes_nothing && is_bounded;
         if free && (had_no_effect || is_harmless) {
             if let Some(lease) = lease {
                 self.unseat_lease(id, key, lease);
