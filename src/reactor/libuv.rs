@@ -2,8 +2,9 @@
 //!
 //! libuv goes on using a handle's memory after `uv_close`, until it calls back, and what a callback owns
 //! must outlive the call in which its own handle is dropped. So both belong to the handle's [`Context`],
-//! which the close callback alone frees. Whoever needs to know when that was puts a value with a `Drop`
-//! into the callback.
+//! which the close callback frees; or, where JavaScript runs the loop inside a callback, as `deasync` does, so
+//! that its handle is closed under it, the end of that callback. Whoever needs to know when that was puts a
+//! value with a `Drop` into the callback.
 #![allow(unsafe_code)] // libuv is C; what makes each call right is said where it is.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -11,6 +12,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::rc::Rc;
 
 use super::libuv_symbols::{HandleType, RawHandle, RawLoop, Symbols, symbols};
 
@@ -48,17 +50,44 @@ impl Loop {
     }
 }
 
-/// What a handle owns besides libuv's part of it.
+/// What a handle owns besides libuv's part of it. libuv has a share of it from `Handle::new` to `on_close`, and each
+/// callback that runs has another one.
 struct Context {
     raw: NonNull<RawHandle>,
     layout: Layout,
     callback: Box<dyn Fn(c_int, c_int)>,
 }
 
+impl Context {
+    /// # Safety
+    ///
+    /// `share` is libuv's.
+    unsafe fn run(share: *const Self, status: c_int, events: c_int) {
+        // SAFETY: libuv's share came from `Rc::into_raw`, and is there: this makes another one of it.
+        let context = unsafe {
+            Rc::increment_strong_count(share);
+            Rc::from_raw(share)
+        };
+        // The callback has its own door for panics; this one is for a defect in that door, and for what runs where
+        // this was the last share.
+        let _ = catch_unwind(AssertUnwindSafe(move || (context.callback)(status, events)));
+    }
+
+    /// # Safety
+    ///
+    /// `share` is libuv's, which gives it back.
+    unsafe fn release(share: *const Self) {
+        // SAFETY: it came from `Rc::into_raw`, and this runs once for each.
+        let context = unsafe { Rc::from_raw(share) };
+        // What a callback owned may run code when it is dropped; a panic must not reach libuv.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(context)));
+    }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout in `Handle::new`. libuv does not know the memory (the
-        // initialisation failed) or has given it back (the close callback runs).
+        // initialisation failed) or has given it back (the close callback runs, or has run).
         unsafe { dealloc(self.raw.as_ptr().cast(), self.layout) };
     }
 }
@@ -86,12 +115,12 @@ impl Handle {
         let Some(raw) = NonNull::new(memory.cast::<RawHandle>()) else {
             handle_alloc_error(layout)
         };
-        let context = Box::new(Context { raw, layout, callback });
+        let context = Rc::new(Context { raw, layout, callback });
         check(init(uv_loop.raw, raw.as_ptr()))?;
-        // SAFETY: the handle is initialised. The context is given to it, and is taken back by
+        // SAFETY: the handle is initialised. A share of the context is given to it, and is taken back by
         // `on_close` alone.
         unsafe {
-            (symbols.handle_set_data)(raw.as_ptr(), Box::into_raw(context).cast());
+            (symbols.handle_set_data)(raw.as_ptr(), Rc::into_raw(context).cast_mut().cast());
             (symbols.unref)(raw.as_ptr());
         }
         Ok(Self { raw, symbols })
@@ -119,10 +148,8 @@ impl std::fmt::Debug for Handle {
 
 unsafe extern "C" fn on_close(raw: *mut RawHandle) {
     let Ok(symbols) = symbols() else { return };
-    // SAFETY: `Handle::new` put the context there, and this runs once for each handle.
-    let context = unsafe { Box::from_raw((symbols.handle_get_data)(raw).cast::<Context>()) };
-    // What a callback owned may run code when it is dropped; a panic must not reach libuv.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(context)));
+    // SAFETY: `Handle::new` put the share there, and this runs once for each handle.
+    unsafe { Context::release((symbols.handle_get_data)(raw).cast::<Context>()) };
 }
 
 /// # Safety
@@ -130,11 +157,8 @@ unsafe extern "C" fn on_close(raw: *mut RawHandle) {
 /// `raw` is a handle of [`Handle::new`] that is not closed.
 unsafe fn call(raw: *mut RawHandle, status: c_int, events: c_int) {
     let Ok(symbols) = symbols() else { return };
-    // SAFETY: the context lives until `on_close`, which libuv calls from the loop and never from inside
-    // another callback: it outlives this call, even one that drops the handle.
-    let context = unsafe { &*(symbols.handle_get_data)(raw).cast::<Context>() };
-    // The callback has its own door for panics; this one is for a defect in that door.
-    let _ = catch_unwind(AssertUnwindSafe(|| (context.callback)(status, events)));
+    // SAFETY: `Handle::new` put the share there, and libuv has it until `on_close`.
+    unsafe { Context::run((symbols.handle_get_data)(raw).cast::<Context>(), status, events) };
 }
 
 unsafe extern "C" fn on_poll(raw: *mut RawHandle, status: c_int, events: c_int) {
@@ -241,5 +265,40 @@ impl IdleHandle {
 
     pub(super) fn set_referenced(&self, referenced: bool) {
         self.0.set_referenced(referenced);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    struct Noting(Rc<Cell<bool>>);
+
+    impl Drop for Noting {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+
+    #[test]
+    fn a_callback_whose_handle_is_closed_under_it_keeps_what_it_owns_to_its_end() {
+        let layout = Layout::from_size_align(64, ALIGNMENT).unwrap();
+        // SAFETY: the layout is not empty.
+        let raw = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<RawHandle>()).unwrap();
+        let (is_dropped, ran) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+        let share = Rc::new(Cell::new(std::ptr::null::<Context>()));
+        let (noting, runs, closing) = (Noting(is_dropped.clone()), ran.clone(), share.clone());
+        let callback = Box::new(move |_, _| {
+            // A loop that runs in here closes the handle.
+            // SAFETY: libuv's share, which is given back once.
+            unsafe { Context::release(closing.get()) };
+            runs.set(!noting.0.get());
+        });
+        share.set(Rc::into_raw(Rc::new(Context { raw, layout, callback })));
+        // SAFETY: libuv's share.
+        unsafe { Context::run(share.get(), 0, 0) };
+        assert!(ran.get() && is_dropped.get());
     }
 }
