@@ -94,7 +94,9 @@ test('B25 a value that is none fails its query, and the connection goes on', asy
   assert.equal(backend.connections, 1);
 });
 
-const typeColumns = ['oid', 'typname', 'element', 'typdelim', 'base'].map((name) => [name, 25]);
+const typeColumns = ['oid', 'typname', 'base', 'element', 'typdelim', 'element_base'].map(
+  (name) => [name, 25],
+);
 /** Answers to the question for a type of a user's, and what its value is then. */
 const TOLD = {
   'a refusal': [[b.error({ S: 'ERROR', C: '42501', M: 'no' })], '{a}'],
@@ -104,14 +106,15 @@ const TOLD = {
       b.rowDescription(...typeColumns),
       ...[
         ['x'],
-        ['x', 'y', 'z', '', 'w'],
-        ['16401', 'other', '25', ',', '25'],
+        ['x', 'y', 'z', 'v', '', 'w'],
+        ['16400', 'l', 'x', '25', ',', '25'],
+        ['16401', 'other', '16401', '25', ',', '25'],
         ['16400', 'l', '9'],
       ],
     ].map((part) => (Array.isArray(part) ? b.dataRow(...part) : part)),
     '{a}',
   ],
-  'an array of itself': [[b.dataRow('16400', 'loop', '16400', ',', '16400')], ['a']],
+  'an array of itself': [[b.dataRow('16400', 'loop', '16400', '16400', ',', '16400')], ['a']],
   nothing: [null, '{a}'],
 };
 for (const [name, [told, value]] of Object.entries(TOLD)) {

@@ -234,7 +234,8 @@ impl Server {
                     let asks = sql.contains("pg_control_system()");
                     let asks_types = sql.contains("FROM pg_catalog.pg_type");
                     if asks_types {
-                        row_of(&[Some(&MOOD.to_string()), Some("mood"), None, None, None], out);
+                        let oid = MOOD.to_string();
+                        row_of(&[Some(&oid), Some("mood"), Some(&oid), None, None, None], out);
                         message(b'C', b"SELECT 1\0", out);
                     } else if asks && std::mem::take(&mut state.cancels_question) {
                         state.error("57014", CANCELED, out);
