@@ -94,6 +94,13 @@ test('B30 a result beyond maxResultBytes is its own error, and harms no neighbou
   await small.end();
 });
 
+test('P12 a row whose text is longer than a string can be is its own error', async () => {
+  const long = (length) => pool.query("SELECT repeat('x', $1::int) AS x", [length]);
+  assert.equal((await long(1_000_000))[0].x.length, 1_000_000);
+  await assert.rejects(long(2 ** 28), { code: 'HYPERION_RESULT_TOO_LARGE', outcome: 'unknown' });
+  assert.equal((await long(1_000_000))[0].x.length, 1_000_000);
+});
+
 test('several statements in one call give several results', async () => {
   const results = await pool.query(
     "SELECT 1 AS one; INSERT INTO things VALUES (9, 'z'); SELECT 'x' AS a, 2.5::float8 AS b",
