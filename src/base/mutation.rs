@@ -38,6 +38,10 @@ pub enum Mutation {
     ForgetDeadline,
     /// What a caller bounded is not given up, and no timer is set for it.
     ForgetLimit,
+    /// A pool that is ended waits for its last call, however long that takes.
+    EndlessEnd,
+    /// A pool whose end is overdue goes on with what its leases ask.
+    ServePastEnd,
     /// `poolSize` is not looked at.
     OverfillPool,
     /// Hosts that stop answering are not asked.
@@ -49,7 +53,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -67,6 +71,8 @@ impl Mutation {
         Self::StrandCalls,
         Self::ForgetDeadline,
         Self::ForgetLimit,
+        Self::EndlessEnd,
+        Self::ServePastEnd,
         Self::OverfillPool,
         Self::ForgetWitness,
         Self::AskWithoutPause,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::cancel::Reason;
 use super::lease::{Lease, nothing};
 use super::{Pool, closed_pool};
-use crate::base::{Error, ErrorClass, Instant, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// How a pool is to be ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Pool {
     pub fn end(&mut self, now: Instant, request: u32, options: EndOptions) {
         match &mut self.life {
             Life::Open => {
-                let patience =
-                    options.timeout.map_or(Patience::Endless, |t| Patience::Until(now + t));
+                let timeout = options.timeout.filter(|_| !Mutation::EndlessEnd.is_on());
+                let patience = timeout.map_or(Patience::Endless, |t| Patience::Until(now + t));
                 self.life = Life::Ending { requests: vec![request], patience };
                 self.refuse_ready(&closed_pool());
                 if options.refuse_waiting {
@@ -79,7 +79,7 @@ impl Pool {
         calls.into_iter().for_each(|key| self.give_up(now, key, Reason::Ended));
     }
 
-    fn is_overdue(&self) -> bool {
+    pub(super) fn is_overdue(&self) -> bool {
         matches!(self.life, Life::Ending { patience: Patience::Over, .. })
     }
 

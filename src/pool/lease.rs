@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use super::dispatch::GUARDED;
 use super::end::Life;
 use super::slot::{Duty, Slot};
-use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response};
+use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response, closed_pool};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
@@ -169,11 +169,25 @@ impl Pool {
     }
 
     pub(super) fn run_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
-        let Some(lease) = self.leases.get_mut(&number) else {
+        let Some(lease) = self.leases.get(&number) else {
             return self.finish_call(key, Err(given_back()));
         };
-        lease.held.push_back(key);
+        if self.is_overdue() && lease.is_alive() && !Mutation::ServePastEnd.is_on() {
+            return self.refuse_late(now, key, number);
+        }
+        if let Some(lease) = self.leases.get_mut(&number) {
+            lease.held.push_back(key);
+        }
         self.resume_lease(now, number);
+    }
+
+    /// A call that comes after the timeout of the pool's end: a lease that goes on asking would never end. Whoever
+    /// gives it back with the call has given it back.
+    fn refuse_late(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+        if self.calls.get(key).is_some_and(|call| call.flags.has(QueryFlags::RELEASE)) {
+            self.end_lease(now, number);
+        }
+        self.refuse_gone(key, &closed_pool());
     }
 
     /// Whether a call must not be sent before something else is answered, or before it has its values. What can be cancelled is alone at work, so
@@ -507,11 +521,12 @@ impl Pool {
         }
     }
 
-    /// Leases whose connections are at nothing.
+    /// Leases whose connections are at nothing of their users: the barrier of a call that was taken back may be left.
     pub(super) fn resting_leases(&self) -> Vec<(NonZeroU32, ConnectionId)> {
         let resting = |(number, lease): (&NonZeroU32, &Lease)| {
             let Seat::On(id) = lease.seat else { return None };
-            let rests = self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
+            let rests =
+                self.slots.get(id).is_some_and(|s| s.connection.requests().next().is_none());
             rests.then_some((*number, id))
         };
         self.leases.iter().filter_map(resting).collect()
@@ -538,7 +553,7 @@ impl Pool {
 
     pub(super) fn check_room(&self) -> Result<(), Error> {
         if !matches!(self.life, Life::Open) {
-            return Err(super::closed_pool());
+            return Err(closed_pool());
         }
         if self.waiting.len() >= self.config.max_queue {
             return Err(super::full_queue(self.config.max_queue));

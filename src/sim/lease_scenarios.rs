@@ -367,3 +367,32 @@ fn a_lost_connection_is_said_to_be_lost_once() {
         ]
     );
 }
+
+#[test]
+fn a_lease_that_goes_on_asking_does_not_hold_up_the_end_of_the_pool() {
+    for (sql, flags) in [("INSERT b", TX), ("COMMIT", COMMIT), ("ROLLBACK", ROLLBACK)] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, TX);
+        world.query("INSERT a", lease, TX);
+        world.stall(0);
+        let running = world.ask("SELECT slow", lease, TX, Params::new());
+        world.settle();
+        let end = 1_000_000;
+        let timeout = Some(Duration::from_millis(100));
+        world.pool.end(world.now, end, EndOptions { timeout, ..EndOptions::default() });
+        world.pass(Duration::from_millis(100));
+        let late = world.query(sql, lease, flags);
+        match flags {
+            ROLLBACK => assert_eq!(answered(&world, late), ""),
+            _ => {
+                let refused = ("HYPERION_POOL_CLOSED", Some(Outcome::NotCommitted));
+                assert_eq!(failed(&world, late), refused, "{sql}");
+            }
+        }
+        // Whoever gives the connection back with the call is waited for no longer.
+        assert_eq!(world.answers.contains_key(&end), flags != TX, "{sql}");
+        world.pass(Duration::from_secs(1));
+        assert!(world.answers[&end].is_ok() && world.answers[&running].is_err(), "{sql}");
+        assert_eq!(world.hosts[0].server.keys, [""; 0], "{sql}");
+    }
+}

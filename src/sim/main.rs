@@ -2,7 +2,7 @@
 //!
 //! - `simulate <first seed> <count>`: fails with the first seed that breaks a rule; with `trace` behind it every storm
 //!   tells what happens in it.
-//! - `simulate mutations <count>`: breaks the code on purpose, in one way after another, and fails if one of them
+//! - `simulate mutations <count> [<name>...]`: breaks the code on purpose, in one way after another, and fails if one of them
 //!   breaks no rule in so many storms.
 //!
 //! `scripts/simulate.js` is the command for people.
@@ -29,7 +29,9 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let number = |text: &String| text.parse::<u64>().ok();
     let good = match arguments.as_slice() {
-        [word, count] if word == "mutations" => number(count).map(run_mutations),
+        [word, count, names @ ..] if word == "mutations" => {
+            number(count).map(|count| run_mutations(count, names))
+        }
         [first, count, rest @ ..] => match (number(first), number(count)) {
             (Some(first), Some(count)) => Some(run_seeds(first, count, rest)),
             _ => None,
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
         Some(true) => ExitCode::SUCCESS,
         Some(false) => ExitCode::FAILURE,
         None => {
-            println!("usage: simulate <first seed> <count> [trace] | simulate mutations <count>");
+            println!(
+                "usage: simulate <first seed> <count> [trace] | simulate mutations <count> [<name>...]"
+            );
             ExitCode::from(2)
         }
     }
@@ -55,9 +59,13 @@ fn run_seeds(first: u64, count: u64, rest: &[String]) -> bool {
     found.is_none()
 }
 
-fn run_mutations(count: u64) -> bool {
+/// Those that are named, or all.
+fn run_mutations(count: u64, names: &[String]) -> bool {
+    let is_named = |mutation: &Mutation| {
+        names.is_empty() || names.iter().any(|name| *name == format!("{mutation:?}"))
+    };
     let mut all = true;
-    for mutation in Mutation::ALL {
+    for mutation in Mutation::ALL.into_iter().filter(is_named) {
         match find(0, count, None, Some(mutation)) {
             Some((seed, why)) => println!("{mutation:?} is found by seed {seed}: {why}"),
             None => {

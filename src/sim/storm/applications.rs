@@ -399,6 +399,9 @@ impl Storm {
             .then(|| self.dice.time(Duration::from_millis(1), Duration::from_secs(5)));
         let options = EndOptions { timeout, refuse_waiting: self.dice.percent(30) };
         let request = self.next_request(What::End, false);
+        if let Some(ask) = self.apps.asks.get_mut(&request) {
+            ask.limit = timeout.map(|after| self.now + after);
+        }
         self.note(|| format!("#{request} the pool is ended, {options:?}"));
         self.pool.end(self.now, request, options);
     }
