@@ -312,6 +312,7 @@ impl Pool {
     pub(super) fn tend(&mut self, now: Instant, id: ConnectionId) {
         // A signal that comes late would hit the COMMIT behind its target.
         let in_front_of_commit = self.has_commit(id);
+        let give_up_at = self.grace_ends(now);
         let Some(slot) = self.slots.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         if let Some(cancelling) = &mut slot.cancelling
@@ -346,7 +347,7 @@ impl Pool {
                 errand: Errand::Due { at },
                 fired: slot.cancelling.as_ref().is_some_and(Cancelling::has_fired),
                 repeat_in: REPEAT,
-                give_up_at: now + self.config.cancel_grace,
+                give_up_at,
             });
         }
         if let Some(cancelling) = &mut slot.cancelling

@@ -37,7 +37,7 @@ pub(super) enum Life {
 pub(super) enum Patience {
     Endless,
     Until(Instant),
-    Over,
+    Over { since: Instant },
 }
 
 impl Pool {
@@ -70,7 +70,7 @@ impl Pool {
             && let Patience::Until(at) = *patience
             && at <= now
         {
-            *patience = Patience::Over;
+            *patience = Patience::Over { since: now };
         } else {
             return;
         }
@@ -80,7 +80,17 @@ impl Pool {
     }
 
     pub(super) fn is_overdue(&self) -> bool {
-        matches!(self.life, Life::Ending { patience: Patience::Over, .. })
+        matches!(self.life, Life::Ending { patience: Patience::Over { .. }, .. })
+    }
+
+    /// How long a server has for a cancel that begins now. At the end of the pool all those that share a connection
+    /// have the same time together.
+    pub(super) fn grace_ends(&self, now: Instant) -> Instant {
+        let begins = match self.life {
+            Life::Ending { patience: Patience::Over { since }, .. } => since,
+            _ => now,
+        };
+        begins + self.config.cancel_grace
     }
 
     /// Takes the connections of those back who do nothing with them at the moment.
