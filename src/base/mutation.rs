@@ -44,6 +44,8 @@ pub enum Mutation {
     ServePastEnd,
     /// `poolSize` is not looked at.
     OverfillPool,
+    /// All connections that are missing are opened at once.
+    Stampede,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
     /// A host is asked for its role without a pause.
@@ -53,7 +55,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -74,6 +76,7 @@ impl Mutation {
         Self::EndlessEnd,
         Self::ServePastEnd,
         Self::OverfillPool,
+        Self::Stampede,
         Self::ForgetWitness,
         Self::AskWithoutPause,
         Self::KeepIdle,

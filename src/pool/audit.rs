@@ -22,6 +22,13 @@ impl Pool {
         let most = self.config.pool_size;
         let hosts = self.cluster.topology().host_ids().len();
         let beside = self.slots.iter().count() - counted;
+        for host in self.cluster.topology().host_ids() {
+            let joins = |slot: &Slot| slot.duty == Duty::Joining && slot.host == *host;
+            let joining = self.slots.iter().filter(|(_, slot)| joins(slot)).count();
+            if joining > JOINING {
+                return Err(format!("{joining} logins to one host are under way at once"));
+            }
+        }
         // Those of a host that serves no more go on to their end beside the new ones.
         let serving = self.counted();
         if serving > most || beside > JOINING + 3 * hosts {

@@ -295,7 +295,8 @@ impl Pool {
             true => usize::MAX,
         };
         let wanted = (self.demand() + self.missing()).saturating_sub(joining);
-        for _ in 0..wanted.min(room).min(MOST_JOINING.saturating_sub(joining)) {
+        let most = if Mutation::Stampede.is_on() { usize::MAX } else { MOST_JOINING };
+        for _ in 0..wanted.min(room).min(most.saturating_sub(joining)) {
             let Some(host) = self.roomiest(now) else { return };
             self.open(now, host, Duty::Joining);
         }

@@ -22,6 +22,7 @@ pub struct Server {
     pub lineage: (u64, u64, u32),
     /// Whether it may be asked for that.
     pub tells_lineage: bool,
+    pub reports: Reports,
     /// Keys that are committed, in order.
     pub keys: Vec<String>,
     sessions: BTreeMap<u64, Session>,
@@ -60,6 +61,17 @@ enum Transaction {
     Failed,
 }
 
+/// What sessions report of the role by ParameterStatus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reports {
+    /// What it is at the login, and each change.
+    Changes,
+    /// What a pooler heard of a primary once.
+    Stale,
+    /// Nothing, as before PostgreSQL 14.
+    Nothing,
+}
+
 /// Whether a session runs a slow statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sleep {
@@ -87,6 +99,7 @@ impl Server {
             role,
             lineage: (7, 0, 1),
             tells_lineage: true,
+            reports: Reports::Changes,
             keys: Vec::new(),
             sessions: BTreeMap::new(),
         }
@@ -219,7 +232,7 @@ impl Server {
             let Some((tag, body)) = state.next_message() else { break };
             state.sleep = Sleep::Awake;
             match tag {
-                0 => state.welcome(role, out),
+                0 => state.welcome(role, self.reports, out),
                 b'X' => {
                     self.sessions.remove(&session);
                     break;
@@ -227,7 +240,7 @@ impl Server {
                 b'S' => {
                     state.end_implicit_transaction(&mut self.keys);
                     state.skipping = false;
-                    state.ready(role, out);
+                    state.ready(role, self.reports, out);
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
@@ -262,7 +275,7 @@ impl Server {
                     }
                     state.end_implicit_transaction(&mut self.keys);
                     state.skipping = false;
-                    state.ready(role, out);
+                    state.ready(role, self.reports, out);
                 }
                 _ if state.skipping => {}
                 tag => state.extended(tag, &body, role, &mut self.keys, out),
@@ -298,16 +311,20 @@ impl Session {
         Some((tag, body))
     }
 
-    fn welcome(&mut self, role: Role, out: &mut Vec<u8>) {
+    fn welcome(&mut self, role: Role, reports: Reports, out: &mut Vec<u8>) {
         message(b'R', &0u32.to_be_bytes(), out);
         self.told = role;
-        report_role(role, out);
+        match reports {
+            Reports::Changes => report_role(role, out),
+            Reports::Stale => report_role(Role::ReadWrite, out),
+            Reports::Nothing => {}
+        }
         message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2], out);
-        self.ready(role, out);
+        self.ready(role, reports, out);
     }
 
-    fn ready(&mut self, role: Role, out: &mut Vec<u8>) {
-        if self.told != role {
+    fn ready(&mut self, role: Role, reports: Reports, out: &mut Vec<u8>) {
+        if self.told != role && reports == Reports::Changes {
             report_role(role, out);
             self.told = role;
         }

@@ -47,6 +47,14 @@ pub(super) enum Deed {
     /// Some of its connections are reset, or all.
     Reset(usize),
     ResetLeader,
+    /// The pool is told of a list of hosts without it, and of one with it again.
+    Unlist(usize),
+    Relist(usize),
+    /// Its time limits end sessions that are at nothing: 57P05, and 25P03 in a transaction.
+    EndIdle(usize),
+    /// All of them lose their power, and come back as what they were.
+    CrashAll,
+    StartAll,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +86,7 @@ impl Storm {
         for node in 0..self.nodes.all.len() {
             self.perform(Deed::Uncrowd(node));
             self.perform(Deed::Mend(node));
+            self.perform(Deed::Relist(node));
             if self.nodes.get(node).is_some_and(|node| node.power == Power::Frozen) {
                 self.perform(Deed::Thaw(node));
             }
@@ -128,7 +137,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(26) {
+        let play: &[Deed] = match self.dice.below(36) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -152,6 +161,39 @@ impl Storm {
             22 => &[Crash(leader), Promote, Revive(leader), Depose],
             23 => &[Crash(leader), Promote, PromoteBeside, Depose, Start(leader)],
             24 => &[Crash(leader), Promote, PromoteBeside, ResetLeader, Depose, Start(leader)],
+            25 => &[Unlist(standby), Relist(standby)],
+            26 => &[Unlist(leader), Relist(leader)],
+            27 => &[Freeze(leader), Unlist(leader), Thaw(leader), Relist(leader)],
+            28 => &[
+                Freeze(leader),
+                Unlist(leader),
+                Crash(leader),
+                Promote,
+                Relist(leader),
+                Start(leader),
+            ],
+            29 => &[Fence(leader), Unlist(leader), Unfence(leader), Relist(leader)],
+            30 => &[
+                Fence(leader),
+                Seal(leader),
+                Promote,
+                Unlist(leader),
+                Crash(leader),
+                Start(leader),
+                Relist(leader),
+            ],
+            31 => &[
+                Unlist(standby),
+                Fence(leader),
+                Seal(leader),
+                Promote,
+                Crash(leader),
+                Relist(standby),
+                Start(leader),
+            ],
+            32 => &[EndIdle(leader)],
+            33 => &[EndIdle(any), Crowd(any), EndIdle(any), Uncrowd(any)],
+            34 => &[CrashAll, StartAll],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()
@@ -203,6 +245,16 @@ impl Storm {
                     node.slow_until = until;
                 }
             }
+            Deed::Unlist(node) => self.list(node, false),
+            Deed::Relist(node) => self.list(node, true),
+            Deed::EndIdle(node) => self.end_idle(node),
+            Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
+            Deed::StartAll => {
+                for node in 0..self.nodes.all.len() {
+                    self.perform(Deed::Start(node));
+                    self.perform(Deed::Starting(node));
+                }
+            }
             Deed::ResetLeader => return self.perform(Deed::Reset(self.nodes.leader)),
             Deed::Reset(node) => {
                 let some = self.dice.percent(50);
@@ -214,6 +266,40 @@ impl Storm {
             }
         }
         true
+    }
+
+    /// The list has room for a host again, or has it no longer.
+    fn list(&mut self, number: usize, listed: bool) {
+        match self.nodes.get_mut(number) {
+            Some(node) if node.listed != listed => node.listed = listed,
+            _ => return,
+        }
+        let hosts = self.config.hosts.iter().zip(&self.nodes.all);
+        let hosts = hosts.filter(|(_, node)| node.listed).map(|(host, _)| host.clone()).collect();
+        // A pool that has ended has no use for them.
+        let _ended = self.pool.set_hosts(self.now, hosts);
+    }
+
+    fn end_idle(&mut self, number: usize) {
+        for link in self.links_of(number) {
+            let idle = |link: &Link| link.stage == Stage::Session(Backend::Idle);
+            if !self.links.get(&link).is_some_and(idle) || self.dice.percent(30) {
+                continue;
+            }
+            let Some(node) = self.nodes.get_mut(number) else { return };
+            let mut said = Vec::new();
+            if node.server.is_in_transaction(link) {
+                let text = "terminating connection due to idle-in-transaction timeout";
+                error("FATAL", "25P03", text, &mut said);
+            } else {
+                let text = "terminating connection due to idle-session timeout";
+                error("FATAL", "57P05", text, &mut said);
+            }
+            node.server.hang_up(link);
+            if let Some(link) = self.links.get_mut(&link) {
+                link.close("end of stream", &said);
+            }
+        }
     }
 
     fn stop(&mut self, node: usize, how: Stop) {

@@ -30,6 +30,8 @@ pub(super) struct Node {
     pub(super) slow_until: Instant,
     /// The node whose log it replays.
     pub(super) follows: Option<usize>,
+    /// The pool knows of it.
+    pub(super) listed: bool,
 }
 
 impl Node {
@@ -42,6 +44,7 @@ impl Node {
             session_limit: usize::MAX,
             slow_until: Instant::ORIGIN,
             follows,
+            listed: true,
         }
     }
 

@@ -10,8 +10,9 @@ use super::controller::Controller;
 use super::dice::Dice;
 use super::nodes::Nodes;
 use crate::base::Instant;
-use crate::config::{Config, from_json};
+use crate::config::{Config, RoleCheck, from_json};
 use crate::pool::Pool;
+use crate::sim::server::Reports;
 
 /// Things that happen in one storm.
 const STEPS: usize = 1500;
@@ -40,12 +41,20 @@ impl Storm {
         let nodes = if dice.percent(80) { 3 } else { 2 };
         let config = Arc::new(draw_config(&mut dice, nodes));
         let now = Instant::ORIGIN;
+        let mut nodes = Nodes::new(nodes);
+        // A pooler tells what it heard once, and servers before 14 tell nothing.
+        let reports = match config.role_check {
+            RoleCheck::Query => Reports::Stale,
+            RoleCheck::Reported if dice.percent(10) => Reports::Nothing,
+            RoleCheck::Reported => Reports::Changes,
+        };
+        nodes.all.iter_mut().for_each(|node| node.server.reports = reports);
         Self {
             now,
             pool: Pool::new(Arc::clone(&config), seed, now),
             dice,
             config,
-            nodes: Nodes::new(nodes),
+            nodes,
             links: BTreeMap::new(),
             numbers: BTreeMap::new(),
             next_link: 0,
@@ -199,7 +208,8 @@ impl Storm {
 /// Options as users choose them, and some as nobody should.
 fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
     let hosts: Vec<_> = (0..nodes).map(|n| format!("h{n}")).collect();
-    let pool_size = 1 + dice.below(4);
+    let largest = if dice.percent(80) { 4 } else { 12 };
+    let pool_size = 1 + dice.below(largest);
     let mut options = serde_json::json!({
         "hosts": hosts, "user": "u", "poolSize": pool_size, "maxLifetimeMs": 0,
         "idleTimeoutMs": 30_000,
@@ -222,5 +232,6 @@ fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
     set(10, "queryTimeoutMs", 1500.into());
     set(10, "maxQueue", 6.into());
     set(10, "resetOnRelease", false.into());
+    set(10, "roleCheck", "query".into());
     from_json(&options).unwrap_or_else(|error| unreachable!("{error:?}"))
 }
