@@ -505,7 +505,10 @@ impl Session {
         self.status = status;
         self.role_at_ready = self.role;
         self.last_ready = now;
-        self.asked_at = entry.queued_at;
+        // Where the role is not reported, what else is answered says nothing of it.
+        if self.reports_role || matches!(entry.work, Work::Barrier { asked: true, .. }) {
+            self.asked_at = entry.queued_at;
+        }
         if let Work::Barrier { .. } = entry.work {
             self.round_trip = Some(took);
         }
