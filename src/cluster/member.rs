@@ -89,7 +89,10 @@ impl Standing {
             {
                 None
             }
-            (Self::Says(_), Observation::SessionLost(error)) if is_own_end(error) => None,
+            (
+                Self::Says(_),
+                Observation::ConnectFailed(error) | Observation::SessionLost(error),
+            ) if is_own_end(error) => None,
             (
                 Self::Says(_),
                 Observation::ConnectFailed(error) | Observation::SessionLost(error),
