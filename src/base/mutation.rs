@@ -46,6 +46,16 @@ pub enum Mutation {
     OverfillPool,
     /// All connections that are missing are opened at once.
     Stampede,
+    /// What changes of a host is told only where its state does.
+    ForgetNews,
+    /// Whoever serves again is told to have taken somebody's place.
+    RepeatPrimary,
+    /// A fence is told, and told again.
+    RepeatFence,
+    /// A fence is not told.
+    HideFence,
+    /// What a host said before it denied that it fits is taken for what it says now.
+    BelieveOldNews,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
     /// A host is asked for its role without a pause.
@@ -55,7 +65,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -77,6 +87,11 @@ impl Mutation {
         Self::ServePastEnd,
         Self::OverfillPool,
         Self::Stampede,
+        Self::ForgetNews,
+        Self::RepeatPrimary,
+        Self::RepeatFence,
+        Self::HideFence,
+        Self::BelieveOldNews,
         Self::ForgetWitness,
         Self::AskWithoutPause,
         Self::KeepIdle,

@@ -70,9 +70,10 @@ impl Pool {
         self.settle_duty(now, id);
     }
 
-    /// What a session said of its host.
+    /// What a session said of its host. Where one read has brought two answers that differ, the later one counts.
     pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
         if let Some(slot) = self.slots.get(id)
+            && slot.connection.role() == Some(role)
             && !self.cluster.topology().knows(slot.host, role)
             && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
         {
@@ -100,8 +101,12 @@ impl Pool {
                 self.outage_begins(now);
                 if let (Some(name), Some(role)) = (self.name(host), role)
                     && self.cluster.topology().has_seat()
+                    && !Mutation::HideFence.is_on()
                 {
                     let event = PoolEvent::Fence { host: name, role: role.as_str() };
+                    if Mutation::RepeatFence.is_on() {
+                        self.outputs.push_back(Output::Event(event.clone()));
+                    }
                     self.outputs.push_back(Output::Event(event));
                 }
                 self.unseat(now, host);
@@ -122,7 +127,7 @@ impl Pool {
     ) {
         let after = self.cluster.topology().glance(host);
         if let (Some((previous, _)), Some((state, role))) = (before, after)
-            && before != after
+            && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
             && let Some(host) = self.name(host)
         {
             let error = match observation {
@@ -152,7 +157,7 @@ impl Pool {
         self.has_moved = true;
         let since = self.outage.since.take();
         if let Some(name) = self.name(host)
-            && self.outage.last.as_ref() != Some(&name)
+            && (self.outage.last.as_ref() != Some(&name) || Mutation::RepeatPrimary.is_on())
         {
             let previous = self.outage.last.replace(Arc::clone(&name));
             let outage = since.map_or(Duration::ZERO, |since| now.since(since));

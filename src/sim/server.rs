@@ -148,6 +148,15 @@ impl Server {
         }
     }
 
+    /// Whether a session goes by a role that the server has no longer.
+    pub fn has_deaf_sessions(&self) -> bool {
+        self.sessions.values().any(|session| session.deaf.is_some())
+    }
+
+    pub fn is_logged_in(&self, session: u64) -> bool {
+        self.sessions.get(&session).is_some_and(|session| session.started)
+    }
+
     /// Whether the session is inside a transaction block.
     pub fn is_in_transaction(&self, session: u64) -> bool {
         self.sessions.get(&session).is_some_and(|s| s.transaction != Transaction::None)

@@ -392,6 +392,7 @@ impl Storm {
 
     /// The pool ends while all of that goes on.
     pub(super) fn end_pool(&mut self) {
+        self.list_all();
         self.apps.ended = true;
         let timeout = self
             .dice

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Storm;
+use super::ledger::describe;
 use super::network::{Backend, Link, Stage};
 use super::nodes::Power;
 use crate::base::Instant;
@@ -268,16 +269,25 @@ impl Storm {
         true
     }
 
-    /// The list has room for a host again, or has it no longer.
+    /// The list has room for a host again, or has it no longer. That of a pool that ends stays as it is.
     fn list(&mut self, number: usize, listed: bool) {
         match self.nodes.get_mut(number) {
-            Some(node) if node.listed != listed => node.listed = listed,
+            Some(node) if node.listed != listed && !self.apps.ended => node.listed = listed,
             _ => return,
         }
+        // What was said of it before is heard before.
+        self.take_outputs();
         let hosts = self.config.hosts.iter().zip(&self.nodes.all);
         let hosts = hosts.filter(|(_, node)| node.listed).map(|(host, _)| host.clone()).collect();
-        // A pool that has ended has no use for them.
-        let _ended = self.pool.set_hosts(self.now, hosts);
+        match self.pool.set_hosts(self.now, hosts) {
+            Ok(()) => self.news.forget(number),
+            Err(error) => self.fail(describe(&error)),
+        }
+    }
+
+    /// The list is whole.
+    pub(super) fn list_all(&mut self) {
+        (0..self.nodes.all.len()).for_each(|node| self.list(node, true));
     }
 
     fn end_idle(&mut self, number: usize) {
@@ -287,6 +297,9 @@ impl Storm {
                 continue;
             }
             let Some(node) = self.nodes.get_mut(number) else { return };
+            if !node.server.is_logged_in(link) {
+                continue;
+            }
             let mut said = Vec::new();
             if node.server.is_in_transaction(link) {
                 let text = "terminating connection due to idle-in-transaction timeout";
@@ -356,12 +369,19 @@ impl Storm {
     }
 
     fn reload(&mut self, node: usize, role: Role) {
+        self.tick();
         if let Some(node) = self.nodes.get_mut(node) {
-            node.server.reload(role);
+            node.reload(role);
         }
     }
 
+    /// What was asked before is older than what comes now.
+    pub(super) fn tick(&mut self) {
+        self.now = self.now + Duration::from_micros(1);
+    }
+
     fn seal(&mut self, number: usize) {
+        self.tick();
         for link in self.links_of(number) {
             let Some(node) = self.nodes.get_mut(number) else { return };
             node.server.deliver_signal(link);

@@ -14,6 +14,7 @@ mod controller;
 mod dice;
 mod ledger;
 mod network;
+mod news;
 mod nodes;
 mod run;
 mod visits;
@@ -26,6 +27,7 @@ use applications::Applications;
 use controller::Controller;
 use dice::Dice;
 use network::{Backend, Errand, Link, Stage};
+use news::News;
 use nodes::{Node, Nodes, Power};
 pub use run::run;
 
@@ -54,6 +56,7 @@ struct Storm {
     errands: Vec<Errand>,
     controller: Controller,
     apps: Applications,
+    news: News,
     /// The first rule that did not hold.
     failure: Option<String>,
     /// Takes the lines of the trace.
@@ -102,7 +105,8 @@ impl Storm {
         }
         self.write();
         let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
-        if let Err(why) = audited.and_then(|()| self.check_limits()) {
+        let in_time = audited.and_then(|()| self.check_limits());
+        if let Err(why) = in_time.and_then(|()| self.check_news()) {
             self.fail(why);
         }
     }
@@ -124,7 +128,7 @@ impl Storm {
                 Output::Cancel { connection, .. } => self.send_cancel(connection),
                 Output::Completed { request, result } => self.answered(request, result),
                 Output::Types { request, .. } => self.apps.told.push(request),
-                Output::Event(event) => self.note(|| format!("event {event:?}")),
+                Output::Event(event) => self.heard(&event),
             }
         }
     }
@@ -396,6 +400,7 @@ impl Storm {
 
     /// A backend hears of the reload.
     fn deliver_signal(&mut self, number: u64) {
+        self.tick();
         if let Some(link) = self.links.get(&number)
             && let Some(node) = self.nodes.get_mut(link.node)
         {

@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub(super) follows: Option<usize>,
     /// The pool knows of it.
     pub(super) listed: bool,
+    /// How often its role has changed.
+    pub(super) changes: usize,
 }
 
 impl Node {
@@ -45,7 +47,13 @@ impl Node {
             slow_until: Instant::ORIGIN,
             follows,
             listed: true,
+            changes: 0,
         }
+    }
+
+    pub(super) fn reload(&mut self, role: Role) {
+        self.changes += 1;
+        self.server.reload(role);
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -143,6 +151,7 @@ impl Nodes {
 
     fn begin_timeline(&mut self, number: usize, timeline: u32) {
         if let Some(node) = self.get_mut(number) {
+            node.changes += 1;
             node.server.role = Role::ReadWrite;
             node.server.lineage.2 = timeline;
             node.follows = None;
@@ -168,7 +177,7 @@ impl Nodes {
         if let Some(node) = self.get_mut(number) {
             node.power = Power::Up;
             node.follows = None;
-            node.server.reload(Role::ReadWrite);
+            node.reload(Role::ReadWrite);
         }
     }
 
@@ -185,7 +194,7 @@ impl Nodes {
         let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
         let Some(node) = self.get_mut(number) else { return };
         node.power = Power::Up;
-        node.server.reload(if number == leader { Role::ReadWrite } else { Role::Standby });
+        node.reload(if number == leader { Role::ReadWrite } else { Role::Standby });
         if number == leader {
             node.follows = None;
             return;

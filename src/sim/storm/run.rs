@@ -8,6 +8,7 @@ use super::Storm;
 use super::applications::Applications;
 use super::controller::Controller;
 use super::dice::Dice;
+use super::news::News;
 use super::nodes::Nodes;
 use crate::base::Instant;
 use crate::config::{Config, RoleCheck, from_json};
@@ -62,6 +63,7 @@ impl Storm {
             errands: Vec::new(),
             controller: Controller::default(),
             apps: Applications::new(),
+            news: News::default(),
             failure: None,
             trace,
             wakes: 0,

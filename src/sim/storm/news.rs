@@ -1,0 +1,133 @@
+//! What the pool says without being asked, against what it shows whoever asks it, and against the truth.
+
+use std::collections::BTreeMap;
+
+use super::Storm;
+use crate::base::Error;
+use crate::cluster::Decision;
+use crate::connection::Role;
+use crate::pool::PoolEvent;
+
+/// What a host is that nothing was said of.
+const UNKNOWN: Known = ("unknown", None);
+/// A full house, and sessions that ended by their own time limits, say nothing against their host.
+const HARMLESS: [&str; 3] = ["53300", "57P05", "25P03"];
+
+/// A host's state and role, as users see them.
+type Known = (&'static str, Option<Role>);
+
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// As last said.
+    hosts: BTreeMap<String, Known>,
+    /// Who was said to serve, last.
+    primary: Option<String>,
+    /// Who served at the end of the last turn or before, and has lost that to nobody.
+    seat: Option<String>,
+    /// Hosts whose fences were told when all of their sessions had heard of them: how often their roles had changed then.
+    fenced: BTreeMap<String, usize>,
+}
+
+impl Storm {
+    pub(super) fn heard(&mut self, event: &PoolEvent) {
+        self.note(|| format!("event {event:?}"));
+        let judged = match event {
+            PoolEvent::Host { host, state, previous, role, error } => {
+                self.news.host_changed(host, (*state, *role), previous, error.as_ref())
+            }
+            PoolEvent::Primary { host, previous, .. } => {
+                self.news.primary_changed(host, previous.as_deref())
+            }
+            PoolEvent::Fence { host, .. } => self.fence_told(host),
+            PoolEvent::Rival { decision: Decision::Contested, .. } => {
+                self.news.seat = None;
+                Ok(())
+            }
+            PoolEvent::Rival { .. } | PoolEvent::Notice { .. } | PoolEvent::Reclaimed { .. } => {
+                Ok(())
+            }
+        };
+        if let Err(why) = judged {
+            self.fail(format!("{why}: {event:?}"));
+        }
+    }
+
+    /// A fence is told once, as long as nothing but sessions that have not heard of it say otherwise.
+    fn fence_told(&mut self, host: &str) -> Result<(), String> {
+        if self.news.primary.as_deref() != Some(host) {
+            return Err("a fence of a host that did not serve".to_owned());
+        }
+        self.news.seat = None;
+        let node = host.trim_start_matches('h').split(':').next().and_then(|n| n.parse().ok());
+        let Some(node) = node.and_then(|number: usize| self.nodes.get(number)) else {
+            return Err("a fence of no host".to_owned());
+        };
+        if self.news.fenced.get(host) == Some(&node.changes) {
+            return Err("a fence that was told before".to_owned());
+        }
+        if !node.server.has_deaf_sessions() {
+            self.news.fenced.insert(host.to_owned(), node.changes);
+        }
+        Ok(())
+    }
+
+    /// Whoever listens knows what the pool shows to those who ask.
+    pub(super) fn check_news(&mut self) -> Result<(), String> {
+        for status in self.pool.cluster(self.now) {
+            let (name, is) = (&*status.view.host, (status.view.state, status.view.role));
+            let said = self.news.hosts.get(name).copied().unwrap_or(UNKNOWN);
+            if said != is {
+                return Err(format!("{name} is {is:?}, and was said to be {said:?}"));
+            }
+            if status.serves {
+                if self.news.primary.as_deref() != Some(name) {
+                    return Err(format!("{name} serves, and {:?} was said to", self.news.primary));
+                }
+                self.news.seat = Some(name.to_owned());
+            } else if self.news.seat.as_deref() == Some(name)
+                && let ("up", Some(Role::ReadOnly | Role::Standby)) = is
+            {
+                return Err(format!("{name} serves no longer, and no fence was told"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl News {
+    /// The pool knows nothing more of a host.
+    pub(super) fn forget(&mut self, number: usize) {
+        let of = |name: &str| name.starts_with(&format!("h{number}:"));
+        self.hosts.retain(|name, _| !of(name));
+        self.fenced.retain(|name, _| !of(name));
+        self.seat = self.seat.take().filter(|name| !of(name));
+    }
+
+    fn host_changed(
+        &mut self,
+        host: &str,
+        is: Known,
+        previous: &str,
+        error: Option<&Error>,
+    ) -> Result<(), String> {
+        let before = self.hosts.insert(host.to_owned(), is).unwrap_or(UNKNOWN);
+        if before == is || before.0 != previous {
+            return Err(format!("no change of {before:?}"));
+        }
+        match error {
+            Some(error) if previous == "up" && HARMLESS.contains(&error.code()) => {
+                Err("no reason to doubt a host".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn primary_changed(&mut self, host: &str, previous: Option<&str>) -> Result<(), String> {
+        let before = self.primary.replace(host.to_owned());
+        self.seat = None;
+        if before.as_deref() != previous || previous == Some(host) {
+            return Err(format!("no change of who serves, who was {before:?}"));
+        }
+        Ok(())
+    }
+}
