@@ -56,6 +56,14 @@ pub enum Mutation {
     HideFence,
     /// What a host said before it denied that it fits is taken for what it says now.
     BelieveOldNews,
+    /// A host that has no room for one more session is suspected.
+    SuspectFullHost,
+    /// So is one whose time limits end idle sessions.
+    SuspectTidyHost,
+    /// Nobody waits for a server that is starting.
+    RefuseToWait,
+    /// A request is sent without a barrier in front of it.
+    ForgetBarrier,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
     /// A host is asked for its role without a pause.
@@ -65,7 +73,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -92,6 +100,10 @@ impl Mutation {
         Self::RepeatFence,
         Self::HideFence,
         Self::BelieveOldNews,
+        Self::SuspectFullHost,
+        Self::SuspectTidyHost,
+        Self::RefuseToWait,
+        Self::ForgetBarrier,
         Self::ForgetWitness,
         Self::AskWithoutPause,
         Self::KeepIdle,

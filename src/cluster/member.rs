@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Error, HostReport, Instant, Key};
+use crate::base::{Error, HostReport, Instant, Key, Mutation};
 use crate::config::Host;
 use crate::connection::{Lineage, Role};
 
@@ -85,7 +85,7 @@ impl Standing {
             (_, Observation::Says(role)) => Some(Self::Says(*role)),
             // A host without a free place for one more session is well.
             (Self::Says(_) | Self::Suspected(_), Observation::ConnectFailed(error))
-                if error.code() == TOO_MANY_CONNECTIONS =>
+                if error.code() == TOO_MANY_CONNECTIONS && !Mutation::SuspectFullHost.is_on() =>
             {
                 None
             }
@@ -249,11 +249,14 @@ const TOO_MANY_CONNECTIONS: &str = "53300";
 /// A session that its own time limits ended: `idle_session_timeout` and
 /// `idle_in_transaction_session_timeout` say nothing of the host.
 fn is_own_end(error: &Error) -> bool {
-    matches!(error.code(), "57P05" | "25P03")
+    matches!(error.code(), "57P05" | "25P03") && !Mutation::SuspectTidyHost.is_on()
 }
 
 /// Wrong password, role, database or privilege, or an authentication that can't work: only a person can
 /// heal these.
 pub(super) fn is_permanent(error: &Error) -> bool {
+    if Mutation::RefuseToWait.is_on() && error.code() == "57P03" {
+        return true;
+    }
     matches!(error.code(), "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION")
 }

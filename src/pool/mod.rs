@@ -42,7 +42,7 @@ use slot::Duty;
 pub use slot::{ConnectionId, Slot};
 use upkeep::Ready;
 
-use crate::base::{Arena, Error, ErrorClass, Instant, Key, Outcome, Random};
+use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Random};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{Begin, Input, Request, Sent, Shared, StatementId, Statements, Token};
@@ -401,7 +401,7 @@ impl Pool {
             statement: call.statement?,
             params: &call.params,
             begin,
-            barrier,
+            barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
         };

@@ -308,7 +308,7 @@ impl Storm {
         request
     }
 
-    fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         let statements = self.statements();
         let slow = self.dice.percent(15);
         let statement = if slow { statements.slow_read } else { statements.read };
@@ -367,7 +367,7 @@ impl Storm {
     }
 
     /// An application that does not use the pool writes to the primary, and is told so by the cluster.
-    fn write_elsewhere(&mut self) {
+    pub(super) fn write_elsewhere(&mut self) {
         let leader = self.nodes.leader;
         let writable = self.nodes.leader().is_some_and(|node| {
             node.is_up() && node.server.role == crate::connection::Role::ReadWrite
@@ -478,7 +478,8 @@ impl Storm {
             (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 3 => {
                 described()
             }
-            (_, "57014") => described(),
+            // Such a host is waited for, or another one.
+            (_, "57014" | "57P03" | "53300") => described(),
             (_, "25006") if alone => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             (ErrorClass::PoolTimeout, "HYPERION_NO_PRIMARY" | "HYPERION_POOL_TIMEOUT")

@@ -56,6 +56,9 @@ pub(super) enum Deed {
     /// All of them lose their power, and come back as what they were.
     CrashAll,
     StartAll,
+    /// Fenced, sealed, and another one promoted and written to, all before the pool hears a word of it. Then it is
+    /// asked for what is there now.
+    SwitchUnseen(usize),
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +141,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(36) {
+        let play: &[Deed] = match self.dice.below(38) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -195,6 +198,7 @@ impl Storm {
             32 => &[EndIdle(leader)],
             33 => &[EndIdle(any), Crowd(any), EndIdle(any), Uncrowd(any)],
             34 => &[CrashAll, StartAll],
+            35..37 => &[SwitchUnseen(leader), ShutDown(leader), Start(leader)],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()
@@ -256,6 +260,7 @@ impl Storm {
                     self.perform(Deed::Starting(node));
                 }
             }
+            Deed::SwitchUnseen(node) => return self.switch_unseen(node),
             Deed::ResetLeader => return self.perform(Deed::Reset(self.nodes.leader)),
             Deed::Reset(node) => {
                 let some = self.dice.percent(50);
@@ -288,6 +293,23 @@ impl Storm {
     /// The list is whole.
     pub(super) fn list_all(&mut self) {
         (0..self.nodes.all.len()).for_each(|node| self.list(node, true));
+    }
+
+    fn switch_unseen(&mut self, node: usize) -> bool {
+        // An answer on its way is older than the fence, and no barrier for what is written behind its request now.
+        let links = self.links_of(node);
+        let answers = |link: &u64| self.links.get(link).is_some_and(|l| !l.to_pool.is_empty());
+        if links.iter().any(answers) {
+            return false;
+        }
+        self.perform(Deed::Fence(node));
+        self.perform(Deed::Seal(node));
+        if self.nodes.promote().is_none() {
+            return false;
+        }
+        self.write_elsewhere();
+        (0..3).for_each(|_| self.read());
+        true
     }
 
     fn end_idle(&mut self, number: usize) {
