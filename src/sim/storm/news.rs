@@ -38,7 +38,7 @@ impl Storm {
             PoolEvent::Primary { host, previous, .. } => {
                 self.news.primary_changed(host, previous.as_deref())
             }
-            PoolEvent::Fence { host, .. } => self.fence_told(host),
+            PoolEvent::Fence { host, role } => self.fence_told(host, role),
             PoolEvent::Rival { decision: Decision::Contested, .. } => {
                 self.news.seat = None;
                 Ok(())
@@ -53,7 +53,7 @@ impl Storm {
     }
 
     /// A fence is told once, as long as nothing but sessions that have not heard of it say otherwise.
-    fn fence_told(&mut self, host: &str) -> Result<(), String> {
+    fn fence_told(&mut self, host: &str, role: &str) -> Result<(), String> {
         if self.news.primary.as_deref() != Some(host) {
             return Err("a fence of a host that did not serve".to_owned());
         }
@@ -65,7 +65,8 @@ impl Storm {
         if self.news.fenced.get(host) == Some(&node.changes) {
             return Err("a fence that was told before".to_owned());
         }
-        if !node.server.has_deaf_sessions() {
+        // Answers that were on their way when the server ended may still say the one thing and the other.
+        if !node.server.has_deaf_sessions() && node.server.role.as_str() == role {
             self.news.fenced.insert(host.to_owned(), node.changes);
         }
         Ok(())
