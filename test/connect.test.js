@@ -156,6 +156,11 @@ const TRACES = [
     "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'",
   ],
   ['set_config', "SELECT set_config('a.b', 'c', false)", "SELECT current_setting('a.b', true)"],
+  [
+    'read-only by set_config',
+    "SELECT set_config('default_transaction_read_only', 'on', false)",
+    'SHOW transaction_read_only',
+  ],
 ];
 
 const values = (rows) => Object.values(rows[0])[0];
@@ -180,6 +185,16 @@ for (const [what, change, look] of TRACES) {
     await check('after transaction');
   });
 }
+
+test('a transaction in which a function makes the session read-only is not repeated without end', async (t) => {
+  const sql = "SELECT set_config('default_transaction_read_only', 'on', false); SELECT 1";
+  await pool.query('DROP FUNCTION IF EXISTS make_read_only');
+  await pool.query(`CREATE FUNCTION make_read_only() RETURNS int LANGUAGE sql AS $$ ${sql} $$`);
+  const own = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => own.end());
+  const one = await own.transaction((tx) => tx.query('SELECT make_read_only() AS one'));
+  assert.deepEqual(one, [{ one: 1 }]);
+});
 
 test('what a function did in a dedicated session is discarded as well', async () => {
   const connection = await pool.connect();
@@ -396,9 +411,12 @@ test('a request behind a reset that fails is not run there, and not lost', async
     }
     const reset = await frontend.until('Q');
     assert.equal(reset.body.toString(), 'DISCARD ALL\0');
+    // The barrier.
+    await frontend.until('S');
     const guard = await frontend.until('P');
     assert.equal(guard.body.toString(), '\0DISCARD ALL\0\0\0');
-    frontend.send(scripted.error(refusal), scripted.readyForQuery(), scripted.error(refusal));
+    const [refused, ready] = [scripted.error(refusal), scripted.readyForQuery()];
+    frontend.send(refused, ready, ready, refused);
     await frontend.until('X');
   });
   t.after(() => backend.close());

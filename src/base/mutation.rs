@@ -64,6 +64,8 @@ pub enum Mutation {
     RefuseToWait,
     /// A request is sent without a barrier in front of it.
     ForgetBarrier,
+    /// What was written in an earlier turn is taken for a barrier, although its answer may be older than a fence.
+    TakeOldBarrier,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
     /// A host is asked for its role without a pause.
@@ -73,7 +75,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -104,6 +106,7 @@ impl Mutation {
         Self::SuspectTidyHost,
         Self::RefuseToWait,
         Self::ForgetBarrier,
+        Self::TakeOldBarrier,
         Self::ForgetWitness,
         Self::AskWithoutPause,
         Self::KeepIdle,

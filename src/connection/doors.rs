@@ -106,6 +106,8 @@ pub enum Event {
         role_after: Option<Role>,
         took: Duration,
         status: TransactionStatus,
+        /// Whether nobody can have changed the session up to then. It may be over by the time that this is looked at.
+        clean: bool,
     },
     /// The connection broke before the request's ReadyForQuery.
     Lost {

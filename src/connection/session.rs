@@ -24,7 +24,7 @@ use super::statement::{Description, Form, Statement};
 use super::user_types::TypesAsked;
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
-use crate::base::{Error, Instant, ServerFields};
+use crate::base::{Error, Instant, Mutation, ServerFields};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
@@ -243,6 +243,13 @@ impl Session {
         self.pipeline.iter().any(|entry| matches!(entry.work, Work::Place { .. }))
     }
 
+    /// Whether what goes out now stands behind something whose answer will tell the role. What went out before is no
+    /// barrier: its answer may be on its way already, and older than a fence.
+    fn has_barrier(&self, now: Instant) -> bool {
+        let is_new = |entry: &Entry| entry.queued_at == now || Mutation::TakeOldBarrier.is_on();
+        self.reports_role && self.pipeline.back().is_some_and(is_new)
+    }
+
     fn barrier(
         &mut self,
         now: Instant,
@@ -288,8 +295,7 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<Sent, Error> {
-        // On a busy connection the request in front is the barrier, where its answer tells the role.
-        if request.barrier && (self.pipeline.is_empty() || !self.reports_role) {
+        if request.barrier && !self.has_barrier(now) {
             self.barrier(now, false, sent, out)?;
         }
         let statement = shared
@@ -551,6 +557,7 @@ impl Session {
                     role_after: self.role,
                     took,
                     status,
+                    clean: self.is_clean(),
                 };
                 events.push_back(event);
             }

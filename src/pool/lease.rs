@@ -246,9 +246,7 @@ impl Pool {
         };
         let first = !lease.seen;
         // Between transactions, session work must not read from a host that is the primary no more.
-        let between = !lease.for_transaction
-            && lease.progress == Progress::None
-            && self.slots.get(id).is_some_and(Slot::is_at_rest);
+        let between = !lease.for_transaction && lease.progress == Progress::None;
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
         let alone = flags.has(QueryFlags::CANCELLABLE);
         let waits = first || begin.is_some() || alone || sent == Some(Sent::Question);

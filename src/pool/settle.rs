@@ -64,6 +64,7 @@ struct Settled {
     role_before: Option<Role>,
     role_after: Option<Role>,
     status: TransactionStatus,
+    clean: bool,
 }
 
 /// What to do with a settled call.
@@ -117,9 +118,9 @@ impl Pool {
     /// Takes what a connection says of a call. Returns the call where it must be sent again.
     fn hear(&mut self, now: Instant, id: ConnectionId, event: Event) -> Option<Key<Call>> {
         match event {
-            Event::Settled { token, answer, role_before, role_after, took, status } => {
+            Event::Settled { token, answer, role_before, role_after, took, status, clean } => {
                 self.learn_habit(token, &answer, took);
-                let settled = Settled { token, answer, role_before, role_after, status };
+                let settled = Settled { token, answer, role_before, role_after, status, clean };
                 self.settle(now, id, settled)
             }
             Event::Lost { token, outcome, why } => self.lost(id, token, outcome, &why),
@@ -156,7 +157,7 @@ impl Pool {
         let (role_after, status) = (settled.role_after, settled.status);
         let lease = self.calls.get(key).and_then(|call| call.lease);
         let verdict = self.judge(id, key, settled);
-        // A session whose user may have changed its settings is no witness of its host's role.
+        // A session that is over, or whose user may have changed its settings, is no witness of its host's role.
         if let Some(role) = role_after
             && self.slots.get(id).is_some_and(|slot| slot.connection.is_clean())
         {
@@ -215,6 +216,16 @@ impl Pool {
         if free && behind_fence {
             return Verdict::SendAgain;
         }
+        // Nothing of a transaction is committed yet, and nobody has seen anything of this one. Where it began behind the
+        // fence, what it would read later is stale; but it may have made the session read-only itself.
+        let begun_across = call.flags.begin().is_some()
+            && settled.status == TransactionStatus::InTransaction
+            && unfit(settled.role_after)
+            && settled.clean;
+        if free && begun_across && call.redescribed < MOST_REDESCRIPTIONS {
+            call.redescribed += 1;
+            return Verdict::SendAgain;
+        }
         // Between the transactions of a session that its user has. Whoever changed it may have made its role himself.
         let stale = call.lease.is_some()
             && call.flags.begin().is_none()
@@ -222,7 +233,7 @@ impl Pool {
             && self.slots.get(id).is_some_and(|slot| {
                 let topology = self.cluster.topology();
                 let replaced = topology.host(slot.host).is_some() && !topology.serves(slot.host);
-                (behind_fence && slot.connection.is_clean())
+                (behind_fence && settled.clean)
                     || (replaced && !took_effect(&settled.answer, false))
             });
         let with_host = |error: Error| match host {

@@ -179,6 +179,28 @@ fn f5_a_write_that_is_refused_later_in_the_transaction_is_the_caller_s_to_repeat
 }
 
 #[test]
+fn a_transaction_that_begins_across_a_fence_begins_anew_elsewhere() {
+    // A bare Sync.
+    const BARRIER: usize = 5;
+    let mut world = world(&[PRIMARY, STANDBY]);
+    world.query("SELECT", None, NONE);
+    let lease = take(&mut world, TX);
+    world.stall(0);
+    let select = world.ask("SELECT", lease, TX, Params::new());
+    world.settle();
+    world.trickle(0, BARRIER);
+    world.hosts[0].server.role = Role::ReadOnly;
+    world.hosts[1].server.role = PRIMARY;
+    world.thaw(0);
+    world.settle();
+    world.pass(Duration::from_millis(100));
+    assert_eq!(answered(&world, select), "SELECT");
+    world.query("INSERT a", lease, TX);
+    world.query("COMMIT", lease, COMMIT);
+    assert_eq!(world.hosts[1].server.keys, ["a"]);
+}
+
+#[test]
 fn a_transaction_that_a_statement_ended_takes_no_more() {
     let mut world = world(&[PRIMARY]);
     let lease = take(&mut world, TX);
