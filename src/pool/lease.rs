@@ -190,11 +190,11 @@ impl Pool {
         self.refuse_gone(key, &closed_pool());
     }
 
-    /// Whether a call must not be sent before something else is answered, or before it has its values. What can be cancelled is alone at work, so
-    /// that a cancel can hit nothing else.
+    /// Whether a call must not be sent before something else is answered, or is set aside. What can be cancelled is
+    /// alone at work, so that a cancel can hit nothing else.
     fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
-        let untold = self.calls.get(key).is_some_and(|call| call.set_aside);
-        let Seat::On(id) = lease.seat else { return lease.head.is_some() || untold };
+        let aside = self.calls.get(key).is_some_and(|call| call.set_aside);
+        let Seat::On(id) = lease.seat else { return lease.head.is_some() || aside };
         let alone = |call: &Call| {
             call.flags.has(QueryFlags::CANCELLABLE) && !call.flags.has(QueryFlags::END)
         };
@@ -203,7 +203,7 @@ impl Pool {
                 || !slot.connection.is_open()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
-        lease.head.is_some() || untold || self.slots.get(id).is_some_and(busy)
+        lease.head.is_some() || aside || self.slots.get(id).is_some_and(busy)
     }
 
     fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
