@@ -137,6 +137,8 @@ pub struct Pool {
     patient_until: Option<Instant>,
     /// Who served last, and since when nobody does.
     outage: search::Outage,
+    /// Since when there have been calls behind others.
+    backlog_since: Option<Instant>,
     /// Of types that users made.
     catalog: Catalog,
     untyped: Vec<typing::Untyped>,
@@ -172,6 +174,7 @@ impl Pool {
             search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
             patient_until: None,
             outage: search::Outage::new(),
+            backlog_since: None,
             catalog: Catalog::default(),
             untyped: Vec::new(),
             lag_due: now,

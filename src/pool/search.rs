@@ -19,6 +19,10 @@ use crate::connection::{Connection, Role};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;
+/// About what a login takes: calls that have been answered by then would not be served any sooner by one more connection.
+/// After a failover all pools of all clients find the new primary at once, and each login is a process that it
+/// has to start.
+const LOGIN: Duration = Duration::from_millis(10);
 /// How long hosts are asked after the last one was lost, while nobody waits. After that the next call
 /// starts the search.
 pub(super) const SEARCH_LINGER: Duration = Duration::from_secs(30);
@@ -299,7 +303,7 @@ impl Pool {
             false => self.config.pool_size.saturating_sub(self.counted() + joining),
             true => usize::MAX,
         };
-        let wanted = (self.demand() + self.missing()).saturating_sub(joining);
+        let wanted = (self.demand(now) + self.missing()).saturating_sub(joining);
         let most = if Mutation::Stampede.is_on() { usize::MAX } else { MOST_JOINING };
         for _ in 0..wanted.min(room).min(most.saturating_sub(joining)) {
             let Some(host) = self.roomiest(now) else { return };
@@ -326,13 +330,22 @@ impl Pool {
         hosts.get(drawn).copied()
     }
 
-    /// Calls that would be served sooner by one more connection: those that wait, and those behind others.
-    fn demand(&self) -> usize {
-        let behind = |(_, slot): (ConnectionId, &Slot)| match slot.duty {
-            Duty::Serving => slot.connection.depth().saturating_sub(2),
-            _ => 0,
-        };
-        self.waiting.len() + self.slots.iter().map(behind).sum::<usize>()
+    /// Calls that would be served sooner by one more connection: those that wait, and those behind others, where that
+    /// lasts and nothing is free.
+    fn demand(&mut self, now: Instant) -> usize {
+        let (mut behind, mut free) = (0_usize, 0);
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
+            behind += slot.connection.depth().saturating_sub(2);
+            free += usize::from(slot.is_available());
+        }
+        let behind = behind.saturating_sub(free);
+        if behind == 0 {
+            self.backlog_since = None;
+            return self.waiting.len();
+        }
+        let since = *self.backlog_since.get_or_insert(now);
+        let lasts = now.since(since) >= LOGIN;
+        self.waiting.len() + if lasts { behind } else { 0 }
     }
 
     pub(super) fn counted(&self) -> usize {

@@ -9,6 +9,8 @@ pub mod storm;
 #[cfg(test)]
 mod lease_scenarios;
 #[cfg(test)]
+mod load_scenarios;
+#[cfg(test)]
 mod mode_scenarios;
 #[cfg(test)]
 mod rival_scenarios;

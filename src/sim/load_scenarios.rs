@@ -1,0 +1,119 @@
+//! How much goes to which connection, and when one more is opened, in virtual time.
+
+use std::time::Duration;
+
+use super::cluster::World;
+use super::scenarios::{answered, config};
+use crate::connection::{Role, StatementId};
+use crate::pool::QueryFlags;
+
+const PRIMARY: Role = Role::ReadWrite;
+const STANDBY: Role = Role::Standby;
+
+/// The bytes of a Sync.
+const BARRIER: usize = 5;
+
+/// A pool that has so many connections to its primary, and knows a statement that takes so long.
+fn world(size: usize, open: usize, takes: Duration) -> (World, StatementId) {
+    let options = serde_json::json!({ "poolSize": size });
+    let mut world = World::new(config(2, options), &[PRIMARY, STANDBY]);
+    let leases: Vec<_> = (0..open).map(|_| world.acquire(QueryFlags::default())).collect();
+    for request in leases {
+        let lease = world.answers[&request].as_ref().unwrap().lease.unwrap();
+        world.pool.release(world.now, lease, false);
+    }
+    world.settle();
+    let statement = world.pool.statement("SELECT known");
+    for _ in 0..3 {
+        world.stall(0);
+        world.ask_known(statement);
+        world.send();
+        world.trickle(0, BARRIER);
+        world.now = world.now + takes;
+        world.thaw(0);
+        world.settle();
+    }
+    assert_eq!(world.connections(0), open);
+    (world, statement)
+}
+
+/// How many connections are at work after so many calls in one turn, of which none waits.
+#[track_caller]
+fn at_work(world: &mut World, statement: StatementId, calls: usize) -> usize {
+    let requests: Vec<_> = (0..calls).map(|_| world.ask_known(statement)).collect();
+    world.send();
+    let status = world.pool.status();
+    assert_eq!(status.waiting, 0);
+    world.settle();
+    for request in requests {
+        assert_eq!(answered(world, request), "SELECT");
+    }
+    status.in_use
+}
+
+#[test]
+fn a_crowd_of_quick_calls_goes_out_in_runs_to_few_connections() {
+    let (mut world, quick) = world(10, 10, Duration::from_micros(20));
+    assert_eq!(at_work(&mut world, quick, 200), 4, "a quarter each");
+    assert_eq!(at_work(&mut world, quick, 600), 10, "64 each at most");
+}
+
+#[test]
+fn a_few_calls_are_spread_however_quick_they_are() {
+    let (mut world, quick) = world(10, 10, Duration::from_micros(20));
+    for calls in [1, 4, 10] {
+        assert_eq!(at_work(&mut world, quick, calls), calls);
+    }
+    assert_eq!(at_work(&mut world, quick, 39), 10);
+}
+
+#[test]
+fn a_run_of_a_crowd_is_as_long_as_its_calls_are_quick() {
+    for (takes, at_work) in [(20, 4), (200, 10), (1000, 10)] {
+        let (mut world, statement) = world(10, 10, Duration::from_micros(takes));
+        assert_eq!(self::at_work(&mut world, statement, 100), at_work, "{takes} µs each");
+    }
+}
+
+#[test]
+fn calls_behind_others_that_are_done_soon_open_no_connection() {
+    let (mut world, quick) = world(10, 1, Duration::from_micros(20));
+    for _ in 0..100 {
+        assert_eq!(at_work(&mut world, quick, 20), 1);
+        world.pass(Duration::from_millis(1));
+    }
+    assert_eq!(world.connections(0), 1);
+}
+
+#[test]
+fn calls_behind_others_open_connections_where_that_lasts() {
+    let (mut world, quick) = world(10, 1, Duration::from_micros(20));
+    world.stall(0);
+    for _ in 0..6 {
+        world.ask_known(quick);
+    }
+    world.send();
+    assert_eq!(world.connections(0), 1);
+    world.pass(Duration::from_millis(10));
+    world.send();
+    world.settle();
+    assert_eq!(world.connections(0), 6, "one for each that is behind");
+    world.thaw(0);
+    world.settle();
+}
+
+#[test]
+fn after_a_failover_the_first_connection_serves_before_others_are_opened() {
+    let (mut world, quick) = world(4, 4, Duration::from_micros(20));
+    world.crash(0);
+    world.settle();
+    let waiting: Vec<_> = (0..4).map(|_| world.ask_known(quick)).collect();
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.connections(1), 1, "a scout");
+    world.hosts[1].server.role = PRIMARY;
+    world.pass(Duration::from_millis(100));
+    for request in waiting {
+        assert_eq!(answered(&world, request), "SELECT");
+    }
+    assert_eq!(world.connections(1), 1, "nobody waits for a second one");
+}
