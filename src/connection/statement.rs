@@ -88,6 +88,12 @@ impl Habit {
         self.mean.is_some_and(|mean| u128::from(mean) <= bound.as_micros())
     }
 
+    /// How often it is expected to run within a time.
+    pub fn runs_within(&self, time: Duration) -> Option<usize> {
+        let runs = time.as_micros() / u128::from(self.mean?.max(1));
+        Some(usize::try_from(runs).unwrap_or(usize::MAX))
+    }
+
     /// Whether it answered as a SELECT the last time.
     pub fn selects(&self) -> bool {
         self.selects

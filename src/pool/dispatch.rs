@@ -32,15 +32,24 @@ const BARRIER_AND_ONE: usize = 2;
 pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 /// So many calls in a row go to the same busy connection, where they are so quick that waiting for all of
 /// them costs less than waking one more server process and writing to one more socket.
-const BATCH: usize = 32;
-const QUICK_FOR_BATCH: Duration = Duration::from_micros(500);
+const RUN: usize = 32;
+const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
+/// So many calls for each connection are a crowd: whoever is served last waits less where fewer server processes
+/// and sockets are woken, each for a longer run. A run begins on an idle connection then too.
+const CROWD: usize = 4;
+const LONGEST_RUN: usize = 64;
+/// So many connections share a crowd at least.
+const RUNNERS: usize = 4;
+/// What the calls of a crowd's run may take together.
+const RUN_WORTH: Duration = Duration::from_millis(2);
 
 impl Pool {
     pub(super) fn dispatch(&mut self, now: Instant) {
         if !self.cluster.topology().is_served() {
             return;
         }
-        let mut batch: Option<(ConnectionId, usize)> = None;
+        let crowded = self.is_crowded();
+        let mut run: Option<(ConnectionId, usize)> = None;
         while let Some(key) = self.waiting.front().copied() {
             let Some(call) = self.calls.get(key) else {
                 self.waiting.pop_front();
@@ -49,18 +58,19 @@ impl Pool {
             // Who takes a connection, or has lost one, wants it for itself.
             let exclusive = call.statement.is_none() || call.lease.is_some();
             let quick = self.may_share(call);
-            let batched = match batch {
+            let joined = match run {
                 Some((id, left)) if left > 0 && quick && !exclusive => {
-                    self.joins_batch(now, id, call).then_some((id, left - 1))
+                    self.joins_run(now, id, call, crowded).then_some((id, left - 1))
                 }
                 _ => None,
             };
-            let chosen = batched.or_else(|| {
+            let length = self.run_length(call, crowded);
+            let chosen = joined.or_else(|| {
                 let id = self.place(now, quick && !exclusive)?;
-                Some((id, BATCH - 1))
+                Some((id, length - 1))
             });
             let Some((id, _)) = chosen else { return };
-            batch = chosen;
+            run = chosen;
             self.waiting.pop_front();
             if exclusive {
                 self.seat(now, key, id);
@@ -83,15 +93,34 @@ impl Pool {
         })
     }
 
-    /// Whether a call may go where the one before it went in this turn: only behind others, so that every
-    /// connection is at work before any has more to do.
-    fn joins_batch(&self, now: Instant, id: ConnectionId, call: &Call) -> bool {
-        let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_BATCH));
+    /// Whether there is so much to do that what counts is how soon all of it is done.
+    fn is_crowded(&self) -> bool {
+        let serving = self.slots.iter().filter(|(_, slot)| slot.takes_calls()).count();
+        self.calls.len() >= CROWD * serving
+    }
+
+    /// How many calls in a row go where this one goes, if it is the first of them. At least one.
+    fn run_length(&self, call: &Call, crowded: bool) -> usize {
+        if !crowded {
+            return RUN;
+        }
+        let share = (self.calls.len() / RUNNERS).clamp(1, LONGEST_RUN);
+        let worth = self.statement_of(call).and_then(|s| s.habit.runs_within(RUN_WORTH));
+        share.min(worth.unwrap_or(1)).max(1)
+    }
+
+    /// Whether a call may go where the one before it went in this turn: unless there is a crowd, only behind others,
+    /// so that every connection is at work before any has more to do.
+    fn joins_run(&self, now: Instant, id: ConnectionId, call: &Call, crowded: bool) -> bool {
+        let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
         let shared = |slot: &Slot| {
             let depth = slot.connection.depth();
-            slot.takes_calls() && depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth)
+            if crowded {
+                return may_be_joined(now, slot);
+            }
+            depth > BARRIER_AND_ONE && depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
         };
-        quick && self.slots.get(id).is_some_and(shared)
+        quick && self.slots.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
     }
 
     fn statement_of(&self, call: &Call) -> Option<&Statement> {
@@ -231,9 +260,12 @@ impl Pool {
 }
 
 fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
+    depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
+}
+
+fn may_be_joined(now: Instant, slot: &Slot) -> bool {
     // What stands behind a reset must not have anything behind it before the session is known to be clean.
     slot.quick
         && slot.connection.is_clean()
-        && depth < DEEPEST_PIPELINE
         && slot.connection.head_since().is_some_and(|since| now.since(since) < OVERDUE)
 }
