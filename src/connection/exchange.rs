@@ -138,6 +138,11 @@ impl Exchange {
         }
     }
 
+    /// How much of its rows has come.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// As the statement wants it.
     pub(super) fn with_verbatim(self, verbatim: Verbatim) -> Self {
         Self { verbatim, ..self }

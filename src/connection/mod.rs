@@ -353,6 +353,11 @@ impl Connection {
         }
     }
 
+    /// The statement whose rows are coming, and how much of them has come.
+    pub fn arriving(&self) -> Option<(StatementId, usize)> {
+        self.session()?.arriving()
+    }
+
     pub fn head_since(&self) -> Option<Instant> {
         match &self.state {
             State::Session(session) => session.head_since(),

@@ -46,6 +46,11 @@ impl Rows {
         self.count += 1;
     }
 
+    /// Bytes, about as many as they took on the wire.
+    pub fn size(&self) -> usize {
+        self.chunks.iter().map(Vec::len).sum()
+    }
+
     pub fn count(&self) -> usize {
         self.count
     }

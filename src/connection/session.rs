@@ -20,7 +20,7 @@ use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{self, Parameters, Role};
 use super::settings::Style;
-use super::statement::{Description, Form, Statement};
+use super::statement::{Description, Form, Statement, StatementId};
 use super::user_types::TypesAsked;
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
@@ -153,6 +153,13 @@ impl Session {
         let work = Work::Reset { step: ResetStep::Due };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(())
+    }
+
+    pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
+        match &self.pipeline.front()?.work {
+            Work::Request { exchange, .. } => Some((exchange.statement, exchange.held())),
+            _ => None,
+        }
     }
 
     /// Since when the server has been at the first request of the pipeline.

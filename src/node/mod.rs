@@ -18,6 +18,7 @@ mod environment;
 mod error_json;
 mod event_json;
 mod loop_callback;
+mod low_water;
 mod params;
 mod requests;
 mod segment;

@@ -329,6 +329,14 @@ impl Pool {
         all.min_by_key(|(at, _)| *at)
     }
 
+    /// How many more bytes of rows will come there at least, if the answer is like those that its statement has had
+    /// before. A guess.
+    pub fn expected_rest(&self, id: ConnectionId) -> usize {
+        let arriving = self.slots.get(id).and_then(|slot| slot.connection.arriving());
+        let statement = arriving.and_then(|(id, held)| Some((self.statements.get(id)?, held)));
+        statement.map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
+    }
+
     pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
         self.slots.get(id).map_or(&[], |slot| slot.connection.outgoing())
     }

@@ -147,7 +147,8 @@ impl Pool {
             && let Some(statement) = self.statements.get_mut(id)
         {
             let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
-            statement.habit.learn(took, selects);
+            let size = results.iter().map(|result| result.rows.size()).sum();
+            statement.habit.learn(took, selects, size);
         }
     }
 

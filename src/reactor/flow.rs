@@ -48,6 +48,9 @@ impl Reactor {
                 }
             }
             self.settle(now);
+            if left == Left::Drained {
+                self.set_low_water(now, token);
+            }
         }
     }
 

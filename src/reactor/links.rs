@@ -53,6 +53,8 @@ pub(super) struct Stream {
     pub(super) ending: bool,
     /// The kernel takes no more bytes until it says that the socket is writable.
     pub(super) blocked: bool,
+    /// With fewer bytes to read, the kernel does not say that it is readable.
+    pub(super) low_water: usize,
     /// Why a write failed. What the server said before is read first, for it says more.
     pub(super) broken: Option<String>,
 }
@@ -339,6 +341,7 @@ impl Links {
             listed: false,
             ending: false,
             blocked: true,
+            low_water: 1,
             broken: None,
         };
         self.streams.insert(token, stream);

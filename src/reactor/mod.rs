@@ -21,6 +21,7 @@ mod flow;
 pub mod libuv;
 mod libuv_symbols;
 mod links;
+mod low_water;
 mod race;
 #[cfg_attr(windows, path = "readiness_windows.rs")]
 #[cfg_attr(not(windows), path = "readiness_unix.rs")]
@@ -29,4 +30,5 @@ mod socket;
 mod turn;
 
 pub use links::Lookup;
+pub use low_water::SetLowWater;
 pub use turn::{News, Reactor, Wake, poisoned};

@@ -61,6 +61,12 @@ pub(super) enum Progress {
     Connected,
 }
 
+/// What the system calls a socket.
+#[cfg(unix)]
+pub(super) type Descriptor = std::os::fd::RawFd;
+#[cfg(windows)]
+pub(super) type Descriptor = std::os::windows::io::RawSocket;
+
 /// Closed when dropped, and never inherited by a child process.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -111,12 +117,12 @@ impl Socket {
     }
 
     #[cfg(unix)]
-    pub(super) fn descriptor(&self) -> std::os::fd::RawFd {
+    pub(super) fn descriptor(&self) -> Descriptor {
         std::os::fd::AsRawFd::as_raw_fd(&self.inner)
     }
 
     #[cfg(windows)]
-    pub(super) fn descriptor(&self) -> std::os::windows::io::RawSocket {
+    pub(super) fn descriptor(&self) -> Descriptor {
         std::os::windows::io::AsRawSocket::as_raw_socket(&self.inner)
     }
 }

@@ -13,6 +13,7 @@ use super::alarm::Alarm;
 use super::clock::Clock;
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Token};
+use super::low_water::{LowWater, SetLowWater};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
 use crate::connection::{Input, Peer, StatementId};
@@ -54,6 +55,7 @@ pub struct Reactor {
     pub(super) unwritten: VecDeque<Token>,
     /// All sockets are read into this one buffer, because the pool keeps what it needs.
     pub(super) buffer: Box<[u8]>,
+    pub(super) low_water: LowWater,
     ready: Vec<Ready>,
     /// Deadlines were due while sockets still held unread bytes: they have waited once.
     grace_given: bool,
@@ -87,6 +89,7 @@ impl Reactor {
             unread: VecDeque::new(),
             unwritten: VecDeque::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
+            low_water: LowWater::default(),
             ready: Vec::new(),
             grace_given: false,
             alarm: Alarm::default(),
@@ -98,7 +101,13 @@ impl Reactor {
     }
 
     /// Lets a loop wake it. The handles are closed when the reactor is dropped.
-    pub fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
+    pub fn attach(
+        &mut self,
+        uv_loop: Loop,
+        wake: &Wake,
+        low_water: Option<SetLowWater>,
+    ) -> io::Result<()> {
+        self.low_water.set = low_water;
         self.links.attach(uv_loop, wake)?;
         self.alarm.attach(uv_loop, wake)?;
         // A pool that is to be warm begins at once.
@@ -140,21 +149,25 @@ impl Reactor {
     /// The request's caller does not want the answer any more. One that has come already is an answer all the
     /// same, also where it still lies in the kernel's buffer.
     pub fn cancel(&mut self, request: u32) {
-        let now = self.catch_up();
+        let now = self.catch_up(true);
         self.pool.cancel(now, request);
         self.flush();
     }
 
     /// The same for all that runs on a lease or waits there.
     pub fn cancel_lease(&mut self, lease: NonZeroU32) {
-        let now = self.catch_up();
+        let now = self.catch_up(true);
         self.pool.cancel_lease(now, lease);
         self.flush();
     }
 
-    /// Takes what has come meanwhile.
-    fn catch_up(&mut self) -> Instant {
+    /// Takes what has come meanwhile, down to the last byte where a deadline is due or `wholly` says so.
+    fn catch_up(&mut self, wholly: bool) -> Instant {
         let now = self.clock.now();
+        if self.low_water.until.is_some() && (wholly || self.deadline().is_some_and(|at| at <= now))
+        {
+            self.look_below_marks();
+        }
         self.look(now);
         self.settle(now);
         self.read(now);
@@ -238,7 +251,7 @@ impl Reactor {
             // The idle handle that brought the last news here has done its work.
             return self.alarm.set(self.clock.now(), None, false);
         }
-        let now = self.catch_up();
+        let now = self.catch_up(false);
         self.handle_deadlines(now);
         self.finish(now);
     }
@@ -392,7 +405,7 @@ impl Reactor {
             return None;
         }
         let pool = self.pool.poll_timeout().map(|(at, _)| at);
-        pool.into_iter().chain(self.links.deadline()).min()
+        pool.into_iter().chain(self.links.deadline()).chain(self.low_water.until).min()
     }
 
     /// The process must not end by itself while somebody waits for something.

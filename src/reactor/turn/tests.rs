@@ -1,11 +1,13 @@
 //! A reactor on Unix sockets, which somebody else turns.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::super::socket::Descriptor;
 use super::*;
 
 /// A directory for the sockets of one test.
@@ -91,4 +93,77 @@ fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
     assert!(next.accept().is_err());
     reactor.turn();
     assert!(next.accept().is_ok());
+}
+
+thread_local! {
+    static MARKS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note_mark(_: Descriptor, mark: usize) -> bool {
+    MARKS.with_borrow_mut(|marks| marks.push(mark));
+    true
+}
+
+/// The answer to a statement's use in three parts: what stands in front of its rows (the barrier's first), a hundred rows of
+/// about 1 KiB, and the end.
+fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {
+    let row = [&1_u16.to_be_bytes()[..], &1024_u32.to_be_bytes(), &[b'x'; 1024]].concat();
+    let end = [message(b'C', b"SELECT 100\0"), message(b'Z', b"I")].concat();
+    let front = [&[message(b'Z', b"I")], front].concat();
+    [front.concat(), message(b'D', &row).repeat(100), end]
+}
+
+#[test]
+fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
+    let sockets = Sockets::new("large");
+    let options = json!({ "hosts": [sockets.0.join("a")], "user": "u", "database": "d" });
+    let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
+    reactor.low_water.set = Some(note_mark);
+    let listener = sockets.listen("a");
+    let statement = reactor.statement("SELECT", Verbatim::default());
+    let ask = |reactor: &mut Reactor, request| {
+        let (params, flags) = (Params::new(), QueryFlags::default());
+        reactor.query(Query { request, lease: None, statement, params, flags });
+        reactor.flush();
+    };
+    let completes = |reactor: &mut Reactor| {
+        loop {
+            match reactor.next_news() {
+                Some(News::Completed { result, .. }) => break assert_eq!(result.err(), None),
+                Some(_) => {}
+                None => reactor.turn(),
+            }
+        }
+    };
+    ask(&mut reactor, 1);
+    let (mut session, _) = listener.accept().unwrap();
+    welcome(&session);
+    while reactor.status().in_use == 0 {
+        reactor.turn();
+    }
+    let column = [&b"x\0"[..], &[0; 6], &25_u32.to_be_bytes(), &[0xff; 6], &[0; 2]].concat();
+    let rows = message(b'T', &[&1_u16.to_be_bytes()[..], &column].concat());
+    let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
+    let types = message(b't', &[0; 2]);
+    let described = large_answer(&[parsed.clone(), types, rows.clone(), bound.clone()]);
+    session.write_all(&described.concat()).unwrap();
+    completes(&mut reactor);
+    ask(&mut reactor, 2);
+    session.write_all(&large_answer(&[parsed, bound.clone(), rows]).concat()).unwrap();
+    completes(&mut reactor);
+    MARKS.with_borrow_mut(Vec::clear);
+
+    ask(&mut reactor, 3);
+    let [front, rows, end] = large_answer(&[bound]);
+    let (some, rest) = rows.split_at(30_000);
+    session.write_all(&[&front, some].concat()).unwrap();
+    reactor.turn();
+    let mark = MARKS.with_borrow(|marks| *marks.last().unwrap());
+    assert!(mark > 30_000 && mark < rest.len(), "{mark} of {}", rest.len());
+    let until = reactor.low_water.until.unwrap();
+    assert!(reactor.deadline().unwrap() <= until, "it is read all the same");
+    session.write_all(&[rest, &end].concat()).unwrap();
+    completes(&mut reactor);
+    assert_eq!(MARKS.with_borrow(|marks| marks.last().copied()), Some(1));
+    assert_eq!(reactor.low_water.until, None);
 }
