@@ -31,10 +31,15 @@ const CHECKS = [
   [node, 'scripts/simulate.js', '--mutations'],
 ];
 
-function run([command, ...args]) {
-  const shown = [path.basename(command), ...args].join(' ');
+function run([command, ...args], env = {}) {
+  const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const shown = [...settings, path.basename(command), ...args].join(' ');
   console.log(`> ${shown}`);
-  const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  const { status, signal, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, ...env },
+  });
   if (status === 0) return;
   const isMissing = error?.code === 'ENOENT' && command === 'cargo';
   const why = isMissing
@@ -64,14 +69,22 @@ const all = () =>
     .filter((name) => name.endsWith('.test.js'))
     .map((name) => path.join('test', name));
 
+/** What differs from version to version: values and their types, settings, statements, sessions and how they fail. */
+const EACH_VERSION = [
+  ...['results', 'parameters', 'choices', 'user-types', 'settings', 'prepared', 'rows'],
+  ...['transaction', 'connect', 'lease', 'standby'],
+].map((name) => path.join('test', `${name}.test.js`));
+
 const { files, flags } = readArguments();
-if (files.length + flags.length === 0) CHECKS.forEach(run);
+const isWhole = files.length + flags.length === 0;
+if (isWhole) CHECKS.forEach((check) => run(check));
 // A cluster that is already there is one for all files: they take turns.
 const concurrency = process.env.HYPERION_HOSTS ? 1 : 2;
-run([
-  node,
-  '--test',
-  `--test-concurrency=${concurrency}`,
-  ...flags,
-  ...(files.length > 0 ? files : all()),
-]);
+const runner = [node, '--test', `--test-concurrency=${concurrency}`];
+run([...runner, ...flags, ...(files.length > 0 ? files : all())]);
+// The oldest and the newest servers: `test/versions.test.js` has their failovers.
+if (isWhole && !process.env.HYPERION_HOSTS) {
+  for (const version of ['13', '18']) {
+    run([...runner, ...EACH_VERSION], { HYPERION_PG_VERSION: version });
+  }
+}
