@@ -204,6 +204,71 @@ test('C3 an idle connection that the server ends is not used again', async (t) =
   await pool.end();
 });
 
+test('C3 a host that is gone without a word: the query’s deadline ends it, and its connection', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  t.after(() => proxy.close());
+  const pool = createPool(
+    cluster.options({ hosts: [addressOf(proxy)], poolSize: 1, cancelGraceMs: 50 }),
+  );
+  t.after(() => pool.end());
+  const gone = { name: 'TimeoutError', outcome: 'unknown', host: addressOf(proxy) };
+  const next = async () => {
+    await waitUntil('its connection is closed', () => pool.status().size === 0);
+    await proxy.pass();
+    assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+  };
+  await pool.query('SELECT 1');
+  // Idle: what is asked next goes out, into nothing.
+  await proxy.blackHole();
+  await assert.rejects(pool.query('SELECT 2', [], { timeoutMs: 100 }), gone);
+  await next();
+  // In flight: the server does it once the lock is free, and nobody will ever hear of that.
+  const holder = await cluster.openSession(cluster.primary);
+  await holder.query('SELECT pg_advisory_lock(3)');
+  const sql = 'INSERT INTO cut SELECT 3000 FROM pg_advisory_xact_lock(3)';
+  const ended = assert.rejects(pool.query(sql, [], { timeoutMs: 2000 }), gone);
+  const started = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'";
+  const isThere = async () => (await cluster.query(cluster.primary, started)).length > 0;
+  await waitUntil('it is on the server', isThere);
+  await proxy.blackHole();
+  await holder.close();
+  await ended;
+  await next();
+  assert.equal(await countOf(3000), 1);
+});
+
+test('C3 a host that is gone without a word is left for the promoted one, busy or idle', async (t) => {
+  const own = await startCluster({ nodes: 2 });
+  t.after(() => own.close());
+  const [old, standby] = own.nodes;
+  await own.query(old, 'CREATE TABLE cut (key int)');
+  await own.waitForReplication();
+  const proxy = await own.proxy(old);
+  const hosts = [addressOf(proxy), standby.address];
+  const times = { livenessCheckMs: 100, connectTimeoutMs: 500, acquireTimeoutMs: 60_000 };
+  const pool = createPool(own.options({ hosts, poolSize: 3, ...times }));
+  t.after(() => pool.end());
+  await Promise.all([1, 2, 3].map(() => pool.query('SELECT pg_sleep(0.05)::text')));
+  assert.equal(pool.status().size, 3);
+  const busy = pool.query('INSERT INTO cut SELECT 1 FROM pg_sleep(60)');
+  const unknown = { name: 'ConnectionError', code: '40003', outcome: 'unknown', host: hosts[0] };
+  const lost = assert.rejects(busy, unknown);
+  const started = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO cut SELECT 1 %'";
+  const isThere = async () => (await own.query(old, started)).length > 0;
+  await waitUntil('it is on the server', isThere);
+  await proxy.blackHole();
+  // Both of the idle connections are used once more.
+  const write = assert.rejects(pool.query('INSERT INTO cut VALUES (2)'), unknown);
+  const read = pool.query("SELECT current_setting('port')::int AS port", [], { readOnly: true });
+  await own.promote(standby);
+  await Promise.all([lost, write]);
+  assert.deepEqual(await read, [{ port: standby.port }]);
+  const [{ connections }] = pool.cluster();
+  assert.deepEqual(connections, { open: 0, busy: 0 });
+  assert.equal((await pool.query('INSERT INTO cut VALUES (3)')).rowCount, 1);
+  assert.deepEqual(await own.query(standby, 'SELECT key FROM cut'), [['3']]);
+});
+
 test('C5 a host that says four of the five bytes of a header costs nothing but its attempt', async (t) => {
   const backend = await scriptedBackend(async (frontend) => {
     await frontend.startup();
