@@ -19,7 +19,7 @@ async function open(t, clusterOptions, options) {
   return { cluster, pool, standby };
 }
 
-test('a standby at work tells how far it is behind, and a primary does not', async (t) => {
+test('C22 a standby at work tells how far it is behind, and a primary does not', async (t) => {
   const { cluster, pool, standby } = await open(t, {}, { mode: 'any' });
   const lagOf = (node) => pool.cluster().find(({ host }) => host === node.address).replicationLagMs;
   const until = async (holds) => {
@@ -36,6 +36,27 @@ test('a standby at work tells how far it is behind, and a primary does not', asy
   await cluster.query(standby, 'SELECT pg_wal_replay_resume()');
   await until((lag) => lag === 0);
   assert.equal(lagOf(cluster.primary), null);
+});
+
+test('C22 a read on a standby may be behind a write, and is not where the caller has waited for it', async (t) => {
+  const { cluster, pool, standby } = await open(t, {}, { mode: 'standby' });
+  const writer = createPool(cluster.options());
+  t.after(() => writer.end());
+  const count = async (on) => (await on.query('SELECT count(*)::int AS n FROM kept'))[0].n;
+  await cluster.query(standby, 'SELECT pg_wal_replay_pause()');
+  await writer.query('INSERT INTO kept VALUES (1001)');
+  const [{ lsn }] = await writer.query('SELECT pg_current_wal_lsn() AS lsn');
+  assert.equal(await count(writer), 1001, 'the primary has it');
+  assert.equal(await count(pool), 1000, 'a standby may have it later, and is read all the same');
+
+  const connection = await pool.connect();
+  const reached = 'SELECT pg_last_wal_replay_lsn() >= $1 AS reached';
+  const isReached = async () => (await connection.query(reached, [lsn]))[0].reached;
+  assert.equal(await isReached(), false);
+  await cluster.query(standby, 'SELECT pg_wal_replay_resume()');
+  while (!(await isReached()));
+  assert.equal(await count(connection), 1001);
+  await connection.release();
 });
 
 test('C17 a read that a standby’s replay is in the way of is asked again', async (t) => {
