@@ -85,7 +85,8 @@ export class Guard {
   /**
    * Starts a server.
    * @param {string} id
-   * @param {{ program: string, args: string[], dataFolder: string, logFile: string }} server
+   * @param {{ program: string, args: string[], dataFolder: string, logFile: string,
+   *   environment?: Record<string, string> }} server
    * @param {() => void} whenEnded called once, when the server has ended for whatever reason
    * @returns {Promise<number>} the postmaster's process id
    */

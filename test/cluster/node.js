@@ -59,6 +59,8 @@ export class ClusterNode {
   port = 0;
   /** @type {NodeState} */
   state = 'stopped';
+  /** Variables that its next start adds to the server's environment. @type {Record<string, string>} */
+  environment = {};
 
   #guard;
   #binaries;
@@ -173,6 +175,7 @@ export class ClusterNode {
       args: ['-D', this.dataFolder],
       dataFolder: this.dataFolder,
       logFile: this.logFile,
+      environment: this.environment,
     };
     const pid = await this.#guard
       .start(this.#id, server, () => {

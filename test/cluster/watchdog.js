@@ -29,9 +29,11 @@ async function makeFolder() {
   fs.chmodSync(folder, 0o711);
 }
 
-function launch(id, { program, args, dataFolder, stdio }) {
+function launch(id, { program, args, dataFolder, stdio, environment }) {
   if (ending) throw new Error('the test run is over');
-  const child = spawn(program, args, { ...spawnOptions(serverAccount()), cwd: folder, stdio });
+  const options = spawnOptions(serverAccount());
+  const env = { ...options.env, ...environment };
+  const child = spawn(program, args, { ...options, env, cwd: folder, stdio });
   running.set(id, { child, dataFolder });
   child.once('error', () => running.delete(id));
   child.once('close', () => {
@@ -57,10 +59,11 @@ function freeSharedMemory(dataFolder) {
 
 const operations = {
   /** Starts a server. Its end is reported by a message of its own. */
-  async start({ id, program, args, dataFolder, logFile }) {
+  async start({ id, program, args, dataFolder, logFile, environment }) {
     const log = fs.openSync(logFile, 'a');
     try {
-      const child = launch(id, { program, args, dataFolder, stdio: ['ignore', log, log] });
+      const stdio = ['ignore', log, log];
+      const child = launch(id, { program, args, dataFolder, stdio, environment });
       child.once('close', () => tell({ ended: id }));
       await spawned(child);
       return child.pid;
