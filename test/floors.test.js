@@ -68,6 +68,25 @@ test('unsafe code is found in the addon and the libuv glue alone', () => {
   }
 });
 
+test('P9 C24 no code reads a wall clock but to show a time', () => {
+  for (const name of files('src', ['.rs'])) {
+    // The disallowed method of clippy.toml is not the only one that reads it.
+    assert.doesNotMatch(code(name), /\bSystemTime\b|\bgettimeofday\b|\bclock_gettime\b/, name);
+  }
+  const readers = [...files('js', ['.cjs', '.mjs'])].filter((name) =>
+    /\bDate\.now\b|new Date\(\)|\bDate\(\)/.test(code(name)),
+  );
+  // `since` of `cluster()`, and nothing else.
+  assert.deepEqual(readers, [path.join('js', 'pool.cjs')]);
+});
+
+test('P15 no memory of the addon’s becomes a Buffer or an ArrayBuffer', () => {
+  // Electron and others refuse these, and V8's cage is the reason: all memory that is shared is JavaScript's own.
+  for (const name of files('src', ['.rs'])) {
+    assert.doesNotMatch(code(name), /_external_(array)?buffer\b|_from_arraybuffer\b/, name);
+  }
+});
+
 test('no file is longer than can be read at once', () => {
   for (const folder of ['src', 'js', 'test', 'tests', 'bench', 'examples', 'scripts', 'typings']) {
     for (const name of files(folder, ['.rs', '.js', '.cjs', '.mjs', '.ts'])) {
