@@ -140,6 +140,46 @@ test('P1 a worker that is terminated with queries in flight harms nothing', onLi
   assert.ok(descriptors() <= base, `${descriptors()} descriptors, ${base} before`);
 });
 
+test(
+  'P18 pools that end with queries in flight give their descriptors back, and touch none after that',
+  onLinux,
+  async () => {
+    const printed = await inOwnProcess(
+      `
+    import { closeSync, openSync, readSync } from 'node:fs';
+    const list = () => readdirSync('/proc/self/fd');
+    const failures = [];
+    const round = async (turns) => {
+      const pool = createPool(options);
+      const work = Array.from({ length: 9 }, () => pool.query('SELECT pg_sleep(60)::text'));
+      const settled = Promise.allSettled(work);
+      // At any moment of the way there, or with all connections at work.
+      const isThere = (turn) => turn >= turns && (turns < 20 || pool.status().inUse === 3);
+      for (let turn = 0; turn < 100_000 && !isThere(turn); turn++) await new Promise(setImmediate);
+      const ended = pool.end({ timeoutMs: 0 });
+      const taken = [];
+      const take = () => taken.push(openSync('/dev/zero', 'r+'));
+      await Promise.race([ended, settled]);
+      // Whatever was closed now, these get its number: nobody may still read, write or close it.
+      for (let n = 0; n < 9; n++) take();
+      await Promise.all([ended, settled]);
+      for (let n = 0; n < 9; n++) take();
+      await new Promise(setImmediate);
+      for (const fd of taken) {
+        try { readSync(fd, Buffer.alloc(1)); closeSync(fd); } catch (error) { failures.push(error.message); }
+      }
+    };
+    for (let n = 0; n < 5; n++) await round(n);
+    const base = list().length;
+    for (let n = 0; n < 200; n++) await round(n % 40);
+    const left = list().length - base;
+    console.log(JSON.stringify({ left: Math.max(0, left), failures }));`,
+      { poolSize: 3, cancelGraceMs: 100 },
+    );
+    assert.deepEqual(JSON.parse(printed), { left: 0, failures: [] });
+  },
+);
+
 /** Node's own way out of a process, and what it looks like from outside. */
 const EXITS = {
   'an uncaught exception': { how: "throw new Error('oh no')", expected: { code: 1 } },

@@ -301,4 +301,105 @@ mod tests {
         unsafe { Context::run(share.get(), 0, 0) };
         assert!(ran.get() && is_dropped.get());
     }
+
+    /// A libuv that does nothing, and writes down what a poll handle's descriptor was when the handle was closed.
+    #[cfg(unix)]
+    mod noting_libuv {
+        use std::cell::Cell;
+
+        use super::super::super::libuv_symbols::{OnClose, OnFire, OnPoll};
+        use super::*;
+
+        thread_local! {
+            static POLLED: Cell<Pollable> = const { Cell::new(-1) };
+            pub(super) static DATA: Cell<*mut c_void> = const { Cell::new(std::ptr::null_mut()) };
+            pub(super) static OPEN_AT_CLOSE: Cell<Option<bool>> = const { Cell::new(None) };
+        }
+
+        pub(super) static SYMBOLS: Symbols = Symbols {
+            handle_size: size,
+            handle_get_data: get_data,
+            handle_set_data: set_data,
+            close,
+            r#ref: nothing,
+            unref: nothing,
+            poll_init,
+            poll_start,
+            timer_init: init,
+            timer_start,
+            timer_stop: stop,
+            idle_init: init,
+            idle_start,
+            idle_stop: stop,
+        };
+
+        pub(super) fn is_open(descriptor: Pollable) -> bool {
+            // SAFETY: asks for a number's flags, whatever it is.
+            unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
+        }
+
+        unsafe extern "C" fn size(_: HandleType) -> usize {
+            64
+        }
+        unsafe extern "C" fn get_data(_: *const RawHandle) -> *mut c_void {
+            DATA.get()
+        }
+        unsafe extern "C" fn set_data(_: *mut RawHandle, data: *mut c_void) {
+            DATA.set(data);
+        }
+        unsafe extern "C" fn close(_: *mut RawHandle, _: Option<OnClose>) {
+            OPEN_AT_CLOSE.set(Some(is_open(POLLED.get())));
+        }
+        unsafe extern "C" fn nothing(_: *mut RawHandle) {}
+        unsafe extern "C" fn stop(_: *mut RawHandle) -> c_int {
+            0
+        }
+        unsafe extern "C" fn init(_: *mut RawLoop, _: *mut RawHandle) -> c_int {
+            0
+        }
+        unsafe extern "C" fn poll_init(
+            _: *mut RawLoop,
+            _: *mut RawHandle,
+            polled: Pollable,
+        ) -> c_int {
+            POLLED.set(polled);
+            0
+        }
+        unsafe extern "C" fn poll_start(_: *mut RawHandle, _: c_int, _: Option<OnPoll>) -> c_int {
+            0
+        }
+        unsafe extern "C" fn timer_start(
+            _: *mut RawHandle,
+            _: Option<OnFire>,
+            _: u64,
+            _: u64,
+        ) -> c_int {
+            0
+        }
+        unsafe extern "C" fn idle_start(_: *mut RawHandle, _: Option<OnFire>) -> c_int {
+            0
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn p18_a_handle_is_closed_before_its_descriptor_and_its_memory_stays() {
+        use super::super::readiness::Readiness;
+
+        let uv_loop = Loop { raw: std::ptr::null_mut(), symbols: &noting_libuv::SYMBOLS };
+        let wake: super::super::Wake = Rc::new(|| {});
+        let mut readiness = Readiness::new().unwrap();
+        readiness.attach(uv_loop, &wake).unwrap();
+        assert_eq!(Rc::strong_count(&wake), 2);
+        drop(readiness);
+        assert_eq!(
+            noting_libuv::OPEN_AT_CLOSE.get(),
+            Some(true),
+            "no other file had its number yet"
+        );
+        assert_eq!(Rc::strong_count(&wake), 2, "the callback may still be called");
+        // SAFETY: as `on_close` does it, once.
+        unsafe { Context::release(noting_libuv::DATA.get().cast()) };
+        assert_eq!(Rc::strong_count(&wake), 1);
+    }
 }
