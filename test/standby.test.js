@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createPool } from '../js/index.mjs';
+import { createPool, isRetryable } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
 
 async function open(t, clusterOptions, options) {
@@ -82,6 +82,27 @@ test('C17 a read that a standby’s replay is in the way of is asked again', asy
   await cluster.query(cluster.primary, 'DELETE FROM kept');
   await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
   await assert.rejects(seen, { name: 'DatabaseError', code: '40001', outcome: 'not-committed' });
+});
+
+test('C17 a database that is dropped under a read on a standby (57P04) is not waited for', async (t) => {
+  const { cluster, standby } = await open(t, {}, {});
+  await cluster.query(cluster.primary, 'CREATE DATABASE doomed');
+  await cluster.waitForReplication();
+  const options = { mode: 'standby', database: 'doomed', acquireTimeoutMs: 600_000 };
+  const doomed = createPool(cluster.options(options));
+  t.after(() => doomed.end());
+  const [read, declared] = [{}, { readOnly: true }].map((of) =>
+    doomed.query('SELECT pg_sleep(60)::text AS dropped', [], of),
+  );
+  const ended = Promise.allSettled([read, declared]);
+  const active = "SELECT 1 FROM pg_stat_activity WHERE datname = 'doomed' AND state = 'active'";
+  while ((await cluster.query(standby, active)).length < 2);
+  await cluster.query(cluster.primary, 'DROP DATABASE doomed');
+  const [{ reason }, { reason: again }] = await ended;
+  assert.deepEqual([reason.code, reason.outcome], ['40003', 'unknown']);
+  assert.equal(reason.cause.code, '57P04');
+  assert.equal(isRetryable(reason), false);
+  assert.equal(again.code, '3D000');
 });
 
 test('C8 a transaction from before a promotion stays read-only, and says nothing of its host', async (t) => {
