@@ -254,6 +254,16 @@ class Channel {
     }
   }
 
+  /** Where the connection of a lease is, if it has one. */
+  leaseHost(lease) {
+    try {
+      return this.#addon.leaseHost(this.#handle, lease.number);
+    } catch {
+      // A pool that is gone has no connection.
+      return undefined;
+    }
+  }
+
   /** Gives up all that runs on a lease, and all that waits there. */
   cancelLease(lease) {
     try {

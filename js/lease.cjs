@@ -20,7 +20,7 @@ class Lease {
   running = 0;
   /** The SQL text that was sent last. */
   lastQuery = undefined;
-  /** Where its connection is, once an answer has said so: errors do. */
+  /** Where its connection is, once an error of the server or `locate` has said so. */
   host = undefined;
   /** The first error that a query of the transaction ended with. */
   failure = null;
@@ -53,6 +53,12 @@ class Lease {
     if (this.number === 0) throw closed(sql);
     this.lastQuery = sql;
     return this.#channel.query(sql, params, options, this, flags);
+  }
+
+  /** For an error of our own: says where the connection is, or was when that was last known. */
+  locate() {
+    if (this.number !== 0) this.host = this.#channel.leaseHost(this) ?? this.host;
+    return this.host;
   }
 
   /** Gives up what runs on it and what waits for that. A COMMIT is not cancelled: its connection is closed. */

@@ -56,6 +56,7 @@ class OpenTransaction {
     if (!this.isOpen) throw seenFrom(method, await this.#over('COMMIT'));
     // Half of what belongs together would be committed.
     if (this.#doom !== null || this.#savepoints.length > 0) {
+      this.#lease.locate();
       await this.rollback();
       throw (this.#doom ??= this.#placed(seenFrom(method, savepointIsOpen())));
     }
@@ -242,7 +243,7 @@ class OpenTransaction {
 
   /** An error of our own says where it was, if that is known by now. */
   #placed(error) {
-    const { host } = this.#lease;
+    const host = this.#lease.locate();
     if (host !== undefined && Object.isExtensible(error)) error.host ??= host;
     return error;
   }
@@ -258,8 +259,9 @@ class OpenTransaction {
    */
   #giveUp() {
     const limit = this.#limit;
+    this.#lease.locate();
     this.#verdict = (cause) => {
-      const { code, outcome, query, host } = cause;
+      const { code, outcome, query, host = this.#lease.host } = cause;
       // A COMMIT that the caller wrote as a statement, too.
       this.#isUnknown ||= outcome === 'unknown';
       if (this.#isUnknown) return limit.error('unknown', { query, host });

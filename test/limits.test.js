@@ -239,6 +239,24 @@ test('the error of a limit, and that of a query that was not awaited, say where 
   };
   const code = 'HYPERION_QUERY_NOT_AWAITED';
   await assert.rejects(pool.transaction(careless), { code, host: address });
+
+  // Where no error of the server's has told it, too: all has succeeded, and nothing runs.
+  const slow = async (tx) => {
+    await tx.query('SELECT 1');
+    await new Promise(() => {});
+  };
+  await assert.rejects(pool.transaction(slow, { timeoutMs: 50 }), { ...late, host: address });
+  const tx = await pool.begin({ timeoutMs: 50 });
+  const isOpen = () => tx.query('SELECT 1').then(Boolean, () => false);
+  while (await isOpen());
+  await assert.rejects(tx.commit(), { ...late, host: address });
+  const hasty = async (tx) => void tx.query('SELECT 1');
+  await assert.rejects(pool.transaction(hasty), { code, host: address });
+  const open = async (tx) => {
+    void tx.savepoint(() => new Promise(() => {}));
+    await tx.query('SELECT 1');
+  };
+  await assert.rejects(pool.transaction(open), { code, host: address });
 });
 
 for (const limit of ['timeoutMs', 'signal']) {

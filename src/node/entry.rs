@@ -44,7 +44,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 19] = [
+static ENTRIES: [Entry; 20] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"parameterTypes", run: parameter_types },
@@ -54,6 +54,7 @@ static ENTRIES: [Entry; 19] = [
     Entry { name: c"acquire", run: acquire },
     Entry { name: c"limit", run: limit },
     Entry { name: c"cancel", run: cancel },
+    Entry { name: c"leaseHost", run: lease_host },
     Entry { name: c"cancelLease", run: cancel_lease },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
@@ -151,6 +152,14 @@ fn limit(call: &Call) -> Result<sys::napi_value, Fault> {
 fn cancel(call: &Call) -> Result<sys::napi_value, Fault> {
     let request = call.u32(1)?;
     call.late(|reactor| reactor.cancel(request))
+}
+
+/// `leaseHost(handle, lease) -> host`, or `undefined` where it has no connection
+fn lease_host(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return Ok(NOTHING) };
+    let host = client.run(|reactor| reactor.lease_host(lease).map(str::to_owned))?;
+    host.map_or(Ok(NOTHING), |host| call.env.create_string(host.as_bytes(), host.is_ascii()))
 }
 
 /// `cancelLease(handle, lease)`: all that runs there, and what waits for that

@@ -1,5 +1,6 @@
 //! The pool's hosts as users see and change them.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::doors::HostStatus;
@@ -32,6 +33,12 @@ impl Pool {
             _ => false,
         };
         (here().filter(|slot| !slot.is_joining()).count(), here().filter(works).count())
+    }
+
+    /// The host of a lease's connection, as long as it has one.
+    pub fn lease_host(&self, lease: NonZeroU32) -> Option<&Host> {
+        let connection = self.leases.get(&lease)?.connection()?;
+        self.slots.get(connection).map(|slot| &*slot.target)
     }
 
     /// The port of hosts that name none.

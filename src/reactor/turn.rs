@@ -179,6 +179,11 @@ impl Reactor {
         self.flush();
     }
 
+    /// The name of the host that a lease's connection is to.
+    pub fn lease_host(&self, lease: NonZeroU32) -> Option<&str> {
+        self.pool.lease_host(lease).map(|host| &*host.name)
+    }
+
     /// Answers when the pool is warm.
     pub fn ready(&mut self, request: u32) {
         self.pool.ready(self.clock.now(), request);

@@ -163,6 +163,10 @@ export class ScriptedAddon {
     this.acquired.push({ request, flags });
   }
 
+  leaseHost() {
+    return undefined;
+  }
+
   release(handle, lease, destroy) {
     this.released.push({ lease, destroy });
   }
