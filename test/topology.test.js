@@ -76,6 +76,20 @@ test('a closed pool tells what it knew last, and that nothing is open', async ()
   assert.throws(() => pool.setHosts(['h']), { code: 'HYPERION_POOL_CLOSED' });
 });
 
+test('a pool that is ending takes no other hosts, and finishes on those that it has', async () => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  const work = [1, 2].map((n) => pool.query('SELECT $1::int AS n FROM pg_sleep(0.05)', [n]));
+  const before = pool.cluster().map(({ host }) => host);
+  const ended = pool.end();
+  assert.throws(() => pool.setHosts(['127.0.0.1:1']), { code: 'HYPERION_POOL_CLOSED' });
+  assert.deepEqual((await Promise.all(work)).flat(), [{ n: 1 }, { n: 2 }]);
+  await ended;
+  assert.deepEqual(
+    pool.cluster().map(({ host }) => host),
+    before,
+  );
+});
+
 test('events tell when hosts go and come', onOwnNodes, async (t) => {
   const standby = cluster.nodes.find((node) => node !== cluster.primary);
   const pool = open(t, { mode: 'standby', hosts: [standby.address], acquireTimeoutMs: 20_000 });

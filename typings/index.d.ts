@@ -493,9 +493,10 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
   cluster(): HostStatus[];
   /**
    * Takes another list of hosts, in the forms of the option `hosts`. Those that were there before keep their
-   * connections; connections to hosts that are gone are closed, busy ones when their callers are done.
+   * connections; connections to hosts that are gone are closed, busy ones when their callers are done. A pool that is
+   * ending finishes its work on the hosts that it has.
    *
-   * @throws {ConfigurationError} the list is wrong; the old one stays
+   * @throws {ConfigurationError} the list is wrong, or `end` was called; the old list stays
    */
   setHosts(hosts: readonly string[] | string): void;
   /**
