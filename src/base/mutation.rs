@@ -62,6 +62,8 @@ pub enum Mutation {
     SuspectTidyHost,
     /// Nobody waits for a server that is starting.
     RefuseToWait,
+    /// A transaction that began across a fence goes on where it is.
+    GoOnAcrossFence,
     /// A request is sent without a barrier in front of it.
     ForgetBarrier,
     /// What was written in an earlier turn is taken for a barrier, although its answer may be older than a fence.
@@ -75,7 +77,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -105,6 +107,7 @@ impl Mutation {
         Self::SuspectFullHost,
         Self::SuspectTidyHost,
         Self::RefuseToWait,
+        Self::GoOnAcrossFence,
         Self::ForgetBarrier,
         Self::TakeOldBarrier,
         Self::ForgetWitness,

@@ -222,7 +222,8 @@ impl Pool {
         let begun_across = call.flags.begin().is_some()
             && settled.status == TransactionStatus::InTransaction
             && unfit(settled.role_after)
-            && settled.clean;
+            && settled.clean
+            && !Mutation::GoOnAcrossFence.is_on();
         if free && begun_across && call.redescribed < MOST_REDESCRIPTIONS {
             call.redescribed += 1;
             return Verdict::SendAgain;

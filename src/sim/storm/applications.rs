@@ -11,6 +11,7 @@ use crate::base::{Error, ErrorClass, Instant};
 use crate::connection::{RowCursor, StatementId};
 use crate::pool::{EndOptions, Query, QueryFlags, Response};
 use crate::protocol::data_row::fields;
+use crate::sim::server::Reports;
 use crate::types::Params;
 
 const MOST_UNANSWERED: usize = 24;
@@ -480,7 +481,7 @@ impl Storm {
             }
             // Such a host is waited for, or another one.
             (_, "57014" | "57P03" | "53300") => described(),
-            (_, "25006") if alone => described(),
+            (_, "25006") if alone || self.began_for_good(ask) => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             (ErrorClass::PoolTimeout, "HYPERION_NO_PRIMARY" | "HYPERION_POOL_TIMEOUT")
                 if waited < self.config.acquire_timeout
@@ -490,6 +491,14 @@ impl Storm {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it is asked in a transaction that can't have begun behind a fence: what began before one writes on, and
+    /// what began across one has begun anew.
+    fn began_for_good(&self, ask: &Ask) -> bool {
+        let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
+        let reports = self.nodes.leader().map(|node| node.server.reports);
+        visit.is_some_and(Visit::is_transaction) && reports == Some(Reports::Changes)
     }
 
     /// Writes down what an answer says.

@@ -36,6 +36,10 @@ pub(super) enum VisitStage {
 }
 
 impl Visit {
+    pub(super) fn is_transaction(&self) -> bool {
+        self.flags.has(QueryFlags::TRANSACTION)
+    }
+
     pub(super) fn is_there(&self) -> bool {
         matches!(self.stage, VisitStage::Open | VisitStage::Leaving)
     }
