@@ -70,6 +70,8 @@ pub enum Mutation {
     TakeOldBarrier,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
+    /// What is silent for long is given up, whether its host lives or not.
+    PunishSilence,
     /// A host is asked for its role without a pause.
     AskWithoutPause,
     /// Connections that are not needed stay open.
@@ -77,7 +79,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -111,6 +113,7 @@ impl Mutation {
         Self::ForgetBarrier,
         Self::TakeOldBarrier,
         Self::ForgetWitness,
+        Self::PunishSilence,
         Self::AskWithoutPause,
         Self::KeepIdle,
     ];

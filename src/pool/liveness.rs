@@ -73,8 +73,8 @@ impl Pool {
         }
         let bound = self.config.liveness_check;
         let frozen = self.slots.iter().filter(|(_, slot)| {
-            topology.rank(slot.host).is_none()
-                && topology.is_silent(slot.host)
+            let is_dead = topology.rank(slot.host).is_none() && topology.is_silent(slot.host);
+            (is_dead || Mutation::PunishSilence.is_on())
                 && slot.owes_since().is_some_and(|since| now.since(since) >= bound)
         });
         let frozen: Vec<_> = frozen.map(|(id, _)| id).collect();

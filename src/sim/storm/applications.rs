@@ -122,6 +122,10 @@ impl Applications {
         self.asks.len()
     }
 
+    pub(super) fn is_unanswered(&self, request: u32) -> bool {
+        self.asks.contains_key(&request)
+    }
+
     pub(super) fn describe_unanswered(&self) -> String {
         let each =
             self.asks.iter().map(|(n, ask)| format!("#{n} {:?} since {:?}", ask.what, ask.since));
@@ -288,6 +292,16 @@ impl Storm {
         let (lease, params, flags) = (None, Params::new(), QueryFlags::default());
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         self.pool.forget(statement);
+    }
+
+    /// A read that takes as long as the storm likes.
+    pub(super) fn read_slowly(&mut self) -> u32 {
+        let statement = self.statements().slow_read;
+        let request = self.next_request(What::Read, false);
+        self.note(|| format!("#{request} a long read"));
+        let (lease, params, flags) = (None, Params::new(), QueryFlags::default());
+        self.pool.query(self.now, Query { request, lease, statement, params, flags });
+        request
     }
 
     /// An INSERT, by one of the ways there are.

@@ -8,6 +8,7 @@ use super::Storm;
 use super::applications::Applications;
 use super::controller::Controller;
 use super::dice::Dice;
+use super::network::{Backend, Link, Stage};
 use super::news::News;
 use super::nodes::Nodes;
 use crate::base::Instant;
@@ -21,6 +22,8 @@ const STEPS: usize = 1500;
 /// connection attempt that went into nothing (`connectTimeoutMs`), the longest pause between two of them, a
 /// query that waits for its cancel (`cancelGraceMs`), and as much again for what that delayed.
 const RECOVERY: Duration = Duration::from_secs(8);
+/// Longer than any silence that is looked into.
+const LONG: Duration = Duration::from_secs(20);
 /// An idle pool is watched for so long.
 const IDLE: Duration = Duration::from_secs(600);
 /// What it may wake for in that time: connections that are closed for their age, one by one.
@@ -123,6 +126,7 @@ impl Storm {
         if self.apps.ended {
             self.check_end();
         } else {
+            self.check_long_read();
             self.check_idle();
         }
         let keys = self.nodes.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
@@ -133,10 +137,17 @@ impl Storm {
 
     /// Everything gets through that is on its way, and no time passes.
     fn settle(&mut self) {
+        self.get_through(true);
+    }
+
+    /// `wakes`: statements that take long are done.
+    fn get_through(&mut self, wakes: bool) {
         for _ in 0..200 {
             let numbers: Vec<_> = self.links.keys().copied().collect();
             for number in numbers {
-                self.wake(number);
+                if wakes {
+                    self.wake(number);
+                }
                 self.deliver_signal(number);
                 self.move_to_server(number);
                 self.move_to_pool(number);
@@ -147,10 +158,21 @@ impl Storm {
             self.answer_commits();
             self.move_an_errand();
             self.end_turn();
-            if self.failure.is_some() || self.is_quiet() {
+            if self.failure.is_some() || self.is_quiet() || (!wakes && self.is_asleep()) {
                 return;
             }
         }
+    }
+
+    /// Nothing is on its way, and a statement sleeps.
+    fn is_asleep(&self) -> bool {
+        let sleeps = |link: &Link| {
+            let empty = link.to_server.is_empty() && link.to_pool.is_empty();
+            empty && link.stage == Stage::Session(Backend::Asleep)
+        };
+        self.unwritten.is_empty()
+            && self.links.values().any(sleeps)
+            && self.links.values().all(|l| l.is_quiet() || sleeps(l) || self.is_dark(l.node))
     }
 
     /// Nothing is on its way.
@@ -179,6 +201,26 @@ impl Storm {
             self.fail(format!(
                 "ended: {ended}, with {connections} connections and timer {timer:?}"
             ));
+        }
+    }
+
+    /// On a host that is well a query may take as long as it likes.
+    fn check_long_read(&mut self) {
+        if self.config.query_timeout.is_some() || !self.dice.percent(10) {
+            return;
+        }
+        let request = self.read_slowly();
+        let end = self.now + LONG;
+        while self.now < end && self.failure.is_none() {
+            self.get_through(false);
+            if !self.apps.is_unanswered(request) {
+                return self.fail(format!("#{request} was not left alone"));
+            }
+            self.pass_to_next_deadline(Duration::from_secs(1));
+        }
+        self.settle();
+        if self.apps.is_unanswered(request) {
+            self.fail(format!("#{request} is not answered"));
         }
     }
 
