@@ -1,4 +1,4 @@
-// The property tests in Rust that need a server (`tests/server`): numerics, arrays and timestamps against the text
+// The property tests in Rust that need a server (`test/server`): numerics, arrays and timestamps against the text
 // form that the server itself gives, and parameters against its SQL. On the oldest, the usual and the newest one.
 
 import assert from 'node:assert/strict';
