@@ -18,8 +18,8 @@ pub type SetLowWater = fn(Descriptor, usize) -> bool;
 
 /// A rest that is smaller is not worth a call to the system.
 const LARGE: usize = 16 * 1024;
-/// A quarter of what one look at a socket reads (`flow`).
-const HIGHEST: usize = 64 * 1024;
+/// Half of what one look at a socket reads (`flow`).
+const HIGHEST: usize = 128 * 1024;
 /// So late is a result at most that is shorter than those before it.
 const PATIENCE: Duration = Duration::from_millis(2);
 
