@@ -149,9 +149,28 @@ impl<'a> RowBatch<'a> {
         self.put(value, 0);
     }
 
-    pub fn put_text(&mut self, value: &str) {
-        self.append_text(value);
+    /// `None` where it is not UTF-8: then nothing is put.
+    pub fn put_text(&mut self, value: &[u8]) -> Option<()> {
+        let units = self.check_units(value)?;
+        self.text.extend_from_slice(value);
+        self.units = self.units.saturating_add(units);
         self.put(u64::from(self.units), 0);
+        Some(())
+    }
+
+    /// A text cell of what `write` appends, which must be ASCII. Where it gives up, nothing is put.
+    pub fn put_ascii_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+        let start = self.text.len();
+        if write(self.text).is_none() {
+            self.text.truncate(start);
+            return None;
+        }
+        let units = self.text.len() - start;
+        debug_assert!(self.text.get(start..).is_some_and(<[u8]>::is_ascii));
+        // As in `put_text_with`.
+        self.units = self.units.saturating_add(u32::try_from(units).unwrap_or(u32::MAX));
+        self.put(u64::from(self.units), 0);
+        Some(())
     }
 
     /// A text cell of what `write` appends, which must be UTF-8. Where it gives up, nothing is put.
@@ -174,21 +193,23 @@ impl<'a> RowBatch<'a> {
         Some(())
     }
 
-    /// A document of the column that is kept beside the text.
-    pub fn put_joined(&mut self, document: &str) {
-        self.join(document);
+    /// A document of the column that is kept beside the text. `None` where it is not UTF-8: then nothing is put.
+    pub fn put_joined(&mut self, document: &[u8]) -> Option<()> {
+        let units = self.check_units(document)?;
+        self.join(document, units);
         self.put(u64::from(self.joined_units), 0);
+        Some(())
     }
 
     pub fn put_joined_null(&mut self) {
-        self.join("null");
+        const NULL: &[u8] = b"null";
+        self.join(NULL, NULL.len() as u32);
         self.put(u64::from(self.joined_units), 1);
     }
 
-    fn join(&mut self, document: &str) {
+    fn join(&mut self, document: &[u8], units: u32) {
         self.joined.push(if self.joined.is_empty() { b'[' } else { b',' });
-        self.joined.extend_from_slice(document.as_bytes());
-        let units = self.count_units(document);
+        self.joined.extend_from_slice(document);
         self.joined_units = self.joined_units.saturating_add(1).saturating_add(units);
     }
 
@@ -222,14 +243,22 @@ impl<'a> RowBatch<'a> {
         units
     }
 
+    /// In UTF-16; `None` where it is not UTF-8. Most text is ASCII, and looked at once.
+    fn check_units(&mut self, value: &[u8]) -> Option<u32> {
+        if !value.is_ascii() {
+            return std::str::from_utf8(value).ok().map(|value| self.count_units(value));
+        }
+        // A message is at most 1 GiB, so that this never saturates.
+        Some(u32::try_from(value.len()).unwrap_or(u32::MAX))
+    }
+
     fn count_units(&mut self, value: &str) -> u32 {
         let units = if value.is_ascii() {
             value.len()
         } else {
             self.ascii = false;
-            value.encode_utf16().count()
+            utf16_units(value.as_bytes())
         };
-        // A message is at most 1 GiB, so that this never saturates.
         u32::try_from(units).unwrap_or(u32::MAX)
     }
 
@@ -283,9 +312,10 @@ mod tests {
     fn text_ends_count_utf16_units_and_nulls_take_none() {
         let (mut cells, mut nulls, mut text) = ([0; 4], [0; 4], Vec::new());
         let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 64);
-        batch.put_text("né😀");
+        assert_eq!(batch.put_text("né😀".as_bytes()), Some(()));
         batch.put_null();
-        batch.put_text("x");
+        assert_eq!(batch.put_text(b"\xc3"), None);
+        assert_eq!(batch.put_text(b"x"), Some(()));
         assert!(!batch.is_ascii());
         assert_eq!(batch.text_units(), 5);
         assert_eq!((cells, nulls), ([4, 4, 5, 0], [0, 1, 0, 0]));
@@ -297,7 +327,7 @@ mod tests {
         let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 8);
         assert_eq!(batch.reserve(5, 0), Err(Full));
         assert_eq!(batch.reserve(2, 1000), Ok(()));
-        batch.put_text("12345678");
+        assert_eq!(batch.put_text(b"12345678"), Some(()));
         let mark = batch.mark();
         batch.put_i32(-1);
         assert_eq!(batch.reserve(1, 1), Err(Full));

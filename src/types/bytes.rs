@@ -3,6 +3,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// Appends the bytes as base64 without padding.
 pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
@@ -47,21 +49,10 @@ fn from_escapes(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Groups of a uuid's digits, in bytes.
-const GROUPS: [usize; 5] = [4, 2, 2, 2, 6];
-
 pub(super) fn write_uuid(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    const HEX: [u8; 16] = *b"0123456789abcdef";
-    let mut bytes = <&[u8; 16]>::try_from(value).ok()?.iter();
-    for (group, length) in GROUPS.into_iter().enumerate() {
-        if group > 0 {
-            out.push(b'-');
-        }
-        for byte in bytes.by_ref().take(length) {
-            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied();
-            out.extend_from_slice(&[digit(byte >> 4)?, digit(byte & 15)?]);
-        }
-    }
+    let mut text = [0; Hyphenated::LENGTH];
+    let uuid = Uuid::from_slice(value).ok()?;
+    out.extend_from_slice(uuid.hyphenated().encode_lower(&mut text).as_bytes());
     Some(())
 }
 

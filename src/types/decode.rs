@@ -55,6 +55,10 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
 #[inline]
 fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option<()> {
     match column.decoder {
+        Decoder::Scalar(Scalar::Text) => return batch.put_text(value),
+        Decoder::Scalar(Scalar::JsonbBinary) if column.lane == Lane::Joined => {
+            return batch.put_joined(value.strip_prefix(&[JSONB_VERSION])?);
+        }
         Decoder::Scalar(scalar) => match read(value, scalar)? {
             Read::Bool(value) => batch.put_bool(value),
             Read::Int32(value) => batch.put_i32(value),
@@ -62,9 +66,11 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
             Read::Int64(value) => batch.put_i64(value),
             Read::Uint64(value) => batch.put_u64(value),
             Read::Float(value) => batch.put_f64(value),
-            Read::Text(value) if column.lane == Lane::Joined => batch.put_joined(value),
-            Read::Text(value) => batch.put_text(value),
-            Read::Composed => return batch.put_text_with(|out| compose(value, scalar, out)),
+            Read::Text(value) if column.lane == Lane::Joined => {
+                return batch.put_joined(value.as_bytes());
+            }
+            Read::Text(value) => return batch.put_text(value.as_bytes()),
+            Read::Composed => return batch.put_ascii_with(|out| compose(value, scalar, out)),
         },
         Decoder::Array(elements) => return batch.put_text_with(|out| elements.write(value, out)),
         Decoder::Void => batch.put_null(),
