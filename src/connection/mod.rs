@@ -353,7 +353,7 @@ impl Connection {
         }
     }
 
-    /// The statement whose rows are coming, and how much of them has come.
+    /// The statement whose rows are to come next, and how much of them has come.
     pub fn arriving(&self) -> Option<(StatementId, usize)> {
         self.session()?.arriving()
     }

@@ -40,6 +40,7 @@ impl Reactor {
                 break;
             }
             let Some(token) = self.unread.pop_front() else { break };
+            let before = budget;
             let left = self.read_socket(now, token, &mut budget);
             if let Some(stream) = self.links.stream(token) {
                 stream.listed = left == Left::Unfinished;
@@ -49,7 +50,7 @@ impl Reactor {
             }
             self.settle(now);
             if left == Left::Drained {
-                self.set_low_water(now, token);
+                self.set_low_water(now, token, budget < before);
             }
         }
     }

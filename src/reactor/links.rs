@@ -55,6 +55,8 @@ pub(super) struct Stream {
     pub(super) blocked: bool,
     /// With fewer bytes to read, the kernel does not say that it is readable.
     pub(super) low_water: usize,
+    /// It is read because its low-water mark was not reached in time.
+    pub(super) overdue: bool,
     /// Why a write failed. What the server said before is read first, for it says more.
     pub(super) broken: Option<String>,
 }
@@ -342,6 +344,7 @@ impl Links {
             ending: false,
             blocked: true,
             low_water: 1,
+            overdue: false,
             broken: None,
         };
         self.streams.insert(token, stream);

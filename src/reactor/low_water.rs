@@ -4,7 +4,8 @@
 //! more than to read them. So while the rest of an answer is expected to be large, going by what its statement
 //! has answered before, the kernel is told to wait for more (`SO_RCVLOWAT`). A mark stays below what is expected,
 //! so that the last bytes are told as soon as they come; an answer that is shorter for once is read after
-//! [`PATIENCE`]. Where the receive window is smaller than a mark, the kernel speaks up when it is full.
+//! [`PATIENCE`]. A server that has sent nothing by then may be at it for long: each of its bytes is told again.
+//! Where the receive window is smaller than a mark, the kernel speaks up when it is full.
 
 use std::time::Duration;
 
@@ -40,12 +41,18 @@ fn mark(rest: usize) -> usize {
 }
 
 impl Reactor {
-    /// For a socket that has been read until it was empty.
-    pub(super) fn set_low_water(&mut self, now: Instant, token: Token) {
+    /// For a socket that has been read until it was empty; `moves`: something was there.
+    pub(super) fn set_low_water(&mut self, now: Instant, token: Token, moves: bool) {
         let (Some(set), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
             return;
         };
-        let mark = mark(self.pool.expected_rest(stream.connection));
+        // The selector may name a socket whose bytes have been read meanwhile: that says nothing.
+        let is_overdue = std::mem::take(&mut stream.overdue);
+        let mark = match (moves, is_overdue) {
+            (true, _) => mark(self.pool.expected_rest(stream.connection)),
+            (false, true) => 1,
+            (false, false) => return,
+        };
         if mark != stream.low_water && set(stream.socket.descriptor(), mark) {
             stream.low_water = mark;
         }
@@ -63,7 +70,10 @@ impl Reactor {
     pub(super) fn look_below_marks(&mut self) {
         self.low_water.until = None;
         for token in std::mem::take(&mut self.low_water.raised) {
-            self.list_unread(token, false);
+            if let Some(stream) = self.links.stream(token) {
+                stream.overdue = true;
+                self.list_unread(token, false);
+            }
         }
     }
 }

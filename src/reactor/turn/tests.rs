@@ -162,6 +162,16 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     assert!(mark > 30_000 && mark < rest.len(), "{mark} of {}", rest.len());
     let until = reactor.low_water.until.unwrap();
     assert!(reactor.deadline().unwrap() <= until, "it is read all the same");
+    while reactor.clock.now() < until {
+        std::thread::yield_now();
+    }
+    reactor.turn();
+    let last = || MARKS.with_borrow(|marks| *marks.last().unwrap());
+    assert_eq!((last(), reactor.low_water.until), (1, None), "it may take long");
+    let (more, rest) = rest.split_at(20_000);
+    session.write_all(more).unwrap();
+    reactor.turn();
+    assert!(last() > 1, "it goes on");
     session.write_all(&[rest, &end].concat()).unwrap();
     completes(&mut reactor);
     assert_eq!(MARKS.with_borrow(|marks| marks.last().copied()), Some(1));
