@@ -134,8 +134,39 @@ test('T2 F7 a write that the fence comes across is delivered, and its host takes
   const next = asks ?? write();
   await cluster.unfence(cluster.primary);
   assert.equal((await next).rowCount, 1);
-  const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 20');
+  const rows = await cluster.query(
+    cluster.primary,
+    'SELECT key FROM fenced WHERE key BETWEEN 20 AND 29',
+  );
   assert.deepEqual(rows, [['20'], ['21']]);
+});
+
+test('F6 F9 a script that the fence comes across is delivered, and what follows waits', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  await pool.query('SELECT 1');
+  // The simple protocol, whose one message is read before the fence is: no answer of its tells of that.
+  const crossing = pool.query(
+    'INSERT INTO fenced SELECT 40 FROM pg_sleep(0.3); INSERT INTO fenced VALUES (41)',
+  );
+  const running =
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 40%' AND state = 'active'";
+  while ((await cluster.query(cluster.primary, running))[0][0] === '0');
+  await cluster.fence(cluster.primary, { barrier: false });
+  const counts = (await crossing).map(({ rowCount }) => rowCount);
+  assert.deepEqual(counts, [1, 1], 'both are committed there');
+  const fenced = new Promise((resolve) => pool.once('fence', resolve));
+  const next = pool.query('INSERT INTO fenced VALUES (42); INSERT INTO fenced VALUES (43)');
+  assert.equal((await fenced).host, cluster.primary.address);
+
+  await cluster.unfence(cluster.primary);
+  assert.equal((await next).length, 2);
+  const rows = await cluster.query(
+    cluster.primary,
+    'SELECT key FROM fenced WHERE key BETWEEN 40 AND 49 ORDER BY key',
+  );
+  assert.deepEqual(rows, [['40'], ['41'], ['42'], ['43']], 'each once');
 });
 
 test('a role whose sessions are read-only by themselves is told so, and nothing loops', async (t) => {
