@@ -134,10 +134,7 @@ test('T2 F7 a write that the fence comes across is delivered, and its host takes
   const next = asks ?? write();
   await cluster.unfence(cluster.primary);
   assert.equal((await next).rowCount, 1);
-  const rows = await cluster.query(
-    cluster.primary,
-    'SELECT key FROM fenced WHERE key BETWEEN 20 AND 29',
-  );
+  const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 20');
   assert.deepEqual(rows, [['20'], ['21']]);
 });
 

@@ -153,44 +153,43 @@ impl<'a> RowBatch<'a> {
     pub fn put_text(&mut self, value: &[u8]) -> Option<()> {
         let units = self.check_units(value)?;
         self.text.extend_from_slice(value);
-        self.units = self.units.saturating_add(units);
-        self.put(u64::from(self.units), 0);
+        self.end_text(units);
         Some(())
     }
 
     /// A text cell of what `write` appends, which must be ASCII. Where it gives up, nothing is put.
     pub fn put_ascii_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
-        let start = self.text.len();
-        if write(self.text).is_none() {
-            self.text.truncate(start);
-            return None;
-        }
-        let units = self.text.len() - start;
-        debug_assert!(self.text.get(start..).is_some_and(<[u8]>::is_ascii));
-        // As in `put_text_with`.
-        self.units = self.units.saturating_add(u32::try_from(units).unwrap_or(u32::MAX));
-        self.put(u64::from(self.units), 0);
+        let written = self.append_with(write)?;
+        debug_assert!(written.is_ascii());
+        let units = units_of_ascii(written);
+        self.end_text(units);
         Some(())
     }
 
     /// A text cell of what `write` appends, which must be UTF-8. Where it gives up, nothing is put.
     pub fn put_text_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
+        let (units, is_ascii) = measure(self.append_with(write)?);
+        self.ascii &= is_ascii;
+        self.end_text(units);
+        Some(())
+    }
+
+    /// What was written; `None` where `write` gave up.
+    #[inline]
+    fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<&[u8]> {
         let start = self.text.len();
         if write(self.text).is_none() {
             self.text.truncate(start);
             return None;
         }
-        let written = self.text.get(start..).unwrap_or_default();
-        let units = if written.is_ascii() {
-            written.len()
-        } else {
-            self.ascii = false;
-            utf16_units(written)
-        };
-        // A value is at most 2^28 bytes and one element more, so that this never saturates.
-        self.units = self.units.saturating_add(u32::try_from(units).unwrap_or(u32::MAX));
+        self.text.get(start..)
+    }
+
+    /// Puts the cell of text that was appended, of so many UTF-16 units.
+    #[inline]
+    fn end_text(&mut self, units: u32) {
+        self.units = self.units.saturating_add(units);
         self.put(u64::from(self.units), 0);
-        Some(())
     }
 
     /// A document of the column that is kept beside the text. `None` where it is not UTF-8: then nothing is put.
@@ -244,22 +243,18 @@ impl<'a> RowBatch<'a> {
     }
 
     /// In UTF-16; `None` where it is not UTF-8. Most text is ASCII, and looked at once.
+    #[inline]
     fn check_units(&mut self, value: &[u8]) -> Option<u32> {
-        if !value.is_ascii() {
-            return std::str::from_utf8(value).ok().map(|value| self.count_units(value));
+        if value.is_ascii() {
+            return Some(units_of_ascii(value));
         }
-        // A message is at most 1 GiB, so that this never saturates.
-        Some(u32::try_from(value.len()).unwrap_or(u32::MAX))
+        std::str::from_utf8(value).ok().map(|value| self.count_units(value))
     }
 
     fn count_units(&mut self, value: &str) -> u32 {
-        let units = if value.is_ascii() {
-            value.len()
-        } else {
-            self.ascii = false;
-            utf16_units(value.as_bytes())
-        };
-        u32::try_from(units).unwrap_or(u32::MAX)
+        let (units, is_ascii) = measure(value.as_bytes());
+        self.ascii &= is_ascii;
+        units
     }
 
     fn put(&mut self, bits: u64, null: u8) {
@@ -299,9 +294,20 @@ impl<'a> RowBatch<'a> {
     }
 }
 
-/// Of valid UTF-8: a unit for each character, and one more for those of four bytes.
-fn utf16_units(text: &[u8]) -> usize {
-    text.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
+/// The UTF-16 units of valid UTF-8, and whether it is ASCII.
+fn measure(text: &[u8]) -> (u32, bool) {
+    if text.is_ascii() {
+        return (units_of_ascii(text), true);
+    }
+    // One for each character, and one more for those of four bytes.
+    let units_of = |byte: u8| u32::from(byte & 0xC0 != 0x80) + u32::from(byte >= 0xF0);
+    (text.iter().map(|&byte| units_of(byte)).sum(), false)
+}
+
+/// A message is at most 1 GiB, and a value 2^28 bytes and one element more, so that this never saturates.
+#[inline]
+fn units_of_ascii(text: &[u8]) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

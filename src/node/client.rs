@@ -27,7 +27,7 @@ use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, poisoned};
 
 /// Segments that one wake hands over: some milliseconds of JavaScript, then the loop has its turn. With half as many, V8
-/// found time between them to collect, while all rows of a large result were alive, more often than not.
+/// found time between them to collect, while all rows of a large result were alive, in half of all processes.
 const SEGMENTS_PER_WAKE: u32 = 32;
 
 #[derive(Debug)]

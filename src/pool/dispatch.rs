@@ -64,13 +64,15 @@ impl Pool {
                 }
                 _ => None,
             };
-            let length = self.run_length(call, crowded);
-            let chosen = joined.or_else(|| {
-                let id = self.place(now, quick && !exclusive)?;
-                Some((id, length - 1))
-            });
-            let Some((id, _)) = chosen else { return };
-            run = chosen;
+            let (id, left) = match joined {
+                Some(joined) => joined,
+                None => {
+                    let length = self.run_length(call, crowded);
+                    let Some(id) = self.place(now, quick && !exclusive) else { return };
+                    (id, length - 1)
+                }
+            };
+            run = Some((id, left));
             self.waiting.pop_front();
             if exclusive {
                 self.seat(now, key, id);
@@ -115,10 +117,10 @@ impl Pool {
         let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
         let shared = |slot: &Slot| {
             let depth = slot.connection.depth();
-            if crowded {
-                return may_be_joined(now, slot);
+            match crowded {
+                true => may_be_joined(now, slot),
+                false => depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth),
             }
-            depth > BARRIER_AND_ONE && depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
         };
         quick && self.slots.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
     }
