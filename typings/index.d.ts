@@ -94,7 +94,10 @@ export interface PoolOptions {
   livenessCheckMs?: number | null | undefined;
   /** TCP keepalive. Default: true. */
   keepAlive?: boolean | null | undefined;
-  /** How long a connection is silent before the system probes it, in milliseconds. Default: 10,000. */
+  /**
+   * How long a connection is silent before the system probes it, and again every five seconds, in milliseconds.
+   * Default: 10,000.
+   */
   keepAliveDelayMs?: number | null | undefined;
   /**
    * How long sent bytes may stay unacknowledged before the system gives the connection up, in milliseconds,

@@ -127,10 +127,17 @@ impl Socket {
     }
 }
 
+/// Between the probes of a connection that does not answer them. By the system's default of 75 seconds a dead one would
+/// pass for an idle one for that long.
+const PROBE_AGAIN: Duration = Duration::from_secs(5);
+
 fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(delay) = options.keep_alive {
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(delay))?;
+        let keep_alive = TcpKeepalive::new().with_time(delay);
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", windows))]
+        let keep_alive = keep_alive.with_interval(PROBE_AGAIN);
+        socket.set_tcp_keepalive(&keep_alive)?;
     }
     // Set before the connect: it bounds the handshake's packets too.
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -203,9 +210,10 @@ mod tests {
             let Socket { inner } = Socket::connect(&target, &options).unwrap().0;
             assert!(inner.tcp_nodelay().unwrap());
             assert_eq!(inner.keepalive().unwrap(), keep_alive.is_some());
-            #[cfg(unix)]
+            #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
             if let Some(delay) = keep_alive {
                 assert_eq!(inner.tcp_keepalive_time().unwrap(), delay);
+                assert_eq!(inner.tcp_keepalive_interval().unwrap(), PROBE_AGAIN);
             }
             #[cfg(any(target_os = "linux", target_os = "android"))]
             assert_eq!(inner.tcp_user_timeout().unwrap(), user_timeout);
