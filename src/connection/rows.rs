@@ -15,7 +15,9 @@ pub(super) const ROW_OVERHEAD: usize = LENGTH;
 /// The bodies of DataRow messages, in order.
 #[derive(Debug, Default)]
 pub struct Rows {
-    chunks: Vec<Vec<u8>>,
+    full: Vec<Vec<u8>>,
+    /// The chunk that is being filled: all there is of a small result.
+    last: Vec<u8>,
     count: usize,
 }
 
@@ -31,24 +33,25 @@ impl Rows {
         // A frame's length field is 32 bits wide, so that its body's length fits.
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
         let needs = body.len() + LENGTH;
-        let (fits, last) = match self.chunks.last() {
-            Some(chunk) => (chunk.capacity() - chunk.len() >= needs, chunk.capacity()),
-            None => (false, FIRST_CHUNK / 2),
-        };
-        if !fits {
-            let size = (last * 2).min(LARGEST_CHUNK).max(needs);
-            self.chunks.push(Vec::with_capacity(size));
+        if self.last.capacity() - self.last.len() < needs {
+            let size = (self.last.capacity() * 2).clamp(FIRST_CHUNK, LARGEST_CHUNK).max(needs);
+            let full = std::mem::replace(&mut self.last, Vec::with_capacity(size));
+            if !full.is_empty() {
+                self.full.push(full);
+            }
         }
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.extend_from_slice(&length.to_ne_bytes());
-            chunk.extend_from_slice(body);
-        }
+        self.last.extend_from_slice(&length.to_ne_bytes());
+        self.last.extend_from_slice(body);
         self.count += 1;
     }
 
     /// Bytes, about as many as they took on the wire.
     pub fn size(&self) -> usize {
-        self.chunks.iter().map(Vec::len).sum()
+        self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
+    }
+
+    fn chunk(&self, place: usize) -> Option<&Vec<u8>> {
+        if place == self.full.len() { Some(&self.last) } else { self.full.get(place) }
     }
 
     pub fn count(&self) -> usize {
@@ -57,10 +60,10 @@ impl Rows {
 
     /// The body under the cursor, which moves past it; `None` behind the last.
     pub fn next_body(&self, cursor: &mut RowCursor) -> Option<&[u8]> {
-        let mut chunk = self.chunks.get(cursor.chunk)?;
+        let mut chunk = self.chunk(cursor.chunk)?;
         if cursor.offset >= chunk.len() {
             *cursor = RowCursor { chunk: cursor.chunk + 1, offset: 0 };
-            chunk = self.chunks.get(cursor.chunk)?;
+            chunk = self.chunk(cursor.chunk)?;
         }
         let (length, rest) = chunk.get(cursor.offset..)?.split_first_chunk::<LENGTH>()?;
         let body = rest.get(..u32::from_ne_bytes(*length) as usize)?;
@@ -70,8 +73,11 @@ impl Rows {
 
     /// Gives back the memory of all chunks that the cursor has passed.
     pub fn free_before(&mut self, cursor: RowCursor) {
-        for chunk in self.chunks.iter_mut().take(cursor.chunk) {
+        for chunk in self.full.iter_mut().take(cursor.chunk) {
             *chunk = Vec::new();
+        }
+        if cursor.chunk > self.full.len() {
+            self.last = Vec::new();
         }
     }
 }
