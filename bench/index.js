@@ -68,6 +68,7 @@ const PROMISES = [
   ['p50, 1 at a time / pgbench average', 'one-by-one', 'p50', 'pgbench', 'average', 'at most 1.15'],
   ['p50, 1 at a time / pg', 'one-by-one', 'p50', 'pg', 'p50', 'below 1'],
   ['CPU, 1 at a time / pg', 'one-by-one', 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.5'],
+  ['CPU, 10 at a time / pg', 'ten-by-ten', 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.5'],
   ['CPU, 200 at a time / pg', 'saturated', 'cpuPerQuery', 'pg', 'cpuPerQuery', 'at most 0.5'],
   [
     'queries/s, 200 at a time / pg',

@@ -10,6 +10,7 @@ const { Statements } = require('./statements.cjs');
 const { classes, aborted, configurationError, fromThrown, wrongOption } = require('./errors.cjs');
 const { isGiven } = require('./options.cjs');
 const { Parameters, take } = require('./parameters.cjs');
+const { Slip } = require('./slip.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
 /** Flags of a request. */
@@ -42,6 +43,7 @@ const takeResolve = (resolve) => {
 class Channel {
   #addon;
   #handle;
+  #slip;
   #signals = new Signals((request) => this.#cancel(request));
   #requests = new Requests(this.#signals);
   #records;
@@ -73,8 +75,11 @@ class Channel {
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
-    const { handle, ...buffers } = addon.createPool(optionsJson, (text) => this.#deliver(text));
+    const { handle, slip, ...buffers } = addon.createPool(optionsJson, (text) =>
+      this.#deliver(text),
+    );
     this.#handle = handle;
+    this.#slip = new Slip(slip);
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#heard(event)),
       onLookup: (token, host) => queueMicrotask(() => this.#resolveName(token, host)),
@@ -166,11 +171,15 @@ class Channel {
     const resolve = takenResolve;
     takenResolve = null;
     const slot = this.#requests.open(resolve, sql, asArrays, lease, choices);
+    let mustFlush;
     try {
       const id = statements.id(sql);
       const leaseNumber = lease === null ? 0 : lease.number;
       const { values, captured } = parameters ?? NO_PARAMETERS;
-      this.#addon.query(this.#handle, slot, leaseNumber, id, values, flags, captured);
+      const isWhole = this.#slip.write(slot, leaseNumber, id, flags, values);
+      mustFlush = isWhole
+        ? this.#addon.query(this.#handle)
+        : this.#addon.query(this.#handle, values, captured);
       parameters?.release();
       if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
       if (later !== null) this.#requests.waitsForTypes(later, slot);
@@ -185,7 +194,8 @@ class Channel {
       this.#requests.close(slot);
       throw unsent(fromThrown(thrown, sql));
     }
-    this.#flushSoon();
+    // What is asked for while news is heard goes out when all of it has been.
+    if (mustFlush) this.#flushSoon();
     return promise;
   }
 

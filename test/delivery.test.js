@@ -126,7 +126,7 @@ test('rowMode and readOnly are options of a query, others are refused', async ()
   const { addon, pool, last } = open();
   const query = pool.query('SELECT', null, { rowMode: 'array', readOnly: true });
   assert.equal(addon.sent[0].flags, FLAG.readOnly);
-  assert.equal(addon.sent[0].params, undefined);
+  assert.deepEqual(addon.sent[0].params, []);
   addon.deliver((s) =>
     s
       .shape(0, [
@@ -229,6 +229,14 @@ test('a turn of the loop is flushed once', async () => {
   void pool.query('SELECT');
   await null;
   assert.deepEqual([addon.flushes, last()], [2, 10]);
+});
+
+test('what the addon flushes by itself is not flushed again', async () => {
+  const { addon, pool } = open();
+  addon.flushesItself = true;
+  void pool.query('SELECT');
+  await null;
+  assert.equal(addon.flushes, 0);
 });
 
 test('a text crosses once, and what is not used is forgotten', async () => {

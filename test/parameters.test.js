@@ -245,6 +245,24 @@ test('65535 parameters are sent, and one more is a clear error (Q3)', async () =
   assert.deepEqual(await pool.query('SELECT $1::int4 AS a', [1]), [{ a: 1 }]);
 });
 
+// Up to 32 numbers, booleans and nulls cross in memory that is shared; all else, and more of them, as arguments.
+test('every number of values arrives, of plain kinds and of others', async () => {
+  const plain = [1.5, true, null, -0, undefined, false, Number.MAX_SAFE_INTEGER, NaN];
+  for (const count of [0, 1, 8, 31, 32, 33, 70]) {
+    for (const last of [7, 'x', 9n]) {
+      const values = Array.from({ length: count }, (_, n) => plain[n % plain.length]);
+      if (count > 1) values[count - 1] = last;
+      const types = values.map((value) => (typeof value === 'boolean' ? 'bool' : 'text'));
+      const columns = types.map((type, n) => `$${n + 1}::${type}::text AS c${n}`);
+      const expected = values.map((value) => ((value ?? null) === null ? null : String(value)));
+      await eachUse(async () => {
+        const [row] = await pool.query(`SELECT ${columns.join()}`, values, { rowMode: 'array' });
+        assert.deepEqual(row, expected);
+      });
+    }
+  }
+});
+
 test('too few and too many parameters are the server’s to refuse, and harm nothing', async () => {
   const sql = 'SELECT $1::int AS a, $2::text AS b';
   for (let use = 0; use < 2; use++) {

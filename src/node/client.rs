@@ -20,6 +20,7 @@ use super::loop_callback::LoopCallback;
 use super::low_water;
 use super::segment::Segment;
 use super::sheet::Room;
+use super::slip::Slip;
 use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass};
 use crate::config::Config;
@@ -36,6 +37,7 @@ pub(super) struct Client {
     environment: Weak<Environment>,
     handle: u32,
     callback: LoopCallback,
+    pub(super) slip: Slip,
     /// `None` once the pool is closed.
     state: RefCell<Option<State>>,
     /// JavaScript reads a segment, which must not be written meanwhile.
@@ -72,12 +74,15 @@ impl Client {
         let reactor = Reactor::new(config).map_err(|error| not_started(&error))?;
         let segment = Segment::new(env)?;
         segment.share(env, object)?;
+        let slip = Slip::new(env)?;
+        slip.share(env, object)?;
         env.set(object, c"handle", env.create_u32(handle)?)?;
         let client = Rc::new(Self {
             env,
             environment: Rc::downgrade(environment),
             handle,
             callback: LoopCallback::new(env, deliver)?,
+            slip,
             state: RefCell::new(Some(State { reactor, delivery: Delivery::default(), segment })),
             delivering: Cell::new(false),
             segments_left: Cell::new(0),
@@ -117,14 +122,24 @@ impl Client {
         result.ok_or_else(|| self.refusal())
     }
 
-    /// Runs a command that JavaScript waits for. Where this fails, it does not wait.
+    /// Runs a command that JavaScript waits for. Where this fails, it does not wait. Returns whether JavaScript has to
+    /// [flush](Reactor::flush) what it has queued: while it hears the news, it has not.
     pub(super) fn request(
         &self,
         request: u32,
         command: impl FnOnce(&mut Reactor),
-    ) -> Result<(), Error> {
-        self.run(command)?;
-        self.guard(|state| state.delivery.expect(request)).ok_or_else(|| self.refusal())
+    ) -> Result<bool, Error> {
+        let rests = self.delivering.get();
+        let done = self.guard(|state| {
+            command(&mut state.reactor);
+            state.delivery.expect(request);
+            if rests {
+                state.reactor.flush_by_rest();
+            } else if state.has_news() {
+                state.reactor.wake_soon();
+            }
+        });
+        done.map(|()| !rests).ok_or_else(|| self.refusal())
     }
 
     /// The next segment, for a JavaScript that was told that there is more.
@@ -145,6 +160,10 @@ impl Client {
             #[cfg(feature = "defects")]
             assert!(!self.panic_in_turn.take(), "asked for");
             state.reactor.turn();
+            if self.delivering.get() {
+                // The loop runs inside of JavaScript's own turn (debuggers do that), whose end may be far.
+                state.reactor.flush();
+            }
         });
         let delivered = self.env.with_scope(|| self.deliver());
         if !matches!(delivered, Ok(Ok(()))) {
@@ -156,7 +175,7 @@ impl Client {
 
     /// Calls into JavaScript, once, with all that there is to say.
     fn deliver(&self) -> Result<(), Fault> {
-        // A loop that runs inside of JavaScript's own turn (debuggers do that) finds the segment in use.
+        // A loop that runs inside of JavaScript's own turn finds the segment in use.
         if self.delivering.get() || !self.has_news() {
             return Ok(());
         }
@@ -174,11 +193,14 @@ impl Client {
             return;
         }
         let is_over = self.guard(|state| {
+            if !state.has_news() {
+                // What is done at last may be news again.
+                state.reactor.rest();
+            }
             if state.has_news() {
                 state.reactor.wake_soon();
                 return false;
             }
-            state.reactor.rest();
             state.reactor.has_ended()
         });
         if is_over == Some(true) {

@@ -19,6 +19,7 @@ use super::environment::Environment;
 use super::error_json::error_to_json;
 use super::event_json::host_value;
 use super::params;
+use super::slip::Written;
 use super::value::{Env, Fault, NOTHING, check};
 use crate::base::{Error, ErrorClass};
 use crate::config;
@@ -28,7 +29,7 @@ use crate::reactor::Reactor;
 use crate::types::Verbatim;
 
 /// The most that an entry point takes.
-const ARGUMENTS: usize = 7;
+const ARGUMENTS: usize = 4;
 
 /// One call from JavaScript.
 struct Call {
@@ -67,7 +68,7 @@ static ENTRIES: [Entry; 20] = [
     Entry { name: c"end", run: end },
 ];
 
-/// `createPool(optionsJson, deliver) -> { handle, records, cells, nulls }`
+/// `createPool(optionsJson, deliver) -> { handle, slip, records, cells, nulls }`
 fn create_pool(call: &Call) -> Result<sys::napi_value, Fault> {
     let [options, deliver, ..] = call.arguments;
     let options = serde_json::from_str(&call.string(options)?)
@@ -109,19 +110,21 @@ fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(|reactor| reactor.forget(id))
 }
 
-/// `query(handle, request, lease | 0, statementId, values | undefined, flags, captured | undefined)`
+/// `query(handle[, values, captured | undefined]) -> true` where a `flush` has to follow, else `undefined`. All else is on the
+/// slip, and the values too where they are not passed.
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
-    let [_, _, _, _, values, _, captured] = call.arguments;
-    let query = Query {
-        request: call.u32(1)?,
-        lease: NonZeroU32::new(call.u32(2)?),
-        statement: StatementId(call.u32(3)?),
-        params: params::read(call.env, values, captured)?,
-        flags: QueryFlags(call.u32(5)?),
+    let Written { request, lease, statement, flags, params } = client.slip.read()?;
+    let params = match params {
+        Some(params) => params,
+        None => {
+            let [_, values, captured, ..] = call.arguments;
+            params::read(call.env, values, captured)?
+        }
     };
-    client.request(query.request, |reactor| reactor.query(query))?;
-    Ok(NOTHING)
+    let query = Query { request, lease, statement, params, flags };
+    let must_flush = client.request(request, |reactor| reactor.query(query))?;
+    if must_flush { call.env.create_bool(true) } else { Ok(NOTHING) }
 }
 
 /// `supply(handle, request, values, captured | undefined)`: for a query that was made without its values

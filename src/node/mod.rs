@@ -24,4 +24,5 @@ mod requests;
 mod segment;
 mod shape_slots;
 mod sheet;
+mod slip;
 mod value;

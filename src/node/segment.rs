@@ -16,7 +16,7 @@ const CELLS: usize = 8192;
 
 /// Memory of JavaScript's, `length` values of T.
 #[derive(Debug)]
-struct Shared<T> {
+pub(super) struct Shared<T> {
     start: NonNull<T>,
     length: usize,
     /// The memory lives as long as the ArrayBuffer, and that as long as this.
@@ -24,11 +24,24 @@ struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    fn new(env: Env, length: usize) -> Result<Self, Fault> {
+    pub(super) fn new(env: Env, length: usize) -> Result<Self, Fault> {
         let (value, start) = env.create_array_buffer(length * size_of::<T>())?;
         let start = NonNull::new(start.cast::<T>()).filter(|start| start.is_aligned());
         let start = start.ok_or_else(|| Error::internal("an ArrayBuffer has no usable memory"))?;
         Ok(Self { start, length, buffer: Reference::new(env, value)? })
+    }
+
+    /// The ArrayBuffer.
+    pub(super) fn value(&self) -> Result<sys::napi_value, Fault> {
+        self.buffer.value()
+    }
+
+    /// # Safety
+    ///
+    /// No JavaScript runs while the slice lives.
+    pub(super) unsafe fn as_slice(&self) -> &[T] {
+        // SAFETY: as below.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
     /// # Safety

@@ -262,6 +262,13 @@ impl Env {
         Ok(result)
     }
 
+    pub(super) fn create_bool(self, value: bool) -> Result<sys::napi_value, Fault> {
+        let mut result = null_mut();
+        // SAFETY: see above.
+        check(unsafe { sys::napi_get_boolean(self.0, value, &mut result) }, "a boolean")?;
+        Ok(result)
+    }
+
     pub(super) fn create_object(self) -> Result<sys::napi_value, Fault> {
         let mut result = null_mut();
         // SAFETY: see above.

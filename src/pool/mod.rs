@@ -256,6 +256,7 @@ impl Pool {
                 self.cluster.measured(now, slot.host, round_trip);
             }
             self.drain(now, id);
+            self.end_backlog();
         }
     }
 
@@ -327,6 +328,11 @@ impl Pool {
         ];
         let all = connections.chain(waiting).chain(cancelling).chain(others.into_iter().flatten());
         all.min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether all that waits is for servers to answer, so that a while makes no difference.
+    pub fn is_at_ease(&self) -> bool {
+        self.waiting.is_empty() && self.cluster.topology().is_served()
     }
 
     /// How many more bytes of rows will come there at least, if the answer is like those that its statement has had

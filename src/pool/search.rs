@@ -333,12 +333,7 @@ impl Pool {
     /// Calls that would be served sooner by one more connection: those that wait, and those behind others, where that
     /// lasts and nothing is free.
     fn demand(&mut self, now: Instant) -> usize {
-        let (mut behind, mut free) = (0_usize, 0);
-        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
-            behind += slot.connection.depth().saturating_sub(2);
-            free += usize::from(slot.is_available());
-        }
-        let behind = behind.saturating_sub(free);
+        let behind = self.behind();
         if behind == 0 {
             self.backlog_since = None;
             return self.waiting.len();
@@ -346,6 +341,23 @@ impl Pool {
         let since = *self.backlog_since.get_or_insert(now);
         let lasts = now.since(since) >= LOGIN;
         self.waiting.len() + if lasts { behind } else { 0 }
+    }
+
+    /// Calls behind others, beyond those for which something is free.
+    fn behind(&self) -> usize {
+        let (mut behind, mut free) = (0_usize, 0);
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
+            behind += slot.connection.depth().saturating_sub(2);
+            free += usize::from(slot.is_available());
+        }
+        behind.saturating_sub(free)
+    }
+
+    /// After answers: a backlog has ended where nobody is behind others, even if new calls are about to come.
+    pub(super) fn end_backlog(&mut self) {
+        if self.backlog_since.is_some() && self.behind() == 0 {
+            self.backlog_since = None;
+        }
     }
 
     pub(super) fn counted(&self) -> usize {

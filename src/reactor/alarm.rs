@@ -68,6 +68,16 @@ impl Alarm {
         }
     }
 
+    /// Wakes in the loop's next turn, and leaves the deadline as it is.
+    pub(super) fn start_soon(&mut self) {
+        if let Some(handles) = &self.handles
+            && !self.soon
+        {
+            handles.idle.start();
+        }
+        self.soon = true;
+    }
+
     #[cfg(test)]
     pub(super) fn is_soon(&self) -> bool {
         self.soon

@@ -62,6 +62,10 @@ impl Errands {
         self.ended.push_back(Ended { connection, reached: false });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.underway.is_empty()
+    }
+
     pub(super) fn contains(&self, token: Token) -> bool {
         self.underway.contains_key(&token)
     }

@@ -32,9 +32,10 @@ enum Left {
 }
 
 impl Reactor {
-    /// Reads the sockets that have something, each at most once.
-    pub(super) fn read(&mut self, now: Instant) {
+    /// Reads the sockets that may have something, each at most once. Returns whether one had, or has ended.
+    pub(super) fn read(&mut self, now: Instant) -> bool {
         let mut budget = READ_BUDGET;
+        let mut ended = false;
         for _ in 0..self.unread.len() {
             if budget == 0 {
                 break;
@@ -42,6 +43,7 @@ impl Reactor {
             let Some(token) = self.unread.pop_front() else { break };
             let before = budget;
             let left = self.read_socket(now, token, &mut budget);
+            ended |= left == Left::Closed;
             if let Some(stream) = self.links.stream(token) {
                 stream.listed = left == Left::Unfinished;
                 if stream.listed {
@@ -53,6 +55,7 @@ impl Reactor {
                 self.set_low_water(now, token, budget < before);
             }
         }
+        ended || budget < READ_BUDGET
     }
 
     fn read_socket(&mut self, now: Instant, token: Token, budget: &mut usize) -> Left {

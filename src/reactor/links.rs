@@ -220,6 +220,14 @@ impl Links {
         self.streams.get(&token).is_some_and(|stream| !self.is_open_for(stream.connection, token))
     }
 
+    /// The socket that is meant by whatever the selector has to say, where there is no other and it need not be asked.
+    pub(super) fn single_socket(&self) -> Option<Token> {
+        let (token, stream) = self.streams.first_key_value()?;
+        let is_alone = self.streams.len() == 1 && self.errands.is_empty();
+        let is_meant = is_alone && self.is_open_for(stream.connection, *token);
+        (Readiness::LOOKS_AGAIN && is_meant).then_some(*token)
+    }
+
     pub(super) fn is_open(&self, token: Token) -> bool {
         self.streams.get(&token).is_some_and(|stream| self.is_open_for(stream.connection, token))
     }
@@ -262,7 +270,7 @@ impl Links {
             && stream.blocked != blocked
         {
             stream.blocked = blocked;
-            self.readiness.want_write(token, blocked);
+            self.readiness.want_write(&stream.socket, token, blocked);
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
+    /// Whether what it has to say of a socket is void once that has been read, although it was not asked: epoll looks
+    /// again before it says so, kqueue does not.
+    pub(super) const LOOKS_AGAIN: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self { handle: None, poll: Poll::new()?, events: Events::with_capacity(EVENTS) })
     }
@@ -39,7 +43,7 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket until it is closed.
+    /// Watches a socket until it is closed, for both directions at first: it may have to connect.
     pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE.add(Interest::WRITABLE);
         let registry = self.poll.registry();
@@ -49,8 +53,14 @@ impl Readiness {
     /// Must be called before the socket is closed, which here is all that it takes.
     pub(super) fn forget(&mut self, _token: Token) {}
 
-    /// Writability is always watched here.
-    pub(super) fn want_write(&mut self, _token: Token, _wanted: bool) {}
+    /// Most sockets are always writable, and would keep the selector readable once they were named and nobody asked.
+    pub(super) fn want_write(&mut self, socket: &Socket, token: Token, wanted: bool) {
+        let readable = Interest::READABLE;
+        let interest = if wanted { readable.add(Interest::WRITABLE) } else { readable };
+        let (registry, descriptor) = (self.poll.registry(), socket.descriptor());
+        // It fails for want of memory alone. Then more is said than is asked for, or a deadline ends what waits.
+        let _ = registry.reregister(&mut SourceFd(&descriptor), mio::Token(token), interest);
+    }
 
     /// Never waits.
     pub(super) fn collect(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {

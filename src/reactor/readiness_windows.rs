@@ -34,6 +34,9 @@ impl std::fmt::Debug for Attached {
 }
 
 impl Readiness {
+    /// What is said here is kept until it is asked for.
+    pub(super) const LOOKS_AGAIN: bool = false;
+
     pub(super) fn new() -> io::Result<Self> {
         let said = Rc::new(RefCell::new(Vec::new()));
         Ok(Self { attached: None, handles: BTreeMap::new(), said, referenced: false })
@@ -73,7 +76,7 @@ impl Readiness {
         self.handles.remove(&token);
     }
 
-    pub(super) fn want_write(&mut self, token: Token, wanted: bool) {
+    pub(super) fn want_write(&mut self, _socket: &Socket, token: Token, wanted: bool) {
         if let Some(handle) = self.handles.get(&token) {
             let events = READABLE | DISCONNECT | if wanted { WRITABLE } else { 0 };
             // It fails for a closed socket alone, which a read will find out.

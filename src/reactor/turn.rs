@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::alarm::Alarm;
 use super::clock::Clock;
 use super::libuv::Loop;
-use super::links::{Links, Lookup, Opened, Ready, Token};
+use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
 use super::low_water::{LowWater, SetLowWater};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
@@ -59,6 +59,10 @@ pub struct Reactor {
     ready: Vec<Ready>,
     /// Deadlines were due while sockets still held unread bytes: they have waited once.
     grace_given: bool,
+    /// What is left of the turn is done when its news has been heard ([`Self::rest`]).
+    unfinished: bool,
+    /// The first deadline, as of the last turn's end.
+    due_at: Option<Instant>,
     alarm: Alarm,
     referenced: bool,
     /// Floor 6 took news that it has not handed on yet, a part of a large result for example.
@@ -92,6 +96,8 @@ impl Reactor {
             low_water: LowWater::default(),
             ready: Vec::new(),
             grace_given: false,
+            unfinished: false,
+            due_at: None,
             alarm: Alarm::default(),
             referenced: false,
             undelivered: false,
@@ -168,10 +174,24 @@ impl Reactor {
         {
             self.look_below_marks();
         }
-        self.look(now);
-        self.settle(now);
-        self.read(now);
+        if wholly || !self.read_single_socket(now) {
+            self.look(now);
+            self.settle(now);
+            self.read(now);
+        }
         now
+    }
+
+    /// Where there is a single socket, most wakes are for an answer that came there: it is read without asking the
+    /// selector. Returns whether there was something.
+    fn read_single_socket(&mut self, now: Instant) -> bool {
+        let Some(token) = self.links.single_socket() else { return false };
+        let is_told_of_each_byte = |stream: &mut Stream| stream.low_water == 1 && !stream.blocked;
+        if !self.links.stream(token).is_some_and(is_told_of_each_byte) {
+            return false;
+        }
+        self.list_unread(token, false);
+        self.read(now)
     }
 
     pub fn release(&mut self, lease: NonZeroU32, destroy: bool) {
@@ -232,15 +252,31 @@ impl Reactor {
     /// Asks to be woken in the loop's next turn, for the sake of what could not be handed on in this one.
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
-        self.alarm.set(now, self.deadline(), true);
+        if self.unfinished {
+            self.finish(now);
+        }
+        self.set_alarm(now, true);
         self.undelivered = true;
         self.set_referenced();
+    }
+
+    /// What is queued now is sent by [`Self::rest`], where that is called before the loop goes on; should a loop run
+    /// inside of the one that waits for that, by its first turn.
+    pub fn flush_by_rest(&mut self) {
+        if !self.poisoned {
+            self.unfinished = true;
+            self.alarm.start_soon();
+        }
     }
 
     /// All news has been handed on: from now on the pool alone says whether the process must live.
     pub fn rest(&mut self) {
         self.undelivered = false;
-        self.set_referenced();
+        if self.unfinished {
+            self.finish(self.clock.now());
+        } else {
+            self.set_referenced();
+        }
     }
 
     /// Sends what was queued since the last turn: called once for all commands of a turn of the loop.
@@ -250,7 +286,9 @@ impl Reactor {
         }
     }
 
-    /// Does what has become possible since the last turn, within bounds, and never waits.
+    /// Does what has become possible since the last turn, within bounds, and never waits. What callers ask for when
+    /// they hear the news most often belongs to the same flight: the turn ends behind that, in [`Self::rest`], unless
+    /// there is something to do at once.
     pub fn turn(&mut self) {
         if self.poisoned {
             // The idle handle that brought the last news here has done its work.
@@ -258,12 +296,20 @@ impl Reactor {
         }
         let now = self.catch_up(false);
         self.handle_deadlines(now);
-        self.finish(now);
+        self.settle(now);
+        self.unfinished = self.has_news()
+            && self.unread.is_empty()
+            && self.unwritten.is_empty()
+            && self.pool.is_at_ease();
+        if !self.unfinished {
+            self.finish(now);
+        }
     }
 
     /// Gives everything up after a panic. The pool is never asked again: nobody knows what it holds.
     pub fn poison(&mut self) {
         self.poisoned = true;
+        self.unfinished = false;
         let connections: Vec<_> = self.links.connections();
         connections.into_iter().for_each(|connection| self.links.close(connection, &[]));
         self.links.drop_errands();
@@ -380,7 +426,8 @@ impl Reactor {
     /// loop was blocked wins over a deadline that passed meanwhile. Where a turn's budget was not enough to
     /// read all, deadlines wait for the next turn, once.
     fn handle_deadlines(&mut self, now: Instant) {
-        if self.deadline().is_none_or(|at| at > now) {
+        let may_be_due = self.due_at.is_some_and(|at| at <= now);
+        if !may_be_due || self.deadline().is_none_or(|at| at > now) {
             self.grace_given = false;
             return;
         }
@@ -395,14 +442,20 @@ impl Reactor {
 
     /// The turn's end: the waiting line is served, what is to be sent is sent, the alarm is set.
     fn finish(&mut self, now: Instant) {
+        self.unfinished = false;
         self.settle(now);
         self.pool.flush(now);
         // An attempt that the kernel refuses at once: what follows from that has its own turn, and no deadline.
         let has_heard = self.settle(now);
         self.write();
         let soon = has_heard || !self.unread.is_empty() || !self.unwritten.is_empty();
-        self.alarm.set(now, self.deadline(), soon);
+        self.set_alarm(now, soon);
         self.set_referenced();
+    }
+
+    fn set_alarm(&mut self, now: Instant, soon: bool) {
+        self.due_at = self.deadline();
+        self.alarm.set(now, self.due_at, soon);
     }
 
     fn deadline(&self) -> Option<Instant> {

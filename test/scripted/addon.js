@@ -136,13 +136,16 @@ export class ScriptedAddon {
   flushes = 0;
   texts = [];
   segments = new Segments();
+  /** As the addon does with what is asked for when the news is heard. */
+  flushesItself = false;
   #waiting = [];
+  #slip = new ArrayBuffer(320);
 
   createPool(optionsJson, deliver) {
     if (this.refusal) throw new Error(JSON.stringify(this.refusal));
     this.options = JSON.parse(optionsJson);
     this.up = deliver;
-    return { handle: 1, ...this.segments.buffers };
+    return { handle: 1, slip: this.#slip, ...this.segments.buffers };
   }
 
   statement(handle, sql) {
@@ -153,10 +156,20 @@ export class ScriptedAddon {
     this.forgotten.push(this.texts[id]);
   }
 
-  query(handle, request, lease, statement, params, flags) {
+  query(handle, values) {
+    const [request, lease, statement, flags, count] = new Int32Array(this.#slip);
+    const params = values ?? this.#valuesOnSlip(count);
     const refusal = this.onQuery?.(params);
     if (refusal) throw new Error(JSON.stringify(refusal));
     this.sent.push({ request, lease, sql: this.texts[statement], params, flags });
+    return this.flushesItself ? undefined : true;
+  }
+
+  /** As `src/node/slip.rs` reads them. */
+  #valuesOnSlip(count) {
+    const [kinds, numbers] = [new Uint8Array(this.#slip, 32), new Float64Array(this.#slip, 64)];
+    const values = { 2: () => null, 3: () => false, 4: () => true, 5: (n) => numbers[n] };
+    return Array.from({ length: count }, (_, n) => values[kinds[n]](n));
   }
 
   acquire(handle, request, flags) {

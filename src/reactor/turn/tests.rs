@@ -104,6 +104,168 @@ fn note_mark(_: Descriptor, mark: usize) -> bool {
     true
 }
 
+/// A pool on a server whose other end the test holds, with as many connections as it needs.
+struct Served {
+    reactor: Reactor,
+    statement: StatementId,
+    listener: UnixListener,
+    _sockets: Sockets,
+}
+
+impl Served {
+    fn new(test: &str, size: u32) -> Self {
+        let sockets = Sockets::new(test);
+        let host = sockets.0.join("a");
+        let options = json!({ "hosts": [host], "user": "u", "database": "d", "poolSize": size });
+        let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
+        let listener = sockets.listen("a");
+        let statement = reactor.statement("DO", Verbatim::default());
+        Self { reactor, statement, listener, _sockets: sockets }
+    }
+
+    fn ask(&mut self, request: u32) {
+        let (params, flags, statement) = (Params::new(), QueryFlags::default(), self.statement);
+        self.reactor.query(Query { request, lease: None, statement, params, flags });
+    }
+
+    fn turn_until(&mut self, done: impl Fn(&Reactor) -> bool) {
+        while !done(&self.reactor) {
+            self.reactor.turn();
+            std::thread::yield_now();
+        }
+    }
+
+    fn accept(&mut self) -> UnixStream {
+        let size = self.reactor.status().size;
+        let (session, _) = self.listener.accept().unwrap();
+        welcome(&session);
+        self.turn_until(|reactor| reactor.status().size > size);
+        session
+    }
+
+    /// Turns until so many requests are answered.
+    fn hear(&mut self, answers: usize) {
+        let mut heard = 0;
+        while heard < answers {
+            match self.reactor.next_news() {
+                Some(News::Completed { result, .. }) => {
+                    assert_eq!(result.err(), None);
+                    heard += 1;
+                }
+                Some(_) => {}
+                None => self.reactor.turn(),
+            }
+        }
+    }
+}
+
+/// What a server says to such bytes of a client's, for a statement that takes and returns nothing.
+fn answer(mut bytes: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    while let [tag, a, b, c, d, rest @ ..] = bytes {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        bytes = &rest[length - 4..];
+        answer.extend(match tag {
+            b'P' => message(b'1', b""),
+            b'B' => message(b'2', b""),
+            b'C' => message(b'3', b""),
+            b'D' if rest[0] == b'S' => [message(b't', &[0; 2]), message(b'n', b"")].concat(),
+            b'D' => message(b'n', b""),
+            b'E' => message(b'C', b"DO\0"),
+            _ => message(b'Z', b"I"),
+        });
+    }
+    answer
+}
+
+/// What has come from the client.
+fn received(session: &mut UnixStream) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    session.set_nonblocking(true).unwrap();
+    let count = session.read(&mut bytes).unwrap_or(0);
+    bytes.truncate(count);
+    bytes
+}
+
+fn reply(session: &mut UnixStream) {
+    let asked = received(session);
+    assert!(!asked.is_empty());
+    session.write_all(&answer(&asked)).unwrap();
+}
+
+#[test]
+fn what_is_asked_for_when_the_news_is_heard_goes_out_behind_that() {
+    let mut served = Served::new("behind", 1);
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
+    reply(&mut session);
+    served.hear(1);
+    for request in [2, 3] {
+        served.ask(request);
+        served.reactor.flush_by_rest();
+        assert_eq!(received(&mut session), b"");
+    }
+    assert!(served.reactor.alarm.is_soon(), "for a loop that runs before the rest");
+    served.reactor.rest();
+    assert!(!served.reactor.alarm.is_soon());
+    for _ in [2, 3] {
+        reply(&mut session);
+        served.hear(1);
+        served.reactor.rest();
+    }
+
+    served.ask(4);
+    served.reactor.flush_by_rest();
+    served.reactor.turn();
+    assert_ne!(received(&mut session), b"", "such a loop's turn has no news");
+}
+
+#[test]
+fn what_an_idle_connection_says_is_heard_with_the_answer_of_another() {
+    let mut served = Served::new("heard", 2);
+    served.ask(1);
+    served.ask(2);
+    served.reactor.flush();
+    let [mut a, mut b] = [served.accept(), served.accept()];
+    while served.reactor.status().available < 2 {
+        for session in [&mut a, &mut b] {
+            let asked = received(session);
+            session.write_all(&answer(&asked)).unwrap();
+        }
+        served.reactor.turn();
+    }
+    served.hear(2);
+    served.reactor.rest();
+
+    served.ask(3);
+    served.reactor.flush();
+    let asked = received(&mut a);
+    let (mut busy, idle, asked) = if asked.is_empty() {
+        let asked = received(&mut b);
+        (b, a, asked)
+    } else {
+        (a, b, asked)
+    };
+    busy.write_all(&answer(&asked)).unwrap();
+    drop(idle);
+    served.hear(1);
+    assert_eq!(served.reactor.status().size, 1);
+}
+
+#[test]
+fn the_end_of_the_only_connection_is_heard_behind_its_last_answer() {
+    let mut served = Served::new("only", 1);
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
+    reply(&mut session);
+    drop(session);
+    served.hear(1);
+    served.reactor.rest();
+    served.turn_until(|reactor| reactor.status().size == 0);
+}
+
 /// The answer to a statement's use in three parts: what stands in front of its rows (the barrier's first), a hundred rows of
 /// about 1 KiB, and the end.
 fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {

@@ -1,0 +1,139 @@
+//! What JavaScript writes a request on: memory that is shared, so that numbers cost no call each.
+//!
+//! `js/slip.cjs` writes it and calls `query` at once, with no code of a user's in between.
+#![allow(unsafe_code)] // JavaScript writes the same memory.
+
+use std::ffi::CStr;
+use std::num::NonZeroU32;
+
+use napi_sys as sys;
+
+use super::segment::Shared;
+use super::value::{Env, Fault};
+use crate::base::Error;
+use crate::connection::StatementId;
+use crate::pool::QueryFlags;
+use crate::types::Params;
+
+/// Values that find room here: a contract with `js/slip.cjs`, as are the places and the kinds.
+const VALUES: usize = 32;
+const WORDS: usize = 8;
+const KINDS_AT: usize = WORDS * size_of::<u32>();
+const NUMBERS_AT: usize = KINDS_AT + VALUES;
+const LENGTH: usize = NUMBERS_AT + VALUES * size_of::<f64>();
+
+const NULL: u8 = 2;
+const FALSE: u8 = 3;
+const TRUE: u8 = 4;
+const NUMBER: u8 = 5;
+
+/// In place of a count: the values are arguments of the call.
+const ELSEWHERE: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(super) struct Slip {
+    memory: Shared<u8>,
+}
+
+/// A request as it was written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) request: u32,
+    pub(super) lease: Option<NonZeroU32>,
+    pub(super) statement: StatementId,
+    pub(super) flags: QueryFlags,
+    /// `None` where they are arguments of the call.
+    pub(super) params: Option<Params>,
+}
+
+impl Slip {
+    pub(super) fn new(env: Env) -> Result<Self, Fault> {
+        Ok(Self { memory: Shared::new(env, LENGTH)? })
+    }
+
+    /// Hands the memory to JavaScript, by a name that it knows.
+    pub(super) fn share(&self, env: Env, object: sys::napi_value) -> Result<(), Fault> {
+        let name: &CStr = c"slip";
+        env.set(object, name, self.memory.value()?)
+    }
+
+    pub(super) fn read(&self) -> Result<Written, Error> {
+        // SAFETY: no JavaScript runs before this function returns, and with it the slice ends.
+        read(unsafe { self.memory.as_slice() })
+    }
+}
+
+fn read(slip: &[u8]) -> Result<Written, Error> {
+    let broken = || Error::internal("a slip is not as it was agreed upon");
+    let (words, values) = slip.split_at_checked(KINDS_AT).ok_or_else(broken)?;
+    let (kinds, numbers) = values.split_at_checked(VALUES).ok_or_else(broken)?;
+    let [request, lease, statement, flags, count, ..] = words.as_chunks().0 else {
+        return Err(broken());
+    };
+    let [request, lease, statement, flags, count] =
+        [request, lease, statement, flags, count].map(|word| u32::from_ne_bytes(*word));
+    let params = if count == ELSEWHERE {
+        None
+    } else {
+        let kinds = kinds.get(..count as usize).ok_or_else(broken)?;
+        Some(read_params(kinds, numbers.as_chunks().0)?)
+    };
+    Ok(Written {
+        request,
+        lease: NonZeroU32::new(lease),
+        statement: StatementId(statement),
+        flags: QueryFlags(flags),
+        params,
+    })
+}
+
+fn read_params(kinds: &[u8], numbers: &[[u8; size_of::<f64>()]]) -> Result<Params, Error> {
+    let mut params = Params::with_capacity(kinds.len());
+    for (kind, number) in kinds.iter().zip(numbers) {
+        match *kind {
+            NULL => params.push_null()?,
+            FALSE => params.push_bool(false)?,
+            TRUE => params.push_bool(true)?,
+            NUMBER => params.push_number(f64::from_ne_bytes(*number))?,
+            _ => return Err(Error::internal("a value on a slip is of no known kind")),
+        }
+    }
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slip(words: [u32; WORDS], kinds: &[u8], numbers: &[f64]) -> Vec<u8> {
+        let mut slip: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+        slip.extend(kinds);
+        slip.resize(NUMBERS_AT, 0);
+        slip.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
+        slip.resize(LENGTH, 0);
+        slip
+    }
+
+    #[test]
+    fn a_request_is_read_with_its_values() {
+        let kinds = [NUMBER, NULL, TRUE, FALSE];
+        let slip = slip([7, 3, 9, 5, 4, 0, 0, 0], &kinds, &[1.5, 0.0, 0.0, 0.0]);
+        let written = read(&slip).unwrap();
+        let expected = (7, NonZeroU32::new(3), StatementId(9));
+        assert_eq!((written.request, written.lease, written.statement), expected);
+        assert_eq!((written.flags.0, written.params.unwrap().len()), (5, 4));
+    }
+
+    #[test]
+    fn values_may_be_elsewhere() {
+        let written = read(&slip([7, 0, 9, 0, ELSEWHERE, 0, 0, 0], &[], &[])).unwrap();
+        assert!(written.lease.is_none() && written.params.is_none());
+    }
+
+    #[test]
+    fn what_nobody_writes_is_an_error() {
+        assert!(read(&slip([1, 0, 1, 0, 33, 0, 0, 0], &[], &[])).is_err());
+        assert!(read(&slip([1, 0, 1, 0, 1, 0, 0, 0], &[6], &[])).is_err());
+        assert!(read(&[0; 31]).is_err());
+    }
+}
