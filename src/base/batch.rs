@@ -207,7 +207,12 @@ impl<'a> RowBatch<'a> {
     }
 
     fn join(&mut self, document: &[u8], units: u32) {
-        self.joined.push(if self.joined.is_empty() { b'[' } else { b',' });
+        if self.joined.is_empty() {
+            self.joined.reserve(self.text_limit);
+            self.joined.push(b'[');
+        } else {
+            self.joined.push(b',');
+        }
         self.joined.extend_from_slice(document);
         self.joined_units = self.joined_units.saturating_add(1).saturating_add(units);
     }

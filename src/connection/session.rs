@@ -156,7 +156,8 @@ impl Session {
     }
 
     pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
-        match &self.pipeline.front()?.work {
+        let mut works = self.pipeline.iter().map(|entry| &entry.work);
+        match works.find(|work| !matches!(work, Work::Barrier { .. }))? {
             Work::Request { exchange, .. } => Some((exchange.statement, exchange.held())),
             _ => None,
         }

@@ -27,7 +27,7 @@ const QUICK: Duration = Duration::from_millis(5);
 /// Nothing is written behind a request that the server has been at for so long.
 const OVERDUE: Duration = Duration::from_millis(20);
 /// What stands in the pipeline of a connection that was idle before its first request.
-const BARRIER_AND_ONE: usize = 2;
+pub(super) const BARRIER_AND_ONE: usize = 2;
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
 pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 /// So many calls in a row go to the same busy connection, where they are so quick that waiting for all of

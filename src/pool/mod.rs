@@ -31,8 +31,10 @@ mod values;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cancel::{GivenUp, Watches};
+use dispatch::BARRIER_AND_ONE;
 pub use doors::{HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status};
 pub use end::EndOptions;
 use end::Life;
@@ -45,7 +47,9 @@ use upkeep::Ready;
 use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Random};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::connection::{Begin, Input, Request, Sent, Shared, StatementId, Statements, Token};
+use crate::connection::{
+    Begin, Input, Request, Sent, Shared, Statement, StatementId, Statements, Token,
+};
 use crate::protocol::scram::KeyCache;
 use crate::types::{Catalog, Params, Verbatim};
 
@@ -338,9 +342,21 @@ impl Pool {
     /// How many more bytes of rows will come there at least, if the answer is like those that its statement has had
     /// before. A guess.
     pub fn expected_rest(&self, id: ConnectionId) -> usize {
-        let arriving = self.slots.get(id).and_then(|slot| slot.connection.arriving());
-        let statement = arriving.and_then(|(id, held)| Some((self.statements.get(id)?, held)));
-        statement.map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
+        self.arriving(id).map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
+    }
+
+    /// The same for an answer that nothing stands in front of or behind, and that has come whole within such a time.
+    pub fn expected_answer(&self, id: ConnectionId, within: Duration) -> usize {
+        let is_alone = |slot: &Slot| slot.connection.depth() <= BARRIER_AND_ONE;
+        let is_quick = |(of, _): (&Statement, usize)| of.habit.is_quick(within);
+        let comes =
+            self.slots.get(id).is_some_and(is_alone) && self.arriving(id).is_some_and(is_quick);
+        if comes { self.expected_rest(id) } else { 0 }
+    }
+
+    fn arriving(&self, id: ConnectionId) -> Option<(&Statement, usize)> {
+        let (statement, held) = self.slots.get(id)?.connection.arriving()?;
+        Some((self.statements.get(statement)?, held))
     }
 
     pub fn outgoing(&self, id: ConnectionId) -> &[u8] {

@@ -16,7 +16,7 @@ use crate::pool::ConnectionId;
 /// Bytes read in one turn, from all sockets: a few milliseconds of work.
 const READ_BUDGET: usize = 2 * 1024 * 1024;
 /// Bytes read from one socket before the others have their turn.
-const READ_SHARE: usize = 256 * 1024;
+const READ_SHARE: usize = 512 * 1024;
 /// Bytes written to one socket in one turn. The kernel's buffer is smaller, unless the server reads as
 /// fast as this writes.
 const WRITE_SHARE: usize = 1024 * 1024;
@@ -103,11 +103,13 @@ impl Reactor {
     }
 
     /// Writes to the sockets that have something to send and can take it, each at most once.
-    pub(super) fn write(&mut self) {
+    pub(super) fn write(&mut self, now: Instant) {
         for _ in 0..self.unwritten.len() {
             let Some(token) = self.unwritten.pop_front() else { break };
-            if self.write_socket(token) == Left::Unfinished {
-                self.unwritten.push_back(token);
+            match self.write_socket(token) {
+                Left::Drained => self.expect_answer(now, token),
+                Left::Unfinished => self.unwritten.push_back(token),
+                Left::Closed => {}
             }
         }
     }

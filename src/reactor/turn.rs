@@ -447,7 +447,7 @@ impl Reactor {
         self.pool.flush(now);
         // An attempt that the kernel refuses at once: what follows from that has its own turn, and no deadline.
         let has_heard = self.settle(now);
-        self.write();
+        self.write(now);
         let soon = has_heard || !self.unread.is_empty() || !self.unwritten.is_empty();
         self.set_alarm(now, soon);
         self.set_referenced();

@@ -57,7 +57,7 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
     match column.decoder {
         Decoder::Scalar(Scalar::Text) => return batch.put_text(value),
         Decoder::Scalar(Scalar::JsonbBinary) if column.lane == Lane::Joined => {
-            return batch.put_joined(value.strip_prefix(&[JSONB_VERSION])?);
+            return batch.put_joined(document(value)?);
         }
         Decoder::Scalar(scalar) => match read(value, scalar)? {
             Read::Bool(value) => batch.put_bool(value),
@@ -134,9 +134,7 @@ fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
         Scalar::Float8Binary => Read::Float(wire::float8_from_sql(value).ok()?),
         Scalar::FloatText => Read::Float(from_text(value)?),
         Scalar::Text | Scalar::Json => Read::Text(std::str::from_utf8(value).ok()?),
-        Scalar::JsonbBinary => {
-            Read::Text(std::str::from_utf8(value.strip_prefix(&[JSONB_VERSION])?).ok()?)
-        }
+        Scalar::JsonbBinary => Read::Text(std::str::from_utf8(document(value)?).ok()?),
         Scalar::NumericBinary
         | Scalar::DateBinary
         | Scalar::DateText
@@ -153,8 +151,13 @@ fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
     })
 }
 
-/// The only one there is.
-const JSONB_VERSION: u8 = 1;
+/// The text of a binary jsonb, which stands behind the only version that there is.
+const fn document(value: &[u8]) -> Option<&[u8]> {
+    match value {
+        [1, document @ ..] => Some(document),
+        _ => None,
+    }
+}
 
 /// Appends the text of a [`Read::Composed`] value.
 fn compose(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {

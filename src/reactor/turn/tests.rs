@@ -313,9 +313,18 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     ask(&mut reactor, 2);
     session.write_all(&large_answer(&[parsed, bound.clone(), rows]).concat()).unwrap();
     completes(&mut reactor);
-    MARKS.with_borrow_mut(Vec::clear);
 
-    ask(&mut reactor, 3);
+    // The beginning of one that comes quickly is not worth a turn either. A moment of the machine's may have passed for slow.
+    for request in 3.. {
+        MARKS.with_borrow_mut(Vec::clear);
+        ask(&mut reactor, request);
+        if MARKS.with_borrow(|marks| marks.last().is_some_and(|mark| *mark > 30_000)) {
+            break;
+        }
+        assert!(request < 200);
+        session.write_all(&large_answer(std::slice::from_ref(&bound)).concat()).unwrap();
+        completes(&mut reactor);
+    }
     let [front, rows, end] = large_answer(&[bound]);
     let (some, rest) = rows.split_at(30_000);
     session.write_all(&[&front, some].concat()).unwrap();
