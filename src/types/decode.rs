@@ -55,9 +55,11 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
 #[inline]
 fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option<()> {
     match column.decoder {
-        Decoder::Scalar(Scalar::Text) => return batch.put_text(value),
-        Decoder::Scalar(Scalar::JsonbBinary) if column.lane == Lane::Joined => {
-            return batch.put_joined(document(value)?);
+        // Text, which the batch looks at.
+        Decoder::Scalar(scalar @ (Scalar::Text | Scalar::Json | Scalar::JsonbBinary)) => {
+            let text = if scalar == Scalar::JsonbBinary { document(value)? } else { value };
+            let is_joined = column.lane == Lane::Joined;
+            return if is_joined { batch.put_joined(text) } else { batch.put_text(text) };
         }
         Decoder::Scalar(scalar) => match read(value, scalar)? {
             Read::Bool(value) => batch.put_bool(value),
@@ -66,9 +68,6 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
             Read::Int64(value) => batch.put_i64(value),
             Read::Uint64(value) => batch.put_u64(value),
             Read::Float(value) => batch.put_f64(value),
-            Read::Text(value) if column.lane == Lane::Joined => {
-                return batch.put_joined(value.as_bytes());
-            }
             Read::Text(value) => return batch.put_text(value.as_bytes()),
             Read::Composed => return batch.put_ascii_with(|out| compose(value, scalar, out)),
         },
