@@ -17,7 +17,7 @@ const MOST_PARAMETERS = 65_535;
 /** The server's own limit of an array's elements (`MaxArraySize`). */
 const MOST_ELEMENTS = 134_217_727;
 
-/** A contract with `src/node/params.rs`. Those from NUMBER to JSON_TEXT have a number: of text, its length. */
+/** A contract with `src/node/params.rs`, also for `slip.cjs`. Those from NUMBER to JSON_TEXT have a number: of text, its length. */
 const CLOSE = 0;
 const OPEN = 1;
 const NULL = 2;
@@ -324,4 +324,4 @@ function failure(code, message, cause) {
   return new classes.ConfigurationError(message, { code, outcome: 'not-sent', cause });
 }
 
-module.exports = { Parameters, lengthOf, refused, take };
+module.exports = { Parameters, lengthOf, refused, take, NULL, FALSE, TRUE, NUMBER };

@@ -1,18 +1,15 @@
 'use strict';
 
-// What a request is written on: memory that the addon reads when it is called, which costs a tenth of arguments.
+// What a request is written on: memory that the addon reads when it is called, which costs less than arguments.
 // Nothing of a user's runs between the two. The numbers here are a contract with `src/node/slip.rs`.
+
+const { NULL, FALSE, TRUE, NUMBER } = require('./parameters.cjs');
 
 /** Values that find room. */
 const VALUES = 32;
 const WORDS = 8;
 const KINDS_AT = WORDS * 4;
 const NUMBERS_AT = KINDS_AT + VALUES;
-
-const NULL = 2;
-const FALSE = 3;
-const TRUE = 4;
-const NUMBER = 5;
 
 /** In place of a count: the values are arguments of the call. */
 const ELSEWHERE = -1;

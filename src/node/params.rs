@@ -18,21 +18,21 @@ const SHORT: usize = 512;
 /// What a copy that was cut short leaves free: the rest of a character of four bytes, and the NUL.
 const CUT: usize = 4;
 
-/// What a code of a captured value stands for: a contract with `js/parameters.cjs`.
-mod code {
-    pub(super) const CLOSE: u8 = 0;
-    pub(super) const OPEN: u8 = 1;
-    pub(super) const NULL: u8 = 2;
-    pub(super) const FALSE: u8 = 3;
-    pub(super) const TRUE: u8 = 4;
-    pub(super) const NUMBER: u8 = 5;
-    pub(super) const DATE: u8 = 6;
-    pub(super) const TEXT: u8 = 7;
-    pub(super) const BIGINT: u8 = 8;
-    pub(super) const JSON: u8 = 9;
-    pub(super) const BYTES: u8 = 10;
+/// What a code of a captured value stands for, or of one on a slip: a contract with `js/parameters.cjs`.
+pub(super) mod code {
+    pub(in crate::node) const CLOSE: u8 = 0;
+    pub(in crate::node) const OPEN: u8 = 1;
+    pub(in crate::node) const NULL: u8 = 2;
+    pub(in crate::node) const FALSE: u8 = 3;
+    pub(in crate::node) const TRUE: u8 = 4;
+    pub(in crate::node) const NUMBER: u8 = 5;
+    pub(in crate::node) const DATE: u8 = 6;
+    pub(in crate::node) const TEXT: u8 = 7;
+    pub(in crate::node) const BIGINT: u8 = 8;
+    pub(in crate::node) const JSON: u8 = 9;
+    pub(in crate::node) const BYTES: u8 = 10;
     /// A parameter that is JSON: too long, perhaps, to be copied once more into the text of all.
-    pub(super) const WHOLE_JSON: u8 = 11;
+    pub(in crate::node) const WHOLE_JSON: u8 = 11;
 }
 
 /// `values` is `undefined` for a query without parameters, `captured` where all of them are plain:

@@ -3,11 +3,11 @@
 //! `js/slip.cjs` writes it and calls `query` at once, with no code of a user's in between.
 #![allow(unsafe_code)] // JavaScript writes the same memory.
 
-use std::ffi::CStr;
 use std::num::NonZeroU32;
 
 use napi_sys as sys;
 
+use super::params::code;
 use super::segment::Shared;
 use super::value::{Env, Fault};
 use crate::base::Error;
@@ -15,17 +15,12 @@ use crate::connection::StatementId;
 use crate::pool::QueryFlags;
 use crate::types::Params;
 
-/// Values that find room here: a contract with `js/slip.cjs`, as are the places and the kinds.
+/// Values that find room here: a contract with `js/slip.cjs`, as are the places.
 const VALUES: usize = 32;
 const WORDS: usize = 8;
 const KINDS_AT: usize = WORDS * size_of::<u32>();
 const NUMBERS_AT: usize = KINDS_AT + VALUES;
 const LENGTH: usize = NUMBERS_AT + VALUES * size_of::<f64>();
-
-const NULL: u8 = 2;
-const FALSE: u8 = 3;
-const TRUE: u8 = 4;
-const NUMBER: u8 = 5;
 
 /// In place of a count: the values are arguments of the call.
 const ELSEWHERE: u32 = u32::MAX;
@@ -53,8 +48,7 @@ impl Slip {
 
     /// Hands the memory to JavaScript, by a name that it knows.
     pub(super) fn share(&self, env: Env, object: sys::napi_value) -> Result<(), Fault> {
-        let name: &CStr = c"slip";
-        env.set(object, name, self.memory.value()?)
+        env.set(object, c"slip", self.memory.value()?)
     }
 
     pub(super) fn read(&self) -> Result<Written, Error> {
@@ -91,10 +85,10 @@ fn read_params(kinds: &[u8], numbers: &[[u8; size_of::<f64>()]]) -> Result<Param
     let mut params = Params::with_capacity(kinds.len());
     for (kind, number) in kinds.iter().zip(numbers) {
         match *kind {
-            NULL => params.push_null()?,
-            FALSE => params.push_bool(false)?,
-            TRUE => params.push_bool(true)?,
-            NUMBER => params.push_number(f64::from_ne_bytes(*number))?,
+            code::NULL => params.push_null()?,
+            code::FALSE => params.push_bool(false)?,
+            code::TRUE => params.push_bool(true)?,
+            code::NUMBER => params.push_number(f64::from_ne_bytes(*number))?,
             _ => return Err(Error::internal("a value on a slip is of no known kind")),
         }
     }
@@ -116,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_request_is_read_with_its_values() {
-        let kinds = [NUMBER, NULL, TRUE, FALSE];
+        let kinds = [code::NUMBER, code::NULL, code::TRUE, code::FALSE];
         let slip = slip([7, 3, 9, 5, 4, 0, 0, 0], &kinds, &[1.5, 0.0, 0.0, 0.0]);
         let written = read(&slip).unwrap();
         let expected = (7, NonZeroU32::new(3), StatementId(9));

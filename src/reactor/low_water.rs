@@ -55,7 +55,9 @@ impl Reactor {
 
     /// For a socket that has been read until it was empty; `moves`: something was there.
     pub(super) fn set_low_water(&mut self, now: Instant, token: Token, moves: bool) {
-        let Some(stream) = self.links.stream(token) else { return };
+        let (Some(_), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
+            return;
+        };
         // The selector may name a socket whose bytes have been read meanwhile: that says nothing.
         let is_overdue = std::mem::take(&mut stream.overdue);
         let mark = match (moves, is_overdue) {

@@ -55,12 +55,6 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
 #[inline]
 fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option<()> {
     match column.decoder {
-        // Text, which the batch looks at.
-        Decoder::Scalar(scalar @ (Scalar::Text | Scalar::Json | Scalar::JsonbBinary)) => {
-            let text = if scalar == Scalar::JsonbBinary { document(value)? } else { value };
-            let is_joined = column.lane == Lane::Joined;
-            return if is_joined { batch.put_joined(text) } else { batch.put_text(text) };
-        }
         Decoder::Scalar(scalar) => match read(value, scalar)? {
             Read::Bool(value) => batch.put_bool(value),
             Read::Int32(value) => batch.put_i32(value),
@@ -68,7 +62,8 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
             Read::Int64(value) => batch.put_i64(value),
             Read::Uint64(value) => batch.put_u64(value),
             Read::Float(value) => batch.put_f64(value),
-            Read::Text(value) => return batch.put_text(value.as_bytes()),
+            Read::Text(value) if column.lane == Lane::Joined => return batch.put_joined(value),
+            Read::Text(value) => return batch.put_text(value),
             Read::Composed => return batch.put_ascii_with(|out| compose(value, scalar, out)),
         },
         Decoder::Array(elements) => return batch.put_text_with(|out| elements.write(value, out)),
@@ -85,7 +80,9 @@ pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Opt
         Read::Int32(value) => serde_json::to_writer(out, &value).ok()?,
         Read::Uint32(value) => serde_json::to_writer(out, &value).ok()?,
         Read::Float(value) if value.is_finite() => serde_json::to_writer(out, &value).ok()?,
-        Read::Text(value) => serde_json::to_writer(out, value).ok()?,
+        Read::Text(value) => {
+            serde_json::to_writer(out, std::str::from_utf8(value).ok()?).ok()?;
+        }
         // None of these has anything that a string of JSON must escape.
         composed @ (Read::Int64(_) | Read::Uint64(_) | Read::Float(_) | Read::Composed) => {
             out.push(b'"');
@@ -109,7 +106,8 @@ enum Read<'a> {
     Int64(i64),
     Uint64(u64),
     Float(f64),
-    Text(&'a str),
+    /// Whether it is UTF-8, is seen where it is measured.
+    Text(&'a [u8]),
     /// The server's bytes are not the text that crosses: [`compose`] makes it, in ASCII.
     Composed,
 }
@@ -132,8 +130,8 @@ fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
         Scalar::Float4Binary => Read::Float(float::widen(wire::float4_from_sql(value).ok()?)),
         Scalar::Float8Binary => Read::Float(wire::float8_from_sql(value).ok()?),
         Scalar::FloatText => Read::Float(from_text(value)?),
-        Scalar::Text | Scalar::Json => Read::Text(std::str::from_utf8(value).ok()?),
-        Scalar::JsonbBinary => Read::Text(std::str::from_utf8(document(value)?).ok()?),
+        Scalar::Text | Scalar::Json => Read::Text(value),
+        Scalar::JsonbBinary => Read::Text(document(value)?),
         Scalar::NumericBinary
         | Scalar::DateBinary
         | Scalar::DateText

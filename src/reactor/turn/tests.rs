@@ -57,51 +57,9 @@ fn welcome(mut stream: &UnixStream) {
     stream.write_all(&all).unwrap();
 }
 
-fn query(reactor: &mut Reactor, request: u32) {
-    let statement = reactor.statement("SELECT", Verbatim::default());
+fn ask(reactor: &mut Reactor, statement: StatementId, request: u32) {
     let (params, flags) = (Params::new(), QueryFlags::default());
     reactor.query(Query { request, lease: None, statement, params, flags });
-    reactor.flush();
-}
-
-#[test]
-fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
-    let sockets = Sockets::new("at-once");
-    let hosts = ["a", "b"].map(|host| sockets.0.join(host));
-    let options = json!({ "hosts": hosts, "user": "u", "database": "d", "poolSize": 2 });
-    let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
-    let first = sockets.listen("a");
-    query(&mut reactor, 1);
-    let (session, _) = first.accept().unwrap();
-    welcome(&session);
-    let serves = |reactor: &Reactor| reactor.cluster().iter().any(|host| host.serves);
-    while !serves(&reactor) {
-        reactor.turn();
-        std::thread::yield_now();
-    }
-    // The other host may be asked again, when the first one is gone with its socket.
-    let next = sockets.listen("b");
-    let until = reactor.clock.now() + Duration::from_millis(60);
-    while reactor.clock.now() < until {
-        std::thread::yield_now();
-    }
-    reactor.turn();
-    assert!(!reactor.alarm.is_soon());
-    std::fs::remove_file(sockets.socket("a")).unwrap();
-    query(&mut reactor, 2);
-    assert!(reactor.alarm.is_soon());
-    assert!(next.accept().is_err());
-    reactor.turn();
-    assert!(next.accept().is_ok());
-}
-
-thread_local! {
-    static MARKS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-fn note_mark(_: Descriptor, mark: usize) -> bool {
-    MARKS.with_borrow_mut(|marks| marks.push(mark));
-    true
 }
 
 /// A pool on a server whose other end the test holds, with as many connections as it needs.
@@ -113,19 +71,18 @@ struct Served {
 }
 
 impl Served {
-    fn new(test: &str, size: u32) -> Self {
+    fn new(test: &str, size: u32, sql: &str) -> Self {
         let sockets = Sockets::new(test);
         let host = sockets.0.join("a");
         let options = json!({ "hosts": [host], "user": "u", "database": "d", "poolSize": size });
         let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
         let listener = sockets.listen("a");
-        let statement = reactor.statement("DO", Verbatim::default());
+        let statement = reactor.statement(sql, Verbatim::default());
         Self { reactor, statement, listener, _sockets: sockets }
     }
 
     fn ask(&mut self, request: u32) {
-        let (params, flags, statement) = (Params::new(), QueryFlags::default(), self.statement);
-        self.reactor.query(Query { request, lease: None, statement, params, flags });
+        ask(&mut self.reactor, self.statement, request);
     }
 
     fn turn_until(&mut self, done: impl Fn(&Reactor) -> bool) {
@@ -157,6 +114,49 @@ impl Served {
             }
         }
     }
+}
+
+#[test]
+fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
+    let sockets = Sockets::new("at-once");
+    let hosts = ["a", "b"].map(|host| sockets.0.join(host));
+    let options = json!({ "hosts": hosts, "user": "u", "database": "d", "poolSize": 2 });
+    let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
+    let first = sockets.listen("a");
+    let statement = reactor.statement("SELECT", Verbatim::default());
+    ask(&mut reactor, statement, 1);
+    reactor.flush();
+    let (session, _) = first.accept().unwrap();
+    welcome(&session);
+    let serves = |reactor: &Reactor| reactor.cluster().iter().any(|host| host.serves);
+    while !serves(&reactor) {
+        reactor.turn();
+        std::thread::yield_now();
+    }
+    // The other host may be asked again, when the first one is gone with its socket.
+    let next = sockets.listen("b");
+    let until = reactor.clock.now() + Duration::from_millis(60);
+    while reactor.clock.now() < until {
+        std::thread::yield_now();
+    }
+    reactor.turn();
+    assert!(!reactor.alarm.is_soon());
+    std::fs::remove_file(sockets.socket("a")).unwrap();
+    ask(&mut reactor, statement, 2);
+    reactor.flush();
+    assert!(reactor.alarm.is_soon());
+    assert!(next.accept().is_err());
+    reactor.turn();
+    assert!(next.accept().is_ok());
+}
+
+thread_local! {
+    static MARKS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note_mark(_: Descriptor, mark: usize) -> bool {
+    MARKS.with_borrow_mut(|marks| marks.push(mark));
+    true
 }
 
 /// What a server says to such bytes of a client's, for a statement that takes and returns nothing.
@@ -195,7 +195,7 @@ fn reply(session: &mut UnixStream) {
 
 #[test]
 fn what_is_asked_for_when_the_news_is_heard_goes_out_behind_that() {
-    let mut served = Served::new("behind", 1);
+    let mut served = Served::new("behind", 1, "DO");
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
@@ -223,7 +223,7 @@ fn what_is_asked_for_when_the_news_is_heard_goes_out_behind_that() {
 
 #[test]
 fn what_an_idle_connection_says_is_heard_with_the_answer_of_another() {
-    let mut served = Served::new("heard", 2);
+    let mut served = Served::new("heard", 2, "DO");
     served.ask(1);
     served.ask(2);
     served.reactor.flush();
@@ -255,7 +255,7 @@ fn what_an_idle_connection_says_is_heard_with_the_answer_of_another() {
 
 #[test]
 fn the_end_of_the_only_connection_is_heard_behind_its_last_answer() {
-    let mut served = Served::new("only", 1);
+    let mut served = Served::new("only", 1, "DO");
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
@@ -277,74 +277,55 @@ fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {
 
 #[test]
 fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
-    let sockets = Sockets::new("large");
-    let options = json!({ "hosts": [sockets.0.join("a")], "user": "u", "database": "d" });
-    let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
-    reactor.low_water.set = Some(note_mark);
-    let listener = sockets.listen("a");
-    let statement = reactor.statement("SELECT", Verbatim::default());
-    let ask = |reactor: &mut Reactor, request| {
-        let (params, flags) = (Params::new(), QueryFlags::default());
-        reactor.query(Query { request, lease: None, statement, params, flags });
-        reactor.flush();
-    };
-    let completes = |reactor: &mut Reactor| {
-        loop {
-            match reactor.next_news() {
-                Some(News::Completed { result, .. }) => break assert_eq!(result.err(), None),
-                Some(_) => {}
-                None => reactor.turn(),
-            }
-        }
-    };
-    ask(&mut reactor, 1);
-    let (mut session, _) = listener.accept().unwrap();
-    welcome(&session);
-    while reactor.status().in_use == 0 {
-        reactor.turn();
-    }
+    let mut served = Served::new("large", 1, "SELECT");
+    served.reactor.low_water.set = Some(note_mark);
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
     let column = [&b"x\0"[..], &[0; 6], &25_u32.to_be_bytes(), &[0xff; 6], &[0; 2]].concat();
     let rows = message(b'T', &[&1_u16.to_be_bytes()[..], &column].concat());
     let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
     let types = message(b't', &[0; 2]);
     let described = large_answer(&[parsed.clone(), types, rows.clone(), bound.clone()]);
     session.write_all(&described.concat()).unwrap();
-    completes(&mut reactor);
-    ask(&mut reactor, 2);
+    served.hear(1);
+    served.ask(2);
+    served.reactor.flush();
     session.write_all(&large_answer(&[parsed, bound.clone(), rows]).concat()).unwrap();
-    completes(&mut reactor);
+    served.hear(1);
 
     // The beginning of one that comes quickly is not worth a turn either. A moment of the machine's may have passed for slow.
     for request in 3.. {
         MARKS.with_borrow_mut(Vec::clear);
-        ask(&mut reactor, request);
+        served.ask(request);
+        served.reactor.flush();
         if MARKS.with_borrow(|marks| marks.last().is_some_and(|mark| *mark > 30_000)) {
             break;
         }
         assert!(request < 200);
         session.write_all(&large_answer(std::slice::from_ref(&bound)).concat()).unwrap();
-        completes(&mut reactor);
+        served.hear(1);
     }
     let [front, rows, end] = large_answer(&[bound]);
     let (some, rest) = rows.split_at(30_000);
     session.write_all(&[&front, some].concat()).unwrap();
-    reactor.turn();
+    served.reactor.turn();
     let mark = MARKS.with_borrow(|marks| *marks.last().unwrap());
     assert!(mark > 30_000 && mark < rest.len(), "{mark} of {}", rest.len());
-    let until = reactor.low_water.until.unwrap();
-    assert!(reactor.deadline().unwrap() <= until, "it is read all the same");
-    while reactor.clock.now() < until {
+    let until = served.reactor.low_water.until.unwrap();
+    assert!(served.reactor.deadline().unwrap() <= until, "it is read all the same");
+    while served.reactor.clock.now() < until {
         std::thread::yield_now();
     }
-    reactor.turn();
+    served.reactor.turn();
     let last = || MARKS.with_borrow(|marks| *marks.last().unwrap());
-    assert_eq!((last(), reactor.low_water.until), (1, None), "it may take long");
+    assert_eq!((last(), served.reactor.low_water.until), (1, None), "it may take long");
     let (more, rest) = rest.split_at(20_000);
     session.write_all(more).unwrap();
-    reactor.turn();
+    served.reactor.turn();
     assert!(last() > 1, "it goes on");
     session.write_all(&[rest, &end].concat()).unwrap();
-    completes(&mut reactor);
+    served.hear(1);
     assert_eq!(MARKS.with_borrow(|marks| marks.last().copied()), Some(1));
-    assert_eq!(reactor.low_water.until, None);
+    assert_eq!(served.reactor.low_water.until, None);
 }
