@@ -55,6 +55,7 @@ pub(super) enum Reason {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GivenUp {
     reason: Reason,
+    at: Instant,
     /// Its caller has the answer already.
     told: bool,
 }
@@ -218,7 +219,7 @@ impl Pool {
         if commits {
             let what = "it commits, which is never cancelled, so that its connection was closed";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what);
-            self.tell_early(key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
+            self.tell_early(now, key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
             self.drop_slot(now, id, &why);
@@ -230,19 +231,25 @@ impl Pool {
         if told {
             let what = "it had been sent behind others, so that the server may still run it";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what);
-            self.tell_early(key, reason, Err(error));
+            self.tell_early(now, key, reason, Err(error));
         } else if let Some(call) = self.calls.get_mut(key) {
-            call.given_up = Some(GivenUp { reason, told });
+            call.given_up = Some(GivenUp { reason, at: now, told });
             self.given_up += 1;
         }
         self.tend(now, id);
     }
 
     /// Answers a call that stays in flight.
-    fn tell_early(&mut self, key: Key<Call>, reason: Reason, result: Result<Response, Error>) {
+    fn tell_early(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        reason: Reason,
+        result: Result<Response, Error>,
+    ) {
         self.answer(key, result);
         if let Some(call) = self.calls.get_mut(key) {
-            call.given_up = Some(GivenUp { reason, told: true });
+            call.given_up = Some(GivenUp { reason, at: now, told: true });
             self.given_up += 1;
         }
     }
@@ -308,11 +315,20 @@ impl Pool {
         in_flight.filter_map(call).any(|call| self.may_commit(call))
     }
 
+    /// The call that the server is at, where it was given up, and when its caller has waited for long enough. A
+    /// CancelRequest for the call before it may be in the way of its own for some of that time.
+    fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Instant)> {
+        let connection = &self.slots.get(id)?.connection;
+        let (target, since) = (connection.first_request()?, connection.head_since()?);
+        let given_up = self.calls.get(Key::from_bits(target.0))?.given_up?;
+        Some((target, self.grace_ends(given_up.at.max(since))))
+    }
+
     /// Does what is to be done next about the calls of a connection that were given up.
     pub(super) fn tend(&mut self, now: Instant, id: ConnectionId) {
         // A signal that comes late would hit the COMMIT behind its target.
         let in_front_of_commit = self.has_commit(id);
-        let give_up_at = self.grace_ends(now);
+        let target = self.cancel_target(id);
         let Some(slot) = self.slots.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         if let Some(cancelling) = &mut slot.cancelling
@@ -329,10 +345,7 @@ impl Pool {
                 slot.cancelling = None;
             }
         }
-        let target = at_work.filter(|token| {
-            self.calls.get(Key::from_bits(token.0)).is_some_and(|call| call.given_up.is_some())
-        });
-        if let Some(target) = target
+        if let Some((target, give_up_at)) = target
             && slot.cancelling.as_ref().is_none_or(|cancelling| cancelling.target != target)
         {
             let shared = slot.connection.has_followers(target);

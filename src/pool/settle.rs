@@ -218,10 +218,11 @@ impl Pool {
             return Verdict::SendAgain;
         }
         // Nothing of a transaction is committed yet, and nobody has seen anything of this one. Where it began behind the
-        // fence, what it would read later is stale; but it may have made the session read-only itself.
+        // fence, what it would read later is stale, and it stays read-only when the fence is lifted; but it may have made
+        // the session read-only itself.
         let begun_across = call.flags.begin().is_some()
             && settled.status == TransactionStatus::InTransaction
-            && unfit(settled.role_after)
+            && (unfit(settled.role_before) || unfit(settled.role_after))
             && settled.clean
             && !Mutation::GoOnAcrossFence.is_on();
         if free && begun_across && call.redescribed < MOST_REDESCRIPTIONS {

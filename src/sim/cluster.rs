@@ -134,9 +134,12 @@ impl World {
 
     /// Asks for a statement that the pool remembers, and how quick it was.
     pub fn ask_known(&mut self, statement: StatementId) -> u32 {
+        self.ask_flagged(statement, QueryFlags::default())
+    }
+
+    pub fn ask_flagged(&mut self, statement: StatementId, flags: QueryFlags) -> u32 {
         self.requests += 1;
-        let (request, params) = (self.requests, Params::new());
-        let (lease, flags) = (None, QueryFlags::default());
+        let (request, lease, params) = (self.requests, None, Params::new());
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         request
     }

@@ -201,6 +201,29 @@ fn a_transaction_that_begins_across_a_fence_begins_anew_elsewhere() {
 }
 
 #[test]
+fn a_transaction_that_begins_behind_a_fence_begins_anew_where_that_is_lifted() {
+    // A bare Sync.
+    const END: usize = 5;
+    let mut world = world(&[PRIMARY]);
+    world.query("SELECT", None, NONE);
+    let lease = take(&mut world, TX);
+    world.stall(0);
+    let written = world.written;
+    let select = world.ask("SELECT", lease, TX, Params::new());
+    world.settle();
+    world.hosts[0].server.role = Role::ReadOnly;
+    world.trickle(0, world.written - written - END);
+    world.hosts[0].server.role = PRIMARY;
+    world.thaw(0);
+    world.settle();
+    assert_eq!(answered(&world, select), "SELECT");
+    let insert = world.query("INSERT a", lease, TX);
+    assert_eq!(answered(&world, insert), "INSERT");
+    world.query("COMMIT", lease, COMMIT);
+    assert_eq!(world.hosts[0].server.keys, ["a"]);
+}
+
+#[test]
 fn a_transaction_that_a_statement_ended_takes_no_more() {
     let mut world = world(&[PRIMARY]);
     let lease = take(&mut world, TX);

@@ -1,4 +1,4 @@
-//! How much goes to which connection, and when one more is opened, in virtual time.
+//! How much goes to which connection, when one more is opened, and how long those wait who share one, in virtual time.
 
 use std::time::Duration;
 
@@ -116,4 +116,33 @@ fn after_a_failover_the_first_connection_serves_before_others_are_opened() {
         assert_eq!(answered(&world, request), "SELECT");
     }
     assert_eq!(world.connections(1), 1, "nobody waits for a second one");
+}
+
+#[test]
+fn a_call_that_is_given_up_waits_no_longer_because_another_one_is_cancelled_first() {
+    let (mut world, quick) = world(1, 1, Duration::from_micros(20));
+    world.stall(0);
+    let [first, second] = [10, 100].map(|after| {
+        let request = world.ask_flagged(quick, QueryFlags::CANCELLABLE);
+        world.pool.limit(world.now, request, Some(Duration::from_millis(after)));
+        request
+    });
+    world.send();
+    world.trickle(0, BARRIER);
+    world.pass(Duration::from_millis(50));
+    let [session] = world.cancels[..] else { panic!("{:?}", world.cancels) };
+    while !world.answers.contains_key(&first) {
+        world.trickle(0, 1);
+    }
+    assert_eq!(answered(&world, first), "SELECT", "it was faster");
+    // The server takes its time for the connection that the CancelRequest came on.
+    world.pass(Duration::from_millis(700));
+    world.pool.cancel_ended(world.now, session, true);
+    world.settle();
+    assert_eq!(world.cancels, [session, session]);
+    world.pass(Duration::from_millis(349));
+    assert!(!world.answers.contains_key(&second));
+    world.pass(Duration::from_millis(1));
+    let error = world.answers[&second].as_ref().unwrap_err();
+    assert_eq!(error.code(), "HYPERION_QUERY_TIMEOUT", "after 100 ms and cancelGraceMs");
 }
