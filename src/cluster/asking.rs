@@ -14,7 +14,7 @@ pub(super) struct Asking {
     /// When the last attempt began.
     asked_at: Option<Instant>,
     /// When it last said that it does not fit.
-    denied_at: Instant,
+    denied_at: Option<Instant>,
 }
 
 impl Asking {
@@ -31,11 +31,12 @@ impl Asking {
     }
 
     pub(super) fn denied(&mut self, now: Instant) {
-        self.denied_at = now;
+        self.denied_at = Some(now);
     }
 
-    pub(super) fn denied_at(&self) -> Instant {
-        self.denied_at
+    /// Whether it was heard at that time or later. What is asked and heard in one turn has the same time.
+    pub(super) fn has_denied_since(&self, then: Instant) -> bool {
+        self.denied_at.is_some_and(|at| then <= at)
     }
 
     pub(super) fn may_connect_at(&self) -> Instant {
@@ -45,5 +46,19 @@ impl Asking {
     pub(super) fn may_look_at(&self) -> Instant {
         let looked = self.asked_at.map_or(Instant::ORIGIN, |at| at + LOOK_EVERY);
         looked.max(self.backoff.until())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_in_the_turn_of_a_denial_may_be_older() {
+        let at = Instant::from_micros;
+        let mut asking = Asking::default();
+        assert!(!asking.has_denied_since(Instant::ORIGIN), "it never did");
+        asking.denied(at(5));
+        assert_eq!([4, 5, 6].map(|then| asking.has_denied_since(at(then))), [true, true, false]);
     }
 }

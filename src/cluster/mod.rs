@@ -73,8 +73,7 @@ impl Cluster {
     /// Whether a session that was asked at that time may have answered before its host denied that it fits: another
     /// session's answer was faster.
     pub fn is_old_news(&self, host: HostId, role: Role, asked_at: Instant) -> bool {
-        let denied_at = self.asking.get(&host).map_or(Instant::ORIGIN, Asking::denied_at);
-        asked_at < denied_at
+        self.asking.get(&host).is_some_and(|asking| asking.has_denied_since(asked_at))
             && !Mutation::BelieveOldNews.is_on()
             && fits(self.topology.mode(), role)
     }

@@ -13,6 +13,9 @@ use crate::connection::{Input, Peer, Role, StatementId};
 use crate::pool::{ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response};
 use crate::types::Params;
 
+/// What comes of a turn of the loop is heard in a later one.
+pub const TURN: Duration = Duration::from_micros(1);
+
 /// How a host treats whoever connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -52,6 +55,8 @@ pub struct World {
     pub attempts: Vec<usize>,
     /// How many bytes the pool has sent.
     pub written: usize,
+    /// How often the pool has heard news.
+    pub turns: u32,
     /// The connections whose work was asked to be cancelled; what the servers do about it is up to the test.
     pub cancels: Vec<ConnectionId>,
     links: BTreeMap<u64, (ConnectionId, usize)>,
@@ -86,6 +91,7 @@ impl World {
             typed: Vec::new(),
             attempts: Vec::new(),
             written: 0,
+            turns: 0,
             cancels: Vec::new(),
             links: BTreeMap::new(),
             stalled: BTreeMap::new(),
@@ -164,7 +170,8 @@ impl World {
         self.take_outputs();
     }
 
-    /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no time passes.
+    /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no time passes but that of
+    /// the turns.
     pub fn settle(&mut self) {
         loop {
             self.send();
@@ -172,6 +179,8 @@ impl World {
             if news.is_empty() {
                 return;
             }
+            self.now = self.now + TURN;
+            self.turns += 1;
             for (id, news) in news {
                 match news {
                     News::Connected => {
