@@ -3,6 +3,7 @@
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from '../test/cluster/index.js';
+import { chooseServer } from './server.js';
 
 const ROUNDS = 30;
 
@@ -28,7 +29,7 @@ async function measure(options) {
 }
 
 export async function benchFirstQuery() {
-  const cluster = await startCluster({ nodes: 2 });
+  const cluster = await startCluster({ nodes: 2, ...chooseServer() });
   const proxy = await cluster.proxy(cluster.nodes[1]);
   try {
     const hosts = [`${proxy.host}:${proxy.port}`, cluster.hosts()[0]];

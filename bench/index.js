@@ -12,6 +12,7 @@ import { CLIENTS } from './clients.js';
 import { benchFirstQuery } from './first-query.js';
 import { machine } from './machine.js';
 import { findPgbench, runPgbench } from './pgbench.js';
+import { chooseServer } from './server.js';
 import { SETUP, WORKS } from './works.js';
 
 const { values: options } = parseArgs({
@@ -98,7 +99,7 @@ function printRatios(results) {
   for (const [name, value] of rows) console.log(`| ${name} | ${figure(value, 2)} |`);
 }
 
-const cluster = await startCluster({ nodes: 1 });
+const cluster = await startCluster({ nodes: 1, ...chooseServer() });
 try {
   const { host, port } = cluster.primary;
   const { user, password, database } = cluster;

@@ -13,13 +13,8 @@ const client = await CLIENTS[name](JSON.parse(connectionJson), work.connections)
 if (work.stackTraceLimit !== undefined) Error.stackTraceLimit = work.stackTraceLimit;
 let next = 0;
 
-/** The rows, or the error where the work is to be refused. */
-async function ask(parameter) {
-  if (work.refusal === undefined) {
-    const rows = await client.query(work.sql, parameter);
-    if (rows.length !== work.rows) throw new Error(`${name}: ${rows.length} rows`);
-    return rows;
-  }
+/** The error that the work is to be refused with. */
+async function refused(parameter) {
   try {
     await client.query(work.sql, parameter);
   } catch (error) {
@@ -29,6 +24,8 @@ async function ask(parameter) {
   throw new Error(`${name}: ${work.sql} was not refused`);
 }
 
+const ask = work.refusal === undefined ? (parameter) => client.query(work.sql, parameter) : refused;
+
 /** Runs the work for some time; returns how many queries ran, and how long each took in µs. */
 async function run(milliseconds) {
   const latencies = [];
@@ -36,7 +33,10 @@ async function run(milliseconds) {
   const lane = async () => {
     for (let now = performance.now(); now < end;) {
       const parameter = work.fixed ?? (next++ % work.parameters) + 1;
-      await ask(parameter);
+      const answer = await ask(parameter);
+      if (work.rows !== undefined && client.rows(answer).length !== work.rows) {
+        throw new Error(`${name}: ${client.rows(answer).length} rows`);
+      }
       const then = performance.now();
       latencies.push((then - now) * 1000);
       now = then;
@@ -50,8 +50,11 @@ const sample = await ask(work.fixed ?? 1);
 if (work.refusal !== undefined) {
   const shows = sample.stack.includes('measure.js');
   if (name === 'hyperiondb' && shows !== (work.stackTraceLimit !== 0)) throw sample;
-} else if (typeof sample[0].id !== 'number' || typeof sample[0].name !== 'string') {
-  throw new Error(`${name} reads the row wrongly: ${JSON.stringify(sample[0])}`);
+} else {
+  const [row] = client.rows(sample);
+  if (typeof row.id !== 'number' || typeof row.name !== 'string') {
+    throw new Error(`${name} reads the row wrongly: ${JSON.stringify(row)}`);
+  }
 }
 // Connections open and code is compiled before the clock runs.
 await run(1000);

@@ -79,6 +79,15 @@ export const WORKS = {
     fixed: 1000,
     rows: 1000,
   },
+  'mixed-one': {
+    title: '1 row x 10 columns of mixed types',
+    connections: 1,
+    concurrency: 1,
+    sql: MIXED,
+    parameters: MIXED_ROWS,
+    fixed: 1,
+    rows: 1,
+  },
   'mixed-thousand': {
     title: '1000 rows x 10 columns of mixed types',
     connections: 1,

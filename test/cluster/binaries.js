@@ -77,7 +77,7 @@ async function searchBinaries(wish) {
       reason = error.message;
     }
   }
-  const installed = searchInstalled(wish);
+  const installed = findInstalled(wish);
   if (installed !== undefined) return installed;
   throw new Error(
     `No PostgreSQL ${major} to run a test cluster with: ${reason}\n` +
@@ -86,7 +86,12 @@ async function searchBinaries(wish) {
   );
 }
 
-function searchInstalled(wish) {
+/**
+ * The programs that the system has, of the newest version or of the one that is asked for.
+ * @param {string} [wish] a major version
+ * @returns {Binaries | undefined}
+ */
+export function findInstalled(wish) {
   const majors = wish === undefined ? Object.keys(EMBEDDED_VERSIONS).reverse() : [wish];
   const folders = [
     ...majors.map((major) => `/usr/lib/postgresql/${major}/bin`),

@@ -1,0 +1,16 @@
+// Which server the clients are measured with.
+
+import process from 'node:process';
+
+import { findInstalled } from '../test/cluster/binaries.js';
+
+/**
+ * Options for `startCluster`: the server that the system has, as people run it in production, where nothing else is
+ * asked for. npm's package, which the tests prefer, is built for every Linux there is, and takes a tenth more CPU for
+ * a small query.
+ */
+export function chooseServer() {
+  if (process.env.PG_BIN || process.env.HYPERION_PG_VERSION) return {};
+  const installed = findInstalled();
+  return installed === undefined ? {} : { binaries: installed.folder };
+}
