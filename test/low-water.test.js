@@ -1,7 +1,10 @@
-// Large results, of which not every part wakes the loop (src/reactor/low_water.rs), on a real server over TCP.
+// What does not wake the loop (src/reactor/low_water.rs): parts of large results, and the answers to barriers in front of
+// slower statements. On a real server over TCP.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
@@ -12,8 +15,8 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-function open(t) {
-  const pool = createPool(cluster.options({ poolSize: 1 }));
+function open(t, size = 1) {
+  const pool = createPool(cluster.options({ poolSize: size, minIdle: size }));
   t.after(() => pool.end());
   return pool;
 }
@@ -80,4 +83,48 @@ test('what stands behind a large result in the pipeline is not forgotten', async
     lengths,
     Array.from({ length: 40 }, (_, n) => (n % 4 ? n : n % 8 ? 500 : MUCH)),
   );
+});
+
+/** Connections: where there is a single one, it is looked at in each turn, whatever its mark. */
+const MORE_THAN_LOOKED_AT = 2;
+const SLOWER = 'SELECT pg_sleep($1), pg_backend_pid() AS pid';
+
+/** A statement that is known to take longer than a barrier's way. */
+async function teach(pool) {
+  let pid;
+  for (let n = 0; n < 12; n += 1) [{ pid }] = await pool.query(SLOWER, [0.001]);
+  return pid;
+}
+
+test('what is given up behind a barrier that nobody heard is cancelled', async (t) => {
+  const pool = open(t, MORE_THAN_LOOKED_AT);
+  await pool.ready();
+  const pid = await teach(pool);
+  for (let n = 0; n < 4; n += 1) {
+    await assert.rejects(pool.query(SLOWER, [60], { timeoutMs: 30 }), {
+      code: 'HYPERION_QUERY_TIMEOUT',
+      outcome: 'not-committed',
+    });
+    const controller = new AbortController();
+    const aborted = pool.query(SLOWER, [60], { signal: controller.signal });
+    await pause(10);
+    controller.abort();
+    await assert.rejects(aborted, { code: 'HYPERION_ABORTED', outcome: 'not-committed' });
+    assert.equal(await teach(pool), pid, 'the connection serves on');
+  }
+});
+
+test('a fence is heard in front of such a statement, and the question that ends it is answered', async (t) => {
+  const pool = open(t, MORE_THAN_LOOKED_AT);
+  await pool.ready();
+  t.after(() => cluster.unfence(cluster.primary));
+  for (let n = 0; n < 3; n += 1) {
+    await teach(pool);
+    await cluster.fence(cluster.primary);
+    const fenced = once(pool, 'fence');
+    const query = pool.query(SLOWER, [0.001]);
+    await fenced;
+    await cluster.unfence(cluster.primary);
+    assert.equal((await query).length, 1);
+  }
 });

@@ -105,6 +105,8 @@ pub enum Event {
         role_before: Option<Role>,
         role_after: Option<Role>,
         took: Duration,
+        /// How long after its barrier's answer it came, where that was heard by itself.
+        parted: Option<Duration>,
         status: TransactionStatus,
         /// Whether nobody can have changed the session up to then. It may be over by the time that this is looked at.
         clean: bool,

@@ -15,7 +15,9 @@ mod begin;
 mod command;
 mod doors;
 mod exchange;
+mod habit;
 mod handshake;
+mod lead;
 mod lineage;
 mod pipeline;
 mod prelude;
@@ -39,6 +41,7 @@ pub use begin::{Begin, Isolation};
 pub use command::{CommandTag, KNOWN_COMMANDS};
 pub use doors::{Answer, Event, Input, Request, Sent, Shared, Token};
 pub use exchange::StatementResult;
+pub use habit::Habit;
 pub use handshake::{BackendKey, Peer};
 use handshake::{Handshake, Next};
 pub use lineage::{Lineage, Place};
@@ -46,7 +49,7 @@ use role::Parameters;
 pub use role::Role;
 pub use rows::{RowCursor, Rows};
 use session::Session;
-pub use statement::{Description, Form, Habit, Statement, StatementId, Statements};
+pub use statement::{Description, Form, Statement, StatementId, Statements};
 pub use traces::Traces;
 
 use crate::base::{Error, ErrorClass, Instant};
@@ -71,6 +74,8 @@ pub struct Connection {
     state: State,
     /// When the login began.
     connected_at: Instant,
+    /// Nothing of the next answer was in what was received last.
+    ends_whole: bool,
     limits: Limits,
     parameters: Parameters,
     /// The beginning of a message whose rest has not come.
@@ -88,6 +93,7 @@ impl Connection {
             host,
             state: State::Opening { deadline },
             connected_at: Instant::ORIGIN,
+            ends_whole: false,
             limits: Limits::default(),
             parameters: Parameters::default(),
             inbox: BytesMut::new(),
@@ -358,6 +364,26 @@ impl Connection {
         self.session()?.arriving()
     }
 
+    /// Whether what comes next is the answer to a bare Sync, and behind it that to a request.
+    pub fn begins_with_barrier(&self) -> bool {
+        self.session().is_some_and(|s| pipeline::begins_with_barrier(s.pipeline()))
+    }
+
+    /// Whether what comes next, if anything does, begins an answer to more than a bare Sync.
+    pub fn is_between_answers(&self) -> bool {
+        self.ends_whole
+            && self.session().is_some_and(|s| !pipeline::begins_with_lone_sync(s.pipeline()))
+    }
+
+    /// The two are to be heard together: nobody listens for the barrier's answer alone. False where that can't be, because
+    /// none has been heard alone yet.
+    pub fn hear_together(&mut self) -> bool {
+        match &mut self.state {
+            State::Session(session) => session.hear_together(),
+            _ => false,
+        }
+    }
+
     pub fn head_since(&self) -> Option<Instant> {
         match &self.state {
             State::Session(session) => session.head_since(),
@@ -445,6 +471,8 @@ impl Connection {
         bytes: &[u8],
         shared: &mut Shared<'_>,
     ) -> Result<usize, Error> {
+        const READY_FOR_QUERY: u8 = b'Z';
+        self.ends_whole = false;
         let mut rest = bytes;
         loop {
             let phase = match self.state {
@@ -457,6 +485,7 @@ impl Connection {
             };
             rest = rest.get(frame.len..).unwrap_or_default();
             self.frame(now, &frame, shared)?;
+            self.ends_whole = frame.tag == READY_FOR_QUERY && rest.is_empty();
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) enum Work {
     Barrier {
         probe: bool,
         asked: bool,
+        /// Nobody listens before the answer to what stands behind it has come too.
+        together: bool,
     },
     Reset {
         step: ResetStep,
@@ -100,6 +102,31 @@ impl Entry {
             Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
         }
     }
+}
+
+/// Whether it is answered by a ReadyForQuery and nothing else.
+fn is_bare_sync(entry: Option<&Entry>) -> bool {
+    matches!(entry, Some(Entry { work: Work::Barrier { asked: false, .. }, .. }))
+}
+
+/// Whether a bare Sync stands in front, and a request behind it.
+pub(super) fn begins_with_barrier(pipeline: &Pipeline) -> bool {
+    let is_request = |entry: &Entry| matches!(entry.work, Work::Request { .. });
+    is_bare_sync(pipeline.front()) && pipeline.get(1).is_some_and(is_request)
+}
+
+/// Whether what comes next is a ReadyForQuery, and then no request's answer.
+pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
+    is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
+}
+
+/// The answer to the barrier in front is not listened for by itself. False where there is none.
+pub(super) fn hear_together(pipeline: &mut Pipeline) -> bool {
+    let Some(Entry { work: Work::Barrier { together, .. }, .. }) = pipeline.front_mut() else {
+        return false;
+    };
+    *together = true;
+    true
 }
 
 pub(super) fn place_of(pipeline: &Pipeline, token: Token) -> Option<usize> {

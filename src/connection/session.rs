@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use ended::{is_fatal, is_of_server};
 
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
+use super::lead::Lead;
 use super::lineage::{self, Place};
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
@@ -24,7 +26,7 @@ use super::statement::{Description, Form, Statement, StatementId};
 use super::user_types::TypesAsked;
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
-use crate::base::{Error, Instant, Mutation, ServerFields};
+use crate::base::{Error, Instant, Mutation};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
@@ -45,6 +47,7 @@ pub(super) struct Session {
     asked_at: Instant,
     /// How long the server took to answer the last question that gives it nothing to do.
     round_trip: Option<Duration>,
+    lead: Lead,
     /// A FATAL error of the server's own: it closes, and never looked at what stands behind the first entry.
     fatal: bool,
     tidiness: Tidiness,
@@ -87,6 +90,7 @@ impl Session {
             last_ready: now,
             asked_at: Instant::ORIGIN,
             round_trip: None,
+            lead: Lead::default(),
             fatal: false,
             tidiness: Tidiness::Clean,
             skipped: false,
@@ -161,6 +165,14 @@ impl Session {
             Work::Request { exchange, .. } => Some((exchange.statement, exchange.held())),
             _ => None,
         }
+    }
+
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    pub(super) fn hear_together(&mut self) -> bool {
+        self.lead.knows_way() && pipeline::hear_together(&mut self.pipeline)
     }
 
     /// Since when the server has been at the first request of the pipeline.
@@ -271,7 +283,7 @@ impl Session {
         } else {
             frontend::query(out, role::QUESTION)?;
         }
-        let work = Work::Barrier { probe, asked: !self.reports_role };
+        let work = Work::Barrier { probe, asked: !self.reports_role, together: false };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(())
     }
@@ -523,9 +535,16 @@ impl Session {
         if self.reports_role || matches!(entry.work, Work::Barrier { asked: true, .. }) {
             self.asked_at = entry.queued_at;
         }
-        if let Work::Barrier { .. } = entry.work {
-            self.round_trip = Some(took);
-        }
+        let (took, parted) = match entry.work {
+            Work::Request { .. } => self.lead.request(now, entry.queued_at, took),
+            Work::Barrier { together, .. } => {
+                self.round_trip = self.lead.barrier(took, together).or(self.round_trip);
+                (took, None)
+            }
+            Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => {
+                (self.lead.other(took), None)
+            }
+        };
         match entry.work {
             Work::Barrier { probe: true, .. } => {
                 events.push_back(Event::Answered { role: self.role })
@@ -564,6 +583,7 @@ impl Session {
                     role_before,
                     role_after: self.role,
                     took,
+                    parted,
                     status,
                     clean: self.is_clean(),
                 };
@@ -575,14 +595,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn is_fatal(fields: &ServerFields) -> bool {
-    matches!(fields.severity.as_str(), "FATAL" | "PANIC")
-}
-
-/// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL of a server that it has
-/// lost, and that may have run all that was handed on to it.
-fn is_of_server(fields: &ServerFields) -> bool {
-    fields.routine.is_some()
 }

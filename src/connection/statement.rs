@@ -4,8 +4,8 @@
 //! connection of the pool prepares and runs it in one flight, with the right formats.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::habit::Habit;
 use super::traces::Traces;
 use crate::protocol::Field;
 use crate::types::{ParameterType, Shape, Verbatim};
@@ -64,76 +64,6 @@ pub enum Form {
     /// Never seen by a server: parameters and results travel as text, and the description comes along.
     Undescribed,
     Described(Arc<Description>),
-}
-
-/// How long a statement has taken lately, and what it was: what pipelining decides by.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Habit {
-    /// A moving mean of the server's time and the way, in µs; `None` before the first answer.
-    mean: Option<u64>,
-    selects: bool,
-    size: Size,
-}
-
-/// How much the rows of a statement's answers have taken lately.
-#[derive(Clone, Copy, Debug, Default)]
-struct Size {
-    /// The least of them, in bytes, among those of the last generation and of this one.
-    least: [Option<usize>; 2],
-    /// Answers in this generation.
-    count: u8,
-}
-
-/// After so many answers a generation is over.
-const GENERATION: u8 = 8;
-
-impl Size {
-    fn learn(&mut self, bytes: usize) {
-        if self.count == GENERATION {
-            let [_, young] = self.least;
-            *self = Self { least: [young, None], count: 0 };
-        }
-        let [_, young] = &mut self.least;
-        *young = Some(young.map_or(bytes, |least| least.min(bytes)));
-        self.count += 1;
-    }
-
-    fn least(&self) -> usize {
-        self.least.iter().flatten().copied().min().unwrap_or(0)
-    }
-}
-
-impl Habit {
-    /// `size` is what the rows took, in bytes.
-    pub fn learn(&mut self, took: Duration, selects: bool, size: usize) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // A slow run weighs in at once and is forgotten slowly; a stall of the loop is no slow run.
-        let mean = self.mean.unwrap_or(took);
-        let mean = if took > mean { mean + (took - mean) / 4 } else { mean - (mean - took) / 16 };
-        self.mean = Some(mean);
-        self.selects = selects;
-        self.size.learn(size);
-    }
-
-    pub fn is_quick(&self, bound: Duration) -> bool {
-        self.mean.is_some_and(|mean| u128::from(mean) <= bound.as_micros())
-    }
-
-    /// How often it is expected to run within a time.
-    pub fn runs_within(&self, time: Duration) -> Option<usize> {
-        let runs = time.as_micros() / u128::from(self.mean?.max(1));
-        Some(usize::try_from(runs).unwrap_or(usize::MAX))
-    }
-
-    /// What the rows of its next answer will take at least, in bytes, if it is like those before.
-    pub fn expected_size(&self) -> usize {
-        self.size.least()
-    }
-
-    /// Whether it answered as a SELECT the last time.
-    pub fn selects(&self) -> bool {
-        self.selects
-    }
 }
 
 #[derive(Debug)]
@@ -426,31 +356,5 @@ mod tests {
         statements.forget(first);
         let second = statements.insert("SELECT 2");
         assert_eq!((first, statements.len()), (second, 1));
-    }
-
-    #[test]
-    fn one_slow_run_ends_a_habit_of_being_quick() {
-        let bound = Duration::from_millis(5);
-        let mut habit = Habit::default();
-        assert!(!habit.is_quick(bound));
-        habit.learn(Duration::from_micros(200), true, 0);
-        assert!(habit.is_quick(bound));
-        habit.learn(Duration::from_secs(1), true, 0);
-        assert!(!habit.is_quick(bound));
-    }
-
-    #[test]
-    fn an_answer_is_expected_to_be_as_large_as_the_least_of_those_before_it() {
-        let mut habit = Habit::default();
-        let mut learn = |sizes: &[usize]| {
-            sizes.iter().for_each(|size| habit.learn(Duration::ZERO, true, *size));
-            habit.expected_size()
-        };
-        assert_eq!(learn(&[]), 0);
-        assert_eq!(learn(&[900]), 900);
-        assert_eq!(learn(&[1000, 800, 1000]), 800);
-        // It is forgotten once there have been as many again behind its generation.
-        assert_eq!(learn(&[1000; 12]), 800);
-        assert_eq!(learn(&[1000]), 1000);
     }
 }

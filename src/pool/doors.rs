@@ -126,6 +126,22 @@ pub struct Response {
     pub lease: Option<NonZeroU32>,
 }
 
+/// What is worth hearing of a connection, a guess.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Awaited {
+    /// So many bytes of rows will come at least.
+    pub rows: usize,
+    /// Where the answer to one will come first.
+    pub barrier: Option<Barrier>,
+}
+
+/// Whether the answer to a bare Sync is worth hearing before that to the request behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barrier {
+    HeardAlone,
+    HeardWithRequest,
+}
+
 /// What the pool has to say without being asked.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {

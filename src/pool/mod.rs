@@ -35,7 +35,9 @@ use std::time::Duration;
 
 use cancel::{GivenUp, Watches};
 use dispatch::BARRIER_AND_ONE;
-pub use doors::{HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status};
+pub use doors::{
+    Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
+};
 pub use end::EndOptions;
 use end::Life;
 use lease::Lease;
@@ -345,13 +347,36 @@ impl Pool {
         self.arriving(id).map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
     }
 
-    /// The same for an answer that nothing stands in front of or behind, and that has come whole within such a time.
-    pub fn expected_answer(&self, id: ConnectionId, within: Duration) -> usize {
-        let is_alone = |slot: &Slot| slot.connection.depth() <= BARRIER_AND_ONE;
-        let is_quick = |(of, _): (&Statement, usize)| of.habit.is_quick(within);
-        let comes =
-            self.slots.get(id).is_some_and(is_alone) && self.arriving(id).is_some_and(is_quick);
-        if comes { self.expected_rest(id) } else { 0 }
+    /// Whether what comes there next, if anything does, begins an answer to more than a bare Sync.
+    pub fn is_between_answers(&self, id: ConnectionId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.connection.is_between_answers())
+    }
+
+    /// Whether a server has something to answer there.
+    pub fn waits_for(&self, id: ConnectionId) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.connection.depth() > 0)
+    }
+
+    /// What is worth hearing of a connection to which all was written, going by the answers that its statement has had
+    /// before. Rows are told of where they came within such a time.
+    pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
+        let Some(connection) = self.slots.get_mut(id).map(|slot| &mut slot.connection) else {
+            return Awaited::default();
+        };
+        let Some((statement, held)) = connection.arriving() else { return Awaited::default() };
+        let Some(statement) = self.statements.get_mut(statement) else { return Awaited::default() };
+        let habit = &mut statement.habit;
+        let is_alone = connection.depth() <= BARRIER_AND_ONE;
+        let barrier = connection.begins_with_barrier().then(|| {
+            // How long the first of a run took decides how long the next run is, and should be heard as it is.
+            match is_alone && habit.waits_for_answer() && connection.hear_together() {
+                true => Barrier::HeardWithRequest,
+                false => Barrier::HeardAlone,
+            }
+        });
+        let comes = is_alone && habit.is_quick(within);
+        let rows = if comes { habit.expected_size().saturating_sub(held) } else { 0 };
+        Awaited { rows, barrier }
     }
 
     fn arriving(&self, id: ConnectionId) -> Option<(&Statement, usize)> {

@@ -118,8 +118,17 @@ impl Pool {
     /// Takes what a connection says of a call. Returns the call where it must be sent again.
     fn hear(&mut self, now: Instant, id: ConnectionId, event: Event) -> Option<Key<Call>> {
         match event {
-            Event::Settled { token, answer, role_before, role_after, took, status, clean } => {
-                self.learn_habit(token, &answer, took);
+            Event::Settled {
+                token,
+                answer,
+                role_before,
+                role_after,
+                took,
+                parted,
+                status,
+                clean,
+            } => {
+                self.learn_habit(token, &answer, took, parted);
                 let settled = Settled { token, answer, role_before, role_after, status, clean };
                 self.settle(now, id, settled)
             }
@@ -140,7 +149,13 @@ impl Pool {
         }
     }
 
-    fn learn_habit(&mut self, token: Token, answer: &Answer, took: Duration) {
+    fn learn_habit(
+        &mut self,
+        token: Token,
+        answer: &Answer,
+        took: Duration,
+        parted: Option<Duration>,
+    ) {
         if let Answer::Completed { results, .. } = answer
             && let Some(call) = self.calls.get(Key::from_bits(token.0))
             && let Some(id) = call.statement
@@ -149,6 +164,9 @@ impl Pool {
             let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
             let size = results.iter().map(|result| result.rows.size()).sum();
             statement.habit.learn(took, selects, size);
+            if let Some(gap) = parted {
+                statement.habit.learn_parting(gap);
+            }
         }
     }
 

@@ -1,4 +1,7 @@
-//! Low-water marks: how many bytes of a large result are worth waking the loop for.
+//! Low-water marks: how many bytes are worth waking the loop for.
+//!
+//! The answer to a barrier comes first, and says nothing that could not be heard with the answer behind it. Where that comes
+//! much later, the loop would be woken twice for each query. So the kernel is told to wait for more than a barrier's answer.
 //!
 //! A server sends 8 KiB at a time. Where nothing else keeps the loop busy, each of them wakes it, and that costs
 //! more than to read them. So while the rest of an answer is expected to be large, going by what its statement
@@ -13,26 +16,53 @@ use super::links::Token;
 use super::socket::Descriptor;
 use super::turn::Reactor;
 use crate::base::Instant;
+use crate::pool::{Awaited, Barrier};
 
 /// Sets the least number of bytes that make a socket readable, and returns whether that could be done.
 pub type SetLowWater = fn(Descriptor, usize) -> bool;
 
+/// What answers a bare Sync is a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or longer, where there is news.
+const MORE_THAN_BARRIER: usize = 7;
 /// A rest that is smaller is not worth a call to the system.
 const LARGE: usize = 16 * 1024;
 /// What one look at a socket reads (`flow`): a mark of 128 KiB costs 9% more CPU for a result of 3 MiB.
 const HIGHEST: usize = 512 * 1024;
 /// So late is a result at most that is shorter than those before it.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// Nobody waits for a barrier's answer, but when a server was last heard counts where it says nothing more (`liveness`).
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The marks of all sockets.
 #[derive(Debug, Default)]
 pub(super) struct LowWater {
     /// `None` where the system has no marks.
     pub(super) set: Option<SetLowWater>,
-    /// The sockets that are not told of each byte.
+    /// The sockets to servers that have something to answer, and that are not told of each byte.
     raised: Vec<Token>,
-    /// When they are read all the same.
+    /// When they are read all the same, for the sake of those with high marks.
     pub(super) until: Option<Instant>,
+    /// And for the sake of the others. It stays when there are none any more, so that it need not be set for each request.
+    look_at: Option<Instant>,
+}
+
+impl LowWater {
+    /// Whether there may be bytes that nobody was told of.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.raised.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.until.into_iter().chain(self.look_at).min()
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+}
+
+/// Whether a socket with such a mark is told of everything but barriers' answers.
+pub(super) fn is_low(mark: usize) -> bool {
+    mark <= MORE_THAN_BARRIER
 }
 
 /// What is worth waking for, where so many bytes are expected.
@@ -41,14 +71,22 @@ fn mark(rest: usize) -> usize {
 }
 
 impl Reactor {
-    /// For a socket to which all was written: what comes back from an idle server may be known to be large, and to come
-    /// before it would be looked for all the same.
+    /// For a socket to which all was written: what comes back may be known to be large, and to come before it would be
+    /// looked for all the same; or to come long after a barrier's answer.
     pub(super) fn expect_answer(&mut self, now: Instant, token: Token) {
         let (Some(_), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
             return;
         };
-        let mark = mark(self.pool.expected_answer(stream.connection, PATIENCE));
-        if stream.low_water < mark {
+        let before = stream.low_water;
+        let Awaited { rows, barrier } = self.pool.awaited(stream.connection, PATIENCE);
+        let least = match barrier {
+            Some(Barrier::HeardWithRequest) => MORE_THAN_BARRIER,
+            Some(Barrier::HeardAlone) => 1,
+            None => self.least(token),
+        };
+        let mark = mark(rows).max(least);
+        // What stands above that is for an answer which has begun to come.
+        if is_low(before) || before < mark {
             self.set_mark(now, token, mark);
         }
     }
@@ -60,12 +98,23 @@ impl Reactor {
         };
         // The selector may name a socket whose bytes have been read meanwhile: that says nothing.
         let is_overdue = std::mem::take(&mut stream.overdue);
+        let connection = stream.connection;
         let mark = match (moves, is_overdue) {
-            (true, _) => mark(self.pool.expected_rest(stream.connection)),
+            (true, false) => mark(self.pool.expected_rest(connection)).max(self.least(token)),
+            (true, true) => mark(self.pool.expected_rest(connection)),
             (false, true) => 1,
             (false, false) => return,
         };
         self.set_mark(now, token, mark);
+    }
+
+    /// A mark above a barrier's answer stays, which spares calls to the system, as long as nothing is that short which
+    /// may come next by itself: news of a server's own is not, and the beginning of an answer is followed by more.
+    fn least(&mut self, token: Token) -> usize {
+        let stays = self.links.stream(token).is_some_and(|stream| {
+            stream.low_water == MORE_THAN_BARRIER && self.pool.is_between_answers(stream.connection)
+        });
+        if stays { MORE_THAN_BARRIER } else { 1 }
     }
 
     fn set_mark(&mut self, now: Instant, token: Token, mark: usize) {
@@ -75,19 +124,26 @@ impl Reactor {
         if mark != stream.low_water && set(stream.socket.descriptor(), mark) {
             stream.low_water = mark;
         }
-        let is_raised = stream.low_water > 1;
-        let LowWater { raised, until, .. } = &mut self.low_water;
+        let is_high = stream.low_water > MORE_THAN_BARRIER;
+        let is_raised = stream.low_water > 1 && self.pool.waits_for(stream.connection);
+        let LowWater { raised, until, look_at, .. } = &mut self.low_water;
         match (raised.iter().position(|of| *of == token), is_raised) {
             (None, true) => raised.push(token),
             (Some(place), false) => drop(raised.swap_remove(place)),
             (None, false) | (Some(_), true) => {}
         }
-        *until = if raised.is_empty() { None } else { until.or(Some(now + PATIENCE)) };
+        if raised.is_empty() {
+            *until = None;
+        } else if is_high {
+            until.get_or_insert(now + PATIENCE);
+        } else {
+            look_at.get_or_insert(now + LOOK_EVERY);
+        }
     }
 
     /// Has the sockets read that may hold something which is below their marks.
     pub(super) fn look_below_marks(&mut self) {
-        self.low_water.until = None;
+        (self.low_water.until, self.low_water.look_at) = (None, None);
         for token in std::mem::take(&mut self.low_water.raised) {
             if let Some(stream) = self.links.stream(token) {
                 stream.overdue = true;

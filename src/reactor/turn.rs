@@ -13,7 +13,7 @@ use super::alarm::Alarm;
 use super::clock::Clock;
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
-use super::low_water::{LowWater, SetLowWater};
+use super::low_water::{LowWater, SetLowWater, is_low};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
 use crate::connection::{Input, Peer, StatementId};
@@ -170,8 +170,8 @@ impl Reactor {
     /// Takes what has come meanwhile, down to the last byte where a deadline is due or `wholly` says so.
     fn catch_up(&mut self, wholly: bool) -> Instant {
         let now = self.clock.now();
-        if self.low_water.until.is_some() && (wholly || self.deadline().is_some_and(|at| at <= now))
-        {
+        let counts = wholly || self.due_at.is_some_and(|at| at <= now);
+        if self.low_water.is_due(now) || (counts && self.low_water.holds_back()) {
             self.look_below_marks();
         }
         if wholly || !self.read_single_socket(now) {
@@ -186,8 +186,8 @@ impl Reactor {
     /// selector. Returns whether there was something.
     fn read_single_socket(&mut self, now: Instant) -> bool {
         let Some(token) = self.links.single_socket() else { return false };
-        let is_told_of_each_byte = |stream: &mut Stream| stream.low_water == 1 && !stream.blocked;
-        if !self.links.stream(token).is_some_and(is_told_of_each_byte) {
+        let is_told = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
+        if !self.links.stream(token).is_some_and(is_told) {
             return false;
         }
         self.list_unread(token, false);
@@ -463,7 +463,7 @@ impl Reactor {
             return None;
         }
         let pool = self.pool.poll_timeout().map(|(at, _)| at);
-        pool.into_iter().chain(self.links.deadline()).chain(self.low_water.until).min()
+        pool.into_iter().chain(self.links.deadline()).chain(self.low_water.deadline()).min()
     }
 
     /// The process must not end by itself while somebody waits for something.

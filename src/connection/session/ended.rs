@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{Session, Tidiness};
-use crate::base::{Error, Outcome};
+use crate::base::{Error, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
 use crate::connection::pipeline::Work;
 use crate::connection::statement::{Form, Statement, StatementId};
@@ -103,4 +103,14 @@ impl Session {
             events.push_back(Event::Lost { token, outcome, why: why.clone() });
         }
     }
+}
+
+pub(super) fn is_fatal(fields: &ServerFields) -> bool {
+    matches!(fields.severity.as_str(), "FATAL" | "PANIC")
+}
+
+/// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL of a server that it has
+/// lost, and that may have run all that was handed on to it.
+pub(super) fn is_of_server(fields: &ServerFields) -> bool {
+    fields.routine.is_some()
 }

@@ -329,3 +329,86 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     assert_eq!(MARKS.with_borrow(|marks| marks.last().copied()), Some(1));
     assert_eq!(served.reactor.low_water.until, None);
 }
+
+#[test]
+fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_longer() {
+    let mut served = Served::new("parted", 1, "DO");
+    served.reactor.low_water.set = Some(note_mark);
+    let last = || MARKS.with_borrow(|marks| marks.last().copied());
+    let mut session = None;
+    // The answers, and where that to the barrier ends.
+    let answers = |session: &mut UnixStream| {
+        let answer = answer(&received(session));
+        assert_eq!(&answer[..6], message(b'Z', b"I"));
+        answer
+    };
+    for request in 1.. {
+        served.ask(request);
+        served.reactor.flush();
+        if last() == Some(7) {
+            break;
+        }
+        assert!(request < 200);
+        let Some(session) = &mut session else {
+            let mut accepted = served.accept();
+            reply(&mut accepted);
+            served.hear(1);
+            session = Some(accepted);
+            continue;
+        };
+        let answer = answers(session);
+        session.write_all(&answer[..6]).unwrap();
+        served.reactor.turn();
+        let until = served.reactor.clock.now() + Duration::from_micros(100);
+        while served.reactor.clock.now() < until {
+            std::thread::yield_now();
+        }
+        session.write_all(&answer[6..]).unwrap();
+        served.hear(1);
+    }
+    let mut session = session.unwrap();
+    assert!(served.reactor.low_water.holds_back());
+    assert_eq!(served.reactor.low_water.until, None, "nobody waits for it");
+    let answer = answers(&mut session);
+    session.write_all(&answer[..answer.len() - 6]).unwrap();
+    served.reactor.turn();
+    assert_eq!(last(), Some(1), "the end may come alone");
+    session.write_all(&answer[answer.len() - 6..]).unwrap();
+    served.hear(1);
+    assert!(!served.reactor.low_water.holds_back());
+
+    // The mark stays for the next one, and goes for another statement.
+    MARKS.with_borrow_mut(Vec::clear);
+    for request in [300, 301] {
+        served.ask(request);
+        served.reactor.flush();
+        reply(&mut session);
+        served.hear(1);
+    }
+    assert_eq!(MARKS.with_borrow(Vec::clone), [7]);
+    // The beginning of a message leaves an end behind it that may be as short.
+    served.ask(302);
+    served.reactor.flush();
+    let answer = answers(&mut session);
+    for (part, mark) in [(0..6, 7), (6..9, 1)] {
+        session.write_all(&answer[part]).unwrap();
+        served.reactor.turn();
+        assert_eq!(last(), Some(mark));
+    }
+    session.write_all(&answer[9..]).unwrap();
+    served.hear(1);
+    served.statement = served.reactor.statement("DO other", Verbatim::default());
+    served.ask(303);
+    served.reactor.flush();
+    assert_eq!(last(), Some(1));
+    reply(&mut session);
+    served.hear(1);
+    // One look behind the last of them, and then there is peace.
+    let at = served.reactor.low_water.deadline().unwrap();
+    assert!(served.reactor.deadline().unwrap() <= at);
+    while served.reactor.clock.now() < at {
+        std::thread::yield_now();
+    }
+    served.reactor.turn();
+    assert_eq!(served.reactor.low_water.deadline(), None);
+}
