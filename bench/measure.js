@@ -26,6 +26,12 @@ async function refused(parameter) {
 
 const ask = work.refusal === undefined ? (parameter) => client.query(work.sql, parameter) : refused;
 
+function check(answer) {
+  if (work.rows === undefined) return;
+  const { length } = client.rows(answer);
+  if (length !== work.rows) throw new Error(`${name}: ${length} rows`);
+}
+
 /** Runs the work for some time; returns how many queries ran, and how long each took in µs. */
 async function run(milliseconds) {
   const latencies = [];
@@ -33,10 +39,8 @@ async function run(milliseconds) {
   const lane = async () => {
     for (let now = performance.now(); now < end;) {
       const parameter = work.fixed ?? (next++ % work.parameters) + 1;
-      const answer = await ask(parameter);
-      if (work.rows !== undefined && client.rows(answer).length !== work.rows) {
-        throw new Error(`${name}: ${client.rows(answer).length} rows`);
-      }
+      // No name is given to the answer, which would keep it until the next one has come.
+      check(await ask(parameter));
       const then = performance.now();
       latencies.push((then - now) * 1000);
       now = then;
