@@ -9,6 +9,7 @@
 // from the server becomes part of generated code only if it is a plain identifier; any other name is
 // used as a value, never as text (CVE-2017-16082 was a client that pasted them all in).
 
+const { Molds } = require('./molds.cjs');
 const { converterOf, typeName: nameOf } = require('./types.cjs');
 
 /** Text ends where its cell says, and begins where the text before it ended. */
@@ -109,10 +110,15 @@ class Shape {
 
   /** The values of the column whose JSON stands beside the text, from `start` on: by one parse, where that can be. */
   #join(count, segment, start, units) {
-    const text = segment.text.substring(start, start + units);
-    const { joined, converters } = this.#plan;
+    const { joined, converters, parsesJoined, molds } = this.#plan;
     const convert = converters[joined];
-    if (this.#plan.parsesJoined) {
+    const isCompiled = Math.max(this.#objects.rows, this.#arrays.rows) >= ROWS_BEFORE_COMPILING;
+    if (parsesJoined && isCompiled && canCompile()) {
+      const made = molds.values(segment.text, this.#joinedBounds(count, segment, start, units));
+      if (made !== null) return made;
+    }
+    const text = segment.text.substring(start, start + units);
+    if (parsesJoined) {
       try {
         const values = JSON.parse(text);
         if (values.length === count) return values;
@@ -130,6 +136,18 @@ class Shape {
     return values;
   }
 
+  /** Where the JSON stands, and the first of its documents that is no null of the column. */
+  #joinedBounds(count, segment, start, units) {
+    const { joined } = this.#plan;
+    let from = start + 1;
+    let cell = segment.cell + joined;
+    for (let r = 1; r < count && segment.nulls[cell] !== 0; r += 1, cell += this.#lanes.length) {
+      from = start + segment.int32[cell << 1] + 1;
+    }
+    const to = start + segment.int32[cell << 1];
+    return { start, stop: start + units, count, from, to };
+  }
+
   #choose(choices) {
     this.#choices = choices;
     const joined = this.#lanes.indexOf(JOINED);
@@ -137,6 +155,7 @@ class Shape {
       names: this.#columns.map((column) => column.name),
       lanes: this.#lanes,
       joined,
+      molds: new Molds(),
       /** Whether its documents are wanted as what they say. */
       parsesJoined:
         joined >= 0 && (choices?.converter(this.#columns[joined].typeOid) ?? null) === null,

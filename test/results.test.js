@@ -173,3 +173,31 @@ test('hostile column names are own properties of plain objects', async () => {
   }
   assert.deepEqual(await pool.query('SELECT 1 AS a, 2 AS b, 3 AS a'), [{ a: 3, b: 2 }]);
 });
+
+/** Of many rows, so that documents come out of molds (`js/molds.cjs`) where they can. */
+const JSON_COLUMNS = {
+  'one form': `jsonb_build_object('n', n, 'name', 'name ' || n, 'list', jsonb_build_array(n / 4.0, n % 2 = 0, NULL))`,
+  nulls: `CASE WHEN n % 3 > 0 THEN jsonb_build_object('n', -n) END`,
+  'several forms': `CASE n % 2 WHEN 0 THEN jsonb_build_array(n) ELSE to_jsonb(n::text) END`,
+  escapes: `jsonb_build_object('text', E'\\n"' || n)`,
+  'names that are none': `jsonb_build_object('__proto__', n, '1', n, 'é', n)`,
+  'text as it was written': `('{"a":' || n || ' , "a":[ ' || n || '] }')::json`,
+  'plain values': `to_jsonb(n * 1000000000::numeric)`,
+};
+
+for (const [name, column] of Object.entries(JSON_COLUMNS)) {
+  test(`a long column of JSON: ${name}`, async () => {
+    const sql = `SELECT n, doc, doc::text AS text FROM (
+                   SELECT n, ${column} AS doc FROM generate_series(1, $1::int) n) AS all_of_them`;
+    for (const count of [3000, 40, 3000]) {
+      const rows = await pool.query(sql, [count]);
+      assert.equal(rows.length, count);
+      const [documents, expected] = [
+        rows.map((row) => row.doc),
+        rows.map((row) => JSON.parse(row.text)),
+      ];
+      assert.deepStrictEqual(documents, expected);
+      assert.equal(JSON.stringify(documents), JSON.stringify(expected), 'names in the same order');
+    }
+  });
+}
