@@ -1,12 +1,14 @@
 'use strict';
 
 // Documents of JSON that differ in their plain values alone, as those of one column mostly do. They are made by code that
-// was generated for their form, in a third of the time that JSON.parse takes.
+// was generated for their form, which knows what comes where and looks up no string in V8's table, as JSON.parse does.
 //
 // A form is the text of a document with gaps for its strings, numbers, booleans and nulls. All of a text is compared with
-// it, byte for byte, and what fills a gap is read as JSON (RFC 8259) has it, so that the values are those of JSON.parse; where
-// anything does not fit, JSON.parse makes them. Names reach generated code only if they are plain identifiers, and all
-// other text of a form as the codes of its characters.
+// it, character by character, and what fills a gap is read as JSON (RFC 8259) has it, so that the values are those of JSON.parse; where
+// anything does not fit, JSON.parse makes them. Names reach generated code only if they are plain (`plain-names.cjs`), and
+// all other text of a form as the codes of its characters.
+
+const { isPlain } = require('./plain-names.cjs');
 
 /** A form that is longer, or has more gaps, is no better off than with JSON.parse. */
 const MOST_LITERAL = 240;
@@ -15,7 +17,6 @@ const LONGEST_DOCUMENT = 4096;
 
 /** An escape, or what can't stand in a string: it is left to JSON.parse. */
 const UNUSUAL = new RegExp(String.raw`[\\\u0000-\u001f]`);
-const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
 /** So many digits are less than any limit of numbers. */
@@ -147,8 +148,7 @@ class Form {
     this.#keep(end);
     this.#keepBlanks();
     this.#keep(this.#at + 1);
-    const isPlain = PLAIN_NAME.test(name) && name !== '__proto__';
-    const key = isPlain ? name : `[names[${this.names.push(name) - 1}]]`;
+    const key = isPlain(name) ? name : `[names[${this.names.push(name) - 1}]]`;
     return `${key}: ${this.#value()}`;
   }
 }
@@ -206,10 +206,7 @@ return (text, start, stop, count) => {
 /** So few documents are not worth looking at. */
 const FEW = 16;
 const MOST_CREDIT = 32;
-/**
- * Another form takes code of its own, which takes as long as eight batches save: four of them in a row, or more than one batch
- * in nine, end the attempts.
- */
+/** Each form takes code of its own: four batches in a row with other ones, or more than one in nine, end the attempts. */
 const MISFIT_COSTS = 8;
 
 /** The documents of one column, a batch at a time. */
@@ -220,12 +217,12 @@ class Molds {
   /**
    * The values of documents that stand in `text` as an array, or null where JSON.parse is to make them.
    * @param {string} text
-   * @param {{ start: number, stop: number, count: number, from: number, to: number }} where `from` and `to` are the
-   *   bounds of a document that is typical
+   * @param {{ start: number, stop: number, count: number, from: number, to: number }} bounds `from` and `to` are those of
+   *   a document that is typical
    */
-  values(text, { start, stop, count, from, to }) {
-    if (this.#credit < MISFIT_COSTS || count < FEW) return null;
-    const values = this.#try(text, { start, stop, count, from, to });
+  values(text, bounds) {
+    if (this.#credit < MISFIT_COSTS || bounds.count < FEW) return null;
+    const values = this.#try(text, bounds);
     if (values === null) {
       this.#make = null;
       this.#credit -= MISFIT_COSTS;

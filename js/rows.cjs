@@ -6,10 +6,10 @@
 //
 // A shape is what the rows of a statement look like. It begins with a builder that loops over the
 // columns, and gets one generated for it once it has built enough rows to pay for the compiler. A name
-// from the server becomes part of generated code only if it is a plain identifier; any other name is
-// used as a value, never as text (CVE-2017-16082 was a client that pasted them all in).
+// from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
 
 const { Molds } = require('./molds.cjs');
+const { isPlain } = require('./plain-names.cjs');
 const { converterOf, typeName: nameOf } = require('./types.cjs');
 
 /** Text ends where its cell says, and begins where the text before it ended. */
@@ -52,10 +52,6 @@ const ROWS_BEFORE_COMPILING = 150;
 
 /** V8 gives objects up to this size a hidden class; beyond it a loop is as good. */
 const MOST_COMPILED_COLUMNS = 512;
-
-const PLAIN_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
-const isPlain = (name) => PLAIN_NAME.test(name) && name !== '__proto__';
 
 /** What `fields` shows of a column. The lane is between the addon and this file. */
 function publicField({ name, typeOid, typeName, tableOid, columnNumber, modifier }) {
