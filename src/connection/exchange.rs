@@ -268,6 +268,10 @@ impl Exchange {
                 self.shape.clone()
             }
         };
+        if self.results.is_empty() {
+            // Seldom are there more, and a Vec makes room for four.
+            self.results.reserve_exact(1);
+        }
         self.results.push(StatementResult { shape, rows, command });
     }
 
