@@ -7,10 +7,16 @@ use std::time::Duration;
 pub struct Habit {
     /// A moving mean of the server's time and the way, in µs; `None` before the first answer.
     mean: Option<u64>,
+    /// The same in ns, where a slow run weighs no more than a quick one: among many, how long each of them takes. Of
+    /// several that are heard together, the first has taken all of the time and the others none.
+    pace: u64,
     selects: bool,
     size: Size,
     parting: Parting,
 }
+
+/// How many answers the pace is a mean of.
+const PACE_OVER: u64 = 32;
 
 /// How much the rows of a statement's answers have taken lately.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +69,10 @@ impl Habit {
         // A slow run weighs in at once and is forgotten slowly; a stall of the loop is no slow run.
         let mean = self.mean.unwrap_or(took);
         let mean = if took > mean { mean + (took - mean) / 4 } else { mean - (mean - took) / 16 };
+        self.pace = match self.mean {
+            Some(_) => self.pace - self.pace / PACE_OVER + took.saturating_mul(1000) / PACE_OVER,
+            None => took.saturating_mul(1000),
+        };
         self.mean = Some(mean);
         self.selects = selects;
         self.size.learn(size);
@@ -72,9 +82,10 @@ impl Habit {
         self.mean.is_some_and(|mean| u128::from(mean) <= bound.as_micros())
     }
 
-    /// How often it is expected to run within a time.
+    /// How often it is expected to run within a time, one behind the other.
     pub fn runs_within(&self, time: Duration) -> Option<usize> {
-        let runs = time.as_micros() / u128::from(self.mean?.max(1));
+        self.mean?;
+        let runs = time.as_nanos() / u128::from(self.pace.max(1));
         Some(usize::try_from(runs).unwrap_or(usize::MAX))
     }
 
@@ -122,6 +133,20 @@ mod tests {
         assert!(habit.is_quick(bound));
         habit.learn(Duration::from_secs(1), true, 0);
         assert!(!habit.is_quick(bound));
+    }
+
+    #[test]
+    fn the_pace_is_the_same_however_many_answers_are_heard_together() {
+        for together in [1, 4, 16] {
+            let mut habit = Habit::default();
+            for _ in 0..400 / together {
+                habit.learn(Duration::from_micros(20 * together), true, 0);
+                (1..together).for_each(|_| habit.learn(Duration::ZERO, true, 0));
+            }
+            let runs = habit.runs_within(Duration::from_millis(2)).unwrap();
+            assert!((80..=130).contains(&runs), "{together}: {runs}");
+        }
+        assert_eq!(Habit::default().runs_within(Duration::MAX), None);
     }
 
     #[test]

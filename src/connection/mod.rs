@@ -364,6 +364,11 @@ impl Connection {
         self.session()?.arriving()
     }
 
+    /// What is asked for by each that is in flight, in order: `None` where that is no request. Bare Syncs are left out.
+    pub fn statements_in_flight(&self) -> impl Iterator<Item = Option<StatementId>> {
+        self.session().into_iter().flat_map(|s| pipeline::statements(s.pipeline()))
+    }
+
     /// Whether what comes next is the answer to a bare Sync, and behind it that to a request.
     pub fn begins_with_barrier(&self) -> bool {
         self.session().is_some_and(|s| pipeline::begins_with_barrier(s.pipeline()))

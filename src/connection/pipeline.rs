@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::Token;
 use super::exchange::{Exchange, Flight};
 use super::lineage::Place;
+use super::statement::StatementId;
 use super::user_types::TypesAsked;
 use crate::base::{Error, Instant};
 use crate::protocol::backend::BackendMessage;
@@ -118,6 +119,15 @@ pub(super) fn begins_with_barrier(pipeline: &Pipeline) -> bool {
 /// Whether what comes next is a ReadyForQuery, and then no request's answer.
 pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
+}
+
+/// The statement of each request in flight, and `None` for what is no request. Bare Syncs are left out.
+pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<StatementId>> {
+    let others = pipeline.iter().filter(|entry| !is_bare_sync(Some(entry)));
+    others.map(|entry| match &entry.work {
+        Work::Request { exchange, .. } => Some(exchange.statement),
+        Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
+    })
 }
 
 /// The answer to the barrier in front is not listened for by itself. False where there is none.

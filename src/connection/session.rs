@@ -527,6 +527,7 @@ impl Session {
             return Err(unexpected("ReadyForQuery"));
         };
         let role_before = self.role_at_ready;
+        let waited = self.last_ready > entry.queued_at;
         let took = now.since(entry.queued_at.max(self.last_ready));
         self.status = status;
         self.role_at_ready = self.role;
@@ -537,11 +538,12 @@ impl Session {
         }
         let (took, parted) = match entry.work {
             Work::Request { .. } => self.lead.request(now, entry.queued_at, took),
-            Work::Barrier { together, .. } => {
+            // Behind others it may be heard with them, which tells nothing of the way.
+            Work::Barrier { together, .. } if !waited => {
                 self.round_trip = self.lead.barrier(took, together).or(self.round_trip);
                 (took, None)
             }
-            Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => {
+            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => {
                 (self.lead.other(took), None)
             }
         };

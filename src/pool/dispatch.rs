@@ -34,14 +34,6 @@ pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 /// them costs less than waking one more server process and writing to one more socket.
 const RUN: usize = 32;
 const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
-/// So many calls for each connection are a crowd: whoever is served last waits less where fewer server processes
-/// and sockets are woken, each for a longer run. A run begins on an idle connection then too.
-const CROWD: usize = 4;
-const LONGEST_RUN: usize = 64;
-/// So many connections share a crowd at least.
-const RUNNERS: usize = 4;
-/// What the calls of a crowd's run may take together.
-const RUN_WORTH: Duration = Duration::from_millis(2);
 
 impl Pool {
     pub(super) fn dispatch(&mut self, now: Instant) {
@@ -67,8 +59,13 @@ impl Pool {
             let (id, left) = match joined {
                 Some(joined) => joined,
                 None => {
-                    let length = self.run_length(call, crowded);
-                    let Some(id) = self.place(now, quick && !exclusive) else { return };
+                    let share = quick && !exclusive;
+                    let kept = if crowded && share { self.kept_at_work(now, call) } else { None };
+                    let length = if crowded { self.run_of_crowd(call) } else { RUN };
+                    let Some(id) = kept.or_else(|| self.place(now, share)) else { return };
+                    if let Some(slot) = self.slots.get_mut(id) {
+                        slot.kept_at_work = kept.is_some();
+                    }
                     (id, length - 1)
                 }
             };
@@ -95,22 +92,6 @@ impl Pool {
         })
     }
 
-    /// Whether there is so much to do that what counts is how soon all of it is done.
-    fn is_crowded(&self) -> bool {
-        let serving = self.slots.iter().filter(|(_, slot)| slot.takes_calls()).count();
-        self.calls.len() >= CROWD * serving
-    }
-
-    /// How many calls in a row go where this one goes, if it is the first of them. At least one.
-    fn run_length(&self, call: &Call, crowded: bool) -> usize {
-        if !crowded {
-            return RUN;
-        }
-        let share = (self.calls.len() / RUNNERS).clamp(1, LONGEST_RUN);
-        let worth = self.statement_of(call).and_then(|s| s.habit.runs_within(RUN_WORTH));
-        share.min(worth.unwrap_or(1)).max(1)
-    }
-
     /// Whether a call may go where the one before it went in this turn: unless there is a crowd, only behind others,
     /// so that every connection is at work before any has more to do.
     fn joins_run(&self, now: Instant, id: ConnectionId, call: &Call, crowded: bool) -> bool {
@@ -125,7 +106,7 @@ impl Pool {
         quick && self.slots.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
     }
 
-    fn statement_of(&self, call: &Call) -> Option<&Statement> {
+    pub(super) fn statement_of(&self, call: &Call) -> Option<&Statement> {
         self.statements.get(call.statement?)
     }
 
@@ -265,7 +246,7 @@ fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
     depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
 }
 
-fn may_be_joined(now: Instant, slot: &Slot) -> bool {
+pub(super) fn may_be_joined(now: Instant, slot: &Slot) -> bool {
     // What stands behind a reset must not have anything behind it before the session is known to be clean.
     slot.quick
         && slot.connection.is_clean()

@@ -131,6 +131,8 @@ pub struct Response {
 pub struct Awaited {
     /// So many bytes of rows will come at least.
     pub rows: usize,
+    /// So many bytes of several answers are worth hearing together.
+    pub together: usize,
     /// Where the answer to one will come first.
     pub barrier: Option<Barrier>,
 }

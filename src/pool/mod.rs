@@ -10,6 +10,7 @@
 mod audit;
 mod balance;
 mod cancel;
+mod crowd;
 mod derivation;
 mod dispatch;
 mod doors;
@@ -360,6 +361,7 @@ impl Pool {
     /// What is worth hearing of a connection to which all was written, going by the answers that its statement has had
     /// before. Rows are told of where they came within such a time.
     pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
+        let mut together = self.heard_together(id);
         let Some(connection) = self.slots.get_mut(id).map(|slot| &mut slot.connection) else {
             return Awaited::default();
         };
@@ -368,15 +370,19 @@ impl Pool {
         let habit = &mut statement.habit;
         let is_alone = connection.depth() <= BARRIER_AND_ONE;
         let barrier = connection.begins_with_barrier().then(|| {
-            // How long the first of a run took decides how long the next run is, and should be heard as it is.
-            match is_alone && habit.waits_for_answer() && connection.hear_together() {
+            // How long the first of a run took decides how long the next run is: it is heard as it is, or with many.
+            let waits = together > 0 || (is_alone && habit.waits_for_answer());
+            match waits && connection.hear_together() {
                 true => Barrier::HeardWithRequest,
-                false => Barrier::HeardAlone,
+                false => {
+                    together = 0;
+                    Barrier::HeardAlone
+                }
             }
         });
         let comes = is_alone && habit.is_quick(within);
         let rows = if comes { habit.expected_size().saturating_sub(held) } else { 0 };
-        Awaited { rows, barrier }
+        Awaited { rows, together, barrier }
     }
 
     fn arriving(&self, id: ConnectionId) -> Option<(&Statement, usize)> {

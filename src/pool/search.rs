@@ -343,11 +343,13 @@ impl Pool {
         self.waiting.len() + if lasts { behind } else { 0 }
     }
 
-    /// Calls behind others, beyond those for which something is free.
+    /// Calls behind others, beyond those for which something is free, and those for which nothing is asked that is.
     fn behind(&self) -> usize {
         let (mut behind, mut free) = (0_usize, 0);
         for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
-            behind += slot.connection.depth().saturating_sub(2);
+            if !slot.kept_at_work {
+                behind += slot.connection.depth().saturating_sub(2);
+            }
             free += usize::from(slot.is_available());
         }
         behind.saturating_sub(free)
@@ -380,6 +382,8 @@ impl Pool {
             heard_at: now,
             writing: false,
             quick: false,
+            shared_cores: None,
+            kept_at_work: false,
             cancelling: None,
             expires_at: self.expiry(now),
             uses: 0,

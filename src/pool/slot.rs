@@ -28,6 +28,10 @@ pub struct Slot {
     pub(super) writing: bool,
     /// All that is in flight here is known to be quick.
     pub(super) quick: bool,
+    /// How many cores its server shares with this process.
+    pub(super) shared_cores: Option<usize>,
+    /// Its last run came while it had something to do, so that it goes on having it.
+    pub(super) kept_at_work: bool,
     /// A call at work here was given up: nothing else is sent here until that is over.
     pub(super) cancelling: Option<Cancelling>,
     /// When its lifetime is over.

@@ -368,6 +368,12 @@ impl Links {
         self.opened.push_back(Opened::Connected { connection, local: target.is_local() });
     }
 
+    /// Whether the connection is one over TCP within this machine.
+    pub(super) fn is_loopback(&self, connection: ConnectionId) -> bool {
+        let stream = self.open.get(&connection).and_then(|token| self.streams.get(token));
+        stream.is_some_and(|s| matches!(s.target, Target::Ip(_)) && s.target.is_local())
+    }
+
     fn fail(&mut self, connection: ConnectionId, why: String) {
         self.opening.remove(&connection);
         self.opened.push_back(Opened::Failed { connection, why });

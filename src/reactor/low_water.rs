@@ -3,6 +3,9 @@
 //! The answer to a barrier comes first, and says nothing that could not be heard with the answer behind it. Where that comes
 //! much later, the loop would be woken twice for each query. So the kernel is told to wait for more than a barrier's answer.
 //!
+//! The same holds for many small answers to a crowd, where the server is kept at work (`pool::crowd`): they are heard
+//! in parts of several, as long as as many follow.
+//!
 //! A server sends 8 KiB at a time. Where nothing else keeps the loop busy, each of them wakes it, and that costs
 //! more than to read them. So while the rest of an answer is expected to be large, going by what its statement
 //! has answered before, the kernel is told to wait for more (`SO_RCVLOWAT`). A mark stays below what is expected,
@@ -10,13 +13,15 @@
 //! [`PATIENCE`]. A server that has sent nothing by then may be at it for long: each of its bytes is told again.
 //! Where the receive window is smaller than a mark, the kernel speaks up when it is full.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::links::Token;
 use super::socket::Descriptor;
 use super::turn::Reactor;
 use crate::base::Instant;
-use crate::pool::{Awaited, Barrier};
+use crate::pool::{Awaited, Barrier, ConnectionId};
 
 /// Sets the least number of bytes that make a socket readable, and returns whether that could be done.
 pub type SetLowWater = fn(Descriptor, usize) -> bool;
@@ -37,6 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct LowWater {
     /// `None` where the system has no marks.
     pub(super) set: Option<SetLowWater>,
+    /// How many processes the machine runs at once.
+    cores: Option<usize>,
     /// The sockets to servers that have something to answer, and that are not told of each byte.
     raised: Vec<Token>,
     /// When they are read all the same, for the sake of those with high marks.
@@ -46,6 +53,11 @@ pub(super) struct LowWater {
 }
 
 impl LowWater {
+    pub(super) fn attach(&mut self, set: Option<SetLowWater>) {
+        self.set = set;
+        self.cores = available_parallelism().ok().map(NonZero::get);
+    }
+
     /// Whether there may be bytes that nobody was told of.
     pub(super) fn holds_back(&self) -> bool {
         !self.raised.is_empty()
@@ -71,6 +83,16 @@ fn mark(rest: usize) -> usize {
 }
 
 impl Reactor {
+    /// Tells the pool whether the server of a new connection is on this machine, and its answers can be held back: on a
+    /// Unix socket the kernel tells of each byte, whatever the mark.
+    pub(super) fn share_cores(&mut self, connection: ConnectionId) {
+        if let (Some(_), Some(cores)) = (self.low_water.set, self.low_water.cores)
+            && self.links.is_loopback(connection)
+        {
+            self.pool.shares_cores(connection, cores);
+        }
+    }
+
     /// For a socket to which all was written: what comes back may be known to be large, and to come before it would be
     /// looked for all the same; or to come long after a barrier's answer.
     pub(super) fn expect_answer(&mut self, now: Instant, token: Token) {
@@ -78,13 +100,13 @@ impl Reactor {
             return;
         };
         let before = stream.low_water;
-        let Awaited { rows, barrier } = self.pool.awaited(stream.connection, PATIENCE);
+        let Awaited { rows, together, barrier } = self.pool.awaited(stream.connection, PATIENCE);
         let least = match barrier {
             Some(Barrier::HeardWithRequest) => MORE_THAN_BARRIER,
             Some(Barrier::HeardAlone) => 1,
             None => self.least(token),
         };
-        let mark = mark(rows).max(least);
+        let mark = mark(rows).max(least).max(together.min(HIGHEST));
         // What stands above that is for an answer which has begun to come.
         if is_low(before) || before < mark {
             self.set_mark(now, token, mark);
@@ -100,7 +122,10 @@ impl Reactor {
         let is_overdue = std::mem::take(&mut stream.overdue);
         let connection = stream.connection;
         let mark = match (moves, is_overdue) {
-            (true, false) => mark(self.pool.expected_rest(connection)).max(self.least(token)),
+            (true, false) => {
+                let rest = mark(self.pool.expected_rest(connection)).max(self.least(token));
+                rest.max(self.mark_for_several(token))
+            }
             (true, true) => mark(self.pool.expected_rest(connection)),
             (false, true) => 1,
             (false, false) => return,
@@ -115,6 +140,14 @@ impl Reactor {
             stream.low_water == MORE_THAN_BARRIER && self.pool.is_between_answers(stream.connection)
         });
         if stays { MORE_THAN_BARRIER } else { 1 }
+    }
+
+    /// What stands there already will do where it is not much less, which spares a call to the system.
+    fn mark_for_several(&mut self, token: Token) -> usize {
+        let Some(stream) = self.links.stream(token) else { return 1 };
+        let (before, connection) = (stream.low_water, stream.connection);
+        let mark = self.pool.heard_together(connection).min(HIGHEST);
+        if (mark / 2..=mark).contains(&before) { before } else { mark }
     }
 
     fn set_mark(&mut self, now: Instant, token: Token, mark: usize) {

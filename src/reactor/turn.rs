@@ -113,7 +113,7 @@ impl Reactor {
         wake: &Wake,
         low_water: Option<SetLowWater>,
     ) -> io::Result<()> {
-        self.low_water.set = low_water;
+        self.low_water.attach(low_water);
         self.links.attach(uv_loop, wake)?;
         self.alarm.attach(uv_loop, wake)?;
         // A pool that is to be warm begins at once.
@@ -407,6 +407,7 @@ impl Reactor {
     fn handle_opened(&mut self, now: Instant, opened: Opened) {
         let (connection, input) = match opened {
             Opened::Connected { connection, local } => {
+                self.share_cores(connection);
                 let mut nonce = [0; 18];
                 match getrandom::fill(&mut nonce) {
                     Ok(()) => (connection, Input::Connected(Peer { nonce, local })),

@@ -59,6 +59,10 @@ pub struct World {
     pub turns: u32,
     /// The connections whose work was asked to be cancelled; what the servers do about it is up to the test.
     pub cancels: Vec<ConnectionId>,
+    /// How many cores the servers share with the pool.
+    pub cores: Option<usize>,
+    /// Bytes that the hosts have said so far.
+    pub said: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
     /// Sessions whose bytes nobody reads for now, and those bytes.
     stalled: BTreeMap<u64, Vec<u8>>,
@@ -93,6 +97,8 @@ impl World {
             written: 0,
             turns: 0,
             cancels: Vec::new(),
+            cores: None,
+            said: 0,
             links: BTreeMap::new(),
             stalled: BTreeMap::new(),
             news: Vec::new(),
@@ -185,6 +191,9 @@ impl World {
                 match news {
                     News::Connected => {
                         let peer = Peer { nonce: [7; 18], local: true };
+                        if let Some(cores) = self.cores {
+                            self.pool.shares_cores(id, cores);
+                        }
                         self.pool.handle_input(self.now, id, Input::Connected(peer));
                     }
                     News::Bytes(bytes) => {
@@ -290,7 +299,11 @@ impl World {
 
     /// The connections that the pool holds to the host.
     pub fn connections(&self, host: usize) -> usize {
-        self.links.values().filter(|(_, of)| *of == host).count()
+        self.sessions(host).count()
+    }
+
+    pub fn sessions(&self, host: usize) -> impl Iterator<Item = ConnectionId> {
+        self.links.values().filter(move |(_, of)| *of == host).map(|(id, _)| *id)
     }
 
     fn take_outputs(&mut self) {
@@ -359,6 +372,7 @@ impl World {
             && let Some(host) = self.hosts.get_mut(*host)
         {
             let answer = host.server.receive(id.to_bits(), bytes);
+            self.said += answer.len();
             if !answer.is_empty() {
                 self.news.push((id, News::Bytes(answer)));
             }

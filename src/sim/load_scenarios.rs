@@ -12,11 +12,24 @@ const STANDBY: Role = Role::Standby;
 
 /// The bytes of a Sync.
 const BARRIER: usize = 5;
+/// The bytes of a ReadyForQuery.
+const READY: usize = 6;
 
 /// A pool that has so many connections to its primary, and knows a statement that takes so long.
 fn world(size: usize, open: usize, takes: Duration) -> (World, StatementId) {
+    world_sharing(None, size, open, takes)
+}
+
+/// The same with servers that share so many cores with the pool.
+fn world_sharing(
+    cores: Option<usize>,
+    size: usize,
+    open: usize,
+    takes: Duration,
+) -> (World, StatementId) {
     let options = serde_json::json!({ "poolSize": size });
     let mut world = World::new(config(2, options), &[PRIMARY, STANDBY]);
+    world.cores = cores;
     let leases: Vec<_> = (0..open).map(|_| world.acquire(QueryFlags::default())).collect();
     for request in leases {
         let lease = world.answers[&request].as_ref().unwrap().lease.unwrap();
@@ -56,6 +69,100 @@ fn a_crowd_of_quick_calls_goes_out_in_runs_to_few_connections() {
     let (mut world, quick) = world(10, 10, Duration::from_micros(20));
     assert_eq!(at_work(&mut world, quick, 200), 4, "a quarter each");
     assert_eq!(at_work(&mut world, quick, 600), 10, "64 each at most");
+}
+
+#[test]
+fn a_crowd_wakes_no_more_servers_than_share_their_cores_and_one() {
+    for (cores, at_work) in [(1, 2), (2, 3), (20, 4)] {
+        let (mut world, quick) = world_sharing(Some(cores), 10, 10, Duration::from_micros(20));
+        assert_eq!(self::at_work(&mut world, quick, 200), at_work, "{cores} cores");
+    }
+    let (mut world, quick) = world_sharing(Some(2), 10, 10, Duration::from_micros(20));
+    assert_eq!(at_work(&mut world, quick, 600), 10, "a larger one is for all");
+    let (mut world, slow) = world_sharing(Some(2), 10, 10, Duration::from_micros(400));
+    assert_eq!(at_work(&mut world, slow, 50), 10, "2 ms each");
+}
+
+#[test]
+fn servers_are_kept_at_work_and_heard_in_parts_of_several_answers() {
+    let (mut world, quick) = world_sharing(Some(1), 10, 10, Duration::from_micros(20));
+    let before = world.said;
+    assert_eq!(at_work(&mut world, quick, 1), 1);
+    let answer = world.said - before - READY;
+    let sessions: Vec<_> = world.sessions(0).collect();
+    let heard_of = |world: &World| {
+        let heard = sessions.iter().map(|id| world.pool.heard_together(*id));
+        heard.filter(|bytes| *bytes > 0).collect::<Vec<_>>()
+    };
+
+    world.stall(0);
+    let first: Vec<_> = (0..80).map(|_| world.ask_known(quick)).collect();
+    world.send();
+    assert_eq!(
+        (world.pool.status().in_use, heard_of(&world)),
+        (2, vec![]),
+        "a barrier comes first"
+    );
+    // While these have something to do, what else is asked goes there too, to one of them, behind a barrier of its own.
+    world.pass(Duration::from_micros(10));
+    let written = world.written;
+    let mut more: Vec<_> = (0..20).map(|_| world.ask_known(quick)).collect();
+    world.send();
+    let written = world.written - written;
+    let one = (written - BARRIER) / more.len();
+    assert_eq!((written, world.pool.status().in_use), (BARRIER + 20 * one, 2));
+    let [mark] = heard_of(&world)[..] else { panic!("not one connection got all of them") };
+    assert!((6 * answer..=8 * answer).contains(&mark), "{mark} for eight of {answer}");
+    // It falls with what is left, down to four answers, of which a part has come.
+    let mut marks = vec![mark];
+    for _ in 0..60 {
+        world.trickle(0, one);
+        marks.extend(heard_of(&world).first().filter(|mark| marks.last() != Some(mark)));
+    }
+    assert!(marks.iter().all(|below| *below <= mark), "{marks:?}");
+    assert!((2 * answer..4 * answer).contains(marks.last().unwrap()), "{marks:?}");
+    world.thaw(0);
+    world.settle();
+    assert!(heard_of(&world).is_empty());
+    more.extend(first);
+    for request in more {
+        assert_eq!(answered(&world, request), "SELECT");
+    }
+}
+
+#[test]
+fn a_server_that_is_kept_at_work_is_given_no_more_behind_what_takes_long() {
+    let (mut world, quick) = world_sharing(Some(1), 10, 10, Duration::from_micros(20));
+    world.stall(0);
+    for _ in 0..80 {
+        world.ask_known(quick);
+    }
+    world.send();
+    assert_eq!(world.pool.status().in_use, 2);
+    world.pass(Duration::from_millis(20));
+    for _ in 0..20 {
+        world.ask_known(quick);
+    }
+    world.send();
+    assert_eq!(world.pool.status().in_use, 3, "another one");
+}
+
+#[test]
+fn servers_that_are_kept_at_work_are_no_reason_to_open_connections() {
+    let (mut world, quick) = world_sharing(Some(0), 10, 1, Duration::from_micros(20));
+    for _ in 0..100 {
+        world.stall(0);
+        for _ in 0..2 {
+            for _ in 0..20 {
+                world.ask_known(quick);
+            }
+            world.send();
+        }
+        world.pass(Duration::from_millis(15));
+        world.thaw(0);
+        world.settle();
+    }
+    assert_eq!(world.connections(0), 1);
 }
 
 #[test]

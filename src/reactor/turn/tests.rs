@@ -412,3 +412,70 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     served.reactor.turn();
     assert_eq!(served.reactor.low_water.deadline(), None);
 }
+
+#[test]
+fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
+    let mut served = Served::new("crowd", 1, "SELECT");
+    served.reactor.low_water.set = Some(note_mark);
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
+    reply(&mut session);
+    served.hear(1);
+    // Described by the first use, prepared by the second.
+    served.ask(2);
+    served.reactor.flush();
+    reply(&mut session);
+    served.hear(1);
+    let connection = served.reactor.links.stream(1).unwrap().connection;
+    assert!(!served.reactor.links.is_loopback(connection), "it is none over TCP");
+    served.reactor.pool.shares_cores(connection, 0);
+
+    let last = || MARKS.with_borrow(|marks| marks.last().copied()).unwrap_or(1);
+    let mut next = 3;
+    // A moment of the machine's may have passed for slow.
+    let (asked, mark) = loop {
+        for _ in 0..2 {
+            for request in next..next + 16 {
+                served.ask(request);
+            }
+            served.reactor.flush();
+            next += 16;
+        }
+        let asked = received(&mut session);
+        if last() > 7 && served.reactor.status().waiting == 0 {
+            break (asked, last());
+        }
+        assert!(next < 5000);
+        session.write_all(&answer(&asked)).unwrap();
+        // Not all go out at once where they are not known to be quick.
+        let mut unanswered = 32;
+        while unanswered > 0 {
+            match served.reactor.next_news() {
+                Some(News::Completed { .. }) => unanswered -= 1,
+                Some(_) => {}
+                None => {
+                    served.reactor.turn();
+                    let asked = received(&mut session);
+                    session.write_all(&answer(&asked)).unwrap();
+                }
+            }
+        }
+    };
+    // A barrier in front of each run.
+    let answers = answer(&asked);
+    let one = (answers.len() - 2 * 6) / 32;
+    assert!((4 * one..=8 * one).contains(&mark), "{mark} for some of {one}");
+    assert!(served.reactor.low_water.until.is_some(), "they are heard all the same");
+    let (some, rest) = answers.split_at(2 * 6 + 20 * one);
+    session.write_all(some).unwrap();
+    served.turn_until(|reactor| reactor.news.len() == 20);
+    assert!(last() <= 6 * one, "{} where 12 are left", last());
+    let (some, rest) = rest.split_at(5 * one);
+    session.write_all(some).unwrap();
+    served.turn_until(|reactor| reactor.news.len() == 25);
+    assert_eq!(last(), 1, "7 are left");
+    session.write_all(rest).unwrap();
+    served.hear(32);
+    assert_eq!(served.reactor.low_water.until, None);
+}

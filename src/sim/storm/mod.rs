@@ -57,6 +57,8 @@ struct Storm {
     controller: Controller,
     apps: Applications,
     news: News,
+    /// How many cores the nodes share with the pool.
+    cores: Option<usize>,
     /// The first rule that did not hold.
     failure: Option<String>,
     /// Takes the lines of the trace.
@@ -330,6 +332,9 @@ impl Storm {
             self.pool.handle_input(self.now, id, Input::Closed { why });
         } else {
             link.stage = Stage::Accepted;
+            if let Some(cores) = self.cores {
+                self.pool.shares_cores(id, cores);
+            }
             let peer = Peer { nonce: [7; 18], local: true };
             self.pool.handle_input(self.now, id, Input::Connected(peer));
         }

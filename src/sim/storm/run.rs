@@ -53,6 +53,7 @@ impl Storm {
             RoleCheck::Reported => Reports::Changes,
         };
         nodes.all.iter_mut().for_each(|node| node.server.reports = reports);
+        let cores = dice.percent(50).then(|| dice.below(2));
         Self {
             now,
             pool: Pool::new(Arc::clone(&config), seed, now),
@@ -67,6 +68,7 @@ impl Storm {
             controller: Controller::default(),
             apps: Applications::new(),
             news: News::default(),
+            cores,
             failure: None,
             trace,
             wakes: 0,

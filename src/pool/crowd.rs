@@ -1,0 +1,124 @@
+//! A crowd: so much to do that what counts is how soon all of it is done.
+//!
+//! Whoever is served last waits less where fewer server processes and sockets are woken, each for a longer run. Where the
+//! servers share their cores with this process, a few of them are not even let go to sleep: more than there are cores
+//! can't do more at once, so that calls go behind others on the same few connections, while the rest stay free. What these
+//! answer is heard in parts of several answers: else this process would wake for each of them, take the core from the
+//! server that has more, and ask again in parts as small.
+
+use std::time::Duration;
+
+use super::dispatch::may_be_joined;
+use super::slot::Slot;
+use super::{Call, ConnectionId, Pool};
+use crate::base::Instant;
+use crate::cluster::{HostId, Primary};
+
+/// So many calls for each connection are a crowd.
+const CROWD: usize = 4;
+/// A run is not longer.
+const LONGEST_RUN: usize = 64;
+/// What the calls of a run may take together.
+const RUN_WORTH: Duration = Duration::from_millis(2);
+/// So many connections share a crowd at least, unless fewer are enough.
+const RUNNERS: usize = 4;
+/// A connection that is kept at work gets another run when it has no more to do than that, or than what a run is worth.
+const LEFT_TO_DO: usize = 96;
+/// So many answers are heard together, where as many follow and they take no longer than that.
+const HEARD_TOGETHER: usize = 8;
+const WORTH_HEARING: Duration = Duration::from_micros(250);
+/// Fewer are not worth a call to the system.
+const FEWEST_HEARD: usize = 4;
+/// What an answer takes beside its rows, at least: BindComplete, CommandComplete with the shortest tag, ReadyForQuery.
+const FRAME_OF_ANSWER: usize = 5 + 8 + 6;
+
+impl Pool {
+    /// The server of the connection shares so many cores with this process, and several of its answers can be waited for
+    /// at once ([`Self::heard_together`]).
+    pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.shared_cores = Some(cores);
+        }
+    }
+
+    /// Whether there is a crowd.
+    pub(super) fn is_crowded(&self) -> bool {
+        let serving = self.slots.iter().filter(|(_, slot)| slot.takes_calls()).count();
+        self.calls.len() >= CROWD * serving
+    }
+
+    /// How many calls of a crowd in a row go where this one goes, if it is the first of them. At least one.
+    pub(super) fn run_of_crowd(&self, call: &Call) -> usize {
+        let enough = self.primary().and_then(|host| self.enough(host)).unwrap_or(RUNNERS);
+        let share = self.calls.len().div_ceil(enough.min(RUNNERS)).clamp(1, LONGEST_RUN);
+        share.min(self.runs_within(call, RUN_WORTH)).max(1)
+    }
+
+    /// Where a run of a crowd goes though there are idle connections: to the connection with the least to do of those that
+    /// are at work already, once they are enough.
+    pub(super) fn kept_at_work(&self, now: Instant, call: &Call) -> Option<ConnectionId> {
+        let host = self.primary()?;
+        let enough = self.enough(host)?;
+        let is_at_work =
+            |slot: &Slot| slot.host == host && slot.takes_calls() && may_be_joined(now, slot);
+        let mut at_work = 0;
+        let mut least: Option<(usize, ConnectionId)> = None;
+        for (id, slot) in self.slots.iter().filter(|(_, slot)| is_at_work(slot)) {
+            at_work += 1;
+            let depth = slot.connection.depth();
+            if least.is_none_or(|(least, _)| depth < least) {
+                least = Some((depth, id));
+            }
+        }
+        let (depth, id) = least.filter(|_| at_work >= enough)?;
+        (depth <= self.runs_within(call, RUN_WORTH).min(LEFT_TO_DO)).then_some(id)
+    }
+
+    fn primary(&self) -> Option<HostId> {
+        match self.cluster.topology().primary() {
+            Primary::Known(host) => Some(host),
+            Primary::Unknown | Primary::Suspected(_) => None,
+        }
+    }
+
+    /// How many servers are enough for the crowd, where they share cores with this process: one for each, and one that has
+    /// something to do when another one waits for this process. A larger crowd is for all connections.
+    fn enough(&self, host: HostId) -> Option<usize> {
+        let mut slots = self.slots.iter().filter(|(_, slot)| slot.host == host);
+        let enough = slots.find_map(|(_, slot)| slot.shared_cores)?.saturating_add(1);
+        let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
+        (self.calls.len() <= most).then_some(enough)
+    }
+
+    fn runs_within(&self, call: &Call, time: Duration) -> usize {
+        self.statement_of(call).and_then(|s| s.habit.runs_within(time)).unwrap_or(1)
+    }
+
+    /// How many bytes the next answers will take, at least, that are worth hearing together on a connection which is kept
+    /// at work, because as many follow soon. 0 where each is worth hearing by itself. A guess.
+    pub fn heard_together(&self, id: ConnectionId) -> usize {
+        let Some(slot) = self.slots.get(id).filter(|slot| slot.kept_at_work) else { return 0 };
+        let connection = &slot.connection;
+        let half = connection.depth() / 2;
+        if half < FEWEST_HEARD {
+            return 0;
+        }
+        let mut heard = HEARD_TOGETHER.min(half);
+        let mut bytes = 0_usize;
+        for (place, statement) in connection.statements_in_flight().enumerate() {
+            if place >= heard {
+                let held = connection.arriving().map_or(0, |(_, held)| held);
+                return bytes.saturating_sub(held);
+            }
+            let Some(statement) = statement.and_then(|id| self.statements.get(id)) else {
+                return 0;
+            };
+            heard = heard.min(statement.habit.runs_within(WORTH_HEARING).unwrap_or(0));
+            if heard < FEWEST_HEARD {
+                return 0;
+            }
+            bytes = bytes.saturating_add(FRAME_OF_ANSWER + statement.habit.expected_size());
+        }
+        0
+    }
+}
