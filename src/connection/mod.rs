@@ -364,7 +364,7 @@ impl Connection {
         self.session()?.arriving()
     }
 
-    /// What is asked for by each that is in flight, in order: `None` where that is no request. Bare Syncs are left out.
+    /// What is asked for by each that is in flight, in order: `None` where that is no request. Barriers are left out.
     pub fn statements_in_flight(&self) -> impl Iterator<Item = Option<StatementId>> {
         self.session().into_iter().flat_map(|s| pipeline::statements(s.pipeline()))
     }

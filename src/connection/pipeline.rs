@@ -121,12 +121,12 @@ pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
 }
 
-/// The statement of each request in flight, and `None` for what is no request. Bare Syncs are left out.
+/// The statement of each request in flight, and `None` for what is no request. Barriers are left out.
 pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<StatementId>> {
-    let others = pipeline.iter().filter(|entry| !is_bare_sync(Some(entry)));
-    others.map(|entry| match &entry.work {
-        Work::Request { exchange, .. } => Some(exchange.statement),
-        Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
+    pipeline.iter().filter_map(|entry| match &entry.work {
+        Work::Request { exchange, .. } => Some(Some(exchange.statement)),
+        Work::Barrier { .. } => None,
+        Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => Some(None),
     })
 }
 

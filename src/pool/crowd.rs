@@ -82,10 +82,12 @@ impl Pool {
     }
 
     /// How many servers are enough for the crowd, where they share cores with this process: one for each, and one that has
-    /// something to do when another one waits for this process. A larger crowd is for all connections.
+    /// something to do when another one waits for this process. A larger crowd is for all connections, and so is
+    /// any where servers are asked for their role, the answer to which comes in between.
     fn enough(&self, host: HostId) -> Option<usize> {
         let mut slots = self.slots.iter().filter(|(_, slot)| slot.host == host);
-        let enough = slots.find_map(|(_, slot)| slot.shared_cores)?.saturating_add(1);
+        let cores = |slot: &Slot| slot.shared_cores.filter(|_| slot.connection.reports_role());
+        let enough = slots.find_map(|(_, slot)| cores(slot))?.saturating_add(1);
         let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
         (self.calls.len() <= most).then_some(enough)
     }
