@@ -12,7 +12,7 @@ use super::dispatch::may_be_joined;
 use super::slot::Slot;
 use super::{Call, ConnectionId, Pool};
 use crate::base::Instant;
-use crate::cluster::{HostId, Primary};
+use crate::cluster::HostId;
 
 /// So many calls for each connection are a crowd.
 const CROWD: usize = 4;
@@ -72,13 +72,6 @@ impl Pool {
         }
         let (depth, id) = least.filter(|_| at_work >= enough)?;
         (depth <= self.runs_within(call, RUN_WORTH).min(LEFT_TO_DO)).then_some(id)
-    }
-
-    fn primary(&self) -> Option<HostId> {
-        match self.cluster.topology().primary() {
-            Primary::Known(host) => Some(host),
-            Primary::Unknown | Primary::Suspected(_) => None,
-        }
     }
 
     /// How many servers are enough for the crowd, where they share cores with this process: one for each, and one that has

@@ -110,8 +110,16 @@ impl Pool {
         self.statements.get(call.statement?)
     }
 
+    /// The host in the seat, where that is not in doubt.
+    pub(super) fn primary(&self) -> Option<HostId> {
+        match self.cluster.topology().primary() {
+            Primary::Known(host) => Some(host),
+            Primary::Unknown | Primary::Suspected(_) => None,
+        }
+    }
+
     fn place(&mut self, now: Instant, share: bool) -> Option<ConnectionId> {
-        if let Primary::Known(host) = self.cluster.topology().primary() {
+        if let Some(host) = self.primary() {
             return self.place_on(now, |of| of == host, share);
         }
         let mut candidates = std::mem::take(&mut self.candidates);

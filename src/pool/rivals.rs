@@ -12,7 +12,7 @@ use super::cancel::Cancelling;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
-use crate::cluster::{Decision, HostId, Primary, Verdict, fits};
+use crate::cluster::{Decision, HostId, Verdict, fits};
 use crate::connection::{Place, Role};
 
 impl Pool {
@@ -72,10 +72,7 @@ impl Pool {
     }
 
     fn decide(&mut self, now: Instant, rival: HostId) {
-        let primary = match self.cluster.topology().primary() {
-            Primary::Known(primary) => Some(primary),
-            Primary::Unknown | Primary::Suspected(_) => None,
-        };
+        let primary = self.primary();
         let decision = match self.cluster.decide(rival) {
             Verdict::Same => {
                 self.cluster.judge(rival);

@@ -14,7 +14,7 @@ use super::end::Life;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
-use crate::cluster::{Change, HostId, Observation, Primary, Rank, fits};
+use crate::cluster::{Change, HostId, Observation, Rank, fits};
 use crate::connection::{Connection, Role};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
@@ -313,7 +313,7 @@ impl Pool {
 
     /// Where the next connection goes: to the host with the fewest.
     fn roomiest(&mut self, now: Instant) -> Option<HostId> {
-        if let Primary::Known(host) = self.cluster.topology().primary() {
+        if let Some(host) = self.primary() {
             return (self.cluster.may_connect_at(host) <= now).then_some(host);
         }
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -343,7 +343,7 @@ impl Pool {
         self.waiting.len() + if lasts { behind } else { 0 }
     }
 
-    /// Calls behind others, beyond those for which something is free, and those for which nothing is asked that is.
+    /// Calls behind others, beyond those for which something is free. Where servers are kept at work they are so by choice.
     fn behind(&self) -> usize {
         let (mut behind, mut free) = (0_usize, 0);
         for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {

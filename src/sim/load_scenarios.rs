@@ -101,7 +101,7 @@ fn servers_are_kept_at_work_and_heard_in_parts_of_several_answers() {
     assert_eq!(
         (world.pool.status().in_use, heard_of(&world)),
         (2, vec![]),
-        "a barrier comes first"
+        "woken, and not kept at work yet"
     );
     // While these have something to do, what else is asked goes there too, to one of them, behind a barrier of its own.
     world.pass(Duration::from_micros(10));
