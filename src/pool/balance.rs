@@ -79,9 +79,14 @@ impl Pool {
         }
     }
 
-    /// The idle connection of the host that the option `loadBalance` means.
-    pub(super) fn choose(&mut self, candidates: &[Candidate]) -> Option<ConnectionId> {
-        let least_busy = self.config.load_balance == LoadBalance::LeastConnections;
+    /// The idle connection of the host that the option `loadBalance` means. A crowd goes out in few runs: drawn by lot, they
+    /// might leave a host out.
+    pub(super) fn choose(
+        &mut self,
+        candidates: &[Candidate],
+        crowded: bool,
+    ) -> Option<ConnectionId> {
+        let least_busy = crowded || self.config.load_balance == LoadBalance::LeastConnections;
         let weight = |c: &Candidate| (c.rank, if least_busy { c.busy } else { 0 });
         let idle = || candidates.iter().filter(|c| c.idle.is_some());
         let least = idle().map(weight).min()?;

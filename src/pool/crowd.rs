@@ -12,7 +12,7 @@ use super::dispatch::may_be_joined;
 use super::slot::Slot;
 use super::{Call, ConnectionId, Pool};
 use crate::base::Instant;
-use crate::cluster::HostId;
+use crate::cluster::{HostId, Rank};
 
 /// So many calls for each connection are a crowd.
 const CROWD: usize = 4;
@@ -20,7 +20,7 @@ const CROWD: usize = 4;
 const LONGEST_RUN: usize = 64;
 /// What the calls of a run may take together.
 const RUN_WORTH: Duration = Duration::from_millis(2);
-/// So many connections share a crowd at least, unless fewer are enough.
+/// So many connections to each host share a crowd at least, unless fewer are enough.
 const RUNNERS: usize = 4;
 /// A connection that is kept at work gets another run when it has no more to do than that, or than what a run is worth.
 const LEFT_TO_DO: usize = 96;
@@ -49,9 +49,19 @@ impl Pool {
 
     /// How many calls of a crowd in a row go where this one goes, if it is the first of them. At least one.
     pub(super) fn run_of_crowd(&self, call: &Call) -> usize {
-        let enough = self.primary().and_then(|host| self.enough(host)).unwrap_or(RUNNERS);
-        let share = self.calls.len().div_ceil(enough.min(RUNNERS)).clamp(1, LONGEST_RUN);
+        let runners = match self.primary() {
+            Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
+            None => RUNNERS.saturating_mul(self.preferred().max(1)),
+        };
+        let share = self.calls.len().div_ceil(runners).clamp(1, LONGEST_RUN);
         share.min(self.runs_within(call, RUN_WORTH)).max(1)
+    }
+
+    /// How many hosts may be meant to serve, where there are many.
+    fn preferred(&self) -> usize {
+        let topology = self.cluster.topology();
+        let is_preferred = |host: &&HostId| topology.rank(**host) == Some(Rank::Preferred);
+        topology.host_ids().iter().filter(is_preferred).count()
     }
 
     /// Where a run of a crowd goes though there are idle connections: to the connection with the least to do of those that

@@ -62,7 +62,8 @@ impl Pool {
                     let share = quick && !exclusive;
                     let kept = if crowded && share { self.kept_at_work(now, call) } else { None };
                     let length = if crowded { self.run_of_crowd(call) } else { RUN };
-                    let Some(id) = kept.or_else(|| self.place(now, share)) else { return };
+                    let id = kept.or_else(|| self.place(now, share, crowded));
+                    let Some(id) = id else { return };
                     if let Some(slot) = self.slots.get_mut(id) {
                         slot.kept_at_work = kept.is_some();
                     }
@@ -118,13 +119,13 @@ impl Pool {
         }
     }
 
-    fn place(&mut self, now: Instant, share: bool) -> Option<ConnectionId> {
+    fn place(&mut self, now: Instant, share: bool, crowded: bool) -> Option<ConnectionId> {
         if let Some(host) = self.primary() {
             return self.place_on(now, |of| of == host, share);
         }
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
-        let idle = self.choose(&candidates);
+        let idle = self.choose(&candidates, crowded);
         let serves = |host| candidates.iter().any(|candidate| candidate.host == host);
         let chosen = idle.or_else(|| self.place_on(now, serves, share));
         self.candidates = candidates;

@@ -67,6 +67,34 @@ fn connections_are_spread_evenly_and_never_exceed_the_pool() {
 }
 
 #[test]
+fn a_crowd_goes_to_every_host_that_is_meant_to_serve() {
+    for (balance, hosts) in [("random", 3), ("least-connections", 3), ("random", 6)] {
+        let options =
+            serde_json::json!({ "mode": "any", "poolSize": 2 * hosts, "loadBalance": balance });
+        let mut world = world(&vec![STANDBY; hosts], options);
+        world.query("SELECT", None, NONE);
+        burst(&mut world, 200);
+        assert_eq!(counts(&world), vec![2; hosts]);
+        let statement = world.pool.statement("SELECT");
+        for _ in 0..30 {
+            (0..hosts).for_each(|host| world.stall(host));
+            for _ in 0..60 {
+                world.ask_known(statement);
+            }
+            world.send();
+            let unused = |host: &usize| {
+                let mut sessions = world.sessions(*host);
+                sessions.all(|id| !world.pool.waits_for(id))
+            };
+            let unused = (0..hosts).find(unused);
+            assert_eq!(unused, None, "{balance} over {hosts} hosts");
+            (0..hosts).for_each(|host| world.thaw(host));
+            world.settle();
+        }
+    }
+}
+
+#[test]
 fn a_near_host_that_was_far_for_a_while_is_the_nearest_again() {
     let options = serde_json::json!({ "mode": "standby", "poolSize": 4, "loadBalance": "nearest" });
     let mut world = world(&[STANDBY, STANDBY], options);
