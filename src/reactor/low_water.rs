@@ -43,7 +43,7 @@ pub(super) struct LowWater {
     /// `None` where the system has no marks.
     pub(super) set: Option<SetLowWater>,
     /// How many processes the machine runs at once.
-    cores: Option<usize>,
+    pub(super) cores: Option<usize>,
     /// The sockets to servers that have something to answer, and that are not told of each byte.
     raised: Vec<Token>,
     /// When they are read all the same, for the sake of those with high marks.

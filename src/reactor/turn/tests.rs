@@ -1,11 +1,13 @@
-//! A reactor on Unix sockets, which somebody else turns.
+//! A reactor, on Unix sockets mostly, which somebody else turns.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use serde_json::json;
+use socket2::Socket;
 
 use super::super::socket::Descriptor;
 use super::*;
@@ -46,14 +48,12 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// A login of a primary. Nothing is answered behind it.
-fn welcome(mut stream: &UnixStream) {
+fn welcome(mut stream: impl Write) {
     let reports = [&b"in_hot_standby\0off\0"[..], b"default_transaction_read_only\0off\0"];
     let [standby, read_only] = reports.map(|report| message(b'S', report));
     let ready = message(b'Z', b"I");
     let key = message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]);
     let all = [message(b'R', &[0; 4]), standby, read_only, key, ready].concat();
-    stream.set_nonblocking(false).unwrap();
-    let _ = stream.read(&mut [0; 1024]).unwrap();
     stream.write_all(&all).unwrap();
 }
 
@@ -66,19 +66,30 @@ fn ask(reactor: &mut Reactor, statement: StatementId, request: u32) {
 struct Served {
     reactor: Reactor,
     statement: StatementId,
-    listener: UnixListener,
-    _sockets: Sockets,
+    listener: Socket,
+    _sockets: Option<Sockets>,
 }
 
 impl Served {
     fn new(test: &str, size: u32, sql: &str) -> Self {
         let sockets = Sockets::new(test);
-        let host = sockets.0.join("a");
+        let host = sockets.0.join("a").display().to_string();
+        let listener = sockets.listen("a").into();
+        Self { _sockets: Some(sockets), ..Self::at(host, listener, size, sql) }
+    }
+
+    fn over_tcp(size: u32, sql: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        Self::at(host, listener.into(), size, sql)
+    }
+
+    fn at(host: String, listener: Socket, size: u32, sql: &str) -> Self {
         let options = json!({ "hosts": [host], "user": "u", "database": "d", "poolSize": size });
         let mut reactor = Reactor::new(config::from_json(&options).unwrap()).unwrap();
-        let listener = sockets.listen("a");
         let statement = reactor.statement(sql, Verbatim::default());
-        Self { reactor, statement, listener, _sockets: sockets }
+        listener.set_nonblocking(true).unwrap();
+        Self { reactor, statement, listener, _sockets: None }
     }
 
     fn ask(&mut self, request: u32) {
@@ -92,12 +103,36 @@ impl Served {
         }
     }
 
-    fn accept(&mut self) -> UnixStream {
+    fn accept(&mut self) -> Socket {
         let size = self.reactor.status().size;
-        let (session, _) = self.listener.accept().unwrap();
+        let mut session = loop {
+            match self.listener.accept() {
+                Ok((session, _)) => break session,
+                Err(_) => self.reactor.turn(),
+            }
+        };
+        while received(&mut session).is_empty() {
+            self.reactor.turn();
+        }
         welcome(&session);
         self.turn_until(|reactor| reactor.status().size > size);
         session
+    }
+
+    /// Answers until so many requests have been.
+    fn answer(&mut self, session: &mut Socket, requests: usize) {
+        let mut unanswered = requests;
+        while unanswered > 0 {
+            match self.reactor.next_news() {
+                Some(News::Completed { .. }) => unanswered -= 1,
+                Some(_) => {}
+                None => {
+                    self.reactor.turn();
+                    let asked = received(session);
+                    session.write_all(&answer(&asked)).unwrap();
+                }
+            }
+        }
     }
 
     /// Turns until so many requests are answered.
@@ -126,7 +161,8 @@ fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
     let statement = reactor.statement("SELECT", Verbatim::default());
     ask(&mut reactor, statement, 1);
     reactor.flush();
-    let (session, _) = first.accept().unwrap();
+    let (mut session, _) = first.accept().unwrap();
+    assert_ne!(session.read(&mut [0; 1024]).unwrap(), 0);
     welcome(&session);
     let serves = |reactor: &Reactor| reactor.cluster().iter().any(|host| host.serves);
     while !serves(&reactor) {
@@ -179,7 +215,7 @@ fn answer(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What has come from the client.
-fn received(session: &mut UnixStream) -> Vec<u8> {
+fn received(session: &mut Socket) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     session.set_nonblocking(true).unwrap();
     let count = session.read(&mut bytes).unwrap_or(0);
@@ -187,7 +223,7 @@ fn received(session: &mut UnixStream) -> Vec<u8> {
     bytes
 }
 
-fn reply(session: &mut UnixStream) {
+fn reply(session: &mut Socket) {
     let asked = received(session);
     assert!(!asked.is_empty());
     session.write_all(&answer(&asked)).unwrap();
@@ -337,7 +373,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     let last = || MARKS.with_borrow(|marks| marks.last().copied());
     let mut session = None;
     // The answers, and where that to the barrier ends.
-    let answers = |session: &mut UnixStream| {
+    let answers = |session: &mut Socket| {
         let answer = answer(&received(session));
         assert_eq!(&answer[..6], message(b'Z', b"I"));
         answer
@@ -449,18 +485,7 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
         assert!(next < 5000);
         session.write_all(&answer(&asked)).unwrap();
         // Not all go out at once where they are not known to be quick.
-        let mut unanswered = 32;
-        while unanswered > 0 {
-            match served.reactor.next_news() {
-                Some(News::Completed { .. }) => unanswered -= 1,
-                Some(_) => {}
-                None => {
-                    served.reactor.turn();
-                    let asked = received(&mut session);
-                    session.write_all(&answer(&asked)).unwrap();
-                }
-            }
-        }
+        served.answer(&mut session, 32);
     };
     // A barrier in front of each run.
     let answers = answer(&asked);
@@ -478,4 +503,30 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     session.write_all(rest).unwrap();
     served.hear(32);
     assert_eq!(served.reactor.low_water.until, None);
+}
+
+#[test]
+fn a_server_on_this_machine_is_kept_at_work_over_tcp() {
+    let mut served = Served::over_tcp(1, "SELECT");
+    served.reactor.low_water.set = Some(note_mark);
+    served.reactor.low_water.cores = Some(0);
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
+    served.answer(&mut session, 1);
+    let is_raised = || MARKS.with_borrow(|marks| marks.iter().any(|mark| *mark > 7));
+    // As above.
+    for crowd in 0.. {
+        for request in 0..32 {
+            served.ask(request);
+            if request % 16 == 15 {
+                served.reactor.flush();
+            }
+        }
+        if is_raised() {
+            break;
+        }
+        assert!(crowd < 200);
+        served.answer(&mut session, 32);
+    }
 }
