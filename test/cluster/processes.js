@@ -71,14 +71,39 @@ export function send(pid, signal) {
 }
 
 /**
+ * Whether nothing is left of a process, or nothing but what its parent may ask for: its sockets are closed by then.
+ * @param {number} pid
+ * @returns {boolean}
+ */
+export function isGone(pid) {
+  let state;
+  if (fs.existsSync('/proc/self/stat')) {
+    try {
+      // The name in front of it may hold anything, parentheses too.
+      state = /\) (\w)[^)]*$/.exec(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+    } catch {
+      return true;
+    }
+  } else {
+    try {
+      state = execFileSync('ps', ['-p', String(pid), '-o', 'stat='], { encoding: 'utf8' })[0];
+    } catch {
+      return true;
+    }
+  }
+  return state === 'Z' || state === 'X';
+}
+
+/**
  * Sends a signal to all children of a stopped process. It looks again until nothing new turns up,
  * because the process may have been forking at the moment it was stopped.
+ * @returns {Set<number>} whom it was sent to
  */
 function sendToChildren(pid, signal) {
   const reached = new Set();
   for (;;) {
     const missed = childrenOf(pid).filter((child) => !reached.has(child));
-    if (missed.length === 0) return;
+    if (missed.length === 0) return reached;
     for (const child of missed) {
       send(child, signal);
       reached.add(child);
@@ -106,9 +131,11 @@ export function thawServer(postmaster) {
  * Kills all processes of a server. The postmaster is stopped first: it could otherwise start new
  * children, or tell clients that it lost one.
  * @param {number} postmaster
+ * @returns {number[]} those of its children, which may outlive it for a moment
  */
 export function killServer(postmaster) {
   send(postmaster, 'SIGSTOP');
-  sendToChildren(postmaster, 'SIGKILL');
+  const children = sendToChildren(postmaster, 'SIGKILL');
   send(postmaster, 'SIGKILL');
+  return [...children];
 }

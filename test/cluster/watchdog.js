@@ -9,9 +9,10 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { dataParents, serverAccount, spawnOptions } from './account.js';
-import { commandLine, freezeServer, killServer, send, thawServer } from './processes.js';
+import { commandLine, freezeServer, isGone, killServer, send, thawServer } from './processes.js';
 
 const FOLDER = /^hyperion-pg-(\d+)-\w{6}$/;
 // By its name alone: another checkout of the repository may run its tests on this machine as well.
@@ -125,8 +126,10 @@ function spawned(child) {
 async function kill(child) {
   if (child.pid === undefined) return;
   const closed = new Promise((resolve) => child.once('close', resolve));
-  killServer(child.pid);
+  const children = killServer(child.pid);
   await closed;
+  // What dies slowly still takes what clients write.
+  while (!children.every(isGone)) await sleep(1);
 }
 
 function tell(message) {
