@@ -213,6 +213,10 @@ impl Member {
         self.round_trip
     }
 
+    pub(super) fn role(&self) -> Option<Role> {
+        self.role
+    }
+
     pub(super) fn glance(&self) -> (&'static str, Option<Role>) {
         (self.standing.state(), self.role)
     }

@@ -215,9 +215,12 @@ impl Topology {
     pub fn serves(&self, id: HostId) -> bool {
         match &self.serving {
             Serving::One { seat, .. } => seat.is(id),
-            Serving::Many { .. } => {
-                self.rank(id).is_some() || matches!(self.standing(id), Some(Standing::Suspected(_)))
-            }
+            Serving::Many { .. } => match self.members.get(id) {
+                Some(member) if matches!(member.standing, Standing::Suspected(_)) => {
+                    member.role().is_some_and(|role| fits(self.mode, role))
+                }
+                _ => self.rank(id).is_some(),
+            },
         }
     }
 

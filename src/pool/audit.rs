@@ -29,9 +29,11 @@ impl Pool {
                 return Err(format!("{joining} logins to one host are under way at once"));
             }
         }
-        // Those of a host that serves no more go on to their end beside the new ones.
+        // Those of a host that serves no more go on to their end beside the new ones; where it serves again others go.
         let serving = self.counted();
-        if serving > most || beside > JOINING + 3 * hosts {
+        let is_free = |(id, slot): (_, &Slot)| slot.is_idle() && self.may_serve(id);
+        let exceeds = serving > most && (!self.has_surplus || self.slots.iter().any(is_free));
+        if exceeds || beside > JOINING + 3 * hosts {
             return Err(format!("{serving} connections of {most}, and {beside} beside them"));
         }
         Ok(())

@@ -153,6 +153,8 @@ pub struct Pool {
     lag_due: Instant,
     /// A host has got the seat since the last flush.
     has_moved: bool,
+    /// There may be more connections than `poolSize`: a host with some at work serves again.
+    has_surplus: bool,
     /// Scratch, empty between uses.
     candidates: Vec<balance::Candidate>,
     flushed_at: Instant,
@@ -186,6 +188,7 @@ impl Pool {
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
+            has_surplus: false,
             candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
@@ -303,6 +306,7 @@ impl Pool {
     pub fn flush(&mut self, now: Instant) {
         self.decide_rivals(now);
         self.leave_deposed(now);
+        self.shed();
         self.relieve();
         self.dispatch(now);
         self.search(now);

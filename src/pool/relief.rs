@@ -57,6 +57,19 @@ impl Pool {
         })
     }
 
+    /// What was at work on a host that serves again goes on to its end, and counts. As many as there are too many by that
+    /// are closed, when they have nothing to do.
+    pub(super) fn shed(&mut self) {
+        while self.has_surplus {
+            self.has_surplus = self.counted() > self.config.pool_size;
+            let idle = self.slots.iter().find(|(id, slot)| slot.is_idle() && self.may_serve(*id));
+            match idle.map(|(id, _)| id).filter(|_| self.has_surplus) {
+                Some(id) => self.retire(id),
+                None => return,
+            }
+        }
+    }
+
     /// Puts a relief to work where a connection can be spared for it.
     pub(super) fn relieve(&mut self) {
         let relief = |pool: &Self| {

@@ -51,9 +51,12 @@ impl Pool {
         let host = slot.host;
         // Whoever else cancels a question, a time limit of the server's own for one, would do so again.
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
-        // A standby has nothing to show before it is promoted.
+        let asked_at = slot.connection.asked_at();
+        let is_old = |role| self.cluster.is_old_news(host, role, asked_at);
+        // A standby has nothing to show before it is promoted. Nor has one that was a primary when it was asked: it would
+        // be taken for an old one when it is promoted again.
         match role {
-            _ if was_hit => {}
+            _ if was_hit || role.is_some_and(is_old) => {}
             Some(Role::Standby) => self.cluster.lags(host, lag),
             _ => self.cluster.set_claim(host, lineage),
         }

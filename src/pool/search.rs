@@ -26,8 +26,8 @@ const LOGIN: Duration = Duration::from_millis(10);
 /// How long hosts are asked after the last one was lost, while nobody waits. After that the next call
 /// starts the search.
 pub(super) const SEARCH_LINGER: Duration = Duration::from_secs(30);
-/// How long a host that would merely do is held back for a better one that has not answered yet. Where
-/// that comes later, connections move to it.
+/// How long a host that would merely do is held back for a better one that has not answered yet, and how long a login is
+/// waited for where another host may serve as well. What comes later is welcome where there is room.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Who served last, and since when nobody does.
@@ -100,7 +100,10 @@ impl Pool {
         match change {
             Change::Nothing => {}
             Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
-            Change::Found(_) | Change::Settled => self.settle_duties(now),
+            Change::Found(_) | Change::Settled => {
+                self.has_surplus = true;
+                self.settle_duties(now);
+            }
             Change::Lost(host) => {
                 self.outage_begins(now);
                 if let (Some(name), Some(role)) = (self.name(host), role)
@@ -298,16 +301,28 @@ impl Pool {
     }
 
     fn grow(&mut self, now: Instant) {
-        let joining = self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Joining).count();
+        let topology = self.cluster.topology();
+        let joins = |slot: &Slot| slot.duty == Duty::Joining && topology.rank(slot.host).is_some();
+        let joining = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| joins(slot));
+        let expected = joining().filter(|slot| self.late_at(slot) > now).count();
+        let joining = joining().count();
         let room = match Mutation::OverfillPool.is_on() {
-            false => self.config.pool_size.saturating_sub(self.counted() + joining),
+            false => self.config.pool_size.saturating_sub(self.counted() + expected),
             true => usize::MAX,
         };
-        let wanted = (self.demand(now) + self.missing()).saturating_sub(joining);
+        let wanted = (self.demand(now) + self.missing()).saturating_sub(expected);
         let most = if Mutation::Stampede.is_on() { usize::MAX } else { MOST_JOINING };
         for _ in 0..wanted.min(room).min(most.saturating_sub(joining)) {
             let Some(host) = self.roomiest(now) else { return };
             self.open(now, host, Duty::Joining);
+        }
+    }
+
+    /// When a login takes too long for anybody to wait for it: another host may be faster.
+    fn late_at(&self, slot: &Slot) -> Instant {
+        match slot.duty {
+            Duty::Joining if !self.cluster.topology().has_seat() => slot.opened_at + PATIENCE,
+            _ => Instant::NEVER,
         }
     }
 
@@ -318,8 +333,14 @@ impl Pool {
         }
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
+        let is_late = |host| {
+            let late = |slot: &Slot| slot.host == host && self.late_at(slot) <= now;
+            self.slots.iter().any(|(_, slot)| late(slot))
+        };
         let open = |c: &&Candidate| {
-            c.rank == Rank::Preferred && self.cluster.may_connect_at(c.host) <= now
+            c.rank == Rank::Preferred
+                && self.cluster.may_connect_at(c.host) <= now
+                && !is_late(c.host)
         };
         let fewest = candidates.iter().filter(open).map(|c| c.open).min();
         let mut equals: Vec<_> = candidates.iter().filter(open).collect();
@@ -429,19 +450,18 @@ impl Pool {
                 self.settle_duties(now);
             }
         }
+        let timeout = self.config.connect_timeout;
         let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
         for id in ids {
             let Some(slot) = self.slots.get_mut(id) else { continue };
             match slot.duty {
-                Duty::Scouting { ask_at } if ask_at <= now => {
+                Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
                     if slot.connection.is_idle() {
                         slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
                         slot.connection.probe(now);
                         self.mark_writing(id);
-                    } else if slot.is_silent(now, self.config.connect_timeout) {
+                    } else if slot.is_silent(now, timeout) {
                         self.give_up_session(now, id);
-                    } else if !Mutation::AskWithoutPause.is_on() {
-                        slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
                     }
                 }
                 Duty::Doubted { deadline } if deadline <= now => self.give_up_session(now, id),
@@ -464,7 +484,9 @@ impl Pool {
     /// When the search has something to do next.
     pub(super) fn search_timeout(&self) -> Option<(Instant, &'static str)> {
         let duties = self.slots.iter().filter_map(|(_, slot)| match slot.duty {
-            Duty::Scouting { ask_at } => Some((ask_at, "scout")),
+            Duty::Scouting { ask_at } => {
+                Some((slot.scouts_at(ask_at, self.config.connect_timeout), "scout"))
+            }
             Duty::Doubted { deadline } => Some((deadline, "doubted session")),
             Duty::Challenger { deadline } => deadline.map(|at| (at, "challenger")),
             Duty::Joining
@@ -483,7 +505,11 @@ impl Pool {
         let wanted = topology.is_served() || self.somebody_waits();
         let searching = hosts.filter_map(|host| self.backoff_of(host, wanted)).min();
         let patience = self.patient_until.map(|until| (until, "patience"));
-        let searching = searching.into_iter().chain(patience);
+        let late = self.slots.iter().map(|(_, slot)| self.late_at(slot));
+        let late = late.filter(|at| *at > self.flushed_at).min();
+        let late = late.filter(|_| topology.is_served() && self.wants_connections());
+        let late = late.map(|at| (at, "late login"));
+        let searching = searching.into_iter().chain(patience).chain(late);
         duties.chain(searching).min_by_key(|(at, _)| *at)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cancel::Cancelling;
-use crate::base::{Instant, Key};
+use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
 use crate::connection::Connection;
@@ -95,6 +95,14 @@ impl Slot {
     /// Whether the server has been at the first request in flight for `bound` or longer.
     pub(super) fn is_silent(&self, now: Instant, bound: Duration) -> bool {
         self.connection.head_since().is_some_and(|since| now.since(since) >= bound)
+    }
+
+    /// When a scout asks, or is given up because its host has not answered within `timeout`.
+    pub(super) fn scouts_at(&self, ask_at: Instant, timeout: Duration) -> Instant {
+        match self.connection.head_since() {
+            Some(since) if !Mutation::AskWithoutPause.is_on() => since + timeout,
+            _ => ask_at,
+        }
     }
 
     /// Since when the server has owed a caller an answer, and has sent nothing.

@@ -180,6 +180,79 @@ fn a_standby_that_is_promoted_serves_readers_of_standbys_no_more() {
 }
 
 #[test]
+fn a_login_that_takes_long_keeps_nobody_waiting_where_another_host_serves() {
+    let options = serde_json::json!({ "mode": "standby", "poolSize": 1, "maxUses": 1 });
+    let mut world = world(&[STANDBY, STANDBY], options);
+    for _ in 0..20 {
+        let request = world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(300));
+        assert_eq!(answered(&world, request), "SELECT");
+        world.hosts[0].reach = Reach::BlackHole;
+        assert!(world.pool.status().size <= 1);
+    }
+    assert!(world.attempts.contains(&0));
+}
+
+/// A pool for readers with two connections at work on a host which takes writes again, and one on another host.
+fn two_beside() -> World {
+    let options = serde_json::json!({ "mode": "read-only", "poolSize": 4 });
+    let mut world = world(&[Role::ReadOnly, STANDBY], options);
+    world.hosts[1].reach = Reach::Refusing;
+    let first = [(); 2].map(|()| world.acquire(NONE));
+    world.hosts[0].server.role = PRIMARY;
+    world.hosts[1].reach = Reach::Open;
+    world.query("SELECT", None, NONE);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(counts(&world), [2, 1], "{first:?} go on");
+    world
+}
+
+#[test]
+fn connections_at_work_on_a_host_that_serves_again_count() {
+    let mut world = two_beside();
+    burst(&mut world, 100);
+    assert_eq!(counts(&world), [2, 4], "beside the pool");
+    world.hosts[0].server.role = Role::ReadOnly;
+    use_for(&mut world, 2);
+    assert_eq!(counts(&world), [2, 2]);
+}
+
+#[test]
+fn a_host_does_not_serve_again_because_it_is_out_of_reach() {
+    let mut world = two_beside();
+    world.hosts[0].reach = Reach::Refusing;
+    let state = |world: &World| world.pool.cluster(world.now).swap_remove(0).view.state;
+    while state(&world) == "up" {
+        world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(100));
+    }
+    assert_eq!(state(&world), "suspected");
+    let attempts = world.attempts.len();
+    for _ in 0..100 {
+        world.ask("SELECT", None, NONE, Params::new());
+    }
+    world.send();
+    let opened = world.attempts.split_off(attempts);
+    assert_eq!(opened.iter().filter(|host| **host == 1).count(), 3, "there is room for them");
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_not_asked_again_and_again() {
+    let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": "standby" }));
+    world.hosts[1].reach = Reach::Silent;
+    let request = world.query("SELECT", None, NONE);
+    world.freeze(0);
+    world.pass(Duration::from_millis(50));
+    let (at, why) = world.pool.poll_timeout().unwrap();
+    assert!(at.since(world.now) > Duration::from_millis(1900), "{why}");
+    world.thaw(0);
+    world.hosts[0].server.role = STANDBY;
+    world.settle();
+    world.pass(Duration::from_millis(50));
+    assert_eq!(answered(&world, request), "SELECT");
+}
+
+#[test]
 fn no_host_that_fits_is_said_in_the_words_of_the_mode() {
     let mut world = world(&[PRIMARY], serde_json::json!({ "mode": "standby" }));
     let request = world.query("SELECT", None, NONE);
