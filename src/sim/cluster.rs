@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::server::{Server, error};
+use super::messages::error;
+use super::server::Server;
 use crate::base::{Error, Instant};
 use crate::config::Config;
 use crate::connection::{Input, Peer, Role, StatementId};

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod fuzz;
+mod messages;
 pub mod server;
 pub mod storm;
 

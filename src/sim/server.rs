@@ -1,13 +1,17 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
-//! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys, and `SELECT mood` one
-//! with a value of a type that a user has made; `INSERT <key>` adds a key, or is refused with 25006 where the role
+//! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys, `SELECT role` one with the
+//! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `INSERT <key>` adds a key, or is refused with 25006 where the role
 //! forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET` leaves something behind that `DISCARD ALL`
 //! discards, and with `slow` at its end a statement sleeps before it runs. A change of role is told as PostgreSQL
 //! tells it: not to idle sessions, but by ParameterStatus in front of the next ReadyForQuery.
 
 use std::collections::BTreeMap;
 
+use super::messages::{
+    describe_parameters, error, first_value, message, report_role, row, row_description, row_of,
+    text,
+};
 use crate::connection::Role;
 
 /// The oid of a type that a user has made.
@@ -25,6 +29,8 @@ pub struct Server {
     pub reports: Reports,
     /// Keys that are committed, in order.
     pub keys: Vec<String>,
+    /// The time, by a clock of the caller's.
+    pub clock: u32,
     sessions: BTreeMap<u64, Session>,
 }
 
@@ -36,6 +42,8 @@ struct Session {
     told: Role,
     /// The role that its backend still goes by: the signal of a reload has not reached it.
     deaf: Option<Role>,
+    /// When its role changed last.
+    changed_at: u32,
     /// Statements by name.
     statements: BTreeMap<String, String>,
     bound: String,
@@ -101,6 +109,7 @@ impl Server {
             tells_lineage: true,
             reports: Reports::Changes,
             keys: Vec::new(),
+            clock: 0,
             sessions: BTreeMap::new(),
         }
     }
@@ -111,6 +120,7 @@ impl Server {
             started: false,
             told: self.role,
             deaf: None,
+            changed_at: 0,
             statements: BTreeMap::new(),
             bound: String::new(),
             sleep: Sleep::Awake,
@@ -143,8 +153,18 @@ impl Server {
 
     /// The signal of a reload reaches one session.
     pub fn deliver_signal(&mut self, session: u64) {
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.deaf = None;
+        if let Some(session) = self.sessions.get_mut(&session)
+            && session.deaf.take().is_some_and(|role| role != self.role)
+        {
+            session.changed_at = self.clock;
+        }
+    }
+
+    /// A standby becomes a primary, and with it the sessions that it has.
+    pub fn promote(&mut self) {
+        self.role = Role::ReadWrite;
+        for session in self.sessions.values_mut().filter(|session| session.deaf.is_none()) {
+            session.changed_at = self.clock;
         }
     }
 
@@ -413,6 +433,10 @@ impl Session {
                 row(&all.join(","), out);
                 "SELECT 1"
             }
+            "SELECT" if rest == "role" => {
+                row(&format!("{} {}", role.as_str(), self.changed_at), out);
+                "SELECT 1"
+            }
             "SELECT" if rest == "changed" => {
                 row(if self.changed { "yes" } else { "no" }, out);
                 "SELECT 1"
@@ -484,98 +508,4 @@ impl Session {
             self.transaction = Transaction::Failed;
         }
     }
-}
-
-/// An ErrorResponse, for what a server says when it will not have a session.
-pub fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
-    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0Rroutine\0\0");
-    message(b'E', body.as_bytes(), out);
-}
-
-/// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of the
-/// ReadyForQuery that it was about to send.
-pub fn unreplicated(out: &mut Vec<u8>) {
-    const READY: usize = 6;
-    let text = "canceling wait for synchronous replication due to user request";
-    let is_ready = out.len() >= READY && out.get(out.len() - READY) == Some(&b'Z');
-    let ready = if is_ready { out.split_off(out.len() - READY) } else { Vec::new() };
-    warning("01000", text, "SyncRepWaitForLSN", out);
-    out.extend_from_slice(&ready);
-}
-
-/// What a backend says when another one has crashed; nothing but the end follows.
-pub fn quick_death(out: &mut Vec<u8>) {
-    let text = "terminating connection because of crash of another server process";
-    warning("57P02", text, "quickdie", out);
-}
-
-fn warning(code: &str, text: &str, routine: &str, out: &mut Vec<u8>) {
-    let body = format!("SWARNING\0VWARNING\0C{code}\0M{text}\0R{routine}\0\0");
-    message(b'N', body.as_bytes(), out);
-}
-
-fn report_role(role: Role, out: &mut Vec<u8>) {
-    let (standby, read_only) = match role {
-        Role::ReadWrite => ("off", "off"),
-        Role::ReadOnly => ("off", "on"),
-        Role::Standby => ("on", "off"),
-    };
-    message(b'S', format!("in_hot_standby\0{standby}\0").as_bytes(), out);
-    message(b'S', format!("default_transaction_read_only\0{read_only}\0").as_bytes(), out);
-}
-
-/// A statement that mentions `$1` has one parameter, a bytea.
-fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
-    match sql.contains("$1") {
-        true => message(b't', &[0, 1, 0, 0, 0, 17], out),
-        false => message(b't', &[0, 0], out),
-    }
-}
-
-/// The first of the values of a Bind, which follow the codes of their formats.
-fn first_value(body: &[u8]) -> &str {
-    let number = |at: usize| {
-        let bytes = body.get(at..)?.first_chunk::<2>()?;
-        Some(usize::from(u16::from_be_bytes(*bytes)))
-    };
-    let formats = number(0).unwrap_or(0);
-    let values = body.get(2 + 2 * formats + 2..).unwrap_or_default();
-    let length = values.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize);
-    let value = values.get(4..4 + length).unwrap_or_default();
-    std::str::from_utf8(value).unwrap_or("")
-}
-
-/// One column called `v`, as text.
-fn row_description(type_oid: u32, out: &mut Vec<u8>) {
-    let mut body = vec![0, 1, b'v', 0, 0, 0, 0, 0, 0, 0];
-    body.extend_from_slice(&type_oid.to_be_bytes());
-    body.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
-    message(b'T', &body, out);
-}
-
-fn row(value: &str, out: &mut Vec<u8>) {
-    row_of(&[Some(value)], out);
-}
-
-fn row_of(values: &[Option<&str>], out: &mut Vec<u8>) {
-    let mut body = (values.len() as u16).to_be_bytes().to_vec();
-    for value in values {
-        let length = value.map_or(-1, |value| value.len() as i32);
-        body.extend_from_slice(&length.to_be_bytes());
-        body.extend_from_slice(value.unwrap_or_default().as_bytes());
-    }
-    message(b'D', &body, out);
-}
-
-fn message(tag: u8, body: &[u8], out: &mut Vec<u8>) {
-    out.push(tag);
-    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(body);
-}
-
-/// A string up to its NUL, and what follows.
-fn text(bytes: &[u8]) -> (&str, &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let string = bytes.get(..end).unwrap_or_default();
-    (std::str::from_utf8(string).unwrap_or(""), bytes.get(end + 1..).unwrap_or_default())
 }

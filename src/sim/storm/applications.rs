@@ -1,49 +1,50 @@
-//! The applications: what they ask of the pool, what they are told, and whether that can be true.
+//! The applications, and what they ask of the pool.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Storm;
-use super::ledger::{Ledger, describe};
+use super::ledger::Ledger;
 use super::visits::{Visit, VisitStage};
-use crate::base::{Error, ErrorClass, Instant};
-use crate::connection::{RowCursor, StatementId};
-use crate::pool::{EndOptions, Query, QueryFlags, Response};
-use crate::protocol::data_row::fields;
-use crate::sim::server::Reports;
+use crate::base::Instant;
+use crate::config::TargetSessionAttrs;
+use crate::connection::StatementId;
+use crate::pool::{EndOptions, Query, QueryFlags};
 use crate::types::Params;
 
 const MOST_UNANSWERED: usize = 24;
 
 /// What is waited for.
 #[derive(Debug)]
-struct Ask {
-    what: What,
-    since: Instant,
+pub(super) struct Ask {
+    pub(super) what: What,
+    pub(super) since: Instant,
     /// How many keys were known to be there when it was asked.
-    known: usize,
-    cancellable: bool,
+    pub(super) known: usize,
+    pub(super) cancellable: bool,
     /// Its caller gave it up, or bounded it.
-    bounded: bool,
+    pub(super) bounded: bool,
     /// Its caller has said that it changes nothing.
-    declared: bool,
+    pub(super) declared: bool,
     /// How long it has been in line so far, and since when it is there now.
-    waited: Duration,
-    in_line_since: Option<Instant>,
+    pub(super) waited: Duration,
+    pub(super) in_line_since: Option<Instant>,
     /// How many connections had been lost when it was asked.
-    losses: usize,
+    pub(super) losses: usize,
     /// When its caller's patience ends, and at which turn of the loop it had ended.
-    limit: Option<Instant>,
-    overdue_since: Option<Instant>,
+    pub(super) limit: Option<Instant>,
+    pub(super) overdue_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
     Write(String),
-    /// A write after the last fault, which is repeated until it is served.
-    Probe(String),
+    /// What is asked after the last fault, and repeated until it is served: a write, unless the mode is none for writers.
+    Probe(Option<String>),
     Read,
+    /// What the session may do.
+    Role,
     /// Whether the session is as it was when it began.
     Clean,
     Acquire(usize),
@@ -59,7 +60,7 @@ pub(super) enum What {
 
 impl What {
     /// Whose connection it is asked on.
-    fn visit(&self) -> Option<usize> {
+    pub(super) fn visit(&self) -> Option<usize> {
         match self {
             Self::Insert(visit, _)
             | Self::Look(visit)
@@ -73,14 +74,14 @@ impl What {
 
 #[derive(Debug)]
 pub(super) struct Applications {
-    asks: BTreeMap<u32, Ask>,
+    pub(super) asks: BTreeMap<u32, Ask>,
     pub(super) visits: Vec<Visit>,
     pub(super) ledger: Ledger,
     requests: u32,
     keys: usize,
     pub(super) ended: bool,
-    /// A write after the last fault was acknowledged.
-    is_served: bool,
+    /// What was asked after the last fault was answered.
+    pub(super) is_served: bool,
     /// Statements that are asked for again and again.
     statements: Option<Statements>,
     /// Values that come once their types are told.
@@ -94,6 +95,7 @@ pub(super) struct Statements {
     pub(super) read: StatementId,
     slow_read: StatementId,
     insert: StatementId,
+    role: StatementId,
     clean: StatementId,
 }
 
@@ -115,7 +117,7 @@ impl Applications {
 
     /// Statements whose texts they have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 4 } else { 0 }
+        if self.statements.is_some() { 5 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -157,8 +159,10 @@ impl Storm {
             0..20 if !busy => self.write_one(),
             20..38 if !busy => self.read(),
             38..42 if !busy => {
-                let clean = self.statements().clean;
-                self.ask(What::Clean, clean, None, QueryFlags::default(), false);
+                let Statements { role, clean, .. } = self.statements();
+                let (what, statement) =
+                    if self.dice.percent(50) { (What::Clean, clean) } else { (What::Role, role) };
+                self.ask(what, statement, None, QueryFlags::default(), false);
             }
             42..52 if !busy => self.arrive(),
             52..86 => {
@@ -195,6 +199,7 @@ impl Storm {
             read: self.pool.statement("SELECT keys"),
             slow_read: self.pool.statement("SELECT keys slow"),
             insert: self.pool.statement("INSERT $1"),
+            role: self.pool.statement("SELECT role"),
             clean: self.pool.statement("SELECT changed"),
         })
     }
@@ -216,6 +221,9 @@ impl Storm {
             overdue_since: None,
         };
         self.apps.asks.insert(self.apps.requests, ask);
+        for node in &mut self.nodes.all {
+            node.server.clock = self.apps.requests;
+        }
         self.apps.requests
     }
 
@@ -279,16 +287,19 @@ impl Storm {
         self.insert(what, &key, None, QueryFlags::default());
     }
 
-    /// Whether the pool serves is found out by a write.
+    /// Finds out whether the pool serves.
     pub(super) fn probe(&mut self) {
         let asks = self.apps.asks.values().any(|ask| matches!(ask.what, What::Probe(_)));
         if self.apps.ended || self.apps.is_served || asks {
             return;
         }
-        let key = self.apps.next_key();
-        let statement = self.pool.statement(&format!("INSERT {key}"));
+        use TargetSessionAttrs as Mode;
+        let writes = matches!(self.config.mode, Mode::ReadWrite | Mode::Primary);
+        let key = writes.then(|| self.apps.next_key());
+        let sql = key.as_ref().map_or("SELECT".to_owned(), |key| format!("INSERT {key}"));
+        let statement = self.pool.statement(&sql);
         let request = self.next_request(What::Probe(key), false);
-        self.note(|| format!("#{request} a write after the last fault"));
+        self.note(|| format!("#{request} {sql} after the last fault"));
         let (lease, params, flags) = (None, Params::new(), QueryFlags::default());
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         self.pool.forget(statement);
@@ -421,152 +432,4 @@ impl Storm {
         self.note(|| format!("#{request} the pool is ended, {options:?}"));
         self.pool.end(self.now, request, options);
     }
-
-    /// Somebody is told what became of a request.
-    pub(super) fn answered(&mut self, request: u32, result: Result<Response, Error>) {
-        self.note(|| match &result {
-            Ok(response) => {
-                let command = response.results.first().map_or("", |r| r.command.name());
-                format!("#{request} is answered: {command}")
-            }
-            Err(error) => format!("#{request} fails: {}", describe(error)),
-        });
-        let Some(ask) = self.apps.asks.remove(&request) else {
-            return self.fail(format!("#{request} was answered twice"));
-        };
-        let judged = match &result {
-            Ok(_) => Ok(()),
-            Err(error) => self.judge_error(request, &ask, error),
-        };
-        if let Err(why) = judged.and_then(|()| self.learn(&ask, result)) {
-            self.fail(format!("#{request} {:?}: {why}", ask.what));
-        }
-    }
-
-    /// Nobody is in line for longer than `acquireTimeoutMs` in all, however often he was sent again. While he is at
-    /// work he is not in line.
-    pub(super) fn check_line(&mut self) -> Result<(), String> {
-        let now = self.now;
-        let in_line: BTreeSet<_> = self.pool.in_line().collect();
-        for (request, ask) in &mut self.apps.asks {
-            if let Some(since) = ask.in_line_since.take() {
-                ask.waited += now.since(since);
-            }
-            if !in_line.contains(request) {
-                continue;
-            }
-            ask.in_line_since = Some(now);
-            if ask.waited >= self.config.acquire_timeout {
-                return Err(format!("#{request} is in line for {:?}", ask.waited));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs` for the cancel.
-    pub(super) fn check_limits(&mut self) -> Result<(), String> {
-        let now = self.now;
-        for (request, ask) in &mut self.apps.asks {
-            // A ROLLBACK waits for what was asked before it, which may have no limit.
-            let waits = matches!(ask.what, What::Rollback(_));
-            if waits || ask.limit.is_none_or(|limit| limit > now) {
-                continue;
-            }
-            let since = *ask.overdue_since.get_or_insert(now);
-            if since + self.config.cancel_grace < now {
-                return Err(format!("#{request} is overdue for {:?}", now.since(since)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there can be such an error.
-    fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
-        let described = || Err(describe(error));
-        let waited = self.now.since(ask.since);
-        let bounded = ask.bounded || self.config.query_timeout.is_some();
-        let alone = matches!(ask.what, What::Write(_) | What::Read | What::Clean);
-        match (error.class(), error.code()) {
-            (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
-            (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
-            // It is given up when it was lost for the third time.
-            (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 3 => {
-                described()
-            }
-            // Such a host is waited for, or another one.
-            (_, "57014" | "57P03" | "53300") => described(),
-            (_, "25006") if alone || self.began_for_good(ask) => described(),
-            (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
-            (ErrorClass::PoolTimeout, "HYPERION_NO_PRIMARY" | "HYPERION_POOL_TIMEOUT")
-                if waited < self.config.acquire_timeout
-                    && (alone || matches!(ask.what, What::Acquire(_))) =>
-            {
-                Err(format!("after {waited:?}, #{request}: {}", describe(error)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether it is asked in a transaction that can't have begun behind a fence: what began before one writes on, and
-    /// what began across one has begun anew.
-    fn began_for_good(&self, ask: &Ask) -> bool {
-        let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
-        let reports = self.nodes.leader().map(|node| node.server.reports);
-        visit.is_some_and(Visit::is_transaction) && reports == Some(Reports::Changes)
-    }
-
-    /// Writes down what an answer says.
-    fn learn(&mut self, ask: &Ask, result: Result<Response, Error>) -> Result<(), String> {
-        let ledger = &mut self.apps.ledger;
-        match (&ask.what, result) {
-            (What::Write(key), Ok(_)) => ledger.acknowledge(key),
-            (What::Write(key), Err(error)) => ledger.failed(key, &error)?,
-            (What::Probe(key), Ok(_)) => {
-                ledger.acknowledge(key);
-                self.apps.is_served = true;
-            }
-            (What::Probe(key), Err(error)) => {
-                ledger.failed(key, &error)?;
-                self.apps.is_served = false;
-            }
-            (What::Read, Ok(response)) => ledger.check_read(ask.known, &value(&response)?)?,
-            (What::Clean, Ok(response))
-                if self.config.reset_on_release && value(&response)? != "no" =>
-            {
-                return Err("a session was handed on as its last user left it".to_owned());
-            }
-            (What::Acquire(number), result) => self.arrived(*number, result),
-            (What::Insert(number, key), result) => self.inserted(*number, key, result)?,
-            (What::Look(number), result) => {
-                if let Ok(response) = result {
-                    let seen = value(&response)?;
-                    // Who changes the session is on his own.
-                    if !self.apps.visits.get(*number).is_some_and(|visit| visit.has_set) {
-                        self.apps.ledger.check_read(ask.known, &seen)?;
-                    }
-                }
-                self.stepped(*number);
-            }
-            (What::Set(number), _) => self.stepped(*number),
-            (What::Commit(number), result) => self.committed(*number, result)?,
-            (What::Rollback(number), _) => {
-                if let Some(visit) = self.apps.visits.get_mut(*number) {
-                    visit.stage = VisitStage::Over;
-                    for key in std::mem::take(&mut visit.keys) {
-                        self.apps.ledger.refuse(&key, "its transaction was rolled back");
-                    }
-                }
-            }
-            (What::Read | What::Clean | What::Ready | What::End, _) => {}
-        }
-        Ok(())
-    }
-}
-
-/// The one value of a result.
-fn value(response: &Response) -> Result<String, String> {
-    let result = response.results.first().ok_or("an empty answer")?;
-    let body = result.rows.next_body(&mut RowCursor::default()).ok_or("an answer without a row")?;
-    let bytes = fields(body).next().flatten().ok_or("a row without a value")?;
-    String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
 }

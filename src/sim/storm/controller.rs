@@ -12,7 +12,7 @@ use super::network::{Backend, Link, Stage};
 use super::nodes::Power;
 use crate::base::Instant;
 use crate::connection::Role;
-use crate::sim::server::{error, quick_death, unreplicated};
+use crate::sim::messages::{error, quick_death, unreplicated};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -215,8 +215,11 @@ impl Storm {
                 self.nodes.start(node);
                 self.forget_lost(node);
             }
-            Deed::Promote => return self.nodes.promote().is_some(),
-            Deed::PromoteBeside => return self.nodes.promote_beside(),
+            Deed::Promote => return self.promote(),
+            Deed::PromoteBeside => {
+                self.tick();
+                return self.nodes.promote_beside();
+            }
             Deed::Revive(node) => {
                 self.nodes.revive(node);
                 self.forget_lost(node);
@@ -295,10 +298,15 @@ impl Storm {
         (0..self.nodes.all.len()).for_each(|node| self.list(node, true));
     }
 
+    fn promote(&mut self) -> bool {
+        self.tick();
+        self.nodes.promote().is_some()
+    }
+
     fn switch_unseen(&mut self, node: usize) -> bool {
         self.perform(Deed::Fence(node));
         self.perform(Deed::Seal(node));
-        if self.nodes.promote().is_none() {
+        if !self.promote() {
             return false;
         }
         self.write_elsewhere();

@@ -12,6 +12,7 @@
 mod applications;
 mod controller;
 mod dice;
+mod judgement;
 mod ledger;
 mod network;
 mod news;
@@ -31,9 +32,10 @@ use news::News;
 use nodes::{Node, Nodes, Power};
 pub use run::run;
 
-use super::server::{Pause, error};
+use super::messages::{error, unreplicated};
+use super::server::Pause;
 use crate::base::Instant;
-use crate::config::Config;
+use crate::config::{Config, TargetSessionAttrs};
 use crate::connection::{Input, Peer};
 use crate::pool::{ConnectionId, Output, Pool};
 
@@ -70,6 +72,11 @@ struct Storm {
 }
 
 impl Storm {
+    /// Whether the pool must find the one host that takes writes, with all that was acknowledged.
+    fn is_read_write(&self) -> bool {
+        self.config.mode == TargetSessionAttrs::ReadWrite
+    }
+
     fn fail(&mut self, why: String) {
         if self.failure.is_none() {
             self.note(|| format!("{:#?}", self.pool));
@@ -219,7 +226,7 @@ impl Storm {
             Stage::Session(Backend::Replicating { .. }) => {
                 // The wait is over; what was committed stays, on this node alone.
                 let commits = node.server.last_statement(number) == "COMMIT";
-                super::server::unreplicated(&mut link.unsent);
+                unreplicated(&mut link.unsent);
                 self.note(|| format!("link {number}: its wait for the standbys is cancelled"));
                 if commits {
                     self.fail(format!("link {number}: a COMMIT was cancelled"));

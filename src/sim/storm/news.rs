@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Storm;
 use crate::base::Error;
-use crate::cluster::Decision;
+use crate::cluster::{Decision, fits};
+use crate::config::TargetSessionAttrs;
 use crate::connection::Role;
 use crate::pool::PoolEvent;
 
@@ -74,11 +75,16 @@ impl Storm {
 
     /// Whoever listens knows what the pool shows to those who ask.
     pub(super) fn check_news(&mut self) -> Result<(), String> {
+        let mode = self.config.mode;
         for status in self.pool.cluster(self.now) {
             let (name, is) = (&*status.view.host, (status.view.state, status.view.role));
             let said = self.news.hosts.get(name).copied().unwrap_or(UNKNOWN);
             if said != is {
                 return Err(format!("{name} is {is:?}, and was said to be {said:?}"));
+            }
+            // Where many serve, nobody is told who.
+            if !matches!(mode, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary) {
+                continue;
             }
             if status.serves {
                 if self.news.primary.as_deref() != Some(name) {
@@ -86,7 +92,8 @@ impl Storm {
                 }
                 self.news.seat = Some(name.to_owned());
             } else if self.news.seat.as_deref() == Some(name)
-                && let ("up", Some(Role::ReadOnly | Role::Standby)) = is
+                && let ("up", Some(role)) = is
+                && !fits(mode, role)
             {
                 return Err(format!("{name} serves no longer, and no fence was told"));
             }

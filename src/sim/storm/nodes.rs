@@ -152,7 +152,7 @@ impl Nodes {
     fn begin_timeline(&mut self, number: usize, timeline: u32) {
         if let Some(node) = self.get_mut(number) {
             node.changes += 1;
-            node.server.role = Role::ReadWrite;
+            node.server.promote();
             node.server.lineage.2 = timeline;
             node.follows = None;
         }

@@ -256,9 +256,16 @@ fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
     let hosts: Vec<_> = (0..nodes).map(|n| format!("h{n}")).collect();
     let largest = if dice.percent(80) { 4 } else { 12 };
     let pool_size = 1 + dice.below(largest);
+    let mode = match dice.percent(70) {
+        true => "read-write",
+        false => dice
+            .pick(&["primary", "read-only", "standby", "prefer-standby", "any"])
+            .unwrap_or("any"),
+    };
+    let balance = dice.pick(&["random", "least-connections", "nearest"]).unwrap_or("random");
     let mut options = serde_json::json!({
         "hosts": hosts, "user": "u", "poolSize": pool_size, "maxLifetimeMs": 0,
-        "idleTimeoutMs": 30_000,
+        "idleTimeoutMs": 30_000, "mode": mode, "loadBalance": balance,
     });
     let mut set = |chance: usize, name: &str, value: serde_json::Value| {
         if dice.percent(chance)

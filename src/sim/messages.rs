@@ -1,0 +1,97 @@
+//! What a backend says, as bytes, and how it reads what it is told.
+
+use crate::connection::Role;
+
+/// An ErrorResponse, for what a server says when it will not have a session.
+pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
+    let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0Rroutine\0\0");
+    message(b'E', body.as_bytes(), out);
+}
+
+/// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of the
+/// ReadyForQuery that it was about to send.
+pub(super) fn unreplicated(out: &mut Vec<u8>) {
+    const READY: usize = 6;
+    let text = "canceling wait for synchronous replication due to user request";
+    let is_ready = out.len() >= READY && out.get(out.len() - READY) == Some(&b'Z');
+    let ready = if is_ready { out.split_off(out.len() - READY) } else { Vec::new() };
+    warning("01000", text, "SyncRepWaitForLSN", out);
+    out.extend_from_slice(&ready);
+}
+
+/// What a backend says when another one has crashed; nothing but the end follows.
+pub(super) fn quick_death(out: &mut Vec<u8>) {
+    let text = "terminating connection because of crash of another server process";
+    warning("57P02", text, "quickdie", out);
+}
+
+fn warning(code: &str, text: &str, routine: &str, out: &mut Vec<u8>) {
+    let body = format!("SWARNING\0VWARNING\0C{code}\0M{text}\0R{routine}\0\0");
+    message(b'N', body.as_bytes(), out);
+}
+
+pub(super) fn report_role(role: Role, out: &mut Vec<u8>) {
+    let (standby, read_only) = match role {
+        Role::ReadWrite => ("off", "off"),
+        Role::ReadOnly => ("off", "on"),
+        Role::Standby => ("on", "off"),
+    };
+    message(b'S', format!("in_hot_standby\0{standby}\0").as_bytes(), out);
+    message(b'S', format!("default_transaction_read_only\0{read_only}\0").as_bytes(), out);
+}
+
+/// A statement that mentions `$1` has one parameter, a bytea.
+pub(super) fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
+    match sql.contains("$1") {
+        true => message(b't', &[0, 1, 0, 0, 0, 17], out),
+        false => message(b't', &[0, 0], out),
+    }
+}
+
+/// The first of the values of a Bind, which follow the codes of their formats.
+pub(super) fn first_value(body: &[u8]) -> &str {
+    let number = |at: usize| {
+        let bytes = body.get(at..)?.first_chunk::<2>()?;
+        Some(usize::from(u16::from_be_bytes(*bytes)))
+    };
+    let formats = number(0).unwrap_or(0);
+    let values = body.get(2 + 2 * formats + 2..).unwrap_or_default();
+    let length = values.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize);
+    let value = values.get(4..4 + length).unwrap_or_default();
+    std::str::from_utf8(value).unwrap_or("")
+}
+
+/// One column called `v`, as text.
+pub(super) fn row_description(type_oid: u32, out: &mut Vec<u8>) {
+    let mut body = vec![0, 1, b'v', 0, 0, 0, 0, 0, 0, 0];
+    body.extend_from_slice(&type_oid.to_be_bytes());
+    body.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+    message(b'T', &body, out);
+}
+
+pub(super) fn row(value: &str, out: &mut Vec<u8>) {
+    row_of(&[Some(value)], out);
+}
+
+pub(super) fn row_of(values: &[Option<&str>], out: &mut Vec<u8>) {
+    let mut body = (values.len() as u16).to_be_bytes().to_vec();
+    for value in values {
+        let length = value.map_or(-1, |value| value.len() as i32);
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(value.unwrap_or_default().as_bytes());
+    }
+    message(b'D', &body, out);
+}
+
+pub(super) fn message(tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+/// A string up to its NUL, and what follows.
+pub(super) fn text(bytes: &[u8]) -> (&str, &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let string = bytes.get(..end).unwrap_or_default();
+    (std::str::from_utf8(string).unwrap_or(""), bytes.get(end + 1..).unwrap_or_default())
+}

@@ -1,0 +1,194 @@
+//! What the applications are told, and whether that can be true.
+
+use std::collections::BTreeSet;
+
+use super::Storm;
+use super::applications::{Ask, What};
+use super::ledger::describe;
+use super::visits::{Visit, VisitStage};
+use crate::base::{Error, ErrorClass};
+use crate::cluster::fits;
+use crate::connection::{Role, RowCursor};
+use crate::pool::Response;
+use crate::protocol::data_row::fields;
+use crate::sim::server::Reports;
+
+impl Storm {
+    /// Somebody is told what became of a request.
+    pub(super) fn answered(&mut self, request: u32, result: Result<Response, Error>) {
+        self.note(|| match &result {
+            Ok(response) => {
+                let command = response.results.first().map_or("", |r| r.command.name());
+                format!("#{request} is answered: {command}")
+            }
+            Err(error) => format!("#{request} fails: {}", describe(error)),
+        });
+        let Some(ask) = self.apps.asks.remove(&request) else {
+            return self.fail(format!("#{request} was answered twice"));
+        };
+        let judged = match &result {
+            Ok(_) => Ok(()),
+            Err(error) => self.judge_error(request, &ask, error),
+        };
+        if let Err(why) = judged.and_then(|()| self.learn(request, &ask, result)) {
+            self.fail(format!("#{request} {:?}: {why}", ask.what));
+        }
+    }
+
+    /// Nobody is in line for longer than `acquireTimeoutMs` in all, however often he was sent again. While he is at
+    /// work he is not in line.
+    pub(super) fn check_line(&mut self) -> Result<(), String> {
+        let now = self.now;
+        let in_line: BTreeSet<_> = self.pool.in_line().collect();
+        for (request, ask) in &mut self.apps.asks {
+            if let Some(since) = ask.in_line_since.take() {
+                ask.waited += now.since(since);
+            }
+            if !in_line.contains(request) {
+                continue;
+            }
+            ask.in_line_since = Some(now);
+            if ask.waited >= self.config.acquire_timeout {
+                return Err(format!("#{request} is in line for {:?}", ask.waited));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs` for the cancel.
+    pub(super) fn check_limits(&mut self) -> Result<(), String> {
+        let now = self.now;
+        for (request, ask) in &mut self.apps.asks {
+            // A ROLLBACK waits for what was asked before it, which may have no limit.
+            let waits = matches!(ask.what, What::Rollback(_));
+            if waits || ask.limit.is_none_or(|limit| limit > now) {
+                continue;
+            }
+            let since = *ask.overdue_since.get_or_insert(now);
+            if since + self.config.cancel_grace < now {
+                return Err(format!("#{request} is overdue for {:?}", now.since(since)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there can be such an error.
+    fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
+        let described = || Err(describe(error));
+        let waited = self.now.since(ask.since);
+        let bounded = ask.bounded || self.config.query_timeout.is_some();
+        let alone = matches!(ask.what, What::Write(_) | What::Read | What::Role | What::Clean);
+        match (error.class(), error.code()) {
+            (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
+            (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
+            // It is given up when it was lost for the third time.
+            (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 3 => {
+                described()
+            }
+            // Such a host is waited for, or another one.
+            (_, "57014" | "57P03" | "53300") => described(),
+            (_, "25006") if self.is_read_write() && (alone || self.began_for_good(ask)) => {
+                described()
+            }
+            (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
+            (
+                ErrorClass::PoolTimeout,
+                "HYPERION_NO_PRIMARY" | "HYPERION_NO_HOST" | "HYPERION_POOL_TIMEOUT",
+            ) if waited < self.config.acquire_timeout
+                && (alone || matches!(ask.what, What::Acquire(_))) =>
+            {
+                Err(format!("after {waited:?}, #{request}: {}", describe(error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is asked in a transaction that can't have begun behind a fence: what began before one writes on, and
+    /// what began across one has begun anew.
+    fn began_for_good(&self, ask: &Ask) -> bool {
+        let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
+        let reports = self.nodes.leader().map(|node| node.server.reports);
+        visit.is_some_and(Visit::is_transaction) && reports == Some(Reports::Changes)
+    }
+
+    /// A session that is not what the mode asks for answers only where it was when it was asked.
+    fn check_role(&self, request: u32, said: &str) -> Result<(), String> {
+        let (role, changed_at) = said.split_once(' ').ok_or("no role")?;
+        let roles = [Role::ReadWrite, Role::ReadOnly, Role::Standby];
+        let role = roles.into_iter().find(|of| of.as_str() == role).ok_or("no role")?;
+        let changed_at: u32 = changed_at.parse().map_err(|_| "no time")?;
+        match fits(self.config.mode, role) || changed_at >= request {
+            true => Ok(()),
+            false => Err(format!("answered by a session that is {said}")),
+        }
+    }
+
+    /// Writes down what an answer says.
+    fn learn(
+        &mut self,
+        request: u32,
+        ask: &Ask,
+        result: Result<Response, Error>,
+    ) -> Result<(), String> {
+        let must_be_whole = self.is_read_write();
+        let ledger = &mut self.apps.ledger;
+        match (&ask.what, result) {
+            (What::Write(key), Ok(_)) => ledger.acknowledge(key),
+            (What::Write(key), Err(error)) => ledger.failed(key, &error)?,
+            (What::Probe(written), result) => {
+                self.apps.is_served = result.is_ok();
+                match (written, result) {
+                    (Some(key), Ok(_)) => ledger.acknowledge(key),
+                    (Some(key), Err(error)) => ledger.failed(key, &error)?,
+                    (None, _) => {}
+                }
+            }
+            (What::Read, Ok(response)) => {
+                let seen = value(&response)?;
+                if must_be_whole {
+                    ledger.check_read(ask.known, &seen)?;
+                }
+            }
+            (What::Role, Ok(response)) => self.check_role(request, &value(&response)?)?,
+            (What::Clean, Ok(response))
+                if self.config.reset_on_release && value(&response)? != "no" =>
+            {
+                return Err("a session was handed on as its last user left it".to_owned());
+            }
+            (What::Acquire(number), result) => self.arrived(*number, result),
+            (What::Insert(number, key), result) => self.inserted(*number, key, result)?,
+            (What::Look(number), result) => {
+                if let Ok(response) = result {
+                    let seen = value(&response)?;
+                    // Who changes the session is on his own.
+                    if must_be_whole
+                        && !self.apps.visits.get(*number).is_some_and(|visit| visit.has_set)
+                    {
+                        self.apps.ledger.check_read(ask.known, &seen)?;
+                    }
+                }
+                self.stepped(*number);
+            }
+            (What::Set(number), _) => self.stepped(*number),
+            (What::Commit(number), result) => self.committed(*number, result)?,
+            (What::Rollback(number), _) => {
+                if let Some(visit) = self.apps.visits.get_mut(*number) {
+                    visit.stage = VisitStage::Over;
+                    for key in std::mem::take(&mut visit.keys) {
+                        self.apps.ledger.refuse(&key, "its transaction was rolled back");
+                    }
+                }
+            }
+            (What::Read | What::Role | What::Clean | What::Ready | What::End, _) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The one value of a result.
+fn value(response: &Response) -> Result<String, String> {
+    let result = response.results.first().ok_or("an empty answer")?;
+    let body = result.rows.next_body(&mut RowCursor::default()).ok_or("an answer without a row")?;
+    let bytes = fields(body).next().flatten().ok_or("a row without a value")?;
+    String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
+}
