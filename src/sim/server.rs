@@ -1,10 +1,11 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
 //! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys, `SELECT role` one with the
-//! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `INSERT <key>` adds a key, or is refused with 25006 where the role
-//! forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET` leaves something behind that `DISCARD ALL`
-//! discards, and with `slow` at its end a statement sleeps before it runs. A change of role is told as PostgreSQL
-//! tells it: not to idle sessions, but by ParameterStatus in front of the next ReadyForQuery.
+//! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `INSERT <key>`
+//! adds a key, or is refused with 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET`
+//! leaves something behind that `DISCARD ALL` discards, and with `slow` at its end a statement sleeps before it runs. A
+//! change of role is told as PostgreSQL tells it: not to idle sessions, but by ParameterStatus in front of the next
+//! ReadyForQuery.
 
 use std::collections::BTreeMap;
 

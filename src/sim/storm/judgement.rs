@@ -111,7 +111,7 @@ impl Storm {
         visit.is_some_and(Visit::is_transaction) && reports == Some(Reports::Changes)
     }
 
-    /// A session that is not what the mode asks for answers only where it was when it was asked.
+    /// A session that is not what the mode asks for may answer only what was asked while it was.
     fn check_role(&self, request: u32, said: &str) -> Result<(), String> {
         let (role, changed_at) = said.split_once(' ').ok_or("no role")?;
         let roles = [Role::ReadWrite, Role::ReadOnly, Role::Standby];
