@@ -65,6 +65,9 @@ pub struct World {
     /// Bytes that the hosts have said so far.
     pub said: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
+    /// Where an answer that tells a history, and whatever comes with it, is on its way for long.
+    pub delays_history: Option<usize>,
+    delayed: Vec<(ConnectionId, News)>,
     /// Sessions whose bytes nobody reads for now, and those bytes.
     stalled: BTreeMap<u64, Vec<u8>>,
     news: Vec<(ConnectionId, News)>,
@@ -101,6 +104,8 @@ impl World {
             cores: None,
             said: 0,
             links: BTreeMap::new(),
+            delays_history: None,
+            delayed: Vec::new(),
             stalled: BTreeMap::new(),
             news: Vec::new(),
             requests: 0,
@@ -368,14 +373,25 @@ impl World {
         }
     }
 
+    /// What was on its way for long is there.
+    pub fn deliver_delayed(&mut self) {
+        self.delays_history = None;
+        self.news.append(&mut self.delayed);
+        self.settle();
+    }
+
     fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        if let Some((_, host)) = self.links.get(&id.to_bits())
-            && let Some(host) = self.hosts.get_mut(*host)
+        const QUESTION: &[u8] = b"pg_control_system";
+        if let Some(&(_, number)) = self.links.get(&id.to_bits())
+            && let Some(host) = self.hosts.get_mut(number)
         {
             let answer = host.server.receive(id.to_bits(), bytes);
             self.said += answer.len();
+            let is_asked = || bytes.windows(QUESTION.len()).any(|part| part == QUESTION);
+            let delays = self.delays_history == Some(number) && is_asked();
             if !answer.is_empty() {
-                self.news.push((id, News::Bytes(answer)));
+                let news = if delays { &mut self.delayed } else { &mut self.news };
+                news.push((id, News::Bytes(answer)));
             }
         }
     }

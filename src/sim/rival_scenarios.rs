@@ -174,3 +174,33 @@ fn a_question_for_the_history_that_a_cancel_hits_is_asked_again() {
     assert_eq!(answered(&world, write), "INSERT");
     assert_eq!(keys(&world), [vec![], vec!["a".to_owned()]]);
 }
+
+#[test]
+fn what_a_host_showed_before_it_was_a_standby_is_no_claim_however_late_it_comes() {
+    let mut world = world(&[(STANDBY, 1), (PRIMARY, 2)]);
+    world.delays_history = Some(1);
+    world.query("SELECT", None, NONE);
+    // It is taken for dead, and answers a new session as a standby.
+    world.pass(Duration::from_secs(4));
+    world.hosts[1].server.role = STANDBY;
+    world.pass(Duration::from_millis(200));
+    world.deliver_delayed();
+    // The other one is promoted, and fenced.
+    world.stall(1);
+    world.pass(Duration::from_millis(50));
+    world.hosts[0].server.promote();
+    world.hosts[0].server.lineage.2 = 3;
+    let next = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(answered(&world, next), "INSERT");
+    world.hosts[0].server.role = Role::ReadOnly;
+    let moved = world.query("INSERT b", None, NONE);
+    // And then the old one is promoted again.
+    world.hosts[1].server.promote();
+    world.hosts[1].server.lineage.2 = 4;
+    world.thaw(1);
+    world.settle();
+    world.pass(Duration::from_millis(100));
+    assert_eq!(answered(&world, moved), "INSERT");
+    assert_eq!(decisions(&world), []);
+}
