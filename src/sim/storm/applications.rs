@@ -8,7 +8,6 @@ use super::Storm;
 use super::ledger::Ledger;
 use super::visits::{Visit, VisitStage};
 use crate::base::Instant;
-use crate::config::TargetSessionAttrs;
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, Query, QueryFlags};
 use crate::types::Params;
@@ -293,9 +292,7 @@ impl Storm {
         if self.apps.ended || self.apps.is_served || asks {
             return;
         }
-        use TargetSessionAttrs as Mode;
-        let writes = matches!(self.config.mode, Mode::ReadWrite | Mode::Primary);
-        let key = writes.then(|| self.apps.next_key());
+        let key = self.has_seat().then(|| self.apps.next_key());
         let sql = key.as_ref().map_or("SELECT".to_owned(), |key| format!("INSERT {key}"));
         let statement = self.pool.statement(&sql);
         let request = self.next_request(What::Probe(key), false);

@@ -77,6 +77,12 @@ impl Storm {
         self.config.mode == TargetSessionAttrs::ReadWrite
     }
 
+    /// Whether one host alone serves.
+    fn has_seat(&self) -> bool {
+        use TargetSessionAttrs as Mode;
+        matches!(self.config.mode, Mode::ReadWrite | Mode::Primary)
+    }
+
     fn fail(&mut self, why: String) {
         if self.failure.is_none() {
             self.note(|| format!("{:#?}", self.pool));

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::Storm;
 use crate::base::Error;
 use crate::cluster::{Decision, fits};
-use crate::config::TargetSessionAttrs;
 use crate::connection::Role;
 use crate::pool::PoolEvent;
 
@@ -83,7 +82,7 @@ impl Storm {
                 return Err(format!("{name} is {is:?}, and was said to be {said:?}"));
             }
             // Where many serve, nobody is told who.
-            if !matches!(mode, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary) {
+            if !self.has_seat() {
                 continue;
             }
             if status.serves {
