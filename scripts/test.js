@@ -80,7 +80,9 @@ const isWhole = files.length + flags.length === 0;
 if (isWhole) CHECKS.forEach((check) => run(check));
 // A cluster that is already there is one for all files: they take turns.
 const concurrency = process.env.HYPERION_HOSTS ? 1 : 2;
-const runner = [node, '--test', `--test-concurrency=${concurrency}`];
+// A test that fails may leave open what would keep its file from ever ending.
+const limit = '--test-timeout=600000';
+const runner = [node, '--test', `--test-concurrency=${concurrency}`, limit];
 run([...runner, ...flags, ...(files.length > 0 ? files : all())]);
 // The oldest and the newest servers: `test/versions.test.js` has their failovers.
 if (isWhole && !process.env.HYPERION_HOSTS) {

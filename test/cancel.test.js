@@ -356,7 +356,7 @@ test('a server that answers neither the query nor the cancel: closed after cance
     frontend.send(backend.firstAnswer(backend.dataRow('1')));
   });
   const lonely = createPool(server.options({ cancelGraceMs: 40, connectTimeoutMs: 1000 }));
-  const query = lonely.query('SELECT one', [], { timeoutMs: 20 });
+  const query = lonely.query('SELECT one', [], { timeoutMs: 200 });
   const error = await query.catch((e) => e);
   assert.equal(error.code, 'HYPERION_QUERY_TIMEOUT');
   assert.equal(error.outcome, 'unknown');
@@ -393,7 +393,7 @@ test('P19 a cancel connection that the server keeps open: its session gets no ot
   });
   const lonely = createPool(held.options({ cancelGraceMs: 60 }));
   await assert.rejects(
-    lonely.query('SELECT one', [], { timeoutMs: 10 }),
+    lonely.query('SELECT one', [], { timeoutMs: 200 }),
     timedOut('not-committed'),
   );
   assert.deepEqual(await lonely.query('SELECT one'), [{ one: 1 }]);
