@@ -81,8 +81,8 @@ impl Storm {
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
-            // It is given up when it was lost for the third time.
-            (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 3 => {
+            // It is given up when it is lost for the third time, which is counted behind the server's last words.
+            (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 2 => {
                 described()
             }
             // Such a host is waited for, or another one.
