@@ -214,7 +214,9 @@ impl Pool {
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty() || Mutation::ForgetWrite.is_on();
             let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent");
-            return self.finish_unsent(now, key, error);
+            self.finish_unsent(now, key, error);
+            // Nothing may stand in front any more of what was given up behind it.
+            return self.tend(now, id);
         }
         if commits {
             let what = "it commits, which is never cancelled, so that its connection was closed";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cluster::World;
 use super::scenarios::{answered, config};
+use crate::base::Outcome;
 use crate::connection::{Role, StatementId};
 use crate::pool::QueryFlags;
 
@@ -252,4 +253,35 @@ fn a_call_that_is_given_up_waits_no_longer_because_another_one_is_cancelled_firs
     world.pass(Duration::from_millis(1));
     let error = world.answers[&second].as_ref().unwrap_err();
     assert_eq!(error.code(), "HYPERION_QUERY_TIMEOUT", "after 100 ms and cancelGraceMs");
+}
+
+#[test]
+fn a_call_that_is_given_up_is_at_work_when_those_in_front_are_taken_back() {
+    let (mut world, quick) = world(1, 1, Duration::from_micros(20));
+    let other = world.pool.statement("SELECT other");
+    for _ in 0..3 {
+        world.ask_known(other);
+        world.settle();
+    }
+    // The next session has not prepared it.
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    world.ask_known(quick);
+    world.pass(Duration::from_secs(1));
+    let [first, second] =
+        [quick, other].map(|statement| world.ask_flagged(statement, QueryFlags::CANCELLABLE));
+    let third = world.ask_known(other);
+    world.pool.flush(world.now);
+    // What prepares a statement for those behind it can't be taken back.
+    world.pool.cancel(world.now, second);
+    world.pool.cancel(world.now, first);
+    world.stall(0);
+    world.send();
+    let outcomes =
+        [first, second].map(|request| world.answers[&request].as_ref().unwrap_err().outcome());
+    assert_eq!(outcomes, [Some(Outcome::NotSent), Some(Outcome::Unknown)]);
+    // The server has no longer for it than for any that is at work.
+    world.pass(Duration::from_millis(1000));
+    let error = world.answers[&third].as_ref().unwrap_err();
+    assert_eq!(error.code(), "40003", "its connection was closed");
 }
