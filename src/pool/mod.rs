@@ -70,8 +70,10 @@ pub(crate) struct Call {
     /// How often it was sent again because of what had changed since its statement was described, or the role
     /// asked.
     redescribed: u8,
-    /// How often a connection was lost that may have been at it.
+    /// How often a connection was lost that may have been at it, not counting those that were open when the one before was.
     losses: u8,
+    /// When the last one that counts was lost.
+    lost_at: Instant,
     /// The connection that it was written to.
     sent_to: Option<ConnectionId>,
     sent_at: Instant,
@@ -91,6 +93,7 @@ impl Call {
             deadline,
             redescribed: 0,
             losses: 0,
+            lost_at: Instant::ORIGIN,
             sent_to: None,
             sent_at: Instant::ORIGIN,
             given_up: None,

@@ -20,7 +20,7 @@ use crate::protocol::backend::TransactionStatus;
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
 /// Whatever it does not change, a statement may be what ends its connections, and takes whole servers along: so often is one
-/// sent again that may have been at work.
+/// sent again that may have been at work, beside the connections that were open when it was lost before.
 pub(super) const MOST_LOSSES: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
 const STALE_PLAN: &str = "the statement was prepared before its tables or types changed, or before the session \
@@ -132,7 +132,7 @@ impl Pool {
                 let settled = Settled { token, answer, role_before, role_after, status, clean };
                 self.settle(now, id, settled)
             }
-            Event::Lost { token, outcome, why } => self.lost(id, token, outcome, &why),
+            Event::Lost { token, outcome, why } => self.lost(now, id, token, outcome, &why),
             Event::Notice(fields) => {
                 if let Some(host) = self.host_name(id) {
                     let event = PoolEvent::Notice { host, fields };
@@ -322,14 +322,21 @@ impl Pool {
     /// Returns the call where it may be sent again.
     fn lost(
         &mut self,
+        now: Instant,
         id: ConnectionId,
         token: Token,
         outcome: Outcome,
         why: &Error,
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
+        let opened_at = self.slots.get(id).map(|slot| slot.opened_at);
         let call = self.calls.get_mut(key)?;
-        call.losses = call.losses.saturating_add(u8::from(outcome == Outcome::Unknown));
+        // A host that goes down takes its sessions along, one after the other: that is one loss.
+        let is_another = call.losses == 0 || opened_at.is_none_or(|at| at > call.lost_at);
+        if outcome == Outcome::Unknown && is_another {
+            call.losses = call.losses.saturating_add(1);
+            call.lost_at = now;
+        }
         let (lease, begin) = (call.lease, call.flags.begin());
         let call_releases = call.flags.has(QueryFlags::RELEASE);
         let free = match lease {

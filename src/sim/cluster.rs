@@ -247,6 +247,12 @@ impl World {
         self.news.extend(broken.into_iter().map(|id| (id, News::Closed(why))));
     }
 
+    /// Breaks one connection.
+    pub fn lose(&mut self, session: ConnectionId) {
+        self.news.push((session, News::Closed("ECONNRESET")));
+        self.settle();
+    }
+
     /// Stops a host where it is, without closing anything.
     pub fn freeze(&mut self, host: usize) {
         self.stall(host);

@@ -285,3 +285,21 @@ fn a_call_that_is_given_up_is_at_work_when_those_in_front_are_taken_back() {
     let error = world.answers[&third].as_ref().unwrap_err();
     assert_eq!(error.code(), "40003", "its connection was closed");
 }
+
+#[test]
+fn sessions_that_go_down_one_by_one_are_one_loss_of_a_read() {
+    let (mut world, quick) = world(6, 6, Duration::from_micros(20));
+    world.stall(0);
+    let read = world.ask_flagged(quick, QueryFlags::READ_ONLY);
+    world.send();
+    for _ in 0..5 {
+        let at_it = world.sessions(0).find(|id| world.pool.waits_for(*id));
+        world.lose(at_it.unwrap());
+        // The others say that they are well.
+        world.trickle(0, BARRIER);
+    }
+    assert!(!world.answers.contains_key(&read));
+    world.thaw(0);
+    world.settle();
+    assert_eq!(answered(&world, read), "SELECT");
+}
