@@ -213,6 +213,7 @@ impl Member {
         self.round_trip
     }
 
+    /// As last said, by whatever session.
     pub(super) fn role(&self) -> Option<Role> {
         self.role
     }

@@ -515,7 +515,7 @@ fn a_server_on_this_machine_is_kept_at_work_over_tcp() {
     let mut session = served.accept();
     served.answer(&mut session, 1);
     let is_raised = || MARKS.with_borrow(|marks| marks.iter().any(|mark| *mark > 7));
-    // As above.
+    // Not the first crowd, where a moment of the machine's has passed for a slow statement.
     for crowd in 0.. {
         for request in 0..32 {
             served.ask(request);
