@@ -18,6 +18,7 @@ mod exchange;
 mod habit;
 mod handshake;
 mod lead;
+mod lexer;
 mod lineage;
 mod pipeline;
 mod prelude;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::habit::Habit;
+use super::lexer::{SqlToken, tokens};
 use super::traces::Traces;
 use crate::protocol::Field;
 use crate::types::{ParameterType, Shape, Verbatim};
@@ -226,52 +227,18 @@ fn is_all_or_nothing(sql: &str) -> bool {
 
 /// The first word behind white space and comments; empty where there is none.
 fn first_word(sql: &str) -> &str {
-    behind_comments(sql).split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("")
-}
-
-/// What follows white space and comments.
-fn behind_comments(sql: &str) -> &str {
-    let mut text = sql;
-    loop {
-        text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '(');
-        text = if let Some(comment) = text.strip_prefix("--") {
-            comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest)
-        } else if text.starts_with("/*") {
-            behind_comment(text)
-        } else {
-            return text;
-        };
+    let mut behind = tokens(sql).skip_while(|token| token.is_symbol(';') || token.is_symbol('('));
+    match behind.next() {
+        Some(SqlToken::Word(word)) => word,
+        _ => "",
     }
-}
-
-/// What follows a comment that begins with `/*`. They nest.
-fn behind_comment(text: &str) -> &str {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(rest) = text.get(at..)
-        && let Some(found) = rest.find(['/', '*'])
-    {
-        at += found;
-        let mark = text.get(at..at + 2);
-        (depth, at) = match mark {
-            Some("/*") => (depth + 1, at + 2),
-            Some("*/") => (depth.saturating_sub(1), at + 2),
-            _ => (depth, at + 1),
-        };
-        if depth == 0 {
-            return text.get(at..).unwrap_or("");
-        }
-    }
-    ""
 }
 
 /// Whether a part of a script is COMMIT by its other name. A block of code ends in that word too: `END $$`.
 fn is_end_of_transaction(part: &str) -> bool {
-    let part = behind_comments(part);
-    let word = first_word(part);
-    let behind = behind_comments(part.get(word.len()..).unwrap_or(""));
-    let is = |known: &str| first_word(behind).eq_ignore_ascii_case(known);
-    word.eq_ignore_ascii_case("end")
-        && (behind.is_empty() || is("work") || is("transaction") || is("and"))
+    let mut tokens = tokens(part);
+    tokens.next().is_some_and(|first| first.is_word("end"))
+        && tokens.next().is_none_or(|next| next.is_any(&["work", "transaction", "and"]))
 }
 
 fn contains_ignoring_case(text: &str, word: &str) -> bool {

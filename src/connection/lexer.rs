@@ -1,0 +1,287 @@
+//! The tokens of an SQL text, as PostgreSQL's own scanner has them (manual, 4.1).
+//!
+//! What a statement is and does to its session is decided by these tokens, so that neither a comment, nor a
+//! string, nor a line break hides it. The scanner knows no grammar. It never fails: a text that ends inside of a
+//! string or a comment ends there.
+
+/// A part of a text that is neither white space nor a comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SqlToken<'a> {
+    /// A key word or an identifier without quotes, as it was written.
+    Word(&'a str),
+    /// An identifier in double quotes, without these. Doubled quotes inside stay doubled.
+    Quoted(&'a str),
+    /// A string constant of any kind, without its quotes. Doubled quotes and escapes stay as they are.
+    Text {
+        body: &'a str,
+        /// A plain string with a backslash. Its end depends on `standard_conforming_strings`, which a scanner
+        /// can't see: it is taken to be on, as it is by default.
+        is_ambiguous: bool,
+    },
+    Number(&'a str),
+    /// `$1`, without the sign.
+    Parameter(&'a str),
+    /// Any other character, by itself: operators come in parts.
+    Symbol(char),
+}
+
+impl SqlToken<'_> {
+    /// Whether it is this key word, in any case.
+    pub(super) fn is_word(self, word: &str) -> bool {
+        matches!(self, Self::Word(found) if found.eq_ignore_ascii_case(word))
+    }
+
+    /// Whether it is one of these key words, in any case.
+    pub(super) fn is_any(self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.is_word(word))
+    }
+
+    pub(super) fn is_symbol(self, symbol: char) -> bool {
+        self == Self::Symbol(symbol)
+    }
+}
+
+/// The tokens of a text, first to last.
+pub(super) fn tokens(sql: &str) -> SqlTokens<'_> {
+    SqlTokens { rest: sql }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SqlTokens<'a> {
+    rest: &'a str,
+}
+
+impl<'a> SqlTokens<'a> {
+    /// Takes `length` bytes, and what lies in them without `before` bytes in front and `after` bytes behind.
+    fn take(&mut self, length: usize, before: usize, after: usize) -> &'a str {
+        let (token, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        let end = token.len().saturating_sub(after).max(before);
+        token.get(before..end).unwrap_or("")
+    }
+
+    fn quoted(&mut self, before: usize, quote: u8, escapes: bool) -> &'a str {
+        let (length, is_closed) = quoted_length(self.rest, before, quote, escapes);
+        self.take(length, before, usize::from(is_closed))
+    }
+}
+
+impl<'a> Iterator for SqlTokens<'a> {
+    type Item = SqlToken<'a>;
+
+    fn next(&mut self) -> Option<SqlToken<'a>> {
+        self.rest = behind_blank(self.rest);
+        let bytes = self.rest.as_bytes();
+        let first = *bytes.first()?;
+        let at = |n: usize| bytes.get(n).copied().unwrap_or(0);
+        let token = match first {
+            b'\'' => {
+                let body = self.quoted(1, b'\'', false);
+                SqlToken::Text { body, is_ambiguous: body.contains('\\') }
+            }
+            b'e' | b'E' if at(1) == b'\'' => {
+                SqlToken::Text { body: self.quoted(2, b'\'', true), is_ambiguous: false }
+            }
+            b'b' | b'B' | b'x' | b'X' | b'n' | b'N' if at(1) == b'\'' => {
+                let body = self.quoted(2, b'\'', false);
+                SqlToken::Text { body, is_ambiguous: body.contains('\\') }
+            }
+            b'u' | b'U' if at(1) == b'&' && at(2) == b'\'' => {
+                SqlToken::Text { body: self.quoted(3, b'\'', false), is_ambiguous: false }
+            }
+            b'u' | b'U' if at(1) == b'&' && at(2) == b'"' => {
+                SqlToken::Quoted(self.quoted(3, b'"', false))
+            }
+            b'"' => SqlToken::Quoted(self.quoted(1, b'"', false)),
+            b'$' => self.dollar(),
+            b'0'..=b'9' => SqlToken::Number(self.take(number_length(bytes), 0, 0)),
+            b'.' if at(1).is_ascii_digit() => {
+                SqlToken::Number(self.take(number_length(bytes), 0, 0))
+            }
+            _ if is_word_start(first) => {
+                let length = bytes.iter().position(|byte| !is_word_part(*byte));
+                SqlToken::Word(self.take(length.unwrap_or(bytes.len()), 0, 0))
+            }
+            _ => {
+                let symbol = self.rest.chars().next()?;
+                self.take(symbol.len_utf8(), 0, 0);
+                SqlToken::Symbol(symbol)
+            }
+        };
+        Some(token)
+    }
+}
+
+impl<'a> SqlTokens<'a> {
+    /// `$1`, `$$text$$`, `$tag$text$tag$`, or the sign by itself.
+    fn dollar(&mut self) -> SqlToken<'a> {
+        let bytes = self.rest.as_bytes();
+        let behind = bytes.get(1..).unwrap_or_default();
+        if behind.first().is_some_and(u8::is_ascii_digit) {
+            let digits = behind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            return SqlToken::Parameter(self.take(1 + digits, 1, 0));
+        }
+        let is_tag = |(n, byte): (usize, &u8)| {
+            if n == 0 { is_word_start(*byte) } else { is_word_part(*byte) && *byte != b'$' }
+        };
+        let tag = behind.iter().enumerate().take_while(|(n, byte)| is_tag((*n, *byte))).count();
+        if behind.get(tag) != Some(&b'$') {
+            self.take(1, 0, 0);
+            return SqlToken::Symbol('$');
+        }
+        let mark = tag + 2;
+        let delimiter = self.rest.get(..mark).unwrap_or("");
+        let body = self.rest.get(mark..).unwrap_or("");
+        let (length, after) = match body.find(delimiter) {
+            Some(end) => (mark + end + mark, mark),
+            None => (self.rest.len(), 0),
+        };
+        SqlToken::Text { body: self.take(length, mark, after), is_ambiguous: false }
+    }
+}
+
+/// What follows white space and comments.
+fn behind_blank(mut text: &str) -> &str {
+    loop {
+        // PostgreSQL's white space: no other character of Unicode counts.
+        text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+        text = if text.starts_with("--") {
+            let end = text.find(['\n', '\r']).unwrap_or(text.len());
+            text.get(end..).unwrap_or("")
+        } else if text.starts_with("/*") {
+            behind_comment(text)
+        } else {
+            return text;
+        };
+    }
+}
+
+/// What follows a comment that begins with `/*`. They nest.
+fn behind_comment(text: &str) -> &str {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(rest) = text.get(at..)
+        && let Some(found) = rest.find(['/', '*'])
+    {
+        at += found;
+        (depth, at) = match text.get(at..at + 2) {
+            Some("/*") => (depth + 1, at + 2),
+            Some("*/") => (depth.saturating_sub(1), at + 2),
+            _ => (depth, at + 1),
+        };
+        if depth == 0 {
+            return text.get(at..).unwrap_or("");
+        }
+    }
+    ""
+}
+
+/// How long a quoted token is that begins with `before` bytes, the last of them the quote, and whether it ends at all.
+fn quoted_length(text: &str, before: usize, quote: u8, escapes: bool) -> (usize, bool) {
+    let bytes = text.as_bytes();
+    let mut at = before;
+    while let Some(byte) = bytes.get(at) {
+        if *byte == b'\\' && escapes {
+            at += 2;
+        } else if *byte != quote {
+            at += 1;
+        } else if bytes.get(at + 1) == Some(&quote) {
+            at += 2;
+        } else {
+            return (at + 1, true);
+        }
+    }
+    (bytes.len(), false)
+}
+
+fn number_length(bytes: &[u8]) -> usize {
+    // What follows a digit without a blank belongs to the number, or is an error of the server's.
+    let end = bytes.iter().position(|byte| {
+        !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_')) || !byte.is_ascii()
+    });
+    end.unwrap_or(bytes.len())
+}
+
+fn is_word_start(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+}
+
+fn is_word_part(byte: u8) -> bool {
+    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SqlToken::{Number, Parameter, Quoted, Symbol, Word};
+
+    fn all(sql: &str) -> Vec<SqlToken<'_>> {
+        tokens(sql).collect()
+    }
+
+    fn text(body: &str) -> SqlToken<'_> {
+        SqlToken::Text { body, is_ambiguous: false }
+    }
+
+    #[test]
+    fn comments_and_white_space_are_no_tokens() {
+        let expected = [Word("SELECT"), Number("1"), Symbol(';')];
+        for sql in [
+            "SELECT 1;",
+            "-- FETCH\nSELECT\t1 ;",
+            "/* a /* b */ '*/SELECT/**/1--x\r;",
+            "\u{c}SELECT\u{b}1;-- '",
+        ] {
+            assert_eq!(all(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn strings_of_every_kind_hide_what_is_in_them() {
+        assert_eq!(all("'it''s; '"), [text("it''s; ")]);
+        assert_eq!(all(r"E'a\'b' x"), [text(r"a\'b"), Word("x")]);
+        assert_eq!(all(r"'a\' x"), [SqlToken::Text { body: r"a\", is_ambiguous: true }, Word("x")]);
+        assert_eq!(
+            all("U&'d\\0061' b'1' X'f' n'x'"),
+            [text("d\\0061"), text("1"), text("f"), text("x")]
+        );
+        assert_eq!(all("$$a; $b$ ' $$ c"), [text("a; $b$ ' "), Word("c")]);
+        assert_eq!(all("$tag$a $$ $ta$ b$tag$;"), [text("a $$ $ta$ b"), Symbol(';')]);
+        assert_eq!(all("\"a\"\"b;\" U&\"c\""), [Quoted("a\"\"b;"), Quoted("c")]);
+    }
+
+    #[test]
+    fn a_dollar_belongs_to_parameters_and_words_too() {
+        assert_eq!(all("$1::int"), [Parameter("1"), Symbol(':'), Symbol(':'), Word("int")]);
+        assert_eq!(all("a$b$c"), [Word("a$b$c")]);
+        assert_eq!(all("$ $x"), [Symbol('$'), Symbol('$'), Word("x")]);
+        assert_eq!(
+            all("1.5e3 .5 a.b"),
+            [Number("1.5e3"), Number(".5"), Word("a"), Symbol('.'), Word("b")]
+        );
+    }
+
+    #[test]
+    fn no_text_is_too_odd() {
+        for sql in [
+            "'",
+            "E'\\",
+            "\"",
+            "/*",
+            "/*/",
+            "$a$",
+            "$é$x",
+            "é",
+            "\u{1f600}",
+            "--",
+            "U&'",
+            "E'é",
+            "$",
+            "'é",
+        ] {
+            assert!(tokens(sql).count() <= sql.len(), "{sql}");
+            assert!(all(sql).iter().all(|token| !token.is_any(&["select"])), "{sql}");
+        }
+        assert_eq!(all("'no end"), [text("no end")]);
+        assert_eq!(all("$$no end$"), [text("no end$")]);
+    }
+}
