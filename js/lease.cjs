@@ -3,6 +3,7 @@
 // One connection that a caller has to itself: a transaction's, or one for session work.
 
 const { classes, explainRefusal } = require('./errors.cjs');
+const { RELEASE } = require('./channel.cjs');
 
 /** Leases whose user let go of them without giving them back. Holds the lease, never what the user holds. */
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
@@ -13,6 +14,8 @@ class Lease {
   #what;
   /** Has a `stack` that says where it was taken. */
   #place;
+  /** The request that ends its transaction is with the addon, and gives it back, whatever comes of that. */
+  #isGivenBack = false;
 
   /** The addon's word for it; 0 until it is granted, and once it is given back. */
   number = 0;
@@ -52,7 +55,9 @@ class Lease {
     // The pool would run it on any of its connections.
     if (this.number === 0) throw closed(sql);
     this.lastQuery = sql;
-    return this.#channel.query(sql, params, options, this, flags);
+    const answer = this.#channel.query(sql, params, options, this, flags);
+    if ((flags & RELEASE) !== 0) this.#isGivenBack = true;
+    return answer;
   }
 
   /** For an error of our own: says where the connection is, or was when that was last known. */
@@ -70,11 +75,17 @@ class Lease {
   release(destroy) {
     if (this.number === 0) return;
     this.#channel.release(this, destroy);
-    this.ended();
+    this.#end();
   }
 
-  /** The addon has it back. */
+  /** Its user is done with it. */
   ended() {
+    // Where the request that gives it back could not be made, nobody else does.
+    if (this.number !== 0 && !this.#isGivenBack) this.#channel.release(this, true);
+    this.#end();
+  }
+
+  #end() {
     forgotten.unregister(this);
     this.limit?.clear();
     this.#channel.forgetLease(this);
@@ -119,7 +130,8 @@ class Lease {
   /** Nobody can use it any more. */
   async reclaim() {
     await this.idle();
-    if (this.number === 0) return;
+    // Whoever waits for the end of a transaction does not need its view.
+    if (this.number === 0 || this.#isGivenBack) return;
     this.release(true);
     this.warn(`was never ${this.#what === 'transaction' ? 'finished' : 'released'}`);
   }

@@ -242,16 +242,26 @@ function because(error, cause) {
 async function attemptOnce(callback, { lease, holder }, open) {
   const view = new Transaction(open, holder);
   lease?.heldBy(view);
-  let value;
   try {
-    value = await open.hear(callback(view), attempts);
-  } catch (thrown) {
-    await open.rollBackBecause(thrown);
-    throw thrown;
+    let value;
+    try {
+      value = await open.hear(callback(view), attempts);
+    } catch (thrown) {
+      await open.rollBackBecause(thrown);
+      throw thrown;
+    }
+    await open.finish(attempts);
+    return value;
+  } finally {
+    keep(view);
   }
-  await open.finish(attempts);
-  return value;
 }
+
+/**
+ * A use behind the last `await`: V8 drops from the frame of a function that it has optimized what is not used any more, and
+ * takes the view for garbage while its transaction is at work.
+ */
+function keep() {}
 
 /** Half of the wait is random, so that those who met once do not meet again. */
 async function backoff(attempt, limit) {
