@@ -17,10 +17,10 @@ use napi_sys as sys;
 use super::deliver::Delivery;
 use super::environment::{Environment, LastOneOut};
 use super::loop_callback::LoopCallback;
-use super::low_water;
 use super::segment::Segment;
 use super::sheet::Room;
 use super::slip::Slip;
+use super::socket_calls;
 use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass};
 use crate::config::Config;
@@ -93,7 +93,7 @@ impl Client {
         let wake = client.wake_callback(last_one_out);
         let uv_loop = event_loop(env)?;
         client
-            .run(|reactor| reactor.attach(uv_loop, &wake, low_water::SET))?
+            .run(|reactor| reactor.attach(uv_loop, &wake, socket_calls::CALLS))?
             .map_err(|error| not_started(&error))?;
         environment.add(handle, client);
         Ok(())

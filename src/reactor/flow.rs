@@ -52,6 +52,7 @@ impl Reactor {
             }
             self.settle(now);
             if left == Left::Drained {
+                self.note_answered(token);
                 self.set_low_water(now, token, budget < before);
             }
         }
@@ -106,7 +107,9 @@ impl Reactor {
     pub(super) fn write(&mut self, now: Instant) {
         for _ in 0..self.unwritten.len() {
             let Some(token) = self.unwritten.pop_front() else { break };
-            match self.write_socket(token) {
+            let left = self.write_socket(token);
+            self.watch_window(now, token);
+            match left {
                 Left::Drained => self.expect_answer(now, token),
                 Left::Unfinished => self.unwritten.push_back(token),
                 Left::Closed => {}
@@ -126,6 +129,7 @@ impl Reactor {
             match stream.socket.write(bytes) {
                 Ok(count) => {
                     self.pool.advance(connection, count);
+                    stream.unanswered = stream.unanswered.saturating_add(count);
                     share = share.saturating_sub(count);
                     if count < length {
                         self.links.set_blocked(token, true);

@@ -57,8 +57,18 @@ pub(super) struct Stream {
     pub(super) low_water: usize,
     /// It is read because its low-water mark was not reached in time.
     pub(super) overdue: bool,
+    /// Bytes that were written since the server had last answered all.
+    pub(super) unanswered: usize,
+    /// It is asked each second whether the server's host lives (`closed_window`).
+    pub(super) watched: bool,
     /// Why a write failed. What the server said before is read first, for it says more.
     pub(super) broken: Option<String>,
+}
+
+impl Stream {
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.target, Target::Ip(_))
+    }
 }
 
 /// Where the opening of a connection has come to.
@@ -353,6 +363,8 @@ impl Links {
             blocked: true,
             low_water: 1,
             overdue: false,
+            unanswered: 0,
+            watched: false,
             broken: None,
         };
         self.streams.insert(token, stream);
@@ -371,7 +383,7 @@ impl Links {
     /// Whether the connection is one over TCP within this machine.
     pub(super) fn is_loopback(&self, connection: ConnectionId) -> bool {
         let stream = self.open.get(&connection).and_then(|token| self.streams.get(token));
-        stream.is_some_and(|s| matches!(s.target, Target::Ip(_)) && s.target.is_local())
+        stream.is_some_and(|stream| stream.is_tcp() && stream.target.is_local())
     }
 
     fn fail(&mut self, connection: ConnectionId, why: String) {

@@ -16,6 +16,7 @@
 
 mod alarm;
 mod clock;
+mod closed_window;
 mod errand;
 mod flow;
 pub mod libuv;
@@ -29,6 +30,8 @@ mod readiness;
 mod socket;
 mod turn;
 
+pub use closed_window::{TcpCalls, TcpReport};
 pub use links::Lookup;
 pub use low_water::SetLowWater;
-pub use turn::{News, Reactor, Wake, poisoned};
+pub use socket::Descriptor;
+pub use turn::{News, Reactor, SystemCalls, Wake, poisoned};

@@ -63,9 +63,9 @@ pub(super) enum Progress {
 
 /// What the system calls a socket.
 #[cfg(unix)]
-pub(super) type Descriptor = std::os::fd::RawFd;
+pub type Descriptor = std::os::fd::RawFd;
 #[cfg(windows)]
-pub(super) type Descriptor = std::os::windows::io::RawSocket;
+pub type Descriptor = std::os::windows::io::RawSocket;
 
 /// Closed when dropped, and never inherited by a child process.
 #[derive(Debug)]
@@ -114,6 +114,22 @@ impl Socket {
 
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.inner.send_with_flags(bytes, NO_SIGNAL)
+    }
+
+    /// Where the system has `TCP_USER_TIMEOUT`. Returns whether that could be done.
+    pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) -> bool {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return self.inner.set_tcp_user_timeout(timeout).is_ok();
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            let _ = timeout;
+            false
+        }
+    }
+
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn user_timeout(&self) -> Option<Duration> {
+        self.inner.tcp_user_timeout().ok().flatten()
     }
 
     #[cfg(unix)]

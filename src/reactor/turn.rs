@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::alarm::Alarm;
 use super::clock::Clock;
+use super::closed_window::{TcpCalls, Windows};
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
 use super::low_water::{LowWater, SetLowWater, is_low};
@@ -24,6 +25,13 @@ use crate::types::{Params, Verbatim};
 
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
 pub type Wake = Rc<dyn Fn()>;
+
+/// Calls to the system for which socket2 has none: each is missing where the system is not known to have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemCalls {
+    pub low_water: Option<SetLowWater>,
+    pub tcp: Option<TcpCalls>,
+}
 
 /// What the reactor has to say to floor 6.
 #[derive(Debug)]
@@ -56,6 +64,7 @@ pub struct Reactor {
     /// All sockets are read into this one buffer, because the pool keeps what it needs.
     pub(super) buffer: Box<[u8]>,
     pub(super) low_water: LowWater,
+    pub(super) windows: Windows,
     ready: Vec<Ready>,
     /// Deadlines were due while sockets still held unread bytes: they have waited once.
     grace_given: bool,
@@ -85,6 +94,7 @@ impl Reactor {
         let clock = Clock::new();
         let links = Links::new(&config)?;
         let seed = getrandom::u64().map_err(io::Error::other)?;
+        let windows = Windows::new(config.tcp_user_timeout);
         let pool = Pool::new(Arc::new(config), seed, clock.now());
         Ok(Self {
             clock,
@@ -94,6 +104,7 @@ impl Reactor {
             unwritten: VecDeque::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             low_water: LowWater::default(),
+            windows,
             ready: Vec::new(),
             grace_given: false,
             unfinished: false,
@@ -107,13 +118,9 @@ impl Reactor {
     }
 
     /// Lets a loop wake it. The handles are closed when the reactor is dropped.
-    pub fn attach(
-        &mut self,
-        uv_loop: Loop,
-        wake: &Wake,
-        low_water: Option<SetLowWater>,
-    ) -> io::Result<()> {
-        self.low_water.attach(low_water);
+    pub fn attach(&mut self, uv_loop: Loop, wake: &Wake, calls: SystemCalls) -> io::Result<()> {
+        self.low_water.attach(calls.low_water);
+        self.windows.tcp = calls.tcp;
         self.links.attach(uv_loop, wake)?;
         self.alarm.attach(uv_loop, wake)?;
         // A pool that is to be warm begins at once.
@@ -438,6 +445,7 @@ impl Reactor {
         }
         self.grace_given = false;
         self.links.handle_timeout(now);
+        self.look_at_windows(now);
         self.pool.handle_timeout(now);
     }
 
@@ -464,7 +472,8 @@ impl Reactor {
             return None;
         }
         let pool = self.pool.poll_timeout().map(|(at, _)| at);
-        pool.into_iter().chain(self.links.deadline()).chain(self.low_water.deadline()).min()
+        let sockets = self.low_water.deadline().into_iter().chain(self.windows.deadline());
+        pool.into_iter().chain(self.links.deadline()).chain(sockets).min()
     }
 
     /// The process must not end by itself while somebody waits for something.

@@ -1,0 +1,75 @@
+//! What the system knows of a socket and socket2 has no call for.
+#![allow(unsafe_code)] // getsockopt and setsockopt are C.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use linux::CALLS;
+
+use crate::reactor::SystemCalls;
+
+/// Other systems are not known well enough.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) const CALLS: SystemCalls = SystemCalls { low_water: None, tcp: None };
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux {
+    use std::os::fd::RawFd;
+    use std::time::Duration;
+
+    use super::SystemCalls;
+    use crate::reactor::{TcpCalls, TcpReport};
+
+    /// `epoll` tells of a socket when its low-water mark is reached, also where that is so because the mark was lowered.
+    pub(crate) const CALLS: SystemCalls =
+        SystemCalls { low_water: Some(set_low_water), tcp: Some(TcpCalls { report, probe_every }) };
+
+    /// Since Linux 6.15; in milliseconds, from 1,000 to 120,000.
+    const TCP_RTO_MAX_MS: libc::c_int = 44;
+
+    /// `SO_RCVLOWAT`, socket(7).
+    fn set_low_water(descriptor: RawFd, bytes: usize) -> bool {
+        set(descriptor, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+    }
+
+    fn probe_every(descriptor: RawFd, time: Duration) {
+        let time = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).clamp(1_000, 120_000);
+        // Where it fails, probes come as the system has them.
+        let _ = set(descriptor, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, time);
+    }
+
+    fn set(descriptor: RawFd, level: libc::c_int, option: libc::c_int, value: usize) -> bool {
+        let Ok(value) = libc::c_int::try_from(value) else { return false };
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the option is an int, which lives until the call is over. Whether the descriptor is one is for the
+        // kernel to say.
+        unsafe {
+            libc::setsockopt(descriptor, level, option, (&raw const value).cast(), length) == 0
+        }
+    }
+
+    /// What `struct tcp_info` has up to `tcpi_notsent_bytes`, since Linux 4.6.
+    const REPORT: usize = 148;
+
+    /// By the places of linux/tcp.h, which libc's own structure does not have all.
+    fn report(descriptor: RawFd) -> Option<TcpReport> {
+        let mut bytes = [0_u8; REPORT];
+        let mut length = REPORT as libc::socklen_t;
+        let into = (&raw mut bytes).cast();
+        // SAFETY: the kernel writes at most `length` bytes, and says how many these were.
+        let done = unsafe {
+            libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length)
+        };
+        if done != 0 || length as usize != REPORT {
+            return None;
+        }
+        let int = |at: usize| {
+            let bytes = bytes.get(at..)?.first_chunk()?;
+            Some(u32::from_ne_bytes(*bytes))
+        };
+        Some(TcpReport {
+            probes: bytes.get(3).copied()?.into(),
+            unacknowledged: int(24)?,
+            last_heard: Duration::from_millis(int(56)?.into()),
+            unsent: int(144)?,
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! Servers whose hosts live and take nothing.
+//!
+//! A server that is at a long statement does not read, and once its host's buffer is full its receive window is closed.
+//! `TCP_USER_TIMEOUT` counts from then on, although the host answers each probe of the window: it would end the session
+//! of a server that lives. So while more is on its way than any window is sure to take, the option is off, and the
+//! kernel is asked each second what it has heard instead (`TCP_INFO`, tcp(7)): only a host that has acknowledged nothing
+//! for as long as the option says, although something waits for that, is given up. Keepalive is no help here, since it
+//! rests while bytes are unacknowledged.
+//!
+//! Where the system has no such report the option stays as it is; where it has no such option there is nothing to do.
+
+use std::time::Duration;
+
+use super::links::Token;
+use super::socket::Descriptor;
+use super::turn::Reactor;
+use crate::base::Instant;
+
+/// What the kernel knows of the way to a peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpReport {
+    /// Bytes that were written and not sent: the window has no room for them.
+    pub unsent: u32,
+    /// Segments that were sent and not acknowledged.
+    pub unacknowledged: u32,
+    /// Probes of a closed window that nothing has answered.
+    pub probes: u32,
+    /// How long ago the peer acknowledged anything, probes too.
+    pub last_heard: Duration,
+}
+
+/// The calls to the system that tell of a closed window.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpCalls {
+    pub report: fn(Descriptor) -> Option<TcpReport>,
+    /// Has a closed window probed at least that often, where the system can: by default the time between two probes
+    /// grows to two minutes.
+    pub probe_every: fn(Descriptor, Duration),
+}
+
+/// What is on its way beyond this may not fit into a window.
+const WORTH_WATCHING: usize = 32 * 1024;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A host answers a probe within this, whatever the option says: it may answer one of two that come quickly.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The sockets with much on its way.
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) tcp: Option<TcpCalls>,
+    /// What the option is where it is not off.
+    user_timeout: Option<Duration>,
+    watched: Vec<Watched>,
+    looked_at: Instant,
+    look_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    token: Token,
+    /// So many looks in a row the host was silent. Each counts for a second: between two of them the process may have
+    /// been at something else for long.
+    silent_looks: u32,
+}
+
+/// What a look tells of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// It has all that was written.
+    HasAll,
+    Lives,
+    /// Something waits for an acknowledgement, and nothing was acknowledged since the last look.
+    Silent,
+}
+
+impl TcpReport {
+    fn told(&self, since_last_look: Duration) -> Told {
+        let awaits = self.unacknowledged > 0 || self.probes > 0;
+        match (awaits, self.unsent) {
+            (false, 0) => Told::HasAll,
+            (true, _) if self.last_heard >= since_last_look => Told::Silent,
+            _ => Told::Lives,
+        }
+    }
+}
+
+impl Windows {
+    pub(super) fn new(user_timeout: Option<Duration>) -> Self {
+        let (looked_at, look_at) = (Instant::ORIGIN, None);
+        Self { tcp: None, user_timeout, watched: Vec::new(), looked_at, look_at }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// How long a host may be silent that is asked for something.
+    fn patience(&self) -> Option<Duration> {
+        self.user_timeout.map(|timeout| timeout.max(LEAST_PATIENCE))
+    }
+
+    /// The first look tells of less than a second.
+    fn is_lost(&self, silent_looks: u32) -> bool {
+        let silent = LOOK_EVERY * silent_looks.saturating_sub(1);
+        self.patience().is_some_and(|patience| silent >= patience)
+    }
+}
+
+impl Reactor {
+    /// For a socket that was read.
+    pub(super) fn note_answered(&mut self, token: Token) {
+        if let Some(stream) = self.links.stream(token)
+            && stream.unanswered > 0
+            && !self.pool.waits_for(stream.connection)
+        {
+            stream.unanswered = 0;
+        }
+    }
+
+    /// For a socket that was written to.
+    pub(super) fn watch_window(&mut self, now: Instant, token: Token) {
+        let Some(stream) = self.links.stream(token) else { return };
+        let is_worth_it = stream.unanswered >= WORTH_WATCHING || stream.blocked;
+        if !is_worth_it || stream.watched || !stream.is_tcp() {
+            return;
+        }
+        let (Some(tcp), Some(patience)) = (self.windows.tcp, self.windows.patience()) else {
+            return;
+        };
+        let descriptor = stream.socket.descriptor();
+        if (tcp.report)(descriptor).is_none() || !stream.socket.set_user_timeout(None) {
+            return;
+        }
+        (tcp.probe_every)(descriptor, patience / 3);
+        stream.watched = true;
+        self.windows.watched.push(Watched { token, silent_looks: 0 });
+        if self.windows.look_at.is_none() {
+            self.windows.looked_at = now;
+            self.windows.look_at = Some(now + LOOK_EVERY);
+        }
+    }
+
+    /// Gives up the hosts that have been silent for too long, and forgets those that have all that was written.
+    pub(super) fn look_at_windows(&mut self, now: Instant) {
+        let Some(tcp) = self.windows.tcp else { return };
+        if self.windows.look_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let since = now.since(self.windows.looked_at);
+        let watched = std::mem::take(&mut self.windows.watched);
+        for Watched { token, silent_looks } in watched {
+            let Some(stream) = self.links.stream(token) else { continue };
+            let told = (tcp.report)(stream.socket.descriptor()).map(|report| report.told(since));
+            let silent_looks = match told {
+                Some(Told::Lives) => 0,
+                Some(Told::HasAll) if stream.blocked => 0,
+                Some(Told::Silent) => silent_looks + 1,
+                Some(Told::HasAll) | None => {
+                    stream.watched = false;
+                    stream.socket.set_user_timeout(self.windows.user_timeout);
+                    continue;
+                }
+            };
+            if self.windows.is_lost(silent_looks) {
+                let why = "the server's host has acknowledged nothing for too long (ETIMEDOUT)";
+                stream.broken = Some(why.to_owned());
+                self.list_unread(token, true);
+            } else {
+                self.windows.watched.push(Watched { token, silent_looks });
+            }
+        }
+        self.windows.looked_at = now;
+        self.windows.look_at = (!self.windows.watched.is_empty()).then(|| now + LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_silent_that_is_asked_and_acknowledges_nothing() {
+        let second = Duration::from_secs(1);
+        let check = |unsent: u32, unacknowledged: u32, probes: u32, millis: u64, told: Told| {
+            let last_heard = Duration::from_millis(millis);
+            let report = TcpReport { unsent, unacknowledged, probes, last_heard };
+            assert_eq!(report.told(second), told, "{report:?}");
+        };
+        check(0, 0, 0, 90_000, Told::HasAll);
+        // The last probe was answered, and the next one is not due for a minute.
+        check(1, 0, 0, 50_000, Told::Lives);
+        check(1, 0, 1, 200, Told::Lives);
+        check(1, 5, 0, 200, Told::Lives);
+        check(1, 0, 1, 1000, Told::Silent);
+        check(0, 5, 0, 1500, Told::Silent);
+    }
+
+    #[test]
+    fn a_host_is_given_up_when_it_was_silent_for_as_long_as_the_option_says() {
+        let check = |option: Option<u64>, looks: Option<u32>| {
+            let windows = Windows::new(option.map(Duration::from_millis));
+            assert_eq!((0..200).find(|looks| windows.is_lost(*looks)), looks, "{option:?}");
+        };
+        check(Some(30_000), Some(31));
+        check(Some(3001), Some(5));
+        check(Some(1), Some(3));
+        check(None, None);
+    }
+}
