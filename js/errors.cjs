@@ -3,6 +3,17 @@
 // The errors that users catch. The addon sends an error as JSON (`src/node` writes what `base::Error`
 // holds); it becomes an object here, in the caller's own asynchronous stack.
 
+const { inspect, types } = require('node:util');
+
+/** How much of the SQL text a printed error shows, in characters. */
+const SHOWN_QUERY = 200;
+
+/** The errors that are being printed: Node asks an error for its own form once more for that. */
+const printed = new WeakSet();
+
+/** Whether it is an Error of this realm or another one: a test runner may load this package in a context of its own. */
+const isError = (value) => types.isNativeError(value) || value instanceof Error;
+
 /** Above all errors of this package. */
 class HyperionError extends Error {
   /**
@@ -17,8 +28,26 @@ class HyperionError extends Error {
     }
   }
 
+  /** As Node prints an error, with the head of the SQL text: what nobody catches has no other trace of it. */
+  [inspect.custom](depth, options) {
+    const { query } = this;
+    const isHidden = Object.getOwnPropertyDescriptor(this, 'query')?.configurable === true;
+    if (!isHidden || typeof query !== 'string' || printed.has(this)) return this;
+    const value = query.length > SHOWN_QUERY ? `${query.slice(0, SHOWN_QUERY)}...` : query;
+    const shownQuery = { value, enumerable: true, writable: true, configurable: true };
+    printed.add(this);
+    try {
+      Object.defineProperty(this, 'query', shownQuery);
+      return inspect(this, { ...options, depth });
+    } finally {
+      printed.delete(this);
+      Object.defineProperty(this, 'query', { ...shownQuery, value: query, enumerable: false });
+    }
+  }
+
   static {
     named(this, 'HyperionError');
+    Object.defineProperty(this.prototype, inspect.custom, { enumerable: false });
   }
 }
 
@@ -89,9 +118,12 @@ function fromRecord({ class: name, message, cause, ...details }, query) {
   return new constructor(message, { ...details, cause: from, query });
 }
 
-/** What a call into the addon threw: an Error whose message is the JSON. */
+/** By this code the addon marks what it throws, as `src/node/value.rs` says: its message is the JSON. */
+const THROWN_MARK = 'HYPERION_THROWN';
+
+/** What a call into the addon threw. The addon makes its errors in Node's own realm, whatever realm this package is in. */
 function fromThrown(thrown, query) {
-  const isOurs = thrown instanceof Error && thrown.message.startsWith('{');
+  const isOurs = types.isNativeError(thrown) && thrown.code === THROWN_MARK;
   // Anything else was thrown by the caller's own code: a getter, a `toJSON`.
   return isOurs ? fromJson(thrown.message, query) : thrown;
 }
@@ -130,7 +162,7 @@ function explainRefusal(error, isDeclaredReadOnly) {
  */
 function isRetryable(error) {
   let from = error;
-  for (let depth = 0; depth < MOST_CAUSES && from instanceof Error; depth += 1) {
+  for (let depth = 0; depth < MOST_CAUSES && isError(from); depth += 1) {
     if (from.outcome === 'unknown' || lasting.has(from)) return false;
     if (typeof from.code === 'string' && from.code !== ROLLED_BACK) {
       if (TRANSIENT.has(from.code) || /^08...$/.test(from.code) || isStalePlan(from)) return true;
@@ -243,6 +275,7 @@ module.exports = {
   explainRefusal,
   fromJson,
   fromThrown,
+  isError,
   isRetryable,
   refused,
   rejectWithin,

@@ -4,7 +4,7 @@
 // statement; a transaction of which the server knows nothing ends without asking it.
 
 const { COMMIT, END, BEGIN_READ_ONLY } = require('./channel.cjs');
-const { classes, seenFrom } = require('./errors.cjs');
+const { classes, isError, seenFrom } = require('./errors.cjs');
 const { hidden } = require('./lease.cjs');
 
 class OpenTransaction {
@@ -303,7 +303,7 @@ const OVER = 'HYPERION_TRANSACTION_OVER';
 
 /** What was thrown first stays what is thrown. */
 function suppress(thrown, error) {
-  if (thrown instanceof Error && Object.isExtensible(thrown)) hidden(thrown, 'suppressed', error);
+  if (isError(thrown) && Object.isExtensible(thrown)) hidden(thrown, 'suppressed', error);
 }
 
 function rolledBack(failure) {

@@ -8,6 +8,7 @@ const {
   classes,
   configurationError,
   disposable,
+  isError,
   isRetryable,
   refused,
   seenFrom,
@@ -233,7 +234,7 @@ async function attempts(callback, { flags, limit, retries }, beginAnew) {
 
 /** What was thrown first led to it. */
 function because(error, cause) {
-  if (cause !== undefined && error instanceof Error && error.cause === undefined) {
+  if (cause !== undefined && isError(error) && error.cause === undefined) {
     hidden(error, 'cause', cause);
   }
   return error;

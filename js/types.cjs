@@ -5,7 +5,7 @@
 // Choices are JavaScript's alone. The addon only hears of the types whose text somebody's own `parse` wants,
 // and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what comes anyway.
 
-const { classes, configurationError, wrongOption } = require('./errors.cjs');
+const { classes, configurationError, isError, wrongOption } = require('./errors.cjs');
 const NAMES = require('./type-names.cjs');
 const { writersOf } = require('./writers.cjs');
 
@@ -304,7 +304,7 @@ function unreadable(cause, name, typeOid) {
 /** Anything can be thrown: what has no text of its own says nothing. */
 function messageOf(thrown) {
   try {
-    return String(thrown instanceof Error ? thrown.message : thrown);
+    return String(isError(thrown) ? thrown.message : thrown);
   } catch {
     return 'the cause says why';
   }

@@ -8,6 +8,9 @@ use napi_sys as sys;
 
 use crate::base::{Error, ErrorClass};
 
+/// The code of every error that the addon throws: a contract with `js/errors.cjs`.
+const THROWN_MARK: &str = "HYPERION_THROWN";
+
 /// Why a call did not do what it was made for.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -317,15 +320,16 @@ impl Env {
         Ok(result)
     }
 
+    /// Throws an error whose message is JSON. Its code is the mark by which `js/errors.cjs` knows it.
     pub(super) fn throw(self, message: &str) {
         let text = self.create_string(message.as_bytes(), false);
-        let Ok(text) = text else { return };
+        let mark = self.create_string(THROWN_MARK.as_bytes(), true);
+        let (Ok(text), Ok(mark)) = (text, mark) else { return };
         let mut error = null_mut();
-        // SAFETY: `text` is a string; a code is not wanted. Where this fails, an exception is pending or
-        // the environment ends, and there is nobody to tell.
+        // SAFETY: both are strings. Where this fails, an exception is pending or the environment ends, and there is
+        // no caller to tell.
         unsafe {
-            if sys::napi_create_error(self.0, null_mut(), text, &mut error) == sys::Status::napi_ok
-            {
+            if sys::napi_create_error(self.0, mark, text, &mut error) == sys::Status::napi_ok {
                 sys::napi_throw(self.0, error);
             }
         }
