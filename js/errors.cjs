@@ -3,13 +3,10 @@
 // The errors that users catch. The addon sends an error as JSON (`src/node` writes what `base::Error`
 // holds); it becomes an object here, in the caller's own asynchronous stack.
 
-const { inspect, types } = require('node:util');
+const { types } = require('node:util');
 
-/** How much of the SQL text a printed error shows, in characters. */
+/** How much of the SQL text a stack shows, in characters. */
 const SHOWN_QUERY = 200;
-
-/** The errors that are being printed: Node asks an error for its own form once more for that. */
-const printed = new WeakSet();
 
 /** Whether it is an Error of this realm or another one: a test runner may load this package in a context of its own. */
 const isError = (value) => types.isNativeError(value) || value instanceof Error;
@@ -28,26 +25,8 @@ class HyperionError extends Error {
     }
   }
 
-  /** As Node prints an error, with the head of the SQL text: what nobody catches has no other trace of it. */
-  [inspect.custom](depth, options) {
-    const { query } = this;
-    const isHidden = Object.getOwnPropertyDescriptor(this, 'query')?.configurable === true;
-    if (!isHidden || typeof query !== 'string' || printed.has(this)) return this;
-    const value = query.length > SHOWN_QUERY ? `${query.slice(0, SHOWN_QUERY)}...` : query;
-    const shownQuery = { value, enumerable: true, writable: true, configurable: true };
-    printed.add(this);
-    try {
-      Object.defineProperty(this, 'query', shownQuery);
-      return inspect(this, { ...options, depth });
-    } finally {
-      printed.delete(this);
-      Object.defineProperty(this, 'query', { ...shownQuery, value: query, enumerable: false });
-    }
-  }
-
   static {
     named(this, 'HyperionError');
-    Object.defineProperty(this.prototype, inspect.custom, { enumerable: false });
   }
 }
 
@@ -119,7 +98,7 @@ function fromRecord({ class: name, message, cause, ...details }, query) {
 }
 
 /** By this code the addon marks what it throws, as `src/node/value.rs` says: its message is the JSON. */
-const THROWN_MARK = 'HYPERION_THROWN';
+const THROWN_MARK = 'THROWN_BY_ADDON';
 
 /** What a call into the addon threw. The addon makes its errors in Node's own realm, whatever realm this package is in. */
 function fromThrown(thrown, query) {
@@ -244,6 +223,23 @@ function detached(object, name) {
   return error;
 }
 
+/** Whether a line of a stack is of this package. In a bundle nobody can tell. */
+const isOwnFrame = (frame) => typeof __dirname === 'string' && frame.includes(__dirname);
+
+/**
+ * Where none of the caller's functions awaits the promise, the stack shows none of its lines. The head of the SQL text takes
+ * their place: a process that ends by the error, and a callback of `catch` that logs it, shows which query it was.
+ */
+function withTrace(error) {
+  if (!(error instanceof HyperionError) || typeof error.query !== 'string') return error;
+  const frames = String(error.stack).split('\n    at ').slice(1);
+  if (frames.some((frame) => !isOwnFrame(frame))) return error;
+  const text = error.query.slice(0, SHOWN_QUERY).replaceAll(/\s+/g, ' ').trim();
+  const more = error.query.length > SHOWN_QUERY ? ' ...' : '';
+  error.stack += `\n    at query (${text}${more})`;
+  return error;
+}
+
 /**
  * Rejects the promise that `resolve` belongs to with the error that `make` returns, so that its stack
  * shows who awaits that promise.
@@ -260,7 +256,7 @@ function rejectWithin(resolve, make) {
     open = opened;
   });
   const reaction = () => {
-    throw seenFrom(reaction, make());
+    throw withTrace(seenFrom(reaction, make()));
   };
   resolve(gate.then(reaction));
   open();

@@ -2,6 +2,7 @@
 
 // What `require('hyperiondb-client')` gives. The addon is loaded by the first `createPool`.
 
+require('./bundled.cjs');
 const { classes, fromThrown, isRetryable, seenFrom } = require('./errors.cjs');
 const { native } = require('./native.cjs');
 const { translate } = require('./options.cjs');

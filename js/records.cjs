@@ -314,11 +314,18 @@ function countOf(low, high) {
 const rowCountProperty = { value: null };
 const commandProperty = { value: '' };
 const fieldsProperty = { value: NO_FIELDS };
+/** For whoever comes from `pg`, and for libraries that are made for it. */
+const rowsProperty = {
+  __proto__: null,
+  get() {
+    return this;
+  },
+};
 
 /**
  * The rows stay a plain array, equal to any other with the same rows, and say what else is known of the
- * result in properties that nobody sees who does not ask. These three definitions cost 310 ns (an
- * Object.defineProperties 490 to 640, fresh descriptors 350 to 410); a subclass of Array would cost 80,
+ * result in properties that nobody sees who does not ask. These definitions cost some 100 ns each
+ * (an Object.defineProperties half as much again, fresh descriptors a quarter); a subclass of Array would cost 80,
  * but is not deepStrictEqual to an array.
  */
 function describe(rows, rowCount, command, shape) {
@@ -328,6 +335,7 @@ function describe(rows, rowCount, command, shape) {
   Object.defineProperty(rows, 'rowCount', rowCountProperty);
   Object.defineProperty(rows, 'command', commandProperty);
   Object.defineProperty(rows, 'fields', fieldsProperty);
+  Object.defineProperty(rows, 'rows', rowsProperty);
 }
 
 module.exports = { Records, Requests, COMMANDS };

@@ -34,6 +34,12 @@ test('rows are plain objects; what else a result carries does not show', async (
     ],
   );
   assert.deepEqual(Object.keys(rows), ['0']);
+  assert.equal(rows.rows, rows);
+  const scripted = await pool.query('SELECT 1 AS one; SELECT 2 AS two');
+  assert.deepEqual(
+    scripted.map((result) => result.rows),
+    [[{ one: 1 }], [{ two: 2 }]],
+  );
   assert.equal(JSON.stringify(rows), '[{"id":1,"name":"x"}]');
 });
 

@@ -4,11 +4,15 @@
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+import { build as bundle } from 'esbuild';
 import ts from 'typescript';
 
 import { createPool } from 'hyperiondb-client';
@@ -66,20 +70,46 @@ test('await using, as TypeScript compiles it, leaves nothing behind on this Node
   assert.deepEqual(JSON.parse(stdout), [1, 0, [{ n: 2 }], 'HYPERION_POOL_CLOSED']);
 });
 
-test('in Bun a clear error comes before any native call', async () => {
-  const source = `
-    Object.defineProperty(process.versions, 'bun', { value: '1.4.5' });
-    const dlopen = process.dlopen;
-    process.dlopen = (...args) => { console.log('native'); return dlopen.apply(process, args); };
+for (const [runtime, name] of [
+  ['bun', 'Bun'],
+  ['deno', 'Deno'],
+]) {
+  test(`in ${name} a clear error comes before any native call`, async () => {
+    const source = `
+      Object.defineProperty(process.versions, '${runtime}', { value: '1.4.5' });
+      const dlopen = process.dlopen;
+      process.dlopen = (...args) => { console.log('native'); return dlopen.apply(process, args); };
+      try {
+        require('hyperiondb-client').createPool({ user: 'u' });
+      } catch (error) {
+        console.log(error.name, error.code, error.message);
+      }`;
+    const { stdout } = await run(process.execPath, ['--eval', source], { cwd: root });
+    assert.match(stdout, /^ConfigurationError HYPERION_UNSUPPORTED_RUNTIME/);
+    assert.match(stdout, new RegExp(`does not run in ${name} \\(1\\.4\\.5\\).*use Node\\.js`));
+    assert.doesNotMatch(stdout, /^native/m);
+  });
+}
+
+for (const format of ['cjs', 'esm']) {
+  test(`a bundle, as ${format}, says that the package must be external`, async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'hyperion-bundle-'));
+    const outfile = path.join(folder, `app.${format === 'esm' ? 'mjs' : 'cjs'}`);
+    const contents = `
+      import { createPool } from 'hyperiondb-client';
+      createPool({ user: 'u' });`;
+    const stdin = { contents, resolveDir: root };
     try {
-      require('hyperiondb-client').createPool({ user: 'u' });
-    } catch (error) {
-      console.log(error.name, error.code, error.message);
-    }`;
-  const { stdout } = await run(process.execPath, ['--eval', source], { cwd: root });
-  assert.match(stdout, /Bun/);
-  assert.doesNotMatch(stdout, /^native/m);
-});
+      await bundle({ stdin, outfile, format, bundle: true, platform: 'node', logLevel: 'silent' });
+      await assert.rejects(
+        run(process.execPath, [outfile]),
+        /was bundled.*serverExternalPackages/s,
+      );
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+}
 
 test('without a binary for the platform the error says what was looked for', async () => {
   const source = `
@@ -118,6 +148,28 @@ test('an error that nobody catches is an unhandled rejection like any other', as
     assert.equal(error.stdout, 'unhandled 42P01\n');
     return true;
   });
+});
+
+test('an error that nobody catches shows its query', async () => {
+  const shown = async (call) => {
+    const source = `
+      const { createPool } = require('hyperiondb-client');
+      const pool = createPool(${JSON.stringify(cluster.options())});
+      ${call};`;
+    const failed = run(process.execPath, ['--eval', source], { cwd: root });
+    return (await failed.then(assert.fail, (error) => error)).stderr;
+  };
+  const long = `SELECT nothing\n  FROM nowhere -- ${'x'.repeat(300)}`;
+  const call = `pool.query(${JSON.stringify(long)})`;
+  const stack = await shown(call);
+  assert.match(
+    stack,
+    /DatabaseError: .*nowhere.*\n {4}at query \(SELECT nothing FROM nowhere -- x+ \.\.\.\)/,
+  );
+  assert.ok(!stack.includes('x'.repeat(200)));
+  assert.match(await shown(`pool.transaction((tx) => tx.query('selec'))`), /at query \(selec\)/);
+  // Who awaits it has a line of its own in the stack.
+  assert.doesNotMatch(await shown(`(async () => { await ${call}; })()`), /at query/);
 });
 
 test('P3 P4 listeners and getters may call back into the pool, and may throw', async () => {

@@ -1,3 +1,5 @@
+/// <reference types="node" />
+
 /**
  * A PostgreSQL connection pool that finds the primary of a cluster by itself and follows it through failovers.
  */
@@ -231,6 +233,8 @@ export type QueryResult<R = Row> = R[] & {
   readonly command: string;
   /** The columns, in order; all of them where names occur twice. */
   readonly fields: readonly Field[];
+  /** The result itself: what users of `pg` and the libraries made for it write. */
+  readonly rows: R[];
 };
 
 export interface QueryOptions {

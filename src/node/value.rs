@@ -9,7 +9,7 @@ use napi_sys as sys;
 use crate::base::{Error, ErrorClass};
 
 /// The code of every error that the addon throws: a contract with `js/errors.cjs`.
-const THROWN_MARK: &str = "HYPERION_THROWN";
+const THROWN_MARK: &str = "THROWN_BY_ADDON";
 
 /// Why a call did not do what it was made for.
 #[derive(Debug)]
