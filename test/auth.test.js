@@ -48,4 +48,23 @@ test('a connection string says the same as options', async (t) => {
   const missing = createPool(string, { database: 'nowhere' });
   await assert.rejects(missing.query('SELECT 1'), { code: '3D000' });
   await missing.end();
+
+  // No waiting heals these, and it is not waited for.
+  const wrong = [
+    [{ parameters: { no_such_thing: '1' } }, '42704'],
+    [{ parameters: { statement_timeout: 'abc' } }, '22023'],
+    [{ parameters: { TimeZone: 'Nowhere/Land' } }, '22023'],
+    [{ parameters: { options: 'project=x' } }, '42601'],
+  ];
+  for (const [options, code] of wrong) {
+    const pool = createPool(string, { acquireTimeoutMs: 600_000, ...options });
+    for (const ask of [() => pool.query('SELECT 1'), () => pool.ready()]) {
+      await assert.rejects(ask(), (error) => {
+        assert.equal(error.code, code, error.message);
+        assert.match(error.hint, /option 'parameters'/);
+        return true;
+      });
+    }
+    await pool.end();
+  }
 });

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { createPool } from '../js/index.mjs';
+import { createPool, isRetryable } from '../js/index.mjs';
 import { findPooler, startCluster, startProxy } from './cluster/index.js';
 
 const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
@@ -297,4 +297,66 @@ test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, 
     await pool.query("ALTER TABLE changing ADD COLUMN b text DEFAULT 'x'");
     for (let use = 0; use < 6; use++) assert.deepEqual(await read(), [{ a: 1, b: 'x' }]);
   });
+});
+
+test(
+  'C21 what waits in a pooler for too long was not sent, and is sent again',
+  behindPooler,
+  async (t) => {
+    for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+      const settings = { query_wait_timeout: 1 };
+      const narrow = await cluster.pooler(cluster.primary, { size: 1, settings, program });
+      t.after(() => narrow.close());
+      const options = { hosts: [narrow.address], poolSize: 4, acquireTimeoutMs: 20_000 };
+      const [holder, pool] = [open({ ...options, poolSize: 1 }), open(options)];
+      t.after(() => Promise.all([holder.end(), pool.end()]));
+      const events = [];
+      pool.on('host', ({ state, previous }) => events.push([previous, state]));
+      await pool.query('CREATE TABLE IF NOT EXISTS waited (id serial, name text UNIQUE)');
+      const held = await holder.begin();
+      await held.query('SELECT 1');
+      const insert = () => pool.query(`INSERT INTO waited (name) VALUES ('${narrow.address}')`);
+      const written = insert();
+      const [{ n }] = await held.query('SELECT 1 AS n FROM pg_sleep(2.5)');
+      assert.equal(n, 1);
+      await held.commit();
+      assert.equal((await written).rowCount, 1);
+      assert.deepEqual(events, [['unknown', 'up']], 'a pooler without a free session is well');
+
+      // Its time in the line of the pooler is time in line.
+      const impatient = open({ ...options, acquireTimeoutMs: 500 });
+      t.after(() => impatient.end());
+      await impatient.query('SELECT 1');
+      const again = await holder.begin();
+      await again.query('SELECT 1');
+      await assert.rejects(impatient.query('INSERT INTO waited (name) VALUES (NULL)'), (error) => {
+        assert.equal(error.code, 'HYPERION_CONNECTION_LOST');
+        assert.equal(error.outcome, 'not-sent');
+        assert.equal(error.cause.message, 'query_wait_timeout');
+        assert.ok(isRetryable(error));
+        return true;
+      });
+      await again.rollback();
+    }
+  },
+);
+
+test('C21 what a pooler refuses at login for good is told at once', behindPooler, async () => {
+  for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+    const strict = await cluster.pooler(cluster.primary, { program });
+    const refused = async (extra, code, hint) => {
+      const pool = open({ hosts: [strict.address], acquireTimeoutMs: 600_000, ...extra });
+      await assert.rejects(pool.query('SELECT 1'), (error) => {
+        assert.equal(error.name, 'DatabaseError', error.message);
+        assert.match(error.code, code, error.message);
+        assert.match(error.hint ?? '', hint);
+        return true;
+      });
+      await pool.end();
+    };
+    await refused({ password: 'wrong' }, /^(08P01|28P01)$/, /password|^$/);
+    await refused({ user: 'nobody' }, /^(08P01|28P01)$/, /user|^$/);
+    await refused({ parameters: { geqo: 'off' } }, /^08P01$/, /ignore_startup_parameters/);
+    await strict.close();
+  }
 });

@@ -36,6 +36,54 @@ test('C22 a standby at work tells how far it is behind, and a primary does not',
   await cluster.query(standby, 'SELECT pg_wal_replay_resume()');
   await until((lag) => lag === 0);
   assert.equal(lagOf(cluster.primary), null);
+
+  // One that receives nothing does not know how far it is behind, and says so.
+  await standby.follow("host=127.0.0.1 port=1 user='nobody'");
+  standby.reload();
+  await until((lag) => lag === null);
+  const statusOf = (node) => pool.cluster().find(({ host }) => host === node.address);
+  const { ages } = statusOf(standby);
+  assert.equal(ages.replicationLagMs, null);
+  assert.ok(ages.roleMs >= 0 && ages.stateMs <= ages.roleMs && ages.roundTripMs >= 0);
+});
+
+test('the pool’s own questions run nobody’s operators', async (t) => {
+  const { cluster, pool, standby } = await open(
+    t,
+    {},
+    {
+      mode: 'standby',
+      parameters: { search_path: 'theirs, pg_catalog' },
+    },
+  );
+  const sql = [
+    'CREATE SCHEMA theirs',
+    `CREATE FUNCTION theirs.eq(pg_lsn, pg_lsn) RETURNS boolean LANGUAGE plpgsql
+     AS $$ BEGIN RAISE EXCEPTION 'run as somebody else'; END $$`,
+    'CREATE OPERATOR theirs.= (LEFTARG = pg_lsn, RIGHTARG = pg_lsn, FUNCTION = theirs.eq)',
+  ];
+  for (const statement of sql) await cluster.query(cluster.primary, statement);
+  await cluster.waitForReplication();
+  const lag = () => pool.cluster().find(({ host }) => host === standby.address).replicationLagMs;
+  while (lag() !== 0) {
+    await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
+    await sleep(20);
+  }
+  assert.doesNotMatch(standby.log(), /run as somebody else/);
+});
+
+test('what is known of a host that nobody asks grows old, and says so', async (t) => {
+  const { cluster, pool, standby } = await open(t, {}, {});
+  await pool.query('SELECT 1');
+  const agesOf = (node) => pool.cluster().find(({ host }) => host === node.address).ages;
+  // A login to the standby may be under way still.
+  while (agesOf(standby).stateMs === null) await sleep(5);
+  const before = agesOf(standby).stateMs;
+  await sleep(100);
+  await pool.query('SELECT 1');
+  assert.ok(agesOf(standby).stateMs >= before + 90, 'nobody has asked it since');
+  assert.ok(agesOf(standby).stateMs > agesOf(cluster.primary).stateMs);
+  assert.ok(agesOf(cluster.primary).roleMs < agesOf(standby).roleMs);
 });
 
 test('C22 a read on a standby may be behind a write, and is not where the caller has waited for it', async (t) => {
@@ -45,7 +93,7 @@ test('C22 a read on a standby may be behind a write, and is not where the caller
   const count = async (on) => (await on.query('SELECT count(*)::int AS n FROM kept'))[0].n;
   await cluster.query(standby, 'SELECT pg_wal_replay_pause()');
   await writer.query('INSERT INTO kept VALUES (1001)');
-  const [{ lsn }] = await writer.query('SELECT pg_current_wal_lsn() AS lsn');
+  const [{ lsn }] = await writer.query('SELECT pg_current_wal_insert_lsn() AS lsn');
   assert.equal(await count(writer), 1001, 'the primary has it');
   assert.equal(await count(pool), 1000, 'a standby may have it later, and is read all the same');
 

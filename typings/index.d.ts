@@ -422,9 +422,22 @@ export interface HostStatus {
   roundTripMs: number | null;
   /**
    * Of a standby that serves, asked about once a second while the pool is in use: the age of the last transaction that it
-   * has replayed, 0 where it has replayed all that it has received. `null` in the modes in which one host serves.
+   * has replayed, 0 where it has replayed all that it has received. `null` where it receives nothing at the moment (its
+   * primary is gone, or it is fed from an archive), and in the modes in which one host serves.
    */
   replicationLagMs: number | null;
+  /**
+   * How long ago each of these was last found out, in milliseconds; `null` where it never was. While a host serves, its
+   * sessions tell its role with each answer. A pool that has its primary asks nothing of other hosts, so that what it
+   * knows of them may be old.
+   */
+  ages: {
+    /** When `state` was last seen to be true. Since when it has been so, `since` says. */
+    stateMs: number | null;
+    roleMs: number | null;
+    roundTripMs: number | null;
+    replicationLagMs: number | null;
+  };
   /** `open` are logged in, probes too; `busy` ones are at work or belong to a caller. */
   connections: { open: number; busy: number };
 }

@@ -76,10 +76,12 @@ pub enum Mutation {
     AskWithoutPause,
     /// Connections that are not needed stay open.
     KeepIdle,
+    /// What a pooler says it has never handed on to a server may have run.
+    DoubtDismissal,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -116,6 +118,7 @@ impl Mutation {
         Self::PunishSilence,
         Self::AskWithoutPause,
         Self::KeepIdle,
+        Self::DoubtDismissal,
     ];
 
     /// Whether this thread runs with it.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Error, HostReport, Instant, Key, Mutation};
+use crate::base::{Error, HostReport, Instant, Key, Mutation, ServerFields};
 use crate::config::Host;
-use crate::connection::{Lineage, Role};
+use crate::connection::{Lineage, QUERY_WAIT_TIMEOUT, Role, was_never_handed_on};
 
 /// Names a host of the cluster; a host that is taken out of the list leaves nobody its name.
 pub type HostId = Key<Member>;
@@ -40,6 +40,10 @@ pub struct Member {
     pub(super) standing: Standing,
     /// As last said, by whatever session.
     role: Option<Role>,
+    /// When a session last said it, as far as that has ended or had something new to say.
+    role_at: Option<Instant>,
+    /// When the host was last found to be out of reach.
+    failed_at: Option<Instant>,
     /// Since when the standing is what it is.
     since: Instant,
     last_error: Option<Error>,
@@ -48,6 +52,8 @@ pub struct Member {
     measured_at: Instant,
     /// How far it was behind when it last said so, as a standby.
     lag: Option<Duration>,
+    /// When that was.
+    lag_at: Instant,
     claim: Claim,
     /// It was decided, and told, what becomes of its claim to be the primary on this timeline.
     judged: Option<Option<u32>>,
@@ -75,6 +81,11 @@ pub struct HostView {
     pub round_trip: Option<Duration>,
     /// As last said, of a standby that is at work.
     pub lag: Option<Duration>,
+    /// When each of them was true: as far as sessions that are open have not said it again since.
+    pub role_at: Option<Instant>,
+    pub failed_at: Option<Instant>,
+    pub measured_at: Instant,
+    pub lag_at: Instant,
 }
 
 impl Standing {
@@ -125,11 +136,14 @@ impl Member {
             host,
             standing: Standing::Unheard,
             role: None,
+            role_at: None,
+            failed_at: None,
             since: now,
             last_error: None,
             round_trip: None,
             measured_at: now,
             lag: None,
+            lag_at: now,
             claim: Claim::Unproved,
             judged: None,
         }
@@ -137,8 +151,12 @@ impl Member {
 
     pub(super) fn observe(&mut self, now: Instant, observation: &Observation) {
         match observation {
-            Observation::Says(role) => self.role = Some(*role),
+            Observation::Says(role) => {
+                self.role = Some(*role);
+                self.role_at = Some(now);
+            }
             Observation::ConnectFailed(error) | Observation::SessionLost(error) => {
+                self.failed_at = Some(now);
                 self.last_error = Some(error.clone());
             }
         }
@@ -205,8 +223,14 @@ impl Member {
         self.round_trip.is_some() && now.since(self.measured_at) >= MEASURE_EVERY
     }
 
-    pub(super) fn lags(&mut self, lag: Option<Duration>) {
+    pub(super) fn lags(&mut self, now: Instant, lag: Option<Duration>) {
         self.lag = lag;
+        self.lag_at = now;
+    }
+
+    /// A session that said the same as before, and is over, said it until then.
+    pub(super) fn said_until(&mut self, then: Instant) {
+        self.role_at = self.role_at.map(|at| at.max(then));
     }
 
     pub(super) fn round_trip(&self) -> Option<Duration> {
@@ -231,6 +255,10 @@ impl Member {
             last_error: self.last_error.clone(),
             round_trip: self.round_trip,
             lag: self.lag,
+            role_at: self.role_at,
+            failed_at: self.failed_at,
+            measured_at: self.measured_at,
+            lag_at: self.lag_at,
         }
     }
 
@@ -252,16 +280,39 @@ impl Member {
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
 /// A session that its own time limits ended: `idle_session_timeout` and
-/// `idle_in_transaction_session_timeout` say nothing of the host.
+/// `idle_in_transaction_session_timeout` say nothing of the host, and no more does a pooler that has no session free.
 fn is_own_end(error: &Error) -> bool {
-    matches!(error.code(), "57P05" | "25P03") && !Mutation::SuspectTidyHost.is_on()
+    let is_crowded =
+        |fields: &ServerFields| was_never_handed_on(fields) && fields.message == QUERY_WAIT_TIMEOUT;
+    let says_nothing =
+        matches!(error.code(), "57P05" | "25P03") || error.server().is_some_and(is_crowded);
+    says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 
-/// Wrong password, role, database or privilege, or an authentication that can't work: only a person can
-/// heal these.
+/// Wrong password, role, database, privilege or startup parameter, or an authentication that can't work: only a person
+/// can heal these.
 pub(super) fn is_permanent(error: &Error) -> bool {
     if Mutation::RefuseToWait.is_on() && error.code() == "57P03" {
         return true;
     }
-    matches!(error.code(), "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION")
+    match error.code() {
+        "28P01" | "28000" | "3D000" | "42501" | "HYPERION_AUTHENTICATION" => true,
+        "42704" | "22023" | "42601" => true,
+        "08P01" => error.server().is_some_and(is_final_word_of_pooler),
+        _ => false,
+    }
+}
+
+/// PgBouncer has one code for all that it refuses, and names no routine. In 1.18 an unknown database, too, is a login
+/// that failed.
+fn is_final_word_of_pooler(fields: &ServerFields) -> bool {
+    const REFUSALS: [&str; 6] = [
+        "SASL authentication failed",
+        "password authentication failed",
+        "unsupported startup parameter",
+        "no such user",
+        "no such database",
+        "login rejected",
+    ];
+    fields.routine.is_none() && REFUSALS.iter().any(|text| fields.message.starts_with(text))
 }

@@ -108,9 +108,16 @@ impl Cluster {
     }
 
     /// How far the host said that it is behind, as a standby.
-    pub fn lags(&mut self, host: HostId, lag: Option<Duration>) {
+    pub fn lags(&mut self, now: Instant, host: HostId, lag: Option<Duration>) {
         if let Some(member) = self.topology.member_mut(host) {
-            member.lags(lag);
+            member.lags(now, lag);
+        }
+    }
+
+    /// A session of the host is over, which said last at that time what is known of it.
+    pub fn said_until(&mut self, host: HostId, then: Instant) {
+        if let Some(member) = self.topology.member_mut(host) {
+            member.said_until(then);
         }
     }
 

@@ -15,7 +15,7 @@ use postgres_protocol::authentication::md5_hash;
 use super::Shared;
 use super::role::Parameters;
 use super::settings;
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, ServerFields};
 use crate::config::Config;
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
@@ -109,7 +109,7 @@ impl Handshake {
     ) -> Result<Next, Error> {
         use BackendMessage as M;
         let next = match (self, message) {
-            (_, M::ErrorResponse(fields)) => return Err(Error::database(*fields)),
+            (_, M::ErrorResponse(fields)) => return Err(login_refused(*fields)),
             (state, M::NoticeResponse(_)) => state,
             // The server knows protocol 3 only up to some minor version: 3.0, which was asked for.
             (state @ Self::Started { .. }, M::NegotiateProtocolVersion { .. }) => state,
@@ -210,6 +210,29 @@ fn scram(
         Scram::start(&config.user, password(config)?, &peer.nonce, ChannelBinding::Unsupported);
     frontend::sasl_initial_response(out, MECHANISM, &first)?;
     Ok(Handshake::Scram { scram })
+}
+
+/// With what to do about it, where a person can do something and the server does not say what.
+fn login_refused(mut fields: ServerFields) -> Error {
+    // Of 'options' that it can't read, a server says: Try "postgres --help" for more information.
+    if fields.code == "42601" {
+        fields.hint = None;
+    }
+    let of_pooler = fields.routine.is_none();
+    let hint = match fields.code.as_str() {
+        "42704" | "22023" | "42601" => {
+            "this was sent at login: correct the option 'parameters', or 'options' in the connection string"
+        }
+        "08P01" if of_pooler && fields.message.contains("startup parameter") => {
+            "list the parameter in ignore_startup_parameters in pgbouncer.ini, and set it by ALTER ROLE ... \
+             SET if you need it"
+        }
+        "08P01" if of_pooler && fields.message.starts_with("SASL authentication failed") => {
+            "the user or the password is wrong, or, behind a PgBouncer before 1.19, there is no such database"
+        }
+        _ => return Error::database(fields),
+    };
+    Error::database(fields).with_hint(hint)
 }
 
 fn refused(message: impl Into<String>) -> Error {

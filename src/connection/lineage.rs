@@ -5,18 +5,25 @@ use std::time::Duration;
 
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// Whatever role may log in may call these. A standby that has replayed all it received is behind by nothing: what
-/// the primary has not sent yet, nobody knows there.
+/// Whatever role may log in may call these, and none of its operators is one that a schema of somebody's brings along. A
+/// standby that has replayed all it received is behind by nothing: what the primary has not sent yet, nobody knows there;
+/// one that receives nothing knows not even that. The timeline that it follows is in its control file sooner or later, and
+/// `pg_stat_wal_receiver` shows the one that it is sent to roles that may see it.
 pub(super) const QUESTION: &str = "\
     SELECT s.system_identifier, extract(epoch FROM pg_catalog.pg_postmaster_start_time()), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.substr(\
     pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) END, \
-    CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN NULL \
-    WHEN pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn() THEN 0 \
-    ELSE extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) END \
-    FROM pg_catalog.pg_control_system() AS s";
+    CASE WHEN NOT pg_catalog.pg_is_in_recovery() \
+    OR NOT EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver) THEN NULL \
+    WHEN pg_catalog.pg_last_wal_receive_lsn() OPERATOR(pg_catalog.=) pg_catalog.pg_last_wal_replay_lsn() THEN 0 \
+    ELSE extract(epoch FROM (pg_catalog.clock_timestamp() \
+    OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp())) END, \
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN GREATEST(c.timeline_id, r.min_recovery_end_timeline, \
+    (SELECT w.received_tli FROM pg_catalog.pg_stat_wal_receiver AS w)) END \
+    FROM pg_catalog.pg_control_system() AS s, pg_catalog.pg_control_checkpoint() AS c, \
+    pg_catalog.pg_control_recovery() AS r";
 
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 5;
 /// An identifier or a number; a server can send anything.
 const LONGEST: usize = 64;
 
@@ -35,8 +42,11 @@ pub struct Lineage {
 pub struct Place {
     /// Of a primary.
     pub lineage: Option<Lineage>,
-    /// Of a standby: the age of the last transaction that it has replayed, by its own clock.
+    /// Of a standby: the age of the last transaction that it has replayed, by its own clock. Nothing, where it receives
+    /// nothing.
     pub lag: Option<Duration>,
+    /// Of a standby: the timeline that it follows.
+    pub follows: Option<u32>,
     /// The question was cancelled, and its answer says nothing of the server.
     pub cancelled: bool,
 }
@@ -54,6 +64,7 @@ impl Place {
         let mut columns = fields(body).map(text);
         let mut next = || columns.next().flatten();
         let (system, started, timeline, lag) = (next(), next(), next(), next());
+        let follows = next().and_then(|number| number.parse().ok());
         // The first eight digits of a WAL file's name are its timeline.
         let timeline = timeline.and_then(|digits| u32::from_str_radix(&digits, 16).ok());
         let lineage = match (system, timeline, started) {
@@ -65,7 +76,7 @@ impl Place {
         // The two clocks may differ.
         let seconds = lag.and_then(|text| text.parse::<f64>().ok()).map(|seconds| seconds.max(0.0));
         let lag = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        Self { lineage, lag, cancelled: false }
+        Self { lineage, lag, follows, cancelled: false }
     }
 }
 

@@ -5,28 +5,31 @@
 //! that the server had said in front of it and behind it.
 
 mod ended;
+mod questions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ended::{is_fatal, is_of_server};
+use ended::is_fatal;
+use ended::is_of_server;
+pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
 use super::lead::Lead;
-use super::lineage::{self, Place};
+use super::lineage::Place;
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
-use super::role::{self, Parameters, Role};
+use super::role::{Parameters, Role};
 use super::settings::Style;
 use super::statement::{Description, Form, Statement, StatementId};
 use super::user_types::TypesAsked;
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
-use crate::base::{Error, Instant, Mutation};
+use crate::base::{Error, Instant};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
@@ -50,6 +53,8 @@ pub(super) struct Session {
     lead: Lead,
     /// A FATAL error of the server's own: it closes, and never looked at what stands behind the first entry.
     fatal: bool,
+    /// A pooler has ended the session before any of its servers had what is unanswered.
+    never_handed_on: bool,
     tidiness: Tidiness,
     /// The server refused to reset the session, and skipped the request behind that.
     skipped: bool,
@@ -92,6 +97,7 @@ impl Session {
             round_trip: None,
             lead: Lead::default(),
             fatal: false,
+            never_handed_on: false,
             tidiness: Tidiness::Clean,
             skipped: false,
             style: Style::new(parameters, config),
@@ -184,6 +190,11 @@ impl Session {
         self.asked_at
     }
 
+    /// When the server last told its role.
+    pub(super) fn role_told_at(&self) -> Instant {
+        if self.reports_role { self.last_ready } else { self.asked_at }
+    }
+
     pub(super) fn idle_since(&self) -> Option<Instant> {
         self.pipeline.is_empty().then_some(self.last_ready)
     }
@@ -218,74 +229,6 @@ impl Session {
             self.prepared.remove(exchange.statement);
         }
         true
-    }
-
-    /// Makes the server say what has changed: a bare Sync, or the question for its role.
-    pub(super) fn probe(
-        &mut self,
-        now: Instant,
-        sent: u64,
-        out: &mut BytesMut,
-    ) -> Result<(), Error> {
-        self.barrier(now, true, sent, out)
-    }
-
-    /// Asks where the server stands in its cluster.
-    pub(super) fn ask_place(
-        &mut self,
-        now: Instant,
-        sent: u64,
-        out: &mut BytesMut,
-    ) -> Result<(), Error> {
-        let start = sent + out.len() as u64;
-        frontend::query(out, lineage::QUESTION)?;
-        let work = Work::Place { place: Place::default() };
-        self.pipeline.push_back(Entry { work, start, queued_at: now });
-        Ok(())
-    }
-
-    /// Asks what stands behind the oids of types.
-    pub(super) fn ask_types(
-        &mut self,
-        now: Instant,
-        oids: Vec<u32>,
-        sent: u64,
-        out: &mut BytesMut,
-    ) -> Result<(), Error> {
-        let start = sent + out.len() as u64;
-        let asked = TypesAsked::new(oids);
-        frontend::query(out, &asked.question())?;
-        self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
-        Ok(())
-    }
-
-    pub(super) fn is_asking_place(&self) -> bool {
-        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Place { .. }))
-    }
-
-    /// Whether what goes out now stands behind something whose answer will tell the role. What went out before is no
-    /// barrier: its answer may be on its way already, and older than a fence.
-    fn has_barrier(&self, now: Instant) -> bool {
-        let is_new = |entry: &Entry| entry.queued_at == now || Mutation::TakeOldBarrier.is_on();
-        self.reports_role && self.pipeline.back().is_some_and(is_new)
-    }
-
-    fn barrier(
-        &mut self,
-        now: Instant,
-        probe: bool,
-        sent: u64,
-        out: &mut BytesMut,
-    ) -> Result<(), Error> {
-        let start = sent + out.len() as u64;
-        if self.reports_role {
-            frontend::sync(out)?;
-        } else {
-            frontend::query(out, role::QUESTION)?;
-        }
-        let work = Work::Barrier { probe, asked: !self.reports_role, together: false };
-        self.pipeline.push_back(Entry { work, start, queued_at: now });
-        Ok(())
     }
 
     /// Appends a request to the pipeline and its bytes to `out`; an error leaves both as they were.
@@ -436,6 +379,7 @@ impl Session {
             }
             M::ErrorResponse(fields) if is_fatal(&fields) => {
                 self.fatal = is_of_server(&fields);
+                self.never_handed_on = was_never_handed_on(&fields);
                 Err(Error::database(*fields))
             }
             M::ReadyForQuery(status) => self.ready(now, status, shared, events),

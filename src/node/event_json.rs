@@ -51,8 +51,9 @@ pub(super) fn event_to_json(event: &PoolEvent) -> String {
 }
 
 pub(super) fn host_value(status: &HostStatus) -> Value {
-    let HostStatus { view, age, serves, open, busy } = status;
-    let HostView { host, role, state, last_error, round_trip, lag, since: _ } = view;
+    let HostStatus { view, age, ages, serves, open, busy } = status;
+    let HostView { host, role, state, last_error, round_trip, lag, .. } = view;
+    let known = |age: Option<Duration>| age.map(milliseconds);
     json!({
         "host": &**host,
         "role": role.map(Role::as_str),
@@ -62,6 +63,12 @@ pub(super) fn host_value(status: &HostStatus) -> Value {
         "lastError": last_error.as_ref().map(error_in_brief),
         "roundTripMs": round_trip.map(milliseconds),
         "replicationLagMs": lag.map(milliseconds),
+        "ages": {
+            "stateMs": known(ages.state),
+            "roleMs": known(ages.role),
+            "roundTripMs": known(ages.round_trip),
+            "replicationLagMs": known(ages.lag),
+        },
         "connections": { "open": open, "busy": busy },
     })
 }

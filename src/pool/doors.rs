@@ -191,10 +191,20 @@ pub struct HostStatus {
     pub view: HostView,
     /// For how long its state has been what it is.
     pub age: Duration,
+    pub ages: Ages,
     /// Whether it is given work.
     pub serves: bool,
     pub open: usize,
     pub busy: usize,
+}
+
+/// How long ago it was last found out what is known of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ages {
+    pub state: Option<Duration>,
+    pub role: Option<Duration>,
+    pub round_trip: Option<Duration>,
+    pub lag: Option<Duration>,
 }
 
 /// A moment's count of the pool's connections and calls.

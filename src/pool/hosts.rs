@@ -3,11 +3,11 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::doors::HostStatus;
+use super::doors::{Ages, HostStatus};
 use super::slot::{Duty, Slot};
 use super::{Life, Pool, closed_pool};
 use crate::base::{Error, Instant};
-use crate::cluster::HostId;
+use crate::cluster::{HostId, HostView};
 use crate::config::Host;
 use crate::types::Catalog;
 
@@ -19,9 +19,24 @@ impl Pool {
         let status = views.map(|(host, view)| {
             let (open, busy) = self.count_connections(host);
             let age = now.since(view.since);
-            HostStatus { view, age, serves: topology.rank(host).is_some(), open, busy }
+            let ages = self.ages(now, host, &view);
+            HostStatus { view, age, ages, serves: topology.rank(host).is_some(), open, busy }
         });
         status.collect()
+    }
+
+    /// How old it is what is known of a host. A session that is open may have said the same again and again.
+    fn ages(&self, now: Instant, host: HostId, view: &HostView) -> Ages {
+        let here = self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let told = here.filter_map(|slot| slot.connection.role_told_at()).max();
+        let role_at = view.role_at.map(|at| told.map_or(at, |told| at.max(told)));
+        let age = |at: Instant| now.since(at);
+        Ages {
+            state: role_at.max(view.failed_at).map(age),
+            role: role_at.map(age),
+            round_trip: view.round_trip.map(|_| age(view.measured_at)),
+            lag: view.lag.map(|_| age(view.lag_at)),
+        }
     }
 
     /// Sessions that are open to the host, probes too, and those that callers have or wait for.

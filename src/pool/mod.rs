@@ -37,7 +37,7 @@ use std::time::Duration;
 use cancel::{GivenUp, Watches};
 use dispatch::BARRIER_AND_ONE;
 pub use doors::{
-    Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
+    Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
 };
 pub use end::EndOptions;
 use end::Life;
@@ -535,6 +535,9 @@ impl Pool {
                 let message = "the connection was closed by the pool";
                 let code = "HYPERION_CONNECTION_LOST";
                 self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
+            }
+            if let Some(then) = slot.connection.role_told_at() {
+                self.cluster.said_until(slot.host, then);
             }
             self.outputs.push_back(Output::Close { connection: id, farewell });
             self.release_untyped_of(id);

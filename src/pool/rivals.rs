@@ -44,7 +44,7 @@ impl Pool {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        Place { lineage, lag, cancelled }: Place,
+        Place { lineage, lag, follows: _, cancelled }: Place,
         role: Option<Role>,
     ) {
         let Some(slot) = self.slots.get(id) else { return };
@@ -57,7 +57,7 @@ impl Pool {
         // be taken for an old one when it is promoted again.
         match role {
             _ if was_hit || role.is_some_and(is_old) => {}
-            Some(Role::Standby) => self.cluster.lags(host, lag),
+            Some(Role::Standby) => self.cluster.lags(now, host, lag),
             _ => self.cluster.set_claim(host, lineage),
         }
         if let Some(role) = role {

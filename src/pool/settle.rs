@@ -14,7 +14,7 @@ use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::config::TargetSessionAttrs;
-use crate::connection::{Answer, Event, Role, Token};
+use crate::connection::{Answer, Event, Role, Token, was_never_handed_on};
 use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
@@ -343,6 +343,12 @@ impl Pool {
             None => true,
             Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
         };
+        // A pooler had it wait in a line of its own, which is waiting for a connection like any other.
+        let was_in_line = why.server().is_some_and(was_never_handed_on);
+        if was_in_line {
+            call.sent_to = None;
+        }
+        let has_time = !was_in_line || call.deadline > now;
         // A server that answered with garbage would do so again.
         let broke = why.class() != ErrorClass::Protocol;
         let declared =
@@ -351,7 +357,7 @@ impl Pool {
         let had_no_effect = outcome == Outcome::NotSent || Mutation::RepeatUnknown.is_on();
         let is_bounded = call.losses <= MOST_LOSSES || Mutation::RepeatForever.is_on();
         let is_harmless = broke && changes_nothing && is_bounded;
-        if free && (had_no_effect || is_harmless) {
+        if free && has_time && (had_no_effect || is_harmless) {
             if let Some(lease) = lease {
                 self.unseat_lease(id, key, lease);
             }

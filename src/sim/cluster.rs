@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::messages::error;
+use super::messages::{dismissal, error};
 use super::server::Server;
 use crate::base::{Error, Instant};
 use crate::config::Config;
@@ -291,6 +291,17 @@ impl World {
             }
         }
         self.settle();
+    }
+
+    /// A pooler in front of the host says FATAL to every session, and has handed on nothing of what it holds back.
+    pub fn dismiss(&mut self, host: usize, text: &str) {
+        let mut bytes = Vec::new();
+        dismissal(text, &mut bytes);
+        for id in self.sessions(host).collect::<Vec<_>>() {
+            self.stalled.remove(&id.to_bits());
+            self.news.push((id, News::Bytes(bytes.clone())));
+            self.news.push((id, News::Closed("end of stream")));
+        }
     }
 
     /// Says FATAL to every session of the host and closes it, as a server that shuts down does.

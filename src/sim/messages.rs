@@ -8,6 +8,12 @@ pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
     message(b'E', body.as_bytes(), out);
 }
 
+/// What PgBouncer says where it has never had a session of the server for a client: it names no routine.
+pub(super) fn dismissal(text: &str, out: &mut Vec<u8>) {
+    let body = format!("SFATAL\0VFATAL\0C08P01\0M{text}\0\0");
+    message(b'E', body.as_bytes(), out);
+}
+
 /// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of the
 /// ReadyForQuery that it was about to send.
 pub(super) fn unreplicated(out: &mut Vec<u8>) {

@@ -349,3 +349,51 @@ fn a_read_that_ran_for_long_waits_for_the_next_primary_as_long_as_any_other() {
     assert_eq!(error.code(), "HYPERION_NO_PRIMARY");
     assert_eq!(error.outcome(), Some(Outcome::Unknown), "it may have run");
 }
+
+#[test]
+fn what_a_pooler_has_never_handed_on_is_sent_again_while_there_is_time() {
+    for text in ["query_wait_timeout", "server login has been failing, cached error: x"] {
+        let mut world = world(&[PRIMARY]);
+        world.query("SELECT", None, NONE);
+        world.stall(0);
+        let write = world.query("INSERT a", None, NONE);
+        world.pass(Duration::from_millis(1_000));
+        world.dismiss(0, text);
+        world.settle();
+        world.pass(Duration::from_millis(1_000));
+        assert_eq!(answered(&world, write), "INSERT");
+        assert_eq!(world.hosts[0].server.keys, ["a"]);
+    }
+}
+
+#[test]
+fn the_time_in_a_pooler_s_line_is_time_in_line() {
+    let mut world =
+        World::new(config(1, serde_json::json!({ "acquireTimeoutMs": 800 })), &[PRIMARY]);
+    world.query("SELECT", None, NONE);
+    world.stall(0);
+    let write = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_millis(1_000));
+    assert!(!world.answers.contains_key(&write));
+    world.dismiss(0, "query_wait_timeout");
+    world.settle();
+    let error = world.answers[&write].as_ref().unwrap_err();
+    assert_eq!(error.outcome(), Some(Outcome::NotSent));
+    assert_eq!(error.code(), "HYPERION_CONNECTION_LOST");
+    assert_eq!(error.cause().map(|cause| cause.message()), Some("query_wait_timeout"));
+    assert!(world.hosts[0].server.keys.is_empty());
+}
+
+#[test]
+fn what_a_pooler_says_of_a_server_that_was_at_work_proves_nothing() {
+    for text in ["query_timeout", "server conn crashed?", "database removed"] {
+        let mut world = world(&[PRIMARY]);
+        world.query("SELECT", None, NONE);
+        world.stall(0);
+        let write = world.query("INSERT a", None, NONE);
+        world.dismiss(0, text);
+        world.settle();
+        let error = world.answers[&write].as_ref().unwrap_err();
+        assert_eq!((error.code(), error.outcome()), ("40003", Some(Outcome::Unknown)));
+    }
+}

@@ -183,6 +183,14 @@ impl Server {
         self.sessions.get(&session).is_some_and(|s| s.transaction != Transaction::None)
     }
 
+    /// Whether the session has answered all that has come, and is in no transaction.
+    pub fn is_at_rest(&self, session: u64) -> bool {
+        self.sessions.get(&session).is_some_and(|session| {
+            let is_done = session.input.is_empty() && session.written.is_empty();
+            session.started && is_done && session.transaction == Transaction::None
+        })
+    }
+
     /// Sessions in which somebody has left something behind.
     pub fn changed_sessions(&self) -> usize {
         self.sessions.values().filter(|session| session.changed).count()
@@ -286,10 +294,12 @@ impl Server {
                         state.error("42501", "permission denied", out);
                     } else if asks {
                         let (system, started, timeline) = self.lineage;
-                        let timeline = format!("{timeline:08X}");
-                        let timeline = (role != Role::Standby).then_some(timeline.as_str());
+                        let (digits, number) = (format!("{timeline:08X}"), timeline.to_string());
+                        let is_standby = role == Role::Standby;
+                        let timeline = (!is_standby).then_some(digits.as_str());
+                        let follows = is_standby.then_some(number.as_str());
                         let (system, started) = (system.to_string(), started.to_string());
-                        row_of(&[Some(&system), Some(&started), timeline, None], out);
+                        row_of(&[Some(&system), Some(&started), timeline, None, follows], out);
                         message(b'C', b"SELECT 1\0", out);
                     } else if sql.contains("pg_is_in_recovery()") {
                         let answer = match role {

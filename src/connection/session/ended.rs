@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{Session, Tidiness};
-use crate::base::{Error, Outcome, ServerFields};
+use crate::base::{Error, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
 use crate::connection::pipeline::Work;
 use crate::connection::statement::{Form, Statement, StatementId};
@@ -96,6 +96,7 @@ impl Session {
             let Work::Request { token, exchange } = entry.work else { continue };
             // The server works in order: behind a FATAL error it looked at nothing. A description runs nothing.
             let untouched = entry.start >= written
+                || (self.never_handed_on && !Mutation::DoubtDismissal.is_on())
                 || matches!(exchange.flight, Flight::Typing { .. })
                 || (self.fatal && behind > 0)
                 || (self.skipped && behind == 0);
@@ -107,6 +108,18 @@ impl Session {
 
 pub(super) fn is_fatal(fields: &ServerFields) -> bool {
     matches!(fields.severity.as_str(), "FATAL" | "PANIC")
+}
+
+/// Said where the pooler's sessions are all at work; of the server it says nothing.
+pub const QUERY_WAIT_TIMEOUT: &str = "query_wait_timeout";
+
+/// What PgBouncer says to clients that wait for a session of the server, and to nobody else: nothing of theirs that is
+/// unanswered has been handed on. All else that it says FATAL of may be of a server that was at work.
+pub fn was_never_handed_on(fields: &ServerFields) -> bool {
+    const PROTOCOL_VIOLATION: &str = "08P01";
+    let waited = fields.message == QUERY_WAIT_TIMEOUT
+        || fields.message.starts_with("server login has been failing");
+    fields.code == PROTOCOL_VIOLATION && is_fatal(fields) && !is_of_server(fields) && waited
 }
 
 /// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL of a server that it has

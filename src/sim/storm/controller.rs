@@ -12,7 +12,7 @@ use super::network::{Backend, Link, Stage};
 use super::nodes::Power;
 use crate::base::Instant;
 use crate::connection::Role;
-use crate::sim::messages::{error, quick_death, unreplicated};
+use crate::sim::messages::{dismissal, error, quick_death, unreplicated};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -53,6 +53,8 @@ pub(super) enum Deed {
     Relist(usize),
     /// Its time limits end sessions that are at nothing: 57P05, and 25P03 in a transaction.
     EndIdle(usize),
+    /// A pooler in front of it says to sessions that it has never handed on what they wait for.
+    Dismiss(usize),
     /// All of them lose their power, and come back as what they were.
     CrashAll,
     StartAll,
@@ -141,7 +143,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(38) {
+        let play: &[Deed] = match self.dice.below(39) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -199,6 +201,7 @@ impl Storm {
             33 => &[EndIdle(any), Crowd(any), EndIdle(any), Uncrowd(any)],
             34 => &[CrashAll, StartAll],
             35..37 => &[SwitchUnseen(leader), ShutDown(leader), Start(leader)],
+            37 => &[Dismiss(leader), Dismiss(any)],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()
@@ -256,6 +259,7 @@ impl Storm {
             Deed::Unlist(node) => self.list(node, false),
             Deed::Relist(node) => self.list(node, true),
             Deed::EndIdle(node) => self.end_idle(node),
+            Deed::Dismiss(node) => self.dismiss(node),
             Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
             Deed::StartAll => {
                 for node in 0..self.nodes.all.len() {
@@ -332,6 +336,30 @@ impl Storm {
                 let text = "terminating connection due to idle-session timeout";
                 error("FATAL", "57P05", text, &mut said);
             }
+            node.server.hang_up(link);
+            if let Some(link) = self.links.get_mut(&link) {
+                link.close("end of stream", &said);
+            }
+        }
+    }
+
+    /// What has not reached the server by now never does.
+    fn dismiss(&mut self, number: usize) {
+        for link in self.links_of(number) {
+            let waits = |link: &Link| {
+                link.stage == Stage::Session(Backend::Idle) && !link.to_server.is_empty()
+            };
+            if !self.links.get(&link).is_some_and(waits) || self.dice.percent(30) {
+                continue;
+            }
+            let Some(node) = self.nodes.get_mut(number) else { return };
+            // One that is in a transaction has its server to itself, and one that has begun to speak is heard out.
+            if !node.server.is_at_rest(link) {
+                continue;
+            }
+            let text = self.dice.pick(&["query_wait_timeout", "server login has been failing"]);
+            let mut said = Vec::new();
+            dismissal(text.unwrap_or_default(), &mut said);
             node.server.hang_up(link);
             if let Some(link) = self.links.get_mut(&link) {
                 link.close("end of stream", &said);

@@ -8,7 +8,7 @@ use super::ledger::describe;
 use super::visits::{Visit, VisitStage};
 use crate::base::{Error, ErrorClass};
 use crate::cluster::fits;
-use crate::connection::{Role, RowCursor};
+use crate::connection::{Role, RowCursor, was_never_handed_on};
 use crate::pool::Response;
 use crate::protocol::data_row::fields;
 use crate::sim::server::Reports;
@@ -83,6 +83,12 @@ impl Storm {
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
             // It is given up when it is lost for the third time, which is counted behind the server's last words.
             (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 2 => {
+                described()
+            }
+            // A pooler that was never at a server has told so.
+            (_, "40003")
+                if error.cause().and_then(Error::server).is_some_and(was_never_handed_on) =>
+            {
                 described()
             }
             // Such a host is waited for, or another one.

@@ -12,6 +12,7 @@ use crate::pool::PoolEvent;
 const UNKNOWN: Known = ("unknown", None);
 /// A full house, and sessions that ended by their own time limits, say nothing against their host.
 const HARMLESS: [&str; 3] = ["53300", "57P05", "25P03"];
+const CROWDED: &str = "query_wait_timeout";
 
 /// A host's state and role, as users see them.
 type Known = (&'static str, Option<Role>);
@@ -122,7 +123,10 @@ impl News {
             return Err(format!("no change of {before:?}"));
         }
         match error {
-            Some(error) if previous == "up" && HARMLESS.contains(&error.code()) => {
+            Some(error)
+                if previous == "up"
+                    && (HARMLESS.contains(&error.code()) || error.message() == CROWDED) =>
+            {
                 Err("no reason to doubt a host".to_owned())
             }
             _ => Ok(()),

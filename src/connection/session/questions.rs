@@ -1,0 +1,81 @@
+//! What a session asks for itself: a bare Sync, its role, where its server stands, and what types are.
+
+use bytes::BytesMut;
+
+use super::Session;
+use crate::base::{Error, Instant, Mutation};
+use crate::connection::lineage::{self, Place};
+use crate::connection::pipeline::{Entry, Work};
+use crate::connection::role;
+use crate::connection::user_types::TypesAsked;
+use crate::protocol::frontend;
+
+impl Session {
+    /// Makes the server say what has changed: a bare Sync, or the question for its role.
+    pub(in crate::connection) fn probe(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        self.barrier(now, true, sent, out)
+    }
+
+    /// Asks where the server stands in its cluster.
+    pub(in crate::connection) fn ask_place(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        frontend::query(out, lineage::QUESTION)?;
+        let work = Work::Place { place: Place::default() };
+        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
+    }
+
+    /// Asks what stands behind the oids of types.
+    pub(in crate::connection) fn ask_types(
+        &mut self,
+        now: Instant,
+        oids: Vec<u32>,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        let asked = TypesAsked::new(oids);
+        frontend::query(out, &asked.question())?;
+        self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
+        Ok(())
+    }
+
+    pub(in crate::connection) fn is_asking_place(&self) -> bool {
+        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Place { .. }))
+    }
+
+    /// Whether what goes out now stands behind something whose answer will tell the role. What went out before is no
+    /// barrier: its answer may be on its way already, and older than a fence.
+    pub(super) fn has_barrier(&self, now: Instant) -> bool {
+        let is_new = |entry: &Entry| entry.queued_at == now || Mutation::TakeOldBarrier.is_on();
+        self.reports_role && self.pipeline.back().is_some_and(is_new)
+    }
+
+    pub(super) fn barrier(
+        &mut self,
+        now: Instant,
+        probe: bool,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        if self.reports_role {
+            frontend::sync(out)?;
+        } else {
+            frontend::query(out, role::QUESTION)?;
+        }
+        let work = Work::Barrier { probe, asked: !self.reports_role, together: false };
+        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        Ok(())
+    }
+}
