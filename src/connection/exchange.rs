@@ -18,12 +18,15 @@ use std::sync::Arc;
 
 use super::command::CommandTag;
 use super::prelude::Prelude;
-use super::rows::{ROW_OVERHEAD, Rows};
+use super::rows::{NoMemory, ROW_OVERHEAD, Rows};
 use super::statement::{Description, StatementId};
 use crate::base::{Error, ErrorClass, Outcome, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::check_data_row;
 use crate::types::{Shape, Verbatim};
+
+/// What a result takes beside its rows.
+const RESULT_OVERHEAD: usize = 2 * size_of::<StatementResult>();
 
 /// What one statement answered.
 #[derive(Debug)]
@@ -82,11 +85,14 @@ pub(super) struct Exchange {
     /// How the rows that come are to be read.
     shape: Option<Arc<Shape>>,
     rows: Rows,
-    /// What the rows of all its statements take, up to the limit.
+    /// What the answers of all its statements take, and how much they may.
     held: usize,
-    /// There were more: those that came are forgotten, and those that come are let go by.
-    too_large: bool,
+    limit: usize,
+    /// There was more: what came is forgotten, and what comes is let go by.
+    too_large: Option<TooLarge>,
     results: Vec<StatementResult>,
+    /// One of its statements has completed, whether or not its result is held.
+    has_completed: bool,
     refusal: Option<Box<ServerFields>>,
     /// The step at which the server refused.
     refused_at: Step,
@@ -130,8 +136,10 @@ impl Exchange {
             shape,
             rows: Rows::default(),
             held: 0,
-            too_large: false,
+            limit: usize::MAX,
+            too_large: None,
             results: Vec::new(),
+            has_completed: false,
             refusal: None,
             refused_at: step,
             unreplicated: false,
@@ -148,27 +156,94 @@ impl Exchange {
         Self { verbatim, ..self }
     }
 
+    /// With so many bytes held at most.
+    pub(super) fn with_limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
     fn shape_of(&self, fields: Vec<Field>) -> Arc<Shape> {
         Arc::new(Shape::with_verbatim(fields, &self.verbatim))
     }
 
-    /// A DataRow, by far the most frequent message. No more than `limit` bytes of them are held.
-    pub(super) fn row(&mut self, body: &[u8], limit: usize) -> Result<(), Error> {
+    /// A DataRow, by far the most frequent message.
+    pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        if self.takes_row(body.len())? {
+            check_data_row(body, self.columns())?;
+            let pushed = self.rows.push(body);
+            self.note(pushed);
+        }
+        Ok(())
+    }
+
+    /// The same for one that comes in parts. Returns whether these are wanted.
+    pub(super) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
+        if !self.takes_row(length)? {
+            return Ok(false);
+        }
+        let begun = self.rows.begin(length);
+        Ok(self.note(begun))
+    }
+
+    pub(super) fn row_part(&mut self, part: &[u8], left: usize) -> bool {
+        let extended = self.rows.extend(part, left);
+        self.note(extended)
+    }
+
+    pub(super) fn end_row(&mut self) -> Result<(), Error> {
+        let columns = self.columns();
+        check_data_row(self.rows.end(), columns)
+    }
+
+    fn columns(&self) -> usize {
+        self.shape.as_ref().map_or(0, |shape| shape.columns().len())
+    }
+
+    fn takes_row(&mut self, length: usize) -> Result<bool, Error> {
         match (&self.shape, self.step) {
-            (Some(shape), Step::Execute) => {
-                check_data_row(body, shape.columns().len())?;
-                self.held = self.held.saturating_add(body.len() + ROW_OVERHEAD);
-                if self.held <= limit {
-                    self.rows.push(body);
-                } else if !self.too_large {
-                    self.too_large = true;
-                    self.rows = Rows::default();
-                    self.results.clear();
-                }
-                Ok(())
-            }
+            (_, Step::Execute) if self.too_large.is_some() => Ok(false),
+            (Some(_), Step::Execute) => Ok(self.hold(length + ROW_OVERHEAD)),
             _ => Err(self.unexpected("DataRow")),
         }
+    }
+
+    /// So much more is to be held: returns whether it may be.
+    fn hold(&mut self, bytes: usize) -> bool {
+        self.held = self.held.saturating_add(bytes);
+        if self.held > self.limit {
+            self.give_up(TooLarge::ForLimit);
+        }
+        self.too_large.is_none()
+    }
+
+    fn note(&mut self, kept: Result<(), NoMemory>) -> bool {
+        if kept.is_err() {
+            self.give_up(TooLarge::ForMemory);
+        }
+        kept.is_ok()
+    }
+
+    fn give_up(&mut self, why: TooLarge) {
+        self.too_large.get_or_insert(why);
+        self.rows = Rows::default();
+        self.results = Vec::new();
+    }
+
+    /// A RowDescription that is longer than any server's was let go by.
+    pub(super) fn long_description(&mut self) -> Result<(), Error> {
+        let is_due = match self.flight {
+            Flight::Script => self.step == Step::Execute && self.shape.is_none(),
+            _ => self.step == Step::Describe,
+        };
+        if !is_due || self.prelude.is_pending() {
+            return Err(self.unexpected("RowDescription"));
+        }
+        self.give_up(TooLarge::ForLimit);
+        self.step = match self.flight {
+            Flight::Describing { .. } => Step::Bind,
+            Flight::Typing { .. } => Step::Complete,
+            _ => Step::Execute,
+        };
+        Ok(())
     }
 
     pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<Learned, Error> {
@@ -210,7 +285,12 @@ impl Exchange {
             }
             (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
             (Step::Execute, Flight::Script, M::RowDescription(fields)) if self.shape.is_none() => {
-                self.shape = Some(self.shape_of(fields));
+                let shape = self.shape_of(fields);
+                // Without rows, too, a script may answer without end.
+                if !self.results.is_empty() {
+                    self.hold(shape.weight());
+                }
+                self.shape = Some(shape);
             }
             (Step::Execute, _, M::CommandComplete(tag)) => self.complete(CommandTag::parse(tag)),
             (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
@@ -268,11 +348,18 @@ impl Exchange {
                 self.shape.clone()
             }
         };
+        self.has_completed = true;
         if self.results.is_empty() {
             // Seldom are there more, and a Vec makes room for four.
             self.results.reserve_exact(1);
+        } else {
+            self.hold(RESULT_OVERHEAD);
+            let has_room = self.results.try_reserve(1).map_err(|_| NoMemory);
+            self.note(has_room);
         }
-        self.results.push(StatementResult { shape, rows, command });
+        if self.too_large.is_none() {
+            self.results.push(StatementResult { shape, rows, command });
+        }
     }
 
     /// Whether the session is being reset in front of the request: refused, the request has not run.
@@ -303,15 +390,16 @@ impl Exchange {
             return Ended::Refused {
                 plan_is_stale: described && is_stale(&fields, self.refused_at),
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
-                had_results: !self.results.is_empty(),
+                had_results: self.has_completed,
                 fields,
             };
         }
+        if let Some(why) = self.too_large {
+            let has_run = !matches!(self.flight, Flight::Typing { .. });
+            return Ended::TooLarge { why, has_run };
+        }
         if matches!(self.flight, Flight::Typing { .. } | Flight::Prelude) {
             return Ended::Described;
-        }
-        if self.too_large {
-            return Ended::TooLarge;
         }
         Ended::Completed { results: self.results, unreplicated: self.unreplicated }
     }
@@ -333,8 +421,11 @@ pub(super) enum Ended {
     },
     /// What had to come first has come, and the statement has not run.
     Described,
-    /// It ran, and had more rows than may be held.
-    TooLarge,
+    /// It had more rows than may be held.
+    TooLarge {
+        why: TooLarge,
+        has_run: bool,
+    },
     Refused {
         fields: Box<ServerFields>,
         /// Sending the statement anew, as one that nobody has described, heals it.
@@ -378,11 +469,29 @@ impl Step {
     }
 }
 
-pub(super) fn too_large(max_result_bytes: usize) -> Error {
-    let message = format!(
-        "the result has more than {max_result_bytes} bytes, which is maxResultBytes: it was not kept, and what \
-         the statement did besides it has been done",
-    );
-    Error::new(ErrorClass::Protocol, "HYPERION_RESULT_TOO_LARGE", message)
-        .with_outcome(Outcome::Unknown)
+/// Why an answer could not be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLarge {
+    ForLimit,
+    ForMemory,
+}
+
+pub(super) fn too_large(why: TooLarge, has_run: bool, max_result_bytes: usize) -> Error {
+    let (code, why) = match why {
+        TooLarge::ForLimit => {
+            let why = format!(
+                "the result has more than {max_result_bytes} bytes, which is maxResultBytes"
+            );
+            ("HYPERION_RESULT_TOO_LARGE", why)
+        }
+        TooLarge::ForMemory => {
+            ("HYPERION_OUT_OF_MEMORY", "there is no memory left for the result".to_owned())
+        }
+    };
+    let (did, outcome) = match has_run {
+        true => ("what the statement did besides it has been done", Outcome::Unknown),
+        false => ("the statement has not run", Outcome::NotCommitted),
+    };
+    let message = format!("{why}: it was not kept, and {did}");
+    Error::new(ErrorClass::Protocol, code, message).with_outcome(outcome)
 }

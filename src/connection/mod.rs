@@ -17,6 +17,7 @@ mod doors;
 mod exchange;
 mod habit;
 mod handshake;
+mod intake;
 mod lead;
 mod lexer;
 mod lineage;
@@ -45,6 +46,7 @@ pub use exchange::StatementResult;
 pub use habit::Habit;
 pub use handshake::{BackendKey, Peer};
 use handshake::{Handshake, Next};
+use intake::Intake;
 pub use lineage::{Lineage, Place};
 use role::Parameters;
 pub use role::Role;
@@ -55,8 +57,7 @@ pub use statement::{Description, Form, Statement, StatementId, Statements};
 pub use traces::Traces;
 
 use crate::base::{Error, ErrorClass, Instant};
-use crate::protocol::backend;
-use crate::protocol::frame::{Frame, Limits, Phase, Split, split};
+use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
 
 #[derive(Debug)]
@@ -76,12 +77,8 @@ pub struct Connection {
     state: State,
     /// When the login began.
     connected_at: Instant,
-    /// Nothing of the next answer was in what was received last.
-    ends_whole: bool,
-    limits: Limits,
     parameters: Parameters,
-    /// The beginning of a message whose rest has not come.
-    inbox: BytesMut,
+    intake: Intake,
     outbox: BytesMut,
     /// How many bytes the kernel has taken since the connection began.
     written: u64,
@@ -95,10 +92,8 @@ impl Connection {
             host,
             state: State::Opening { deadline },
             connected_at: Instant::ORIGIN,
-            ends_whole: false,
-            limits: Limits::default(),
             parameters: Parameters::default(),
-            inbox: BytesMut::new(),
+            intake: Intake::default(),
             outbox: BytesMut::new(),
             written: 0,
             events: VecDeque::new(),
@@ -308,67 +303,12 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(
+    fn handshake_message(
         &mut self,
         now: Instant,
-        bytes: &[u8],
+        message: BackendMessage<'_>,
         shared: &mut Shared<'_>,
     ) -> Result<(), Error> {
-        // Whole messages are read where they lie; only the beginning of one is kept.
-        if self.inbox.is_empty() {
-            let taken = self.consume(now, bytes, shared)?;
-            self.inbox.extend_from_slice(bytes.get(taken..).unwrap_or_default());
-        } else {
-            let mut inbox = std::mem::take(&mut self.inbox);
-            inbox.extend_from_slice(bytes);
-            let taken = self.consume(now, &inbox, shared)?;
-            inbox.advance(taken);
-            // A long message's buffer is not kept for the short ones to come.
-            self.inbox = if inbox.is_empty() { BytesMut::new() } else { inbox };
-        }
-        Ok(())
-    }
-
-    fn consume(
-        &mut self,
-        now: Instant,
-        bytes: &[u8],
-        shared: &mut Shared<'_>,
-    ) -> Result<usize, Error> {
-        const READY_FOR_QUERY: u8 = b'Z';
-        self.ends_whole = false;
-        let mut rest = bytes;
-        loop {
-            let phase = match self.state {
-                State::Opening { .. } | State::Handshake { .. } => Phase::Startup,
-                State::Asking { .. } | State::Session(_) => Phase::Session,
-                State::Closed => return Ok(bytes.len()),
-            };
-            let Split::Frame(frame) = split(rest, phase, &self.limits)? else {
-                return Ok(bytes.len() - rest.len());
-            };
-            rest = rest.get(frame.len..).unwrap_or_default();
-            self.frame(now, &frame, shared)?;
-            self.ends_whole = frame.tag == READY_FOR_QUERY && rest.is_empty();
-        }
-    }
-
-    fn frame(
-        &mut self,
-        now: Instant,
-        frame: &Frame<'_>,
-        shared: &mut Shared<'_>,
-    ) -> Result<(), Error> {
-        const DATA_ROW: u8 = b'D';
-        if let State::Session(session) | State::Asking { session, .. } = &mut self.state {
-            if frame.tag == DATA_ROW {
-                return session.row(frame.body);
-            }
-            let message = backend::parse(frame)?;
-            session.message(now, message, &mut self.parameters, shared, &mut self.events)?;
-            return self.asked();
-        }
-        let message = backend::parse(frame)?;
         let State::Handshake { deadline, handshake } =
             std::mem::replace(&mut self.state, State::Closed)
         else {
@@ -445,7 +385,7 @@ impl Connection {
             // A handshake that fails has given its state away.
             State::Opening { .. } | State::Handshake { .. } | State::Closed => {}
         }
-        self.inbox = BytesMut::new();
+        self.intake = Intake::default();
         self.outbox.clear();
         let error = error.with_host(Arc::clone(&self.host));
         self.events.push_back(Event::Closed { error, why });

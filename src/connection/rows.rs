@@ -29,21 +29,63 @@ pub struct RowCursor {
     offset: usize,
 }
 
+/// There is no memory left for a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
 impl Rows {
-    pub fn push(&mut self, body: &[u8]) {
-        // A frame's length field is 32 bits wide, so that its body's length fits.
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    pub fn push(&mut self, body: &[u8]) -> Result<(), NoMemory> {
         let needs = body.len() + LENGTH;
         if self.last.capacity() - self.last.len() < needs {
             let size = (self.last.capacity() * 2).clamp(FIRST_CHUNK, LARGEST_CHUNK).max(needs);
-            let full = std::mem::replace(&mut self.last, Vec::with_capacity(size));
-            if !full.is_empty() {
-                self.full.push(full);
-            }
+            self.start_chunk(size)?;
         }
-        self.last.extend_from_slice(&length.to_ne_bytes());
+        self.push_length(body.len());
         self.last.extend_from_slice(body);
         self.count += 1;
+        Ok(())
+    }
+
+    /// A body of so many bytes is to come in parts. It has a chunk of its own, which grows with what comes.
+    pub fn begin(&mut self, length: usize) -> Result<(), NoMemory> {
+        self.start_chunk(LENGTH)?;
+        self.push_length(length);
+        Ok(())
+    }
+
+    /// The next part of the body that has begun, of which `left` bytes are still to come.
+    pub fn extend(&mut self, part: &[u8], left: usize) -> Result<(), NoMemory> {
+        let room = self.last.capacity() - self.last.len();
+        if room < part.len() {
+            // It doubles, and never exceeds what the body takes in the end.
+            let more = self.last.len().clamp(part.len(), part.len().saturating_add(left));
+            self.last.try_reserve_exact(more).map_err(|_| NoMemory)?;
+        }
+        self.last.extend_from_slice(part);
+        Ok(())
+    }
+
+    /// The body has come wholly.
+    pub fn end(&mut self) -> &[u8] {
+        self.count += 1;
+        self.last.get(LENGTH..).unwrap_or_default()
+    }
+
+    fn start_chunk(&mut self, size: usize) -> Result<(), NoMemory> {
+        let mut chunk = Vec::new();
+        chunk.try_reserve_exact(size).map_err(|_| NoMemory)?;
+        let full = std::mem::replace(&mut self.last, chunk);
+        if !full.is_empty() {
+            self.full.try_reserve(1).map_err(|_| NoMemory)?;
+            self.full.push(full);
+        }
+        Ok(())
+    }
+
+    fn push_length(&mut self, length: usize) {
+        // A frame's length field is 32 bits wide, so that its body's length fits.
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.last.extend_from_slice(&length.to_ne_bytes());
     }
 
     /// Bytes, about as many as they took on the wire.
@@ -91,7 +133,7 @@ mod tests {
     fn bodies_come_back_in_order_across_chunks() {
         let bodies: Vec<Vec<u8>> = (0..2000).map(|n: usize| vec![n as u8; n % 700]).collect();
         let mut rows = Rows::default();
-        bodies.iter().for_each(|body| rows.push(body));
+        bodies.iter().for_each(|body| rows.push(body).unwrap());
         assert_eq!(rows.count(), bodies.len());
         let mut cursor = RowCursor::default();
         for body in &bodies {
@@ -107,11 +149,32 @@ mod tests {
     fn a_body_larger_than_any_chunk_fits() {
         let mut rows = Rows::default();
         let body = vec![7; LARGEST_CHUNK + 1];
-        rows.push(&body);
-        rows.push(b"");
+        rows.push(&body).unwrap();
+        rows.push(b"").unwrap();
         let mut cursor = RowCursor::default();
         assert_eq!(rows.next_body(&mut cursor).map(<[u8]>::len), Some(body.len()));
         assert_eq!(rows.next_body(&mut cursor), Some(&[][..]));
+        assert_eq!(rows.next_body(&mut cursor), None);
+    }
+    #[test]
+    fn a_body_that_comes_in_parts_stands_between_its_neighbours() {
+        let body: Vec<u8> = (0..100_000_usize).map(|n| n as u8).collect();
+        let mut rows = Rows::default();
+        rows.push(b"before").unwrap();
+        rows.begin(body.len()).unwrap();
+        let mut left = body.len();
+        for part in body.chunks(7777) {
+            left -= part.len();
+            rows.extend(part, left).unwrap();
+        }
+        assert_eq!(rows.end(), body);
+        assert_eq!(rows.last.capacity(), body.len() + LENGTH);
+        rows.push(b"behind").unwrap();
+        assert_eq!(rows.count(), 3);
+        let mut cursor = RowCursor::default();
+        for expected in [b"before", &body[..], b"behind"] {
+            assert_eq!(rows.next_body(&mut cursor), Some(expected));
+        }
         assert_eq!(rows.next_body(&mut cursor), None);
     }
 }

@@ -6,6 +6,7 @@
 
 mod ended;
 mod questions;
+mod rows;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
 use super::lead::Lead;
-use super::lineage::Place;
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
@@ -302,7 +302,7 @@ impl Session {
             _ => Sent::Request,
         };
         let exchange = Exchange::new(request.statement, flight, shape, prelude);
-        let exchange = exchange.with_verbatim(verbatim);
+        let exchange = exchange.with_verbatim(verbatim).with_limit(self.max_result_bytes);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)
@@ -384,27 +384,6 @@ impl Session {
             }
             M::ReadyForQuery(status) => self.ready(now, status, shared, events),
             message => self.answer(message, shared),
-        }
-    }
-
-    pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
-        match self.pipeline.front_mut().map(|entry| &mut entry.work) {
-            Some(Work::Request { exchange, .. }) => exchange.row(body, self.max_result_bytes),
-            Some(Work::Barrier { asked: true, .. }) => {
-                self.role = Some(Role::from_row(body)?);
-                Ok(())
-            }
-            Some(Work::Types(asked)) => {
-                asked.row(body);
-                Ok(())
-            }
-            Some(Work::Place { place }) => {
-                *place = Place::from_row(body);
-                Ok(())
-            }
-            Some(Work::Barrier { asked: false, .. } | Work::Reset { .. }) | None => {
-                Err(unexpected("DataRow"))
-            }
         }
     }
 

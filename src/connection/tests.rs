@@ -1,5 +1,7 @@
 //! A connection fed by hand: logins, and what a connection knows when it is over.
 
+mod large;
+
 use serde_json::json;
 
 use super::*;

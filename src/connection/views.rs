@@ -90,7 +90,7 @@ impl Connection {
 
     /// Whether what comes next, if anything does, begins an answer to more than a bare Sync.
     pub fn is_between_answers(&self) -> bool {
-        self.ends_whole
+        self.intake.ends_whole
             && self.session().is_some_and(|s| !pipeline::begins_with_lone_sync(s.pipeline()))
     }
 

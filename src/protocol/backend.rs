@@ -1,18 +1,17 @@
 //! Messages of the backend (PostgreSQL manual, 55.7).
 //!
-//! The frequent and simple ones are read in place by a small checked reader. Authentication requests, row
-//! descriptions and error fields go through `postgres-protocol`, on a frame of known length, and never by
-//! its size hints: those are the peer's words.
+//! The frequent and simple ones are read in place by a small checked reader, errors and notices by one of their own
+//! (`report`). Some authentication requests and row descriptions go through `postgres-protocol`, on a frame of known
+//! length, and never by its size hints: those are the peer's words.
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
-use postgres_protocol::message::backend::{ErrorFields, Message};
+use postgres_protocol::message::backend::Message;
 
 use super::frame::Frame;
+use super::report::ReportReader;
 use crate::base::{Error, ServerFields};
 
-/// One field of an error or notice keeps at most so many bytes.
-const LONGEST_REPORT_FIELD: usize = 8 * 1024;
 /// Longer ones come in no protocol version up to 3.2.
 const LONGEST_SECRET_KEY: usize = 256;
 const MOST_MECHANISMS: usize = 16;
@@ -182,10 +181,12 @@ pub fn parse<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
                 _ => M::CopyBothResponse,
             }
         }
-        b'T' | b'E' | b'N' => {
+        b'T' => {
             body.all();
             by_library(frame)?
         }
+        b'E' => M::ErrorResponse(report(body.all())?),
+        b'N' => M::NoticeResponse(report(body.all())?),
         _ => return Err(body.broken("a type that does not exist")),
     };
     if body.rest.is_empty() { Ok(message) } else { Err(body.broken("bytes behind its end")) }
@@ -299,8 +300,6 @@ fn by_library<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     copy.extend_from_slice(frame.body);
     let message = Message::parse(&mut copy).map_err(|_| broken())?.ok_or_else(broken)?;
     match message {
-        Message::ErrorResponse(body) => Ok(M::ErrorResponse(report(body.fields())?)),
-        Message::NoticeResponse(body) => Ok(M::NoticeResponse(report(body.fields())?)),
         Message::AuthenticationMd5Password(body) => {
             Ok(M::AuthenticationMd5Password { salt: body.salt() })
         }
@@ -337,64 +336,15 @@ fn by_library<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     }
 }
 
-fn report(mut fields: ErrorFields<'_>) -> Result<Box<ServerFields>, Error> {
-    let mut report = Box::new(ServerFields::default());
-    let mut translated_severity = String::new();
-    let broken = |_| Error::protocol("an error or notice has a field without an end");
-    while let Some(field) = fields.next().map_err(broken)? {
-        let text = cut(field.value_bytes());
-        // The letters are those of the manual, 55.8.
-        match field.type_() {
-            b'S' => translated_severity = text,
-            b'V' => report.severity = text,
-            b'C' => report.code = text,
-            b'M' => report.message = text,
-            b'D' => report.detail = Some(text),
-            b'H' => report.hint = Some(text),
-            b'P' => report.position = text.parse().ok(),
-            b'p' => report.internal_position = text.parse().ok(),
-            b'q' => report.internal_query = Some(text),
-            b'W' => report.where_ = Some(text),
-            b's' => report.schema = Some(text),
-            b't' => report.table = Some(text),
-            b'c' => report.column = Some(text),
-            b'd' => report.data_type = Some(text),
-            b'n' => report.constraint = Some(text),
-            b'F' => report.file = Some(text),
-            b'L' => report.line = text.parse().ok(),
-            b'R' => report.routine = Some(text),
-            // The manual asks frontends to let unknown fields go by.
-            _ => {}
-        }
-    }
-    if report.severity.is_empty() {
-        // Before 9.6, and from poolers: the translated one is all there is.
-        report.severity = translated_severity;
-    }
-    if !is_sqlstate(&report.code) {
-        report.code = "XX000".to_owned();
-    }
-    Ok(report)
-}
-
-/// Programs decide by the code: what has not its form (PostgreSQL manual, appendix A) is none.
-fn is_sqlstate(code: &str) -> bool {
-    code.len() == 5 && code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
-}
-
-/// At most so much of a text, whatever bytes it has. Cut before it is copied: a field can be as long as
-/// its message.
-fn cut(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes.get(..LONGEST_REPORT_FIELD).unwrap_or(bytes));
-    let mut end = text.len().min(LONGEST_REPORT_FIELD);
-    while !text.is_char_boundary(end) {
-        end = end.saturating_sub(1);
-    }
-    text.get(..end).unwrap_or_default().to_owned()
+fn report(body: &[u8]) -> Result<Box<ServerFields>, Error> {
+    let mut reader = ReportReader::default();
+    reader.read(body)?;
+    reader.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::LONGEST_FIELD;
     use super::*;
 
     fn read(tag: u8, body: &[u8]) -> Result<BackendMessage<'_>, Error> {
@@ -421,7 +371,7 @@ mod tests {
         }
         for unit in [&b"x"[..], b"\xff", "\u{20ac}".as_bytes()] {
             let body = [b"M", &unit.repeat(1 << 20)[..], b"\0\0"].concat();
-            assert!(report_of(&body).message.len() <= LONGEST_REPORT_FIELD);
+            assert!(report_of(&body).message.len() <= LONGEST_FIELD);
         }
         assert_eq!(report_of(b"Mcaf\xe9\0\0").message, "caf\u{fffd}");
         for broken in [&b""[..], b"M", b"Mno", b"Mno\0", b"Mno\0\0left over"] {

@@ -47,7 +47,13 @@ pub struct Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split<'a> {
     Frame(Frame<'a>),
-    /// The beginning of a frame that may be whole one day.
+    /// Of a frame that may be whole one day the header, its body's length, and what has come of that.
+    Begun {
+        tag: u8,
+        body: usize,
+        came: &'a [u8],
+    },
+    /// Less than a header.
     Partial,
 }
 
@@ -70,7 +76,7 @@ pub fn split<'a>(bytes: &'a [u8], phase: Phase, limits: &Limits) -> Result<Split
             let len = body.len().saturating_add(HEADER);
             Ok(Split::Frame(Frame { tag: *tag, body, len }))
         }
-        None => Ok(Split::Partial),
+        None => Ok(Split::Begun { tag: *tag, body, came: rest }),
     }
 }
 
@@ -80,11 +86,11 @@ fn limit_of(tag: u8, phase: Phase, limits: &Limits) -> Result<u32, Error> {
         (Phase::Startup, b'R' | b'S' | b'K' | b'Z' | b'v') => limits.small,
         (Phase::Session, b'T' | b'D' | b'd') => limits.large,
         (Phase::Session, b't') => PARAMETER_DESCRIPTION.min(limits.large),
-        (Phase::Session, b'E' | b'N' | b'A') => limits.report,
+        (Phase::Session, b'E' | b'N') => limits.report,
         (
             Phase::Session,
-            b'1' | b'2' | b'3' | b'C' | b'G' | b'H' | b'I' | b'K' | b'R' | b'S' | b'W' | b'Z'
-            | b'c' | b'n' | b's' | b'v',
+            b'1' | b'2' | b'3' | b'A' | b'C' | b'G' | b'H' | b'I' | b'K' | b'R' | b'S' | b'W'
+            | b'Z' | b'c' | b'n' | b's' | b'v',
         ) => limits.small,
         (_, tag) => {
             return Err(Error::protocol(format!(
@@ -117,8 +123,12 @@ mod tests {
         assert!(split(&header(b'D', limits.large + 1), Phase::Session, &limits).is_err());
         assert!(split(&header(b'E', 65_537), Phase::Startup, &limits).is_err());
         assert!(split(&header(b't', PARAMETER_DESCRIPTION + 1), Phase::Session, &limits).is_err());
-        assert_eq!(split(&header(b'D', limits.large), Phase::Session, &limits), Ok(Split::Partial));
-        assert_eq!(split(&header(b'Z', 30_000), Phase::Session, &limits), Ok(Split::Partial));
+        assert!(split(&header(b'A', 30_001), Phase::Session, &limits).is_err());
+        for (tag, length) in [(b'D', limits.large), (b'Z', 30_000)] {
+            let body = usize::try_from(length - 4).unwrap();
+            let begun = Split::Begun { tag, body, came: &[] };
+            assert_eq!(split(&header(tag, length), Phase::Session, &limits), Ok(begun));
+        }
     }
 
     #[test]
@@ -131,10 +141,10 @@ mod tests {
     fn b4_a_frame_is_partial_up_to_its_last_byte() {
         let bytes = b"S\0\0\0\x08a\0b\0rest";
         for cut in 0..9 {
-            assert_eq!(
-                split(&bytes[..cut], Phase::Session, &Limits::default()),
-                Ok(Split::Partial)
-            );
+            let came = bytes[..cut].get(5..);
+            let begun = came.map(|came| Split::Begun { tag: b'S', body: 4, came });
+            let expected = Ok(begun.unwrap_or(Split::Partial));
+            assert_eq!(split(&bytes[..cut], Phase::Session, &Limits::default()), expected);
         }
         let frame = Frame { tag: b'S', body: b"a\0b\0", len: 9 };
         assert_eq!(split(bytes, Phase::Session, &Limits::default()), Ok(Split::Frame(frame)));

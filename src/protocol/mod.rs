@@ -10,6 +10,7 @@ pub mod backend;
 pub mod data_row;
 pub mod frame;
 pub mod frontend;
+pub mod report;
 pub mod scram;
 
 pub use backend::{Field, Format};

@@ -284,6 +284,12 @@ impl Shape {
         if self.has_text { body.len() } else { 0 }
     }
 
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        let names = self.columns.iter().map(|column| column.field.name.len());
+        size_of::<Self>() + names.map(|name| name + size_of::<Column>()).sum::<usize>()
+    }
+
     /// For JavaScript, which builds `fields` and the row builder from it.
     pub fn to_json(&self) -> String {
         let columns = self.columns.iter().map(|Column { field, lane, decoder, type_name }| {

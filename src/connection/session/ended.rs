@@ -30,7 +30,7 @@ impl Session {
     ) -> Answer {
         match ended {
             Ended::Described => Answer::Described,
-            Ended::TooLarge => {
+            Ended::TooLarge { why, has_run } => {
                 // Its command tags were let go by with its rows.
                 if let Some(Statement { traces, .. }) = shared.statements.get(id) {
                     self.style.ran_in_part(*traces);
@@ -38,7 +38,8 @@ impl Session {
                         self.soil();
                     }
                 }
-                Answer::Refused { error: too_large(self.max_result_bytes), plan_is_stale: false }
+                let error = too_large(why, has_run, self.max_result_bytes);
+                Answer::Refused { error, plan_is_stale: false }
             }
             Ended::Completed { results, unreplicated } => {
                 let traces = shared.statements.get(id).map(|statement| statement.traces);

@@ -150,7 +150,7 @@ fn body(fields: &[&str]) -> Vec<u8> {
 
 fn result(shape: Option<&Arc<Shape>>, rows: &[&[&str]], tag: &str) -> StatementResult {
     let mut held = Rows::default();
-    rows.iter().for_each(|row| held.push(&body(row)));
+    rows.iter().for_each(|row| held.push(&body(row)).unwrap());
     StatementResult { shape: shape.cloned(), rows: held, command: CommandTag::parse(tag) }
 }
 

@@ -1,0 +1,224 @@
+//! What has come from the server, from bytes to messages.
+//!
+//! A whole message is read where it lies. Of one that has not wholly come the beginning is kept, unless it is long: a long
+//! row goes where its result is held while it comes, of a long report each field's beginning is kept, and what is longer
+//! than this client takes is let go by without being held.
+
+use super::{Connection, Shared, State};
+use crate::base::{Error, ErrorClass, Instant};
+use crate::protocol::backend::{self, BackendMessage};
+use crate::protocol::frame::{Frame, Limits, Phase, Split, split};
+use crate::protocol::report::ReportReader;
+
+const DATA_ROW: u8 = b'D';
+const ROW_DESCRIPTION: u8 = b'T';
+const COPY_DATA: u8 = b'd';
+const ERROR_RESPONSE: u8 = b'E';
+const NOTICE_RESPONSE: u8 = b'N';
+const READY_FOR_QUERY: u8 = b'Z';
+
+/// Bodies from here on are taken as they come.
+const LONG: usize = 16 * 1024;
+/// A server describes at most 1,664 columns (`MaxTupleAttributeNumber`), whose names have 63 bytes.
+const LONGEST_DESCRIPTION: usize = 1024 * 1024;
+
+/// The messages that are under way from the server.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    limits: Limits,
+    /// The beginning of a message whose rest has not come.
+    begun: Vec<u8>,
+    long: Option<Long>,
+    /// Nothing of the next answer was in what was received last.
+    pub(super) ends_whole: bool,
+}
+
+/// A long message, of whose body so much is to come.
+#[derive(Debug)]
+struct Long {
+    tag: u8,
+    left: usize,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Row,
+    Report(ReportReader),
+    LetGo,
+}
+
+#[cfg(test)]
+impl Intake {
+    /// The bytes of messages that have not wholly come.
+    pub(super) fn held(&self) -> usize {
+        self.begun.capacity()
+    }
+}
+
+impl Connection {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        let mut begun = std::mem::take(&mut self.intake.begun);
+        if begun.is_empty() {
+            let taken = self.consume(now, bytes, shared)?;
+            extend(&mut begun, bytes.get(taken..).unwrap_or_default())?;
+        } else {
+            extend(&mut begun, bytes)?;
+            let taken = self.consume(now, &begun, shared)?;
+            if taken == begun.len() {
+                // A long message's buffer is not kept for the short ones to come.
+                begun = Vec::new();
+            } else {
+                begun.drain(..taken);
+            }
+        }
+        self.intake.begun = begun;
+        Ok(())
+    }
+
+    fn consume(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        shared: &mut Shared<'_>,
+    ) -> Result<usize, Error> {
+        self.intake.ends_whole = false;
+        let mut rest = bytes;
+        loop {
+            if let Some(long) = self.intake.long.take() {
+                rest = self.go_on(now, long, rest, shared)?;
+                if self.intake.long.is_some() {
+                    return Ok(bytes.len());
+                }
+            }
+            let phase = match self.state {
+                State::Opening { .. } | State::Handshake { .. } => Phase::Startup,
+                State::Asking { .. } | State::Session(_) => Phase::Session,
+                State::Closed => return Ok(bytes.len()),
+            };
+            match split(rest, phase, &self.intake.limits)? {
+                Split::Frame(frame) => {
+                    rest = rest.get(frame.len..).unwrap_or_default();
+                    self.frame(now, &frame, shared)?;
+                    self.intake.ends_whole = frame.tag == READY_FOR_QUERY && rest.is_empty();
+                }
+                Split::Begun { tag, body, came } if body >= LONG && phase == Phase::Session => {
+                    match self.begin_long(tag, body)? {
+                        Some(kind) => {
+                            self.intake.long = Some(Long { tag, left: body, kind });
+                            rest = came;
+                        }
+                        None => return Ok(bytes.len() - rest.len()),
+                    }
+                }
+                Split::Begun { .. } | Split::Partial => return Ok(bytes.len() - rest.len()),
+            }
+        }
+    }
+
+    /// `None` for a message that is waited for as a whole.
+    fn begin_long(&mut self, tag: u8, body: usize) -> Result<Option<Kind>, Error> {
+        let (State::Session(session) | State::Asking { session, .. }) = &mut self.state else {
+            return Ok(None);
+        };
+        Ok(match tag {
+            DATA_ROW if session.begin_row(body)? => Some(Kind::Row),
+            DATA_ROW | COPY_DATA => Some(Kind::LetGo),
+            ROW_DESCRIPTION if body > LONGEST_DESCRIPTION => Some(Kind::LetGo),
+            ERROR_RESPONSE | NOTICE_RESPONSE => Some(Kind::Report(ReportReader::default())),
+            _ => None,
+        })
+    }
+
+    /// Takes what has come of a long message, and returns what is left behind it.
+    fn go_on<'a>(
+        &mut self,
+        now: Instant,
+        mut long: Long,
+        bytes: &'a [u8],
+        shared: &mut Shared<'_>,
+    ) -> Result<&'a [u8], Error> {
+        let (part, rest) = bytes.split_at(long.left.min(bytes.len()));
+        long.left -= part.len();
+        let (State::Session(session) | State::Asking { session, .. }) = &mut self.state else {
+            return Ok(bytes);
+        };
+        match &mut long.kind {
+            Kind::Row => {
+                if !session.row_part(part, long.left) {
+                    long.kind = Kind::LetGo;
+                }
+            }
+            Kind::Report(reader) => reader.read(part)?,
+            Kind::LetGo => {}
+        }
+        if long.left > 0 {
+            self.intake.long = Some(long);
+            return Ok(rest);
+        }
+        let message = match (long.tag, long.kind) {
+            (_, Kind::Row) => {
+                session.end_row()?;
+                return Ok(rest);
+            }
+            (ERROR_RESPONSE, Kind::Report(reader)) => {
+                BackendMessage::ErrorResponse(reader.finish()?)
+            }
+            (_, Kind::Report(reader)) => BackendMessage::NoticeResponse(reader.finish()?),
+            (ROW_DESCRIPTION, Kind::LetGo) => {
+                session.long_description()?;
+                return Ok(rest);
+            }
+            (COPY_DATA, Kind::LetGo) => BackendMessage::CopyData(&[]),
+            (_, Kind::LetGo) => return Ok(rest),
+        };
+        self.session_message(now, message, shared)?;
+        Ok(rest)
+    }
+
+    fn session_message(
+        &mut self,
+        now: Instant,
+        message: BackendMessage<'_>,
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        if let State::Session(session) | State::Asking { session, .. } = &mut self.state {
+            session.message(now, message, &mut self.parameters, shared, &mut self.events)?;
+        }
+        self.asked()
+    }
+
+    fn frame(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        shared: &mut Shared<'_>,
+    ) -> Result<(), Error> {
+        match &mut self.state {
+            State::Session(session) | State::Asking { session, .. } if frame.tag == DATA_ROW => {
+                session.row(frame.body)
+            }
+            State::Session(_) | State::Asking { .. } => {
+                self.session_message(now, backend::parse(frame)?, shared)
+            }
+            State::Opening { .. } | State::Handshake { .. } | State::Closed => {
+                self.handshake_message(now, backend::parse(frame)?, shared)
+            }
+        }
+    }
+}
+
+/// All that is added fits into memory, or the connection is over: an allocation that fails would end the process.
+fn extend(begun: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    if begun.try_reserve(bytes.len()).is_err() {
+        let message = "there is no memory left for what the server sends";
+        return Err(Error::new(ErrorClass::Connection, "HYPERION_OUT_OF_MEMORY", message));
+    }
+    begun.extend_from_slice(bytes);
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The rows that come, and whose they are.
+
+use super::Session;
+use crate::base::Error;
+use crate::connection::exchange::Exchange;
+use crate::connection::lineage::Place;
+use crate::connection::pipeline::{Work, unexpected};
+use crate::connection::role::Role;
+
+impl Session {
+    pub(in crate::connection) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        match self.pipeline.front_mut().map(|entry| &mut entry.work) {
+            Some(Work::Request { exchange, .. }) => exchange.row(body),
+            Some(Work::Barrier { asked: true, .. }) => {
+                self.role = Some(Role::from_row(body)?);
+                Ok(())
+            }
+            Some(Work::Types(asked)) => {
+                asked.row(body);
+                Ok(())
+            }
+            Some(Work::Place { place }) => {
+                *place = Place::from_row(body);
+                Ok(())
+            }
+            Some(Work::Barrier { asked: false, .. } | Work::Reset { .. }) | None => {
+                Err(unexpected("DataRow"))
+            }
+        }
+    }
+
+    /// A row that comes in parts: returns whether these are wanted. The pool's own questions have no such answers.
+    pub(in crate::connection) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
+        match self.pipeline.front_mut().map(|entry| &mut entry.work) {
+            Some(Work::Request { exchange, .. }) => exchange.begin_row(length),
+            Some(Work::Types(_) | Work::Place { .. }) => Ok(false),
+            Some(Work::Barrier { .. } | Work::Reset { .. }) | None => Err(unexpected("DataRow")),
+        }
+    }
+
+    /// The next part of it, with so many bytes still to come.
+    pub(in crate::connection) fn row_part(&mut self, part: &[u8], left: usize) -> bool {
+        self.asked_for().is_some_and(|exchange| exchange.row_part(part, left))
+    }
+
+    pub(in crate::connection) fn end_row(&mut self) -> Result<(), Error> {
+        self.asked_for().map_or(Ok(()), |exchange| exchange.end_row())
+    }
+
+    /// A RowDescription was let go by, because it is too long.
+    pub(in crate::connection) fn long_description(&mut self) -> Result<(), Error> {
+        match self.asked_for() {
+            Some(exchange) => exchange.long_description(),
+            None => Err(unexpected("RowDescription")),
+        }
+    }
+
+    fn asked_for(&mut self) -> Option<&mut Exchange> {
+        match &mut self.pipeline.front_mut()?.work {
+            Work::Request { exchange, .. } => Some(exchange),
+            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
+        }
+    }
+}
