@@ -274,6 +274,15 @@ class Channel {
     }
   }
 
+  /** Whether a lease has a connection, or a claim to another one. */
+  leaseIsAlive(lease) {
+    try {
+      return this.#addon.leaseIsAlive(this.#handle, lease.number);
+    } catch {
+      return false;
+    }
+  }
+
   /** Gives up all that runs on a lease, and all that waits there. */
   cancelLease(lease) {
     try {

@@ -15,12 +15,21 @@ const { Lease } = require('./lease.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
 const { isGiven } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
-const { Transaction, beginOn, transactionOn } = require('./transaction.cjs');
+const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
+
+/**
+ * A callback whose connection is being released has so long, in milliseconds, for whatever else it is at: one that asks
+ * nothing of its transaction for longer is taken to wait for the release, which waits for the callback.
+ */
+const PATIENCE = 5000;
 
 class Connection {
   #lease;
   /** The transaction that is open on it, or was last. */
   #open = null;
+  /** How many calls of `transaction` are under way, with all of their attempts, and who waits for the last of them. */
+  #running = 0;
+  #whenDone = null;
   #released = null;
 
   constructor(lease) {
@@ -31,7 +40,8 @@ class Connection {
     try {
       if (this.#released !== null) throw released(sql);
       // One session: what is asked while a transaction is open is part of it.
-      if (this.#open?.isOpen) return this.#open.query(sql, params, options);
+      const open = this.#open;
+      if (open?.isOpen) return open.query(open.root, sql, params, options);
       return this.#lease.query(sql, params, options, 0);
     } catch (thrown) {
       return refused(this, Connection, 'query', thrown);
@@ -41,7 +51,15 @@ class Connection {
   async begin(options) {
     try {
       this.#check();
-      this.#open = beginOn(this.#lease, options);
+      const { flags, limit } = termsOf(options);
+      if (this.#isEnding) await this.#untilClosed(limit);
+      try {
+        this.#check();
+      } catch (thrown) {
+        limit?.clear();
+        throw thrown;
+      }
+      this.#open = new OpenTransaction(this.#lease, flags, 0, limit);
       return new Transaction(this.#open, this);
     } catch (thrown) {
       return refused(this, Connection, 'begin', thrown);
@@ -52,11 +70,20 @@ class Connection {
     try {
       // Here its caller is on the stack, whatever becomes of it.
       this.#check();
-      return transactionOn(callback, options, (flags, limit) => {
+      const begin = async (flags, limit) => {
+        if (this.#isEnding) await this.#untilClosed(limit);
         this.#check();
         this.#open = new OpenTransaction(this.#lease, flags, 0, limit);
         return { open: this.#open, holder: this };
-      });
+      };
+      const canRepeat = () => this.#lease.isAlive;
+      const done = () => {
+        this.#running -= 1;
+        if (this.#running === 0) this.#whenDone?.();
+      };
+      const running = transactionOn(callback, options, { begin, canRepeat, done });
+      this.#running += 1;
+      return running;
     } catch (thrown) {
       return refused(this, Connection, 'transaction', thrown);
     }
@@ -73,9 +100,40 @@ class Connection {
   }
 
   async #giveBack() {
-    if (this.#open?.isOpen) await this.#open.rollback().catch(() => {});
+    if (this.#running > 0) await this.#untilDone();
+    await this.#open?.abandon();
     await this.#lease.idle();
     this.#lease.release(false);
+  }
+
+  /** Resolves when all that `transaction` runs is done, or when its callback seems to wait for the release. */
+  async #untilDone() {
+    const lease = this.#lease;
+    let { asked } = lease;
+    let timer;
+    await new Promise((resolve) => {
+      this.#whenDone = resolve;
+      const look = () => {
+        const isAtWork = lease.running > 0 || lease.asked !== asked;
+        ({ asked } = lease);
+        if (!isAtWork) resolve();
+        else timer = setTimeout(look, PATIENCE);
+      };
+      timer = setTimeout(look, PATIENCE);
+    });
+    clearTimeout(timer);
+  }
+
+  get #isEnding() {
+    return this.#open !== null && !this.#open.isOpen && !this.#open.isClosed;
+  }
+
+  /** Nothing begins before all is sent and answered that ends the transaction before. */
+  async #untilClosed(limit) {
+    while (this.#isEnding) {
+      const closed = this.#open.whenClosed();
+      await (limit === null ? closed : limit.bound(closed, 'not-sent', this.#untilClosed));
+    }
   }
 
   #check() {

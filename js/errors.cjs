@@ -16,12 +16,17 @@ class HyperionError extends Error {
   /**
    * `details` become own properties: `code`, `outcome`, `host`, the server's fields. `query` is the SQL
    * text; it is not enumerable, since loggers print what is, and SQL can hold more than they should see.
+   * `transactionFailed`, not enumerable either, says that its transaction takes no more statements.
    */
-  constructor(message, { cause, query, ...details } = {}) {
+  constructor(message, { cause, query, transactionFailed, ...details } = {}) {
     super(message, cause === undefined ? undefined : { cause });
     Object.assign(this, details);
     if (query !== undefined) {
       Object.defineProperty(this, 'query', { value: query, writable: true, configurable: true });
+    }
+    if (transactionFailed === true) {
+      const property = { value: true, writable: true, configurable: true };
+      Object.defineProperty(this, 'transactionFailed', property);
     }
   }
 

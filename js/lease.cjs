@@ -21,12 +21,18 @@ class Lease {
   number = 0;
   /** Requests whose answer has not come. */
   running = 0;
+  /** How many queries were asked of it. */
+  asked = 0;
   /** The SQL text that was sent last. */
   lastQuery = undefined;
   /** Where its connection is, once an error of the server or `locate` has said so. */
   host = undefined;
-  /** The first error that a query of the transaction ended with. */
-  failure = null;
+  /**
+   * What the transaction on it has failed with, as the server sees it, and what it had failed with before that was undone:
+   * `{ error }`, which is filled in when somebody hears of it.
+   */
+  #failure = null;
+  #healed = null;
   /** What the user gets in place of any error, once a limit has passed: `(error) => Error`. */
   verdict = null;
   /** Whether the transaction that is open on it was declared read-only. */
@@ -54,6 +60,7 @@ class Lease {
   query(sql, params, options, flags) {
     // The pool would run it on any of its connections.
     if (this.number === 0) throw closed(sql);
+    this.asked += 1;
     this.lastQuery = sql;
     const answer = this.#channel.query(sql, params, options, this, flags);
     if ((flags & RELEASE) !== 0) this.#isGivenBack = true;
@@ -92,6 +99,35 @@ class Lease {
     this.number = 0;
   }
 
+  /** A transaction begins on it, which nothing that came before concerns. */
+  begins() {
+    this.#failure = null;
+    this.#healed = null;
+    this.verdict = null;
+  }
+
+  /** A query of it has failed, and its transaction with it, if that had not failed before. */
+  failed() {
+    return (this.#failure ??= { error: null });
+  }
+
+  /** A query of it has succeeded: the transaction on it has not failed, or no longer. */
+  succeeded() {
+    if (this.#failure === null) return;
+    this.#healed = this.#failure;
+    this.#failure = null;
+  }
+
+  /** The first error of those that the transaction has failed with, or had before the last of its queries succeeded. */
+  get failure() {
+    return (this.#failure ?? this.#healed)?.error ?? null;
+  }
+
+  /** Whether it has a connection, or a claim to another one. */
+  get isAlive() {
+    return this.number !== 0 && this.#channel.leaseIsAlive(this);
+  }
+
   /** Called by the table of requests for each that was answered. */
   settled() {
     this.running -= 1;
@@ -115,15 +151,19 @@ class Lease {
     }
   }
 
-  /** What the user is told of an error; called in the stack of whoever waits for it. */
-  explain(error) {
+  /**
+   * What the user is told of an error; called in the stack of whoever waits for it. `failure` is what `failed` gave for
+   * it, or null where the transaction goes on.
+   */
+  explain(error, failure) {
     this.host ??= error.host;
     if (this.verdict !== null) return this.verdict(error);
     explainRefusal(error, this.isReadOnly);
-    if (error.code === ABORTED && error.cause === undefined && this.failure !== null) {
-      hidden(error, 'cause', this.failure);
+    if (failure === null) return error;
+    if (error.code === ABORTED && error.cause === undefined && failure.error !== null) {
+      hidden(error, 'cause', failure.error);
     }
-    this.failure ??= error;
+    failure.error ??= error;
     return error;
   }
 

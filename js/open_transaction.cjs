@@ -2,10 +2,33 @@
 
 // What happens between BEGIN and the end of one transaction. The addon sends BEGIN in front of the first
 // statement; a transaction of which the server knows nothing ends without asking it.
+//
+// Savepoints are a stack, for the server as for us. What is asked of any but the innermost would run inside of that one,
+// and be undone with it although its own caller was told that it is done: it is refused at once.
 
 const { COMMIT, END, BEGIN_READ_ONLY } = require('./channel.cjs');
 const { classes, isError, seenFrom } = require('./errors.cjs');
 const { hidden } = require('./lease.cjs');
+
+/** What one view asks for: the transaction itself, or a savepoint. */
+class Scope {
+  /** What it is inside of. */
+  outer;
+  depth;
+  name;
+  /** It takes no more: its callback is done, or what is around it has ended. */
+  isOver = false;
+  /** What its callback has, as long as that runs: it keeps the transaction from being taken for garbage. */
+  view = null;
+  /** Why it can't be kept: what has failed inside of it was not undone. */
+  spoiled = null;
+
+  constructor(outer, depth) {
+    this.outer = outer;
+    this.depth = depth;
+    this.name = `hyperion_${depth}`;
+  }
+}
 
 class OpenTransaction {
   #lease;
@@ -16,16 +39,24 @@ class OpenTransaction {
   #isCommitting = false;
   /** It was given up in the middle of a COMMIT, or behind one that its user wrote as a statement. */
   #isUnknown = false;
-  /** Names of the savepoints that are open, the innermost last. */
-  #savepoints = [];
-  /** Why it must not be committed any more. */
-  #doom = null;
+  /** Where all that was asked last runs. A savepoint is the innermost until the server has ended it. */
+  #innermost;
+  /** Whether its caller has asked for the rollback. */
+  #isWanted = false;
+  /** Why it was rolled back in place of a COMMIT. */
+  #refusal = null;
   /** Settles when the server has said how it ended. */
   #ended = null;
+  /** Settles when nothing of it is to be sent any more. Never rejects. */
+  #closed = null;
   /** As the lease's, for as long as anybody asks. */
   #verdict = null;
 
   isOpen = true;
+  /** Nothing of it is to be sent any more. */
+  isClosed = false;
+  /** What its own view asks is part of. */
+  root = new Scope(null, 0);
   /** What the callback did may stand, although it failed behind that: running it again could do it twice. */
   mayStand = false;
 
@@ -34,20 +65,23 @@ class OpenTransaction {
     this.#flags = flags;
     this.#release = release;
     this.#limit = limit;
-    lease.failure = null;
-    lease.verdict = null;
+    this.#innermost = this.root;
+    lease.begins();
     lease.isReadOnly = (flags & BEGIN_READ_ONLY) !== 0;
     lease.limit = limit;
     if (limit !== null) limit.onPassed = () => this.#giveUp();
   }
 
-  /** Throws where `sql` comes too late. */
-  check(sql) {
+  /** Throws where `sql` comes too late, or while what `scope` has opened is open. */
+  check(scope, sql) {
+    if (scope.isOver) throw left(sql);
     if (!this.isOpen) throw this.#finished(sql);
+    if (scope !== this.#innermost) throw overlapping(sql);
   }
 
-  query(sql, params, options) {
-    this.check(sql);
+  /** `scope`: whose view asks. */
+  query(scope, sql, params, options) {
+    this.check(scope, sql);
     return this.#lease.query(sql, params, options, this.#flags);
   }
 
@@ -55,10 +89,11 @@ class OpenTransaction {
   async commit(method = this.commit) {
     if (!this.isOpen) throw seenFrom(method, await this.#over('COMMIT'));
     // Half of what belongs together would be committed.
-    if (this.#doom !== null || this.#savepoints.length > 0) {
+    if (this.root.spoiled !== null || this.#innermost !== this.root) {
       this.#lease.locate();
-      await this.rollback();
-      throw (this.#doom ??= this.#placed(seenFrom(method, savepointIsOpen())));
+      this.#refusal = this.root.spoiled ?? this.#placed(seenFrom(method, savepointIsOpen()));
+      await this.#rollBack();
+      throw this.#refusal;
     }
     this.#isCommitting = true;
     try {
@@ -73,19 +108,36 @@ class OpenTransaction {
     if (command === 'ROLLBACK') throw rolledBack(this.#lease.failure);
   }
 
+  /** Its caller wants it: a transaction whose callback has asked for that has not failed. */
   async rollback() {
     if (!this.isOpen) throw seenFrom(this.rollback, await this.#over('ROLLBACK'));
+    this.#isWanted = true;
     try {
-      await this.#close(this.#rollback());
+      await this.#rollBack();
     } catch (error) {
       throw seenFrom(this.rollback, error);
     }
+  }
+
+  #rollBack() {
+    return this.#close(this.#rollback());
   }
 
   /** Rolls back what is not finished, and waits for what is being finished. */
   async leave() {
     if (this.isOpen) await this.rollback();
     else await this.#ended?.catch(() => {});
+  }
+
+  /** Its connection is released: what is not finished is rolled back, which nobody has asked for who works in it. */
+  async abandon() {
+    if (this.isOpen) await this.#rollBack().catch(() => {});
+    await this.whenClosed();
+  }
+
+  /** Resolves when nothing of it is to be sent any more: only then another one may begin on the connection. */
+  async whenClosed() {
+    await this.#closed;
   }
 
   /**
@@ -112,7 +164,7 @@ class OpenTransaction {
   /** After its user's code threw: what was thrown stays what the caller gets. */
   async rollBackBecause(thrown) {
     try {
-      await (this.isOpen ? this.rollback() : this.#ended);
+      await (this.isOpen ? this.#rollBack() : this.#ended);
     } catch (error) {
       if (error !== thrown) suppress(thrown, error);
     }
@@ -125,6 +177,7 @@ class OpenTransaction {
   async finish(method) {
     if (!this.isOpen) {
       if (this.#isCommitting) this.#confirm(await this.#ended);
+      else if (!this.#isWanted) throw this.#refusal ?? this.#placed(seenFrom(method, taken()));
       return;
     }
     const { running, lastQuery } = this.#lease;
@@ -138,57 +191,88 @@ class OpenTransaction {
     await this.commit(method);
   }
 
-  /** `make` gives the callback its own view of this transaction. */
-  async savepoint(callback, make) {
-    const name = `hyperion_${this.#savepoints.length + 1}`;
-    const { failure } = this.#lease;
-    this.#savepoints.push(name);
-    const scope = make();
+  /**
+   * Runs the callback in a savepoint inside of `outer`, for which `check` has been asked. `make` gives it its own view of
+   * this transaction.
+   */
+  async savepoint(outer, callback, make) {
+    const scope = new Scope(outer, outer.depth + 1);
+    this.#innermost = scope;
+    // Nobody waits for it: what is sent behind it fails where it has failed.
+    const opened = this.#tryTo(`SAVEPOINT ${scope.name}`);
     try {
-      // Nobody waits for it: what is sent behind it fails where it has failed.
-      this.query(`SAVEPOINT ${name}`).catch(() => {});
+      scope.view = make(scope);
       const value = await callback(scope.view);
-      scope.close();
-      this.#leave(name);
-      await this.#keep(name);
+      await this.#keep(scope, opened);
       return value;
     } catch (thrown) {
-      scope.close();
-      await this.#undo(name, failure, thrown);
+      await this.#undo(scope, opened, thrown);
       throw thrown;
+    } finally {
+      scope.isOver = true;
+      // Unless the one around it has ended before.
+      if (this.#innermost === scope) this.#innermost = outer;
     }
   }
 
-  async #undo(name, failure, thrown) {
-    if (!this.isOpen || this.#doom !== null) return;
+  /** The callback is done. Stacks begin at whoever awaits `savepoint`. */
+  async #keep(scope, opened) {
+    if (scope.isOver) throw seenFrom(this.savepoint, lost());
+    if (!this.isOpen)
+      throw seenFrom(this.savepoint, this.#finished(`RELEASE SAVEPOINT ${scope.name}`));
+    if (this.#innermost !== scope) {
+      throw this.#placed(seenFrom(this.savepoint, overlapping(undefined, 'not-committed')));
+    }
+    if (scope.spoiled !== null) throw scope.spoiled;
+    scope.isOver = true;
+    const released = this.#tryTo(`RELEASE SAVEPOINT ${scope.name}`);
+    // The reason why it was not opened is also why it can't be released.
+    const error = (await opened) ?? (await released);
+    await released;
+    if (error !== null) throw seenFrom(this.savepoint, error);
+  }
+
+  /** What has failed inside is undone, and what is around it goes on. */
+  async #undo(scope, opened, thrown) {
+    // The one around it has ended, and has undone it; or the transaction has.
+    if (!this.#holds(scope)) return;
+    scope.isOver = true;
+    const unopened = await opened;
+    if (!this.isOpen) return;
+    if (unopened !== null) {
+      // Where the transaction had failed before, all of it was refused: there is nothing to undo. Else it ran outside.
+      if (unopened.transactionFailed !== true) scope.outer.spoiled ??= unopened;
+      return;
+    }
+    // Those that it has left open go with it.
+    for (let inner = this.#innermost; inner !== scope; inner = inner.outer) inner.isOver = true;
+    this.#innermost = scope;
+    const undone = this.#tryTo(`ROLLBACK TO SAVEPOINT ${scope.name}`);
+    const released = this.#tryTo(`RELEASE SAVEPOINT ${scope.name}`);
+    const error = (await undone) ?? (await released);
+    await released;
+    if (error === null || !this.isOpen) return;
+    // What is around it can't be kept any more: whoever ends that undoes both.
+    scope.outer.spoiled ??= error;
+    suppress(thrown, error);
+  }
+
+  /** Whether the savepoint has not been ended, by itself or by what is around it. */
+  #holds(scope) {
+    if (!this.isOpen) return false;
+    for (let open = this.#innermost; open !== null; open = open.outer) {
+      if (open === scope) return true;
+    }
+    return false;
+  }
+
+  /** Resolves to the error, or to null: what follows waits for all of them, and leaves none unheard. */
+  async #tryTo(sql) {
     try {
-      this.#leave(name);
-      const undone = this.query(`ROLLBACK TO SAVEPOINT ${name}`);
-      await Promise.all([undone, this.query(`RELEASE SAVEPOINT ${name}`)]);
-      this.#lease.failure = failure;
+      await this.#lease.query(sql, undefined, undefined, this.#flags);
+      return null;
     } catch (error) {
-      this.#doom ??= error;
-      suppress(thrown, error);
-    }
-  }
-
-  /** Its caller is whoever awaits `savepoint`. */
-  async #keep(name) {
-    try {
-      await this.query(`RELEASE SAVEPOINT ${name}`);
-    } catch (error) {
-      throw seenFrom(this.savepoint, error);
-    }
-  }
-
-  /** Savepoints are a stack: one that is left from its middle takes those above it along. */
-  #leave(name) {
-    if (!this.#savepoints.includes(name)) return;
-    const top = this.#savepoints.at(-1);
-    this.#savepoints = this.#savepoints.filter((open) => open !== name);
-    if (top !== name) {
-      this.#doom ??= this.#placed(seenFrom(this.savepoint, overlapping()));
-      throw this.#doom;
+      return error;
     }
   }
 
@@ -228,9 +312,15 @@ class OpenTransaction {
   }
 
   /** What ends the transaction gives the connection back, unless that stays its user's. */
-  async #close(ended) {
+  #close(ended) {
     this.isOpen = false;
     this.#ended = ended;
+    const closed = this.#settle(ended);
+    if (this.#release === 0) this.#closed = closed.then(nothing, nothing);
+    return closed;
+  }
+
+  async #settle(ended) {
     try {
       return await ended;
     } finally {
@@ -238,6 +328,7 @@ class OpenTransaction {
       if (this.#release !== 0) this.#lease.ended();
       // What comes next on a connection that its user keeps is none of the transaction's.
       else this.#leaveLease();
+      this.isClosed = true;
     }
   }
 
@@ -273,7 +364,7 @@ class OpenTransaction {
     this.#lease.verdict = this.#verdict;
     const { running, lastQuery } = this.#lease;
     if (running > 0) this.#lease.cancel();
-    if (this.isOpen) this.rollback().catch(() => {});
+    if (this.isOpen) this.#rollBack().catch(nothing);
     return running > 0 ? lastQuery : undefined;
   }
 
@@ -338,14 +429,51 @@ function savepointIsOpen() {
   });
 }
 
-function overlapping() {
+/** Asked in the wrong order, or ended so. */
+function overlapping(query, outcome = 'not-sent') {
   const message =
-    'savepoints of one transaction overlap: a savepoint ended while one that was opened later was ' +
-    'open still; run them one after the other, or one inside of the other';
+    outcome === 'not-sent'
+      ? 'a savepoint is open: what is asked outside of it meanwhile would be undone with it; await its end before, ' +
+        'run savepoints one after the other, and use the query() of the innermost one'
+      : 'the savepoint was undone: one that was opened inside of it was open still when its callback was done; ' +
+        'await its end before';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_SAVEPOINTS_OVERLAP',
+    outcome,
+    query,
+  });
+}
+
+function left(query) {
+  const message = 'the savepoint is finished: use the transaction';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_TRANSACTION_FINISHED',
+    outcome: 'not-sent',
+    query,
+  });
+}
+
+/** Of a savepoint that was undone with the one around it. */
+function lost() {
+  const message =
+    'the savepoint was undone with the one around it, which ended before: await its end there';
   return new classes.TransactionError(message, {
     code: 'HYPERION_SAVEPOINTS_OVERLAP',
     outcome: 'not-committed',
   });
 }
+
+/** Of a transaction that was rolled back, and not by its callback. */
+function taken() {
+  const message =
+    'the transaction was rolled back before its callback was done, because its connection was released: await the ' +
+    'transaction before, and do not await release() inside of its callback';
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_TRANSACTION_FINISHED',
+    outcome: 'not-committed',
+  });
+}
+
+const nothing = () => {};
 
 module.exports = { OpenTransaction };

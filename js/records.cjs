@@ -30,6 +30,9 @@ const COMMANDS = [
 /** In place of a request: an ERROR that ends all of them. */
 const EVERY_REQUEST = -1;
 
+/** Stands in the JSON of an error with which its transaction has failed, and in no string of it, where quotes are escaped. */
+const TRANSACTION_FAILED = '"transactionFailed":true';
+
 const NO_FIELDS = Object.freeze([]);
 
 /** One query on its way. The slots of the table keep these objects, and use them again and again. */
@@ -258,7 +261,8 @@ class Records {
   }
 
   #complete(slot, request, value) {
-    const { resolve, sql, failure } = request;
+    const { resolve, sql, failure, lease } = request;
+    lease?.succeeded();
     this.#requests.close(slot);
     if (failure === null) {
       resolve(value);
@@ -273,12 +277,14 @@ class Records {
       return;
     }
     const { resolve, sql, lease, signal, failure } = this.#requests.at(slot);
+    // In the order of the answers: the error itself is made later.
+    const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
     this.#requests.close(slot);
     rejectWithin(resolve, () => {
       if (failure !== null) return unwritten(failure, sql);
       const error = fromJson(json, sql);
       if (signal !== null) explain(error, signal);
-      return lease === null ? error : lease.explain(error);
+      return lease === null ? error : lease.explain(error, failed);
     });
   }
 }

@@ -5,7 +5,6 @@
 const { setTimeout: sleep } = require('node:timers/promises');
 const { RELEASE, TRANSACTION, BEGIN_READ_ONLY } = require('./channel.cjs');
 const {
-  classes,
   configurationError,
   disposable,
   isError,
@@ -45,7 +44,8 @@ class Transaction {
 
   query(sql, params, options) {
     try {
-      return this.#open.query(sql, params, options);
+      const open = this.#open;
+      return open.query(open.root, sql, params, options);
     } catch (thrown) {
       return refused(this, Transaction, 'query', thrown);
     }
@@ -53,7 +53,7 @@ class Transaction {
 
   savepoint(callback) {
     try {
-      return savepoint(this.#open, callback, this);
+      return savepoint(this.#open, this.#open.root, callback, this);
     } catch (thrown) {
       return refused(this, Transaction, 'savepoint', thrown);
     }
@@ -61,7 +61,7 @@ class Transaction {
 
   transaction(callback) {
     try {
-      return savepoint(this.#open, callback, this);
+      return savepoint(this.#open, this.#open.root, callback, this);
     } catch (thrown) {
       return refused(this, Transaction, 'transaction', thrown);
     }
@@ -97,27 +97,17 @@ class Savepoint {
   /** The Transaction or Savepoint that it is in, which must not be taken for forgotten. */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
-  #isOpen = true;
+  #scope;
 
-  constructor(open, holder) {
+  constructor(open, scope, holder) {
     this.#open = open;
+    this.#scope = scope;
     this.#holder = holder;
-  }
-
-  static make(open, holder) {
-    const view = new Savepoint(open, holder);
-    return {
-      view,
-      close: () => {
-        view.#isOpen = false;
-      },
-    };
   }
 
   query(sql, params, options) {
     try {
-      if (!this.#isOpen) throw left(sql);
-      return this.#open.query(sql, params, options);
+      return this.#open.query(this.#scope, sql, params, options);
     } catch (thrown) {
       return refused(this, Savepoint, 'query', thrown);
     }
@@ -125,8 +115,7 @@ class Savepoint {
 
   savepoint(callback) {
     try {
-      if (!this.#isOpen) throw left();
-      return savepoint(this.#open, callback, this);
+      return savepoint(this.#open, this.#scope, callback, this);
     } catch (thrown) {
       return refused(this, Savepoint, 'savepoint', thrown);
     }
@@ -134,8 +123,7 @@ class Savepoint {
 
   transaction(callback) {
     try {
-      if (!this.#isOpen) throw left();
-      return savepoint(this.#open, callback, this);
+      return savepoint(this.#open, this.#scope, callback, this);
     } catch (thrown) {
       return refused(this, Savepoint, 'transaction', thrown);
     }
@@ -144,10 +132,10 @@ class Savepoint {
 
 // These throw what is refused before anything is asked: whose call that was, the methods know that users call.
 
-function savepoint(open, callback, holder) {
+function savepoint(open, scope, callback, holder) {
   needFunction('a savepoint', callback);
-  open.check('SAVEPOINT');
-  return open.savepoint(callback, () => Savepoint.make(open, holder));
+  open.check(scope, 'SAVEPOINT');
+  return open.savepoint(scope, callback, (inner) => new Savepoint(open, inner, holder));
 }
 
 /** A transaction on a connection of the pool. `place` is where the user asked for it. */
@@ -170,9 +158,9 @@ async function begun(channel, flags, limit, place) {
 }
 
 function transaction(channel, callback, options, place) {
-  return transactionOn(callback, options, (flags, limit) =>
-    beginOnPool(channel, flags, limit, place),
-  );
+  return transactionOn(callback, options, {
+    begin: (flags, limit) => beginOnPool(channel, flags, limit, place),
+  });
 }
 
 async function beginOnPool(channel, flags, limit, place) {
@@ -191,22 +179,30 @@ async function beginOnPool(channel, flags, limit, place) {
   return { lease, open: new OpenTransaction(lease, flags, RELEASE, limit) };
 }
 
-/** The same two on a connection that its user keeps. */
-function beginOn(lease, options) {
-  const { flags, limit } = readOptions(options, BEGIN_OPTIONS);
-  limit?.check();
-  return new OpenTransaction(lease, flags, 0, limit);
+/** How a transaction on a connection that its user keeps is to begin. */
+function termsOf(options) {
+  const terms = readOptions(options, BEGIN_OPTIONS);
+  terms.limit?.check();
+  return terms;
 }
 
-function transactionOn(callback, options, beginAnew) {
+/**
+ * `begin` gives each attempt its transaction. On a connection that its user keeps `canRepeat` says whether another attempt has
+ * anything to run on, and `done` is called behind the last one.
+ */
+function transactionOn(callback, options, on) {
   needFunction('a transaction', callback);
   const terms = readOptions(options, TRANSACTION_OPTIONS);
   terms.limit?.check();
-  return attempts(callback, terms, beginAnew);
+  return attempts(callback, terms, on);
 }
 
 /** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
-async function attempts(callback, { flags, limit, retries }, beginAnew) {
+async function attempts(
+  callback,
+  { flags, limit, retries },
+  { begin: beginAnew, canRepeat, done },
+) {
   /** Why the attempt before failed: where nothing comes of the next one, it says why that was made. */
   let cause;
   try {
@@ -218,7 +214,7 @@ async function attempts(callback, { flags, limit, retries }, beginAnew) {
         return await attemptOnce(callback, granted, open);
       } catch (error) {
         const isLast = attempt >= (retries ?? 0) || limit?.isOver || open?.mayStand;
-        if (isLast || !isRetryable(error)) {
+        if (isLast || !isRetryable(error) || canRepeat?.() === false) {
           throw open === undefined ? seenFrom(attempts, because(error, cause)) : error;
         }
         cause = error;
@@ -229,6 +225,7 @@ async function attempts(callback, { flags, limit, retries }, beginAnew) {
     }
   } finally {
     limit?.clear();
+    done?.();
   }
 }
 
@@ -328,13 +325,4 @@ function needFunction(what, value) {
   }
 }
 
-function left(query) {
-  const message = 'the savepoint is finished: use the transaction';
-  return new classes.TransactionError(message, {
-    code: 'HYPERION_TRANSACTION_FINISHED',
-    outcome: 'not-sent',
-    query,
-  });
-}
-
-module.exports = { Transaction, begin, beginOn, transaction, transactionOn };
+module.exports = { Transaction, begin, termsOf, transaction, transactionOn };

@@ -27,7 +27,9 @@ function open(answers = {}) {
   const pool = new Pool(addon, '{}');
   addon.answer = (request, answer) =>
     addon.deliver((s) => {
-      if (typeof answer === 'object') s.error(request, { class: 'DatabaseError', ...answer });
+      // What a server refuses inside of a transaction, it says that the transaction has failed with.
+      const refusal = { class: 'DatabaseError', transactionFailed: !answer.class };
+      if (typeof answer === 'object') s.error(request, { ...refusal, ...answer });
       else s.result(request, { command: answer, lease: answer === 'ACQUIRE' ? LEASE : 0 });
     });
   let acquired = 0;
@@ -312,22 +314,27 @@ test('an error that was wrapped, and one that was swallowed before COMMIT, are l
   }
 });
 
-test('a savepoint that ends out of order dooms the transaction', async () => {
+test('a savepoint beside another is refused at once, and nothing of it is sent', async () => {
   const { pool, sent } = open();
   let endFirst;
-  const transaction = pool.transaction(async (tx) => {
+  const overlap = {
+    ...{ name: 'TransactionError', code: 'HYPERION_SAVEPOINTS_OVERLAP', outcome: 'not-sent' },
+  };
+  await pool.transaction(async (tx) => {
     const first = tx.savepoint(() => new Promise((resolve) => (endFirst = resolve)));
-    const second = tx.savepoint(async () => {
-      endFirst();
-      await assert.rejects(first, { code: 'HYPERION_SAVEPOINTS_OVERLAP' });
-    });
-    await second;
+    await assert.rejects(
+      tx.savepoint(() => assert.fail('ran')),
+      overlap,
+    );
+    await assert.rejects(tx.query('outside'), { ...overlap, query: 'outside' });
+    endFirst();
+    await first;
+    await tx.query('behind');
   });
-  await assert.rejects(transaction, {
-    ...{ name: 'TransactionError', code: 'HYPERION_SAVEPOINTS_OVERLAP' },
-    outcome: 'not-committed',
-  });
-  assert.equal(sent().at(-1)[0], 'ROLLBACK');
+  assert.deepEqual(
+    sent().map(([sql]) => sql),
+    [...['SAVEPOINT hyperion_1', 'RELEASE SAVEPOINT hyperion_1'], ...['behind', 'COMMIT']],
+  );
 });
 
 test('wrong options are refused by name', async () => {

@@ -252,10 +252,11 @@ test('the error of a limit, and that of a query that was not awaited, say where 
   await assert.rejects(tx.commit(), { ...late, host: address });
   const hasty = async (tx) => void tx.query('SELECT 1');
   await assert.rejects(pool.transaction(hasty), { code, host: address });
-  const open = async (tx) => {
-    void tx.savepoint(() => new Promise(() => {}));
-    await tx.query('SELECT 1');
-  };
+  const open = (tx) =>
+    new Promise((resolve) => {
+      const never = new Promise(() => {});
+      void tx.savepoint((sp) => sp.query('SELECT 1').then(() => (resolve(), never)));
+    });
   await assert.rejects(pool.transaction(open), { code, host: address });
 });
 

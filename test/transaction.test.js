@@ -466,11 +466,11 @@ test('25P03 from the server reaches the transaction as the cause of its end', as
     () => cluster.query(cluster.primary, 'SELECT pg_sleep(0.2)'),
     tx,
   );
-  assert.equal(error.name, 'ConnectionError');
-  assert.equal(error.code, 'HYPERION_CONNECTION_LOST');
+  assert.equal(error.name, 'TransactionError');
+  assert.equal(error.code, 'HYPERION_TRANSACTION_ABANDONED');
   assert.equal(error.outcome, 'not-committed');
   assert.equal(error.cause.code, '25P03');
-  assert.match(error.message, /idle-in-transaction timeout/);
+  assert.match(error.cause.message, /idle-in-transaction timeout/);
   await tx.rollback();
 });
 

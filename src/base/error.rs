@@ -111,6 +111,7 @@ struct Parts {
     server: Option<ServerFields>,
     hosts: Vec<HostReport>,
     cause: Option<Error>,
+    transaction_failed: bool,
 }
 
 impl Error {
@@ -125,6 +126,7 @@ impl Error {
             server: None,
             hosts: Vec::new(),
             cause: None,
+            transaction_failed: false,
         }))
     }
 
@@ -140,6 +142,7 @@ impl Error {
             server: Some(fields),
             hosts: Vec::new(),
             cause: None,
+            transaction_failed: false,
         }))
     }
 
@@ -189,6 +192,17 @@ impl Error {
     pub fn with_cause(mut self, cause: Self) -> Self {
         self.0.cause = Some(cause);
         self
+    }
+
+    /// The transaction that it was in takes no more statements: the server said so with it.
+    #[must_use]
+    pub fn with_failed_transaction(mut self) -> Self {
+        self.0.transaction_failed = true;
+        self
+    }
+
+    pub fn has_failed_transaction(&self) -> bool {
+        self.0.transaction_failed
     }
 
     pub fn class(&self) -> ErrorClass {

@@ -22,6 +22,8 @@ pub enum Mutation {
     DenyCommit,
     /// A transaction that moves to another connection does not begin anew there.
     ForgetBegin,
+    /// What begins a transaction is sent behind the COMMIT of the one before, as if that were open still.
+    BeginBehindEnd,
     /// The connection that somebody gave back stays his.
     LeakLease,
     /// What a session's last user left is not discarded.
@@ -91,6 +93,7 @@ impl Mutation {
         Self::RepeatForever,
         Self::DenyCommit,
         Self::ForgetBegin,
+        Self::BeginBehindEnd,
         Self::LeakLease,
         Self::ForgetReset,
         Self::HurryCancel,

@@ -16,6 +16,8 @@ pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=2_147_483_647;
 pub(super) const KEEP_ALIVE_MILLISECONDS: RangeInclusive<u64> = 1..=32_767_000;
 /// What a timeout of the server can be; 0 turns it off.
 const SERVER_MILLISECONDS: RangeInclusive<u64> = 0..=2_147_483_647;
+/// By so much longer than the pool the server waits for an idle transaction.
+const SERVER_IDLE_GRACE: u64 = 1000;
 const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;
 const POOL_SIZES: RangeInclusive<u64> = 1..=10_000;
 const CACHE_SIZES: RangeInclusive<u64> = 0..=10_000;
@@ -178,7 +180,13 @@ fn apply_own_parameter(draft: &mut Draft, name: &str, value: &Value) -> Result<(
         }
         _ => return Ok(()),
     };
-    let timeout = integer(name, value, SERVER_MILLISECONDS)?;
+    let timeout = match integer(name, value, SERVER_MILLISECONDS)? {
+        // The pool's own timer comes first, and says whose transaction it was: the server's is for a pool that is gone.
+        limit if name == "idleInTransactionTimeoutMs" && limit > 0 => {
+            limit.saturating_add(SERVER_IDLE_GRACE).min(*SERVER_MILLISECONDS.end())
+        }
+        limit => limit,
+    };
     draft.set_own_parameter(&subject(name), parameter, &timeout.to_string())
 }
 
@@ -358,7 +366,7 @@ mod tests {
         let parameters = [
             ("options", "-c geqo=off"),
             ("search_path", "x"),
-            ("idle_in_transaction_session_timeout", "7"),
+            ("idle_in_transaction_session_timeout", "1007"),
             ("lock_timeout", "0"),
             ("statement_timeout", "6"),
         ];

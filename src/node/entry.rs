@@ -45,7 +45,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 20] = [
+static ENTRIES: [Entry; 21] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"parameterTypes", run: parameter_types },
@@ -56,6 +56,7 @@ static ENTRIES: [Entry; 20] = [
     Entry { name: c"limit", run: limit },
     Entry { name: c"cancel", run: cancel },
     Entry { name: c"leaseHost", run: lease_host },
+    Entry { name: c"leaseIsAlive", run: lease_is_alive },
     Entry { name: c"cancelLease", run: cancel_lease },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
@@ -163,6 +164,13 @@ fn lease_host(call: &Call) -> Result<sys::napi_value, Fault> {
     let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return Ok(NOTHING) };
     let host = client.run(|reactor| reactor.lease_host(lease).map(str::to_owned))?;
     host.map_or(Ok(NOTHING), |host| call.env.create_string(host.as_bytes(), host.is_ascii()))
+}
+
+/// `leaseIsAlive(handle, lease) -> boolean`: whether it has a connection, or a claim to another one
+fn lease_is_alive(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return call.env.create_bool(false) };
+    call.env.create_bool(client.run(|reactor| reactor.lease_is_alive(lease))?)
 }
 
 /// `cancelLease(handle, lease)`: all that runs there, and what waits for that

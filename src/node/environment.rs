@@ -14,7 +14,7 @@ use napi_sys as sys;
 
 use super::client::Client;
 use super::value::{Env, Fault, check};
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Outcome};
 
 #[derive(Debug)]
 pub(super) struct Environment {
@@ -113,7 +113,9 @@ impl Environment {
 }
 
 pub(super) fn pool_is_closed() -> Error {
-    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", "pool is closed")
+    let message = "the pool is closed: pool.end() was called";
+    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        .with_outcome(Outcome::NotSent)
 }
 
 unsafe extern "C" fn on_cleanup(hook: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {

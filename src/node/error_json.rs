@@ -32,6 +32,9 @@ fn error_value(error: &Error) -> Value {
     if let Some(server) = error.server() {
         fields.server(server);
     }
+    if error.has_failed_transaction() {
+        fields.0.insert("transactionFailed".to_owned(), true.into());
+    }
     if let Some(cause) = error.cause() {
         fields.0.insert("cause".to_owned(), error_value(cause));
     }

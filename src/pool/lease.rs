@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
+use super::abandoned::ABANDONED;
 use super::dispatch::GUARDED;
 use super::end::Life;
 use super::slot::{Duty, Slot};
@@ -17,13 +18,12 @@ use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
 
-/// `idle_in_transaction_session_timeout`: the server was faster than this pool.
-const IDLE_IN_TRANSACTION: &str = "25P03";
-
 #[derive(Debug)]
 pub(super) struct Lease {
     seat: Seat,
     progress: Progress,
+    /// The COMMIT or ROLLBACK that was sent last.
+    ending: Option<Key<Call>>,
     /// It was taken for one transaction, and not for session work.
     for_transaction: bool,
     /// The caller has seen an answer: what this connection knows is not to be had on another.
@@ -32,7 +32,7 @@ pub(super) struct Lease {
     head: Option<Key<Call>>,
     held: VecDeque<Key<Call>>,
     /// Since when nothing of it runs, where nothing does.
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
 }
 
 #[derive(Debug)]
@@ -49,6 +49,8 @@ enum Seat {
 enum Progress {
     None,
     Open,
+    /// Its END was refused, and the server is in it still: nothing but a ROLLBACK is sent.
+    Unended,
     /// The server is in no transaction any more, and nobody asked it to end this one by the commands for that.
     Over,
 }
@@ -84,8 +86,8 @@ impl Lease {
         self.head.iter().chain(&self.held).copied()
     }
 
-    fn is_in_transaction(&self) -> bool {
-        self.for_transaction || self.progress == Progress::Open
+    pub(super) fn is_in_transaction(&self) -> bool {
+        self.for_transaction || matches!(self.progress, Progress::Open | Progress::Unended)
     }
 }
 
@@ -144,6 +146,7 @@ impl Pool {
         let lease = Lease {
             seat: Seat::On(id),
             progress: Progress::None,
+            ending: None,
             for_transaction: flags.has(QueryFlags::TRANSACTION),
             seen: false,
             head: None,
@@ -191,9 +194,15 @@ impl Pool {
     }
 
     /// Whether a call must not be sent before something else is answered, or is set aside. What can be cancelled is
-    /// alone at work, so that a cancel can hit nothing else.
+    /// alone at work, so that a cancel can hit nothing else. What begins a transaction, or belongs to one, waits until
+    /// the one before has ended: how, its answer tells, and whether a BEGIN is due.
     fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
-        let aside = self.calls.get(key).is_some_and(|call| call.set_aside);
+        let call = self.calls.get(key);
+        let aside = call.is_some_and(|call| call.set_aside);
+        let in_transaction = call.is_some_and(|call| call.flags.begin().is_some());
+        if in_transaction && self.is_ending(lease) && !Mutation::BeginBehindEnd.is_on() {
+            return true;
+        }
         let Seat::On(id) = lease.seat else { return lease.head.is_some() || aside };
         let alone = |call: &Call| {
             call.flags.has(QueryFlags::CANCELLABLE) && !call.flags.has(QueryFlags::END)
@@ -204,6 +213,12 @@ impl Pool {
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
         lease.head.is_some() || aside || self.slots.get(id).is_some_and(busy)
+    }
+
+    /// Whether a COMMIT or a ROLLBACK stands unanswered.
+    fn is_ending(&self, lease: &Lease) -> bool {
+        let end = lease.ending.and_then(|key| self.calls.get(key));
+        end.is_some_and(|call| call.sent_to.is_some())
     }
 
     fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
@@ -231,6 +246,7 @@ impl Pool {
             return;
         };
         let flags = call.flags;
+        let rolls_back = flags.has(QueryFlags::END) && !flags.has(QueryFlags::COMMIT);
         let begin = match (flags.begin(), lease.progress) {
             (Some(_), Progress::None) if flags.has(QueryFlags::END) => {
                 return self.end_without_sending(now, key, number, Ok(nothing()));
@@ -241,8 +257,12 @@ impl Pool {
                 let result = Err(over().with_outcome(outcome));
                 return self.end_without_sending(now, key, number, result);
             }
+            (Some(_), Progress::Unended) if !rolls_back => {
+                let result = Err(over().with_outcome(Outcome::NotSent));
+                return self.end_without_sending(now, key, number, result);
+            }
             (begin, Progress::None) => begin,
-            (_, Progress::Open | Progress::Over) => None,
+            (_, Progress::Open | Progress::Unended | Progress::Over) => None,
         };
         let first = !lease.seen;
         // Between transactions, session work must not read from a host that is the primary no more.
@@ -251,10 +271,14 @@ impl Pool {
         let alone = flags.has(QueryFlags::CANCELLABLE);
         let waits = first || begin.is_some() || alone || sent == Some(Sent::Question);
         if sent.is_some()
-            && waits
             && let Some(lease) = self.leases.get_mut(&number)
         {
-            lease.head = Some(key);
+            if waits {
+                lease.head = Some(key);
+            }
+            if flags.has(QueryFlags::END) {
+                lease.ending = Some(key);
+            }
         }
     }
 
@@ -270,6 +294,7 @@ impl Pool {
         let flags = call.flags;
         if flags.has(QueryFlags::END)
             && let Some(lease) = self.leases.get_mut(&number)
+            && lease.progress != Progress::Unended
         {
             lease.progress = Progress::None;
         }
@@ -372,13 +397,35 @@ impl Pool {
             lease.head = None;
         }
         if call.flags.has(QueryFlags::END) {
-            lease.progress = if idle { Progress::None } else { Progress::Open };
+            lease.progress = if idle { Progress::None } else { Progress::Unended };
         } else if call.flags.begin().is_some() && lease.progress != Progress::Over {
             lease.progress = if idle { Progress::Over } else { Progress::Open };
         }
         if call.flags.has(QueryFlags::RELEASE) {
             self.end_lease(now, number);
         }
+    }
+
+    /// Says with an error that its transaction takes no more statements, where the server does.
+    pub(super) fn tell_transaction(
+        &self,
+        key: Key<Call>,
+        status: TransactionStatus,
+        error: Error,
+    ) -> Error {
+        let flags = self.calls.get(key).map(|call| call.flags).unwrap_or_default();
+        let begun = flags.begin().is_some() && !flags.has(QueryFlags::END);
+        match status {
+            TransactionStatus::Failed => error.with_failed_transaction(),
+            // Its BEGIN was refused, or it has ended itself.
+            TransactionStatus::Idle if begun => error.with_failed_transaction(),
+            TransactionStatus::Idle | TransactionStatus::InTransaction => error,
+        }
+    }
+
+    /// Whether the lease still has a connection, or a claim to another one.
+    pub fn lease_is_alive(&self, number: NonZeroU32) -> bool {
+        self.leases.get(&number).is_some_and(Lease::is_alive)
     }
 
     /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
@@ -400,7 +447,7 @@ impl Pool {
             return;
         }
         if lease.seen {
-            if error.cause().is_some_and(|cause| cause.code() == IDLE_IN_TRANSACTION) {
+            if error.code() == ABANDONED {
                 self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
             }
             self.lose_lease(number, error);
@@ -489,33 +536,9 @@ impl Pool {
         }
     }
 
-    fn free_slot(&mut self, id: ConnectionId) {
+    pub(super) fn free_slot(&mut self, id: ConnectionId) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.duty = Duty::Serving;
-        }
-    }
-
-    /// Takes back the connections of transactions that somebody forgot to finish.
-    pub(super) fn reclaim_idle(&mut self, now: Instant) {
-        let Some(after) = self.config.idle_in_transaction else { return };
-        let due = |(number, lease): (&NonZeroU32, &Lease)| {
-            let at = self.idle_deadline(lease)?;
-            (at <= now).then_some(*number)
-        };
-        let due: Vec<_> = self.leases.iter().filter_map(due).collect();
-        for number in due {
-            let Some(Lease { seat: Seat::On(id), .. }) = self.leases.get(&number) else { continue };
-            let id = *id;
-            let message = format!(
-                "the transaction was idle for {} ms and was rolled back: idleInTransactionTimeoutMs",
-                after.as_millis()
-            );
-            let code = "HYPERION_TRANSACTION_ABANDONED";
-            let error = Error::new(ErrorClass::Transaction, code, message);
-            self.lose_lease(number, error.with_outcome(Outcome::NotCommitted));
-            self.free_slot(id);
-            self.retire(id);
-            self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
         }
     }
 
@@ -535,18 +558,6 @@ impl Pool {
         let unplaced = |lease: &Lease| matches!(lease.seat, Seat::Unplaced) && lease.head.is_none();
         let leases = self.leases.iter().filter(|(_, lease)| unplaced(lease));
         leases.map(|(number, _)| *number).collect()
-    }
-
-    pub(super) fn reclaim_timeout(&self) -> Option<(Instant, &'static str)> {
-        let deadlines = self.leases.values().filter_map(|lease| self.idle_deadline(lease));
-        deadlines.min().map(|at| (at, "idle in transaction"))
-    }
-
-    fn idle_deadline(&self, lease: &Lease) -> Option<Instant> {
-        let after = self.config.idle_in_transaction?;
-        let Seat::On(id) = lease.seat else { return None };
-        let idle = self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
-        (idle && lease.is_in_transaction()).then_some(lease.idle_since + after)
     }
 
     pub(super) fn check_room(&self) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 //! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
+mod abandoned;
 #[cfg(feature = "sim")]
 mod audit;
 mod balance;

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 
 use std::time::Duration;
 
+use super::abandoned::abandoned_by;
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -205,6 +206,7 @@ impl Pool {
                 self.clean(now, id);
             }
             (Verdict::Deliver(result), Some(lease)) => {
+                let result = result.map_err(|error| self.tell_transaction(key, status, error));
                 self.settle_leased(now, key, lease, status);
                 self.deliver(now, id, key, result);
                 self.resume_lease(now, lease);
@@ -429,10 +431,10 @@ impl Pool {
                 );
                 Error::new(ErrorClass::Connection, COMPLETION_UNKNOWN, message)
             }
-            Outcome::NotSent | Outcome::NotCommitted => {
+            Outcome::NotSent | Outcome::NotCommitted => abandoned_by(why).unwrap_or_else(|| {
                 let message = format!("the connection to {name} was lost{with_it}: {reason}");
                 Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
-            }
+            }),
         };
         // The server's last words: an administrator's command, a timeout.
         let error =

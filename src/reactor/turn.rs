@@ -211,6 +211,11 @@ impl Reactor {
         self.pool.lease_host(lease).map(|host| &*host.name)
     }
 
+    /// Whether a lease still has a connection, or a claim to another one.
+    pub fn lease_is_alive(&self, lease: NonZeroU32) -> bool {
+        self.pool.lease_is_alive(lease)
+    }
+
     /// Answers when the pool is warm.
     pub fn ready(&mut self, request: u32) {
         self.pool.ready(self.clock.now(), request);

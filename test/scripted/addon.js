@@ -180,6 +180,10 @@ export class ScriptedAddon {
     return undefined;
   }
 
+  leaseIsAlive() {
+    return true;
+  }
+
   release(handle, lease, destroy) {
     this.released.push({ lease, destroy });
   }
