@@ -120,8 +120,8 @@ export interface PoolOptions {
   lockTimeoutMs?: number | null | undefined;
   /**
    * How long a transaction may be idle before it is rolled back and its connection taken back, with a process warning
-   * that says where it began, in milliseconds; 0 is for ever. Where it is given, the server is told too, as
-   * `idle_in_transaction_session_timeout`. Default: 300,000 here, and the server's own there.
+   * that says where it began, in milliseconds; 0 is for ever. Where it is given, the server is told too, with a second
+   * more, as `idle_in_transaction_session_timeout`. Default: 300,000 here, and the server's own there.
    */
   idleInTransactionTimeoutMs?: number | null | undefined;
   /** `search_path` of the sessions: a list as PostgreSQL writes it, or schema names, which are quoted here. */
@@ -289,9 +289,9 @@ interface Queryable {
 export interface Savepoint extends Queryable {
   /**
    * Runs the callback between SAVEPOINT and RELEASE, and resolves to what it resolves to. What it throws is thrown again,
-   * after ROLLBACK TO, and the transaction goes on. One after the other, or one inside of the other.
+   * after ROLLBACK TO, and the transaction goes on. Until its promise has settled, anything around it refuses what it is asked.
    *
-   * @throws {TransactionError} `HYPERION_SAVEPOINTS_OVERLAP`
+   * @throws {TransactionError} `HYPERION_SAVEPOINTS_OVERLAP`: another one is open, and nothing was sent
    */
   savepoint<T>(callback: (savepoint: Savepoint) => Promise<T> | T): Promise<T>;
   /** The same as `savepoint`. */
@@ -380,8 +380,8 @@ interface Transactional {
 /** A connection for session work: settings, advisory locks, temporary tables, LISTEN. */
 export interface Connection extends Queryable, Transactional {
   /**
-   * Waits for what runs, rolls an open transaction back, and gives the connection back to the pool, reset. A second call
-   * gives the same promise.
+   * Waits for what runs, a `transaction(callback)` too unless that asks nothing for 5 s, rolls back what is open still, and
+   * gives the connection back to the pool, reset. A second call gives the same promise.
    */
   release(): Promise<void>;
   /** `await using connection = await pool.connect()`. */
@@ -567,6 +567,8 @@ export class HyperionError extends Error {
   readonly host?: string;
   /** The SQL text, never the parameters. Not enumerable, so that loggers don't print it. */
   readonly query?: string;
+  /** Its transaction has failed with it, and takes no statement before a rollback. Not enumerable. */
+  readonly transactionFailed?: true;
   /** A ROLLBACK that failed after this had been thrown in a transaction. */
   readonly suppressed?: unknown;
 }

@@ -83,7 +83,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
