@@ -8,6 +8,7 @@ use super::handshake::Peer;
 use super::lineage::Place;
 use super::role::Role;
 use super::statement::{StatementId, Statements};
+use super::user_types::TypesRefused;
 use crate::base::{Error, Outcome, ServerFields};
 use crate::config::Config;
 use crate::protocol::backend::TransactionStatus;
@@ -92,10 +93,10 @@ pub enum Event {
         place: Place,
         role: Option<Role>,
     },
-    /// The answer to the question for types; `None` where the server refused it.
+    /// The answer to the question for types, or to the ROLLBACK behind it, which names none.
     Typed {
         asked: Vec<u32>,
-        told: Option<Vec<(u32, UserType)>>,
+        told: Result<Vec<(u32, UserType)>, TypesRefused>,
     },
     /// A request's ReadyForQuery has come.
     Settled {

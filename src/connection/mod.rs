@@ -24,6 +24,7 @@ mod lineage;
 mod pipeline;
 mod prelude;
 mod prepared;
+mod questions;
 mod role;
 mod rows;
 mod session;
@@ -55,6 +56,7 @@ use session::Session;
 pub use session::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 pub use statement::{Description, Form, Statement, StatementId, Statements};
 pub use traces::Traces;
+pub use user_types::TypesRefused;
 
 use crate::base::{Error, ErrorClass, Instant};
 use crate::protocol::backend::BackendMessage;
@@ -229,30 +231,6 @@ impl Connection {
     /// Ready, and with nothing in flight but a reset or a question of the pool's own.
     pub fn is_vacant(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_vacant())
-    }
-
-    /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in a
-    /// transaction, which a refusal would end.
-    pub fn ask_place(&mut self, now: Instant) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_place(now, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
-    }
-
-    /// Asks what stands behind the oids of types: [`Event::Typed`] follows.
-    pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_types(now, oids, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
-    }
-
-    /// Whether the answer to [`Self::ask_place`] is still to come.
-    pub fn is_asking_place(&self) -> bool {
-        matches!(&self.state, State::Session(session) if session.is_asking_place())
     }
 
     pub fn outgoing(&self) -> &[u8] {

@@ -66,7 +66,7 @@ impl Work {
     ) -> Result<(), Error> {
         use BackendMessage as M;
         match (self, message) {
-            (Self::Types(asked), message) => asked.message(&message),
+            (Self::Types(asked), message) => asked.message(message),
             (Self::Reset { step: step @ ResetStep::Due }, M::CommandComplete(_)) => {
                 *step = ResetStep::Done;
                 Ok(())

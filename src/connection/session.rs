@@ -26,7 +26,6 @@ use super::prepared::Prepared;
 use super::role::{Parameters, Role};
 use super::settings::Style;
 use super::statement::{Description, Form, Statement, StatementId};
-use super::user_types::TypesAsked;
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant};
@@ -475,9 +474,9 @@ impl Session {
                 events.push_back(Event::Answered { role: self.role })
             }
             Work::Barrier { probe: false, .. } => {}
-            Work::Types(TypesAsked { oids, told, refused }) => {
-                let told = (!refused).then_some(told);
-                events.push_back(Event::Typed { asked: oids, told });
+            Work::Types(types) => {
+                let (asked, told) = types.finish();
+                events.push_back(Event::Typed { asked, told });
             }
             Work::Place { place } => {
                 events.push_back(Event::Placed { place, role: self.role });

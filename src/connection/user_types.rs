@@ -1,7 +1,12 @@
 //! The question for what stands behind the oids of types that users and extensions made.
+//!
+//! It is asked on the connection whose answer needs it, because the type may have been made in the very transaction
+//! that is open there. In a transaction it stands behind a savepoint, so that a server which refuses the question, or
+//! ends it by a time limit or a cancel, ends nothing of the user's. It never waits for long: whoever holds a
+//! lock on `pg_type` would hold up the session's own work behind it.
 
 use super::pipeline::unexpected;
-use crate::base::Error;
+use crate::base::{Error, ServerFields};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::data_row::{check_data_row, fields};
 use crate::types::{ArrayOf, UserType};
@@ -9,6 +14,12 @@ use crate::types::{ArrayOf, UserType};
 const COLUMNS: usize = 6;
 /// `NAMEDATALEN` is 64; a server can send anything.
 const LONGEST_NAME: usize = 256;
+
+/// How long the question may wait for a lock. It holds for the question's own transaction or savepoint.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
+const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
+/// Undoes the savepoint and the lock timeout with it.
+const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT hyperion_types";
 
 /// An array is what `array_in` reads, on every version. Domains are told with the type under them, and so are the
 /// elements of arrays.
@@ -40,22 +51,64 @@ fn question(oids: &[u32]) -> String {
     )
 }
 
+/// Why a server did not tell of types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypesRefused {
+    /// The refusal is about the question itself, so that this role would be refused again: a right is missing, or the
+    /// server has no such catalog. Else a time limit or a cancel came in between.
+    pub lasts: bool,
+    /// The transaction has failed until it is rolled back to the savepoint in front of the question.
+    pub must_roll_back: bool,
+}
+
 /// The question under way, with what has been answered so far.
 #[derive(Debug)]
 pub(super) struct TypesAsked {
     pub(super) oids: Vec<u32>,
-    pub(super) told: Vec<(u32, UserType)>,
-    /// The server had nothing to say: the transaction has failed, a pooler stands in between.
-    pub(super) refused: bool,
+    step: Step,
+    told: Vec<(u32, UserType)>,
+    refusal: Option<Box<ServerFields>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Asking,
+    AskingBehindSavepoint,
+    RollingBack,
 }
 
 impl TypesAsked {
-    pub(super) fn new(oids: Vec<u32>) -> Self {
-        Self { oids, told: Vec::new(), refused: false }
+    pub(super) fn new(oids: Vec<u32>, in_transaction: bool) -> Self {
+        let step = if in_transaction { Step::AskingBehindSavepoint } else { Step::Asking };
+        Self { oids, step, told: Vec::new(), refusal: None }
     }
 
-    pub(super) fn question(&self) -> String {
-        question(&self.oids)
+    /// The way back to the savepoint of a question that was refused.
+    pub(super) fn rolling_back() -> Self {
+        Self { oids: Vec::new(), step: Step::RollingBack, told: Vec::new(), refusal: None }
+    }
+
+    pub(super) fn text(&self) -> String {
+        match self.step {
+            Step::Asking => format!("{LOCK_TIMEOUT}; {}", question(&self.oids)),
+            Step::AskingBehindSavepoint => {
+                format!("{SAVEPOINT}; {LOCK_TIMEOUT}; {}; {ROLL_BACK}", question(&self.oids))
+            }
+            Step::RollingBack => ROLL_BACK.to_owned(),
+        }
+    }
+
+    /// What has come of it, with the oids that were asked for.
+    #[allow(clippy::type_complexity, reason = "it is taken apart where it is returned to")]
+    pub(super) fn finish(self) -> (Vec<u32>, Result<Vec<(u32, UserType)>, TypesRefused>) {
+        let told = match self.refusal {
+            None => Ok(self.told),
+            Some(refusal) => Err(TypesRefused {
+                lasts: refusal.code.starts_with("42") || refusal.code.starts_with("0A"),
+                must_roll_back: self.step == Step::AskingBehindSavepoint,
+            }),
+        };
+        (self.oids, told)
     }
 
     /// A row of the answer. What makes no sense is let go by.
@@ -67,12 +120,12 @@ impl TypesAsked {
         }
     }
 
-    pub(super) fn message(&mut self, message: &BackendMessage<'_>) -> Result<(), Error> {
+    pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<(), Error> {
         use BackendMessage as M;
         match message {
             M::RowDescription(_) | M::CommandComplete(_) => Ok(()),
-            M::ErrorResponse(_) => {
-                self.refused = true;
+            M::ErrorResponse(fields) => {
+                self.refusal = Some(fields);
                 Ok(())
             }
             message => Err(unexpected(message.name())),

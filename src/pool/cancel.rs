@@ -134,6 +134,11 @@ impl Watches {
         }
     }
 
+    /// When the time of a request is over.
+    pub(super) fn due(&self, request: u32) -> Option<Instant> {
+        self.calls.get(&request)?.limit.map(|(at, _)| at)
+    }
+
     pub(super) fn remove(&mut self, request: u32) {
         if let Some(Watch { limit: Some((at, _)), .. }) = self.calls.remove(&request) {
             self.deadlines.remove(&(at, request));
@@ -167,8 +172,10 @@ impl Pool {
 
     /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] wants its answer no more.
     pub fn cancel(&mut self, now: Instant, request: u32) {
-        if let Some(watch) = self.watches.calls.get(&request) {
-            self.give_up(now, watch.call, Reason::Aborted);
+        match self.watches.calls.get(&request) {
+            Some(watch) => self.give_up(now, watch.call, Reason::Aborted),
+            // It has been answered: its caller waits for the names of types no longer.
+            None => self.hand_out_untyped(|_, of| of == request),
         }
     }
 
@@ -176,13 +183,15 @@ impl Pool {
     /// is cancelled also where the end of what waits closes its connection.
     pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.leases.get(&number) else { return };
-        let slot = lease.connection().and_then(|id| self.slots.get(id));
+        let connection = lease.connection();
+        let slot = connection.and_then(|id| self.slots.get(id));
         let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
         let running = running.map(|token| Key::from_bits(token.0));
         let calls: Vec<_> = running.chain(lease.waiting()).collect();
         for key in calls {
             self.give_up(now, key, Reason::WithTransaction);
         }
+        self.hand_out_untyped(|id, _| Some(id) == connection);
     }
 
     /// The connection of a CancelRequest has ended: `reached` where the server closed it.

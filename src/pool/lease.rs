@@ -212,7 +212,7 @@ impl Pool {
                 || !slot.connection.is_open()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
-        lease.head.is_some() || aside || self.slots.get(id).is_some_and(busy)
+        lease.head.is_some() || aside || self.slots.get(id).is_some_and(busy) || self.is_typing(id)
     }
 
     /// Whether a COMMIT or a ROLLBACK stands unanswered.
@@ -328,6 +328,9 @@ impl Pool {
     }
 
     pub(super) fn resume_lease(&mut self, now: Instant, number: NonZeroU32) {
+        if let Some(id) = self.leases.get(&number).and_then(Lease::connection) {
+            self.ask_types(now, id);
+        }
         while let Some(lease) = self.leases.get(&number)
             && let Some(next) = lease.held.front().copied()
             && !self.must_wait(lease, next)

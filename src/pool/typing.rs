@@ -2,16 +2,21 @@
 //! that have such values, and calls with parameters that can't be fitted to such types before.
 //!
 //! The question goes behind its request on the same connection, because the type may have been made in this very
-//! transaction; not before a CancelRequest for the request is over, which would hit the question, and end the
-//! transaction. A call that was answered is over for the pool meanwhile; nothing can be done about it any more. A server
-//! that does not tell leaves the values of an answer the text that they came as, and a parameter's type is taken for
+//! transaction; not before a CancelRequest for the request is over, which would hit the question. In a transaction it
+//! goes alone, behind a savepoint, and a lease's further calls wait for it: what a server refuses there is undone
+//! before anything else of the user's runs. What the pool's own role is refused outside of a transaction is not asked again.
+//!
+//! A call that was answered is over for the pool meanwhile; its caller's limit, signal or transaction bounds what it waits.
+//! A server that does not tell leaves the values of an answer the text that they came as, and a parameter's type is taken for
 //! whatever its value fits. A connection that breaks does the same to answers; a call asks again on the next one.
 
 use std::sync::Arc;
 
+use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, Response};
 use crate::base::{Error, Instant, Key};
-use crate::connection::Form;
+use crate::connection::{Form, TypesRefused};
+use crate::protocol::backend::TransactionStatus;
 use crate::types::UserType;
 
 /// What waits on a connection for the types that were asked for there.
@@ -52,9 +57,11 @@ impl Pool {
         let call = self.calls.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
         match call.map(|call| call.request) {
             Some(request) if !unknown.is_empty() && self.slots.contains(id) => {
+                let limit = self.watches.due(request);
                 self.watches.remove(request);
                 self.forget_call(key);
-                self.wait_for_types(now, id, Waiter::Answer { request, response }, unknown);
+                let answer = Waiter::Answer { request, response };
+                self.wait_for_types(now, id, answer, unknown, limit);
             }
             _ => self.finish_call(key, Ok(response)),
         }
@@ -88,7 +95,7 @@ impl Pool {
         if let Some(call) = self.calls.get_mut(key) {
             call.set_aside = true;
         }
-        self.wait_for_types(now, id, Waiter::Call(key), unknown);
+        self.wait_for_types(now, id, Waiter::Call(key), unknown, None);
         true
     }
 
@@ -98,24 +105,62 @@ impl Pool {
         connection: ConnectionId,
         what: Waiter,
         oids: Vec<u32>,
+        limit: Option<Instant>,
     ) {
         let deadline = now + self.config.connect_timeout;
+        let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         self.untyped.push(Untyped { connection, what, oids, is_asked: false, deadline });
         self.ask_types(now, connection);
     }
 
-    /// Asks for the types that something waits for on a connection.
+    /// Asks for the types that something waits for on a connection, once that can be done.
     pub(super) fn ask_types(&mut self, now: Instant, id: ConnectionId) {
+        if self.untyped.is_empty() {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(id) else { return };
-        if slot.cancelling.is_some() {
+        let is_leased = matches!(slot.duty, Duty::Leased { .. });
+        // Where the requests in flight leave the transaction, nobody knows before they are answered.
+        let is_early = is_leased && slot.connection.requests().next().is_some();
+        if slot.cancelling.is_some() || is_early || slot.connection.is_asking_types() {
+            return;
+        }
+        // A transaction that has failed tells nothing.
+        if slot.connection.transaction_status() == Some(TransactionStatus::Failed) {
+            while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
+                self.release_untyped(now, at);
+            }
             return;
         }
         for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
             if !std::mem::replace(&mut waits.is_asked, true) {
                 slot.connection.ask_types(now, waits.oids.clone());
+                // Each question in a transaction is alone in flight.
+                if is_leased {
+                    break;
+                }
             }
         }
         self.mark_writing(id);
+    }
+
+    /// Whether a lease's calls wait for the types that an answer on its connection needs.
+    pub(super) fn is_typing(&self, id: ConnectionId) -> bool {
+        let asks = self.slots.get(id).is_some_and(|slot| slot.connection.is_asking_types());
+        asks || self.untyped.iter().any(|waits| waits.connection == id)
+    }
+
+    /// Whoever waits for these answers wants them as they came, instead of later.
+    pub(super) fn hand_out_untyped(&mut self, is_wanted: impl Fn(ConnectionId, u32) -> bool) {
+        let wanted = |waits: &Untyped| match waits.what {
+            Waiter::Answer { request, .. } => is_wanted(waits.connection, request),
+            Waiter::Call(_) => false,
+        };
+        while let Some(at) = self.untyped.iter().position(wanted) {
+            if let Waiter::Answer { request, response } = self.untyped.remove(at).what {
+                self.hand_out(request, response);
+            }
+        }
     }
 
     /// Puts what is known of types into the shapes, and returns the oids that nobody has asked for.
@@ -138,16 +183,38 @@ impl Pool {
         now: Instant,
         id: ConnectionId,
         asked: &[u32],
-        told: Option<Vec<(u32, UserType)>>,
+        told: Result<Vec<(u32, UserType)>, TypesRefused>,
     ) {
-        if let Some(told) = told {
-            self.catalog.learn(asked, told);
+        match told {
+            Ok(told) => self.catalog.learn(asked, told),
+            Err(refused) => self.refused_types(now, id, asked, refused),
         }
         // Nobody may wait for it any more.
         let waits =
             |waits: &Untyped| waits.connection == id && waits.is_asked && waits.oids == asked;
         if let Some(at) = self.untyped.iter().position(waits) {
             self.release_untyped(now, at);
+        }
+        self.ask_types(now, id);
+        if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty) {
+            self.resume_lease(now, lease);
+        }
+    }
+
+    fn refused_types(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        asked: &[u32],
+        refused: TypesRefused,
+    ) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if refused.must_roll_back {
+            slot.connection.undo_refused_types(now);
+            self.mark_writing(id);
+        } else if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
+            // The role of a lease's session may be another one than the pool's.
+            self.catalog.learn(asked, Vec::new());
         }
     }
 

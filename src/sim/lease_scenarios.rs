@@ -373,6 +373,30 @@ fn a_spent_connection_that_is_given_back_tells_the_types_that_it_was_asked_for()
 }
 
 #[test]
+fn a_refused_question_for_types_ends_no_transaction() {
+    let mut world = world(&[PRIMARY]);
+    world.hosts[0].server.tells_types = false;
+    let lease = take(&mut world, TX);
+    world.query("INSERT a", lease, TX);
+    // The question waits until it can be told how the calls in flight leave the transaction.
+    let calls = ["SELECT mood", "INSERT b", "SELECT mood", "INSERT c"];
+    let calls = calls.map(|sql| world.ask(sql, lease, TX, Params::new()));
+    let commit = world.ask("COMMIT", lease, COMMIT, Params::new());
+    world.settle();
+    let tags = calls.map(|request| answered(&world, request).to_owned());
+    assert_eq!(tags, ["SELECT", "INSERT", "SELECT", "INSERT"]);
+    assert_eq!(answered(&world, commit), "COMMIT");
+    assert_eq!(world.hosts[0].server.keys, ["a", "b", "c"]);
+    // Outside of a transaction the session has the role of the pool: that is asked once.
+    let before = world.hosts[0].server.types_asked;
+    for _ in 0..3 {
+        let request = world.query("SELECT mood", None, NONE);
+        assert_eq!(answered(&world, request), "SELECT");
+    }
+    assert_eq!(world.hosts[0].server.types_asked, before + 1);
+}
+
+#[test]
 fn a_lost_connection_is_said_to_be_lost_once() {
     let mut world = world(&[PRIMARY]);
     let lease = take(&mut world, NONE);

@@ -27,6 +27,10 @@ pub struct Server {
     pub lineage: (u64, u64, u32),
     /// Whether it may be asked for that.
     pub tells_lineage: bool,
+    /// Whether it lets its roles read what there is of types.
+    pub tells_types: bool,
+    /// How often it was asked for them.
+    pub types_asked: usize,
     pub reports: Reports,
     /// Keys that are committed, in order.
     pub keys: Vec<String>,
@@ -52,6 +56,8 @@ struct Session {
     /// After an error: everything up to the next Sync is skipped.
     skipping: bool,
     transaction: Transaction,
+    /// As it was at the savepoint in front of a question that was refused.
+    savepoint: Option<Transaction>,
     /// `SET` was run and `DISCARD ALL` was not.
     changed: bool,
     /// What the implicit or explicit transaction has written.
@@ -108,6 +114,8 @@ impl Server {
             role,
             lineage: (7, 0, 1),
             tells_lineage: true,
+            tells_types: true,
+            types_asked: 0,
             reports: Reports::Changes,
             keys: Vec::new(),
             clock: 0,
@@ -129,6 +137,7 @@ impl Server {
             transaction: Transaction::None,
             changed: false,
             written: Vec::new(),
+            savepoint: None,
             cancels_question: false,
         };
         self.sessions.insert(session, session_state);
@@ -284,7 +293,17 @@ impl Server {
                     let sql = text(&body).0.to_owned();
                     let asks = sql.contains("pg_control_system()");
                     let asks_types = sql.contains("FROM pg_catalog.pg_type");
-                    if asks_types {
+                    let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
+                    self.types_asked += usize::from(asks_types);
+                    if asks_types && !self.tells_types {
+                        state.savepoint = sql
+                            .starts_with("SAVEPOINT hyperion_types")
+                            .then_some(state.transaction);
+                        state.error("42501", "permission denied for table pg_type", out);
+                    } else if rolls_back && let Some(at) = state.savepoint.take() {
+                        state.transaction = at;
+                        message(b'C', b"ROLLBACK\0", out);
+                    } else if asks_types {
                         let oid = MOOD.to_string();
                         row_of(&[Some(&oid), Some("mood"), Some(&oid), None, None, None], out);
                         message(b'C', b"SELECT 1\0", out);

@@ -1,13 +1,14 @@
-//! What a session asks for itself: a bare Sync, its role, where its server stands, and what types are.
+//! What the pool asks for itself: barriers, the role, the place in the cluster, and types.
 
 use bytes::BytesMut;
 
 use super::Session;
 use crate::base::{Error, Instant, Mutation};
-use crate::connection::lineage::{self, Place};
+use crate::connection::lineage::Place;
 use crate::connection::pipeline::{Entry, Work};
-use crate::connection::role;
 use crate::connection::user_types::TypesAsked;
+use crate::connection::{lineage, role};
+use crate::protocol::backend::TransactionStatus;
 use crate::protocol::frontend;
 
 impl Session {
@@ -35,19 +36,27 @@ impl Session {
         Ok(())
     }
 
-    /// Asks what stands behind the oids of types.
+    /// Asks what stands behind the oids of types; with none, goes back to the savepoint in front of the last question.
     pub(in crate::connection) fn ask_types(
         &mut self,
         now: Instant,
-        oids: Vec<u32>,
+        oids: Option<Vec<u32>>,
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
-        let asked = TypesAsked::new(oids);
-        frontend::query(out, &asked.question())?;
+        let in_transaction = self.status == TransactionStatus::InTransaction;
+        let asked = match oids {
+            Some(oids) => TypesAsked::new(oids, in_transaction),
+            None => TypesAsked::rolling_back(),
+        };
+        frontend::query(out, &asked.text())?;
         self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
         Ok(())
+    }
+
+    pub(in crate::connection) fn is_asking_types(&self) -> bool {
+        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Types(_)))
     }
 
     pub(in crate::connection) fn is_asking_place(&self) -> bool {

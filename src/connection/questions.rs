@@ -1,0 +1,44 @@
+//! What the pool asks a server for itself, on a session that is open.
+
+use super::{Connection, State};
+use crate::base::Instant;
+
+impl Connection {
+    /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in a
+    /// transaction, which a refusal would end.
+    pub fn ask_place(&mut self, now: Instant) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.ask_place(now, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    /// Asks what stands behind the oids of types: [`Event::Typed`] follows. In a transaction nothing else may be in flight.
+    pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
+        self.send_types(now, Some(oids));
+    }
+
+    /// Takes a transaction back to where it was before [`Self::ask_types`] was refused: [`Event::Typed`] follows.
+    pub fn undo_refused_types(&mut self, now: Instant) {
+        self.send_types(now, None);
+    }
+
+    fn send_types(&mut self, now: Instant, oids: Option<Vec<u32>>) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.ask_types(now, oids, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    /// Whether the answer to either of these is still to come.
+    pub fn is_asking_types(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_asking_types())
+    }
+
+    /// Whether the answer to [`Self::ask_place`] is still to come.
+    pub fn is_asking_place(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_asking_place())
+    }
+}

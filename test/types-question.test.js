@@ -1,0 +1,138 @@
+// The pool's own question for the types of users: whatever becomes of it, the transaction in which it is asked goes on.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../js/index.mjs';
+import { clusterFor } from './cluster/index.js';
+
+const VALUE = "SELECT '{sad}'::moods.mood[] AS v";
+const TEXT = [{ v: '{sad}' }];
+const ARRAY = [{ v: ['sad'] }];
+
+let cluster;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  for (const sql of [
+    'DROP SCHEMA IF EXISTS moods CASCADE',
+    'DROP ROLE IF EXISTS limited',
+    "CREATE ROLE limited LOGIN PASSWORD 'limited'",
+    'GRANT limited TO CURRENT_USER',
+    'CREATE SCHEMA moods',
+    "CREATE TYPE moods.mood AS ENUM ('sad')",
+    'CREATE TABLE moods.kept (id int)',
+    'GRANT USAGE ON SCHEMA moods TO limited',
+    'GRANT ALL ON moods.kept TO limited',
+  ]) {
+    await cluster.query(cluster.primary, sql);
+  }
+});
+after(() => cluster?.close());
+
+function open(t, options) {
+  const pool = createPool(cluster.options({ poolSize: 1, ...options }));
+  t.after(() => pool.end());
+  return pool;
+}
+
+async function withoutRight(t) {
+  await cluster.query(cluster.primary, 'REVOKE SELECT ON pg_catalog.pg_type FROM PUBLIC');
+  t.after(() => cluster.query(cluster.primary, 'GRANT SELECT ON pg_catalog.pg_type TO PUBLIC'));
+}
+
+const kept = async () =>
+  (await cluster.query(cluster.primary, 'SELECT id FROM moods.kept ORDER BY id')).flat();
+
+/** Inserts, reads a value whose type is asked for, and inserts once more, in one transaction. */
+async function insertAround(transaction, [first, second], prepare = () => {}) {
+  const insert = 'INSERT INTO moods.kept VALUES ($1)';
+  return transaction(async (tx) => {
+    await tx.query(insert, [first]);
+    const undo = await prepare(tx);
+    const answer = await tx.query(VALUE);
+    await undo?.();
+    await tx.query(insert, [second]);
+    return answer;
+  });
+}
+
+test('a role that may not read pg_type', async (t) => {
+  await withoutRight(t);
+  await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
+  const pool = open(t, { user: 'limited', password: 'limited' });
+  const plain = (work) => pool.transaction(work);
+  assert.deepEqual(await insertAround(plain, [1, 2]), TEXT);
+  const inSavepoint = (work) => pool.transaction((tx) => tx.savepoint(work));
+  assert.deepEqual(await insertAround(inSavepoint, [3, 4]), TEXT);
+  assert.deepEqual(await kept(), ['1', '2', '3', '4']);
+  // Pipelined behind the value, and its parameters are of such a type too.
+  const sql = "SELECT $1::moods.mood[] = '{sad}' AS same";
+  const both = await pool.transaction((tx) =>
+    Promise.all([tx.query(VALUE), tx.query(sql, [['sad']]), tx.query('SELECT 1 AS one')]),
+  );
+  assert.deepEqual(both, [TEXT, [{ same: true }], [{ one: 1 }]]);
+});
+
+test('a role for one transaction alone, in a pool whose own role may', async (t) => {
+  await withoutRight(t);
+  await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
+  const pool = open(t);
+  const asLimited = (work) =>
+    pool.transaction(async (tx) => {
+      await tx.query('SET LOCAL ROLE limited');
+      return work(tx);
+    });
+  assert.deepEqual(await insertAround(asLimited, [1, 2]), TEXT);
+  assert.deepEqual(await kept(), ['1', '2']);
+  assert.deepEqual(await pool.query(VALUE), ARRAY);
+});
+
+test('a lock on pg_type, with every limit that may hit the question', async (t) => {
+  const locker = await cluster.openSession(cluster.primary);
+  t.after(() => locker.close());
+  const lock = async (tx) => {
+    // What the statement itself needs of types is with the session then.
+    await tx.query("SELECT '{sad}'::moods.mood[]::text");
+    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    return () => locker.query('ROLLBACK');
+  };
+  const limits = [{}, { lockTimeoutMs: 50 }, { statementTimeoutMs: 50 }, { queryTimeoutMs: 50 }];
+  for (const limit of limits) {
+    await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
+    const pool = open(t, limit);
+    // Two answers may be waited for: of the value, and of the SAVEPOINT's end.
+    const work = (callback) => pool.transaction(callback);
+    const answer = await insertAround(work, [1, 2], lock);
+    assert.deepEqual(answer, TEXT, JSON.stringify(limit));
+    assert.deepEqual(await kept(), ['1', '2'], JSON.stringify(limit));
+    assert.deepEqual(await pool.query(VALUE), ARRAY, 'no such refusal is remembered');
+  }
+});
+
+test('pg_cancel_backend that hits the question', async (t) => {
+  await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
+  const locker = await cluster.openSession(cluster.primary);
+  t.after(() => locker.close());
+  const pool = open(t);
+  const cancel = async (tx) => {
+    const [{ pid }] = await tx.query('SELECT pg_backend_pid() AS pid');
+    await tx.query("SELECT '{sad}'::moods.mood[]::text");
+    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    let isOver = false;
+    const cancelling = (async () => {
+      while (!isOver) {
+        const waits = `pid = ${pid} AND wait_event_type = 'Lock'`;
+        await locker.query('SELECT pg_stat_clear_snapshot()');
+        await locker.query(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE ${waits}`);
+      }
+    })();
+    return async () => {
+      isOver = true;
+      await cancelling;
+      await locker.query('ROLLBACK');
+    };
+  };
+  const work = (callback) => pool.transaction(callback);
+  assert.deepEqual(await insertAround(work, [1, 2], cancel), TEXT);
+  assert.deepEqual(await kept(), ['1', '2']);
+});
