@@ -3,12 +3,13 @@
 // The line between one pool in JavaScript and its half in the addon: requests go down, records come up.
 // Holds no option and no secret.
 
+const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');
-const { Records, Requests } = require('./records.cjs');
-const { Signals, isSignal } = require('./signals.cjs');
-const { Statements } = require('./statements.cjs');
-const { classes, aborted, configurationError, fromThrown, wrongOption } = require('./errors.cjs');
-const { isGiven } = require('./options.cjs');
+const { QueryOptions } = require('./query-options.cjs');
+const { Records, Requests, Watch } = require('./records.cjs');
+const { Signals } = require('./signals.cjs');
+const { Statements, LONGEST_TEXT } = require('./statements.cjs');
+const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
 const { Parameters, take } = require('./parameters.cjs');
 const { Slip } = require('./slip.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
@@ -24,15 +25,14 @@ const BEGIN_READ_ONLY = 1 << 18;
 const UNPREPARED = 1 << 9;
 const VALUES_TO_COME = 1 << 10;
 
-const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
-/** What the addon's timer can hold. */
-const LONGEST_TIMEOUT = 2_147_483_647;
 /** In place of a time. */
 const NO_LIMIT = 0xffff_ffff;
 
 const NO_PARAMETERS = { values: undefined, captured: undefined };
 
 const RESOLVED = Promise.resolve();
+/** Taken now: the fake timers of a test would never run what they are given. */
+const { queueMicrotask } = globalThis;
 
 /** `new Promise(takeResolve)` leaves its `resolve` here; it is taken at once. */
 let takenResolve = null;
@@ -44,7 +44,7 @@ class Channel {
   #addon;
   #handle;
   #slip;
-  #signals = new Signals((request) => this.#cancel(request));
+  #signals = new Signals((watch) => this.#abort(watch));
   #requests = new Requests(this.#signals);
   #records;
   #choices;
@@ -57,6 +57,8 @@ class Channel {
   /** Those that users have, by number. */
   #leases = new Map();
   #flushIsDue = false;
+  /** What is listened to for nobody. */
+  #litter = [];
   /** The defect after which nothing the addon says can be trusted. */
   #defect = null;
 
@@ -82,7 +84,7 @@ class Channel {
     this.#slip = new Slip(slip);
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#heard(event)),
-      onLookup: (token, host) => queueMicrotask(() => this.#resolveName(token, host)),
+      onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),
       onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
     this.#statements = this.#newStatements(this.#choices.own);
@@ -114,27 +116,35 @@ class Channel {
   /**
    * Sends one query, on a connection of the pool or on the one that `lease` holds. Throws what it is refused with
    * before it is queued: whose call that was, the methods know that users call.
+   *
+   * First comes all code of the caller's (options, parameters, the signal), which may throw and may make queries. Behind
+   * the addon's taking of the request nothing throws.
    */
   query(sql, params, options, lease, flags) {
-    const wrong = wrongArguments(sql, params, options);
+    const wrong = wrongArguments(sql, params);
     if (wrong !== null) throw unsent(wrong);
     if (this.#defect !== null) throw this.#defectError(sql);
     let asArrays = false;
     let choices = this.#choices.own;
     let statements = this.#statements;
     let signal;
-    let timeoutMs;
+    let timeoutMs = NO_LIMIT;
     if (options !== undefined && options !== null) {
-      signal = options.signal ?? undefined;
-      timeoutMs = options.timeoutMs ?? undefined;
-      asArrays = options.rowMode === 'array';
-      if (options.readOnly === true) flags |= READ_ONLY;
-      if (options.prepare === false) flags |= UNPREPARED;
-      if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
+      let types;
+      try {
+        const given = new QueryOptions(options);
+        ({ asArrays, signal, types } = given);
+        if (given.readOnly) flags |= READ_ONLY;
+        if (!given.prepare) flags |= UNPREPARED;
+        timeoutMs = given.timeoutMs ?? NO_LIMIT;
+      } catch (error) {
+        throw unsent(error);
+      }
+      if (signal !== undefined || timeoutMs !== NO_LIMIT) flags |= CANCELLABLE;
       if (signal?.aborted) throw aborted(signal, 'the query', sql);
-      if (options.types !== undefined && options.types !== null) {
+      if (types !== undefined) {
         try {
-          choices = this.#choices.forQuery(options.types);
+          choices = this.#choices.forQuery(types);
           statements = this.#statementsOf(choices);
         } catch (error) {
           throw unsent(error);
@@ -167,36 +177,82 @@ class Channel {
       if (later !== null) flags |= VALUES_TO_COME | CANCELLABLE;
     }
 
+    const runsCode = choices !== null && (later !== null || choices.parsers.size > 0);
+    const context = runsCode ? new AsyncResource('HYPERIONQUERY') : null;
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
-    takenResolve = null;
-    const slot = this.#requests.open(resolve, sql, asArrays, lease, choices);
+    const watch = signal === undefined ? null : this.#watch(signal, 'the query', sql);
+    const isTransient = sql.length > LONGEST_TEXT;
+    let request;
+    let id;
     let mustFlush;
     try {
-      const id = statements.id(sql);
+      id = statements.id(sql);
       const leaseNumber = lease === null ? 0 : lease.number;
       const { values, captured } = parameters ?? NO_PARAMETERS;
-      const isWhole = this.#slip.write(slot, leaseNumber, id, flags, values);
+      request = this.#requests.next();
+      request.sql = sql;
+      request.asArrays = asArrays;
+      request.choices = choices;
+      request.context = context;
+      request.lease = lease;
+      request.watch = watch;
+      request.values = later;
+      const { slot } = request;
+      const bounds = { timeoutMs, isTransient };
+      const isWhole = this.#slip.write(slot, leaseNumber, id, flags, bounds, values);
       mustFlush = isWhole
         ? this.#addon.query(this.#handle)
         : this.#addon.query(this.#handle, values, captured);
-      parameters?.release();
-      if (statements.isTransient(sql)) this.#addon.forget(this.#handle, id);
-      if (later !== null) this.#requests.waitsForTypes(later, slot);
-      if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
-      if (signal !== undefined) {
-        this.#requests.giveUpBy(signal, slot);
-        // By code of the caller's that the parameters have run.
-        if (signal.aborted) this.#cancel(slot);
-      }
     } catch (thrown) {
       // Nothing was queued.
-      this.#requests.close(slot);
+      if (isTransient && id !== undefined) this.#addon.forget(this.#handle, id);
+      if (watch !== null) this.#unwatch(watch);
       throw unsent(fromThrown(thrown, sql));
     }
-    // What is asked for while news is heard goes out when all of it has been.
-    if (mustFlush) this.#flushSoon();
+    // It was, and from here on assignments alone belong to it.
+    this.#requests.free = request.nextFree;
+    request.resolve = resolve;
+    if (watch !== null) watch.request = request;
+    if (lease !== null) lease.running += 1;
+    try {
+      // What is asked for while news is heard goes out when all of it has been.
+      if (mustFlush) this.#flushSoon();
+      parameters?.release();
+    } catch {
+      this.#addon.flush(this.#handle);
+    }
     return promise;
+  }
+
+  /**
+   * Listens to a signal, for a request that is made next. Throws where it was aborted by code of the caller's that has
+   * run meanwhile.
+   */
+  #watch(signal, what, sql) {
+    const watch = new Watch();
+    try {
+      watch.watched = this.#signals.add(signal, watch);
+      if (signal.aborted || watch.isAborted) throw aborted(signal, what, sql);
+    } catch (thrown) {
+      this.#unwatch(watch);
+      throw thrown;
+    }
+    return watch;
+  }
+
+  /** Where the stack ends here, it is done later. */
+  #unwatch(watch) {
+    try {
+      this.#requests.unwatch(watch);
+    } catch {
+      this.#litter.push(watch);
+    }
+  }
+
+  #abort(watch) {
+    if (watch.request === null) watch.isAborted = true;
+    else this.#cancel(watch.request.slot);
   }
 
   /** The oids of the types, or null as long as no server has told them. */
@@ -211,23 +267,29 @@ class Channel {
    * was lost meanwhile.
    */
   #supply(slot, request, oids) {
-    const { values: given, choices } = request;
-    if (given === null) return;
+    const { values: given, choices, context } = request;
+    if (given === null) {
+      // Nobody waits for it any more.
+      if (this.#defect !== null) this.#cancel(slot);
+      return;
+    }
     request.values = null;
     let parameters;
     try {
-      parameters = new Parameters(given, choices.writers(listed(oids)));
+      const writers = choices.writers(listed(oids));
+      parameters = context.runInAsyncScope(() => new Parameters(given, writers));
     } catch (thrown) {
       this.#refuse(slot, request, thrown);
       return;
     }
     try {
       this.#addon.supply(this.#handle, slot, parameters.values, parameters.captured);
-      parameters.release();
-      this.#flushSoon();
     } catch (thrown) {
       this.#refuse(slot, request, fromThrown(thrown));
+      return;
     }
+    parameters.release();
+    this.#flushSoon();
   }
 
   /** A value can't be written: its query is given up, of which nothing has run. */
@@ -238,30 +300,36 @@ class Channel {
   }
 
   /** Resolves when `lease` has its number. */
-  acquire(lease, flags, { signal, timeoutMs } = {}) {
+  acquire(lease, flags, signal, timeoutMs) {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
     if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
-    const send = (slot) => {
-      this.#addon.acquire(this.#handle, slot, flags);
-      if (timeoutMs !== undefined) this.#addon.limit(this.#handle, slot, timeoutMs);
-      if (signal !== undefined) this.#requests.giveUpBy(signal, slot);
-    };
-    return this.#ask(send, lease).then(() => {
-      this.#leases.set(lease.number, lease);
-    });
+    const watch = signal === undefined ? null : this.#watch(signal, 'pool.connect()');
+    try {
+      const limit = timeoutMs ?? NO_LIMIT;
+      return this.#ask(
+        (slot) => this.#addon.acquire(this.#handle, slot, flags, limit),
+        lease,
+        watch,
+      );
+    } catch (thrown) {
+      if (watch !== null) this.#unwatch(watch);
+      throw thrown;
+    }
   }
 
-  /** Its number is not its user's any more. */
+  /** It was granted. */
+  rememberLease(lease) {
+    this.#leases.set(lease.number, lease);
+  }
+
+  /** The addon has taken it back with a request. */
   forgetLease(lease) {
     this.#leases.delete(lease.number);
+    lease.number = 0;
   }
 
   #cancel(slot) {
-    try {
-      this.#addon.cancel(this.#handle, slot);
-    } catch (error) {
-      this.#fail(error);
-    }
+    this.#addon.cancel(this.#handle, slot);
   }
 
   /** Where the connection of a lease is, if it has one. */
@@ -285,19 +353,23 @@ class Channel {
 
   /** Gives up all that runs on a lease, and all that waits there. */
   cancelLease(lease) {
-    try {
-      this.#addon.cancelLease(this.#handle, lease.number);
-    } catch (error) {
-      this.#fail(error);
-    }
+    this.#addon.cancelLease(this.#handle, lease.number);
   }
 
+  /** Takes its number. */
   release(lease, destroy) {
+    const { number } = lease;
     try {
-      this.#addon.release(this.#handle, lease.number, destroy);
-      this.#flushSoon();
+      this.#addon.release(this.#handle, number, destroy);
     } catch {
       // A pool that is gone holds no connection.
+    }
+    lease.number = 0;
+    try {
+      this.#leases.delete(number);
+      this.#flushSoon();
+    } catch {
+      this.#addon.flush(this.#handle);
     }
   }
 
@@ -330,18 +402,42 @@ class Channel {
     return this.#ask((slot) => this.#addon.end(this.#handle, slot, limit, refuseWaiting));
   }
 
-  /** A request without SQL. */
-  #ask(send, lease = null) {
-    return new Promise((resolve) => {
-      const slot = this.#requests.open(resolve, undefined, false, lease);
-      try {
-        send(slot);
-      } catch (thrown) {
-        this.#requests.close(slot);
-        throw fromThrown(thrown);
-      }
+  /** The pool has ended: who still has it keeps no more than that. */
+  forgetAll() {
+    this.#records.forgetAll();
+    this.#statements = this.#newStatements(this.#choices.own);
+    this.#chosenStatements.clear();
+    this.#choices.forgetAll();
+  }
+
+  /** A request without SQL. Throws what it is refused with before it is queued, as `query`. */
+  #ask(send, lease = null, watch = null) {
+    const promise = new Promise(takeResolve);
+    const resolve = takenResolve;
+    let request;
+    try {
+      request = this.#requests.next();
+      request.sql = undefined;
+      request.asArrays = false;
+      request.choices = null;
+      request.context = null;
+      request.lease = lease;
+      request.watch = watch;
+      request.values = null;
+      send(request.slot);
+    } catch (thrown) {
+      throw fromThrown(thrown);
+    }
+    this.#requests.free = request.nextFree;
+    request.resolve = resolve;
+    if (watch !== null) watch.request = request;
+    if (lease !== null) lease.running += 1;
+    try {
       this.#flushSoon();
-    });
+    } catch {
+      this.#addon.flush(this.#handle);
+    }
+    return promise;
   }
 
   #heard(event) {
@@ -355,9 +451,9 @@ class Channel {
   /** All that is asked in one turn of the loop goes out together. */
   #flushSoon() {
     if (this.#flushIsDue) return;
-    this.#flushIsDue = true;
     // Half the price of queueMicrotask: no asynchronous resource is made for it.
     RESOLVED.then(this.#flush);
+    this.#flushIsDue = true;
   }
 
   /**
@@ -366,6 +462,7 @@ class Channel {
    */
   #deliver(text) {
     try {
+      while (this.#litter.length > 0) this.#requests.unwatch(this.#litter.pop());
       while (this.#records.read(text)) text = this.#addon.drain(this.#handle);
     } catch (error) {
       this.#fail(error);
@@ -390,12 +487,20 @@ class Channel {
 
   #resolveName(token, host) {
     const answer = (error, addresses) => {
-      const list = Array.isArray(addresses) ? addresses : [addresses];
-      const ips = error ? [] : list.map((entry) => entry?.address ?? entry);
+      let ips = [];
       // An empty text is no error.
-      const why = error ? String(error.message || 'the look-up failed') : '';
+      let why = 'the look-up failed';
+      try {
+        const list = Array.isArray(addresses) ? addresses : [addresses];
+        if (error) why = String(error.message || why);
+        else [ips, why] = [list.map((entry) => entry?.address ?? entry), ''];
+        ips = ips.join(',');
+      } catch {
+        // Whatever it gave instead of addresses and of an error.
+        ips = '';
+      }
       // A pool that was closed meanwhile lets it go by: nobody waits for the address.
-      this.#addon.resolved(this.#handle, token, ips.join(','), why);
+      this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     };
     try {
@@ -423,43 +528,12 @@ function unsent(error) {
   return error;
 }
 
-function wrongArguments(sql, params, options) {
+function wrongArguments(sql, params) {
   if (typeof sql !== 'string') {
     return configurationError(`the query must be a string, not ${kindOf(sql)}`);
   }
   if (params !== undefined && params !== null && !Array.isArray(params)) {
     return configurationError(`the parameters must be an array, not ${kindOf(params)}`);
-  }
-  return options === undefined || options === null ? null : wrongOptions(options);
-}
-
-function wrongOptions(options) {
-  if (typeof options !== 'object') {
-    return configurationError(`the options of a query must be an object, not ${kindOf(options)}`);
-  }
-  for (const name of Object.keys(options)) {
-    if (!QUERY_OPTIONS.includes(name)) {
-      const allowed = QUERY_OPTIONS.join(', ');
-      return configurationError(`unknown query option '${name}': allowed: ${allowed}`);
-    }
-  }
-  const { readOnly, rowMode, prepare, timeoutMs, signal } = options;
-  if (isGiven(readOnly) && typeof readOnly !== 'boolean') {
-    return wrongOption(`query option 'readOnly'`, 'true or false', readOnly);
-  }
-  if (isGiven(prepare) && typeof prepare !== 'boolean') {
-    return wrongOption(`query option 'prepare'`, 'true or false', prepare);
-  }
-  const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
-  if (isGiven(timeoutMs) && !isTimeout) {
-    const range = `an integer from 0 (no limit) to ${LONGEST_TIMEOUT}`;
-    return wrongOption(`query option 'timeoutMs'`, range, timeoutMs);
-  }
-  if (isGiven(signal) && !isSignal(signal)) {
-    return wrongOption(`query option 'signal'`, 'an AbortSignal', signal);
-  }
-  if (isGiven(rowMode) && rowMode !== 'object' && rowMode !== 'array') {
-    return wrongOption(`query option 'rowMode'`, `'object' or 'array'`, rowMode);
   }
   return null;
 }

@@ -13,8 +13,9 @@ const {
 } = require('./errors.cjs');
 const { Lease } = require('./lease.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
-const { isGiven } = require('./options.cjs');
+const { isGiven, readOwn } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
+const { needStack } = require('./stack.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
 /**
@@ -50,6 +51,7 @@ class Connection {
 
   async begin(options) {
     try {
+      needStack();
       this.#check();
       const { flags, limit } = termsOf(options);
       if (this.#isEnding) await this.#untilClosed(limit);
@@ -59,8 +61,10 @@ class Connection {
         limit?.clear();
         throw thrown;
       }
-      this.#open = new OpenTransaction(this.#lease, flags, 0, limit);
-      return new Transaction(this.#open, this);
+      const open = new OpenTransaction(this.#lease, flags, 0, limit);
+      const view = new Transaction(open, this);
+      this.#open = open;
+      return view;
     } catch (thrown) {
       return refused(this, Connection, 'begin', thrown);
     }
@@ -68,6 +72,7 @@ class Connection {
 
   transaction(callback, options) {
     try {
+      needStack();
       // Here its caller is on the stack, whatever becomes of it.
       this.#check();
       const begin = async (flags, limit) => {
@@ -92,7 +97,10 @@ class Connection {
   /** Resolves when the connection is back in the pool. A second call gives the same promise. */
   release() {
     try {
-      this.#released ??= this.#giveBack();
+      if (this.#released === null) {
+        needStack();
+        this.#released = this.#giveBack();
+      }
       return this.#released;
     } catch (thrown) {
       return refused(this, Connection, 'release', thrown);
@@ -159,31 +167,34 @@ function connect(channel, options, place) {
 
 async function acquired(lease, bounds) {
   try {
-    await lease.acquire(0, bounds);
+    await lease.acquire(0, bounds.signal, bounds.timeoutMs);
   } catch (error) {
     throw seenFrom(acquired, error);
   }
-  const connection = new Connection(lease);
-  lease.heldBy(connection);
-  return connection;
+  try {
+    const connection = new Connection(lease);
+    lease.heldBy(connection);
+    return connection;
+  } catch (thrown) {
+    lease.release(true);
+    throw thrown;
+  }
 }
 
 const CONNECT_OPTIONS = ['timeoutMs', 'signal'];
+const NO_BOUNDS = { timeoutMs: undefined, signal: undefined };
 /** What the addon's timer can hold. */
 const LONGEST_TIMEOUT = 2_147_483_647;
 
 function readOptions(options) {
-  if (options === undefined || options === null) return {};
+  if (options === undefined || options === null) return NO_BOUNDS;
   if (typeof options !== 'object') {
     throw wrongOption('the options of pool.connect()', 'an object', options);
   }
-  for (const name of Object.keys(options)) {
-    if (!CONNECT_OPTIONS.includes(name)) {
-      const allowed = CONNECT_OPTIONS.join(', ');
-      throw configurationError(`unknown option '${name}' of pool.connect(): allowed: ${allowed}`);
-    }
-  }
-  const { timeoutMs, signal } = options;
+  const { timeoutMs, signal } = readOwn(options, CONNECT_OPTIONS, (name) => {
+    const allowed = CONNECT_OPTIONS.join(', ');
+    return configurationError(`unknown option '${name}' of pool.connect(): allowed: ${allowed}`);
+  });
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= LONGEST_TIMEOUT;
   if (isGiven(timeoutMs) && !isTimeout) {
     const range = `an integer from 1 to ${LONGEST_TIMEOUT}`;
@@ -192,7 +203,7 @@ function readOptions(options) {
   if (isGiven(signal) && !isSignal(signal)) {
     throw wrongOption(`option 'signal' of pool.connect()`, 'an AbortSignal', signal);
   }
-  return { timeoutMs: timeoutMs ?? undefined, signal: signal ?? undefined };
+  return { timeoutMs, signal };
 }
 
 function released(query) {

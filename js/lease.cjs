@@ -47,9 +47,15 @@ class Lease {
     this.#place = place;
   }
 
-  /** `options` bound the wait: `signal`, `timeoutMs`. */
-  async acquire(flags, options) {
-    await this.#channel.acquire(this, flags, options);
+  /** `signal` and `timeoutMs` bound the wait, where they are given. */
+  async acquire(flags, signal, timeoutMs) {
+    await this.#channel.acquire(this, flags, signal, timeoutMs);
+  }
+
+  /** Called when the addon has answered. */
+  granted(number) {
+    this.number = number;
+    this.#channel.rememberLease(this);
   }
 
   /** `holder` is what the user has: when it is collected as garbage, nobody can give the lease back. */
@@ -82,21 +88,19 @@ class Lease {
   release(destroy) {
     if (this.number === 0) return;
     this.#channel.release(this, destroy);
-    this.#end();
+    this.#leave();
   }
 
-  /** Its user is done with it. */
+  /** Its user is done with it: where the request that gives it back could not be made, nobody else does. */
   ended() {
-    // Where the request that gives it back could not be made, nobody else does.
-    if (this.number !== 0 && !this.#isGivenBack) this.#channel.release(this, true);
-    this.#end();
+    if (!this.#isGivenBack) this.release(true);
+    if (this.number !== 0) this.#channel.forgetLease(this);
+    this.#leave();
   }
 
-  #end() {
+  #leave() {
     forgotten.unregister(this);
     this.limit?.clear();
-    this.#channel.forgetLease(this);
-    this.number = 0;
   }
 
   /** A transaction begins on it, which nothing that came before concerns. */

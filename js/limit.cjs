@@ -4,7 +4,7 @@
 // connection and all attempts included, and `signal`.
 
 const { classes, seenFrom } = require('./errors.cjs');
-const { Signals } = require('./signals.cjs');
+const { Signals, isAborted } = require('./signals.cjs');
 
 /** What `#passed` resolves to. */
 const PASSED = Symbol('passed');
@@ -25,7 +25,7 @@ class Limit {
   /** On the clock of `performance.now`. */
   #deadline = Infinity;
   #timer;
-  /** The user's signal, while it is listened to. */
+  /** The user's signal as `Signals` knows it, while it is listened to. */
   #watched = null;
   /** The user's signal, once it was that which ended the transaction. */
   #abortedBy = null;
@@ -58,13 +58,11 @@ class Limit {
   }
 
   #watch() {
+    // The signal may be somebody's object that throws.
+    if (this.#signal !== undefined) this.#watched = signals.add(this.#signal, this);
     if (this.#timeoutMs !== undefined) {
       const left = Math.max(1, this.#deadline - performance.now());
       this.#timer = setTimeout(() => this.pass(), left);
-    }
-    if (this.#signal !== undefined) {
-      signals.add(this.#signal, this);
-      this.#watched = this.#signal;
     }
   }
 
@@ -74,7 +72,7 @@ class Limit {
     this.clear();
     this.onPassed = null;
     this.#watch();
-    if (this.#signal?.aborted) this.pass();
+    if (this.#signal !== undefined && isAborted(this.#signal)) this.pass();
   }
 
   /** Is aborted when the limit passes, for whatever reason. */
@@ -83,7 +81,7 @@ class Limit {
   }
 
   pass() {
-    if (this.#watched?.aborted) this.#abortedBy = this.#watched;
+    if (this.#watched !== null && isAborted(this.#signal)) this.#abortedBy = this.#signal;
     this.isOver = true;
     this.clear();
     this.#query = this.onPassed?.();
@@ -93,8 +91,9 @@ class Limit {
 
   clear() {
     clearTimeout(this.#timer);
-    if (this.#watched !== null) signals.delete(this.#watched, this);
+    const watched = this.#watched;
     this.#watched = null;
+    if (watched !== null) signals.delete(watched, this);
   }
 
   /** Of its errors, but where the outcome is unknown. */

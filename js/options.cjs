@@ -11,13 +11,26 @@ const DEEPEST = 2;
 /** In the options of every call null says the same as undefined: nothing. */
 const isGiven = (value) => value !== undefined && value !== null;
 
+/**
+ * The options of a call, each read once, since a getter may give another value the second time, and only the object's own:
+ * what somebody puts on Object.prototype chooses nothing. Throws what `unknown(name)` makes of one that is not `allowed`.
+ */
+function readOwn(options, allowed, unknown) {
+  const own = { __proto__: null };
+  for (const name of Object.keys(options)) {
+    if (!allowed.includes(name)) throw unknown(name);
+    own[name] = options[name] ?? undefined;
+  }
+  return own;
+}
+
 /** `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`. */
 function translate(first, second) {
   const given = typeof first === 'string' ? withString(first, second) : first;
   if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
     return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
   }
-  const { lookup, types, ...others } = given;
+  const { lookup, types, ...others } = { __proto__: null, ...given };
   if (isGiven(lookup) && typeof lookup !== 'function') {
     throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
   }
@@ -38,10 +51,11 @@ function translateValue(value) {
 function withString(connectionString, options) {
   if (!isGiven(options)) return { connectionString };
   if (typeof options !== 'object' || Array.isArray(options)) return options;
-  if (isGiven(options.connectionString)) {
+  const own = { ...options };
+  if (Object.hasOwn(own, 'connectionString') && isGiven(own.connectionString)) {
     throw configurationError(`option 'connectionString' was given twice`);
   }
-  return { ...options, connectionString };
+  return { ...own, connectionString };
 }
 
 function sayable(value, depth) {
@@ -85,4 +99,4 @@ function unsayable(what) {
   return { $given: what };
 }
 
-module.exports = { isGiven, translate, translateValue };
+module.exports = { isGiven, readOwn, translate, translateValue };

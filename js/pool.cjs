@@ -8,7 +8,8 @@ const { Channel } = require('./channel.cjs');
 const { connect } = require('./connection.cjs');
 const { configurationError, disposable, refused, seenFrom, wrongOption } = require('./errors.cjs');
 const { placeOf } = require('./lease.cjs');
-const { isGiven, translateValue } = require('./options.cjs');
+const { isGiven, readOwn, translateValue } = require('./options.cjs');
+const { needStack } = require('./stack.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {
@@ -36,6 +37,7 @@ class Pool extends EventEmitter {
 
   begin(options) {
     try {
+      needStack();
       return begin(this.#channel, options, placeOf(Pool.prototype.begin));
     } catch (thrown) {
       return refused(this, Pool, 'begin', thrown);
@@ -44,6 +46,7 @@ class Pool extends EventEmitter {
 
   transaction(callback, options) {
     try {
+      needStack();
       const place = placeOf(Pool.prototype.transaction);
       return transaction(this.#channel, callback, options, place);
     } catch (thrown) {
@@ -53,6 +56,7 @@ class Pool extends EventEmitter {
 
   connect(options) {
     try {
+      needStack();
       return connect(this.#channel, options, placeOf(Pool.prototype.connect));
     } catch (thrown) {
       return refused(this, Pool, 'connect', thrown);
@@ -88,19 +92,27 @@ class Pool extends EventEmitter {
   /** A second call gives the same promise. */
   end(options) {
     try {
-      const wrong = wrongEndOptions(options);
-      if (wrong !== null) throw wrong;
-      this.#ended ??= this.#close(options ?? {});
-      return this.#ended;
+      const { timeoutMs, waiting } = readEndOptions(options);
+      return this.#ended ?? this.#close(timeoutMs, waiting === 'refuse');
     } catch (thrown) {
       return refused(this, Pool, 'end', thrown);
     }
   }
 
-  async #close({ timeoutMs, waiting }) {
+  /** What it throws it throws before anything is ended. */
+  #close(timeoutMs, refuseWaiting) {
     const { maxSize } = this.status();
     const hosts = this.cluster();
-    await this.#channel.end(timeoutMs, waiting === 'refuse');
+    let settle;
+    const ended = this.#rest(new Promise((resolve) => (settle = resolve)), maxSize, hosts);
+    settle(this.#channel.end(timeoutMs, refuseWaiting));
+    this.#ended = ended;
+    return ended;
+  }
+
+  async #rest(over, maxSize, hosts) {
+    await over;
+    this.#channel.forgetAll();
     // The addon knows the pool no more.
     this.#status = { maxSize, size: 0, available: 0, inUse: 0, waiting: 0 };
     this.#cluster = hosts.map((host) => ({ ...host, connections: { open: 0, busy: 0 } }));
@@ -124,27 +136,25 @@ const END_OPTIONS = ['timeoutMs', 'waiting'];
 /** What the addon's timer can hold. */
 const LONGEST_TIMEOUT = 2_147_483_647;
 
-function wrongEndOptions(options) {
-  if (options === undefined || options === null) return null;
+function readEndOptions(options) {
+  if (options === undefined || options === null) return { __proto__: null };
   if (typeof options !== 'object') {
-    return wrongOption('the options of pool.end()', 'an object', options);
+    throw wrongOption('the options of pool.end()', 'an object', options);
   }
-  for (const name of Object.keys(options)) {
-    if (!END_OPTIONS.includes(name)) {
-      const allowed = END_OPTIONS.join(', ');
-      return configurationError(`unknown option '${name}' of pool.end(): allowed: ${allowed}`);
-    }
-  }
-  const { timeoutMs, waiting } = options;
+  const own = readOwn(options, END_OPTIONS, (name) => {
+    const allowed = END_OPTIONS.join(', ');
+    return configurationError(`unknown option '${name}' of pool.end(): allowed: ${allowed}`);
+  });
+  const { timeoutMs, waiting } = own;
   const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
   if (isGiven(timeoutMs) && !isTimeout) {
     const range = `an integer from 0 to ${LONGEST_TIMEOUT}`;
-    return wrongOption(`option 'timeoutMs' of pool.end()`, range, timeoutMs);
+    throw wrongOption(`option 'timeoutMs' of pool.end()`, range, timeoutMs);
   }
   if (isGiven(waiting) && waiting !== 'serve' && waiting !== 'refuse') {
-    return wrongOption(`option 'waiting' of pool.end()`, `'serve' or 'refuse'`, waiting);
+    throw wrongOption(`option 'waiting' of pool.end()`, `'serve' or 'refuse'`, waiting);
   }
-  return null;
+  return own;
 }
 
 module.exports = { Pool };

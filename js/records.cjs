@@ -35,17 +35,24 @@ const TRANSACTION_FAILED = '"transactionFailed":true';
 
 const NO_FIELDS = Object.freeze([]);
 
+/** Of a request whose caller was answered by us: the addon's answer comes all the same. */
+const unheard = () => {};
+
 /** One query on its way. The slots of the table keep these objects, and use them again and again. */
 class Request {
+  slot;
+  /** Null where the slot is free. */
   resolve = null;
   sql = '';
   asArrays = false;
   /** What was chosen about types, or null. */
   choices = null;
+  /** The asynchronous context of the caller, an AsyncResource, where code of the user's runs for the request; or null. */
+  context = null;
   /** The Lease that it runs on, or null for a request of the pool. */
   lease = null;
-  /** The AbortSignal that gives it up. */
-  signal = null;
+  /** The Watch of the AbortSignal that gives it up, or null. */
+  watch = null;
   /** Rows of the result that is not complete yet. */
   rows = null;
   /** Results before the last, for several statements in one query. */
@@ -54,44 +61,47 @@ class Request {
   values = null;
   /** Why a row could not be built, or a value not be written: the request fails with it when it is over. */
   failure = null;
-  nextFree = -1;
+  nextFree = null;
+
+  constructor(slot) {
+    this.slot = slot;
+  }
 }
 
-/** Requests by number. A number is used again only after the addon reported the request's end. */
+/** What an AbortSignal gives up: a request, once it has a number. */
+class Watch {
+  /** As `Signals` knows the signal. */
+  watched = null;
+  request = null;
+  /** The signal was aborted before there was a request. */
+  isAborted = false;
+}
+
+/**
+ * Requests by number. A number is taken once the addon has the request, and used again only after the addon reported the
+ * request's end: whoever has it in between gets the answer that is for somebody else.
+ *
+ * Whatever is called may throw, at the latest where the stack ends. So nothing is called behind the addon's taking of a
+ * request: `next` only shows the request that comes next, and its caller takes it by plain assignments.
+ */
 class Requests {
   #slots = [];
-  #free = -1;
   #signals;
+  /** The request that comes next, or null where one has to be made. */
+  free = null;
 
   constructor(signals) {
     this.#signals = signals;
   }
 
-  open(resolve, sql, asArrays, lease, choices = null) {
-    let slot = this.#free;
-    if (slot === -1) {
-      slot = this.#slots.push(new Request()) - 1;
-    } else {
-      this.#free = this.#slots[slot].nextFree;
+  /** Not taken yet. Its number is the addon's from the call on that it is given in. */
+  next() {
+    if (this.free === null) {
+      const request = new Request(this.#slots.length);
+      this.#slots.push(request);
+      this.free = request;
     }
-    const request = this.#slots[slot];
-    request.resolve = resolve;
-    request.sql = sql;
-    request.asArrays = asArrays;
-    request.choices = choices;
-    request.lease = lease;
-    if (lease !== null) lease.running += 1;
-    return slot;
-  }
-
-  giveUpBy(signal, slot) {
-    this.#slots[slot].signal = signal;
-    this.#signals.add(signal, slot);
-  }
-
-  /** Its values come once the addon has told their types. */
-  waitsForTypes(values, slot) {
-    this.#slots[slot].values = values;
+    return this.free;
   }
 
   at(slot) {
@@ -102,34 +112,43 @@ class Requests {
     return request;
   }
 
-  /** Gives the slot back, before anyone hears of it. */
-  close(slot) {
-    const request = this.#slots[slot];
-    const { lease, signal } = request;
-    if (signal !== null) {
-      request.signal = null;
-      this.#signals.delete(signal, slot);
-    }
+  /** The addon has answered. Gives the slot back, before anyone hears of it. */
+  close(request) {
+    const { lease, watch } = request;
     request.resolve = null;
     request.sql = '';
     request.lease = null;
     request.choices = null;
+    request.context = null;
+    request.watch = null;
     request.rows = null;
     request.results = null;
     request.values = null;
     request.failure = null;
-    request.nextFree = this.#free;
-    this.#free = slot;
+    request.nextFree = this.free;
+    this.free = request;
+    if (watch !== null) this.unwatch(watch);
     if (lease !== null) lease.settled();
   }
 
-  /** Fails whatever is open. */
+  unwatch(watch) {
+    watch.request = null;
+    if (watch.watched !== null) this.#signals.delete(watch.watched, watch);
+    watch.watched = null;
+  }
+
+  /** Fails whatever is open. The addon may answer it yet, so that no number is free. */
   failAll(make) {
-    for (const [slot, request] of this.#slots.entries()) {
-      const { resolve, sql } = request;
-      if (resolve === null) continue;
-      this.close(slot);
+    for (const request of this.#slots) {
+      const { resolve, sql, lease, watch } = request;
+      if (resolve === null || resolve === unheard) continue;
+      request.resolve = unheard;
+      request.lease = null;
+      request.watch = null;
+      request.values = null;
       rejectWithin(resolve, () => make(sql));
+      if (watch !== null) this.unwatch(watch);
+      if (lease !== null) lease.settled();
     }
   }
 }
@@ -219,6 +238,10 @@ class Records {
     return more;
   }
 
+  forgetAll() {
+    this.#shapes = [];
+  }
+
   #result(w) {
     const segment = this.#segment;
     const { words } = segment;
@@ -231,7 +254,7 @@ class Records {
     const request = this.#requests.at(slot);
     const command = commandIndex < 0 ? segment.take(words[w + 9]) : COMMANDS[commandIndex];
     const shape = shapeSlot < 0 ? null : this.#shapes[shapeSlot];
-    if (lease !== 0 && request.lease !== null) request.lease.number = lease;
+    if (lease !== 0 && request.lease !== null) request.lease.granted(lease);
 
     request.rows ??= [];
     if (count > 0) this.#build(request, shape, count, words[w + 10]);
@@ -240,30 +263,32 @@ class Records {
       request.rows = null;
       describe(rows, countOf(words[w + 5], words[w + 6]), command, shape);
       if ((flags & REQUEST_COMPLETE) !== 0 && request.results === null) {
-        this.#complete(slot, request, rows);
+        this.#complete(request, rows);
         return;
       }
       (request.results ??= []).push(rows);
     }
     if ((flags & REQUEST_COMPLETE) !== 0) {
       const results = request.results ?? [];
-      this.#complete(slot, request, results.length === 1 ? results[0] : results);
+      this.#complete(request, results.length === 1 ? results[0] : results);
     }
   }
 
   #build(request, shape, count, joinedUnits) {
-    const { rows, asArrays, choices } = request;
+    const { rows, asArrays, choices, context } = request;
+    const form = { asArrays, choices, joinedUnits };
     try {
-      shape.build(rows, count, this.#segment, { asArrays, choices, joinedUnits });
+      if (context === null) shape.build(rows, count, this.#segment, form);
+      else context.runInAsyncScope(() => shape.build(rows, count, this.#segment, form));
     } catch (error) {
       request.failure ??= error;
     }
   }
 
-  #complete(slot, request, value) {
+  #complete(request, value) {
     const { resolve, sql, failure, lease } = request;
     lease?.succeeded();
-    this.#requests.close(slot);
+    this.#requests.close(request);
     if (failure === null) {
       resolve(value);
     } else {
@@ -276,14 +301,16 @@ class Records {
       this.#requests.failAll((sql) => fromJson(json, sql));
       return;
     }
-    const { resolve, sql, lease, signal, failure } = this.#requests.at(slot);
+    const request = this.#requests.at(slot);
+    const { resolve, sql, lease, failure } = request;
+    const signal = request.watch?.watched.signal;
     // In the order of the answers: the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
-    this.#requests.close(slot);
+    this.#requests.close(request);
     rejectWithin(resolve, () => {
       if (failure !== null) return unwritten(failure, sql);
       const error = fromJson(json, sql);
-      if (signal !== null) explain(error, signal);
+      if (signal !== undefined) explain(error, signal);
       return lease === null ? error : lease.explain(error, failed);
     });
   }
@@ -338,10 +365,19 @@ function describe(rows, rowCount, command, shape) {
   rowCountProperty.value = rowCount;
   commandProperty.value = command;
   fieldsProperty.value = shape === null ? NO_FIELDS : shape.fields;
-  Object.defineProperty(rows, 'rowCount', rowCountProperty);
-  Object.defineProperty(rows, 'command', commandProperty);
-  Object.defineProperty(rows, 'fields', fieldsProperty);
-  Object.defineProperty(rows, 'rows', rowsProperty);
+  try {
+    Object.defineProperty(rows, 'rowCount', rowCountProperty);
+    Object.defineProperty(rows, 'command', commandProperty);
+    Object.defineProperty(rows, 'fields', fieldsProperty);
+    Object.defineProperty(rows, 'rows', rowsProperty);
+  } catch {
+    // Somebody has given Object.prototype a `get`, a `set` or a `value`, so that these are no descriptors any more.
+    const described = { rowCount, command, fields: fieldsProperty.value };
+    for (const [name, value] of Object.entries(described)) {
+      Object.defineProperty(rows, name, { __proto__: null, value });
+    }
+    Object.defineProperty(rows, 'rows', { __proto__: null, get: rowsProperty.get });
+  }
 }
 
-module.exports = { Records, Requests, COMMANDS };
+module.exports = { Records, Requests, Watch, COMMANDS };

@@ -2,9 +2,12 @@
 
 // What an AbortSignal gives up: requests, transactions. A signal has one listener however many share it, and none
 // once the last of them is done.
+//
+// A signal may be anybody's object: its methods may throw, call this client, or call the listener at once.
 
 class Signals {
   #onAbort;
+  /** The Watched of each signal. */
   #watched = new Map();
 
   /** `onAbort` gets each of those whose signal is aborted. */
@@ -12,23 +15,33 @@ class Signals {
     this.#onAbort = onAbort;
   }
 
+  /** What `delete` takes. Throws what the signal throws, and then nothing is listened to. */
   add(signal, subject) {
     let watched = this.#watched.get(signal);
     if (watched === undefined) {
       const subjects = new Set();
-      watched = { subjects, listener: () => [...subjects].forEach((one) => this.#onAbort(one)) };
-      this.#watched.set(signal, watched);
+      watched = { signal, subjects, listener: () => this.#tell(subjects) };
       signal.addEventListener('abort', watched.listener);
+      this.#watched.set(signal, watched);
     }
     watched.subjects.add(subject);
+    return watched;
   }
 
-  delete(signal, subject) {
-    const { subjects, listener } = this.#watched.get(signal);
+  delete(watched, subject) {
+    const { signal, subjects, listener } = watched;
     subjects.delete(subject);
     if (subjects.size > 0) return;
-    this.#watched.delete(signal);
-    signal.removeEventListener('abort', listener);
+    if (this.#watched.get(signal) === watched) this.#watched.delete(signal);
+    try {
+      signal.removeEventListener('abort', listener);
+    } catch {
+      // Then it stays, and has nobody to tell.
+    }
+  }
+
+  #tell(subjects) {
+    for (const subject of [...subjects]) this.#onAbort(subject);
   }
 }
 
@@ -43,4 +56,13 @@ function isSignal(value) {
   );
 }
 
-module.exports = { Signals, isSignal };
+/** Where there is nobody left whom an exception of its own would tell anything. */
+function isAborted(signal) {
+  try {
+    return signal.aborted === true;
+  } catch {
+    return false;
+  }
+}
+
+module.exports = { Signals, isAborted, isSignal };

@@ -26,13 +26,18 @@ class Slip {
     this.#numbers = new Float64Array(memory, NUMBERS_AT, VALUES);
   }
 
-  /** Returns whether the values are on it too. They are in an array that nobody else has. */
-  write(slot, lease, statement, flags, values) {
+  /**
+   * Returns whether the values are on it too. They are in an array that nobody else has. `timeoutMs` may be a number that
+   * stands for no time, and a statement that `isTransient` is forgotten by the addon when the request is queued.
+   */
+  write(slot, lease, statement, flags, { timeoutMs, isTransient }, values) {
     const words = this.#words;
     words[0] = slot;
     words[1] = lease;
     words[2] = statement;
     words[3] = flags;
+    words[5] = timeoutMs;
+    words[6] = isTransient ? 1 : 0;
     const count = values === undefined ? 0 : this.#writeValues(values);
     words[4] = count;
     return count !== ELSEWHERE;

@@ -11,15 +11,22 @@ const MOST_STATEMENTS = 1000;
  */
 const LONGEST_TEXT = 64 * 1024;
 
+/** Of all texts that are remembered, in UTF-16 units. */
+const MOST_UNITS = 8 * 1024 * 1024;
+
 /**
  * Least recently used, but roughly: two generations. A hit is one look into one Map; when the young
  * generation is full, what was not used since the last time is forgotten.
+ *
+ * Whatever is called may throw, at the latest where the stack ends: each number that the addon gave is in one of the
+ * generations before the next thing is called.
  */
 class Statements {
   #create;
   #forget;
   #young = new Map();
   #old = new Map();
+  #youngUnits = 0;
 
   constructor(create, forget) {
     this.#create = create;
@@ -38,11 +45,20 @@ class Statements {
 
   #admit(sql) {
     if (this.isTransient(sql)) return this.#create(sql);
-    let id = this.#old.get(sql);
-    if (id === undefined) id = this.#create(sql);
-    else this.#old.delete(sql);
-    if (this.#young.size >= MOST_STATEMENTS / 2) this.#age();
+    const known = this.#old.get(sql);
+    if (known !== undefined) {
+      // Into the young ones, so that it is not forgotten by the ageing that it may cause.
+      this.#young.set(sql, known);
+      this.#youngUnits += sql.length;
+      this.#old.delete(sql);
+    }
+    const isFull =
+      this.#young.size >= MOST_STATEMENTS / 2 || this.#youngUnits + sql.length > MOST_UNITS / 2;
+    if (isFull) this.#age();
+    if (known !== undefined) return known;
+    const id = this.#create(sql);
     this.#young.set(sql, id);
+    this.#youngUnits += sql.length;
     return id;
   }
 
@@ -53,11 +69,14 @@ class Statements {
   }
 
   #age() {
-    const forgotten = this.#old;
+    for (const [sql, id] of this.#old) {
+      this.#forget(id);
+      this.#old.delete(sql);
+    }
     this.#old = this.#young;
     this.#young = new Map();
-    for (const id of forgotten.values()) this.#forget(id);
+    this.#youngUnits = 0;
   }
 }
 
-module.exports = { Statements, MOST_STATEMENTS, LONGEST_TEXT };
+module.exports = { Statements, MOST_STATEMENTS, MOST_UNITS, LONGEST_TEXT };

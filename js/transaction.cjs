@@ -16,8 +16,9 @@ const {
 const { Lease, hidden } = require('./lease.cjs');
 const { Limit } = require('./limit.cjs');
 const { OpenTransaction } = require('./open_transaction.cjs');
-const { isGiven } = require('./options.cjs');
+const { isGiven, readOwn } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
+const { needStack } = require('./stack.cjs');
 
 /** More bits of a request's flags, as `src/pool/doors.rs` reads them. */
 const BEGIN_DEFERRABLE = 1 << 19;
@@ -69,6 +70,7 @@ class Transaction {
 
   commit() {
     try {
+      needStack();
       return this.#open.commit();
     } catch (thrown) {
       return refused(this, Transaction, 'commit', thrown);
@@ -77,6 +79,7 @@ class Transaction {
 
   rollback() {
     try {
+      needStack();
       return this.#open.rollback();
     } catch (thrown) {
       return refused(this, Transaction, 'rollback', thrown);
@@ -134,6 +137,7 @@ class Savepoint {
 
 function savepoint(open, scope, callback, holder) {
   needFunction('a savepoint', callback);
+  needStack();
   open.check(scope, 'SAVEPOINT');
   return open.savepoint(scope, callback, (inner) => new Savepoint(open, inner, holder));
 }
@@ -148,9 +152,14 @@ function begin(channel, options, place) {
 async function begun(channel, flags, limit, place) {
   try {
     const { lease, open } = await beginOnPool(channel, flags, limit, place);
-    const view = new Transaction(open);
-    lease.heldBy(view);
-    return view;
+    try {
+      const view = new Transaction(open);
+      lease.heldBy(view);
+      return view;
+    } catch (thrown) {
+      lease.release(true);
+      throw thrown;
+    }
   } catch (error) {
     limit?.clear();
     throw seenFrom(begun, error);
@@ -167,7 +176,7 @@ async function beginOnPool(channel, flags, limit, place) {
   const lease = new Lease(channel, 'transaction', place);
   limit?.check();
   try {
-    await lease.acquire(TRANSACTION, limit === null ? undefined : { signal: limit.signal });
+    await lease.acquire(TRANSACTION, limit?.signal);
   } catch (error) {
     throw limit?.isOver ? limit.error('not-sent') : error;
   }
@@ -279,13 +288,11 @@ function readOptions(options, allowed) {
   if (typeof options !== 'object') {
     throw wrongOption('the options of a transaction', 'an object', options);
   }
-  for (const name of Object.keys(options)) {
-    if (!allowed.includes(name)) {
-      const list = allowed.join(', ');
-      throw configurationError(`unknown transaction option '${name}': allowed: ${list}`);
-    }
-  }
-  const { isolation, readOnly, deferrable, timeoutMs, signal, retries } = options;
+  const own = readOwn(options, allowed, (name) => {
+    const list = allowed.join(', ');
+    return configurationError(`unknown transaction option '${name}': allowed: ${list}`);
+  });
+  const { isolation, readOnly, deferrable, timeoutMs, signal, retries } = own;
   let flags = TRANSACTION;
   if (readFlag('readOnly', readOnly)) flags |= BEGIN_READ_ONLY;
   if (readFlag('deferrable', deferrable)) flags |= BEGIN_DEFERRABLE;
@@ -302,7 +309,7 @@ function readOptions(options, allowed) {
   if (isGiven(signal) && !isSignal(signal)) {
     throw wrongOption(`transaction option 'signal'`, 'an AbortSignal', signal);
   }
-  return { flags, limit: Limit.of(timeoutMs ?? undefined, signal ?? undefined), retries };
+  return { flags, limit: Limit.of(timeoutMs, signal), retries };
 }
 
 function readFlag(name, value) {

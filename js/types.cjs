@@ -65,9 +65,10 @@ function refused(message) {
 }
 
 /** What to do with the value of a lane where nobody chose anything. */
-const BY_LANE = { [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
+const BY_LANE = { __proto__: null, [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
 /** The same for the strings of an array's JSON. */
 const BY_ELEMENT_LANE = {
+  __proto__: null,
   ...BY_LANE,
   [BIGINT64]: BigInt,
   [BIGUINT64]: BigInt,
@@ -168,6 +169,13 @@ class ChoicesOfPool {
     const choices = new Choices(key, entries);
     this.#known.set(key, choices);
     return choices;
+  }
+
+  /** Of the pool that has ended. */
+  forgetAll() {
+    this.#known.clear();
+    this.#base = new Map();
+    this.own = null;
   }
 
   #keyOf(entries) {

@@ -19,7 +19,7 @@ use super::environment::Environment;
 use super::error_json::error_to_json;
 use super::event_json::host_value;
 use super::params;
-use super::slip::Written;
+use super::slip::{Written, milliseconds};
 use super::value::{Env, Fault, NOTHING, check};
 use crate::base::{Error, ErrorClass};
 use crate::config;
@@ -45,7 +45,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 21] = [
+static ENTRIES: [Entry; 20] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"parameterTypes", run: parameter_types },
@@ -53,7 +53,6 @@ static ENTRIES: [Entry; 21] = [
     Entry { name: c"query", run: query },
     Entry { name: c"supply", run: supply },
     Entry { name: c"acquire", run: acquire },
-    Entry { name: c"limit", run: limit },
     Entry { name: c"cancel", run: cancel },
     Entry { name: c"leaseHost", run: lease_host },
     Entry { name: c"leaseIsAlive", run: lease_is_alive },
@@ -115,7 +114,8 @@ fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
 /// slip, and the values too where they are not passed.
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
-    let Written { request, lease, statement, flags, params } = client.slip.read()?;
+    let written = client.slip.read()?;
+    let Written { request, lease, statement, flags, limit, is_transient, params } = written;
     let params = match params {
         Some(params) => params,
         None => {
@@ -124,7 +124,13 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
         }
     };
     let query = Query { request, lease, statement, params, flags };
-    let must_flush = client.request(request, |reactor| reactor.query(query))?;
+    let must_flush = client.request(request, |reactor| {
+        reactor.query(query);
+        bound(reactor, request, limit);
+        if is_transient {
+            reactor.forget(statement);
+        }
+    })?;
     if must_flush { call.env.create_bool(true) } else { Ok(NOTHING) }
 }
 
@@ -137,19 +143,23 @@ fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// `acquire(handle, request, flags)`: the answer names a lease
+/// `acquire(handle, request, flags, milliseconds)`: the answer names a lease; the largest number is no limit
 fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let (request, flags) = (call.u32(1)?, QueryFlags(call.u32(2)?));
-    client.request(request, |reactor| reactor.acquire(request, flags))?;
+    let limit = milliseconds(call.u32(3)?);
+    client.request(request, |reactor| {
+        reactor.acquire(request, flags);
+        bound(reactor, request, limit);
+    })?;
     Ok(NOTHING)
 }
 
-/// `limit(handle, request, milliseconds)`: 0 is no limit
-fn limit(call: &Call) -> Result<sys::napi_value, Fault> {
-    let (request, milliseconds) = (call.u32(1)?, call.u32(2)?);
-    let after = Duration::from_millis(milliseconds.into());
-    call.late(|reactor| reactor.limit(request, Some(after).filter(|after| !after.is_zero())))
+/// The limit of the call comes with the request, so that JavaScript has nothing left to do that could throw.
+fn bound(reactor: &mut Reactor, request: u32, limit: Option<Duration>) {
+    if let Some(after) = limit {
+        reactor.limit(request, Some(after).filter(|after| !after.is_zero()));
+    }
 }
 
 /// `cancel(handle, request)`
@@ -265,8 +275,7 @@ fn set_hosts(call: &Call) -> Result<sys::napi_value, Fault> {
 fn end(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let [_, _, _, refuse_waiting, ..] = call.arguments;
-    let (request, milliseconds) = (call.u32(1)?, call.u32(2)?);
-    let timeout = (milliseconds < u32::MAX).then(|| Duration::from_millis(milliseconds.into()));
+    let (request, timeout) = (call.u32(1)?, milliseconds(call.u32(2)?));
     let options = EndOptions { timeout, refuse_waiting: call.env.bool(refuse_waiting)? };
     client.request(request, |reactor| reactor.end(request, options))?;
     Ok(NOTHING)

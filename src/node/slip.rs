@@ -4,6 +4,7 @@
 #![allow(unsafe_code)] // JavaScript writes the same memory.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use napi_sys as sys;
 
@@ -24,6 +25,8 @@ const LENGTH: usize = NUMBERS_AT + VALUES * size_of::<f64>();
 
 /// In place of a count: the values are arguments of the call.
 const ELSEWHERE: u32 = u32::MAX;
+/// In place of a time.
+const NO_LIMIT: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Slip {
@@ -37,6 +40,10 @@ pub(super) struct Written {
     pub(super) lease: Option<NonZeroU32>,
     pub(super) statement: StatementId,
     pub(super) flags: QueryFlags,
+    /// `None` where the request has no limit of its own, and zero for none at all.
+    pub(super) limit: Option<Duration>,
+    /// The statement is forgotten once the request is queued.
+    pub(super) is_transient: bool,
     /// `None` where they are arguments of the call.
     pub(super) params: Option<Params>,
 }
@@ -61,11 +68,13 @@ fn read(slip: &[u8]) -> Result<Written, Error> {
     let broken = || Error::internal("a slip is not as it was agreed upon");
     let (words, values) = slip.split_at_checked(KINDS_AT).ok_or_else(broken)?;
     let (kinds, numbers) = values.split_at_checked(VALUES).ok_or_else(broken)?;
-    let [request, lease, statement, flags, count, ..] = words.as_chunks().0 else {
+    let [request, lease, statement, flags, count, limit, transient, ..] = words.as_chunks().0
+    else {
         return Err(broken());
     };
-    let [request, lease, statement, flags, count] =
-        [request, lease, statement, flags, count].map(|word| u32::from_ne_bytes(*word));
+    let [request, lease, statement, flags, count, limit, transient] =
+        [request, lease, statement, flags, count, limit, transient]
+            .map(|word| u32::from_ne_bytes(*word));
     let params = if count == ELSEWHERE {
         None
     } else {
@@ -77,8 +86,15 @@ fn read(slip: &[u8]) -> Result<Written, Error> {
         lease: NonZeroU32::new(lease),
         statement: StatementId(statement),
         flags: QueryFlags(flags),
+        limit: milliseconds(limit),
+        is_transient: transient != 0,
         params,
     })
+}
+
+/// A time that a call has, or has not: zero says that there is none at all.
+pub(super) fn milliseconds(word: u32) -> Option<Duration> {
+    (word != NO_LIMIT).then(|| Duration::from_millis(word.into()))
 }
 
 fn read_params(kinds: &[u8], numbers: &[[u8; size_of::<f64>()]]) -> Result<Params, Error> {
@@ -111,17 +127,20 @@ mod tests {
     #[test]
     fn a_request_is_read_with_its_values() {
         let kinds = [code::NUMBER, code::NULL, code::TRUE, code::FALSE];
-        let slip = slip([7, 3, 9, 5, 4, 0, 0, 0], &kinds, &[1.5, 0.0, 0.0, 0.0]);
+        let slip = slip([7, 3, 9, 5, 4, 250, 1, 0], &kinds, &[1.5, 0.0, 0.0, 0.0]);
         let written = read(&slip).unwrap();
         let expected = (7, NonZeroU32::new(3), StatementId(9));
         assert_eq!((written.request, written.lease, written.statement), expected);
+        let bounds = (Some(Duration::from_millis(250)), true);
+        assert_eq!((written.limit, written.is_transient), bounds);
         assert_eq!((written.flags.0, written.params.unwrap().len()), (5, 4));
     }
 
     #[test]
     fn values_may_be_elsewhere() {
-        let written = read(&slip([7, 0, 9, 0, ELSEWHERE, 0, 0, 0], &[], &[])).unwrap();
+        let written = read(&slip([7, 0, 9, 0, ELSEWHERE, NO_LIMIT, 0, 0], &[], &[])).unwrap();
         assert!(written.lease.is_none() && written.params.is_none());
+        assert!(written.limit.is_none() && !written.is_transient);
     }
 
     #[test]

@@ -126,6 +126,10 @@ export class Segments {
   }
 }
 
+/** As the addon throws its errors. */
+const thrown = (error) =>
+  Object.assign(new Error(JSON.stringify(error)), { code: 'THROWN_BY_ADDON' });
+
 /** An addon with one pool. `sent` lists the queries; `deliver(script...)` sends records up. */
 export class ScriptedAddon {
   sent = [];
@@ -142,7 +146,7 @@ export class ScriptedAddon {
   #slip = new ArrayBuffer(320);
 
   createPool(optionsJson, deliver) {
-    if (this.refusal) throw new Error(JSON.stringify(this.refusal));
+    if (this.refusal) throw thrown(this.refusal);
     this.options = JSON.parse(optionsJson);
     this.up = deliver;
     return { handle: 1, slip: this.#slip, ...this.segments.buffers };
@@ -157,11 +161,12 @@ export class ScriptedAddon {
   }
 
   query(handle, values) {
-    const [request, lease, statement, flags, count] = new Int32Array(this.#slip);
+    const [request, lease, statement, flags, count, , isTransient] = new Int32Array(this.#slip);
     const params = values ?? this.#valuesOnSlip(count);
     const refusal = this.onQuery?.(params);
-    if (refusal) throw new Error(JSON.stringify(refusal));
+    if (refusal) throw thrown(refusal);
     this.sent.push({ request, lease, sql: this.texts[statement], params, flags });
+    if (isTransient) this.forget(handle, statement);
     return this.flushesItself ? undefined : true;
   }
 
@@ -175,6 +180,10 @@ export class ScriptedAddon {
   acquire(handle, request, flags) {
     this.acquired.push({ request, flags });
   }
+
+  cancel() {}
+
+  cancelLease() {}
 
   leaseHost() {
     return undefined;
