@@ -105,6 +105,16 @@ impl<'a> RowBatch<'a> {
         if columns > room || too_long { Err(Full) } else { Ok(()) }
     }
 
+    /// Makes sure that there is memory for a long text, which is put next. False where that can't be had.
+    pub fn make_room(&mut self, bytes: usize, joined: bool) -> bool {
+        if joined && self.joined.try_reserve(bytes.saturating_add(self.text_limit)).is_err() {
+            return false;
+        }
+        // What is joined goes behind the text in the end.
+        let joined = if joined { self.joined.len() } else { 0 };
+        self.text.try_reserve(bytes.saturating_add(joined)).is_ok()
+    }
+
     pub fn mark(&self) -> Mark {
         let (joined, joined_units) = (self.joined.len(), self.joined_units);
         let (text, units) = (self.text.len(), self.units);

@@ -7,6 +7,7 @@
 pub mod arena;
 pub mod batch;
 pub mod error;
+pub mod memory;
 pub mod mutation;
 pub mod random;
 pub mod time;

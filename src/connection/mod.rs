@@ -21,6 +21,7 @@ mod intake;
 mod lead;
 mod lexer;
 mod lineage;
+mod outbox;
 mod pipeline;
 mod prelude;
 mod prepared;
@@ -71,6 +72,9 @@ enum State {
     Closed,
 }
 
+/// What a request takes beside its text and its values: the messages around them, and a prelude.
+const ROUND_REQUEST: usize = 1024;
+
 /// A connection. Drive it by `handle_input` and `handle_timeout`, then drain `poll_event`, then write
 /// `outgoing` and tell by `advance` how much was taken.
 #[derive(Debug)]
@@ -82,6 +86,8 @@ pub struct Connection {
     parameters: Parameters,
     intake: Intake,
     outbox: BytesMut,
+    /// The most that was in it since it was last given back.
+    largest_outbox: usize,
     /// How many bytes the kernel has taken since the connection began.
     written: u64,
     events: VecDeque<Event>,
@@ -97,6 +103,7 @@ impl Connection {
             parameters: Parameters::default(),
             intake: Intake::default(),
             outbox: BytesMut::new(),
+            largest_outbox: 0,
             written: 0,
             events: VecDeque::new(),
         }
@@ -186,7 +193,12 @@ impl Connection {
     ) -> Result<Sent, Error> {
         match &mut self.state {
             State::Session(session) => {
-                session.send(now, request, shared, self.written, &mut self.outbox)
+                let text = shared.statements.get(request.statement).map_or(0, |it| it.sql.len());
+                let bytes = text.saturating_add(request.params.size());
+                outbox::make_room(&mut self.outbox, bytes.saturating_add(ROUND_REQUEST))?;
+                let sent = session.send(now, request, shared, self.written, &mut self.outbox);
+                self.largest_outbox = self.largest_outbox.max(self.outbox.len());
+                sent
             }
             _ => Err(Error::internal("a request was given to a connection that is not ready")),
         }
@@ -241,6 +253,7 @@ impl Connection {
     pub fn advance(&mut self, count: usize) {
         let count = count.min(self.outbox.len());
         self.outbox.advance(count);
+        outbox::give_back(&mut self.outbox, &mut self.largest_outbox);
         self.written += count as u64;
     }
 

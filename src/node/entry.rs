@@ -21,7 +21,8 @@ use super::event_json::host_value;
 use super::params;
 use super::slip::{Written, milliseconds};
 use super::value::{Env, Fault, NOTHING, check};
-use crate::base::{Error, ErrorClass};
+use crate::base::memory::is_there_room_for;
+use crate::base::{Error, ErrorClass, Outcome};
 use crate::config;
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, Query, QueryFlags, Status};
@@ -87,6 +88,12 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     if sql.contains('\0') {
         let message = "the query's text holds a NUL, which PostgreSQL's text can't";
         return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
+    }
+    // It is copied, and looked through in other copies.
+    if !is_there_room_for(sql.len().saturating_mul(4)) {
+        let message = "there is no memory left for the query's text";
+        let error = Error::new(ErrorClass::Configuration, "HYPERION_OUT_OF_MEMORY", message);
+        return Err(error.with_outcome(Outcome::NotSent).into());
     }
     let oids: Vec<u32> = oids.split(',').filter_map(|oid| oid.parse().ok()).collect();
     let verbatim = Verbatim::new(&oids);

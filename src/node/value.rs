@@ -164,7 +164,12 @@ impl Env {
         let status =
             unsafe { sys::napi_get_value_string_utf16(self.0, value, null_mut(), 0, &mut length) };
         check(status, "a string")?;
-        let mut units = vec![0u16; length + 1];
+        let mut units = Vec::new();
+        if units.try_reserve_exact(length + 1).is_err() {
+            let message = format!("there is no memory for a string of {length} characters");
+            return Err(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message).into());
+        }
+        units.resize(length + 1, 0u16);
         // SAFETY: Node-API writes at most as many units as the vector has, a NUL among them.
         let status = unsafe {
             let (start, size) = (units.as_mut_ptr(), units.len());

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use crate::base::memory::LARGE;
 use crate::protocol::Format;
 
 use super::decode;
@@ -17,6 +18,9 @@ const MOST_DIMENSIONS: usize = 6;
 const NULL: i32 = -1;
 /// The longest JSON of one array: a few bytes can claim a numeric of 131,072 digits, many times over.
 const LONGEST: usize = 1 << 28;
+
+/// 131,072 digits in front of the point, and 16,383 behind it.
+const LONGEST_NUMERIC: usize = 150_000;
 
 /// How the elements of an array column come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +147,10 @@ impl Elements {
     }
 
     fn write_element(self, element: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        if out.len().max(element.len()) >= LARGE {
+            // JSON escapes a byte by six, and a few bytes can be all digits of a numeric.
+            out.try_reserve(element.len().checked_mul(6)?.checked_add(LONGEST_NUMERIC)?).ok()?;
+        }
         decode::write_json(element, self.scalar, out)?;
         (out.len() <= LONGEST).then_some(())
     }
@@ -173,9 +181,12 @@ fn take_quoted(rest: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     if let Some(behind) = behind.strip_prefix(b"\"") {
         return Some((Cow::Borrowed(element), behind));
     }
-    let mut element = element.to_vec();
-    let mut rest = behind;
+    let mut owned = Vec::new();
+    owned.try_reserve(element.len()).ok()?;
+    owned.extend_from_slice(element);
+    let (mut element, mut rest) = (owned, behind);
     loop {
+        element.try_reserve(1).ok()?;
         rest = match rest {
             [b'"', behind @ ..] => return Some((Cow::Owned(element), behind)),
             [b'\\', byte, behind @ ..] | [byte, behind @ ..] => {

@@ -30,11 +30,17 @@ fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16);
     let byte = |[high, low]: &[u8; 2]| Some((nibble(*high)? << 4 | nibble(*low)?) as u8);
-    pairs.iter().map(byte).collect()
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(pairs.len()).ok()?;
+    for pair in pairs {
+        bytes.push(byte(pair)?);
+    }
+    Some(bytes)
 }
 
 fn from_escapes(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(text.len()).ok()?;
     let mut rest = text;
     while let Some((first, others)) = rest.split_first() {
         (rest, _) = match (first, others) {

@@ -7,6 +7,7 @@ use postgres_protocol::types as wire;
 use crate::base::Error;
 use crate::base::ErrorClass;
 use crate::base::batch::{Full, Lane, RowBatch};
+use crate::base::memory::LARGE;
 use crate::protocol::data_row;
 
 use super::shape::{Column, Decoder, Scalar, Shape};
@@ -40,6 +41,11 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
     for column in columns {
         match fields.next() {
             Some(Some(value)) => {
+                // The longest form is base64, but for arrays, which make room for themselves.
+                let joined = column.lane == Lane::Joined;
+                if value.len() >= LARGE && !batch.make_room(value.len() / 3 * 4 + 8, joined) {
+                    return Err(no_memory());
+                }
                 write_cell(value, column, batch).ok_or_else(|| unreadable(column, value))?;
             }
             Some(None) if column.lane == Lane::Joined => batch.put_joined_null(),
@@ -230,6 +236,12 @@ fn unreadable(column: &Column, value: &[u8]) -> Error {
             column.field.format
         )),
     }
+}
+
+#[cold]
+fn no_memory() -> Error {
+    let message = "there is no memory left for a value of the result";
+    Error::new(ErrorClass::Protocol, "HYPERION_OUT_OF_MEMORY", message)
 }
 
 #[cold]

@@ -31,6 +31,8 @@ const MAX_BIGINT_WORDS: usize = 6_804;
 const MAX_DIGITS: usize = 131_087;
 const LONG_BIGINT: &str = "a BigInt has more digits than any PostgreSQL number";
 
+const NO_MEMORY: &str = "there is no memory left for the value";
+
 const BROKEN_PAIR: &str = "the text holds half of a surrogate pair, which has no form in UTF-8 \
                            (String.prototype.isWellFormed() tells)";
 
@@ -56,6 +58,8 @@ struct OpenArray {
     /// How many are open in each other.
     depth: usize,
     kinds: Kinds,
+    /// There was none for one of its tokens.
+    lacks_memory: bool,
 }
 
 /// Text of many elements that came in one string; they take their pieces from it, in order.
@@ -200,14 +204,16 @@ impl Params {
         let start = self.tokens.len();
         let array = self.array.get_or_insert(OpenArray { start, ..OpenArray::default() });
         array.depth += 1;
-        self.tokens.push(Token::Open);
+        array.lacks_memory |= !push_token(&mut self.tokens, Token::Open);
     }
 
     pub fn close_array(&mut self) -> Result<(), Error> {
         let Some(array) = &mut self.array else {
             return Err(Error::internal("no array is open"));
         };
-        self.tokens.push(Token::Close);
+        if !push_token(&mut self.tokens, Token::Close) || array.lacks_memory {
+            return Err(self.over_limit(NO_MEMORY));
+        }
         array.depth -= 1;
         if array.depth > 0 {
             return Ok(());
@@ -234,6 +240,14 @@ impl Params {
 
     pub fn len(&self) -> usize {
         self.params.len()
+    }
+
+    /// About how many bytes they take in a message, and no less where they are plain: in arrays of JSON the server's
+    /// escapes may take more.
+    pub fn size(&self) -> usize {
+        const EACH: usize = 64;
+        let bytes = if self.tokens.is_empty() { 1 } else { 2 } * self.bytes.len();
+        bytes.saturating_add(EACH.saturating_mul(self.params.len() + self.tokens.len()))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -288,8 +302,8 @@ impl Params {
     fn push(&mut self, kept: Kept) -> Result<(), Error> {
         if let Some(array) = &mut self.array {
             array.kinds.add(kept);
-            self.tokens.push(Token::Element(kept));
-            return Ok(());
+            let is_pushed = push_token(&mut self.tokens, Token::Element(kept));
+            return if is_pushed { Ok(()) } else { Err(self.over_limit(NO_MEMORY)) };
         }
         if self.params.len() >= MAX_COUNT {
             return Err(self.over_limit("a query takes at most 65535 parameters"));
@@ -324,7 +338,7 @@ impl Params {
             return Err(self.over_limit("the parameters of a query take at most 1 GiB together"));
         }
         if self.bytes.try_reserve(length).is_err() {
-            return Err(self.over_limit("there is no memory left for the value"));
+            return Err(self.over_limit(NO_MEMORY));
         }
         Ok(())
     }
@@ -353,6 +367,14 @@ impl Params {
         Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER_LIMIT", message)
             .with_outcome(Outcome::NotSent)
     }
+}
+
+fn push_token(tokens: &mut Vec<Token>, token: Token) -> bool {
+    let has_room = tokens.try_reserve(1).is_ok();
+    if has_room {
+        tokens.push(token);
+    }
+    has_room
 }
 
 /// Both are below [`MAX_BYTES`], which everything is checked against before.
