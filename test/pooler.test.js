@@ -219,8 +219,7 @@ test('C21 settings that PgBouncer knows by itself reach the sessions', behindPoo
 });
 
 test('C21 in session mode a session is its client’s own', behindPooler, async () => {
-  const settings = { ignore_startup_parameters: 'extra_float_digits, IntervalStyle' };
-  const own = await cluster.pooler(cluster.primary, { mode: 'session', settings });
+  const own = await cluster.pooler(cluster.primary, { mode: 'session' });
   const pool = open({ hosts: [own.address], poolSize: 2, statementCacheSize: 10 });
   for (let n = 0; n < 30; n++) {
     assert.deepEqual(await pool.query(`SELECT $1::int + ${n % 15} AS n`, [n]), [
@@ -237,10 +236,7 @@ test('C21 in session mode a session is its client’s own', behindPooler, async 
 });
 
 test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, async (t) => {
-  const settings = {
-    max_prepared_statements: 100,
-    ignore_startup_parameters: 'extra_float_digits',
-  };
+  const settings = { max_prepared_statements: 100 };
   const wanted = { size: 2, settings, program: preparing };
   const { address } = await cluster.pooler(cluster.primary, wanted);
   // PgBouncer loses count of statements that were prepared behind a DISCARD ALL, before that was answered.

@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub params: &'a Params,
     /// The transaction that begins in the same flight. Where the server refuses that, the request is not run.
     pub begin: Option<Begin>,
+    /// Where it is refused without effect it is sent again: nobody has seen anything yet that it builds on.
+    pub free: bool,
     /// Keep it prepared on this connection, where the options allow that.
     pub prepare: bool,
     /// Make the server say its role in front of the request, where nothing in flight does.
@@ -60,6 +62,8 @@ pub enum Sent {
     /// Only what must come first: the question for the statement's description, without which a parameter can't
     /// be written, or the BEGIN in front of a script. [`Answer::Described`] follows, and the request must be sent again.
     Question,
+    /// The first step of a script. Nothing is sent behind it before it is answered.
+    Steps,
 }
 
 #[derive(Debug)]

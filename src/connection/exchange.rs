@@ -5,6 +5,7 @@
 //! Typing:     Parse ▶ ParameterDescription ▶ Describe ▶ Complete
 //! Preparing:  (Close ▶) Parse ▶ Bind ▶ Describe ▶ Execute ▶ Complete
 //! Prepared:   Bind ▶ Execute ▶ Complete
+//! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
 //! Execute ▶ Copy ▶ Execute: a COPY to standard output.
 //! ErrorResponse leads from each of them to Refused; ReadyForQuery ends Complete, Refused, and a script.
@@ -16,10 +17,14 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::command::CommandTag;
 use super::prelude::Prelude;
 use super::rows::{NoMemory, ROW_OVERHEAD, Rows};
+use super::settings::CHECK_REFUSED;
 use super::statement::{Description, StatementId};
+use super::steps::Steps;
 use crate::base::{Error, ErrorClass, Outcome, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::check_data_row;
@@ -56,6 +61,8 @@ pub(super) enum Flight {
     },
     Prepared,
     Script,
+    /// A script, one statement after the other.
+    Steps(Steps),
     /// The prelude of a script, which can't travel with one: a script begins a message of its own.
     Prelude,
 }
@@ -96,6 +103,8 @@ pub(super) struct Exchange {
     refusal: Option<Box<ServerFields>>,
     /// The step at which the server refused.
     refused_at: Step,
+    /// It refused in the check in front.
+    check_failed: bool,
     /// The server said that a commit was not waited for by its synchronous standbys.
     unreplicated: bool,
 }
@@ -103,6 +112,8 @@ pub(super) struct Exchange {
 /// What a message taught the connection beside the answer itself.
 pub(super) enum Learned {
     Nothing,
+    /// The next step of a script is due.
+    Step,
     /// A statement prepared here by an earlier request is bound, whose answer told how its rows look.
     Bound,
     /// The pool knows the statement from now on.
@@ -122,6 +133,7 @@ impl Exchange {
             Flight::Preparing { closes: true, .. } => Step::Close,
             Flight::Describing { .. }
             | Flight::Typing { .. }
+            | Flight::Steps(_)
             | Flight::Preparing { closes: false, .. } => Step::Parse,
             Flight::Prepared => Step::Bind,
             Flight::Script => Step::Execute,
@@ -142,6 +154,7 @@ impl Exchange {
             has_completed: false,
             refusal: None,
             refused_at: step,
+            check_failed: false,
             unreplicated: false,
         }
     }
@@ -252,9 +265,13 @@ impl Exchange {
             (Step::Refused, _, message) => return Err(self.unexpected(message.name())),
             (_, _, M::ErrorResponse(fields)) => {
                 self.refused_at = self.step;
+                self.check_failed = self.prelude.is_checking() && fields.code == CHECK_REFUSED;
                 self.refusal = Some(fields);
                 self.step = Step::Refused;
                 self.rows = Rows::default();
+                if matches!(self.flight, Flight::Steps(_)) {
+                    return Ok(Learned::Step);
+                }
             }
             (_, _, message) if self.prelude.is_pending() => {
                 if !self.prelude.accept(&message) {
@@ -262,8 +279,13 @@ impl Exchange {
                 }
             }
             (Step::Close, _, M::CloseComplete) => self.step = Step::Parse,
-            (Step::Parse, Flight::Describing { .. } | Flight::Typing { .. }, M::ParseComplete) => {
-                self.step = Step::ParameterDescription;
+            (
+                Step::Parse,
+                Flight::Describing { .. } | Flight::Typing { .. } | Flight::Steps(_),
+                M::ParseComplete,
+            ) => self.step = Step::ParameterDescription,
+            (Step::ParameterDescription, Flight::Steps(_), M::ParameterDescription(_)) => {
+                self.step = Step::Describe;
             }
             (Step::Parse, _, M::ParseComplete) => self.step = Step::Bind,
             (
@@ -327,6 +349,11 @@ impl Exchange {
                 self.step = Step::Complete;
                 Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
             }
+            Flight::Steps(_) => {
+                self.shape = Description::new(Vec::new(), fields, &self.verbatim).shape;
+                self.step = Step::Bind;
+                Learned::Step
+            }
             Flight::Preparing { .. } | Flight::Prepared | Flight::Script | Flight::Prelude => {
                 let came = fields.map(|fields| self.shape_of(fields));
                 // The known shape stands for all equal ones, so that rows are built by the same code.
@@ -341,8 +368,12 @@ impl Exchange {
 
     fn complete(&mut self, command: CommandTag) {
         let rows = std::mem::take(&mut self.rows);
-        let shape = match self.flight {
+        let shape = match &self.flight {
             Flight::Script => self.shape.take(),
+            Flight::Steps(steps) => {
+                self.step = if steps.has_ended() { Step::Complete } else { Step::Parse };
+                self.shape.take()
+            }
             _ => {
                 self.step = Step::Complete;
                 self.shape.clone()
@@ -362,6 +393,25 @@ impl Exchange {
         }
     }
 
+    /// Whether it is a script that is run in steps, the last of which was not sent.
+    pub(super) fn has_steps_left(&self) -> bool {
+        matches!(&self.flight, Flight::Steps(steps) if !steps.has_ended())
+    }
+
+    pub(super) fn is_script(&self) -> bool {
+        matches!(self.flight, Flight::Script | Flight::Steps(_))
+    }
+
+    /// Writes the next step.
+    pub(super) fn go_on(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        let shape = self.shape.as_deref();
+        match &mut self.flight {
+            Flight::Steps(steps) if self.step == Step::Bind => steps.run(shape, out),
+            Flight::Steps(steps) => steps.end(out),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the session is being reset in front of the request: refused, the request has not run.
     pub(super) fn is_resetting(&self) -> bool {
         self.prelude.is_resetting()
@@ -369,6 +419,11 @@ impl Exchange {
 
     pub(super) fn has_reset(&self) -> bool {
         self.prelude.has_reset()
+    }
+
+    /// The check in front has shown that text comes as this client reads it.
+    pub(super) fn has_checked(&self) -> bool {
+        self.prelude.has_checked()
     }
 
     /// ReadyForQuery may come only when nothing else is due.
@@ -389,6 +444,7 @@ impl Exchange {
             let described = matches!(self.flight, Flight::Preparing { .. } | Flight::Prepared);
             return Ended::Refused {
                 plan_is_stale: described && is_stale(&fields, self.refused_at),
+                check_failed: self.check_failed,
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
                 fields,
@@ -430,6 +486,8 @@ pub(super) enum Ended {
         fields: Box<ServerFields>,
         /// Sending the statement anew, as one that nobody has described, heals it.
         plan_is_stale: bool,
+        /// It would have given values another text than this client reads, and has not run.
+        check_failed: bool,
         /// The server had taken the Parse message before it refused.
         parsed: bool,
         /// Statements in front of the refused one have completed.

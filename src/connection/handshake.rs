@@ -14,7 +14,6 @@ use postgres_protocol::authentication::md5_hash;
 
 use super::Shared;
 use super::role::Parameters;
-use super::settings;
 use crate::base::{Error, ErrorClass, ServerFields};
 use crate::config::Config;
 use crate::protocol::backend::BackendMessage;
@@ -66,7 +65,6 @@ impl Handshake {
             // Text is UTF-8 on both sides of this client.
             ("client_encoding", "UTF8"),
         ];
-        parameters.extend(settings::at_startup(config));
         if let Some(name) = &config.application_name {
             parameters.push(("application_name", name));
         }

@@ -188,7 +188,8 @@ impl Connection {
         shared: &mut Shared<'_>,
     ) -> Result<(), Error> {
         if let State::Session(session) | State::Asking { session, .. } = &mut self.state {
-            session.message(now, message, &mut self.parameters, shared, &mut self.events)?;
+            let out = (self.written, &mut self.outbox);
+            session.message(now, message, &mut self.parameters, shared, &mut self.events, out)?;
         }
         self.asked()
     }

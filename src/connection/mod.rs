@@ -31,6 +31,7 @@ mod rows;
 mod session;
 mod settings;
 mod statement;
+mod steps;
 mod traces;
 mod user_types;
 mod views;

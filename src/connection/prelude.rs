@@ -1,13 +1,15 @@
-//! What stands in front of a request in the same flight: DISCARD ALL, BEGIN, or both.
+//! What stands in front of a request in the same flight: DISCARD ALL, BEGIN, the check of what values look like as
+//! text, in this order.
 //!
 //! No Sync separates them from the request: where the server refuses one of them it skips all that follows up
 //! to the Sync, so that a statement never runs outside of the transaction that it belongs to, nor in a session
-//! that somebody else has changed. Both commands end their own transaction command at once, so that the
+//! that somebody else has changed. The first two end their own transaction command at once, so that the
 //! pipeline's implicit transaction (PostgreSQL manual, 55.2.3.1) does not span them.
 
 use bytes::BytesMut;
 
 use super::begin::Begin;
+use super::settings::CHECK;
 use crate::base::Error;
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::{Format, frontend};
@@ -20,13 +22,14 @@ const ANSWERS: u8 = 3;
 pub(super) struct Prelude {
     reset: bool,
     begin: Option<Begin>,
+    check: bool,
     /// Messages that have come.
     answers: u8,
 }
 
 impl Prelude {
-    pub(super) fn new(reset: bool, begin: Option<Begin>) -> Self {
-        Self { reset, begin, answers: 0 }
+    pub(super) fn new(reset: bool, begin: Option<Begin>, check: bool) -> Self {
+        Self { reset, begin, check, answers: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -37,14 +40,14 @@ impl Prelude {
         if self.reset {
             run(out, RESET)?;
         }
-        match self.begin {
-            Some(begin) => run(out, &begin.sql()),
-            None => Ok(()),
+        if let Some(begin) = self.begin {
+            run(out, &begin.sql())?;
         }
+        if self.check { run(out, CHECK) } else { Ok(()) }
     }
 
     fn commands(&self) -> u8 {
-        u8::from(self.reset) + u8::from(self.begin.is_some())
+        u8::from(self.reset) + u8::from(self.begin.is_some()) + u8::from(self.check)
     }
 
     /// Whether an answer to one of its commands is due.
@@ -55,6 +58,15 @@ impl Prelude {
     /// Whether the session is being reset, and the server has not said that it is.
     pub(super) fn is_resetting(&self) -> bool {
         self.reset && self.answers < ANSWERS
+    }
+
+    /// Whether the answer to the check is what is due.
+    pub(super) fn is_checking(&self) -> bool {
+        self.check && self.is_pending() && self.answers / ANSWERS + 1 == self.commands()
+    }
+
+    pub(super) fn has_checked(&self) -> bool {
+        self.check && !self.is_pending()
     }
 
     pub(super) fn has_reset(&self) -> bool {

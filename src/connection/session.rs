@@ -7,6 +7,7 @@
 mod ended;
 mod questions;
 mod rows;
+mod scripts;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{Parameters, Role};
-use super::settings::Style;
+use super::settings::{FirstUse, Style};
 use super::statement::{Description, Form, Statement, StatementId};
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
 use super::{Event, Request, Sent, Shared, Token};
@@ -57,6 +58,8 @@ pub(super) struct Session {
     tidiness: Tidiness,
     /// The server refused to reset the session, and skipped the request behind that.
     skipped: bool,
+    /// It is to be asked for its place behind the last step of a script.
+    place_is_due: bool,
     /// Where values may look otherwise as text than this client reads them, a statement is described before its
     /// first use, so that its results come as binary.
     style: Style,
@@ -99,6 +102,7 @@ impl Session {
             never_handed_on: false,
             tidiness: Tidiness::Clean,
             skipped: false,
+            place_is_due: false,
             style: Style::new(parameters, config),
         }
     }
@@ -265,22 +269,24 @@ impl Session {
             .get(request.statement)
             .ok_or_else(|| Error::internal("a request names a statement that is forgotten"))?;
         let start = sent + out.len() as u64;
-        let prelude = Prelude::new(self.is_resetting(), request.begin);
+        let is_script = statement.may_be_script && request.params.is_empty() && !request.describe;
+        let first_use = self.style.first_use(request, statement, shared.statements);
+        let checks = match is_script {
+            true => self.style.checks_script(request, statement, shared.statements),
+            false => first_use == Some(FirstUse::CheckedText),
+        };
+        let prelude = Prelude::new(self.is_resetting(), request.begin, checks);
         prelude.write(out)?;
         if self.is_resetting() {
             self.prepared.clear();
         }
-        let is_script = statement.may_be_script && request.params.is_empty() && !request.describe;
         let (flight, shape) = if is_script && prelude.is_empty() {
-            frontend::query(out, &statement.sql)?;
-            (Flight::Script, None)
+            (self.script(statement, shared.statements, out)?, None)
         } else {
             let sent = match &statement.form {
                 _ if is_script => (Flight::Prelude, None),
                 _ if request.describe => (describe(statement, out)?, None),
-                Form::Undescribed if !self.style.is_ours() || request.params.needs_type() => {
-                    (describe(statement, out)?, None)
-                }
+                _ if first_use == Some(FirstUse::Described) => (describe(statement, out)?, None),
                 Form::Undescribed => (describe_and_run(request, statement, out)?, None),
                 Form::Described(known) if request.params.needs_told(&known.fits) => {
                     (describe(statement, out)?, None)
@@ -298,6 +304,7 @@ impl Session {
         let verbatim = statement.verbatim.clone();
         let sent = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
+            Flight::Steps(_) => Sent::Steps,
             _ => Sent::Request,
         };
         let exchange = Exchange::new(request.statement, flight, shape, prelude);
@@ -346,6 +353,7 @@ impl Session {
         parameters: &mut Parameters,
         shared: &mut Shared<'_>,
         events: &mut VecDeque<Event>,
+        (sent, out): (u64, &mut BytesMut),
     ) -> Result<(), Error> {
         use BackendMessage as M;
         match message {
@@ -382,14 +390,17 @@ impl Session {
                 Err(Error::database(*fields))
             }
             M::ReadyForQuery(status) => self.ready(now, status, shared, events),
-            message => self.answer(message, shared),
+            message => self.answer(now, message, shared, sent, out),
         }
     }
 
     fn answer(
         &mut self,
+        now: Instant,
         message: BackendMessage<'_>,
         shared: &mut Shared<'_>,
+        sent: u64,
+        out: &mut BytesMut,
     ) -> Result<(), Error> {
         use BackendMessage as M;
         let alone = self.pipeline.len() == 1;
@@ -410,6 +421,7 @@ impl Session {
         let id = exchange.statement;
         match exchange.message(message)? {
             Learned::Nothing => {}
+            Learned::Step => self.go_on(now, sent, out)?,
             Learned::Bound => {
                 if let Some(preparation) = self.prepared.get_mut(id) {
                     exchange.set_shape(preparation.shape.clone());
@@ -492,7 +504,10 @@ impl Session {
             Work::Request { token, exchange } => {
                 let id = exchange.statement;
                 let parsing = matches!(exchange.flight, Flight::Preparing { named: true, .. });
-                let script = matches!(exchange.flight, Flight::Script);
+                let script = exchange.is_script();
+                if exchange.has_checked() {
+                    self.style.pass();
+                }
                 if exchange.has_reset() {
                     self.was_reset();
                     if let Some(statement) = shared.statements.get(id) {

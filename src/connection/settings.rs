@@ -1,20 +1,88 @@
 //! The settings that decide what values look like as text, which is how the first use of a statement and
 //! several statements in one text bring their results.
+//!
+//! They decide as well how the server reads what users write, and what it makes of their casts to text. So nothing is
+//! said of them at startup, and nothing later: what the server, the database, the role and the user's own `parameters` say
+//! holds. Where results would come in another form than this client reads, a statement is described before its first
+//! use, and they come in binary.
 
+use super::Request;
 use super::command::CommandTag;
+use super::lexer::{SqlToken, tokens};
 use super::role::Parameters;
+use super::statement::{Form, Statement, Statements};
 use super::traces::Traces;
 use crate::config::Config;
 
-/// What the startup message asks for, so that no setting of a role or a database changes a result. What the
-/// user's own `parameters` say comes behind it, and wins.
-pub(super) fn at_startup(config: &Config) -> &'static [(&'static str, &'static str)] {
-    const SETTINGS: [(&str, &str); 3] =
-        [("DateStyle", "ISO, MDY"), ("IntervalStyle", "postgres"), ("extra_float_digits", "1")];
-    // A transaction-mode pooler, for which a client turns prepared statements off, refuses startup parameters
-    // that it does not track: of these it is sure to know DateStyle alone.
-    let pooled = config.statement_cache_size == 0;
-    if pooled { SETTINGS.get(..1).unwrap_or_default() } else { &SETTINGS }
+/// Stands in front of a first use in the same flight, and fails where text would not be what this client reads:
+/// `extra_float_digits` is reported by no server, a reload changes it in a session that is open, and so does
+/// a function or a trigger that nobody sees. It gives no row. Every name in it is qualified, and
+/// its error tells whoever reads the server's log.
+pub(super) const CHECK: &str = "SELECT WHERE CASE \
+    WHEN pg_catalog.current_setting('extra_float_digits')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0 \
+    AND pg_catalog.current_setting('IntervalStyle') OPERATOR(pg_catalog.=) 'postgres' \
+    AND pg_catalog.\"left\"(pg_catalog.current_setting('DateStyle'), 3) OPERATOR(pg_catalog.=) 'ISO' \
+    THEN '0' ELSE pg_catalog.concat('hyperiondb-client asks for binary results from now on: DateStyle is ', \
+    pg_catalog.current_setting('DateStyle'), ', IntervalStyle ', pg_catalog.current_setting('IntervalStyle'), \
+    ', extra_float_digits ', pg_catalog.current_setting('extra_float_digits')) END::pg_catalog.int4 \
+    OPERATOR(pg_catalog.<>) 0";
+/// `invalid_text_representation`, by which it fails.
+pub(super) const CHECK_REFUSED: &str = "22P02";
+
+/// What the results of a statement's first use depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextResults {
+    /// It gives no rows, or none but of text.
+    Plain,
+    /// It may give values whose text the settings decide.
+    Styled,
+    /// It may, and no check can stand in front of it: it names what gives them.
+    Named,
+}
+
+impl TextResults {
+    pub(super) fn of(sql: &str) -> Self {
+        let mut words = tokens(sql).skip_while(|token| token.is_symbol('('));
+        let Some(first) = words.next() else { return Self::Plain };
+        let returning = |token: SqlToken<'_>| token.is_word("returning");
+        if first.is_any(&["select", "values", "table", "with"]) {
+            Self::Styled
+        } else if first.is_any(&["fetch", "execute", "call"]) {
+            Self::Named
+        } else if first.is_any(&["insert", "update", "delete", "merge"]) && words.any(returning) {
+            Self::Styled
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// Whether a text may change what results look like as text. What it calls is not seen.
+pub(super) fn names_styles(sql: &str) -> bool {
+    let names = ["datestyle", "intervalstyle", "extra_float_digits", "set_config", "discard"];
+    let reset_all = || {
+        let mut words = tokens(sql);
+        words.any(|token| token.is_word("reset")) && words.any(|token| token.is_word("all"))
+    };
+    let initials: Vec<u8> = names.iter().filter_map(|name| name.bytes().next()).collect();
+    let named = sql.as_bytes().iter().enumerate().any(|(at, byte)| {
+        initials.contains(&byte.to_ascii_lowercase())
+            && names.iter().any(|name| {
+                let found = sql.as_bytes().get(at..at + name.len());
+                found.is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
+            })
+    });
+    named || reset_all()
+}
+
+/// How a statement is used for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstUse {
+    Text,
+    /// Behind [`CHECK`], in the same flight.
+    CheckedText,
+    /// It is described first, one round trip before.
+    Described,
 }
 
 /// What is known of these settings in one session.
@@ -24,7 +92,13 @@ pub(super) struct Style {
     overridden: bool,
     /// The server reports them as this client does not read them.
     foreign: bool,
+    /// A backslash in a string is one.
+    standard_strings: bool,
+    /// It reports them at all, as every PostgreSQL does.
+    is_reported: bool,
     touched: Touched,
+    /// [`CHECK`] has passed here.
+    has_passed: bool,
 }
 
 /// What the session's users have done to its settings, as far as their statements show it.
@@ -39,19 +113,79 @@ enum Touched {
 
 impl Style {
     pub(super) fn new(parameters: &Parameters, config: &Config) -> Self {
-        let known = ["extra_float_digits", "options"];
-        let overrides = |name: &str| known.iter().any(|known| name.eq_ignore_ascii_case(known));
+        let overrides = |name: &str| name.eq_ignore_ascii_case("extra_float_digits");
         let overridden = config.parameters.iter().any(|(name, _)| overrides(name));
-        Self { overridden, foreign: !are_ours(parameters), touched: Touched::Never }
+        let is_reported = parameters.value("DateStyle").is_some();
+        Self {
+            overridden,
+            foreign: !are_ours(parameters),
+            is_reported,
+            standard_strings: has_standard_strings(parameters),
+            touched: Touched::Never,
+            has_passed: false,
+        }
     }
 
-    /// Whether text comes as this client reads it.
-    pub(super) fn is_ours(&self) -> bool {
+    /// Whether text comes as this client reads it, as far as that is seen.
+    fn is_ours(&self) -> bool {
         !self.overridden && !self.foreign && self.touched == Touched::Never
+    }
+
+    /// How the request uses a statement that the pool does not know yet; `None` where it knows it.
+    pub(super) fn first_use(
+        &self,
+        request: &Request<'_>,
+        statement: &Statement,
+        statements: &Statements,
+    ) -> Option<FirstUse> {
+        if let Form::Described(_) = statement.form {
+            return None;
+        }
+        Some(match statement.text_results {
+            _ if request.describe || request.params.needs_type() => FirstUse::Described,
+            TextResults::Plain => FirstUse::Text,
+            TextResults::Named => FirstUse::Described,
+            TextResults::Styled if !self.is_ours() || statement.traces.may_change_settings() => {
+                FirstUse::Described
+            }
+            // No PostgreSQL: its settings are its own.
+            TextResults::Styled if !self.is_reported => FirstUse::Text,
+            // A check that fails must change nothing for the caller.
+            TextResults::Styled if request.free && !statements.describes_first => {
+                FirstUse::CheckedText
+            }
+            TextResults::Styled => FirstUse::Described,
+        })
+    }
+
+    /// Whether [`CHECK`] stands in front of a script, and the script waits for its answer.
+    pub(super) fn checks_script(
+        &self,
+        request: &Request<'_>,
+        statement: &Statement,
+        statements: &Statements,
+    ) -> bool {
+        let may_pass = self.is_reported && self.is_ours() && !self.has_passed;
+        may_pass && request.free && !statements.describes_first && !statement.restyles
+    }
+
+    pub(super) fn has_standard_strings(&self) -> bool {
+        self.standard_strings
+    }
+
+    pub(super) fn pass(&mut self) {
+        self.has_passed = true;
+    }
+
+    /// Whether the results of a script come in text that this client reads.
+    pub(super) fn reads_script(&self, statement: &Statement, statements: &Statements) -> bool {
+        let has_passed = self.has_passed && !statements.describes_first;
+        (has_passed || !self.is_reported) && self.is_ours() && !statement.restyles
     }
 
     pub(super) fn report(&mut self, parameters: &Parameters) {
         self.foreign = !are_ours(parameters);
+        self.standard_strings = has_standard_strings(parameters);
     }
 
     /// A statement is on its way.
@@ -86,6 +220,10 @@ impl Style {
     pub(super) fn reset(&mut self) {
         self.touched = Touched::Never;
     }
+}
+
+fn has_standard_strings(parameters: &Parameters) -> bool {
+    parameters.value("standard_conforming_strings") == Some("on")
 }
 
 /// Whether they are as this client reads them, as far as the server reports them.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::habit::Habit;
 use super::lexer::{SqlToken, tokens};
+use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
 use crate::protocol::Field;
 use crate::types::{ParameterType, Shape, Verbatim};
@@ -80,6 +81,9 @@ pub struct Statement {
     /// and without parameters.
     pub may_be_script: bool,
     pub traces: Traces,
+    pub(super) text_results: TextResults,
+    /// Whether a script may change what its own results look like as text.
+    pub(super) restyles: bool,
     /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
     pub may_share: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
@@ -112,6 +116,9 @@ impl Statement {
 /// The statements of a pool, by the small numbers that floor 7 uses for them.
 #[derive(Debug, Default)]
 pub struct Statements {
+    /// A session has shown that its settings give values another text than this client reads: the pool describes
+    /// each statement before its first use from then on.
+    pub(super) describes_first: bool,
     places: Vec<Option<Statement>>,
     vacant: Vec<u32>,
 }
@@ -133,6 +140,8 @@ impl Statements {
             may_be_script,
             may_share: !may_be_script && is_all_or_nothing(sql),
             traces: Traces::of(sql, may_be_script),
+            text_results: TextResults::of(sql),
+            restyles: may_be_script && names_styles(sql),
             holders: 0,
             forgotten: false,
         };
@@ -156,6 +165,7 @@ impl Statements {
 
     /// What servers have told of them holds no longer.
     pub fn forget_descriptions(&mut self) {
+        self.describes_first = false;
         for statement in self.places.iter_mut().flatten() {
             statement.form = Form::Undescribed;
         }

@@ -172,7 +172,8 @@ impl Setup {
         let (token, params) = (Token(token), Params::new());
         let (prepare, barrier, describe) = (true, false, false);
         let params = &params;
-        let request = Request { token, statement, params, begin, prepare, barrier, describe };
+        let request =
+            Request { token, statement, params, begin, free: true, prepare, barrier, describe };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         self.connection.send(Instant::ORIGIN, &request, &mut shared).unwrap()

@@ -269,7 +269,7 @@ impl Pool {
         let between = !lease.for_transaction && lease.progress == Progress::None;
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
         let alone = flags.has(QueryFlags::CANCELLABLE);
-        let waits = first || begin.is_some() || alone || sent == Some(Sent::Question);
+        let waits = first || begin.is_some() || alone || sent != Some(Sent::Request);
         if sent.is_some()
             && let Some(lease) = self.leases.get_mut(&number)
         {

@@ -468,11 +468,16 @@ impl Pool {
         begin: Option<Begin>,
     ) -> Option<Sent> {
         let (call, slot) = (self.calls.get_mut(key)?, self.slots.get_mut(id)?);
+        let free = match call.lease {
+            None => true,
+            Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
+        };
         let request = Request {
             token: Token(key.to_bits()),
             statement: call.statement?,
             params: &call.params,
             begin,
+            free,
             barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),

@@ -136,6 +136,14 @@ pub fn execute(out: &mut BytesMut, portal: &str, most_rows: i32) -> Result<(), E
     append(out, |out| codec::execute(portal, most_rows, out).map_err(refused))
 }
 
+/// Makes the server send what it has.
+pub fn flush(out: &mut BytesMut) -> Result<(), Error> {
+    append(out, |out| {
+        codec::flush(out);
+        Ok(())
+    })
+}
+
 pub fn sync(out: &mut BytesMut) -> Result<(), Error> {
     append(out, |out| {
         codec::sync(out);

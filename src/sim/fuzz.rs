@@ -239,7 +239,8 @@ impl Driver {
         }
         let (statement, params, prepare) = (*statement, &params, choice & 0x08 == 0);
         let describe = choice & 0x04 != 0;
-        let request = Request { token, statement, params, begin, prepare, barrier, describe };
+        let request =
+            Request { token, statement, params, begin, free: true, prepare, barrier, describe };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         let before = self.connection.outgoing().len();

@@ -100,6 +100,7 @@ impl Session {
                 statement,
                 params,
                 begin: None,
+                free: true,
                 prepare: false,
                 barrier: false,
                 describe: false,

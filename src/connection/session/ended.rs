@@ -59,7 +59,10 @@ impl Session {
                 }
                 Answer::Completed { results, unreplicated }
             }
-            Ended::Refused { fields, plan_is_stale, parsed, had_results } => {
+            Ended::Refused { fields, plan_is_stale, check_failed, parsed, had_results } => {
+                if check_failed {
+                    shared.statements.describes_first = true;
+                }
                 if plan_is_stale {
                     self.prepared.doom(id);
                 } else if parsing && !parsed {
@@ -80,7 +83,7 @@ impl Session {
                 let outcome =
                     if script && had_results { Outcome::Unknown } else { Outcome::NotCommitted };
                 let error = Error::database(*fields).with_outcome(outcome);
-                Answer::Refused { error, plan_is_stale }
+                Answer::Refused { error, plan_is_stale: plan_is_stale || check_failed }
             }
         }
     }

@@ -29,6 +29,10 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<(), Error> {
+        if self.is_stepping() {
+            self.place_is_due = true;
+            return Ok(());
+        }
         let start = sent + out.len() as u64;
         frontend::query(out, lineage::QUESTION)?;
         let work = Work::Place { place: Place::default() };
@@ -60,7 +64,8 @@ impl Session {
     }
 
     pub(in crate::connection) fn is_asking_place(&self) -> bool {
-        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Place { .. }))
+        let asks = |entry: &Entry| matches!(entry.work, Work::Place { .. });
+        self.place_is_due || self.pipeline.iter().any(asks)
     }
 
     /// Whether what goes out now stands behind something whose answer will tell the role. What went out before is no
