@@ -10,7 +10,7 @@ const { Records, Requests, Watch } = require('./records.cjs');
 const { Signals } = require('./signals.cjs');
 const { Statements, LONGEST_TEXT } = require('./statements.cjs');
 const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
-const { Parameters, take } = require('./parameters.cjs');
+const { Parameters, take, writeTaken } = require('./parameters.cjs');
 const { Slip } = require('./slip.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
@@ -173,7 +173,7 @@ class Channel {
         throw withQuery(thrown, sql);
       }
       // Without values there is nothing to write.
-      if (later?.length === 0) later = null;
+      if (later?.values.length === 0) later = null;
       if (later !== null) flags |= VALUES_TO_COME | CANCELLABLE;
     }
 
@@ -277,7 +277,7 @@ class Channel {
     let parameters;
     try {
       const writers = choices.writers(listed(oids));
-      parameters = context.runInAsyncScope(() => new Parameters(given, writers));
+      parameters = context.runInAsyncScope(() => writeTaken(given, writers));
     } catch (thrown) {
       this.#refuse(slot, request, thrown);
       return;

@@ -11,6 +11,7 @@
 
 const { types } = require('node:util');
 const { classes } = require('./errors.cjs');
+const { Taken } = require('./taken.cjs');
 
 /** Bind counts its parameters in 16 bits. */
 const MOST_PARAMETERS = 65_535;
@@ -42,6 +43,9 @@ const SPARE_CODES = 1 << 16;
 
 const { getTime } = Date.prototype;
 
+/** In place of all bytes that are none. */
+const NO_BYTES = new Uint8Array(0);
+
 const BROKEN_PAIR =
   'a text holds half of a surrogate pair, which has no form in UTF-8 (String.prototype.isWellFormed() tells)';
 
@@ -58,6 +62,10 @@ class Capture {
   /** What the addon gets. */
   get parts() {
     return [this.codes, this.#numbers, this.#text, ...this.#extras];
+  }
+
+  check() {
+    checkBytes(this.#extras);
   }
 
   reset() {
@@ -187,9 +195,9 @@ class Parameters {
    * `(value, parameter) => value`. Throws what the user's code throws, and a ConfigurationError for what can't be sent.
    */
   constructor(given, writers = null) {
-    const count = given.length;
+    const count = lengthOf(given);
     if (count > MOST_PARAMETERS) throw tooMany(count);
-    const values = new Array(count);
+    const values = owned(count);
     for (let n = 0; n < count; n += 1) {
       let value = given[n];
       const writer = writers?.[n] ?? null;
@@ -200,6 +208,11 @@ class Parameters {
       else values[n] = value;
     }
     this.values = values;
+    // Code of the user's may have run behind the reading of bytes.
+    if (this.#capture !== null || writers !== null) {
+      checkBytes(values);
+      this.#capture?.check();
+    }
   }
 
   /** What could not go among the values. */
@@ -234,30 +247,58 @@ class Parameters {
   }
 }
 
-/** The values as they are, each taken once, for `Parameters` later. */
+/** The values as they are now, for `writeTaken` later. */
 function take(given) {
-  const count = given.length;
+  const count = lengthOf(given);
   if (count > MOST_PARAMETERS) throw tooMany(count);
-  const values = new Array(count);
-  for (let n = 0; n < count; n += 1) values[n] = given[n];
-  return values;
+  return new Taken(given, { stringify, lengthOf });
+}
+
+/** The JsonText of objects that were taken, while their parameters are made. */
+let texts = null;
+
+/** `writers` as `Parameters` takes them. */
+function writeTaken(taken, writers) {
+  const values = taken.values.map((value, n) => writers?.[n]?.(value, n + 1) ?? value);
+  // From here on no code of the user's runs.
+  ({ texts } = taken);
+  try {
+    return new Parameters(values);
+  } finally {
+    texts = null;
+  }
 }
 
 /** The bytes of a Buffer, of any other typed array or view, and of an ArrayBuffer; null for all else. */
 function bytesOf(value, parameter) {
   if (types.isUint8Array(value) && value.length > 0) return value;
   try {
+    let bytes = null;
     if (ArrayBuffer.isView(value)) {
-      return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+      bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    } else if (types.isAnyArrayBuffer(value)) {
+      bytes = new Uint8Array(value);
     }
-    return types.isAnyArrayBuffer(value) ? new Uint8Array(value) : null;
+    return bytes?.length === 0 ? NO_BYTES : bytes;
   } catch (cause) {
     throw refused(parameter, 'the memory of its bytes was transferred to somebody else', cause);
   }
 }
 
+/** Behind all code of the user's: bytes that are gone would be sent as none. */
+function checkBytes(values) {
+  for (const value of values) {
+    if (value !== NO_BYTES && types.isUint8Array(value) && value.length === 0) {
+      const why = 'the memory of bytes among them was resized or transferred while they were read';
+      throw failure('HYPERION_PARAMETER', `the parameters can't be sent: ${why}`);
+    }
+  }
+}
+
 /** `undefined` where its toJSON says so. */
 function stringify(value, parameter) {
+  const text = texts?.get(value);
+  if (text !== undefined) return text.read();
   const known = MISTAKES.find(([is]) => is(value));
   if (known !== undefined && typeof value.toJSON !== 'function') {
     throw refused(parameter, known[1]);
@@ -277,10 +318,19 @@ const MISTAKES = [
   [types.isSet, 'a Set has no form in JSON, and is no array: use [...set]'],
 ];
 
+/** That of a Proxy can be anything: it counts as JavaScript's own methods would count it. */
 function lengthOf(array) {
   const { length } = array;
   if (length > MOST_ELEMENTS) throw tooLong();
-  return length;
+  return Number.isInteger(length) && length >= 0 ? length : Math.max(0, Math.trunc(length) || 0);
+}
+
+/** Places of an array's own, so that accessors that somebody puts on Array.prototype are not asked. */
+let places = [null, null, null, null, null, null, null, null];
+
+function owned(count) {
+  while (places.length < count) places = places.concat(places);
+  return places.slice(0, count);
 }
 
 function doubled(buffer) {
@@ -324,4 +374,4 @@ function failure(code, message, cause) {
   return new classes.ConfigurationError(message, { code, outcome: 'not-sent', cause });
 }
 
-module.exports = { Parameters, lengthOf, refused, take, NULL, FALSE, TRUE, NUMBER };
+module.exports = { Parameters, lengthOf, refused, take, writeTaken, NULL, FALSE, TRUE, NUMBER };

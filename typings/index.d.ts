@@ -157,7 +157,9 @@ export interface TypeCode {
    * Parameters that are arrays of the type give it each element that is no array itself; choices for the array type (`_point`)
    * get the whole. For an array of a type that users made, and for a domain, it is to be chosen by the oid of that array or
    * domain itself. It is called when the query is made, or, on the first use of a statement in the pool, once the server
-   * has told the types: what is changed in between is seen. What it throws is the `cause` of a `HYPERION_PARAMETER`.
+   * has told the types: then with copies of bytes, Dates, arrays, Maps, Sets and plain objects as they were at the call, at any
+   * depth; an object of another class it gets itself. It runs in the asynchronous context of the query's caller, as `parse`
+   * does. What it throws is the `cause` of a `HYPERION_PARAMETER`.
    */
   serialize?: ((value: any) => string) | undefined;
 }

@@ -1,0 +1,128 @@
+'use strict';
+
+// The parameters of a query as they were when it was called, for the time when their types are known: only then it is
+// clear which of them a `serialize` of the user's writes.
+//
+// A `serialize` gets what was given, but captured: bytes, Dates, arrays, Maps, Sets and plain objects are copies, at any
+// depth. Objects of other classes can't be copied by anybody who does not know them: it gets them themselves. Where no
+// `serialize` writes them, their JSON of the time of the call is what is sent.
+
+const { types } = require('node:util');
+
+const { getTime } = Date.prototype;
+
+/** The JSON of an object, or why it has none: which is nobody's trouble where a `serialize` writes it. */
+class JsonText {
+  #json = undefined;
+  #failure = null;
+
+  constructor(write) {
+    try {
+      this.#json = write();
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+
+  read() {
+    if (this.#failure !== null) throw this.#failure;
+    return this.#json;
+  }
+}
+
+class Taken {
+  /** Copies, and what can't change. */
+  values = [];
+  /** Objects among them, and among the elements of their arrays, to the JsonText of each. */
+  texts = new Map();
+
+  /** `stringify(value, parameter)` is how an object is written, and `lengthOf` reads the length of an array. */
+  constructor(given, { stringify, lengthOf }) {
+    const count = lengthOf(given);
+    for (let n = 0; n < count; n += 1) {
+      const copy = copyOf(given[n], lengthOf);
+      this.values.push(copy);
+      if (isObject(copy)) this.#write(copy, (value) => stringify(value, n + 1));
+    }
+  }
+
+  #write(root, stringify) {
+    const seen = new Set([root]);
+    // A Set goes on with what is added meanwhile.
+    for (const value of seen) {
+      if (Array.isArray(value)) {
+        value.forEach((element) => isObject(element) && seen.add(element));
+      } else if (!isBytes(value) && !types.isDate(value)) {
+        this.texts.set(value, new JsonText(() => stringify(value)));
+      }
+    }
+  }
+}
+
+const isObject = (value) => typeof value === 'object' && value !== null;
+const isBytes = (value) => ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value);
+
+/** Without recursion: an array may be as deep as memory is, or a part of itself. */
+function copyOf(root, lengthOf) {
+  const copies = new Map();
+  const open = [];
+  const copied = (value) => {
+    if (!isObject(value)) return value;
+    if (copies.has(value)) return copies.get(value);
+    const copy = beginCopy(value);
+    copies.set(value, copy);
+    if (copy !== value) open.push([value, copy]);
+    return copy;
+  };
+  const copy = copied(root);
+  while (open.length > 0) fill(...open.pop(), copied, lengthOf);
+  return copy;
+}
+
+/** Empty, where its parts are to be copied too; the value itself where nobody knows how. */
+function beginCopy(value) {
+  if (Array.isArray(value)) return [];
+  if (isBytes(value)) return copyOfBytes(value);
+  const prototype = Object.getPrototypeOf(value);
+  if (types.isDate(value)) {
+    const date = new Date(getTime.call(value));
+    return prototype === Date.prototype ? date : Object.setPrototypeOf(date, prototype);
+  }
+  if (types.isMap(value) && prototype === Map.prototype) return new Map();
+  if (types.isSet(value) && prototype === Set.prototype) return new Set();
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null;
+  return isPlain ? Object.create(prototype) : value;
+}
+
+function fill(from, to, copied, lengthOf) {
+  if (Array.isArray(from)) {
+    const length = lengthOf(from);
+    for (let n = 0; n < length; n += 1) to.push(copied(from[n]));
+  } else if (types.isMap(to)) {
+    for (const [key, value] of from) to.set(copied(key), copied(value));
+  } else if (types.isSet(to)) {
+    for (const value of from) to.add(copied(value));
+  } else if (!isBytes(to) && !types.isDate(to)) {
+    for (const name of Object.keys(from)) {
+      const value = copied(from[name]);
+      const attributes = { writable: true, enumerable: true, configurable: true };
+      Object.defineProperty(to, name, { __proto__: null, value, ...attributes });
+    }
+  }
+}
+
+/** Of memory that was transferred to somebody else there are none: what is read then refuses it. */
+function copyOfBytes(value) {
+  try {
+    if (types.isAnyArrayBuffer(value)) return value.slice(0);
+    if (Buffer.isBuffer(value)) return Buffer.from(value);
+    const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+    if (types.isDataView(value)) return new DataView(bytes.buffer);
+    const Kind = globalThis[value[Symbol.toStringTag]];
+    return new Kind(bytes.buffer);
+  } catch {
+    return value;
+  }
+}
+
+module.exports = { Taken };
