@@ -9,7 +9,7 @@ const { QueryOptions } = require('./query-options.cjs');
 const { Records, Requests, Watch } = require('./records.cjs');
 const { Signals } = require('./signals.cjs');
 const { Statements, LONGEST_TEXT } = require('./statements.cjs');
-const { classes, aborted, configurationError, fromThrown } = require('./errors.cjs');
+const { classes, aborted, callPlace, configurationError, fromThrown } = require('./errors.cjs');
 const { Parameters, take, writeTaken } = require('./parameters.cjs');
 const { Slip } = require('./slip.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
@@ -54,6 +54,7 @@ class Channel {
   #chosenStatements = new Map();
   #onEvent;
   #lookup;
+  #longStackTraces;
   /** Those that users have, by number. */
   #leases = new Map();
   #flushIsDue = false;
@@ -72,11 +73,16 @@ class Channel {
   };
 
   /** `lookup` has the shape of `dns.lookup`. Throws what the addon says of wrong options. */
-  constructor(addon, optionsJson, { onEvent, lookup = dns.lookup, types }) {
+  constructor(
+    addon,
+    optionsJson,
+    { onEvent, lookup = dns.lookup, types, longStackTraces = false },
+  ) {
     this.#choices = new ChoicesOfPool(types, (choices) => this.#forget(choices));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
+    this.#longStackTraces = longStackTraces;
     const { handle, slip, ...buffers } = addon.createPool(optionsJson, (text) =>
       this.#deliver(text),
     );
@@ -179,6 +185,7 @@ class Channel {
 
     const runsCode = choices !== null && (later !== null || choices.parsers.size > 0);
     const context = runsCode ? new AsyncResource('HYPERIONQUERY') : null;
+    const place = this.#longStackTraces ? callPlace() : null;
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
     const watch = signal === undefined ? null : this.#watch(signal, 'the query', sql);
@@ -195,6 +202,7 @@ class Channel {
       request.asArrays = asArrays;
       request.choices = choices;
       request.context = context;
+      request.place = place;
       request.lease = lease;
       request.watch = watch;
       request.values = later;

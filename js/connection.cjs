@@ -2,6 +2,7 @@
 
 // `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary tables).
 
+const { inspect } = require('node:util');
 const {
   classes,
   aborted,
@@ -94,12 +95,15 @@ class Connection {
     }
   }
 
-  /** Resolves when the connection is back in the pool. A second call gives the same promise. */
-  release() {
+  /**
+   * Resolves when the connection is back in the pool, or closed where that is asked for. A second call gives the same
+   * promise. As in `pg`, an error in place of `true` says that the connection is of no use any more.
+   */
+  release(destroy) {
     try {
       if (this.#released === null) {
         needStack();
-        this.#released = this.#giveBack();
+        this.#released = destroy ? this.#destroy() : this.#giveBack();
       }
       return this.#released;
     } catch (thrown) {
@@ -112,6 +116,15 @@ class Connection {
     await this.#open?.abandon();
     await this.#lease.idle();
     this.#lease.release(false);
+  }
+
+  async #destroy() {
+    this.#lease.release(true);
+  }
+
+  [inspect.custom](depth, options) {
+    const state = this.#released === null ? 'taken' : 'released';
+    return `Connection ${inspect({ host: this.#lease.locate(), state }, options)}`;
   }
 
   /** Resolves when all that `transaction` runs is done, or when its callback seems to wait for the release. */

@@ -228,6 +228,19 @@ function detached(object, name) {
   return error;
 }
 
+/** So many frames of this package are around a call, at most. */
+const OWN_FRAMES = 6;
+
+/** Where a query is asked for, as an object whose `stack` is written when it is read. */
+function callPlace() {
+  const place = {};
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = limit + OWN_FRAMES;
+  Error.captureStackTrace(place, callPlace);
+  Error.stackTraceLimit = limit;
+  return place;
+}
+
 /** Whether a line of a stack is of this package. In a bundle nobody can tell. */
 const isOwnFrame = (frame) => typeof __dirname === 'string' && frame.includes(__dirname);
 
@@ -235,8 +248,14 @@ const isOwnFrame = (frame) => typeof __dirname === 'string' && frame.includes(__
  * Where none of the caller's functions awaits the promise, the stack shows none of its lines. The head of the SQL text takes
  * their place: a process that ends by the error, and a callback of `catch` that logs it, shows which query it was.
  */
-function withTrace(error) {
+function withTrace(error, place) {
   if (!(error instanceof HyperionError) || typeof error.query !== 'string') return error;
+  if (place !== null) {
+    const [head] = String(error.stack).split('\n    at ', 1);
+    const asked = place.stack.split('\n    at ').slice(1);
+    error.stack = [head, ...asked.filter((frame) => !isOwnFrame(frame))].join('\n    at ');
+    return error;
+  }
   const frames = String(error.stack).split('\n    at ').slice(1);
   if (frames.some((frame) => !isOwnFrame(frame))) return error;
   const text = error.query.slice(0, SHOWN_QUERY).replaceAll(/\s+/g, ' ').trim();
@@ -253,15 +272,15 @@ function withTrace(error) {
  * wait for, and only then. So the promise is resolved with another one, whose reaction makes the error.
  * `open` comes after `resolve`: when the error is made, the two promises are linked already. A query
  * that succeeds pays nothing for this; an `async` function or a `.then` around each would cost it 100 to
- * 170 ns.
+ * 170 ns. `place` is where the caller asked, if that was taken down (`callPlace`).
  */
-function rejectWithin(resolve, make) {
+function rejectWithin(resolve, make, place = null) {
   let open;
   const gate = new Promise((opened) => {
     open = opened;
   });
   const reaction = () => {
-    throw withTrace(seenFrom(reaction, make()));
+    throw withTrace(seenFrom(reaction, make()), place);
   };
   resolve(gate.then(reaction));
   open();
@@ -270,6 +289,7 @@ function rejectWithin(resolve, make) {
 module.exports = {
   classes,
   aborted,
+  callPlace,
   configurationError,
   disposable,
   explain,

@@ -10,8 +10,8 @@ const { Pool } = require('./pool.cjs');
 
 function createPool(options, moreOptions) {
   try {
-    const { json, lookup, types } = translate(options, moreOptions);
-    return new Pool(native(), json, lookup, types);
+    const { json, ...own } = translate(options, moreOptions);
+    return new Pool(native(), json, own);
   } catch (thrown) {
     throw seenFrom(createPool, fromThrown(thrown));
   }

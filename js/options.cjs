@@ -30,9 +30,12 @@ function translate(first, second) {
   if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
     return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
   }
-  const { lookup, types, ...others } = { __proto__: null, ...given };
+  const { lookup, types, longStackTraces, ...others } = { __proto__: null, ...given };
   if (isGiven(lookup) && typeof lookup !== 'function') {
     throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
+  }
+  if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
+    throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
   // A class instance may hold options too; a Map holds none of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
@@ -40,6 +43,7 @@ function translate(first, second) {
     json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)),
     lookup: lookup ?? undefined,
     types,
+    longStackTraces: longStackTraces ?? undefined,
   };
 }
 

@@ -21,10 +21,10 @@ class Pool extends EventEmitter {
   #cluster;
 
   /** Not for users: `createPool` checks and translates what they give. */
-  constructor(addon, optionsJson, lookup, types) {
+  constructor(addon, optionsJson, options) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
-    this.#channel = new Channel(addon, optionsJson, { onEvent, lookup, types });
+    this.#channel = new Channel(addon, optionsJson, { onEvent, ...options });
   }
 
   query(sql, params, options) {

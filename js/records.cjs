@@ -57,6 +57,8 @@ class Request {
   rows = null;
   /** Results before the last, for several statements in one query. */
   results = null;
+  /** Where it was asked for, with the pool's option `longStackTraces`. */
+  place = null;
   /** The values of parameters that the user's code writes once their types are known. */
   values = null;
   /** Why a row could not be built, or a value not be written: the request fails with it when it is over. */
@@ -120,6 +122,7 @@ class Requests {
     request.lease = null;
     request.choices = null;
     request.context = null;
+    request.place = null;
     request.watch = null;
     request.rows = null;
     request.results = null;
@@ -286,13 +289,13 @@ class Records {
   }
 
   #complete(request, value) {
-    const { resolve, sql, failure, lease } = request;
+    const { resolve, sql, failure, lease, place } = request;
     lease?.succeeded();
     this.#requests.close(request);
     if (failure === null) {
       resolve(value);
     } else {
-      rejectWithin(resolve, () => unreadable(failure, sql));
+      rejectWithin(resolve, () => unreadable(failure, sql), place);
     }
   }
 
@@ -302,17 +305,21 @@ class Records {
       return;
     }
     const request = this.#requests.at(slot);
-    const { resolve, sql, lease, failure } = request;
+    const { resolve, sql, lease, failure, place } = request;
     const signal = request.watch?.watched.signal;
     // In the order of the answers: the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
     this.#requests.close(request);
-    rejectWithin(resolve, () => {
-      if (failure !== null) return unwritten(failure, sql);
-      const error = fromJson(json, sql);
-      if (signal !== undefined) explain(error, signal);
-      return lease === null ? error : lease.explain(error, failed);
-    });
+    rejectWithin(
+      resolve,
+      () => {
+        if (failure !== null) return unwritten(failure, sql);
+        const error = fromJson(json, sql);
+        if (signal !== undefined) explain(error, signal);
+        return lease === null ? error : lease.explain(error, failed);
+      },
+      place,
+    );
   }
 }
 

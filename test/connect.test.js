@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import process from 'node:process';
+import { inspect } from 'node:util';
 import { after, before, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
@@ -428,4 +429,29 @@ test('a request behind a reset that fails is not run there, and not lost', async
   void connection.release();
   assert.deepEqual(await one.query('SELECT one FROM other'), [{ one: 1 }]);
   assert.deepEqual([ran, backend.connections], [1, 2]);
+});
+
+test('release(true), or an error, closes the connection with whatever it is at', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => pool.end());
+  const pidOf = async (queryable) =>
+    (await queryable.query('SELECT pg_backend_pid() AS pid'))[0].pid;
+  for (const reason of [true, new Error('of no use any more')]) {
+    const connection = await pool.connect();
+    const pid = await pidOf(connection);
+    assert.match(inspect(connection), /^Connection \{ host: '.*', state: 'taken' \}$/);
+    const sleeping = connection.query('SELECT pg_sleep(60)');
+    const lost = assert.rejects(sleeping, { code: '40003', outcome: 'unknown' });
+    // It is on its way by then.
+    await turn();
+    assert.equal(connection.release(reason), connection.release());
+    await lost;
+    assert.match(inspect(connection), /state: 'released'/);
+    assert.notEqual(await pidOf(pool), pid);
+  }
+  // Falsy values are no reason: a `finally` block may hand on an error that never came.
+  const connection = await pool.connect();
+  const pid = await pidOf(connection);
+  await connection.release(undefined);
+  assert.equal(await pidOf(pool), pid);
 });

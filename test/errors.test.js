@@ -358,3 +358,23 @@ test('the table of docs/ERRORS.md says of each error what it is', async (t) => {
   });
   assert.equal(seen.size, 18, [...seen].join());
 });
+
+test('with longStackTraces the stack shows who asked, whoever waits', async (t) => {
+  const traced = createPool(cluster.options({ longStackTraces: true }));
+  t.after(() => traced.end());
+  const asked = (on) => on.query('SELECT nothing');
+  const own = new RegExp(path.join(root, 'js').replaceAll('\\', '\\\\'));
+  const check = (error) => {
+    assert.match(error.stack, /^DatabaseError: .*\n {4}at asked .*errors\.test\.js/);
+    assert.doesNotMatch(error.stack, own);
+    assert.equal(error.code, '42703');
+  };
+  await new Promise((resolve) => asked(traced).catch(resolve)).then(check);
+  const connection = await traced.connect();
+  await new Promise((resolve) => asked(connection).catch(resolve)).then(check);
+  await connection.release();
+  await new Promise((resolve) => traced.transaction((tx) => asked(tx)).catch(resolve)).then(check);
+  assert.throws(() => createPool({ user: 'u', longStackTraces: 1 }), {
+    message: "option 'longStackTraces' must be true or false, not 1",
+  });
+});

@@ -141,6 +141,11 @@ export interface PoolOptions {
   allowExitOnIdle?: boolean | null | undefined;
   /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
   lookup?: LookupFunction | null | undefined;
+  /**
+   * For development: errors of queries show the lines of the code that asked for them, also where no function awaits the
+   * query. Each query pays some microseconds for it. Default: false.
+   */
+  longStackTraces?: boolean | null | undefined;
   /** What becomes of the types of the server. Default: as the table in the README says. */
   types?: TypeChoices | null | undefined;
 }
@@ -379,13 +384,16 @@ interface Transactional {
   ): Promise<T>;
 }
 
-/** A connection for session work: settings, advisory locks, temporary tables, LISTEN. */
+/** A connection for session work: settings, advisory locks, temporary tables. */
 export interface Connection extends Queryable, Transactional {
   /**
    * Waits for what runs, a `transaction(callback)` too unless that asks nothing for 5 s, rolls back what is open still, and
    * gives the connection back to the pool, reset. A second call gives the same promise.
+   *
+   * @param destroy `true`, or the error that made it useless: the connection is closed at once instead, and what runs on
+   *   it fails with `HYPERION_CONNECTION_LOST`. Default: false.
    */
-  release(): Promise<void>;
+  release(destroy?: boolean | Error | null): Promise<void>;
   /** `await using connection = await pool.connect()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
