@@ -212,3 +212,34 @@ test('one server under two names is no rival of itself', async (t) => {
   assert.deepEqual(rivals, []);
   assert.deepEqual(await wordsOn(cluster, cluster.primary), ['a']);
 });
+
+test('a cluster that was restored from before a promotion is served again, and the pool says so', async (t) => {
+  const cluster = await clusterOf(t);
+  const [old, promoted, other] = cluster.nodes;
+  const { pool, rivals } = open(t, cluster.options());
+  const rewinds = [];
+  pool.on('rewound', (event) => rewinds.push(event));
+  await write(pool, 'a');
+  await cluster.waitForReplication();
+  await cluster.crash(old);
+  await cluster.promote(promoted);
+  await write(pool, 'b');
+  await cluster.stop(other);
+  await cluster.stop(promoted);
+  await cluster.start(old);
+  cluster.primary = old;
+  const waiting = write(pool, 'c');
+  while (rivals.length === 0) await sleep(20);
+  assert.equal(rivals[0].decision, 'refused');
+  // As long as one host is not heard, it may be the one that has the later timeline.
+  await cluster.rejoin(other);
+  await sleep(300);
+  assert.deepEqual(rewinds, []);
+  await cluster.rejoin(promoted);
+  const settled = await waiting.catch(() => write(pool, 'd'));
+  assert.equal(settled.rowCount, 1);
+  assert.deepEqual(rewinds, [{ host: old.address, timeline: 1, previousTimeline: 2 }]);
+  const words = await wordsOn(cluster, old);
+  assert.equal(words[0], 'a');
+  assert.ok(!words.includes('b'), 'what the event warns of');
+});

@@ -476,6 +476,12 @@ export interface PoolEvents {
       error: { code: string; message: string } | null;
     },
   ];
+  /**
+   * The cluster has gone back to an older timeline than the one that served, because it was restored from a backup or a
+   * promotion was taken back. `host` serves again: every host of the list was heard for 5 s on end, and none has the
+   * later timeline. Acknowledged writes may be gone.
+   */
+  rewound: [event: { host: string; timeline: number; previousTimeline: number }];
   /** In the modes in which one host serves: it became read-only, or a standby. */
   fence: [event: { host: string; role: 'read-only' | 'standby' }];
   /**

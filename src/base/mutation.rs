@@ -80,10 +80,14 @@ pub enum Mutation {
     KeepIdle,
     /// What a pooler says it has never handed on to a server may have run.
     DoubtDismissal,
+    /// A cluster that has gone back to an older timeline is never served again.
+    ForgetRewind,
+    /// It is taken to have gone back as soon as one host claims an older timeline.
+    RewindBlindly,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -122,6 +126,8 @@ impl Mutation {
         Self::AskWithoutPause,
         Self::KeepIdle,
         Self::DoubtDismissal,
+        Self::ForgetRewind,
+        Self::RewindBlindly,
     ];
 
     /// Whether this thread runs with it.

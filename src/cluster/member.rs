@@ -55,8 +55,20 @@ pub struct Member {
     /// When that was.
     lag_at: Instant,
     claim: Claim,
+    /// What its newest session was told of its place.
+    told: Option<Told>,
     /// It was decided, and told, what becomes of its claim to be the primary on this timeline.
     judged: Option<Option<u32>>,
+}
+
+/// What a host said of its place in the history of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The timeline that it follows, as a standby.
+    pub follows: Option<u32>,
+    pub told_at: Instant,
+    /// When the session was opened.
+    pub opened_at: Instant,
 }
 
 /// What a host can show for being the primary.
@@ -145,6 +157,7 @@ impl Member {
             lag: None,
             lag_at: now,
             claim: Claim::Unproved,
+            told: None,
             judged: None,
         }
     }
@@ -164,6 +177,7 @@ impl Member {
             // Behind this it may have been rewound, or promoted anew.
             if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
                 self.claim = Claim::Unproved;
+                self.told = None;
                 self.judged = None;
             }
             if !matches!(standing, Standing::Says(Role::Standby)) {
@@ -187,6 +201,15 @@ impl Member {
     /// What it showed was of an earlier session. It may have been promoted since.
     pub(super) fn doubt_claim(&mut self) {
         self.claim = Claim::Unproved;
+        self.told = None;
+    }
+
+    pub(super) fn tell_place(&mut self, told: Told) {
+        self.told = Some(told);
+    }
+
+    pub(super) fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
     }
 
     pub(super) fn timeline(&self) -> Option<u32> {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asking::Asking;
-pub use member::{HostId, HostView, Member, Observation, Standing};
+pub use member::{HostId, HostView, Member, Observation, Standing, Told};
 pub use topology::{Change, Decision, Primary, Rank, Topology, Verdict, fits};
 
 use crate::base::{Error, HostReport, Instant, Mutation, Random};
@@ -124,6 +124,21 @@ impl Cluster {
     /// What the host answered to the question for its history.
     pub fn set_claim(&mut self, host: HostId, lineage: Option<Lineage>) {
         self.topology.set_claim(host, lineage);
+    }
+
+    /// What the host said of its place.
+    pub fn tell_place(&mut self, host: HostId, told: Told) {
+        self.topology.tell_place(host, told);
+    }
+
+    /// The host serves, on an older timeline than the one that is returned.
+    pub fn go_back_to(&mut self, host: HostId) -> Option<u32> {
+        self.topology.go_back_to(host)
+    }
+
+    /// The timeline that the host in the seat has gone back from.
+    pub fn seat_went_back(&mut self, host: HostId) -> Option<u32> {
+        self.topology.seat_went_back(host)
     }
 
     /// Decides about a host that claims the seat of another one.

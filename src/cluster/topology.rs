@@ -397,6 +397,7 @@ fn is_standby(member: &Member) -> bool {
     matches!(member.standing, Standing::Says(Role::Standby))
 }
 
+mod rewind;
 mod rivalry;
 pub use rivalry::{Decision, Verdict};
 

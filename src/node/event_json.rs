@@ -28,6 +28,12 @@ pub(super) fn event_to_json(event: &PoolEvent) -> String {
             "primaryTimeline": primary_timeline,
             "decision": decision.as_str(),
         }),
+        PoolEvent::Rewound { host, timeline, previous_timeline } => json!({
+            "type": "rewound",
+            "host": &**host,
+            "timeline": timeline,
+            "previousTimeline": previous_timeline,
+        }),
         PoolEvent::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
         PoolEvent::Host { host, state, previous, role, error } => json!({
             "type": "host",

@@ -167,6 +167,13 @@ pub enum PoolEvent {
         primary_timeline: Option<u32>,
         decision: Decision,
     },
+    /// The cluster has gone back to an older timeline than the one that served, for good: what was acknowledged on
+    /// that one may be gone.
+    Rewound {
+        host: Arc<str>,
+        timeline: u32,
+        previous_timeline: u32,
+    },
     /// What is known of a host has changed.
     Host {
         host: Arc<str>,

@@ -22,6 +22,7 @@ mod lease;
 mod line;
 mod liveness;
 mod relief;
+mod rewind;
 mod rivals;
 mod search;
 mod settle;
@@ -157,6 +158,8 @@ pub struct Pool {
     lag_due: Instant,
     /// A host has got the seat since the last flush.
     has_moved: bool,
+    /// The cluster may have gone back to an older timeline.
+    rewinding: Option<rewind::Rewinding>,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
     /// Scratch, empty between uses.
@@ -192,6 +195,7 @@ impl Pool {
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
+            rewinding: None,
             has_surplus: false,
             candidates: Vec::new(),
             flushed_at: now,
@@ -313,6 +317,7 @@ impl Pool {
         self.shed();
         self.relieve();
         self.dispatch(now);
+        self.watch_rewind(now);
         self.search(now);
         self.settle_ready();
         self.finish_ending();
@@ -336,6 +341,7 @@ impl Pool {
             self.search_timeout(),
             self.types_timeout(),
             self.liveness_timeout(),
+            self.rewind_timeout(),
             self.reclaim_timeout(),
             self.watches.deadline(),
             self.upkeep_timeout(),

@@ -12,7 +12,7 @@ use super::cancel::Cancelling;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
-use crate::cluster::{Decision, HostId, Verdict, fits};
+use crate::cluster::{Decision, HostId, Told, Verdict, fits};
 use crate::connection::{Place, Role};
 
 impl Pool {
@@ -44,7 +44,7 @@ impl Pool {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        Place { lineage, lag, follows: _, cancelled }: Place,
+        Place { lineage, lag, follows, cancelled }: Place,
         role: Option<Role>,
     ) {
         let Some(slot) = self.slots.get(id) else { return };
@@ -52,14 +52,19 @@ impl Pool {
         // Whoever else cancels a question, a time limit of the server's own for one, would do so again.
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         let asked_at = slot.connection.asked_at();
-        let is_old = |role| self.cluster.is_old_news(host, role, asked_at);
+        let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
         // A standby has nothing to show before it is promoted. Nor has one that was a primary when it was asked: it would
         // be taken for an old one when it is promoted again.
+        if !was_hit && !is_old {
+            let told = Told { follows, told_at: now, opened_at: slot.opened_at };
+            self.cluster.tell_place(host, told);
+        }
         match role {
-            _ if was_hit || role.is_some_and(is_old) => {}
+            _ if was_hit || is_old => {}
             Some(Role::Standby) => self.cluster.lags(now, host, lag),
             _ => self.cluster.set_claim(host, lineage),
         }
+        self.check_seat(host);
         if let Some(role) = role {
             self.observe_session(now, id, role);
         }

@@ -204,3 +204,110 @@ fn what_a_host_showed_before_it_was_a_standby_is_no_claim_however_late_it_comes(
     assert_eq!(answered(&world, moved), "INSERT");
     assert_eq!(decisions(&world), []);
 }
+
+/// A cluster whose second host was promoted, and served; then both were stopped.
+fn promoted() -> World {
+    let mut world = world(&[(PRIMARY, 1), (STANDBY, 1)]);
+    world.query("SELECT", None, NONE);
+    world.crash(0);
+    world.settle();
+    world.hosts[1].server.role = PRIMARY;
+    world.hosts[1].server.lineage.2 = 2;
+    let moved = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(answered(&world, moved), "INSERT");
+    world.crash(1);
+    world.settle();
+    world.hosts[0].reach = Reach::Open;
+    world
+}
+
+fn rewound(world: &World) -> Vec<(String, u32, u32)> {
+    let rewound = |event: &PoolEvent| match event {
+        PoolEvent::Rewound { host, timeline, previous_timeline } => {
+            Some((host.to_string(), *timeline, *previous_timeline))
+        }
+        _ => None,
+    };
+    world.events.iter().filter_map(rewound).collect()
+}
+
+/// Whether a write is served, within a time that is enough to be sure that a cluster has gone back.
+fn is_served(world: &mut World) -> bool {
+    (0..3).any(|_| {
+        let write = world.query("INSERT b", None, NONE);
+        world.pass(Duration::from_secs(5));
+        world.answers.get(&write).is_some_and(Result::is_ok)
+    })
+}
+
+#[test]
+fn a_cluster_that_has_gone_back_to_an_older_timeline_is_served_again() {
+    let mut world = promoted();
+    let early = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(4));
+    assert!(!world.answers.contains_key(&early), "the other one may have it still");
+    world.hosts[1].server.role = STANDBY;
+    world.hosts[1].server.lineage = (7, 9, 1);
+    world.hosts[1].reach = Reach::Open;
+    let sure = world.now + Duration::from_secs(5);
+    world.pass(Duration::from_millis(4_900));
+    let write = world.query("INSERT c", None, NONE);
+    assert!(world.now < sure && !world.answers.contains_key(&write), "for five seconds on end");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(rewound(&world), [("h0:5432".to_owned(), 1, 2)]);
+    // Whoever is promoted next is newer than that, and not too old.
+    world.crash(0);
+    world.settle();
+    world.hosts[1].server.promote();
+    world.hosts[1].server.lineage.2 = 2;
+    let next = world.query("INSERT d", None, NONE);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(answered(&world, next), "INSERT");
+}
+
+#[test]
+fn a_host_that_follows_the_newest_timeline_or_is_not_heard_keeps_the_older_ones_out() {
+    for timeline in [None, Some(2)] {
+        let mut world = promoted();
+        if let Some(timeline) = timeline {
+            world.hosts[1].server.role = STANDBY;
+            world.hosts[1].server.lineage.2 = timeline;
+            world.hosts[1].reach = Reach::Open;
+        }
+        assert!(!is_served(&mut world));
+        assert_eq!(rewound(&world), []);
+        assert!(world.hosts[0].server.keys.is_empty());
+    }
+}
+
+#[test]
+fn five_seconds_on_end_begin_anew_when_a_host_is_gone_for_a_moment() {
+    let mut world = promoted();
+    world.hosts[1].server.role = STANDBY;
+    world.hosts[1].server.lineage = (7, 9, 1);
+    world.hosts[1].reach = Reach::Open;
+    world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(4));
+    world.crash(1);
+    world.settle();
+    let write = world.query("INSERT c", None, NONE);
+    world.pass(Duration::from_secs(1));
+    world.hosts[1].reach = Reach::Open;
+    world.pass(Duration::from_millis(3_900));
+    assert!(!world.answers.contains_key(&write));
+    assert!(is_served(&mut world));
+}
+
+#[test]
+fn the_primary_itself_may_come_back_on_an_older_timeline() {
+    let mut world = promoted();
+    world.hosts[0].reach = Reach::Refusing;
+    world.hosts[1].reach = Reach::Open;
+    world.hosts[1].server.lineage = (7, 9, 1);
+    let write = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(answered(&world, write), "INSERT");
+    assert_eq!(rewound(&world), [("h1:5432".to_owned(), 1, 2)]);
+}

@@ -62,7 +62,7 @@ impl Topology {
         }
     }
 
-    fn claim(&self, id: HostId) -> &Claim {
+    pub(super) fn claim(&self, id: HostId) -> &Claim {
         self.members.get(id).map_or(&Claim::Mute, |member| member.claim())
     }
 
@@ -113,7 +113,7 @@ impl Topology {
         (lineage.timeline < newest.timeline).then(|| {
             format!(
                 "{name} is an old primary: it is on timeline {}, and timeline {} has been served (behind a \
-                 restored backup, make a new pool)",
+                 restored backup it serves once every listed host is heard, and none has the later one)",
                 lineage.timeline, newest.timeline
             )
         })

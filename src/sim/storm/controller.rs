@@ -53,6 +53,8 @@ pub(super) enum Deed {
     Relist(usize),
     /// Its time limits end sessions that are at nothing: 57P05, and 25P03 in a transaction.
     EndIdle(usize),
+    /// All of them are stopped, and started on the timeline before the newest.
+    Rewind,
     /// A pooler in front of it says to sessions that it has never handed on what they wait for.
     Dismiss(usize),
     /// All of them lose their power, and come back as what they were.
@@ -143,7 +145,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(39) {
+        let play: &[Deed] = match self.dice.below(40) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -202,6 +204,7 @@ impl Storm {
             34 => &[CrashAll, StartAll],
             35..37 => &[SwitchUnseen(leader), ShutDown(leader), Start(leader)],
             37 => &[Dismiss(leader), Dismiss(any)],
+            38 => &[Crash(leader), Promote, Start(leader), ResetLeader, Rewind],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()
@@ -265,6 +268,13 @@ impl Storm {
                 for node in 0..self.nodes.all.len() {
                     self.perform(Deed::Start(node));
                     self.perform(Deed::Starting(node));
+                }
+            }
+            Deed::Rewind => {
+                (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed));
+                self.nodes.rewind();
+                for node in 0..self.nodes.all.len() {
+                    self.perform(Deed::Start(node));
                 }
             }
             Deed::SwitchUnseen(node) => return self.switch_unseen(node),

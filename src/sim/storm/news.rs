@@ -44,6 +44,10 @@ impl Storm {
                 self.news.seat = None;
                 Ok(())
             }
+            PoolEvent::Rewound { .. } if self.nodes.rewinds == 0 => {
+                Err("a cluster that never went back".to_owned())
+            }
+            PoolEvent::Rewound { .. } => Ok(()),
             PoolEvent::Rival { .. } | PoolEvent::Notice { .. } | PoolEvent::Reclaimed { .. } => {
                 Ok(())
             }

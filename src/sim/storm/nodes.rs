@@ -71,6 +71,8 @@ pub(super) struct Nodes {
     /// Who is the primary, or was last.
     pub(super) leader: usize,
     starts: u64,
+    /// How often all of them have gone back to an older timeline.
+    pub(super) rewinds: usize,
 }
 
 impl Nodes {
@@ -79,7 +81,8 @@ impl Nodes {
             0 => Node::new(Role::ReadWrite, None),
             _ => Node::new(Role::Standby, Some(0)),
         };
-        let mut nodes = Self { all: (0..count).map(node).collect(), leader: 0, starts: 0 };
+        let mut nodes =
+            Self { all: (0..count).map(node).collect(), leader: 0, starts: 0, rewinds: 0 };
         (0..count).for_each(|node| nodes.count_start(node));
         nodes
     }
@@ -145,6 +148,9 @@ impl Nodes {
             node.follows = (number != best && node.server.role == Role::Standby).then_some(best);
         }
         let timeline = self.all.iter().map(|node| node.server.lineage.2).max()? + 1;
+        for node in self.all.iter_mut().filter(|node| node.follows == Some(best)) {
+            node.server.lineage.2 = timeline;
+        }
         self.begin_timeline(best, timeline);
         Some(best)
     }
@@ -181,6 +187,25 @@ impl Nodes {
         }
     }
 
+    /// All of them go back to the timeline before the newest, and one of the standbys is the primary of that. No write is
+    /// lost: the storm is to find its writes again.
+    pub(super) fn rewind(&mut self) {
+        let newest = self.all.iter().map(|node| node.server.lineage.2).max().unwrap_or(1);
+        let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
+        let Some(leader) = self.standbys().next().filter(|_| newest > 1) else { return };
+        self.leader = leader;
+        self.rewinds += 1;
+        for number in 0..self.all.len() {
+            self.count_start(number);
+            let Some(node) = self.get_mut(number) else { return };
+            node.power = Power::Up;
+            node.server.keys.clone_from(&log);
+            node.server.lineage.2 = newest - 1;
+            node.follows = (number != leader).then_some(leader);
+            node.reload(if number == leader { Role::ReadWrite } else { Role::Standby });
+        }
+    }
+
     /// Whether anybody but the leader takes writes.
     pub(super) fn usurper(&self) -> Option<usize> {
         let is_one = |node: &Node| node.is_up() && node.server.role == Role::ReadWrite;
@@ -192,6 +217,7 @@ impl Nodes {
         self.count_start(number);
         let leader = self.leader;
         let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
+        let timeline = self.leader().map_or(1, |node| node.server.lineage.2);
         let Some(node) = self.get_mut(number) else { return };
         node.power = Power::Up;
         node.reload(if number == leader { Role::ReadWrite } else { Role::Standby });
@@ -202,6 +228,7 @@ impl Nodes {
         // What it had and nobody else is rewound.
         let own = node.server.keys.iter().zip(&log).take_while(|(a, b)| a == b).count();
         node.server.keys.truncate(own);
+        node.server.lineage.2 = timeline;
         node.follows = Some(leader);
     }
 }

@@ -1,0 +1,115 @@
+//! A cluster that has gone back to an older timeline than the newest one that served (`src/cluster/topology/rewind.rs`).
+//!
+//! While none serves, and somebody claims an older timeline, every host is asked where it stands. Where all of them are
+//! behind the newest timeline, they are asked again on sessions that are opened for that, because a name may lead to
+//! another server by now, and for [`STEADY`] on end, because whoever manages the cluster may be about to start the one that has
+//! it. Then the older timeline is served.
+
+use std::time::Duration;
+
+use super::slot::{Duty, Slot};
+use super::{ConnectionId, Output, Pool, PoolEvent};
+use crate::base::{Instant, Mutation};
+use crate::cluster::HostId;
+
+/// For so long every host must have said the same.
+const STEADY: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// All hosts have said that they are behind the newest timeline that served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rewinding {
+    since: Instant,
+    ask_at: Instant,
+}
+
+impl Pool {
+    /// Looks whether the cluster has gone back for good. Called at the end of each turn.
+    pub(super) fn watch_rewind(&mut self, now: Instant) {
+        let topology = self.cluster.topology();
+        // New sessions have to tell anew what was told before.
+        let goes_on = match self.rewinding {
+            None => !topology.is_served() && topology.may_have_gone_back(),
+            Some(_) => topology.none_is_newest(),
+        };
+        if !goes_on || Mutation::ForgetRewind.is_on() {
+            self.rewinding = None;
+            return;
+        }
+        match self.rewinding {
+            None if topology.gone_back_to(Instant::ORIGIN, Instant::ORIGIN).is_some() => {
+                self.rewinding = Some(Rewinding { since: now, ask_at: now + ASK_EVERY });
+                self.search_until = self.search_until.max(now + STEADY + STEADY);
+                self.renew_scouts();
+                if Mutation::RewindBlindly.is_on() {
+                    self.go_back(now, Instant::ORIGIN, Instant::ORIGIN);
+                }
+            }
+            Some(Rewinding { since, ask_at }) => {
+                if now >= since + STEADY {
+                    self.go_back(now, since, since + STEADY);
+                }
+                if self.rewinding.is_some() && ask_at <= now {
+                    self.rewinding = Some(Rewinding { since, ask_at: now + ASK_EVERY });
+                    for host in self.cluster.topology().host_ids().to_vec() {
+                        self.ask_scout(now, host);
+                    }
+                }
+            }
+            None => {}
+        }
+        for host in self.cluster.topology().untold() {
+            self.ask_scout(now, host);
+        }
+    }
+
+    fn go_back(&mut self, now: Instant, opened: Instant, told: Instant) {
+        let Some(host) = self.cluster.topology().gone_back_to(opened, told) else { return };
+        self.rewinding = None;
+        if let Some(previous) = self.cluster.go_back_to(host) {
+            self.tell_rewound(host, previous);
+            self.found(now, host);
+        }
+    }
+
+    /// The host in the seat has said where it stands.
+    pub(super) fn check_seat(&mut self, host: HostId) {
+        if let Some(previous) = self.cluster.seat_went_back(host) {
+            self.tell_rewound(host, previous);
+        }
+    }
+
+    fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
+        let timeline = self.cluster.topology().timeline(host);
+        if let (Some(host), Some(timeline)) = (self.name(host), timeline) {
+            let event = PoolEvent::Rewound { host, timeline, previous_timeline };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// The next search opens new ones.
+    fn renew_scouts(&mut self) {
+        let scouts = self.slots.iter().filter(|(_, slot)| is_scout(slot));
+        let scouts: Vec<_> = scouts.map(|(id, _)| id).collect();
+        scouts.into_iter().for_each(|id| self.retire(id));
+    }
+
+    fn ask_scout(&mut self, now: Instant, host: HostId) {
+        let of = |slot: &Slot| slot.host == host && is_scout(slot);
+        let scout: Option<ConnectionId> =
+            self.slots.iter().find(|(_, slot)| of(slot)).map(|(id, _)| id);
+        if let Some(id) = scout
+            && self.slots.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
+        {
+            self.ask_session(now, id);
+        }
+    }
+
+    pub(super) fn rewind_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.rewinding.map(|rewinding| (rewinding.ask_at, "rewind"))
+    }
+}
+
+fn is_scout(slot: &Slot) -> bool {
+    matches!(slot.duty, Duty::Scouting { .. }) && slot.connection.role().is_some()
+}
