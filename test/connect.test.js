@@ -442,8 +442,9 @@ test('release(true), or an error, closes the connection with whatever it is at',
     assert.match(inspect(connection), /^Connection \{ host: '.*', state: 'taken' \}$/);
     const sleeping = connection.query('SELECT pg_sleep(60)');
     const lost = assert.rejects(sleeping, { code: '40003', outcome: 'unknown' });
-    // It is on its way by then.
-    await turn();
+    const isAsleep = `pid = ${pid} AND state = 'active' AND query LIKE '%pg_sleep%'`;
+    const sql = `SELECT 1 FROM pg_stat_activity WHERE ${isAsleep}`;
+    while ((await cluster.query(cluster.primary, sql)).length === 0);
     assert.equal(connection.release(reason), connection.release());
     await lost;
     assert.match(inspect(connection), /state: 'released'/);

@@ -302,7 +302,7 @@ test('the table of docs/ERRORS.md says of each error what it is', async (t) => {
       row,
     ]),
   );
-  const options = { poolSize: 1, maxResultBytes: 100_000, acquireTimeoutMs: 50, maxQueue: 1 };
+  const options = { poolSize: 1, maxResultBytes: 100_000, acquireTimeoutMs: 500, maxQueue: 1 };
   const single = createPool(cluster.options(options));
   t.after(() => single.end());
   const ended = createPool(cluster.options());
