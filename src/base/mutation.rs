@@ -24,6 +24,8 @@ pub enum Mutation {
     ForgetBegin,
     /// What begins a transaction is sent behind the COMMIT of the one before, as if that were open still.
     BeginBehindEnd,
+    /// What comes behind a COMMIT or ROLLBACK that was never sent goes on in the transaction which that was to end.
+    ForgetLostEnd,
     /// The connection that somebody gave back stays his.
     LeakLease,
     /// What a session's last user left is not discarded.
@@ -87,7 +89,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -98,6 +100,7 @@ impl Mutation {
         Self::DenyCommit,
         Self::ForgetBegin,
         Self::BeginBehindEnd,
+        Self::ForgetLostEnd,
         Self::LeakLease,
         Self::ForgetReset,
         Self::HurryCancel,

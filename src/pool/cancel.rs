@@ -283,6 +283,9 @@ impl Pool {
     fn finish_unsent(&mut self, now: Instant, key: Key<Call>, error: Error) {
         let Some(call) = self.calls.get(key) else { return };
         let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
+        if let Some(lease) = lease.filter(|_| call.flags.has(QueryFlags::END)) {
+            self.leave_unended(lease);
+        }
         self.finish_call(key, Err(error));
         match lease {
             // Its caller believes that it has given the connection back.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::doors::{Ages, HostStatus};
+use super::lease::Lease;
 use super::slot::{Duty, Slot};
 use super::{Life, Pool, closed_pool};
 use crate::base::{Error, Instant};
@@ -54,6 +55,11 @@ impl Pool {
     pub fn lease_host(&self, lease: NonZeroU32) -> Option<&Host> {
         let connection = self.leases.get(&lease)?.connection()?;
         self.slots.get(connection).map(|slot| &*slot.target)
+    }
+
+    /// Whether the lease still has a connection, or a claim to another one.
+    pub fn lease_is_alive(&self, number: NonZeroU32) -> bool {
+        self.leases.get(&number).is_some_and(Lease::is_alive)
     }
 
     /// The port of hosts that name none.

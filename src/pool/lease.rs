@@ -49,7 +49,8 @@ enum Seat {
 enum Progress {
     None,
     Open,
-    /// Its END was refused, and the server is in it still: nothing but a ROLLBACK is sent.
+    /// Its END was refused, or given up before it was sent, and the server is in it still: nothing but a ROLLBACK is sent,
+    /// since what comes may belong to the next transaction.
     Unended,
     /// The server is in no transaction any more, and nobody asked it to end this one by the commands for that.
     Over,
@@ -315,7 +316,10 @@ impl Pool {
         if let (Some(lease), Some(call)) = (self.leases.get_mut(&number), self.calls.get_mut(key)) {
             call.come_back(now);
             lease.head = None;
-            if status != TransactionStatus::Idle && call.flags.begin().is_some() {
+            if status != TransactionStatus::Idle
+                && call.flags.begin().is_some()
+                && lease.progress != Progress::Unended
+            {
                 lease.progress = Progress::Open;
             }
         }
@@ -365,6 +369,15 @@ impl Pool {
         }
     }
 
+    /// The end of a transaction is not sent.
+    pub(super) fn leave_unended(&mut self, number: NonZeroU32) {
+        if let Some(lease) = self.leases.get_mut(&number)
+            && !Mutation::ForgetLostEnd.is_on()
+        {
+            lease.progress = Progress::Unended;
+        }
+    }
+
     /// A call was taken back from its connection, unseen by the server.
     pub(super) fn unsend_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(&number)
@@ -401,7 +414,9 @@ impl Pool {
         }
         if call.flags.has(QueryFlags::END) {
             lease.progress = if idle { Progress::None } else { Progress::Unended };
-        } else if call.flags.begin().is_some() && lease.progress != Progress::Over {
+        } else if call.flags.begin().is_some()
+            && !matches!(lease.progress, Progress::Over | Progress::Unended)
+        {
             lease.progress = if idle { Progress::Over } else { Progress::Open };
         }
         if call.flags.has(QueryFlags::RELEASE) {
@@ -409,33 +424,11 @@ impl Pool {
         }
     }
 
-    /// Says with an error that its transaction takes no more statements, where the server does.
-    pub(super) fn tell_transaction(
-        &self,
-        key: Key<Call>,
-        status: TransactionStatus,
-        error: Error,
-    ) -> Error {
-        let flags = self.calls.get(key).map(|call| call.flags).unwrap_or_default();
-        let begun = flags.begin().is_some() && !flags.has(QueryFlags::END);
-        match status {
-            TransactionStatus::Failed => error.with_failed_transaction(),
-            // Its BEGIN was refused, or it has ended itself.
-            TransactionStatus::Idle if begun => error.with_failed_transaction(),
-            TransactionStatus::Idle | TransactionStatus::InTransaction => error,
-        }
-    }
-
-    /// Whether the lease still has a connection, or a claim to another one.
-    pub fn lease_is_alive(&self, number: NonZeroU32) -> bool {
-        self.leases.get(&number).is_some_and(Lease::is_alive)
-    }
-
     /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
     pub(super) fn unseat_lease(&mut self, id: ConnectionId, key: Key<Call>, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(&number) {
             lease.seat = Seat::Unplaced;
-            if !Mutation::ForgetBegin.is_on() {
+            if !Mutation::ForgetBegin.is_on() && lease.progress != Progress::Unended {
                 lease.progress = Progress::None;
             }
             lease.head = Some(key);

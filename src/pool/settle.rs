@@ -215,6 +215,18 @@ impl Pool {
         None
     }
 
+    /// Says with an error that its transaction takes no more statements, where the server does.
+    fn tell_transaction(&self, key: Key<Call>, status: TransactionStatus, error: Error) -> Error {
+        let flags = self.calls.get(key).map(|call| call.flags).unwrap_or_default();
+        let begun = flags.begin().is_some() && !flags.has(QueryFlags::END);
+        match status {
+            TransactionStatus::Failed => error.with_failed_transaction(),
+            // Its BEGIN was refused, or it has ended itself.
+            TransactionStatus::Idle if begun => error.with_failed_transaction(),
+            TransactionStatus::Idle | TransactionStatus::InTransaction => error,
+        }
+    }
+
     fn judge(&mut self, id: ConnectionId, key: Key<Call>, settled: Settled) -> Verdict {
         let mode = self.config.mode;
         if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer) {

@@ -465,3 +465,48 @@ fn a_lease_that_goes_on_asking_does_not_hold_up_the_end_of_the_pool() {
         assert_eq!(world.hosts[0].server.keys, [""; 0], "{sql}");
     }
 }
+
+#[test]
+fn what_begins_behind_a_commit_waits_for_its_answer() {
+    const KEPT_COMMIT: QueryFlags = QueryFlags(COMMIT.0 & !QueryFlags::RELEASE.0);
+    const KEPT_ROLLBACK: QueryFlags = QueryFlags(ROLLBACK.0 & !QueryFlags::RELEASE.0);
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("INSERT a", lease, TX);
+    world.stall(0);
+    let commit = world.ask("COMMIT", lease, KEPT_COMMIT, Params::new());
+    let insert = world.ask("INSERT b", lease, TX, Params::new());
+    let rollback = world.ask("ROLLBACK", lease, KEPT_ROLLBACK, Params::new());
+    world.settle();
+    assert!(!world.answers.contains_key(&insert));
+    world.thaw(0);
+    world.settle();
+    for (request, command) in [(commit, "COMMIT"), (insert, "INSERT"), (rollback, "ROLLBACK")] {
+        assert_eq!(answered(&world, request), command);
+    }
+    assert_eq!(world.hosts[0].server.keys, ["a"]);
+}
+
+#[test]
+fn nothing_but_a_rollback_follows_an_end_that_was_not_sent() {
+    const KEPT_COMMIT: QueryFlags = QueryFlags(COMMIT.0 & !QueryFlags::RELEASE.0);
+    const KEPT_ROLLBACK: QueryFlags = QueryFlags(ROLLBACK.0 & !QueryFlags::RELEASE.0);
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.stall(0);
+    // The first flight holds all others back.
+    let insert = world.ask("INSERT a", lease, TX, Params::new());
+    let cancellable = KEPT_COMMIT.with(QueryFlags::CANCELLABLE);
+    let commit = world.ask("COMMIT", lease, cancellable, Params::new());
+    world.pool.cancel(world.now, commit);
+    world.thaw(0);
+    world.settle();
+    assert_eq!(answered(&world, insert), "INSERT");
+    assert_eq!(failed(&world, commit), ("HYPERION_ABORTED", Some(Outcome::NotSent)));
+    let next = world.query("INSERT b", lease, TX);
+    assert_eq!(failed(&world, next), ("HYPERION_TRANSACTION_OVER", Some(Outcome::NotSent)));
+    world.query("ROLLBACK", lease, KEPT_ROLLBACK);
+    world.query("INSERT c", lease, TX);
+    world.query("COMMIT", lease, KEPT_COMMIT);
+    assert_eq!(world.hosts[0].server.keys, ["c"]);
+}

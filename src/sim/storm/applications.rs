@@ -53,6 +53,10 @@ pub(super) enum What {
     Set(usize),
     Commit(usize),
     Rollback(usize),
+    /// In one of the transactions of a visit.
+    PartInsert(usize, usize, String),
+    /// The end of one, by COMMIT or by ROLLBACK.
+    PartEnd(usize, usize, bool),
     Ready,
     End,
 }
@@ -65,6 +69,8 @@ impl What {
             | Self::Look(visit)
             | Self::Set(visit)
             | Self::Commit(visit)
+            | Self::PartInsert(visit, ..)
+            | Self::PartEnd(visit, ..)
             | Self::Rollback(visit) => Some(*visit),
             _ => None,
         }
@@ -239,7 +245,9 @@ impl Storm {
         let unprepared = self.dice.percent(5);
         let flags = if unprepared { flags.with(QueryFlags::UNPREPARED) } else { flags };
         let mut params = Params::new();
-        if let (true, What::Write(key) | What::Insert(_, key)) = (with_key, &what) {
+        if let (true, What::Write(key) | What::Insert(_, key) | What::PartInsert(_, _, key)) =
+            (with_key, &what)
+        {
             // A few bytes always fit.
             let _fits = params.push_bytes(key.as_bytes());
         }

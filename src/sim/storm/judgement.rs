@@ -60,7 +60,7 @@ impl Storm {
         let now = self.now;
         for (request, ask) in &mut self.apps.asks {
             // A ROLLBACK waits for what was asked before it, which may have no limit.
-            let waits = matches!(ask.what, What::Rollback(_));
+            let waits = matches!(ask.what, What::Rollback(_) | What::PartEnd(_, _, false));
             if waits || ask.limit.is_none_or(|limit| limit > now) {
                 continue;
             }
@@ -177,6 +177,12 @@ impl Storm {
             }
             (What::Set(number), _) => self.stepped(*number),
             (What::Commit(number), result) => self.committed(*number, result)?,
+            (What::PartInsert(number, part, key), result) => {
+                self.part_inserted((*number, *part), key, result)?;
+            }
+            (What::PartEnd(number, part, commits), result) => {
+                self.part_ended((*number, *part), *commits, result)?;
+            }
             (What::Rollback(number), _) => {
                 if let Some(visit) = self.apps.visits.get_mut(*number) {
                     visit.stage = VisitStage::Over;

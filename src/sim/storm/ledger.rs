@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{Error, Outcome};
+use crate::pool::Response;
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -23,8 +24,33 @@ impl Ledger {
         self.absent.insert(key.to_owned(), why.to_owned());
     }
 
-    pub(super) fn tie(&mut self, keys: Vec<String>) {
+    fn tie(&mut self, keys: Vec<String>) {
         self.together.push(keys);
+    }
+
+    /// What the COMMIT of a transaction with these keys says of them.
+    pub(super) fn end(
+        &mut self,
+        keys: Vec<String>,
+        result: Result<Response, Error>,
+    ) -> Result<(), String> {
+        match result {
+            Ok(response) => match response.results.first().map_or("", |r| r.command.name()) {
+                "COMMIT" => keys.iter().for_each(|key| self.acknowledge(key)),
+                "" if !keys.is_empty() => {
+                    return Err(format!("a COMMIT of nothing, after {}", keys.join(", ")));
+                }
+                _ => keys.iter().for_each(|key| self.refuse(key, "its COMMIT was a ROLLBACK")),
+            },
+            Err(error) => match error.outcome() {
+                Some(Outcome::Unknown) => self.tie(keys),
+                Some(Outcome::NotSent | Outcome::NotCommitted) => {
+                    keys.iter().for_each(|key| self.refuse(key, &describe(&error)));
+                }
+                None => return Err(format!("no outcome: {}", describe(&error))),
+            },
+        }
+        Ok(())
     }
 
     /// How many keys are known by now to be there for good.

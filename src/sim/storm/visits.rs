@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 
 use super::Storm;
 use super::applications::What;
-use super::ledger::describe;
-use crate::base::{Error, Outcome};
+use crate::base::Error;
 use crate::pool::{QueryFlags, Response};
 
 const MOST_VISITS: usize = 5;
@@ -25,6 +24,20 @@ pub(super) struct Visit {
     /// Keys that were inserted in its transaction, as far as is known.
     pub(super) keys: Vec<String>,
     flags: QueryFlags,
+    /// Of a session that runs one transaction after the other, and may begin the next before the end of the last is
+    /// answered: these transactions.
+    parts: Option<Vec<Part>>,
+}
+
+/// One transaction of many on the same connection.
+#[derive(Debug, Default)]
+struct Part {
+    /// Something was asked in it.
+    is_begun: bool,
+    /// Keys that were inserted in it, as far as is known.
+    keys: Vec<String>,
+    /// Its end was asked for.
+    is_ending: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +50,7 @@ pub(super) enum VisitStage {
 
 impl Visit {
     pub(super) fn is_transaction(&self) -> bool {
-        self.flags.has(QueryFlags::TRANSACTION)
+        self.for_transaction
     }
 
     pub(super) fn is_there(&self) -> bool {
@@ -53,8 +66,9 @@ impl Storm {
         }
         let for_transaction = self.dice.percent(75);
         let flags = if for_transaction { QueryFlags::TRANSACTION } else { QueryFlags::default() };
-        let hasty = self.dice.percent(40);
-        let steps = 1 + self.dice.below(4);
+        let has_parts = !for_transaction && self.dice.percent(50);
+        let hasty = self.dice.percent(if has_parts { 80 } else { 40 });
+        let steps = 1 + self.dice.below(if has_parts { 10 } else { 4 });
         self.apps.visits.push(Visit {
             lease: None,
             stage: VisitStage::Arriving,
@@ -65,6 +79,7 @@ impl Storm {
             unanswered: 0,
             keys: Vec::new(),
             flags,
+            parts: has_parts.then(|| vec![Part::default()]),
         });
         let number = self.apps.visits.len() - 1;
         let cancellable = self.dice.percent(30);
@@ -81,6 +96,9 @@ impl Storm {
             return;
         }
         let (lease, flags) = (visit.lease, visit.flags);
+        if visit.parts.is_some() {
+            return self.go_on_in_parts(number, hurry);
+        }
         if visit.steps > 0 && !hurry {
             visit.steps -= 1;
             visit.unanswered += 1;
@@ -122,6 +140,80 @@ impl Storm {
         }
     }
 
+    /// The next step of a visit that runs one transaction after the other.
+    fn go_on_in_parts(&mut self, number: usize, hurry: bool) {
+        let ends = self.dice.percent(40);
+        let Some(visit) = self.apps.visits.get_mut(number) else { return };
+        let Some(part) = visit.parts.as_mut().and_then(|parts| parts.last_mut()) else { return };
+        let is_last = visit.steps == 0 || hurry;
+        if is_last && !(part.is_begun && ends) {
+            visit.stage = VisitStage::Leaving;
+            let destroy = self.dice.percent(20);
+            return self.leave(number, destroy);
+        }
+        visit.steps = visit.steps.saturating_sub(1);
+        visit.unanswered += 1;
+        let inserts = !part.is_begun || !ends;
+        (part.is_begun, part.is_ending) = (true, !inserts);
+        let (lease, flags) = (visit.lease, QueryFlags::TRANSACTION);
+        let index = visit.parts.as_ref().map_or(0, |parts| parts.len() - 1);
+        if inserts {
+            let key = self.apps.next_key();
+            let what = What::PartInsert(number, index, key.clone());
+            self.insert(what, &key, lease, flags);
+            return;
+        }
+        if let Some(parts) = &mut visit.parts {
+            parts.push(Part::default());
+        }
+        let commits = self.dice.percent(60);
+        let end = flags.with(QueryFlags::END);
+        let (sql, end) =
+            if commits { ("COMMIT", end.with(QueryFlags::COMMIT)) } else { ("ROLLBACK", end) };
+        let statement = self.pool.statement(sql);
+        self.ask(What::PartEnd(number, index, commits), statement, lease, end, false);
+        self.pool.forget(statement);
+    }
+
+    pub(super) fn part_inserted(
+        &mut self,
+        (number, index): (usize, usize),
+        key: &str,
+        result: Result<Response, Error>,
+    ) -> Result<(), String> {
+        self.stepped(number);
+        let ledger = &mut self.apps.ledger;
+        let Some(visit) = self.apps.visits.get_mut(number) else { return Ok(()) };
+        let is_over = visit.stage == VisitStage::Over;
+        let part = visit.parts.as_mut().and_then(|parts| parts.get_mut(index));
+        match (result, part) {
+            (Err(error), _) => ledger.failed(key, &error)?,
+            (Ok(_), Some(part)) if part.is_ending || !is_over => part.keys.push(key.to_owned()),
+            (Ok(_), _) => ledger.refuse(key, "its transaction was never committed"),
+        }
+        Ok(())
+    }
+
+    pub(super) fn part_ended(
+        &mut self,
+        (number, index): (usize, usize),
+        commits: bool,
+        result: Result<Response, Error>,
+    ) -> Result<(), String> {
+        self.stepped(number);
+        let ledger = &mut self.apps.ledger;
+        let Some(visit) = self.apps.visits.get_mut(number) else { return Ok(()) };
+        let part = visit.parts.as_mut().and_then(|parts| parts.get_mut(index));
+        let keys = part.map(|part| std::mem::take(&mut part.keys)).unwrap_or_default();
+        match commits {
+            true => ledger.end(keys, result),
+            false => {
+                keys.iter().for_each(|key| ledger.refuse(key, "its transaction was rolled back"));
+                Ok(())
+            }
+        }
+    }
+
     /// Gives the connection back without another word.
     pub(super) fn leave(&mut self, number: usize, destroy: bool) {
         let Some(visit) = self.apps.visits.get_mut(number) else { return };
@@ -129,6 +221,11 @@ impl Storm {
         let lease = visit.lease;
         if visit.for_transaction {
             for key in std::mem::take(&mut visit.keys) {
+                self.apps.ledger.refuse(&key, "its transaction was never committed");
+            }
+        }
+        for part in visit.parts.iter_mut().flatten().filter(|part| !part.is_ending) {
+            for key in std::mem::take(&mut part.keys) {
                 self.apps.ledger.refuse(&key, "its transaction was never committed");
             }
         }
@@ -190,23 +287,6 @@ impl Storm {
         let Some(visit) = self.apps.visits.get_mut(number) else { return Ok(()) };
         visit.stage = VisitStage::Over;
         let keys = std::mem::take(&mut visit.keys);
-        let ledger = &mut self.apps.ledger;
-        match result {
-            Ok(response) => match response.results.first().map_or("", |r| r.command.name()) {
-                "COMMIT" => keys.iter().for_each(|key| ledger.acknowledge(key)),
-                "" if !keys.is_empty() => {
-                    return Err(format!("a COMMIT of nothing, after {}", keys.join(", ")));
-                }
-                _ => keys.iter().for_each(|key| ledger.refuse(key, "its COMMIT was a ROLLBACK")),
-            },
-            Err(error) => match error.outcome() {
-                Some(Outcome::Unknown) => ledger.tie(keys),
-                Some(Outcome::NotSent | Outcome::NotCommitted) => {
-                    keys.iter().for_each(|key| ledger.refuse(key, &describe(&error)));
-                }
-                None => return Err(format!("no outcome: {}", describe(&error))),
-            },
-        }
-        Ok(())
+        self.apps.ledger.end(keys, result)
     }
 }
