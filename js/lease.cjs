@@ -192,7 +192,8 @@ class Lease {
 }
 
 function closed(query) {
-  const message = 'the connection was closed, because a transaction on it did not end in time';
+  const message =
+    'the connection was closed: its user discarded it, or a transaction on it did not end in time';
   return new classes.ConnectionError(message, {
     code: 'HYPERION_CONNECTION_LOST',
     outcome: 'not-sent',

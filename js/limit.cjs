@@ -13,7 +13,8 @@ const PASSED = Symbol('passed');
 const ENDINGS = {
   'not-sent': 'before it began',
   'not-committed': 'and was rolled back',
-  unknown: 'while COMMIT was under way: nobody knows whether it was applied',
+  unknown:
+    'while COMMIT was under way, or statements that may hold one: nobody knows whether it was applied',
 };
 
 /** One listener for each signal, however many transactions share it. */
