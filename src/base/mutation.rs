@@ -86,10 +86,14 @@ pub enum Mutation {
     ForgetRewind,
     /// It is taken to have gone back as soon as one host claims an older timeline.
     RewindBlindly,
+    /// What can't be of use to its caller, or would leave a transaction open, is sent all the same.
+    SendUnfit,
+    /// A transaction that an autocommit call has left open goes to the next caller.
+    LeaveOpen,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -131,6 +135,8 @@ impl Mutation {
         Self::DoubtDismissal,
         Self::ForgetRewind,
         Self::RewindBlindly,
+        Self::SendUnfit,
+        Self::LeaveOpen,
     ];
 
     /// Whether this thread runs with it.

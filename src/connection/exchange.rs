@@ -107,6 +107,8 @@ pub(super) struct Exchange {
     check_failed: bool,
     /// The server said that a commit was not waited for by its synchronous standbys.
     unreplicated: bool,
+    /// One of its statements has committed.
+    committed: bool,
 }
 
 /// What a message taught the connection beside the answer itself.
@@ -156,6 +158,7 @@ impl Exchange {
             refused_at: step,
             check_failed: false,
             unreplicated: false,
+            committed: false,
         }
     }
 
@@ -367,6 +370,7 @@ impl Exchange {
     }
 
     fn complete(&mut self, command: CommandTag) {
+        self.committed |= COMMITTING.contains(&command.name());
         let rows = std::mem::take(&mut self.rows);
         let shape = match &self.flight {
             Flight::Script => self.shape.take(),
@@ -447,6 +451,7 @@ impl Exchange {
                 check_failed: self.check_failed,
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
+                committed: self.committed,
                 fields,
             };
         }
@@ -492,8 +497,27 @@ pub(super) enum Ended {
         parsed: bool,
         /// Statements in front of the refused one have completed.
         had_results: bool,
+        /// One of them has committed: the others are undone with the refused one.
+        committed: bool,
     },
 }
+
+/// Commands that commit what came before them, or themselves. Those of a text are else one transaction, which the server
+/// rolls back where one fails (PostgreSQL manual, 55.2.2.1).
+const COMMITTING: [&str; 12] = [
+    "COMMIT",
+    "COMMIT PREPARED",
+    "PREPARE TRANSACTION",
+    "CALL",
+    "VACUUM",
+    "CLUSTER",
+    "REINDEX",
+    "ALTER SYSTEM",
+    "CREATE DATABASE",
+    "DROP DATABASE",
+    "CREATE TABLESPACE",
+    "DROP TABLESPACE",
+];
 
 /// Whether the server refused because the statement is no longer what its description says: it is
 /// gone (26000), its result has changed (0A000), Bind's formats don't match its columns (08P01), or a type that it names

@@ -16,8 +16,8 @@ pub(super) enum SqlToken<'a> {
     /// A string constant of any kind, without its quotes. Doubled quotes and escapes stay as they are.
     Text {
         body: &'a str,
-        /// A plain string with a backslash. Its end depends on `standard_conforming_strings`, which a scanner
-        /// can't see: it is taken to be on, as it is by default.
+        /// A plain string with a backslash in front of a quote. Its end depends on
+        /// `standard_conforming_strings`, which a scanner can't see: it is taken to be on, as it is by default.
         is_ambiguous: bool,
     },
     Number(&'a str),
@@ -27,7 +27,7 @@ pub(super) enum SqlToken<'a> {
     Symbol(char),
 }
 
-impl SqlToken<'_> {
+impl<'a> SqlToken<'a> {
     /// Whether it is this key word, in any case.
     pub(super) fn is_word(self, word: &str) -> bool {
         matches!(self, Self::Word(found) if found.eq_ignore_ascii_case(word))
@@ -40,6 +40,14 @@ impl SqlToken<'_> {
 
     pub(super) fn is_symbol(self, symbol: char) -> bool {
         self == Self::Symbol(symbol)
+    }
+
+    /// The identifier or key word that it is, with or without quotes.
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::Word(name) | Self::Quoted(name) => name,
+            _ => "",
+        }
     }
 }
 
@@ -97,6 +105,11 @@ pub(super) struct SqlTokens<'a> {
 }
 
 impl<'a> SqlTokens<'a> {
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a str {
+        self.rest
+    }
+
     /// Takes `length` bytes, and what lies in them without `before` bytes in front and `after` bytes behind.
     fn take(&mut self, length: usize, before: usize, after: usize) -> &'a str {
         let (token, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
@@ -122,14 +135,14 @@ impl<'a> Iterator for SqlTokens<'a> {
         let token = match first {
             b'\'' => {
                 let body = self.quoted(1, b'\'', false);
-                SqlToken::Text { body, is_ambiguous: body.contains('\\') }
+                SqlToken::Text { body, is_ambiguous: has_escaped_quote(body) }
             }
             b'e' | b'E' if at(1) == b'\'' => {
                 SqlToken::Text { body: self.quoted(2, b'\'', true), is_ambiguous: false }
             }
             b'b' | b'B' | b'x' | b'X' | b'n' | b'N' if at(1) == b'\'' => {
                 let body = self.quoted(2, b'\'', false);
-                SqlToken::Text { body, is_ambiguous: body.contains('\\') }
+                SqlToken::Text { body, is_ambiguous: has_escaped_quote(body) }
             }
             b'u' | b'U' if at(1) == b'&' && at(2) == b'\'' => {
                 SqlToken::Text { body: self.quoted(3, b'\'', false), is_ambiguous: false }
@@ -238,6 +251,19 @@ fn quoted_length(text: &str, before: usize, quote: u8, escapes: bool) -> (usize,
     (bytes.len(), false)
 }
 
+/// Whether a backslash would escape a quote of the string, or the one behind it, if backslashes escaped.
+fn has_escaped_quote(body: &str) -> bool {
+    let mut escapes = false;
+    for byte in body.bytes() {
+        match byte {
+            b'\\' => escapes = !escapes,
+            b'\'' if escapes => return true,
+            _ => escapes = false,
+        }
+    }
+    escapes
+}
+
 fn number_length(bytes: &[u8]) -> usize {
     // What follows a digit without a blank belongs to the number, or is an error of the server's.
     let end = bytes.iter().position(|byte| {
@@ -284,7 +310,10 @@ mod tests {
     fn strings_of_every_kind_hide_what_is_in_them() {
         assert_eq!(all("'it''s; '"), [text("it''s; ")]);
         assert_eq!(all(r"E'a\'b' x"), [text(r"a\'b"), Word("x")]);
-        assert_eq!(all(r"'a\' x"), [SqlToken::Text { body: r"a\", is_ambiguous: true }, Word("x")]);
+        let ambiguous = |body| SqlToken::Text { body, is_ambiguous: true };
+        assert_eq!(all(r"'a\' x"), [ambiguous(r"a\"), Word("x")]);
+        assert_eq!(all(r"'a\'' x'"), [ambiguous(r"a\'' x")]);
+        assert_eq!(all(r"'C:\a\\' x"), [text(r"C:\a\\"), Word("x")]);
         assert_eq!(
             all("U&'d\\0061' b'1' X'f' n'x'"),
             [text("d\\0061"), text("1"), text("f"), text("x")]

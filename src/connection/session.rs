@@ -269,7 +269,7 @@ impl Session {
             .get(request.statement)
             .ok_or_else(|| Error::internal("a request names a statement that is forgotten"))?;
         let start = sent + out.len() as u64;
-        let is_script = statement.may_be_script && request.params.is_empty() && !request.describe;
+        let is_script = statement.may_be_script() && request.params.is_empty() && !request.describe;
         let first_use = self.style.first_use(request, statement, shared.statements);
         let checks = match is_script {
             true => self.style.checks_script(request, statement, shared.statements),

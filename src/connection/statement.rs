@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::habit::Habit;
-use super::lexer::{SqlToken, tokens};
+use super::script::{Script, Unfit, first_tokens};
 use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
 use crate::protocol::Field;
@@ -74,12 +74,8 @@ pub struct Statement {
     pub form: Form,
     pub verbatim: Verbatim,
     pub habit: Habit,
-    /// Whether its text begins like a statement that ends a transaction: where its answer is lost, the
-    /// outcome is unknown even inside a transaction.
-    pub ends_transaction: bool,
-    /// Whether its text may hold several statements, which the server takes by the simple protocol alone
-    /// and without parameters.
-    pub may_be_script: bool,
+    /// What its text says of the statements in it.
+    script: Script,
     pub traces: Traces,
     pub(super) text_results: TextResults,
     /// Whether a script may change what its own results look like as text.
@@ -100,16 +96,31 @@ impl Statement {
         }
     }
 
-    /// Whether it is, or holds, a command that commits what came before it.
+    /// Whether it is, or may hold, a command that commits what came before it.
     pub fn may_commit(&self) -> bool {
-        let word = first_word(&self.sql);
-        let is = |command: &str| word.eq_ignore_ascii_case(command);
-        is("commit")
-            || is("end")
-            || (is("prepare") && contains_ignoring_case(&self.sql, "transaction"))
-            || (self.may_be_script
-                && (contains_ignoring_case(&self.sql, "commit")
-                    || self.sql.split(';').any(is_end_of_transaction)))
+        self.script.may_commit
+    }
+
+    /// Whether it may have an effect of its own although its transaction has none: it commits that, or ends it and
+    /// goes on.
+    pub fn may_leave_transaction(&self) -> bool {
+        self.script.may_commit || self.script.may_go_on
+    }
+
+    /// Whether there may be several statements in it, which the server takes by the simple protocol alone and without
+    /// parameters.
+    pub fn may_be_script(&self) -> bool {
+        self.script.may_be_script
+    }
+
+    /// Whether it hands its transaction over to whoever ends that by its name.
+    pub fn prepares_transaction(&self) -> bool {
+        self.script.prepares_transaction
+    }
+
+    /// Why it is not sent.
+    pub fn unfit(&self) -> Option<Unfit> {
+        self.script.unfit
     }
 }
 
@@ -130,18 +141,17 @@ impl Statements {
 
     /// The same text with other choices is another statement.
     pub fn insert_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
-        let may_be_script = may_be_script(sql);
+        let script = Script::of(sql);
         let statement = Statement {
             sql: Arc::from(sql),
             form: Form::Undescribed,
             verbatim,
             habit: Habit::default(),
-            ends_transaction: ends_transaction(sql),
-            may_be_script,
-            may_share: !may_be_script && is_all_or_nothing(sql),
-            traces: Traces::of(sql, may_be_script),
+            script,
+            may_share: !script.may_be_script && is_all_or_nothing(sql),
+            traces: Traces::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
-            restyles: may_be_script && names_styles(sql),
+            restyles: script.may_be_script && names_styles(sql),
             holders: 0,
             forgotten: false,
         };
@@ -215,72 +225,18 @@ impl Statements {
     }
 }
 
-/// Looks at the first word alone. Text that begins with a comment counts as ending a transaction:
-/// what can't be seen is not called "not committed".
-fn ends_transaction(sql: &str) -> bool {
-    let text = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
-    if text.starts_with("--") || text.starts_with("/*") {
-        return true;
-    }
-    let word = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-    ["commit", "end", "prepare"].iter().any(|end| word.eq_ignore_ascii_case(end))
-}
-
 /// Whether a statement has all of its effect or none, as those have that begin with these words. A procedure or
 /// a block of code can commit in its middle, and so do VACUUM and CREATE INDEX CONCURRENTLY.
 fn is_all_or_nothing(sql: &str) -> bool {
     const WORDS: [&str; 9] =
         ["select", "insert", "update", "delete", "merge", "with", "values", "table", "show"];
-    let word = first_word(sql);
-    WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
-}
-
-/// The first word behind white space and comments; empty where there is none.
-fn first_word(sql: &str) -> &str {
-    let mut behind = tokens(sql).skip_while(|token| token.is_symbol(';') || token.is_symbol('('));
-    match behind.next() {
-        Some(SqlToken::Word(word)) => word,
-        _ => "",
-    }
-}
-
-/// Whether a part of a script is COMMIT by its other name. A block of code ends in that word too: `END $$`.
-fn is_end_of_transaction(part: &str) -> bool {
-    let mut tokens = tokens(part);
-    tokens.next().is_some_and(|first| first.is_word("end"))
-        && tokens.next().is_none_or(|next| next.is_any(&["work", "transaction", "and"]))
-}
-
-fn contains_ignoring_case(text: &str, word: &str) -> bool {
-    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// Whether a semicolon stands before the end of the text. It may stand in a string, in which case the
-/// simple protocol does as well; the other way round would be an error that ends a transaction.
-fn may_be_script(sql: &str) -> bool {
-    let text = sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';');
-    text.contains(';')
+    let [first] = first_tokens::<1>(sql);
+    first.is_any(&WORDS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_transaction_is_seen_by_its_first_word() {
-        for sql in [
-            "COMMIT",
-            " end;",
-            "\n;commit and chain",
-            "/* x */ SELECT 1",
-            "Prepare Transaction 'x'",
-        ] {
-            assert!(ends_transaction(sql), "{sql}");
-        }
-        for sql in ["SELECT 'commit'", "INSERT INTO ends VALUES (1)", "", "committed"] {
-            assert!(!ends_transaction(sql), "{sql}");
-        }
-    }
 
     #[test]
     fn comments_do_not_hide_what_a_statement_is() {
@@ -311,13 +267,6 @@ mod tests {
         for sql in ["", "/*", "/* x", "--", "/*/", "/**", "(/*é*/"] {
             check(sql, false, false);
         }
-    }
-
-    #[test]
-    fn a_script_is_told_by_an_inner_semicolon() {
-        assert!(may_be_script("SELECT 1; SELECT 2"));
-        assert!(may_be_script("SELECT ';x'"));
-        assert!(!may_be_script("SELECT 1 ; \n"));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! and whether they change settings, for their transaction or for longer (`settings`).
 //!
 //! The command tag tells of settings, listening and prepared statements. The rest is seen in the text, which is
-//! looked at once for each statement of the pool. What a function does can't be seen, nor what a DO block leaves
-//! behind: session work belongs on a dedicated connection, which is always reset.
+//! looked at once for each statement of the pool, and in what the server reports of its settings. What else a function
+//! does can't be seen: session work belongs on a dedicated connection, which is always reset.
 
 use super::command::CommandTag;
+use super::lexer::{SqlToken, SqlTokens, tokens};
+use super::script::{contains_ignoring_case, first_tokens, parts};
 
 /// What a statement's text says of what it does to its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,45 +16,38 @@ pub struct Traces {
     changes_settings: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Leaves {
     /// Nothing: the command tag has the last word.
     ByTag,
-    /// As `ByTag`, and its first word makes it likely.
-    LikelyByTag,
     /// Nothing, although its tag says SET: it ends with the transaction.
     Local,
+    /// As `ByTag`, and its first word makes it likely.
+    LikelyByTag,
     /// Something that no tag tells of.
     Certain,
 }
 
-/// More than this of a text is data.
-const LONGEST_LOOK: usize = 64 * 1024;
-const WORDS: usize = 5;
-/// In lower case; no letter but the five that they begin with is looked at twice.
-const MARKS: [&str; 5] = ["advisory_lock", "into temp", "pg_temp", "set_config", "with hold"];
-
 impl Traces {
     pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
-        let words = first_words(sql);
-        let is = |n: usize, any: &[&str]| {
-            let word = words.get(n).copied().unwrap_or_default();
-            any.iter().any(|known| word.eq_ignore_ascii_case(known))
-        };
-        let (leaves_mark, sets) = read_marks(sql);
-        let makes_temporary =
-            is(0, &["create"]) && (1..WORDS).any(|n| is(n, &["temp", "temporary"]));
-        let leaves = if makes_temporary || leaves_mark || (may_be_script && has_word(sql, "temp")) {
-            Leaves::Certain
-        } else if may_be_script || is(0, &["set", "reset", "listen", "prepare", "load"]) {
-            let local = is(0, &["set"]) && is(1, &["local", "transaction", "constraints"]);
-            if local && !may_be_script { Leaves::Local } else { Leaves::LikelyByTag }
-        } else {
-            Leaves::ByTag
-        };
-        let changes_settings = (is(0, &["set"]) && !is(1, &["transaction", "constraints"]))
-            || sets
-            || ((may_be_script || is(0, &["do"])) && has_word(sql, "set"));
+        let (mut leaves, mut changes_settings) = (Leaves::ByTag, false);
+        for part in parts(sql) {
+            let marks = Marks::of(part.text);
+            let [first, second] = first_tokens::<2>(part.text);
+            let sets = first.is_word("set") && !second.is_any(&["transaction", "constraints"]);
+            changes_settings |= marks.sets || sets;
+            let by_tag = first.is_any(&["set", "reset", "listen", "prepare", "load"]);
+            let found = if marks.leaves {
+                Leaves::Certain
+            } else if may_be_script || (by_tag && !(first.is_word("set") && is_local(second))) {
+                Leaves::LikelyByTag
+            } else if by_tag {
+                Leaves::Local
+            } else {
+                Leaves::ByTag
+            };
+            leaves = leaves.max(found);
+        }
         Self { leaves, changes_settings }
     }
 
@@ -79,7 +74,7 @@ impl Traces {
 
     /// Whether they may stay so beyond it, now that it ran.
     pub(super) fn changed_settings(self, command: &CommandTag) -> bool {
-        self.changes_settings && (self.were_left(command) || command.name() == "DO")
+        self.changes_settings && self.were_left(command)
     }
 }
 
@@ -93,71 +88,138 @@ pub(super) fn deallocates_all(command: &CommandTag) -> bool {
     matches!(command.name(), "DEALLOCATE ALL" | "DISCARD ALL")
 }
 
-/// The words that a text begins with, comments aside.
-fn first_words(sql: &str) -> [&str; WORDS] {
-    let mut words = [""; WORDS];
-    let mut rest = sql;
-    for place in &mut words {
-        rest = skip_blank(rest);
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        let (word, behind) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, ""));
-        *place = word;
-        rest = behind;
+/// What SET says of how long it holds.
+fn is_local(scope: SqlToken<'_>) -> bool {
+    scope.is_any(&["local", "transaction", "constraints"])
+}
+
+/// What the words of a statement tell, wherever in it they stand.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    /// Whether it leaves something behind that no tag tells of.
+    leaves: bool,
+    /// Whether it changes settings.
+    sets: bool,
+}
+
+/// Functions that run the statement which they are given as a string.
+const RUN_STRINGS: [&str; 5] =
+    ["query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_rewrite", "ts_stat"];
+/// What a block of code may do to the session, and not to its tables alone. UPDATE has one of the words too: a reset too
+/// many does no harm.
+const IN_BLOCKS: [&str; 7] = ["set", "reset", "execute", "listen", "load", "prepare", "discard"];
+
+impl Marks {
+    fn of(statement: &str) -> Self {
+        let mut marks = Self::default();
+        let (mut updates, mut names_settings) = (false, false);
+        let mut before = SqlToken::Symbol(';');
+        let mut all = tokens(statement);
+        while let Some(token) = all.next() {
+            let initial = token.name().bytes().next().unwrap_or(0).to_ascii_lowercase();
+            match initial {
+                b'c' if token.is_word("create") => marks.leaves |= is_temporary(&all),
+                // INSERT and MERGE have a table behind the word.
+                b'i' if token.is_word("into") && !before.is_any(&["insert", "merge"]) => {
+                    marks.leaves |= is_temporary(&all);
+                }
+                b'p' => {
+                    let name = token.name();
+                    marks.leaves |= begins_with(name, "pg_temp");
+                    marks.leaves |= contains_ignoring_case(name, "advisory_lock");
+                    names_settings |= name.eq_ignore_ascii_case("pg_settings");
+                }
+                b'q' | b't' => {
+                    let runs_string =
+                        RUN_STRINGS.iter().any(|name| token.name().eq_ignore_ascii_case(name));
+                    marks.leaves |= runs_string;
+                    marks.sets |= runs_string;
+                }
+                b's' if token.name().eq_ignore_ascii_case("set_config") => {
+                    marks.sets = true;
+                    marks.leaves |= !sets_locally(all.clone());
+                }
+                b'u' => updates |= token.is_word("update"),
+                b'w' if token.is_word("with") => {
+                    marks.leaves |= all.clone().next().is_some_and(|next| next.is_word("hold"));
+                }
+                _ => {}
+            }
+            before = token;
+        }
+        // The view sets what is written to it, for the session.
+        if updates && names_settings {
+            marks = Self { leaves: true, sets: true };
+        }
+        let [first] = first_tokens::<1>(statement);
+        if first.is_word("do") {
+            marks.add_block(statement);
+        }
+        marks
     }
-    words
-}
 
-fn skip_blank(mut text: &str) -> &str {
-    loop {
-        let trimmed =
-            text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '(');
-        text = if let Some(comment) = trimmed.strip_prefix("--") {
-            comment.split_once('\n').map_or("", |(_, behind)| behind)
-        } else if let Some(comment) = trimmed.strip_prefix("/*") {
-            comment.split_once("*/").map_or("", |(_, behind)| behind)
-        } else {
-            return trimmed;
-        };
+    /// What the code of a DO statement says of itself. The functions that it calls say nothing.
+    fn add_block(&mut self, statement: &str) {
+        let mut all = tokens(statement);
+        while let Some(token) = all.next() {
+            match token {
+                SqlToken::Text { body, .. } => {
+                    // Escapes can hide a word.
+                    let is_unclear = body.contains('\\');
+                    let changes = is_unclear || tokens(body).any(|word| word.is_any(&IN_BLOCKS));
+                    let inner = Self::of(body);
+                    self.leaves |= changes || inner.leaves;
+                    self.sets |= changes || inner.sets;
+                }
+                _ if token.is_word("language") => {
+                    let language = all.clone().next().unwrap_or(token);
+                    let is_read = language.name().eq_ignore_ascii_case("plpgsql")
+                        || matches!(language, SqlToken::Text { body: "plpgsql", .. });
+                    self.leaves |= !is_read;
+                    self.sets |= !is_read;
+                }
+                _ => {}
+            }
+        }
     }
 }
 
-/// What the marks in a text tell: whether it leaves something behind, and whether it changes settings.
-fn read_marks(sql: &str) -> (bool, bool) {
-    let text = sql.as_bytes();
-    let text = text.get(..LONGEST_LOOK).unwrap_or(text);
-    let mark_at = |at: usize| {
-        let begins = |mark: &&&str| {
-            let slice = text.get(at..at + mark.len());
-            slice.is_some_and(|slice| slice.eq_ignore_ascii_case(mark.as_bytes()))
-        };
-        let initial = text.get(at).map_or(0, u8::to_ascii_lowercase);
-        let may_begin = matches!(initial, b'a' | b'i' | b'p' | b's' | b'w');
-        may_begin.then(|| MARKS.iter().find(begins)).flatten().map(|mark| (at, *mark))
-    };
-    let (mut leaves, mut sets) = (false, false);
-    for (at, mark) in (0..text.len()).filter_map(mark_at) {
-        let is_setting = mark == "set_config";
-        sets |= is_setting;
-        // `set_config(name, value, true)` is SET LOCAL.
-        leaves |= !(is_setting && is_local(text.get(at..).unwrap_or_default()));
+/// Whether what is made is temporary: `TEMP`, `LOCAL TEMPORARY`, `OR REPLACE TEMP`, whatever stands in between.
+fn is_temporary(rest: &SqlTokens<'_>) -> bool {
+    let mut rest = rest.clone();
+    let mut next = rest.next();
+    while let Some(token) = next
+        && token.is_any(&["or", "replace", "local", "global"])
+    {
+        next = rest.next();
     }
-    (leaves, sets)
+    next.is_some_and(|token| token.is_any(&["temp", "temporary"]))
 }
 
-fn is_local(call: &[u8]) -> bool {
-    let end = call.iter().position(|byte| *byte == b';').unwrap_or(call.len());
-    let call = call.get(..end).unwrap_or_default();
-    call.windows(5).any(|slice| {
-        slice.split_last().is_some_and(|(last, word)| {
-            word.eq_ignore_ascii_case(b"true") && (*last == b')' || last.is_ascii_whitespace())
-        })
-    })
+/// Whether a call of `set_config` is SET LOCAL: its third argument is `true` and nothing else. What can't be read counts as
+/// not.
+fn sets_locally(call: SqlTokens<'_>) -> bool {
+    let (mut depth, mut commas) = (0_usize, 0);
+    let mut third = [None; 2];
+    for token in call {
+        match token {
+            SqlToken::Symbol('(' | '[') => depth += 1,
+            SqlToken::Symbol(')' | ']') if depth <= 1 => break,
+            SqlToken::Symbol(')' | ']') => depth -= 1,
+            SqlToken::Symbol(',') if depth == 1 => commas += 1,
+            _ if depth == 0 => return false,
+            _ if commas == 2 => {
+                let [first, second] = &mut third;
+                if first.is_none() { *first = Some(token) } else { *second = Some(token) }
+            }
+            _ => {}
+        }
+    }
+    matches!(third, [Some(only), None] if commas == 2 && only.is_word("true"))
 }
 
-fn has_word(sql: &str, word: &str) -> bool {
-    let text = sql.get(..LONGEST_LOOK).unwrap_or(sql);
-    text.split(|c: char| !c.is_ascii_alphanumeric())
-        .any(|part| part.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
+fn begins_with(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 #[cfg(test)]
@@ -165,7 +227,7 @@ mod tests {
     use super::*;
 
     fn left(sql: &str, tag: &str) -> bool {
-        Traces::of(sql, sql.contains(';')).were_left(&CommandTag::parse(tag))
+        Traces::of(sql, parts(sql).count() > 1).were_left(&CommandTag::parse(tag))
     }
 
     #[test]
@@ -186,6 +248,26 @@ mod tests {
             ("SELECT pg_try_advisory_lock_shared($1)", "SELECT 1"),
             ("SELECT set_config($1, $2, false)", "SELECT 1"),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "DECLARE CURSOR"),
+            ("DECLARE c CURSOR WITH\nHOLD FOR SELECT 1", "DECLARE CURSOR"),
+            ("SELECT 1 AS a INTO  TEMP t", "SELECT 1"),
+            ("SELECT 1 AS a INTO /* a */ TEMPORARY TABLE t", "SELECT 1"),
+            ("SELECT 1 AS a INTO LOCAL TEMP t", "SELECT 1"),
+            ("EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1", "EXPLAIN"),
+            ("CREATE TABLE pg_temp.t ()", "CREATE TABLE"),
+            ("DO $$ BEGIN SET ROLE lim; END $$", "DO"),
+            ("DO LANGUAGE plpgsql 'BEGIN EXECUTE ''SET ROLE lim''; END'", "DO"),
+            ("DO E'BEGIN S\\105T ROLE lim; END'", "DO"),
+            ("DO $$ plan() $$ LANGUAGE plperl", "DO"),
+            ("DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$", "DO"),
+            ("DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$", "DO"),
+            ("SELECT set_config('a.b', 'c', false) FROM (SELECT 1 WHERE true) x", "SELECT 1"),
+            ("SELECT set_config('a.b', 'c', f(true, true))", "SELECT 1"),
+            ("SELECT set_config('a.b', ',true', false), true", "SELECT 1"),
+            ("SELECT pg_catalog.\"set_config\"('a.b', 'c', not true)", "SELECT 1"),
+            ("SELECT set_config('a', 'b', true), set_config('a', 'b', $1)", "SELECT 1"),
+            ("UPDATE pg_settings SET setting = 'a' WHERE name = 'search_path'", "UPDATE 1"),
+            ("WITH a AS (UPDATE pg_catalog.pg_settings SET setting = 1) SELECT 1", "SELECT 1"),
+            ("SELECT query_to_xml('SELECT set_config(1, 2, false)', true, true, '')", "SELECT 1"),
         ] {
             assert!(left(sql, tag), "{sql}");
         }
@@ -203,6 +285,13 @@ mod tests {
             ("DECLARE c CURSOR FOR SELECT 1", "DECLARE CURSOR"),
             ("CREATE TABLE t (a int)", "CREATE TABLE"),
             ("PREPARE TRANSACTION 'x'", "PREPARE TRANSACTION"),
+            ("SELECT set_config('a.b', f('c', g(1, 2)), TRUE ) FROM t", "SELECT 1"),
+            ("SELECT 'set_config', 'pg_advisory_lock', 'into temp', 'with hold'", "SELECT 1"),
+            ("INSERT INTO temp VALUES (1)", "INSERT 0 1"),
+            ("INSERT INTO temperature VALUES (1)", "INSERT 0 1"),
+            ("SELECT name, setting FROM pg_settings", "SELECT 1"),
+            ("SELECT a FROM t -- set_config(", "SELECT 1"),
+            ("DO $$ BEGIN INSERT INTO t VALUES (1); PERFORM f(); END $$", "DO"),
             ("", ""),
         ] {
             assert!(!left(sql, tag), "{sql}");
@@ -220,7 +309,9 @@ mod tests {
             ("SELECT set_config('app.user', $1, true)", "SELECT 1", (true, false)),
             ("SELECT pg_advisory_lock(1), set_config($1, $2, true)", "SELECT 1", (true, true)),
             ("BEGIN; SET a.b = 1; COMMIT", "SET", (true, true)),
-            ("UPDATE t SET a = 1; SELECT 1", "UPDATE 1", (true, false)),
+            ("UPDATE t SET a = 1; SELECT 1", "UPDATE 1", (false, false)),
+            ("UPDATE t SET a = 1; SET LOCAL a.b = 1", "UPDATE 1", (true, false)),
+            ("UPDATE pg_settings SET setting = 'a'", "UPDATE 1", (true, true)),
             ("DO $$ BEGIN SET a.b = 1; END $$", "DO", (true, true)),
             ("DO $$ BEGIN PERFORM f(); END $$", "DO", (false, false)),
             ("UPDATE t SET a = 1", "UPDATE 1", (false, false)),
@@ -229,7 +320,7 @@ mod tests {
             ("RESET ALL", "RESET", (false, false)),
             ("DISCARD ALL", "DISCARD ALL", (false, false)),
         ] {
-            let traces = Traces::of(sql, sql.contains(';'));
+            let traces = Traces::of(sql, parts(sql).count() > 1);
             let tag = CommandTag::parse(tag);
             let found = (traces.may_change_settings(), traces.changed_settings(&tag));
             assert_eq!(found, expected, "{sql}");
@@ -242,6 +333,8 @@ mod tests {
             let _ = Traces::of(sql, true);
             let _ = Traces::of(sql, false);
         }
-        assert_eq!(read_marks(&format!("{}pg_temp", "x".repeat(1000))), (true, false));
+        let long = "x".repeat(70_000);
+        assert!(left(&format!("SELECT '{long}', set_config('a.b', 'c', false)"), "SELECT 1"));
+        assert!(left(&format!("SELECT '{long}'; CREATE TEMP TABLE t ()"), "SELECT 1"));
     }
 }

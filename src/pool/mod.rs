@@ -28,6 +28,7 @@ mod search;
 mod settle;
 mod slot;
 mod typing;
+mod unfit;
 mod upkeep;
 mod values;
 
@@ -115,8 +116,15 @@ impl Call {
     fn outcome(&self) -> Outcome {
         match self.losses {
             0 => Outcome::NotSent,
-            _ if self.flags.begin().is_some() => Outcome::NotCommitted,
-            _ => Outcome::Unknown,
+            _ => Outcome::NotCommitted,
+        }
+    }
+
+    /// What its caller is told, who may have declared that it changes nothing.
+    fn outcome_of(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Unknown if self.flags.has(QueryFlags::READ_ONLY) => Outcome::NotCommitted,
+            outcome => outcome,
         }
     }
 }
@@ -228,6 +236,9 @@ impl Pool {
         if lease.is_none()
             && let Err(error) = self.check_room()
         {
+            return self.complete(request, Err(error));
+        }
+        if let Some(error) = self.refusal(statement, lease, flags) {
             return self.complete(request, Err(error));
         }
         if !self.statements.hold(statement) {
@@ -457,6 +468,10 @@ impl Pool {
     fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         let Some(call) = self.calls.get(key) else { return };
         let (request, flags) = (call.request, call.flags);
+        let result = result.map_err(|error| match error.outcome() {
+            Some(outcome) => error.with_outcome(call.outcome_of(outcome)),
+            None => error,
+        });
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.remove(request);
         }

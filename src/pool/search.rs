@@ -409,6 +409,7 @@ impl Pool {
             expires_at: self.expiry(now),
             uses: 0,
             spent: false,
+            left_open: false,
         };
         let connection = self.slots.insert(slot);
         self.outputs.push_back(Output::Open { connection, host: target });

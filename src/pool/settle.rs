@@ -15,7 +15,7 @@ use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::config::TargetSessionAttrs;
-use crate::connection::{Answer, Event, Role, Token, was_never_handed_on};
+use crate::connection::{Answer, Event, Role, Statement, Token, was_never_handed_on};
 use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
@@ -176,7 +176,11 @@ impl Pool {
         let key: Key<Call> = Key::from_bits(settled.token.0);
         let (role_after, status) = (settled.role_after, settled.status);
         let lease = self.calls.get(key).and_then(|call| call.lease);
+        if self.ran_in_open_transaction(id, key) {
+            return Some(key);
+        }
         let verdict = self.judge(id, key, settled);
+        let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, is no witness of its host's role.
         if let Some(role) = role_after
             && self.slots.get(id).is_some_and(|slot| slot.connection.is_clean())
@@ -184,6 +188,13 @@ impl Pool {
             self.observe_session(now, id, role);
         }
         match (verdict, lease) {
+            (Verdict::SendAgain, None) if left_open => {
+                self.drop_left_open(now, id);
+                return Some(key);
+            }
+            (Verdict::Deliver(result), None) if left_open => {
+                self.close_left_open(now, id, key, result);
+            }
             (Verdict::SendAgain, None) => return Some(key),
             (Verdict::SendAgain, Some(lease)) => {
                 self.unseat_lease(id, key, lease);
@@ -344,6 +355,10 @@ impl Pool {
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
         let opened_at = self.slots.get(id).map(|slot| slot.opened_at);
+        let outcome = match self.ran_in_open_transaction(id, key) {
+            true => Outcome::NotCommitted,
+            false => outcome,
+        };
         let call = self.calls.get_mut(key)?;
         // A host that goes down takes its sessions along, one after the other: that is one loss.
         let is_another = call.losses == 0 || opened_at.is_none_or(|at| at > call.lost_at);
@@ -368,7 +383,7 @@ impl Pool {
         let declared =
             call.flags.has(QueryFlags::READ_ONLY) && !Mutation::ForgetDeclaration.is_on();
         let changes_nothing = declared || begin.is_some_and(|begin| begin.read_only);
-        let had_no_effect = outcome == Outcome::NotSent || Mutation::RepeatUnknown.is_on();
+        let had_no_effect = outcome != Outcome::Unknown || Mutation::RepeatUnknown.is_on();
         let is_bounded = call.losses <= MOST_LOSSES || Mutation::RepeatForever.is_on();
         let is_harmless = broke && changes_nothing && is_bounded;
         if free && has_time && (had_no_effect || is_harmless) {
@@ -379,7 +394,9 @@ impl Pool {
         }
         let outcome = match self.calls.get(key) {
             Some(call) if begin.is_some() => self.outcome_in_transaction(id, call, outcome),
-            _ => outcome,
+            // What changes nothing can't have been applied.
+            Some(call) => call.outcome_of(outcome),
+            None => outcome,
         };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
         if let Some(lease) = lease {
@@ -407,8 +424,7 @@ impl Pool {
         let commits = |call: &Call| {
             let statement = call.statement.and_then(|id| self.statements.get(id));
             call.flags.has(QueryFlags::COMMIT)
-                || statement
-                    .is_none_or(|statement| statement.ends_transaction || statement.may_be_script)
+                || statement.is_none_or(Statement::may_leave_transaction)
         };
         let writes = !call.flags.begin().is_some_and(|begin| begin.read_only);
         if outcome == Outcome::Unknown

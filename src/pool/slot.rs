@@ -40,6 +40,8 @@ pub struct Slot {
     pub(super) uses: u64,
     /// It takes nothing new, and is closed once it is free.
     pub(super) spent: bool,
+    /// A call has left a transaction open here, which ends with the connection.
+    pub(super) left_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
 //! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys, `SELECT role` one with the
-//! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `INSERT <key>`
+//! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `SELECT open` is a
+//! statement that leaves a transaction open, which its text does not show; `INSERT <key>`
 //! adds a key, or is refused with 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET`
 //! leaves something behind that `DISCARD ALL` discards, and with `slow` at its end a statement sleeps before it runs. A
 //! change of role is told as PostgreSQL tells it: not to idle sessions, but by ParameterStatus in front of the next
@@ -469,6 +470,13 @@ impl Session {
             }
             "SELECT" if rest == "changed" => {
                 row(if self.changed { "yes" } else { "no" }, out);
+                "SELECT 1"
+            }
+            "SELECT" if rest == "open" => {
+                if self.transaction == Transaction::None {
+                    self.transaction = Transaction::Open { writable };
+                }
+                row("1", out);
                 "SELECT 1"
             }
             "SELECT" => {

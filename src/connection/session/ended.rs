@@ -59,7 +59,14 @@ impl Session {
                 }
                 Answer::Completed { results, unreplicated }
             }
-            Ended::Refused { fields, plan_is_stale, check_failed, parsed, had_results } => {
+            Ended::Refused {
+                fields,
+                plan_is_stale,
+                check_failed,
+                parsed,
+                had_results,
+                committed,
+            } => {
                 if check_failed {
                     shared.statements.describes_first = true;
                 }
@@ -81,7 +88,7 @@ impl Session {
                 }
                 // A script may have committed in its middle; a single statement that fails has no effect.
                 let outcome =
-                    if script && had_results { Outcome::Unknown } else { Outcome::NotCommitted };
+                    if script && committed { Outcome::Unknown } else { Outcome::NotCommitted };
                 let error = Error::database(*fields).with_outcome(outcome);
                 Answer::Refused { error, plan_is_stale: plan_is_stale || check_failed }
             }

@@ -46,6 +46,10 @@ pub(super) enum What {
     Role,
     /// Whether the session is as it was when it began.
     Clean,
+    /// BEGIN, which is not a caller's of the pool to say.
+    Begin,
+    /// What leaves a transaction open, and does not show it.
+    Open,
     Acquire(usize),
     /// On the connection of a visit.
     Insert(usize, String),
@@ -102,6 +106,8 @@ pub(super) struct Statements {
     insert: StatementId,
     role: StatementId,
     clean: StatementId,
+    begin: StatementId,
+    open: StatementId,
 }
 
 impl Applications {
@@ -122,7 +128,7 @@ impl Applications {
 
     /// Statements whose texts they have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 5 } else { 0 }
+        if self.statements.is_some() { 7 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -206,6 +212,8 @@ impl Storm {
             insert: self.pool.statement("INSERT $1"),
             role: self.pool.statement("SELECT role"),
             clean: self.pool.statement("SELECT changed"),
+            begin: self.pool.statement("BEGIN"),
+            open: self.pool.statement("SELECT open"),
         })
     }
 
@@ -380,6 +388,13 @@ impl Storm {
 
     /// What no application should do.
     fn misuse(&mut self) {
+        if self.dice.percent(50) {
+            let Statements { begin, open, .. } = self.statements();
+            let (what, statement) =
+                if self.dice.percent(20) { (What::Begin, begin) } else { (What::Open, open) };
+            self.ask(what, statement, None, QueryFlags::default(), false);
+            return;
+        }
         let over: Vec<_> = self
             .apps
             .visits

@@ -6,7 +6,7 @@ use super::Storm;
 use super::applications::{Ask, What};
 use super::ledger::describe;
 use super::visits::{Visit, VisitStage};
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Outcome};
 use crate::cluster::fits;
 use crate::connection::{Role, RowCursor, was_never_handed_on};
 use crate::pool::Response;
@@ -77,12 +77,18 @@ impl Storm {
         let described = || Err(describe(error));
         let waited = self.now.since(ask.since);
         let bounded = ask.bounded || self.config.query_timeout.is_some();
-        let alone = matches!(ask.what, What::Write(_) | What::Read | What::Role | What::Clean);
+        let alone =
+            matches!(ask.what, What::Write(_) | What::Read | What::Role | What::Clean | What::Open);
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
             // It is given up when it is lost for the third time, which is counted behind the server's last words.
-            (_, "40003") if ask.declared && !self.apps.ended && self.losses - ask.losses < 2 => {
+            (_, "HYPERION_CONNECTION_LOST")
+                if ask.declared
+                    && !self.apps.ended
+                    && self.losses - ask.losses < 2
+                    && error.outcome() == Some(Outcome::NotCommitted) =>
+            {
                 described()
             }
             // A pooler that was never at a server has told so.
@@ -91,6 +97,7 @@ impl Storm {
             {
                 described()
             }
+            _ if ask.declared && error.outcome() == Some(Outcome::Unknown) => described(),
             // Such a host is waited for, or another one.
             (_, "57014" | "57P03" | "53300") => described(),
             (_, "25006") if self.is_read_write() && (alone || self.began_for_good(ask)) => {
@@ -161,6 +168,12 @@ impl Storm {
             {
                 return Err("a session was handed on as its last user left it".to_owned());
             }
+            (What::Begin | What::Open, Ok(_)) => {
+                return Err("a transaction was left open for everybody".to_owned());
+            }
+            (What::Begin, Err(error)) if error.outcome() != Some(Outcome::NotSent) => {
+                return Err(format!("BEGIN was sent: {}", describe(&error)));
+            }
             (What::Acquire(number), result) => self.arrived(*number, result),
             (What::Insert(number, key), result) => self.inserted(*number, key, result)?,
             (What::Look(number), result) => {
@@ -191,7 +204,16 @@ impl Storm {
                     }
                 }
             }
-            (What::Read | What::Role | What::Clean | What::Ready | What::End, _) => {}
+            (
+                What::Read
+                | What::Role
+                | What::Clean
+                | What::Begin
+                | What::Open
+                | What::Ready
+                | What::End,
+                _,
+            ) => {}
         }
         Ok(())
     }

@@ -1,0 +1,453 @@
+//! What the statements of a text are, as far as the pool has to know it before a server has read them: how many
+//! there are, which of them begin and end transactions, and whether one of them is of no use here.
+
+use super::lexer::{SqlToken, SqlTokens, tokens};
+use crate::base::{Error, ErrorClass, Outcome};
+
+/// What a text says of the statements in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Script {
+    /// There may be several statements.
+    pub(super) may_be_script: bool,
+    /// One of them may commit what came before it.
+    pub(super) may_commit: bool,
+    /// One of them may end its transaction, and another one run behind that.
+    pub(super) may_go_on: bool,
+    /// It is PREPARE TRANSACTION.
+    pub(super) prepares_transaction: bool,
+    pub(super) unfit: Option<Unfit>,
+}
+
+/// Why a text is not sent at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It leaves a transaction open, which is refused where the connection is not its caller's.
+    LeavesTransactionOpen,
+    Copy,
+    Listen,
+    Encoding,
+    Replication,
+}
+
+impl Unfit {
+    /// What its caller is told, who has a connection to itself or not. `None`: there he may.
+    pub fn refusal(self, is_leased: bool) -> Option<Error> {
+        let error = match self {
+            Self::LeavesTransactionOpen if is_leased => return None,
+            Self::LeavesTransactionOpen => {
+                left_open("the text begins a transaction and does not end it, and was not sent")
+            }
+            Self::Copy => copy("COPY by query() is not supported: the statement was not sent"),
+            Self::Listen => {
+                let message = "LISTEN by query() is not supported: this client does not deliver notifications";
+                Error::new(ErrorClass::Configuration, "HYPERION_LISTEN", message)
+            }
+            Self::Encoding => {
+                let message = "client_encoding can't be changed: this client speaks UTF8 alone";
+                Error::new(ErrorClass::Configuration, "HYPERION_CLIENT_ENCODING", message)
+            }
+            Self::Replication => {
+                let message = "the replication protocol is not supported";
+                Error::new(ErrorClass::Configuration, "HYPERION_REPLICATION", message)
+            }
+        };
+        Some(error.with_outcome(Outcome::NotSent))
+    }
+}
+
+pub(super) fn copy(message: &str) -> Error {
+    Error::new(ErrorClass::Configuration, "HYPERION_COPY", message)
+}
+
+/// `what` was done, or would be.
+pub fn left_open(what: &str) -> Error {
+    let message = format!(
+        "{what}: its connection would go to other callers with the transaction open. Use pool.transaction, \
+         pool.begin or pool.connect"
+    );
+    Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_LEFT_OPEN", message)
+}
+
+impl Script {
+    pub(super) fn of(sql: &str) -> Self {
+        let mut script = Self::default();
+        let (mut count, mut is_open, mut has_ended, mut is_ambiguous) =
+            (0_usize, false, false, false);
+        for part in parts(sql) {
+            count += 1;
+            let control = Control::of(part.text);
+            script.may_go_on |= has_ended;
+            match control {
+                Control::Begin => is_open = true,
+                Control::Commit { chain } => {
+                    script.may_commit = true;
+                    (is_open, has_ended) = (is_open && chain, true);
+                }
+                Control::Rollback { chain } => (is_open, has_ended) = (is_open && chain, true),
+                Control::CommitPrepared => script.may_commit = true,
+                Control::PrepareTransaction => {
+                    script.may_commit = true;
+                    script.prepares_transaction = true;
+                    (is_open, has_ended) = (false, true);
+                }
+                Control::None => {}
+            }
+            // Behind a string whose end is not certain nothing is.
+            if !is_ambiguous && script.unfit.is_none() {
+                script.unfit = unfit(part.text);
+            }
+            is_ambiguous |= part.is_ambiguous;
+        }
+        script.may_be_script = count > 1;
+        if is_ambiguous {
+            let has = |word: &str| contains_ignoring_case(sql, word);
+            script.may_be_script |= has_inner_semicolon(sql);
+            script.may_commit |= has("commit") || has("prepare") || has("end");
+            script.may_go_on |= script.may_be_script;
+        } else if is_open && script.unfit.is_none() {
+            script.unfit = Some(Unfit::LeavesTransactionOpen);
+        }
+        script
+    }
+}
+
+/// What a statement does to the transaction that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Control {
+    None,
+    Begin,
+    Commit { chain: bool },
+    Rollback { chain: bool },
+    CommitPrepared,
+    PrepareTransaction,
+}
+
+impl Control {
+    fn of(statement: &str) -> Self {
+        let [first, second, third, fourth] = first_tokens::<4>(statement);
+        let (behind, last) =
+            if second.is_any(&["work", "transaction"]) { (third, fourth) } else { (second, third) };
+        let chain = behind.is_word("and") && last.is_word("chain");
+        if first.is_word("begin") || (first.is_word("start") && second.is_word("transaction")) {
+            Self::Begin
+        } else if first.is_word("commit") && second.is_word("prepared") {
+            Self::CommitPrepared
+        } else if first.is_any(&["commit", "end"]) {
+            Self::Commit { chain }
+        } else if first.is_word("prepare") && second.is_word("transaction") {
+            Self::PrepareTransaction
+        } else if first.is_any(&["rollback", "abort"])
+            && !second.is_word("prepared")
+            && !behind.is_word("to")
+        {
+            Self::Rollback { chain }
+        } else {
+            Self::None
+        }
+    }
+}
+
+fn unfit(statement: &str) -> Option<Unfit> {
+    let [first, second, third, fourth, fifth] = first_tokens::<5>(statement);
+    if first.is_word("copy") {
+        return copies_to_client(statement).then_some(Unfit::Copy);
+    }
+    if first.is_word("listen") {
+        return Some(Unfit::Listen);
+    }
+    if first.is_any(&["start_replication", "base_backup"]) {
+        return Some(Unfit::Replication);
+    }
+    if first.is_word("set") {
+        let scoped = second.is_any(&["session", "local"]);
+        let (name, sign, value) =
+            if scoped { (third, fourth, fifth) } else { (second, third, fourth) };
+        let value = match name {
+            _ if name.is_word("names") => sign,
+            _ if name.name().eq_ignore_ascii_case("client_encoding") => value,
+            _ => return None,
+        };
+        return (!is_utf8(value)).then_some(Unfit::Encoding);
+    }
+    first.is_word("select").then(|| sets_encoding(statement)).flatten()
+}
+
+/// Whether a COPY has this client at its other end.
+fn copies_to_client(copy: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut all = tokens(copy);
+    while let Some(token) = all.next() {
+        match token {
+            SqlToken::Symbol('(') => depth += 1,
+            SqlToken::Symbol(')') => depth = depth.saturating_sub(1),
+            _ if depth == 0 && token.is_any(&["from", "to"]) => {
+                return all.next().is_some_and(|end| end.is_any(&["stdin", "stdout"]));
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// `set_config('client_encoding', '...', ...)`, with texts that can be read.
+fn sets_encoding(select: &str) -> Option<Unfit> {
+    let mut all = tokens(select);
+    while let Some(token) = all.next() {
+        if !token.name().eq_ignore_ascii_case("set_config") {
+            continue;
+        }
+        let [open, name, comma, value, behind] = next_tokens::<5>(&mut all.clone());
+        let is_call = open.is_symbol('(') && comma.is_symbol(',') && behind.is_symbol(',');
+        if let (true, SqlToken::Text { body, .. }, SqlToken::Text { .. }) = (is_call, name, value)
+            && body.eq_ignore_ascii_case("client_encoding")
+            && !is_utf8(value)
+        {
+            return Some(Unfit::Encoding);
+        }
+    }
+    None
+}
+
+/// Whether a value of `client_encoding` leaves it at UTF8, to which DEFAULT goes back.
+fn is_utf8(value: SqlToken<'_>) -> bool {
+    match value {
+        SqlToken::Text { body, .. } => is_utf8_by_name(body),
+        SqlToken::Word(word) => is_utf8_by_name(word) || value.is_word("default"),
+        SqlToken::Quoted(name) => is_utf8_by_name(name),
+        // It is wrong, or it is not known here.
+        _ => true,
+    }
+}
+
+/// By any of the names that the server has for it: it looks at letters and digits alone.
+pub(super) fn is_utf8_by_name(name: &str) -> bool {
+    let clean = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
+    let clean: String = clean.take(8).collect();
+    matches!(clean.as_str(), "utf8" | "unicode")
+}
+
+/// One statement of a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) text: &'a str,
+    is_ambiguous: bool,
+}
+
+/// The statements of a text, as the server's parser divides it. Empty ones are none.
+pub(super) fn parts(sql: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = tokens(sql);
+    std::iter::from_fn(move || {
+        loop {
+            let (part, is_empty) = next_part(&mut rest)?;
+            if !is_empty {
+                return Some(part);
+            }
+        }
+    })
+}
+
+fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
+    let whole = rest.rest();
+    let [first, second, third, fourth] = next_tokens::<4>(&mut rest.clone());
+    let what = if second.is_word("or") && third.is_word("replace") { fourth } else { second };
+    // A body in SQL holds statements of its own (PostgreSQL manual, CREATE FUNCTION, sql_body).
+    let may_have_body = first.is_word("create") && what.is_any(&["function", "procedure"]);
+    let (mut count, mut depth, mut blocks, mut is_ambiguous) = (0_usize, 0_usize, 0_usize, false);
+    let mut end = whole.len();
+    while let Some(token) = rest.next() {
+        match token {
+            // CREATE RULE has a list of statements in parentheses.
+            SqlToken::Symbol('(') => depth += 1,
+            SqlToken::Symbol(')') => depth = depth.saturating_sub(1),
+            SqlToken::Symbol(';') if depth == 0 && blocks == 0 => {
+                end = whole.len() - rest.rest().len();
+                break;
+            }
+            SqlToken::Text { is_ambiguous: true, .. } => is_ambiguous = true,
+            SqlToken::Word(_) if may_have_body && depth == 0 => {
+                if blocks == 0 {
+                    let begins = token.is_word("begin");
+                    let is_atomic = |token: SqlToken<'_>| token.is_word("atomic");
+                    blocks = usize::from(begins && rest.clone().next().is_some_and(is_atomic));
+                } else if token.is_any(&["begin", "case"]) {
+                    blocks += 1;
+                } else if token.is_word("end") {
+                    blocks -= 1;
+                }
+            }
+            _ => {}
+        }
+        count += 1;
+    }
+    let text = whole.get(..end)?;
+    (!whole.is_empty()).then_some((Part { text, is_ambiguous }, count == 0))
+}
+
+const NONE: SqlToken<'_> = SqlToken::Word("");
+
+fn next_tokens<'a, const N: usize>(all: &mut SqlTokens<'a>) -> [SqlToken<'a>; N] {
+    std::array::from_fn(|_| all.next().unwrap_or(NONE))
+}
+
+/// The first tokens of a statement. A query may stand in parentheses.
+pub(super) fn first_tokens<const N: usize>(statement: &str) -> [SqlToken<'_>; N] {
+    let mut all = tokens(statement).skip_while(|t| t.is_symbol('(') || t.is_symbol(';'));
+    std::array::from_fn(|_| all.next().unwrap_or(NONE))
+}
+
+pub(super) fn contains_ignoring_case(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// The simple protocol takes a single statement as well; the other way round would be an error that ends a transaction.
+fn has_inner_semicolon(sql: &str) -> bool {
+    sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';').contains(';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_counted_as_the_server_counts_them() {
+        for (sql, count) in [
+            ("", 0),
+            (" ; -- a;b\n;", 0),
+            ("SELECT 1", 1),
+            ("SELECT 1;;/* ; */", 1),
+            ("; SELECT ';x', $$;$$, \";\"", 1),
+            ("SELECT 1; SELECT 2 ;", 2),
+            ("CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b); SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END", 1),
+            (
+                "create or replace procedure p(a int) begin atomic select case when a = 1 then 1 end; \
+                 select 2; end; select 3",
+                2,
+            ),
+            (
+                "CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1; SELECT 2'; SELECT 3",
+                2,
+            ),
+            ("BEGIN; SELECT 1; END", 3),
+        ] {
+            assert_eq!(parts(sql).count(), count, "{sql}");
+            assert_eq!(Script::of(sql).may_be_script, count > 1, "{sql}");
+        }
+        let ambiguous = r"SELECT 'a\'; SELECT 'b'";
+        assert!(Script::of(ambiguous).may_be_script);
+        assert!(Script::of(r"SELECT 'a\';x'").may_be_script);
+        assert!(!Script::of(r"SELECT 'C:\;x'").may_be_script);
+    }
+
+    #[test]
+    fn what_commits_is_seen_behind_comments_and_not_in_strings() {
+        for sql in [
+            "COMMIT",
+            " end;",
+            "\n;commit and chain",
+            "/* a */ -- b\n COMMIT",
+            "Prepare Transaction 'x'",
+            "COMMIT PREPARED 'x'",
+            "SELECT 1; COMMIT",
+            "BEGIN; INSERT INTO t VALUES (1); /* end */ end -- now",
+            r"SELECT 'a\'; COMMIT; --'",
+        ] {
+            assert!(Script::of(sql).may_commit, "{sql}");
+        }
+        for sql in [
+            "",
+            "SELECT 'commit'",
+            "/* app */ INSERT INTO ends VALUES (1)",
+            "-- name: save\nINSERT INTO t VALUES (';commit')",
+            "SELECT 1; SELECT CASE WHEN true THEN 1 END AS one",
+            "DO $$ BEGIN COMMIT; END $$",
+            "PREPARE p AS SELECT 1",
+            "ROLLBACK; SELECT 1",
+            "committed",
+        ] {
+            assert!(!Script::of(sql).may_commit, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_runs_behind_the_end_of_its_transaction_is_seen() {
+        assert!(Script::of("ROLLBACK; INSERT INTO t VALUES (1)").may_go_on);
+        assert!(Script::of("COMMIT; BEGIN").may_go_on);
+        assert!(!Script::of("INSERT INTO t VALUES (1); ROLLBACK").may_go_on);
+        assert!(!Script::of("ROLLBACK TO s; INSERT INTO t VALUES (1)").may_go_on);
+    }
+
+    #[test]
+    fn a_transaction_that_a_text_leaves_open_is_seen() {
+        let leaves = |sql: &str| Script::of(sql).unfit == Some(Unfit::LeavesTransactionOpen);
+        for sql in [
+            "BEGIN",
+            "begin transaction isolation level serializable;",
+            "/* a */ START TRANSACTION READ ONLY",
+            "SELECT 1; BEGIN",
+            "BEGIN; INSERT INTO t VALUES ('COMMIT')",
+            "BEGIN; COMMIT AND CHAIN",
+            "BEGIN; ROLLBACK WORK AND CHAIN",
+            "BEGIN; SAVEPOINT s; ROLLBACK TO s",
+            "BEGIN; ROLLBACK WORK TO SAVEPOINT s",
+            "BEGIN; COMMIT; BEGIN",
+        ] {
+            assert!(leaves(sql), "{sql}");
+        }
+        for sql in [
+            "COMMIT",
+            "ROLLBACK",
+            "COMMIT AND CHAIN",
+            "BEGIN; INSERT INTO t VALUES (1); COMMIT",
+            "BEGIN; COMMIT AND NO CHAIN",
+            "BEGIN; ABORT",
+            "BEGIN; END WORK",
+            "BEGIN; PREPARE TRANSACTION 'x'",
+            "SELECT 'BEGIN'",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END",
+            r"SELECT 'a\'; BEGIN; --'",
+        ] {
+            assert!(!leaves(sql), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_this_client_has_no_use_for_is_seen() {
+        for (sql, expected) in [
+            ("COPY t FROM STDIN", Some(Unfit::Copy)),
+            ("/* a */ copy t (a, b) from stdin with (format csv)", Some(Unfit::Copy)),
+            ("COPY (SELECT a FROM t WHERE b IN (SELECT 1)) TO STDOUT", Some(Unfit::Copy)),
+            ("SELECT 1; COPY t TO STDOUT", Some(Unfit::Copy)),
+            ("COPY t FROM '/stdin'", None),
+            ("COPY t TO PROGRAM 'cat'", None),
+            ("SELECT 'COPY t FROM STDIN'", None),
+            ("LISTEN a", Some(Unfit::Listen)),
+            ("SELECT 1; LISTEN a", Some(Unfit::Listen)),
+            ("UNLISTEN *", None),
+            ("NOTIFY a", None),
+            ("START_REPLICATION SLOT a LOGICAL 0/0", Some(Unfit::Replication)),
+            ("SET client_encoding = 'LATIN1'", Some(Unfit::Encoding)),
+            ("SET LOCAL Client_Encoding TO latin1", Some(Unfit::Encoding)),
+            ("SET SESSION \"client_encoding\" TO latin1", Some(Unfit::Encoding)),
+            ("set names 'latin1'", Some(Unfit::Encoding)),
+            ("SET NAMES 'UTF-8'", None),
+            ("SET client_encoding = unicode", None),
+            ("SET client_encoding TO DEFAULT", None),
+            ("SELECT set_config('client_encoding', 'LATIN1', true)", Some(Unfit::Encoding)),
+            ("SELECT pg_catalog.set_config('client_encoding', 'utf8', true)", None),
+            ("SELECT set_config('client_encoding', $1, true)", None),
+            ("SET work_mem = '1MB'", None),
+        ] {
+            assert_eq!(Script::of(sql).unfit, expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_odd() {
+        for sql in
+            ["--", "/*", "é;", "((;;", "))", "CREATE FUNCTION begin atomic end end; end", "'"]
+        {
+            let _ = Script::of(sql);
+        }
+    }
+}
