@@ -118,8 +118,13 @@ const ROLLED_BACK = 'HYPERION_TRANSACTION_ROLLED_BACK';
 /** Deeper than any error that was wrapped on purpose. */
 const MOST_CAUSES = 10;
 
-/** Where the same may succeed when it is tried once more, although it failed. Class 08 is one of them. */
+/**
+ * Where the same may succeed when it is tried once more, although it failed. Of class 08 these are lost connections, which
+ * functions tell of too (dblink): a refusal (08004), a violation of the protocol such as a wrong number of parameters
+ * (08P01) and an end that nobody knows (08007) are none.
+ */
 const TRANSIENT = new Set([
+  ...['08000', '08001', '08003', '08006'],
   ...['40001', '40P01', '55P03', '25006'],
   ...['57P01', '57P02', '57P03', '57P05', '53000', '53200', '53300'],
   ...['HYPERION_CONNECTION_LOST', 'HYPERION_CONNECT_TIMEOUT', 'HYPERION_UNFIT_HOST'],
@@ -127,9 +132,13 @@ const TRANSIENT = new Set([
   'HYPERION_QUEUE_FULL',
 ]);
 
+/** The addon's hint where a statement is prepared anew, as `src/pool/settle.rs` has it. */
+const STALE_PLAN = 'the statement was prepared before its tables or types changed';
+
 /** A table has changed since the statement was prepared, which is done anew. Messages are translated. */
-function isStalePlan({ code, routine }) {
-  return code === '0A000' && routine === 'RevalidateCachedQuery';
+function isStalePlan({ code, routine, hint }) {
+  const isTold = typeof hint === 'string' && hint.startsWith(STALE_PLAN);
+  return isTold || (code === '0A000' && routine === 'RevalidateCachedQuery');
 }
 
 /** Errors that pass where others with their code come from, and not here. */
@@ -149,7 +158,7 @@ function isRetryable(error) {
   for (let depth = 0; depth < MOST_CAUSES && isError(from); depth += 1) {
     if (from.outcome === 'unknown' || lasting.has(from)) return false;
     if (typeof from.code === 'string' && from.code !== ROLLED_BACK) {
-      if (TRANSIENT.has(from.code) || /^08...$/.test(from.code) || isStalePlan(from)) return true;
+      if (TRANSIENT.has(from.code) || isStalePlan(from)) return true;
       if (from instanceof HyperionError) return false;
     }
     from = from.cause;

@@ -20,6 +20,10 @@ before(async () => {
   cluster = await clusterFor({ nodes: 1 });
   pool = createPool(cluster.options({ poolSize: 1 }));
   await pool.query('DROP TABLE IF EXISTS visits; CREATE TABLE visits (key int)');
+  await pool.query(`
+    CREATE OR REPLACE FUNCTION set_zone() RETURNS int LANGUAGE plpgsql AS
+      $$ BEGIN SET TimeZone = 'Asia/Tokyo'; RETURN 1; END $$;
+    CREATE OR REPLACE PROCEDURE become() LANGUAGE plpgsql AS $$ BEGIN SET ROLE pg_monitor; END $$`);
 });
 after(async () => {
   await pool?.end();
@@ -145,7 +149,11 @@ const TRACES = [
     'PREPARE p AS SELECT 1',
     'SELECT count(*)::int FROM pg_prepared_statements WHERE from_sql',
   ],
-  ['a channel', 'LISTEN news', 'SELECT count(*)::int FROM pg_listening_channels()'],
+  [
+    'a channel',
+    'DO $$ BEGIN LISTEN news; END $$',
+    'SELECT count(*)::int FROM pg_listening_channels()',
+  ],
   [
     'a cursor',
     'DECLARE c CURSOR WITH HOLD FOR SELECT 1',
@@ -157,6 +165,35 @@ const TRACES = [
     "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'",
   ],
   ['set_config', "SELECT set_config('a.b', 'c', false)", "SELECT current_setting('a.b', true)"],
+  [
+    'set_config beside a condition',
+    "SELECT set_config('a.c', 'c', false) FROM (SELECT 1 WHERE true) x",
+    "SELECT current_setting('a.c', true)",
+  ],
+  [
+    'set_config behind a long text',
+    `SELECT length('${'x'.repeat(70_000)}'), set_config('a.d', 'c', false)`,
+    "SELECT current_setting('a.d', true)",
+  ],
+  ['a role by a block', 'DO $$ BEGIN SET ROLE pg_monitor; END $$', 'SELECT current_user'],
+  ['a table by INTO', 'SELECT 1 AS a INTO\n LOCAL TEMP u', "SELECT to_regclass('pg_temp.u')::text"],
+  [
+    'a table by EXPLAIN ANALYZE',
+    'EXPLAIN ANALYZE CREATE TEMP TABLE v AS SELECT 1',
+    "SELECT to_regclass('pg_temp.v')::text",
+  ],
+  [
+    'a cursor behind a line break',
+    'DECLARE k CURSOR WITH\nHOLD FOR SELECT 1',
+    'SELECT count(*)::int FROM pg_cursors WHERE is_holdable',
+  ],
+  [
+    'a setting by its view',
+    "UPDATE pg_settings SET setting = 'a' WHERE name = 'search_path'",
+    'SHOW search_path',
+  ],
+  ['a time zone by a function', 'SELECT set_zone()', 'SHOW TimeZone'],
+  ['a role by a procedure', 'CALL become()', 'SELECT current_user'],
   [
     'read-only by set_config',
     "SELECT set_config('default_transaction_read_only', 'on', false)",

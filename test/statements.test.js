@@ -148,3 +148,102 @@ test('PREPARE TRANSACTION is not for a transaction that ends by methods', async 
     outcome: 'not-sent',
   });
 });
+
+test('what a pool has no use for is refused before it is sent, with a code of its own', async (t) => {
+  const pool = open(t);
+  const connection = await pool.connect();
+  const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
+  for (const [sql, code] of [
+    ['COPY orders FROM STDIN', 'HYPERION_COPY'],
+    ['/* a */ copy orders (id) from stdin with (format csv)', 'HYPERION_COPY'],
+    ['COPY (SELECT 1) TO STDOUT', 'HYPERION_COPY'],
+    ['SELECT 1; COPY orders TO STDOUT', 'HYPERION_COPY'],
+    ['LISTEN news', 'HYPERION_LISTEN'],
+    ['SELECT 1; LISTEN news', 'HYPERION_LISTEN'],
+    ["SET client_encoding = 'LATIN1'", 'HYPERION_CLIENT_ENCODING'],
+    ["SET NAMES 'LATIN1'", 'HYPERION_CLIENT_ENCODING'],
+    ["SELECT set_config('client_encoding', 'LATIN1', false)", 'HYPERION_CLIENT_ENCODING'],
+    ['START_REPLICATION SLOT a LOGICAL 0/0', 'HYPERION_REPLICATION'],
+  ]) {
+    const expected = { name: 'ConfigurationError', code, outcome: 'not-sent' };
+    assert.deepEqual(told(await errorOf(connection.query(sql))), expected, sql);
+  }
+  await connection.query('NOTIFY news');
+  await connection.query('UNLISTEN *');
+  for (const name of ['utf8', 'UTF-8', 'unicode']) {
+    await connection.query(`SET client_encoding = '${name}'`);
+  }
+  assert.equal((await connection.query('SELECT pg_backend_pid() AS pid'))[0].pid, pid);
+  await connection.release();
+  assert.equal((await errorOf(pool.query('COPY orders TO STDOUT'))).code, 'HYPERION_COPY');
+});
+
+test('a COPY that no text shows is refused by the protocol, and its connection lives', async (t) => {
+  const pool = open(t);
+  const pidOf = async (queryable) =>
+    (await queryable.query('SELECT pg_backend_pid() AS pid'))[0].pid;
+  const pid = await pidOf(pool);
+  const insert = 'INSERT INTO orders VALUES (50)';
+  const into = await errorOf(
+    pool.query(`${UNCLEAR}; ${insert}; COPY orders FROM STDIN; ${insert}`),
+  );
+  assert.deepEqual([into.code, into.outcome], ['HYPERION_COPY', 'not-committed']);
+  assert.equal(await orders(50), 0);
+  const from = await errorOf(pool.query(`${UNCLEAR}; COPY orders TO STDOUT; ${insert}`));
+  assert.deepEqual([from.code, from.outcome], ['HYPERION_COPY', 'unknown']);
+  assert.equal(await orders(50), 1);
+  const connection = await pool.connect();
+  const tx = await connection.begin();
+  await tx.query(insert);
+  const inside = await errorOf(tx.query(`${UNCLEAR}; COPY orders FROM STDIN`));
+  assert.deepEqual([inside.code, inside.outcome], ['HYPERION_COPY', 'not-committed']);
+  assert.match(inside.message, /transaction has failed/);
+  assert.equal((await errorOf(tx.query('SELECT 1'))).code, '25P02');
+  await tx.rollback();
+  assert.equal(await pidOf(connection), pid);
+  await connection.release();
+  assert.equal(await orders(50), 1);
+  assert.equal(await pidOf(pool), pid);
+});
+
+test('a wrong number of parameters is not tried again', async (t) => {
+  const pool = open(t);
+  let attempts = 0;
+  const wrong = pool.transaction(
+    (tx) => {
+      attempts += 1;
+      return tx.query('SELECT $1::int', []);
+    },
+    { retries: 5 },
+  );
+  assert.equal((await errorOf(wrong)).code, '08P01');
+  assert.equal(attempts, 1);
+});
+
+test('of class 08 those are tried again that pass', () => {
+  for (const [code, expected] of [
+    ...['08000', '08001', '08003', '08006'].map((of) => [of, true]),
+    ...['08004', '08007', '08P01'].map((of) => [of, false]),
+  ]) {
+    assert.equal(isRetryable(Object.assign(new Error('x'), { code })), expected, code);
+  }
+});
+
+test('what its hint says of repeating is what isRetryable says', async (t) => {
+  const pool = open(t);
+  const statement = 'SELECT 26 AS a';
+  for (let use = 0; use < 3; use += 1) await pool.query(statement);
+  const stale = await errorOf(
+    pool.transaction(async (tx) => {
+      await tx.query(statement);
+      const part = "'DEAL' || 'LOCATE ALL'";
+      await tx.query(`DO $$ BEGIN EXECUTE ${part}; END $$`);
+      await tx.query(statement);
+    }),
+  );
+  assert.equal(stale.code, '26000');
+  assert.match(stale.hint, /repeated/);
+  assert.ok(isRetryable(stale));
+  const own = await errorOf(pool.query('EXECUTE no_such'));
+  assert.deepEqual([own.code, isRetryable(own)], ['26000', false]);
+});

@@ -90,10 +90,12 @@ pub enum Mutation {
     SendUnfit,
     /// A transaction that an autocommit call has left open goes to the next caller.
     LeaveOpen,
+    /// What the server reports of a session's settings says nothing of what its user left.
+    IgnoreReports,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -137,6 +139,7 @@ impl Mutation {
         Self::RewindBlindly,
         Self::SendUnfit,
         Self::LeaveOpen,
+        Self::IgnoreReports,
     ];
 
     /// Whether this thread runs with it.

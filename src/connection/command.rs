@@ -69,6 +69,26 @@ impl CommandTag {
         self.count
     }
 
+    /// Whether it commits what came before it, or itself. The statements of a text are else one transaction, which the
+    /// server rolls back where one of them fails (PostgreSQL manual, 55.2.2.1).
+    pub(super) fn commits(&self) -> bool {
+        const NAMES: [&str; 12] = [
+            "COMMIT",
+            "COMMIT PREPARED",
+            "PREPARE TRANSACTION",
+            "CALL",
+            "VACUUM",
+            "CLUSTER",
+            "REINDEX",
+            "ALTER SYSTEM",
+            "CREATE DATABASE",
+            "DROP DATABASE",
+            "CREATE TABLESPACE",
+            "DROP TABLESPACE",
+        ];
+        NAMES.contains(&self.name())
+    }
+
     /// The command's place in [`KNOWN_COMMANDS`].
     pub fn number(&self) -> Option<u8> {
         KNOWN_COMMANDS.iter().zip(0u8..).find(|(known, _)| **known == self.name).map(|(_, n)| n)

@@ -7,7 +7,7 @@
 //! Prepared:   Bind ▶ Execute ▶ Complete
 //! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
-//! Execute ▶ Copy ▶ Execute: a COPY to standard output.
+//! Execute ▶ Copy ▶ Execute: a COPY to standard output, which is let go by. One from standard input is refused.
 //! ErrorResponse leads from each of them to Refused; ReadyForQuery ends Complete, Refused, and a script.
 //! A prelude's answers come before all of it.
 //! ```
@@ -22,6 +22,7 @@ use bytes::BytesMut;
 use super::command::CommandTag;
 use super::prelude::Prelude;
 use super::rows::{NoMemory, ROW_OVERHEAD, Rows};
+use super::script::Copied;
 use super::settings::CHECK_REFUSED;
 use super::statement::{Description, StatementId};
 use super::steps::Steps;
@@ -109,6 +110,8 @@ pub(super) struct Exchange {
     unreplicated: bool,
     /// One of its statements has committed.
     committed: bool,
+    /// A COPY had this client at its other end.
+    copied: Option<Copied>,
 }
 
 /// What a message taught the connection beside the answer itself.
@@ -122,6 +125,8 @@ pub(super) enum Learned {
     Description(Arc<Description>),
     /// The rows of the statement prepared here look like this.
     Shape(Option<Arc<Shape>>),
+    /// The server waits for the data of a COPY, of which there is none.
+    CopyIn,
 }
 
 impl Exchange {
@@ -159,6 +164,7 @@ impl Exchange {
             check_failed: false,
             unreplicated: false,
             committed: false,
+            copied: None,
         }
     }
 
@@ -319,8 +325,15 @@ impl Exchange {
             }
             (Step::Execute, _, M::CommandComplete(tag)) => self.complete(CommandTag::parse(tag)),
             (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
-            // Rows for a COPY to standard output are let go by; there is nowhere to put them.
-            (Step::Execute, _, M::CopyOutResponse) => self.step = Step::Copy,
+            (Step::Execute, _, M::CopyInResponse) if self.copied.is_none() => {
+                self.copied = Some(Copied::FromStdin);
+                return Ok(Learned::CopyIn);
+            }
+            // There is nowhere to put the data.
+            (Step::Execute, _, M::CopyOutResponse) => {
+                self.copied = Some(Copied::ToStdout);
+                self.step = Step::Copy;
+            }
             (Step::Copy, _, M::CopyData(_)) => {}
             (Step::Copy, _, M::CopyDone) => self.step = Step::Execute,
             (_, _, message) => return Err(self.unexpected(message.name())),
@@ -370,7 +383,7 @@ impl Exchange {
     }
 
     fn complete(&mut self, command: CommandTag) {
-        self.committed |= COMMITTING.contains(&command.name());
+        self.committed |= command.commits();
         let rows = std::mem::take(&mut self.rows);
         let shape = match &self.flight {
             Flight::Script => self.shape.take(),
@@ -416,6 +429,15 @@ impl Exchange {
         }
     }
 
+    /// Whether a Sync was sent behind it.
+    pub(super) fn has_synced(&self) -> bool {
+        match &self.flight {
+            Flight::Script => false,
+            Flight::Steps(steps) => steps.has_ended(),
+            _ => true,
+        }
+    }
+
     /// Whether the session is being reset in front of the request: refused, the request has not run.
     pub(super) fn is_resetting(&self) -> bool {
         self.prelude.is_resetting()
@@ -444,6 +466,13 @@ impl Exchange {
 
     /// ReadyForQuery has come: what the request has come to.
     pub(super) fn finish(self) -> Ended {
+        let is_refused = self.refusal.is_some();
+        if let Some(copied) = self.copied
+            && (copied == Copied::FromStdin || !is_refused)
+        {
+            let is_undone = is_refused && !self.committed;
+            return Ended::Copied { copied, is_undone };
+        }
         if let Some(fields) = self.refusal {
             let described = matches!(self.flight, Flight::Preparing { .. } | Flight::Prepared);
             return Ended::Refused {
@@ -487,6 +516,12 @@ pub(super) enum Ended {
         why: TooLarge,
         has_run: bool,
     },
+    /// A COPY stood in it, which can't be done here.
+    Copied {
+        copied: Copied,
+        /// The server has refused it, and undone what stood in front of it.
+        is_undone: bool,
+    },
     Refused {
         fields: Box<ServerFields>,
         /// Sending the statement anew, as one that nobody has described, heals it.
@@ -501,23 +536,6 @@ pub(super) enum Ended {
         committed: bool,
     },
 }
-
-/// Commands that commit what came before them, or themselves. Those of a text are else one transaction, which the server
-/// rolls back where one fails (PostgreSQL manual, 55.2.2.1).
-const COMMITTING: [&str; 12] = [
-    "COMMIT",
-    "COMMIT PREPARED",
-    "PREPARE TRANSACTION",
-    "CALL",
-    "VACUUM",
-    "CLUSTER",
-    "REINDEX",
-    "ALTER SYSTEM",
-    "CREATE DATABASE",
-    "DROP DATABASE",
-    "CREATE TABLESPACE",
-    "DROP TABLESPACE",
-];
 
 /// Whether the server refused because the statement is no longer what its description says: it is
 /// gone (26000), its result has changed (0A000), Bind's formats don't match its columns (08P01), or a type that it names

@@ -52,8 +52,8 @@ pub use handshake::{BackendKey, Peer};
 use handshake::{Handshake, Next};
 use intake::Intake;
 pub use lineage::{Lineage, Place};
-use role::Parameters;
 pub use role::Role;
+use role::{Parameters, check_encoding};
 pub use rows::{RowCursor, Rows};
 pub use script::{Unfit, left_open};
 use session::Session;
@@ -322,6 +322,9 @@ impl Connection {
         key: Option<BackendKey>,
         shared: &Shared<'_>,
     ) -> Result<(), Error> {
+        if let Some(encoding) = self.parameters.value("client_encoding") {
+            check_encoding(encoding)?;
+        }
         let mut session = Session::new(now, key, &self.parameters, shared.config);
         if let Some(role) = session.role() {
             self.events.push_back(Event::Ready { role });

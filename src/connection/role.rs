@@ -1,7 +1,9 @@
 //! What a server says of itself, and how sure that is.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::script::is_utf8_by_name;
 use crate::base::Error;
 use crate::protocol::data_row::{check_data_row, fields};
 
@@ -68,6 +70,15 @@ impl Parameters {
         self.values.get(name).map(String::as_str)
     }
 
+    /// Of all that a session's user can change, and nobody else does: a fence and a promotion change the role.
+    pub(super) fn fingerprint(&self) -> u64 {
+        const OF_ROLE: [&str; 2] = ["default_transaction_read_only", "in_hot_standby"];
+        let mut hasher = DefaultHasher::new();
+        let settings = self.values.iter().filter(|(name, _)| !OF_ROLE.contains(&name.as_str()));
+        settings.for_each(|setting| setting.hash(&mut hasher));
+        hasher.finish()
+    }
+
     /// The role, where the server reports it: PostgreSQL 14 and newer.
     pub(super) fn role(&self) -> Option<Role> {
         match (self.value("in_hot_standby")?, self.value("default_transaction_read_only")?) {
@@ -75,6 +86,16 @@ impl Parameters {
             (_, "on") => Some(Role::ReadOnly),
             _ => Some(Role::ReadWrite),
         }
+    }
+}
+
+/// What the server sends texts in.
+pub(super) fn check_encoding(client_encoding: &str) -> Result<(), Error> {
+    match is_utf8_by_name(client_encoding) {
+        true => Ok(()),
+        false => Err(Error::protocol(format!(
+            "client_encoding is {client_encoding:?}, but this client speaks UTF8 alone"
+        ))),
     }
 }
 

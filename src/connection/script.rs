@@ -59,6 +59,27 @@ pub(super) fn copy(message: &str) -> Error {
     Error::new(ErrorClass::Configuration, "HYPERION_COPY", message)
 }
 
+/// A COPY that had this client at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    FromStdin,
+    ToStdout,
+}
+
+pub(super) fn copied_error(copied: Copied, is_undone: bool, failed: bool) -> Error {
+    let direction = match copied {
+        Copied::FromStdin => "FROM STDIN",
+        Copied::ToStdout => "TO STDOUT",
+    };
+    let what = match (is_undone, failed) {
+        (true, true) => "it was refused, and its transaction has failed with it",
+        (true, false) => "it was refused, and what stood in front of it in the text was undone",
+        (false, _) => "its data was not kept, and what the text did besides it may have been done",
+    };
+    let outcome = if is_undone { Outcome::NotCommitted } else { Outcome::Unknown };
+    copy(&format!("COPY {direction} by query() is not supported: {what}")).with_outcome(outcome)
+}
+
 /// `what` was done, or would be.
 pub fn left_open(what: &str) -> Error {
     let message = format!(

@@ -24,7 +24,8 @@ use super::lead::Lead;
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
-use super::role::{Parameters, Role};
+use super::role::{Parameters, Role, check_encoding};
+use super::script::copy;
 use super::settings::{FirstUse, Style};
 use super::statement::{Description, Form, Statement, StatementId};
 use super::wire::{bind, describe, describe_and_run, parse_and_run};
@@ -60,6 +61,9 @@ pub(super) struct Session {
     skipped: bool,
     /// It is to be asked for its place behind the last step of a script.
     place_is_due: bool,
+    /// What the server reports of its settings, and what it did when the session was new or was reset.
+    reported: u64,
+    reported_clean: u64,
     /// Where values may look otherwise as text than this client reads them, a statement is described before its
     /// first use, so that its results come as binary.
     style: Style,
@@ -103,6 +107,8 @@ impl Session {
             tidiness: Tidiness::Clean,
             skipped: false,
             place_is_due: false,
+            reported: parameters.fingerprint(),
+            reported_clean: parameters.fingerprint(),
             style: Style::new(parameters, config),
         }
     }
@@ -358,12 +364,11 @@ impl Session {
         use BackendMessage as M;
         match message {
             M::ParameterStatus { name, value } => {
-                if name == "client_encoding" && value != "UTF8" {
-                    return Err(Error::protocol(format!(
-                        "client_encoding was changed to {value:?}, but this client speaks UTF8 alone"
-                    )));
+                if name == "client_encoding" {
+                    check_encoding(value)?;
                 }
                 parameters.set(name, value);
+                self.report(parameters);
                 self.style.report(parameters);
                 if self.reports_role {
                     self.role = parameters.role();
@@ -432,6 +437,12 @@ impl Session {
                     statement.form = Form::Described(description);
                 }
             }
+            // Whatever was sent behind it the server would take for its data.
+            Learned::CopyIn if !alone => {
+                let message = "COPY FROM STDIN by query() is not supported";
+                return Err(copy(message));
+            }
+            Learned::CopyIn => self.refuse_copy(out)?,
             Learned::Shape(shape) => {
                 if let Some(preparation) = self.prepared.get_mut(id) {
                     preparation.shape = shape;
@@ -496,6 +507,8 @@ impl Session {
             Work::Reset { step } => {
                 if step == ResetStep::Done {
                     self.was_reset();
+                    // What is otherwise now, a reload has changed.
+                    self.reported_clean = self.reported;
                 }
                 // Where the role is not reported, it was last asked for in the session as its user had it.
                 let role = self.role.filter(|_| self.reports_role);
@@ -516,6 +529,7 @@ impl Session {
                 }
                 let ended = exchange.finish();
                 let answer = self.settle(id, parsing, script, ended, shared);
+                self.check_settings(status, shared);
                 let event = Event::Settled {
                     token,
                     answer,

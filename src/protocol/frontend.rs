@@ -156,6 +156,11 @@ pub fn query(out: &mut BytesMut, sql: &str) -> Result<(), Error> {
     append(out, |out| codec::query(sql, out).map_err(refused))
 }
 
+/// Ends a COPY FROM STDIN: the server refuses it with this message.
+pub fn copy_fail(out: &mut BytesMut, why: &str) -> Result<(), Error> {
+    append(out, |out| codec::copy_fail(why, out).map_err(refused))
+}
+
 pub fn terminate(out: &mut BytesMut) -> Result<(), Error> {
     append(out, |out| {
         codec::terminate(out);

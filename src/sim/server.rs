@@ -4,7 +4,7 @@
 //! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `SELECT open` is a
 //! statement that leaves a transaction open, which its text does not show; `INSERT <key>`
 //! adds a key, or is refused with 25006 where the role forbids it; `BEGIN`, `COMMIT` and `ROLLBACK` do what they say, `SET`
-//! leaves something behind that `DISCARD ALL` discards, and with `slow` at its end a statement sleeps before it runs. A
+//! leaves something behind that `DISCARD ALL` discards, and so does `CALL`, of which the server's reports tell alone, and with `slow` at its end a statement sleeps before it runs. A
 //! change of role is told as PostgreSQL tells it: not to idle sessions, but by ParameterStatus in front of the next
 //! ReadyForQuery.
 
@@ -61,11 +61,17 @@ struct Session {
     savepoint: Option<Transaction>,
     /// `SET` was run and `DISCARD ALL` was not.
     changed: bool,
+    /// A setting that is reported when it changes, and what was told of it.
+    zone: &'static str,
+    told_zone: &'static str,
     /// What the implicit or explicit transaction has written.
     written: Vec<String>,
     /// A signal comes while it is at the next question for its host's history.
     cancels_question: bool,
 }
+
+/// The setting as the server has it for each session that begins.
+const ZONE: &str = "here";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transaction {
@@ -137,6 +143,8 @@ impl Server {
             skipping: false,
             transaction: Transaction::None,
             changed: false,
+            zone: ZONE,
+            told_zone: "",
             written: Vec::new(),
             savepoint: None,
             cancels_question: false,
@@ -388,6 +396,10 @@ impl Session {
             report_role(role, out);
             self.told = role;
         }
+        if self.told_zone != self.zone {
+            message(b'S', format!("TimeZone\0{}\0", self.zone).as_bytes(), out);
+            self.told_zone = self.zone;
+        }
         let status = match self.transaction {
             Transaction::None => b'I',
             Transaction::Open { .. } => b'T',
@@ -503,8 +515,14 @@ impl Session {
                 self.changed = true;
                 "SET"
             }
+            "CALL" => {
+                self.changed = true;
+                self.zone = "elsewhere";
+                "CALL"
+            }
             "DISCARD" if self.transaction == Transaction::None => {
                 self.changed = false;
+                self.zone = ZONE;
                 self.statements.clear();
                 "DISCARD ALL"
             }

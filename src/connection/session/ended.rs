@@ -6,12 +6,32 @@ use std::collections::VecDeque;
 use super::{Session, Tidiness};
 use crate::base::{Error, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
-use crate::connection::pipeline::Work;
+use crate::connection::pipeline::{Entry, Work};
+use crate::connection::role::Parameters;
+use crate::connection::script::copied_error;
 use crate::connection::statement::{Form, Statement, StatementId};
 use crate::connection::traces::{deallocates_all, resets_settings};
 use crate::connection::{Answer, Event, Shared};
+use crate::protocol::backend::TransactionStatus;
 
 impl Session {
+    /// The server has told a setting. What changes while no request runs, a reload has changed for all sessions.
+    pub(super) fn report(&mut self, parameters: &Parameters) {
+        self.reported = parameters.fingerprint();
+        let runs = matches!(self.pipeline.front(), Some(Entry { work: Work::Request { .. }, .. }));
+        if !runs && self.is_clean() {
+            self.reported_clean = self.reported;
+        }
+    }
+
+    /// What a statement has left behind in the settings shows in the reports, whatever its text says.
+    pub(super) fn check_settings(&mut self, status: TransactionStatus, shared: &Shared<'_>) {
+        let has_changed = self.reported != self.reported_clean && !Mutation::IgnoreReports.is_on();
+        if has_changed && status == TransactionStatus::Idle && shared.config.reset_on_release {
+            self.soil();
+        }
+    }
+
     pub(super) fn was_reset(&mut self) {
         self.tidiness = Tidiness::Clean;
         // What was sent behind it may have changed them again.
@@ -39,6 +59,17 @@ impl Session {
                     }
                 }
                 let error = too_large(why, has_run, self.max_result_bytes);
+                Answer::Refused { error, plan_is_stale: false }
+            }
+            Ended::Copied { copied, is_undone } => {
+                if let Some(Statement { traces, .. }) = shared.statements.get(id) {
+                    self.style.ran_in_part(*traces);
+                }
+                if shared.config.reset_on_release {
+                    self.soil();
+                }
+                let failed = self.status == TransactionStatus::Failed;
+                let error = copied_error(copied, is_undone, failed);
                 Answer::Refused { error, plan_is_stale: false }
             }
             Ended::Completed { results, unreplicated } => {

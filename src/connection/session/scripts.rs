@@ -45,6 +45,15 @@ impl Session {
         Ok(())
     }
 
+    /// Ends a COPY that waits for data. A Sync behind it was taken for data too.
+    pub(super) fn refuse_copy(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        frontend::copy_fail(out, "COPY FROM STDIN is not supported by this client")?;
+        match self.pipeline.front().map(|entry| &entry.work) {
+            Some(Work::Request { exchange, .. }) if exchange.has_synced() => frontend::sync(out),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn is_stepping(&self) -> bool {
         let steps = |entry: &Entry| matches!(&entry.work, Work::Request { exchange, .. } if Exchange::has_steps_left(exchange));
         self.pipeline.back().is_some_and(steps)

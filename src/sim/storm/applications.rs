@@ -50,6 +50,8 @@ pub(super) enum What {
     Begin,
     /// What leaves a transaction open, and does not show it.
     Open,
+    /// What changes its session, and does not show it.
+    Change,
     Acquire(usize),
     /// On the connection of a visit.
     Insert(usize, String),
@@ -108,6 +110,7 @@ pub(super) struct Statements {
     clean: StatementId,
     begin: StatementId,
     open: StatementId,
+    call: StatementId,
 }
 
 impl Applications {
@@ -128,7 +131,7 @@ impl Applications {
 
     /// Statements whose texts they have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 7 } else { 0 }
+        if self.statements.is_some() { 8 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -214,6 +217,7 @@ impl Storm {
             clean: self.pool.statement("SELECT changed"),
             begin: self.pool.statement("BEGIN"),
             open: self.pool.statement("SELECT open"),
+            call: self.pool.statement("CALL"),
         })
     }
 
@@ -389,9 +393,12 @@ impl Storm {
     /// What no application should do.
     fn misuse(&mut self) {
         if self.dice.percent(50) {
-            let Statements { begin, open, .. } = self.statements();
-            let (what, statement) =
-                if self.dice.percent(20) { (What::Begin, begin) } else { (What::Open, open) };
+            let Statements { begin, open, call, .. } = self.statements();
+            let (what, statement) = match self.dice.below(5) {
+                0 => (What::Begin, begin),
+                1 | 2 => (What::Change, call),
+                _ => (What::Open, open),
+            };
             self.ask(what, statement, None, QueryFlags::default(), false);
             return;
         }

@@ -77,8 +77,10 @@ impl Storm {
         let described = || Err(describe(error));
         let waited = self.now.since(ask.since);
         let bounded = ask.bounded || self.config.query_timeout.is_some();
-        let alone =
-            matches!(ask.what, What::Write(_) | What::Read | What::Role | What::Clean | What::Open);
+        let alone = matches!(
+            ask.what,
+            What::Write(_) | What::Read | What::Role | What::Clean | What::Open | What::Change
+        );
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
@@ -210,6 +212,7 @@ impl Storm {
                 | What::Clean
                 | What::Begin
                 | What::Open
+                | What::Change
                 | What::Ready
                 | What::End,
                 _,
