@@ -133,8 +133,8 @@ export interface PoolOptions {
   parameters?: Readonly<Record<string, string>> | null | undefined;
   /**
    * Whether a session that its user changed is reset (`DISCARD ALL`) before somebody else has it: after
-   * `pool.connect()` always, else where the statement shows it (`SET`, `LISTEN`, `PREPARE`, temporary tables, session
-   * level advisory locks). Costs the next user no round trip. Default: true.
+   * `pool.connect()` always, else where the statement or a report of the server shows it (`SET`, `PREPARE`, temporary
+   * tables, session level advisory locks). Costs the next user no round trip. Default: true.
    */
   resetOnRelease?: boolean | null | undefined;
   /** Whether the process may end by itself while only idle connections are open. Default: true. */
