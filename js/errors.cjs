@@ -18,14 +18,17 @@ class HyperionError extends Error {
    * text; it is not enumerable, since loggers print what is, and SQL can hold more than they should see.
    * `transactionFailed`, not enumerable either, says that its transaction takes no more statements.
    */
-  constructor(message, { cause, query, transactionFailed, ...details } = {}) {
+  constructor(message, given) {
+    // Without a prototype: what somebody puts on Object.prototype is nothing that an error has.
+    const { cause, query, transactionFailed, ...details } = { __proto__: null, ...given };
     super(message, cause === undefined ? undefined : { cause });
     Object.assign(this, details);
     if (query !== undefined) {
-      Object.defineProperty(this, 'query', { value: query, writable: true, configurable: true });
+      const property = { __proto__: null, value: query, writable: true, configurable: true };
+      Object.defineProperty(this, 'query', property);
     }
     if (transactionFailed === true) {
-      const property = { value: true, writable: true, configurable: true };
+      const property = { __proto__: null, value: true, writable: true, configurable: true };
       Object.defineProperty(this, 'transactionFailed', property);
     }
   }
@@ -94,7 +97,8 @@ function fromJson(json, query) {
   return fromRecord(record, query);
 }
 
-function fromRecord({ class: name, message, cause, ...details }, query) {
+function fromRecord(record, query) {
+  const { class: name, message, cause, ...details } = { __proto__: null, ...record };
   const constructor = classes[name] ?? classes.InternalError;
   const from = cause === undefined ? undefined : fromRecord(cause);
   // It was made where its effect was: what the stack shows is that one's to say.
@@ -175,11 +179,15 @@ function aborted(signal, what, query) {
 /** Why it was given up, only its signal knows. */
 function explain(error, signal) {
   if (!(error instanceof classes.AbortError)) return;
-  Object.defineProperty(error, 'cause', {
-    value: signal.reason,
-    writable: true,
-    configurable: true,
-  });
+  let value;
+  try {
+    value = signal.reason;
+  } catch (thrown) {
+    // What was given up and with which outcome stays what there is to say.
+    value = thrown;
+  }
+  const property = { __proto__: null, value, writable: true, configurable: true };
+  Object.defineProperty(error, 'cause', property);
 }
 
 function configurationError(message) {

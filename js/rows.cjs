@@ -179,9 +179,10 @@ class Shape {
 function loopObjects({ names, lanes, joined: beside, converters }) {
   // A plain assignment would set the prototype, run a setter or fail on names that Object.prototype
   // has; it is three times faster for all others.
-  const defined = names.map((name) => name in Object.prototype);
   const readers = lanes.map((lane, k) => reader(lane, converters[k]));
   return (rows, count, segment, joined) => {
+    // Anew for each batch: somebody may give it one at any time.
+    const defined = names.map((name) => name in Object.prototype);
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
       const row = {};
@@ -204,6 +205,7 @@ function reader(lane, convert) {
 
 function define(row, name, value) {
   Object.defineProperty(row, name, {
+    __proto__: null,
     value,
     writable: true,
     enumerable: true,

@@ -76,7 +76,7 @@ impl Client {
         segment.share(env, object)?;
         let slip = Slip::new(env)?;
         slip.share(env, object)?;
-        env.set(object, c"handle", env.create_u32(handle)?)?;
+        env.define(object, c"handle", env.create_u32(handle)?)?;
         let client = Rc::new(Self {
             env,
             environment: Rc::downgrade(environment),

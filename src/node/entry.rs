@@ -366,7 +366,7 @@ fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
     for entry in &ENTRIES {
         let data = std::ptr::from_ref(entry).cast::<c_void>();
         let function = env.create_function(entry.name, Some(enter), data)?;
-        env.set(exports, entry.name, function)?;
+        env.define(exports, entry.name, function)?;
     }
     Ok(())
 }

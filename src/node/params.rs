@@ -54,7 +54,10 @@ pub(super) fn read(
     }
     let mut params = Params::with_capacity(count as usize);
     if env.type_of(captured)? == sys::ValueType::napi_undefined {
-        read_all(env, values, count, &mut params, None)?;
+        for index in 0..count {
+            let value = env.element(values, index)?;
+            read_one(env, value, index + 1, &mut params, None)?;
+        }
         return Ok(params);
     }
     let [codes, numbers, text] =
@@ -62,7 +65,10 @@ pub(super) fn read(
     let length = env.utf8_length(text)?;
     let pieces = params
         .append_pieces_with(length, |out| env.append_utf8(text, length, out).map_err(into_error))?;
-    // Nothing below makes JavaScript run, so that both may be lent.
+    // Of arrays of the package's own elements are no getters; whoever calls the addon with others runs code here, and not
+    // while memory of JavaScript's is lent.
+    let values = elements(env, values, count)?;
+    let captured = elements(env, captured, env.array_length(captured)?)?;
     let read = env.with_bytes(codes, |codes| {
         env.with_bytes(numbers, |numbers| {
             let (numbers, _) = numbers.as_chunks();
@@ -70,10 +76,12 @@ pub(super) fn read(
                 codes: codes.iter(),
                 numbers: numbers.iter(),
                 pieces,
-                captured,
-                extra: 3,
+                extras: captured.iter().skip(3),
             };
-            read_all(env, values, count, &mut params, Some(&mut captured))
+            for (value, number) in values.iter().zip(1..) {
+                read_one(env, *value, number, &mut params, Some(&mut captured))?;
+            }
+            Ok(())
         })
     });
     match read {
@@ -83,18 +91,8 @@ pub(super) fn read(
     }
 }
 
-fn read_all(
-    env: Env,
-    values: sys::napi_value,
-    count: u32,
-    params: &mut Params,
-    mut captured: Option<&mut Captured<'_>>,
-) -> Result<(), Fault> {
-    for index in 0..count {
-        let value = env.element(values, index)?;
-        read_one(env, value, index + 1, params, captured.as_deref_mut())?;
-    }
-    Ok(())
+fn elements(env: Env, array: sys::napi_value, count: u32) -> Result<Vec<sys::napi_value>, Fault> {
+    (0..count).map(|index| env.element(array, index)).collect()
 }
 
 fn read_one(
@@ -134,9 +132,8 @@ struct Captured<'a> {
     codes: std::slice::Iter<'a, u8>,
     numbers: std::slice::Iter<'a, [u8; size_of::<f64>()]>,
     pieces: Pieces,
-    /// Of which the elements from `extra` on are the bytes and the JSON that stand for themselves.
-    captured: sys::napi_value,
-    extra: u32,
+    /// The bytes and the JSON that stand for themselves.
+    extras: std::iter::Skip<std::slice::Iter<'a, sys::napi_value>>,
 }
 
 impl Captured<'_> {
@@ -155,12 +152,12 @@ impl Captured<'_> {
                 code::BIGINT => self.piece(Piece::BigInt, params)?,
                 code::JSON => self.piece(Piece::Json, params)?,
                 code::BYTES => {
-                    let bytes = self.extra(env)?;
+                    let bytes = self.extra()?;
                     let pushed = env.with_bytes(bytes, |bytes| params.push_bytes(bytes))?;
                     pushed.ok_or_else(|| Error::internal("captured bytes are none"))??;
                 }
                 code::WHOLE_JSON => {
-                    let json = self.extra(env)?;
+                    let json = self.extra()?;
                     let length = env.utf8_length(json)?;
                     params.push_json_with(length, |out| {
                         env.append_utf8(json, length, out).map_err(into_error)
@@ -184,9 +181,8 @@ impl Captured<'_> {
         params.push_piece(piece, &mut self.pieces, units)
     }
 
-    fn extra(&mut self, env: Env) -> Result<sys::napi_value, Fault> {
-        self.extra += 1;
-        env.element(self.captured, self.extra - 1)
+    fn extra(&mut self) -> Result<sys::napi_value, Error> {
+        self.extras.next().copied().ok_or_else(|| Error::internal("a captured value is missing"))
     }
 }
 

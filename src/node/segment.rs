@@ -1,8 +1,9 @@
 //! The memory that is shared with JavaScript: three ArrayBuffers, filled again and again.
 #![allow(unsafe_code)] // JavaScript reads the same memory.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use napi_sys as sys;
 
@@ -14,21 +15,74 @@ use crate::base::Error;
 const RECORDS: usize = 4096;
 const CELLS: usize = 8192;
 
-/// Memory of JavaScript's, `length` values of T.
+/// Zeroes for both sides. It lives until neither can reach it.
+#[derive(Debug)]
+struct Memory {
+    words: NonNull<[u64]>,
+}
+
+// SAFETY: it is allocated and freed, which any thread may do, and read and written by its address alone: by one thread,
+// that of the environment.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn new(bytes: usize) -> Self {
+        let words = vec![0; bytes.div_ceil(size_of::<u64>())].into_boxed_slice();
+        Self { words: NonNull::from(Box::leak(words)) }
+    }
+
+    fn start(&self) -> NonNull<u64> {
+        self.words.cast()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: leaked by `new`, and taken back once.
+        drop(unsafe { Box::from_raw(self.words.as_ptr()) });
+    }
+}
+
+/// JavaScript's share of the memory ends.
+unsafe extern "C" fn release(_: sys::napi_env, _: *mut c_void, hint: *mut c_void) {
+    // SAFETY: `Shared::new` made the pointer of an `Arc`, for this one call.
+    drop(unsafe { Arc::from_raw(hint.cast::<Memory>().cast_const()) });
+}
+
+/// Memory that JavaScript has as an ArrayBuffer, `length` values of T.
 #[derive(Debug)]
 pub(super) struct Shared<T> {
     start: NonNull<T>,
     length: usize,
-    /// The memory lives as long as the ArrayBuffer, and that as long as this.
     buffer: Reference,
+    /// `None` where the runtime takes no memory of ours: then it is the ArrayBuffer's.
+    memory: Option<Arc<Memory>>,
 }
 
 impl<T> Shared<T> {
     pub(super) fn new(env: Env, length: usize) -> Result<Self, Fault> {
-        let (value, start) = env.create_array_buffer(length * size_of::<T>())?;
+        let bytes = length * size_of::<T>();
+        let memory = Arc::new(Memory::new(bytes));
+        let (data, hint) = (memory.start().as_ptr().cast(), Arc::into_raw(memory.clone()));
+        // SAFETY: the memory lives as long as the share of it that `release` ends.
+        let lent = unsafe { env.lend_array_buffer(data, bytes, release, hint.cast_mut().cast()) };
+        if let Some(value) = lent {
+            let start = memory.start().cast();
+            return Ok(Self {
+                start,
+                length,
+                buffer: Reference::new(env, value)?,
+                memory: Some(memory),
+            });
+        }
+        // SAFETY: nobody else has it.
+        drop(unsafe { Arc::from_raw(hint) });
+        let (value, start) = env.create_array_buffer(bytes)?;
         let start = NonNull::new(start.cast::<T>()).filter(|start| start.is_aligned());
         let start = start.ok_or_else(|| Error::internal("an ArrayBuffer has no usable memory"))?;
-        Ok(Self { start, length, buffer: Reference::new(env, value)? })
+        Ok(Self { start, length, buffer: Reference::new(env, value)?, memory: None })
     }
 
     /// The ArrayBuffer.
@@ -36,9 +90,17 @@ impl<T> Shared<T> {
         self.buffer.value()
     }
 
+    /// Where the memory is the ArrayBuffer's, code that gets hold of that can take it away.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if self.memory.is_none() && self.buffer.env().array_buffer_length(self.value()?)? == 0 {
+            return Err(Error::internal("a buffer of the pool was transferred").into());
+        }
+        Ok(())
+    }
+
     /// # Safety
     ///
-    /// No JavaScript runs while the slice lives.
+    /// No JavaScript runs while the slice lives, and `check` was asked behind the last that did.
     pub(super) unsafe fn as_slice(&self) -> &[T] {
         // SAFETY: as below.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
@@ -46,10 +108,10 @@ impl<T> Shared<T> {
 
     /// # Safety
     ///
-    /// No JavaScript runs while the slice lives.
+    /// As of `as_slice`.
     unsafe fn as_mut_slice(&mut self) -> &mut [T] {
-        // SAFETY: `length` aligned values of a plain number type, zeroed when they were made; the buffer
-        // is kept alive and is never handed to user code, which alone could detach it.
+        // SAFETY: `length` aligned values of a plain number type, zeroed when they were made. Where the memory is
+        // ours, it is there whatever JavaScript does with the ArrayBuffer.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }
@@ -83,7 +145,7 @@ impl Segment {
             (c"cells", &self.cells.buffer),
             (c"nulls", &self.nulls.buffer),
         ];
-        buffers.into_iter().try_for_each(|(name, buffer)| env.set(object, name, buffer.value()?))
+        buffers.into_iter().try_for_each(|(name, buffer)| env.define(object, name, buffer.value()?))
     }
 
     /// `fill` writes records, cells and text, and returns whether all of the text is ASCII; the text comes
@@ -96,6 +158,9 @@ impl Segment {
         if self.text.capacity() > KEPT_TEXT {
             self.text = Vec::with_capacity(TEXT_LIMIT);
         }
+        self.records.check()?;
+        self.cells.check()?;
+        self.nulls.check()?;
         // SAFETY: `fill` knows nothing of JavaScript, and the slices end with it.
         let room = unsafe {
             Room {

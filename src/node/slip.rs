@@ -55,12 +55,13 @@ impl Slip {
 
     /// Hands the memory to JavaScript, by a name that it knows.
     pub(super) fn share(&self, env: Env, object: sys::napi_value) -> Result<(), Fault> {
-        env.set(object, c"slip", self.memory.value()?)
+        env.define(object, c"slip", self.memory.value()?)
     }
 
-    pub(super) fn read(&self) -> Result<Written, Error> {
+    pub(super) fn read(&self) -> Result<Written, Fault> {
+        self.memory.check()?;
         // SAFETY: no JavaScript runs before this function returns, and with it the slice ends.
-        read(unsafe { self.memory.as_slice() })
+        Ok(read(unsafe { self.memory.as_slice() })?)
     }
 }
 

@@ -284,14 +284,26 @@ impl Env {
         Ok(result)
     }
 
-    pub(super) fn set(
+    /// Gives an object of ours a property of its own. A setter that somebody has put on `Object.prototype` is not asked.
+    pub(super) fn define(
         self,
         object: sys::napi_value,
         name: &std::ffi::CStr,
         value: sys::napi_value,
     ) -> Result<(), Fault> {
-        // SAFETY: `name` ends with a NUL.
-        let status = unsafe { sys::napi_set_named_property(self.0, object, name.as_ptr(), value) };
+        use sys::PropertyAttributes as Attributes;
+        let property = sys::napi_property_descriptor {
+            utf8name: name.as_ptr(),
+            name: null_mut(),
+            method: None,
+            getter: None,
+            setter: None,
+            value,
+            attributes: Attributes::writable | Attributes::enumerable | Attributes::configurable,
+            data: null_mut(),
+        };
+        // SAFETY: `name` ends with a NUL, and one property is what there is.
+        let status = unsafe { sys::napi_define_properties(self.0, object, 1, &property) };
         check(status, "a new property")
     }
 
@@ -306,6 +318,38 @@ impl Env {
             unsafe { sys::napi_create_arraybuffer(self.0, length, &mut data, &mut result) };
         check(status, "a new ArrayBuffer")?;
         Ok((result, data))
+    }
+
+    /// An ArrayBuffer over memory of ours, or `None` where the runtime has none of that kind. `release` gets `hint` once
+    /// nothing of JavaScript's can reach the memory any more.
+    ///
+    /// # Safety
+    ///
+    /// `length` bytes from `data` on are valid until then.
+    pub(super) unsafe fn lend_array_buffer(
+        self,
+        data: *mut c_void,
+        length: usize,
+        release: unsafe extern "C" fn(sys::napi_env, *mut c_void, *mut c_void),
+        hint: *mut c_void,
+    ) -> Option<sys::napi_value> {
+        let mut result = null_mut();
+        // SAFETY: as the caller says.
+        let status = unsafe {
+            let release = Some(release);
+            sys::napi_create_external_arraybuffer(self.0, data, length, release, hint, &mut result)
+        };
+        (status == sys::Status::napi_ok).then_some(result)
+    }
+
+    /// The bytes that an ArrayBuffer has: none, once it was handed to somebody else.
+    pub(super) fn array_buffer_length(self, value: sys::napi_value) -> Result<usize, Fault> {
+        let (mut data, mut length) = (null_mut(), 0);
+        // SAFETY: see above.
+        let status =
+            unsafe { sys::napi_get_arraybuffer_info(self.0, value, &mut data, &mut length) };
+        check(status, "an ArrayBuffer")?;
+        Ok(length)
     }
 
     /// A function whose `data` is what its trampoline gets.
