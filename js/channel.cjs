@@ -429,6 +429,7 @@ class Channel {
       request.asArrays = false;
       request.choices = null;
       request.context = null;
+      request.place = null;
       request.lease = lease;
       request.watch = watch;
       request.values = null;

@@ -18,7 +18,7 @@ const refused = { class: 'DatabaseError', code: '42P01', message: 'no such table
 
 function open(options) {
   const addon = new ScriptedAddon();
-  const pool = new Pool(addon, '{}', options?.lookup);
+  const pool = new Pool(addon, '{}', options);
   /** The number of the request that was sent last. */
   const last = () => addon.sent.at(-1).request;
   return { addon, pool, last };
@@ -302,6 +302,22 @@ test('one record ends every request, and a record of no sense does too', async (
   addon.deliver((s) => s.push(99));
   await assert.rejects(lost, { name: 'InternalError', outcome: 'unknown', query: 'a' });
   await assert.rejects(pool.query('b'), { name: 'InternalError' });
+});
+
+test('a number that the addon may still answer is nobody else’s, whatever has ended its request', async () => {
+  const { addon, pool } = open();
+  const flying = [pool.query('a'), pool.query('b')].map((query) => query.catch((error) => error));
+  addon.deliver((s) => s.push(99));
+  for (const query of flying) assert.equal((await query).code, 'HYPERION_INTERNAL');
+  const ended = pool.end();
+  assert.equal(addon.ending, 2);
+  let isOver = false;
+  void ended.then(() => (isOver = true));
+  addon.deliver((s) => s.result(1).result(0));
+  await null;
+  assert.equal(isOver, false);
+  addon.deliver((s) => s.result(2));
+  await ended;
 });
 
 test('events reach listeners after the segment; one that throws harms no query (P3)', async () => {
