@@ -138,14 +138,25 @@ for (const [name, [told, value]] of Object.entries(TOLD)) {
   });
 }
 
-answering(
-  'B28 CopyIn in answer to a query',
-  b.parseComplete,
-  b.parameterDescription(),
-  b.noData,
-  b.bindComplete,
-  message('G', '\0', b.int16(0)),
-);
+test('B28 a CopyIn in answer to a query is refused, and the connection goes on', async (t) => {
+  const script = async (frontend) => {
+    await frontend.logIn();
+    const copyIn = message('G', '\0', b.int16(0));
+    frontend.send(b.parseComplete, b.parameterDescription(), b.noData, b.bindComplete, copyIn);
+    await frontend.until('f');
+    await frontend.until('S');
+    frontend.send(b.error({ S: 'ERROR', C: '57014', M: 'no' }), b.readyForQuery());
+    await frontend.until('S');
+    await frontend.until('S');
+    frontend.send(b.readyForQuery(), b.firstAnswer(b.dataRow('1')));
+  };
+  const { pool, backend } = await withHostile(t, script, { resetOnRelease: false });
+  await assert.rejects(pool.query('SELECT one'), {
+    ...{ name: 'ConfigurationError', code: 'HYPERION_COPY', outcome: 'not-committed' },
+  });
+  assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
+  assert.equal(backend.connections, 1);
+});
 
 test('B1 a broken header during login', async (t) => {
   const { pool } = await withHostile(t, async (frontend) => {
