@@ -61,6 +61,17 @@ impl Prepared {
         Some(kept)
     }
 
+    /// A statement whose results are wanted in other formats than it was prepared for is prepared anew: its rows are read
+    /// by what the server told of them then.
+    pub(super) fn keep_if_formats(&mut self, id: StatementId, wanted: Option<&Shape>) {
+        if let Some(wanted) = wanted.filter(|shape| shape.has_user_types())
+            && let Some(Some(kept)) = self.places.get(id.0 as usize)
+            && kept.shape.as_ref().is_some_and(|shape| !wanted.has_formats_of(shape))
+        {
+            self.doom(id);
+        }
+    }
+
     pub(super) fn get_mut(&mut self, id: StatementId) -> Option<&mut Preparation> {
         self.places.get_mut(id.0 as usize)?.as_mut()
     }

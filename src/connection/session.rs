@@ -307,7 +307,7 @@ impl Session {
             sent
         };
         self.style.ask(statement.traces);
-        let verbatim = statement.verbatim.clone();
+        let verbatim = shared.statements.verbatim(statement);
         let sent = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
             Flight::Steps(_) => Sent::Steps,
@@ -328,6 +328,7 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
         let (id, shape) = (request.statement, &description.shape);
+        self.prepared.keep_if_formats(id, shape.as_deref());
         if !request.prepare || self.prepared.is_off() {
             parse_and_run(out, "", request, statement, description)?;
             return Ok(Flight::Preparing { named: false, closes: false });

@@ -10,7 +10,7 @@ use super::script::{Script, Unfit, first_tokens};
 use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
 use crate::protocol::Field;
-use crate::types::{ParameterType, Shape, Verbatim};
+use crate::types::{DomainArrays, ParameterType, Shape, UserType, Verbatim};
 
 /// Names a statement for as long as floor 7 remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +130,7 @@ pub struct Statements {
     /// A session has shown that its settings give values another text than this client reads: the pool describes
     /// each statement before its first use from then on.
     pub(super) describes_first: bool,
+    domains: DomainArrays,
     places: Vec<Option<Statement>>,
     vacant: Vec<u32>,
 }
@@ -173,9 +174,36 @@ impl Statements {
         self.places.get_mut(id.0 as usize)?.as_mut()
     }
 
+    /// A server has told what types are: arrays of domains are asked for in binary from now on.
+    pub fn learn_types(&mut self, told: &[(u32, UserType)]) {
+        told.iter().for_each(|(oid, known)| self.domains.learn(*oid, known));
+    }
+
+    /// How the statement's results are wanted, by all that is known of types.
+    pub fn verbatim(&self, statement: &Statement) -> Verbatim {
+        statement.verbatim.with_domains(&self.domains)
+    }
+
+    /// Brings a statement's description up to what is known of types.
+    pub fn reform(&mut self, id: StatementId) {
+        let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
+        let verbatim = statement.verbatim.with_domains(&self.domains);
+        if let Form::Described(description) = &mut statement.form
+            && let Some(shape) = &description.shape
+            && shape.has_user_types()
+            && let Some(shape) = shape.with_formats(&verbatim)
+        {
+            let (parameter_types, fits) =
+                (description.parameter_types.clone(), description.fits.clone());
+            let shape = Some(Arc::new(shape));
+            *description = Arc::new(Description { parameter_types, fits, shape });
+        }
+    }
+
     /// What servers have told of them holds no longer.
     pub fn forget_descriptions(&mut self) {
         self.describes_first = false;
+        self.domains = DomainArrays::default();
         for statement in self.places.iter_mut().flatten() {
             statement.form = Form::Undescribed;
         }

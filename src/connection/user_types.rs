@@ -11,7 +11,7 @@ use crate::protocol::backend::BackendMessage;
 use crate::protocol::data_row::{check_data_row, fields};
 use crate::types::{ArrayOf, UserType};
 
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 /// `NAMEDATALEN` is 64; a server can send anything.
 const LONGEST_NAME: usize = 256;
 
@@ -20,9 +20,11 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
 /// Undoes the savepoint and the lock timeout with it.
 const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT hyperion_types";
+/// The functions of the server that read text as a binary form: of enums, text and what has its form (citext, for one).
+const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"];
 
 /// An array is what `array_in` reads, on every version. Domains are told with the type under them, and so are the
-/// elements of arrays.
+/// elements of arrays; of these it is told as well what reads their binary form.
 fn question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!(
@@ -46,8 +48,10 @@ fn question(oids: &[u32]) -> String {
          SELECT u.oid, b.oid, b.typtype, b.typbasetype FROM under AS u \
          JOIN pg_catalog.pg_type AS b ON b.oid OPERATOR(pg_catalog.=) u.typbasetype \
          WHERE u.typtype OPERATOR(pg_catalog.=) 'd') \
-         SELECT k.oid, k.typname, k.base, k.element, k.typdelim, (SELECT u.base FROM under AS u \
-         WHERE u.oid OPERATOR(pg_catalog.=) k.oid AND u.typtype OPERATOR(pg_catalog.<>) 'd') FROM known AS k"
+         SELECT k.oid, k.typname, k.base, k.element, k.typdelim, u.base, p.prosrc FROM known AS k \
+         LEFT JOIN under AS u ON u.oid OPERATOR(pg_catalog.=) k.oid AND u.typtype OPERATOR(pg_catalog.<>) 'd' \
+         LEFT JOIN pg_catalog.pg_type AS b ON b.oid OPERATOR(pg_catalog.=) u.base \
+         LEFT JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) b.typreceive::pg_catalog.oid"
     )
 }
 
@@ -138,13 +142,15 @@ fn read(body: &[u8]) -> Option<(u32, UserType)> {
     let mut columns = fields(body).map(|field| field.map(std::str::from_utf8));
     let mut next = || columns.next().flatten()?.ok();
     let (oid, name, base) = (next()?, next()?, next()?);
-    let (element, delimiter, element_base) = (next(), next(), next());
+    let (element, delimiter, element_base, receive) = (next(), next(), next(), next());
     if name.len() > LONGEST_NAME {
         return None;
     }
-    let array = element.is_some().then(|| {
+    let array = element.map(|member| {
         let delimiter = delimiter?.as_bytes().first().copied()?;
-        Some(ArrayOf { element: element_base?.parse().ok()?, delimiter })
+        let (element, member) = (element_base?.parse().ok()?, member.parse().ok()?);
+        let is_textual = receive.is_some_and(|receive| TEXTUAL.contains(&receive));
+        Some(ArrayOf { element, member, is_textual, delimiter })
     });
     let (oid, base) = (oid.parse().ok()?, base.parse().ok()?);
     Some((oid, UserType { name: name.into(), base, array: array.flatten() }))

@@ -489,6 +489,7 @@ impl Pool {
         begin: Option<Begin>,
     ) -> Option<Sent> {
         let (call, slot) = (self.calls.get_mut(key)?, self.slots.get_mut(id)?);
+        self.statements.reform(call.statement?);
         let free = match call.lease {
             None => true,
             Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),

@@ -68,7 +68,7 @@ impl Pool {
     }
 
     /// A call's statement was described. Returns whether the call has to wait until a server has told what is behind the
-    /// types of its parameters.
+    /// types of its parameters and of its results.
     pub(super) fn ask_parameter_types(
         &mut self,
         now: Instant,
@@ -83,11 +83,16 @@ impl Pool {
         else {
             return false;
         };
-        if !call.params.needs_told(&description.fits) {
+        let needs_told = call.params.needs_told(&description.fits);
+        let mut unknown = if needs_told { description.untold() } else { Vec::new() };
+        // Arrays of domains among its results are asked for in binary, where it is known that they are.
+        unknown.extend(description.shape.iter().flat_map(|shape| shape.user_types()));
+        unknown.retain(|oid| !self.catalog.has(*oid));
+        unknown.sort_unstable();
+        unknown.dedup();
+        if unknown.is_empty() && !needs_told {
             return false;
         }
-        let untold = description.untold();
-        let unknown: Vec<_> = untold.into_iter().filter(|oid| !self.catalog.has(*oid)).collect();
         if unknown.is_empty() {
             *description = Arc::new(description.told(|oid| self.catalog.parameter_type(oid)));
             return false;
@@ -186,7 +191,10 @@ impl Pool {
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
     ) {
         match told {
-            Ok(told) => self.catalog.learn(asked, told),
+            Ok(told) => {
+                self.statements.learn_types(&told);
+                self.catalog.learn(asked, told);
+            }
             Err(refused) => self.refused_types(now, id, asked, refused),
         }
         // Nobody may wait for it any more.

@@ -361,7 +361,10 @@ const PARAMETER_TYPES: [u32; 16] =
 /// A type of users that is built on another one: an array of it, a domain over it, or neither.
 fn user_type(base: u32, kind: u8) -> ParameterType {
     let (base, array) = match kind % 3 {
-        0 => (16_400, Some(ArrayOf { element: base, delimiter: kind })),
+        0 => {
+            let array = ArrayOf { delimiter: kind, is_textual: kind > 127, ..ArrayOf::plain(base) };
+            (16_400, Some(array))
+        }
         1 => (base, None),
         _ => (16_400, None),
     };

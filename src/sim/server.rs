@@ -314,7 +314,10 @@ impl Server {
                         message(b'C', b"ROLLBACK\0", out);
                     } else if asks_types {
                         let oid = MOOD.to_string();
-                        row_of(&[Some(&oid), Some("mood"), Some(&oid), None, None, None], out);
+                        row_of(
+                            &[Some(&oid), Some("mood"), Some(&oid), None, None, None, None],
+                            out,
+                        );
                         message(b'C', b"SELECT 1\0", out);
                     } else if asks && std::mem::take(&mut state.cancels_question) {
                         state.error("57014", CANCELED, out);

@@ -27,6 +27,8 @@ const LONGEST_NUMERIC: usize = 150_000;
 pub(super) struct Elements {
     pub(super) scalar: Scalar,
     pub(super) type_oid: u32,
+    /// The type that the binary form names: where that is a domain, `type_oid` is the one under it.
+    pub(super) member: u32,
     pub(super) format: Format,
     /// Between the elements of the text form: `typdelim`.
     pub(super) delimiter: u8,
@@ -47,8 +49,7 @@ impl Elements {
         let dimensions = usize::try_from(take_i32(&mut rest)?).ok()?;
         let has_nulls = take_i32(&mut rest)?;
         let type_oid = take_i32(&mut rest)?.cast_unsigned();
-        if dimensions > MOST_DIMENSIONS || !matches!(has_nulls, 0 | 1) || type_oid != self.type_oid
-        {
+        if dimensions > MOST_DIMENSIONS || !matches!(has_nulls, 0 | 1) || type_oid != self.member {
             return None;
         }
         if dimensions == 0 {
@@ -208,12 +209,14 @@ pub(super) mod tests {
     const INT4_BINARY: Elements = Elements {
         scalar: Scalar::Int4Binary,
         type_oid: oid::INT4,
+        member: oid::INT4,
         format: Format::Binary,
         delimiter: b',',
     };
     pub(in super::super) const TEXT: Elements = Elements {
         scalar: Scalar::Text,
         type_oid: oid::TEXT,
+        member: oid::TEXT,
         format: Format::Text,
         delimiter: b',',
     };

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ParameterType, Shape};
+use super::{ParameterType, Shape, oid};
 
 /// More types than a client meets; behind that it begins anew.
 const MOST_TYPES: usize = 10_000;
@@ -29,8 +29,20 @@ pub struct UserType {
 pub struct ArrayOf {
     /// The type of the elements; where that is a domain, the type under it.
     pub element: u32,
+    /// The type of the elements itself, which the binary form names.
+    pub member: u32,
+    /// Whether the binary form of the elements is their text.
+    pub is_textual: bool,
     /// `typdelim` of the elements.
     pub delimiter: u8,
+}
+
+impl ArrayOf {
+    /// Of a type that needs no telling.
+    pub const fn plain(element: u32) -> Self {
+        let delimiter = if element == oid::BOX { b';' } else { b',' };
+        Self { element, member: element, is_textual: false, delimiter }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +128,7 @@ mod tests {
     }
 
     fn moods() -> UserType {
-        let array = Some(ArrayOf { element: 16_399, delimiter: b',' });
+        let array = Some(ArrayOf { member: 16_399, ..ArrayOf::plain(16_399) });
         UserType { name: "_mood".into(), base: MOODS, array }
     }
 

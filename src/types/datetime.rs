@@ -157,6 +157,28 @@ fn write_js_time(millis: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{h:02}:{m:02}:{s:02}.{millis:03}").as_bytes());
 }
 
+/// Whether a text begins as ECMAScript writes years before 0 and after 9999: which no server reads.
+pub(super) fn has_expanded_year(text: &[u8]) -> bool {
+    let [b'+' | b'-', rest @ ..] = text else { return false };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (6..=7).contains(&digits) && rest.get(digits) == Some(&b'-')
+}
+
+/// A date or a timestamp with such a year as the server reads it; `None` where it is anything else.
+pub(super) fn with_server_year(text: &[u8]) -> Option<Vec<u8>> {
+    if !has_expanded_year(text) {
+        return None;
+    }
+    let (sign, text) = text.split_first()?;
+    let mut rest = Text { bytes: text };
+    let size = rest.number(6, 7)?;
+    let year = if *sign == b'-' { -size } else { size };
+    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    let rest = std::str::from_utf8(rest.bytes).ok()?.replacen('T', " ", 1);
+    let rest = rest.strip_suffix('Z').map_or(rest.clone(), |local| format!("{local}+00"));
+    Some(format!("{year:04}{rest}{era}").into_bytes())
+}
+
 /// The text form of a date under `DateStyle = ISO`.
 pub(super) fn date_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     if let Some(days) = infinity(text, i32::MIN, i32::MAX) {
@@ -259,7 +281,8 @@ impl Text<'_> {
         if is_west {
             self.byte(b'-')?;
         }
-        let mut seconds = self.number_in(0..=15)? * 3600;
+        // A zone of POSIX may be that far (`MAX_TZDISP_HOUR` bounds what is written, and not what is shown).
+        let mut seconds = self.number(2, 3).filter(|hours| *hours <= 168)? * 3600;
         if self.skip(b':') {
             seconds += self.number_in(0..=59)? * 60;
             if self.skip(b':') {
@@ -367,6 +390,24 @@ mod tests {
 
     fn read_date(text: &str) -> Option<String> {
         written(|out| date_from_text(text.as_bytes(), out))
+    }
+
+    #[test]
+    fn years_of_ecmascript_are_written_as_the_server_reads_them() {
+        for (text, expected) in [
+            ("-000043-03-15", Some("0044-03-15 BC")),
+            ("+000000-01-01", Some("0001-01-01 BC")),
+            ("+010000-01-01T00:00:00Z", Some("10000-01-01 00:00:00+00")),
+            ("-004712-01-01T01:02:03.5", Some("4713-01-01 01:02:03.5 BC")),
+            ("+5874897-12-31", Some("5874897-12-31")),
+            ("2024-01-02", None),
+            ("-1 2:03:04", None),
+            ("+1-2", None),
+            ("", None),
+        ] {
+            let written = with_server_year(text.as_bytes());
+            assert_eq!(written, expected.map(|text| text.as_bytes().to_vec()), "{text}");
+        }
     }
 
     #[test]

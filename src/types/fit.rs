@@ -4,11 +4,14 @@
 //! PostgreSQL type reads or refuses in its own words. What would change the value (a fraction cut off, a
 //! range overrun) is refused here, before a byte is sent.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::IsNull;
 
 use crate::protocol::backend::Format;
 
+use super::catalog::ArrayOf;
 use super::nested::{self, Nested};
 use super::parameter_type::{Kind, ParameterType};
 use super::{datetime, float, oid};
@@ -39,6 +42,7 @@ const NO_INTEGER: Misfit = "NaN and Infinity do not fit an integer type";
 const NO_JSON_NUMBER: Misfit = "NaN and Infinity have no form in JSON";
 const RANGE: Misfit = "the value is out of the type's range";
 const NOT_A_NUMBER: Misfit = "a boolean is not a number";
+const NO_NUMBER_TYPE: Misfit = "a number fits number and text types: pass a string";
 const ROUNDED: Misfit = "the BigInt is no exact number: pass Number(value) to have it rounded";
 const NOT_BYTES: Misfit =
     "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
@@ -61,7 +65,10 @@ impl Value<'_> {
             Self::Bytes(_) | Self::Json(_) | Self::Date(_) | Self::Array(_) => true,
             Self::Number(value) => f64::from(value as u32).to_bits() != value.to_bits(),
             Self::BigInt(digits) => digits.parse::<u32>().is_err(),
-            Self::Null | Self::Bool(_) | Self::Text(_) => false,
+            // A xid of `true` is 0 to a server before 16.
+            Self::Bool(_) => true,
+            Self::Text(text) => datetime::has_expanded_year(text),
+            Self::Null => false,
         }
     }
 
@@ -80,8 +87,7 @@ impl Value<'_> {
     /// The form in which [`Value::encode_for`] writes it.
     pub(super) fn format_for(self, of: &ParameterType) -> Format {
         match (self, of.kind()) {
-            // It holds the oid of a type of users: only its text form can be written without knowing that.
-            (Self::Array(_), Kind::Array(_)) => Format::Text,
+            (Self::Array(array), Kind::Array(of)) => array.format_of(of),
             _ => self.format(of.oid()),
         }
     }
@@ -95,7 +101,11 @@ impl Value<'_> {
         match (self, of.kind()) {
             (Self::Array(array), Kind::Array(of)) => {
                 let mark = out.len();
-                array.encode_text_of(of, out).inspect_err(|_| out.truncate(mark))?;
+                let encoded = match array.format_of(of) {
+                    Format::Binary => array.encode_binary(of, out),
+                    Format::Text => array.encode_text_of(of, out),
+                };
+                encoded.inspect_err(|_| out.truncate(mark))?;
                 Ok(IsNull::No)
             }
             (Self::Array(_), Kind::Other) => Err(NOT_AN_ARRAY),
@@ -151,7 +161,8 @@ pub(super) fn encode_binary(
             out.extend_from_slice(bytes);
         }
         (Value::Array(array), _) => {
-            array.encode_binary(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out)?;
+            let element = oid::element(type_oid).ok_or(NOT_AN_ARRAY)?;
+            array.encode_binary(ArrayOf::plain(element), out)?;
         }
         (Value::Null | Value::Text(_) | Value::Json(_), _) => {
             return encode_text(value, type_oid, out);
@@ -170,7 +181,7 @@ pub(super) fn encode_text(
         Value::Bool(value) => encode_bool(value, type_oid, out)?,
         Value::Number(value) => encode_number(value, type_oid, out)?,
         Value::BigInt(digits) => encode_bigint(digits, type_oid, out)?,
-        Value::Text(text) => out.extend_from_slice(text),
+        Value::Text(text) => out.extend_from_slice(&server_text(text, type_oid)),
         Value::Json(json) => {
             match type_oid {
                 // It may be a domain over json; or an element of a type that users made, whose own code judges.
@@ -188,6 +199,30 @@ pub(super) fn encode_text(
         Value::Array(array) => return encode_array(array, type_oid, out),
     }
     Ok(())
+}
+
+/// A text as the server reads it.
+pub(super) fn server_text(text: &[u8], type_oid: u32) -> Cow<'_, [u8]> {
+    let written = match type_oid {
+        oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ => datetime::with_server_year(text),
+        _ => None,
+    };
+    written.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// Whether the server takes digits for something that no number is. Whole ones of 32 bits are its own to judge, because
+/// they are sent before the type is known.
+const fn is_no_number(type_oid: u32) -> bool {
+    matches!(
+        type_oid,
+        oid::BYTEA
+            | oid::DATE
+            | oid::TIME
+            | oid::TIMETZ
+            | oid::TIMESTAMP
+            | oid::TIMESTAMPTZ
+            | oid::INTERVAL
+    )
 }
 
 fn encode_array(array: Nested<'_>, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
@@ -221,6 +256,9 @@ fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mi
         }
         oid::FLOAT4 => put_text(float::widen(narrow(value)?), out),
         oid::FLOAT8 => put_text(value, out),
+        _ if is_no_number(type_oid) && Value::Number(value).needs_type() => {
+            return Err(NO_NUMBER_TYPE);
+        }
         oid::JSON | oid::JSONB if !value.is_finite() => return Err(NO_JSON_NUMBER),
         // The server would read -1 as 4294967295 here.
         oid::OID | oid::XID | oid::CID => {
@@ -292,6 +330,9 @@ fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), 
     };
     if !fits {
         return Err(RANGE);
+    }
+    if is_no_number(type_oid) && Value::BigInt(digits).needs_type() {
+        return Err(NO_NUMBER_TYPE);
     }
     if matches!(type_oid, oid::FLOAT4 | oid::FLOAT8) {
         return encode_number(exact_number(digits)?, type_oid, out);
@@ -486,7 +527,7 @@ mod tests {
     fn a_type_is_asked_for_only_where_text_would_be_a_guess() {
         let table = [
             (Value::Null, false),
-            (Value::Bool(true), false),
+            (Value::Bool(true), true),
             (Value::Number(0.0), false),
             (Value::Number(-0.0), true),
             (Value::Number(-1.0), true),

@@ -21,9 +21,10 @@ pub mod oid;
 mod parameter_type;
 pub mod params;
 pub mod shape;
+mod sure;
 
 pub use catalog::{ArrayOf, Catalog, UserType};
 pub use decode::write_row;
 pub use parameter_type::ParameterType;
 pub use params::{Params, Piece, Pieces};
-pub use shape::{Column, Shape, Verbatim};
+pub use shape::{Column, DomainArrays, Shape, Verbatim};

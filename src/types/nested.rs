@@ -12,7 +12,7 @@ use super::fit::{self, Misfit, Value};
 use super::kept::{Kinds, Token};
 use super::oid;
 use super::params::MAX_BYTES;
-use super::{datetime, float};
+use super::{datetime, float, sure};
 
 /// `MAXDIM` of the server.
 const MOST_DIMENSIONS: usize = 6;
@@ -24,6 +24,8 @@ const RAGGED: Misfit =
     "an array of several dimensions needs arrays of one length and depth, all the way down";
 const TOO_DEEP: Misfit = "an array has at most 6 dimensions";
 const TOO_LONG: Misfit = "the array is longer than a message can be";
+/// Never told: such an array goes as text.
+const NO_BINARY: Misfit = "the element has no binary form here";
 const NUL: Misfit = "PostgreSQL stores no NUL character in text";
 const NO_JSON_BYTES: Misfit = "bytes have no form in JSON: encode them, for example as base64";
 
@@ -76,24 +78,48 @@ impl<'a> Nested<'a> {
     /// All elements of an array travel in one format.
     pub(super) fn format(self, type_oid: u32) -> Format {
         let Some(element) = oid::element(type_oid) else { return Format::Text };
+        if self.has_binary_forms(element) || self.has_sure_forms(ArrayOf::plain(element)) {
+            Format::Binary
+        } else {
+            Format::Text
+        }
+    }
+
+    /// Of an array of a type that users made.
+    pub(super) fn format_of(self, of: ArrayOf) -> Format {
+        if self.has_sure_forms(of) { Format::Binary } else { Format::Text }
+    }
+
+    /// Whether it has a NULL, and all else a binary form. With `array_nulls = off`, which no server reports, a NULL in text
+    /// is a word like any other.
+    fn has_sure_forms(self, of: ArrayOf) -> bool {
+        let mut scratch = BytesMut::new();
+        self.kinds.has_nulls()
+            && self.elements().all(|value| {
+                scratch.clear();
+                matches!(value, Value::Null) || put_binary(value, of, &mut scratch).is_ok()
+            })
+    }
+
+    fn has_binary_forms(self, element: u32) -> bool {
         let has_binary_form = |value: Value<'_>| {
             matches!(value, Value::Null)
                 || is_text_in_binary(element)
                 || value.format(element) == Format::Binary
         };
-        if self.kinds.all(has_binary_form) { Format::Binary } else { Format::Text }
+        self.kinds.all(has_binary_form)
     }
 
     /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each dimension
     /// the length and the lower bound, and each element behind its length.
-    pub(super) fn encode_binary(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    pub(super) fn encode_binary(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
         let mark = out.len();
         let dimensions = self.dimensions()?;
         // What most elements take.
         out.reserve(self.tokens.len().saturating_mul(2 * size_of::<i32>()));
         put_length(dimensions.count, out)?;
         out.put_i32(i32::from(self.kinds.has_nulls()));
-        out.put_u32(element);
+        out.put_u32(of.member);
         for &length in dimensions.lengths() {
             put_length(length, out)?;
             out.put_i32(1);
@@ -105,7 +131,7 @@ impl<'a> Nested<'a> {
             }
             let start = out.len();
             out.put_i32(0);
-            put_binary(value, element, out)?;
+            put_binary(value, of, out)?;
             let length = out.len() - start - size_of::<i32>();
             let length = i32::try_from(length).map_err(|_| TOO_LONG)?;
             if let Some(place) = out.get_mut(start..start + size_of::<i32>()) {
@@ -123,8 +149,7 @@ impl<'a> Nested<'a> {
             // have is skipped by `array_in` alone.
             out.put_u8(VERTICAL_TAB);
         }
-        let delimiter = if element == oid::BOX { b';' } else { b',' };
-        self.encode_text_of(ArrayOf { element, delimiter }, out)
+        self.encode_text_of(ArrayOf::plain(element), out)
     }
 
     /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
@@ -224,13 +249,18 @@ const fn is_text_in_binary(element: u32) -> bool {
     matches!(element, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::JSON)
 }
 
-fn put_binary(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_binary(value: Value<'_>, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
+    let element = of.element;
     check_nul(value)?;
-    if is_text_in_binary(element) {
-        fit::encode_text(value, element, out)
-    } else {
-        fit::encode_binary(value, element, out)
+    if of.is_textual || is_text_in_binary(element) {
+        return fit::encode_text(value, element, out);
     }
+    if value.format(element) == Format::Binary {
+        return fit::encode_binary(value, element, out);
+    }
+    let mut text = BytesMut::new();
+    fit::encode_text(value, element, &mut text)?;
+    sure::put(&text, element, out).ok_or(NO_BINARY)
 }
 
 fn check_nul(value: Value<'_>) -> Result<(), Misfit> {
@@ -248,7 +278,7 @@ fn put_element(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(),
         Value::Bool(_) | Value::Number(_) | Value::BigInt(_) => {
             fit::encode_text(value, element, out)?;
         }
-        Value::Text(text) => put_quoted(text, out),
+        Value::Text(text) => put_quoted(&fit::server_text(text, element), out),
         Value::Json(_) | Value::Date(_) | Value::Bytes(_) | Value::Array(_) => {
             let mut text = BytesMut::new();
             fit::encode_text(value, element, &mut text)?;
@@ -405,7 +435,11 @@ mod tests {
         check("[1n3]", &[3], &[one(1), None, one(3)]);
         check("[[12][n4]]", &[2, 2], &[one(1), one(2), None, one(4)]);
         check("[[[[[[7]]]]]]", &[1; 6], &[one(7)]);
-        assert_eq!(text(&digits("[[12][n4]]"), NUMERICS), "{{1,2},{NULL,4}}");
+        // Text has no NULL that every session reads.
+        let numeric = |digit: u8| Some(vec![0, 1, 0, 0, 0, 0, 0, 0, 0, digit]);
+        let elements = vec![numeric(1), numeric(2), None, numeric(4)];
+        assert_eq!(binary(&digits("[[12][n4]]"), NUMERICS), (vec![2, 2], elements));
+        assert_eq!(text(&digits("[[12][34]]"), NUMERICS), "{{1,2},{3,4}}");
         assert_eq!(text(&digits("[[12][n4]]"), MOODS), "{{1,2},{NULL,4}}");
         assert_eq!(text(&digits("[[12]n[[3]][]]"), oid::JSONB), "[[1,2],null,[[3]],[]]");
     }

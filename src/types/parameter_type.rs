@@ -98,7 +98,7 @@ mod tests {
 
     /// What a server tells of [`MADE`].
     fn told(name: &str, base: u32, array: Option<u32>) -> ParameterType {
-        let array = array.map(|element| ArrayOf { element, delimiter: b',' });
+        let array = array.map(ArrayOf::plain);
         let mut catalog = Catalog::default();
         catalog.learn(&[MADE], vec![(MADE, UserType { name: name.into(), base, array })]);
         catalog.parameter_type(MADE)

@@ -1,5 +1,6 @@
 //! What the rows of one result look like: decided once per result, so that a cell costs one `match`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::base::batch::Lane;
 use crate::protocol::backend::{Field, Format};
 
 use super::array::Elements;
-use super::catalog::{ArrayOf, Catalog};
+use super::catalog::{ArrayOf, Catalog, UserType};
 use super::oid;
 
 /// How a value's bytes become a cell, or an element of an array: what the type and the format that
@@ -155,14 +156,14 @@ impl Decoder {
             (false, _) => Scalar::of(element, format)?,
         };
         let delimiter = if element == oid::BOX { b';' } else { b',' };
-        Some(Elements { scalar, type_oid: element, format, delimiter })
+        Some(Elements { scalar, type_oid: element, member: element, format, delimiter })
     }
 
-    /// An array of users comes as text: its binary form would need a decoder of theirs.
-    fn for_user_array(array: ArrayOf, verbatim: &Verbatim) -> Option<Self> {
-        let ArrayOf { element, delimiter } = array;
-        let elements = Self::for_array(element, Format::Text, verbatim)?;
-        Some(Self::Array(Elements { delimiter, ..elements }))
+    /// An array of users comes as text, where its binary form would need a decoder of theirs.
+    fn for_user_array(array: ArrayOf, format: Format, verbatim: &Verbatim) -> Option<Self> {
+        let ArrayOf { element, member, delimiter, .. } = array;
+        let elements = Self::for_array(element, format, verbatim)?;
+        Some(Self::Array(Elements { delimiter, member, ..elements }))
     }
 
     const fn lane(self) -> Lane {
@@ -180,15 +181,55 @@ impl Decoder {
 pub struct Verbatim {
     /// `None` is the rule.
     oids: Option<Arc<[u32]>>,
+    domains: DomainArrays,
 }
+
+/// The arrays of domains over types whose binary form is read here, by what servers have told so far: they are asked for
+/// in binary too.
+#[derive(Clone, Debug, Default)]
+pub struct DomainArrays {
+    known: Arc<BTreeMap<u32, ArrayOf>>,
+}
+
+impl DomainArrays {
+    /// A server has told what the type is.
+    pub fn learn(&mut self, type_oid: u32, known: &UserType) {
+        if let Some(array) = known.array
+            && Scalar::of(array.element, Format::Binary).is_some()
+        {
+            Arc::make_mut(&mut self.known).insert(type_oid, array);
+        }
+    }
+}
+
+impl PartialEq for DomainArrays {
+    /// What is known of a type never changes.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for DomainArrays {}
 
 impl Verbatim {
     pub fn new(oids: &[u32]) -> Self {
-        Self { oids: (!oids.is_empty()).then(|| Arc::from(oids)) }
+        let oids = (!oids.is_empty()).then(|| Arc::from(oids));
+        Self { oids, domains: DomainArrays::default() }
+    }
+
+    #[must_use]
+    pub fn with_domains(&self, domains: &DomainArrays) -> Self {
+        Self { oids: self.oids.clone(), domains: domains.clone() }
     }
 
     fn has(&self, type_oid: u32) -> bool {
         self.oids.as_ref().is_some_and(|oids| oids.contains(&type_oid))
+    }
+
+    /// How an array of domains is read in binary.
+    fn domain_array(&self, type_oid: u32) -> Option<Decoder> {
+        let array = self.domains.known.get(&type_oid).filter(|_| !self.has(type_oid))?;
+        Decoder::for_user_array(*array, Format::Binary, self)
     }
 
     /// The format to ask for: binary where there is a binary decoder.
@@ -198,7 +239,12 @@ impl Verbatim {
             // behind a byte.
             Decoder::Unreadable
             | Decoder::Void
-            | Decoder::Scalar(Scalar::Json | Scalar::JsonbBinary) => Format::Text,
+            | Decoder::Scalar(Scalar::Json | Scalar::JsonbBinary) => {
+                match self.domain_array(type_oid) {
+                    Some(_) => Format::Binary,
+                    None => Format::Text,
+                }
+            }
             Decoder::Scalar(_) | Decoder::Array(_) => Format::Binary,
         }
     }
@@ -246,11 +292,32 @@ impl Shape {
     }
 
     /// Whether types that only a server can tell are among the columns'.
-    pub(super) const fn has_user_types(&self) -> bool {
+    pub const fn has_user_types(&self) -> bool {
         self.has_user_types
     }
 
-    pub(super) fn user_types(&self) -> impl Iterator<Item = u32> {
+    /// The same shape with the formats that are asked for by what is known now; `None` where these are the same.
+    pub fn with_formats(&self, verbatim: &Verbatim) -> Option<Self> {
+        let wants = |field: &Field| verbatim.result_format(field.type_oid);
+        let differs = |column: &Column| column.field.format != wants(&column.field);
+        if !self.has_user_types || !self.columns.iter().any(differs) {
+            return None;
+        }
+        let fields = self.columns.iter().map(|column| {
+            let format = wants(&column.field);
+            Field { format, ..column.field.clone() }
+        });
+        Some(Self::with_verbatim(fields.collect(), verbatim))
+    }
+
+    /// Whether the rows come in the same formats.
+    pub fn has_formats_of(&self, other: &Self) -> bool {
+        let formats =
+            |shape: &'_ Self| shape.columns.iter().map(|c| c.field.format).collect::<Vec<_>>();
+        !self.has_user_types || formats(self) == formats(other)
+    }
+
+    pub fn user_types(&self) -> impl Iterator<Item = u32> {
         self.columns.iter().map(|column| column.field.type_oid).filter(|oid| oid::is_of_users(*oid))
     }
 
@@ -263,9 +330,9 @@ impl Shape {
             let Some(known) = catalog.get(type_oid) else { continue };
             column.type_name = Some(Arc::clone(&known.name));
             if let Some(array) = known.array
-                && column.field.format == Format::Text
                 && !self.verbatim.has(type_oid)
-                && let Some(decoder) = Decoder::for_user_array(array, &self.verbatim)
+                && let Some(decoder) =
+                    Decoder::for_user_array(array, column.field.format, &self.verbatim)
             {
                 column.decoder = decoder;
                 column.lane = decoder.lane();
