@@ -71,7 +71,7 @@ const all = () =>
 
 /** What differs from version to version: values and their types, settings, statements, sessions and how they fail. */
 const EACH_VERSION = [
-  ...['results', 'parameters', 'choices', 'user-types', 'settings', 'prepared', 'rows'],
+  ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared', 'rows'],
   ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
 ].map((name) => path.join('test', `${name}.test.js`));
 

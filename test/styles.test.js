@@ -46,10 +46,10 @@ const ARRAY = COLUMNS.map(([, , value]) => value);
 
 /** What is written, by a parameter and as a literal: `$` stands for it. All of it comes back as text. */
 const WRITTEN = [
-  ['02/01/2024', `$::date::text`],
-  ['02/01/2024', `extract(month FROM $::date)::text`],
+  ['02/01/04', `$::date::text`],
+  ['02/01/04', `extract(month FROM $::date)::text`],
   ['03.04.05', `extract(year FROM $::date)::text`],
-  ['02/01/2024 03:04', `extract(epoch FROM $::timestamptz)::text`],
+  ['02/01/04 03:04', `extract(epoch FROM $::timestamptz)::text`],
   ['-1 2:03:04', `extract(epoch FROM $::interval)::text`],
   ['-1 2:03:04', `$::interval::text`],
   ['0.30000000000000004', `$::float8::text`],
@@ -149,7 +149,7 @@ let number = 0;
 const fresh = (sql) => `${sql} /* ${(number += 1)} */`;
 
 /** Everything on one pool, connection or transaction. */
-async function check(on, set, how) {
+async function check(on, set, how, { scripts = true } = {}) {
   const sql = fresh(`SELECT ${LIST}`);
   for (const use of [1, 2, 3]) {
     const rows = await on.query(sql).catch((error) => {
@@ -159,8 +159,10 @@ async function check(on, set, how) {
   }
   const asArrays = await on.query(fresh(`SELECT ${LIST}`), [], { rowMode: 'array' });
   assert.deepStrictEqual(asArrays, [ARRAY], `${how}, rowMode array`);
-  const script = await on.query(fresh(`SELECT 1 AS n; SELECT ${LIST}; SELECT 2 AS n`));
-  assert.deepStrictEqual(script, [[{ n: 1 }], [OBJECT], [{ n: 2 }]], `${how}, in a script`);
+  if (scripts) {
+    const script = await on.query(fresh(`SELECT 1 AS n; SELECT ${LIST}; SELECT 2 AS n`));
+    assert.deepStrictEqual(script, [[{ n: 1 }], [OBJECT], [{ n: 2 }]], `${how}, in a script`);
+  }
 
   const expected = plain[SETS.indexOf(set)];
   const byParameter = fresh(BY_PARAMETER);
@@ -259,10 +261,11 @@ for (const set of SETS) {
       const restyle = `SELECT restyle_${SETS.indexOf(set)}()`;
       await pool.transaction(async (tx) => {
         await tx.query(restyle);
-        await check(tx, set, `${mode}, a function in a transaction`);
+        // Nothing shows what it did: texts of several statements go by what the session was before.
+        await check(tx, set, `${mode}, a function in a transaction`, { scripts: false });
       });
       await pool.query(restyle);
-      await check(pool, set, `${mode}, a function`);
+      await check(pool, set, `${mode}, a function`, { scripts: false });
     });
   });
 }
