@@ -1,6 +1,7 @@
 // C4: hosts that stop answering without closing anything, and long queries on hosts that are well.
 
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
@@ -139,3 +140,47 @@ test('P8 a blocked loop is no silent server', async (t) => {
   await pool.query('SELECT 1');
   assert.deepEqual(events, []);
 });
+
+test(
+  'a name that leads to another server now vouches for none that is silent',
+  onOwnNodes,
+  async (t) => {
+    const [frozen, other] = cluster.nodes;
+    // Two addresses with one port: where the name leads decides which server is reached.
+    const relays = [];
+    const relay = (node, address, port) =>
+      new Promise((resolve) => {
+        const server = net.createServer((socket) => {
+          const to = net.connect(node.port, node.host);
+          for (const end of [socket, to]) end.on('error', () => {});
+          socket.pipe(to).pipe(socket);
+          socket.on('close', () => to.destroy());
+        });
+        relays.push(server);
+        server.listen(port, address, () => resolve(server.address().port));
+      });
+    const port = await relay(frozen, '127.0.0.1', 0);
+    await relay(other, '127.0.0.2', port);
+    t.after(() => relays.forEach((server) => server.close()));
+    let address = '127.0.0.1';
+    const lookup = (name, options, callback) => callback(null, [{ address, family: 4 }]);
+    const options = { ...impatient, hosts: ['db.example'], port, lookup, mode: 'any', poolSize: 2 };
+    const pool = createPool(cluster.options(options));
+    t.after(() => pool.end({ timeoutMs: 1000 }));
+    const [{ port: first }] = await pool.query(WHERE);
+    assert.equal(first, frozen.port);
+    await frozen.freeze();
+    t.after(() => frozen.thaw());
+    address = '127.0.0.2';
+    const stuck = pool.query("SELECT 'stuck'").catch((error) => error);
+    // One after the other on new connections, whose answers are no word of the silent one.
+    let settled = false;
+    stuck.then(() => {
+      settled = true;
+    });
+    while (!settled) await pool.query(WHERE, [], { timeoutMs: 500 }).catch(() => {});
+    assert.equal((await stuck).outcome, 'unknown');
+    const [{ port: next }] = await pool.query(WHERE);
+    assert.equal(next, other.port);
+  },
+);

@@ -1,6 +1,7 @@
 //! What goes into the pool and what comes out: plain values, so that a reactor, a simulation and a test
 //! drive it alike.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,10 +87,12 @@ impl QueryFlags {
 
 #[derive(Debug)]
 pub enum Output {
-    /// Connect to the host; `Input::Connected` or `Input::Closed` answers.
+    /// Connect to the host, at this address where one is given, whatever its name leads to by now; `Input::Connected` or
+    /// `Input::Closed` answers.
     Open {
         connection: ConnectionId,
         host: Arc<Host>,
+        address: Option<SocketAddr>,
     },
     /// `Pool::outgoing` has bytes. Said once until all of them are taken.
     Write {

@@ -6,11 +6,15 @@
 //! `connectTimeoutMs`, the host is suspected, as if a session on it had broken. What is in flight there is
 //! given up only when another host serves: until then the frozen one may come back and answer. On a host that is
 //! no longer in the list it is given up as soon as the witness has found nobody.
+//!
+//! All this is of one **address**: the name of a host may lead to another server by now, which says nothing of the one that
+//! is silent. The witness goes to the address of the silent session, whatever the name leads to. Where it finds
+//! nobody, and the host is served at another address, what is in flight at the silent one is given up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::slot::{Duty, Slot};
+use super::slot::{Duty, Site, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::HostId;
@@ -19,13 +23,14 @@ use crate::config::Host;
 impl Pool {
     /// Asks the hosts that have been silent for too long, and gives up what is in flight on the dead ones.
     pub(super) fn watch(&mut self, now: Instant) {
-        for host in self.debtors() {
-            if self.silence_ends(host).is_none_or(|at| at > now) {
+        for site in self.debtors() {
+            if self.silence_ends(site).is_none_or(|at| at > now) {
                 continue;
             }
-            let asked = self.witness_of(host).is_some() || self.is_asked(host);
-            if !asked && self.cluster.may_look_at(host) <= now && !Mutation::ForgetWitness.is_on() {
-                self.open(now, host, Duty::Witness { ask_at: None });
+            let asked = self.is_watched(site);
+            if !asked && self.cluster.may_look_at(site.0) <= now && !Mutation::ForgetWitness.is_on()
+            {
+                self.open_at(now, site, Duty::Witness { ask_at: None });
             }
         }
         let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
@@ -36,8 +41,8 @@ impl Pool {
     }
 
     fn ask_witness(&mut self, now: Instant, id: ConnectionId) {
-        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
-        let is_owed = self.owes_since(host).is_some();
+        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let is_owed = self.owes_since(site).is_some();
         let timeout = self.config.connect_timeout;
         let again = now + self.config.liveness_check;
         let Some(slot) = self.slots.get_mut(id) else { return };
@@ -67,6 +72,7 @@ impl Pool {
 
     /// Closes what has been silent for too long on hosts where no server answers, once another one serves.
     pub(super) fn give_up_frozen(&mut self, now: Instant) {
+        self.leave_deserted(now);
         let topology = self.cluster.topology();
         if !topology.is_served() {
             return;
@@ -88,11 +94,70 @@ impl Pool {
         }
     }
 
+    /// A witness has found nobody at an address. Returns whether that says nothing of its host, which is at another one.
+    pub(super) fn desert(&mut self, now: Instant, site: Site, error: &Error) -> bool {
+        if site.1.is_none() || error.server().is_some() {
+            return false;
+        }
+        self.deserted.insert(site);
+        let has_moved = self.has_moved_from(site);
+        self.leave_deserted(now);
+        has_moved
+    }
+
+    /// Whether the host is served at another address, which was heard since that one fell silent.
+    fn has_moved_from(&self, site: Site) -> bool {
+        let silent = self.slots.iter().filter(|(_, slot)| slot.site() == site && slot.counts());
+        let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
+        let is_heard = |slot: &Slot| {
+            slot.host == site.0
+                && slot.address != site.1
+                && slot.counts()
+                && slot.heard_at > heard_at
+        };
+        self.slots.iter().any(|(_, slot)| is_heard(slot))
+    }
+
+    /// Closes what is at addresses where no server answers any more, once the host is served at another one.
+    fn leave_deserted(&mut self, now: Instant) {
+        if self.deserted.is_empty() {
+            return;
+        }
+        let slots = &self.slots;
+        self.deserted.retain(|site| slots.iter().any(|(_, slot)| slot.site() == *site));
+        let left = self.deserted.iter().copied().filter(|site| self.has_moved_from(*site));
+        let left: Vec<_> = left.collect();
+        for site in left {
+            self.deserted.remove(&site);
+            let there = self.slots.iter().filter(|(_, slot)| slot.site() == site);
+            let there: Vec<_> = there.map(|(id, _)| id).collect();
+            let message = "nothing came for a while, no other session could be opened to its address, and the \
+                           name of the host leads to another server";
+            let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+            there.into_iter().for_each(|id| self.drop_slot(now, id, &lost));
+        }
+    }
+
+    /// Whether a session is on its way to ask the server there.
+    fn is_watched(&self, site: Site) -> bool {
+        let asks = |slot: &Slot| match slot.duty {
+            Duty::Witness { .. } | Duty::Scouting { .. } => slot.site() == site,
+            // Nobody knows yet where it leads.
+            Duty::Joining | Duty::Challenger { .. } => {
+                slot.host == site.0 && slot.address.is_none_or(|address| Some(address) == site.1)
+            }
+            Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } | Duty::Relief => false,
+        };
+        self.slots.iter().any(|(_, slot)| asks(slot))
+    }
+
     /// Nobody knows what becomes of a host that is no longer in the list but those who still wait for its answers. A
     /// witness was opened to it in vain.
     pub(super) fn judge_unlisted(&mut self, now: Instant, host: HostId, error: &Error) {
         let is_listed = self.cluster.topology().host(host).is_some();
-        if is_listed || self.silence_ends(host).is_none_or(|at| at > now) {
+        let silences = self.debtors().into_iter().filter(|site| site.0 == host);
+        let ends = silences.filter_map(|site| self.silence_ends(site)).min();
+        if is_listed || ends.is_none_or(|at| at > now) {
             return;
         }
         let owes = |slot: &Slot| slot.host == host && slot.owes_since().is_some();
@@ -111,9 +176,9 @@ impl Pool {
     }
 
     /// The hosts that owe somebody an answer, also those that are no longer in the list.
-    fn debtors(&self) -> BTreeSet<HostId> {
+    fn debtors(&self) -> BTreeSet<Site> {
         let owing = self.slots.iter().filter(|(_, slot)| slot.owes_since().is_some());
-        owing.map(|(_, slot)| slot.host).collect()
+        owing.map(|(_, slot)| slot.site()).collect()
     }
 
     /// Where a host is that is no longer in the list, as long as there are connections to it.
@@ -123,21 +188,20 @@ impl Pool {
     }
 
     pub(super) fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
-        let witness =
-            |slot: &super::Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
+        let witness = |slot: &Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
         self.slots.iter().find(|(_, slot)| witness(slot)).map(|(id, _)| id)
     }
 
     /// Since when the host has owed an answer to a call without a byte on any connection.
-    fn owes_since(&self, host: HostId) -> Option<Instant> {
-        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+    fn owes_since(&self, site: Site) -> Option<Instant> {
+        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.site() == site);
         let working = here().filter(|s| matches!(s.duty, Duty::Serving | Duty::Leased { .. }));
         let asked = working.filter_map(|slot| slot.connection.head_since()).min()?;
         Some(here().map(|slot| slot.heard_at).max()?.max(asked))
     }
 
-    fn silence_ends(&self, host: HostId) -> Option<Instant> {
-        self.owes_since(host).map(|since| since + self.config.liveness_check)
+    fn silence_ends(&self, site: Site) -> Option<Instant> {
+        self.owes_since(site).map(|since| since + self.config.liveness_check)
     }
 
     pub(super) fn liveness_timeout(&self) -> Option<(Instant, &'static str)> {
@@ -158,10 +222,9 @@ impl Pool {
     }
 
     fn next_look(&self) -> Option<Instant> {
-        let looks = self.debtors().into_iter().filter_map(|host| {
-            let at = self.silence_ends(host)?;
-            let asked = self.witness_of(host).is_some() || self.is_asked(host);
-            (!asked).then(|| at.max(self.cluster.may_look_at(host)))
+        let looks = self.debtors().into_iter().filter_map(|site| {
+            let at = self.silence_ends(site)?;
+            (!self.is_watched(site)).then(|| at.max(self.cluster.may_look_at(site.0)))
         });
         looks.min()
     }

@@ -32,7 +32,8 @@ mod unfit;
 mod upkeep;
 mod values;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +169,8 @@ pub struct Pool {
     has_moved: bool,
     /// The cluster may have gone back to an older timeline.
     rewinding: Option<rewind::Rewinding>,
+    /// Where no server answers any more, neither in an open session nor at a login.
+    deserted: BTreeSet<slot::Site>,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
     /// Scratch, empty between uses.
@@ -203,6 +206,7 @@ impl Pool {
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
+            deserted: BTreeSet::new(),
             rewinding: None,
             has_surplus: false,
             candidates: Vec::new(),
@@ -275,6 +279,9 @@ impl Pool {
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.heard_at = now;
+            if !self.deserted.is_empty() && matches!(input, Input::Received(_)) {
+                self.deserted.remove(&slot.site());
+            }
             let mut shared = Shared {
                 config: &self.config,
                 statements: &mut self.statements,
@@ -286,6 +293,13 @@ impl Pool {
             }
             self.drain(now, id);
             self.end_backlog();
+        }
+    }
+
+    /// The connection has reached this address; `Input::Connected` follows.
+    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.address = Some(address);
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::balance::Candidate;
 use super::end::Life;
-use super::slot::{Duty, Slot};
+use super::slot::{Duty, Site, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{Change, HostId, Observation, Rank, fits};
@@ -390,6 +390,11 @@ impl Pool {
     }
 
     pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
+        self.open_at(now, (host, None), duty);
+    }
+
+    /// Opens a session to the server at that address, whatever the host's name leads to.
+    pub(super) fn open_at(&mut self, now: Instant, (host, address): Site, duty: Duty) {
         self.cluster.asked(now, host);
         let listed = self.cluster.topology().host(host).cloned();
         let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
@@ -398,6 +403,7 @@ impl Pool {
             connection: Connection::new(Arc::clone(&target.name), deadline),
             host,
             target: Arc::clone(&target),
+            address,
             duty,
             opened_at: now,
             heard_at: now,
@@ -412,7 +418,7 @@ impl Pool {
             left_open: false,
         };
         let connection = self.slots.insert(slot);
-        self.outputs.push_back(Output::Open { connection, host: target });
+        self.outputs.push_back(Output::Open { connection, host: target, address });
     }
 
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
@@ -472,13 +478,19 @@ impl Pool {
     }
 
     pub(super) fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
-        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let is_witness =
+            self.slots.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
+        let host = site.0;
         let after = self.config.connect_timeout.as_millis();
         let name = self.name(host).unwrap_or_else(|| Arc::from("a host"));
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
         self.remove_slot(id, Vec::new());
         self.judge_unlisted(now, host, &error);
+        if is_witness && self.desert(now, site, &error) {
+            return;
+        }
         self.observe(now, host, Observation::ConnectFailed(error));
     }
 

@@ -477,6 +477,7 @@ impl Pool {
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error) {
         let Some(slot) = self.slots.get(id) else { return };
         let (host, joining) = (slot.host, slot.is_joining());
+        let (site, is_witness) = (slot.site(), matches!(slot.duty, Duty::Witness { .. }));
         let short_lived = now.since(slot.opened_at) < SHORT_LIFE;
         if let Duty::Leased { lease } = slot.duty {
             let error = self.lost_error(id, Outcome::NotSent, false, why);
@@ -485,6 +486,9 @@ impl Pool {
         self.remove_slot(id, Vec::new());
         let observation = if joining {
             self.judge_unlisted(now, host, &error);
+            if is_witness && self.desert(now, site, &error) {
+                return;
+            }
             Observation::ConnectFailed(error)
         } else {
             // A host that ends sessions as soon as it has them must not be run over.

@@ -1,5 +1,6 @@
 //! A connection of the pool, and what it is there for.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct Slot {
     pub(super) host: HostId,
     /// Where that is, also once the host is no longer in the list.
     pub(super) target: Arc<Host>,
+    /// The address that was reached, or is to be: a name may lead elsewhere by now.
+    pub(super) address: Option<SocketAddr>,
     pub(super) duty: Duty,
     pub(super) opened_at: Instant,
     /// When bytes came last.
@@ -65,7 +68,14 @@ pub(super) enum Duty {
     Witness { ask_at: Option<Instant> },
 }
 
+/// Where a session is: a host, and which of the servers that its name has led to.
+pub(super) type Site = (HostId, Option<SocketAddr>);
+
 impl Slot {
+    pub(super) fn site(&self) -> Site {
+        (self.host, self.address)
+    }
+
     /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one read may
     /// bring the answers to several requests, and the first of them the news that ends this slot.
     pub(super) fn is_idle(&self) -> bool {

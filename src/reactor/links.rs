@@ -122,7 +122,16 @@ impl Links {
     }
 
     /// Begins to connect; an [`Opened`] will say how that ended, unless the connection is closed before.
-    pub(super) fn open(&mut self, now: Instant, connection: ConnectionId, host: &Host) {
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        host: &Host,
+        address: Option<SocketAddr>,
+    ) {
+        if let Some(address) = address {
+            return self.start_race(now, connection, vec![Target::Ip(address)]);
+        }
         let target = match &host.endpoint {
             Endpoint::Ip(address) => Target::Ip(*address),
             Endpoint::Unix { path } => Target::Unix(path.clone().into_bytes()),
@@ -378,6 +387,15 @@ impl Links {
         self.open.insert(connection, token);
         self.set_blocked(token, false);
         self.opened.push_back(Opened::Connected { connection, local: target.is_local() });
+    }
+
+    /// The address that an open connection has reached, over TCP.
+    pub(super) fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        let stream = self.open.get(&connection).and_then(|token| self.streams.get(token))?;
+        match stream.target {
+            Target::Ip(address) => Some(address),
+            Target::Unix(_) => None,
+        }
     }
 
     /// Whether the connection is one over TCP within this machine.

@@ -402,7 +402,9 @@ impl Reactor {
 
     fn handle_output(&mut self, now: Instant, output: Output) {
         match output {
-            Output::Open { connection, host } => self.links.open(now, connection, &host),
+            Output::Open { connection, host, address } => {
+                self.links.open(now, connection, &host, address);
+            }
             Output::Write { connection } => self.unwritten.extend(self.links.token(connection)),
             Output::Close { connection, farewell } => self.links.close(connection, &farewell),
             Output::Cancel { connection, packet } => {
@@ -420,6 +422,9 @@ impl Reactor {
         let (connection, input) = match opened {
             Opened::Connected { connection, local } => {
                 self.share_cores(connection);
+                if let Some(address) = self.links.address(connection) {
+                    self.pool.reached(connection, address);
+                }
                 let mut nonce = [0; 18];
                 match getrandom::fill(&mut nonce) {
                     Ok(()) => (connection, Input::Connected(Peer { nonce, local })),

@@ -2,6 +2,7 @@
 //! when the world has nothing else to do.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct World {
     /// Bytes that the hosts have said so far.
     pub said: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
+    /// Names that lead to another host than the one of their number.
+    names: BTreeMap<usize, usize>,
     /// Where an answer that tells a history, and whatever comes with it, is on its way for long.
     pub delays_history: Option<usize>,
     delayed: Vec<(ConnectionId, News)>,
@@ -104,6 +107,7 @@ impl World {
             cores: None,
             said: 0,
             links: BTreeMap::new(),
+            names: BTreeMap::new(),
             delays_history: None,
             delayed: Vec::new(),
             stalled: BTreeMap::new(),
@@ -197,6 +201,9 @@ impl World {
                 match news {
                     News::Connected => {
                         let peer = Peer { nonce: [7; 18], local: true };
+                        if let Some((_, host)) = self.links.get(&id.to_bits()) {
+                            self.pool.reached(id, Self::address(*host));
+                        }
                         if let Some(cores) = self.cores {
                             self.pool.shares_cores(id, cores);
                         }
@@ -332,7 +339,9 @@ impl World {
     fn take_outputs(&mut self) {
         while let Some(output) = self.pool.poll_output() {
             match output {
-                Output::Open { connection, host } => self.open(connection, &host.name),
+                Output::Open { connection, host, address } => {
+                    self.open(connection, &host.name, address);
+                }
                 Output::Write { connection } => self.write(connection),
                 Output::Close { connection, .. } => {
                     if let Some((_, host)) = self.links.remove(&connection.to_bits())
@@ -353,10 +362,22 @@ impl World {
         }
     }
 
-    fn open(&mut self, id: ConnectionId, name: &str) {
+    /// From now on the name of a host leads to another server. What is open stays where it is.
+    pub fn readdress(&mut self, name: usize, host: usize) {
+        self.names.insert(name, host);
+    }
+
+    fn address(host: usize) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap_or(u8::MAX)], 5432))
+    }
+
+    fn open(&mut self, id: ConnectionId, name: &str, address: Option<SocketAddr>) {
         // Hosts are called h0, h1, ...
         let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
         let Ok(number) = number.parse::<usize>() else { return };
+        let led_to = self.names.get(&number).copied().unwrap_or(number);
+        let at = address.and_then(|at| (0..self.hosts.len()).find(|n| Self::address(*n) == at));
+        let number = at.unwrap_or(led_to);
         self.attempts.push(number);
         let Some(host) = self.hosts.get_mut(number) else { return };
         self.links.insert(id.to_bits(), (id, number));

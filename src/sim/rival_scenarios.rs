@@ -304,6 +304,8 @@ fn five_seconds_on_end_begin_anew_when_a_host_is_gone_for_a_moment() {
 fn the_primary_itself_may_come_back_on_an_older_timeline() {
     let mut world = promoted();
     world.hosts[0].reach = Reach::Refusing;
+    // It is found to be down, and comes back.
+    world.pass(Duration::from_secs(1));
     world.hosts[1].reach = Reach::Open;
     world.hosts[1].server.lineage = (7, 9, 1);
     let write = world.query("INSERT b", None, NONE);

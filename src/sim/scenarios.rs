@@ -401,3 +401,43 @@ fn what_a_pooler_says_of_a_server_that_was_at_work_proves_nothing() {
         assert_eq!((error.code(), error.outcome()), ("40003", Some(Outcome::Unknown)));
     }
 }
+
+#[test]
+fn a_name_that_leads_to_another_server_vouches_for_none_that_is_silent() {
+    // The server of the name is frozen under a call, and the name leads to the one that was promoted in its place.
+    let options = serde_json::json!({ "poolSize": 4 });
+    let mut world = World::new(config(1, options), &[PRIMARY, PRIMARY]);
+    world.query("SELECT", None, NONE);
+    world.query("INSERT a", None, NONE);
+    world.freeze(0);
+    let stuck = world.query("INSERT b", None, NONE);
+    world.readdress(0, 1);
+    let moved = world.query("INSERT c", None, NONE);
+    for _ in 0..20 {
+        world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(300));
+    }
+    let error = world.answers.get(&stuck).expect("it is told").as_ref().unwrap_err();
+    assert_eq!((error.code(), error.outcome()), ("40003", Some(Outcome::Unknown)));
+    assert_eq!(answered(&world, moved), "INSERT");
+    assert_eq!(world.connections(0), 0, "nothing more is given to the silent one");
+    let next = world.query("INSERT d", None, NONE);
+    assert_eq!(answered(&world, next), "INSERT");
+}
+
+#[test]
+fn a_long_call_on_a_server_that_lives_is_left_alone_though_its_name_leads_elsewhere() {
+    let mut world = World::new(config(1, serde_json::json!({ "poolSize": 4 })), &[PRIMARY; 2]);
+    world.query("SELECT", None, NONE);
+    world.stall(0);
+    let long = world.query("SELECT", None, NONE);
+    world.readdress(0, 1);
+    for _ in 0..40 {
+        world.query("SELECT", None, NONE);
+        world.pass(Duration::from_millis(500));
+    }
+    assert!(!world.answers.contains_key(&long));
+    world.thaw(0);
+    world.settle();
+    assert_eq!(answered(&world, long), "SELECT");
+}

@@ -23,7 +23,7 @@ impl Bench {
 
     fn open(&mut self, connection: u64, endpoint: Endpoint) {
         let host = Host { name: Arc::from("h"), endpoint };
-        self.links.open(self.clock.now(), Key::from_bits(connection), &host);
+        self.links.open(self.clock.now(), Key::from_bits(connection), &host, None);
     }
 
     /// Turns until a connection is open or has failed, and says whose it was.

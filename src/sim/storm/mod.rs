@@ -129,7 +129,7 @@ impl Storm {
     fn take_outputs(&mut self) {
         while let Some(output) = self.pool.poll_output() {
             match output {
-                Output::Open { connection, host } => {
+                Output::Open { connection, host, .. } => {
                     let node = host.name.trim_start_matches('h').split(':').next().unwrap_or("");
                     let node = node.parse().unwrap_or(usize::MAX);
                     self.next_link += 1;
