@@ -215,6 +215,8 @@ class Records {
           w += 3;
           break;
         case SHAPE:
+          // The addon has forgotten all of them, because they were too many or took too much memory.
+          if (words[w + 1] === 0) this.#shapes.length = 0;
           this.#shapes[words[w + 1]] = new Shape(JSON.parse(segment.take(words[w + 2])));
           w += 3;
           break;

@@ -16,6 +16,10 @@ const COPY_DATA: u8 = b'd';
 const ERROR_RESPONSE: u8 = b'E';
 const NOTICE_RESPONSE: u8 = b'N';
 const READY_FOR_QUERY: u8 = b'Z';
+const NOTIFICATION_RESPONSE: u8 = b'A';
+const PARAMETER_STATUS: u8 = b'S';
+/// Bytes of a description that are as much work as a message.
+const COLUMN: usize = 64;
 
 /// Bodies from here on are taken as they come.
 const LONG: usize = 16 * 1024;
@@ -31,6 +35,8 @@ pub(super) struct Intake {
     long: Option<Long>,
     /// Nothing of the next answer was in what was received last.
     pub(super) ends_whole: bool,
+    /// The messages since this was asked last that are much more work than their bytes.
+    laborious: usize,
 }
 
 /// A long message, of whose body so much is to come.
@@ -46,6 +52,25 @@ enum Kind {
     Row,
     Report(ReportReader),
     LetGo,
+}
+
+/// What a message counts for beside its bytes: it may be an event in JavaScript, or has to be taken apart.
+fn labour(tag: u8, length: usize) -> usize {
+    match tag {
+        ERROR_RESPONSE
+        | NOTICE_RESPONSE
+        | NOTIFICATION_RESPONSE
+        | PARAMETER_STATUS
+        | READY_FOR_QUERY => 1,
+        ROW_DESCRIPTION => 1 + length / COLUMN,
+        _ => 0,
+    }
+}
+
+impl Intake {
+    pub(super) fn take_laborious(&mut self) -> usize {
+        std::mem::take(&mut self.laborious)
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +129,7 @@ impl Connection {
             match split(rest, phase, &self.intake.limits)? {
                 Split::Frame(frame) => {
                     rest = rest.get(frame.len..).unwrap_or_default();
+                    self.intake.laborious += labour(frame.tag, frame.len);
                     self.frame(now, &frame, shared)?;
                     self.intake.ends_whole = frame.tag == READY_FOR_QUERY && rest.is_empty();
                 }

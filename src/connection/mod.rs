@@ -134,6 +134,11 @@ impl Connection {
         }
     }
 
+    /// How many messages have come since this was asked last that are much more work than their bytes.
+    pub fn take_laborious(&mut self) -> usize {
+        self.intake.take_laborious()
+    }
+
     pub fn handle_timeout(&mut self, now: Instant, shared: &mut Shared<'_>) {
         let (deadline, doing) = match &mut self.state {
             State::Opening { deadline } => (*deadline, "connecting"),

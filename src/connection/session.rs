@@ -434,9 +434,7 @@ impl Session {
                 }
             }
             Learned::Description(description) => {
-                if let Some(statement) = shared.statements.get_mut(id) {
-                    statement.form = Form::Described(description);
-                }
+                shared.statements.describe(id, description);
             }
             // Whatever was sent behind it the server would take for its data.
             Learned::CopyIn if !alone => {

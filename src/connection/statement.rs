@@ -40,6 +40,13 @@ impl Description {
         Self { parameter_types, fits, shape }
     }
 
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        let shape = self.shape.as_ref().map_or(0, |shape| shape.weight());
+        let each = size_of::<u32>() + size_of::<ParameterType>();
+        size_of::<Self>() + shape + each * self.parameter_types.len()
+    }
+
     /// The types of users of which nothing is known yet, each once.
     pub fn untold(&self) -> Vec<u32> {
         let pairs = self.parameter_types.iter().zip(&self.fits);
@@ -124,6 +131,9 @@ impl Statement {
     }
 }
 
+/// What descriptions take together at most.
+const MOST_WEIGHT: usize = 16 * 1024 * 1024;
+
 /// The statements of a pool, by the small numbers that floor 7 uses for them.
 #[derive(Debug, Default)]
 pub struct Statements {
@@ -133,6 +143,8 @@ pub struct Statements {
     domains: DomainArrays,
     places: Vec<Option<Statement>>,
     vacant: Vec<u32>,
+    /// What the descriptions take, and those that have gone since this was reckoned.
+    weight: usize,
 }
 
 impl Statements {
@@ -197,6 +209,29 @@ impl Statements {
                 (description.parameter_types.clone(), description.fits.clone());
             let shape = Some(Arc::new(shape));
             *description = Arc::new(Description { parameter_types, fits, shape });
+        }
+    }
+
+    /// A server has described a statement. Where descriptions take too much memory all others are forgotten, and told anew
+    /// with the next use.
+    pub fn describe(&mut self, id: StatementId, description: Arc<Description>) {
+        self.weight = self.weight.saturating_add(description.weight());
+        if self.weight > MOST_WEIGHT {
+            let known =
+                self.places.iter().flatten().filter_map(|statement| match &statement.form {
+                    Form::Described(description) => Some(description.weight()),
+                    Form::Undescribed => None,
+                });
+            self.weight = known.sum::<usize>().saturating_add(description.weight());
+            if self.weight > MOST_WEIGHT / 2 {
+                for statement in self.places.iter_mut().flatten() {
+                    statement.form = Form::Undescribed;
+                }
+                self.weight = description.weight();
+            }
+        }
+        if let Some(statement) = self.get_mut(id) {
+            statement.form = Form::Described(description);
         }
     }
 
@@ -265,6 +300,30 @@ fn is_all_or_nothing(sql: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptions_that_take_too_much_are_forgotten_but_for_the_last() {
+        let mut statements = Statements::default();
+        let types = vec![23; 60_000];
+        let told = || Description::new(types.clone(), None, &Verbatim::default());
+        let most = MOST_WEIGHT / told().weight();
+        let is_known =
+            |statements: &Statements, id| statements.get(id).unwrap().parameter_types().is_some();
+        let ids: Vec<_> = (0..=most).map(|n| statements.insert(&format!("SELECT {n}"))).collect();
+        for (n, id) in ids.iter().enumerate() {
+            statements.describe(*id, Arc::new(told()));
+            let known = ids.iter().filter(|id| is_known(&statements, **id)).count();
+            assert_eq!(known, if n < most { n + 1 } else { 1 });
+        }
+        assert!(is_known(&statements, ids[most]));
+        // Those that were forgotten by floor 7 do not count.
+        for n in 0..3 * most {
+            let id = statements.insert(&format!("SELECT {n}, {n}"));
+            statements.describe(id, Arc::new(told()));
+            assert!(is_known(&statements, ids[most]));
+            statements.forget(id);
+        }
+    }
 
     #[test]
     fn comments_do_not_hide_what_a_statement_is() {

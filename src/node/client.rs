@@ -11,6 +11,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use napi_sys as sys;
 
@@ -22,14 +23,14 @@ use super::sheet::Room;
 use super::slip::Slip;
 use super::socket_calls;
 use super::value::{Env, Fault};
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, Instant};
 use crate::config::Config;
 use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, poisoned};
 
-/// Segments that one wake hands over: some milliseconds of JavaScript, then the loop has its turn. With half as many, V8
-/// found time between them to collect, while all rows of a large result were alive, in half of all processes.
-const SEGMENTS_PER_WAKE: u32 = 32;
+/// So long a wake takes at most, but for the last segment that it hands over, which takes up to a millisecond: then the loop
+/// has its turn. Where there was much to read, half as long is left for that all the same.
+const WAKE: Duration = Duration::from_millis(3);
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -42,7 +43,8 @@ pub(super) struct Client {
     state: RefCell<Option<State>>,
     /// JavaScript reads a segment, which must not be written meanwhile.
     delivering: Cell<bool>,
-    segments_left: Cell<u32>,
+    /// When the wake is to come to its end.
+    until: Cell<Instant>,
     poisoned: Cell<bool>,
     #[cfg(feature = "defects")]
     pub(super) panic_in_turn: Cell<bool>,
@@ -85,7 +87,7 @@ impl Client {
             slip,
             state: RefCell::new(Some(State { reactor, delivery: Delivery::default(), segment })),
             delivering: Cell::new(false),
-            segments_left: Cell::new(0),
+            until: Cell::new(Instant::ORIGIN),
             poisoned: Cell::new(false),
             #[cfg(feature = "defects")]
             panic_in_turn: Cell::default(),
@@ -159,10 +161,13 @@ impl Client {
         self.guard(|state| {
             #[cfg(feature = "defects")]
             assert!(!self.panic_in_turn.take(), "asked for");
+            let begun = state.reactor.now();
             state.reactor.turn();
             if self.delivering.get() {
                 // The loop runs inside of JavaScript's own turn (debuggers do that), whose end may be far.
                 state.reactor.flush();
+            } else {
+                self.until.set((begun + WAKE).max(state.reactor.now() + WAKE / 2));
             }
         });
         let delivered = self.env.with_scope(|| self.deliver());
@@ -179,7 +184,6 @@ impl Client {
         if self.delivering.get() || !self.has_news() {
             return Ok(());
         }
-        self.segments_left.set(SEGMENTS_PER_WAKE);
         let Some(text) = self.fill()? else { return Ok(()) };
         self.delivering.set(true);
         let called = self.callback.call(text);
@@ -220,10 +224,9 @@ impl Client {
 
     /// `None` where the pool is closed.
     fn fill(&self) -> Result<Option<sys::napi_value>, Fault> {
-        let left = self.segments_left.get().saturating_sub(1);
-        self.segments_left.set(left);
         let filled = self.guard(|State { reactor, delivery, segment }| {
-            let fill = |room: Room<'_>| delivery.fill(room, left > 0, || reactor.next_news());
+            let may_go_on = reactor.now() < self.until.get();
+            let fill = |room: Room<'_>| delivery.fill(room, may_go_on, || reactor.next_news());
             let text = segment.fill(self.env, fill)?;
             delivery.hand_over();
             Ok(text)

@@ -7,13 +7,16 @@ use crate::types::Shape;
 
 /// More statements than most applications have; `js/` keeps an array of as many row builders.
 pub(super) const SLOTS: usize = 1024;
+/// What their shapes take together in memory here. In JavaScript it is some times as much.
+const MOST_WEIGHT: usize = 8 * 1024 * 1024;
 
-/// Slots are taken in rotation. A shape in a slot is kept alive, so that its address is its name.
+/// A shape in a slot is kept alive, so that its address is its name. When there are too many, all are forgotten, and those
+/// that are still in use are described anew.
 #[derive(Debug, Default)]
 pub(super) struct ShapeSlots {
     slots: Vec<Arc<Shape>>,
     by_address: BTreeMap<usize, usize>,
-    next: usize,
+    weight: usize,
 }
 
 impl ShapeSlots {
@@ -21,17 +24,15 @@ impl ShapeSlots {
         self.by_address.get(&address(shape)).copied()
     }
 
-    /// Gives the shape a slot, in which JavaScript forgets what was there.
+    /// Gives the shape a slot. With the first one JavaScript forgets what was in all of them.
     pub(super) fn take(&mut self, shape: &Arc<Shape>) -> usize {
-        let slot = self.next;
-        self.next = (slot + 1) % SLOTS;
-        match self.slots.get_mut(slot) {
-            Some(place) => {
-                let forgotten = std::mem::replace(place, shape.clone());
-                self.by_address.remove(&address(&forgotten));
-            }
-            None => self.slots.push(shape.clone()),
+        let weight = shape.weight();
+        if self.slots.len() >= SLOTS || self.weight.saturating_add(weight) > MOST_WEIGHT {
+            *self = Self::default();
         }
+        let slot = self.slots.len();
+        self.slots.push(shape.clone());
+        self.weight += weight;
         self.by_address.insert(address(shape), slot);
         slot
     }
@@ -44,15 +45,40 @@ fn address(shape: &Arc<Shape>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Field, Format};
+
+    fn check_that_all_are_forgotten_behind(count: usize, make: impl Fn() -> Shape) {
+        let mut slots = ShapeSlots::default();
+        let shapes: Vec<_> = (0..=count).map(|_| Arc::new(make())).collect();
+        for (n, shape) in shapes.iter().enumerate().take(count) {
+            assert_eq!((slots.find(shape), slots.take(shape)), (None, n));
+        }
+        assert!(shapes.iter().take(count).all(|shape| slots.find(shape).is_some()));
+        assert_eq!(slots.take(&shapes[count]), 0);
+        assert!(shapes.iter().take(count).all(|shape| slots.find(shape).is_none()));
+        assert_eq!(slots.find(&shapes[count]), Some(0));
+        assert_eq!(Arc::strong_count(&shapes[0]), 1);
+    }
 
     #[test]
-    fn slots_go_round_and_forget_the_oldest() {
-        let mut slots = ShapeSlots::default();
-        let shapes: Vec<_> = (0..=SLOTS).map(|_| Arc::new(Shape::default())).collect();
-        let taken: Vec<_> = shapes.iter().map(|shape| slots.take(shape)).collect();
-        assert_eq!((taken[0], taken[1], taken[SLOTS - 1], taken[SLOTS]), (0, 1, SLOTS - 1, 0));
-        assert_eq!(slots.find(&shapes[0]), None);
-        assert_eq!(slots.find(&shapes[1]), Some(1));
-        assert_eq!(slots.find(&shapes[SLOTS]), Some(0));
+    fn when_there_are_too_many_all_are_forgotten() {
+        check_that_all_are_forgotten_behind(SLOTS, Shape::default);
+    }
+
+    #[test]
+    fn wide_shapes_are_too_many_when_they_take_too_much_memory() {
+        let wide = || {
+            let field = Field {
+                name: "n".repeat(60),
+                table_oid: 0,
+                column_number: 0,
+                type_oid: 25,
+                type_size: -1,
+                type_modifier: -1,
+                format: Format::Text,
+            };
+            Shape::new(vec![field; 1500])
+        };
+        check_that_all_are_forgotten_behind(MOST_WEIGHT / wide().weight(), wide);
     }
 }

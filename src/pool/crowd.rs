@@ -33,6 +33,11 @@ const FEWEST_HEARD: usize = 4;
 const FRAME_OF_ANSWER: usize = 5 + 8 + 6;
 
 impl Pool {
+    /// How many messages have come there since this was asked last that are much more work than their bytes.
+    pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
+        self.slots.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
+    }
+
     /// The server of the connection shares so many cores with this process, and several of its answers can be waited for
     /// at once ([`Self::heard_together`]).
     pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {

@@ -17,6 +17,12 @@ use crate::pool::ConnectionId;
 const READ_BUDGET: usize = 2 * 1024 * 1024;
 /// Bytes read from one socket before the others have their turn.
 const READ_SHARE: usize = 512 * 1024;
+/// What a message takes of these beside its bytes, where it is an answer's end or news that somebody hears. So no more than
+/// some 2,000 of them come in one turn.
+const MESSAGE: usize = 1024;
+/// So much is read at once of a socket that brought many such messages before: all that was read is taken in one turn.
+const SMALL_READ: usize = 8 * 1024;
+
 /// Bytes written to one socket in one turn. The kernel's buffer is smaller, unless the server reads as
 /// fast as this writes.
 const WRITE_SHARE: usize = 1024 * 1024;
@@ -64,18 +70,26 @@ impl Reactor {
         while share > 0 {
             let Some(stream) = self.links.stream(token) else { return Left::Closed };
             let connection = stream.connection;
-            match stream.socket.read(&mut self.buffer) {
+            let whole = self.buffer.len();
+            let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
+            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
+            match stream.socket.read(buffer) {
                 Ok(0) => {
                     let why = stream.broken.take();
                     let why = why.unwrap_or_else(|| "the server closed the connection".to_owned());
                     return self.close(now, connection, why);
                 }
                 Ok(count) => {
-                    let is_last = count < self.buffer.len() && !stream.ending;
+                    let is_last = count < size && !stream.ending;
                     let bytes = self.buffer.get(..count).unwrap_or_default();
                     self.pool.handle_input(now, connection, Input::Received(bytes));
-                    share = share.saturating_sub(count);
-                    *budget = budget.saturating_sub(count);
+                    let labour = MESSAGE * self.pool.take_laborious(connection);
+                    share = share.saturating_sub(count + labour);
+                    *budget = budget.saturating_sub(count + labour);
+                    if let Some(stream) = self.links.stream(token) {
+                        stream.brings_messages = labour > READ_SHARE / 2
+                            || (stream.brings_messages && labour > READ_SHARE / 16);
+                    }
                     if is_last && !self.is_broken(token) {
                         return Left::Drained;
                     }

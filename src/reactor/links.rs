@@ -57,6 +57,8 @@ pub(super) struct Stream {
     pub(super) low_water: usize,
     /// It is read because its low-water mark was not reached in time.
     pub(super) overdue: bool,
+    /// Of the last bytes many were messages that are more work than these.
+    pub(super) brings_messages: bool,
     /// Bytes that were written since the server had last answered all.
     pub(super) unanswered: usize,
     /// It is asked each second whether the server's host lives (`closed_window`).
@@ -372,6 +374,7 @@ impl Links {
             blocked: true,
             low_water: 1,
             overdue: false,
+            brings_messages: false,
             unanswered: 0,
             watched: false,
             broken: None,

@@ -253,6 +253,10 @@ impl Reactor {
         self.news.is_empty() && (self.poisoned || self.pool.has_ended())
     }
 
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     pub fn has_news(&self) -> bool {
         !self.news.is_empty()
     }

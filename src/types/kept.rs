@@ -97,3 +97,12 @@ impl Kept {
         }
     }
 }
+
+/// False where there is no memory for it.
+pub(super) fn push_token(tokens: &mut Vec<Token>, token: Token) -> bool {
+    let has_room = tokens.try_reserve(1).is_ok();
+    if has_room {
+        tokens.push(token);
+    }
+    has_room
+}

@@ -13,7 +13,7 @@ use crate::base::{Error, ErrorClass, Outcome};
 use crate::protocol::backend::Format;
 
 use super::fit::Value;
-use super::kept::{Kept, Kinds, Span, Token};
+use super::kept::{Kept, Kinds, Span, Token, push_token};
 use super::parameter_type::ParameterType;
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
@@ -367,14 +367,6 @@ impl Params {
         Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER_LIMIT", message)
             .with_outcome(Outcome::NotSent)
     }
-}
-
-fn push_token(tokens: &mut Vec<Token>, token: Token) -> bool {
-    let has_room = tokens.try_reserve(1).is_ok();
-    if has_room {
-        tokens.push(token);
-    }
-    has_room
 }
 
 /// Both are below [`MAX_BYTES`], which everything is checked against before.

@@ -1,5 +1,7 @@
 //! A reactor, on Unix sockets mostly, which somebody else turns.
 
+mod bounds;
+
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,7 +11,6 @@ use std::path::PathBuf;
 use serde_json::json;
 use socket2::Socket;
 
-use super::super::closed_window::TcpReport;
 use super::super::socket::Descriptor;
 use super::*;
 
@@ -530,67 +531,4 @@ fn a_server_on_this_machine_is_kept_at_work_over_tcp() {
         assert!(crowd < 200);
         served.answer(&mut session, 32);
     }
-}
-
-thread_local! {
-    static REPORTED: std::cell::Cell<TcpReport> = const { std::cell::Cell::new(TcpReport {
-        unsent: 0, unacknowledged: 0, probes: 0, last_heard: Duration::ZERO,
-    }) };
-}
-
-fn report(unsent: u32, probes: u32, heard_before: u64) {
-    let last_heard = Duration::from_millis(heard_before);
-    REPORTED.set(TcpReport { unsent, unacknowledged: 0, probes, last_heard });
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
-    let sql = format!("SELECT 1 /* {} */", "x".repeat(40_000));
-    let mut served = Served::over_tcp(1, &sql);
-    let report_it = |_| Some(REPORTED.get());
-    served.reactor.windows.tcp = Some(TcpCalls { report: report_it, probe_every: |_, _| {} });
-    served.ask(1);
-    served.reactor.flush();
-    let mut session = served.accept();
-    served.turn_until(|reactor| reactor.windows.deadline().is_some());
-    let token = served.reactor.links.single_socket().unwrap();
-    let is_on = |served: &mut Served| {
-        let stream = served.reactor.links.stream(token).unwrap();
-        stream.socket.user_timeout().is_some()
-    };
-    assert!(!is_on(&mut served));
-    let mut now = served.reactor.clock.now();
-    let mut look = |served: &mut Served| {
-        now = now + Duration::from_secs(1);
-        served.reactor.look_at_windows(now);
-        served.reactor.links.stream(token).unwrap().broken.is_some()
-    };
-    for _ in 0..100 {
-        // The probes that are not answered yet are never the same.
-        report(9, 1, 1000);
-        assert!((0..30).all(|_| !look(&mut served)));
-        report(9, 1, 10);
-        assert!(!look(&mut served));
-        report(9, 0, 50_000);
-        assert!((0..50).all(|_| !look(&mut served)));
-    }
-    // It has all: the kernel takes over again, until as much is on its way once more.
-    report(0, 0, 1);
-    assert!(!look(&mut served) && served.reactor.windows.deadline().is_none());
-    assert!(is_on(&mut served));
-    let mut asked = Vec::new();
-    while asked.len() < sql.len() || !asked.ends_with(&message(b'S', b"")) {
-        served.reactor.turn();
-        asked.extend(received(&mut session));
-    }
-    session.write_all(&answer(&asked)).unwrap();
-    served.hear(1);
-    served.ask(2);
-    served.reactor.flush();
-    assert!(!is_on(&mut served));
-    report(9, 1, 1000);
-    // The first of these looks is hours behind the one before.
-    assert!((0..31).all(|_| !look(&mut served)) && look(&mut served));
-    served.turn_until(|reactor| reactor.status().size == 0);
 }

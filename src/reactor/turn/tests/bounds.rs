@@ -1,0 +1,109 @@
+//! What a turn takes at most, and how long a server is waited for that takes nothing.
+
+use super::super::super::closed_window::TcpReport;
+use super::*;
+
+/// The most events of a turn, while so many such messages come on an idle connection.
+fn most_in_a_turn(message: &[u8], count: usize) -> usize {
+    let mut served = Served::over_tcp(1, "SELECT 1");
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
+    served.answer(&mut session, 1);
+    session.set_nonblocking(true).unwrap();
+    let flood = message.repeat(count);
+    let (mut sent, mut heard, mut most) = (0, 0, 0);
+    while heard < count {
+        // All that fits, so that each turn finds as much as it can take.
+        while let Ok(written) = session.write(&flood[sent..]) {
+            sent += written;
+            if written == 0 {
+                break;
+            }
+        }
+        served.reactor.turn();
+        let mut events = 0;
+        while let Some(news) = served.reactor.next_news() {
+            events += usize::from(matches!(news, News::Event(PoolEvent::Notice { .. })));
+        }
+        served.reactor.rest();
+        heard += events;
+        most = most.max(events);
+    }
+    most
+}
+
+#[test]
+fn a_turn_takes_some_thousand_small_messages_and_not_all_that_have_come() {
+    let small = message(b'N', b"SNOTICE\0C00000\0Mx\0\0");
+    let most = most_in_a_turn(&small, 30_000);
+    assert!((100..=3000).contains(&most), "{most} notices in one turn");
+    // Of large ones their bytes count.
+    let text = "x".repeat(8000);
+    let large = message(b'N', format!("SNOTICE\0C00000\0M{text}\0\0").as_bytes());
+    let most = most_in_a_turn(&large, 300);
+    assert!((10..=80).contains(&most), "{most} large notices in one turn");
+}
+
+thread_local! {
+    static REPORTED: std::cell::Cell<TcpReport> = const { std::cell::Cell::new(TcpReport {
+        unsent: 0, unacknowledged: 0, probes: 0, last_heard: Duration::ZERO,
+    }) };
+}
+
+fn report(unsent: u32, probes: u32, heard_before: u64) {
+    let last_heard = Duration::from_millis(heard_before);
+    REPORTED.set(TcpReport { unsent, unacknowledged: 0, probes, last_heard });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
+    let sql = format!("SELECT 1 /* {} */", "x".repeat(40_000));
+    let mut served = Served::over_tcp(1, &sql);
+    let report_it = |_| Some(REPORTED.get());
+    served.reactor.windows.tcp = Some(TcpCalls { report: report_it, probe_every: |_, _| {} });
+    served.ask(1);
+    served.reactor.flush();
+    let mut session = served.accept();
+    served.turn_until(|reactor| reactor.windows.deadline().is_some());
+    let token = served.reactor.links.single_socket().unwrap();
+    let is_on = |served: &mut Served| {
+        let stream = served.reactor.links.stream(token).unwrap();
+        stream.socket.user_timeout().is_some()
+    };
+    assert!(!is_on(&mut served));
+    let mut now = served.reactor.clock.now();
+    let mut look = |served: &mut Served| {
+        now = now + Duration::from_secs(1);
+        served.reactor.look_at_windows(now);
+        served.reactor.links.stream(token).unwrap().broken.is_some()
+    };
+    for _ in 0..100 {
+        // The probes that are not answered yet are never the same.
+        report(9, 1, 1000);
+        assert!((0..30).all(|_| !look(&mut served)));
+        report(9, 1, 10);
+        assert!(!look(&mut served));
+        report(9, 0, 50_000);
+        assert!((0..50).all(|_| !look(&mut served)));
+    }
+    // It has all: the kernel takes over again, until as much is on its way once more.
+    report(0, 0, 1);
+    assert!(!look(&mut served) && served.reactor.windows.deadline().is_none());
+    assert!(is_on(&mut served));
+    let mut asked = Vec::new();
+    while asked.len() < sql.len() || !asked.ends_with(&message(b'S', b"")) {
+        served.reactor.turn();
+        asked.extend(received(&mut session));
+    }
+    session.write_all(&answer(&asked)).unwrap();
+    served.hear(1);
+    served.ask(2);
+    served.reactor.flush();
+    assert!(!is_on(&mut served));
+    report(9, 1, 1000);
+    // The first of these looks is hours behind the one before.
+    assert!((0..31).all(|_| !look(&mut served)) && look(&mut served));
+    served.turn_until(|reactor| reactor.status().size == 0);
+}
