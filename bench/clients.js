@@ -9,9 +9,9 @@
  * @property {() => Promise<void>} close
  */
 
-/** @type {Record<string, (connection: Record<string, any>, size: number) => Promise<Client>>} */
+/** @type {Record<string, (connection: Record<string, any>, size: number, options?: object) => Promise<Client>>} */
 export const CLIENTS = {
-  async hyperiondb(connection, size) {
+  async hyperiondb(connection, size, options) {
     const { createPool } = await import('../js/index.mjs');
     const pool = createPool({
       hosts: [`${connection.host}:${connection.port}`],
@@ -19,6 +19,7 @@ export const CLIENTS = {
       password: connection.password,
       database: connection.database,
       poolSize: size,
+      ...options,
     });
     return {
       query: (sql, parameter) => pool.query(sql, [parameter]),

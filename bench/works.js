@@ -13,6 +13,10 @@ export const SETUP = `
   INSERT INTO bench SELECT i, i % 100, i / 7.0, 'name of row ' || i, repeat('note ', 4) || i
     FROM generate_series(1, ${TABLE_ROWS}) i;
   ANALYZE bench;
+  DROP TABLE IF EXISTS bench_written;
+  CREATE TABLE bench_written (id int PRIMARY KEY, n int NOT NULL) WITH (fillfactor = 50);
+  INSERT INTO bench_written SELECT i, 0 FROM generate_series(1, ${TABLE_ROWS}) i;
+  ANALYZE bench_written;
   DROP TABLE IF EXISTS bench_mixed;
   CREATE TABLE bench_mixed (id int PRIMARY KEY, account int8 NOT NULL, name text NOT NULL, note text NOT NULL,
                             done bool NOT NULL, ratio float8 NOT NULL, price numeric(12, 2) NOT NULL,
@@ -27,6 +31,7 @@ export const SETUP = `
 // The server does next to nothing for it, so that the clients are what is measured: on two cores a look-up in a
 // table keeps the server busy for three quarters of the time, whoever asks.
 const ONE_ROW = "SELECT $1::int AS id, 'a name'::text AS name";
+const WRITTEN = 'UPDATE bench_written SET n = n + 1 WHERE id = $1';
 const REFUSED = 'SELECT $1::int / 0 AS id';
 const THOUSAND_ROWS = 'SELECT id, small, ratio, name, note FROM bench WHERE id <= $1';
 const MIXED = 'SELECT * FROM bench_mixed WHERE id <= $1';
@@ -39,6 +44,7 @@ const MIXED = 'SELECT * FROM bench_mixed WHERE id <= $1';
  * @property {string} sql with one integer parameter
  * @property {number} parameters the parameter runs from 1 to this
  * @property {number} [fixed] the parameter, where it is always the same
+ * @property {object} [options] what this client's pool is made with
  * @property {number} [rows] how many rows each query returns
  * @property {string} [refusal] the SQLSTATE with which the server refuses each query
  * @property {number} [stackTraceLimit] `Error.stackTraceLimit`, where it is not V8's own
@@ -63,12 +69,28 @@ export const WORKS = {
     rows: 1,
   },
   saturated: {
-    title: '10 connections, 200 at a time',
+    title: '10 connections, 200 reads at a time',
     connections: 10,
     concurrency: 200,
     sql: ONE_ROW,
     parameters: TABLE_ROWS,
     rows: 1,
+  },
+  // Each has a connection to itself.
+  written: {
+    title: '10 connections, 200 writes at a time',
+    connections: 10,
+    concurrency: 200,
+    sql: WRITTEN,
+    parameters: TABLE_ROWS,
+  },
+  'written-shared': {
+    title: "the same, with pipelining: 'all'",
+    connections: 10,
+    concurrency: 200,
+    sql: WRITTEN,
+    parameters: TABLE_ROWS,
+    options: { pipelining: 'all' },
   },
   'thousand-rows': {
     title: '1000 rows x 5 columns (2 text)',

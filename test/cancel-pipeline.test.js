@@ -33,7 +33,7 @@ after(() => cluster?.close());
  * than one of each.
  */
 async function sharedPool(options) {
-  const pool = createPool(cluster.options({ poolSize: 1, ...options }));
+  const pool = createPool(cluster.options({ poolSize: 1, pipelining: 'all', ...options }));
   for (let shared = false; !shared;) {
     const queries = [0, 1].flatMap(() => [pool.query(SLOW, [0, -1]), pool.query(INSERT, [-1])]);
     await turn();

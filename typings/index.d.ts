@@ -51,6 +51,15 @@ export interface PoolOptions {
    * where a connection pooler stands in between. Servers before 14 are always asked. Default: `'reported'`.
    */
   roleCheck?: 'reported' | 'query' | null | undefined;
+  /**
+   * Which queries may stand behind others on a connection once all are busy. `'reads'`: those whose text is known to do
+   * nothing but read: a SELECT, VALUES, TABLE or SHOW that locks no rows, and calls no function that is volatile or not one
+   * of the system's. Whatever else there is has a connection to itself, so that it waits behind nobody's lock. A read that a
+   * table's lock holds up all the same is asked again on a free connection. `'all'`: writes too, where they have been quick
+   * lately; one that then waits for a lock holds up those behind it for as long, and a transaction that waits for one of
+   * them waits for ever. `'off'`: none. Default: `'reads'`.
+   */
+  pipelining?: 'reads' | 'all' | 'off' | null | undefined;
   /** The most connections, over all hosts. Default: 10. */
   poolSize?: number | null | undefined;
   /**

@@ -72,6 +72,10 @@ pub enum Mutation {
     ForgetBarrier,
     /// What was written in an earlier turn is taken for a barrier, although its answer may be older than a fence.
     TakeOldBarrier,
+    /// Statements share connections that may wait for locks.
+    ShareWrites,
+    /// Reads are left behind calls that don't answer.
+    StandBehind,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
     /// What is silent for long is given up, whether its host lives or not.
@@ -95,7 +99,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -130,6 +134,8 @@ impl Mutation {
         Self::GoOnAcrossFence,
         Self::ForgetBarrier,
         Self::TakeOldBarrier,
+        Self::ShareWrites,
+        Self::StandBehind,
         Self::ForgetWitness,
         Self::PunishSilence,
         Self::AskWithoutPause,

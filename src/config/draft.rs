@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hosts::{Address, DEFAULT_PORT, Place};
 use super::refusal::{error, quote, refuse, refuse_nul};
-use super::{Config, LoadBalance, RoleCheck, TargetSessionAttrs};
+use super::{Config, LoadBalance, Pipelining, RoleCheck, TargetSessionAttrs};
 use crate::base::Error;
 
 /// A server reads no longer StartupMessage than 10,000 bytes (`MAX_STARTUP_PACKET_LENGTH`); what
@@ -28,6 +28,9 @@ const LOAD_BALANCES: [(&str, LoadBalance); 3] = [
 
 const ROLE_CHECKS: [(&str, RoleCheck); 2] =
     [("reported", RoleCheck::Reported), ("query", RoleCheck::Query)];
+
+const PIPELININGS: [(&str, Pipelining); 3] =
+    [("reads", Pipelining::Reads), ("all", Pipelining::All), ("off", Pipelining::Off)];
 
 /// Parameters of the StartupMessage that are said another way, or that this client can't live with:
 /// it reads text as UTF-8, and a replication connection speaks another protocol.
@@ -62,6 +65,7 @@ impl Draft {
             mode: TargetSessionAttrs::ReadWrite,
             load_balance: LoadBalance::Random,
             role_check: RoleCheck::Reported,
+            pipelining: Pipelining::Reads,
             pool_size: 10,
             connect_timeout: Duration::from_secs(2),
             acquire_timeout: Duration::from_secs(5),
@@ -108,6 +112,11 @@ impl Draft {
 
     pub(super) fn set_role_check(&mut self, subject: &str, name: &str) -> Result<(), Error> {
         self.config.role_check = one_of(subject, name, &ROLE_CHECKS)?;
+        Ok(())
+    }
+
+    pub(super) fn set_pipelining(&mut self, subject: &str, name: &str) -> Result<(), Error> {
+        self.config.pipelining = one_of(subject, name, &PIPELININGS)?;
         Ok(())
     }
 

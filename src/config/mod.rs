@@ -30,6 +30,7 @@ pub struct Config {
     pub mode: TargetSessionAttrs,
     pub load_balance: LoadBalance,
     pub role_check: RoleCheck,
+    pub pipelining: Pipelining,
     pub pool_size: usize,
     /// For one attempt at one host, from the first packet to ReadyForQuery.
     pub connect_timeout: Duration,
@@ -159,6 +160,17 @@ pub enum LoadBalance {
     LeastConnections,
     /// The one with the shortest round trip.
     Nearest,
+}
+
+/// Which calls may stand in front of others on a connection, or behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipelining {
+    /// Those that do nothing but read, as far as their text can show.
+    Reads,
+    /// Those that have been quick lately, whatever they wait for the next time.
+    All,
+    /// None.
+    Off,
 }
 
 /// How a session's role is known.

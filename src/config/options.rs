@@ -25,7 +25,7 @@ const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const USES: u64 = 1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 35] = [
+const KNOWN: [&str; 36] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
@@ -51,6 +51,7 @@ const KNOWN: [&str; 35] = [
     "mode",
     "parameters",
     "password",
+    "pipelining",
     "poolSize",
     "port",
     "queryTimeoutMs",
@@ -111,6 +112,7 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "database" => config.database = filled(name, value)?,
         "mode" => draft.set_mode(&subject(name), string(name, value, show)?)?,
         "loadBalance" => draft.set_load_balance(&subject(name), string(name, value, show)?)?,
+        "pipelining" => draft.set_pipelining(&subject(name), string(name, value, show)?)?,
         "roleCheck" => draft.set_role_check(&subject(name), string(name, value, show)?)?,
         "poolSize" => config.pool_size = size(name, value, POOL_SIZES)?,
         "connectTimeoutMs" => config.connect_timeout = duration(name, value, MILLISECONDS)?,
@@ -289,7 +291,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::{LoadBalance, RoleCheck};
+    use crate::config::{LoadBalance, Pipelining, RoleCheck};
 
     fn read(mut options: Value) -> Result<Config, Error> {
         if let Some(object) = options.as_object_mut() {
@@ -318,8 +320,8 @@ mod tests {
         assert_eq!(config.failover_probe, Duration::from_millis(25));
         assert_eq!(config.liveness_check, Duration::from_millis(2_000));
         assert_eq!(
-            (config.load_balance, config.role_check),
-            (LoadBalance::Random, RoleCheck::Reported)
+            (config.load_balance, config.role_check, config.pipelining),
+            (LoadBalance::Random, RoleCheck::Reported, Pipelining::Reads)
         );
         assert_eq!((config.query_timeout, config.cancel_grace), (None, Duration::from_secs(1)));
         assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
@@ -335,6 +337,7 @@ mod tests {
         let config = read(json!({
             "hosts": ["h1", "h2:1"], "port": 6000, "password": "hunter2", "database": "d",
             "mode": "prefer-standby", "loadBalance": "nearest", "roleCheck": "query", "livenessCheckMs": 7,
+            "pipelining": "all",
             "poolSize": 1, "connectTimeoutMs": 1, "acquireTimeoutMs": 2,
             "failoverProbeMs": 3, "keepAlive": false, "keepAliveDelayMs": 4, "tcpUserTimeoutMs": 0,
             "statementCacheSize": 0, "applicationName": "a", "allowExitOnIdle": false, "maxQueue": 5,
@@ -355,7 +358,7 @@ mod tests {
             (config.mode.as_str(), config.load_balance),
             ("prefer-standby", LoadBalance::Nearest)
         );
-        assert_eq!(config.role_check, RoleCheck::Query);
+        assert_eq!((config.role_check, config.pipelining), (RoleCheck::Query, Pipelining::All));
         assert_eq!(config.liveness_check, Duration::from_millis(7));
         assert_eq!(config.query_timeout, Some(Duration::from_millis(6)));
         assert_eq!(config.cancel_grace, Duration::from_millis(7));
@@ -451,6 +454,10 @@ mod tests {
             (
                 json!({ "loadBalance": "round-robin" }),
                 "option 'loadBalance' must be one of random, least-connections, nearest, not \"round-robin\"",
+            ),
+            (
+                json!({ "pipelining": "writes" }),
+                "option 'pipelining' must be one of reads, all, off, not \"writes\"",
             ),
             (json!({ "roleCheck": true }), "option 'roleCheck' must be a string, not true"),
         ];

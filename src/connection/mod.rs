@@ -23,6 +23,8 @@ mod lexer;
 mod lineage;
 mod outbox;
 mod pipeline;
+mod plain_names;
+mod plain_read;
 mod prelude;
 mod prepared;
 mod questions;

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::Token;
 use super::exchange::{Exchange, Flight};
 use super::lineage::Place;
 use super::statement::StatementId;
 use super::user_types::TypesAsked;
+use super::{Connection, State, Token};
 use crate::base::{Error, Instant};
 use crate::protocol::backend::BackendMessage;
 
@@ -141,6 +141,20 @@ pub(super) fn hear_together(pipeline: &mut Pipeline) -> bool {
 
 pub(super) fn place_of(pipeline: &Pipeline, token: Token) -> Option<usize> {
     pipeline.iter().position(|entry| entry.token() == Some(token))
+}
+
+impl Connection {
+    /// A request in flight is known by another token from now on.
+    pub fn rename(&mut self, token: Token, name: Token) {
+        let State::Session(session) = &mut self.state else { return };
+        for entry in session.pipeline_mut() {
+            if let Work::Request { token: known, .. } = &mut entry.work
+                && *known == token
+            {
+                *known = name;
+            }
+        }
+    }
 }
 
 /// Whether nothing behind a request builds on what it does to the prepared statements of its session.

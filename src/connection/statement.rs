@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::habit::Habit;
+use super::plain_read::is_plain_read;
 use super::script::{Script, Unfit, first_tokens};
 use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
@@ -89,6 +90,8 @@ pub struct Statement {
     pub(super) restyles: bool,
     /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
     pub may_share: bool,
+    /// Whether all of its text is known to do nothing but read.
+    pub is_plain_read: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
     holders: usize,
     forgotten: bool,
@@ -162,6 +165,7 @@ impl Statements {
             habit: Habit::default(),
             script,
             may_share: !script.may_be_script && is_all_or_nothing(sql),
+            is_plain_read: !script.may_be_script && is_plain_read(sql),
             traces: Traces::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
             restyles: script.may_be_script && names_styles(sql),
@@ -252,6 +256,13 @@ impl Statements {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// The same for one more call of a statement that one holds already.
+    pub fn hold_once_more(&mut self, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.holders += 1;
         }
     }
 

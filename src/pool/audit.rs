@@ -1,12 +1,17 @@
 //! Whether all that the pool holds fits together. The simulation asks after each turn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::dispatch::OVERDUE;
 use super::lease::Lease;
+use super::overtaking::Twin;
 use super::settle::MOST_LOSSES;
 use super::slot::{Duty, Slot};
 use super::{Call, Pool};
 use crate::base::{Instant, Key};
+use crate::config::Pipelining;
+use crate::connection::Token;
 
 /// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one that watches it and
 /// one that may contest the seat.
@@ -16,6 +21,8 @@ impl Pool {
     /// Says what does not fit. Call it at the end of a turn.
     pub fn audit(&self, now: Instant) -> Result<(), String> {
         self.audit_calls()?;
+        self.audit_twins()?;
+        self.audit_neighbours(now)?;
         self.audit_line(now)?;
         self.audit_leases()?;
         let counted = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
@@ -95,6 +102,43 @@ impl Pool {
             Some((key, places)) => Err(format!("{key:?}, which is no call, is {places:?}")),
             None => Ok(()),
         }
+    }
+
+    /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer while a connection
+    /// is free.
+    fn audit_neighbours(&self, now: Instant) -> Result<(), String> {
+        let call = |token: Token| self.calls.get(Key::from_bits(token.0));
+        let topology = self.cluster.topology();
+        let takes_work = |slot: &Slot| topology.rank(slot.host).is_some() && slot.is_available();
+        let something_is_free =
+            topology.is_served() && self.slots.iter().any(|(_, slot)| takes_work(slot));
+        for (id, Slot { duty, connection, .. }) in self.slots.iter() {
+            let is_alone = connection.requests().nth(1).is_none();
+            if is_alone || matches!(duty, Duty::Leased { .. }) {
+                continue;
+            }
+            let reads = |call: &Call| self.statement_of(call).is_some_and(|s| s.is_plain_read);
+            if self.config.pipelining == Pipelining::Reads
+                && let Some(call) = connection.requests().filter_map(call).find(|c| !reads(c))
+            {
+                return Err(format!("request {} shares {id:?}", call.request));
+            }
+            let silent = connection.head_since().map_or(Duration::ZERO, |since| now.since(since));
+            let is_left = |call: &Call| {
+                reads(call)
+                    && call.given_up.is_none()
+                    && !matches!(call.twin, Some(Twin::CopyOf(_)))
+            };
+            let mut behind = connection.requests().skip(1).filter_map(call);
+            if something_is_free
+                && silent >= OVERDUE
+                && let Some(call) = behind.find(|call| is_left(call))
+            {
+                let request = call.request;
+                return Err(format!("request {request} is left behind another one for {silent:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn audit_line(&self, now: Instant) -> Result<(), String> {

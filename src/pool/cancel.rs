@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::overtaking::Twin;
 use super::settle::{COMPLETION_UNKNOWN, Verdict};
 use super::slot::Duty;
 use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
@@ -48,16 +49,18 @@ pub(super) enum Reason {
     },
     /// Its transaction was.
     WithTransaction,
+    /// The same was sent elsewhere too, and answered there first.
+    Overtaken,
     Ended,
 }
 
 /// A call that was written and then given up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GivenUp {
-    reason: Reason,
-    at: Instant,
+    pub(super) reason: Reason,
+    pub(super) at: Instant,
     /// Its caller has the answer already.
-    told: bool,
+    pub(super) told: bool,
 }
 
 /// What is done about a call that is at work on a connection.
@@ -103,13 +106,13 @@ impl super::Slot {
 /// The calls that can be given up, by the number of their request.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    calls: BTreeMap<u32, Watch>,
+    pub(super) calls: BTreeMap<u32, Watch>,
     deadlines: BTreeSet<(Instant, u32)>,
 }
 
 #[derive(Debug)]
-struct Watch {
-    call: Key<Call>,
+pub(super) struct Watch {
+    pub(super) call: Key<Call>,
     limit: Option<(Instant, Duration)>,
 }
 
@@ -213,9 +216,11 @@ impl Pool {
 
     pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
         let Some(call) = self.calls.get(key) else { return };
-        if call.given_up.is_some() {
+        if call.given_up.is_some() || matches!(call.twin, Some(Twin::CopyOf(_))) {
             return;
         }
+        self.win(now, key);
+        let Some(call) = self.calls.get(key) else { return };
         let Some(id) = call.sent_to else { return self.take_back(now, key, reason) };
         let (lease, commits) = (call.lease, self.may_commit(call));
         let token = Token(key.to_bits());
@@ -331,11 +336,11 @@ impl Pool {
 
     /// The call that the server is at, where it was given up, and when its caller has waited for long enough. A
     /// CancelRequest for the call before it may be in the way of its own for some of that time.
-    fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Instant)> {
+    fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Reason, Instant)> {
         let connection = &self.slots.get(id)?.connection;
         let (target, since) = (connection.first_request()?, connection.head_since()?);
         let given_up = self.calls.get(Key::from_bits(target.0))?.given_up?;
-        Some((target, self.grace_ends(given_up.at.max(since))))
+        Some((target, given_up.reason, self.grace_ends(given_up.at.max(since))))
     }
 
     /// Does what is to be done next about the calls of a connection that were given up.
@@ -359,12 +364,13 @@ impl Pool {
                 slot.cancelling = None;
             }
         }
-        if let Some((target, give_up_at)) = target
+        if let Some((target, reason, give_up_at)) = target
             && slot.cancelling.as_ref().is_none_or(|cancelling| cancelling.target != target)
         {
             let shared = slot.connection.has_followers(target);
             let since = slot.connection.head_since().unwrap_or(now);
-            let at = match (in_front_of_commit, shared) {
+            let overtaken = reason == Reason::Overtaken;
+            let at = match (in_front_of_commit, shared || overtaken) {
                 (true, _) => Instant::NEVER,
                 (false, true) => since + PATIENCE,
                 (false, false) => now,
@@ -548,7 +554,7 @@ impl GivenUp {
 
 fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
     let (class, code, message) = match reason {
-        Reason::Aborted => {
+        Reason::Aborted | Reason::Overtaken => {
             (ErrorClass::Abort, "HYPERION_ABORTED", format!("the query was aborted: {what}"))
         }
         Reason::TimedOut { after } => {
@@ -571,7 +577,7 @@ fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
 /// A call that wanted a connection, and nothing else.
 fn no_connection(reason: Reason) -> Error {
     let (class, code, message) = match reason {
-        Reason::Aborted | Reason::WithTransaction => {
+        Reason::Aborted | Reason::WithTransaction | Reason::Overtaken => {
             let message = "the wait for a connection was aborted".to_owned();
             (ErrorClass::Abort, "HYPERION_ABORTED", message)
         }

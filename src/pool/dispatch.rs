@@ -6,9 +6,12 @@
 //! somebody who in turn waits for a call behind it. So a call shares a connection only
 //! - where it and all that is in flight there have been quick lately, and the one at work has not been
 //!   at it for long, and
-//! - while a transaction of this pool is open, only among statements that answer as SELECT, and
-//! - it is a statement that can't commit half-way: should a CancelRequest for a neighbour hit it, it is known
-//!   to have had no effect and is sent again (`cancel`).
+//! - if it does nothing but read, as far as its text can show, so that it waits for nobody's lock on a row; what
+//!   gets stuck all the same is overtaken (`overtaking`).
+//!
+//! With `pipelining: 'all'` it may be any statement that can't commit half-way: should a CancelRequest for a neighbour
+//! hit it, it is known to have had no effect and is sent again (`cancel`). While a transaction of this pool is open it
+//! has to be one that answers as SELECT. With `'off'` no call shares a connection.
 
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ use super::slot::Slot;
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Primary};
-use crate::config::TargetSessionAttrs;
+use crate::config::{Pipelining, TargetSessionAttrs};
 use crate::connection::Statement;
 
 /// Requests and barriers in flight on one connection.
@@ -25,7 +28,7 @@ const DEEPEST_PIPELINE: usize = 64;
 /// A statement whose mean is below this is quick.
 const QUICK: Duration = Duration::from_millis(5);
 /// Nothing is written behind a request that the server has been at for so long.
-const OVERDUE: Duration = Duration::from_millis(20);
+pub(super) const OVERDUE: Duration = Duration::from_millis(20);
 /// What stands in the pipeline of a connection that was idle before its first request.
 pub(super) const BARRIER_AND_ONE: usize = 2;
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
@@ -37,6 +40,7 @@ const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
 
 impl Pool {
     pub(super) fn dispatch(&mut self, now: Instant) {
+        self.overtake(now);
         if !self.cluster.topology().is_served() {
             return;
         }
@@ -83,13 +87,19 @@ impl Pool {
         }
     }
 
-    fn may_share(&self, call: &Call) -> bool {
+    pub(super) fn may_share(&self, call: &Call) -> bool {
         let leased = || self.leases.values().any(Lease::is_seated);
+        let pipelining = match self.config.pipelining {
+            Pipelining::Reads if Mutation::ShareWrites.is_on() => Pipelining::All,
+            pipelining => pipelining,
+        };
         self.statement_of(call).is_some_and(|statement| {
-            statement.may_share
-                && statement.habit.is_quick(QUICK)
-                && !statement.traces.is_likely()
-                && (statement.habit.selects() || !leased())
+            let is_allowed = match pipelining {
+                Pipelining::Reads => statement.is_plain_read,
+                Pipelining::All => statement.may_share && (statement.habit.selects() || !leased()),
+                Pipelining::Off => false,
+            };
+            is_allowed && statement.habit.is_quick(QUICK) && !statement.traces.is_likely()
         })
     }
 
@@ -119,7 +129,12 @@ impl Pool {
         }
     }
 
-    fn place(&mut self, now: Instant, share: bool, crowded: bool) -> Option<ConnectionId> {
+    pub(super) fn place(
+        &mut self,
+        now: Instant,
+        share: bool,
+        crowded: bool,
+    ) -> Option<ConnectionId> {
         if let Some(host) = self.primary() {
             return self.place_on(now, |of| of == host, share);
         }

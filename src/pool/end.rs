@@ -41,6 +41,21 @@ pub(super) enum Patience {
 }
 
 impl Pool {
+    /// Whether somebody waits for something, so that the process must not end by itself.
+    pub fn keeps_loop_alive(&self) -> bool {
+        !self.calls.is_empty()
+            || !self.untyped.is_empty()
+            || !self.ready.is_empty()
+            || self.leases.values().any(Lease::is_alive)
+            || matches!(self.life, Life::Ending { .. })
+            || (!self.config.allow_exit_on_idle && !self.slots.is_empty())
+    }
+
+    /// Nothing more will happen: all connections are closed after `end`.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.life, Life::Ended)
+    }
+
     /// Takes no new work from now on; `request` is answered when all is done and closed.
     pub fn end(&mut self, now: Instant, request: u32, options: EndOptions) {
         match &mut self.life {

@@ -21,6 +21,7 @@ mod lag;
 mod lease;
 mod line;
 mod liveness;
+mod overtaking;
 mod relief;
 mod rewind;
 mod rivals;
@@ -47,6 +48,7 @@ pub use end::EndOptions;
 use end::Life;
 use lease::Lease;
 use line::Line;
+use overtaking::{Overtaking, Twin};
 use slot::Duty;
 pub use slot::{ConnectionId, Slot};
 use upkeep::Ready;
@@ -82,6 +84,8 @@ pub(crate) struct Call {
     sent_to: Option<ConnectionId>,
     sent_at: Instant,
     given_up: Option<GivenUp>,
+    /// It is in flight in another place too.
+    twin: Option<Twin>,
     /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
     set_aside: bool,
 }
@@ -101,6 +105,7 @@ impl Call {
             sent_to: None,
             sent_at: Instant::ORIGIN,
             given_up: None,
+            twin: None,
             set_aside: false,
         }
     }
@@ -142,6 +147,7 @@ pub struct Pool {
     waiting: Line,
     /// Calls that may be given up.
     watches: Watches,
+    overtaking: Overtaking,
     /// How many calls in flight have been given up.
     given_up: usize,
     leases: BTreeMap<NonZeroU32, Lease>,
@@ -189,6 +195,7 @@ impl Pool {
             calls: Arena::default(),
             waiting: Line::default(),
             watches: Watches::default(),
+            overtaking: Overtaking::new(now),
             given_up: 0,
             leases: BTreeMap::new(),
             last_lease: 0,
@@ -342,6 +349,7 @@ impl Pool {
         self.shed();
         self.relieve();
         self.dispatch(now);
+        self.tend_forsaken(now);
         self.watch_rewind(now);
         self.search(now);
         self.settle_ready();
@@ -369,6 +377,7 @@ impl Pool {
             self.rewind_timeout(),
             self.reclaim_timeout(),
             self.watches.deadline(),
+            self.overtaking_timeout(),
             self.upkeep_timeout(),
             self.end_timeout(),
         ];
@@ -439,21 +448,6 @@ impl Pool {
             slot.connection.advance(count);
             slot.writing = !slot.connection.outgoing().is_empty();
         }
-    }
-
-    /// Whether somebody waits for something, so that the process must not end by itself.
-    pub fn keeps_loop_alive(&self) -> bool {
-        !self.calls.is_empty()
-            || !self.untyped.is_empty()
-            || !self.ready.is_empty()
-            || self.leases.values().any(Lease::is_alive)
-            || matches!(self.life, Life::Ending { .. })
-            || (!self.config.allow_exit_on_idle && !self.slots.is_empty())
-    }
-
-    /// Nothing more will happen: all connections are closed after `end`.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.life, Life::Ended)
     }
 
     fn complete(&mut self, request: u32, result: Result<Response, Error>) {
@@ -530,6 +524,7 @@ impl Pool {
                 Some(sent)
             }
             Err(error) => {
+                self.win(now, key);
                 self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
                 None
             }

@@ -357,11 +357,11 @@ impl Pool {
         let behind = self.behind();
         if behind == 0 {
             self.backlog_since = None;
-            return self.waiting.len();
+            return self.waiting.len() + self.overtaking.stranded();
         }
         let since = *self.backlog_since.get_or_insert(now);
         let lasts = now.since(since) >= LOGIN;
-        self.waiting.len() + if lasts { behind } else { 0 }
+        self.waiting.len() + if lasts { behind } else { self.overtaking.stranded() }
     }
 
     /// Calls behind others, beyond those for which something is free. Where servers are kept at work they are so by choice.

@@ -176,6 +176,7 @@ impl Pool {
         let key: Key<Call> = Key::from_bits(settled.token.0);
         let (role_after, status) = (settled.role_after, settled.status);
         let lease = self.calls.get(key).and_then(|call| call.lease);
+        self.settle_twin(now, key, &settled.answer);
         if self.ran_in_open_transaction(id, key) {
             return Some(key);
         }
@@ -355,6 +356,7 @@ impl Pool {
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
         let opened_at = self.slots.get(id).map(|slot| slot.opened_at);
+        self.drop_out(now, key);
         let outcome = match self.ran_in_open_transaction(id, key) {
             true => Outcome::NotCommitted,
             false => outcome,

@@ -39,7 +39,7 @@ impl Pool {
 
     /// Whether connections are wanted, by calls or by the options.
     pub fn wants_connections(&self) -> bool {
-        !self.waiting.is_empty() || self.missing() > 0
+        !self.waiting.is_empty() || self.overtaking.stranded() > 0 || self.missing() > 0
     }
 
     pub(super) fn somebody_waits(&self) -> bool {

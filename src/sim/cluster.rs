@@ -271,7 +271,9 @@ impl World {
     /// Keeps the sessions that are open now busy with whatever they are asked.
     pub fn stall(&mut self, host: usize) {
         let of_host = self.links.iter().filter(|(_, (_, of))| *of == host);
-        self.stalled.extend(of_host.map(|(id, _)| (*id, Vec::new())));
+        for (id, _) in of_host {
+            self.stalled.entry(*id).or_default();
+        }
     }
 
     /// Ends what `freeze` and `stall` began: what was written meanwhile is read.
@@ -285,6 +287,13 @@ impl World {
                 Some(_) => drop(self.stalled.insert(id, bytes)),
                 None => {}
             }
+        }
+    }
+
+    /// The same for one session.
+    pub fn thaw_one(&mut self, session: ConnectionId) {
+        if let Some(bytes) = self.stalled.remove(&session.to_bits()) {
+            self.receive(session, &bytes);
         }
     }
 

@@ -14,6 +14,8 @@ mod load_scenarios;
 #[cfg(test)]
 mod mode_scenarios;
 #[cfg(test)]
+mod overtaking_scenarios;
+#[cfg(test)]
 mod rival_scenarios;
 #[cfg(test)]
 mod scenarios;

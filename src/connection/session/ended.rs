@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::{Session, Tidiness};
 use crate::base::{Error, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
-use crate::connection::pipeline::{Entry, Work};
+use crate::connection::pipeline::{Entry, Pipeline, Work};
 use crate::connection::role::Parameters;
 use crate::connection::script::copied_error;
 use crate::connection::statement::{Form, Statement, StatementId};
@@ -15,6 +15,10 @@ use crate::connection::{Answer, Event, Shared};
 use crate::protocol::backend::TransactionStatus;
 
 impl Session {
+    pub(in crate::connection) fn pipeline_mut(&mut self) -> &mut Pipeline {
+        &mut self.pipeline
+    }
+
     /// The server has told a setting. What changes while no request runs, a reload has changed for all sessions.
     pub(super) fn report(&mut self, parameters: &Parameters) {
         self.reported = parameters.fingerprint();

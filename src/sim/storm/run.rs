@@ -277,6 +277,8 @@ fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
             options.insert(name.to_owned(), value);
         }
     };
+    set(10, "pipelining", "all".into());
+    set(5, "pipelining", "off".into());
     set(15, "minIdle", pool_size.into());
     set(15, "maxUses", 3.into());
     set(15, "maxLifetimeMs", 700.into());

@@ -1,0 +1,438 @@
+//! Which statements do nothing but read, as far as their text can show: they write nothing and ask for no lock on a
+//! row, nor for an advisory lock. Only such a statement may stand in front of others on a connection, or behind them:
+//! it waits for nobody's transaction, and it can be sent a second time.
+//!
+//! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with functions, operators and types that
+//! are known (`plain_names`). Whatever is not known here is not plain. What no text shows:
+//! - what a view, a rule or a policy of row security does, and a function or an operator of a user's that has
+//!   the name of one of the system's, for types of the user's own or from a schema that `search_path`
+//!   explicitly places before `pg_catalog`;
+//! - a function that is called as a column of its argument, `row.name`, and those of casts that users made;
+//! - a table that another transaction holds, as ALTER TABLE does.
+//!
+//! For these there is a bound on how long a plain read is left behind others (`pool::overtaking`).
+
+use super::lexer::{SqlToken, tokens};
+use super::plain_names::{FUNCTIONS, OPERATORS, RESERVED, TYPES};
+
+/// Longer texts are not looked at: to share a connection saves them nothing.
+const LONGEST: usize = 1 << 16;
+/// Words of statements that write, or that make what is read into something else. RETURNING stands in front of a type
+/// too, and OPERATOR in front of any operator.
+const NEVER: [&str; 7] = ["into", "insert", "update", "delete", "merge", "returning", "operator"];
+/// Behind FOR.
+const LOCKS: [&str; 4] = ["update", "no", "share", "key"];
+/// Key words that are no names of functions or types, where the grammar itself has something in parentheses.
+const SYNTAX: [&str; 27] = [
+    "between",
+    "bit",
+    "char",
+    "character",
+    "coalesce",
+    "dec",
+    "decimal",
+    "exists",
+    "extract",
+    "float",
+    "greatest",
+    "grouping",
+    "interval",
+    "least",
+    "national",
+    "nchar",
+    "normalize",
+    "nullif",
+    "numeric",
+    "overlay",
+    "position",
+    "row",
+    "substring",
+    "time",
+    "timestamp",
+    "trim",
+    "values",
+];
+/// What follows the name of a type.
+const OF_TYPES: [&str; 7] = ["varying", "precision", "with", "without", "time", "zone", "array"];
+/// Key words that can be names too, and have an operand behind them.
+const BEFORE_OPERANDS: [&str; 6] = ["between", "by", "escape", "ilike", "like", "zone"];
+
+/// Whether the text is one statement that does nothing but read.
+pub(super) fn is_plain_read(sql: &str) -> bool {
+    if sql.len() > LONGEST {
+        return false;
+    }
+    let mut parts = parts(sql);
+    while parts.last() == Some(&Part::Symbol(';')) {
+        parts.pop();
+    }
+    let open = parts.iter().take_while(|part| **part == Part::Symbol('(')).count();
+    let Some(Part::Word(first)) = parts.get(open) else { return false };
+    match first.as_str() {
+        "select" | "values" | "table" | "with" => Reader::new(&parts).reads().is_some(),
+        "show" => open == 0 && parts.iter().all(Part::is_of_name),
+        _ => false,
+    }
+}
+
+/// Whether a table, whose names are in the order of their bytes, has this one.
+fn has(table: &str, name: &str) -> bool {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    let (mut rest, name) = (table.as_bytes(), name.as_bytes());
+    while !rest.is_empty() {
+        let (before, behind) = rest.split_at(rest.len() / 2);
+        let start = before.iter().rposition(is_blank).map_or(0, |at| at + 1);
+        let end = behind.iter().position(is_blank).map_or(rest.len(), |at| before.len() + at);
+        let found = rest.get(start..end).unwrap_or_default();
+        rest = match found.cmp(name) {
+            std::cmp::Ordering::Equal => return !name.is_empty(),
+            std::cmp::Ordering::Less => rest.get(end + 1..).unwrap_or_default(),
+            std::cmp::Ordering::Greater => rest.get(..start.saturating_sub(1)).unwrap_or_default(),
+        };
+    }
+    false
+}
+
+/// A token as it matters here: words in lower case, and the characters of an operator together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part<'a> {
+    Word(String),
+    Quoted(&'a str),
+    /// Its end is where the scanner saw it whatever the session's settings are.
+    Text,
+    Value,
+    Operator(&'a str),
+    Symbol(char),
+    Unclear,
+}
+
+impl Part<'_> {
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    fn is(&self, word: &str) -> bool {
+        self.word() == Some(word)
+    }
+
+    fn is_any(&self, words: &[&str]) -> bool {
+        self.word().is_some_and(|found| words.contains(&found))
+    }
+
+    fn is_of_name(&self) -> bool {
+        matches!(self, Self::Word(_) | Self::Quoted(_) | Self::Symbol('.'))
+    }
+}
+
+fn is_of_operator(symbol: char) -> bool {
+    "+-*/<>=~!@#%^&|`?".contains(symbol)
+}
+
+fn parts(sql: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut tokens = tokens(sql);
+    // Where the operator at the end of `parts` begins, and where the last token ended.
+    let (mut operator, mut end) = (0, 0);
+    while let Some(token) = tokens.next() {
+        let ended = std::mem::replace(&mut end, sql.len() - tokens.rest().len());
+        let part = match token {
+            SqlToken::Word(word) => Part::Word(word.to_ascii_lowercase()),
+            SqlToken::Quoted(name) => Part::Quoted(name),
+            SqlToken::Text { is_ambiguous: false, .. } => Part::Text,
+            SqlToken::Text { is_ambiguous: true, .. } => Part::Unclear,
+            SqlToken::Number(_) | SqlToken::Parameter(_) => Part::Value,
+            SqlToken::Symbol(symbol) if is_of_operator(symbol) => {
+                let begins = end - symbol.len_utf8();
+                if begins == ended && matches!(parts.last(), Some(Part::Operator(_))) {
+                    parts.pop();
+                } else {
+                    operator = begins;
+                }
+                Part::Operator(sql.get(operator..end).unwrap_or(""))
+            }
+            SqlToken::Symbol(symbol) => Part::Symbol(symbol),
+        };
+        parts.push(part);
+    }
+    parts
+}
+
+/// Of an operator's characters, those at the end that are signs of what follows do not belong to it (manual, 4.1.3).
+fn is_known_operator(mut operator: &str) -> bool {
+    if !operator.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']) {
+        while operator.len() > 1 && operator.ends_with(['+', '-']) {
+            operator = operator.get(..operator.len() - 1).unwrap_or("");
+        }
+    }
+    // The latter is no operator, but what names an argument.
+    has(OPERATORS, operator) || operator == "!=" || operator == "=>"
+}
+
+/// What a pair of parentheses or brackets holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Expression,
+    /// `CAST(value AS type)`
+    Cast,
+    /// Names of columns, which may have types.
+    Columns,
+    /// `DISTINCT ON (...)`: what follows it is an expression.
+    DistinctOn,
+    Bracket,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    kind: Kind,
+    /// In the list of WITH, in front of its statement.
+    in_with: bool,
+}
+
+impl Frame {
+    fn of(kind: Kind) -> Self {
+        Self { kind, in_with: false }
+    }
+}
+
+struct Reader<'a> {
+    parts: &'a [Part<'a>],
+    frames: Vec<Frame>,
+    /// What the last parenthesis that was closed held.
+    closed: Kind,
+}
+
+/// `None` where the text is not plain.
+type Plain = Option<()>;
+
+fn only_if(condition: bool) -> Plain {
+    condition.then_some(())
+}
+
+impl<'a> Reader<'a> {
+    fn new(parts: &'a [Part<'a>]) -> Self {
+        let frames = vec![Frame::of(Kind::Expression)];
+        Self { parts, frames, closed: Kind::Expression }
+    }
+
+    fn reads(mut self) -> Plain {
+        for at in 0..self.parts.len() {
+            self.part(at)?;
+        }
+        only_if(self.frames.len() == 1)
+    }
+
+    fn kind(&self) -> Kind {
+        self.frames.last().map_or(Kind::Expression, |frame| frame.kind)
+    }
+
+    /// So many parts before a place.
+    fn before(&self, at: usize, count: usize) -> Option<&'a Part<'a>> {
+        self.parts.get(at.checked_sub(count)?)
+    }
+
+    fn follows(&self, at: usize, words: &[&str]) -> bool {
+        self.before(at, 1).is_some_and(|part| part.is_any(words))
+    }
+
+    fn is_symbol(&self, at: usize, symbol: char) -> bool {
+        self.parts.get(at) == Some(&Part::Symbol(symbol))
+    }
+
+    fn part(&mut self, at: usize) -> Plain {
+        self.check_column(at)?;
+        match self.parts.get(at)? {
+            Part::Symbol('(') => {
+                let kind = self.parenthesis(at)?;
+                self.frames.push(Frame::of(kind));
+                Some(())
+            }
+            Part::Symbol(')') => {
+                self.closed = self.frames.pop()?.kind;
+                only_if(self.closed != Kind::Bracket && !self.frames.is_empty())
+            }
+            Part::Symbol('[') => {
+                self.frames.push(Frame::of(Kind::Bracket));
+                Some(())
+            }
+            Part::Symbol(']') => only_if(self.frames.pop()?.kind == Kind::Bracket),
+            Part::Symbol(':') if self.is_symbol(at + 1, ':') => self.type_name(at + 2),
+            Part::Symbol(':') if at > 0 && self.is_symbol(at - 1, ':') => Some(()),
+            Part::Symbol(':') => only_if(self.kind() == Kind::Bracket),
+            Part::Symbol(',' | '.') | Part::Text | Part::Value => Some(()),
+            Part::Symbol(_) | Part::Unclear => None,
+            Part::Operator(operator) => only_if(is_known_operator(operator)),
+            // A constant of a type that only its own quotes tell.
+            Part::Quoted(_) => only_if(self.parts.get(at + 1) != Some(&Part::Text)),
+            Part::Word(word) => self.word(at, word),
+        }
+    }
+
+    /// In a list of columns all but names, commas and types is not understood.
+    fn check_column(&self, at: usize) -> Plain {
+        if self.kind() != Kind::Columns {
+            return Some(());
+        }
+        let is_name =
+            self.is_symbol(at.wrapping_sub(1), '(') || self.is_symbol(at.wrapping_sub(1), ',');
+        match self.parts.get(at)? {
+            Part::Quoted(_) => only_if(is_name),
+            Part::Word(word) if is_name => only_if(!has(RESERVED, word)),
+            Part::Word(word) => only_if(has(TYPES, word) || OF_TYPES.contains(&word.as_str())),
+            // The size of a type.
+            Part::Symbol('(') => only_if(
+                !self.is_symbol(at.wrapping_sub(2), '(')
+                    && !self.is_symbol(at.wrapping_sub(2), ','),
+            ),
+            Part::Symbol(')' | ',' | '[' | ']') => Some(()),
+            Part::Symbol(_) | Part::Text | Part::Value | Part::Operator(_) | Part::Unclear => None,
+        }
+    }
+
+    fn word(&mut self, at: usize, word: &str) -> Plain {
+        only_if(!NEVER.contains(&word))?;
+        let next = self.parts.get(at + 1);
+        let begins = at == 0 || self.is_symbol(at - 1, '(');
+        let in_list =
+            self.follows(at, &["with", "recursive"]) || (at > 0 && self.is_symbol(at - 1, ','));
+        let frame = self.frames.last_mut()?;
+        if word == "with" && begins {
+            frame.in_with = true;
+        } else if !in_list && !["as", "not", "materialized", "recursive"].contains(&word) {
+            frame.in_with = false;
+        }
+        match word {
+            "for" => only_if(!next.is_some_and(|next| next.is_any(&LOCKS)))?,
+            "as" if self.kind() == Kind::Cast => self.type_name(at + 1)?,
+            _ => {}
+        }
+        match next {
+            Some(Part::Text | Part::Unclear) => self.before_text(at, word),
+            _ => Some(()),
+        }
+    }
+
+    /// A word in front of a string: the string's type, or a key word.
+    fn before_text(&self, at: usize, word: &str) -> Plain {
+        if at > 0 && self.is_symbol(at - 1, '.') {
+            return self.type_name(at.checked_sub(2)?);
+        }
+        let known = match word {
+            "zone" => self.follows(at, &["time"]),
+            "precision" => self.follows(at, &["double"]),
+            "varying" => self.follows(at, &["character", "char", "nchar", "bit"]),
+            "between" => true,
+            "like" | "ilike" | "escape" | "uescape" => {
+                let at = at - usize::from(self.follows(at, &["not"]));
+                self.is_behind_operand(at)
+            }
+            _ => has(RESERVED, word) || has(TYPES, word),
+        };
+        only_if(known)
+    }
+
+    /// Whether what stands before a place can be the end of an operand.
+    fn is_behind_operand(&self, at: usize) -> bool {
+        match self.before(at, 1) {
+            Some(Part::Word(word)) => {
+                !has(RESERVED, word) && !BEFORE_OPERANDS.contains(&word.as_str())
+                    || ["end", "null", "true", "false"].contains(&word.as_str())
+            }
+            Some(Part::Quoted(_) | Part::Text | Part::Value | Part::Symbol(')' | ']')) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a type of the system's is named there. An input function of another type's, or the check of a domain, may
+    /// do anything.
+    fn type_name(&self, at: usize) -> Plain {
+        let at = match self.parts.get(at)? {
+            Part::Word(schema) if schema == "pg_catalog" && self.is_symbol(at + 1, '.') => at + 2,
+            _ => at,
+        };
+        let known = match self.parts.get(at)? {
+            Part::Word(word) => has(TYPES, word),
+            Part::Quoted(name) => *name == "char",
+            _ => false,
+        };
+        only_if(known && !self.is_symbol(at + 1, '.'))
+    }
+
+    /// What a parenthesis holds; `None` where it may belong to a call that is not known.
+    fn parenthesis(&self, at: usize) -> Option<Kind> {
+        let Some(before) = at.checked_sub(1) else { return Some(Kind::Expression) };
+        let word = match self.parts.get(before)? {
+            Part::Word(word) => word.as_str(),
+            Part::Quoted(_) => return self.columns(before),
+            Part::Symbol('.') | Part::Unclear => return None,
+            _ => return Some(Kind::Expression),
+        };
+        if before > 0 && self.is_symbol(before - 1, '.') {
+            let schema = self.before(before, 2)?;
+            let is_whole = !self.before(before, 3).is_some_and(|part| *part == Part::Symbol('.'));
+            let known = has(FUNCTIONS, word) || has(TYPES, word);
+            return (schema.is("pg_catalog") && is_whole && known).then_some(Kind::Expression);
+        }
+        match word {
+            "cast" => return Some(Kind::Cast),
+            "on" if self.follows(before, &["distinct"]) => return Some(Kind::DistinctOn),
+            "as" => return Some(self.behind_as(at)),
+            _ if has(RESERVED, word) || SYNTAX.contains(&word) => return Some(Kind::Expression),
+            _ => {}
+        }
+        let is_syntax = match word {
+            "by" => self.follows(before, &["group", "order", "partition"]),
+            "sets" => self.follows(before, &["grouping"]),
+            "zone" => self.follows(before, &["time"]),
+            "varying" => self.follows(before, &["character", "char", "nchar", "bit"]),
+            "rollup" | "cube" => {
+                self.follows(before, &["by"]) && self.before(before, 2)?.is("group")
+            }
+            "materialized" => self.follows(before, &["as", "not"]),
+            "join" | "ilike" => self.is_behind_operand(before),
+            "over" | "filter" => self.is_behind_call(before),
+            _ => {
+                let is_type = self.kind() == Kind::Cast && self.follows(before, &["as"])
+                    || before > 0 && self.is_symbol(before - 1, ':')
+                    || self.kind() == Kind::Columns;
+                is_type && has(TYPES, word)
+            }
+        };
+        if is_syntax {
+            return Some(Kind::Expression);
+        }
+        self.columns(before).or_else(|| has(FUNCTIONS, word).then_some(Kind::Expression))
+    }
+
+    /// Whether a parenthesis was closed in front of a place, behind which no expression begins.
+    fn is_behind_call(&self, at: usize) -> bool {
+        self.before(at, 1) == Some(&Part::Symbol(')')) && self.closed != Kind::DistinctOn
+    }
+
+    /// Behind AS: a statement, a window, or the columns of what a function returns.
+    fn behind_as(&self, at: usize) -> Kind {
+        const BEGINS: [&str; 9] =
+            ["select", "values", "table", "with", "partition", "order", "rows", "range", "groups"];
+        match self.parts.get(at + 1) {
+            Some(Part::Symbol('(' | ')')) => Kind::Expression,
+            Some(part) if part.is_any(&BEGINS) => Kind::Expression,
+            _ => Kind::Columns,
+        }
+    }
+
+    /// Whether a name in front of a parenthesis is an alias, or one of WITH.
+    fn columns(&self, name: usize) -> Option<Kind> {
+        let in_with = self.frames.last().is_some_and(|frame| frame.in_with);
+        let is_alias = (self.follows(name, &["as"]) && self.kind() != Kind::Cast)
+            || self.is_behind_call(name)
+            || (self.follows(name, &["ordinality"]) && self.before(name, 2)?.is("with"))
+            || (in_with && self.follows(name, &["with", "recursive"]))
+            || (in_with && self.before(name, 1) == Some(&Part::Symbol(',')));
+        is_alias.then_some(Kind::Columns)
+    }
+}
+
+#[cfg(test)]
+mod tests;
