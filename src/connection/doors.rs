@@ -43,6 +43,10 @@ pub struct Request<'a> {
     pub barrier: bool,
     /// Run nothing: ask for the statement's description, whatever is known of it.
     pub describe: bool,
+    /// Its statement was described for this very request: what its parameters are is certain.
+    pub told: bool,
+    /// It was sent before, and what was known of its statement was wrong.
+    pub again: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +81,7 @@ pub enum Answer {
     },
     Refused {
         error: Error,
-        /// The statement is forgotten: sent again, it will be described anew.
+        /// Sent again, the statement will be prepared or described anew.
         plan_is_stale: bool,
     },
 }

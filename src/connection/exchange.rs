@@ -1,9 +1,8 @@
 //! One request and its answer: which message may come next, and what has come so far.
 //!
 //! ```text
-//! Describing: Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
+//! Parsing:    (Close ▶) Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
 //! Typing:     Parse ▶ ParameterDescription ▶ Describe ▶ Complete
-//! Preparing:  (Close ▶) Parse ▶ Bind ▶ Describe ▶ Execute ▶ Complete
 //! Prepared:   Bind ▶ Execute ▶ Complete
 //! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
@@ -20,12 +19,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::command::CommandTag;
+pub(super) use super::flight::{Asked, Flight, Parsing};
 use super::prelude::Prelude;
+use super::prepared::Moment;
 use super::rows::{NoMemory, ROW_OVERHEAD, Rows};
 use super::script::Copied;
 use super::settings::CHECK_REFUSED;
+use super::staleness::{Relies, Staleness, staleness};
 use super::statement::{Description, StatementId};
-use super::steps::Steps;
 use crate::base::{Error, ErrorClass, Outcome, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::check_data_row;
@@ -41,31 +42,6 @@ pub struct StatementResult {
     pub shape: Option<Arc<Shape>>,
     pub rows: Rows,
     pub command: CommandTag,
-}
-
-/// How the request was sent, which decides what the server answers.
-#[derive(Debug)]
-pub(super) enum Flight {
-    /// The pool does not know the statement: its description comes along with the answer.
-    Describing {
-        parameter_types: Vec<u32>,
-    },
-    /// A parameter can't be written before its type is known: the description alone is asked for.
-    Typing {
-        parameter_types: Vec<u32>,
-    },
-    /// This connection does not have the statement: it is prepared on the way, under a name that is kept or
-    /// without one, and another one may be closed to make room for it.
-    Preparing {
-        named: bool,
-        closes: bool,
-    },
-    Prepared,
-    Script,
-    /// A script, one statement after the other.
-    Steps(Steps),
-    /// The prelude of a script, which can't travel with one: a script begins a message of its own.
-    Prelude,
 }
 
 /// The next message that is due.
@@ -89,6 +65,8 @@ pub(super) struct Exchange {
     pub(super) flight: Flight,
     prelude: Prelude,
     step: Step,
+    /// When it was sent, and what names meant then.
+    pub(super) moment: Moment,
     verbatim: Verbatim,
     /// How the rows that come are to be read.
     shape: Option<Arc<Shape>>,
@@ -119,12 +97,8 @@ pub(super) enum Learned {
     Nothing,
     /// The next step of a script is due.
     Step,
-    /// A statement prepared here by an earlier request is bound, whose answer told how its rows look.
-    Bound,
-    /// The pool knows the statement from now on.
+    /// What the server says of the statement: [`Exchange::tell`] goes on with what is known of it now.
     Description(Arc<Description>),
-    /// The rows of the statement prepared here look like this.
-    Shape(Option<Arc<Shape>>),
     /// The server waits for the data of a COPY, of which there is none.
     CopyIn,
 }
@@ -133,16 +107,13 @@ impl Exchange {
     pub(super) fn new(
         statement: StatementId,
         flight: Flight,
-        shape: Option<Arc<Shape>>,
         prelude: Prelude,
+        moment: Moment,
     ) -> Self {
         let step = match flight {
-            Flight::Preparing { closes: true, .. } => Step::Close,
-            Flight::Describing { .. }
-            | Flight::Typing { .. }
-            | Flight::Steps(_)
-            | Flight::Preparing { closes: false, .. } => Step::Parse,
-            Flight::Prepared => Step::Bind,
+            Flight::Parsing(Parsing { closes: true, .. }) => Step::Close,
+            Flight::Parsing(_) | Flight::Typing { .. } | Flight::Steps(_) => Step::Parse,
+            Flight::Prepared { .. } => Step::Bind,
             Flight::Script => Step::Execute,
             Flight::Prelude => Step::Complete,
         };
@@ -151,8 +122,9 @@ impl Exchange {
             flight,
             prelude,
             step,
+            moment,
             verbatim: Verbatim::default(),
-            shape,
+            shape: None,
             rows: Rows::default(),
             held: 0,
             limit: usize::MAX,
@@ -261,7 +233,7 @@ impl Exchange {
         }
         self.give_up(TooLarge::ForLimit);
         self.step = match self.flight {
-            Flight::Describing { .. } => Step::Bind,
+            Flight::Parsing(_) => Step::Bind,
             Flight::Typing { .. } => Step::Complete,
             _ => Step::Execute,
         };
@@ -288,18 +260,14 @@ impl Exchange {
                 }
             }
             (Step::Close, _, M::CloseComplete) => self.step = Step::Parse,
-            (
-                Step::Parse,
-                Flight::Describing { .. } | Flight::Typing { .. } | Flight::Steps(_),
-                M::ParseComplete,
-            ) => self.step = Step::ParameterDescription,
+            (Step::Parse, _, M::ParseComplete) => self.step = Step::ParameterDescription,
             (Step::ParameterDescription, Flight::Steps(_), M::ParameterDescription(_)) => {
                 self.step = Step::Describe;
             }
-            (Step::Parse, _, M::ParseComplete) => self.step = Step::Bind,
             (
                 Step::ParameterDescription,
-                Flight::Describing { parameter_types } | Flight::Typing { parameter_types },
+                Flight::Parsing(Parsing { parameter_types, .. })
+                | Flight::Typing { parameter_types },
                 M::ParameterDescription(types),
             ) => {
                 *parameter_types = types;
@@ -309,10 +277,13 @@ impl Exchange {
                 return Ok(self.describe(Some(fields)));
             }
             (Step::Describe, _, M::NoData) => return Ok(self.describe(None)),
-            (Step::Bind, Flight::Preparing { .. }, M::BindComplete) => self.step = Step::Describe,
-            (Step::Bind, Flight::Prepared, M::BindComplete) => {
+            (Step::Bind, Flight::Prepared { told, asked, .. }, M::BindComplete) => {
+                let shape = |told: &Arc<Description>| match asked {
+                    None => told.shape.clone(),
+                    Some(asked) => asked.shape_of(told, &self.verbatim),
+                };
+                self.shape = told.get().and_then(shape);
                 self.step = Step::Execute;
-                return Ok(Learned::Bound);
             }
             (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
             (Step::Execute, Flight::Script, M::RowDescription(fields)) if self.shape.is_none() => {
@@ -347,39 +318,30 @@ impl Exchange {
             fields.code == "01000" && fields.routine.as_deref() == Some("SyncRepWaitForLSN");
     }
 
-    pub(super) fn set_shape(&mut self, shape: Option<Arc<Shape>>) {
-        self.shape = shape;
-    }
-
     fn describe(&mut self, fields: Option<Vec<Field>>) -> Learned {
-        match &mut self.flight {
-            Flight::Describing { parameter_types } => {
-                let types = std::mem::take(parameter_types);
-                // This answer comes as text; the description keeps the formats for the times to come.
-                self.shape = fields.clone().map(|fields| self.shape_of(fields));
-                self.step = Step::Bind;
-                Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
-            }
-            Flight::Typing { parameter_types } => {
-                let types = std::mem::take(parameter_types);
-                self.step = Step::Complete;
-                Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
-            }
+        let (types, next) = match &mut self.flight {
+            Flight::Parsing(parsing) => (std::mem::take(&mut parsing.parameter_types), Step::Bind),
+            Flight::Typing { parameter_types } => (std::mem::take(parameter_types), Step::Complete),
             Flight::Steps(_) => {
                 self.shape = Description::new(Vec::new(), fields, &self.verbatim).shape;
                 self.step = Step::Bind;
-                Learned::Step
+                return Learned::Step;
             }
-            Flight::Preparing { .. } | Flight::Prepared | Flight::Script | Flight::Prelude => {
-                let came = fields.map(|fields| self.shape_of(fields));
-                // The known shape stands for all equal ones, so that rows are built by the same code.
-                if self.shape != came {
-                    self.shape = came;
-                }
-                self.step = Step::Execute;
-                Learned::Shape(self.shape.clone())
+            // They come to no step at which a description is due.
+            Flight::Prepared { .. } | Flight::Script | Flight::Prelude => {
+                return Learned::Nothing;
             }
-        }
+        };
+        self.step = next;
+        Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
+    }
+
+    /// The description that has come, by the name that all equal ones have, so that rows are built by the same code.
+    pub(super) fn tell(&mut self, known: &Arc<Description>) {
+        let Flight::Parsing(parsing) = &self.flight else { return };
+        self.shape = parsing.asked.shape_of(known, &self.verbatim);
+        // Each flight has its own, which is told once.
+        let _ = parsing.told.set(Arc::clone(known));
     }
 
     fn complete(&mut self, command: CommandTag) {
@@ -464,6 +426,22 @@ impl Exchange {
         }
     }
 
+    /// The name under which the request was to prepare its statement.
+    pub(super) fn preparing(&self) -> Option<&Arc<str>> {
+        match &self.flight {
+            Flight::Parsing(parsing) => parsing.name.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The name of the prepared statement that the request uses, made or not.
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
+        match &self.flight {
+            Flight::Prepared { name, .. } => Some(name),
+            _ => self.preparing(),
+        }
+    }
+
     /// ReadyForQuery has come: what the request has come to.
     pub(super) fn finish(self) -> Ended {
         let is_refused = self.refusal.is_some();
@@ -474,9 +452,16 @@ impl Exchange {
             return Ended::Copied { copied, is_undone };
         }
         if let Some(fields) = self.refusal {
-            let described = matches!(self.flight, Flight::Preparing { .. } | Flight::Prepared);
+            let relies = match &self.flight {
+                Flight::Parsing(parsing) => parsing.relies,
+                Flight::Prepared { is_doubtful: true, .. } => Relies::OnTypes,
+                Flight::Prepared { is_doubtful: false, .. } => Relies::InPart,
+                Flight::Typing { .. } | Flight::Script | Flight::Steps(_) | Flight::Prelude => {
+                    Relies::No
+                }
+            };
             return Ended::Refused {
-                plan_is_stale: described && is_stale(&fields, self.refused_at),
+                staleness: staleness(&fields, self.refused_at, relies),
                 check_failed: self.check_failed,
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
@@ -524,8 +509,7 @@ pub(super) enum Ended {
     },
     Refused {
         fields: Box<ServerFields>,
-        /// Sending the statement anew, as one that nobody has described, heals it.
-        plan_is_stale: bool,
+        staleness: Staleness,
         /// It would have given values another text than this client reads, and has not run.
         check_failed: bool,
         /// The server had taken the Parse message before it refused.
@@ -535,23 +519,6 @@ pub(super) enum Ended {
         /// One of them has committed: the others are undone with the refused one.
         committed: bool,
     },
-}
-
-/// Whether the server refused because the statement is no longer what its description says: it is
-/// gone (26000), its result has changed (0A000), Bind's formats don't match its columns (08P01), or a type that it names
-/// by its oid was dropped, and perhaps made anew (42704, XX000). Where it is wrong itself, it is refused once more.
-fn is_stale(fields: &ServerFields, step: Step) -> bool {
-    match fields.code.as_str() {
-        "26000" | "08P01" => step == Step::Bind,
-        "42704" => matches!(step, Step::Parse | Step::Bind),
-        // Internal errors are not translated.
-        "XX000" => {
-            matches!(step, Step::Parse | Step::Bind)
-                && fields.message.starts_with("cache lookup failed for type")
-        }
-        "0A000" => fields.routine.as_deref() == Some("RevalidateCachedQuery"),
-        _ => false,
-    }
 }
 
 impl Step {

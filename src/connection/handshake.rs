@@ -36,10 +36,16 @@ impl std::fmt::Debug for BackendKey {
 /// How the socket came to be: what the first steps need to know.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Random bytes from the system, for SCRAM.
+    /// Random bytes from the system, for SCRAM and for names that nobody else has.
     pub nonce: [u8; 18],
     /// A Unix socket or a loopback address: nobody listens in between.
     pub local: bool,
+}
+
+impl Peer {
+    pub(super) fn digits(&self) -> [u8; 8] {
+        self.nonce.last_chunk().copied().unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]

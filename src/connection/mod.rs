@@ -15,12 +15,14 @@ mod begin;
 mod command;
 mod doors;
 mod exchange;
+mod flight;
 mod habit;
 mod handshake;
 mod intake;
 mod lead;
 mod lexer;
 mod lineage;
+mod naming;
 mod outbox;
 mod pipeline;
 mod plain_names;
@@ -33,6 +35,7 @@ mod rows;
 mod script;
 mod session;
 mod settings;
+mod staleness;
 mod statement;
 mod steps;
 mod traces;
@@ -90,6 +93,7 @@ pub struct Connection {
     connected_at: Instant,
     parameters: Parameters,
     intake: Intake,
+    random: [u8; 8],
     outbox: BytesMut,
     /// The most that was in it since it was last given back.
     largest_outbox: usize,
@@ -107,6 +111,7 @@ impl Connection {
             connected_at: Instant::ORIGIN,
             parameters: Parameters::default(),
             intake: Intake::default(),
+            random: [0; 8],
             outbox: BytesMut::new(),
             largest_outbox: 0,
             written: 0,
@@ -193,8 +198,7 @@ impl Connection {
         !self.events.is_empty()
     }
 
-    /// Appends a request to the pipeline. An error is the request's own (a parameter that does not fit):
-    /// nothing was sent, and the connection is as it was.
+    /// Appends a request to the pipeline. An error (a parameter does not fit) leaves the connection as it was.
     pub fn send(
         &mut self,
         now: Instant,
@@ -223,8 +227,7 @@ impl Connection {
         }
     }
 
-    /// Makes the server discard what the session's user left behind: [`Event::Answered`] follows. Requests may be
-    /// sent at once; none of them runs in a session that is not reset.
+    /// Makes the server discard what the session's user left behind, before any further request: [`Event::Answered`].
     pub fn reset(&mut self, now: Instant) {
         if let State::Session(session) = &mut self.state
             && let Err(error) = session.reset(now, self.written, &mut self.outbox)
@@ -299,6 +302,7 @@ impl Connection {
         let State::Opening { deadline } = self.state else {
             return Err(Error::internal("a socket was connected twice"));
         };
+        self.random = peer.digits();
         let handshake = Handshake::start(peer, shared.config, &mut self.outbox)?;
         self.state = State::Handshake { deadline, handshake };
         Ok(())
@@ -332,7 +336,7 @@ impl Connection {
         if let Some(encoding) = self.parameters.value("client_encoding") {
             check_encoding(encoding)?;
         }
-        let mut session = Session::new(now, key, &self.parameters, shared.config);
+        let mut session = Session::new(now, key, self.random, &self.parameters, shared.config);
         if let Some(role) = session.role() {
             self.events.push_back(Event::Ready { role });
             self.state = State::Session(session);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::exchange::{Exchange, Flight};
+use super::exchange::{Exchange, Flight, Parsing};
 use super::lineage::Place;
 use super::statement::StatementId;
 use super::user_types::TypesAsked;
@@ -168,8 +168,10 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     };
     match exchange.flight {
         // What it closes is forgotten already.
-        Flight::Preparing { closes: true, .. } => false,
-        Flight::Preparing { named: true, .. } => !pipeline.iter().skip(place + 1).any(uses_it),
+        Flight::Parsing(Parsing { closes: true, .. }) => false,
+        Flight::Parsing(Parsing { name: Some(_), .. }) => {
+            !pipeline.iter().skip(place + 1).any(uses_it)
+        }
         _ => true,
     }
 }

@@ -1,22 +1,74 @@
 //! The statements that this connection has prepared under names, bounded: the least recently used one
 //! makes room for the next.
+//!
+//! A name means one statement of one connection and nothing else: it begins with random digits of its connection. Behind a
+//! pooler that hands out sessions by the transaction, a name that another client has prepared would be that client's
+//! statement, and with a name made of the text alone its parameters could have other types. Such a pooler answers that
+//! there is no such statement.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use super::statement::StatementId;
-use crate::types::Shape;
+use super::statement::{Description, Statement, StatementId};
+use crate::base::Instant;
+
+/// What the server has told of a statement in the flight that prepares it; empty before.
+pub(super) type Told = Arc<OnceLock<Arc<Description>>>;
+
+/// Names may mean something else by now without anybody having seen it, so that a statement is prepared anew now and then.
+const OLD: Duration = Duration::from_secs(60);
+/// Another connection has been told something else since, which may hold for that one alone.
+const DOUBTFUL: Duration = Duration::from_secs(1);
+/// So long a server's word is not doubted again after it was asked because of an error.
+const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// When something was told, and what names meant then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    /// Of the session's names, and of the pool's.
+    pub(super) epoch: u64,
+    pub(super) generation: u64,
+}
+
+impl Moment {
+    /// Whether what was told then of a statement may be wrong by now.
+    pub(super) fn is_outdated(self, now: Self, statement: &Statement) -> bool {
+        let age = now.at.since(self.at);
+        let contradicted = statement.changed_at.is_some_and(|at| at > self.at) && age >= DOUBTFUL;
+        let moved = (self.epoch, self.generation) != (now.epoch, now.generation);
+        moved || contradicted || age >= OLD
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Preparation {
     pub(super) name: Arc<str>,
     /// Tells a statement from an earlier one of the same number.
-    pub(super) sql: Arc<str>,
-    /// How its rows look, as the server last described them on this connection.
-    pub(super) shape: Option<Arc<Shape>>,
+    sql: Arc<str>,
+    pub(super) told: Told,
+    moment: Moment,
+    /// An error made the pool ask.
+    confirms: bool,
     used: u64,
     /// The name that is closed in the flight which prepares it.
     replaces: Option<Arc<str>>,
+}
+
+impl Preparation {
+    /// Whether an error may come from what was told when it was prepared.
+    pub(super) fn is_doubtful(&self, now: Instant) -> bool {
+        !(self.confirms && now.since(self.moment.at) < CONFIRMED)
+    }
+}
+
+/// What was told of a statement without a name.
+#[derive(Debug)]
+struct Lately {
+    sql: Arc<str>,
+    description: Arc<Description>,
+    moment: Moment,
 }
 
 /// Who makes room for the next statement.
@@ -29,21 +81,47 @@ pub(super) enum Victim {
 #[derive(Debug)]
 pub(super) struct Prepared {
     places: Vec<Option<Preparation>>,
+    /// What was told of statements without a name, by their numbers.
+    lately: Vec<Option<Lately>>,
     count: usize,
     /// Names that are of no use any more, and that the server still holds.
     doomed: VecDeque<Arc<str>>,
     /// 0 prepares nothing under a name, as transaction-mode poolers need it.
     capacity: usize,
+    /// What all names begin with.
+    prefix: Box<str>,
     names: u64,
     uses: u64,
     /// The name that was evicted for the next preparation.
     evicted: Option<Arc<str>>,
 }
 
+/// What is to become of a statement.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    Nothing,
+    /// It is to be prepared anew.
+    Outdated,
+    /// The same, and the flight that prepared it is not answered.
+    OutdatedUnheard,
+    Known(&'a Preparation),
+}
+
 impl Prepared {
-    pub(super) fn new(capacity: usize) -> Self {
-        let (places, doomed) = (Vec::new(), VecDeque::new());
-        Self { places, count: 0, doomed, capacity, names: 0, uses: 0, evicted: None }
+    /// `random` is for the names.
+    pub(super) fn new(capacity: usize, random: [u8; 8]) -> Self {
+        let prefix = format!("h{:016x}_", u64::from_be_bytes(random)).into_boxed_str();
+        Self {
+            places: Vec::new(),
+            lately: Vec::new(),
+            count: 0,
+            doomed: VecDeque::new(),
+            capacity,
+            prefix,
+            names: 0,
+            uses: 0,
+            evicted: None,
+        }
     }
 
     pub(super) fn is_off(&self) -> bool {
@@ -51,29 +129,59 @@ impl Prepared {
     }
 
     /// The preparation of a statement, which counts as used now.
-    pub(super) fn touch(&mut self, id: StatementId, sql: &Arc<str>) -> Option<&Preparation> {
-        let kept = self.places.get_mut(id.0 as usize)?.as_mut()?;
-        if !Arc::ptr_eq(&kept.sql, sql) {
-            return None;
+    pub(super) fn find(
+        &mut self,
+        id: StatementId,
+        statement: &Statement,
+        now: Moment,
+    ) -> Found<'_> {
+        let Some(Some(kept)) = self.places.get_mut(id.0 as usize) else { return Found::Nothing };
+        if !Arc::ptr_eq(&kept.sql, &statement.sql) {
+            return Found::Nothing;
+        }
+        if kept.moment.is_outdated(now, statement) {
+            let is_heard = kept.told.get().is_some();
+            return if is_heard { Found::Outdated } else { Found::OutdatedUnheard };
         }
         self.uses += 1;
         kept.used = self.uses;
-        Some(kept)
+        Found::Known(kept)
     }
 
-    /// A statement whose results are wanted in other formats than it was prepared for is prepared anew: its rows are read
-    /// by what the server told of them then.
-    pub(super) fn keep_if_formats(&mut self, id: StatementId, wanted: Option<&Shape>) {
-        if let Some(wanted) = wanted.filter(|shape| shape.has_user_types())
-            && let Some(Some(kept)) = self.places.get(id.0 as usize)
-            && kept.shape.as_ref().is_some_and(|shape| !wanted.has_formats_of(shape))
+    /// What was told lately of a statement that has no name here.
+    pub(super) fn lately(
+        &self,
+        id: StatementId,
+        statement: &Statement,
+        now: Moment,
+    ) -> Option<&Arc<Description>> {
+        let lately = self.lately.get(id.0 as usize)?.as_ref()?;
+        let is_it = Arc::ptr_eq(&lately.sql, &statement.sql);
+        (is_it && !lately.moment.is_outdated(now, statement)).then_some(&lately.description)
+    }
+
+    /// A statement was described without a name. One that is kept under a name and was described otherwise is of no use.
+    pub(super) fn learn(
+        &mut self,
+        id: StatementId,
+        sql: &Arc<str>,
+        description: &Arc<Description>,
+        moment: Moment,
+    ) {
+        let index = id.0 as usize;
+        if let Some(Some(kept)) = self.places.get(index)
+            && Arc::ptr_eq(&kept.sql, sql)
+            && kept.told.get().is_some_and(|told| !told.is_same(description))
         {
             self.doom(id);
         }
-    }
-
-    pub(super) fn get_mut(&mut self, id: StatementId) -> Option<&mut Preparation> {
-        self.places.get_mut(id.0 as usize)?.as_mut()
+        if self.lately.len() <= index {
+            self.lately.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.lately.get_mut(index) {
+            let (sql, description) = (Arc::clone(sql), Arc::clone(description));
+            *place = Some(Lately { sql, description, moment });
+        }
     }
 
     /// Whose name is closed in the flight that prepares `id`: an earlier statement's of the same number, one that
@@ -103,21 +211,36 @@ impl Prepared {
 
     /// The server refused the flight before it had parsed the statement, and perhaps, with the BEGIN in front,
     /// before it had closed the other one. No name is used twice: to close one that is gone does nothing.
-    pub(super) fn unparsed(&mut self, id: StatementId) {
-        let replaces = self.take(id).and_then(|preparation| preparation.replaces);
-        self.doomed.extend(replaces);
+    pub(super) fn unparsed(&mut self, id: StatementId, name: &Arc<str>) {
+        if self.has(id, name) {
+            let replaces = self.take(id).and_then(|preparation| preparation.replaces);
+            self.doomed.extend(replaces);
+        }
     }
 
-    /// What the server has under this statement's name is of no use any more.
-    pub(super) fn doom(&mut self, id: StatementId) {
+    /// What the server has under this name is of no use any more.
+    pub(super) fn doom_name(&mut self, id: StatementId, name: &Arc<str>) {
+        if self.has(id, name) {
+            self.doom(id);
+        }
+    }
+
+    fn doom(&mut self, id: StatementId) {
         let preparation = self.take(id);
         self.doomed.extend(preparation.map(|preparation| preparation.name));
     }
 
-    /// A name that this connection has not used before.
+    /// What was told of the statement without a name holds no longer.
+    pub(super) fn unlearn(&mut self, id: StatementId) {
+        if let Some(place) = self.lately.get_mut(id.0 as usize) {
+            *place = None;
+        }
+    }
+
+    /// A name that nobody has used before.
     pub(super) fn next_name(&mut self) -> Arc<str> {
         self.names += 1;
-        Arc::from(format!("h{}", self.names))
+        Arc::from(format!("{}{}", self.prefix, self.names))
     }
 
     pub(super) fn insert(
@@ -125,7 +248,9 @@ impl Prepared {
         id: StatementId,
         name: Arc<str>,
         sql: Arc<str>,
-        shape: Option<Arc<Shape>>,
+        told: Told,
+        moment: Moment,
+        confirms: bool,
     ) {
         let index = id.0 as usize;
         if self.places.len() <= index {
@@ -134,8 +259,9 @@ impl Prepared {
         self.uses += 1;
         let used = self.uses;
         let replaces = self.evicted.take();
+        let preparation = Preparation { name, sql, told, moment, confirms, used, replaces };
         if let Some(place) = self.places.get_mut(index)
-            && place.replace(Preparation { name, sql, shape, used, replaces }).is_none()
+            && place.replace(preparation).is_none()
         {
             self.count += 1;
         }
@@ -145,11 +271,20 @@ impl Prepared {
     pub(super) fn clear(&mut self) {
         self.places.clear();
         self.doomed.clear();
+        self.lately.clear();
         self.count = 0;
     }
 
-    pub(super) fn remove(&mut self, id: StatementId) {
-        drop(self.take(id));
+    /// The flight that was to prepare it is not sent.
+    pub(super) fn remove(&mut self, id: StatementId, name: &Arc<str>) {
+        if self.has(id, name) {
+            drop(self.take(id));
+        }
+    }
+
+    fn has(&self, id: StatementId, name: &Arc<str>) -> bool {
+        let kept = self.places.get(id.0 as usize).and_then(Option::as_ref);
+        kept.is_some_and(|kept| Arc::ptr_eq(&kept.name, name))
     }
 
     fn take(&mut self, id: StatementId) -> Option<Preparation> {
@@ -161,49 +296,113 @@ impl Prepared {
 
 #[cfg(test)]
 mod tests {
+    use super::super::statement::Statements;
     use super::*;
+    use crate::types::Verbatim;
+
+    struct Setup {
+        statements: Statements,
+        prepared: Prepared,
+        now: Moment,
+    }
+
+    impl Setup {
+        fn new() -> Self {
+            let now = Moment { at: Instant::ORIGIN, epoch: 0, generation: 0 };
+            Self { statements: Statements::default(), prepared: Prepared::new(2, [9; 8]), now }
+        }
+
+        fn prepare(&mut self, sql: &str) -> StatementId {
+            let id = self.statements.insert(sql);
+            let name = self.prepared.next_name();
+            let sql = Arc::clone(&self.statements.get(id).unwrap().sql);
+            self.prepared.insert(id, name, sql, Told::default(), self.now, false);
+            id
+        }
+
+        fn is_known(&mut self, id: StatementId) -> bool {
+            let statement = self.statements.get(id).unwrap();
+            matches!(self.prepared.find(id, statement, self.now), Found::Known(_))
+        }
+
+        fn victim(&self, id: StatementId) -> Option<(Victim, String)> {
+            self.prepared.victim(id).map(|(victim, name)| (victim, name.to_string()))
+        }
+    }
+
+    const FIRST: &str = "h0909090909090909_1";
+    const SECOND: &str = "h0909090909090909_2";
+    const NEXT: StatementId = StatementId(2);
 
     #[test]
     fn the_least_recently_used_one_makes_room() {
-        let sql = |n: u32| Arc::from(format!("SELECT {n}"));
-        let texts: Vec<Arc<str>> = (0..3).map(sql).collect();
-        let mut prepared = Prepared::new(2);
-        for (n, text) in (0..2).zip(&texts) {
-            let name = prepared.next_name();
-            prepared.insert(StatementId(n), name, Arc::clone(text), None);
-        }
-        assert!(prepared.touch(StatementId(0), &texts[0]).is_some());
-        let (victim, name) = prepared.victim(StatementId(2)).unwrap();
-        assert_eq!((victim, &*name), (Victim::Kept(StatementId(1)), "h2"));
-        prepared.evict(victim);
-        assert_eq!(prepared.victim(StatementId(2)), None);
+        let mut setup = Setup::new();
+        let [first, second] = ["SELECT 1", "SELECT 2"].map(|sql| setup.prepare(sql));
+        assert!(setup.is_known(first));
+        let victim = setup.victim(NEXT);
+        assert_eq!(victim, Some((Victim::Kept(second), SECOND.to_owned())));
+        setup.prepared.evict(Victim::Kept(second));
+        assert_eq!(setup.victim(NEXT), None);
     }
 
     #[test]
     fn a_number_given_anew_is_another_statement() {
-        let (old, new): (Arc<str>, Arc<str>) = (Arc::from("SELECT 1"), Arc::from("SELECT 1"));
-        let mut prepared = Prepared::new(8);
-        let name = prepared.next_name();
-        prepared.insert(StatementId(0), name, old, None);
-        assert!(prepared.touch(StatementId(0), &new).is_none());
-        let (victim, _) = prepared.victim(StatementId(0)).unwrap();
-        assert_eq!(victim, Victim::Kept(StatementId(0)));
+        let mut setup = Setup::new();
+        let id = setup.prepare("SELECT 1");
+        setup.statements.forget(id);
+        assert_eq!(setup.statements.insert("SELECT 1"), id);
+        assert!(!setup.is_known(id));
+        assert_eq!(setup.victim(id), Some((Victim::Kept(id), FIRST.to_owned())));
     }
 
     #[test]
     fn what_is_of_no_use_is_closed_before_anything_else_goes() {
-        let text: Arc<str> = Arc::from("SELECT 1");
-        let mut prepared = Prepared::new(2);
-        for n in 0..2 {
-            let name = prepared.next_name();
-            prepared.insert(StatementId(n), name, Arc::clone(&text), None);
+        let mut setup = Setup::new();
+        let [first, second] = ["SELECT 1", "SELECT 2"].map(|sql| setup.prepare(sql));
+        let name = setup.victim(first).map(|(_, name)| name);
+        assert_eq!(name.as_deref(), Some(FIRST));
+        let [own, other] = [first, second].map(|id| setup.prepared.victim(id).unwrap().1);
+        setup.prepared.doom_name(first, &other);
+        assert!(setup.is_known(first));
+        for _ in 0..2 {
+            setup.prepared.doom_name(first, &own);
+            assert!(!setup.is_known(first));
         }
-        prepared.doom(StatementId(0));
-        prepared.doom(StatementId(0));
-        assert!(prepared.touch(StatementId(0), &text).is_none());
-        let (victim, name) = prepared.victim(StatementId(2)).unwrap();
-        assert_eq!((victim, &*name), (Victim::Doomed, "h1"));
-        prepared.evict(victim);
-        assert_eq!(prepared.victim(StatementId(2)), None);
+        assert_eq!(setup.victim(NEXT), Some((Victim::Doomed, FIRST.to_owned())));
+        setup.prepared.evict(Victim::Doomed);
+        assert_eq!(setup.victim(NEXT), None);
+    }
+
+    #[test]
+    fn what_was_told_holds_for_a_while_and_for_the_same_names() {
+        let mut setup = Setup::new();
+        let id = setup.prepare("SELECT 1");
+        let start = setup.now;
+        let mut check = |after: Duration, epoch: u64, generation: u64, expect: bool| {
+            setup.now = Moment { at: start.at + after, epoch, generation };
+            assert_eq!(setup.is_known(id), expect, "{after:?} {epoch} {generation}");
+        };
+        check(OLD - Duration::from_millis(1), 0, 0, true);
+        check(OLD, 0, 0, false);
+        check(Duration::ZERO, 1, 0, false);
+        check(Duration::ZERO, 0, 1, false);
+        check(Duration::ZERO, 0, 0, true);
+    }
+
+    #[test]
+    fn another_connection_s_news_is_looked_into_once_in_a_while() {
+        let mut setup = Setup::new();
+        let id = setup.prepare("SELECT $1");
+        let told = |oid| Arc::new(Description::new(vec![oid], None, &Verbatim::default()));
+        let statement = setup.statements.get_mut(id).unwrap();
+        statement.learn(Instant::ORIGIN, told(23));
+        let news = Instant::ORIGIN + Duration::from_millis(1);
+        statement.learn(news, told(23));
+        setup.now.at = Instant::ORIGIN + DOUBTFUL;
+        assert!(setup.is_known(id), "the same is no news");
+        setup.statements.get_mut(id).unwrap().learn(news, told(20));
+        assert!(!setup.is_known(id));
+        setup.now.at = news;
+        assert!(setup.is_known(id));
     }
 }

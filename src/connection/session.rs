@@ -7,6 +7,7 @@
 mod ended;
 mod questions;
 mod rows;
+mod run;
 mod scripts;
 
 use std::collections::VecDeque;
@@ -21,16 +22,16 @@ pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
 use super::lead::Lead;
+use super::naming::Names;
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{Parameters, Role, check_encoding};
 use super::script::copy;
 use super::settings::{FirstUse, Style};
-use super::statement::{Description, Form, Statement, StatementId};
-use super::wire::{bind, describe, describe_and_run, parse_and_run};
+use super::statement::StatementId;
 use super::{Event, Request, Sent, Shared, Token};
-use crate::base::{Error, Instant};
+use crate::base::{Error, Instant, ServerFields};
 use crate::config::{Config, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
@@ -45,6 +46,10 @@ pub(super) struct Session {
     reports_role: bool,
     max_result_bytes: usize,
     prepared: Prepared,
+    names: Names,
+    /// What the server said of a statement that it would not parse, and under which name that was: those sent behind it that
+    /// use the name fail for the same reason.
+    unparsed: Option<(Arc<str>, Box<ServerFields>)>,
     key: Option<BackendKey>,
     last_ready: Instant,
     /// When that was asked for which the last ReadyForQuery answered.
@@ -82,6 +87,7 @@ impl Session {
     pub(super) fn new(
         now: Instant,
         key: Option<BackendKey>,
+        random: [u8; 8],
         parameters: &Parameters,
         config: &Config,
     ) -> Self {
@@ -95,7 +101,9 @@ impl Session {
             role,
             role_at_ready: role,
             reports_role: role.is_some(),
-            prepared: Prepared::new(config.statement_cache_size),
+            prepared: Prepared::new(config.statement_cache_size, random),
+            names: Names::default(),
+            unparsed: None,
             max_result_bytes: config.max_result_bytes,
             key,
             last_ready: now,
@@ -234,8 +242,8 @@ impl Session {
         let Some(exchange) = pipeline::cut(&mut self.pipeline, place, written, out) else {
             return false;
         };
-        if matches!(exchange.flight, Flight::Preparing { named: true, .. }) {
-            self.prepared.remove(exchange.statement);
+        if let Some(name) = exchange.preparing() {
+            self.prepared.remove(exchange.statement, name);
         }
         true
     }
@@ -286,26 +294,21 @@ impl Session {
         if self.is_resetting() {
             self.prepared.clear();
         }
-        let (flight, shape) = if is_script && prelude.is_empty() {
-            (self.script(statement, shared.statements, out)?, None)
+        let moment = self.moment(now, shared.statements.generation());
+        let flight = if is_script && prelude.is_empty() {
+            self.script(statement, shared.statements, out)?
         } else {
-            let sent = match &statement.form {
-                _ if is_script => (Flight::Prelude, None),
-                _ if request.describe => (describe(statement, out)?, None),
-                _ if first_use == Some(FirstUse::Described) => (describe(statement, out)?, None),
-                Form::Undescribed => (describe_and_run(request, statement, out)?, None),
-                Form::Described(known) if request.params.needs_told(&known.fits) => {
-                    (describe(statement, out)?, None)
-                }
-                Form::Described(description) => {
-                    let description = Arc::clone(description);
-                    let flight = self.run_described(request, statement, &description, out)?;
-                    (flight, description.shape.clone())
-                }
+            let reads_text = self.style.reads_text(shared.statements);
+            let flight = match is_script {
+                true => Flight::Prelude,
+                false => self.run(moment, request, statement, (first_use, reads_text), out)?,
             };
             frontend::sync(out)?;
-            sent
+            flight
         };
+        if !matches!(flight, Flight::Typing { .. } | Flight::Prelude) {
+            self.names.sent(statement.naming);
+        }
         self.style.ask(statement.traces);
         let verbatim = shared.statements.verbatim(statement);
         let sent = match flight {
@@ -313,43 +316,11 @@ impl Session {
             Flight::Steps(_) => Sent::Steps,
             _ => Sent::Request,
         };
-        let exchange = Exchange::new(request.statement, flight, shape, prelude);
+        let exchange = Exchange::new(request.statement, flight, prelude, moment);
         let exchange = exchange.with_verbatim(verbatim).with_limit(self.max_result_bytes);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)
-    }
-
-    fn run_described(
-        &mut self,
-        request: &Request<'_>,
-        statement: &Statement,
-        description: &Description,
-        out: &mut BytesMut,
-    ) -> Result<Flight, Error> {
-        let (id, shape) = (request.statement, &description.shape);
-        self.prepared.keep_if_formats(id, shape.as_deref());
-        if !request.prepare || self.prepared.is_off() {
-            parse_and_run(out, "", request, statement, description)?;
-            return Ok(Flight::Preparing { named: false, closes: false });
-        }
-        if let Some(known) = self.prepared.touch(id, &statement.sql) {
-            bind(out, &known.name, request, description)?;
-            frontend::execute(out, "", 0)?;
-            return Ok(Flight::Prepared);
-        }
-        let victim = self.prepared.victim(id);
-        if let Some((_, name)) = &victim {
-            frontend::close_statement(out, name)?;
-        }
-        let name = self.prepared.next_name();
-        parse_and_run(out, &name, request, statement, description)?;
-        let closes = victim.is_some();
-        if let Some((victim, _)) = victim {
-            self.prepared.evict(victim);
-        }
-        self.prepared.insert(id, name, Arc::clone(&statement.sql), shape.clone());
-        Ok(Flight::Preparing { named: true, closes })
     }
 
     /// Takes any message but DataRow.
@@ -367,6 +338,9 @@ impl Session {
             M::ParameterStatus { name, value } => {
                 if name == "client_encoding" {
                     check_encoding(value)?;
+                }
+                if name == "search_path" {
+                    self.names.told();
                 }
                 parameters.set(name, value);
                 self.report(parameters);
@@ -428,13 +402,22 @@ impl Session {
         match exchange.message(message)? {
             Learned::Nothing => {}
             Learned::Step => self.go_on(now, sent, out)?,
-            Learned::Bound => {
-                if let Some(preparation) = self.prepared.get_mut(id) {
-                    exchange.set_shape(preparation.shape.clone());
+            Learned::Description(told) => {
+                let Some(statement) = shared.statements.get_mut(id) else {
+                    exchange.tell(&told);
+                    return Ok(());
+                };
+                let runs = !matches!(exchange.flight, Flight::Typing { .. });
+                if statement.naming.names_result && runs {
+                    exchange.tell(&told);
+                    return Ok(());
                 }
-            }
-            Learned::Description(description) => {
-                shared.statements.describe(id, description);
+                let sql = Arc::clone(&statement.sql);
+                let known = shared.statements.describe(id, exchange.moment.at, told);
+                exchange.tell(&known);
+                if exchange.preparing().is_none() {
+                    self.prepared.learn(id, &sql, &known, exchange.moment);
+                }
             }
             // Whatever was sent behind it the server would take for its data.
             Learned::CopyIn if !alone => {
@@ -442,11 +425,6 @@ impl Session {
                 return Err(copy(message));
             }
             Learned::CopyIn => self.refuse_copy(out)?,
-            Learned::Shape(shape) => {
-                if let Some(preparation) = self.prepared.get_mut(id) {
-                    preparation.shape = shape;
-                }
-            }
         }
         Ok(())
     }
@@ -515,7 +493,6 @@ impl Session {
             }
             Work::Request { token, exchange } => {
                 let id = exchange.statement;
-                let parsing = matches!(exchange.flight, Flight::Preparing { named: true, .. });
                 let script = exchange.is_script();
                 if exchange.has_checked() {
                     self.style.pass();
@@ -526,8 +503,9 @@ impl Session {
                         self.style.ask(statement.traces);
                     }
                 }
+                let (name, parsing) = (exchange.name().cloned(), exchange.preparing().is_some());
                 let ended = exchange.finish();
-                let answer = self.settle(id, parsing, script, ended, shared);
+                let answer = self.settle(id, name.as_ref(), parsing, script, ended, shared);
                 self.check_settings(status, shared);
                 let event = Event::Settled {
                     token,
@@ -544,6 +522,10 @@ impl Session {
         }
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();
+            self.unparsed = None;
+            if self.names.rest() {
+                shared.statements.names_moved();
+            }
         }
         Ok(())
     }

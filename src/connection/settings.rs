@@ -177,10 +177,15 @@ impl Style {
         self.has_passed = true;
     }
 
-    /// Whether the results of a script come in text that this client reads.
-    pub(super) fn reads_script(&self, statement: &Statement, statements: &Statements) -> bool {
+    /// Whether results come in text that this client reads.
+    pub(super) fn reads_text(&self, statements: &Statements) -> bool {
         let has_passed = self.has_passed && !statements.describes_first;
-        (has_passed || !self.is_reported) && self.is_ours() && !statement.restyles
+        (has_passed || !self.is_reported) && self.is_ours()
+    }
+
+    /// The same for a script.
+    pub(super) fn reads_script(&self, statement: &Statement, statements: &Statements) -> bool {
+        self.reads_text(statements) && !statement.restyles
     }
 
     pub(super) fn report(&mut self, parameters: &Parameters) {

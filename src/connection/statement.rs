@@ -1,17 +1,20 @@
 //! What the whole pool knows of its statements.
 //!
-//! A statement is described by the server once, on whichever connection ran it first. From then on every
-//! connection of the pool prepares and runs it in one flight, with the right formats.
+//! A statement is described by the server that runs it first, on whichever connection. From then on every connection of
+//! the pool prepares and runs it in one flight, and goes by what it is told there itself: what the others were told is
+//! a hint for that one flight.
 
 use std::sync::Arc;
 
 use super::habit::Habit;
+use super::naming::Naming;
 use super::plain_read::is_plain_read;
 use super::script::{Script, Unfit, first_tokens};
 use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
-use crate::protocol::Field;
-use crate::types::{DomainArrays, ParameterType, Shape, UserType, Verbatim};
+use crate::base::Instant;
+use crate::protocol::{Field, Format};
+use crate::types::{Column, DomainArrays, ParameterType, Shape, UserType, Verbatim};
 
 /// Names a statement for as long as floor 7 remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,24 +29,61 @@ pub struct Description {
     pub fits: Vec<ParameterType>,
     /// With the formats that we ask for; `None` where the statement returns no rows.
     pub shape: Option<Arc<Shape>>,
+    /// The same with text for every column.
+    pub text: Option<Arc<Shape>>,
 }
 
 impl Description {
     /// `fields` as RowDescription gave them, with whatever formats.
     pub fn new(parameter_types: Vec<u32>, fields: Option<Vec<Field>>, verbatim: &Verbatim) -> Self {
-        let shape = fields.map(|mut fields| {
+        let in_formats = |format_of: &dyn Fn(&Field) -> Format| {
+            let mut fields = fields.clone()?;
             for field in &mut fields {
-                field.format = verbatim.result_format(field.type_oid);
+                field.format = format_of(field);
             }
-            Arc::new(Shape::with_verbatim(fields, verbatim))
-        });
+            Some(Arc::new(Shape::with_verbatim(fields, verbatim)))
+        };
+        let text = in_formats(&|_| Format::Text);
+        let shape = in_formats(&|field| verbatim.result_format(field.type_oid));
+        let shape = if shape == text { text.clone() } else { shape };
         let fits = parameter_types.iter().map(|oid| ParameterType::inferred(*oid)).collect();
-        Self { parameter_types, fits, shape }
+        Self { parameter_types, fits, shape, text }
+    }
+
+    /// Whether a server has said the same, whatever is known of the types besides.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.parameter_types == other.parameter_types && self.shape == other.shape
+    }
+
+    /// How rows look that come in the formats of `asked`, which another description had.
+    pub(super) fn in_formats_of(&self, asked: &Shape, verbatim: &Verbatim) -> Option<Arc<Shape>> {
+        // The format of a single column holds for all that there are.
+        let all = asked.columns().first().filter(|_| asked.columns().len() == 1);
+        let column = |n: usize| all.or_else(|| asked.columns().get(n));
+        self.in_formats(verbatim, |n| column(n).map(|column| column.field.format))
+    }
+
+    /// The same for any formats. Where there is none for a column, the server has none either, and refuses.
+    pub(super) fn in_formats(
+        &self,
+        verbatim: &Verbatim,
+        format_of: impl Fn(usize) -> Option<Format>,
+    ) -> Option<Arc<Shape>> {
+        let shape = self.shape.as_ref()?;
+        let columns = || shape.columns().iter().enumerate();
+        if columns().all(|(n, column)| format_of(n) == Some(column.field.format)) {
+            return Some(Arc::clone(shape));
+        }
+        let in_format = |(n, column): (usize, &Column)| {
+            let format = format_of(n).unwrap_or(Format::Text);
+            Field { format, ..column.field.clone() }
+        };
+        Some(Arc::new(Shape::with_verbatim(columns().map(in_format).collect(), verbatim)))
     }
 
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
-        let shape = self.shape.as_ref().map_or(0, |shape| shape.weight());
+        let shape = self.shape.as_ref().map_or(0, |shape| 2 * shape.weight());
         let each = size_of::<u32>() + size_of::<ParameterType>();
         size_of::<Self>() + shape + each * self.parameter_types.len()
     }
@@ -63,8 +103,9 @@ impl Description {
         let pairs = self.parameter_types.iter().zip(&self.fits);
         let fits =
             pairs.map(|(oid, fits)| if fits.is_untold() { tell(*oid) } else { fits.clone() });
-        let (parameter_types, shape) = (self.parameter_types.clone(), self.shape.clone());
-        Self { fits: fits.collect(), parameter_types, shape }
+        let (shape, text) = (self.shape.clone(), self.text.clone());
+        let parameter_types = self.parameter_types.clone();
+        Self { fits: fits.collect(), parameter_types, shape, text }
     }
 }
 
@@ -88,6 +129,9 @@ pub struct Statement {
     pub(super) text_results: TextResults,
     /// Whether a script may change what its own results look like as text.
     pub(super) restyles: bool,
+    pub(super) naming: Naming,
+    /// When a server described it otherwise than another one before.
+    pub(super) changed_at: Option<Instant>,
     /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
     pub may_share: bool,
     /// Whether all of its text is known to do nothing but read.
@@ -104,6 +148,21 @@ impl Statement {
             Form::Undescribed => None,
             Form::Described(description) => Some(&description.parameter_types),
         }
+    }
+
+    /// A server has described it. Returns what is known of it now, and whether that is news.
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        told: Arc<Description>,
+    ) -> (Arc<Description>, bool) {
+        match &self.form {
+            Form::Described(known) if known.is_same(&told) => return (Arc::clone(known), false),
+            Form::Described(_) => self.changed_at = Some(now),
+            Form::Undescribed => {}
+        }
+        self.form = Form::Described(Arc::clone(&told));
+        (told, true)
     }
 
     /// Whether it is, or may hold, a command that commits what came before it.
@@ -148,6 +207,8 @@ pub struct Statements {
     vacant: Vec<u32>,
     /// What the descriptions take, and those that have gone since this was reckoned.
     weight: usize,
+    /// How often names have come to mean something else for all sessions, as far as those of the pool show it.
+    generation: u64,
 }
 
 impl Statements {
@@ -169,6 +230,8 @@ impl Statements {
             traces: Traces::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
             restyles: script.may_be_script && names_styles(sql),
+            naming: Naming::of(sql, script.may_be_script),
+            changed_at: None,
             holders: 0,
             forgotten: false,
         };
@@ -211,14 +274,32 @@ impl Statements {
         {
             let (parameter_types, fits) =
                 (description.parameter_types.clone(), description.fits.clone());
-            let shape = Some(Arc::new(shape));
-            *description = Arc::new(Description { parameter_types, fits, shape });
+            let (shape, text) = (Some(Arc::new(shape)), description.text.clone());
+            *description = Arc::new(Description { parameter_types, fits, shape, text });
         }
     }
 
     /// A server has described a statement. Where descriptions take too much memory all others are forgotten, and told anew
     /// with the next use.
-    pub fn describe(&mut self, id: StatementId, description: Arc<Description>) {
+    pub fn describe(
+        &mut self,
+        id: StatementId,
+        now: Instant,
+        told: Arc<Description>,
+    ) -> Arc<Description> {
+        match self.get_mut(id) {
+            Some(statement) => {
+                let (known, is_news) = statement.learn(now, told);
+                if is_news {
+                    self.weigh(id, &known);
+                }
+                known
+            }
+            None => told,
+        }
+    }
+
+    fn weigh(&mut self, id: StatementId, description: &Arc<Description>) {
         self.weight = self.weight.saturating_add(description.weight());
         if self.weight > MOST_WEIGHT {
             let known =
@@ -235,8 +316,17 @@ impl Statements {
             }
         }
         if let Some(statement) = self.get_mut(id) {
-            statement.form = Form::Described(description);
+            statement.form = Form::Described(Arc::clone(description));
         }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Names may mean something else in all sessions.
+    pub(super) fn names_moved(&mut self) {
+        self.generation += 1;
     }
 
     /// What servers have told of them holds no longer.
@@ -246,6 +336,7 @@ impl Statements {
         for statement in self.places.iter_mut().flatten() {
             statement.form = Form::Undescribed;
         }
+        self.generation += 1;
     }
 
     /// A call is going to use the statement: it stays until the call lets go of it.
@@ -322,7 +413,7 @@ mod tests {
             |statements: &Statements, id| statements.get(id).unwrap().parameter_types().is_some();
         let ids: Vec<_> = (0..=most).map(|n| statements.insert(&format!("SELECT {n}"))).collect();
         for (n, id) in ids.iter().enumerate() {
-            statements.describe(*id, Arc::new(told()));
+            statements.describe(*id, Instant::ORIGIN, Arc::new(told()));
             let known = ids.iter().filter(|id| is_known(&statements, **id)).count();
             assert_eq!(known, if n < most { n + 1 } else { 1 });
         }
@@ -330,7 +421,7 @@ mod tests {
         // Those that were forgotten by floor 7 do not count.
         for n in 0..3 * most {
             let id = statements.insert(&format!("SELECT {n}, {n}"));
-            statements.describe(id, Arc::new(told()));
+            statements.describe(id, Instant::ORIGIN, Arc::new(told()));
             assert!(is_known(&statements, ids[most]));
             statements.forget(id);
         }

@@ -171,9 +171,20 @@ impl Setup {
     fn send_with(&mut self, token: u64, statement: StatementId, begin: Option<Begin>) -> Sent {
         let (token, params) = (Token(token), Params::new());
         let (prepare, barrier, describe) = (true, false, false);
+        let (told, again) = (false, false);
         let params = &params;
-        let request =
-            Request { token, statement, params, begin, free: true, prepare, barrier, describe };
+        let request = Request {
+            token,
+            statement,
+            params,
+            begin,
+            free: true,
+            prepare,
+            barrier,
+            describe,
+            told,
+            again,
+        };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         self.connection.send(Instant::ORIGIN, &request, &mut shared).unwrap()
@@ -261,7 +272,14 @@ fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
     };
     setup.send_statement(1, first);
     setup.connection.advance(usize::MAX);
-    let done = [(b'1', &b""[..]), (b'2', b""), (b'n', b""), (b'C', b"SELECT 0\0"), (b'Z', b"I")];
+    let done = [
+        (b'1', &b""[..]),
+        (b't', &[0, 0]),
+        (b'n', b""),
+        (b'2', b""),
+        (b'C', b"SELECT 0\0"),
+        (b'Z', b"I"),
+    ];
     setup.receive(&[&answer(&done)]);
     // The first statement makes room for the second one, behind a BEGIN that is refused.
     setup.send_with(2, second, Some(Begin::default()));
@@ -270,6 +288,6 @@ fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
     let events = setup.receive(&[&answer(&[(b'E', refused), (b'Z', b"I")])]);
     assert!(matches!(events[..], [Event::Settled { answer: Answer::Refused { .. }, .. }]));
     setup.send_statement(3, second);
-    let close = answer(&[(b'C', b"Sh1\0")]);
+    let close = answer(&[(b'C', b"Sh0707070707070707_1\0")]);
     assert!(setup.connection.outgoing().starts_with(&close), "{:?}", setup.connection.outgoing());
 }

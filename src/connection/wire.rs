@@ -3,8 +3,8 @@
 use bytes::BytesMut;
 
 use super::Request;
-use super::exchange::Flight;
-use super::statement::{Description, Statement};
+use super::exchange::{Asked, Flight};
+use super::statement::Statement;
 use crate::base::Error;
 use crate::protocol::{Format, frontend};
 use crate::types::ParameterType;
@@ -16,48 +16,61 @@ pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flig
     Ok(Flight::Typing { parameter_types: Vec::new() })
 }
 
-/// Parameters and results travel as text, and the statement's description comes along.
-pub(super) fn describe_and_run(
-    request: &Request<'_>,
-    statement: &Statement,
-    out: &mut BytesMut,
-) -> Result<Flight, Error> {
-    frontend::parse(out, "", &statement.sql, &[])?;
-    frontend::describe_statement(out, "")?;
-    let params = request.params;
-    let not_known = &ParameterType::NOT_KNOWN;
-    let formats = (0..params.len()).map(|n| params.format(n, not_known));
-    let encode = |n: usize, out: &mut BytesMut| params.encode(n, not_known, out);
-    frontend::bind(out, "", "", formats, params.len(), encode, std::iter::empty::<Format>())?;
-    frontend::execute(out, "", 0)?;
-    Ok(Flight::Describing { parameter_types: Vec::new() })
+/// How the values of a request are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Values<'a> {
+    /// As text that is right for whatever types the server infers. With what they were when they were last told.
+    Plain(&'a [ParameterType]),
+    /// For these types.
+    Fitted(&'a [ParameterType]),
 }
 
+/// Parses, describes and runs a statement. `types` are declared to the server; without any it infers them.
 pub(super) fn parse_and_run(
     out: &mut BytesMut,
     name: &str,
     request: &Request<'_>,
     statement: &Statement,
-    description: &Description,
+    types: &[u32],
+    values: Values<'_>,
+    results: &Asked,
 ) -> Result<(), Error> {
-    frontend::parse(out, name, &statement.sql, &description.parameter_types)?;
-    bind(out, name, request, description)?;
-    frontend::describe_portal(out, "")?;
-    frontend::execute(out, "", 0)
+    frontend::parse(out, name, &statement.sql, types)?;
+    frontend::describe_statement(out, name)?;
+    bind_and_run(out, name, request, values, results)
 }
 
-pub(super) fn bind(
+pub(super) fn bind_and_run(
     out: &mut BytesMut,
     name: &str,
     request: &Request<'_>,
-    description: &Description,
+    values: Values<'_>,
+    results: &Asked,
 ) -> Result<(), Error> {
-    let (params, types) = (request.params, &description.fits);
+    let params = request.params;
+    let (Values::Plain(types) | Values::Fitted(types)) = values;
     let not_known = &ParameterType::NOT_KNOWN;
     let type_of = |n: usize| types.get(n).unwrap_or(not_known);
-    let formats = (0..params.len()).map(|n| params.format(n, type_of(n)));
-    let encode = |n: usize, out: &mut BytesMut| params.encode(n, type_of(n), out);
-    let columns = description.shape.as_deref().map_or(&[][..], |shape| shape.columns());
-    let results = columns.iter().map(|column| column.field.format);
-    frontend::bind(out, "", name, formats, params.len(), encode, results)
+    let format_of = |n: usize| match values {
+        Values::Plain(_) => Format::Text,
+        Values::Fitted(_) => params.format(n, type_of(n)),
+    };
+    let encode = |n: usize, out: &mut BytesMut| match values {
+        Values::Plain(_) => params.encode_plain(n, type_of(n), out),
+        Values::Fitted(_) => params.encode(n, type_of(n), out),
+    };
+    let one = [Format::Binary];
+    let (columns, all) = match results {
+        Asked::Text => (&[][..], &[][..]),
+        Asked::Binary => (&[][..], &one[..]),
+        Asked::Like(shape) => (shape.columns(), &[][..]),
+    };
+    let count = columns.len() + all.len();
+    let results = (0..count).map(|n| {
+        let format = columns.get(n).map(|column| column.field.format);
+        format.or_else(|| all.first().copied()).unwrap_or(Format::Text)
+    });
+    let formats = (0..params.len()).map(format_of);
+    frontend::bind(out, "", name, formats, params.len(), encode, results)?;
+    frontend::execute(out, "", 0)
 }

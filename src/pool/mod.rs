@@ -86,6 +86,8 @@ pub(crate) struct Call {
     given_up: Option<GivenUp>,
     /// It is in flight in another place too.
     twin: Option<Twin>,
+    /// A server has described its statement for it.
+    told: bool,
     /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
     set_aside: bool,
 }
@@ -106,6 +108,7 @@ impl Call {
             sent_at: Instant::ORIGIN,
             given_up: None,
             twin: None,
+            told: false,
             set_aside: false,
         }
     }
@@ -511,6 +514,8 @@ impl Pool {
             barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
+            told: call.told,
+            again: call.redescribed > 0,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

@@ -24,8 +24,12 @@ const MOST_REDESCRIPTIONS: u8 = 2;
 /// sent again that may have been at work, beside the connections that were open when it was lost before.
 pub(super) const MOST_LOSSES: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
-const STALE_PLAN: &str = "the statement was prepared before its tables or types changed, or before the session \
-                          dropped its prepared statements; it is prepared anew when the transaction is repeated";
+const STALE_PLAN: &str = "the statement was prepared before its tables or types changed; it is prepared anew when the \
+                          transaction is repeated";
+/// The same where the statement's name means nothing in the session, or something else.
+const STRANGE_SESSION: &str = "the session has dropped its prepared statements, or a pooler in between has put another \
+                               session in its place (behind PgBouncer in transaction mode, set statementCacheSize: 0); \
+                               the statement is prepared anew when the transaction is repeated";
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
@@ -206,6 +210,9 @@ impl Pool {
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
             (Verdict::Described, lease) => {
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.told = true;
+                }
                 let waits = self.ask_for_values(key) || self.ask_parameter_types(now, id, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status),
@@ -331,6 +338,7 @@ impl Pool {
                 }
                 if no_effect && call.redescribed < MOST_REDESCRIPTIONS {
                     call.redescribed += 1;
+                    call.told = false;
                     // Outside of a transaction, and with nothing behind it that it would come after now.
                     let rests = settled.status == TransactionStatus::Idle
                         && self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
@@ -340,7 +348,13 @@ impl Pool {
                         _ => return Verdict::SendAgain,
                     }
                 }
-                Verdict::Deliver(Err(with_host(error.with_hint(STALE_PLAN))))
+                let error = match error.code() {
+                    "26000" | "42P05" => error.with_hint(STRANGE_SESSION),
+                    "0A000" | "08P01" | "42704" | "XX000" => error.with_hint(STALE_PLAN),
+                    // It may as well be as the server says.
+                    _ => error,
+                };
+                Verdict::Deliver(Err(with_host(error)))
             }
         }
     }
@@ -362,6 +376,7 @@ impl Pool {
             false => outcome,
         };
         let call = self.calls.get_mut(key)?;
+        call.told = false;
         // A host that goes down takes its sessions along, one after the other: that is one loss.
         let is_another = call.losses == 0 || opened_at.is_none_or(|at| at > call.lost_at);
         if outcome == Outcome::Unknown && is_another {

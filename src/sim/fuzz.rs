@@ -239,8 +239,19 @@ impl Driver {
         }
         let (statement, params, prepare) = (*statement, &params, choice & 0x08 == 0);
         let describe = choice & 0x04 != 0;
-        let request =
-            Request { token, statement, params, begin, free: true, prepare, barrier, describe };
+        let (told, again) = (choice & 0x02 != 0, choice & 0x01 != 0);
+        let request = Request {
+            token,
+            statement,
+            params,
+            begin,
+            free: true,
+            prepare,
+            barrier,
+            describe,
+            told,
+            again,
+        };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         let before = self.connection.outgoing().len();

@@ -54,17 +54,27 @@ pub(super) fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The first of the values of a Bind, which follow the codes of their formats.
-pub(super) fn first_value(body: &[u8]) -> &str {
+/// The first of the values of a Bind, which follow the codes of their formats. A bytea is read in both of its forms.
+pub(super) fn first_value(body: &[u8]) -> String {
     let number = |at: usize| {
         let bytes = body.get(at..)?.first_chunk::<2>()?;
         Some(usize::from(u16::from_be_bytes(*bytes)))
     };
     let formats = number(0).unwrap_or(0);
+    let is_text = formats == 0 || number(2) == Some(0);
     let values = body.get(2 + 2 * formats + 2..).unwrap_or_default();
     let length = values.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes) as usize);
     let value = values.get(4..4 + length).unwrap_or_default();
-    std::str::from_utf8(value).unwrap_or("")
+    let value = std::str::from_utf8(value).unwrap_or("");
+    match value.strip_prefix("\\x").filter(|_| is_text) {
+        Some(hex) => {
+            let digits = |at: usize| hex.get(at..at + 2);
+            let bytes = (0..hex.len()).step_by(2).filter_map(digits);
+            let bytes = bytes.filter_map(|byte| u8::from_str_radix(byte, 16).ok());
+            String::from_utf8(bytes.collect()).unwrap_or_default()
+        }
+        None => value.to_owned(),
+    }
 }
 
 /// One column called `v`, as text.

@@ -422,15 +422,25 @@ impl Session {
         match tag {
             b'P' => {
                 let (name, rest) = text(body);
-                self.statements.insert(name.to_owned(), text(rest).0.to_owned());
-                message(b'1', &[], out);
+                let sql = text(rest).0;
+                if self.is_refused(sql) {
+                    self.error("25P02", "current transaction is aborted", out);
+                } else if !name.is_empty() && self.statements.contains_key(name) {
+                    self.error("42P05", "this prepared statement exists", out);
+                } else {
+                    self.statements.insert(name.to_owned(), sql.to_owned());
+                    message(b'1', &[], out);
+                }
             }
             b'B' => {
                 let (_, rest) = text(body);
                 let (name, values) = text(rest);
                 match self.statements.get(name) {
+                    Some(sql) if self.is_refused(sql) => {
+                        self.error("25P02", "current transaction is aborted", out);
+                    }
                     Some(sql) => {
-                        self.bound = sql.replace("$1", first_value(values));
+                        self.bound = sql.replace("$1", &first_value(values));
                         message(b'2', &[], out);
                     }
                     None => self.error("26000", "no such prepared statement", out),
@@ -460,6 +470,11 @@ impl Session {
             }
             _ => self.error("08P01", "unknown message", out),
         }
+    }
+
+    /// In a transaction that has failed nothing is parsed and bound but its end.
+    fn is_refused(&self, sql: &str) -> bool {
+        self.transaction == Transaction::Failed && sql != "ROLLBACK" && sql != "COMMIT"
     }
 
     fn run(&mut self, sql: &str, role: Role, keys: &mut Vec<String>, out: &mut Vec<u8>) {

@@ -275,7 +275,7 @@ fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mi
     Ok(())
 }
 
-fn put_text(value: f64, out: &mut BytesMut) {
+pub(super) fn put_text(value: f64, out: &mut BytesMut) {
     let mut text = Vec::new();
     float::write_js(value, &mut text);
     out.extend_from_slice(&text);
@@ -384,7 +384,7 @@ fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
     }
 }
 
-fn put_hex(bytes: &[u8], out: &mut BytesMut) {
+pub(super) fn put_hex(bytes: &[u8], out: &mut BytesMut) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     out.reserve(2 + 2 * bytes.len());
     out.extend_from_slice(b"\\x");

@@ -20,6 +20,7 @@ mod numeric;
 pub mod oid;
 mod parameter_type;
 pub mod params;
+mod plain;
 pub mod shape;
 mod sure;
 

@@ -42,7 +42,7 @@ const CHUNK: u128 = 10_u128.pow(19);
 
 #[derive(Clone, Default)]
 pub struct Params {
-    params: Vec<Kept>,
+    pub(super) params: Vec<Kept>,
     /// Of the arrays among them.
     tokens: Vec<Token>,
     array: Option<OpenArray>,
@@ -295,7 +295,7 @@ impl Params {
         })
     }
 
-    fn value(&self, kept: Kept) -> Value<'_> {
+    pub(super) fn value(&self, kept: Kept) -> Value<'_> {
         kept.value(&self.bytes, &self.tokens)
     }
 

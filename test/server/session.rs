@@ -104,6 +104,8 @@ impl Session {
                 prepare: false,
                 barrier: false,
                 describe: false,
+                told: false,
+                again: false,
             };
             let mut shared = Shared {
                 config: &self.config,

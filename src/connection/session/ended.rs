@@ -2,6 +2,7 @@
 //! leaves behind in the session.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Session, Tidiness};
 use crate::base::{Error, Mutation, Outcome, ServerFields};
@@ -9,10 +10,16 @@ use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
 use crate::connection::pipeline::{Entry, Pipeline, Work};
 use crate::connection::role::Parameters;
 use crate::connection::script::copied_error;
+use crate::connection::staleness::Staleness;
 use crate::connection::statement::{Form, Statement, StatementId};
 use crate::connection::traces::{deallocates_all, resets_settings};
 use crate::connection::{Answer, Event, Shared};
 use crate::protocol::backend::TransactionStatus;
+
+/// `invalid_sql_statement_name`.
+const NO_SUCH_STATEMENT: &str = "26000";
+/// `in_failed_sql_transaction`.
+const FAILED_TRANSACTION: &str = "25P02";
 
 impl Session {
     pub(in crate::connection) fn pipeline_mut(&mut self) -> &mut Pipeline {
@@ -47,6 +54,7 @@ impl Session {
     pub(super) fn settle(
         &mut self,
         id: StatementId,
+        name: Option<&Arc<str>>,
         parsing: bool,
         script: bool,
         ended: Ended,
@@ -94,25 +102,35 @@ impl Session {
                 }
                 Answer::Completed { results, unreplicated }
             }
-            Ended::Refused {
-                fields,
-                plan_is_stale,
-                check_failed,
-                parsed,
-                had_results,
-                committed,
-            } => {
+            Ended::Refused { fields, staleness, check_failed, parsed, had_results, committed } => {
                 if check_failed {
                     shared.statements.describes_first = true;
                 }
-                if plan_is_stale {
-                    self.prepared.doom(id);
-                } else if parsing && !parsed {
-                    self.prepared.unparsed(id);
+                let fields = self.refused(name, parsing && !parsed, fields);
+                // What another statement was refused for.
+                let staleness = match fields.code == FAILED_TRANSACTION {
+                    true => Staleness::No,
+                    false => staleness,
+                };
+                match (staleness, name) {
+                    (Staleness::NameTaken, Some(name)) => self.prepared.unparsed(id, name),
+                    (Staleness::Preparation | Staleness::Description, Some(name)) => {
+                        self.prepared.doom_name(id, name);
+                    }
+                    (Staleness::No, Some(name)) if parsing && !parsed => {
+                        self.prepared.unparsed(id, name);
+                    }
+                    _ => {}
                 }
-                if plan_is_stale && let Some(statement) = shared.statements.get_mut(id) {
+                if staleness != Staleness::No {
+                    self.prepared.unlearn(id);
+                }
+                if staleness == Staleness::Description
+                    && let Some(statement) = shared.statements.get_mut(id)
+                {
                     statement.form = Form::Undescribed;
                 }
+                let plan_is_stale = staleness != Staleness::No;
                 if script && had_results {
                     if let Some(Statement { traces, .. }) = shared.statements.get(id) {
                         self.style.ran_in_part(*traces);
@@ -127,6 +145,31 @@ impl Session {
                 let error = Error::database(*fields).with_outcome(outcome);
                 Answer::Refused { error, plan_is_stale: plan_is_stale || check_failed }
             }
+        }
+    }
+
+    /// What the server said of a request. Where it uses a name for which another statement was not parsed, since its
+    /// transaction had failed, that is what it is refused for too.
+    fn refused(
+        &mut self,
+        name: Option<&Arc<str>>,
+        unparsed: bool,
+        fields: Box<ServerFields>,
+    ) -> Box<ServerFields> {
+        match (name, &self.unparsed) {
+            (Some(name), _) if unparsed => {
+                self.unparsed = Some((Arc::clone(name), fields.clone()));
+                fields
+            }
+            (Some(name), Some((of, why)))
+                if fields.code == NO_SUCH_STATEMENT
+                    && name == of
+                    && why.code == FAILED_TRANSACTION
+                    && self.status == TransactionStatus::Failed =>
+            {
+                why.clone()
+            }
+            _ => fields,
         }
     }
 

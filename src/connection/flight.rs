@@ -1,0 +1,67 @@
+//! How a request was sent.
+
+use std::sync::Arc;
+
+use super::prepared::Told;
+use super::staleness::Relies;
+use super::statement::Description;
+use super::steps::Steps;
+use crate::protocol::backend::Format;
+use crate::types::{Shape, Verbatim};
+
+/// How the request was sent, which decides what the server answers.
+#[derive(Debug)]
+pub(super) enum Flight {
+    /// The server parses the statement and describes it on the way.
+    Parsing(Parsing),
+    /// A parameter can't be written before its type is known: the description alone is asked for.
+    Typing {
+        parameter_types: Vec<u32>,
+    },
+    /// It is prepared on this connection.
+    Prepared {
+        name: Arc<str>,
+        told: Told,
+        /// Where it was sent before that was told.
+        asked: Option<Asked>,
+        /// An error may come from what was told.
+        is_doubtful: bool,
+    },
+    Script,
+    /// A script, one statement after the other.
+    Steps(Steps),
+    /// The prelude of a script, which can't travel with one: a script begins a message of its own.
+    Prelude,
+}
+
+#[derive(Debug)]
+pub(super) struct Parsing {
+    /// Under which it is kept.
+    pub(super) name: Option<Arc<str>>,
+    /// Another one is closed to make room for it.
+    pub(super) closes: bool,
+    pub(super) told: Told,
+    pub(super) asked: Asked,
+    pub(super) relies: Relies,
+    pub(super) parameter_types: Vec<u32>,
+}
+
+/// The formats in which results were asked for, before the server had said what they are.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    Text,
+    Binary,
+    /// Those of a shape.
+    Like(Arc<Shape>),
+}
+
+impl Asked {
+    /// How the rows of a statement look that come in these formats.
+    pub(super) fn shape_of(&self, told: &Description, verbatim: &Verbatim) -> Option<Arc<Shape>> {
+        match self {
+            Self::Text => told.text.clone(),
+            Self::Binary => told.in_formats(verbatim, |_| Some(Format::Binary)),
+            Self::Like(shape) => told.in_formats_of(shape, verbatim),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! How a request's statement is sent: as text, by what this connection was told of it, or not before it is told.
+//!
+//! Values and results go in binary form only by what the server has said on this very connection. Where a connection has
+//! not been told, the server parses the statement without any types of ours and tells them on the way, while values travel as
+//! text that is right for whatever these are (`types::plain`). A value that has none waits for the types (`Typing`),
+//! and so does one that would be refused here for a type that may be another by now.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::Session;
+use crate::base::{Error, Instant};
+use crate::connection::Request;
+use crate::connection::exchange::{Asked, Flight, Parsing};
+use crate::connection::prepared::{Found, Moment, Told};
+use crate::connection::settings::FirstUse;
+use crate::connection::staleness::Relies;
+use crate::connection::statement::{Description, Form, Statement};
+use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
+use crate::protocol::backend::TransactionStatus;
+use crate::protocol::{Format, frontend};
+use crate::types::Column;
+
+/// What a value is refused with that does not fit the type of its parameter.
+const MISFIT: &str = "HYPERION_PARAMETER";
+
+/// Whether a statement is kept, once the server has parsed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    Named,
+    Unnamed,
+}
+
+impl Session {
+    pub(super) fn moment(&self, now: Instant, generation: u64) -> Moment {
+        Moment { at: now, epoch: self.names.epoch(), generation }
+    }
+
+    pub(super) fn run(
+        &mut self,
+        now: Moment,
+        request: &Request<'_>,
+        statement: &Statement,
+        (first_use, reads_text): (Option<FirstUse>, bool),
+        out: &mut BytesMut,
+    ) -> Result<Flight, Error> {
+        if request.describe {
+            return describe(statement, out);
+        }
+        let known = match &statement.form {
+            // What it brings depends on what its name means when it runs: no description of it is kept.
+            Form::Described(_) if statement.naming.names_result && !request.told => None,
+            Form::Described(known) => Some(known),
+            Form::Undescribed => None,
+        };
+        let Some(known) = known else {
+            let is_text = match statement.naming.names_result {
+                true => reads_text && !request.params.needs_type(),
+                false => first_use != Some(FirstUse::Described),
+            };
+            if !is_text {
+                return describe(statement, out);
+            }
+            let values = Values::Plain(&[]);
+            parse_and_run(out, "", request, statement, &[], values, &Asked::Text)?;
+            return Ok(parsing(None, false, Told::default(), Asked::Text, Relies::No));
+        };
+        let is_kept = request.prepare && !self.prepared.is_off() && !statement.naming.names_result;
+        let keep = match is_kept {
+            true => self.prepared.find(request.statement, statement, now),
+            false => {
+                return self.parse(
+                    now,
+                    request,
+                    statement,
+                    (known, reads_text),
+                    Keep::Unnamed,
+                    out,
+                );
+            }
+        };
+        let preparation = match keep {
+            Found::Nothing | Found::Outdated => {
+                return self.parse(now, request, statement, (known, reads_text), Keep::Named, out);
+            }
+            Found::OutdatedUnheard => {
+                return self.parse(
+                    now,
+                    request,
+                    statement,
+                    (known, reads_text),
+                    Keep::Unnamed,
+                    out,
+                );
+            }
+            Found::Known(preparation) => preparation,
+        };
+        let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
+        let is_doubtful = preparation.is_doubtful(now.at);
+        let Some(own) = told.get() else {
+            if request.params.are_plain(&known.fits, out)
+                && let Some(asked) = self.formats(request, known, reads_text)
+            {
+                bind_and_run(out, &name, request, Values::Plain(&known.fits), &asked)?;
+                return Ok(Flight::Prepared { name, told, asked: Some(asked), is_doubtful });
+            }
+            return self.parse(now, request, statement, (known, reads_text), Keep::Unnamed, out);
+        };
+        let is_same = own.parameter_types == known.parameter_types;
+        let wanted = known.shape.as_deref().filter(|shape| shape.has_user_types());
+        let formats_differ = wanted
+            .zip(own.shape.as_deref())
+            .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
+        if (request.told && !is_same) || (is_same && formats_differ) {
+            // It was described a moment ago, and otherwise; or its results are wanted in other formats by now.
+            return self.parse(now, request, statement, (known, reads_text), Keep::Named, out);
+        }
+        // The pool may know more of the same types.
+        let fits = if is_same { &known.fits } else { &own.fits };
+        if request.params.needs_told(fits) && !request.told {
+            return describe(statement, out);
+        }
+        let mark = out.len();
+        let results =
+            own.shape.as_ref().map_or(Asked::Text, |shape| Asked::Like(Arc::clone(shape)));
+        match bind_and_run(out, &name, request, Values::Fitted(fits), &results) {
+            Ok(()) => Ok(Flight::Prepared { name, told, asked: None, is_doubtful }),
+            Err(error) if is_final(&error, request) => Err(error),
+            Err(_) => {
+                out.truncate(mark);
+                describe(statement, out)
+            }
+        }
+    }
+
+    /// The server parses the statement. `known` is what it was told last, here or elsewhere.
+    fn parse(
+        &mut self,
+        now: Moment,
+        request: &Request<'_>,
+        statement: &Statement,
+        (known, reads_text): (&Arc<Description>, bool),
+        keep: Keep,
+        out: &mut BytesMut,
+    ) -> Result<Flight, Error> {
+        let Some(results) = self.formats(request, known, reads_text) else {
+            return describe(statement, out);
+        };
+        let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
+        let (types, values, relies) = if request.told {
+            (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::InPart)
+        } else if request.params.are_plain(&known.fits, out) {
+            (&[][..], Values::Plain(&known.fits), Relies::InPart)
+        } else if let Some(own) = lately.as_ref().filter(|_| keep == Keep::Unnamed) {
+            let is_same = own.parameter_types == known.parameter_types;
+            let fits = if is_same { &known.fits } else { &own.fits };
+            if request.params.needs_told(fits) {
+                return describe(statement, out);
+            }
+            (&own.parameter_types[..], Values::Fitted(fits), Relies::OnTypes)
+        } else {
+            return describe(statement, out);
+        };
+        let mark = out.len();
+        let id = request.statement;
+        let victim = if keep == Keep::Named { self.prepared.victim(id) } else { None };
+        if let Some((_, name)) = &victim {
+            frontend::close_statement(out, name)?;
+        }
+        let name = (keep == Keep::Named).then(|| self.prepared.next_name());
+        let sent_as = name.as_deref().unwrap_or("");
+        match parse_and_run(out, sent_as, request, statement, types, values, &results) {
+            Ok(()) => {}
+            Err(error) if is_final(&error, request) => return Err(error),
+            Err(_) => {
+                out.truncate(mark);
+                return describe(statement, out);
+            }
+        }
+        let told = Told::default();
+        let closes = victim.is_some();
+        if let Some((victim, _)) = victim {
+            self.prepared.evict(victim);
+        }
+        if let Some(name) = &name {
+            let (name, sql) = (Arc::clone(name), Arc::clone(&statement.sql));
+            self.prepared.insert(id, name, sql, Arc::clone(&told), now, request.again);
+        }
+        Ok(parsing(name, closes, told, results, relies))
+    }
+
+    /// The formats in which results are asked for, before the server has said what they are. Outside of a transaction the
+    /// server's refusal heals what has become of the columns. In one, a single format is right for any number of them.
+    /// `None` where they have to be known.
+    fn formats(
+        &self,
+        request: &Request<'_>,
+        known: &Description,
+        reads_text: bool,
+    ) -> Option<Asked> {
+        let is_healed = request.begin.is_some() || self.status == TransactionStatus::Idle;
+        let Some(shape) = &known.shape else { return Some(Asked::Text) };
+        let like = Asked::Like(Arc::clone(shape));
+        if request.told {
+            return Some(like);
+        }
+        // The server takes a single format for all columns that there are.
+        if reads_text && (!is_healed || shape.columns().len() == 1) {
+            return Some(Asked::Text);
+        }
+        let is_binary = |column: &Column| column.field.format == Format::Binary;
+        match is_healed {
+            true => Some(like),
+            false => shape.columns().iter().all(is_binary).then_some(Asked::Binary),
+        }
+    }
+}
+
+/// Whether another description would change nothing of it.
+fn is_final(error: &Error, request: &Request<'_>) -> bool {
+    request.told || error.code() != MISFIT
+}
+
+fn parsing(
+    name: Option<Arc<str>>,
+    closes: bool,
+    told: Told,
+    asked: Asked,
+    relies: Relies,
+) -> Flight {
+    let parameter_types = Vec::new();
+    Flight::Parsing(Parsing { name, closes, told, asked, relies, parameter_types })
+}
