@@ -136,12 +136,15 @@ const TRANSIENT = new Set([
   'HYPERION_QUEUE_FULL',
 ]);
 
-/** The addon's hint where a statement is prepared anew, as `src/pool/settle.rs` has it. */
-const STALE_PLAN = 'the statement was prepared before its tables or types changed';
+/** The addon's hints where a statement is prepared anew, as `src/pool/settle.rs` has them. */
+const STALE_PLANS = [
+  'the statement was prepared before its tables or types changed',
+  'the session has dropped its prepared statements',
+];
 
 /** A table has changed since the statement was prepared, which is done anew. Messages are translated. */
 function isStalePlan({ code, routine, hint }) {
-  const isTold = typeof hint === 'string' && hint.startsWith(STALE_PLAN);
+  const isTold = typeof hint === 'string' && STALE_PLANS.some((text) => hint.startsWith(text));
   return isTold || (code === '0A000' && routine === 'RevalidateCachedQuery');
 }
 
