@@ -66,3 +66,23 @@ for (const where of ['panic in a command', 'panic in a turn']) {
     await other.end();
   });
 }
+
+// This addon lends JavaScript no memory, as where the runtime refuses that.
+test('memory of JavaScript’s that is taken away from a pool is an error of that pool', async () => {
+  const addon = require('../js/native.cjs').native();
+  for (const name of ['slip', 'records', 'cells', 'nulls']) {
+    const { handle, ...buffers } = addon.createPool(JSON.stringify(cluster.options()), () => {});
+    structuredClone(buffers[name], { transfer: [buffers[name]] });
+    assert.equal(buffers[name].byteLength, 0);
+    if (name === 'slip') {
+      assert.throws(() => addon.query(handle), { code: 'THROWN_BY_ADDON' });
+    } else {
+      addon.acquire(handle, 1, 0, 0xffff_ffff);
+      addon.flush(handle);
+    }
+  }
+  const pool = createPool(cluster.options());
+  const rows = await pool.query('SELECT g, g::text AS t FROM generate_series(1, 5000) g');
+  assert.deepEqual([rows.length, rows[4999]], [5000, { g: 5000, t: '5000' }]);
+  await pool.end();
+});

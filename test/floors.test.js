@@ -80,11 +80,12 @@ test('P9 C24 no code reads a wall clock but to show a time', () => {
   assert.deepEqual(readers, [path.join('js', 'pool.cjs')]);
 });
 
-test('P15 no memory of the addon’s becomes a Buffer or an ArrayBuffer', () => {
-  // Electron and others refuse these, and V8's cage is the reason: all memory that is shared is JavaScript's own.
-  for (const name of files('src', ['.rs'])) {
-    assert.doesNotMatch(code(name), /_external_(array)?buffer\b|_from_arraybuffer\b/, name);
-  }
+test('P15 memory of the addon’s becomes an ArrayBuffer at one place, which knows where that is refused', () => {
+  // Electron and others refuse it, and V8's cage is the reason. `test/defect.test.js` has an addon that is refused it too.
+  const lends = [...files('src', ['.rs'])].filter((name) =>
+    /_external_(array)?buffer\b|_from_arraybuffer\b/.test(code(name)),
+  );
+  assert.deepEqual(lends, [path.join('src', 'node', 'value.rs')]);
 });
 
 test('no file is longer than can be read at once', () => {
