@@ -356,3 +356,34 @@ test('C21 what a pooler refuses at login for good is told at once', behindPooler
     await strict.close();
   }
 });
+
+test(
+  'a pooler of which nobody told the pool never runs another client’s statement',
+  behindPooler,
+  async () => {
+    const primary = cluster.primary;
+    await cluster.query(
+      primary,
+      'CREATE TABLE victim (id int); INSERT INTO victim VALUES (1), (2)',
+    );
+    const settings = { statementCacheSize: 256, resetOnRelease: false, poolSize: 1 };
+    const [reader, writer] = [open(settings), open(settings)];
+    const read = (on) => on.query('SELECT id FROM victim WHERE id = $1', [1]);
+    const remove = () => writer.query('DELETE FROM victim WHERE id >= $1 RETURNING id', [100]);
+    for (let round = 0; round < 20; round++) {
+      const rows = await Promise.all([read(reader), remove(), read(reader)]);
+      assert.deepEqual(
+        rows.map((of) => [...of]),
+        [[{ id: 1 }], [], [{ id: 1 }]],
+      );
+      const twice = reader.transaction(async (tx) => [await read(tx), await read(tx)]);
+      const told = await twice.catch((error) => error);
+      if (told instanceof Error) {
+        assert.deepEqual([told.code, told.outcome], ['26000', 'not-committed']);
+        assert.match(told.hint, /PgBouncer in transaction mode, set statementCacheSize: 0/);
+      }
+    }
+    assert.deepEqual(await cluster.query(primary, 'SELECT count(*) FROM victim'), [['2']]);
+    await Promise.all([reader.end(), writer.end()]);
+  },
+);
