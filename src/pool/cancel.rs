@@ -305,7 +305,11 @@ impl Pool {
         let Some(call) = self.calls.get(key) else { return false };
         let Some(GivenUp { reason, .. }) = call.given_up else { return true };
         let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
+        let ends = call.flags.has(QueryFlags::END);
         if let Some(lease) = lease {
+            if ends {
+                self.leave_unended(lease);
+            }
             self.next_in_line(key, lease);
         }
         let what = "it had no effect, and was not sent again";
