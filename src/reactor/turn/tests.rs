@@ -324,13 +324,16 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     let rows = message(b'T', &[&1_u16.to_be_bytes()[..], &column].concat());
     let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
     let types = message(b't', &[0; 2]);
-    let described = large_answer(&[parsed.clone(), types, rows.clone(), bound.clone()]);
-    session.write_all(&described.concat()).unwrap();
-    served.hear(1);
-    served.ask(2);
-    served.reactor.flush();
-    session.write_all(&large_answer(&[parsed, bound.clone(), rows]).concat()).unwrap();
-    served.hear(1);
+    // The second use prepares the statement, and is told once more what it is.
+    let described = large_answer(&[parsed, types, rows, bound.clone()]).concat();
+    for request in 1..=2 {
+        if request == 2 {
+            served.ask(request);
+            served.reactor.flush();
+        }
+        session.write_all(&described).unwrap();
+        served.hear(1);
+    }
 
     // The beginning of one that comes quickly is not worth a turn either. A moment of the machine's may have passed for slow.
     for request in 3.. {
