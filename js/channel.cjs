@@ -496,14 +496,16 @@ class Channel {
 
   #resolveName(token, host) {
     const answer = (error, addresses) => {
-      let ips = [];
+      let ips = '';
       // An empty text is no error.
-      let why = 'the look-up failed';
+      let why = JSON.stringify({ message: 'the look-up failed' });
       try {
-        const list = Array.isArray(addresses) ? addresses : [addresses];
-        if (error) why = String(error.message || why);
-        else [ips, why] = [list.map((entry) => entry?.address ?? entry), ''];
-        ips = ips.join(',');
+        if (error) why = lookupError(error, host);
+        else {
+          const list = Array.isArray(addresses) ? addresses : [addresses];
+          ips = list.map((entry) => entry?.address ?? entry).join(',');
+          why = '';
+        }
       } catch {
         // Whatever it gave instead of addresses and of an error.
         ips = '';
@@ -521,6 +523,13 @@ class Channel {
 }
 
 const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
+
+/** As `src/node/entry.rs` reads it. */
+function lookupError(error, hostname) {
+  const { message, code, errno, syscall } = error;
+  const text = message ? String(message) : undefined;
+  return JSON.stringify({ message: text, code, errno, syscall, hostname });
+}
 
 /** Of a parameter's error; what the caller's own code threw stays as it is. */
 function withQuery(thrown, sql) {

@@ -99,12 +99,26 @@ function fromJson(json, query) {
 
 function fromRecord(record, query) {
   const { class: name, message, cause, ...details } = { __proto__: null, ...record };
+  // What the system said, as Node's own errors are.
+  if (name === 'SystemError') return Object.assign(new Error(message), details);
   const constructor = classes[name] ?? classes.InternalError;
-  const from = cause === undefined ? undefined : fromRecord(cause);
-  // It was made where its effect was: what the stack shows is that one's to say.
-  if (from !== undefined) from.stack = `${from.name}: ${from.message}`;
-  return new constructor(message, { ...details, cause: from, query });
+  if (details.hosts !== undefined) details.hosts = details.hosts.map(withCause);
+  return new constructor(message, { ...details, cause: causeOf(cause), query });
 }
+
+/** It was made where its effect was: what the stack shows is that one's to say. Many may fail for one cause, so none is taken. */
+function causeOf(record) {
+  if (record === undefined) return undefined;
+  const limit = Error.stackTraceLimit;
+  Reflect.set(Error, 'stackTraceLimit', 0);
+  const error = fromRecord(record);
+  Reflect.set(Error, 'stackTraceLimit', limit);
+  error.stack = `${error.name}: ${error.message}`;
+  return error;
+}
+
+const withCause = ({ cause, ...host }) =>
+  cause === undefined ? host : { ...host, cause: causeOf(cause) };
 
 /** By this code the addon marks what it throws, as `src/node/value.rs` says: its message is the JSON. */
 const THROWN_MARK = 'THROWN_BY_ADDON';
@@ -133,7 +147,7 @@ const TRANSIENT = new Set([
   ...['57P01', '57P02', '57P03', '57P05', '53000', '53200', '53300'],
   ...['HYPERION_CONNECTION_LOST', 'HYPERION_CONNECT_TIMEOUT', 'HYPERION_UNFIT_HOST'],
   ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_SPLIT_BRAIN', 'HYPERION_NO_HOST'],
-  'HYPERION_QUEUE_FULL',
+  ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL'],
 ]);
 
 /** The addon's hints where a statement is prepared anew, as `src/pool/settle.rs` has them. */

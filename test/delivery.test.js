@@ -363,8 +363,15 @@ test('names are resolved by the given function, whatever it does', async () => {
   assert.deepEqual(addon.answers, [
     { token: 0, addresses: '10.0.0.1,::1', error: '' },
     { token: 1, addresses: '10.0.0.2', error: '' },
-    { token: 2, addresses: '', error: 'ENOTFOUND' },
-    { token: 3, addresses: '', error: 'broken lookup' },
+    {
+      token: 2,
+      addresses: '',
+      error: JSON.stringify({ message: 'ENOTFOUND', hostname: 'failing' }),
+    },
+    {
+      ...{ token: 3, addresses: '' },
+      error: JSON.stringify({ message: 'broken lookup', hostname: 'throwing' }),
+    },
   ]);
 });
 

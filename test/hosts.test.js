@@ -121,12 +121,18 @@ test('C11 a name that nobody knows is reported, and does not stop the others', a
   };
   const hosts = ['nobody.example', cluster.primary.address];
   assert.equal((await ask(cluster.options({ hosts, lookup }))).length, 1);
-  const alone = cluster.options({ hosts: ['nobody.example'], lookup, acquireTimeoutMs: 200 });
-  await assert.rejects(ask(alone), (error) => {
-    assert.equal(error.code, 'HYPERION_NO_PRIMARY');
-    assert.match(error.hosts[0].why, /ENOTFOUND nobody\.example/);
-    return true;
-  });
+  const alone = { hosts: ['nobody.example'], lookup, acquireTimeoutMs: 200 };
+  for (const [failFast, code] of [
+    [true, 'HYPERION_UNREACHABLE'],
+    [false, 'HYPERION_NO_PRIMARY'],
+  ]) {
+    await assert.rejects(ask(cluster.options({ ...alone, failFast })), (error) => {
+      assert.equal(error.code, code);
+      assert.match(error.hosts[0].why, /ENOTFOUND nobody\.example/);
+      assert.equal(error.hosts[0].cause.code, 'ENOTFOUND');
+      return true;
+    });
+  }
 });
 
 test('a host that begins with @ is a socket without a file', onLinux, async (t) => {

@@ -63,7 +63,7 @@ test('P6 end waits for what runs and what waits, and connects for it where it mu
 });
 
 test('P6 end while no host can be had resolves when the last call has failed', async () => {
-  const options = { hosts: ['127.0.0.1:1'], acquireTimeoutMs: 200 };
+  const options = { hosts: ['127.0.0.1:1'], acquireTimeoutMs: 200, failFast: false };
   const pool = createPool(cluster.options(options));
   const waiting = Promise.allSettled([pool.query('SELECT 1'), pool.query('SELECT 2')]);
   await pool.end();
@@ -172,7 +172,9 @@ test('P11 a hundred thousand calls that all fail at once settle, and the pool go
     assert.equal(reason.code, 'HYPERION_QUEUE_FULL');
     assert.equal(reason.outcome, 'not-sent');
   }
-  const down = createPool(cluster.options({ hosts: ['127.0.0.1:1'], acquireTimeoutMs: 100 }));
+  const down = createPool(
+    cluster.options({ hosts: ['127.0.0.1:1'], acquireTimeoutMs: 100, failFast: false }),
+  );
   const lost = await Promise.allSettled(
     Array.from({ length: 100_000 }, () => down.query('SELECT 1')),
   );

@@ -46,12 +46,38 @@ export class DatabaseError extends HyperionError {
   readonly line?: number;
   readonly routine?: string;
 }
-/** A connection could not be made, or was lost. `code` is `'40003'` where a statement may have been applied. */
-export class ConnectionError extends HyperionError {}
+/** What the system said of a connect or a look-up that failed, as Node's own errors do. */
+export interface SystemErrorCause extends Error {
+  /** `'ECONNREFUSED'`, `'ENOTFOUND'` ... */
+  readonly code: string;
+  /** Below zero, as in Node's own errors. */
+  readonly errno?: number;
+  readonly syscall: string;
+  /** An IP address, or the path of a Unix socket. */
+  readonly address?: string;
+  readonly port?: number;
+  /** What was looked up. */
+  readonly hostname?: string;
+}
+/** What a host had to say last. */
+export interface HostReport {
+  readonly host: string;
+  readonly why: string;
+  /** What the system or the server said, where it did. */
+  readonly cause?: SystemErrorCause | DatabaseError;
+}
+/**
+ * A connection could not be made, or was lost. `code` is `'40003'` where a statement may have been applied. Where a connect
+ * failed, `cause` is a `SystemErrorCause`.
+ */
+export class ConnectionError extends HyperionError {
+  /** Of `HYPERION_UNREACHABLE`: what each host had to say last. */
+  readonly hosts?: readonly HostReport[];
+}
 /** No connection could be had in time. */
 export class PoolTimeoutError extends HyperionError {
   /** What each host had to say last. */
-  readonly hosts?: readonly { readonly host: string; readonly why: string }[];
+  readonly hosts?: readonly HostReport[];
 }
 /** A time limit of the caller was over. Its `name` is `'TimeoutError'`, as the platform's own. */
 export class QueryTimeoutError extends HyperionError {}

@@ -88,6 +88,12 @@ export interface PoolOptions {
   connectTimeoutMs?: number | null | undefined;
   /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */
   acquireTimeoutMs?: number | null | undefined;
+  /**
+   * Whether calls fail with `HYPERION_UNREACHABLE` once every host has refused an attempt outright (`ECONNREFUSED`, `ENOENT`,
+   * `ENOTFOUND`), where no server has ever answered this pool. False where servers start later than their clients: then
+   * calls wait, up to `acquireTimeoutMs`. Default: true.
+   */
+  failFast?: boolean | null | undefined;
   /** The `timeoutMs` of queries that have none of their own, in milliseconds. 0 is no limit. Default: 0. */
   queryTimeoutMs?: number | null | undefined;
   /**

@@ -45,6 +45,8 @@ pub enum ErrorClass {
     Transaction,
     /// A defect in this library.
     Internal,
+    /// The operating system's own words: always the cause of another error.
+    System,
 }
 
 impl ErrorClass {
@@ -60,6 +62,7 @@ impl ErrorClass {
             Self::Protocol => "ProtocolError",
             Self::Transaction => "TransactionError",
             Self::Internal => "InternalError",
+            Self::System => "SystemError",
         }
     }
 }
@@ -90,11 +93,27 @@ pub struct ServerFields {
     pub routine: Option<String>,
 }
 
+/// What Node's own errors say of a connect or a look-up that failed. The name of the error (`ECONNREFUSED`) is kept
+/// apart, in [`Error::code`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemFields {
+    /// As libuv numbers them: below zero.
+    pub errno: Option<i32>,
+    pub syscall: Cow<'static, str>,
+    /// An IP address, or the path of a socket.
+    pub address: Option<String>,
+    pub port: Option<u16>,
+    /// What was looked up.
+    pub hostname: Option<String>,
+}
+
 /// What one host had to say when no host would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostReport {
     pub host: Arc<str>,
     pub why: String,
+    /// What the system or the server said, where the host could not be had.
+    pub cause: Option<Error>,
 }
 
 /// An error as the user sees it. Never holds a password or a parameter's value.
@@ -109,6 +128,7 @@ struct Parts {
     outcome: Option<Outcome>,
     host: Option<Arc<str>>,
     server: Option<ServerFields>,
+    system: Option<SystemFields>,
     hosts: Vec<HostReport>,
     cause: Option<Error>,
     transaction_failed: bool,
@@ -124,6 +144,7 @@ impl Error {
             outcome: None,
             host: None,
             server: None,
+            system: None,
             hosts: Vec::new(),
             cause: None,
             transaction_failed: false,
@@ -140,10 +161,29 @@ impl Error {
             outcome: None,
             host: None,
             server: Some(fields),
+            system: None,
             hosts: Vec::new(),
             cause: None,
             transaction_failed: false,
         }))
+    }
+
+    /// What the system said, under the name that it has for that.
+    pub fn system(
+        code: impl Into<Cow<'static, str>>,
+        message: String,
+        fields: SystemFields,
+    ) -> Self {
+        let mut error = Self::new(ErrorClass::System, "", message);
+        error.0.code = code.into();
+        error.0.system = Some(fields);
+        error
+    }
+
+    /// Whether the system says that there is no server where one was looked for: it was refused outright, or the name
+    /// leads nowhere. A name server that does not answer (`EAI_AGAIN`) and a host that is silent say nothing of that.
+    pub fn names_no_server(&self) -> bool {
+        self.0.system.is_some() && matches!(self.code(), "ECONNREFUSED" | "ENOENT" | "ENOTFOUND")
     }
 
     pub fn protocol(message: impl Into<String>) -> Self {
@@ -229,6 +269,10 @@ impl Error {
         self.0.server.as_ref()
     }
 
+    pub fn system_fields(&self) -> Option<&SystemFields> {
+        self.0.system.as_ref()
+    }
+
     pub fn hosts(&self) -> &[HostReport] {
         &self.0.hosts
     }
@@ -245,3 +289,24 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_server_that_does_not_answer_says_nothing_of_the_server() {
+        let codes = ["ECONNREFUSED", "ENOENT", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "EACCES"];
+        let fields = || SystemFields {
+            errno: None,
+            syscall: "connect".into(),
+            address: None,
+            port: None,
+            hostname: None,
+        };
+        let says = |code| Error::system(code, String::new(), fields()).names_no_server();
+        assert_eq!(codes.map(says), [true, true, true, false, false, false]);
+        let of_ours = Error::new(ErrorClass::Connection, "ENOENT", "");
+        assert!(!of_ours.names_no_server());
+    }
+}

@@ -14,7 +14,7 @@ pub mod time;
 
 pub use arena::{Arena, Key};
 pub use batch::RowBatch;
-pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields};
+pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields, SystemFields};
 pub use mutation::Mutation;
 pub use random::Random;
 pub use time::Instant;

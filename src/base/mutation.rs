@@ -96,10 +96,12 @@ pub enum Mutation {
     LeaveOpen,
     /// What the server reports of a session's settings says nothing of what its user left.
     IgnoreReports,
+    /// Nobody waits for a server that has served before and refuses now.
+    ForgetServer,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -146,6 +148,7 @@ impl Mutation {
         Self::SendUnfit,
         Self::LeaveOpen,
         Self::IgnoreReports,
+        Self::ForgetServer,
     ];
 
     /// Whether this thread runs with it.

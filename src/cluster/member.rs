@@ -295,7 +295,14 @@ impl Member {
             Standing::Says(Role::Standby) => "is a standby (in recovery)".to_owned(),
             Standing::Suspected(error) | Standing::Failed(error) => error.message().to_owned(),
         };
-        HostReport { host: Arc::clone(&self.host.name), why }
+        let cause = match &self.standing {
+            Standing::Suspected(error) | Standing::Failed(error) if error.server().is_some() => {
+                Some(error.clone())
+            }
+            Standing::Suspected(error) | Standing::Failed(error) => error.cause().cloned(),
+            Standing::Unheard | Standing::Says(_) => None,
+        };
+        HostReport { host: Arc::clone(&self.host.name), why, cause }
     }
 }
 

@@ -36,13 +36,15 @@ pub struct Cluster {
     topology: Topology,
     asking: BTreeMap<HostId, Asking>,
     random: Random,
+    /// A server has answered, whatever it said.
+    is_met: bool,
 }
 
 impl Cluster {
     pub fn new(hosts: Vec<Arc<Host>>, mode: TargetSessionAttrs, seed: u64, now: Instant) -> Self {
         let topology = Topology::new(hosts, mode, now);
         let asking = topology.host_ids().iter().map(|id| (*id, Asking::default())).collect();
-        Self { topology, asking, random: Random::from_seed(seed) }
+        Self { topology, asking, random: Random::from_seed(seed), is_met: false }
     }
 
     /// Takes another list of hosts, and returns those that are no longer in it.
@@ -67,6 +69,12 @@ impl Cluster {
                 Observation::Says(_) | Observation::SessionLost(_) => {}
             }
         }
+        self.is_met |= match observation {
+            Observation::Says(_) => true,
+            Observation::ConnectFailed(error) | Observation::SessionLost(error) => {
+                error.server().is_some()
+            }
+        };
         self.topology.update(now, host, observation)
     }
 
@@ -174,6 +182,12 @@ impl Cluster {
     /// Why no host will do, host by host.
     pub fn reports(&self) -> Vec<HostReport> {
         self.topology.reports()
+    }
+
+    /// Whether there is no server at any host as far as the system knows, and none has ever answered: the list of hosts may
+    /// be wrong. Where one has, it is a restart or a failover, which ends.
+    pub fn is_nowhere(&self) -> bool {
+        (!self.is_met || Mutation::ForgetServer.is_on()) && self.topology.is_nowhere()
     }
 
     /// The error that no waiting heals, where every host that answers at all gave one.

@@ -375,6 +375,15 @@ impl Topology {
         self.order.iter().filter_map(|id| self.members.get(*id))
     }
 
+    /// Whether the last attempt at each host was refused outright.
+    pub fn is_nowhere(&self) -> bool {
+        let refused = |member: &Member| match &member.standing {
+            Standing::Failed(error) => error.cause().is_some_and(Error::names_no_server),
+            Standing::Unheard | Standing::Says(_) | Standing::Suspected(_) => false,
+        };
+        self.ordered().all(refused)
+    }
+
     /// An error that no waiting heals, where no host can still turn out to fit: each one has been heard,
     /// none of them speaks as a server that just has another role or is not ready yet.
     pub fn hopeless(&self) -> Option<&Error> {

@@ -69,6 +69,7 @@ impl Draft {
             pool_size: 10,
             connect_timeout: Duration::from_secs(2),
             acquire_timeout: Duration::from_secs(5),
+            fail_fast: true,
             query_timeout: None,
             cancel_grace: Duration::from_secs(1),
             min_idle: 0,

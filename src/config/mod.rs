@@ -36,6 +36,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For a checkout, over all hosts and attempts.
     pub acquire_timeout: Duration,
+    /// Whether a pool that no server has ever answered gives up where every host refuses it outright.
+    pub fail_fast: bool,
     /// For one query, from the call to its answer; `None` sets no bound.
     pub query_timeout: Option<Duration>,
     /// How long a server may take to answer a query that it was asked to cancel.

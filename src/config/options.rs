@@ -117,6 +117,7 @@ fn apply(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
         "poolSize" => config.pool_size = size(name, value, POOL_SIZES)?,
         "connectTimeoutMs" => config.connect_timeout = duration(name, value, MILLISECONDS)?,
         "acquireTimeoutMs" => config.acquire_timeout = duration(name, value, MILLISECONDS)?,
+        "failFast" => config.fail_fast = boolean(name, value)?,
         "minIdle" => config.min_idle = size(name, value, 0..=*POOL_SIZES.end())?,
         "idleTimeoutMs" => config.idle_timeout = limit(name, value)?,
         "maxLifetimeMs" => config.max_lifetime = limit(name, value)?,
@@ -326,7 +327,7 @@ mod tests {
         assert_eq!((config.query_timeout, config.cancel_grace), (None, Duration::from_secs(1)));
         assert_eq!(config.keep_alive_delay, Duration::from_secs(10));
         assert_eq!(config.tcp_user_timeout, Some(Duration::from_secs(30)));
-        assert!(config.keep_alive && config.allow_exit_on_idle);
+        assert!(config.keep_alive && config.allow_exit_on_idle && config.fail_fast);
         assert!(config.password.is_none() && config.application_name.is_none());
         let missing = from_json(&json!({})).unwrap_err();
         assert!(missing.message().starts_with("option 'user' is missing"));
@@ -345,7 +346,7 @@ mod tests {
             "idleTimeoutMs": 8, "maxLifetimeMs": 9, "maxUses": 10,
             "parameters": { "search_path": "x", "options": "-c geqo=off" },
             "statementTimeoutMs": 6, "lockTimeoutMs": 0, "idleInTransactionTimeoutMs": 7,
-            "resetOnRelease": false,
+            "resetOnRelease": false, "failFast": false,
         }))
         .unwrap();
         let names: Vec<&str> = config.hosts.iter().map(|host| &*host.name).collect();
@@ -353,7 +354,7 @@ mod tests {
         assert_eq!(config.password.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!((config.pool_size, config.max_queue, config.tcp_user_timeout), (1, 5, None));
-        assert_eq!(config.max_result_bytes, 2048);
+        assert_eq!((config.max_result_bytes, config.fail_fast), (2048, false));
         assert_eq!(
             (config.mode.as_str(), config.load_balance),
             ("prefer-standby", LoadBalance::Nearest)

@@ -53,6 +53,12 @@ pub struct Request<'a> {
 pub enum Input<'a> {
     Connected(Peer),
     Received(&'a [u8]),
+    /// No socket could be connected to the host.
+    Unreached {
+        why: String,
+        /// What the system said.
+        cause: Option<Error>,
+    },
     /// The end of the stream, or an error of the socket.
     Closed {
         why: String,

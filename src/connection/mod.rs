@@ -130,6 +130,11 @@ impl Connection {
                 self.connected(peer, shared)
             }
             Input::Received(bytes) => self.receive(now, bytes, shared),
+            Input::Unreached { why, cause } => {
+                let error = self.lost(&why);
+                let error = cause.into_iter().fold(error, Error::with_cause);
+                return self.end(error.clone(), error);
+            }
             Input::Closed { why } => {
                 let error = self.lost(&why);
                 let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);

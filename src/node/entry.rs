@@ -11,7 +11,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use napi_sys as sys;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::deliver::list_oids;
@@ -26,7 +26,7 @@ use crate::base::{Error, ErrorClass, Outcome};
 use crate::config;
 use crate::connection::StatementId;
 use crate::pool::{EndOptions, Query, QueryFlags, Status};
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Unreached, lookup_error};
 use crate::types::Verbatim;
 
 /// The most that an entry point takes.
@@ -219,22 +219,37 @@ fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
     call.environment.client(call.u32(0)?)?.drain()
 }
 
-/// `resolved(handle, token, addresses separated by commas, error)`; an empty text is no error
+/// `resolved(handle, token, addresses separated by commas, error as JSON)`; an empty text is no error
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
     let error = call.string(error)?;
-    let answer =
-        if error.is_empty() { parse_addresses(&call.string(addresses)?) } else { Err(error) };
+    let answer = match error.is_empty() {
+        true => parse_addresses(&call.string(addresses)?),
+        false => Err(parse_lookup_error(&error)),
+    };
     call.late(|reactor| reactor.resolved(token, answer))
 }
 
+/// There is no cause where the look-up gave no code: an error of the caller's own function need not be of the system.
+fn parse_lookup_error(error: &str) -> Unreached {
+    let fields: Value = serde_json::from_str(error).unwrap_or_default();
+    let text = |name: &str| fields.get(name)?.as_str().map(str::to_owned);
+    let errno = fields.get("errno").and_then(Value::as_i64);
+    let errno = errno.and_then(|errno| i32::try_from(errno).ok());
+    let syscall = text("syscall").unwrap_or_else(|| "getaddrinfo".to_owned());
+    let cause = text("code").zip(text("hostname"));
+    let cause = cause.map(|(code, name)| lookup_error(code, errno, syscall, name));
+    Unreached { why: text("message").unwrap_or_else(|| "the look-up failed".to_owned()), cause }
+}
+
 /// Addresses that can't be used (`fe80::1%eth0` names an interface) are left out while others can.
-fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, String> {
+fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, Unreached> {
     let usable: Vec<IpAddr> =
         addresses.split(',').filter_map(|ip| ip.trim().parse().ok()).collect();
     if usable.is_empty() && !addresses.is_empty() {
-        return Err(format!("no usable address in '{addresses}'"));
+        let why = format!("no usable address in '{addresses}'");
+        return Err(Unreached { why, cause: None });
     }
     Ok(usable)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::base::{Error, Outcome, ServerFields};
+use crate::base::{Error, Outcome, ServerFields, SystemFields};
 
 pub(super) fn error_to_json(error: &Error) -> String {
     error_value(error).to_string()
@@ -25,6 +25,7 @@ fn error_value(error: &Error) -> Value {
             let mut fields = Fields(Map::new());
             fields.text("host", Some(&report.host));
             fields.text("why", Some(&report.why));
+            fields.error("cause", report.cause.as_ref());
             Value::Object(fields.0)
         });
         fields.0.insert("hosts".to_owned(), hosts.collect());
@@ -35,9 +36,10 @@ fn error_value(error: &Error) -> Value {
     if error.has_failed_transaction() {
         fields.0.insert("transactionFailed".to_owned(), true.into());
     }
-    if let Some(cause) = error.cause() {
-        fields.0.insert("cause".to_owned(), error_value(cause));
+    if let Some(system) = error.system_fields() {
+        fields.system(system);
     }
+    fields.error("cause", error.cause());
     Value::Object(fields.0)
 }
 
@@ -54,6 +56,22 @@ impl Fields {
         if let Some(value) = value {
             self.0.insert(name.to_owned(), value.into());
         }
+    }
+
+    fn error(&mut self, name: &str, error: Option<&Error>) {
+        if let Some(error) = error {
+            self.0.insert(name.to_owned(), error_value(error));
+        }
+    }
+
+    fn system(&mut self, system: &SystemFields) {
+        if let Some(errno) = system.errno {
+            self.0.insert("errno".to_owned(), errno.into());
+        }
+        self.text("syscall", Some(&system.syscall));
+        self.text("address", system.address.as_deref());
+        self.number("port", system.port.map(u32::from));
+        self.text("hostname", system.hostname.as_deref());
     }
 
     /// `code` and `message` are the error's own.
@@ -93,12 +111,37 @@ mod tests {
             "class": "PoolTimeoutError", "code": "HYPERION_X", "message": "too \"late\"",
         });
         check(&error, &expect);
-        let hosts = vec![HostReport { host: "h1".into(), why: "silent".to_owned() }];
+        let hosts = vec![HostReport { host: "h1".into(), why: "silent".to_owned(), cause: None }];
         let error = error.with_hosts(hosts).with_outcome(Outcome::NotSent);
         let mut expect = expect;
         expect["outcome"] = json!("not-sent");
         expect["hosts"] = json!([{ "host": "h1", "why": "silent" }]);
         check(&error, &expect);
+    }
+
+    #[test]
+    fn what_the_system_said_is_the_cause_and_each_host_has_its_own() {
+        let fields = SystemFields {
+            errno: Some(-111),
+            syscall: "connect".into(),
+            address: Some("127.0.0.1".to_owned()),
+            port: Some(1),
+            hostname: None,
+        };
+        let message = "connect ECONNREFUSED 127.0.0.1:1".to_owned();
+        let cause = Error::system("ECONNREFUSED", message, fields);
+        let said = json!({
+            "class": "SystemError", "code": "ECONNREFUSED", "message": "connect ECONNREFUSED 127.0.0.1:1",
+            "errno": -111, "syscall": "connect", "address": "127.0.0.1", "port": 1,
+        });
+        let (host, why) = ("h1".into(), "refused".to_owned());
+        let report = HostReport { host, why, cause: Some(cause.clone()) };
+        let error = Error::new(ErrorClass::Connection, "HYPERION_X", "refused");
+        let expect = json!({
+            "class": "ConnectionError", "code": "HYPERION_X", "message": "refused", "cause": said,
+            "hosts": [{ "host": "h1", "why": "refused", "cause": said }],
+        });
+        check(&error.with_hosts(vec![report]).with_cause(cause), &expect);
     }
 
     #[test]

@@ -224,6 +224,29 @@ impl Pool {
             .with_hosts(reports)
     }
 
+    /// What waiting calls fail with where no server has ever answered, each host has just refused an attempt outright, and no
+    /// other attempt is under way. Who asks then waits for the next attempt, so that nobody fails more often than hosts are asked.
+    pub(super) fn fast_failure(&self) -> Option<Error> {
+        let is_trying = || self.slots.iter().any(|(_, slot)| slot.is_joining());
+        if !self.config.fail_fast || !self.cluster.is_nowhere() || is_trying() {
+            return None;
+        }
+        let reports = self.cluster.reports();
+        let each: Vec<_> = reports.iter().map(|r| format!("{}: {}", r.host, r.why)).collect();
+        let message = match reports.as_slice() {
+            [only] => only.why.clone(),
+            _ => format!("no host can be reached ({})", each.join("; ")),
+        };
+        let cause = reports.first().and_then(|report| report.cause.clone());
+        let error = Error::new(ErrorClass::Connection, "HYPERION_UNREACHABLE", message)
+            .with_outcome(Outcome::NotSent);
+        let error = match reports.as_slice() {
+            [only] => error.with_host(std::sync::Arc::clone(&only.host)),
+            _ => error,
+        };
+        Some(cause.into_iter().fold(error, Error::with_cause).with_hosts(reports))
+    }
+
     /// Fails every waiting call: no waiting would help.
     pub(super) fn give_up_waiting(&mut self, error: &Error) {
         while let Some(key) = self.waiting.pop_front() {

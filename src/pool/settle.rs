@@ -516,7 +516,7 @@ impl Pool {
         };
         self.observe(now, host, observation);
         self.decide_rivals(now);
-        if let Some(error) = self.cluster.hopeless().cloned() {
+        if let Some(error) = self.cluster.hopeless().cloned().or_else(|| self.fast_failure()) {
             self.give_up_waiting(&error);
         }
     }

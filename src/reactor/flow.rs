@@ -7,7 +7,7 @@
 use std::io::ErrorKind;
 
 use super::links::Token;
-use super::socket::reason;
+use super::system_error::reason;
 use super::turn::Reactor;
 use crate::base::Instant;
 use crate::connection::Input;

@@ -8,7 +8,8 @@ use super::errand::{Ended, Errands};
 use super::libuv::Loop;
 use super::race::Race;
 use super::readiness::Readiness;
-use super::socket::{Options, Progress, Socket, Target, reason};
+use super::socket::{Options, Progress, Socket, Target};
+use super::system_error::Unreached;
 use super::turn::Wake;
 use crate::base::Instant;
 use crate::config::{Config, Endpoint, Host};
@@ -38,7 +39,7 @@ pub struct Lookup {
 #[derive(Debug)]
 pub(super) enum Opened {
     Connected { connection: ConnectionId, local: bool },
-    Failed { connection: ConnectionId, why: String },
+    Failed { connection: ConnectionId, unreached: Unreached },
 }
 
 /// A socket and what is known of it.
@@ -154,7 +155,7 @@ impl Links {
         &mut self,
         now: Instant,
         token: u32,
-        answer: Result<Vec<IpAddr>, String>,
+        answer: Result<Vec<IpAddr>, Unreached>,
     ) {
         let waiting = self.opening.iter().find_map(|(connection, opening)| match opening {
             Opening::Resolving { lookup, port } if *lookup == token => Some((*connection, *port)),
@@ -166,7 +167,7 @@ impl Links {
                 let target = |ip| Target::Ip(SocketAddr::new(ip, port));
                 self.start_race(now, connection, ips.into_iter().map(target).collect());
             }
-            Err(why) => self.fail(connection, why),
+            Err(unreached) => self.fail(connection, unreached),
         }
     }
 
@@ -269,7 +270,7 @@ impl Links {
             }
             Err(error) => {
                 let (_, target) = runners.swap_remove(place);
-                race.fail(target, reason(&error), now);
+                race.fail(target, error, now);
                 self.drop_stream(token);
                 self.run_race(now, connection);
             }
@@ -334,8 +335,8 @@ impl Links {
             };
             let Some(target) = race.start_next(now) else {
                 if runners.is_empty() && race.deadline().is_none() {
-                    let why = race.why();
-                    self.fail(connection, why);
+                    let unreached = race.unreached();
+                    self.fail(connection, unreached);
                 }
                 return;
             };
@@ -349,7 +350,7 @@ impl Links {
                 }
                 Err(error) => {
                     if let Some(Opening::Racing { race, .. }) = self.opening.get_mut(&connection) {
-                        race.fail(target, reason(&error), now);
+                        race.fail(target, error, now);
                     }
                 }
             }
@@ -407,9 +408,9 @@ impl Links {
         stream.is_some_and(|stream| stream.is_tcp() && stream.target.is_local())
     }
 
-    fn fail(&mut self, connection: ConnectionId, why: String) {
+    fn fail(&mut self, connection: ConnectionId, unreached: Unreached) {
         self.opening.remove(&connection);
-        self.opened.push_back(Opened::Failed { connection, why });
+        self.opened.push_back(Opened::Failed { connection, unreached });
     }
 
     fn drop_stream(&mut self, token: Token) {

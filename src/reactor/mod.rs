@@ -28,10 +28,12 @@ mod race;
 #[cfg_attr(not(windows), path = "readiness_unix.rs")]
 mod readiness;
 mod socket;
+mod system_error;
 mod turn;
 
 pub use closed_window::{TcpCalls, TcpReport};
 pub use links::Lookup;
 pub use low_water::SetLowWater;
 pub use socket::Descriptor;
+pub use system_error::{Unreached, lookup_error};
 pub use turn::{News, Reactor, SystemCalls, Wake, poisoned};

@@ -4,9 +4,11 @@
 //! the one before has failed, or has been silent for [`STAGGER`]; the first that connects wins.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use super::socket::Target;
+use super::system_error::{Unreached, connect_error, reason};
 use crate::base::Instant;
 
 /// RFC 8305 advises 250 ms for the distances of the web and allows 100. Database servers are near, and
@@ -21,7 +23,7 @@ const MAX_TARGETS: usize = 16;
 pub(super) struct Race {
     waiting: VecDeque<Target>,
     next_at: Instant,
-    failures: Vec<(Target, String)>,
+    failures: Vec<(Target, io::Error)>,
 }
 
 impl Race {
@@ -42,8 +44,8 @@ impl Race {
     }
 
     /// An address has failed: the next one need not wait.
-    pub(super) fn fail(&mut self, target: Target, why: String, now: Instant) {
-        self.failures.push((target, why));
+    pub(super) fn fail(&mut self, target: Target, error: io::Error, now: Instant) {
+        self.failures.push((target, error));
         self.next_at = now;
     }
 
@@ -51,17 +53,22 @@ impl Race {
         (!self.waiting.is_empty()).then_some(self.next_at)
     }
 
-    /// Why no address would do.
-    pub(super) fn why(&self) -> String {
-        match self.failures.as_slice() {
+    /// Why no address would do. The cause is that of the first address where a server may yet come to be, if there is
+    /// such a one: the host as a whole is not known to have none.
+    pub(super) fn unreached(&self) -> Unreached {
+        let why = match self.failures.as_slice() {
             [] => "the name has no addresses".to_owned(),
-            [(_, why)] => why.clone(),
+            [(_, error)] => reason(error),
             several => {
-                let each: Vec<String> =
-                    several.iter().map(|(target, why)| format!("{target}: {why}")).collect();
-                each.join("; ")
+                let each =
+                    several.iter().map(|(target, error)| format!("{target}: {}", reason(error)));
+                each.collect::<Vec<_>>().join("; ")
             }
-        }
+        };
+        let mut causes = self.failures.iter().map(|(target, error)| connect_error(target, error));
+        let first = causes.clone().next();
+        let cause = causes.find(|error| !error.names_no_server()).or(first);
+        Unreached { why, cause }
     }
 }
 
@@ -101,14 +108,19 @@ mod tests {
         let first = race.start_next(now).unwrap();
         assert_eq!(race.start_next(now), None);
         assert_eq!(race.deadline(), Some(now + STAGGER));
-        race.fail(first, "refused".to_owned(), now);
+        race.fail(first, io::ErrorKind::ConnectionRefused.into(), now);
         let second = race.start_next(now).unwrap();
         assert_eq!(race.start_next(now), None);
         assert!(race.start_next(now + STAGGER).is_some());
         assert_eq!(race.deadline(), None);
-        assert_eq!(race.why(), "refused");
-        race.fail(second, "silent".to_owned(), now);
-        assert_eq!(race.why(), "1.1.1.1:1: refused; 1.1.1.2:1: silent");
+        let code = |race: &Race| race.unreached().cause.map(|cause| cause.code().to_owned());
+        assert_eq!(race.unreached().why, "connection refused (ECONNREFUSED)");
+        assert_eq!(code(&race).as_deref(), Some("ECONNREFUSED"));
+        race.fail(second, io::ErrorKind::HostUnreachable.into(), now);
+        let why = "1.1.1.1:1: connection refused (ECONNREFUSED); \
+                   1.1.1.2:1: no route to host (EHOSTUNREACH)";
+        assert_eq!(race.unreached().why, why);
+        assert_eq!(code(&race).as_deref(), Some("EHOSTUNREACH"), "it may have one yet");
     }
 
     #[test]

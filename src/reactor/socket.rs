@@ -193,26 +193,6 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(any(windows, target_vendor = "apple"))]
 const NO_SIGNAL: i32 = 0;
 
-/// An error of the system in the words that users search for.
-pub(super) fn reason(error: &io::Error) -> String {
-    use io::ErrorKind as Kind;
-    let known = match error.kind() {
-        Kind::ConnectionRefused => "connection refused (ECONNREFUSED)",
-        Kind::ConnectionReset => "connection reset by peer (ECONNRESET)",
-        Kind::ConnectionAborted => "connection aborted (ECONNABORTED)",
-        Kind::BrokenPipe => "the server has closed the connection (EPIPE)",
-        Kind::TimedOut => "connection timed out (ETIMEDOUT)",
-        Kind::HostUnreachable => "no route to host (EHOSTUNREACH)",
-        Kind::NetworkUnreachable => "network is unreachable (ENETUNREACH)",
-        Kind::AddrNotAvailable => "address not available (EADDRNOTAVAIL)",
-        Kind::NotFound => "no such file or directory (ENOENT)",
-        Kind::PermissionDenied => "permission denied (EACCES)",
-        Kind::WouldBlock => "the server's queue of connections is full (EAGAIN)",
-        _ => return error.to_string(),
-    };
-    known.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ use super::closed_window::{TcpCalls, Windows};
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
 use super::low_water::{LowWater, SetLowWater, is_low};
+use super::system_error::Unreached;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
 use crate::connection::{Input, Peer, StatementId};
@@ -243,7 +244,7 @@ impl Reactor {
     }
 
     /// The answer to a [`Lookup`].
-    pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, String>) {
+    pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, Unreached>) {
         self.links.resolved(self.clock.now(), token, answer);
         self.flush();
     }
@@ -439,7 +440,9 @@ impl Reactor {
                     }
                 }
             }
-            Opened::Failed { connection, why } => (connection, Input::Closed { why }),
+            Opened::Failed { connection, unreached: Unreached { why, cause } } => {
+                (connection, Input::Unreached { why, cause })
+            }
         };
         self.pool.handle_input(now, connection, input);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::messages::{dismissal, error};
 use super::server::Server;
-use crate::base::{Error, Instant};
+use crate::base::{Error, Instant, SystemFields};
 use crate::config::Config;
 use crate::connection::{Input, Peer, Role, StatementId};
 use crate::pool::{ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response};
@@ -82,6 +82,16 @@ enum News {
     Connected,
     Bytes(Vec<u8>),
     Closed(&'static str),
+    Refused,
+}
+
+/// Nobody listens there.
+pub fn refused() -> Input<'static> {
+    let (syscall, address) = ("connect".into(), Some("10.0.0.1".to_owned()));
+    let fields =
+        SystemFields { errno: Some(-111), syscall, address, port: Some(5432), hostname: None };
+    let cause = Error::system("ECONNREFUSED", "connect ECONNREFUSED".to_owned(), fields);
+    Input::Unreached { why: "ECONNREFUSED".to_owned(), cause: Some(cause) }
 }
 
 impl World {
@@ -214,6 +224,10 @@ impl World {
                         let host = of.and_then(|host| self.hosts.get(host));
                         self.now = self.now + host.map_or(Duration::ZERO, |host| host.round_trip);
                         self.pool.handle_input(self.now, id, Input::Received(&bytes));
+                    }
+                    News::Refused => {
+                        self.links.remove(&id.to_bits());
+                        self.pool.handle_input(self.now, id, refused());
                     }
                     News::Closed(why) => {
                         self.links.remove(&id.to_bits());
@@ -406,7 +420,7 @@ impl World {
                 self.news.extend(said.into_iter().map(|news| (id, news)));
             }
             Reach::BlackHole => {}
-            Reach::Refusing => self.news.push((id, News::Closed("ECONNREFUSED"))),
+            Reach::Refusing => self.news.push((id, News::Refused)),
         }
     }
 

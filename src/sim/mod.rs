@@ -1,6 +1,8 @@
 //! Beside the house: a simulated PostgreSQL and a world to run the pool in, for tests of the floors
 //! that do no I/O. Nothing imports it.
 
+#[cfg(test)]
+mod absence_scenarios;
 pub mod cluster;
 pub mod fuzz;
 mod messages;

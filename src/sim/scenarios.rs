@@ -243,7 +243,8 @@ fn a_lost_write_is_unknown_and_a_declared_read_is_sent_again() {
 
 #[test]
 fn c10_all_hosts_down_is_asked_at_a_bounded_rate_and_healed() {
-    let mut world = world(&[PRIMARY, STANDBY, STANDBY]);
+    let options = serde_json::json!({ "failFast": false });
+    let mut world = World::new(config(3, options), &[PRIMARY, STANDBY, STANDBY]);
     for host in &mut world.hosts {
         host.reach = Reach::Refusing;
     }

@@ -38,8 +38,8 @@ impl Bench {
                 Some(Opened::Connected { connection, local }) => {
                     return (connection.to_bits(), Ok(local));
                 }
-                Some(Opened::Failed { connection, why }) => {
-                    return (connection.to_bits(), Err(why));
+                Some(Opened::Failed { connection, unreached }) => {
+                    return (connection.to_bits(), Err(unreached.why));
                 }
                 None => std::thread::yield_now(),
             }
@@ -89,7 +89,8 @@ fn a_name_without_addresses_fails_and_a_late_answer_is_nobody_s() {
     bench.open(1, name());
     let first = bench.links.next_lookup().unwrap();
     bench.links.close(Key::from_bits(1), &[]);
-    bench.links.resolved(bench.clock.now(), first.token, Err("late".to_owned()));
+    let late = Unreached { why: "late".to_owned(), cause: None };
+    bench.links.resolved(bench.clock.now(), first.token, Err(late));
     bench.open(2, name());
     let second = bench.links.next_lookup().unwrap();
     bench.links.resolved(bench.clock.now(), second.token, Ok(Vec::new()));

@@ -105,6 +105,8 @@ impl Storm {
             (_, "25006") if self.is_read_write() && (alone || self.began_for_good(ask)) => {
                 described()
             }
+            // Where a server has answered before, its restart and every failover are waited for.
+            (_, "HYPERION_UNREACHABLE") if self.apps.ledger.known() > 0 => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             (
                 ErrorClass::PoolTimeout,

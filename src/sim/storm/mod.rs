@@ -32,6 +32,7 @@ use news::News;
 use nodes::{Node, Nodes, Power};
 pub use run::run;
 
+use super::cluster::refused;
 use super::messages::{error, unreplicated};
 use super::server::Pause;
 use crate::base::Instant;
@@ -341,8 +342,7 @@ impl Storm {
             self.links.remove(&number);
             self.numbers.remove(&id.to_bits());
             self.note(|| format!("link {number} is refused"));
-            let why = "ECONNREFUSED".to_owned();
-            self.pool.handle_input(self.now, id, Input::Closed { why });
+            self.pool.handle_input(self.now, id, refused());
         } else {
             link.stage = Stage::Accepted;
             if let Some(cores) = self.cores {
