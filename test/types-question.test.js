@@ -44,12 +44,12 @@ const kept = async () =>
   (await cluster.query(cluster.primary, 'SELECT id FROM moods.kept ORDER BY id')).flat();
 
 /** Inserts, reads a value whose type is asked for, and inserts once more, in one transaction. */
-async function insertAround(transaction, [first, second], prepare = () => {}) {
+async function insertAround(transaction, [first, second], prepare = () => {}, options = {}) {
   const insert = 'INSERT INTO moods.kept VALUES ($1)';
   return transaction(async (tx) => {
     await tx.query(insert, [first]);
     const undo = await prepare(tx);
-    const answer = await tx.query(VALUE);
+    const answer = await tx.query(VALUE, [], options).catch(({ code }) => code);
     await undo?.();
     await tx.query(insert, [second]);
     return answer;
@@ -96,14 +96,20 @@ test('a lock on pg_type, with every limit that may hit the question', async (t) 
     await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
     return () => locker.query('ROLLBACK');
   };
-  const limits = [{}, { lockTimeoutMs: 50 }, { statementTimeoutMs: 50 }, { queryTimeoutMs: 50 }];
-  for (const limit of limits) {
+  for (const limit of [
+    {},
+    { lockTimeoutMs: 200 },
+    { statementTimeoutMs: 200 },
+    { timeoutMs: 200 },
+  ]) {
     await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
-    const pool = open(t, limit);
-    // Two answers may be waited for: of the value, and of the SAVEPOINT's end.
+    const { timeoutMs, ...options } = limit;
+    const pool = open(t, options);
     const work = (callback) => pool.transaction(callback);
-    const answer = await insertAround(work, [1, 2], lock);
-    assert.deepEqual(answer, TEXT, JSON.stringify(limit));
+    const answer = await insertAround(work, [1, 2], lock, { timeoutMs });
+    // The question may come in front of the query, which its own limit then takes back.
+    const isTakenBack = timeoutMs !== undefined && answer === 'HYPERION_QUERY_TIMEOUT';
+    if (!isTakenBack) assert.deepEqual(answer, TEXT, JSON.stringify(limit));
     assert.deepEqual(await kept(), ['1', '2'], JSON.stringify(limit));
     assert.deepEqual(await pool.query(VALUE), ARRAY, 'no such refusal is remembered');
   }

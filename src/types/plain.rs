@@ -60,9 +60,8 @@ impl Value<'_> {
             ) => Some(Plain::AsIs),
             (
                 Self::Date(millis),
+                // Types of times alone read no `T`, which text shows as a Date does.
                 oid::DATE
-                | oid::TIME
-                | oid::TIMETZ
                 | oid::TIMESTAMP
                 | oid::TIMESTAMPTZ
                 | oid::TEXT

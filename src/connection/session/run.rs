@@ -82,7 +82,11 @@ impl Session {
         };
         let preparation = match keep {
             Found::Nothing | Found::Outdated => {
-                return self.parse(now, request, statement, (known, reads_text), Keep::Named, out);
+                // A first use that was described is kept no sooner than one that was not: by the second one, what its
+                // tables are may have changed.
+                let is_first = request.told && matches!(keep, Found::Nothing);
+                let keep = if is_first { Keep::Unnamed } else { Keep::Named };
+                return self.parse(now, request, statement, (known, reads_text), keep, out);
             }
             Found::OutdatedUnheard => {
                 return self.parse(
