@@ -217,7 +217,7 @@ impl Connection {
             let out = (self.written, &mut self.outbox);
             session.message(now, message, &mut self.parameters, shared, &mut self.events, out)?;
         }
-        self.asked()
+        self.asked(now)
     }
 
     fn frame(

@@ -49,6 +49,8 @@ pub struct Place {
     pub follows: Option<u32>,
     /// The question was cancelled, and its answer says nothing of the server.
     pub cancelled: bool,
+    /// The server does not know what it was asked, or does not tell.
+    pub refused: bool,
 }
 
 impl Place {
@@ -76,7 +78,7 @@ impl Place {
         // The two clocks may differ.
         let seconds = lag.and_then(|text| text.parse::<f64>().ok()).map(|seconds| seconds.max(0.0));
         let lag = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        Self { lineage, lag, follows, cancelled: false }
+        Self { lineage, lag, follows, cancelled: false, refused: false }
     }
 }
 

@@ -353,10 +353,14 @@ impl Connection {
     }
 
     /// A server that had to be asked for its role has answered.
-    fn asked(&mut self) -> Result<(), Error> {
-        if let State::Asking { session, .. } = &self.state
+    fn asked(&mut self, now: Instant) -> Result<(), Error> {
+        if let State::Asking { session, .. } = &mut self.state
             && session.depth() == 0
         {
+            if session.must_ask_again() {
+                self.events.clear();
+                return session.probe(now, self.written, &mut self.outbox);
+            }
             let Some(role) = session.role() else {
                 return Err(Error::protocol("the server did not tell its role"));
             };

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::exchange::{Exchange, Flight, Parsing};
 use super::lineage::Place;
+use super::role::is_refusal;
 use super::statement::StatementId;
 use super::user_types::TypesAsked;
 use super::{Connection, State, Token};
@@ -81,6 +82,7 @@ impl Work {
             ) => Err(Error::database(*fields)),
             (Self::Place { place }, M::ErrorResponse(fields)) => {
                 place.cancelled = fields.code == QUERY_CANCELED;
+                place.refused = is_refusal(&fields.code);
                 Ok(())
             }
             (Self::Place { .. }, M::RowDescription(_) | M::CommandComplete(_))

@@ -19,6 +19,8 @@ use ended::is_fatal;
 use ended::is_of_server;
 pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 
+use questions::Asking;
+
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
 use super::lead::Lead;
@@ -44,6 +46,9 @@ pub(super) struct Session {
     role: Option<Role>,
     role_at_ready: Option<Role>,
     reports_role: bool,
+    asking: Asking,
+    /// It does not tell its place in the cluster.
+    refuses_place: bool,
     max_result_bytes: usize,
     prepared: Prepared,
     names: Names,
@@ -101,6 +106,8 @@ impl Session {
             role,
             role_at_ready: role,
             reports_role: role.is_some(),
+            asking: Asking::new(config.mode),
+            refuses_place: false,
             prepared: Prepared::new(config.statement_cache_size, random),
             names: Names::default(),
             unparsed: None,
@@ -396,6 +403,11 @@ impl Session {
                 _ => exchange,
             },
             Work::Request { exchange, .. } => exchange,
+            Work::Barrier { asked: true, .. }
+                if self.role.is_none() && self.asking.falls_back(&message) =>
+            {
+                return Ok(());
+            }
             own => return own.message(message, alone),
         };
         let id = exchange.statement;
@@ -479,6 +491,7 @@ impl Session {
                 events.push_back(Event::Typed { asked, told });
             }
             Work::Place { place } => {
+                self.refuses_place = place.refused;
                 events.push_back(Event::Placed { place, role: self.role });
             }
             Work::Reset { step } => {

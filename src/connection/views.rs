@@ -61,6 +61,11 @@ impl Connection {
         }
     }
 
+    /// Whether the server does not tell its place in the cluster, however often it is asked.
+    pub fn refuses_place(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.refuses_place())
+    }
+
     /// Whether there is a session. Once there is none any more, [`Event::Closed`] is on its way.
     pub fn is_open(&self) -> bool {
         self.session().is_some()

@@ -22,8 +22,12 @@ impl Pool {
             |id: &HostId| matches!(topology.standing(*id), Some(Standing::Says(Role::Standby)));
         let standbys: Vec<_> = topology.host_ids().iter().copied().filter(is_standby).collect();
         for host in standbys {
-            let may_ask =
-                |slot: &Slot| slot.host == host && slot.duty == Duty::Serving && slot.takes_calls();
+            let may_ask = |slot: &Slot| {
+                slot.host == host
+                    && slot.duty == Duty::Serving
+                    && slot.takes_calls()
+                    && !slot.connection.refuses_place()
+            };
             let sessions = self.slots.iter().filter(|(_, slot)| may_ask(slot));
             let freest = sessions.min_by_key(|(_, slot)| slot.connection.depth());
             if let Some(id) = freest.map(|(id, _)| id) {

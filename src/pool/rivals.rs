@@ -44,7 +44,7 @@ impl Pool {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        Place { lineage, lag, follows, cancelled }: Place,
+        Place { lineage, lag, follows, cancelled, .. }: Place,
         role: Option<Role>,
     ) {
         let Some(slot) = self.slots.get(id) else { return };

@@ -4,14 +4,69 @@ use bytes::BytesMut;
 
 use super::Session;
 use crate::base::{Error, Instant, Mutation};
+use crate::config::TargetSessionAttrs;
 use crate::connection::lineage::Place;
 use crate::connection::pipeline::{Entry, Work};
 use crate::connection::user_types::TypesAsked;
 use crate::connection::{lineage, role};
-use crate::protocol::backend::TransactionStatus;
+use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
 
+/// In which form the server is asked for its role, where it does not report it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// In full. Where that is refused, whether new transactions may write is all that there is to know; it does not tell a
+    /// standby from a fenced primary.
+    InFull {
+        may_fall_back: bool,
+    },
+    Plainly {
+        is_asked: bool,
+    },
+}
+
+impl Asking {
+    pub(super) fn new(mode: TargetSessionAttrs) -> Self {
+        Self::InFull { may_fall_back: mode != TargetSessionAttrs::Primary }
+    }
+
+    fn question(self) -> &'static str {
+        match self {
+            Self::InFull { .. } => role::QUESTION,
+            Self::Plainly { .. } => role::PLAIN_QUESTION,
+        }
+    }
+
+    /// Whether it is to be asked in another form.
+    pub(super) fn falls_back(&mut self, message: &BackendMessage<'_>) -> bool {
+        let falls_back = match message {
+            BackendMessage::ErrorResponse(fields) => {
+                *self == Self::InFull { may_fall_back: true } && role::is_refusal(&fields.code)
+            }
+            _ => false,
+        };
+        if falls_back {
+            *self = Self::Plainly { is_asked: false };
+        }
+        falls_back
+    }
+}
+
 impl Session {
+    /// Whether it is to be asked for its role in another form. Says so once.
+    pub(in crate::connection) fn must_ask_again(&mut self) -> bool {
+        let must = self.asking == Asking::Plainly { is_asked: false };
+        if must {
+            self.asking = Asking::Plainly { is_asked: true };
+        }
+        must
+    }
+
+    /// Whether it did not tell its place in the cluster, and won't.
+    pub(in crate::connection) fn refuses_place(&self) -> bool {
+        self.refuses_place
+    }
+
     /// Makes the server say what has changed: a bare Sync, or the question for its role.
     pub(in crate::connection) fn probe(
         &mut self,
@@ -86,7 +141,7 @@ impl Session {
         if self.reports_role {
             frontend::sync(out)?;
         } else {
-            frontend::query(out, role::QUESTION)?;
+            frontend::query(out, self.asking.question())?;
         }
         let work = Work::Barrier { probe, asked: !self.reports_role, together: false };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
