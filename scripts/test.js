@@ -73,7 +73,7 @@ const all = () =>
 const EACH_VERSION = [
   ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared', 'rows'],
   ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
-  'descriptions',
+  ...['descriptions', 'another-cluster'],
 ].map((name) => path.join('test', `${name}.test.js`));
 
 const { files, flags } = readArguments();

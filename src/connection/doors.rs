@@ -6,6 +6,7 @@ use super::begin::Begin;
 use super::exchange::StatementResult;
 use super::handshake::Peer;
 use super::lineage::Place;
+use super::realm::Realm;
 use super::role::Role;
 use super::statement::{StatementId, Statements};
 use super::user_types::TypesRefused;
@@ -45,6 +46,8 @@ pub struct Request<'a> {
     pub describe: bool,
     /// Its statement was described for this very request: what its parameters are is certain.
     pub told: bool,
+    /// What is known of its statement may hold elsewhere alone.
+    pub strange: bool,
     /// It was sent before, and what was known of its statement was wrong.
     pub again: bool,
 }
@@ -107,10 +110,15 @@ pub enum Event {
         place: Place,
         role: Option<Role>,
     },
-    /// The answer to the question for types, or to the ROLLBACK behind it, which names none.
+    /// The answer to the question for types, or to the ROLLBACK behind it, or to the question for the database, which
+    /// name none.
     Typed {
         asked: Vec<u32>,
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
+        /// The database, where it was asked for and the answer stands.
+        realm: Option<Realm>,
+        /// The transaction has failed until it is rolled back to the savepoint in front of the question.
+        must_roll_back: bool,
     },
     /// A request's ReadyForQuery has come.
     Settled {

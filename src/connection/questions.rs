@@ -19,6 +19,20 @@ impl Connection {
         self.send_types(now, Some(oids));
     }
 
+    /// Asks which database the session is in: [`Event::Typed`] follows. Not in a transaction.
+    pub fn ask_realm(&mut self, now: Instant) {
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.ask_realm(now, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
+    }
+
+    /// Whether the answer to that is still to come.
+    pub fn is_asking_realm(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_asking_realm())
+    }
+
     /// Takes a transaction back to where it was before [`Self::ask_types`] was refused: [`Event::Typed`] follows.
     pub fn undo_refused_types(&mut self, now: Instant) {
         self.send_types(now, None);

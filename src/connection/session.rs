@@ -32,6 +32,7 @@ use super::role::{Parameters, Role, check_encoding};
 use super::script::copy;
 use super::settings::{FirstUse, Style};
 use super::statement::StatementId;
+use super::user_types::TypesAnswer;
 use super::{Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant, ServerFields};
 use crate::config::{Config, RoleCheck};
@@ -487,8 +488,8 @@ impl Session {
             }
             Work::Barrier { probe: false, .. } => {}
             Work::Types(types) => {
-                let (asked, told) = types.finish();
-                events.push_back(Event::Typed { asked, told });
+                let TypesAnswer { asked, told, realm, must_roll_back } = types.finish();
+                events.push_back(Event::Typed { asked, told, realm, must_roll_back });
             }
             Work::Place { place } => {
                 self.refuses_place = place.refused;

@@ -138,7 +138,7 @@ impl Style {
         statement: &Statement,
         statements: &Statements,
     ) -> Option<FirstUse> {
-        if let Form::Described(_) = statement.form {
+        if matches!(statement.form, Form::Described(_)) && !request.strange {
             return None;
         }
         Some(match statement.text_results {

@@ -14,7 +14,7 @@ use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
 use crate::base::Instant;
 use crate::protocol::{Field, Format};
-use crate::types::{Column, DomainArrays, ParameterType, Shape, UserType, Verbatim};
+use crate::types::{Column, DomainArrays, ParameterType, Shape, UserType, Verbatim, is_of_users};
 
 /// Names a statement for as long as floor 7 remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +147,17 @@ impl Statement {
         match &self.form {
             Form::Undescribed => None,
             Form::Described(description) => Some(&description.parameter_types),
+        }
+    }
+
+    /// Whether what is known of it holds in one database alone.
+    pub fn has_user_types(&self) -> bool {
+        match &self.form {
+            Form::Undescribed => false,
+            Form::Described(told) => {
+                told.parameter_types.iter().any(|oid| is_of_users(*oid))
+                    || told.shape.as_deref().is_some_and(Shape::has_user_types)
+            }
         }
     }
 

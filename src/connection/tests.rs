@@ -174,6 +174,7 @@ impl Setup {
         let (told, again) = (false, false);
         let params = &params;
         let request = Request {
+            strange: false,
             token,
             statement,
             params,

@@ -6,6 +6,7 @@
 //! lock on `pg_type` would hold up the session's own work behind it.
 
 use super::pipeline::unexpected;
+use super::realm::{self, Realm};
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::data_row::{check_data_row, fields};
@@ -61,8 +62,6 @@ pub struct TypesRefused {
     /// The refusal is about the question itself, so that this role would be refused again: a right is missing, or the
     /// server has no such catalog. Else a time limit or a cancel came in between.
     pub lasts: bool,
-    /// The transaction has failed until it is rolled back to the savepoint in front of the question.
-    pub must_roll_back: bool,
 }
 
 /// The question under way, with what has been answered so far.
@@ -71,53 +70,89 @@ pub(super) struct TypesAsked {
     pub(super) oids: Vec<u32>,
     step: Step,
     told: Vec<(u32, UserType)>,
+    /// Nothing of the answer for the oids is still to come.
+    has_told: bool,
+    realm: Realm,
     refusal: Option<Box<ServerFields>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Asking,
+    /// With the question for the database behind it: in a transaction, a question is alone in flight.
     AskingBehindSavepoint,
     RollingBack,
+    /// For the database alone.
+    AskingRealm,
+}
+
+/// What has come of a question.
+#[derive(Debug)]
+pub(super) struct TypesAnswer {
+    pub(super) asked: Vec<u32>,
+    pub(super) told: Result<Vec<(u32, UserType)>, TypesRefused>,
+    pub(super) realm: Option<Realm>,
+    pub(super) must_roll_back: bool,
 }
 
 impl TypesAsked {
     pub(super) fn new(oids: Vec<u32>, in_transaction: bool) -> Self {
         let step = if in_transaction { Step::AskingBehindSavepoint } else { Step::Asking };
-        Self { oids, step, told: Vec::new(), refusal: None }
+        Self::in_step(oids, step)
     }
 
     /// The way back to the savepoint of a question that was refused.
     pub(super) fn rolling_back() -> Self {
-        Self { oids: Vec::new(), step: Step::RollingBack, told: Vec::new(), refusal: None }
+        Self::in_step(Vec::new(), Step::RollingBack)
+    }
+
+    /// The question for the database alone.
+    pub(super) fn of_realm() -> Self {
+        Self::in_step(Vec::new(), Step::AskingRealm)
+    }
+
+    fn in_step(oids: Vec<u32>, step: Step) -> Self {
+        let (told, realm) = (Vec::new(), Realm::default());
+        Self { oids, step, told, has_told: step == Step::AskingRealm, realm, refusal: None }
+    }
+
+    pub(super) fn is_of_realm(&self) -> bool {
+        self.step == Step::AskingRealm
     }
 
     pub(super) fn text(&self) -> String {
         match self.step {
             Step::Asking => format!("{LOCK_TIMEOUT}; {}", question(&self.oids)),
             Step::AskingBehindSavepoint => {
-                format!("{SAVEPOINT}; {LOCK_TIMEOUT}; {}; {ROLL_BACK}", question(&self.oids))
+                let types = question(&self.oids);
+                format!("{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {}; {ROLL_BACK}", realm::QUESTION)
             }
             Step::RollingBack => ROLL_BACK.to_owned(),
+            Step::AskingRealm => realm::QUESTION.to_owned(),
         }
     }
 
-    /// What has come of it, with the oids that were asked for.
-    #[allow(clippy::type_complexity, reason = "it is taken apart where it is returned to")]
-    pub(super) fn finish(self) -> (Vec<u32>, Result<Vec<(u32, UserType)>, TypesRefused>) {
-        let told = match self.refusal {
-            None => Ok(self.told),
-            Some(refusal) => Err(TypesRefused {
+    /// What has come of it.
+    pub(super) fn finish(self) -> TypesAnswer {
+        let is_behind_savepoint = self.step == Step::AskingBehindSavepoint;
+        let asks_realm = is_behind_savepoint || self.step == Step::AskingRealm;
+        let refusal = self.refusal.as_deref();
+        let stands = refusal.is_none_or(|refusal| !realm::is_passing(&refusal.code));
+        let realm = (asks_realm && self.has_told && stands).then_some(self.realm);
+        let must_roll_back = refusal.is_some() && is_behind_savepoint;
+        let told = match refusal {
+            Some(refusal) if !self.has_told => Err(TypesRefused {
                 lasts: refusal.code.starts_with("42") || refusal.code.starts_with("0A"),
-                must_roll_back: self.step == Step::AskingBehindSavepoint,
             }),
+            _ => Ok(self.told),
         };
-        (self.oids, told)
+        TypesAnswer { asked: self.oids, told, realm, must_roll_back }
     }
 
     /// A row of the answer. What makes no sense is let go by.
     pub(super) fn row(&mut self, body: &[u8]) {
-        if self.told.len() < self.oids.len()
+        if !self.realm.learn(body)
+            && self.told.len() < self.oids.len()
             && let Some(known) = read(body)
         {
             self.told.push(known);
@@ -127,7 +162,11 @@ impl TypesAsked {
     pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<(), Error> {
         use BackendMessage as M;
         match message {
-            M::RowDescription(_) | M::CommandComplete(_) => Ok(()),
+            M::RowDescription(_) => Ok(()),
+            M::CommandComplete(tag) => {
+                self.has_told |= tag.starts_with("SELECT");
+                Ok(())
+            }
             M::ErrorResponse(fields) => {
                 self.refusal = Some(fields);
                 Ok(())

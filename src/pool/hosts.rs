@@ -10,7 +10,6 @@ use super::{Life, Pool, closed_pool};
 use crate::base::{Error, Instant};
 use crate::cluster::{HostId, HostView};
 use crate::config::Host;
-use crate::types::Catalog;
 
 impl Pool {
     /// Each host at this moment, in the order of the list.
@@ -77,8 +76,7 @@ impl Pool {
         let gone = self.cluster.set_hosts(now, hosts.into_iter().map(Arc::new).collect());
         // Another list may be another cluster, where the same oids are other types.
         if !gone.is_empty() {
-            self.statements.forget_descriptions();
-            self.catalog = Catalog::default();
+            self.forget_types();
         }
         let idle = |slot: &Slot| match slot.duty {
             Duty::Serving => slot.is_idle(),

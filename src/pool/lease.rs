@@ -561,7 +561,7 @@ impl Pool {
             return Err(closed_pool());
         }
         if self.waiting.len() >= self.config.max_queue {
-            return Err(super::full_queue(self.config.max_queue));
+            return Err(super::line::full_queue(self.config.max_queue));
         }
         Ok(())
     }

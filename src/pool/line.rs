@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Call;
-use crate::base::Key;
+use crate::base::{Error, ErrorClass, Key, Outcome};
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -96,6 +96,12 @@ impl Line {
             }
         }
     }
+}
+
+pub(super) fn full_queue(limit: usize) -> Error {
+    let message = format!("{limit} queries wait for a connection already, which is maxQueue");
+    Error::new(ErrorClass::PoolTimeout, "HYPERION_QUEUE_FULL", message)
+        .with_outcome(Outcome::NotSent)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod lease;
 mod line;
 mod liveness;
 mod overtaking;
+mod realm;
 mod relief;
 mod rewind;
 mod rivals;
@@ -57,7 +58,7 @@ use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Ran
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{
-    Begin, Input, Request, Sent, Shared, Statement, StatementId, Statements, Token,
+    Begin, Input, Realm, Request, Sent, Shared, Statement, StatementId, Statements, Token,
 };
 use crate::protocol::scram::KeyCache;
 use crate::types::{Catalog, Params, Verbatim};
@@ -169,8 +170,9 @@ pub struct Pool {
     outage: search::Outage,
     /// Since when there have been calls behind others.
     backlog_since: Option<Instant>,
-    /// Of types that users made.
+    /// Of types that users made, and where they are that.
     catalog: Catalog,
+    realm: Realm,
     untyped: Vec<typing::Untyped>,
     /// When standbys may be asked again how far they are behind.
     lag_due: Instant,
@@ -213,6 +215,7 @@ impl Pool {
             outage: search::Outage::new(),
             backlog_since: None,
             catalog: Catalog::default(),
+            realm: Realm::default(),
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
@@ -499,6 +502,7 @@ impl Pool {
         barrier: bool,
         begin: Option<Begin>,
     ) -> Option<Sent> {
+        let strange = self.is_strange(now, id, self.calls.get(key)?.statement?);
         let (call, slot) = (self.calls.get_mut(key)?, self.slots.get_mut(id)?);
         self.statements.reform(call.statement?);
         let free = match call.lease {
@@ -515,6 +519,7 @@ impl Pool {
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
             told: call.told,
+            strange,
             again: call.redescribed > 0,
         };
         let mut shared =
@@ -585,12 +590,6 @@ impl Pool {
             self.release_untyped_of(id);
         }
     }
-}
-
-fn full_queue(limit: usize) -> Error {
-    let message = format!("{limit} queries wait for a connection already, which is maxQueue");
-    Error::new(ErrorClass::PoolTimeout, "HYPERION_QUEUE_FULL", message)
-        .with_outcome(Outcome::NotSent)
 }
 
 fn closed_pool() -> Error {

@@ -37,6 +37,9 @@ impl Pool {
         if self.slots.get(id).is_some_and(unproved) {
             self.ask_session(now, id);
         }
+        if !self.catalog.is_empty() {
+            self.ask_realm(now, id);
+        }
     }
 
     /// A host has answered the question for its place.

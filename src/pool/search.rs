@@ -415,6 +415,7 @@ impl Pool {
             expires_at: self.expiry(now),
             uses: 0,
             spent: false,
+            realm: None,
             left_open: false,
         };
         let connection = self.slots.insert(slot);

@@ -90,7 +90,10 @@ impl Pool {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Answered { role } => self.answered(now, id, role),
-                Event::Typed { asked, told } => self.typed(now, id, &asked, told),
+                Event::Typed { asked, told, realm, must_roll_back } => {
+                    self.told_realm(now, id, realm, must_roll_back);
+                    self.typed(now, id, &asked, told);
+                }
                 Event::Placed { place, role } => self.placed(now, id, place, role),
                 Event::Closed { error, why } => self.closed(now, id, error, &why),
                 of_call => again.extend(self.hear(now, id, of_call)),

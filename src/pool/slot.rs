@@ -9,7 +9,7 @@ use super::cancel::Cancelling;
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
-use crate::connection::Connection;
+use crate::connection::{Connection, Realm};
 use crate::protocol::backend::TransactionStatus;
 
 /// Names a connection of the pool.
@@ -43,6 +43,8 @@ pub struct Slot {
     pub(super) uses: u64,
     /// It takes nothing new, and is closed once it is free.
     pub(super) spent: bool,
+    /// The database that it is in, once it has told.
+    pub(super) realm: Option<Realm>,
     /// A call has left a transaction open here, which ends with the connection.
     pub(super) left_open: bool,
 }

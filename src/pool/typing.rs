@@ -15,9 +15,9 @@ use std::sync::Arc;
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, Response};
 use crate::base::{Error, Instant, Key};
-use crate::connection::{Form, TypesRefused};
+use crate::connection::{Form, Realm, TypesRefused};
 use crate::protocol::backend::TransactionStatus;
-use crate::types::UserType;
+use crate::types::{Shape, UserType};
 
 /// What waits on a connection for the types that were asked for there.
 #[derive(Debug)]
@@ -53,7 +53,10 @@ impl Pool {
             Ok(response) => response,
             Err(error) => return self.finish_call(key, Err(error)),
         };
-        let unknown = self.name_types(&mut response);
+        let unknown = match self.enter(id) {
+            true => self.name_types(&mut response),
+            false => user_types(&response),
+        };
         let call = self.calls.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
         match call.map(|call| call.request) {
             Some(request) if !unknown.is_empty() && self.slots.contains(id) => {
@@ -75,6 +78,7 @@ impl Pool {
         id: ConnectionId,
         key: Key<Call>,
     ) -> bool {
+        let holds = self.enter(id);
         let Some(call) = self.calls.get(key).filter(|call| call.given_up.is_none()) else {
             return false;
         };
@@ -87,7 +91,7 @@ impl Pool {
         let mut unknown = if needs_told { description.untold() } else { Vec::new() };
         // Arrays of domains among its results are asked for in binary, where it is known that they are.
         unknown.extend(description.shape.iter().flat_map(|shape| shape.user_types()));
-        unknown.retain(|oid| !self.catalog.has(*oid));
+        unknown.retain(|oid| !(holds && self.catalog.has(*oid)));
         unknown.sort_unstable();
         unknown.dedup();
         if unknown.is_empty() && !needs_told {
@@ -137,6 +141,12 @@ impl Pool {
             }
             return;
         }
+        // In a transaction it goes along with the question for the types.
+        let in_transaction =
+            slot.connection.transaction_status() == Some(TransactionStatus::InTransaction);
+        if slot.realm.is_none() && !in_transaction && !slot.connection.is_asking_realm() {
+            slot.connection.ask_realm(now);
+        }
         for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
             if !std::mem::replace(&mut waits.is_asked, true) {
                 slot.connection.ask_types(now, waits.oids.clone());
@@ -162,8 +172,9 @@ impl Pool {
             Waiter::Call(_) => false,
         };
         while let Some(at) = self.untyped.iter().position(wanted) {
-            if let Waiter::Answer { request, response } = self.untyped.remove(at).what {
-                self.hand_out(request, response);
+            let Untyped { connection, what, .. } = self.untyped.remove(at);
+            if let Waiter::Answer { request, response } = what {
+                self.hand_out(connection, request, response);
             }
         }
     }
@@ -190,12 +201,18 @@ impl Pool {
         asked: &[u32],
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
     ) {
+        // Of whose database nobody knows, nothing is learned.
+        let is_known = self.slots.get(id).is_some_and(|slot| slot.realm.is_some());
+        let told = match is_known && self.enter(id) {
+            true => told,
+            false => told.and(Err(TypesRefused { lasts: false })),
+        };
         match told {
             Ok(told) => {
                 self.statements.learn_types(&told);
                 self.catalog.learn(asked, told);
             }
-            Err(refused) => self.refused_types(now, id, asked, refused),
+            Err(refused) => self.refused_types(id, asked, refused),
         }
         // Nobody may wait for it any more.
         let waits =
@@ -209,18 +226,25 @@ impl Pool {
         }
     }
 
-    fn refused_types(
+    /// What a session has told of its database, in answer to the same question.
+    pub(super) fn told_realm(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        asked: &[u32],
-        refused: TypesRefused,
+        realm: Option<Realm>,
+        must_roll_back: bool,
     ) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        if refused.must_roll_back {
+        slot.realm = realm.or(slot.realm);
+        if must_roll_back {
             slot.connection.undo_refused_types(now);
             self.mark_writing(id);
-        } else if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
+        }
+    }
+
+    fn refused_types(&mut self, id: ConnectionId, asked: &[u32], refused: TypesRefused) {
+        let Some(slot) = self.slots.get(id) else { return };
+        if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
             // The role of a lease's session may be another one than the pool's.
             self.catalog.learn(asked, Vec::new());
         }
@@ -230,7 +254,7 @@ impl Pool {
     pub(super) fn release_untyped_of(&mut self, id: ConnectionId) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             match self.untyped.remove(at).what {
-                Waiter::Answer { request, response } => self.hand_out(request, response),
+                Waiter::Answer { request, response } => self.hand_out(id, request, response),
                 Waiter::Call(key) => self.take_up_unless_leased(key),
             }
         }
@@ -248,8 +272,9 @@ impl Pool {
 
     /// Something was told, or nothing will be.
     fn release_untyped(&mut self, now: Instant, at: usize) {
-        match self.untyped.remove(at).what {
-            Waiter::Answer { request, response } => self.hand_out(request, response),
+        let Untyped { connection, what, .. } = self.untyped.remove(at);
+        match what {
+            Waiter::Answer { request, response } => self.hand_out(connection, request, response),
             Waiter::Call(key) => {
                 self.fit_parameters(key);
                 self.take_up(now, key);
@@ -257,8 +282,10 @@ impl Pool {
         }
     }
 
-    fn hand_out(&mut self, request: u32, mut response: Response) {
-        self.name_types(&mut response);
+    fn hand_out(&mut self, id: ConnectionId, request: u32, mut response: Response) {
+        if self.enter(id) {
+            self.name_types(&mut response);
+        }
         self.complete(request, Ok(response));
     }
 
@@ -271,4 +298,13 @@ impl Pool {
             *description = Arc::new(description.told(tell));
         }
     }
+}
+
+/// The oids of all users' types in an answer.
+fn user_types(response: &Response) -> Vec<u32> {
+    let shapes = response.results.iter().filter_map(|result| result.shape.as_deref());
+    let mut oids: Vec<_> = shapes.flat_map(Shape::user_types).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    oids
 }

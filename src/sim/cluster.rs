@@ -442,7 +442,7 @@ impl World {
     }
 
     fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        const QUESTION: &[u8] = b"pg_control_system";
+        const QUESTION: &[u8] = b"pg_control_checkpoint";
         if let Some(&(_, number)) = self.links.get(&id.to_bits())
             && let Some(host) = self.hosts.get_mut(number)
         {

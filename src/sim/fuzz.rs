@@ -241,6 +241,7 @@ impl Driver {
         let describe = choice & 0x04 != 0;
         let (told, again) = (choice & 0x02 != 0, choice & 0x01 != 0);
         let request = Request {
+            strange: false,
             token,
             statement,
             params,

@@ -111,3 +111,13 @@ pub(super) fn text(bytes: &[u8]) -> (&str, &[u8]) {
     let string = bytes.get(..end).unwrap_or_default();
     (std::str::from_utf8(string).unwrap_or(""), bytes.get(end + 1..).unwrap_or_default())
 }
+
+/// Which database it is. False where the last statement is to be refused.
+pub(super) fn tell_realm(system: Option<u64>, out: &mut Vec<u8>) -> bool {
+    row_of(&[None, Some("16384")], out);
+    message(b'C', b"SELECT 1\0", out);
+    let Some(system) = system else { return false };
+    row_of(&[Some(&system.to_string()), None], out);
+    message(b'C', b"SELECT 1\0", out);
+    true
+}

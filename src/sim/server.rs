@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::messages::{
     describe_parameters, error, first_value, message, report_role, row, row_description, row_of,
-    text,
+    tell_realm, text,
 };
 use crate::connection::Role;
 
@@ -30,6 +30,8 @@ pub struct Server {
     pub tells_lineage: bool,
     /// Whether it lets its roles read what there is of types.
     pub tells_types: bool,
+    /// What the type is called that a user has made.
+    pub mood: &'static str,
     /// How often it was asked for them.
     pub types_asked: usize,
     pub reports: Reports,
@@ -121,6 +123,7 @@ impl Server {
             role,
             lineage: (7, 0, 1),
             tells_lineage: true,
+            mood: "mood",
             tells_types: true,
             types_asked: 0,
             reports: Reports::Changes,
@@ -300,6 +303,8 @@ impl Server {
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
+                    let system = self.tells_lineage.then_some(self.lineage.0);
+                    let asks_realm = sql.contains("FROM pg_catalog.pg_database");
                     let asks = sql.contains("pg_control_system()");
                     let asks_types = sql.contains("FROM pg_catalog.pg_type");
                     let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
@@ -313,12 +318,18 @@ impl Server {
                         state.transaction = at;
                         message(b'C', b"ROLLBACK\0", out);
                     } else if asks_types {
-                        let oid = MOOD.to_string();
-                        row_of(
-                            &[Some(&oid), Some("mood"), Some(&oid), None, None, None, None],
-                            out,
-                        );
+                        let (oid, at) = (MOOD.to_string(), state.transaction);
+                        let (oid, name) = (Some(oid.as_str()), Some(self.mood));
+                        row_of(&[oid, name, oid, None, None, None, None], out);
                         message(b'C', b"SELECT 1\0", out);
+                        if asks_realm && !tell_realm(system, out) {
+                            state.savepoint = Some(at);
+                            state.error("42501", "permission denied", out);
+                        }
+                    } else if asks_realm {
+                        if !tell_realm(system, out) {
+                            state.error("42501", "permission denied", out);
+                        }
                     } else if asks && std::mem::take(&mut state.cancels_question) {
                         state.error("57014", CANCELED, out);
                     } else if asks && !self.tells_lineage {

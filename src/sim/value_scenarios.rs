@@ -133,3 +133,60 @@ fn a_pool_ends_when_it_is_done() {
     assert_eq!(answered(&world, late), "INSERT");
     assert!(world.answers[&end].is_ok() && world.pool.has_ended());
 }
+
+#[test]
+fn what_types_are_called_is_not_taken_over_to_another_cluster() {
+    let options = serde_json::json!({ "poolSize": 2, "mode": "any" });
+    let mut world = World::new(config(1, options), &[PRIMARY]);
+    let name = |world: &World, request| {
+        let results = &world.answers[&request].as_ref().unwrap().results;
+        let shape = results[0].shape.as_ref().unwrap().to_json();
+        let at = shape.find("\"typeName\":\"").unwrap() + 12;
+        shape[at..].split('"').next().unwrap().to_owned()
+    };
+    let ask = |world: &mut World| {
+        let request = world.query("SELECT mood", None, QueryFlags::default());
+        name(world, request)
+    };
+    assert_eq!((ask(&mut world), ask(&mut world)), ("mood".to_owned(), "mood".to_owned()));
+    assert_eq!(world.hosts[0].server.types_asked, 1);
+    let expire = |world: &mut World, system, mood| {
+        world.cut(0, "ECONNRESET");
+        let server = &mut world.hosts[0].server;
+        (server.lineage.0, server.mood, server.types_asked) = (system, mood, 0);
+        world.settle();
+        world.pass(Duration::from_secs(1));
+    };
+    // A new session of the same database asks for nothing but that.
+    expire(&mut world, 7, "mood");
+    assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("mood".to_owned(), 0));
+    expire(&mut world, 8, "size");
+    assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("size".to_owned(), 1));
+    // In a transaction, too.
+    expire(&mut world, 9, "color");
+    let lease = lease(&mut world);
+    let request = world.query("SELECT mood", lease, TX);
+    assert_eq!(name(&world, request), "color");
+    world.query("COMMIT", lease, COMMIT);
+    // Where a role may not ask for the cluster, the question ends no transaction, and what is known holds on.
+    world.hosts[0].server.tells_lineage = false;
+    expire(&mut world, 9, "color");
+    assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("color".to_owned(), 0));
+}
+
+#[test]
+fn a_refused_question_for_the_cluster_ends_no_transaction() {
+    let mut world = world(&[PRIMARY]);
+    world.hosts[0].server.tells_lineage = false;
+    let lease = lease(&mut world);
+    world.query("INSERT a", lease, TX);
+    for _ in 0..2 {
+        let request = world.query("SELECT mood", lease, TX);
+        let results = &world.answers[&request].as_ref().unwrap().results;
+        let shape = results[0].shape.as_ref().unwrap().to_json();
+        assert!(shape.contains(r#""typeName":"mood""#), "{shape}");
+    }
+    let commit = world.query("COMMIT", lease, COMMIT);
+    assert_eq!(answered(&world, commit), "COMMIT");
+    assert_eq!((world.hosts[0].server.keys.len(), world.hosts[0].server.types_asked), (1, 1));
+}

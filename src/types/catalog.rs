@@ -2,7 +2,8 @@
 //! elements are. RowDescription gives nothing but an oid.
 //!
 //! What an oid stands for never changes in a cluster: a type that is dropped and made anew has another one, and standbys
-//! share those of their primary. With another list of hosts the pool begins a new catalog. Only a name goes stale, when the type is renamed.
+//! share those of their primary. With another list of hosts, and where a session is in another database, the pool begins a
+//! new catalog. Only a name goes stale, when the type is renamed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,6 +63,10 @@ impl Catalog {
         self.types.extend(asked.iter().map(|oid| (*oid, None)));
         let told = told.into_iter().filter(|(oid, _)| asked.contains(oid));
         self.types.extend(told.map(|(oid, known)| (oid, Some(known))));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
     }
 
     /// Whether a server has been asked for it.

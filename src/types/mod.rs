@@ -26,6 +26,7 @@ mod sure;
 
 pub use catalog::{ArrayOf, Catalog, UserType};
 pub use decode::write_row;
+pub use oid::is_of_users;
 pub use parameter_type::ParameterType;
 pub use params::{Params, Piece, Pieces};
 pub use shape::{Column, DomainArrays, Shape, Verbatim};

@@ -42,7 +42,7 @@ pub const NOT_KNOWN: u32 = 0;
 pub const FIRST_OF_USERS: u32 = 16_384;
 
 /// Whether only a server knows what it stands for.
-pub(super) fn is_of_users(type_oid: u32) -> bool {
+pub fn is_of_users(type_oid: u32) -> bool {
     Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
 }
 

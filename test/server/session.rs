@@ -96,6 +96,7 @@ impl Session {
     ) -> Result<StatementResult, TestCaseError> {
         loop {
             let request = Request {
+                strange: false,
                 token: Token(0),
                 statement,
                 params,

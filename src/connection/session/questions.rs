@@ -114,8 +114,28 @@ impl Session {
         Ok(())
     }
 
+    /// Asks which database this is.
+    pub(in crate::connection) fn ask_realm(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        let asked = TypesAsked::of_realm();
+        frontend::query(out, &asked.text())?;
+        self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
+        Ok(())
+    }
+
     pub(in crate::connection) fn is_asking_types(&self) -> bool {
-        self.pipeline.iter().any(|entry| matches!(entry.work, Work::Types(_)))
+        let asks = |entry: &Entry| matches!(&entry.work, Work::Types(it) if !it.is_of_realm());
+        self.pipeline.iter().any(asks)
+    }
+
+    pub(in crate::connection) fn is_asking_realm(&self) -> bool {
+        let asks = |entry: &Entry| matches!(&entry.work, Work::Types(it) if it.is_of_realm());
+        self.pipeline.iter().any(asks)
     }
 
     pub(in crate::connection) fn is_asking_place(&self) -> bool {

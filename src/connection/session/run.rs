@@ -51,6 +51,7 @@ impl Session {
         let known = match &statement.form {
             // What it brings depends on what its name means when it runs: no description of it is kept.
             Form::Described(_) if statement.naming.names_result && !request.told => None,
+            Form::Described(_) if request.strange && !request.told => None,
             Form::Described(known) => Some(known),
             Form::Undescribed => None,
         };

@@ -1,0 +1,83 @@
+//! Which database a session is in: the oids of types that users made mean something in their own database alone, and
+//! begin at the same number in each cluster. An address may lead to another cluster from one login to the next.
+
+use crate::protocol::data_row::{check_data_row, fields};
+
+/// Two statements, so that a role that may not call the function is told the database all the same.
+pub(super) const QUESTION: &str = "\
+    SELECT NULL, d.oid FROM pg_catalog.pg_database AS d \
+    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database(); \
+    SELECT s.system_identifier, NULL FROM pg_catalog.pg_control_system() AS s";
+
+const COLUMNS: usize = 2;
+/// Of refusals that say nothing of the question: a cancel, a time limit, want of something, a failed transaction.
+const PASSING: [&str; 6] = ["25", "40", "53", "55", "57", "58"];
+
+/// What a server has told; nothing, where it is no PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Realm {
+    /// The system identifier, which a cluster has in common with its standbys.
+    system: Option<u64>,
+    /// The oid of the database.
+    database: Option<u32>,
+}
+
+impl Realm {
+    /// Whether both can't be the same database.
+    pub fn differs(self, other: Self) -> bool {
+        fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+            one.zip(other).is_some_and(|(one, other)| one != other)
+        }
+        differ(self.system, other.system) || differ(self.database, other.database)
+    }
+
+    /// With what else is known of the same database.
+    pub fn with(self, other: Self) -> Self {
+        Self { system: self.system.or(other.system), database: self.database.or(other.database) }
+    }
+
+    /// A row of the answer to [`QUESTION`]; false for any other row.
+    pub(super) fn learn(&mut self, body: &[u8]) -> bool {
+        if check_data_row(body, COLUMNS).is_err() {
+            return false;
+        }
+        let mut columns = fields(body).map(|field| std::str::from_utf8(field?).ok());
+        let mut next = || columns.next().flatten();
+        let system = next().and_then(|number| number.parse().ok());
+        let database = next().and_then(|number| number.parse().ok());
+        *self = self.with(Self { system, database });
+        true
+    }
+}
+
+/// Whether a server that refused with this may answer the same question another time.
+pub(super) fn is_passing(code: &str) -> bool {
+    PASSING.iter().any(|class| code.starts_with(class))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn realm(system: Option<u64>, database: Option<u32>) -> Realm {
+        Realm { system, database }
+    }
+
+    #[test]
+    fn what_both_have_told_is_compared() {
+        let full = realm(Some(7), Some(16_384));
+        for other in [full, Realm::default(), realm(None, Some(16_384)), realm(Some(7), None)] {
+            assert!(!full.differs(other) && !other.differs(full), "{other:?}");
+            assert_eq!(other.with(full), full);
+        }
+        for other in [realm(Some(8), Some(16_384)), realm(None, Some(5)), realm(Some(8), None)] {
+            assert!(full.differs(other) && other.differs(full), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_the_time_being_is_told_from_others() {
+        assert!(["57014", "55P03", "53200"].into_iter().all(is_passing));
+        assert!(!["42501", "0A000", "42P01", "XX000"].into_iter().any(is_passing));
+    }
+}
