@@ -283,3 +283,36 @@ test('F10 a session that was set to write through fences does so for its own use
   const rows = await cluster.query(cluster.primary, 'SELECT key FROM fenced WHERE key >= 150');
   assert.deepEqual(rows, [['150']]);
 });
+
+test('a transaction that a dedicated connection begins behind a fence reads nothing', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  const connection = await pool.connect();
+  const count = 'SELECT count(*)::int AS n FROM fenced';
+  const [{ n }] = await connection.query(count);
+  const unfit = { code: 'HYPERION_UNFIT_HOST', outcome: 'not-committed' };
+  for (const sql of [count, `${count}; ${count}`]) {
+    await cluster.fence(cluster.primary);
+    let isRefused = false;
+    const transaction = connection.transaction(async (tx) => {
+      await assert.rejects(tx.query(sql), unfit);
+      // Whoever goes on all the same reads no more than before.
+      await assert.rejects(tx.query(count), (error) => {
+        assert.equal(error.outcome, 'not-sent');
+        return true;
+      });
+      isRefused = true;
+    });
+    await assert.rejects(transaction);
+    assert.ok(isRefused);
+    await assert.rejects(
+      connection.transaction((tx) => tx.query('SELECT $1::jsonb', [{ a: 1 }])),
+      unfit,
+    );
+    await cluster.unfence(cluster.primary);
+    assert.deepEqual(await connection.query(count), [{ n }]);
+    assert.deepEqual(await connection.transaction((tx) => tx.query(count)), [{ n }]);
+  }
+  await connection.release();
+});

@@ -61,6 +61,16 @@ impl Lease {
         self.seen
     }
 
+    /// Whether no transaction that was begun here has had an answer.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.progress == Progress::None
+    }
+
+    /// Nothing but its end is sent of the transaction that has begun.
+    pub(super) fn leave_unended(&mut self) {
+        self.progress = Progress::Unended;
+    }
+
     pub(super) fn is_seated(&self) -> bool {
         matches!(self.seat, Seat::On(_))
     }

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::abandoned::abandoned_by;
+use super::lease::Lease;
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -283,21 +284,44 @@ impl Pool {
             call.redescribed += 1;
             return Verdict::SendAgain;
         }
-        // Between the transactions of a session that its user has. Whoever changed it may have made its role himself.
+        // Between the transactions of a session that its user has, and where one begins. Whoever changed it may have made
+        // its role himself.
+        let is_first = match call.flags.begin() {
+            None => settled.status == TransactionStatus::Idle,
+            Some(_) => {
+                !free
+                    && call
+                        .lease
+                        .and_then(|it| self.leases.get(&it))
+                        .is_some_and(Lease::is_beginning)
+                    && settled.status == TransactionStatus::InTransaction
+                    && !Mutation::GoOnAcrossFence.is_on()
+            }
+        };
         let stale = call.lease.is_some()
-            && call.flags.begin().is_none()
-            && settled.status == TransactionStatus::Idle
+            && is_first
             && self.slots.get(id).is_some_and(|slot| {
                 let topology = self.cluster.topology();
                 let replaced = topology.host(slot.host).is_some() && !topology.serves(slot.host);
                 (behind_fence && settled.clean)
                     || (replaced && !took_effect(&settled.answer, false))
             });
+        if stale
+            && call.flags.begin().is_some()
+            && !matches!(settled.answer, Answer::Refused { .. })
+            && let Some(lease) = call.lease.and_then(|lease| self.leases.get_mut(&lease))
+        {
+            lease.leave_unended();
+        }
         let with_host = |error: Error| match host {
             Some(host) => error.with_host(host),
             None => error,
         };
         match settled.answer {
+            // Nothing but BEGIN has run yet.
+            Answer::Described if stale && call.flags.begin().is_some() => {
+                Verdict::Deliver(Err(with_host(unfit_host(mode))))
+            }
             Answer::Described => Verdict::Described,
             Answer::Completed { unreplicated: true, .. } => {
                 let message = "committed on the primary alone: the wait for its synchronous standbys \
