@@ -142,3 +142,18 @@ test('pg_cancel_backend that hits the question', async (t) => {
   assert.deepEqual(await insertAround(work, [1, 2], cancel), TEXT);
   assert.deepEqual(await kept(), ['1', '2']);
 });
+
+test('a snapshot that is older than a type teaches nobody that it is not there', async (t) => {
+  const pool = open(t);
+  await cluster.query(cluster.primary, 'DROP TYPE IF EXISTS moods.later');
+  const sql = "SELECT '{sad}'::moods.later[] AS v";
+  await pool.transaction(
+    async (tx) => {
+      await tx.query('SELECT count(*) FROM moods.kept');
+      await cluster.query(cluster.primary, "CREATE TYPE moods.later AS ENUM ('sad')");
+      await tx.query(sql);
+    },
+    { isolation: 'repeatable read' },
+  );
+  assert.deepEqual(await pool.query(sql), ARRAY);
+});

@@ -1,6 +1,6 @@
 //! Which statements do nothing but read, as far as their text can show: they write nothing and ask for no lock on a
 //! row, nor for an advisory lock. Only such a statement may stand in front of others on a connection, or behind them:
-//! it waits for nobody's transaction, and it can be sent a second time.
+//! it waits for nobody's transaction. Where it is sure, too, it can be sent a second time ([`is_sure`]).
 //!
 //! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with functions, operators and types that
 //! are known (`plain_names`). Whatever is not known here is not plain. What no text shows:
@@ -73,6 +73,28 @@ pub(super) fn is_plain_read(sql: &str) -> bool {
         "show" => open == 0 && parts.iter().all(Part::is_of_name),
         _ => false,
     }
+}
+
+/// Whether a plain read can't but be what it says, so that it may run twice. A user's function or operator of the same name
+/// as one of the system's is called where its arguments fit better: so all calls have a schema or nothing to fit, and
+/// all operators compare or calculate.
+pub(super) fn is_sure(sql: &str) -> bool {
+    const SURE: [&str; 13] = ["=", "<>", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "||"];
+    let parts = parts(sql);
+    let at = |n: usize| parts.get(n);
+    parts.iter().enumerate().all(|(n, part)| match part {
+        Part::Operator(operator) => SURE.contains(operator),
+        Part::Word(word) if at(n + 1) == Some(&Part::Symbol('(')) && has(FUNCTIONS, word) => {
+            let has_schema = n >= 2
+                && at(n - 1) == Some(&Part::Symbol('.'))
+                && at(n - 2).is_some_and(|schema| schema.is("pg_catalog"));
+            let is_empty = at(n + 2) == Some(&Part::Symbol(')'))
+                || (at(n + 2) == Some(&Part::Operator("*"))
+                    && at(n + 3) == Some(&Part::Symbol(')')));
+            has_schema || is_empty || SYNTAX.contains(&word.as_str())
+        }
+        _ => true,
+    })
 }
 
 /// Whether a table, whose names are in the order of their bytes, has this one.

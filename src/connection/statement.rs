@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::habit::Habit;
 use super::naming::Naming;
-use super::plain_read::is_plain_read;
+use super::plain_read::{is_plain_read, is_sure};
 use super::script::{Script, Unfit, first_tokens};
 use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
@@ -136,6 +136,8 @@ pub struct Statement {
     pub may_share: bool,
     /// Whether all of its text is known to do nothing but read.
     pub is_plain_read: bool,
+    /// Whether it is one that may run twice.
+    pub may_run_twice: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
     holders: usize,
     forgotten: bool,
@@ -230,6 +232,7 @@ impl Statements {
     /// The same text with other choices is another statement.
     pub fn insert_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
         let script = Script::of(sql);
+        let is_plain_read = !script.may_be_script && is_plain_read(sql);
         let statement = Statement {
             sql: Arc::from(sql),
             form: Form::Undescribed,
@@ -237,7 +240,8 @@ impl Statements {
             habit: Habit::default(),
             script,
             may_share: !script.may_be_script && is_all_or_nothing(sql),
-            is_plain_read: !script.may_be_script && is_plain_read(sql),
+            is_plain_read,
+            may_run_twice: is_plain_read && is_sure(sql),
             traces: Traces::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
             restyles: script.may_be_script && names_styles(sql),

@@ -1,6 +1,7 @@
 //! Reads that stand behind a call which does not answer, and are sent a second time.
 //!
-//! What was written can't be taken back. A read has no effect, so that it may run twice: once the server has been at
+//! What was written can't be taken back. A read has no effect, so that it may run twice where no function of a user's can
+//! hide behind the name of one of the system's: once the server has been at
 //! the call in front of it for too long, it is sent on another connection as well. A table may be held by another
 //! transaction, or a view may hide what waits for a lock.
 //!
@@ -116,9 +117,16 @@ impl Pool {
         share: bool,
     ) {
         let token = Token(key.to_bits());
+        let may_run_twice = self
+            .calls
+            .get(key)
+            .and_then(|call| self.statement_of(call))
+            .is_some_and(|statement| statement.may_run_twice);
         let Some(slot) = self.slots.get_mut(from) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty();
+        } else if !may_run_twice {
+            return;
         } else if let Some(copy) = self.leave_copy(now, key)
             && let Some(slot) = self.slots.get_mut(from)
         {

@@ -210,7 +210,12 @@ impl Pool {
         match told {
             Ok(told) => {
                 self.statements.learn_types(&told);
-                self.catalog.learn(asked, told);
+                // A transaction's snapshot may be older than a type: that this is not there is no news then.
+                let status =
+                    self.slots.get(id).and_then(|slot| slot.connection.transaction_status());
+                let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();
+                let is_settled = status == Some(TransactionStatus::Idle);
+                self.catalog.learn(if is_settled { asked } else { &there }, told);
             }
             Err(refused) => self.refused_types(id, asked, refused),
         }

@@ -384,7 +384,7 @@ fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
     }
 }
 
-pub(super) fn put_hex(bytes: &[u8], out: &mut BytesMut) {
+fn put_hex(bytes: &[u8], out: &mut BytesMut) {
     const HEX: [u8; 16] = *b"0123456789abcdef";
     out.reserve(2 + 2 * bytes.len());
     out.extend_from_slice(b"\\x");

@@ -3,19 +3,17 @@
 //! What a statement's parameters are is known from the connection that described it last. Meanwhile a column may have
 //! another type, or another table its name. Where a connection prepares a statement anew the server infers the types
 //! anew, and before it has told them values travel as text: a whole number is read by every type of numbers, and an
-//! instant in ISO 8601 by every type of dates. What a type does not read it refuses. A value without such a text (an
-//! array is `{1}` or `[1]`) waits for what the server tells.
+//! instant in ISO 8601 by every type of dates. What a type does not read it refuses. A value without such a text waits
+//! for what the server tells: an array is `{1}` or `[1]`, and text takes the forms of bytes and of objects in silence.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
-use super::fit::{Misfit, Value, encode_text, put_hex, put_text, valid};
+use super::fit::{Misfit, Value, encode_text, put_text, valid};
 use super::parameter_type::{Kind, ParameterType};
 use super::{Params, datetime, oid};
 use crate::base::Error;
 
-/// Twice their length is not worth a round trip.
-const LONGEST_BYTES: usize = 64 * 1024;
 /// From the year 1 to 9999, in milliseconds: beyond it, the text forms of JavaScript and PostgreSQL differ.
 const YEARS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
@@ -27,8 +25,6 @@ enum Plain {
     /// With the sign of a negative zero.
     Signed,
     Instant,
-    Hex,
-    Json,
 }
 
 impl Value<'_> {
@@ -68,8 +64,6 @@ impl Value<'_> {
                 | oid::VARCHAR
                 | oid::BPCHAR,
             ) if valid(millis).is_ok_and(|millis| YEARS.contains(&millis)) => Some(Plain::Instant),
-            (Self::Bytes(bytes), oid::BYTEA) if bytes.len() <= LONGEST_BYTES => Some(Plain::Hex),
-            (Self::Json(_), oid::JSON | oid::JSONB) => Some(Plain::Json),
             _ => None,
         }
     }
@@ -96,8 +90,6 @@ impl Value<'_> {
                 datetime::write_js_date(valid(millis)?, &mut text);
                 out.extend_from_slice(&text);
             }
-            (Some(Plain::Hex), Self::Bytes(bytes)) => put_hex(bytes, out),
-            (Some(Plain::Json), Self::Json(json)) => out.extend_from_slice(json),
             _ => return encode_text(self, oid::NOT_KNOWN, out),
         }
         Ok(())
@@ -161,10 +153,8 @@ mod tests {
         // A float4 reads all digits that a wider column keeps.
         check(Number(16_777_217.5), &[oid::FLOAT4], Some("16777217.5"));
         check(BigInt("-9007199254740993"), &[oid::INT8, oid::NUMERIC], Some("-9007199254740993"));
-        let dates = [oid::DATE, oid::TIME, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::TEXT];
+        let dates = [oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::TEXT];
         check(Date(0.0), &dates, Some("1970-01-01T00:00:00.000Z"));
-        check(Bytes(b"\0\xff"), &[oid::BYTEA], Some("\\x00ff"));
-        check(Json(b"{}"), &[oid::JSON, oid::JSONB], Some("{}"));
         check(Bool(true), &[oid::BOOL, oid::TEXT], Some("true"));
         check(Text(b"a"), &[oid::INT4, oid::TEXT, oid::FIRST_OF_USERS], Some("a"));
     }
@@ -179,8 +169,8 @@ mod tests {
         check(BigInt("-9007199254740993"), &[oid::FLOAT8, oid::INT4], None);
         check(Date(-8.64e15), &[oid::TEXT, oid::TIMESTAMP], None);
         check(Date(0.0), &[oid::JSONB, oid::FIRST_OF_USERS, oid::INT4], None);
-        check(Bytes(&[0; LONGEST_BYTES + 1]), &[oid::BYTEA], None);
-        check(Bytes(b""), &[oid::TEXT], None);
-        check(Json(b"{}"), &[oid::TEXT, oid::FIRST_OF_USERS], None);
+        // Text would take the form of either in silence.
+        check(Bytes(b""), &[oid::BYTEA, oid::TEXT], None);
+        check(Json(b"{}"), &[oid::JSON, oid::JSONB, oid::TEXT, oid::FIRST_OF_USERS], None);
     }
 }
