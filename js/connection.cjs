@@ -19,6 +19,9 @@ const { isSignal } = require('./signals.cjs');
 const { needStack } = require('./stack.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
+// A test's fake clock comes later.
+const { setTimeout, clearTimeout } = globalThis;
+
 /**
  * A callback whose connection is being released has so long, in milliseconds, for whatever else it is at: one that asks
  * nothing of its transaction for longer is taken to wait for the release, which waits for the callback.

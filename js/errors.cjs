@@ -237,13 +237,26 @@ function shown(value) {
 /**
  * The stack of an error of ours begins at the frame that called `method`, or awaits it: there are ten frames in all, and
  * those under it tell nothing. V8 looks for `method` among the functions that run, and behind them among those that await
- * them; where it is none of these, no frame is left.
+ * them; where it is none of these, no frame is left. A callback of the caller's is awaited by this package, and that by the
+ * caller: the frames between the two are dropped.
  */
 function seenFrom(method, error) {
   if (error instanceof HyperionError && Object.isExtensible(error)) {
     Error.captureStackTrace(error, method);
+    try {
+      dropOwnFrames(error);
+    } catch {
+      // Near the end of the stack nothing more can be called.
+    }
   }
   return error;
+}
+
+function dropOwnFrames(error) {
+  const { stack } = error;
+  if (typeof stack !== 'string' || !isOwnFrame(stack)) return;
+  const [head, ...frames] = stack.split('\n    at ');
+  error.stack = [head, ...frames.filter((frame) => !isOwnFrame(frame))].join('\n    at ');
 }
 
 /**

@@ -174,6 +174,15 @@ test('a stack begins at the caller’s line, and has none of this package', asyn
     ...{ releasedTransaction: () => released.transaction(() => {}) },
     ...{ finished: () => finished.query('SELECT 1'), twice: () => finished.commit() },
     ...{ lateSavepoint: () => finished.savepoint(() => {}) },
+    // In a callback, which this package awaits.
+    inCallback: () => pool.transaction(async (tx) => await tx.query('SELECT 1', [], { wrong: 1 })),
+    overlap: () =>
+      pool.transaction(async (tx) => {
+        await tx.savepoint(async (sp) => {
+          await sp.query('SELECT 1');
+          await tx.query('SELECT 1');
+        });
+      }),
     ...{ createPool: async () => createPool({ wrong: 1 }), hosts: async () => pool.setHosts(1) },
   };
   for (const [name, call] of Object.entries(calls)) {

@@ -327,18 +327,14 @@ test('release waits for a transaction that runs, and for its COMMIT', async () =
   assert.equal(pool.status().inUse, 0);
 });
 
-test('a callback that waits for the release of its own connection is told, and nothing of it is kept', async (t) => {
+test('a callback that waits for the release of its own connection is told, and nothing of it is kept', async () => {
   const connection = await pool.connect();
-  t.mock.timers.enable({ apis: ['setTimeout'] });
   const work = connection.transaction(async (tx) => {
     await insert(tx, 1);
     await connection.release();
     return 'done';
   });
-  work.catch(() => {});
-  const patience = setInterval(() => t.mock.timers.tick(1000), 1);
   const error = await errorOf(work);
-  clearInterval(patience);
   assert.deepEqual(
     [error.name, error.code, error.outcome],
     ['TransactionError', 'HYPERION_TRANSACTION_FINISHED', 'not-committed'],

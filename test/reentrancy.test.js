@@ -278,3 +278,16 @@ test('fake timers do not hold up the look-up of a host', async () => {
     globalThis.queueMicrotask = real;
   }
 });
+
+test('fake timers do not keep a transaction from being given up', async () => {
+  const own = createPool(cluster.options({ poolSize: 1 }));
+  await own.query('SELECT 1');
+  mock.timers.enable();
+  try {
+    const slow = own.transaction((tx) => tx.query('SELECT pg_sleep(60)'), { timeoutMs: 50 });
+    await assert.rejects(slow, { code: 'HYPERION_TRANSACTION_TIMEOUT', outcome: 'not-committed' });
+  } finally {
+    mock.timers.reset();
+    await own.end();
+  }
+});

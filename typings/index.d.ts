@@ -294,15 +294,16 @@ interface Queryable {
    * @throws {ConfigurationError} an argument can't be sent: `HYPERION_PARAMETER` names the parameter, and its type where
    *   that is known
    * @throws {TransactionError} the transaction is finished
+   * @param params what each `$1`, `$2` ... is: `Param` has what can be sent, and anything else is refused before it is sent
    */
   query<R extends unknown[] = unknown[]>(
     sql: string,
-    params: readonly Param[] | null | undefined,
+    params: readonly unknown[] | null | undefined,
     options: QueryOptions & { rowMode: 'array' },
   ): Promise<QueryResult<R>>;
   query<R = Row>(
     sql: string,
-    params?: readonly Param[] | null,
+    params?: readonly unknown[] | null,
     options?: QueryOptions | null,
   ): Promise<QueryResult<R>>;
 }

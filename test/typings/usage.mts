@@ -80,8 +80,11 @@ await pool.query({ text: 'SELECT 1' });
 // @ts-expect-error pools are made by createPool alone
 new library.Pool();
 
-// @ts-expect-error a Symbol can't be sent
-await pool.query('SELECT $1', [Symbol('x')]);
+// What is gathered elsewhere: the types of values are checked when they are sent.
+const gathered: unknown[] = [1, 'x'];
+await pool.query('SELECT $1, $2', gathered);
+const frozen: readonly unknown[] = gathered;
+await pool.query('SELECT $1, $2', frozen, { rowMode: 'array' });
 // @ts-expect-error parameters are an array
 await pool.query('SELECT $1', 'x');
 // @ts-expect-error results are read-only
