@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createPool } from '../js/index.mjs';
+import { createPool, isRetryable } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
 
 let cluster;
@@ -418,5 +418,79 @@ test('once the pool has ended, each door says so in the same words', async () =>
       ...{ name: 'ConfigurationError', code: 'HYPERION_POOL_CLOSED', outcome: 'not-sent' },
       message: 'the pool is closed: pool.end() was called',
     });
+  }
+});
+
+/** A dedicated connection that has `sql` prepared, from before somebody's migration of its table. */
+async function outdated(sql) {
+  await pool.query('DROP TABLE IF EXISTS notes; CREATE TABLE notes (a int, b text)');
+  const connection = await pool.connect();
+  for (let n = 0; n < 3; n += 1) await connection.query(sql);
+  await pool.query('TRUNCATE notes; ALTER TABLE notes ADD d int');
+  return connection;
+}
+const notes = async () => (await pool.query('SELECT b FROM notes ORDER BY b')).map(({ b }) => b);
+const NOTE = "INSERT INTO notes (b) VALUES ('new') RETURNING *";
+const assertOutrun = (error) => {
+  // By what the pool knows of the statement from its other connections, Bind is refused for its formats.
+  assert.ok(['0A000', '08P01'].includes(error.code), String(error));
+  assert.equal(error.outcome, 'not-committed');
+  assert.match(error.hint, /prepared anew when it is repeated/);
+  assert.equal(isRetryable(error), true);
+};
+
+test('a write that is to be prepared anew does not run in a transaction that was asked for behind it', async () => {
+  for (let round = 0; round < 20; round += 1) {
+    const connection = await outdated(NOTE);
+    const failed = errorOf(connection.query(NOTE));
+    const tx = await connection.begin();
+    await tx.query('SELECT 1');
+    await tx.rollback();
+    assertOutrun(await failed);
+    await connection.query(NOTE);
+    await connection.release();
+    assert.deepEqual(await notes(), ['new']);
+  }
+});
+
+test('a statement that is to be prepared anew does not run behind those that were asked for later', async () => {
+  for (let round = 0; round < 20; round += 1) {
+    const connection = await outdated(NOTE);
+    const failed = errorOf(connection.query(NOTE));
+    await connection.query("UPDATE notes SET b = 'changed'");
+    assertOutrun(await failed);
+    // By itself it is sent again without a word, and so is the last of several.
+    await pool.query('ALTER TABLE notes DROP d');
+    const [, rows] = await Promise.all([
+      connection.query("INSERT INTO notes (b) VALUES ('first')"),
+      connection.query(NOTE),
+    ]);
+    assert.deepEqual([...rows], [{ a: null, b: 'new' }]);
+    assert.deepEqual(await notes(), ['first', 'new']);
+    await connection.release();
+  }
+});
+
+test('nothing is sent behind the first step of a script, whatever is refused in front of it', async () => {
+  await pool.query('CREATE SCHEMA IF NOT EXISTS other; DROP TYPE IF EXISTS other.mood');
+  await pool.query("CREATE TYPE other.mood AS ENUM ('ok')");
+  const declare = "DECLARE c CURSOR FOR SELECT 'ok'::mood";
+  for (let round = 0; round < 40; round += 1) {
+    const one = createPool(cluster.options({ poolSize: 1 }));
+    const connection = await one.connect();
+    await connection.query('SET search_path TO other');
+    await errorOf(connection.query(declare));
+    await connection.query('DISCARD ALL');
+    const settled = await Promise.allSettled(
+      [declare, 'SELECT 0.5::float8 AS x', 'SELECT 1; SELECT 2'].map((sql) =>
+        connection.query(sql),
+      ),
+    );
+    assert.deepEqual(
+      settled.map(({ status, reason }) => reason?.code ?? status),
+      ['42704', 'fulfilled', 'fulfilled'],
+    );
+    await connection.release();
+    await one.end();
   }
 });

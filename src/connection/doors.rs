@@ -131,6 +131,8 @@ pub enum Event {
         /// How long after its barrier's answer it came, where that was heard by itself.
         parted: Option<Duration>,
         status: TransactionStatus,
+        /// Nothing had been sent behind it by then. One read may answer that too, before this is looked at.
+        last: bool,
         /// Whether nobody can have changed the session up to then. It may be over by the time that this is looked at.
         clean: bool,
     },

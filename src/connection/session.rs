@@ -529,6 +529,7 @@ impl Session {
                     took,
                     parted,
                     status,
+                    last: self.is_vacant(),
                     clean: self.is_clean(),
                 };
                 events.push_back(event);

@@ -221,6 +221,8 @@ impl Pool {
         let busy = |slot: &Slot| {
             slot.cancelling.is_some()
                 || !slot.connection.is_open()
+                // One read has answered several calls: what is due for the next of them comes first.
+                || slot.connection.has_events()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
         lease.head.is_some() || aside || self.slots.get(id).is_some_and(busy) || self.is_typing(id)
@@ -325,7 +327,9 @@ impl Pool {
     ) {
         if let (Some(lease), Some(call)) = (self.leases.get_mut(&number), self.calls.get_mut(key)) {
             call.come_back(now);
-            lease.head = None;
+            if lease.head == Some(key) {
+                lease.head = None;
+            }
             if status != TransactionStatus::Idle
                 && call.flags.begin().is_some()
                 && lease.progress != Progress::Unended

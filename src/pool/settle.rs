@@ -27,10 +27,13 @@ pub(super) const MOST_LOSSES: u8 = 2;
 /// Said where a transaction is in the way of preparing a statement anew.
 const STALE_PLAN: &str = "the statement was prepared before its tables or types changed; it is prepared anew when the \
                           transaction is repeated";
+/// The same on a dedicated connection, where what was asked behind the statement has run and the statement would come after it.
+const OUTRUN: &str = "the statement was prepared before its tables or types changed, and has not run, as statements that \
+                      were asked behind it have; it is prepared anew when it is repeated";
 /// The same where the statement's name means nothing in the session, or something else.
 const STRANGE_SESSION: &str = "the session has dropped its prepared statements, or a pooler in between has put another \
                                session in its place (behind PgBouncer in transaction mode, set statementCacheSize: 0); \
-                               the statement is prepared anew when the transaction is repeated";
+                               the statement is prepared anew when it, or its transaction, is repeated";
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
@@ -70,6 +73,7 @@ struct Settled {
     role_before: Option<Role>,
     role_after: Option<Role>,
     status: TransactionStatus,
+    last: bool,
     clean: bool,
 }
 
@@ -135,10 +139,12 @@ impl Pool {
                 took,
                 parted,
                 status,
+                last,
                 clean,
             } => {
                 self.learn_habit(token, &answer, took, parted);
-                let settled = Settled { token, answer, role_before, role_after, status, clean };
+                let settled =
+                    Settled { token, answer, role_before, role_after, status, last, clean };
                 self.settle(now, id, settled)
             }
             Event::Lost { token, outcome, why } => self.lost(now, id, token, outcome, &why),
@@ -363,20 +369,24 @@ impl Pool {
                 if !plan_is_stale {
                     return Verdict::Deliver(Err(with_host(error)));
                 }
+                let mut is_outrun = false;
                 if no_effect && call.redescribed < MOST_REDESCRIPTIONS {
                     call.redescribed += 1;
                     call.told = false;
-                    // Outside of a transaction, and with nothing behind it that it would come after now.
+                    // Outside of a transaction, and with nothing behind it that it would come after now: neither when it
+                    // was answered, nor since.
                     let rests = settled.status == TransactionStatus::Idle
+                        && settled.last
                         && self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
                     match call.lease {
                         Some(lease) if !free && rests => return Verdict::Resume(lease),
-                        Some(_) if !free => {}
+                        Some(_) if !free => is_outrun = settled.status == TransactionStatus::Idle,
                         _ => return Verdict::SendAgain,
                     }
                 }
                 let error = match error.code() {
                     "26000" | "42P05" => error.with_hint(STRANGE_SESSION),
+                    _ if is_outrun => error.with_hint(OUTRUN),
                     "0A000" | "08P01" | "42704" | "XX000" => error.with_hint(STALE_PLAN),
                     // It may as well be as the server says.
                     _ => error,

@@ -170,8 +170,17 @@ impl World {
     }
 
     pub fn ask_flagged(&mut self, statement: StatementId, flags: QueryFlags) -> u32 {
+        self.ask_known_on(None, statement, flags)
+    }
+
+    pub fn ask_known_on(
+        &mut self,
+        lease: Option<NonZeroU32>,
+        statement: StatementId,
+        flags: QueryFlags,
+    ) -> u32 {
         self.requests += 1;
-        let (request, lease, params) = (self.requests, None, Params::new());
+        let (request, params) = (self.requests, Params::new());
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
         request
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::cluster::World;
 use crate::base::Outcome;
 use crate::config::from_json;
-use crate::connection::Role;
+use crate::connection::{Role, StatementId};
 use crate::pool::{EndOptions, PoolEvent, QueryFlags};
 use crate::types::Params;
 
@@ -512,4 +512,48 @@ fn nothing_but_a_rollback_follows_an_end_that_was_not_sent() {
     world.query("INSERT c", lease, TX);
     world.query("COMMIT", lease, KEPT_COMMIT);
     assert_eq!(world.hosts[0].server.keys, ["c"]);
+}
+
+/// A dedicated connection on which INSERT a, whose number is told, is prepared, and whose session has forgotten that.
+#[track_caller]
+fn take_forgetful(world: &mut World) -> (Option<NonZeroU32>, StatementId) {
+    let lease = take(world, NONE);
+    let insert = world.pool.statement("INSERT a");
+    for _ in 0..3 {
+        world.ask_known_on(lease, insert, NONE);
+        world.settle();
+    }
+    world.hosts[0].server.forget_statements();
+    (lease, insert)
+}
+
+#[test]
+fn what_a_session_has_forgotten_is_not_sent_again_behind_what_was_asked_later() {
+    const KEPT_ROLLBACK: QueryFlags = QueryFlags(ROLLBACK.0 & !QueryFlags::RELEASE.0);
+    for flags in [TX, NONE] {
+        let mut world = world(&[PRIMARY]);
+        let (lease, insert) = take_forgetful(&mut world);
+        // One read brings the answers to both: nothing is in flight any more when the first is looked at.
+        let stale = world.ask_known_on(lease, insert, NONE);
+        let behind = world.ask("INSERT b", lease, flags, Params::new());
+        world.settle();
+        assert_eq!(failed(&world, stale), ("26000", Some(Outcome::NotCommitted)));
+        assert_eq!(answered(&world, behind), "INSERT");
+        world.query("ROLLBACK", lease, KEPT_ROLLBACK);
+        let keys: &[_] = if flags == TX { &["a", "a", "a"] } else { &["a", "a", "a", "b"] };
+        assert_eq!(world.hosts[0].server.keys, keys);
+    }
+}
+
+#[test]
+fn what_a_session_has_forgotten_is_sent_again_before_what_waits_behind_it() {
+    let mut world = world(&[PRIMARY]);
+    let (lease, insert) = take_forgetful(&mut world);
+    // What can be cancelled waits until it is alone, and one read brings the answers to both in front of it.
+    let first = world.ask("INSERT c", lease, NONE, Params::new());
+    let stale = world.ask_known_on(lease, insert, NONE);
+    let held = world.ask("INSERT b", lease, QueryFlags::CANCELLABLE, Params::new());
+    world.settle();
+    assert_eq!([first, stale, held].map(|request| answered(&world, request)), ["INSERT"; 3]);
+    assert_eq!(world.hosts[0].server.keys, ["a", "a", "a", "c", "a", "b"]);
 }

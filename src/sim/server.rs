@@ -164,6 +164,11 @@ impl Server {
         self.sessions.clear();
     }
 
+    /// Sessions forget what was prepared in them, as a pooler puts others in their place.
+    pub fn forget_statements(&mut self) {
+        self.sessions.values_mut().for_each(|session| session.statements.clear());
+    }
+
     /// Changes the role as a reload does: sessions that begin later have it, those that are open only once their
     /// signal has been delivered.
     pub fn reload(&mut self, role: Role) {
