@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_every_type_reads_rightly_is_plain() {
-        use Value::{BigInt, Bool, Bytes, Date, Json, Number, Text};
+        use Value::{BigInt, Bool, Date, Number, Text};
         let numbers = [oid::INT4, oid::INT8, oid::NUMERIC, oid::TEXT, oid::JSONB];
         check(Number(-1.0), &numbers, Some("-1"));
         check(Number(1.5), &[oid::NUMERIC, oid::FLOAT8, oid::TEXT], Some("1.5"));
