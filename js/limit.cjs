@@ -3,11 +3,12 @@
 // What ends a transaction before its user does: `timeoutMs`, from the call to the answer of COMMIT, waiting for a
 // connection and all attempts included, and `signal`.
 
+const { performance } = require('node:perf_hooks');
+const { clearTimeout, setTimeout } = require('node:timers');
 const { classes, seenFrom } = require('./errors.cjs');
 const { Signals, isAborted } = require('./signals.cjs');
 
-// A test's fake clock, which comes later, must not keep a transaction from being given up.
-const { setTimeout, clearTimeout } = globalThis;
+// Taken once: a test's fake clock, which comes later, must not keep a transaction from being given up.
 const now = performance.now.bind(performance);
 
 /** What `#passed` resolves to. */

@@ -70,8 +70,8 @@ impl Session {
         rows[0][0].as_ref().unwrap().parse::<u32>().unwrap() / 10_000
     }
 
-    /// Runs a statement as a pool does that meets it for the first time, and as it does from then on. So its results
-    /// come as text, unless a parameter's type had to be known first, and then in binary.
+    /// Runs a statement as a pool does that meets it for the first time, and as it does once this connection has been told
+    /// what it is. So its results come as text, unless a parameter's type had to be known first, and then in binary.
     pub(super) fn twice(
         &mut self,
         sql: &str,
@@ -79,6 +79,8 @@ impl Session {
     ) -> Result<[Vec<Row>; 2], TestCaseError> {
         let statement = self.statements.insert(sql);
         let first = self.run(sql, statement, params)?;
+        // It is prepared, and told what it is.
+        self.run(sql, statement, params)?;
         let second = self.run(sql, statement, params)?;
         if params.is_empty() {
             assert_eq!(format_of(&first), Format::Text, "{sql}");
@@ -102,7 +104,7 @@ impl Session {
                 params,
                 begin: None,
                 free: true,
-                prepare: false,
+                prepare: true,
                 barrier: false,
                 describe: false,
                 told: false,
