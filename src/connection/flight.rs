@@ -6,7 +6,6 @@ use super::prepared::Told;
 use super::staleness::Relies;
 use super::statement::Description;
 use super::steps::Steps;
-use crate::protocol::backend::Format;
 use crate::types::{Shape, Verbatim};
 
 /// How the request was sent, which decides what the server answers.
@@ -50,7 +49,6 @@ pub(super) struct Parsing {
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Text,
-    Binary,
     /// Those of a shape.
     Like(Arc<Shape>),
 }
@@ -60,7 +58,6 @@ impl Asked {
     pub(super) fn shape_of(&self, told: &Description, verbatim: &Verbatim) -> Option<Arc<Shape>> {
         match self {
             Self::Text => told.text.clone(),
-            Self::Binary => told.in_formats(verbatim, |_| Some(Format::Binary)),
             Self::Like(shape) => told.in_formats_of(shape, verbatim),
         }
     }

@@ -59,17 +59,11 @@ pub(super) fn bind_and_run(
         Values::Plain(_) => params.encode_plain(n, type_of(n), out),
         Values::Fitted(_) => params.encode(n, type_of(n), out),
     };
-    let one = [Format::Binary];
-    let (columns, all) = match results {
-        Asked::Text => (&[][..], &[][..]),
-        Asked::Binary => (&[][..], &one[..]),
-        Asked::Like(shape) => (shape.columns(), &[][..]),
+    let columns = match results {
+        Asked::Text => &[][..],
+        Asked::Like(shape) => shape.columns(),
     };
-    let count = columns.len() + all.len();
-    let results = (0..count).map(|n| {
-        let format = columns.get(n).map(|column| column.field.format);
-        format.or_else(|| all.first().copied()).unwrap_or(Format::Text)
-    });
+    let results = columns.iter().map(|column| column.field.format);
     let formats = (0..params.len()).map(format_of);
     frontend::bind(out, "", name, formats, params.len(), encode, results)?;
     frontend::execute(out, "", 0)

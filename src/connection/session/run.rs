@@ -19,8 +19,7 @@ use crate::connection::staleness::Relies;
 use crate::connection::statement::{Description, Form, Statement};
 use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
 use crate::protocol::backend::TransactionStatus;
-use crate::protocol::{Format, frontend};
-use crate::types::Column;
+use crate::protocol::frontend;
 
 /// What a value is refused with that does not fit the type of its parameter.
 const MISFIT: &str = "HYPERION_PARAMETER";
@@ -71,14 +70,7 @@ impl Session {
         let keep = match is_kept {
             true => self.prepared.find(request.statement, statement, now),
             false => {
-                return self.parse(
-                    now,
-                    request,
-                    statement,
-                    (known, reads_text),
-                    Keep::Unnamed,
-                    out,
-                );
+                return self.parse(now, request, statement, known, Keep::Unnamed, out);
             }
         };
         let preparation = match keep {
@@ -87,17 +79,10 @@ impl Session {
                 // tables are may have changed.
                 let is_first = request.told && matches!(keep, Found::Nothing);
                 let keep = if is_first { Keep::Unnamed } else { Keep::Named };
-                return self.parse(now, request, statement, (known, reads_text), keep, out);
+                return self.parse(now, request, statement, known, keep, out);
             }
             Found::OutdatedUnheard => {
-                return self.parse(
-                    now,
-                    request,
-                    statement,
-                    (known, reads_text),
-                    Keep::Unnamed,
-                    out,
-                );
+                return self.parse(now, request, statement, known, Keep::Unnamed, out);
             }
             Found::Known(preparation) => preparation,
         };
@@ -105,12 +90,12 @@ impl Session {
         let is_doubtful = preparation.is_doubtful(now.at);
         let Some(own) = told.get() else {
             if request.params.are_plain(&known.fits, out)
-                && let Some(asked) = self.formats(request, known, reads_text)
+                && let Some(asked) = self.formats(request, statement, known)
             {
                 bind_and_run(out, &name, request, Values::Plain(&known.fits), &asked)?;
                 return Ok(Flight::Prepared { name, told, asked: Some(asked), is_doubtful });
             }
-            return self.parse(now, request, statement, (known, reads_text), Keep::Unnamed, out);
+            return self.parse(now, request, statement, known, Keep::Unnamed, out);
         };
         let is_same = own.parameter_types == known.parameter_types;
         let wanted = known.shape.as_deref().filter(|shape| shape.has_user_types());
@@ -119,7 +104,7 @@ impl Session {
             .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
         if (request.told && !is_same) || (is_same && formats_differ) {
             // It was described a moment ago, and otherwise; or its results are wanted in other formats by now.
-            return self.parse(now, request, statement, (known, reads_text), Keep::Named, out);
+            return self.parse(now, request, statement, known, Keep::Named, out);
         }
         // The pool may know more of the same types.
         let fits = if is_same { &known.fits } else { &own.fits };
@@ -145,11 +130,11 @@ impl Session {
         now: Moment,
         request: &Request<'_>,
         statement: &Statement,
-        (known, reads_text): (&Arc<Description>, bool),
+        known: &Arc<Description>,
         keep: Keep,
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
-        let Some(results) = self.formats(request, known, reads_text) else {
+        let Some(results) = self.formats(request, statement, known) else {
             return describe(statement, out);
         };
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
@@ -195,30 +180,20 @@ impl Session {
         Ok(parsing(name, closes, told, results, relies))
     }
 
-    /// The formats in which results are asked for, before the server has said what they are. Outside of a transaction the
-    /// server's refusal heals what has become of the columns. In one, a single format is right for any number of them.
-    /// `None` where they have to be known.
+    /// The formats in which results are asked for, before the server has said on this connection what they are. Columns
+    /// may have other types by now, and a form that nothing here reads would hide what a write has done: only a read goes by
+    /// what was told elsewhere. Outside of a transaction the server's refusal heals another number of columns. `None`
+    /// where the columns have to be known first.
     fn formats(
         &self,
         request: &Request<'_>,
+        statement: &Statement,
         known: &Description,
-        reads_text: bool,
     ) -> Option<Asked> {
         let is_healed = request.begin.is_some() || self.status == TransactionStatus::Idle;
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
-        let like = Asked::Like(Arc::clone(shape));
-        if request.told {
-            return Some(like);
-        }
-        // The server takes a single format for all columns that there are.
-        if reads_text && (!is_healed || shape.columns().len() == 1) {
-            return Some(Asked::Text);
-        }
-        let is_binary = |column: &Column| column.field.format == Format::Binary;
-        match is_healed {
-            true => Some(like),
-            false => shape.columns().iter().all(is_binary).then_some(Asked::Binary),
-        }
+        let goes_by_others = is_healed && statement.is_plain_read;
+        (request.told || goes_by_others).then(|| Asked::Like(Arc::clone(shape)))
     }
 }
 
