@@ -77,8 +77,8 @@ impl Session {
             Found::Nothing | Found::Outdated => {
                 // A first use that was described is kept no sooner than one that was not: by the second one, what its
                 // tables are may have changed.
-                let is_first = request.told && matches!(keep, Found::Nothing);
-                let keep = if is_first { Keep::Unnamed } else { Keep::Named };
+                let is_first = known.shape.is_none() && matches!(keep, Found::Nothing);
+                let keep = if request.told && is_first { Keep::Unnamed } else { Keep::Named };
                 return self.parse(now, request, statement, known, keep, out);
             }
             Found::OutdatedUnheard => {
