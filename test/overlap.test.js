@@ -426,7 +426,9 @@ async function outdated(sql) {
   await pool.query('DROP TABLE IF EXISTS notes; CREATE TABLE notes (a int, b text)');
   const connection = await pool.connect();
   for (let n = 0; n < 3; n += 1) await connection.query(sql);
-  await pool.query('TRUNCATE notes; ALTER TABLE notes ADD d int');
+  for (const ddl of ['TRUNCATE notes', 'ALTER TABLE notes ADD d int']) {
+    await cluster.query(cluster.primary, ddl);
+  }
   return connection;
 }
 const notes = async () => (await pool.query('SELECT b FROM notes ORDER BY b')).map(({ b }) => b);
@@ -460,7 +462,7 @@ test('a statement that is to be prepared anew does not run behind those that wer
     await connection.query("UPDATE notes SET b = 'changed'");
     assertOutrun(await failed);
     // By itself it is sent again without a word, and so is the last of several.
-    await pool.query('ALTER TABLE notes DROP d');
+    await cluster.query(cluster.primary, 'ALTER TABLE notes DROP d');
     const [, rows] = await Promise.all([
       connection.query("INSERT INTO notes (b) VALUES ('first')"),
       connection.query(NOTE),

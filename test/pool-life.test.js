@@ -208,6 +208,8 @@ test('end({ timeoutMs: 0 }) rolls an open transaction back', async () => {
   await idle.query('INSERT INTO ended VALUES (1)');
   const busy = await pool.begin();
   await busy.query('INSERT INTO ended VALUES (2)');
+  // Its connection has been told what the statement is then, so that it is sent at once.
+  for (let n = 0; n < 2; n += 1) await busy.query(SLEEP, [0]);
   const sleeping = busy.query(SLEEP, [60]);
   const rejected = assert.rejects(sleeping, {
     code: 'HYPERION_POOL_CLOSED',
