@@ -72,6 +72,8 @@ pub enum Mutation {
     ForgetBarrier,
     /// What was written in an earlier turn is taken for a barrier, although its answer may be older than a fence.
     TakeOldBarrier,
+    /// Asks a server for its role in its user's transaction.
+    AskInTransaction,
     /// Statements share connections that may wait for locks.
     ShareWrites,
     /// Reads are left behind calls that don't answer.
@@ -101,7 +103,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -136,6 +138,7 @@ impl Mutation {
         Self::GoOnAcrossFence,
         Self::ForgetBarrier,
         Self::TakeOldBarrier,
+        Self::AskInTransaction,
         Self::ShareWrites,
         Self::StandBehind,
         Self::ForgetWitness,

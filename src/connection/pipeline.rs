@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::exchange::{Exchange, Flight, Parsing};
 use super::lineage::Place;
-use super::role::is_refusal;
+use super::role::{Role, is_refusal};
 use super::statement::StatementId;
 use super::user_types::TypesAsked;
 use super::{Connection, State, Token};
@@ -33,6 +33,8 @@ pub(super) enum Work {
     Barrier {
         probe: bool,
         asked: bool,
+        /// The answer to that.
+        told: Option<Role>,
         /// Nobody listens before the answer to what stands behind it has come too.
         together: bool,
     },

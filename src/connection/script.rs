@@ -13,6 +13,8 @@ pub(super) struct Script {
     pub(super) may_commit: bool,
     /// One of them may end its transaction, and another one run behind that.
     pub(super) may_go_on: bool,
+    /// The session may be in a transaction behind it and not in front of it, or the other way round.
+    pub(super) may_move: bool,
     /// It is PREPARE TRANSACTION.
     pub(super) prepares_transaction: bool,
     pub(super) unfit: Option<Unfit>,
@@ -98,6 +100,7 @@ impl Script {
             count += 1;
             let control = Control::of(part.text);
             script.may_go_on |= has_ended;
+            script.may_move |= !matches!(control, Control::None | Control::CommitPrepared);
             match control {
                 Control::Begin => is_open = true,
                 Control::Commit { chain } => {
@@ -123,6 +126,7 @@ impl Script {
         if is_ambiguous {
             let has = |word: &str| contains_ignoring_case(sql, word);
             script.may_be_script |= has_inner_semicolon(sql);
+            script.may_move |= script.may_be_script;
             script.may_commit |= has("commit") || has("prepare") || has("end");
             script.may_go_on |= script.may_be_script;
         } else if is_open && script.unfit.is_none() {

@@ -283,7 +283,7 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<Sent, Error> {
-        if request.barrier && !self.has_barrier(now) {
+        if request.barrier && self.may_ask_role() && !self.has_barrier(now) {
             self.barrier(now, false, sent, out)?;
         }
         let statement = shared
@@ -409,6 +409,12 @@ impl Session {
             {
                 return Ok(());
             }
+            // It tells nothing of a session that was established.
+            Work::Barrier { asked: true, .. }
+                if self.role.is_some() && matches!(message, M::ErrorResponse(_)) =>
+            {
+                return Ok(());
+            }
             own => return own.message(message, alone),
         };
         let id = exchange.statement;
@@ -465,10 +471,10 @@ impl Session {
         let waited = self.last_ready > entry.queued_at;
         let took = now.since(entry.queued_at.max(self.last_ready));
         self.status = status;
-        self.role_at_ready = self.role;
+        self.take_role(&entry.work);
         self.last_ready = now;
         // Where the role is not reported, what else is answered says nothing of it.
-        if self.reports_role || matches!(entry.work, Work::Barrier { asked: true, .. }) {
+        if self.reports_role || matches!(entry.work, Work::Barrier { told: Some(_), .. }) {
             self.asked_at = entry.queued_at;
         }
         let (took, parted) = match entry.work {
@@ -484,7 +490,7 @@ impl Session {
         };
         match entry.work {
             Work::Barrier { probe: true, .. } => {
-                events.push_back(Event::Answered { role: self.role })
+                events.push_back(Event::Answered { role: self.role_at_ready })
             }
             Work::Barrier { probe: false, .. } => {}
             Work::Types(types) => {

@@ -195,6 +195,11 @@ impl Statement {
         self.script.may_be_script
     }
 
+    /// Whether only its answer tells if the session is in a transaction behind it.
+    pub fn may_move_transaction(&self) -> bool {
+        self.script.may_move
+    }
+
     /// Whether it hands its transaction over to whoever ends that by its name.
     pub fn prepares_transaction(&self) -> bool {
         self.script.prepares_transaction

@@ -121,6 +121,13 @@ impl Pool {
         self.statements.get(call.statement?)
     }
 
+    /// Whether only a call's answer tells if its server can be asked for its role behind it.
+    pub(super) fn hides_status(&self, key: Key<Call>, id: ConnectionId) -> bool {
+        let statement = self.calls.get(key).and_then(|call| self.statement_of(call));
+        statement.is_some_and(Statement::may_move_transaction)
+            && self.slots.get(id).is_some_and(|slot| !slot.connection.reports_role())
+    }
+
     /// The host in the seat, where that is not in doubt.
     pub(super) fn primary(&self) -> Option<HostId> {
         match self.cluster.topology().primary() {

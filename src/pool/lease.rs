@@ -283,6 +283,7 @@ impl Pool {
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
         let alone = flags.has(QueryFlags::CANCELLABLE);
         let waits = first || begin.is_some() || alone || sent != Some(Sent::Request);
+        let waits = waits || (between && self.hides_status(key, id));
         if sent.is_some()
             && let Some(lease) = self.leases.get_mut(&number)
         {

@@ -278,6 +278,20 @@ impl Pool {
         if free && behind_fence {
             return Verdict::SendAgain;
         }
+        // The server has refused to tell its role, whatever for: a read can be had again.
+        let is_read = || {
+            let statement = call.statement.and_then(|id| self.statements.get(id));
+            statement.is_some_and(|statement| statement.is_plain_read)
+        };
+        if free
+            && settled.role_before.is_none()
+            && call.flags.begin().is_none()
+            && call.redescribed < MOST_REDESCRIPTIONS
+            && is_read()
+        {
+            call.redescribed += 1;
+            return Verdict::SendAgain;
+        }
         // Nothing of a transaction is committed yet, and nobody has seen anything of this one. Where it began behind the
         // fence, what it would read later is stale, and it stays read-only when the fence is lifted; but it may have made
         // the session read-only itself.

@@ -557,3 +557,33 @@ fn what_a_session_has_forgotten_is_sent_again_before_what_waits_behind_it() {
     assert_eq!([first, stale, held].map(|request| answered(&world, request)), ["INSERT"; 3]);
     assert_eq!(world.hosts[0].server.keys, ["a", "a", "a", "c", "a", "b"]);
 }
+
+#[test]
+fn a_server_is_not_asked_for_its_role_in_a_transaction_that_its_user_has_said() {
+    const STATEMENTS: [&str; 3] = ["BEGIN READ ONLY", "SELECT", "INSERT a"];
+    let options = serde_json::json!({
+        "hosts": ["h0"], "user": "u", "poolSize": 1, "roleCheck": "query",
+    });
+    for together in [false, true] {
+        let mut world = World::new(from_json(&options).unwrap(), &[PRIMARY]);
+        world.query("SELECT", None, NONE);
+        let lease = take(&mut world, NONE);
+        let mut requests = Vec::new();
+        for sql in STATEMENTS.iter().chain(&["ROLLBACK", "INSERT b"]) {
+            requests.push(world.ask(sql, lease, NONE, Params::new()));
+            if !together {
+                world.settle();
+            }
+        }
+        world.settle();
+        for (request, command) in requests.iter().zip(["BEGIN", "SELECT", "", "ROLLBACK", "INSERT"])
+        {
+            match command {
+                "" => assert_eq!(failed(&world, *request).0, "25006"),
+                _ => assert_eq!(answered(&world, *request), command),
+            }
+        }
+        assert!(!world.events.iter().any(|event| matches!(event, PoolEvent::Fence { .. })));
+        assert_eq!(world.hosts[0].server.keys, ["b"]);
+    }
+}

@@ -121,3 +121,15 @@ pub(super) fn tell_realm(system: Option<u64>, out: &mut Vec<u8>) -> bool {
     message(b'C', b"SELECT 1\0", out);
     true
 }
+
+/// The answer to the question for the role, in a transaction that was begun as one that reads alone, or not.
+pub(super) fn tell_role(role: Role, begun_read_only: bool, out: &mut Vec<u8>) {
+    let answer = match role {
+        Role::Standby => "standby",
+        Role::ReadWrite if !begun_read_only => "off",
+        Role::ReadWrite | Role::ReadOnly => "on",
+    };
+    row_description(25, out);
+    row(answer, out);
+    message(b'C', b"SELECT 1\0", out);
+}

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::messages::{
     describe_parameters, error, first_value, message, report_role, row, row_description, row_of,
-    tell_realm, text,
+    tell_realm, tell_role, text,
 };
 use crate::connection::Role;
 
@@ -347,15 +347,11 @@ impl Server {
                         let (system, started) = (system.to_string(), started.to_string());
                         row_of(&[Some(&system), Some(&started), timeline, None, follows], out);
                         message(b'C', b"SELECT 1\0", out);
+                    } else if sql.contains("pg_is_in_recovery()") && state.is_refused(&sql) {
+                        state.error("25P02", "current transaction is aborted", out);
                     } else if sql.contains("pg_is_in_recovery()") {
-                        let answer = match role {
-                            Role::ReadWrite => "off",
-                            Role::ReadOnly => "on",
-                            Role::Standby => "standby",
-                        };
-                        row_description(25, out);
-                        row(answer, out);
-                        message(b'C', b"SELECT 1\0", out);
+                        let begun = state.transaction == Transaction::Open { writable: false };
+                        tell_role(role, begun, out);
                     } else {
                         state.run(&sql, role, &mut self.keys, out);
                     }

@@ -150,6 +150,26 @@ impl Session {
         self.reports_role && self.pipeline.back().is_some_and(is_new)
     }
 
+    /// Whether a barrier can tell the role. A transaction has its own way to be read-only, takes no question once it has
+    /// failed, and may be one whose first statement is still to come: no server is asked in one.
+    pub(super) fn may_ask_role(&self) -> bool {
+        let is_idle = self.status == TransactionStatus::Idle;
+        self.reports_role || is_idle || Mutation::AskInTransaction.is_on()
+    }
+
+    /// Takes what a barrier has told. A question that was refused, or asked in a transaction, tells nothing.
+    pub(super) fn take_role(&mut self, work: &Work) {
+        self.role_at_ready = match *work {
+            Work::Barrier { asked: true, told, .. } => {
+                let is_idle = self.status == TransactionStatus::Idle;
+                let told = told.filter(|_| is_idle || Mutation::AskInTransaction.is_on());
+                self.role = told.or(self.role);
+                told
+            }
+            _ => self.role,
+        };
+    }
+
     pub(super) fn barrier(
         &mut self,
         now: Instant,
@@ -163,7 +183,7 @@ impl Session {
         } else {
             frontend::query(out, self.asking.question())?;
         }
-        let work = Work::Barrier { probe, asked: !self.reports_role, together: false };
+        let work = Work::Barrier { probe, asked: !self.reports_role, told: None, together: false };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(())
     }
