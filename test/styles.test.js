@@ -264,8 +264,15 @@ for (const set of SETS) {
         // Nothing shows what it did: texts of several statements go by what the session was before.
         await check(tx, set, `${mode}, a function in a transaction`, { scripts: false });
       });
-      await pool.query(restyle);
-      await check(pool, set, `${mode}, a function`, { scripts: false });
+      const connection = await pool.connect();
+      await connection.query(restyle);
+      await check(connection, set, `${mode}, a function`, { scripts: false });
+      await connection.release();
+    });
+    // A pool that leaves sessions as they are hands this on, too.
+    await withPools({ resetOnRelease: false }, async (pool, mode) => {
+      await pool.query(`SELECT restyle_${SETS.indexOf(set)}()`);
+      await check(pool, set, `${mode}, a function that nobody resets`, { scripts: false });
     });
   });
 }

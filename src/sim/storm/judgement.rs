@@ -106,7 +106,7 @@ impl Storm {
                 described()
             }
             // Where a server has answered before, its restart and every failover are waited for.
-            (_, "HYPERION_UNREACHABLE") if self.apps.ledger.known() > 0 => described(),
+            (_, "HYPERION_UNREACHABLE") if self.apps.has_an_answer => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             (
                 ErrorClass::PoolTimeout,
@@ -148,6 +148,7 @@ impl Storm {
         result: Result<Response, Error>,
     ) -> Result<(), String> {
         let must_be_whole = self.is_read_write();
+        self.apps.has_an_answer |= result.is_ok();
         let ledger = &mut self.apps.ledger;
         match (&ask.what, result) {
             (What::Write(key), Ok(_)) => ledger.acknowledge(key),
