@@ -7,11 +7,12 @@
 //! which the server's reports tell alone; with `slow` at its end a statement sleeps before it runs. A change of role
 //! is told as PostgreSQL tells it: by ParameterStatus in front of the next ReadyForQuery.
 
+mod questions;
+
 use std::collections::BTreeMap;
 
 use super::messages::{
-    describe_parameters, error, first_value, message, report_role, row, row_description, row_of,
-    tell_realm, tell_role, text,
+    describe_parameters, error, first_value, message, report_role, row, row_description, text,
 };
 use crate::connection::Role;
 
@@ -33,6 +34,8 @@ pub struct Server {
     pub mood: &'static str,
     /// How often it was asked for them.
     pub types_asked: usize,
+    /// It was asked for its role in a transaction that a user began by a statement.
+    pub asked_in_transaction: bool,
     pub reports: Reports,
     /// Keys that are committed, in order.
     pub keys: Vec<String>,
@@ -58,6 +61,8 @@ struct Session {
     /// After an error: everything up to the next Sync is skipped.
     skipping: bool,
     transaction: Transaction,
+    /// That was begun by a BEGIN.
+    is_said: bool,
     /// As it was at the savepoint in front of a question that was refused.
     savepoint: Option<Transaction>,
     /// `SET` was run and `DISCARD ALL` was not.
@@ -125,6 +130,7 @@ impl Server {
             mood: "mood",
             tells_types: true,
             types_asked: 0,
+            asked_in_transaction: false,
             reports: Reports::Changes,
             keys: Vec::new(),
             clock: 0,
@@ -144,6 +150,7 @@ impl Server {
             sleep: Sleep::Awake,
             skipping: false,
             transaction: Transaction::None,
+            is_said: false,
             changed: false,
             zone: ZONE,
             told_zone: "",
@@ -307,52 +314,9 @@ impl Server {
                 }
                 b'Q' => {
                     let sql = text(&body).0.to_owned();
-                    let system = self.tells_lineage.then_some(self.lineage.0);
-                    let asks_realm = sql.contains("FROM pg_catalog.pg_database");
-                    let asks = sql.contains("pg_control_system()");
-                    let asks_types = sql.contains("FROM pg_catalog.pg_type");
-                    let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
-                    self.types_asked += usize::from(asks_types);
-                    if asks_types && !self.tells_types {
-                        state.savepoint = sql
-                            .starts_with("SAVEPOINT hyperion_types")
-                            .then_some(state.transaction);
-                        state.error("42501", "permission denied for table pg_type", out);
-                    } else if rolls_back && let Some(at) = state.savepoint.take() {
-                        state.transaction = at;
-                        message(b'C', b"ROLLBACK\0", out);
-                    } else if asks_types {
-                        let (oid, at) = (MOOD.to_string(), state.transaction);
-                        let (oid, name) = (Some(oid.as_str()), Some(self.mood));
-                        row_of(&[oid, name, oid, None, None, None, None], out);
-                        message(b'C', b"SELECT 1\0", out);
-                        if asks_realm && !tell_realm(system, out) {
-                            state.savepoint = Some(at);
-                            state.error("42501", "permission denied", out);
-                        }
-                    } else if asks_realm {
-                        if !tell_realm(system, out) {
-                            state.error("42501", "permission denied", out);
-                        }
-                    } else if asks && std::mem::take(&mut state.cancels_question) {
-                        state.error("57014", CANCELED, out);
-                    } else if asks && !self.tells_lineage {
-                        state.error("42501", "permission denied", out);
-                    } else if asks {
-                        let (system, started, timeline) = self.lineage;
-                        let (digits, number) = (format!("{timeline:08X}"), timeline.to_string());
-                        let is_standby = role == Role::Standby;
-                        let timeline = (!is_standby).then_some(digits.as_str());
-                        let follows = is_standby.then_some(number.as_str());
-                        let (system, started) = (system.to_string(), started.to_string());
-                        row_of(&[Some(&system), Some(&started), timeline, None, follows], out);
-                        message(b'C', b"SELECT 1\0", out);
-                    } else if sql.contains("pg_is_in_recovery()") && state.is_refused(&sql) {
-                        state.error("25P02", "current transaction is aborted", out);
-                    } else if sql.contains("pg_is_in_recovery()") {
-                        let begun = state.transaction == Transaction::Open { writable: false };
-                        tell_role(role, begun, out);
-                    } else {
+                    let is_question = self.answer(session, &sql, role, out);
+                    let Some(state) = self.sessions.get_mut(&session) else { break };
+                    if !is_question {
                         state.run(&sql, role, &mut self.keys, out);
                     }
                     state.end_implicit_transaction(&mut self.keys);
@@ -516,6 +480,7 @@ impl Session {
             "SELECT" if rest == "open" => {
                 if self.transaction == Transaction::None {
                     self.transaction = Transaction::Open { writable };
+                    self.is_said = false;
                 }
                 row("1", out);
                 "SELECT 1"
@@ -538,6 +503,7 @@ impl Session {
             "BEGIN" => {
                 let writable = writable && !rest.contains("READ ONLY");
                 self.transaction = Transaction::Open { writable };
+                self.is_said = true;
                 "BEGIN"
             }
             "SET" => {

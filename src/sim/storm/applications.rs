@@ -91,8 +91,6 @@ pub(super) struct Applications {
     requests: u32,
     keys: usize,
     pub(super) ended: bool,
-    /// A server has answered one of them.
-    pub(super) has_an_answer: bool,
     /// What was asked after the last fault was answered.
     pub(super) is_served: bool,
     /// Statements that are asked for again and again.
@@ -124,7 +122,6 @@ impl Applications {
             requests: 0,
             keys: 0,
             ended: false,
-            has_an_answer: false,
             is_served: false,
             statements: None,
             values: BTreeMap::new(),

@@ -72,6 +72,14 @@ impl Storm {
         Ok(())
     }
 
+    /// No server is asked for its role in a transaction that its user has begun by a statement.
+    pub(super) fn check_questions(&self) -> Result<(), String> {
+        match self.nodes.all.iter().position(|node| node.server.asked_in_transaction) {
+            Some(node) => Err(format!("h{node} was asked for its role in a transaction")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there can be such an error.
     fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
         let described = || Err(describe(error));
@@ -106,7 +114,7 @@ impl Storm {
                 described()
             }
             // Where a server has answered before, its restart and every failover are waited for.
-            (_, "HYPERION_UNREACHABLE") if self.apps.has_an_answer => described(),
+            (_, "HYPERION_UNREACHABLE") if self.news.has_heard => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             (
                 ErrorClass::PoolTimeout,
@@ -148,7 +156,6 @@ impl Storm {
         result: Result<Response, Error>,
     ) -> Result<(), String> {
         let must_be_whole = self.is_read_write();
-        self.apps.has_an_answer |= result.is_ok();
         let ledger = &mut self.apps.ledger;
         match (&ask.what, result) {
             (What::Write(key), Ok(_)) => ledger.acknowledge(key),

@@ -122,7 +122,9 @@ impl Storm {
         self.write();
         let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
         let in_time = audited.and_then(|()| self.check_limits());
-        if let Err(why) = in_time.and_then(|()| self.check_news()) {
+        if let Err(why) =
+            in_time.and_then(|()| self.check_news()).and_then(|()| self.check_questions())
+        {
             self.fail(why);
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct News {
     seat: Option<String>,
     /// Hosts whose fences were told when all of their sessions had heard of them: how often their roles had changed then.
     fenced: BTreeMap<String, usize>,
+    /// A server has answered, whatever it said.
+    pub(super) has_heard: bool,
 }
 
 impl Storm {
@@ -122,6 +124,7 @@ impl News {
         previous: &str,
         error: Option<&Error>,
     ) -> Result<(), String> {
+        self.has_heard |= is.1.is_some() || error.is_some_and(|error| error.server().is_some());
         let before = self.hosts.insert(host.to_owned(), is).unwrap_or(UNKNOWN);
         if before == is || before.0 != previous {
             return Err(format!("no change of {before:?}"));

@@ -116,6 +116,7 @@ impl Storm {
                     self.ask(What::Set(number), set, lease, flags, false);
                     self.pool.forget(set);
                 }
+                3 if !flags.has(QueryFlags::TRANSACTION) => self.say_transaction(number),
                 _ => drop(self.insert(What::Insert(number, key.clone()), &key, lease, flags)),
             }
             return;
@@ -136,6 +137,19 @@ impl Storm {
             };
             let statement = self.pool.statement(sql);
             self.ask(what, statement, lease, end, false);
+            self.pool.forget(statement);
+        }
+    }
+
+    /// A transaction that its user says by statements, all at once and last of all.
+    fn say_transaction(&mut self, number: usize) {
+        let Some(visit) = self.apps.visits.get_mut(number) else { return };
+        (visit.steps, visit.has_set) = (0, true);
+        visit.unanswered += 2;
+        let (lease, flags) = (visit.lease, visit.flags);
+        for sql in ["BEGIN", "SELECT", "ROLLBACK"] {
+            let statement = self.pool.statement(sql);
+            self.ask(What::Set(number), statement, lease, flags, false);
             self.pool.forget(statement);
         }
     }

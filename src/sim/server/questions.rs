@@ -1,0 +1,69 @@
+//! What the pool asks for itself: where the host stands, what types there are, and which role it has.
+
+use super::{CANCELED, MOOD, Server, Transaction};
+use crate::connection::Role;
+use crate::sim::messages::{message, row_of, tell_realm, tell_role};
+
+impl Server {
+    /// Answers a question that the pool asks for itself. False where it is none.
+    pub(super) fn answer(
+        &mut self,
+        session: u64,
+        sql: &str,
+        role: Role,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(state) = self.sessions.get_mut(&session) else { return false };
+        let system = self.tells_lineage.then_some(self.lineage.0);
+        let asks_realm = sql.contains("FROM pg_catalog.pg_database");
+        let asks = sql.contains("pg_control_system()");
+        let asks_types = sql.contains("FROM pg_catalog.pg_type");
+        let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
+        self.types_asked += usize::from(asks_types);
+        if asks_types && !self.tells_types {
+            let has_savepoint = sql.starts_with("SAVEPOINT hyperion_types");
+            state.savepoint = has_savepoint.then_some(state.transaction);
+            state.error("42501", "permission denied for table pg_type", out);
+        } else if rolls_back && let Some(at) = state.savepoint.take() {
+            state.transaction = at;
+            message(b'C', b"ROLLBACK\0", out);
+        } else if asks_types {
+            let (oid, at) = (MOOD.to_string(), state.transaction);
+            let (oid, name) = (Some(oid.as_str()), Some(self.mood));
+            row_of(&[oid, name, oid, None, None, None, None], out);
+            message(b'C', b"SELECT 1\0", out);
+            if asks_realm && !tell_realm(system, out) {
+                state.savepoint = Some(at);
+                state.error("42501", "permission denied", out);
+            }
+        } else if asks_realm {
+            if !tell_realm(system, out) {
+                state.error("42501", "permission denied", out);
+            }
+        } else if asks && std::mem::take(&mut state.cancels_question) {
+            state.error("57014", CANCELED, out);
+        } else if asks && !self.tells_lineage {
+            state.error("42501", "permission denied", out);
+        } else if asks {
+            let (system, started, timeline) = self.lineage;
+            let (digits, number) = (format!("{timeline:08X}"), timeline.to_string());
+            let is_standby = role == Role::Standby;
+            let timeline = (!is_standby).then_some(digits.as_str());
+            let follows = is_standby.then_some(number.as_str());
+            let (system, started) = (system.to_string(), started.to_string());
+            row_of(&[Some(&system), Some(&started), timeline, None, follows], out);
+            message(b'C', b"SELECT 1\0", out);
+        } else if sql.contains("pg_is_in_recovery()") {
+            self.asked_in_transaction |= state.is_said && state.transaction != Transaction::None;
+            if state.is_refused(sql) {
+                state.error("25P02", "current transaction is aborted", out);
+            } else {
+                let begun = state.transaction == Transaction::Open { writable: false };
+                tell_role(role, begun, out);
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+}
