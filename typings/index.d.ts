@@ -480,6 +480,11 @@ export interface EndOptions {
 }
 
 export interface PoolEvents {
+  /**
+   * Never told: errors reject the calls that they concern, and a connection that is lost while nobody uses it is replaced.
+   * A listener, as pools of other clients demand it, does no harm.
+   */
+  error: [error: Error];
   /** In the modes in which one host serves: another one does. `outageMs` is how long none did, while it was looked for. */
   primary: [event: { host: string; previous: string | null; outageMs: number }];
   /** The state or the role of a host changed. `error` says why it got worse. */

@@ -130,6 +130,7 @@ await pool.transaction((tx) => tx.savepoint((sp) => sp.commit()));
   await connection.release();
 }
 
+pool.on('error', (error) => error.message.trim());
 pool.on('primary', ({ host, previous, outageMs }) => {
   const texts: [string, string | null, number] = [host, previous, outageMs];
   return texts;
