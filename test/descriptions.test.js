@@ -291,12 +291,15 @@ test('what does not fit is refused by the type that the server has now', async (
   await refused(1.5, 'HYPERION_PARAMETER', /of type int4: a number with a fraction/);
   await refused('x', '22P02', /integer/);
   await ddl.query('ALTER TABLE w ALTER v TYPE smallint');
-  // It was prepared for an int, and the server casts that.
-  await refused(100_000, '22003', /smallint out of range/);
+  // It is prepared anew since the last one was refused.
+  await refused(100_000, /^(22003|HYPERION_PARAMETER)$/, /type (smallint|int2: .*type's range)/);
+  await times(2, () => insert(1));
+  await ddl.query('ALTER TABLE w ALTER v TYPE int; TRUNCATE w');
+  await insert(100_000);
   await ddl.query('ALTER TABLE w ALTER v TYPE text');
   await refused([1], 'HYPERION_PARAMETER', /of type text: an array fits/);
   await insert('x');
-  assert.equal((await pool.query('SELECT v FROM w')).length, 3);
+  assert.equal((await pool.query('SELECT v FROM w')).length, 2);
   await pool.end();
 });
 

@@ -44,12 +44,32 @@ pub struct Request<'a> {
     pub barrier: bool,
     /// Run nothing: ask for the statement's description, whatever is known of it.
     pub describe: bool,
-    /// Its statement was described for this very request: what its parameters are is certain.
-    pub told: bool,
+    pub telling: Telling,
     /// What is known of its statement may hold elsewhere alone.
     pub strange: bool,
-    /// It was sent before, and what was known of its statement was wrong.
-    pub again: bool,
+}
+
+/// Whether a statement is described for one very request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Telling {
+    /// It goes by what is known, where that is enough.
+    #[default]
+    No,
+    /// It is to be, whatever is known: the request was refused for what may rest on that.
+    Due,
+    /// It was: what its parameters are is certain.
+    Done,
+}
+
+/// What may come of a refused request that is sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    Nothing,
+    /// Its statement is prepared or described anew.
+    Anew,
+    /// What the server says may be due to the types that parameters had before, which are told first. It may as well be as
+    /// the server says.
+    Told,
 }
 
 #[derive(Debug)]
@@ -90,8 +110,7 @@ pub enum Answer {
     },
     Refused {
         error: Error,
-        /// Sent again, the statement will be prepared or described anew.
-        plan_is_stale: bool,
+        remedy: Remedy,
     },
 }
 

@@ -90,6 +90,8 @@ pub(super) struct Exchange {
     committed: bool,
     /// A COPY had this client at its other end.
     copied: Option<Copied>,
+    /// It may run twice, and its results were asked for in the formats that its columns had elsewhere, or a moment ago.
+    guesses: bool,
 }
 
 /// What a message taught the connection beside the answer itself.
@@ -137,7 +139,19 @@ impl Exchange {
             unreplicated: false,
             committed: false,
             copied: None,
+            guesses: false,
         }
+    }
+
+    /// As a request that `may_run_twice`.
+    pub(super) fn with_repeats(self, may_run_twice: bool) -> Self {
+        let asked = match &self.flight {
+            Flight::Parsing(parsing) => Some(&parsing.asked),
+            Flight::Prepared { asked, .. } => asked.as_ref(),
+            _ => None,
+        };
+        let guesses = may_run_twice && matches!(asked, Some(Asked::Like(_)));
+        Self { guesses, ..self }
     }
 
     /// How much of its rows has come.
@@ -454,8 +468,7 @@ impl Exchange {
         if let Some(fields) = self.refusal {
             let relies = match &self.flight {
                 Flight::Parsing(parsing) => parsing.relies,
-                Flight::Prepared { is_doubtful: true, .. } => Relies::OnTypes,
-                Flight::Prepared { is_doubtful: false, .. } => Relies::InPart,
+                Flight::Prepared { relies, .. } => *relies,
                 Flight::Typing { .. } | Flight::Script | Flight::Steps(_) | Flight::Prelude => {
                     Relies::No
                 }
@@ -475,6 +488,9 @@ impl Exchange {
         }
         if matches!(self.flight, Flight::Typing { .. } | Flight::Prelude) {
             return Ended::Described;
+        }
+        if self.guesses && self.shape.as_ref().is_some_and(|shape| shape.is_unreadable()) {
+            return Ended::Unreadable;
         }
         Ended::Completed { results: self.results, unreplicated: self.unreplicated }
     }
@@ -496,6 +512,8 @@ pub(super) enum Ended {
     },
     /// What had to come first has come, and the statement has not run.
     Described,
+    /// A read with a column in a binary form that nothing here reads: it has another type by now.
+    Unreadable,
     /// It had more rows than may be held.
     TooLarge {
         why: TooLarge,

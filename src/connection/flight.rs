@@ -23,8 +23,7 @@ pub(super) enum Flight {
         told: Told,
         /// Where it was sent before that was told.
         asked: Option<Asked>,
-        /// An error may come from what was told.
-        is_doubtful: bool,
+        relies: Relies,
     },
     Script,
     /// A script, one statement after the other.

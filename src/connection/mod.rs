@@ -51,7 +51,7 @@ use bytes::{Buf, BytesMut};
 
 pub use begin::{Begin, Isolation};
 pub use command::{CommandTag, KNOWN_COMMANDS};
-pub use doors::{Answer, Event, Input, Request, Sent, Shared, Token};
+pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Shared, Telling, Token};
 pub use exchange::StatementResult;
 pub use habit::Habit;
 pub use handshake::{BackendKey, Peer};

@@ -20,8 +20,6 @@ pub(super) type Told = Arc<OnceLock<Arc<Description>>>;
 const OLD: Duration = Duration::from_secs(60);
 /// Another connection has been told something else since, which may hold for that one alone.
 const DOUBTFUL: Duration = Duration::from_secs(1);
-/// So long a server's word is not doubted again after it was asked because of an error.
-const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// When something was told, and what names meant then.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +47,9 @@ pub(super) struct Preparation {
     sql: Arc<str>,
     pub(super) told: Told,
     moment: Moment,
-    /// An error made the pool ask.
-    confirms: bool,
     used: u64,
     /// The name that is closed in the flight which prepares it.
     replaces: Option<Arc<str>>,
-}
-
-impl Preparation {
-    /// Whether an error may come from what was told when it was prepared.
-    pub(super) fn is_doubtful(&self, now: Instant) -> bool {
-        !(self.confirms && now.since(self.moment.at) < CONFIRMED)
-    }
 }
 
 /// What was told of a statement without a name.
@@ -250,7 +239,6 @@ impl Prepared {
         sql: Arc<str>,
         told: Told,
         moment: Moment,
-        confirms: bool,
     ) {
         let index = id.0 as usize;
         if self.places.len() <= index {
@@ -259,7 +247,7 @@ impl Prepared {
         self.uses += 1;
         let used = self.uses;
         let replaces = self.evicted.take();
-        let preparation = Preparation { name, sql, told, moment, confirms, used, replaces };
+        let preparation = Preparation { name, sql, told, moment, used, replaces };
         if let Some(place) = self.places.get_mut(index)
             && place.replace(preparation).is_none()
         {
@@ -316,7 +304,7 @@ mod tests {
             let id = self.statements.insert(sql);
             let name = self.prepared.next_name();
             let sql = Arc::clone(&self.statements.get(id).unwrap().sql);
-            self.prepared.insert(id, name, sql, Told::default(), self.now, false);
+            self.prepared.insert(id, name, sql, Told::default(), self.now);
             id
         }
 

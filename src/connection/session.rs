@@ -35,7 +35,7 @@ use super::statement::StatementId;
 use super::user_types::TypesAnswer;
 use super::{Event, Request, Sent, Shared, Token};
 use crate::base::{Error, Instant, ServerFields};
-use crate::config::{Config, RoleCheck};
+use crate::config::{Config, Pipelining, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
 
@@ -51,6 +51,8 @@ pub(super) struct Session {
     /// It does not tell its place in the cluster.
     refuses_place: bool,
     max_result_bytes: usize,
+    /// A read may run twice where its text shows nothing against it.
+    repeats_reads: bool,
     prepared: Prepared,
     names: Names,
     /// What the server said of a statement that it would not parse, and under which name that was: those sent behind it that
@@ -113,6 +115,7 @@ impl Session {
             names: Names::default(),
             unparsed: None,
             max_result_bytes: config.max_result_bytes,
+            repeats_reads: config.pipelining != Pipelining::Off,
             key,
             last_ready: now,
             asked_at: Instant::ORIGIN,
@@ -326,6 +329,7 @@ impl Session {
         };
         let exchange = Exchange::new(request.statement, flight, prelude, moment);
         let exchange = exchange.with_verbatim(verbatim).with_limit(self.max_result_bytes);
+        let exchange = exchange.with_repeats(self.may_repeat(request, statement));
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)

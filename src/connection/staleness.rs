@@ -2,15 +2,30 @@
 
 use super::exchange::Step;
 use crate::base::ServerFields;
+use crate::types::Params;
 
-/// What was written for a request relies on what was told before.
+/// How far what was written for a request relies on what was told before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relies {
     No,
-    /// On another connection, or a moment ago.
+    /// The statement was described for this very request, or nothing of its values depends on their types.
+    Told,
+    /// The form of values depends on what their types were elsewhere, or a moment ago.
     InPart,
-    /// On this one, some time ago: the types of parameters may be others.
+    /// The statement has parameters of types that were told some time ago.
     OnTypes,
+}
+
+impl Relies {
+    /// Of a request in which the server infers the types of the values anew.
+    pub(super) fn in_part(params: &Params) -> Self {
+        if params.needs_type() { Self::InPart } else { Self::Told }
+    }
+
+    /// Of a request whose parameters were given their types some time ago.
+    pub(super) fn on_types(params: &Params) -> Self {
+        if params.is_empty() { Self::Told } else { Self::OnTypes }
+    }
 }
 
 /// Whether the server refused because of what was told before, so that it helps to send the statement anew.
@@ -23,41 +38,45 @@ pub(super) enum Staleness {
     Preparation,
     /// It has to be described anew.
     Description,
+    /// The same, before its values are written. It may as well be as the server says.
+    Types,
 }
 
 /// The statement is gone (26000), its result has changed (0A000), Bind's formats don't match its columns (08P01), or a type
 /// that it names by its oid was dropped, and perhaps made anew (42704, XX000). Where values were written for the types that
-/// parameters once had, what the server says of a value, a type, an operator or a function may be due to that. Where it is
-/// wrong itself, it is refused once more.
+/// parameters once had, whatever else the server says before anything runs may be due to that: of a value, by the input
+/// function of any type, or of an operator, a function or a table.
 pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> Staleness {
     let (parses, binds) = (step == Step::Parse, step == Step::Bind);
-    match (fields.code.as_str(), relies) {
-        ("42P05", _) if parses => Staleness::NameTaken,
-        (_, Relies::No) => Staleness::No,
-        ("26000", _) if binds => Staleness::Preparation,
-        ("08P01", _) if binds => Staleness::Description,
-        ("42704", _) if parses || binds => Staleness::Description,
+    let rests_on_types = match relies {
+        Relies::No | Relies::Told => false,
+        Relies::InPart => binds,
+        Relies::OnTypes => binds || parses,
+    };
+    match fields.code.as_str() {
+        "42P05" if parses => Staleness::NameTaken,
+        _ if relies == Relies::No => Staleness::No,
+        "26000" if binds => Staleness::Preparation,
+        "08P01" if binds => Staleness::Description,
+        "42704" if parses || binds => Staleness::Description,
         // Internal errors are not translated.
-        ("XX000", _) if parses || binds => {
-            match fields.message.starts_with("cache lookup failed for type") {
-                true => Staleness::Description,
-                false => Staleness::No,
-            }
+        "XX000"
+            if (parses || binds) && fields.message.starts_with("cache lookup failed for type") =>
+        {
+            Staleness::Description
         }
-        ("0A000", _) => match fields.routine.as_deref() == Some("RevalidateCachedQuery") {
-            true => Staleness::Description,
-            false => Staleness::No,
-        },
-        (code, Relies::OnTypes) if (parses || binds) && depends_on_types(code) => {
-            Staleness::Preparation
+        "0A000" if fields.routine.as_deref() == Some("RevalidateCachedQuery") => {
+            Staleness::Description
         }
+        code if rests_on_types && !is_of_moment(code) => Staleness::Types,
         _ => Staleness::No,
     }
 }
 
-/// Whether a server may say so of the right value for another type, or of a statement that has another type in it.
-fn depends_on_types(code: &str) -> bool {
-    const CODES: [&str; 10] =
-        ["42804", "42883", "42725", "42P18", "42846", "22P02", "22P03", "22003", "22007", "22008"];
-    CODES.contains(&code)
+/// Whether an error tells of the moment, the session or its rights, and of no statement.
+fn is_of_moment(code: &str) -> bool {
+    // The transaction's state, what it is rolled back for, resources, locks, cancels and shutdowns, the system.
+    const CLASSES: [&str; 6] = ["25", "40", "53", "55", "57", "58"];
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    code == INSUFFICIENT_PRIVILEGE || CLASSES.iter().any(|class| code.starts_with(class))
 }

@@ -171,7 +171,6 @@ impl Setup {
     fn send_with(&mut self, token: u64, statement: StatementId, begin: Option<Begin>) -> Sent {
         let (token, params) = (Token(token), Params::new());
         let (prepare, barrier, describe) = (true, false, false);
-        let (told, again) = (false, false);
         let params = &params;
         let request = Request {
             strange: false,
@@ -183,8 +182,7 @@ impl Setup {
             prepare,
             barrier,
             describe,
-            told,
-            again,
+            telling: Telling::No,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

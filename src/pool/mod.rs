@@ -58,7 +58,7 @@ use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Ran
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{
-    Begin, Input, Realm, Request, Sent, Shared, Statement, StatementId, Statements, Token,
+    Begin, Input, Realm, Request, Sent, Shared, Statement, StatementId, Statements, Telling, Token,
 };
 use crate::protocol::scram::KeyCache;
 use crate::types::{Catalog, Params, Verbatim};
@@ -87,8 +87,8 @@ pub(crate) struct Call {
     given_up: Option<GivenUp>,
     /// It is in flight in another place too.
     twin: Option<Twin>,
-    /// A server has described its statement for it.
-    told: bool,
+    /// Whether a server has described its statement for it.
+    telling: Telling,
     /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
     set_aside: bool,
 }
@@ -109,7 +109,7 @@ impl Call {
             sent_at: Instant::ORIGIN,
             given_up: None,
             twin: None,
-            told: false,
+            telling: Telling::No,
             set_aside: false,
         }
     }
@@ -518,9 +518,8 @@ impl Pool {
             barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
-            told: call.told,
+            telling: call.telling,
             strange,
-            again: call.redescribed > 0,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

@@ -16,7 +16,9 @@ use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::config::TargetSessionAttrs;
-use crate::connection::{Answer, Event, Role, Statement, Token, was_never_handed_on};
+use crate::connection::{
+    Answer, Event, Remedy, Role, Statement, Telling, Token, was_never_handed_on,
+};
 use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
@@ -221,7 +223,7 @@ impl Pool {
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
             (Verdict::Described, lease) => {
                 if let Some(call) = self.calls.get_mut(key) {
-                    call.told = true;
+                    call.telling = Telling::Done;
                 }
                 let waits = self.ask_for_values(key) || self.ask_parameter_types(now, id, key);
                 match lease {
@@ -353,7 +355,7 @@ impl Pool {
             Answer::Completed { results, unreplicated: false } => {
                 Verdict::Deliver(Ok(Response { results, lease: None }))
             }
-            Answer::Refused { error, plan_is_stale } => {
+            Answer::Refused { error, remedy } => {
                 let no_effect = error.outcome() == Some(Outcome::NotCommitted);
                 if free && no_effect {
                     let declared = call.flags.begin().is_some_and(|begin| begin.read_only);
@@ -380,13 +382,16 @@ impl Pool {
                         }
                     }
                 }
-                if !plan_is_stale {
+                if remedy == Remedy::Nothing {
                     return Verdict::Deliver(Err(with_host(error)));
                 }
                 let mut is_outrun = false;
                 if no_effect && call.redescribed < MOST_REDESCRIPTIONS {
                     call.redescribed += 1;
-                    call.told = false;
+                    call.telling = match remedy {
+                        Remedy::Told => Telling::Due,
+                        Remedy::Nothing | Remedy::Anew => Telling::No,
+                    };
                     // Outside of a transaction, and with nothing behind it that it would come after now: neither when it
                     // was answered, nor since.
                     let rests = settled.status == TransactionStatus::Idle
@@ -427,7 +432,7 @@ impl Pool {
             false => outcome,
         };
         let call = self.calls.get_mut(key)?;
-        call.told = false;
+        call.telling = Telling::No;
         // A host that goes down takes its sessions along, one after the other: that is one loss.
         let is_another = call.losses == 0 || opened_at.is_none_or(|at| at > call.lost_at);
         if outcome == Outcome::Unknown && is_another {

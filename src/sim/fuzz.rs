@@ -10,7 +10,7 @@ use crate::base::{Error, Instant, RowBatch};
 use crate::config::{Config, from_json};
 use crate::connection::{
     Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
-    Statements, Token,
+    Statements, Telling, Token,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -239,7 +239,11 @@ impl Driver {
         }
         let (statement, params, prepare) = (*statement, &params, choice & 0x08 == 0);
         let describe = choice & 0x04 != 0;
-        let (told, again) = (choice & 0x02 != 0, choice & 0x01 != 0);
+        let telling = match choice & 0x03 {
+            0 | 1 => Telling::No,
+            2 => Telling::Due,
+            _ => Telling::Done,
+        };
         let request = Request {
             strange: false,
             token,
@@ -250,8 +254,7 @@ impl Driver {
             prepare,
             barrier,
             describe,
-            told,
-            again,
+            telling,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

@@ -222,8 +222,8 @@ fn unreadable(column: &Column, value: &[u8]) -> Error {
             ErrorClass::Configuration,
             "HYPERION_BINARY_RESULT",
             format!(
-                "column \"{name}\" of type {of_type} came in a binary form that was not asked for: \
-                 declare the cursor without BINARY"
+                "column \"{name}\" of type {of_type} came in a binary form that is not read here: its type has \
+                 changed while the statement was on its way, or it comes from a cursor that was declared BINARY"
             ),
         ),
         Decoder::Scalar(Scalar::Text) => Error::protocol(format!(

@@ -341,6 +341,14 @@ impl Shape {
         shape
     }
 
+    /// Whether a column comes in a form that nothing here reads.
+    pub fn is_unreadable(&self) -> bool {
+        self.columns.iter().any(|column| {
+            let wanted = self.verbatim.result_format(column.field.type_oid);
+            column.decoder == Decoder::Unreadable && wanted == Format::Text
+        })
+    }
+
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }

@@ -10,7 +10,7 @@ use hyperiondb_client::base::{Instant, RowBatch};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
     Answer, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
-    StatementResult, Statements, Token,
+    StatementResult, Statements, Telling, Token,
 };
 use hyperiondb_client::protocol::Format;
 use hyperiondb_client::protocol::scram::KeyCache;
@@ -107,8 +107,7 @@ impl Session {
                 prepare: true,
                 barrier: false,
                 describe: false,
-                told: false,
-                again: false,
+                telling: Telling::No,
             };
             let mut shared = Shared {
                 config: &self.config,

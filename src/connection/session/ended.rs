@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Session, Tidiness};
-use crate::base::{Error, Mutation, Outcome, ServerFields};
+use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
 use crate::connection::pipeline::{Entry, Pipeline, Work};
 use crate::connection::role::Parameters;
@@ -13,7 +13,7 @@ use crate::connection::script::copied_error;
 use crate::connection::staleness::Staleness;
 use crate::connection::statement::{Form, Statement, StatementId};
 use crate::connection::traces::{deallocates_all, resets_settings};
-use crate::connection::{Answer, Event, Shared};
+use crate::connection::{Answer, Event, Remedy, Shared};
 use crate::protocol::backend::TransactionStatus;
 
 /// `invalid_sql_statement_name`.
@@ -62,6 +62,13 @@ impl Session {
     ) -> Answer {
         match ended {
             Ended::Described => Answer::Described,
+            Ended::Unreadable => {
+                let message = "the types of its columns have changed while it was asked for";
+                let class = ErrorClass::Configuration;
+                let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
+                let error = error.with_outcome(Outcome::NotCommitted);
+                Answer::Refused { error, remedy: Remedy::Anew }
+            }
             Ended::TooLarge { why, has_run } => {
                 // Its command tags were let go by with its rows.
                 if let Some(Statement { traces, .. }) = shared.statements.get(id) {
@@ -71,7 +78,7 @@ impl Session {
                     }
                 }
                 let error = too_large(why, has_run, self.max_result_bytes);
-                Answer::Refused { error, plan_is_stale: false }
+                Answer::Refused { error, remedy: Remedy::Nothing }
             }
             Ended::Copied { copied, is_undone } => {
                 if let Some(Statement { traces, .. }) = shared.statements.get(id) {
@@ -82,7 +89,7 @@ impl Session {
                 }
                 let failed = self.status == TransactionStatus::Failed;
                 let error = copied_error(copied, is_undone, failed);
-                Answer::Refused { error, plan_is_stale: false }
+                Answer::Refused { error, remedy: Remedy::Nothing }
             }
             Ended::Completed { results, unreplicated } => {
                 let traces = shared.statements.get(id).map(|statement| statement.traces);
@@ -114,13 +121,11 @@ impl Session {
                 };
                 match (staleness, name) {
                     (Staleness::NameTaken, Some(name)) => self.prepared.unparsed(id, name),
-                    (Staleness::Preparation | Staleness::Description, Some(name)) => {
-                        self.prepared.doom_name(id, name);
-                    }
                     (Staleness::No, Some(name)) if parsing && !parsed => {
                         self.prepared.unparsed(id, name);
                     }
-                    _ => {}
+                    (Staleness::No, _) | (_, None) => {}
+                    (_, Some(name)) => self.prepared.doom_name(id, name),
                 }
                 if staleness != Staleness::No {
                     self.prepared.unlearn(id);
@@ -130,7 +135,12 @@ impl Session {
                 {
                     statement.form = Form::Undescribed;
                 }
-                let plan_is_stale = staleness != Staleness::No;
+                let remedy = match staleness {
+                    Staleness::No if check_failed => Remedy::Anew,
+                    Staleness::No => Remedy::Nothing,
+                    Staleness::Types => Remedy::Told,
+                    _ => Remedy::Anew,
+                };
                 if script && had_results {
                     if let Some(Statement { traces, .. }) = shared.statements.get(id) {
                         self.style.ran_in_part(*traces);
@@ -143,7 +153,7 @@ impl Session {
                 let outcome =
                     if script && committed { Outcome::Unknown } else { Outcome::NotCommitted };
                 let error = Error::database(*fields).with_outcome(outcome);
-                Answer::Refused { error, plan_is_stale: plan_is_stale || check_failed }
+                Answer::Refused { error, remedy }
             }
         }
     }

@@ -11,14 +11,13 @@ use bytes::BytesMut;
 
 use super::Session;
 use crate::base::{Error, Instant};
-use crate::connection::Request;
 use crate::connection::exchange::{Asked, Flight, Parsing};
 use crate::connection::prepared::{Found, Moment, Told};
 use crate::connection::settings::FirstUse;
 use crate::connection::staleness::Relies;
 use crate::connection::statement::{Description, Form, Statement};
 use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
-use crate::protocol::backend::TransactionStatus;
+use crate::connection::{Request, Telling};
 use crate::protocol::frontend;
 
 /// What a value is refused with that does not fit the type of its parameter.
@@ -44,13 +43,14 @@ impl Session {
         (first_use, reads_text): (Option<FirstUse>, bool),
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
-        if request.describe {
+        if request.describe || request.telling == Telling::Due {
             return describe(statement, out);
         }
+        let is_told = request.telling == Telling::Done;
         let known = match &statement.form {
             // What it brings depends on what its name means when it runs: no description of it is kept.
-            Form::Described(_) if statement.naming.names_result && !request.told => None,
-            Form::Described(_) if request.strange && !request.told => None,
+            Form::Described(_) if statement.naming.names_result && !is_told => None,
+            Form::Described(_) if request.strange && !is_told => None,
             Form::Described(known) => Some(known),
             Form::Undescribed => None,
         };
@@ -78,7 +78,7 @@ impl Session {
                 // A first use that was described is kept no sooner than one that was not: by the second one, what its
                 // tables are may have changed.
                 let is_first = known.shape.is_none() && matches!(keep, Found::Nothing);
-                let keep = if request.told && is_first { Keep::Unnamed } else { Keep::Named };
+                let keep = if is_told && is_first { Keep::Unnamed } else { Keep::Named };
                 return self.parse(now, request, statement, known, keep, out);
             }
             Found::OutdatedUnheard => {
@@ -87,13 +87,13 @@ impl Session {
             Found::Known(preparation) => preparation,
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
-        let is_doubtful = preparation.is_doubtful(now.at);
         let Some(own) = told.get() else {
             if request.params.are_plain(&known.fits, out)
                 && let Some(asked) = self.formats(request, statement, known)
             {
                 bind_and_run(out, &name, request, Values::Plain(&known.fits), &asked)?;
-                return Ok(Flight::Prepared { name, told, asked: Some(asked), is_doubtful });
+                let relies = Relies::in_part(request.params);
+                return Ok(Flight::Prepared { name, told, asked: Some(asked), relies });
             }
             return self.parse(now, request, statement, known, Keep::Unnamed, out);
         };
@@ -102,20 +102,21 @@ impl Session {
         let formats_differ = wanted
             .zip(own.shape.as_deref())
             .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
-        if (request.told && !is_same) || (is_same && formats_differ) {
+        if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
             // It was described a moment ago, and otherwise; or its results are wanted in other formats by now.
             return self.parse(now, request, statement, known, Keep::Named, out);
         }
         // The pool may know more of the same types.
         let fits = if is_same { &known.fits } else { &own.fits };
-        if request.params.needs_told(fits) && !request.told {
+        if request.params.needs_told(fits) && !is_told {
             return describe(statement, out);
         }
         let mark = out.len();
         let results =
             own.shape.as_ref().map_or(Asked::Text, |shape| Asked::Like(Arc::clone(shape)));
+        let relies = if is_told { Relies::Told } else { Relies::on_types(request.params) };
         match bind_and_run(out, &name, request, Values::Fitted(fits), &results) {
-            Ok(()) => Ok(Flight::Prepared { name, told, asked: None, is_doubtful }),
+            Ok(()) => Ok(Flight::Prepared { name, told, asked: None, relies }),
             Err(error) if is_final(&error, request) => Err(error),
             Err(_) => {
                 out.truncate(mark);
@@ -138,17 +139,17 @@ impl Session {
             return describe(statement, out);
         };
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
-        let (types, values, relies) = if request.told {
-            (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::InPart)
+        let (types, values, relies) = if request.telling == Telling::Done {
+            (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::Told)
         } else if request.params.are_plain(&known.fits, out) {
-            (&[][..], Values::Plain(&known.fits), Relies::InPart)
+            (&[][..], Values::Plain(&known.fits), Relies::in_part(request.params))
         } else if let Some(own) = lately.as_ref().filter(|_| keep == Keep::Unnamed) {
             let is_same = own.parameter_types == known.parameter_types;
             let fits = if is_same { &known.fits } else { &own.fits };
             if request.params.needs_told(fits) {
                 return describe(statement, out);
             }
-            (&own.parameter_types[..], Values::Fitted(fits), Relies::OnTypes)
+            (&own.parameter_types[..], Values::Fitted(fits), Relies::on_types(request.params))
         } else {
             return describe(statement, out);
         };
@@ -175,31 +176,34 @@ impl Session {
         }
         if let Some(name) = &name {
             let (name, sql) = (Arc::clone(name), Arc::clone(&statement.sql));
-            self.prepared.insert(id, name, sql, Arc::clone(&told), now, request.again);
+            self.prepared.insert(id, name, sql, Arc::clone(&told), now);
         }
         Ok(parsing(name, closes, told, results, relies))
     }
 
     /// The formats in which results are asked for, before the server has said on this connection what they are. Columns
-    /// may have other types by now, and a form that nothing here reads would hide what a write has done: only a read goes by
-    /// what was told elsewhere. Outside of a transaction the server's refusal heals another number of columns. `None`
-    /// where the columns have to be known first.
+    /// may have other types by now, of which nothing here may read the binary form, or another number. So only what can be
+    /// sent once more goes by what was told elsewhere. `None` where the columns have to be known first.
     fn formats(
         &self,
         request: &Request<'_>,
         statement: &Statement,
         known: &Description,
     ) -> Option<Asked> {
-        let is_healed = request.begin.is_some() || self.status == TransactionStatus::Idle;
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
-        let goes_by_others = is_healed && statement.is_plain_read;
-        (request.told || goes_by_others).then(|| Asked::Like(Arc::clone(shape)))
+        let is_known = request.telling == Telling::Done || self.may_repeat(request, statement);
+        is_known.then(|| Asked::Like(Arc::clone(shape)))
+    }
+
+    /// Whether it can run once more although it has: it reads, and nobody has seen anything yet that came before it.
+    pub(super) fn may_repeat(&self, request: &Request<'_>, statement: &Statement) -> bool {
+        self.repeats_reads && request.free && statement.may_run_twice
     }
 }
 
 /// Whether another description would change nothing of it.
 fn is_final(error: &Error, request: &Request<'_>) -> bool {
-    request.told || error.code() != MISFIT
+    request.telling == Telling::Done || error.code() != MISFIT
 }
 
 fn parsing(
