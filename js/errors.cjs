@@ -150,10 +150,11 @@ const TRANSIENT = new Set([
   ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL'],
 ]);
 
-/** The addon's hints where a statement is prepared anew, as `src/pool/settle.rs` has them. */
+/** The addon's hints where a statement is prepared anew, as `src/pool/stale.rs` has them. */
 const STALE_PLANS = [
   'the statement was prepared before its tables or types changed',
   'the session has dropped its prepared statements',
+  "the types of the statement's parameters were told before",
 ];
 
 /** A table has changed since the statement was prepared, which is done anew. Messages are translated. */
@@ -175,16 +176,27 @@ function explainRefusal(error, isDeclaredReadOnly) {
  * failed passes. Errors of the caller's own are looked through, by their `cause`.
  */
 function isRetryable(error) {
+  return passing(error) !== undefined;
+}
+
+/** Whether it can help since statements are described anew. */
+function isStale(error) {
+  const found = passing(error);
+  return found !== undefined && isStalePlan(found);
+}
+
+/** The error whose reason passes, where trying again can do no harm. */
+function passing(error) {
   let from = error;
   for (let depth = 0; depth < MOST_CAUSES && isError(from); depth += 1) {
-    if (from.outcome === 'unknown' || lasting.has(from)) return false;
+    if (from.outcome === 'unknown' || lasting.has(from)) return undefined;
     if (typeof from.code === 'string' && from.code !== ROLLED_BACK) {
-      if (TRANSIENT.has(from.code) || isStalePlan(from)) return true;
-      if (from instanceof HyperionError) return false;
+      if (TRANSIENT.has(from.code) || isStalePlan(from)) return from;
+      if (from instanceof HyperionError) return undefined;
     }
     from = from.cause;
   }
-  return false;
+  return undefined;
 }
 
 /** The error of `what` whose signal was aborted before it was asked for. */
@@ -345,6 +357,7 @@ module.exports = {
   fromThrown,
   isError,
   isRetryable,
+  isStale,
   refused,
   rejectWithin,
   seenFrom,

@@ -9,6 +9,7 @@ const {
   disposable,
   isError,
   isRetryable,
+  isStale,
   refused,
   seenFrom,
   wrongOption,
@@ -22,6 +23,7 @@ const { needStack } = require('./stack.cjs');
 
 /** More bits of a request's flags, as `src/pool/doors.rs` reads them. */
 const BEGIN_DEFERRABLE = 1 << 19;
+const REPEATED = 1 << 23;
 const ISOLATION_SHIFT = 20;
 const ISOLATION = ['read uncommitted', 'read committed', 'repeatable read', 'serializable'];
 
@@ -214,11 +216,12 @@ async function attempts(
 ) {
   /** Why the attempt before failed: where nothing comes of the next one, it says why that was made. */
   let cause;
+  let begins = flags;
   try {
     for (let attempt = 0; ; attempt += 1) {
       let open;
       try {
-        const granted = await beginAnew(flags, limit);
+        const granted = await beginAnew(begins, limit);
         open = granted.open;
         return await attemptOnce(callback, granted, open);
       } catch (error) {
@@ -227,6 +230,7 @@ async function attempts(
           throw open === undefined ? seenFrom(attempts, because(error, cause)) : error;
         }
         cause = error;
+        if (isStale(error)) begins |= REPEATED;
         if (limit !== null) limit.cause = error;
       }
       limit?.resume();

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../js/index.mjs';
+import { createPool, isRetryable } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
 
 let cluster;
@@ -188,4 +188,148 @@ test('types that change back and forth within a second are told each time', asyn
     await times(2, both);
   });
   await pool.end();
+});
+
+test('a transaction that fails by a type from before is run again, and one that is wrong is not', async () => {
+  for (const [from, first, to, value, using = 'NULL'] of [
+    ['text', ID, 'uuid', ID, 'v::uuid'],
+    ['text', '2024-06-01', 'timestamptz', '2024-06-01', 'v::timestamptz'],
+    ['int', 1, 'text', 'x'],
+    ['int', 1, 'uuid', ID],
+    ['boolean', true, 'int', 5],
+    ['timestamptz', AT, 'jsonb', AT],
+    ...REFUSALS.slice(0, -1).map(([type, valid, text]) => [type, valid, 'text', text]),
+  ]) {
+    const pool = open({ poolSize: 3 });
+    const what = `${from} becomes ${to}`;
+    await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
+    const find = (on, v) => on.query('SELECT 1 FROM w WHERE v = $1', [v]);
+    const insert = (on, v) => on.query('INSERT INTO w (v) VALUES ($1)', [v]);
+    const runs = /^(xml|json|reg)/.test(from) || to === 'jsonb' ? [insert] : [find, insert];
+    for (const run of runs) {
+      await times(3, () => Promise.all([1, 2, 3].map(() => run(pool, first))));
+    }
+    await ddl.query(`TRUNCATE w; ALTER TABLE w ALTER v TYPE ${to} USING ${using}`);
+    let count = 0;
+    const transfer = async (tx) => {
+      count += 1;
+      await tx.query('SELECT 1');
+      for (const run of runs) await run(tx, value);
+    };
+    await pool.transaction(transfer, { retries: runs.length });
+    assert.ok(count > 1 && count <= 1 + runs.length, `${what}: run ${count} times`);
+    assert.equal((await ddl.query('SELECT 1 FROM w')).length, 1, what);
+    await pool.transaction(transfer);
+    await pool.end();
+  }
+});
+
+test('a value that is wrong has its transaction run once more at most', async () => {
+  const pool = open({ poolSize: 3 });
+  await ddl.query('DROP TABLE IF EXISTS w; CREATE TABLE w (v int)');
+  const insert = (on, v) => on.query('INSERT INTO w (v) VALUES ($1)', [v]);
+  const most = [2, 1, 2, 1];
+  for (const after of [null, 5]) {
+    await times(4, () => Promise.all([1, 2, 3].map((v) => insert(pool, v))));
+    for (const retries of [5, 0]) {
+      let count = 0;
+      const wrong = async (tx) => {
+        count += 1;
+        await tx.query('SELECT 1');
+        await insert(tx, 'x');
+      };
+      // Others go on with the same statement meanwhile.
+      const busy = after === null ? [] : [1, 2, 3].map(() => times(20, () => insert(pool, after)));
+      const failing = assert.rejects(pool.transaction(wrong, { retries }), (error) => {
+        assert.equal(error.code, '22P02');
+        assert.equal(error.outcome, 'not-committed');
+        if (retries > 0) assert.equal(isRetryable(error), false);
+        return true;
+      });
+      await Promise.all([failing, ...busy]);
+      const limit = most.shift();
+      assert.ok(count <= limit, `run ${count} times and not ${limit}`);
+    }
+  }
+  await pool.end();
+});
+
+test('what a statement was refused for in a transaction is healed for whoever repeats it himself', async () => {
+  const pool = open({ poolSize: 2 });
+  await ddl.query('DROP TABLE IF EXISTS w; CREATE TABLE w (v int)');
+  const insert = (on, v) => on.query('INSERT INTO w (v) VALUES ($1)', [v]);
+  await times(3, () => Promise.all([1, 2].map((v) => insert(pool, v))));
+  await ddl.query('ALTER TABLE w ALTER v TYPE text');
+  const connection = await pool.connect();
+  for (let attempt = 0; ; attempt++) {
+    const tx = await connection.begin();
+    try {
+      await tx.query('SELECT 1');
+      await insert(tx, 'x');
+      await tx.commit();
+      break;
+    } catch (error) {
+      assert.ok(isRetryable(error) && attempt === 0, error);
+      assert.match(error.hint, /asked anew when the statement, or its transaction, is repeated/);
+      await tx.rollback();
+    }
+  }
+  await connection.release();
+  await pool.end();
+});
+
+test('statements side by side behind names that moved go by what they mean now', async () => {
+  const tables = (n) =>
+    `DROP SCHEMA IF EXISTS moved${n} CASCADE; CREATE SCHEMA moved${n}; CREATE TABLE moved${n}.m `;
+  await ddl.query(tables(0) + '(a int); INSERT INTO moved0.m VALUES (1)');
+  await ddl.query(
+    tables(1) + `(a text, b inet, c int); INSERT INTO moved1.m VALUES ('x', '::1', 3)`,
+  );
+  const expect = [[{ a: 1 }], [{ a: 'x', b: '::1', c: 3 }]];
+  const look = (on) => on.query('SELECT * FROM m');
+  const find = (on, n) => on.query('SELECT * FROM m WHERE a = $1', [n === 0 ? 1 : 'x']);
+  for (const options of [{}, { statementCacheSize: 0 }, { pipelining: 'off' }]) {
+    const pool = open({ ...options, searchPath: 'moved0' });
+    await times(2, () => Promise.all([look(pool), find(pool, 0)]));
+    const all = async (on, n) => {
+      const asked = [look(on), find(on, n), look(on), find(on, n), look(on)];
+      for (const rows of await Promise.all(asked)) assert.deepEqual([...rows], expect[n]);
+    };
+    for (const move of [
+      (on, n) => on.query(`SET search_path TO moved${n}`),
+      (on, n) => on.query(`SELECT set_config('search_path', 'moved${n}', false)`),
+      (on, n) => on.query(`SELECT 1; SET search_path TO moved${n}`),
+    ]) {
+      const connection = await pool.connect();
+      await times(2, async () => {
+        await times(2, async (n) => {
+          await Promise.all([move(connection, n), all(connection, n)]);
+          await all(connection, n);
+        });
+        await connection.transaction(async (tx) => {
+          await all(tx, 1);
+          await Promise.all([move(tx, 0), all(tx, 0)]);
+          await Promise.all([move(tx, 1), all(tx, 1)]);
+        });
+        await all(connection, 1);
+      });
+      await connection.release();
+      await pool
+        .transaction(async (tx) => {
+          await all(tx, 0);
+          await Promise.all([move(tx, 1), all(tx, 1)]);
+          throw new Error('enough');
+        })
+        .catch((error) => assert.equal(error.message, 'enough', error.stack));
+      await all(pool, 0);
+      await pool.transaction(async (tx) => {
+        await Promise.all([tx.query('ALTER TABLE m ADD COLUMN z inet'), look(tx), look(tx)]);
+        const [asked] = await Promise.all([look(tx), tx.query('ALTER TABLE m DROP COLUMN z')]);
+        assert.deepEqual([...asked], [{ a: 1, z: null }]);
+        await all(tx, 0);
+      });
+      await all(pool, 0);
+    }
+    await pool.end();
+  }
 });

@@ -215,6 +215,18 @@ impl Error {
         self
     }
 
+    /// The same where the server may have one of its own, which stands behind it.
+    #[must_use]
+    pub fn with_hint_in_front(mut self, hint: &str) -> Self {
+        if let Some(server) = &mut self.0.server {
+            server.hint = Some(match server.hint.take() {
+                Some(own) => format!("{hint}. The server says: {own}"),
+                None => hint.to_owned(),
+            });
+        }
+        self
+    }
+
     #[must_use]
     pub fn with_host(mut self, host: Arc<str>) -> Self {
         self.0.host = Some(host);

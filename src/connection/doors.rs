@@ -49,13 +49,20 @@ pub struct Request<'a> {
     pub strange: bool,
 }
 
+impl Request<'_> {
+    /// Whether nothing runs before its statement is described for it.
+    pub(super) fn is_question(&self) -> bool {
+        self.describe || (self.telling == Telling::Due && !self.params.is_empty())
+    }
+}
+
 /// Whether a statement is described for one very request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Telling {
     /// It goes by what is known, where that is enough.
     #[default]
     No,
-    /// It is to be, whatever is known: the request was refused for what may rest on that.
+    /// It is to be where it has parameters, whatever is known: it was refused before for what may rest on that.
     Due,
     /// It was: what its parameters are is certain.
     Done,

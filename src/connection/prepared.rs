@@ -36,7 +36,8 @@ impl Moment {
         let age = now.at.since(self.at);
         let contradicted = statement.changed_at.is_some_and(|at| at > self.at) && age >= DOUBTFUL;
         let moved = (self.epoch, self.generation) != (now.epoch, now.generation);
-        moved || contradicted || age >= OLD
+        let doubted = statement.doubted_at.is_some_and(|at| at >= self.at);
+        moved || contradicted || doubted || age >= OLD
     }
 }
 

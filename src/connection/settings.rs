@@ -6,12 +6,12 @@
 //! holds. Where results would come in another form than this client reads, a statement is described before its first
 //! use, and they come in binary.
 
+use super::Request;
 use super::command::CommandTag;
 use super::lexer::{SqlToken, tokens};
 use super::role::Parameters;
 use super::statement::{Form, Statement, Statements};
 use super::traces::Traces;
-use super::{Request, Telling};
 use crate::config::Config;
 
 /// Stands in front of a first use in the same flight, and fails where text would not be what this client reads:
@@ -142,8 +142,7 @@ impl Style {
             return None;
         }
         Some(match statement.text_results {
-            _ if request.describe || request.telling == Telling::Due => FirstUse::Described,
-            _ if request.params.needs_type() => FirstUse::Described,
+            _ if request.is_question() || request.params.needs_type() => FirstUse::Described,
             TextResults::Plain => FirstUse::Text,
             TextResults::Named => FirstUse::Described,
             TextResults::Styled if !self.is_ours() || statement.traces.may_change_settings() => {

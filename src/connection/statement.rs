@@ -132,6 +132,8 @@ pub struct Statement {
     pub(super) naming: Naming,
     /// When a server described it otherwise than another one before.
     pub(super) changed_at: Option<Instant>,
+    /// When a server last refused it, in a transaction, for what may be due to what was told before.
+    pub(super) doubted_at: Option<Instant>,
     /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
     pub may_share: bool,
     /// Whether all of its text is known to do nothing but read.
@@ -252,6 +254,7 @@ impl Statements {
             restyles: script.may_be_script && names_styles(sql),
             naming: Naming::of(sql, script.may_be_script),
             changed_at: None,
+            doubted_at: None,
             holders: 0,
             forgotten: false,
         };
@@ -316,6 +319,14 @@ impl Statements {
                 known
             }
             None => told,
+        }
+    }
+
+    /// What was told of a statement up to now may have led to an error that can't be healed: whoever repeats its transaction may
+    /// do so on any connection.
+    pub fn doubt(&mut self, id: StatementId, now: Instant) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.doubted_at = Some(now);
         }
     }
 

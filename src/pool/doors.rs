@@ -11,7 +11,7 @@ use crate::base::{Error, ServerFields};
 use crate::cluster::Decision;
 use crate::cluster::HostView;
 use crate::config::Host;
-use crate::connection::{Begin, Isolation, Role, StatementId, StatementResult};
+use crate::connection::{Begin, Isolation, Role, StatementId, StatementResult, Telling};
 use crate::types::Params;
 
 /// One call of floor 7.
@@ -51,6 +51,8 @@ impl QueryFlags {
     pub const END: Self = Self(1 << 17);
     pub const BEGIN_READ_ONLY: Self = Self(1 << 18);
     pub const BEGIN_DEFERRABLE: Self = Self(1 << 19);
+    /// The transaction failed before, perhaps for what was told of its statements: they are told anew.
+    pub const REPEATED: Self = Self(1 << 23);
     const ISOLATION_SHIFT: u32 = 20;
     const ISOLATION: u32 = 7 << Self::ISOLATION_SHIFT;
 
@@ -66,6 +68,14 @@ impl QueryFlags {
 
     pub const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
+    }
+
+    /// Whether its statement is described for it.
+    pub(super) fn telling(self) -> Telling {
+        match self.has(Self::REPEATED) {
+            true => Telling::Due,
+            false => Telling::No,
+        }
     }
 
     /// The transaction that it belongs to.

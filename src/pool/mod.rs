@@ -29,6 +29,7 @@ mod rivals;
 mod search;
 mod settle;
 mod slot;
+mod stale;
 mod typing;
 mod unfit;
 mod upkeep;
@@ -109,7 +110,7 @@ impl Call {
             sent_at: Instant::ORIGIN,
             given_up: None,
             twin: None,
-            telling: Telling::No,
+            telling: flags.telling(),
             set_aside: false,
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::abandoned::abandoned_by;
 use super::lease::Lease;
 use super::slot::Duty;
+use super::stale::explain_staleness;
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
@@ -26,16 +27,6 @@ const MOST_REDESCRIPTIONS: u8 = 2;
 /// Whatever it does not change, a statement may be what ends its connections, and takes whole servers along: so often is one
 /// sent again that may have been at work, beside the connections that were open when it was lost before.
 pub(super) const MOST_LOSSES: u8 = 2;
-/// Said where a transaction is in the way of preparing a statement anew.
-const STALE_PLAN: &str = "the statement was prepared before its tables or types changed; it is prepared anew when the \
-                          transaction is repeated";
-/// The same on a dedicated connection, where what was asked behind the statement has run and the statement would come after it.
-const OUTRUN: &str = "the statement was prepared before its tables or types changed, and has not run, as statements that \
-                      were asked behind it have; it is prepared anew when it is repeated";
-/// The same where the statement's name means nothing in the session, or something else.
-const STRANGE_SESSION: &str = "the session has dropped its prepared statements, or a pooler in between has put another \
-                               session in its place (behind PgBouncer in transaction mode, set statementCacheSize: 0); \
-                               the statement is prepared anew when it, or its transaction, is repeated";
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
@@ -196,7 +187,7 @@ impl Pool {
         if self.ran_in_open_transaction(id, key) {
             return Some(key);
         }
-        let verdict = self.judge(id, key, settled);
+        let verdict = self.judge(now, id, key, settled);
         let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, is no witness of its host's role.
         if let Some(role) = role_after
@@ -258,7 +249,13 @@ impl Pool {
         }
     }
 
-    fn judge(&mut self, id: ConnectionId, key: Key<Call>, settled: Settled) -> Verdict {
+    fn judge(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        key: Key<Call>,
+        settled: Settled,
+    ) -> Verdict {
         let mode = self.config.mode;
         if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer) {
             return verdict;
@@ -403,14 +400,12 @@ impl Pool {
                         _ => return Verdict::SendAgain,
                     }
                 }
-                let error = match error.code() {
-                    "26000" | "42P05" => error.with_hint(STRANGE_SESSION),
-                    _ if is_outrun => error.with_hint(OUTRUN),
-                    "0A000" | "08P01" | "42704" | "XX000" => error.with_hint(STALE_PLAN),
-                    // It may as well be as the server says.
-                    _ => error,
-                };
-                Verdict::Deliver(Err(with_host(error)))
+                if remedy == Remedy::Told
+                    && let Some(statement) = call.statement
+                {
+                    self.statements.doubt(statement, now);
+                }
+                Verdict::Deliver(Err(with_host(explain_staleness(error, remedy, is_outrun))))
             }
         }
     }

@@ -43,7 +43,7 @@ impl Session {
         (first_use, reads_text): (Option<FirstUse>, bool),
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
-        if request.describe || request.telling == Telling::Due {
+        if request.is_question() {
             return describe(statement, out);
         }
         let is_told = request.telling == Telling::Done;
