@@ -337,6 +337,37 @@ test(
   },
 );
 
+test(
+  'C21 behind poolers that go on telling what they heard once a promoted node takes the writes',
+  behindPooler,
+  async (t) => {
+    const own = await startCluster({ nodes: 2 });
+    t.after(() => own.close());
+    await own.query(own.primary, 'CREATE TABLE moved (id int PRIMARY KEY)');
+    for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+      const settings = { server_login_retry: 1 };
+      const start = (node) => own.pooler(node, { settings, program });
+      const poolers = await Promise.all(own.nodes.map(start));
+      t.after(() => Promise.all(poolers.map((pooler) => pooler.close())));
+      const hosts = poolers.map(({ address }) => address);
+      const options = { hosts, statementCacheSize: 0, acquireTimeoutMs: 20_000 };
+      const pool = createPool(own.options(options));
+      t.after(() => pool.end());
+      await pool.query('DELETE FROM moved');
+      for (const id of [1, 2]) {
+        await own.switchover();
+        assert.equal((await pool.query('INSERT INTO moved VALUES ($1)', [id])).rowCount, 1);
+      }
+      // And so does a pool that is new, whatever it is told at its first login.
+      const other = createPool(own.options(options));
+      t.after(() => other.end());
+      assert.equal((await other.query('INSERT INTO moved VALUES (3)')).rowCount, 1);
+      const kept = await own.query(own.primary, 'SELECT id FROM moved ORDER BY id');
+      assert.deepEqual(kept, [['1'], ['2'], ['3']]);
+    }
+  },
+);
+
 test('C21 what a pooler refuses at login for good is told at once', behindPooler, async () => {
   for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
     const strict = await cluster.pooler(cluster.primary, { program });

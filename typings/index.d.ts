@@ -48,7 +48,9 @@ export interface PoolOptions {
   loadBalance?: 'random' | 'least-connections' | 'nearest' | null | undefined;
   /**
    * `'query'` asks the server for its role in front of each request, and trusts nothing that was reported: needed
-   * where a connection pooler stands in between. Servers before 14 are always asked. Default: `'reported'`.
+   * where a connection pooler stands in between. Servers before 14 are always asked. With `'reported'` a host is asked from
+   * then on where its reports were contradicted: a write was refused as read-only (`25006`), what it says of its timeline is
+   * another role's, or it was said not to fit while no host served. Default: `'reported'`.
    */
   roleCheck?: 'reported' | 'query' | null | undefined;
   /**

@@ -72,6 +72,8 @@ pub enum Mutation {
     ForgetBarrier,
     /// What was written in an earlier turn is taken for a barrier, although its answer may be older than a fence.
     TakeOldBarrier,
+    /// What a server reports of its role is believed, whatever contradicts it.
+    BelieveReports,
     /// Asks a server for its role in its user's transaction.
     AskInTransaction,
     /// Statements share connections that may wait for locks.
@@ -103,7 +105,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -138,6 +140,7 @@ impl Mutation {
         Self::GoOnAcrossFence,
         Self::ForgetBarrier,
         Self::TakeOldBarrier,
+        Self::BelieveReports,
         Self::AskInTransaction,
         Self::ShareWrites,
         Self::StandBehind,

@@ -55,6 +55,8 @@ pub struct Member {
     /// When that was.
     lag_at: Instant,
     claim: Claim,
+    /// What it reports of its role was contradicted by its own answers: a pooler stands in between.
+    is_distrusted: bool,
     /// What its newest session was told of its place.
     told: Option<Told>,
     /// It was decided, and told, what becomes of its claim to be the primary on this timeline.
@@ -157,6 +159,7 @@ impl Member {
             lag: None,
             lag_at: now,
             claim: Claim::Unproved,
+            is_distrusted: false,
             told: None,
             judged: None,
         }
@@ -202,6 +205,14 @@ impl Member {
     pub(super) fn doubt_claim(&mut self) {
         self.claim = Claim::Unproved;
         self.told = None;
+    }
+
+    pub(super) fn distrust(&mut self) {
+        self.is_distrusted = true;
+    }
+
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.is_distrusted
     }
 
     pub(super) fn tell_place(&mut self, told: Told) {

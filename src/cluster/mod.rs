@@ -134,6 +134,13 @@ impl Cluster {
         self.topology.set_claim(host, lineage);
     }
 
+    /// What the host reports of its role says nothing.
+    pub fn distrust(&mut self, host: HostId) {
+        if let Some(member) = self.topology.member_mut(host) {
+            member.distrust();
+        }
+    }
+
     /// What the host said of its place.
     pub fn tell_place(&mut self, host: HostId, told: Told) {
         self.topology.tell_place(host, told);

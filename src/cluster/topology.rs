@@ -177,6 +177,11 @@ impl Topology {
         self.members.get(id).map(Member::glance)
     }
 
+    /// Whether what the host reports of its role says nothing.
+    pub fn is_distrusted(&self, id: HostId) -> bool {
+        self.members.get(id).is_some_and(Member::is_distrusted)
+    }
+
     pub fn round_trip(&self, id: HostId) -> Option<std::time::Duration> {
         self.members.get(id)?.round_trip()
     }

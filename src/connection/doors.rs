@@ -127,6 +127,8 @@ pub enum Event {
     Ready {
         role: Role,
     },
+    /// The server has told another role than it reports: it is asked from now on. What tells that role follows.
+    Contradicted,
     /// A probe's answer.
     Answered {
         role: Option<Role>,

@@ -96,6 +96,8 @@ pub struct Connection {
     parameters: Parameters,
     intake: Intake,
     random: [u8; 8],
+    /// What its host reports of its role was contradicted.
+    distrusts_reports: bool,
     outbox: BytesMut,
     /// The most that was in it since it was last given back.
     largest_outbox: usize,
@@ -114,6 +116,7 @@ impl Connection {
             parameters: Parameters::default(),
             intake: Intake::default(),
             random: [0; 8],
+            distrusts_reports: false,
             outbox: BytesMut::new(),
             largest_outbox: 0,
             written: 0,
@@ -344,6 +347,9 @@ impl Connection {
             check_encoding(encoding)?;
         }
         let mut session = Session::new(now, key, self.random, &self.parameters, shared.config);
+        if self.distrusts_reports {
+            session.forget_reports();
+        }
         if let Some(role) = session.role() {
             self.events.push_back(Event::Ready { role });
             self.state = State::Session(session);

@@ -1,9 +1,27 @@
 //! What the pool asks a server for itself, on a session that is open.
 
+use std::time::Duration;
+
 use super::{Connection, State};
 use crate::base::Instant;
 
 impl Connection {
+    /// Has the server asked for the role that it reports too, once that can be done, unless it was within such a time:
+    /// [`Event::Contradicted`] may follow.
+    pub fn doubt_reports(&mut self, now: Instant, within: Duration) {
+        if let State::Session(session) = &mut self.state {
+            session.doubt_reports(now, within);
+        }
+    }
+
+    /// Asks the server for its role from now on, whatever it reports.
+    pub fn distrust_reports(&mut self) {
+        self.distrusts_reports = true;
+        if let State::Session(session) = &mut self.state {
+            session.distrust_reports();
+        }
+    }
+
     /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in a
     /// transaction, which a refusal would end.
     pub fn ask_place(&mut self, now: Instant) {

@@ -19,7 +19,7 @@ use ended::is_fatal;
 use ended::is_of_server;
 pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 
-use questions::Asking;
+use questions::{Asking, Doubt};
 
 use super::exchange::{Exchange, Flight, Learned};
 use super::handshake::BackendKey;
@@ -47,6 +47,7 @@ pub(super) struct Session {
     role: Option<Role>,
     role_at_ready: Option<Role>,
     reports_role: bool,
+    doubt: Doubt,
     asking: Asking,
     /// It does not tell its place in the cluster.
     refuses_place: bool,
@@ -109,6 +110,7 @@ impl Session {
             role,
             role_at_ready: role,
             reports_role: role.is_some(),
+            doubt: Doubt::default(),
             asking: Asking::new(config.mode),
             refuses_place: false,
             prepared: Prepared::new(config.statement_cache_size, random),
@@ -475,7 +477,9 @@ impl Session {
         let waited = self.last_ready > entry.queued_at;
         let took = now.since(entry.queued_at.max(self.last_ready));
         self.status = status;
-        self.take_role(&entry.work);
+        if self.take_role(&entry.work) {
+            events.push_back(Event::Contradicted);
+        }
         self.last_ready = now;
         // Where the role is not reported, what else is answered says nothing of it.
         if self.reports_role || matches!(entry.work, Work::Barrier { told: Some(_), .. }) {
@@ -545,6 +549,7 @@ impl Session {
                 events.push_back(event);
             }
         }
+        self.doubt.must_run_dry &= !self.pipeline.is_empty();
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();
             self.unparsed = None;

@@ -24,6 +24,7 @@ mod liveness;
 mod overtaking;
 mod realm;
 mod relief;
+mod reports;
 mod rewind;
 mod rivals;
 mod search;

@@ -8,7 +8,10 @@
 //! A question that may stand behind a call can be hit by the CancelRequest for that call, and then it was not asked: it is
 //! asked again, on a session where no signal is on its way. The end of a turn sees to it.
 
+use std::time::Duration;
+
 use super::cancel::Cancelling;
+use super::reports::is_contradiction;
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
@@ -56,10 +59,14 @@ impl Pool {
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         let asked_at = slot.connection.asked_at();
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
+        let opened_at = slot.opened_at;
+        if is_contradiction(role, lineage.is_some(), follows.is_some()) {
+            self.doubt_reports(now, host, Duration::ZERO);
+        }
         // A standby has nothing to show before it is promoted. Nor has one that was a primary when it was asked: it would
         // be taken for an old one when it is promoted again.
         if !was_hit && !is_old {
-            let told = Told { follows, told_at: now, opened_at: slot.opened_at };
+            let told = Told { follows, told_at: now, opened_at };
             self.cluster.tell_place(host, told);
         }
         match role {

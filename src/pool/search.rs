@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::balance::Candidate;
 use super::end::Life;
+use super::reports::CHECK_EVERY;
 use super::slot::{Duty, Site, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
@@ -399,8 +400,12 @@ impl Pool {
         let listed = self.cluster.topology().host(host).cloned();
         let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
         let deadline = now + self.config.connect_timeout;
+        let mut connection = Connection::new(Arc::clone(&target.name), deadline);
+        if self.cluster.topology().is_distrusted(host) {
+            connection.distrust_reports();
+        }
         let slot = Slot {
-            connection: Connection::new(Arc::clone(&target.name), deadline),
+            connection,
             host,
             target: Arc::clone(&target),
             address,
@@ -466,6 +471,7 @@ impl Pool {
                 Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
                     if slot.connection.is_idle() {
                         slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
+                        slot.connection.doubt_reports(now, CHECK_EVERY);
                         slot.connection.probe(now);
                         self.mark_writing(id);
                     } else if slot.is_silent(now, timeout) {

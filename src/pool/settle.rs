@@ -30,7 +30,7 @@ pub(super) const MOST_LOSSES: u8 = 2;
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `read_only_sql_transaction`: the server refused a write for its role.
-const READ_ONLY_REFUSAL: &str = "25006";
+pub(super) const READ_ONLY_REFUSAL: &str = "25006";
 /// `serialization_failure`; on a standby, a conflict with recovery.
 const SERIALIZATION_FAILURE: &str = "40001";
 /// `statement_completion_unknown` of the SQL standard.
@@ -87,6 +87,7 @@ impl Pool {
         while let Some(event) = self.slots.get_mut(id).and_then(|s| s.connection.poll_event()) {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
+                Event::Contradicted => self.distrust_reports(id),
                 Event::Answered { role } => self.answered(now, id, role),
                 Event::Typed { asked, told, realm, must_roll_back } => {
                     self.told_realm(now, id, realm, must_roll_back);
@@ -150,6 +151,7 @@ impl Pool {
             }
             Event::Ready { .. }
             | Event::Answered { .. }
+            | Event::Contradicted
             | Event::Typed { .. }
             | Event::Placed { .. }
             | Event::Notification { .. }
@@ -187,6 +189,7 @@ impl Pool {
         if self.ran_in_open_transaction(id, key) {
             return Some(key);
         }
+        self.doubt_refusal(now, id, key, &settled.answer);
         let verdict = self.judge(now, id, key, settled);
         let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, is no witness of its host's role.

@@ -290,6 +290,7 @@ impl Driver {
                 Event::Closed { .. } => self.closed = true,
                 Event::Ready { .. }
                 | Event::Answered { .. }
+                | Event::Contradicted
                 | Event::Placed { .. }
                 | Event::Typed { .. }
                 | Event::Notice(_)

@@ -94,8 +94,8 @@ enum Transaction {
 pub enum Reports {
     /// What it is at the login, and each change.
     Changes,
-    /// What a pooler heard of a primary once.
-    Stale,
+    /// What a pooler heard once, of whomever.
+    Stale(Role),
     /// Nothing, as before PostgreSQL 14.
     Nothing,
 }
@@ -362,7 +362,7 @@ impl Session {
         self.told = role;
         match reports {
             Reports::Changes => report_role(role, out),
-            Reports::Stale => report_role(Role::ReadWrite, out),
+            Reports::Stale(heard) => report_role(heard, out),
             Reports::Nothing => {}
         }
         message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2], out);

@@ -1,5 +1,7 @@
 //! What the pool asks for itself: barriers, the role, the place in the cluster, and types.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 
 use super::Session;
@@ -23,6 +25,17 @@ pub(super) enum Asking {
     Plainly {
         is_asked: bool,
     },
+}
+
+/// What a session thinks of the role that its server reports: a pooler in between may report what it heard once.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    /// The next barrier of an idle session is the question for the role.
+    is_due: bool,
+    /// When the question was asked last.
+    checked_at: Option<Instant>,
+    /// What is in flight went out when the reports were believed in: it may begin a transaction.
+    pub(super) must_run_dry: bool,
 }
 
 impl Asking {
@@ -153,21 +166,53 @@ impl Session {
     /// Whether a barrier can tell the role. A transaction has its own way to be read-only, takes no question once it has
     /// failed, and may be one whose first statement is still to come: no server is asked in one.
     pub(super) fn may_ask_role(&self) -> bool {
-        let is_idle = self.status == TransactionStatus::Idle;
+        let is_idle = self.status == TransactionStatus::Idle && !self.doubt.must_run_dry;
         self.reports_role || is_idle || Mutation::AskInTransaction.is_on()
     }
 
-    /// Takes what a barrier has told. A question that was refused, or asked in a transaction, tells nothing.
-    pub(super) fn take_role(&mut self, work: &Work) {
-        self.role_at_ready = match *work {
-            Work::Barrier { asked: true, told, .. } => {
-                let is_idle = self.status == TransactionStatus::Idle;
-                let told = told.filter(|_| is_idle || Mutation::AskInTransaction.is_on());
-                self.role = told.or(self.role);
-                told
-            }
-            _ => self.role,
+    /// Takes what a barrier has told, and says whether it contradicts what the server reports. A question that was refused,
+    /// or asked in a transaction, tells nothing.
+    pub(super) fn take_role(&mut self, work: &Work) -> bool {
+        let &Work::Barrier { asked: true, told, .. } = work else {
+            self.role_at_ready = self.role;
+            return false;
         };
+        let is_idle = self.status == TransactionStatus::Idle;
+        let told = told.filter(|_| is_idle || Mutation::AskInTransaction.is_on());
+        // What was reported behind the answer is newer than it.
+        let is_contradicted = self.reports_role
+            && self.role_at_ready == self.role
+            && told.is_some()
+            && told != self.role
+            && !Mutation::BelieveReports.is_on();
+        if is_contradicted {
+            self.distrust_reports();
+        }
+        if self.reports_role {
+            self.role_at_ready = self.role;
+        } else {
+            self.role = told.or(self.role);
+            self.role_at_ready = told;
+        }
+        is_contradicted
+    }
+
+    /// Has the server asked for its role, too, once it can be, unless it was within such a time.
+    pub(in crate::connection) fn doubt_reports(&mut self, now: Instant, within: Duration) {
+        self.doubt.is_due |= self.doubt.checked_at.is_none_or(|at| at + within <= now);
+    }
+
+    /// Believes in no report of the role from now on, and asks for it.
+    pub(in crate::connection) fn distrust_reports(&mut self) {
+        self.doubt.must_run_dry |= self.reports_role && !self.pipeline.is_empty();
+        self.reports_role = false;
+    }
+
+    /// Asks for the role before anything else is done.
+    pub(in crate::connection) fn forget_reports(&mut self) {
+        self.reports_role = false;
+        self.role = None;
+        self.role_at_ready = None;
     }
 
     pub(super) fn barrier(
@@ -178,12 +223,16 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
-        if self.reports_role {
-            frontend::sync(out)?;
-        } else {
+        let rests = self.pipeline.is_empty() && self.status == TransactionStatus::Idle;
+        let asked = !self.reports_role || (self.doubt.is_due && rests);
+        if asked {
             frontend::query(out, self.asking.question())?;
+            self.doubt.is_due = false;
+            self.doubt.checked_at = Some(now);
+        } else {
+            frontend::sync(out)?;
         }
-        let work = Work::Barrier { probe, asked: !self.reports_role, told: None, together: false };
+        let work = Work::Barrier { probe, asked, told: None, together: false };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(())
     }

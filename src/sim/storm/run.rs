@@ -12,7 +12,8 @@ use super::network::{Backend, Link, Stage};
 use super::news::News;
 use super::nodes::Nodes;
 use crate::base::Instant;
-use crate::config::{Config, RoleCheck, from_json};
+use crate::config::{Config, RoleCheck, TargetSessionAttrs, from_json};
+use crate::connection::Role;
 use crate::pool::Pool;
 use crate::sim::server::Reports;
 
@@ -48,8 +49,11 @@ impl Storm {
         let mut nodes = Nodes::new(nodes);
         // A pooler tells what it heard once, and servers before 14 tell nothing.
         let reports = match config.role_check {
-            RoleCheck::Query => Reports::Stale,
+            RoleCheck::Query => Reports::Stale(Role::ReadWrite),
             RoleCheck::Reported if dice.percent(10) => Reports::Nothing,
+            RoleCheck::Reported if is_for_writers(&config) && dice.percent(8) => {
+                Reports::Stale(Role::Standby)
+            }
             RoleCheck::Reported => Reports::Changes,
         };
         nodes.all.iter_mut().for_each(|node| node.server.reports = reports);
@@ -257,6 +261,11 @@ impl Storm {
             self.fail(format!("{open} connections of an idle pool are open, not {wanted}"));
         }
     }
+}
+
+/// What a standby is said to be does for nobody: whoever believes it sends nothing, and nothing wrong is sent.
+fn is_for_writers(config: &Config) -> bool {
+    matches!(config.mode, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary)
 }
 
 /// Options as users choose them, and some as nobody should.
