@@ -359,6 +359,15 @@ class Channel {
     }
   }
 
+  /** Whether the user of a lease has begun a transaction there by a statement. */
+  leaseIsInOwnTransaction(lease) {
+    try {
+      return this.#addon.leaseIsInOwnTransaction(this.#handle, lease.number);
+    } catch {
+      return false;
+    }
+  }
+
   /** Gives up all that runs on a lease, and all that waits there. */
   cancelLease(lease) {
     this.#addon.cancelLease(this.#handle, lease.number);

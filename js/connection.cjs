@@ -163,11 +163,14 @@ class Connection {
   #check() {
     if (this.#released !== null) throw released();
     if (this.#open?.isOpen) {
-      const message = 'a transaction is open on this connection: finish it, or use its savepoint()';
-      throw new classes.TransactionError(message, {
-        code: 'HYPERION_TRANSACTION_OPEN',
-        outcome: 'not-sent',
-      });
+      throw isOpen('a transaction is open on this connection: finish it, or use its savepoint()');
+    }
+    // A statement that is under way may begin or end it: then the addon refuses what would run inside.
+    if (this.#lease.isInOwnTransaction) {
+      throw isOpen(
+        'a transaction that was begun by a statement is open on this connection: end it before, or use BEGIN, ' +
+          'COMMIT and ROLLBACK as statements alone',
+      );
     }
   }
 }
@@ -220,6 +223,13 @@ function readOptions(options) {
     throw wrongOption(`option 'signal' of pool.connect()`, 'an AbortSignal', signal);
   }
   return { timeoutMs, signal };
+}
+
+function isOpen(message) {
+  return new classes.TransactionError(message, {
+    code: 'HYPERION_TRANSACTION_OPEN',
+    outcome: 'not-sent',
+  });
 }
 
 function released(query) {

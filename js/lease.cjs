@@ -132,6 +132,11 @@ class Lease {
     return this.number !== 0 && this.#channel.leaseIsAlive(this);
   }
 
+  /** Whether its user has begun a transaction by a statement. */
+  get isInOwnTransaction() {
+    return this.number !== 0 && this.#channel.leaseIsInOwnTransaction(this);
+  }
+
   /** Called by the table of requests for each that was answered. */
   settled() {
     this.running -= 1;

@@ -444,12 +444,12 @@ const assertOutrun = (error) => {
 test('a write that is to be prepared anew does not run in a transaction that was asked for behind it', async () => {
   for (let round = 0; round < 20; round += 1) {
     const connection = await outdated(NOTE);
-    const failed = errorOf(connection.query(NOTE));
+    // What begins the transaction waits for its answer, and so for the one that it has in the end.
+    const written = connection.query(NOTE);
     const tx = await connection.begin();
     await tx.query('SELECT 1');
     await tx.rollback();
-    assertOutrun(await failed);
-    await connection.query(NOTE);
+    assert.equal((await written).length, 1);
     await connection.release();
     assert.deepEqual(await notes(), ['new']);
   }
@@ -495,4 +495,53 @@ test('nothing is sent behind the first step of a script, whatever is refused in 
     await connection.release();
     await one.end();
   }
+});
+
+const isOpen = {
+  ...{ name: 'TransactionError', code: 'HYPERION_TRANSACTION_OPEN', outcome: 'not-sent' },
+};
+
+test('nothing begins inside of a transaction that was begun by a statement', async () => {
+  const connection = await pool.connect();
+  await connection.query('BEGIN');
+  await insert(connection, 1);
+  const never = () => assert.fail('the callback was called');
+  await assert.rejects(connection.transaction(never), isOpen);
+  await assert.rejects(connection.begin(), isOpen);
+  await insert(connection, 2);
+  assert.equal((await connection.query('COMMIT')).command, 'COMMIT');
+  assert.deepEqual(await ids(), [1, 2]);
+  // One that has failed is open too.
+  await connection.query('BEGIN');
+  await assert.rejects(connection.query('SELECT 1/0'), { code: '22012' });
+  await assert.rejects(connection.transaction(never), isOpen);
+  await connection.query('ROLLBACK');
+  await connection.transaction((tx) => insert(tx, 3));
+  await connection.release();
+  assert.deepEqual(await ids(), [1, 2, 3]);
+});
+
+test('what a BEGIN that is under way begins is not ended by a transaction behind it', async () => {
+  const connection = await pool.connect();
+  for (const first of [true, false]) {
+    const own = [connection.query('BEGIN'), insert(connection, first ? 1 : 4)];
+    await assert.rejects(
+      connection.transaction((tx) => insert(tx, 2)),
+      isOpen,
+    );
+    const unheard = connection.transaction(async (tx) => {
+      await insert(tx, 2).catch(() => {});
+      return 'done';
+    });
+    await assert.rejects(unheard, isOpen);
+    await Promise.all(own);
+    assert.equal((await connection.query('COMMIT')).command, 'COMMIT');
+  }
+  // Behind the end that its caller has written, it begins.
+  await connection.query('BEGIN');
+  const end = connection.query('ROLLBACK');
+  await connection.transaction((tx) => insert(tx, 3));
+  assert.equal((await end).command, 'ROLLBACK');
+  await connection.release();
+  assert.deepEqual(await ids(), [1, 3, 4]);
 });

@@ -251,3 +251,82 @@ test('what its hint says of repeating is what isRetryable says', async (t) => {
   const own = await errorOf(pool.query('EXECUTE no_such'));
   assert.deepEqual([own.code, isRetryable(own)], ['26000', false]);
 });
+
+const BATCH = `CREATE OR REPLACE PROCEDURE batch(i int, code text) LANGUAGE plpgsql AS $$
+  BEGIN INSERT INTO orders VALUES (i); COMMIT; RAISE EXCEPTION 'x' USING errcode = code; END $$`;
+const SLOW = `CREATE OR REPLACE PROCEDURE slow(i int) LANGUAGE plpgsql AS $$
+  BEGIN INSERT INTO orders VALUES (i); COMMIT; PERFORM pg_sleep(60); END $$`;
+
+test('whether a procedure had an effect that has failed or was cancelled, nobody knows', async (t) => {
+  const pool = open(t, { poolSize: 2 });
+  await pool.query(BATCH);
+  await pool.query(SLOW);
+  const connection = await pool.connect();
+  const block =
+    "DO $$ BEGIN INSERT INTO orders VALUES (704); COMMIT; RAISE 'x' USING errcode = '40001'; END $$";
+  const timeoutMs = 200;
+  const calls = {
+    701: ['40P01', () => pool.query("CALL batch(701, '40P01')")],
+    702: ['40001', () => pool.query('/* a */ call batch($1, $2)', [702, '40001'])],
+    703: ['25006', () => connection.query('CALL batch($1, $2)', [703, '25006'])],
+    704: ['40001', () => pool.query(block)],
+    705: ['HYPERION_QUERY_TIMEOUT', () => pool.query('CALL slow(705)', [], { timeoutMs })],
+    706: ['HYPERION_QUERY_TIMEOUT', () => connection.query('CALL slow(706)', [], { timeoutMs })],
+    707: [
+      'HYPERION_ABORTED',
+      () => pool.query('CALL slow($1)', [707], { signal: AbortSignal.timeout(200) }),
+    ],
+    708: [
+      '57014',
+      async () => {
+        await connection.query("SET statement_timeout = '200ms'");
+        return connection.query('CALL slow(708)');
+      },
+    ],
+  };
+  for (const [id, [code, call]] of Object.entries(calls)) {
+    for (let use = 1; use <= 3; use += 1) {
+      const error = await errorOf(call());
+      assert.deepEqual([error.code, error.outcome], [code, 'unknown'], id);
+      assert.ok(!isRetryable(error), id);
+      // It was run once for each call.
+      assert.equal(await orders(id), use, id);
+    }
+  }
+  await connection.release();
+  const ending = createPool(cluster.options({ poolSize: 1 }));
+  const late = errorOf(ending.query('CALL slow(709)'));
+  while ((await orders(709)) === 0);
+  await ending.end({ timeoutMs: 50 });
+  const { code, outcome } = await late;
+  assert.deepEqual([code, outcome], ['HYPERION_POOL_CLOSED', 'unknown']);
+});
+
+test('in a transaction, and before it runs, a procedure has no effect', async (t) => {
+  const pool = open(t);
+  await pool.query(BATCH);
+  const failed = [
+    () => pool.transaction((tx) => tx.query("CALL batch(711, '40P01')")),
+    () => pool.query('CALL no_such_procedure()'),
+    () => pool.query('CALL batch($1, $2)', ['no number', 'x']),
+    () => pool.query("INSERT INTO orders VALUES (711); CALL batch(711, '40P01')"),
+    () => pool.query('VACUUM no_such_table; SELECT 1/0'),
+    () => pool.query('CREATE INDEX i ON orders (no_such_column)'),
+    () => pool.query('ANALYZE no_such_table'),
+  ];
+  for (const call of failed) {
+    const error = await errorOf(call());
+    assert.deepEqual([error.outcome, await orders(711)], ['not-committed', 0], String(call));
+  }
+});
+
+test('an index that could not be built beside others is left behind', async (t) => {
+  const pool = open(t);
+  await pool.query('DROP TABLE IF EXISTS twice; CREATE TABLE twice (i int)');
+  await pool.query('INSERT INTO twice VALUES (1), (1)');
+  const build = 'CREATE UNIQUE INDEX CONCURRENTLY twice_i ON twice (i)';
+  const error = await errorOf(pool.query(build));
+  assert.deepEqual([error.code, error.outcome], ['23505', 'unknown']);
+  const left = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'twice_i'::regclass";
+  assert.deepEqual(await pool.query(left), [{ indisvalid: false }]);
+});

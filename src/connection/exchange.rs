@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::command::CommandTag;
-pub(super) use super::flight::{Asked, Flight, Parsing};
+pub(super) use super::flight::{Asked, Flight, Parsing, Sending};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{NoMemory, ROW_OVERHEAD, Rows};
@@ -82,6 +82,8 @@ pub(super) struct Exchange {
     refusal: Option<Box<ServerFields>>,
     /// The step at which the server refused.
     refused_at: Step,
+    /// It refused what was at work already, or something behind that.
+    refused_at_work: bool,
     /// It refused in the check in front.
     check_failed: bool,
     /// The server said that a commit was not waited for by its synchronous standbys.
@@ -135,6 +137,7 @@ impl Exchange {
             has_completed: false,
             refusal: None,
             refused_at: step,
+            refused_at_work: false,
             check_failed: false,
             unreplicated: false,
             committed: false,
@@ -260,6 +263,7 @@ impl Exchange {
             (Step::Refused, _, message) => return Err(self.unexpected(message.name())),
             (_, _, M::ErrorResponse(fields)) => {
                 self.refused_at = self.step;
+                self.refused_at_work = self.is_at_work();
                 self.check_failed = self.prelude.is_checking() && fields.code == CHECK_REFUSED;
                 self.refusal = Some(fields);
                 self.step = Step::Refused;
@@ -324,6 +328,13 @@ impl Exchange {
             (_, _, message) => return Err(self.unexpected(message.name())),
         }
         Ok(Learned::Nothing)
+    }
+
+    /// Whether the server may have begun with the work of the statement, or with that of the first of several.
+    fn is_at_work(&self) -> bool {
+        let is_running = matches!(self.step, Step::Execute | Step::Copy | Step::Complete);
+        let begins = !self.prelude.is_pending() && !self.flight.is_preparation();
+        begins && (is_running || self.has_completed)
     }
 
     pub(super) fn notice(&mut self, fields: &ServerFields) {
@@ -479,6 +490,7 @@ impl Exchange {
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
                 committed: self.committed,
+                begun: self.refused_at_work.then(|| self.flight.sending()),
                 fields,
             };
         }
@@ -536,6 +548,8 @@ pub(super) enum Ended {
         had_results: bool,
         /// One of them has committed: the others are undone with the refused one.
         committed: bool,
+        /// The server had begun with the work.
+        begun: Option<Sending>,
     },
 }
 

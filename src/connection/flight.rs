@@ -32,6 +32,27 @@ pub(super) enum Flight {
     Prelude,
 }
 
+/// By which of its protocols the server has a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    Simple,
+    Extended,
+}
+
+impl Flight {
+    pub(super) fn sending(&self) -> Sending {
+        match self {
+            Self::Script => Sending::Simple,
+            _ => Sending::Extended,
+        }
+    }
+
+    /// Whether nothing of the statement runs by it.
+    pub(super) fn is_preparation(&self) -> bool {
+        matches!(self, Self::Typing { .. } | Self::Prelude)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Parsing {
     /// Under which it is kept.

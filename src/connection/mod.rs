@@ -17,6 +17,7 @@ mod doors;
 mod exchange;
 mod flight;
 mod habit;
+mod halfway;
 mod handshake;
 mod intake;
 mod lead;

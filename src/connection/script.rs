@@ -1,6 +1,7 @@
 //! What the statements of a text are, as far as the pool has to know it before a server has read them: how many
 //! there are, which of them begin and end transactions, and whether one of them is of no use here.
 
+use super::halfway::may_commit_halfway;
 use super::lexer::{SqlToken, SqlTokens, tokens};
 use crate::base::{Error, ErrorClass, Outcome};
 
@@ -15,6 +16,10 @@ pub(super) struct Script {
     pub(super) may_go_on: bool,
     /// The session may be in a transaction behind it and not in front of it, or the other way round.
     pub(super) may_move: bool,
+    /// One of them may commit in its middle.
+    pub(super) may_commit_halfway: bool,
+    /// There are certainly several statements, which the simple protocol has in one transaction block.
+    pub(super) is_block: bool,
     /// It is PREPARE TRANSACTION.
     pub(super) prepares_transaction: bool,
     pub(super) unfit: Option<Unfit>,
@@ -101,6 +106,7 @@ impl Script {
             let control = Control::of(part.text);
             script.may_go_on |= has_ended;
             script.may_move |= !matches!(control, Control::None | Control::CommitPrepared);
+            script.may_commit_halfway |= may_commit_halfway(part.text);
             match control {
                 Control::Begin => is_open = true,
                 Control::Commit { chain } => {
@@ -123,6 +129,7 @@ impl Script {
             is_ambiguous |= part.is_ambiguous;
         }
         script.may_be_script = count > 1;
+        script.is_block = count > 1 && !is_ambiguous;
         if is_ambiguous {
             let has = |word: &str| contains_ignoring_case(sql, word);
             script.may_be_script |= has_inner_semicolon(sql);

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::flight::Sending;
 use super::habit::Habit;
 use super::naming::Naming;
 use super::plain_read::{is_plain_read, is_sure};
@@ -189,6 +190,12 @@ impl Statement {
     /// goes on.
     pub fn may_leave_transaction(&self) -> bool {
         self.script.may_commit || self.script.may_go_on
+    }
+
+    /// Whether it may have committed something where it failed on its way: it is at work in no transaction block.
+    pub(super) fn may_commit_halfway(&self, sending: Sending) -> bool {
+        let in_block = sending == Sending::Simple && self.script.is_block;
+        self.script.may_commit_halfway && !in_block
     }
 
     /// Whether there may be several statements in it, which the server takes by the simple protocol alone and without

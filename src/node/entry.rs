@@ -46,7 +46,7 @@ struct Entry {
 }
 
 /// In the order of a pool's life.
-static ENTRIES: [Entry; 20] = [
+static ENTRIES: [Entry; 21] = [
     Entry { name: c"createPool", run: create_pool },
     Entry { name: c"statement", run: statement },
     Entry { name: c"parameterTypes", run: parameter_types },
@@ -57,6 +57,7 @@ static ENTRIES: [Entry; 20] = [
     Entry { name: c"cancel", run: cancel },
     Entry { name: c"leaseHost", run: lease_host },
     Entry { name: c"leaseIsAlive", run: lease_is_alive },
+    Entry { name: c"leaseIsInOwnTransaction", run: lease_is_in_own_transaction },
     Entry { name: c"cancelLease", run: cancel_lease },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
@@ -188,6 +189,13 @@ fn lease_is_alive(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return call.env.create_bool(false) };
     call.env.create_bool(client.run(|reactor| reactor.lease_is_alive(lease))?)
+}
+
+/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether its user has begun one by a statement
+fn lease_is_in_own_transaction(call: &Call) -> Result<sys::napi_value, Fault> {
+    let client = call.client()?;
+    let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return call.env.create_bool(false) };
+    call.env.create_bool(client.run(|reactor| reactor.lease_is_in_own_transaction(lease))?)
 }
 
 /// `cancelLease(handle, lease)`: all that runs there, and what waits for that

@@ -41,6 +41,17 @@ pub(super) enum Patience {
 }
 
 impl Pool {
+    /// Why a call is not taken, where it is not.
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        if !matches!(self.life, Life::Open) {
+            return Err(closed_pool());
+        }
+        if self.waiting.len() >= self.config.max_queue {
+            return Err(super::line::full_queue(self.config.max_queue));
+        }
+        Ok(())
+    }
+
     /// Whether somebody waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         !self.calls.is_empty()

@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 
 use super::abandoned::ABANDONED;
 use super::dispatch::GUARDED;
-use super::end::Life;
+use super::own_transaction::open_already;
 use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response, closed_pool};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -85,6 +85,11 @@ impl Lease {
             Seat::On(id) => Some(id),
             Seat::Unplaced | Seat::Gone(_) => None,
         }
+    }
+
+    /// Whether the pool has no transaction open on it.
+    pub(super) fn is_between(&self) -> bool {
+        self.progress == Progress::None
     }
 
     #[cfg(feature = "sim")]
@@ -211,7 +216,9 @@ impl Pool {
         let call = self.calls.get(key);
         let aside = call.is_some_and(|call| call.set_aside);
         let in_transaction = call.is_some_and(|call| call.flags.begin().is_some());
-        if in_transaction && self.is_ending(lease) && !Mutation::BeginBehindEnd.is_on() {
+        let is_ending = self.is_ending(lease) && !Mutation::BeginBehindEnd.is_on();
+        // A BEGIN that its caller wrote as a statement may be among what is not answered.
+        if in_transaction && (is_ending || (lease.is_between() && self.has_unanswered(lease))) {
             return true;
         }
         let Seat::On(id) = lease.seat else { return lease.head.is_some() || aside };
@@ -255,12 +262,17 @@ impl Pool {
     }
 
     fn send_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32, id: ConnectionId) {
-        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get_mut(&number)) else {
+        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get(&number)) else {
             return;
         };
         let flags = call.flags;
+        let is_own = self.is_in_own_transaction(lease);
         let rolls_back = flags.has(QueryFlags::END) && !flags.has(QueryFlags::COMMIT);
         let begin = match (flags.begin(), lease.progress) {
+            (Some(_), Progress::None) if is_own && !rolls_back => {
+                let result = Err(open_already().with_outcome(Outcome::NotSent));
+                return self.end_without_sending(now, key, number, result);
+            }
             (Some(_), Progress::None) if flags.has(QueryFlags::END) => {
                 return self.end_without_sending(now, key, number, Ok(nothing()));
             }
@@ -279,11 +291,10 @@ impl Pool {
         };
         let first = !lease.seen;
         // Between transactions, session work must not read from a host that is the primary no more.
-        let between = !lease.for_transaction && lease.progress == Progress::None;
+        let between = !lease.for_transaction && lease.is_between();
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
-        let alone = flags.has(QueryFlags::CANCELLABLE);
+        let alone = flags.has(QueryFlags::CANCELLABLE) || (between && self.hides_status(key, id));
         let waits = first || begin.is_some() || alone || sent != Some(Sent::Request);
-        let waits = waits || (between && self.hides_status(key, id));
         if sent.is_some()
             && let Some(lease) = self.leases.get_mut(&number)
         {
@@ -569,16 +580,6 @@ impl Pool {
         let unplaced = |lease: &Lease| matches!(lease.seat, Seat::Unplaced) && lease.head.is_none();
         let leases = self.leases.iter().filter(|(_, lease)| unplaced(lease));
         leases.map(|(number, _)| *number).collect()
-    }
-
-    pub(super) fn check_room(&self) -> Result<(), Error> {
-        if !matches!(self.life, Life::Open) {
-            return Err(closed_pool());
-        }
-        if self.waiting.len() >= self.config.max_queue {
-            return Err(super::line::full_queue(self.config.max_queue));
-        }
-        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ mod lease;
 mod line;
 mod liveness;
 mod overtaking;
+mod own_transaction;
 mod realm;
 mod relief;
 mod reports;
@@ -40,7 +41,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cancel::{GivenUp, Watches};
 use dispatch::BARRIER_AND_ONE;
@@ -416,7 +416,7 @@ impl Pool {
 
     /// What is worth hearing of a connection to which all was written, going by the answers that its statement has had
     /// before. Rows are told of where they came within such a time.
-    pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
+    pub fn awaited(&mut self, id: ConnectionId, within: std::time::Duration) -> Awaited {
         let mut together = self.heard_together(id);
         let Some(connection) = self.slots.get_mut(id).map(|slot| &mut slot.connection) else {
             return Awaited::default();

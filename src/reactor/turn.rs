@@ -217,6 +217,11 @@ impl Reactor {
         self.pool.lease_is_alive(lease)
     }
 
+    /// Whether a lease's user has begun a transaction there by a statement.
+    pub fn lease_is_in_own_transaction(&self, lease: NonZeroU32) -> bool {
+        self.pool.lease_is_in_own_transaction(lease)
+    }
+
     /// Answers when the pool is warm.
     pub fn ready(&mut self, request: u32) {
         self.pool.ready(self.clock.now(), request);

@@ -193,6 +193,10 @@ export class ScriptedAddon {
     return true;
   }
 
+  leaseIsInOwnTransaction() {
+    return false;
+  }
+
   release(handle, lease, destroy) {
     this.released.push({ lease, destroy });
   }

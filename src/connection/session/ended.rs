@@ -109,7 +109,15 @@ impl Session {
                 }
                 Answer::Completed { results, unreplicated }
             }
-            Ended::Refused { fields, staleness, check_failed, parsed, had_results, committed } => {
+            Ended::Refused {
+                fields,
+                staleness,
+                check_failed,
+                parsed,
+                had_results,
+                committed,
+                begun,
+            } => {
                 if check_failed {
                     shared.statements.describes_first = true;
                 }
@@ -149,9 +157,15 @@ impl Session {
                         self.soil();
                     }
                 }
-                // A script may have committed in its middle; a single statement that fails has no effect.
-                let outcome =
-                    if script && committed { Outcome::Unknown } else { Outcome::NotCommitted };
+                // A script may have committed in its middle, and so may a procedure outside of a transaction block: a block would
+                // have failed. Any other statement that fails has no effect.
+                let statement = shared.statements.get(id);
+                let halfway = self.status == TransactionStatus::Idle
+                    && begun.zip(statement).is_some_and(|(sent, of)| of.may_commit_halfway(sent));
+                let outcome = match halfway || (script && committed) {
+                    true => Outcome::Unknown,
+                    false => Outcome::NotCommitted,
+                };
                 let error = Error::database(*fields).with_outcome(outcome);
                 Answer::Refused { error, remedy }
             }

@@ -1,0 +1,41 @@
+//! A transaction that the user of a dedicated connection has begun by a statement, BEGIN for one.
+//!
+//! Another one must not begin inside of it: its COMMIT or ROLLBACK would end both. What is to begin one waits until all is
+//! answered that was asked before, since any of that may be a BEGIN.
+
+use std::num::NonZeroU32;
+
+use super::Pool;
+use super::lease::Lease;
+use crate::base::{Error, ErrorClass};
+use crate::protocol::backend::TransactionStatus;
+
+impl Pool {
+    /// Whether anything that was asked on the connection of a lease is unanswered.
+    pub(super) fn has_unanswered(&self, lease: &Lease) -> bool {
+        let slot = lease.connection().and_then(|id| self.slots.get(id));
+        slot.is_some_and(|slot| slot.connection.requests().next().is_some())
+    }
+
+    /// Whether the session is in a transaction that the pool has not begun.
+    pub(super) fn is_in_own_transaction(&self, lease: &Lease) -> bool {
+        let slot = lease.connection().and_then(|id| self.slots.get(id));
+        let status = slot.and_then(|slot| slot.connection.transaction_status());
+        lease.is_between() && status.is_some_and(|status| status != TransactionStatus::Idle)
+    }
+
+    /// The same, where nothing can change that which was asked before.
+    pub fn lease_is_in_own_transaction(&self, number: NonZeroU32) -> bool {
+        self.leases.get(&number).is_some_and(|lease| {
+            let is_at_work = self.has_unanswered(lease) || lease.waiting().next().is_some();
+            !is_at_work && self.is_in_own_transaction(lease)
+        })
+    }
+}
+
+/// In the words of `js/connection.cjs`.
+pub(super) fn open_already() -> Error {
+    let message = "a transaction that was begun by a statement is open on this connection: end it before, or use \
+                   BEGIN, COMMIT and ROLLBACK as statements alone";
+    Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_OPEN", message)
+}

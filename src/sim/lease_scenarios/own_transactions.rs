@@ -1,0 +1,33 @@
+//! Transactions that the user of a dedicated connection begins by statements.
+
+use super::*;
+
+#[test]
+fn nothing_begins_inside_of_a_transaction_that_was_begun_by_a_statement() {
+    const KEPT_COMMIT: QueryFlags = QueryFlags(COMMIT.0 & !QueryFlags::RELEASE.0);
+    let refused = ("HYPERION_TRANSACTION_OPEN", Some(Outcome::NotSent));
+    for is_under_way in [false, true] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, NONE);
+        // What is seen first holds all others back.
+        world.query("SELECT", lease, NONE);
+        if is_under_way {
+            world.stall(0);
+        }
+        world.ask("BEGIN", lease, NONE, Params::new());
+        world.ask("INSERT a", lease, NONE, Params::new());
+        let insert = world.ask("INSERT b", lease, TX, Params::new());
+        let commit = world.ask("COMMIT", lease, KEPT_COMMIT, Params::new());
+        world.settle();
+        world.thaw(0);
+        world.settle();
+        assert_eq!(failed(&world, insert), refused, "{is_under_way}");
+        assert_eq!(failed(&world, commit), refused, "{is_under_way}");
+        assert_eq!(world.hosts[0].server.keys, [""; 0]);
+        let own = world.query("COMMIT", lease, NONE);
+        assert_eq!(answered(&world, own), "COMMIT");
+        world.query("INSERT c", lease, TX);
+        world.query("COMMIT", lease, KEPT_COMMIT);
+        assert_eq!(world.hosts[0].server.keys, ["a", "c"]);
+    }
+}
