@@ -73,7 +73,7 @@ const all = () =>
 const EACH_VERSION = [
   ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared', 'rows'],
   ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
-  ...['descriptions', 'stale-types', 'another-cluster', 'role-question'],
+  ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
 ].map((name) => path.join('test', `${name}.test.js`));
 
 const { files, flags } = readArguments();

@@ -308,6 +308,7 @@ test('in a transaction, and before it runs, a procedure has no effect', async (t
   const failed = [
     () => pool.transaction((tx) => tx.query("CALL batch(711, '40P01')")),
     () => pool.query('CALL no_such_procedure()'),
+    () => pool.query("DO $$ BEGIN INSERT INTO orders VALUES (711); RAISE 'x'; END $$"),
     () => pool.query('CALL batch($1, $2)', ['no number', 'x']),
     () => pool.query("INSERT INTO orders VALUES (711); CALL batch(711, '40P01')"),
     () => pool.query('VACUUM no_such_table; SELECT 1/0'),

@@ -19,15 +19,16 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::command::CommandTag;
+use super::flight::is_of_text;
 pub(super) use super::flight::{Asked, Flight, Parsing, Sending};
 use super::prelude::Prelude;
 use super::prepared::Moment;
-use super::rows::{NoMemory, ROW_OVERHEAD, Rows};
+use super::rows::{NoMemory, ROW_OVERHEAD, Rows, TooLarge};
 use super::script::Copied;
 use super::settings::CHECK_REFUSED;
 use super::staleness::{Relies, Staleness, staleness};
 use super::statement::{Description, StatementId};
-use crate::base::{Error, ErrorClass, Outcome, ServerFields};
+use crate::base::{Error, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::check_data_row;
 use crate::types::{Shape, Verbatim};
@@ -83,13 +84,17 @@ pub(super) struct Exchange {
     /// The step at which the server refused.
     refused_at: Step,
     /// It refused what was at work already, or something behind that.
-    refused_at_work: bool,
+    begun: Option<Sending>,
     /// It refused in the check in front.
     check_failed: bool,
     /// The server said that a commit was not waited for by its synchronous standbys.
     unreplicated: bool,
     /// One of its statements has committed.
     committed: bool,
+    /// One of its statements has begun a transaction.
+    began: bool,
+    /// A rule gives rows in a text that this client does not read. The extended protocol would not bring them.
+    drops_rows: bool,
     /// A COPY had this client at its other end.
     copied: Option<Copied>,
     /// It may run twice, and its results were asked for in the formats that its columns had elsewhere, or a moment ago.
@@ -118,7 +123,7 @@ impl Exchange {
             Flight::Parsing(Parsing { closes: true, .. }) => Step::Close,
             Flight::Parsing(_) | Flight::Typing { .. } | Flight::Steps(_) => Step::Parse,
             Flight::Prepared { .. } => Step::Bind,
-            Flight::Script => Step::Execute,
+            Flight::Script { .. } => Step::Execute,
             Flight::Prelude => Step::Complete,
         };
         Self {
@@ -137,10 +142,12 @@ impl Exchange {
             has_completed: false,
             refusal: None,
             refused_at: step,
-            refused_at_work: false,
+            begun: None,
             check_failed: false,
             unreplicated: false,
             committed: false,
+            began: false,
+            drops_rows: false,
             copied: None,
             guesses: false,
         }
@@ -212,6 +219,7 @@ impl Exchange {
     fn takes_row(&mut self, length: usize) -> Result<bool, Error> {
         match (&self.shape, self.step) {
             (_, Step::Execute) if self.too_large.is_some() => Ok(false),
+            (Some(_), Step::Execute) if self.drops_rows => Ok(false),
             (Some(_), Step::Execute) => Ok(self.hold(length + ROW_OVERHEAD)),
             _ => Err(self.unexpected("DataRow")),
         }
@@ -242,7 +250,7 @@ impl Exchange {
     /// A RowDescription that is longer than any server's was let go by.
     pub(super) fn long_description(&mut self) -> Result<(), Error> {
         let is_due = match self.flight {
-            Flight::Script => self.step == Step::Execute && self.shape.is_none(),
+            Flight::Script { .. } => self.step == Step::Execute,
             _ => self.step == Step::Describe,
         };
         if !is_due || self.prelude.is_pending() {
@@ -261,9 +269,14 @@ impl Exchange {
         use BackendMessage as M;
         match (self.step, &mut self.flight, message) {
             (Step::Refused, _, message) => return Err(self.unexpected(message.name())),
-            (_, _, M::ErrorResponse(fields)) => {
+            (_, flight, M::ErrorResponse(mut fields)) => {
                 self.refused_at = self.step;
-                self.refused_at_work = self.is_at_work();
+                if let Flight::Steps(steps) = flight
+                    && !self.prelude.is_pending()
+                {
+                    steps.place(&mut fields, self.step);
+                }
+                self.begun = self.is_at_work().then(|| self.flight.sending(self.step, &fields));
                 self.check_failed = self.prelude.is_checking() && fields.code == CHECK_REFUSED;
                 self.refusal = Some(fields);
                 self.step = Step::Refused;
@@ -304,7 +317,13 @@ impl Exchange {
                 self.step = Step::Execute;
             }
             (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
-            (Step::Execute, Flight::Script, M::RowDescription(fields)) if self.shape.is_none() => {
+            (Step::Execute, Flight::Script { reads_text }, M::RowDescription(fields)) => {
+                let is_kept = *reads_text || fields.iter().all(|field| is_of_text(field.type_oid));
+                // A rule may have several queries for one command. The server says nothing at the end of the first.
+                if self.shape.is_some() {
+                    self.complete(CommandTag::EMPTY);
+                }
+                self.drops_rows = !is_kept;
                 let shape = self.shape_of(fields);
                 // Without rows, too, a script may answer without end.
                 if !self.results.is_empty() {
@@ -353,7 +372,7 @@ impl Exchange {
                 return Learned::Step;
             }
             // They come to no step at which a description is due.
-            Flight::Prepared { .. } | Flight::Script | Flight::Prelude => {
+            Flight::Prepared { .. } | Flight::Script { .. } | Flight::Prelude => {
                 return Learned::Nothing;
             }
         };
@@ -371,9 +390,13 @@ impl Exchange {
 
     fn complete(&mut self, command: CommandTag) {
         self.committed |= command.commits();
+        self.began |= matches!(command.name(), "BEGIN" | "START TRANSACTION");
         let rows = std::mem::take(&mut self.rows);
         let shape = match &self.flight {
-            Flight::Script => self.shape.take(),
+            Flight::Script { .. } => {
+                let is_dropped = std::mem::take(&mut self.drops_rows);
+                self.shape.take().filter(|_| !is_dropped)
+            }
             Flight::Steps(steps) => {
                 self.step = if steps.has_ended() { Step::Complete } else { Step::Parse };
                 self.shape.take()
@@ -403,7 +426,7 @@ impl Exchange {
     }
 
     pub(super) fn is_script(&self) -> bool {
-        matches!(self.flight, Flight::Script | Flight::Steps(_))
+        matches!(self.flight, Flight::Script { .. } | Flight::Steps(_))
     }
 
     /// Writes the next step.
@@ -419,7 +442,7 @@ impl Exchange {
     /// Whether a Sync was sent behind it.
     pub(super) fn has_synced(&self) -> bool {
         match &self.flight {
-            Flight::Script => false,
+            Flight::Script { .. } => false,
             Flight::Steps(steps) => steps.has_ended(),
             _ => true,
         }
@@ -441,7 +464,7 @@ impl Exchange {
 
     /// ReadyForQuery may come only when nothing else is due.
     pub(super) fn check_finished(&self) -> Result<(), Error> {
-        let script = matches!(self.flight, Flight::Script) && self.shape.is_none();
+        let script = matches!(self.flight, Flight::Script { .. }) && self.shape.is_none();
         match self.step {
             Step::Refused => Ok(()),
             _ if self.prelude.is_pending() => Err(self.unexpected("ReadyForQuery")),
@@ -473,16 +496,18 @@ impl Exchange {
         if let Some(copied) = self.copied
             && (copied == Copied::FromStdin || !is_refused)
         {
-            let is_undone = is_refused && !self.committed;
+            let may_have_committed = matches!(self.begun, Some(Sending::Steps { has_left: true }));
+            let is_undone = is_refused && !self.committed && !may_have_committed;
             return Ended::Copied { copied, is_undone };
         }
         if let Some(fields) = self.refusal {
             let relies = match &self.flight {
                 Flight::Parsing(parsing) => parsing.relies,
                 Flight::Prepared { relies, .. } => *relies,
-                Flight::Typing { .. } | Flight::Script | Flight::Steps(_) | Flight::Prelude => {
-                    Relies::No
-                }
+                Flight::Typing { .. }
+                | Flight::Script { .. }
+                | Flight::Steps(_)
+                | Flight::Prelude => Relies::No,
             };
             return Ended::Refused {
                 staleness: staleness(&fields, self.refused_at, relies),
@@ -490,7 +515,8 @@ impl Exchange {
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
                 committed: self.committed,
-                begun: self.refused_at_work.then(|| self.flight.sending()),
+                began: self.began,
+                begun: self.begun,
                 fields,
             };
         }
@@ -548,6 +574,8 @@ pub(super) enum Ended {
         had_results: bool,
         /// One of them has committed: the others are undone with the refused one.
         committed: bool,
+        /// One of them has begun a transaction, so that what was committed was committed outside of that.
+        began: bool,
         /// The server had begun with the work.
         begun: Option<Sending>,
     },
@@ -566,31 +594,4 @@ impl Step {
             Self::Complete | Self::Refused => "ReadyForQuery",
         }
     }
-}
-
-/// Why an answer could not be held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TooLarge {
-    ForLimit,
-    ForMemory,
-}
-
-pub(super) fn too_large(why: TooLarge, has_run: bool, max_result_bytes: usize) -> Error {
-    let (code, why) = match why {
-        TooLarge::ForLimit => {
-            let why = format!(
-                "the result has more than {max_result_bytes} bytes, which is maxResultBytes"
-            );
-            ("HYPERION_RESULT_TOO_LARGE", why)
-        }
-        TooLarge::ForMemory => {
-            ("HYPERION_OUT_OF_MEMORY", "there is no memory left for the result".to_owned())
-        }
-    };
-    let (did, outcome) = match has_run {
-        true => ("what the statement did besides it has been done", Outcome::Unknown),
-        false => ("the statement has not run", Outcome::NotCommitted),
-    };
-    let message = format!("{why}: it was not kept, and {did}");
-    Error::new(ErrorClass::Protocol, code, message).with_outcome(outcome)
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::exchange::Step;
 use super::prepared::Told;
 use super::staleness::Relies;
 use super::statement::Description;
 use super::steps::Steps;
+use crate::base::ServerFields;
 use crate::types::{Shape, Verbatim};
 
 /// How the request was sent, which decides what the server answers.
@@ -14,9 +16,7 @@ pub(super) enum Flight {
     /// The server parses the statement and describes it on the way.
     Parsing(Parsing),
     /// A parameter can't be written before its type is known: the description alone is asked for.
-    Typing {
-        parameter_types: Vec<u32>,
-    },
+    Typing { parameter_types: Vec<u32> },
     /// It is prepared on this connection.
     Prepared {
         name: Arc<str>,
@@ -25,7 +25,10 @@ pub(super) enum Flight {
         asked: Option<Asked>,
         relies: Relies,
     },
-    Script,
+    Script {
+        /// Values come as this client reads them. Else there are none, as far as the text of the script shows.
+        reads_text: bool,
+    },
     /// A script, one statement after the other.
     Steps(Steps),
     /// The prelude of a script, which can't travel with one: a script begins a message of its own.
@@ -37,12 +40,19 @@ pub(super) enum Flight {
 pub(super) enum Sending {
     Simple,
     Extended,
+    /// The extended one, one statement after the other.
+    Steps {
+        /// They may have committed something that no command tag tells of.
+        has_left: bool,
+    },
 }
 
 impl Flight {
-    pub(super) fn sending(&self) -> Sending {
+    /// What the server has refused at this step.
+    pub(super) fn sending(&self, step: Step, refused: &ServerFields) -> Sending {
         match self {
-            Self::Script => Sending::Simple,
+            Self::Script { .. } => Sending::Simple,
+            Self::Steps(steps) => Sending::Steps { has_left: steps.has_left(step, refused) },
             _ => Sending::Extended,
         }
     }
@@ -81,4 +91,9 @@ impl Asked {
             Self::Like(shape) => told.in_formats_of(shape, verbatim),
         }
     }
+}
+
+/// Whether no setting decides what a value of the type looks like as text: `text`, `name`, `varchar`, `json`, `xml`.
+pub(super) const fn is_of_text(type_oid: u32) -> bool {
+    matches!(type_oid, 25 | 19 | 1043 | 114 | 142)
 }

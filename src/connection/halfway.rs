@@ -3,28 +3,76 @@
 //! In a transaction block the server refuses all of that.
 
 use super::lexer::{SqlToken, tokens};
-use super::script::first_tokens;
+use super::script::{contains_ignoring_case, first_tokens};
+use crate::base::ServerFields;
 
-/// Whether a statement may commit in its middle.
-pub(super) fn may_commit_halfway(statement: &str) -> bool {
-    let [first, second, third] = first_tokens::<3>(statement);
-    // A partitioned table is clustered or reindexed part by part, which its name does not tell.
-    if first.is_any(&["call", "do", "vacuum", "cluster", "reindex", "repack"]) {
-        return true;
+/// What a statement that is no COMMIT may have committed when it fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Halfway {
+    #[default]
+    Never,
+    /// It works in transactions of its own. In a block the server refuses it before it does anything.
+    Alone,
+    /// Code, at any point of it.
+    ByCode,
+}
+
+impl Halfway {
+    pub(super) fn of(statement: &str) -> Self {
+        let [first, second, third] = first_tokens::<3>(statement);
+        let makes = first.is_any(&["create", "drop"]);
+        let changes = first.is_word("alter");
+        let of_index =
+            second.is_word("index") || (second.is_word("unique") && third.is_word("index"));
+        let may_be_beside = (makes && of_index) || (changes && second.is_word("table"));
+        // A partitioned table is clustered or reindexed part by part, which its name does not tell.
+        let is_alone = first.is_any(&["vacuum", "cluster", "reindex", "repack"])
+            || (first.is_any(&["analyze", "analyse"]) && analyzes_several(statement))
+            || (changes && second.is_any(&["system", "database", "subscription"]))
+            || (makes && second.is_any(&["database", "tablespace", "subscription"]))
+            || (may_be_beside && tokens(statement).any(|token| token.is_word("concurrently")));
+        if first.is_word("call") || (first.is_word("do") && is_code_that_commits(statement)) {
+            Self::ByCode
+        } else if is_alone {
+            Self::Alone
+        } else {
+            Self::Never
+        }
     }
-    if first.is_any(&["analyze", "analyse"]) {
-        return analyzes_several(statement);
+
+    /// Whether something may have been committed, where the server had begun and says this.
+    pub(super) fn may_have_committed(self, refused: &ServerFields) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Alone => !is_refused_in_block(refused),
+            Self::ByCode => true,
+        }
     }
-    if first.is_word("alter") && second.is_any(&["system", "database", "subscription"]) {
-        return true;
+}
+
+/// By the routine, which stands in front of all work.
+fn is_refused_in_block(refused: &ServerFields) -> bool {
+    const ACTIVE_SQL_TRANSACTION: &str = "25001";
+    refused.code == ACTIVE_SQL_TRANSACTION
+        && refused.routine.as_deref() == Some("PreventInTransactionBlock")
+}
+
+/// Whether a block of code may commit: in PL/pgSQL by one of three words. Of other languages nothing is known here.
+fn is_code_that_commits(block: &str) -> bool {
+    let (mut code, mut all) = ("", tokens(block).skip(1));
+    while let Some(token) = all.next() {
+        let names_language = token.is_word("language");
+        let is_known = names_language && all.next().is_some_and(|name| name.is_word("plpgsql"));
+        match token {
+            _ if is_known => {}
+            SqlToken::Text { body, .. } if code.is_empty() => code = body,
+            // A string that goes on behind a line break, or UESCAPE, which tells of another sign for letters.
+            SqlToken::Text { .. } | SqlToken::Word(_) => return true,
+            _ => {}
+        }
     }
-    let makes = first.is_any(&["create", "drop"]);
-    if makes && second.is_any(&["database", "tablespace", "subscription"]) {
-        return true;
-    }
-    let of_index = second.is_word("index") || (second.is_word("unique") && third.is_word("index"));
-    let of_table = first.is_word("alter") && second.is_word("table");
-    ((makes && of_index) || of_table) && tokens(statement).any(|t| t.is_word("concurrently"))
+    // Behind a backslash a word may be spelled in any way.
+    ["commit", "call", "execute", "\\"].iter().any(|word| contains_ignoring_case(code, word))
 }
 
 /// ANALYZE of a single table is one transaction.
@@ -52,6 +100,11 @@ mod tests {
         for sql in [
             "CALL p()",
             "/* a */ do $$ begin commit; end $$",
+            "DO LANGUAGE plpgsql 'begin com'\n'mit; end'",
+            r"DO U&'begin !0063ommit; end' UESCAPE '!'",
+            r"DO E'begin \x63ommit; end'",
+            "DO $$ begin execute 'call p()'; end $$ LANGUAGE plpgsql",
+            "DO LANGUAGE plperl $$ 1 $$",
             "vacuum t",
             "ANALYZE",
             "analyze verbose;",
@@ -69,11 +122,13 @@ mod tests {
             "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p",
             "DROP TABLESPACE t",
         ] {
-            assert!(may_commit_halfway(sql), "{sql}");
+            assert_ne!(Halfway::of(sql), Halfway::Never, "{sql}");
         }
         for sql in [
             "",
             "SELECT 'call'",
+            "DO $$ begin perform f(); end $$",
+            "DO LANGUAGE plpgsql $$ begin raise 'no'; end $$;",
             "INSERT INTO call VALUES (1)",
             "ANALYZE t",
             "ANALYZE VERBOSE a.t (x, y)",
@@ -85,7 +140,7 @@ mod tests {
             "REFRESH MATERIALIZED VIEW CONCURRENTLY v",
             "COMMIT",
         ] {
-            assert!(!may_commit_halfway(sql), "{sql}");
+            assert_eq!(Halfway::of(sql), Halfway::Never, "{sql}");
         }
     }
 }

@@ -4,8 +4,6 @@
 //! string, nor a line break hides it. The scanner knows no grammar. It never fails: a text that ends inside of a
 //! string or a comment ends there.
 
-use std::ops::Range;
-
 /// A part of a text that is neither white space nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SqlToken<'a> {
@@ -54,49 +52,6 @@ impl<'a> SqlToken<'a> {
 /// The tokens of a text, first to last.
 pub(super) fn tokens(sql: &str) -> SqlTokens<'_> {
     SqlTokens { rest: sql }
-}
-
-/// Where the statements of a text stand, without the semicolons behind them; `None` where that can't be told because
-/// `standard_conforming_strings` is not known to be on. A semicolon in parentheses (CREATE RULE) or in the body of a function of the SQL standard
-/// (BEGIN ATOMIC ... END) ends none: the server's parser has no say here, as it has none in psql.
-pub(super) fn statements(sql: &str, standard_strings: bool) -> Option<Vec<Range<usize>>> {
-    let place = |scan: &SqlTokens<'_>| sql.len() - scan.rest.len();
-    let (mut found, mut scan) = (Vec::new(), tokens(sql));
-    // Of the statement at hand: where it begins, its tokens so far, the first of them, what is open.
-    let (mut start, mut count, mut head) = (0, 0_usize, [SqlToken::Symbol(';'); 4]);
-    let (mut parentheses, mut blocks) = (0_usize, 0_usize);
-    loop {
-        let before = place(&scan);
-        let token = scan.next();
-        let ends = token.is_none_or(|token| token.is_symbol(';'));
-        if ends && (token.is_none() || (parentheses == 0 && blocks == 0)) {
-            if count > 0 {
-                found.push(start..before);
-            }
-            (start, count, parentheses, blocks) = (place(&scan), 0, 0, 0);
-            head = [SqlToken::Symbol(';'); 4];
-        }
-        let Some(token) = token else { return Some(found) };
-        if ends {
-            continue;
-        }
-        if let Some(word) = head.get_mut(count) {
-            *word = token;
-        }
-        count += 1;
-        let [create, or, replace, third] = head;
-        let kind = if or.is_word("or") && replace.is_word("replace") { third } else { or };
-        let makes_routine = create.is_word("create") && kind.is_any(&["function", "procedure"]);
-        match token {
-            SqlToken::Text { is_ambiguous: true, .. } if !standard_strings => return None,
-            SqlToken::Symbol('(') => parentheses += 1,
-            SqlToken::Symbol(')') => parentheses = parentheses.saturating_sub(1),
-            _ if !makes_routine || parentheses > 0 => {}
-            _ if token.is_word("begin") || (blocks > 0 && token.is_word("case")) => blocks += 1,
-            _ if token.is_word("end") => blocks = blocks.saturating_sub(1),
-            _ => {}
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -332,42 +287,6 @@ mod tests {
             all("1.5e3 .5 a.b"),
             [Number("1.5e3"), Number(".5"), Word("a"), Symbol('.'), Word("b")]
         );
-    }
-
-    #[test]
-    fn a_text_is_cut_into_its_statements() {
-        let cut = |sql: &'static str| {
-            let found = statements(sql, false)?;
-            Some(found.into_iter().map(|range| sql[range].trim()).collect::<Vec<_>>())
-        };
-        for (sql, expected) in [
-            ("", vec![]),
-            (" ;; /* ; */ -- ;", vec![]),
-            ("SELECT 1", vec!["SELECT 1"]),
-            ("SELECT ';' ; SELECT $$;$$;-- c", vec!["SELECT ';'", "SELECT $$;$$"]),
-            ("BEGIN; a; END; b", vec!["BEGIN", "a", "END", "b"]),
-            (
-                "CREATE RULE r AS ON INSERT TO t DO (a; b); c",
-                vec!["CREATE RULE r AS ON INSERT TO t DO (a; b)", "c"],
-            ),
-            (
-                "create or replace function f() begin atomic select case when a then b end; c; end; d",
-                vec![
-                    "create or replace function f() begin atomic select case when a then b end; c; end",
-                    "d",
-                ],
-            ),
-            (
-                "CREATE PROCEDURE p() BEGIN ATOMIC a; END; b",
-                vec!["CREATE PROCEDURE p() BEGIN ATOMIC a; END", "b"],
-            ),
-            ("SELECT (1; ", vec!["SELECT (1;"]),
-        ] {
-            assert_eq!(cut(sql), Some(expected), "{sql}");
-        }
-        let ambiguous = r"SELECT 'a\'; SELECT 1";
-        assert_eq!(cut(ambiguous), None);
-        assert_eq!(statements(ambiguous, true), Some(vec![0..11, 12..21]));
     }
 
     #[test]

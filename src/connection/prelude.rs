@@ -10,6 +10,7 @@ use bytes::BytesMut;
 
 use super::begin::Begin;
 use super::settings::CHECK;
+use super::steps::OPENING;
 use crate::base::Error;
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::{Format, frontend};
@@ -23,13 +24,19 @@ pub(super) struct Prelude {
     reset: bool,
     begin: Option<Begin>,
     check: bool,
+    /// The opening of a script that is run in steps.
+    opening: bool,
     /// Messages that have come.
     answers: u8,
 }
 
 impl Prelude {
     pub(super) fn new(reset: bool, begin: Option<Begin>, check: bool) -> Self {
-        Self { reset, begin, check, answers: 0 }
+        Self { reset, begin, check, opening: false, answers: 0 }
+    }
+
+    pub(super) fn opening(opening: bool) -> Self {
+        Self { opening, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -43,11 +50,15 @@ impl Prelude {
         if let Some(begin) = self.begin {
             run(out, &begin.sql())?;
         }
-        if self.check { run(out, CHECK) } else { Ok(()) }
+        if self.check {
+            run(out, CHECK)?;
+        }
+        if self.opening { run(out, OPENING) } else { Ok(()) }
     }
 
     fn commands(&self) -> u8 {
-        u8::from(self.reset) + u8::from(self.begin.is_some()) + u8::from(self.check)
+        let own = u8::from(self.check) + u8::from(self.opening);
+        u8::from(self.reset) + u8::from(self.begin.is_some()) + own
     }
 
     /// Whether an answer to one of its commands is due.

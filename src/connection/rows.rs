@@ -4,6 +4,8 @@
 //! go into a row batch in one pass at the end. Chunks grow with what has come, never by what a peer
 //! claims.
 
+use crate::base::{Error, ErrorClass, Outcome};
+
 /// For the one row of most small results: the allocator is quickest with what is as small.
 const FIRST_CHUNK: usize = 64;
 /// Chunks double up to this, so that what is given back of a large result is large enough for the allocator to keep: with
@@ -123,6 +125,33 @@ impl Rows {
             self.last = Vec::new();
         }
     }
+}
+
+/// Why an answer could not be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLarge {
+    ForLimit,
+    ForMemory,
+}
+
+pub(super) fn too_large(why: TooLarge, has_run: bool, max_result_bytes: usize) -> Error {
+    let (code, why) = match why {
+        TooLarge::ForLimit => {
+            let why = format!(
+                "the result has more than {max_result_bytes} bytes, which is maxResultBytes"
+            );
+            ("HYPERION_RESULT_TOO_LARGE", why)
+        }
+        TooLarge::ForMemory => {
+            ("HYPERION_OUT_OF_MEMORY", "there is no memory left for the result".to_owned())
+        }
+    };
+    let (did, outcome) = match has_run {
+        true => ("what the statement did besides it has been done", Outcome::Unknown),
+        false => ("the statement has not run", Outcome::NotCommitted),
+    };
+    let message = format!("{why}: it was not kept, and {did}");
+    Error::new(ErrorClass::Protocol, code, message).with_outcome(outcome)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the statements of a text are, as far as the pool has to know it before a server has read them: how many
 //! there are, which of them begin and end transactions, and whether one of them is of no use here.
 
-use super::halfway::may_commit_halfway;
+use super::halfway::Halfway;
 use super::lexer::{SqlToken, SqlTokens, tokens};
 use crate::base::{Error, ErrorClass, Outcome};
 
@@ -16,8 +16,8 @@ pub(super) struct Script {
     pub(super) may_go_on: bool,
     /// The session may be in a transaction behind it and not in front of it, or the other way round.
     pub(super) may_move: bool,
-    /// One of them may commit in its middle.
-    pub(super) may_commit_halfway: bool,
+    /// What one of them may commit in its middle.
+    pub(super) halfway: Halfway,
     /// There are certainly several statements, which the simple protocol has in one transaction block.
     pub(super) is_block: bool,
     /// It is PREPARE TRANSACTION.
@@ -105,8 +105,8 @@ impl Script {
             count += 1;
             let control = Control::of(part.text);
             script.may_go_on |= has_ended;
-            script.may_move |= !matches!(control, Control::None | Control::CommitPrepared);
-            script.may_commit_halfway |= may_commit_halfway(part.text);
+            script.may_move |= control.moves();
+            script.halfway = script.halfway.max(Halfway::of(part.text));
             match control {
                 Control::Begin => is_open = true,
                 Control::Commit { chain } => {
@@ -177,6 +177,15 @@ impl Control {
             Self::None
         }
     }
+
+    fn moves(self) -> bool {
+        !matches!(self, Self::None | Self::CommitPrepared)
+    }
+}
+
+/// Whether a statement ends a transaction, or begins one.
+pub(super) fn is_control(statement: &str) -> bool {
+    Control::of(statement).moves()
 }
 
 fn unfit(statement: &str) -> Option<Unfit> {
@@ -262,7 +271,9 @@ pub(super) fn is_utf8_by_name(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
     pub(super) text: &'a str,
-    is_ambiguous: bool,
+    /// Where it begins.
+    pub(super) start: usize,
+    pub(super) is_ambiguous: bool,
 }
 
 /// The statements of a text, as the server's parser divides it. Empty ones are none.
@@ -270,9 +281,10 @@ pub(super) fn parts(sql: &str) -> impl Iterator<Item = Part<'_>> {
     let mut rest = tokens(sql);
     std::iter::from_fn(move || {
         loop {
+            let start = sql.len() - rest.rest().len();
             let (part, is_empty) = next_part(&mut rest)?;
             if !is_empty {
-                return Some(part);
+                return Some(Part { start, ..part });
             }
         }
     })
@@ -312,7 +324,7 @@ fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
         count += 1;
     }
     let text = whole.get(..end)?;
-    (!whole.is_empty()).then_some((Part { text, is_ambiguous }, count == 0))
+    (!whole.is_empty()).then_some((Part { text, start: 0, is_ambiguous }, count == 0))
 }
 
 const NONE: SqlToken<'_> = SqlToken::Word("");

@@ -308,7 +308,7 @@ impl Session {
             self.prepared.clear();
         }
         let moment = self.moment(now, shared.statements.generation());
-        let flight = if is_script && prelude.is_empty() {
+        let (flight, prelude) = if is_script && prelude.is_empty() {
             self.script(statement, shared.statements, out)?
         } else {
             let reads_text = self.style.reads_text(shared.statements);
@@ -317,7 +317,7 @@ impl Session {
                 false => self.run(moment, request, statement, (first_use, reads_text), out)?,
             };
             frontend::sync(out)?;
-            flight
+            (flight, prelude)
         };
         if !matches!(flight, Flight::Typing { .. } | Flight::Prelude) {
             self.names.sent(statement.naming);

@@ -166,7 +166,11 @@ impl Style {
         statements: &Statements,
     ) -> bool {
         let may_pass = self.is_reported && self.is_ours() && !self.has_passed;
-        may_pass && request.free && !statements.describes_first && !statement.restyles
+        may_pass
+            && request.free
+            && !statements.describes_first
+            && !statement.restyles
+            && !statement.is_plain_script
     }
 
     pub(super) fn has_standard_strings(&self) -> bool {

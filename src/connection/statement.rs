@@ -10,10 +10,10 @@ use super::flight::Sending;
 use super::habit::Habit;
 use super::naming::Naming;
 use super::plain_read::{is_plain_read, is_sure};
-use super::script::{Script, Unfit, first_tokens};
+use super::script::{Script, Unfit, contains_ignoring_case, first_tokens, parts};
 use super::settings::{TextResults, names_styles};
 use super::traces::Traces;
-use crate::base::Instant;
+use crate::base::{Instant, ServerFields};
 use crate::protocol::{Field, Format};
 use crate::types::{Column, DomainArrays, ParameterType, Shape, UserType, Verbatim, is_of_users};
 
@@ -130,6 +130,8 @@ pub struct Statement {
     pub(super) text_results: TextResults,
     /// Whether a script may change what its own results look like as text.
     pub(super) restyles: bool,
+    /// Whether it is a script that gives no values but of text.
+    pub(super) is_plain_script: bool,
     pub(super) naming: Naming,
     /// When a server described it otherwise than another one before.
     pub(super) changed_at: Option<Instant>,
@@ -192,10 +194,14 @@ impl Statement {
         self.script.may_commit || self.script.may_go_on
     }
 
-    /// Whether it may have committed something where it failed on its way: it is at work in no transaction block.
-    pub(super) fn may_commit_halfway(&self, sending: Sending) -> bool {
-        let in_block = sending == Sending::Simple && self.script.is_block;
-        self.script.may_commit_halfway && !in_block
+    /// Whether it may have committed something in its middle that no command tag tells of, where the server has refused
+    /// what it was at.
+    pub(super) fn may_have_committed(&self, sending: Sending, refused: &ServerFields) -> bool {
+        match sending {
+            Sending::Simple if self.script.is_block => false,
+            Sending::Simple | Sending::Extended => self.script.halfway.may_have_committed(refused),
+            Sending::Steps { has_left } => has_left,
+        }
     }
 
     /// Whether there may be several statements in it, which the server takes by the simple protocol alone and without
@@ -209,6 +215,11 @@ impl Statement {
         self.script.may_move
     }
 
+    /// Whether it may change how the strings in it are read.
+    pub(super) fn may_respell(&self) -> bool {
+        self.sql.contains('\\') && contains_ignoring_case(&self.sql, "standard_conforming_strings")
+    }
+
     /// Whether it hands its transaction over to whoever ends that by its name.
     pub fn prepares_transaction(&self) -> bool {
         self.script.prepares_transaction
@@ -218,6 +229,10 @@ impl Statement {
     pub fn unfit(&self) -> Option<Unfit> {
         self.script.unfit
     }
+}
+
+fn gives_no_values(script: &str) -> bool {
+    parts(script).all(|part| !part.is_ambiguous && TextResults::of(part.text) == TextResults::Plain)
 }
 
 /// What descriptions take together at most.
@@ -259,6 +274,7 @@ impl Statements {
             traces: Traces::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
             restyles: script.may_be_script && names_styles(sql),
+            is_plain_script: script.may_be_script && gives_no_values(sql),
             naming: Naming::of(sql, script.may_be_script),
             changed_at: None,
             doubted_at: None,

@@ -3,6 +3,10 @@
 //!
 //! A single Sync ends all of them, so that they are one implicit transaction, as in the simple protocol: what one
 //! of them begins or commits holds for the others. A Flush behind each description makes the server send it.
+//!
+//! The server takes the first command behind a Sync for one that stands alone, and lets it commit by itself. A command
+//! in front that does nothing ([`OPENING`]) makes it see that there are several. Where it does not see that for code (DO,
+//! CALL: before PostgreSQL 18), the code may commit, and that is remembered.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,33 +14,65 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::lexer::statements;
-use crate::base::Error;
+use super::exchange::Step;
+use super::halfway::Halfway;
+use super::script::{is_control, parts};
+use crate::base::{Error, ServerFields};
 use crate::protocol::{Format, frontend};
 use crate::types::Shape;
+
+/// It takes no snapshot, so that SET TRANSACTION may follow, gives no row, and standbys take it.
+pub(super) const OPENING: &str = "UNLISTEN hyperiondb_client";
 
 #[derive(Debug)]
 pub(super) struct Steps {
     sql: Arc<str>,
     /// The statements that were not sent.
     left: VecDeque<Range<usize>>,
+    /// The one whose description was asked for.
+    described: Range<usize>,
+    /// The one that was run last, and what it may have committed.
+    running: (Range<usize>, Halfway),
+    /// One of those before it may have committed.
+    has_left: bool,
     /// The Sync was sent.
     ended: bool,
 }
 
 impl Steps {
-    /// `None` where the text can't be cut into statements beyond doubt.
+    /// `None` where the text can't be cut into statements beyond doubt: `standard_conforming_strings` is not known to be
+    /// on, and a string depends on it.
     pub(super) fn of(sql: &Arc<str>, standard_strings: bool) -> Option<Self> {
-        let left: VecDeque<_> = statements(sql, standard_strings)?.into();
-        (!left.is_empty()).then(|| Self { sql: Arc::clone(sql), left, ended: false })
+        let mut left = VecDeque::new();
+        for part in parts(sql) {
+            if part.is_ambiguous && !standard_strings {
+                return None;
+            }
+            left.push_back(part.start..part.start + part.text.len());
+        }
+        (!left.is_empty()).then(|| Self {
+            sql: Arc::clone(sql),
+            left,
+            described: 0..0,
+            running: (0..0, Halfway::Never),
+            has_left: false,
+            ended: false,
+        })
+    }
+
+    /// Whether [`OPENING`] stands in front. A failed transaction takes nothing but its end.
+    pub(super) fn needs_opening(&self) -> bool {
+        let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
+        first.is_some_and(|first| !is_control(first))
     }
 
     /// The description of the first statement is asked for.
     pub(super) fn begin(&mut self, out: &mut BytesMut) -> Result<(), Error> {
-        let next = self.left.pop_front();
-        let Some(sql) = next.and_then(|range| self.sql.get(range)) else { return self.end(out) };
+        let Some(next) = self.left.pop_front() else { return self.end(out) };
+        let Some(sql) = self.sql.get(next.clone()) else { return self.end(out) };
         frontend::parse(out, "", sql, &[])?;
         frontend::describe_statement(out, "")?;
+        self.described = next;
         frontend::flush(out)
     }
 
@@ -48,6 +84,10 @@ impl Steps {
             |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
         frontend::bind(out, "", "", std::iter::empty::<Format>(), 0, no_parameter, results)?;
         frontend::execute(out, "", 0)?;
+        self.has_left |= self.running.1 != Halfway::Never;
+        let range = self.described.clone();
+        let halfway = self.sql.get(range.clone()).map_or(Halfway::ByCode, Halfway::of);
+        self.running = (range, halfway);
         self.begin(out)
     }
 
@@ -59,5 +99,27 @@ impl Steps {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// The error that the server has said at this step is of the statement that runs, or of the one that was to be described.
+    /// It counts from the beginning of that statement, and the caller from that of the text.
+    pub(super) fn place(&self, refused: &mut ServerFields, step: Step) {
+        let runs = matches!(step, Step::Bind | Step::Execute | Step::Copy);
+        let start = if runs { self.running.0.start } else { self.described.start };
+        let before = self.sql.get(..start).map_or(0, |before| before.chars().count());
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        refused.position = refused.position.map(|position| position.saturating_add(before));
+    }
+
+    /// Whether the statements may have committed something that no command tag tells of, by the step at which the server
+    /// has refused one.
+    pub(super) fn has_left(&self, step: Step, refused: &ServerFields) -> bool {
+        let running = self.running.1;
+        let by_it = match step {
+            Step::Bind => false,
+            Step::Execute | Step::Copy => running.may_have_committed(refused),
+            _ => running != Halfway::Never,
+        };
+        self.has_left || by_it
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::{Session, Tidiness};
 use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
-use crate::connection::exchange::{Ended, Flight, StatementResult, too_large};
+use crate::connection::exchange::{Ended, Flight, StatementResult};
 use crate::connection::pipeline::{Entry, Pipeline, Work};
 use crate::connection::role::Parameters;
+use crate::connection::rows::too_large;
 use crate::connection::script::copied_error;
 use crate::connection::staleness::Staleness;
 use crate::connection::statement::{Form, Statement, StatementId};
@@ -116,6 +117,7 @@ impl Session {
                 parsed,
                 had_results,
                 committed,
+                began,
                 begun,
             } => {
                 if check_failed {
@@ -157,11 +159,13 @@ impl Session {
                         self.soil();
                     }
                 }
-                // A script may have committed in its middle, and so may a procedure outside of a transaction block: a block would
-                // have failed. Any other statement that fails has no effect.
+                // A script may have committed in its middle, and so may a procedure, unless it failed in a transaction block that
+                // was there before. Any other statement that fails has no effect.
                 let statement = shared.statements.get(id);
-                let halfway = self.status == TransactionStatus::Idle
-                    && begun.zip(statement).is_some_and(|(sent, of)| of.may_commit_halfway(sent));
+                let halfway = (began || self.status == TransactionStatus::Idle)
+                    && begun
+                        .zip(statement)
+                        .is_some_and(|(sent, of)| of.may_have_committed(sent, &fields));
                 let outcome = match halfway || (script && committed) {
                     true => Outcome::Unknown,
                     false => Outcome::NotCommitted,

@@ -3,9 +3,10 @@
 use bytes::BytesMut;
 
 use super::Session;
-use crate::base::{Error, Instant};
+use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::connection::exchange::{Exchange, Flight};
 use crate::connection::pipeline::{Entry, Work};
+use crate::connection::prelude::Prelude;
 use crate::connection::statement::{Statement, Statements};
 use crate::connection::steps::Steps;
 use crate::protocol::frontend;
@@ -17,15 +18,24 @@ impl Session {
         statement: &Statement,
         statements: &Statements,
         out: &mut BytesMut,
-    ) -> Result<Flight, Error> {
-        if !self.style.reads_script(statement, statements)
+    ) -> Result<(Flight, Prelude), Error> {
+        let reads_text = self.style.reads_script(statement, statements);
+        if !(reads_text || statement.is_plain_script)
             && let Some(mut steps) = Steps::of(&statement.sql, self.style.has_standard_strings())
         {
+            if statement.may_respell() {
+                return Err(respelled());
+            }
+            let prelude = Prelude::opening(steps.needs_opening());
+            prelude.write(out)?;
             steps.begin(out)?;
-            return Ok(Flight::Steps(steps));
+            return Ok((Flight::Steps(steps), prelude));
         }
         frontend::query(out, &statement.sql)?;
-        Ok(Flight::Script)
+        Ok((
+            Flight::Script { reads_text: reads_text || !statement.is_plain_script },
+            Prelude::default(),
+        ))
     }
 
     /// A statement of a script was described, or refused.
@@ -58,4 +68,14 @@ impl Session {
         let steps = |entry: &Entry| matches!(&entry.work, Work::Request { exchange, .. } if Exchange::has_steps_left(exchange));
         self.pipeline.back().is_some_and(steps)
     }
+}
+
+/// In steps, each statement would be read as the ones before it have set it; in the simple protocol, all of them as the
+/// session was when it took the text.
+fn respelled() -> Error {
+    let message = "the text names standard_conforming_strings and has backslashes in it, and was not sent: its \
+                   statements can't be sent together in a session whose settings for values are not the defaults. \
+                   Send them one by one";
+    Error::new(ErrorClass::Configuration, "HYPERION_STANDARD_STRINGS", message)
+        .with_outcome(Outcome::NotSent)
 }
