@@ -3,8 +3,8 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
-/** Counts how often the client speaks after the server has spoken. */
-export async function countingRelay({ host, port }) {
+/** Counts how often the client speaks after the server has spoken; `rewrite` may put other words into its mouth. */
+export async function countingRelay({ host, port }, rewrite = (chunk) => chunk) {
   let serverSpoke = true;
   const relay = { roundTrips: 0 };
   const sockets = new Set();
@@ -14,12 +14,14 @@ export async function countingRelay({ host, port }) {
       sockets.add(socket);
       socket.on('error', () => {});
     }
-    client.on('data', () => {
+    client.on('data', (chunk) => {
       if (serverSpoke) relay.roundTrips += 1;
       serverSpoke = false;
+      server.write(rewrite(chunk));
     });
     server.on('data', () => (serverSpoke = true));
-    client.pipe(server).pipe(client);
+    client.on('end', () => server.end());
+    server.pipe(client);
   });
   listener.listen(0, '127.0.0.1');
   await once(listener, 'listening');

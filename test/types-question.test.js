@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
+import { countingRelay } from './relay.js';
 
 const VALUE = "SELECT '{sad}'::moods.mood[] AS v";
 const TEXT = [{ v: '{sad}' }];
@@ -141,6 +142,69 @@ test('pg_cancel_backend that hits the question', async (t) => {
   const work = (callback) => pool.transaction(callback);
   assert.deepEqual(await insertAround(work, [1, 2], cancel), TEXT);
   assert.deepEqual(await kept(), ['1', '2']);
+});
+
+/** A pool behind a relay that puts other statements into the place of the pool's own. */
+async function openThrough(t, turn) {
+  const relay = await countingRelay(cluster.primary, (chunk) => {
+    const turned = turn(chunk.toString('latin1'), (found, other) => other.padEnd(found.length));
+    return Buffer.from(turned, 'latin1');
+  });
+  t.after(() => relay.close());
+  return open(t, { hosts: [relay.address], port: undefined });
+}
+
+const BEGINS = 'SAVEPOINT hyperion_types; SET LOCAL';
+const WAY_BACK = 'ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT hyperion_types';
+
+test('a question that is refused, and the way back from it, too, for a while', async (t) => {
+  await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
+  let ways = 0;
+  const pool = await openThrough(t, (text, put) => {
+    if (text.includes(BEGINS)) {
+      return text.replace(/SET LOCAL lock_timeout = '500ms'/, (of) => put(of, 'SELECT 1/0'));
+    }
+    if (!text.includes(WAY_BACK)) return text;
+    ways += 1;
+    return ways > 3 ? text : text.replace(WAY_BACK, put(WAY_BACK, 'SELECT 1'));
+  });
+  const plain = (work) => pool.transaction(work);
+  assert.deepEqual(await insertAround(plain, [1, 2]), TEXT);
+  assert.deepEqual(await kept(), ['1', '2']);
+  assert.ok(ways > 3);
+});
+
+test('a transaction that the question ends is told why by the call that needed it', async (t) => {
+  await cluster.query(cluster.primary, 'TRUNCATE moods.kept');
+  const turn = (text, put) =>
+    text.replace('SAVEPOINT hyperion_types; SET', (of) => put(of, 'SELECT 1/0; SET'));
+  const pool = await openThrough(t, turn);
+  const insert = 'INSERT INTO moods.kept VALUES (1)';
+  const work = async (tx) => {
+    await tx.query(insert);
+    await tx.query(VALUE);
+  };
+  const [{ host }] = pool.cluster();
+  await assert.rejects(pool.transaction(work), { code: '22012', outcome: 'not-committed', host });
+  // Whatever else is asked in it has that as its cause.
+  const tx = await pool.begin();
+  await tx.query(insert);
+  const answers = await Promise.allSettled([tx.query(VALUE), tx.query('SELECT 1')]);
+  assert.deepEqual(
+    answers.map(({ reason }) => [reason.code, reason.cause?.code]),
+    [
+      ['22012', undefined],
+      ['25P02', '22012'],
+    ],
+  );
+  await tx.rollback();
+  // A call whose parameters needed it.
+  const asked = pool.transaction(async (of) => {
+    await of.query(insert);
+    await of.query('SELECT $1::moods.mood[]', [['sad']]);
+  });
+  await assert.rejects(asked, { code: '22012', outcome: 'not-committed' });
+  assert.deepEqual(await kept(), []);
 });
 
 test('a snapshot that is older than a type teaches nobody that it is not there', async (t) => {

@@ -9,12 +9,12 @@ use super::lineage::Place;
 use super::realm::Realm;
 use super::role::Role;
 use super::statement::{StatementId, Statements};
-use super::user_types::TypesRefused;
+use super::user_types::TypesOutcome;
 use crate::base::{Error, Outcome, ServerFields};
 use crate::config::Config;
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::scram::KeyCache;
-use crate::types::{Params, UserType};
+use crate::types::Params;
 
 /// The caller's name for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,14 +139,11 @@ pub enum Event {
         role: Option<Role>,
     },
     /// The answer to the question for types, or to the ROLLBACK behind it, or to the question for the database, which
-    /// name none.
+    /// names none.
     Typed {
-        asked: Vec<u32>,
-        told: Result<Vec<(u32, UserType)>, TypesRefused>,
+        outcome: TypesOutcome,
         /// The database, where it was asked for and the answer stands.
         realm: Option<Realm>,
-        /// The transaction has failed until it is rolled back to the savepoint in front of the question.
-        must_roll_back: bool,
     },
     /// A request's ReadyForQuery has come.
     Settled {

@@ -68,7 +68,7 @@ use session::Session;
 pub use session::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 pub use statement::{Description, Form, Statement, StatementId, Statements};
 pub use traces::Traces;
-pub use user_types::TypesRefused;
+pub use user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
 
 use crate::base::{Error, ErrorClass, Instant};
 use crate::protocol::backend::BackendMessage;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Connection, State};
+use super::{Connection, RefusedInTransaction, State};
 use crate::base::Instant;
 
 impl Connection {
@@ -34,7 +34,11 @@ impl Connection {
 
     /// Asks what stands behind the oids of types: [`Event::Typed`] follows. In a transaction nothing else may be in flight.
     pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
-        self.send_types(now, Some(oids));
+        if let State::Session(session) = &mut self.state
+            && let Err(error) = session.ask_types(now, oids, self.written, &mut self.outbox)
+        {
+            self.close(error);
+        }
     }
 
     /// Asks which database the session is in: [`Event::Typed`] follows. Not in a transaction.
@@ -52,13 +56,10 @@ impl Connection {
     }
 
     /// Takes a transaction back to where it was before [`Self::ask_types`] was refused: [`Event::Typed`] follows.
-    pub fn undo_refused_types(&mut self, now: Instant) {
-        self.send_types(now, None);
-    }
-
-    fn send_types(&mut self, now: Instant, oids: Option<Vec<u32>>) {
+    pub fn roll_back_types(&mut self, now: Instant, refused: Box<RefusedInTransaction>) {
         if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_types(now, oids, self.written, &mut self.outbox)
+            && let Err(error) =
+                session.roll_back_types(now, refused, self.written, &mut self.outbox)
         {
             self.close(error);
         }

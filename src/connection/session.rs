@@ -502,8 +502,8 @@ impl Session {
             }
             Work::Barrier { probe: false, .. } => {}
             Work::Types(types) => {
-                let TypesAnswer { asked, told, realm, must_roll_back } = types.finish();
-                events.push_back(Event::Typed { asked, told, realm, must_roll_back });
+                let TypesAnswer { outcome, realm } = types.finish();
+                events.push_back(Event::Typed { outcome, realm });
             }
             Work::Place { place } => {
                 self.refuses_place = place.refused;

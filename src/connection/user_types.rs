@@ -64,10 +64,36 @@ pub struct TypesRefused {
     pub lasts: bool,
 }
 
+/// How often a transaction is taken back to the savepoint: whatever cancels that, too, may come again.
+const MOST_ROLLBACKS: u8 = 5;
+
+/// A question that a server refused behind its savepoint: the transaction has failed until it is taken back there.
+#[derive(Debug)]
+pub struct RefusedInTransaction {
+    asked: Vec<u32>,
+    /// The types were told where the question for the database alone was refused.
+    told: Result<Vec<(u32, UserType)>, TypesRefused>,
+    why: Box<ServerFields>,
+    rollbacks: u8,
+}
+
+/// What has come of a question, once nothing of it is in flight.
+#[derive(Debug)]
+pub enum TypesOutcome {
+    Answered {
+        asked: Vec<u32>,
+        told: Result<Vec<(u32, UserType)>, TypesRefused>,
+    },
+    /// Its transaction is to be taken back.
+    Refused(Box<RefusedInTransaction>),
+    /// There is no way back: the server was made to give up the savepoint itself, or each ROLLBACK.
+    EndedTransaction(Box<ServerFields>),
+}
+
 /// The question under way, with what has been answered so far.
 #[derive(Debug)]
 pub(super) struct TypesAsked {
-    pub(super) oids: Vec<u32>,
+    oids: Vec<u32>,
     step: Step,
     told: Vec<(u32, UserType)>,
     /// Nothing of the answer for the oids is still to come.
@@ -76,23 +102,21 @@ pub(super) struct TypesAsked {
     refusal: Option<Box<ServerFields>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step {
     Asking,
     /// With the question for the database behind it: in a transaction, a question is alone in flight.
     AskingBehindSavepoint,
-    RollingBack,
+    RollingBack(Box<RefusedInTransaction>),
     /// For the database alone.
     AskingRealm,
 }
 
-/// What has come of a question.
+/// What has come of a question, and the database, where it was asked for and the answer stands.
 #[derive(Debug)]
 pub(super) struct TypesAnswer {
-    pub(super) asked: Vec<u32>,
-    pub(super) told: Result<Vec<(u32, UserType)>, TypesRefused>,
+    pub(super) outcome: TypesOutcome,
     pub(super) realm: Option<Realm>,
-    pub(super) must_roll_back: bool,
 }
 
 impl TypesAsked {
@@ -102,8 +126,8 @@ impl TypesAsked {
     }
 
     /// The way back to the savepoint of a question that was refused.
-    pub(super) fn rolling_back() -> Self {
-        Self::in_step(Vec::new(), Step::RollingBack)
+    pub(super) fn rolling_back(refused: Box<RefusedInTransaction>) -> Self {
+        Self::in_step(Vec::new(), Step::RollingBack(refused))
     }
 
     /// The question for the database alone.
@@ -113,40 +137,47 @@ impl TypesAsked {
 
     fn in_step(oids: Vec<u32>, step: Step) -> Self {
         let (told, realm) = (Vec::new(), Realm::default());
-        Self { oids, step, told, has_told: step == Step::AskingRealm, realm, refusal: None }
+        let has_told = matches!(step, Step::AskingRealm);
+        Self { oids, step, told, has_told, realm, refusal: None }
     }
 
     pub(super) fn is_of_realm(&self) -> bool {
-        self.step == Step::AskingRealm
+        matches!(self.step, Step::AskingRealm)
     }
 
     pub(super) fn text(&self) -> String {
-        match self.step {
+        match &self.step {
             Step::Asking => format!("{LOCK_TIMEOUT}; {}", question(&self.oids)),
             Step::AskingBehindSavepoint => {
                 let types = question(&self.oids);
                 format!("{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {}; {ROLL_BACK}", realm::QUESTION)
             }
-            Step::RollingBack => ROLL_BACK.to_owned(),
+            Step::RollingBack(_) => ROLL_BACK.to_owned(),
             Step::AskingRealm => realm::QUESTION.to_owned(),
         }
     }
 
     /// What has come of it.
     pub(super) fn finish(self) -> TypesAnswer {
-        let is_behind_savepoint = self.step == Step::AskingBehindSavepoint;
-        let asks_realm = is_behind_savepoint || self.step == Step::AskingRealm;
-        let refusal = self.refusal.as_deref();
-        let stands = refusal.is_none_or(|refusal| !realm::is_passing(&refusal.code));
-        let realm = (asks_realm && self.has_told && stands).then_some(self.realm);
-        let must_roll_back = refusal.is_some() && is_behind_savepoint;
-        let told = match refusal {
-            Some(refusal) if !self.has_told => Err(TypesRefused {
-                lasts: refusal.code.starts_with("42") || refusal.code.starts_with("0A"),
+        let Self { oids: asked, step, told, has_told, realm, refusal } = self;
+        let stands = refusal.as_deref().is_none_or(|refusal| !realm::is_passing(&refusal.code));
+        let asks_realm = matches!(step, Step::AskingBehindSavepoint | Step::AskingRealm);
+        let realm = (asks_realm && has_told && stands).then_some(realm);
+        let told = match &refusal {
+            Some(why) if !has_told => Err(TypesRefused {
+                lasts: why.code.starts_with("42") || why.code.starts_with("0A"),
             }),
-            _ => Ok(self.told),
+            _ => Ok(told),
         };
-        TypesAnswer { asked: self.oids, told, realm, must_roll_back }
+        let outcome = match (step, refusal) {
+            (Step::AskingBehindSavepoint, Some(why)) => {
+                let refused = RefusedInTransaction { asked, told, why, rollbacks: 0 };
+                TypesOutcome::Refused(Box::new(refused))
+            }
+            (Step::RollingBack(refused), refusal) => refused.rolled_back(refusal.as_deref()),
+            _ => TypesOutcome::Answered { asked, told },
+        };
+        TypesAnswer { outcome, realm }
     }
 
     /// A row of the answer. What makes no sense is let go by.
@@ -172,6 +203,22 @@ impl TypesAsked {
                 Ok(())
             }
             message => Err(unexpected(message.name())),
+        }
+    }
+}
+
+impl RefusedInTransaction {
+    /// A ROLLBACK to the savepoint was answered.
+    fn rolled_back(mut self: Box<Self>, refusal: Option<&ServerFields>) -> TypesOutcome {
+        match refusal {
+            None => TypesOutcome::Answered { asked: self.asked, told: self.told },
+            Some(refusal)
+                if realm::is_passing(&refusal.code) && self.rollbacks < MOST_ROLLBACKS =>
+            {
+                self.rollbacks += 1;
+                TypesOutcome::Refused(self)
+            }
+            Some(_) => TypesOutcome::EndedTransaction(self.why),
         }
     }
 }

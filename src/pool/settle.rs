@@ -89,9 +89,9 @@ impl Pool {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Contradicted => self.distrust_reports(id),
                 Event::Answered { role } => self.answered(now, id, role),
-                Event::Typed { asked, told, realm, must_roll_back } => {
-                    self.told_realm(now, id, realm, must_roll_back);
-                    self.typed(now, id, &asked, told);
+                Event::Typed { outcome, realm } => {
+                    self.told_realm(id, realm);
+                    self.typed(now, id, outcome);
                 }
                 Event::Placed { place, role } => self.placed(now, id, place, role),
                 Event::Closed { error, why } => self.closed(now, id, error, &why),

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use super::slot::Duty;
 use super::{Call, ConnectionId, Pool, Response};
-use crate::base::{Error, Instant, Key};
-use crate::connection::{Form, Realm, TypesRefused};
+use crate::base::{Error, Instant, Key, Outcome, ServerFields};
+use crate::connection::{Form, Realm, TypesOutcome, TypesRefused};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::{Shape, UserType};
 
@@ -193,8 +193,44 @@ impl Pool {
         unknown
     }
 
+    /// The question for types, or the way back from it, was answered.
+    pub(super) fn typed(&mut self, now: Instant, id: ConnectionId, outcome: TypesOutcome) {
+        match outcome {
+            TypesOutcome::Answered { asked, told } => self.learn_types(now, id, &asked, told),
+            TypesOutcome::Refused(refused) => {
+                if let Some(slot) = self.slots.get_mut(id) {
+                    slot.connection.roll_back_types(now, refused);
+                    self.mark_writing(id);
+                }
+                return;
+            }
+            TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(id, &why),
+        }
+        self.ask_types(now, id);
+        if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty) {
+            self.resume_lease(now, lease);
+        }
+    }
+
+    /// A transaction was lost to the pool's own question. Whoever waits for the answer is told why: nobody else would be.
+    fn typing_ended_transaction(&mut self, id: ConnectionId, why: &ServerFields) {
+        while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
+            let error = Error::database(why.clone())
+                .with_outcome(Outcome::NotCommitted)
+                .with_failed_transaction();
+            let error = match self.host_name(id) {
+                Some(host) => error.with_host(host),
+                None => error,
+            };
+            match self.untyped.remove(at).what {
+                Waiter::Answer { request, .. } => self.complete(request, Err(error)),
+                Waiter::Call(key) => self.finish_call(key, Err(error)),
+            }
+        }
+    }
+
     /// A server has told of types, or has refused to.
-    pub(super) fn typed(
+    fn learn_types(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -225,25 +261,12 @@ impl Pool {
         if let Some(at) = self.untyped.iter().position(waits) {
             self.release_untyped(now, at);
         }
-        self.ask_types(now, id);
-        if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty) {
-            self.resume_lease(now, lease);
-        }
     }
 
     /// What a session has told of its database, in answer to the same question.
-    pub(super) fn told_realm(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        realm: Option<Realm>,
-        must_roll_back: bool,
-    ) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        slot.realm = realm.or(slot.realm);
-        if must_roll_back {
-            slot.connection.undo_refused_types(now);
-            self.mark_writing(id);
+    pub(super) fn told_realm(&mut self, id: ConnectionId, realm: Option<Realm>) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.realm = realm.or(slot.realm);
         }
     }
 

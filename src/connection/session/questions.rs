@@ -9,7 +9,7 @@ use crate::base::{Error, Instant, Mutation};
 use crate::config::TargetSessionAttrs;
 use crate::connection::lineage::Place;
 use crate::connection::pipeline::{Entry, Work};
-use crate::connection::user_types::TypesAsked;
+use crate::connection::user_types::{RefusedInTransaction, TypesAsked};
 use crate::connection::{lineage, role};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
@@ -112,16 +112,33 @@ impl Session {
     pub(in crate::connection) fn ask_types(
         &mut self,
         now: Instant,
-        oids: Option<Vec<u32>>,
+        oids: Vec<u32>,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let in_transaction = self.status == TransactionStatus::InTransaction;
+        self.send_types(now, TypesAsked::new(oids, in_transaction), sent, out)
+    }
+
+    /// Takes a transaction back to the savepoint of a question that was refused.
+    pub(in crate::connection) fn roll_back_types(
+        &mut self,
+        now: Instant,
+        refused: Box<RefusedInTransaction>,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        self.send_types(now, TypesAsked::rolling_back(refused), sent, out)
+    }
+
+    fn send_types(
+        &mut self,
+        now: Instant,
+        asked: TypesAsked,
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
-        let in_transaction = self.status == TransactionStatus::InTransaction;
-        let asked = match oids {
-            Some(oids) => TypesAsked::new(oids, in_transaction),
-            None => TypesAsked::rolling_back(),
-        };
         frontend::query(out, &asked.text())?;
         self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
         Ok(())
@@ -134,11 +151,7 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<(), Error> {
-        let start = sent + out.len() as u64;
-        let asked = TypesAsked::of_realm();
-        frontend::query(out, &asked.text())?;
-        self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
-        Ok(())
+        self.send_types(now, TypesAsked::of_realm(), sent, out)
     }
 
     pub(in crate::connection) fn is_asking_types(&self) -> bool {
