@@ -153,7 +153,7 @@ impl TypesAsked {
                 format!("{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {}; {ROLL_BACK}", realm::QUESTION)
             }
             Step::RollingBack(_) => ROLL_BACK.to_owned(),
-            Step::AskingRealm => realm::QUESTION.to_owned(),
+            Step::AskingRealm => format!("{LOCK_TIMEOUT}; {}", realm::QUESTION),
         }
     }
 
