@@ -204,6 +204,33 @@ test('C3 an idle connection that the server ends is not used again', async (t) =
   await pool.end();
 });
 
+test('C3 idle connections that something in between ends are no suspicion of their host', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  t.after(() => proxy.close());
+  for (const mode of ['read-write', 'any']) {
+    const hosts = [addressOf(proxy), ...cluster.nodes.slice(1).map(({ address }) => address)];
+    const pool = createPool(cluster.options({ hosts, mode, poolSize: 6 }));
+    t.after(() => pool.end());
+    await Promise.all(Array.from({ length: 20 }, () => pool.query('SELECT pg_sleep(0.02)')));
+    const is = ({ host }) => host === addressOf(proxy);
+    const told = [];
+    pool.on('host', (event) => is(event) && told.push(event.state));
+    const { accepted } = proxy;
+    const ended = [proxy.halfClose(), proxy.pass()];
+    await Promise.all(ended);
+    await waitUntil('the pool has asked the host anew', () => proxy.accepted > accepted);
+    await pool.query('SELECT 1');
+    assert.deepEqual([mode, told], [mode, []]);
+    assert.equal(pool.cluster().find(is).state, 'up');
+    assert.equal(pool.cluster().find(is).lastError, null);
+    // Where it is gone, that is told.
+    await waitUntil('it has a session', () => pool.cluster().find(is).connections.open > 0);
+    await proxy.close();
+    await waitUntil('that is told', () => told.includes('down'));
+    await proxy.pass();
+  }
+});
+
 test('C3 a host that is gone without a word: the query’s deadline ends it, and its connection', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());

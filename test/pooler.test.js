@@ -7,6 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool, isRetryable } from '../js/index.mjs';
 import { findPooler, startCluster, startProxy } from './cluster/index.js';
+import { waitUntil } from './cluster/lock.js';
 
 const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
 const preparing = findPooler({ prepares: true });
@@ -367,6 +368,26 @@ test(
     }
   },
 );
+
+test('C21 a pooler that ends idle clients is not suspected', behindPooler, async (t) => {
+  for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+    const strict = await cluster.pooler(cluster.primary, {
+      settings: { client_idle_timeout: 1 },
+      program,
+    });
+    t.after(() => strict.close());
+    const pool = open({ hosts: [strict.address], poolSize: 3 });
+    const told = [];
+    pool.on('host', ({ state }) => told.push(state));
+    const ask = () => pool.query('SELECT pg_backend_pid() AS pid FROM pg_sleep(0.01)');
+    await Promise.all([ask(), ask(), ask()]);
+    const { size } = pool.status();
+    await waitUntil('they are ended', () => pool.status().size < size);
+    for (let n = 0; n < 5; n++) await ask();
+    assert.deepEqual(told, ['up']);
+    await pool.end();
+  }
+});
 
 test('C21 what a pooler refuses at login for good is told at once', behindPooler, async () => {
   for (const program of new Set([findPooler(), preparing ?? findPooler()])) {

@@ -429,7 +429,10 @@ export interface PoolStatus {
   waiting: number;
 }
 
-/** `'suspected'`: a session broke or was silent. `'refusing'`: it answers, and takes no new session. */
+/**
+ * `'suspected'`: a session broke or was silent. That nothing was asked in, and that ended without a word of the server's, says
+ * nothing: the host is asked, and stays `'up'` unless it does not answer. `'refusing'`: it answers, and takes no new session.
+ */
 export type HostState = 'unknown' | 'up' | 'suspected' | 'refusing' | 'down';
 export type HostRole = 'read-write' | 'read-only' | 'standby';
 

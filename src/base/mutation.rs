@@ -64,6 +64,8 @@ pub enum Mutation {
     SuspectFullHost,
     /// So is one whose time limits end idle sessions.
     SuspectTidyHost,
+    /// So is one in front of which something ends idle sessions.
+    SuspectIdleCut,
     /// Nobody waits for a server that is starting.
     RefuseToWait,
     /// A transaction that began across a fence goes on where it is.
@@ -105,7 +107,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -136,6 +138,7 @@ impl Mutation {
         Self::BelieveOldNews,
         Self::SuspectFullHost,
         Self::SuspectTidyHost,
+        Self::SuspectIdleCut,
         Self::RefuseToWait,
         Self::GoOnAcrossFence,
         Self::ForgetBarrier,

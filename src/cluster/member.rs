@@ -32,12 +32,17 @@ pub enum Observation {
     ConnectFailed(Error),
     /// A session that had been established broke.
     SessionLost(Error),
+    /// One was ended while nobody had asked anything in it, and nobody said why.
+    IdleCut(Error),
 }
 
 #[derive(Clone, Debug)]
 pub struct Member {
     pub(super) host: Arc<Host>,
     pub(super) standing: Standing,
+    /// It is suspected because of idle sessions alone that were cut, which something in between may do: it is asked, and
+    /// nobody is told.
+    is_quiet: bool,
     /// As last said, by whatever session.
     role: Option<Role>,
     /// When a session last said it, as far as that has ended or had something new to say.
@@ -116,18 +121,26 @@ impl Standing {
             }
             (
                 Self::Says(_),
-                Observation::ConnectFailed(error) | Observation::SessionLost(error),
+                Observation::ConnectFailed(error)
+                | Observation::SessionLost(error)
+                | Observation::IdleCut(error),
             ) if is_own_end(error) => None,
+            // It is being asked already.
+            (Self::Suspected(_), Observation::IdleCut(_)) => None,
             (
                 Self::Says(_),
-                Observation::ConnectFailed(error) | Observation::SessionLost(error),
+                Observation::ConnectFailed(error)
+                | Observation::SessionLost(error)
+                | Observation::IdleCut(error),
             )
             | (Self::Suspected(_), Observation::SessionLost(error)) => {
                 Some(Self::Suspected(error.clone()))
             }
             (
                 Self::Unheard | Self::Suspected(_) | Self::Failed(_),
-                Observation::ConnectFailed(error) | Observation::SessionLost(error),
+                Observation::ConnectFailed(error)
+                | Observation::SessionLost(error)
+                | Observation::IdleCut(error),
             ) => Some(Self::Failed(error.clone())),
         }
     }
@@ -149,6 +162,7 @@ impl Member {
         Self {
             host,
             standing: Standing::Unheard,
+            is_quiet: false,
             role: None,
             role_at: None,
             failed_at: None,
@@ -175,7 +189,9 @@ impl Member {
                 self.failed_at = Some(now);
                 self.last_error = Some(error.clone());
             }
+            Observation::IdleCut(_) => {}
         }
+        let before = self.state();
         if let Some(standing) = self.standing.after(observation) {
             // Behind this it may have been rewound, or promoted anew.
             if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
@@ -186,10 +202,14 @@ impl Member {
             if !matches!(standing, Standing::Says(Role::Standby)) {
                 self.lag = None;
             }
-            if standing.state() != self.standing.state() {
+            self.is_quiet = matches!(
+                (&standing, observation),
+                (Standing::Suspected(_), Observation::IdleCut(_))
+            );
+            self.standing = standing;
+            if before != self.state() {
                 self.since = now;
             }
-            self.standing = standing;
         }
     }
 
@@ -276,15 +296,24 @@ impl Member {
         self.role
     }
 
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// In one word, as users see it.
+    fn state(&self) -> &'static str {
+        if self.is_quiet { "up" } else { self.standing.state() }
+    }
+
     pub(super) fn glance(&self) -> (&'static str, Option<Role>) {
-        (self.standing.state(), self.role)
+        (self.state(), self.role)
     }
 
     pub(super) fn view(&self) -> HostView {
         HostView {
             host: Arc::clone(&self.host.name),
             role: self.role,
-            state: self.standing.state(),
+            state: self.state(),
             since: self.since,
             last_error: self.last_error.clone(),
             round_trip: self.round_trip,

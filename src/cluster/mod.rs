@@ -66,14 +66,14 @@ impl Cluster {
             match observation {
                 Observation::ConnectFailed(_) => asking.failed(now, &mut self.random),
                 Observation::Says(role) if !fits(self.topology.mode(), *role) => asking.denied(now),
-                Observation::Says(_) | Observation::SessionLost(_) => {}
+                Observation::Says(_) | Observation::SessionLost(_) | Observation::IdleCut(_) => {}
             }
         }
         self.is_met |= match observation {
             Observation::Says(_) => true,
-            Observation::ConnectFailed(error) | Observation::SessionLost(error) => {
-                error.server().is_some()
-            }
+            Observation::ConnectFailed(error)
+            | Observation::SessionLost(error)
+            | Observation::IdleCut(error) => error.server().is_some(),
         };
         self.topology.update(now, host, observation)
     }

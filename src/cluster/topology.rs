@@ -177,6 +177,11 @@ impl Topology {
         self.members.get(id).map(Member::glance)
     }
 
+    /// Whether nothing but idle sessions that were cut speaks against the host.
+    pub fn is_quiet(&self, id: HostId) -> bool {
+        self.members.get(id).is_some_and(Member::is_quiet)
+    }
+
     /// Whether what the host reports of its role says nothing.
     pub fn is_distrusted(&self, id: HostId) -> bool {
         self.members.get(id).is_some_and(Member::is_distrusted)

@@ -179,5 +179,7 @@ pub enum Event {
         error: Error,
         /// The same without that, as the requests that were lost have it.
         why: Error,
+        /// Nobody had asked anything, and the server gave no reason: what lies in between ends idle sessions too.
+        idle: bool,
     },
 }

@@ -404,6 +404,7 @@ impl Connection {
 
     fn end(&mut self, error: Error, why: Error) {
         let state = std::mem::replace(&mut self.state, State::Closed);
+        let idle = matches!(&state, State::Session(session) if session.is_cut_idle(&why));
         match state {
             State::Session(mut session) | State::Asking { mut session, .. } => {
                 session.abandon(self.written, &why, &mut self.events);
@@ -414,7 +415,7 @@ impl Connection {
         self.intake = Intake::default();
         self.outbox.clear();
         let error = error.with_host(Arc::clone(&self.host));
-        self.events.push_back(Event::Closed { error, why });
+        self.events.push_back(Event::Closed { error, why, idle });
     }
 }
 

@@ -12,6 +12,25 @@ use crate::base::Instant;
 use crate::cluster::{HostId, Rank, Standing};
 
 impl Pool {
+    /// Whether a host is gone one login tells, where idle sessions to it were cut and none is left there to ask.
+    pub(super) fn visit(&mut self, now: Instant) {
+        while let Some(host) = self.next_visit()
+            && self.cluster.may_connect_at(host) <= now
+        {
+            self.open(now, host, Duty::Witness { ask_at: None });
+        }
+    }
+
+    /// The next such host.
+    pub(super) fn next_visit(&self) -> Option<HostId> {
+        let topology = self.cluster.topology();
+        let is_there = |host: HostId| self.slots.iter().any(|(_, slot)| slot.host == host);
+        let quiet = topology.host_ids().iter().copied();
+        let quiet = quiet.filter(|host| topology.is_quiet(*host) && !is_there(*host));
+        let next = quiet.min_by_key(|host| self.cluster.may_connect_at(*host))?;
+        (topology.is_served() && matches!(self.life, Life::Open)).then_some(next)
+    }
+
     /// Looks at the hosts that do not serve, or that should serve more.
     pub(super) fn look_around(&mut self, now: Instant) {
         if !matches!(self.life, Life::Open) || self.calls.is_empty() {

@@ -93,7 +93,9 @@ impl Pool {
     pub(super) fn observe(&mut self, now: Instant, host: HostId, observation: Observation) {
         let role = match &observation {
             Observation::Says(role) => Some(*role),
-            Observation::ConnectFailed(_) | Observation::SessionLost(_) => None,
+            Observation::ConnectFailed(_)
+            | Observation::SessionLost(_)
+            | Observation::IdleCut(_) => None,
         };
         let before = self.cluster.topology().glance(host);
         let change = self.cluster.observe(now, host, &observation);
@@ -140,7 +142,9 @@ impl Pool {
         {
             let error = match observation {
                 Observation::Says(_) => None,
-                Observation::ConnectFailed(error) | Observation::SessionLost(error) => Some(error),
+                Observation::ConnectFailed(error)
+                | Observation::SessionLost(error)
+                | Observation::IdleCut(error) => Some(error),
             };
             let event = PoolEvent::Host { host, state, previous, role, error };
             self.outputs.push_back(Output::Event(event));
@@ -283,6 +287,7 @@ impl Pool {
     pub(super) fn search(&mut self, now: Instant) {
         if self.cluster.topology().is_served() {
             self.grow(now);
+            self.visit(now);
             if !self.cluster.topology().has_seat() {
                 self.look_around(now);
             }
@@ -529,7 +534,8 @@ impl Pool {
         let late = late.filter(|at| *at > self.flushed_at).min();
         let late = late.filter(|_| topology.is_served() && self.wants_connections());
         let late = late.map(|at| (at, "late login"));
-        let searching = searching.into_iter().chain(patience).chain(late);
+        let visit = self.next_visit().map(|host| (self.cluster.may_connect_at(host), "visit"));
+        let searching = searching.into_iter().chain(patience).chain(late).chain(visit);
         duties.chain(searching).min_by_key(|(at, _)| *at)
     }
 

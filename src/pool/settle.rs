@@ -94,7 +94,7 @@ impl Pool {
                     self.typed(now, id, outcome);
                 }
                 Event::Placed { place, role } => self.placed(now, id, place, role),
-                Event::Closed { error, why } => self.closed(now, id, error, &why),
+                Event::Closed { error, why, idle } => self.closed(now, id, error, &why, idle),
                 of_call => again.extend(self.hear(now, id, of_call)),
             }
         }
@@ -545,7 +545,7 @@ impl Pool {
         }
     }
 
-    fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error) {
+    fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error, idle: bool) {
         let Some(slot) = self.slots.get(id) else { return };
         let (host, joining) = (slot.host, slot.is_joining());
         let (site, is_witness) = (slot.site(), matches!(slot.duty, Duty::Witness { .. }));
@@ -566,7 +566,10 @@ impl Pool {
             if short_lived {
                 self.cluster.leave_alone(now, host);
             }
-            Observation::SessionLost(error)
+            match idle && !Mutation::SuspectIdleCut.is_on() {
+                true => Observation::IdleCut(error),
+                false => Observation::SessionLost(error),
+            }
         };
         self.observe(now, host, observation);
         self.decide_rivals(now);

@@ -6,7 +6,7 @@ use super::cluster::{Reach, World};
 use super::scenarios::{answered, config};
 use crate::base::Outcome;
 use crate::connection::Role;
-use crate::pool::QueryFlags;
+use crate::pool::{PoolEvent, QueryFlags};
 use crate::types::Params;
 
 const NONE: QueryFlags = QueryFlags(0);
@@ -386,4 +386,66 @@ fn a_long_query_on_a_host_that_lives_is_left_alone() {
     world.pass(Duration::from_secs(3));
     assert_eq!(world.connections(0), 1, "the witness goes when nobody waits");
     assert_eq!(world.pool.poll_timeout(), None);
+}
+
+/// What was told of hosts, in order: the state of each.
+fn states(world: &World) -> Vec<&'static str> {
+    let state = |event: &PoolEvent| match event {
+        PoolEvent::Host { state, .. } => Some(*state),
+        _ => None,
+    };
+    world.events.iter().filter_map(state).collect()
+}
+
+#[test]
+fn idle_sessions_that_are_cut_say_nothing_against_their_host() {
+    for mode in ["read-write", "any"] {
+        let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": mode }));
+        for _ in 0..6 {
+            world.ask("SELECT", None, NONE, Params::new());
+        }
+        world.settle();
+        world.pass(Duration::from_secs(5));
+        let told = states(&world).len();
+        for host in [0, 1] {
+            // All of them at once, as a proxy does.
+            world.cut(host, "ECONNRESET");
+            world.settle();
+            world.pass(Duration::from_secs(5));
+            assert_eq!(states(&world).split_off(told), [""; 0], "{mode}");
+            let views = world.pool.cluster(world.now);
+            assert!(views.iter().all(|host| host.view.state == "up"), "{mode}");
+        }
+        let request = world.query("SELECT", None, NONE);
+        assert_eq!(answered(&world, request), "SELECT");
+    }
+}
+
+#[test]
+fn a_host_that_dies_while_the_pool_is_idle_is_told_all_the_same() {
+    for mode in ["read-write", "any"] {
+        let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": mode }));
+        for _ in 0..6 {
+            world.ask("SELECT", None, NONE, Params::new());
+        }
+        world.settle();
+        world.pass(Duration::from_secs(5));
+        let told = states(&world).len();
+        world.crash(0);
+        world.settle();
+        world.pass(Duration::from_millis(10));
+        assert_eq!(states(&world).split_off(told), ["down"], "{mode}");
+    }
+}
+
+#[test]
+fn a_session_that_is_lost_at_work_is_told_at_once() {
+    let mut world = world(&[PRIMARY], serde_json::json!({ "poolSize": 1 }));
+    world.query("SELECT", None, NONE);
+    world.pass(Duration::from_secs(5));
+    world.stall(0);
+    world.query("INSERT a", None, NONE);
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    assert_eq!(states(&world), ["up", "suspected", "up"]);
 }

@@ -203,6 +203,14 @@ impl Session {
 
     /// The connection is over: says of each request whether it may have run. `written` is how many bytes
     /// the kernel has taken.
+    /// Whether it ends while nobody has asked anything in it, and no server says why.
+    pub(in crate::connection) fn is_cut_idle(&self, why: &Error) -> bool {
+        let said_by_server = why.server().is_some_and(is_of_server);
+        self.requests().next().is_none()
+            && matches!(why.class(), ErrorClass::Connection | ErrorClass::Database)
+            && !said_by_server
+    }
+
     pub(in crate::connection) fn abandon(
         &mut self,
         written: u64,

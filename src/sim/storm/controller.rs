@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Storm;
 use super::ledger::describe;
-use super::network::{Backend, Link, Stage};
+use super::network::{Backend, IDLE_CUT, Link, Stage};
 use super::nodes::Power;
 use crate::base::Instant;
 use crate::connection::Role;
@@ -53,6 +53,8 @@ pub(super) enum Deed {
     Relist(usize),
     /// Its time limits end sessions that are at nothing: 57P05, and 25P03 in a transaction.
     EndIdle(usize),
+    /// Something in front of it ends sessions that are at nothing, and says nothing.
+    CutIdle(usize),
     /// All of them are stopped, and started on the timeline before the newest.
     Rewind,
     /// A pooler in front of it says to sessions that it has never handed on what they wait for.
@@ -203,7 +205,7 @@ impl Storm {
             33 => &[EndIdle(any), Crowd(any), EndIdle(any), Uncrowd(any)],
             34 => &[CrashAll, StartAll],
             35..37 => &[SwitchUnseen(leader), ShutDown(leader), Start(leader)],
-            37 => &[Dismiss(leader), Dismiss(any)],
+            37 => &[Dismiss(leader), Dismiss(any), CutIdle(leader), CutIdle(any)],
             38 => &[Crash(leader), Promote, Start(leader), ResetLeader, Rewind],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
@@ -263,6 +265,7 @@ impl Storm {
             Deed::Relist(node) => self.list(node, true),
             Deed::EndIdle(node) => self.end_idle(node),
             Deed::Dismiss(node) => self.dismiss(node),
+            Deed::CutIdle(node) => self.cut_idle(node),
             Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
             Deed::StartAll => {
                 for node in 0..self.nodes.all.len() {
@@ -349,6 +352,22 @@ impl Storm {
             node.server.hang_up(link);
             if let Some(link) = self.links.get_mut(&link) {
                 link.close("end of stream", &said);
+            }
+        }
+    }
+
+    fn cut_idle(&mut self, number: usize) {
+        for link in self.links_of(number) {
+            let Some(node) = self.nodes.get_mut(number) else { return };
+            let is_cut = self.links.get(&link).is_some_and(Link::is_quiet)
+                && node.server.is_at_rest(link)
+                && !self.dice.percent(20);
+            if !is_cut {
+                continue;
+            }
+            node.server.hang_up(link);
+            if let Some(link) = self.links.get_mut(&link) {
+                link.close(IDLE_CUT, &[]);
             }
         }
     }

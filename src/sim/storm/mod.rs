@@ -27,7 +27,7 @@ use std::time::Duration;
 use applications::Applications;
 use controller::Controller;
 use dice::Dice;
-use network::{Backend, Errand, Link, Stage};
+use network::{Backend, Errand, IDLE_CUT, Link, Stage};
 use news::News;
 use nodes::{Node, Nodes, Power};
 pub use run::run;
@@ -164,10 +164,11 @@ impl Storm {
                 self.unwritten.insert(id);
             }
             let number = self.numbers.get(&id.to_bits()).copied();
-            if let Some(link) = number.and_then(|number| self.links.get_mut(&number))
-                && link.ending.is_none()
-            {
-                link.to_server.extend_from_slice(&bytes);
+            if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
+                link.is_written_to |= link.ending.is_some();
+                if link.ending.is_none() {
+                    link.to_server.extend_from_slice(&bytes);
+                }
             }
         }
     }
@@ -367,11 +368,22 @@ impl Storm {
             let bytes: Vec<_> = link.to_pool.drain(..count).collect();
             self.pool.handle_input(self.now, id, Input::Received(&bytes));
         } else if let Some(why) = link.ending {
+            let harmless = why == IDLE_CUT && !link.is_written_to;
             self.links.remove(&number);
             self.numbers.remove(&id.to_bits());
             self.losses += 1;
             self.note(|| format!("link {number} ends: {why}"));
+            if harmless {
+                self.take_outputs();
+            }
+            // Of what was not written yet nothing is lost with it.
+            let asked = self.pool.waits_for(id);
             self.pool.handle_input(self.now, id, Input::Closed { why: why.to_owned() });
+            if harmless && !asked {
+                self.news.expects_no_doubt = true;
+                self.take_outputs();
+                self.news.expects_no_doubt = false;
+            }
         }
     }
 

@@ -3,6 +3,9 @@
 use crate::base::Instant;
 use crate::pool::ConnectionId;
 
+/// Why a connection has ended on which nothing was asked.
+pub(super) const IDLE_CUT: &str = "it was idle for too long";
+
 /// One connection, seen from its middle.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -15,6 +18,8 @@ pub(super) struct Link {
     pub(super) unsent: Vec<u8>,
     /// The node has closed it: the pool hears so behind the last byte.
     pub(super) ending: Option<&'static str>,
+    /// The pool has written to it since.
+    pub(super) is_written_to: bool,
     /// The pool has closed it. What it sent before still arrives.
     pub(super) left: bool,
     /// Nothing gets through any more, and nobody says so.
@@ -50,6 +55,7 @@ impl Link {
             to_pool: Vec::new(),
             unsent: Vec::new(),
             ending: None,
+            is_written_to: false,
             left: false,
             lost: false,
         }

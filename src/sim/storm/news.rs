@@ -27,6 +27,8 @@ pub(super) struct News {
     seat: Option<String>,
     /// Hosts whose fences were told when all of their sessions had heard of them: how often their roles had changed then.
     fenced: BTreeMap<String, usize>,
+    /// Nothing has happened that speaks against a host.
+    pub(super) expects_no_doubt: bool,
     /// A server has answered, whatever it said.
     pub(super) has_heard: bool,
 }
@@ -130,6 +132,9 @@ impl News {
             return Err(format!("no change of {before:?}"));
         }
         match error {
+            Some(_) if previous == "up" && self.expects_no_doubt => {
+                Err("no reason to doubt a host".to_owned())
+            }
             Some(error)
                 if previous == "up"
                     && (HARMLESS.contains(&error.code()) || error.message() == CROWDED) =>
