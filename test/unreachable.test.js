@@ -61,6 +61,30 @@ test('a port that refuses is told at once, as Node would', async () => {
   }
 });
 
+test('events and pool.cluster() have what the system said too', async () => {
+  const port = await closedPort();
+  const pool = createPool({ user: 'u', acquireTimeoutMs, host: '127.0.0.1', port });
+  const told = once(pool, 'host');
+  await pool.query('SELECT 1').catch(() => {});
+  const [{ error }] = await told;
+  const { errno, syscall, address, port: to } = await nodeError({ host: '127.0.0.1', port });
+  const { message } = error;
+  assert.deepEqual(error, {
+    ...{ code: 'HYPERION_CONNECTION_LOST', message, errno, syscall, address, port: to },
+  });
+  assert.deepEqual(pool.cluster()[0].lastError, error);
+  await pool.end();
+  const hosts = ['nobody.example'];
+  const lookup = lookupFailing('ENOTFOUND', -3008);
+  const lost = createPool({ user: 'u', acquireTimeoutMs, hosts, lookup });
+  await lost.query('SELECT 1').catch(() => {});
+  const { lastError } = lost.cluster()[0];
+  assert.equal(lastError.errno, -3008);
+  assert.equal(lastError.syscall, 'getaddrinfo');
+  assert.equal(lastError.hostname, 'nobody.example');
+  await lost.end();
+});
+
 test('so is a socket that is not there', { skip: os.platform() === 'win32' }, async () => {
   const directory = path.join(os.tmpdir(), `hyperion-nowhere-${process.pid}`);
   const error = await failureOf({ host: directory });

@@ -436,6 +436,20 @@ export interface PoolStatus {
 export type HostState = 'unknown' | 'up' | 'suspected' | 'refusing' | 'down';
 export type HostRole = 'read-write' | 'read-only' | 'standby';
 
+/** Why a host was not reached, or a session of it was lost. */
+export interface HostError {
+  code: string;
+  message: string;
+  /** What the system said, as Node's own errors have it; absent where it was not the system that said so. */
+  errno?: number;
+  syscall?: string;
+  /** The IP address, or the path of the socket. */
+  address?: string;
+  port?: number;
+  /** The name that was looked up in vain. */
+  hostname?: string;
+}
+
 /** A host as the pool knows it, by what its own sessions say; nothing is asked for this. */
 export interface HostStatus {
   /** As errors name it: `'h1:5432'`. */
@@ -448,7 +462,7 @@ export interface HostStatus {
   /** Whether it is given work. */
   serves: boolean;
   /** The last failure, which may lie long back. */
-  lastError: { code: string; message: string } | null;
+  lastError: HostError | null;
   /** The mean of what it lately took to answer a bare Sync; `null` before the first. */
   roundTripMs: number | null;
   /**
@@ -499,7 +513,7 @@ export interface PoolEvents {
       state: HostState;
       previous: HostState;
       role: HostRole | null;
-      error: { code: string; message: string } | null;
+      error: HostError | null;
     },
   ];
   /**

@@ -1,6 +1,6 @@
 //! An error as `js/errors.cjs` takes it: one JSON object, whose empty fields are left out.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::base::{Error, Outcome, ServerFields, SystemFields};
 
@@ -8,9 +8,17 @@ pub(super) fn error_to_json(error: &Error) -> String {
     error_value(error).to_string()
 }
 
-/// What is said of an error that is nobody's in particular, in events and of hosts.
+/// What is said of an error that is nobody's in particular, in events and of hosts: with what the system said of it, as
+/// its own errors have it.
 pub(super) fn error_in_brief(error: &Error) -> Value {
-    json!({ "code": error.code(), "message": error.message() })
+    let mut fields = Fields(Map::new());
+    fields.text("code", Some(error.code()));
+    fields.text("message", Some(error.message()));
+    let system = error.system_fields().or_else(|| error.cause().and_then(Error::system_fields));
+    if let Some(system) = system {
+        fields.system(system);
+    }
+    Value::Object(fields.0)
 }
 
 fn error_value(error: &Error) -> Value {
@@ -96,6 +104,8 @@ impl Fields {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::base::{ErrorClass, HostReport};
 
