@@ -333,3 +333,74 @@ test('statements side by side behind names that moved go by what they mean now',
     await pool.end();
   }
 });
+
+test('no value is sent in the form of a type that nobody has told on its connection', async () => {
+  const pool = open({ poolSize: 2 });
+  for (const [from, value, to] of [
+    ['timestamptz', AT, 'bytea'],
+    ['timestamp', AT, 'bytea'],
+    ['date', AT, 'bytea'],
+    ['float8', 1.5, 'bytea'],
+    ['float8', 1.5, 'interval'],
+    ['numeric', -1, 'interval'],
+    ['bigint', -1, 'oid'],
+    ['numeric', 1.5, 'xid'],
+    ['boolean', true, 'xid'],
+  ]) {
+    for (const isPrepared of [false, true]) {
+      await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
+      const insert = () => pool.query('INSERT INTO w (v) VALUES ($1)', [value]);
+      await times(4, () => Promise.all([insert(), insert()]));
+      // Other sessions were told the same, and have not prepared it.
+      if (!isPrepared) {
+        const end = () =>
+          pool.query('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});
+        await Promise.all([end(), end()]);
+      }
+      await ddl.query(`DROP TABLE w; CREATE TABLE w (v ${to})`);
+      const what = `${from} becomes ${to}, ${isPrepared}`;
+      await times(3, () =>
+        assert.rejects(
+          Promise.all([insert(), insert()]),
+          { code: isPrepared ? /^(HYPERION_PARAMETER|22003)$/ : 'HYPERION_PARAMETER' },
+          what,
+        ),
+      );
+      assert.deepEqual([...(await ddl.query('SELECT v FROM w'))], [], what);
+    }
+  }
+  await pool.end();
+});
+
+/** Types that a server casts in silence, and a value whose text is another one then. */
+const SILENT = [
+  ['int', '1', 'text', '01234'],
+  ['numeric', '1', 'text', '1e3'],
+  ['float8', '1', 'numeric', '0.1000000000000000055511151231257827'],
+  ['name', 'x', 'text', 'x'.repeat(70)],
+  ['"char"', 'x', 'text', 'xyz'],
+  ['jsonb', '1', 'json', '{"b":1,  "a":1, "a":2}'],
+  ['boolean', 'true', 'text', 'yes'],
+  ['uuid', ID, 'text', ID.toUpperCase()],
+];
+
+test('what a cast would change in silence is saved as it is, unprepared or behind DDL by the pool itself', async () => {
+  for (const [way, options, choices] of [
+    ['prepare: false', {}, { prepare: false }],
+    ['statementCacheSize: 0', { statementCacheSize: 0 }, {}],
+    ['own DDL', {}, {}],
+  ]) {
+    const pool = open({ ...options, poolSize: 2 });
+    const changer = way === 'own DDL' ? pool : ddl;
+    for (const [from, first, to, value] of SILENT) {
+      await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
+      const insert = (v) => pool.query('INSERT INTO w (v) VALUES ($1)', [v], choices);
+      await times(3, () => Promise.all([insert(first), insert(first)]));
+      await changer.query(`ALTER TABLE w ALTER v TYPE ${to} USING NULL`);
+      await times(2, () => Promise.all([insert(value), insert(value)]));
+      const saved = await ddl.query('SELECT DISTINCT v::text FROM w WHERE v IS NOT NULL');
+      assert.deepEqual([...saved], [{ v: value }], `${way}: ${from} to ${to}`);
+    }
+    await pool.end();
+  }
+});

@@ -33,11 +33,16 @@ pub(super) struct Moment {
 impl Moment {
     /// Whether what was told then of a statement may be wrong by now.
     pub(super) fn is_outdated(self, now: Self, statement: &Statement) -> bool {
+        self.is_disputed(now, statement) || now.at.since(self.at) >= OLD
+    }
+
+    /// The same, not counting that it is old.
+    fn is_disputed(self, now: Self, statement: &Statement) -> bool {
         let age = now.at.since(self.at);
         let contradicted = statement.changed_at.is_some_and(|at| at > self.at) && age >= DOUBTFUL;
         let moved = (self.epoch, self.generation) != (now.epoch, now.generation);
         let doubted = statement.doubted_at.is_some_and(|at| at >= self.at);
-        moved || contradicted || doubted || age >= OLD
+        moved || contradicted || doubted
     }
 }
 
@@ -148,6 +153,23 @@ impl Prepared {
         let lately = self.lately.get(id.0 as usize)?.as_ref()?;
         let is_it = Arc::ptr_eq(&lately.sql, &statement.sql);
         (is_it && !lately.moment.is_outdated(now, statement)).then_some(&lately.description)
+    }
+
+    /// What was told of a statement in this session, although it may be time to have it told anew: one that is used all the
+    /// time goes by it in the flight that does so.
+    pub(super) fn told_here(
+        &self,
+        id: StatementId,
+        statement: &Statement,
+        now: Moment,
+    ) -> Option<&Arc<Description>> {
+        let kept = self.places.get(id.0 as usize).and_then(Option::as_ref);
+        let kept = kept.filter(|kept| {
+            let is_it = Arc::ptr_eq(&kept.sql, &statement.sql);
+            let is_over = now.at.since(kept.moment.at) >= 2 * OLD;
+            is_it && !is_over && !kept.moment.is_disputed(now, statement)
+        });
+        self.lately(id, statement, now).or_else(|| kept?.told.get())
     }
 
     /// A statement was described without a name. One that is kept under a name and was described otherwise is of no use.

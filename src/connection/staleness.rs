@@ -10,18 +10,13 @@ pub(super) enum Relies {
     No,
     /// The statement was described for this very request, or nothing of its values depends on their types.
     Told,
-    /// The form of values depends on what their types were elsewhere, or a moment ago.
+    /// The server infers their types anew, and the form of values depends on what they were.
     InPart,
     /// The statement has parameters of types that were told some time ago.
     OnTypes,
 }
 
 impl Relies {
-    /// Of a request in which the server infers the types of the values anew.
-    pub(super) fn in_part(params: &Params) -> Self {
-        if params.needs_type() { Self::InPart } else { Self::Told }
-    }
-
     /// Of a request whose parameters were given their types some time ago.
     pub(super) fn on_types(params: &Params) -> Self {
         if params.is_empty() { Self::Told } else { Self::OnTypes }

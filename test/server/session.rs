@@ -96,6 +96,7 @@ impl Session {
         statement: StatementId,
         params: &Params,
     ) -> Result<StatementResult, TestCaseError> {
+        let mut telling = Telling::No;
         loop {
             let request = Request {
                 strange: false,
@@ -107,7 +108,7 @@ impl Session {
                 prepare: true,
                 barrier: false,
                 describe: false,
-                telling: Telling::No,
+                telling,
             };
             let mut shared = Shared {
                 config: &self.config,
@@ -118,7 +119,7 @@ impl Session {
             sent.map_err(|error| TestCaseError::fail(format!("{error} in {sql}")))?;
             match self.next_event() {
                 // A parameter's type had to be known first.
-                Event::Settled { answer: Answer::Described, .. } => {}
+                Event::Settled { answer: Answer::Described, .. } => telling = Telling::Done,
                 Event::Settled { answer: Answer::Completed { mut results, .. }, .. } => {
                     return Ok(results.pop().unwrap());
                 }

@@ -2,8 +2,9 @@
 //!
 //! Values and results go in binary form only by what the server has said on this very connection. Where a connection has
 //! not been told, the server parses the statement without any types of ours and tells them on the way, while values travel as
-//! text that is right for whatever these are (`types::plain`). A value that has none waits for the types (`Typing`),
-//! and so does one that would be refused here for a type that may be another by now.
+//! text that is right for whatever these are: as on a first use, or as `types::plain` has it where they were told here before.
+//! Any other value waits for the types (`Typing`), and so does one that would be refused here for a type that may be
+//! another by now.
 
 use std::sync::Arc;
 
@@ -88,12 +89,16 @@ impl Session {
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
         let Some(own) = told.get() else {
-            if request.params.are_plain(&known.fits, out)
+            if !request.params.needs_type()
                 && let Some(asked) = self.formats(request, statement, known)
             {
                 bind_and_run(out, &name, request, Values::Plain(&known.fits), &asked)?;
-                let relies = Relies::in_part(request.params);
-                return Ok(Flight::Prepared { name, told, asked: Some(asked), relies });
+                return Ok(Flight::Prepared {
+                    name,
+                    told,
+                    asked: Some(asked),
+                    relies: Relies::Told,
+                });
             }
             return self.parse(now, request, statement, known, Keep::Unnamed, out);
         };
@@ -139,10 +144,15 @@ impl Session {
             return describe(statement, out);
         };
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
+        let here = self.prepared.told_here(request.statement, statement, now).map(Arc::clone);
         let (types, values, relies) = if request.telling == Telling::Done {
             (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::Told)
-        } else if request.params.are_plain(&known.fits, out) {
-            (&[][..], Values::Plain(&known.fits), Relies::in_part(request.params))
+        } else if !request.params.needs_type() {
+            (&[][..], Values::Plain(&known.fits), Relies::Told)
+        } else if let Some(own) = &here
+            && request.params.are_plain(&own.fits, out)
+        {
+            (&[][..], Values::Plain(&own.fits), Relies::InPart)
         } else if let Some(own) = lately.as_ref().filter(|_| keep == Keep::Unnamed) {
             let is_same = own.parameter_types == known.parameter_types;
             let fits = if is_same { &known.fits } else { &own.fits };
