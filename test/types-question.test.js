@@ -215,9 +215,66 @@ test('a snapshot that is older than a type teaches nobody that it is not there',
     async (tx) => {
       await tx.query('SELECT count(*) FROM moods.kept');
       await cluster.query(cluster.primary, "CREATE TYPE moods.later AS ENUM ('sad')");
-      await tx.query(sql);
+      assert.deepEqual(await tx.query(sql), ARRAY);
     },
     { isolation: 'repeatable read' },
   );
   assert.deepEqual(await pool.query(sql), ARRAY);
+});
+
+/** Types, a value of each, and the same as a parameter. */
+const NEWER = [
+  ['"Mo""od"[]', `'{sad}'`, ['sad']],
+  ['"Mo""od"[]', `ARRAY['sad', NULL]::newer."Mo""od"[]`, ['sad', null]],
+  ['whole[]', `'{1,2}'`, [1, 2]],
+  ['wholer[]', `'{1,NULL}'`, [1, null]],
+  ['boxes[]', `'{(1,1),(0,0);(2,2),(1,1)}'`, ['(1,1),(0,0)', '(2,2),(1,1)']],
+  ['list', `'{1,2}'`, [1, 2]],
+  ['moods', `'{sad}'`, ['sad']],
+  ['pair[]', `'{"(1,x)"}'`, ['(1,x)']],
+  ['span[]', `'{"[1,3)"}'`, ['[1,3)']],
+  ['document', `'{"a": 1}'`, { a: 1 }],
+  ['document[]', `ARRAY['{"a": 1}']::newer.document[]`, [{ a: 1 }]],
+];
+
+test('types that are newer than the snapshot are told in its transaction', async (t) => {
+  await cluster.query(cluster.primary, 'DROP SCHEMA IF EXISTS newer CASCADE');
+  for (const settings of [
+    { isolation: 'repeatable read' },
+    { isolation: 'serializable', readOnly: true },
+  ]) {
+    const pool = open(t, { poolSize: 2 });
+    await pool.transaction(async (tx) => {
+      await tx.query('SELECT count(*) FROM moods.kept');
+      for (const sql of [
+        'CREATE SCHEMA newer',
+        `CREATE TYPE newer."Mo""od" AS ENUM ('sad')`,
+        'CREATE DOMAIN newer.whole AS int',
+        'CREATE DOMAIN newer.wholer AS newer.whole',
+        'CREATE DOMAIN newer.boxes AS box',
+        'CREATE DOMAIN newer.list AS int[]',
+        'CREATE DOMAIN newer.moods AS newer."Mo""od"[]',
+        'CREATE TYPE newer.pair AS (a int, b text)',
+        'CREATE TYPE newer.span AS RANGE (subtype = int)',
+        'CREATE DOMAIN newer.document AS jsonb',
+      ]) {
+        await cluster.query(cluster.primary, sql);
+      }
+      for (const [type, sql, value] of NEWER) {
+        const [read] = await tx.query(`SELECT (${sql})::newer.${type} AS v`);
+        assert.deepEqual(read, { v: value }, type);
+        const [{ v }] = await tx.query(`SELECT $1::newer.${type} AS v`, [value]);
+        assert.deepEqual(v, value, `${type} as a parameter`);
+      }
+    }, settings);
+    // What was learned there holds.
+    for (const [type, sql, value] of NEWER) {
+      const ask = (on) =>
+        on.query(`SELECT (${sql})::newer.${type} AS v, $1::newer.${type} AS w`, [value]);
+      for (let use = 0; use < 3; use++) {
+        assert.deepEqual([...(await ask(pool))], [{ v: value, w: value }], type);
+      }
+    }
+    await cluster.query(cluster.primary, 'DROP SCHEMA newer CASCADE');
+  }
 });

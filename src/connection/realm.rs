@@ -4,10 +4,11 @@
 use crate::protocol::data_row::{check_data_row, fields};
 
 /// Two statements, so that a role that may not call the function is told the database all the same.
-pub(super) const QUESTION: &str = "\
+pub(super) const DATABASE: &str = "\
     SELECT NULL, d.oid FROM pg_catalog.pg_database AS d \
-    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database(); \
-    SELECT s.system_identifier, NULL FROM pg_catalog.pg_control_system() AS s";
+    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+pub(super) const SYSTEM: &str =
+    "SELECT s.system_identifier, NULL FROM pg_catalog.pg_control_system() AS s";
 
 const COLUMNS: usize = 2;
 /// Of refusals that say nothing of the question: a cancel, a time limit, want of something, a failed transaction.
@@ -36,7 +37,7 @@ impl Realm {
         Self { system: self.system.or(other.system), database: self.database.or(other.database) }
     }
 
-    /// A row of the answer to [`QUESTION`]; false for any other row.
+    /// A row of an answer; false for any other row.
     pub(super) fn learn(&mut self, body: &[u8]) -> bool {
         if check_data_row(body, COLUMNS).is_err() {
             return false;

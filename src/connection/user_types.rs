@@ -56,6 +56,50 @@ fn question(oids: &[u32]) -> String {
     )
 }
 
+/// The same for those of them that are not in `pg_type` as the transaction sees it, since they were made behind its snapshot. The
+/// server's parser goes by no snapshot: what a type is called, what it is once a domain is lost among other types, and what
+/// separates the elements of its array, is asked of that. `ts_stat` has the server parse what the answer is put together
+/// from, on every version.
+fn newer_question(oids: &[u32]) -> String {
+    let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let identify = |oid: &str| {
+        format!(
+            "pg_catalog.pg_identify_object('pg_catalog.pg_type'::pg_catalog.regclass, {oid}, 0)"
+        )
+    };
+    let base_of =
+        |value: &str| format!("pg_catalog.pg_typeof(COALESCE({value}, NULL))::pg_catalog.oid");
+    let ask = |identity: &str, what: &str| {
+        let (before, behind) = what.split_once('?').unwrap_or((what, ""));
+        let behind = behind.replace('?', &format!("', {identity}, '"));
+        format!(
+            "pg_catalog.concat('SELECT pg_catalog.array_to_tsvector(ARRAY[{before}', {identity}, '{behind}])')"
+        )
+    };
+    let (type_itself, base) = (identify("o.oid"), identify("b.word::pg_catalog.oid"));
+    let of_base = ask("i.identity", &format!("{}::pg_catalog.text", base_of("NULL::?")));
+    let of_element = ask(
+        "u.identity",
+        &format!(
+            "pg_catalog.concat({}, pg_catalog.substr(ARRAY[NULL, NULL]::?::pg_catalog.text, 6, 1))",
+            base_of("(NULL::?)[1]")
+        ),
+    );
+    let is_array = "u.identity OPERATOR(pg_catalog.~~) '%[]'";
+    format!(
+        "SELECT o.oid, CASE WHEN i.name OPERATOR(pg_catalog.~~) '\"%' THEN pg_catalog.replace(pg_catalog.substr(\
+         i.name, 2, pg_catalog.length(i.name) OPERATOR(pg_catalog.-) 2), '\"\"', '\"') ELSE i.name END, b.word, \
+         CASE WHEN {is_array} THEN pg_catalog.to_regtype(pg_catalog.\"left\"(u.identity, -2))::pg_catalog.oid END, \
+         pg_catalog.\"right\"(e.word, 1), pg_catalog.\"left\"(e.word, -1), NULL \
+         FROM pg_catalog.unnest(ARRAY[{list}]::pg_catalog.oid[]) AS o (oid) \
+         CROSS JOIN LATERAL {type_itself} AS i \
+         CROSS JOIN LATERAL pg_catalog.ts_stat(CASE WHEN i.identity IS NOT NULL THEN {of_base} END) AS b \
+         CROSS JOIN LATERAL {base} AS u \
+         LEFT JOIN LATERAL pg_catalog.ts_stat(CASE WHEN {is_array} THEN {of_element} END) AS e ON true \
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE t.oid OPERATOR(pg_catalog.=) o.oid)"
+    )
+}
+
 /// Why a server did not tell of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypesRefused {
@@ -149,11 +193,17 @@ impl TypesAsked {
         match &self.step {
             Step::Asking => format!("{LOCK_TIMEOUT}; {}", question(&self.oids)),
             Step::AskingBehindSavepoint => {
-                let types = question(&self.oids);
-                format!("{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {}; {ROLL_BACK}", realm::QUESTION)
+                let (types, newer) = (question(&self.oids), newer_question(&self.oids));
+                // What a server may refuse comes last.
+                let (base, cluster) = (realm::DATABASE, realm::SYSTEM);
+                format!(
+                    "{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {base}; {newer}; {cluster}; {ROLL_BACK}"
+                )
             }
             Step::RollingBack(_) => ROLL_BACK.to_owned(),
-            Step::AskingRealm => format!("{LOCK_TIMEOUT}; {}", realm::QUESTION),
+            Step::AskingRealm => {
+                format!("{LOCK_TIMEOUT}; {}; {}", realm::DATABASE, realm::SYSTEM)
+            }
         }
     }
 
