@@ -220,6 +220,24 @@ for (const [value, message] of FORMLESS) {
   });
 }
 
+test('no character of a text is lost, whatever its length and its characters', async () => {
+  for (const character of ['x', 'é', '√', '😀']) {
+    const bytes = Buffer.byteLength(character);
+    const texts = [];
+    for (const front of ['', '-', '--', '---']) {
+      for (let size = 500; size < 530; size += 1) {
+        texts.push(front + character.repeat(size / bytes));
+      }
+    }
+    const asked = texts.map((text) => pool.query('SELECT $1::text AS v', [text]));
+    const rows = (await Promise.all(asked)).flat();
+    assert.deepEqual(
+      rows.map(({ v }) => v),
+      texts,
+    );
+  }
+});
+
 test('a text of SQL with a NUL or half of a surrogate pair is refused (Q1, Q2)', async () => {
   for (const sql of ["SELECT 'a\0b'", '\0', "SELECT '\ud800'", 'SELECT 1 AS "\udfff"']) {
     for (const params of [undefined, ['x']]) {

@@ -15,7 +15,7 @@ const MAX_COUNT: u32 = 65_535;
 
 /// Strings up to here are read in one call, without asking for their length before.
 const SHORT: usize = 512;
-/// What a copy that was cut short leaves free: the rest of a character of four bytes, and the NUL.
+/// What a copy that was cut short leaves free at most: the room of a character of four bytes but one, and the NUL.
 const CUT: usize = 4;
 
 /// What a code of a captured value stands for, or of one on a slip: a contract with `js/parameters.cjs`.
@@ -194,7 +194,7 @@ fn read_string(
 ) -> Result<(), Fault> {
     let mut short = [0; SHORT];
     let copied = env.copy_utf8(value, &mut short)?;
-    if copied + CUT <= SHORT {
+    if copied + CUT < SHORT {
         let bytes = short.get(..copied).unwrap_or_default();
         return match std::str::from_utf8(bytes) {
             Ok(text) if env.is_well_formed(value, bytes)? => Ok(params.push_text(text)?),
