@@ -14,10 +14,16 @@ const SHAPE = 3;
 const EVENT = 4;
 const LOOKUP = 5;
 const TYPES = 6;
+const PIECE = 7;
 
 /** Flags of a RESULT record. */
 const RESULT_COMPLETE = 1;
 const REQUEST_COMPLETE = 2;
+const LONG_ROW = 4;
+
+/** Flags of a PIECE record. */
+const LAST_PIECE = 1;
+const BYTES = 2;
 
 /** By the index in a RESULT record. Other commands travel as text. */
 const COMMANDS = [
@@ -55,6 +61,8 @@ class Request {
   watch = null;
   /** Rows of the result that is not complete yet. */
   rows = null;
+  /** The Pieces of a long row that is under way, or null. */
+  pieces = null;
   /** Results before the last, for several statements in one query. */
   results = null;
   /** Where it was asked for, with the pool's option `longStackTraces`. */
@@ -67,6 +75,37 @@ class Request {
 
   constructor(slot) {
     this.slot = slot;
+  }
+}
+
+/** The values of one long row that come in pieces, ahead of it. */
+class Pieces {
+  /** Values that have come wholly, in the order of their columns. */
+  values = [];
+  #text = '';
+  #buffer = null;
+  #at = 0;
+
+  /**
+   * V8 makes a rope of text: whoever reads it first has it copied into one piece, and who only hands it on has not. A
+   * Buffer has memory of its own, of which each page is touched when its bytes come.
+   */
+  add(text, size, flags) {
+    if ((flags & BYTES) === 0) {
+      this.#text += text;
+      if ((flags & LAST_PIECE) !== 0) {
+        this.values.push(this.#text);
+        this.#text = '';
+      }
+      return;
+    }
+    if (this.#at === 0) this.#buffer = Buffer.allocUnsafeSlow(size);
+    this.#at += this.#buffer.write(text, this.#at, 'latin1');
+    if ((flags & LAST_PIECE) !== 0) {
+      this.values.push(this.#buffer);
+      this.#buffer = null;
+      this.#at = 0;
+    }
   }
 }
 
@@ -125,6 +164,7 @@ class Requests {
     request.place = null;
     request.watch = null;
     request.rows = null;
+    request.pieces = null;
     request.results = null;
     request.values = null;
     request.failure = null;
@@ -234,6 +274,10 @@ class Records {
           w += 3;
           break;
         }
+        case PIECE:
+          this.#piece(this.#requests.at(words[w + 1]), w);
+          w += 5;
+          break;
         default:
           throw new RangeError(`the addon wrote a record of unknown kind ${words[w]}`);
       }
@@ -262,7 +306,8 @@ class Records {
     if (lease !== 0 && request.lease !== null) request.lease.granted(lease);
 
     request.rows ??= [];
-    if (count > 0) this.#build(request, shape, count, words[w + 10]);
+    if ((flags & LONG_ROW) !== 0) this.#buildLong(request, shape, words[w + 10]);
+    else if (count > 0) this.#build(request, shape, count, words[w + 10], null);
     if ((flags & RESULT_COMPLETE) !== 0) {
       const { rows } = request;
       request.rows = null;
@@ -279,9 +324,29 @@ class Records {
     }
   }
 
-  #build(request, shape, count, joinedUnits) {
+  #piece(request, w) {
+    const { words } = this.#segment;
+    const text = this.#segment.take(words[w + 2]);
+    if (request.failure !== null) return;
+    try {
+      (request.pieces ??= new Pieces()).add(text, words[w + 3], words[w + 4]);
+    } catch (error) {
+      // There is no memory for it.
+      request.failure = error;
+    }
+  }
+
+  /** One row, of which values have come in pieces. */
+  #buildLong(request, shape, joinedUnits) {
+    const { pieces } = request;
+    request.pieces = null;
+    this.#build(request, shape, 1, joinedUnits, pieces?.values ?? []);
+  }
+
+  /** `cut` are the values that have come in pieces; null where none of the rows has any. */
+  #build(request, shape, count, joinedUnits, cut) {
     const { rows, asArrays, choices, context } = request;
-    const form = { asArrays, choices, joinedUnits };
+    const form = { asArrays, choices, joinedUnits, cut };
     try {
       if (context === null) shape.build(rows, count, this.#segment, form);
       else context.runInAsyncScope(() => shape.build(rows, count, this.#segment, form));

@@ -35,6 +35,9 @@ const LANES = [
 
 const JOINED = 9;
 
+/** Beside a cell: its value has come in pieces. */
+const CUT = 2;
+
 /** Whether cells of the lane take text, so that the text's cursor moves with them. */
 const takesText = (lane) => LANES[lane] === TEXT;
 
@@ -87,17 +90,19 @@ class Shape {
   /**
    * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that can't
    * be read throws, with the cursors moved all the same: the records behind it are for others. `joinedUnits` is
-   * how much JSON stands behind the text of the rows.
+   * how much JSON stands behind the text of the rows, `cut` has those values of a long row that have come in pieces.
    */
-  build(rows, count, segment, { asArrays = false, choices = null, joinedUnits = 0 } = {}) {
+  build(rows, count, segment, form = {}) {
+    const { asArrays = false, choices = null, joinedUnits = 0, cut = null } = form;
     const { cell } = segment;
     const end = this.#endOfText(count, segment);
     if (choices !== this.#choices) this.#choose(choices);
     const mode = asArrays ? this.#arrays : this.#objects;
-    if (mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
+    if (cut === null && mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
     try {
       const joined = joinedUnits === 0 ? null : this.#join(count, segment, end, joinedUnits);
-      mode.build(rows, count, segment, joined);
+      if (cut === null) mode.build(rows, count, segment, joined);
+      else rows.push(longRow(this.#plan, segment, { asArrays, joined, cut }));
     } finally {
       segment.cell = cell + count * this.#lanes.length;
       segment.at = end + joinedUnits;
@@ -226,6 +231,28 @@ function loopArrays({ lanes, joined: beside, converters }) {
       rows.push(row);
     }
   };
+}
+
+/** The row under the cursors, some of whose values have come in pieces: as `cut` has them. */
+function longRow({ names, lanes, joined: beside, converters }, segment, { asArrays, joined, cut }) {
+  const row = asArrays ? [] : {};
+  let taken = 0;
+  lanes.forEach((lane, k) => {
+    const cell = segment.cell + k;
+    let value = null;
+    if (segment.nulls[cell] === CUT) {
+      value = cut[taken++];
+      // A Buffer is what it is to be.
+      if (converters[k] !== null && typeof value === 'string') value = converters[k](value);
+    } else if (k === beside) {
+      value = joined[0];
+    } else if (segment.nulls[cell] === 0) {
+      value = reader(lane, converters[k])(segment, cell);
+    }
+    if (asArrays) row.push(value);
+    else define(row, names[k], value);
+  });
+  return row;
 }
 
 function compileObjects(plan) {

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 
-import { LANE, ScriptedAddon } from './scripted/addon.js';
+import { CUT, LANE, ScriptedAddon } from './scripted/addon.js';
 
 const require = createRequire(import.meta.url);
 const { Pool } = require('../js/pool.cjs');
@@ -68,6 +68,72 @@ test('a big result comes in several segments, with other records between its par
   assert.deepEqual(rows, [{ t: 'one' }, { t: 'two' }, { t: 'three' }]);
   assert.deepEqual([rows.rowCount, rows.command], [3, 'SPECIAL']);
   assert.deepEqual(await second, [{ t: 'x' }]);
+});
+
+test('values of a long row come in pieces of which each request keeps its own', async () => {
+  const { addon, pool } = open();
+  const [first, second] = [pool.query('a'), pool.query('b')];
+  const lanes = [LANE.text, LANE.int32, LANE.bytes, LANE.joined, LANE.text];
+  const long = { slot: 0, lanes, command: 'SELECT', flags: 4 };
+  const short = { ...long, flags: 3 };
+  addon.deliver(
+    (s) => s.shape(0, { t: lanes[0], n: lanes[1], b: lanes[2], j: lanes[3], s: lanes[4] }),
+    (s) => s.piece(0, 'on').piece(1, 'pie', { isLast: true }),
+    (s) => s.piece(0, 'e', { isLast: true }).piece(1, '\x00\xff', { size: 3, isBytes: true }),
+    (s) => s.piece(1, '\xe9', { size: 3, isBytes: true, isLast: true }).piece(1, '[1', {}),
+    (s) => s.result(0, { ...long, rows: [[CUT, 1, null, '{"a":2}', 'é']] }),
+    (s) =>
+      s.result(0, { ...short, rows: [['x', 2, null, null, 'y']] }).piece(1, ']', { isLast: true }),
+    (s) => s.result(1, { ...long, rows: [[CUT, null, CUT, CUT, 'z']] }),
+    (s) => s.result(1, { ...short, rows: [] }),
+  );
+  assert.deepEqual(await first, [
+    { t: 'one', n: 1, b: null, j: { a: 2 }, s: 'é' },
+    { t: 'x', n: 2, b: null, j: null, s: 'y' },
+  ]);
+  const bytes = Buffer.from([0, 255, 0xe9]);
+  assert.deepEqual(await second, [{ t: 'pie', n: null, b: bytes, j: [1], s: 'z' }]);
+});
+
+test('a request that ends in the middle of pieces leaves none to the next one of its number', async () => {
+  const { addon, pool, last } = open();
+  const lost = pool.query('a');
+  addon.deliver((s) => s.piece(last(), 'lost').piece(last(), 'half', { isLast: true }));
+  addon.deliver((s) => s.piece(last(), 'of one').error(last(), refused));
+  await assert.rejects(lost, { code: '42P01' });
+  const next = pool.query('b');
+  assert.equal(last(), 0);
+  const long = { slot: 0, lanes: [LANE.text], command: 'SELECT', flags: 7 };
+  addon.deliver((s) =>
+    s
+      .shape(0, { t: LANE.text })
+      .piece(0, 'whole', { isLast: true })
+      .result(0, { ...long, rows: [[CUT]] }),
+  );
+  assert.deepEqual(await next, [{ t: 'whole' }]);
+});
+
+test('bytes that there is no memory for fail their own query', async () => {
+  const { addon, pool } = open();
+  const [lost, good] = [pool.query('a'), pool.query('b')];
+  const lanes = [LANE.bytes, LANE.text];
+  const { allocUnsafeSlow } = Buffer;
+  Buffer.allocUnsafeSlow = () => {
+    throw new RangeError('Array buffer allocation failed');
+  };
+  try {
+    addon.deliver(
+      (s) => s.shape(0, { b: LANE.bytes, t: LANE.text }),
+      (s) => s.piece(0, 'x', { size: 2, isBytes: true }),
+      (s) => s.piece(0, 'y', { size: 2, isBytes: true, isLast: true }),
+      (s) => s.result(0, { slot: 0, lanes, flags: 7, rows: [[CUT, 'z']] }),
+      (s) => s.result(1, { slot: 0, lanes, rows: [[null, 'fine']] }),
+    );
+  } finally {
+    Buffer.allocUnsafeSlow = allocUnsafeSlow;
+  }
+  await assert.rejects(lost, { code: 'HYPERION_UNREADABLE_VALUE', outcome: 'unknown' });
+  assert.deepEqual(await good, [{ b: null, t: 'fine' }]);
 });
 
 test('a shape that replaces another one is the one that counts', async () => {

@@ -3,7 +3,7 @@
 //! A cell takes eight bytes, row by row, column by column. JavaScript looks at the same bytes as an
 //! Int32Array, a Float64Array and a BigInt64Array, and reads each column through the view that its
 //! [`Lane`] names. Text cells hold where their text ends in the batch's one string; it begins where the
-//! text cell before it ended.
+//! text cell before it ended. The byte beside a cell tells NULL, and a value that has crossed in pieces.
 //!
 //! One column of JSON is kept beside the text of its rows while they are written, as `[document,document,...]`, and
 //! stands behind it in the end: JavaScript parses all of it at once.
@@ -41,6 +41,9 @@ impl Lane {
         matches!(self, Self::Text | Self::Json | Self::Bytes | Self::Array | Self::Joined)
     }
 }
+
+/// What the byte beside a cell says, other than 0 for a value and 1 for NULL: the value has crossed in pieces before.
+const CUT: u8 = 2;
 
 /// There is no room left: hand the batch over and write the row into the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +260,43 @@ impl<'a> RowBatch<'a> {
         units
     }
 
+    /// A value that has crossed in pieces, ahead of its row.
+    pub fn put_cut(&mut self) {
+        self.put(u64::from(self.units), CUT);
+    }
+
+    /// Text that belongs to no cell, of what `write` appends. Unless it ends here (`is_end`), it is taken up to the last
+    /// whole character. Returns its length in UTF-16 units; where it is not UTF-8, nothing is appended.
+    pub fn append_characters(
+        &mut self,
+        is_end: bool,
+        write: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+    ) -> Option<u32> {
+        let start = self.text.len();
+        let written = self.append_with(write)?;
+        if let Err(error) = std::str::from_utf8(written) {
+            let is_cut = !is_end && error.error_len().is_none();
+            let end = if is_cut { start + error.valid_up_to() } else { start };
+            self.text.truncate(end);
+            if !is_cut {
+                return None;
+            }
+        }
+        let (units, is_ascii) = measure(self.text.get(start..)?);
+        self.ascii &= is_ascii;
+        self.units = self.units.saturating_add(units);
+        Some(units)
+    }
+
+    /// Bytes that belong to no cell, each of which is one unit: all other text of the batch is ASCII, and nothing comes
+    /// behind them.
+    pub fn append_bytes(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<u32> {
+        debug_assert!(self.ascii);
+        let units = units_of_ascii(self.append_with(write)?);
+        self.units = self.units.saturating_add(units);
+        Some(units)
+    }
+
     /// In UTF-16; `None` where it is not UTF-8. Most text is ASCII, and looked at once.
     #[inline]
     fn check_units(&mut self, value: &[u8]) -> Option<u32> {
@@ -291,7 +331,7 @@ impl<'a> RowBatch<'a> {
         self.text
     }
 
-    /// Whether all text is ASCII, so that bytes and UTF-16 units are the same.
+    /// Whether all text is ASCII, or bytes as they are, so that bytes and UTF-16 units are the same.
     pub fn is_ascii(&self) -> bool {
         self.ascii
     }

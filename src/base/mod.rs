@@ -6,6 +6,7 @@
 
 pub mod arena;
 pub mod batch;
+pub mod body;
 pub mod error;
 pub mod memory;
 pub mod mutation;
@@ -14,6 +15,7 @@ pub mod time;
 
 pub use arena::{Arena, Key};
 pub use batch::RowBatch;
+pub use body::Body;
 pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields, SystemFields};
 pub use mutation::Mutation;
 pub use random::Random;

@@ -23,14 +23,15 @@ use super::flight::is_of_text;
 pub(super) use super::flight::{Asked, Flight, Parsing, Sending};
 use super::prelude::Prelude;
 use super::prepared::Moment;
-use super::rows::{NoMemory, ROW_OVERHEAD, Rows, TooLarge};
+use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
 use super::script::Copied;
 use super::settings::CHECK_REFUSED;
 use super::staleness::{Relies, Staleness, staleness};
 use super::statement::{Description, StatementId};
+use crate::base::body::NoMemory;
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
-use crate::protocol::data_row::check_data_row;
+use crate::protocol::data_row::{check_data_row, check_long_row};
 use crate::types::{Shape, Verbatim};
 
 /// What a result takes beside its rows.
@@ -198,7 +199,7 @@ impl Exchange {
         if !self.takes_row(length)? {
             return Ok(false);
         }
-        let begun = self.rows.begin(length);
+        let begun = self.rows.begin();
         Ok(self.note(begun))
     }
 
@@ -209,7 +210,7 @@ impl Exchange {
 
     pub(super) fn end_row(&mut self) -> Result<(), Error> {
         let columns = self.columns();
-        check_data_row(self.rows.end(), columns)
+        check_long_row(self.rows.end(), columns)
     }
 
     fn columns(&self) -> usize {

@@ -4,7 +4,10 @@
 //! go into a row batch in one pass at the end. Chunks grow with what has come, never by what a peer
 //! claims.
 
-use crate::base::{Error, ErrorClass, Outcome};
+use std::ops::Range;
+
+use crate::base::body::{NoMemory, Parts};
+use crate::base::{Body, Error, ErrorClass, Outcome};
 
 /// For the one row of most small results: the allocator is quickest with what is as small.
 const FIRST_CHUNK: usize = 64;
@@ -18,10 +21,20 @@ pub(super) const ROW_OVERHEAD: usize = LENGTH;
 /// The bodies of DataRow messages, in order.
 #[derive(Debug, Default)]
 pub struct Rows {
-    full: Vec<Vec<u8>>,
+    full: Vec<Chunk>,
     /// The chunk that is being filled: all there is of a small result.
     last: Vec<u8>,
     count: usize,
+    /// Chunks in front of it have been given back.
+    freed: usize,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// Bodies side by side, each behind its length.
+    Many(Vec<u8>),
+    /// One that came in parts.
+    Long(Parts),
 }
 
 /// How far [`Rows`] have been read. A copy is a place to come back to.
@@ -31,72 +44,70 @@ pub struct RowCursor {
     offset: usize,
 }
 
-/// There is no memory left for a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoMemory;
+impl RowCursor {
+    const fn next_chunk(&mut self) {
+        *self = Self { chunk: self.chunk + 1, offset: 0 };
+    }
+}
 
 impl Rows {
     pub fn push(&mut self, body: &[u8]) -> Result<(), NoMemory> {
         let needs = body.len() + LENGTH;
         if self.last.capacity() - self.last.len() < needs {
             let size = (self.last.capacity() * 2).clamp(FIRST_CHUNK, LARGEST_CHUNK).max(needs);
-            self.start_chunk(size)?;
+            let mut chunk = Vec::new();
+            chunk.try_reserve_exact(size).map_err(|_| NoMemory)?;
+            self.end_chunk()?;
+            self.last = chunk;
         }
-        self.push_length(body.len());
+        // A frame's length field is 32 bits wide, so that its body's length fits.
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        self.last.extend_from_slice(&length.to_ne_bytes());
         self.last.extend_from_slice(body);
         self.count += 1;
         Ok(())
     }
 
-    /// A body of so many bytes is to come in parts. It has a chunk of its own, which grows with what comes.
-    pub fn begin(&mut self, length: usize) -> Result<(), NoMemory> {
-        self.start_chunk(LENGTH)?;
-        self.push_length(length);
+    /// A body is to come in parts.
+    pub fn begin(&mut self) -> Result<(), NoMemory> {
+        self.end_chunk()?;
+        self.full.try_reserve(1).map_err(|_| NoMemory)?;
+        self.full.push(Chunk::Long(Parts::default()));
         Ok(())
     }
 
     /// The next part of the body that has begun, of which `left` bytes are still to come.
     pub fn extend(&mut self, part: &[u8], left: usize) -> Result<(), NoMemory> {
-        let room = self.last.capacity() - self.last.len();
-        if room < part.len() {
-            // It doubles, and never exceeds what the body takes in the end.
-            let more = self.last.len().clamp(part.len(), part.len().saturating_add(left));
-            self.last.try_reserve_exact(more).map_err(|_| NoMemory)?;
+        match self.full.last_mut() {
+            Some(Chunk::Long(parts)) => parts.extend(part, left),
+            Some(Chunk::Many(_)) | None => Ok(()),
         }
-        self.last.extend_from_slice(part);
-        Ok(())
     }
 
     /// The body has come wholly.
-    pub fn end(&mut self) -> &[u8] {
+    pub fn end(&mut self) -> Body<'_> {
         self.count += 1;
-        self.last.get(LENGTH..).unwrap_or_default()
+        match self.full.last() {
+            Some(Chunk::Long(parts)) => Body::of(parts),
+            Some(Chunk::Many(_)) | None => Body::Whole(&[]),
+        }
     }
 
-    fn start_chunk(&mut self, size: usize) -> Result<(), NoMemory> {
-        let mut chunk = Vec::new();
-        chunk.try_reserve_exact(size).map_err(|_| NoMemory)?;
-        let full = std::mem::replace(&mut self.last, chunk);
-        if !full.is_empty() {
+    fn end_chunk(&mut self) -> Result<(), NoMemory> {
+        if !self.last.is_empty() {
             self.full.try_reserve(1).map_err(|_| NoMemory)?;
-            self.full.push(full);
+            self.full.push(Chunk::Many(std::mem::take(&mut self.last)));
         }
         Ok(())
-    }
-
-    fn push_length(&mut self, length: usize) {
-        // A frame's length field is 32 bits wide, so that its body's length fits.
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.last.extend_from_slice(&length.to_ne_bytes());
     }
 
     /// Bytes, about as many as they took on the wire.
     pub fn size(&self) -> usize {
-        self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
-    }
-
-    fn chunk(&self, place: usize) -> Option<&Vec<u8>> {
-        if place == self.full.len() { Some(&self.last) } else { self.full.get(place) }
+        let size = |chunk: &Chunk| match chunk {
+            Chunk::Many(bytes) => bytes.len(),
+            Chunk::Long(parts) => parts.len(),
+        };
+        self.full.iter().map(size).sum::<usize>() + self.last.len()
     }
 
     pub fn count(&self) -> usize {
@@ -104,25 +115,47 @@ impl Rows {
     }
 
     /// The body under the cursor, which moves past it; `None` behind the last.
-    pub fn next_body(&self, cursor: &mut RowCursor) -> Option<&[u8]> {
-        let mut chunk = self.chunk(cursor.chunk)?;
-        if cursor.offset >= chunk.len() {
-            *cursor = RowCursor { chunk: cursor.chunk + 1, offset: 0 };
-            chunk = self.chunk(cursor.chunk)?;
+    pub fn next_body(&self, cursor: &mut RowCursor) -> Option<Body<'_>> {
+        loop {
+            let chunk = match self.full.get(cursor.chunk) {
+                Some(Chunk::Many(chunk)) => chunk,
+                Some(Chunk::Long(parts)) => {
+                    cursor.next_chunk();
+                    return Some(Body::of(parts));
+                }
+                None if cursor.chunk == self.full.len() => &self.last,
+                None => return None,
+            };
+            if cursor.offset < chunk.len() {
+                let (length, rest) = chunk.get(cursor.offset..)?.split_first_chunk::<LENGTH>()?;
+                let body = rest.get(..u32::from_ne_bytes(*length) as usize)?;
+                cursor.offset += LENGTH + body.len();
+                return Some(Body::Whole(body));
+            }
+            cursor.next_chunk();
         }
-        let (length, rest) = chunk.get(cursor.offset..)?.split_first_chunk::<LENGTH>()?;
-        let body = rest.get(..u32::from_ne_bytes(*length) as usize)?;
-        cursor.offset += LENGTH + body.len();
-        Some(body)
     }
 
     /// Gives back the memory of all chunks that the cursor has passed.
     pub fn free_before(&mut self, cursor: RowCursor) {
-        for chunk in self.full.iter_mut().take(cursor.chunk) {
-            *chunk = Vec::new();
+        let passed = cursor.chunk.saturating_sub(self.freed);
+        for chunk in self.full.iter_mut().skip(self.freed).take(passed) {
+            *chunk = Chunk::Many(Vec::new());
         }
+        self.freed = cursor.chunk.max(self.freed);
         if cursor.chunk > self.full.len() {
             self.last = Vec::new();
+        }
+    }
+
+    /// Gives back what it can of a part of the body under the cursor, which nobody reads again.
+    pub fn free_within(&mut self, mut cursor: RowCursor, range: &Range<usize>) {
+        while let Some(chunk) = self.full.get_mut(cursor.chunk) {
+            match chunk {
+                Chunk::Long(parts) => return parts.free_within(range),
+                Chunk::Many(chunk) if cursor.offset < chunk.len() => return,
+                Chunk::Many(_) => cursor.next_chunk(),
+            }
         }
     }
 }
@@ -158,6 +191,13 @@ pub(super) fn too_large(why: TooLarge, has_run: bool, max_result_bytes: usize) -
 mod tests {
     use super::*;
 
+    fn next(rows: &Rows, cursor: &mut RowCursor) -> Option<Vec<u8>> {
+        let body = rows.next_body(cursor)?;
+        let mut copy = Vec::new();
+        body.copy(0..body.len(), &mut copy).unwrap();
+        Some(copy)
+    }
+
     #[test]
     fn bodies_come_back_in_order_across_chunks() {
         let bodies: Vec<Vec<u8>> = (0..2000).map(|n: usize| vec![n as u8; n % 700]).collect();
@@ -167,11 +207,11 @@ mod tests {
         let mut cursor = RowCursor::default();
         for body in &bodies {
             let kept = cursor;
-            assert_eq!(rows.next_body(&mut cursor), Some(body.as_slice()));
-            assert_eq!(rows.next_body(&mut kept.clone()), Some(body.as_slice()));
+            assert_eq!(next(&rows, &mut cursor), Some(body.clone()));
+            assert_eq!(next(&rows, &mut kept.clone()), Some(body.clone()));
             rows.free_before(kept);
         }
-        assert_eq!(rows.next_body(&mut cursor), None);
+        assert_eq!(next(&rows, &mut cursor), None);
     }
 
     #[test]
@@ -181,29 +221,53 @@ mod tests {
         rows.push(&body).unwrap();
         rows.push(b"").unwrap();
         let mut cursor = RowCursor::default();
-        assert_eq!(rows.next_body(&mut cursor).map(<[u8]>::len), Some(body.len()));
-        assert_eq!(rows.next_body(&mut cursor), Some(&[][..]));
-        assert_eq!(rows.next_body(&mut cursor), None);
+        assert_eq!(next(&rows, &mut cursor), Some(body));
+        assert_eq!(next(&rows, &mut cursor), Some(Vec::new()));
+        assert_eq!(next(&rows, &mut cursor), None);
     }
+
     #[test]
     fn a_body_that_comes_in_parts_stands_between_its_neighbours() {
-        let body: Vec<u8> = (0..100_000_usize).map(|n| n as u8).collect();
+        for size in [100_000, 3_000_000] {
+            let body: Vec<u8> = (0..size).map(|n: usize| n as u8).collect();
+            let mut rows = Rows::default();
+            rows.push(b"before").unwrap();
+            for _ in 0..2 {
+                rows.begin().unwrap();
+                let mut left = body.len();
+                for part in body.chunks(7777) {
+                    left -= part.len();
+                    rows.extend(part, left).unwrap();
+                }
+                assert_eq!(rows.end().len(), size);
+            }
+            rows.push(b"behind").unwrap();
+            assert_eq!(rows.count(), 4);
+            let mut cursor = RowCursor::default();
+            for expected in [b"before", &body[..], &body, b"behind"] {
+                let kept = cursor;
+                assert!(next(&rows, &mut cursor).is_some_and(|body| body == expected));
+                rows.free_before(kept);
+            }
+            assert_eq!(next(&rows, &mut cursor), None);
+        }
+    }
+
+    #[test]
+    fn a_long_body_is_given_back_as_it_is_read() {
         let mut rows = Rows::default();
         rows.push(b"before").unwrap();
-        rows.begin(body.len()).unwrap();
-        let mut left = body.len();
-        for part in body.chunks(7777) {
-            left -= part.len();
-            rows.extend(part, left).unwrap();
-        }
-        assert_eq!(rows.end(), body);
-        assert_eq!(rows.last.capacity(), body.len() + LENGTH);
-        rows.push(b"behind").unwrap();
-        assert_eq!(rows.count(), 3);
+        rows.begin().unwrap();
+        rows.extend(&vec![7; 12_000_000], 0).unwrap();
         let mut cursor = RowCursor::default();
-        for expected in [b"before", &body[..], b"behind"] {
-            assert_eq!(rows.next_body(&mut cursor), Some(expected));
-        }
-        assert_eq!(rows.next_body(&mut cursor), None);
+        rows.next_body(&mut cursor).unwrap();
+        rows.next_body(&mut cursor.clone()).unwrap();
+        rows.free_within(cursor, &(100..11_000_000));
+        let mut rest = Vec::new();
+        let body = rows.next_body(&mut cursor).unwrap();
+        body.copy(2_000_000..2_000_001, &mut rest).unwrap();
+        assert_eq!((body.len(), rest.len()), (12_000_000, 0));
+        body.copy(11_000_000..12_000_000, &mut rest).unwrap();
+        assert_eq!(rest.len(), 1_000_000);
     }
 }

@@ -28,8 +28,8 @@ use crate::config::Config;
 use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, poisoned};
 
-/// So long a wake takes at most, but for the last segment that it hands over, which takes up to a millisecond: then the loop
-/// has its turn. Where there was much to read, half as long is left for that all the same.
+/// So long a wake takes at most, but for the last two segments that it hands over, which take up to half a millisecond each:
+/// then the loop has its turn. Where there was much to read, half as long is left for that all the same.
 const WAKE: Duration = Duration::from_millis(3);
 
 #[derive(Debug)]
@@ -225,8 +225,11 @@ impl Client {
     /// `None` where the pool is closed.
     fn fill(&self) -> Result<Option<sys::napi_value>, Fault> {
         let filled = self.guard(|State { reactor, delivery, segment }| {
-            let may_go_on = reactor.now() < self.until.get();
-            let fill = |room: Room<'_>| delivery.fill(room, may_go_on, || reactor.next_news());
+            let reactor = RefCell::new(reactor);
+            let fill = |room: Room<'_>| {
+                let may_go_on = || reactor.borrow().now() < self.until.get();
+                delivery.fill(room, || reactor.borrow_mut().next_news(), may_go_on)
+            };
             let text = segment.fill(self.env, fill)?;
             delivery.hand_over();
             Ok(text)

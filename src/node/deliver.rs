@@ -4,7 +4,8 @@
 //!
 //! A result that does not fit is continued in the next segment by another RESULT. A command without a
 //! number comes in a RESULT of its own behind the rows, so that a row of any length finds a segment whose
-//! text is empty. A request without any result (`end`) is completed by one that says nothing.
+//! text is empty. A request without any result (`end`) is completed by one that says nothing. Of a row that is too long
+//! for one turn the long values come in pieces, over as many segments as they take, and then the row.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -14,13 +15,13 @@ use super::error_json::error_to_json;
 use super::event_json::event_to_json;
 use super::requests::Requests;
 use super::shape_slots::ShapeSlots;
-use super::sheet::{NONE, REQUEST_COMPLETE, RESULT_COMPLETE, ResultRecord, Room, Sheet};
+use super::sheet::{self, NONE, REQUEST_COMPLETE, RESULT_COMPLETE, ResultRecord, Room, Sheet};
 use crate::base::batch::Full;
-use crate::base::{Error, ErrorClass, Outcome};
+use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::connection::{RowCursor, StatementResult};
 use crate::pool::Response;
 use crate::reactor::{Lookup, News};
-use crate::types::{Shape, write_row};
+use crate::types::{LONG_ROW, LongRow, Shape, write_row};
 
 /// The longest string that V8 makes on every platform (2^28 - 16). Only a single row can be longer than
 /// [`super::sheet::TEXT_LIMIT`].
@@ -34,6 +35,8 @@ struct Answer {
     results: VecDeque<StatementResult>,
     /// Into the first of the results.
     cursor: RowCursor,
+    /// What has been delivered of the row at which the cursor stands, where that is a long one.
+    long: Option<LongRow>,
 }
 
 impl Answer {
@@ -80,7 +83,7 @@ impl From<News> for Item {
         match news {
             News::Completed { request, result: Ok(Response { results, lease }) } => {
                 let (results, cursor) = (results.into(), RowCursor::default());
-                Self::Answer(Answer { request, lease, results, cursor })
+                Self::Answer(Answer { request, lease, results, cursor, long: None })
             }
             News::Completed { request, result: Err(error) } => {
                 Self::Error { request, json: error_to_json(&error) }
@@ -106,10 +109,19 @@ enum Written {
     Rest(Item),
 }
 
-/// What became of one result.
+/// What became of one result, or of one row.
 enum Fitted {
     Wholly,
     InPart,
+}
+
+/// Why no more rows are written.
+enum Stop {
+    /// There are no more.
+    End,
+    Full,
+    /// The next one is long.
+    Long,
 }
 
 /// Remembers what did not fit, who waits, and which shapes JavaScript knows.
@@ -132,13 +144,13 @@ impl Delivery {
         self.rest.is_some()
     }
 
-    /// Writes until there is no more news or no more room, and returns whether all text is ASCII. Where
-    /// `may_go_on` is false, JavaScript is told that there is no more, and will be called again.
+    /// Writes until there is no more news or no more room, and returns whether all text is ASCII, or bytes. Where
+    /// `may_go_on` says no in the end, JavaScript is told that there is no more, and will be called again.
     pub(super) fn fill(
         &mut self,
         room: Room<'_>,
-        may_go_on: bool,
         mut next: impl FnMut() -> Option<News>,
+        may_go_on: impl FnOnce() -> bool,
     ) -> bool {
         let mut sheet = Sheet::new(room);
         while let Some(item) = self.rest.take().or_else(|| next().map(Item::from)) {
@@ -147,7 +159,7 @@ impl Delivery {
                 break;
             }
         }
-        sheet.finish(may_go_on && self.rest.is_some())
+        sheet.finish(self.rest.is_some() && may_go_on())
     }
 
     /// JavaScript will read the segment that was filled last.
@@ -210,6 +222,9 @@ impl Delivery {
                 Ok(Fitted::Wholly) => answer.cursor = RowCursor::default(),
                 Ok(Fitted::InPart) => {
                     result.rows.free_before(answer.cursor);
+                    if let Some(long) = &answer.long {
+                        result.rows.free_within(answer.cursor, long.crossed());
+                    }
                     answer.results.push_front(result);
                     return Written::Rest(Item::Answer(answer));
                 }
@@ -241,15 +256,26 @@ impl Delivery {
                 None => return Ok(Fitted::InPart),
             },
         };
-        let (rows, fitted) = write_rows(sheet, answer, result)?;
-        let joined_units = sheet.close_joined();
-        let part = ResultRecord { rows, joined_units, ..answer.record(slot) };
-        if let Fitted::InPart = fitted {
+        let part = loop {
+            if let Some(long) = answer.long.take() {
+                match write_long_row(sheet, answer, result, slot, long)? {
+                    Fitted::Wholly if sheet.has_room_for_result() => {}
+                    Fitted::Wholly | Fitted::InPart => return Ok(Fitted::InPart),
+                }
+            }
+            let (rows, stop) = write_rows(sheet, answer, result)?;
+            let joined_units = sheet.close_joined();
+            let part = ResultRecord { rows, joined_units, ..answer.record(slot) };
+            if let Stop::End = stop {
+                break part;
+            }
             if rows > 0 {
                 sheet.put_result(part);
             }
-            return Ok(Fitted::InPart);
-        }
+            if let Stop::Full = stop {
+                return Ok(Fitted::InPart);
+            }
+        };
         let is_last = answer.results.is_empty();
         let flags = RESULT_COMPLETE | if is_last { REQUEST_COMPLETE } else { 0 };
         let whole = ResultRecord { flags, count: result.command.count(), ..part };
@@ -257,7 +283,7 @@ impl Delivery {
             sheet.put_result(ResultRecord { command: i32::from(number), ..whole });
             return Ok(Fitted::Wholly);
         }
-        if rows > 0 {
+        if part.rows > 0 {
             sheet.put_result(part);
         }
         if !sheet.text_fits(result.command.name()) {
@@ -293,19 +319,25 @@ impl Delivery {
     }
 }
 
-/// Writes the rows from the answer's cursor on, and returns how many fitted.
+/// Writes the rows from the answer's cursor on, up to one that is long, and returns how many fitted.
 fn write_rows(
     sheet: &mut Sheet<'_>,
     answer: &mut Answer,
     result: &StatementResult,
-) -> Result<(i32, Fitted), Error> {
+) -> Result<(i32, Stop), Error> {
     let mut count = 0;
-    let Some(shape) = &result.shape else { return Ok((count, Fitted::Wholly)) };
+    let Some(shape) = &result.shape else { return Ok((count, Stop::End)) };
     let start = sheet.batch.mark();
     loop {
         let here = answer.cursor;
-        let Some(body) = result.rows.next_body(&mut answer.cursor) else {
-            return Ok((count, Fitted::Wholly));
+        let body = match result.rows.next_body(&mut answer.cursor) {
+            None => return Ok((count, Stop::End)),
+            Some(Body::Whole(body)) if body.len() <= LONG_ROW => body,
+            Some(body) => {
+                answer.cursor = here;
+                answer.long = Some(LongRow::new(body, shape));
+                return Ok((count, Stop::Long));
+            }
         };
         let written = write_row(body, shape, &mut sheet.batch).and_then(|fits| {
             if sheet.batch.text_len() < LONGEST_TEXT { Ok(fits) } else { Err(too_long()) }
@@ -314,7 +346,7 @@ fn write_rows(
             Ok(Ok(())) => count += 1,
             Ok(Err(Full)) => {
                 answer.cursor = here;
-                return Ok((count, Fitted::InPart));
+                return Ok((count, Stop::Full));
             }
             Err(error) => {
                 sheet.batch.rewind(start);
@@ -322,6 +354,51 @@ fn write_rows(
             }
         }
     }
+}
+
+/// Writes the next pieces of the row at the answer's cursor, or the row itself, for which no piece is in the same segment.
+fn write_long_row(
+    sheet: &mut Sheet<'_>,
+    answer: &mut Answer,
+    result: &StatementResult,
+    slot: i32,
+    mut long: LongRow,
+) -> Result<Fitted, Error> {
+    let mut behind = answer.cursor;
+    let Some((shape, body)) = result.shape.as_ref().zip(result.rows.next_body(&mut behind)) else {
+        return Err(Error::internal("a long row is gone"));
+    };
+    if long.cut_text() >= LONGEST_TEXT {
+        return Err(too_long());
+    }
+    let mut has_pieces = false;
+    while sheet.has_room_for_piece() {
+        let Some(piece) = long.next_piece(body, shape, &mut sheet.batch)? else { break };
+        let Ok(piece) = piece else { break };
+        sheet.put_piece(answer.request, piece);
+        has_pieces = true;
+        if piece.is_bytes {
+            break;
+        }
+    }
+    if has_pieces || !long.has_crossed(shape) {
+        answer.long = Some(long);
+        return Ok(Fitted::InPart);
+    }
+    let start = sheet.batch.mark();
+    if let Err(Full) = long.write_row(body, shape, &mut sheet.batch)? {
+        answer.long = Some(long);
+        return Ok(Fitted::InPart);
+    }
+    if long.cut_text().saturating_add(sheet.batch.text_len()) >= LONGEST_TEXT {
+        sheet.batch.rewind(start);
+        return Err(too_long());
+    }
+    let joined_units = sheet.close_joined();
+    let flags = if long.cut_text() > 0 { sheet::LONG_ROW } else { 0 };
+    sheet.put_result(ResultRecord { rows: 1, joined_units, flags, ..answer.record(slot) });
+    answer.cursor = behind;
+    Ok(Fitted::Wholly)
 }
 
 fn too_long() -> Error {

@@ -25,4 +25,5 @@ mod shape_slots;
 mod sheet;
 mod slip;
 mod socket_calls;
+mod transcode;
 mod value;

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use napi_sys as sys;
 
 use super::sheet::{Room, TEXT_LIMIT};
+use super::transcode::Text::{Narrow, Wide};
+use super::transcode::Transcoded;
 use super::value::{Env, Fault, Reference};
 use crate::base::Error;
+use crate::types::LONG_ROW;
 
 /// Sizes that `js/` relies on.
 const RECORDS: usize = 4096;
@@ -123,10 +126,14 @@ pub(super) struct Segment {
     cells: Shared<u64>,
     nulls: Shared<u8>,
     text: Vec<u8>,
+    /// A long text as V8 keeps it.
+    transcoded: Transcoded,
 }
 
-/// A long text's memory is not kept for the short ones to come.
+/// A long text's memory is not kept for the short ones to come,
 const KEPT_TEXT: usize = 4 * TEXT_LIMIT;
+/// but for the pieces of a long value it is, so that each of them finds it in the caches.
+const KEPT_BETWEEN_PIECES: usize = 2 * LONG_ROW;
 
 impl Segment {
     pub(super) fn new(env: Env) -> Result<Self, Fault> {
@@ -135,6 +142,7 @@ impl Segment {
             cells: Shared::new(env, CELLS)?,
             nulls: Shared::new(env, CELLS)?,
             text: Vec::with_capacity(TEXT_LIMIT),
+            transcoded: Transcoded::default(),
         })
     }
 
@@ -155,8 +163,10 @@ impl Segment {
         env: Env,
         fill: impl FnOnce(Room<'_>) -> bool,
     ) -> Result<sys::napi_value, Fault> {
-        if self.text.capacity() > KEPT_TEXT {
+        let kept = if self.text.len() > TEXT_LIMIT { KEPT_BETWEEN_PIECES } else { KEPT_TEXT };
+        if self.text.capacity() > kept {
             self.text = Vec::with_capacity(TEXT_LIMIT);
+            self.transcoded = Transcoded::default();
         }
         self.records.check()?;
         self.cells.check()?;
@@ -171,6 +181,13 @@ impl Segment {
             }
         };
         let is_ascii = fill(room);
-        env.create_string(&self.text, is_ascii)
+        if is_ascii || self.text.len() <= TEXT_LIMIT {
+            return env.create_string(&self.text, is_ascii);
+        }
+        match self.transcoded.read(&self.text) {
+            Some(Narrow(bytes)) => env.create_string(bytes, true),
+            Some(Wide(units)) => env.create_utf16(units),
+            None => env.create_string(&self.text, false),
+        }
     }
 }

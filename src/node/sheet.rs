@@ -10,14 +10,19 @@
 //! EVENT  4  UTF-16 units of the JSON
 //! LOOKUP 5  token, UTF-16 units of the name
 //! TYPES  6  request, UTF-16 units of the oids, separated by commas
+//! PIECE  7  request, UTF-16 units of the piece, bytes of the whole value, flags
 //! ```
 //!
 //! All text of a segment is one string, in the order of the records; a RESULT's begins with its command,
 //! where that has no number, and goes on with its rows and the JSON that stands beside them.
+//!
+//! Long values of a long row come as PIECEs, in order. Then comes the row, in a RESULT of its own, whose flags say so: where
+//! the byte beside a cell is 2, its value is the next of those that have come. A piece of bytes has a byte in each unit.
 
 use std::num::NonZeroU32;
 
 use crate::base::RowBatch;
+use crate::types::RowPiece;
 
 /// Bytes of text in a segment: what one kept cell can hold alive, and what V8 allocates at once.
 pub(super) const TEXT_LIMIT: usize = 32 * 1024;
@@ -28,10 +33,17 @@ const SHAPE: i32 = 3;
 const EVENT: i32 = 4;
 const LOOKUP: i32 = 5;
 const TYPES: i32 = 6;
+const PIECE: i32 = 7;
 
 /// In a RESULT's flags.
 pub(super) const RESULT_COMPLETE: i32 = 1;
 pub(super) const REQUEST_COMPLETE: i32 = 2;
+/// One row, of which values have come in pieces.
+pub(super) const LONG_ROW: i32 = 4;
+
+/// In a PIECE's flags.
+const LAST_PIECE: i32 = 1;
+const BYTES: i32 = 2;
 
 /// The number in place of a slot, a command or a count.
 pub(super) const NONE: i32 = -1;
@@ -42,6 +54,7 @@ const RESULT_WORDS: usize = 11;
 const SHAPE_WORDS: usize = 3;
 /// The longest of the records that are nothing but text.
 const TEXT_WORDS: usize = 3;
+const PIECE_WORDS: usize = 5;
 /// A result may need its shape in front, and its command behind.
 const WHOLE_RESULT_WORDS: usize = SHAPE_WORDS + 2 * RESULT_WORDS;
 
@@ -105,6 +118,11 @@ impl<'a> Sheet<'a> {
         self.batch.reserve(0, text.len()).is_ok()
     }
 
+    /// Pieces are long, and must not be kept alive by cells beside them.
+    pub(super) fn has_room_for_piece(&self) -> bool {
+        self.has_room(PIECE_WORDS) && self.batch.cells_used() == 0
+    }
+
     /// Returns the length in UTF-16 units.
     pub(super) fn append_text(&mut self, text: &str) -> i32 {
         // A string has less than 2^30 units.
@@ -149,6 +167,15 @@ impl<'a> Sheet<'a> {
     pub(super) fn put_types(&mut self, request: u32, oids: &str) {
         let units = self.append_text(oids);
         self.put(&[TYPES, request.cast_signed(), units]);
+    }
+
+    /// Of a piece whose text was appended.
+    pub(super) fn put_piece(&mut self, request: u32, piece: RowPiece) {
+        let RowPiece { is_bytes, is_last, units, size } = piece;
+        let flags = if is_bytes { BYTES } else { 0 } | if is_last { LAST_PIECE } else { 0 };
+        // A message has less than 2^30 bytes.
+        let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
+        self.put(&[PIECE, request.cast_signed(), number(units as usize), number(size), flags]);
     }
 
     /// Writes the header, and returns whether all text is ASCII.

@@ -263,6 +263,17 @@ impl Env {
         Ok(result)
     }
 
+    pub(super) fn create_utf16(self, units: &[u16]) -> Result<sys::napi_value, Fault> {
+        let length = isize::try_from(units.len()).unwrap_or(isize::MAX);
+        let mut result = null_mut();
+        // SAFETY: `length` units can be read.
+        check(
+            unsafe { sys::napi_create_string_utf16(self.0, units.as_ptr(), length, &mut result) },
+            "a new string",
+        )?;
+        Ok(result)
+    }
+
     pub(super) fn create_u32(self, number: u32) -> Result<sys::napi_value, Fault> {
         let mut result = null_mut();
         // SAFETY: see above.

@@ -1,6 +1,8 @@
 //! DataRow bodies (PostgreSQL manual, 55.7): a count, and for each field a length and that many bytes.
 
-use crate::base::Error;
+use std::ops::Range;
+
+use crate::base::{Body, Error};
 
 const NULL: i32 = -1;
 
@@ -24,6 +26,50 @@ pub fn check_data_row(body: &[u8], columns: usize) -> Result<(), Error> {
         };
     }
     if rest.is_empty() { Ok(()) } else { Err(broken("has bytes behind its fields")) }
+}
+
+/// The same for a body that may lie in several parts.
+pub fn check_long_row(body: Body<'_>, columns: usize) -> Result<(), Error> {
+    let Body::Parts(_) = body else { return check_data_row(body.slice(&(0..body.len())), columns) };
+    let count = body.array(0).map(u16::from_be_bytes).ok_or_else(|| broken("has no count"))?;
+    if usize::from(count) != columns {
+        return Err(broken(&format!("has {count} fields, but its description {columns}")));
+    }
+    let mut places = Places::default();
+    for _ in 0..columns {
+        places.next(body).ok_or_else(|| broken("has a field that does not lie in it"))?;
+    }
+    if places.at == body.len() { Ok(()) } else { Err(broken("has bytes behind its fields")) }
+}
+
+/// Where the fields of a body lie, one after the other. A copy is a place to come back to.
+#[derive(Clone, Debug)]
+pub struct Places {
+    at: usize,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { at: size_of::<u16>() }
+    }
+}
+
+impl Places {
+    /// The next field; NULL is `None`. There is none where the body ends, or is broken.
+    pub fn next(&mut self, body: Body<'_>) -> Option<Option<Range<usize>>> {
+        let length = body.array(self.at).map(i32::from_be_bytes)?;
+        let start = self.at.checked_add(size_of::<i32>())?;
+        if length == NULL {
+            self.at = start;
+            return Some(None);
+        }
+        let end = start.checked_add(usize::try_from(length).ok()?)?;
+        if end > body.len() {
+            return None;
+        }
+        self.at = end;
+        Some(Some(start..end))
+    }
 }
 
 fn broken(why: &str) -> Error {
@@ -59,6 +105,7 @@ impl<'a> Iterator for Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::body::Parts;
 
     #[test]
     fn b5_structure_is_checked_to_the_last_byte() {
@@ -77,5 +124,30 @@ mod tests {
         check(b"\0\x01\xff\xff\xff\xfe", 1);
         check(b"\0\x01\x7f\xff\xff\xffx", 1);
         check(b"\0\x01\x80\0\0\0", 1);
+    }
+
+    #[test]
+    fn a_body_in_parts_is_checked_as_one_in_one_piece() {
+        let size = 3_000_000_usize;
+        let long = [&u32::try_from(size).unwrap().to_be_bytes()[..], &vec![b'x'; size]].concat();
+        let good = [b"\0\x03", &long[..], b"\xff\xff\xff\xff\0\0\0\x01y"].concat();
+        let check = |body: &[u8], columns| {
+            let mut parts = Parts::default();
+            parts.extend(body, 0).unwrap();
+            assert!(matches!(Body::of(&parts), Body::Parts(_)));
+            let checked = check_long_row(Body::of(&parts), columns);
+            assert_eq!(checked.is_ok(), check_data_row(body, columns).is_ok());
+            let mut places = Places::default();
+            let found = std::iter::from_fn(|| places.next(Body::of(&parts)));
+            (checked.is_ok(), found.collect::<Vec<_>>())
+        };
+        let behind = good.len() - 1;
+        let places = vec![Some(6..size + 6), None, Some(behind..behind + 1)];
+        assert_eq!(check(&good, 3), (true, places.clone()));
+        assert!(!check(&good, 2).0);
+        assert_eq!(check(&[&good, &b"!"[..]].concat(), 3), (false, places));
+        for cut in [1, 2, 5, 9, 100] {
+            assert!(!check(&good[..good.len() - cut], 3).0);
+        }
     }
 }

@@ -6,7 +6,7 @@ use postgres_protocol::IsNull;
 use serde_json::json;
 
 use crate::base::batch::Lane;
-use crate::base::{Error, Instant, RowBatch};
+use crate::base::{Body, Error, Instant, RowBatch};
 use crate::config::{Config, from_json};
 use crate::connection::{
     Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
@@ -17,7 +17,9 @@ use crate::protocol::data_row::check_data_row;
 use crate::protocol::frame::{Limits, Phase, Split, split};
 use crate::protocol::scram::KeyCache;
 use crate::protocol::{Field, Format, frontend};
-use crate::types::{ArrayOf, Catalog, ParameterType, Params, Piece, Shape, UserType, write_row};
+use crate::types::{
+    ArrayOf, Catalog, LongRow, ParameterType, Params, Piece, Shape, UserType, write_row,
+};
 
 /// Bytes to decide by, one at a time; zeroes when they have run out.
 struct Choices<'a> {
@@ -317,7 +319,10 @@ fn read_rows(answer: &Answer) {
             count += 1;
             if let Some(shape) = &result.shape {
                 let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 64);
-                let _ = write_row(body, shape, &mut batch);
+                let _ = match body {
+                    Body::Whole(body) => write_row(body, shape, &mut batch),
+                    Body::Parts(_) => LongRow::new(body, shape).write_row(body, shape, &mut batch),
+                };
             }
         }
         assert_eq!(count, result.rows.count());

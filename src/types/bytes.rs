@@ -14,9 +14,12 @@ pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// In front of the digits.
+pub(super) const HEX: [u8; 2] = *b"\\x";
+
 /// Reads the text of a bytea in both forms that `bytea_output` knows (PostgreSQL manual, 8.4).
 pub(super) fn bytea_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let bytes = match text.strip_prefix(b"\\x") {
+    let bytes = match text.strip_prefix(&HEX) {
         Some(hex) => from_hex(hex)?,
         None => from_escapes(text)?,
     };
@@ -24,18 +27,43 @@ pub(super) fn bytea_from_text(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 fn from_hex(hex: &[u8]) -> Option<Vec<u8>> {
-    let (pairs, left_over) = hex.as_chunks::<2>();
-    if !left_over.is_empty() {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(hex.len()).ok()?;
+    bytes.extend_from_slice(hex);
+    read_hex(&mut bytes, 0)?;
+    Some(bytes)
+}
+
+/// What is no digit.
+const NO_DIGIT: u8 = 0xFF;
+/// The values of digits.
+#[allow(clippy::indexing_slicing)] // In a constant, an index that is wrong is the compiler's error.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_DIGIT; 256];
+    let digits = *b"0123456789abcdefABCDEF";
+    let mut n = 0;
+    while n < digits.len() {
+        nibbles[digits[n] as usize] = if n < 16 { n as u8 } else { n as u8 - 6 };
+        n += 1;
+    }
+    nibbles
+};
+
+/// Puts the bytes in the place of the digits that stand in `out` from `start` on.
+pub(super) fn read_hex(out: &mut Vec<u8>, start: usize) -> Option<()> {
+    let digits = out.get_mut(start..)?;
+    if digits.len() % 2 != 0 {
         return None;
     }
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
-    let byte = |[high, low]: &[u8; 2]| Some((nibble(*high)? << 4 | nibble(*low)?) as u8);
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(pairs.len()).ok()?;
-    for pair in pairs {
-        bytes.push(byte(pair)?);
+    let nibble = |digit: u8| NIBBLES.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT);
+    let mut all = 0;
+    for n in 0..digits.len() / 2 {
+        let (high, low) = (nibble(*digits.get(2 * n)?), nibble(*digits.get(2 * n + 1)?));
+        all |= high | low;
+        *digits.get_mut(n)? = high << 4 | low;
     }
-    Some(bytes)
+    out.truncate(start + (out.len() - start) / 2);
+    (all < 16).then_some(())
 }
 
 fn from_escapes(text: &[u8]) -> Option<Vec<u8>> {

@@ -40,14 +40,7 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
     let mut fields = data_row::fields(body);
     for column in columns {
         match fields.next() {
-            Some(Some(value)) => {
-                // The longest form is base64, but for arrays, which make room for themselves.
-                let joined = column.lane == Lane::Joined;
-                if value.len() >= LARGE && !batch.make_room(value.len() / 3 * 4 + 8, joined) {
-                    return Err(no_memory());
-                }
-                write_cell(value, column, batch).ok_or_else(|| unreadable(column, value))?;
-            }
+            Some(Some(value)) => write_value(value, column, batch)?,
             Some(None) if column.lane == Lane::Joined => batch.put_joined_null(),
             Some(None) => batch.put_null(),
             None => return Err(wrong_count(columns.len())),
@@ -55,6 +48,21 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
     }
     // A row with more fields than columns is as wrong as one with fewer: nothing of it can be trusted.
     if fields.next().is_some() { Err(wrong_count(columns.len())) } else { Ok(()) }
+}
+
+/// Writes the cell of a value that is not NULL.
+#[inline]
+pub(super) fn write_value(
+    value: &[u8],
+    column: &Column,
+    batch: &mut RowBatch<'_>,
+) -> Result<(), Error> {
+    // The longest form is base64, but for arrays, which make room for themselves.
+    let joined = column.lane == Lane::Joined;
+    if value.len() >= LARGE && !batch.make_room(value.len() / 3 * 4 + 8, joined) {
+        return Err(no_memory());
+    }
+    write_cell(value, column, batch).ok_or_else(|| unreadable(column, value.len()))
 }
 
 /// `None` where the bytes are no value of the type.
@@ -214,7 +222,7 @@ fn from_text<T: FromStr>(value: &[u8]) -> Option<T> {
 
 /// The value itself is never shown: it may be what the user has to keep secret.
 #[cold]
-fn unreadable(column: &Column, value: &[u8]) -> Error {
+pub(super) fn unreadable(column: &Column, length: usize) -> Error {
     let name = &column.field.name;
     let of_type = oid::name(column.field.type_oid);
     match column.decoder {
@@ -227,25 +235,23 @@ fn unreadable(column: &Column, value: &[u8]) -> Error {
             ),
         ),
         Decoder::Scalar(Scalar::Text) => Error::protocol(format!(
-            "column \"{name}\" of type {of_type}: a text of {} bytes is not valid UTF-8",
-            value.len()
+            "column \"{name}\" of type {of_type}: a text of {length} bytes is not valid UTF-8"
         )),
         _ => Error::protocol(format!(
-            "column \"{name}\" of type {of_type}: {} bytes in {:?} format are no value of this type",
-            value.len(),
+            "column \"{name}\" of type {of_type}: {length} bytes in {:?} format are no value of this type",
             column.field.format
         )),
     }
 }
 
 #[cold]
-fn no_memory() -> Error {
+pub(super) fn no_memory() -> Error {
     let message = "there is no memory left for a value of the result";
     Error::new(ErrorClass::Protocol, "HYPERION_OUT_OF_MEMORY", message)
 }
 
 #[cold]
-fn wrong_count(columns: usize) -> Error {
+pub(super) fn wrong_count(columns: usize) -> Error {
     Error::protocol(format!("a DataRow does not have the {columns} fields of its RowDescription"))
 }
 

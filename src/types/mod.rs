@@ -15,6 +15,7 @@ mod fit;
 mod float;
 mod interval;
 mod kept;
+mod long_row;
 mod nested;
 mod numeric;
 pub mod oid;
@@ -26,6 +27,7 @@ mod sure;
 
 pub use catalog::{ArrayOf, Catalog, UserType};
 pub use decode::write_row;
+pub use long_row::{LONG_ROW, LongRow, Piece as RowPiece};
 pub use oid::is_of_users;
 pub use parameter_type::ParameterType;
 pub use params::{Params, Piece, Pieces};

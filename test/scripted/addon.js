@@ -12,9 +12,13 @@ export const LANE = {
   bool: 3,
   float64: 4,
   bigint64: 5,
+  bytes: 7,
   joined: 9,
   biguint64: 10,
 };
+
+/** In place of a value that has come in pieces. */
+export const CUT = Symbol('cut');
 
 /** Columns as a SHAPE record announces them, from `{ name: lane }` or `[[name, lane], ...]`. */
 export function columns(lanes) {
@@ -84,6 +88,12 @@ export class Segments {
     return this.push(5, token, this.append(host));
   }
 
+  /** A part of a value of a long row. */
+  piece(request, text, { size = 0, isBytes = false, isLast = false } = {}) {
+    const flags = (isLast ? 1 : 0) | (isBytes ? 2 : 0);
+    return this.push(7, request, this.append(text), size, flags);
+  }
+
   /** `count: null` is a command without a count. */
   result(request, options = {}) {
     const { slot = -1, lanes = [], rows = [], command = '', lease = 0, flags = 3 } = options;
@@ -109,6 +119,11 @@ export class Segments {
 
   put(value, lane) {
     const c = this.cell++;
+    if (value === CUT) {
+      this.bigint64[c] = BigInt(this.text.length);
+      this.nulls[c] = 2;
+      return;
+    }
     if (lane === LANE.joined) {
       this.joined += `${this.joined === '' ? '[' : ','}${value}`;
       this.nulls[c] = value === null ? 1 : 0;

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use hyperiondb_client::base::{Instant, RowBatch};
+use hyperiondb_client::base::{Body, Instant, RowBatch};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
     Answer, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
@@ -187,7 +187,8 @@ fn rows(result: &StatementResult) -> Result<Vec<Row>, TestCaseError> {
     let shape = result.shape.as_ref().unwrap();
     let mut cursor = RowCursor::default();
     let bodies = std::iter::from_fn(|| result.rows.next_body(&mut cursor));
-    let read = |body: &[u8]| {
+    let read = |body: Body<'_>| {
+        let Body::Whole(body) = body else { panic!("a row of {} bytes", body.len()) };
         let (mut ends, mut nulls) = ([0; MOST_COLUMNS], [0; MOST_COLUMNS]);
         let mut text = Vec::new();
         let mut batch = RowBatch::new(&mut ends, &mut nulls, &mut text, usize::MAX);

@@ -9,6 +9,8 @@ use crate::protocol::backend::{Field, Format};
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Rows(u32, Vec<Vec<String>>),
+    /// The columns of values that have come in pieces are left out, and the values with how many pieces they took.
+    Long(u32, Vec<String>, Vec<(Vec<u8>, usize)>),
     Done(u32, String, Option<u64>),
     Error(u32),
     Segment,
@@ -25,6 +27,13 @@ impl Text {
         self.take_to(self.at as i32 + units)
     }
 
+    /// Each unit is a byte.
+    fn take_bytes(&mut self, units: i32) -> Vec<u8> {
+        let begin = self.at;
+        self.at += units as usize;
+        self.units[begin..self.at].iter().map(|unit| u8::try_from(*unit).unwrap()).collect()
+    }
+
     fn take_to(&mut self, end: i32) -> String {
         let begin = std::mem::replace(&mut self.at, end as usize);
         String::from_utf16(&self.units[begin..self.at]).unwrap()
@@ -39,7 +48,11 @@ struct Reader {
     text: Vec<u8>,
     /// Columns of each slot.
     shapes: Vec<usize>,
+    /// Of a long row: values, and how many pieces each has taken so far.
+    pieces: Vec<(Vec<u8>, usize)>,
     seen: Vec<Seen>,
+    /// Bytes of text of each segment.
+    lengths: Vec<usize>,
 }
 
 impl Reader {
@@ -51,7 +64,9 @@ impl Reader {
             nulls: vec![0; cells],
             text: Vec::new(),
             shapes: vec![0; 8],
+            pieces: vec![(Vec::new(), 0)],
             seen: Vec::new(),
+            lengths: Vec::new(),
         }
     }
 
@@ -60,9 +75,10 @@ impl Reader {
         loop {
             let Self { records, cells, nulls, text, .. } = self;
             let room = Room { records, cells, nulls, text };
-            self.delivery.fill(room, true, || news.pop_front());
+            let is_latin1 = self.delivery.fill(room, || news.pop_front(), || true);
             self.delivery.hand_over();
-            self.read_segment();
+            self.lengths.push(self.text.len());
+            self.read_segment(is_latin1);
             self.seen.push(Seen::Segment);
             assert_eq!(self.delivery.has_rest(), self.records[1] == 1);
             if self.records[1] == 0 {
@@ -71,8 +87,11 @@ impl Reader {
         }
     }
 
-    fn read_segment(&mut self) {
-        let units = String::from_utf8(self.text.clone()).unwrap().encode_utf16().collect();
+    fn read_segment(&mut self, is_latin1: bool) {
+        let units = match is_latin1 {
+            true => self.text.iter().map(|byte| u16::from(*byte)).collect(),
+            false => String::from_utf8(self.text.clone()).unwrap().encode_utf16().collect(),
+        };
         let mut text = Text { units, at: 0 };
         let (mut at, mut cell) = (2, 0);
         let end = self.records[0] as usize;
@@ -88,13 +107,19 @@ impl Reader {
                         let columns = self.shapes[word(2) as usize];
                         rows.push(
                             (0..columns)
-                                .map(|_| {
-                                    let end = self.cells[cell] as i32;
+                                .filter_map(|_| {
+                                    let (end, cut) = (self.cells[cell] as i32, self.nulls[cell]);
                                     cell += 1;
-                                    text.take_to(end)
+                                    let kept = text.take_to(end);
+                                    if cut == 2 { None } else { Some(kept) }
                                 })
                                 .collect(),
                         );
+                    }
+                    if word(7) & 4 != 0 {
+                        assert_eq!(self.pieces.pop(), Some((Vec::new(), 0)));
+                        let values = std::mem::replace(&mut self.pieces, vec![(Vec::new(), 0)]);
+                        self.seen.push(Seen::Long(request, rows.remove(0), values));
                     }
                     if !rows.is_empty() {
                         self.seen.push(Seen::Rows(request, rows));
@@ -118,6 +143,20 @@ impl Reader {
                     self.shapes[word(1) as usize] = columns.as_array().unwrap().len();
                     3
                 }
+                7 => {
+                    let piece = match word(4) & 2 {
+                        0 => text.take(word(2)).into_bytes(),
+                        _ => text.take_bytes(word(2)),
+                    };
+                    let (value, count) = self.pieces.last_mut().unwrap();
+                    value.extend(piece);
+                    *count += 1;
+                    if word(4) & 1 != 0 {
+                        assert_eq!(value.len(), word(3) as usize);
+                        self.pieces.push((Vec::new(), 0));
+                    }
+                    5
+                }
                 tag => panic!("record {tag}"),
             };
         }
@@ -126,16 +165,20 @@ impl Reader {
 }
 
 fn shape(columns: usize) -> Arc<Shape> {
-    let field = |n: usize| Field {
+    shape_of(&vec![25; columns])
+}
+
+fn shape_of(oids: &[u32]) -> Arc<Shape> {
+    let field = |(n, type_oid): (usize, &u32)| Field {
         name: format!("c{n}"),
         table_oid: 0,
         column_number: 0,
-        type_oid: 25,
+        type_oid: *type_oid,
         type_size: -1,
         type_modifier: -1,
         format: Format::Text,
     };
-    Arc::new(Shape::new((0..columns).map(field).collect()))
+    Arc::new(Shape::new(oids.iter().enumerate().map(field).collect()))
 }
 
 /// The body of a DataRow (PostgreSQL manual, 55.7).
@@ -270,12 +313,96 @@ fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
     // Written into a segment that JavaScript never read.
     let lost = News::Completed { request: 4, result: Err(Error::internal("no")) };
     let Reader { delivery, records, cells, nulls, text, .. } = &mut reader;
-    delivery.fill(Room { records, cells, nulls, text }, true, {
-        let mut lost = Some(lost);
-        move || lost.take()
-    });
+    let mut lost = Some(lost);
+    delivery.fill(Room { records, cells, nulls, text }, || lost.take(), || true);
     delivery.give_up();
     let mut seen = reader.read(vec![News::Poisoned(Error::internal("defect"))]);
     seen.retain(|seen| *seen != Seen::Segment);
     assert_eq!(seen, [0, 1, 2, 4].map(Seen::Error));
+}
+
+/// The most text that a segment may take: a piece, and what stands in front of it.
+const LONGEST_SEGMENT: usize = LONG_ROW + TEXT_LIMIT;
+
+#[test]
+fn a_long_value_comes_in_pieces_that_are_no_longer_than_any_segment() {
+    let mut reader = Reader::new(4096, 16);
+    let shape = shape_of(&[25, 25, 17, 25]);
+    let long = "é√😀x".repeat(500_000);
+    let hex = format!("\\x{}", "e9".repeat(1_000_000));
+    let short: &[&str] = &["a", "b", "\\x", "é"];
+    let rows: [&[&str]; 3] = [short, &["é", &long, &hex, "c"], short];
+    let news = vec![
+        completed(1, vec![result(Some(&shape), &rows, "SELECT 3")]),
+        completed(2, vec![result(Some(&shape), &rows[..1], "SELECT 1")]),
+    ];
+    let mut seen = reader.read(news);
+    assert!(reader.lengths.iter().all(|length| *length <= LONGEST_SEGMENT));
+    let segments = seen.iter().filter(|seen| **seen == Seen::Segment).count();
+    // The first row's, 5 MB of text, 1 MB of bytes, and the long row's with the last.
+    assert_eq!(segments, 1 + 20 + 16 + 1);
+    seen.retain(|seen| *seen != Seen::Segment);
+    let values = vec![(long.into_bytes(), 20), (vec![0xe9; 1_000_000], 16)];
+    let kept = ["é", "c"].map(str::to_owned).to_vec();
+    let short: &[&[&str]] = &[&["a", "b", "", "é"]];
+    let expect = [
+        self::rows(1, short),
+        Seen::Long(1, kept, values),
+        self::rows(1, short),
+        done(1, "1", Some(3)),
+        self::rows(2, short),
+        done(2, "1", Some(1)),
+    ];
+    assert_eq!(seen, expect);
+}
+
+#[test]
+fn rows_of_many_values_that_are_long_together_come_in_segments_like_any_other() {
+    let mut reader = Reader::new(4096, 1700);
+    let value = "x".repeat(10_000);
+    let row: &[&str] = &[value.as_str(); 1600];
+    let result = result(Some(&shape(1600)), &[row, row], "NEW THING 2");
+    let seen = reader.read(vec![completed(1, vec![result])]);
+    // The shape is longer than a segment's text is otherwise.
+    assert!(reader.lengths.iter().skip(1).all(|length| *length <= LONGEST_SEGMENT));
+    let long = seen.iter().filter_map(|seen| match seen {
+        Seen::Long(1, kept, values) => Some((kept.len(), values.len())),
+        _ => None,
+    });
+    assert_eq!(long.collect::<Vec<_>>(), [(3, 1597); 2]);
+    assert!(seen.contains(&done(1, "NEW THING", Some(2))));
+}
+
+#[test]
+fn a_long_value_that_can_t_be_read_fails_its_request_in_the_middle_of_its_pieces() {
+    let mut reader = Reader::new(4096, 8);
+    let one = shape(1);
+    let mut wrong = "é".repeat(500_000).into_bytes();
+    wrong[900_000] = b'x';
+    let mut held = Rows::default();
+    let length = (wrong.len() as u32).to_be_bytes();
+    held.push(&[&[0, 1][..], &length, &wrong].concat()).unwrap();
+    let broken =
+        StatementResult { shape: Some(one.clone()), rows: held, command: CommandTag::parse("x") };
+    let good: &[&[&str]] = &[&["a"]];
+    let mut seen = reader.read(vec![
+        completed(1, vec![broken]),
+        completed(2, vec![result(Some(&one), good, "SELECT 1")]),
+    ]);
+    seen.retain(|seen| *seen != Seen::Segment);
+    assert_eq!(seen, [Seen::Error(1), rows(2, good), done(2, "1", Some(1))]);
+    // What came of it before, its request's end lets go.
+    assert!(reader.pieces[0].1 > 0);
+}
+
+#[test]
+fn values_that_are_too_long_together_are_refused_before_their_first_piece() {
+    let mut reader = Reader::new(4096, 8);
+    let two = shape(2);
+    let half = "x".repeat(LONGEST_TEXT / 2);
+    let row: &[&[&str]] = &[&["a", "b"], &[&half, &half]];
+    let mut seen = reader.read(vec![completed(1, vec![result(Some(&two), row, "SELECT 2")])]);
+    seen.retain(|seen| *seen != Seen::Segment);
+    assert_eq!(seen, [rows(1, &row[..1]), Seen::Error(1)]);
+    assert_eq!(reader.pieces[0].1, 0);
 }

@@ -6,7 +6,7 @@ use super::Storm;
 use super::applications::{Ask, What};
 use super::ledger::describe;
 use super::visits::{Visit, VisitStage};
-use crate::base::{Error, ErrorClass, Outcome};
+use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::cluster::fits;
 use crate::connection::{Role, RowCursor, was_never_handed_on};
 use crate::pool::Response;
@@ -236,6 +236,7 @@ impl Storm {
 fn value(response: &Response) -> Result<String, String> {
     let result = response.results.first().ok_or("an empty answer")?;
     let body = result.rows.next_body(&mut RowCursor::default()).ok_or("an answer without a row")?;
+    let Body::Whole(body) = body else { return Err("a long row".to_owned()) };
     let bytes = fields(body).next().flatten().ok_or("a row without a value")?;
     String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
 }
