@@ -10,9 +10,10 @@ import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
 import { waitUntil } from './cluster/lock.js';
 
-/** A pool that waits for long, and a query that waits already. */
+/** A pool that waits for long, also for a server that does not listen yet, and a query that waits already. */
 function ask(t, cluster, options) {
-  const pool = createPool(cluster.options({ acquireTimeoutMs: 60_000, ...options }));
+  const patient = { acquireTimeoutMs: 60_000, failFast: false };
+  const pool = createPool(cluster.options({ ...patient, ...options }));
   t.after(() => pool.end());
   return { pool, waiting: pool.query('SELECT 1 AS one') };
 }
@@ -28,7 +29,7 @@ async function untilRefused(pool, why) {
 
 /** Whoever does not wait for so long is told why, and that nothing was sent. */
 async function assertRefused(cluster, why, options) {
-  const pool = createPool(cluster.options({ acquireTimeoutMs: 100, ...options }));
+  const pool = createPool(cluster.options({ acquireTimeoutMs: 100, failFast: false, ...options }));
   await assert.rejects(pool.query('SELECT 1'), (error) => {
     assert.equal(error.name, 'PoolTimeoutError');
     assert.equal(error.outcome, 'not-sent');
