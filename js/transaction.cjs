@@ -225,13 +225,15 @@ async function attempts(
         open = granted.open;
         return await attemptOnce(callback, granted, open);
       } catch (error) {
-        const isLast = attempt >= (retries ?? 0) || limit?.isOver || open?.mayStand;
+        const isLast = attempt >= (retries ?? 0) || open?.mayStand;
         if (isLast || !isRetryable(error) || canRepeat?.() === false) {
           throw open === undefined ? seenFrom(attempts, because(error, cause)) : error;
         }
         cause = error;
         if (isStale(error)) begins |= REPEATED;
         if (limit !== null) limit.cause = error;
+        // That is why no attempt follows, whenever it came.
+        if (limit?.isOver) throw seenFrom(attempts, limit.error('not-committed'));
       }
       limit?.resume();
       await backoff(attempt, limit);
