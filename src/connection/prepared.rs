@@ -401,6 +401,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_transaction_has_failed_for_is_prepared_anew() {
+        let mut setup = Setup::new();
+        let id = setup.prepare("SELECT $1");
+        setup.now.at = Instant::ORIGIN + Duration::from_millis(1);
+        assert!(setup.is_known(id));
+        setup.statements.doubt(id, setup.now.at);
+        assert!(!setup.is_known(id));
+        setup.now.at = Instant::ORIGIN + Duration::from_millis(2);
+        let id = setup.prepare("SELECT $2");
+        setup.statements.doubt(id, Instant::ORIGIN + Duration::from_millis(1));
+        assert!(setup.is_known(id), "it was prepared since");
+    }
+
+    #[test]
+    fn what_was_told_here_is_of_use_while_it_is_told_anew() {
+        let mut setup = Setup::new();
+        let id = setup.prepare("SELECT $1");
+        let told = Arc::new(Description::new(vec![23], None, &Verbatim::default()));
+        let kept = setup.prepared.places[id.0 as usize].as_ref().unwrap();
+        kept.told.set(told).unwrap();
+        let start = setup.now;
+        for (after, epoch, expect) in [
+            (Duration::ZERO, 0, true),
+            (OLD, 0, true),
+            (2 * OLD, 0, false),
+            (Duration::ZERO, 1, false),
+        ] {
+            let now = Moment { at: start.at + after, epoch, ..start };
+            let statement = setup.statements.get(id).unwrap();
+            let here = setup.prepared.told_here(id, statement, now);
+            assert_eq!(here.is_some(), expect, "{after:?} {epoch}");
+        }
+    }
+
+    #[test]
     fn another_connection_s_news_is_looked_into_once_in_a_while() {
         let mut setup = Setup::new();
         let id = setup.prepare("SELECT $1");

@@ -75,3 +75,47 @@ fn is_of_moment(code: &str) -> bool {
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
     code == INSUFFICIENT_PRIVILEGE || CLASSES.iter().any(|class| code.starts_with(class))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(code: &str, step: Step, relies: Relies, expect: Staleness) {
+        let fields = ServerFields { code: code.to_owned(), ..ServerFields::default() };
+        assert_eq!(staleness(&fields, step, relies), expect, "{code} {step:?} {relies:?}");
+    }
+
+    #[test]
+    fn whatever_is_said_before_a_statement_runs_may_be_due_to_earlier_types() {
+        for code in
+            ["22P02", "2200N", "22023", "22000", "23514", "42601", "42P01", "42883", "XX000"]
+        {
+            check(code, Step::Bind, Relies::OnTypes, Staleness::Types);
+            check(code, Step::Parse, Relies::OnTypes, Staleness::Types);
+            check(code, Step::Bind, Relies::InPart, Staleness::Types);
+            check(code, Step::Parse, Relies::InPart, Staleness::No);
+            check(code, Step::Execute, Relies::OnTypes, Staleness::No);
+            for relies in [Relies::No, Relies::Told] {
+                check(code, Step::Bind, relies, Staleness::No);
+            }
+        }
+    }
+
+    #[test]
+    fn what_tells_of_the_moment_is_no_news_of_types() {
+        for code in ["25P02", "40001", "42501", "53200", "55P03", "57014", "58030"] {
+            check(code, Step::Bind, Relies::OnTypes, Staleness::No);
+        }
+    }
+
+    #[test]
+    fn a_statement_that_is_gone_is_prepared_anew_whatever_was_told() {
+        for relies in [Relies::Told, Relies::InPart, Relies::OnTypes] {
+            check("26000", Step::Bind, relies, Staleness::Preparation);
+            check("08P01", Step::Bind, relies, Staleness::Description);
+            check("42704", Step::Parse, relies, Staleness::Description);
+        }
+        check("26000", Step::Bind, Relies::No, Staleness::No);
+        check("42P05", Step::Parse, Relies::No, Staleness::NameTaken);
+    }
+}
