@@ -60,6 +60,8 @@ pub struct Member {
     /// When that was.
     lag_at: Instant,
     claim: Claim,
+    /// Sessions were opened since it showed that: the server may have been started anew.
+    is_claim_old: bool,
     /// What it reports of its role was contradicted by its own answers: a pooler stands in between.
     is_distrusted: bool,
     /// What its newest session was told of its place.
@@ -173,6 +175,7 @@ impl Member {
             lag: None,
             lag_at: now,
             claim: Claim::Unproved,
+            is_claim_old: false,
             is_distrusted: false,
             told: None,
             judged: None,
@@ -219,6 +222,15 @@ impl Member {
 
     pub(super) fn set_claim(&mut self, lineage: Option<Lineage>) {
         self.claim = lineage.map_or(Claim::Mute, Claim::Proved);
+        self.is_claim_old = false;
+    }
+
+    pub(super) fn is_claim_old(&self) -> bool {
+        self.is_claim_old
+    }
+
+    pub(super) fn age_claim(&mut self) {
+        self.is_claim_old = true;
     }
 
     /// What it showed was of an earlier session. It may have been promoted since.

@@ -313,3 +313,19 @@ fn the_primary_itself_may_come_back_on_an_older_timeline() {
     assert_eq!(answered(&world, write), "INSERT");
     assert_eq!(rewound(&world), [("h1:5432".to_owned(), 1, 2)]);
 }
+
+#[test]
+fn one_server_under_two_names_is_one_when_it_was_started_anew() {
+    let mut world = world(&[(PRIMARY, 2), (STANDBY, 2)]);
+    let write = world.query("INSERT a", None, NONE);
+    assert_eq!(answered(&world, write), "INSERT");
+    world.pass(Duration::from_secs(5));
+    world.readdress(1, 0);
+    world.hosts[0].server.lineage.1 = 9;
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    let again = world.query("INSERT b", None, NONE);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(answered(&world, again), "INSERT");
+    assert_eq!(decisions(&world), []);
+}

@@ -72,10 +72,11 @@ impl Topology {
 
     /// A session is new. What its host showed on an earlier one is not sure any more, unless it has the seat.
     pub fn begin_session(&mut self, id: HostId) {
-        if !self.seat().is(id)
-            && let Some(member) = self.members.get_mut(id)
-        {
-            member.doubt_claim();
+        let is_seated = self.seat().is(id);
+        match self.members.get_mut(id) {
+            Some(member) if is_seated => member.age_claim(),
+            Some(member) => member.doubt_claim(),
+            None => {}
         }
     }
 
@@ -170,6 +171,15 @@ impl Topology {
             }
             _ => Decision::Stays,
         };
+        // One server under two names, which was started anew, would be two: it is asked under both.
+        let is_old = self.members.get(primary).is_some_and(Member::is_claim_old);
+        if decision == Decision::Contested
+            && is_old
+            && let Some(member) = self.members.get_mut(primary)
+        {
+            member.doubt_claim();
+            return Verdict::Ask { rival: false, primary: true };
+        }
         match decision {
             Decision::Taken => drop(self.take_seat(rival)),
             Decision::Contested => self.set_seat(Seat::Contested(primary, rival)),
