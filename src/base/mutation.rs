@@ -84,6 +84,8 @@ pub enum Mutation {
     StandBehind,
     /// Hosts that stop answering are not asked.
     ForgetWitness,
+    /// A server is taken to live because its name leads to one that does.
+    WitnessByName,
     /// What is silent for long is given up, whether its host lives or not.
     PunishSilence,
     /// A host is asked for its role without a pause.
@@ -107,7 +109,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -148,6 +150,7 @@ impl Mutation {
         Self::ShareWrites,
         Self::StandBehind,
         Self::ForgetWitness,
+        Self::WitnessByName,
         Self::PunishSilence,
         Self::AskWithoutPause,
         Self::KeepIdle,

@@ -30,7 +30,8 @@ impl Pool {
             let asked = self.is_watched(site);
             if !asked && self.cluster.may_look_at(site.0) <= now && !Mutation::ForgetWitness.is_on()
             {
-                self.open_at(now, site, Duty::Witness { ask_at: None });
+                let at = if Mutation::WitnessByName.is_on() { (site.0, None) } else { site };
+                self.open_at(now, at, Duty::Witness { ask_at: None });
             }
         }
         let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
@@ -141,6 +142,7 @@ impl Pool {
     /// Whether a session is on its way to ask the server there.
     fn is_watched(&self, site: Site) -> bool {
         let asks = |slot: &Slot| match slot.duty {
+            Duty::Witness { .. } if Mutation::WitnessByName.is_on() => slot.host == site.0,
             Duty::Witness { .. } | Duty::Scouting { .. } => slot.site() == site,
             // Nobody knows yet where it leads.
             Duty::Joining | Duty::Challenger { .. } => {

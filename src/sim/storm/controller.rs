@@ -55,6 +55,10 @@ pub(super) enum Deed {
     EndIdle(usize),
     /// Something in front of it ends sessions that are at nothing, and says nothing.
     CutIdle(usize),
+    /// Its name leads to the leader.
+    Readdress(usize),
+    /// All names lead to their own nodes.
+    RestoreNames,
     /// All of them are stopped, and started on the timeline before the newest.
     Rewind,
     /// A pooler in front of it says to sessions that it has never handed on what they wait for.
@@ -114,12 +118,16 @@ impl Storm {
                 self.perform(Deed::Start(node));
             }
         }
+        self.perform(Deed::RestoreNames);
         let leader = self.nodes.leader;
         self.perform(Deed::Unfence(leader));
         // A calm in which the old primary never says another word.
         if self.nodes.all.len() > 2 && self.dice.percent(25) {
             let dark = self.dice.pick(&[Deed::Freeze(leader), Deed::Cut(leader)]);
-            for deed in dark.into_iter().chain([Deed::Promote]) {
+            // Its name may lead to the new one. Two that were promoted side by side are a matter of their own.
+            let moves = self.dice.percent(40) && !self.nodes.were_split;
+            let moves = moves.then_some(Deed::Readdress(leader));
+            for deed in dark.into_iter().chain([Deed::Promote]).chain(moves) {
                 self.note(|| format!("and at last {deed:?}"));
                 self.perform(deed);
             }
@@ -266,6 +274,8 @@ impl Storm {
             Deed::EndIdle(node) => self.end_idle(node),
             Deed::Dismiss(node) => self.dismiss(node),
             Deed::CutIdle(node) => self.cut_idle(node),
+            Deed::Readdress(node) => self.nodes.readdress(node),
+            Deed::RestoreNames => self.nodes.restore_names(),
             Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
             Deed::StartAll => {
                 for node in 0..self.nodes.all.len() {

@@ -132,9 +132,8 @@ impl Storm {
     fn take_outputs(&mut self) {
         while let Some(output) = self.pool.poll_output() {
             match output {
-                Output::Open { connection, host, .. } => {
-                    let node = host.name.trim_start_matches('h').split(':').next().unwrap_or("");
-                    let node = node.parse().unwrap_or(usize::MAX);
+                Output::Open { connection, host, address } => {
+                    let node = self.nodes.found_at(&host.name, address);
                     self.next_link += 1;
                     let number = self.next_link;
                     self.note(|| format!("link {number} to h{node}"));
@@ -351,6 +350,7 @@ impl Storm {
             if let Some(cores) = self.cores {
                 self.pool.shares_cores(id, cores);
             }
+            self.pool.reached(id, nodes::address_of(link.node));
             let peer = Peer { nonce: [7; 18], local: true };
             self.pool.handle_input(self.now, id, Input::Connected(peer));
         }

@@ -25,8 +25,9 @@ pub(super) struct News {
     primary: Option<String>,
     /// Who served at the end of the last turn or before, and has lost that to nobody.
     seat: Option<String>,
-    /// Hosts whose fences were told when all of their sessions had heard of them: how often their roles had changed then.
-    fenced: BTreeMap<String, usize>,
+    /// Hosts whose fences were told when all of their sessions had heard of them: the node that each led to, and how often
+    /// its role had changed then.
+    fenced: BTreeMap<String, (usize, usize)>,
     /// Nothing has happened that speaks against a host.
     pub(super) expects_no_doubt: bool,
     /// A server has answered, whatever it said.
@@ -67,16 +68,16 @@ impl Storm {
             return Err("a fence of a host that did not serve".to_owned());
         }
         self.news.seat = None;
-        let node = host.trim_start_matches('h').split(':').next().and_then(|n| n.parse().ok());
-        let Some(node) = node.and_then(|number: usize| self.nodes.get(number)) else {
+        let number = self.nodes.found_at(host, None);
+        let Some(node) = self.nodes.get(number) else {
             return Err("a fence of no host".to_owned());
         };
-        if self.news.fenced.get(host) == Some(&node.changes) {
+        if self.news.fenced.get(host) == Some(&(number, node.changes)) {
             return Err("a fence that was told before".to_owned());
         }
         // Answers that were on their way when the server ended may still say the one thing and the other.
         if !node.server.has_deaf_sessions() && node.server.role.as_str() == role {
-            self.news.fenced.insert(host.to_owned(), node.changes);
+            self.news.fenced.insert(host.to_owned(), (number, node.changes));
         }
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! A commit is answered once a standby that lives has it, as with `synchronous_standby_names = 'ANY 1 (...)'`. So
 //! whatever was acknowledged is on two nodes of three, and survives the loss of one.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use crate::base::Instant;
 use crate::connection::Role;
 use crate::sim::server::Server;
@@ -73,6 +76,14 @@ pub(super) struct Nodes {
     starts: u64,
     /// How often all of them have gone back to an older timeline.
     pub(super) rewinds: usize,
+    /// Two were promoted side by side.
+    pub(super) were_split: bool,
+    /// Names that lead to another node than the one of their number.
+    moved: BTreeMap<usize, usize>,
+}
+
+pub(super) fn address_of(node: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, u8::try_from(node).unwrap_or(u8::MAX)], 5432))
 }
 
 impl Nodes {
@@ -81,8 +92,14 @@ impl Nodes {
             0 => Node::new(Role::ReadWrite, None),
             _ => Node::new(Role::Standby, Some(0)),
         };
-        let mut nodes =
-            Self { all: (0..count).map(node).collect(), leader: 0, starts: 0, rewinds: 0 };
+        let mut nodes = Self {
+            all: (0..count).map(node).collect(),
+            leader: 0,
+            starts: 0,
+            rewinds: 0,
+            were_split: false,
+            moved: BTreeMap::new(),
+        };
         (0..count).for_each(|node| nodes.count_start(node));
         nodes
     }
@@ -94,6 +111,26 @@ impl Nodes {
         if let Some(node) = self.get_mut(number) {
             node.server.lineage.1 = starts;
         }
+    }
+
+    /// The node that whoever asks for a name finds: the one that the name leads to now, or the one at an address.
+    pub(super) fn found_at(&self, name: &str, address: Option<SocketAddr>) -> usize {
+        // Hosts are called h0, h1, ...
+        let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
+        let number = number.parse().unwrap_or(usize::MAX);
+        let at = |address| (0..self.all.len()).find(|node| address_of(*node) == address);
+        let named = self.moved.get(&number).copied().unwrap_or(number);
+        address.map_or(named, |address| at(address).unwrap_or(usize::MAX))
+    }
+
+    /// From now on a node's name leads to the leader. What is open stays where it is.
+    pub(super) fn readdress(&mut self, node: usize) {
+        self.moved.insert(node, self.leader);
+    }
+
+    /// Each name leads to its own node again.
+    pub(super) fn restore_names(&mut self) {
+        self.moved.clear();
     }
 
     pub(super) fn get(&self, node: usize) -> Option<&Node> {
@@ -172,6 +209,7 @@ impl Nodes {
             self.standbys().find(|n| self.get(*n).is_some_and(|n| n.follows == Some(leader)));
         let timeline = self.leader().map(|node| node.server.lineage.2);
         let (Some(follower), Some(timeline)) = (follower, timeline) else { return false };
+        self.were_split = true;
         self.replicate(follower);
         self.begin_timeline(follower, timeline);
         true
