@@ -429,24 +429,18 @@ export interface PoolStatus {
   waiting: number;
 }
 
-/**
- * `'suspected'`: a session broke or was silent. That nothing was asked in, and that ended without a word of the server's, says
- * nothing: the host is asked, and stays `'up'` unless it does not answer. `'refusing'`: it answers, and takes no new session.
- */
+/** `'suspected'`: a session broke at work, or was silent. `'refusing'`: it answers, and takes no new session. */
 export type HostState = 'unknown' | 'up' | 'suspected' | 'refusing' | 'down';
 export type HostRole = 'read-write' | 'read-only' | 'standby';
 
-/** Why a host was not reached, or a session of it was lost. */
+/** Why a host was not reached, or a session of it was lost. What the system said of it is as in Node's own errors. */
 export interface HostError {
   code: string;
   message: string;
-  /** What the system said, as Node's own errors have it; absent where it was not the system that said so. */
   errno?: number;
   syscall?: string;
-  /** The IP address, or the path of the socket. */
   address?: string;
   port?: number;
-  /** The name that was looked up in vain. */
   hostname?: string;
 }
 
