@@ -21,6 +21,10 @@ const OLD: Duration = Duration::from_secs(60);
 /// Another connection has been told something else since, which may hold for that one alone.
 const DOUBTFUL: Duration = Duration::from_secs(1);
 
+/// What the descriptions of statements without a name take together at most, and likewise those of the ones under names:
+/// a wide table's is as large as some hundred others, and a connection meets a thousand statements.
+const MOST_WEIGHT: usize = 2 * 1024 * 1024;
+
 /// When something was told, and what names meant then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
@@ -78,6 +82,7 @@ pub(super) struct Prepared {
     places: Vec<Option<Preparation>>,
     /// What was told of statements without a name, by their numbers.
     lately: Vec<Option<Lately>>,
+    lately_weight: usize,
     count: usize,
     /// Names that are of no use any more, and that the server still holds.
     doomed: VecDeque<Arc<str>>,
@@ -109,6 +114,7 @@ impl Prepared {
         Self {
             places: Vec::new(),
             lately: Vec::new(),
+            lately_weight: 0,
             count: 0,
             doomed: VecDeque::new(),
             capacity,
@@ -187,13 +193,24 @@ impl Prepared {
         {
             self.doom(id);
         }
+        self.unlearn(id);
+        let weight = description.weight();
+        if self.lately_weight.saturating_add(weight) > MOST_WEIGHT {
+            self.forget_lately();
+        }
         if self.lately.len() <= index {
             self.lately.resize_with(index + 1, || None);
         }
         if let Some(place) = self.lately.get_mut(index) {
             let (sql, description) = (Arc::clone(sql), Arc::clone(description));
             *place = Some(Lately { sql, description, moment });
+            self.lately_weight += weight;
         }
+    }
+
+    fn forget_lately(&mut self) {
+        self.lately.clear();
+        self.lately_weight = 0;
     }
 
     /// Whose name is closed in the flight that prepares `id`: an earlier statement's of the same number, one that
@@ -244,8 +261,8 @@ impl Prepared {
 
     /// What was told of the statement without a name holds no longer.
     pub(super) fn unlearn(&mut self, id: StatementId) {
-        if let Some(place) = self.lately.get_mut(id.0 as usize) {
-            *place = None;
+        if let Some(lately) = self.lately.get_mut(id.0 as usize).and_then(Option::take) {
+            self.lately_weight -= lately.description.weight();
         }
     }
 
@@ -276,13 +293,29 @@ impl Prepared {
         {
             self.count += 1;
         }
+        self.lighten();
+    }
+
+    /// Lets go of the least recently used ones until the others take no more than they may.
+    fn lighten(&mut self) {
+        let told = |place: &Option<Preparation>| {
+            place.as_ref().and_then(|kept| Some((kept.used, kept.told.get()?.weight())))
+        };
+        let mut weight: usize = self.places.iter().filter_map(told).map(|(_, weight)| weight).sum();
+        while weight > MOST_WEIGHT {
+            let each = self.places.iter().zip(0u32..);
+            let each = each.filter_map(|(place, n)| Some((told(place)?, StatementId(n))));
+            let Some(((_, least), id)) = each.min_by_key(|((used, _), _)| *used) else { return };
+            self.doom(id);
+            weight -= least;
+        }
     }
 
     /// The server has dropped them all.
     pub(super) fn clear(&mut self) {
         self.places.clear();
         self.doomed.clear();
-        self.lately.clear();
+        self.forget_lately();
         self.count = 0;
     }
 
@@ -382,6 +415,42 @@ mod tests {
         assert_eq!(setup.victim(NEXT), Some((Victim::Doomed, FIRST.to_owned())));
         setup.prepared.evict(Victim::Doomed);
         assert_eq!(setup.victim(NEXT), None);
+    }
+
+    #[test]
+    fn wide_descriptions_make_room_for_others() {
+        let mut setup = Setup::new();
+        setup.prepared.capacity = 1000;
+        let told = || Arc::new(Description::new(vec![23; 6_000], None, &Verbatim::default()));
+        let most = MOST_WEIGHT / told().weight();
+        let ids: Vec<_> = (0..3 * most)
+            .map(|n| {
+                let id = setup.prepare(&format!("SELECT {n}"));
+                let kept = setup.prepared.places[id.0 as usize].as_ref().unwrap();
+                kept.told.set(told()).unwrap();
+                id
+            })
+            .collect();
+        // What the last one takes is told behind its preparation.
+        let known: Vec<_> = ids.iter().map(|id| setup.is_known(*id)).collect();
+        assert_eq!(known.iter().filter(|known| **known).count(), most + 1);
+        assert!(known.ends_with(&vec![true; most + 1]));
+        assert_eq!(setup.prepared.doomed.len(), 2 * most - 1);
+
+        let is_told = |setup: &Setup, id: StatementId| {
+            let statement = setup.statements.get(id).unwrap();
+            setup.prepared.lately(id, statement, setup.now).is_some()
+        };
+        for (n, id) in ids.iter().enumerate() {
+            let sql = Arc::clone(&setup.statements.get(*id).unwrap().sql);
+            for _ in 0..2 {
+                setup.prepared.learn(*id, &sql, &told(), setup.now);
+            }
+            let count = ids.iter().filter(|id| is_told(&setup, **id)).count();
+            assert_eq!(count, n % most + 1);
+        }
+        ids.iter().for_each(|id| setup.prepared.unlearn(*id));
+        assert_eq!(setup.prepared.lately_weight, 0);
     }
 
     #[test]
