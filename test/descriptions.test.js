@@ -377,6 +377,47 @@ test('behind a failure in a transaction each statement is refused for that', asy
   await pool.end();
 });
 
+test('whatever was not prepared behind a failure in a transaction is refused for that', async () => {
+  const pool = open({ maxUses: 1 });
+  await ddl.query(
+    'DROP TABLE IF EXISTS kept, gone; CREATE TABLE kept (a int); CREATE TABLE gone (a int)',
+  );
+  // Without rows to describe, each of them is prepared by the flight that runs it.
+  const one = (on) => on.query('DELETE FROM kept WHERE a = $1', [1]);
+  const two = (on) => on.query('UPDATE kept SET a = $1', [2]);
+  const gone = (on) => on.query('DELETE FROM gone WHERE a = $1', [1]);
+  for (const ask of [one, two, gone]) await times(3, () => ask(pool));
+  await ddl.query('DROP TABLE gone');
+  const failures = [
+    ['22012', (tx) => [tx.query('SELECT 1/0'), ...[one, two, one, two, one].map((ask) => ask(tx))]],
+    ['42P01', (tx) => [gone, gone, one, gone, one].map((ask) => ask(tx))],
+  ];
+  for (const [code, run] of failures) {
+    const transaction = pool.transaction(async (tx) => {
+      await tx.query('SELECT 1');
+      const errors = (await Promise.allSettled(run(tx))).map(({ reason }) => reason);
+      const [first, ...others] = errors;
+      assert.equal(first.code, code);
+      for (const other of others) {
+        assert.deepEqual(
+          [other.code, other.cause, other.outcome],
+          ['25P02', first, 'not-committed'],
+        );
+      }
+      await assert.rejects(one(tx), { code: '25P02' });
+      throw new Error('enough');
+    });
+    await assert.rejects(transaction, /enough/);
+  }
+  // What ends a part of it is heard, whatever became of its name.
+  await pool.transaction(async (tx) => {
+    await one(tx);
+    await tx.savepoint((inner) => inner.query('SELECT 1/0')).catch(() => {});
+    assert.equal((await one(tx)).command, 'DELETE');
+  });
+  await pool.end();
+});
+
 test('a name that is taken is left alone, and another one is used', async () => {
   const pool = open();
   const connection = await pool.connect();

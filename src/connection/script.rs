@@ -183,6 +183,12 @@ impl Control {
     }
 }
 
+/// Whether the server takes a statement in a transaction that has failed: it ends that, or a part of it.
+pub(super) fn is_end(statement: &str) -> bool {
+    let [first] = first_tokens::<1>(statement);
+    first.is_any(&["commit", "end", "rollback", "abort", "prepare"])
+}
+
 /// Whether a statement ends a transaction, or begins one.
 pub(super) fn is_control(statement: &str) -> bool {
     Control::of(statement).moves()

@@ -43,6 +43,8 @@ use crate::protocol::frontend;
 pub(super) struct Session {
     pipeline: Pipeline,
     status: TransactionStatus,
+    /// In front of what was answered last.
+    status_before: TransactionStatus,
     /// As last said by the server, and as said before the ReadyForQuery of the last settled entry.
     role: Option<Role>,
     role_at_ready: Option<Role>,
@@ -56,9 +58,8 @@ pub(super) struct Session {
     repeats_reads: bool,
     prepared: Prepared,
     names: Names,
-    /// What the server said of a statement that it would not parse, and under which name that was: those sent behind it that
-    /// use the name fail for the same reason.
-    unparsed: Option<(Arc<str>, Box<ServerFields>)>,
+    /// What the server said last of a transaction that had failed.
+    aborted: Option<Box<ServerFields>>,
     key: Option<BackendKey>,
     last_ready: Instant,
     /// When that was asked for which the last ReadyForQuery answered.
@@ -115,7 +116,8 @@ impl Session {
             refuses_place: false,
             prepared: Prepared::new(config.statement_cache_size, random),
             names: Names::default(),
-            unparsed: None,
+            aborted: None,
+            status_before: TransactionStatus::Idle,
             max_result_bytes: config.max_result_bytes,
             repeats_reads: config.pipelining != Pipelining::Off,
             key,
@@ -476,7 +478,7 @@ impl Session {
         let role_before = self.role_at_ready;
         let waited = self.last_ready > entry.queued_at;
         let took = now.since(entry.queued_at.max(self.last_ready));
-        self.status = status;
+        self.status_before = std::mem::replace(&mut self.status, status);
         if self.take_role(&entry.work) {
             events.push_back(Event::Contradicted);
         }
@@ -552,7 +554,7 @@ impl Session {
         self.doubt.must_run_dry &= !self.pipeline.is_empty();
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();
-            self.unparsed = None;
+            self.aborted = None;
             if self.names.rest() {
                 shared.statements.names_moved();
             }

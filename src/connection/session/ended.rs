@@ -10,7 +10,7 @@ use crate::connection::exchange::{Ended, Flight, StatementResult};
 use crate::connection::pipeline::{Entry, Pipeline, Work};
 use crate::connection::role::Parameters;
 use crate::connection::rows::too_large;
-use crate::connection::script::copied_error;
+use crate::connection::script::{copied_error, is_end};
 use crate::connection::staleness::Staleness;
 use crate::connection::statement::{Form, Statement, StatementId};
 use crate::connection::traces::{deallocates_all, resets_settings};
@@ -123,7 +123,7 @@ impl Session {
                 if check_failed {
                     shared.statements.describes_first = true;
                 }
-                let fields = self.refused(name, parsing && !parsed, fields);
+                let fields = self.refused(id, name, shared.statements.get(id), fields);
                 // What another statement was refused for.
                 let staleness = match fields.code == FAILED_TRANSACTION {
                     true => Staleness::No,
@@ -176,26 +176,28 @@ impl Session {
         }
     }
 
-    /// What the server said of a request. Where it uses a name for which another statement was not parsed, since its
-    /// transaction had failed, that is what it is refused for too.
+    /// What the server said of a request. It looks for a prepared statement before it looks whether the transaction has
+    /// failed, and does not prepare what is sent behind the failure: of all but the end of a transaction it would say that.
     fn refused(
         &mut self,
+        id: StatementId,
         name: Option<&Arc<str>>,
-        unparsed: bool,
+        statement: Option<&Statement>,
         fields: Box<ServerFields>,
     ) -> Box<ServerFields> {
-        match (name, &self.unparsed) {
-            (Some(name), _) if unparsed => {
-                self.unparsed = Some((Arc::clone(name), fields.clone()));
-                fields
-            }
-            (Some(name), Some((of, why)))
+        if fields.code == FAILED_TRANSACTION {
+            self.aborted = Some(fields.clone());
+        }
+        const FAILED: TransactionStatus = TransactionStatus::Failed;
+        let had_failed = (self.status_before, self.status) == (FAILED, FAILED);
+        match name {
+            Some(name)
                 if fields.code == NO_SUCH_STATEMENT
-                    && name == of
-                    && why.code == FAILED_TRANSACTION
-                    && self.status == TransactionStatus::Failed =>
+                    && had_failed
+                    && !statement.is_some_and(|statement| is_end(&statement.sql)) =>
             {
-                why.clone()
+                self.prepared.doom_name(id, name);
+                self.aborted.clone().unwrap_or_else(aborted)
             }
             _ => fields,
         }
@@ -229,6 +231,17 @@ impl Session {
             events.push_back(Event::Lost { token, outcome, why: why.clone() });
         }
     }
+}
+
+/// What a server says that was not asked.
+fn aborted() -> Box<ServerFields> {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    Box::new(ServerFields {
+        severity: "ERROR".to_owned(),
+        code: FAILED_TRANSACTION.to_owned(),
+        message: message.to_owned(),
+        ..ServerFields::default()
+    })
 }
 
 pub(super) fn is_fatal(fields: &ServerFields) -> bool {
