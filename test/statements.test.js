@@ -331,3 +331,25 @@ test('an index that could not be built beside others is left behind', async (t) 
   const left = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'twice_i'::regclass";
   assert.deepEqual(await pool.query(left), [{ indisvalid: false }]);
 });
+
+test('a text without a statement in it is refused in a transaction that has failed', async (t) => {
+  const pool = open(t);
+  for (const sql of ['', ' ; ', '-- nothing', '/* nothing */;']) {
+    assert.deepEqual([...(await pool.query(sql))], []);
+    const connection = await pool.connect();
+    await connection.query('BEGIN');
+    assert.deepEqual([...(await connection.query(sql))], []);
+    const all = await Promise.allSettled(['SELECT 1/0', sql, sql].map((s) => connection.query(s)));
+    const codes = all.map(({ reason }) => reason.code);
+    assert.deepEqual(codes, ['22012', '25P02', '25P02'], sql);
+    assert.equal((await errorOf(connection.query(sql))).code, '25P02');
+    await connection.query('ROLLBACK');
+    assert.deepEqual([...(await connection.query(sql))], []);
+    await connection.release();
+    const committed = pool.transaction(async (tx) => {
+      await errorOf(tx.query('SELECT 1/0'));
+      await errorOf(tx.query(sql));
+    });
+    assert.equal((await errorOf(committed)).code, 'HYPERION_TRANSACTION_ROLLED_BACK');
+  }
+});
