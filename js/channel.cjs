@@ -463,7 +463,10 @@ class Channel {
       this.#onEvent(event);
       return;
     }
-    this.#leases.get(event.lease)?.warn('was idle for idleInTransactionTimeoutMs');
+    const limit = event.byServer
+      ? "the server's idle_in_transaction_session_timeout"
+      : 'idleInTransactionTimeoutMs';
+    this.#leases.get(event.lease)?.warn(`was idle for ${limit}`);
   }
 
   /** All that is asked in one turn of the loop goes out together. */

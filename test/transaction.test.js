@@ -447,6 +447,7 @@ test('a transaction that nobody finishes is taken back, with a warning that says
   await transfer(tx, 30);
   const [warning] = await warned;
   assert.equal(warning.code, 'HYPERION_TRANSACTION_ABANDONED');
+  assert.match(warning.message, /was idle for idleInTransactionTimeoutMs/);
   assert.match(warning.detail, /transaction\.test\.js/);
   const gone = { outcome: 'not-committed' };
   await assert.rejects(tx.query('SELECT 1'), gone);
@@ -459,6 +460,7 @@ test('a transaction that nobody finishes is taken back, with a warning that says
 test('25P03 from the server reaches the transaction as the cause of its end', async (t) => {
   const short = createPool(cluster.options({ poolSize: 1 }));
   t.after(() => short.end());
+  const warned = once(process, 'warning');
   const tx = await short.begin();
   await tx.query("SET idle_in_transaction_session_timeout = '50ms'");
   // Its own answers are the only way to hear of it.
@@ -471,6 +473,10 @@ test('25P03 from the server reaches the transaction as the cause of its end', as
   assert.equal(error.outcome, 'not-committed');
   assert.equal(error.cause.code, '25P03');
   assert.match(error.cause.message, /idle-in-transaction timeout/);
+  // The limit that has passed is named, and no other one.
+  const [warning] = await warned;
+  assert.equal(warning.code, 'HYPERION_TRANSACTION_ABANDONED');
+  assert.match(warning.message, /was idle for the server's idle_in_transaction_session_timeout:/);
   await tx.rollback();
 });
 

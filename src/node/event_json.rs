@@ -34,7 +34,9 @@ pub(super) fn event_to_json(event: &PoolEvent) -> String {
             "timeline": timeline,
             "previousTimeline": previous_timeline,
         }),
-        PoolEvent::Reclaimed { lease } => json!({ "type": "reclaimed", "lease": lease }),
+        PoolEvent::Reclaimed { lease, by_server } => {
+            json!({ "type": "reclaimed", "lease": lease, "byServer": by_server })
+        }
         PoolEvent::Host { host, state, previous, role, error } => json!({
             "type": "host",
             "host": &**host,

@@ -39,8 +39,13 @@ impl Pool {
             self.lose_lease(number, error.with_outcome(Outcome::NotCommitted));
             self.free_slot(id);
             self.retire(id);
-            self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
+            self.tell_reclaimed(number, false);
         }
+    }
+
+    /// Nobody may wait for an error of it.
+    pub(super) fn tell_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
+        self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
     }
 
     pub(super) fn reclaim_timeout(&self) -> Option<(Instant, &'static str)> {

@@ -202,6 +202,8 @@ pub enum PoolEvent {
     /// The connection of a transaction that was idle for too long was taken back.
     Reclaimed {
         lease: NonZeroU32,
+        /// The server ended it, by `idle_in_transaction_session_timeout`.
+        by_server: bool,
     },
 }
 

@@ -13,7 +13,7 @@ use super::abandoned::ABANDONED;
 use super::dispatch::GUARDED;
 use super::own_transaction::open_already;
 use super::slot::{Duty, Slot};
-use super::{Call, ConnectionId, Output, Pool, PoolEvent, QueryFlags, Response, closed_pool};
+use super::{Call, ConnectionId, Pool, QueryFlags, Response, closed_pool};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
@@ -470,7 +470,7 @@ impl Pool {
         }
         if lease.seen {
             if error.code() == ABANDONED {
-                self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease: number }));
+                self.tell_reclaimed(number, true);
             }
             self.lose_lease(number, error);
         } else {

@@ -251,7 +251,7 @@ fn a_forgotten_transaction_is_taken_back() {
         assert_eq!(world.pool.status().in_use, 1);
         world.pass(Duration::from_millis(1));
         assert_eq!(world.pool.status().in_use, 0);
-        let reclaimed = |event: &PoolEvent| matches!(event, PoolEvent::Reclaimed { lease: taken } if Some(*taken) == lease);
+        let reclaimed = |event: &PoolEvent| matches!(event, PoolEvent::Reclaimed { lease: taken, by_server: false } if Some(*taken) == lease);
         assert!(world.events.iter().any(reclaimed));
         let late = world.query("INSERT b", lease, TX);
         let expect = ("HYPERION_TRANSACTION_ABANDONED", Some(Outcome::NotCommitted));
