@@ -65,7 +65,12 @@ answering('B6 BindComplete without Bind', b.bindComplete);
 answering('B6 a second AuthenticationOk', b.authenticationOk);
 answering('B6 CopyData without CopyOut', ...described, message('d', 'x'));
 answering('B6 CopyDone without CopyOut', ...described, message('c'));
-answering('B6 CopyBoth in answer to a query', ...described, message('W', '\0', b.int16(0)));
+answering(
+  'B28 a second CopyBoth in the first one',
+  ...described,
+  message('W', '\0', b.int16(0)),
+  message('W', '\0', b.int16(0)),
+);
 answering(
   'B28 a second CopyOut in the first one',
   ...described,
@@ -158,6 +163,35 @@ test('B28 a CopyIn in answer to a query is refused, and the connection goes on',
   });
   assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
   assert.equal(backend.connections, 1);
+});
+
+test('a CopyBoth in answer to a query is ended, and the connection goes on', async (t) => {
+  const copyBoth = b.message('W', '\0', b.int16(0));
+  const done = [b.message('c'), b.commandComplete('START_REPLICATION'), b.readyForQuery()];
+  const failed = [b.error({ S: 'ERROR', C: '55000', M: 'no' }), b.readyForQuery()];
+  for (const [answer, outcome] of [
+    [done, 'unknown'],
+    [failed, 'not-committed'],
+  ]) {
+    const script = async (frontend) => {
+      await frontend.logIn();
+      frontend.send(b.parseComplete, b.parameterDescription(), b.noData, b.bindComplete, copyBoth);
+      frontend.send(b.message('d', 'k'), b.message('d', 'w'.repeat(100_000)));
+      // A CopyFail would end a session that replicates.
+      await frontend.until('c');
+      await frontend.until('S');
+      frontend.send(b.message('d', 'k'), ...answer);
+      await frontend.until('S');
+      await frontend.until('S');
+      frontend.send(b.readyForQuery(), b.firstAnswer(b.dataRow('1')));
+    };
+    const { pool, backend } = await withHostile(t, script, { resetOnRelease: false });
+    await assert.rejects(pool.query('SELECT one'), {
+      ...{ name: 'ConfigurationError', code: 'HYPERION_REPLICATION', outcome },
+    });
+    assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
+    assert.equal(backend.connections, 1);
+  }
 });
 
 test('B1 a broken header during login', async (t) => {

@@ -20,7 +20,7 @@ use bytes::BytesMut;
 
 use super::command::CommandTag;
 use super::flight::is_of_text;
-pub(super) use super::flight::{Asked, Flight, Parsing, Sending};
+pub(super) use super::flight::{Asked, Flight, Parsing, Sending, Step};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
@@ -44,21 +44,6 @@ pub struct StatementResult {
     pub shape: Option<Arc<Shape>>,
     pub rows: Rows,
     pub command: CommandTag,
-}
-
-/// The next message that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Close,
-    Parse,
-    ParameterDescription,
-    Describe,
-    Bind,
-    Execute,
-    /// A COPY to standard output, up to its CopyDone.
-    Copy,
-    Complete,
-    Refused,
 }
 
 #[derive(Debug)]
@@ -109,8 +94,8 @@ pub(super) enum Learned {
     Step,
     /// What the server says of the statement: [`Exchange::tell`] goes on with what is known of it now.
     Description(Arc<Description>),
-    /// The server waits for the data of a COPY, of which there is none.
-    CopyIn,
+    /// The server waits for the data of a COPY, of which there is none, and may send some too.
+    Copy(Copied),
 }
 
 impl Exchange {
@@ -336,7 +321,12 @@ impl Exchange {
             (Step::Execute, _, M::EmptyQueryResponse) => self.complete(CommandTag::EMPTY),
             (Step::Execute, _, M::CopyInResponse) if self.copied.is_none() => {
                 self.copied = Some(Copied::FromStdin);
-                return Ok(Learned::CopyIn);
+                return Ok(Learned::Copy(Copied::FromStdin));
+            }
+            (Step::Execute, _, M::CopyBothResponse) if self.copied.is_none() => {
+                self.copied = Some(Copied::Both);
+                self.step = Step::Copy;
+                return Ok(Learned::Copy(Copied::Both));
             }
             // There is nowhere to put the data.
             (Step::Execute, _, M::CopyOutResponse) => {
@@ -495,7 +485,7 @@ impl Exchange {
     pub(super) fn finish(self) -> Ended {
         let is_refused = self.refusal.is_some();
         if let Some(copied) = self.copied
-            && (copied == Copied::FromStdin || !is_refused)
+            && (copied != Copied::ToStdout || !is_refused)
         {
             let may_have_committed = matches!(self.begun, Some(Sending::Steps { has_left: true }));
             let is_undone = is_refused && !self.committed && !may_have_committed;
@@ -580,19 +570,4 @@ pub(super) enum Ended {
         /// The server had begun with the work.
         begun: Option<Sending>,
     },
-}
-
-impl Step {
-    const fn awaits(self) -> &'static str {
-        match self {
-            Self::Close => "CloseComplete",
-            Self::Parse => "ParseComplete",
-            Self::ParameterDescription => "ParameterDescription",
-            Self::Describe => "RowDescription or NoData",
-            Self::Bind => "BindComplete",
-            Self::Execute => "a row or CommandComplete",
-            Self::Copy => "CopyData or CopyDone",
-            Self::Complete | Self::Refused => "ReadyForQuery",
-        }
-    }
 }

@@ -1,8 +1,7 @@
-//! How a request was sent.
+//! How a request was sent, and what its answer is at.
 
 use std::sync::Arc;
 
-use super::exchange::Step;
 use super::prepared::Told;
 use super::staleness::Relies;
 use super::statement::Description;
@@ -96,4 +95,34 @@ impl Asked {
 /// Whether no setting decides what a value of the type looks like as text: `text`, `name`, `varchar`, `json`, `xml`.
 pub(super) const fn is_of_text(type_oid: u32) -> bool {
     matches!(type_oid, 25 | 19 | 1043 | 114 | 142)
+}
+
+/// The next message that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Close,
+    Parse,
+    ParameterDescription,
+    Describe,
+    Bind,
+    Execute,
+    /// A COPY to standard output, up to its CopyDone.
+    Copy,
+    Complete,
+    Refused,
+}
+
+impl Step {
+    pub(super) const fn awaits(self) -> &'static str {
+        match self {
+            Self::Close => "CloseComplete",
+            Self::Parse => "ParseComplete",
+            Self::ParameterDescription => "ParameterDescription",
+            Self::Describe => "RowDescription or NoData",
+            Self::Bind => "BindComplete",
+            Self::Execute => "a row or CommandComplete",
+            Self::Copy => "CopyData or CopyDone",
+            Self::Complete | Self::Refused => "ReadyForQuery",
+        }
+    }
 }

@@ -5,6 +5,9 @@ use super::halfway::Halfway;
 use super::lexer::{SqlToken, SqlTokens, tokens};
 use crate::base::{Error, ErrorClass, Outcome};
 
+const COPY: &str = "HYPERION_COPY";
+const REPLICATION: &str = "HYPERION_REPLICATION";
+
 /// What a text says of the statements in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Script {
@@ -44,7 +47,10 @@ impl Unfit {
             Self::LeavesTransactionOpen => {
                 left_open("the text begins a transaction and does not end it, and was not sent")
             }
-            Self::Copy => copy("COPY by query() is not supported: the statement was not sent"),
+            Self::Copy => {
+                let message = "COPY by query() is not supported: the statement was not sent";
+                Error::new(ErrorClass::Configuration, COPY, message)
+            }
             Self::Listen => {
                 let message = "LISTEN by query() is not supported: this client does not deliver notifications";
                 Error::new(ErrorClass::Configuration, "HYPERION_LISTEN", message)
@@ -55,15 +61,11 @@ impl Unfit {
             }
             Self::Replication => {
                 let message = "the replication protocol is not supported";
-                Error::new(ErrorClass::Configuration, "HYPERION_REPLICATION", message)
+                Error::new(ErrorClass::Configuration, REPLICATION, message)
             }
         };
         Some(error.with_outcome(Outcome::NotSent))
     }
-}
-
-pub(super) fn copy(message: &str) -> Error {
-    Error::new(ErrorClass::Configuration, "HYPERION_COPY", message)
 }
 
 /// A COPY that had this client at its other end.
@@ -71,20 +73,37 @@ pub(super) fn copy(message: &str) -> Error {
 pub(super) enum Copied {
     FromStdin,
     ToStdout,
+    /// In both directions at once, as replication has it.
+    Both,
+}
+
+impl Copied {
+    /// Why it is not done here.
+    pub(super) fn refusal(self) -> Error {
+        self.refused("")
+    }
+
+    fn refused(self, behind: &str) -> Error {
+        let (code, what) = match self {
+            Self::FromStdin => (COPY, "COPY FROM STDIN by query()"),
+            Self::ToStdout => (COPY, "COPY TO STDOUT by query()"),
+            Self::Both => {
+                (REPLICATION, "replication, which the server has begun (CopyBothResponse),")
+            }
+        };
+        let message = format!("{what} is not supported{behind}");
+        Error::new(ErrorClass::Configuration, code, message)
+    }
 }
 
 pub(super) fn copied_error(copied: Copied, is_undone: bool, failed: bool) -> Error {
-    let direction = match copied {
-        Copied::FromStdin => "FROM STDIN",
-        Copied::ToStdout => "TO STDOUT",
-    };
     let what = match (is_undone, failed) {
         (true, true) => "it was refused, and its transaction has failed with it",
         (true, false) => "it was refused, and what stood in front of it in the text was undone",
         (false, _) => "its data was not kept, and what the text did besides it may have been done",
     };
     let outcome = if is_undone { Outcome::NotCommitted } else { Outcome::Unknown };
-    copy(&format!("COPY {direction} by query() is not supported: {what}")).with_outcome(outcome)
+    copied.refused(&format!(": {what}")).with_outcome(outcome)
 }
 
 /// `what` was done, or would be.

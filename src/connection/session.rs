@@ -29,7 +29,6 @@ use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
 use super::prelude::{Prelude, RESET};
 use super::prepared::Prepared;
 use super::role::{Parameters, Role, check_encoding};
-use super::script::copy;
 use super::settings::{FirstUse, Style};
 use super::statement::StatementId;
 use super::user_types::TypesAnswer;
@@ -447,11 +446,8 @@ impl Session {
                 }
             }
             // Whatever was sent behind it the server would take for its data.
-            Learned::CopyIn if !alone => {
-                let message = "COPY FROM STDIN by query() is not supported";
-                return Err(copy(message));
-            }
-            Learned::CopyIn => self.refuse_copy(out)?,
+            Learned::Copy(copied) if !alone => return Err(copied.refusal()),
+            Learned::Copy(copied) => self.refuse_copy(copied, out)?,
         }
         Ok(())
     }

@@ -161,6 +161,14 @@ pub fn copy_fail(out: &mut BytesMut, why: &str) -> Result<(), Error> {
     append(out, |out| codec::copy_fail(why, out).map_err(refused))
 }
 
+/// Ends this side of a COPY in both directions.
+pub fn copy_done(out: &mut BytesMut) -> Result<(), Error> {
+    append(out, |out| {
+        codec::copy_done(out);
+        Ok(())
+    })
+}
+
 pub fn terminate(out: &mut BytesMut) -> Result<(), Error> {
     append(out, |out| {
         codec::terminate(out);

@@ -7,6 +7,7 @@ use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::connection::exchange::{Exchange, Flight};
 use crate::connection::pipeline::{Entry, Work};
 use crate::connection::prelude::Prelude;
+use crate::connection::script::Copied;
 use crate::connection::statement::{Statement, Statements};
 use crate::connection::steps::Steps;
 use crate::protocol::frontend;
@@ -55,9 +56,15 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a COPY that waits for data. A Sync behind it was taken for data too.
-    pub(super) fn refuse_copy(&mut self, out: &mut BytesMut) -> Result<(), Error> {
-        frontend::copy_fail(out, "COPY FROM STDIN is not supported by this client")?;
+    /// Ends a COPY that waits for data. A Sync behind it was taken for data too. One in both directions knows no CopyFail
+    /// (PostgreSQL manual, 55.2.7).
+    pub(super) fn refuse_copy(&mut self, copied: Copied, out: &mut BytesMut) -> Result<(), Error> {
+        match copied {
+            Copied::Both => frontend::copy_done(out)?,
+            Copied::FromStdin | Copied::ToStdout => {
+                frontend::copy_fail(out, "COPY FROM STDIN is not supported by this client")?;
+            }
+        }
         match self.pipeline.front().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) if exchange.has_synced() => frontend::sync(out),
             _ => Ok(()),
