@@ -44,7 +44,11 @@ impl Asking {
     }
 
     pub(super) fn may_look_at(&self) -> Instant {
-        let looked = self.asked_at.map_or(Instant::ORIGIN, |at| at + LOOK_EVERY);
+        self.may_look_again(self.asked_at)
+    }
+
+    pub(super) fn may_look_again(&self, looked_at: Option<Instant>) -> Instant {
+        let looked = looked_at.map_or(Instant::ORIGIN, |at| at + LOOK_EVERY);
         looked.max(self.backoff.until())
     }
 }

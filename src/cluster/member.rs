@@ -127,6 +127,7 @@ impl Standing {
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error),
             ) if is_own_end(error) => None,
+            (Self::Suspected(_), Observation::SessionLost(error)) if is_own_end(error) => None,
             // It is being asked already.
             (Self::Suspected(_), Observation::IdleCut(_)) => None,
             (

@@ -11,7 +11,7 @@
 //! is silent. The witness goes to the address of the silent session, whatever the name leads to. Where it finds
 //! nobody, and the host is served at another address, what is in flight at the silent one is given up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::slot::{Duty, Site, Slot};
@@ -20,16 +20,36 @@ use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
 
+/// What is known of silent addresses.
+#[derive(Debug, Default)]
+pub(super) struct Silences {
+    /// A witness has found nobody there.
+    deserted: BTreeSet<Site>,
+    /// When the last witness was sent there. Sessions that the name leads elsewhere are none.
+    looked_at: BTreeMap<Site, Instant>,
+}
+
+impl Silences {
+    /// Something came from there.
+    pub(super) fn end(&mut self, site: Site) {
+        if !self.deserted.is_empty() {
+            self.deserted.remove(&site);
+        }
+    }
+}
+
 impl Pool {
     /// Asks the hosts that have been silent for too long, and gives up what is in flight on the dead ones.
     pub(super) fn watch(&mut self, now: Instant) {
-        for site in self.debtors() {
+        let debtors = self.debtors();
+        self.silences.looked_at.retain(|site, _| debtors.contains(site));
+        for site in debtors {
             if self.silence_ends(site).is_none_or(|at| at > now) {
                 continue;
             }
             let asked = self.is_watched(site);
-            if !asked && self.cluster.may_look_at(site.0) <= now && !Mutation::ForgetWitness.is_on()
-            {
+            if !asked && self.may_look_at(site) <= now && !Mutation::ForgetWitness.is_on() {
+                self.silences.looked_at.insert(site, now);
                 let at = if Mutation::WitnessByName.is_on() { (site.0, None) } else { site };
                 self.open_at(now, at, Duty::Witness { ask_at: None });
             }
@@ -100,7 +120,7 @@ impl Pool {
         if site.1.is_none() || error.server().is_some() {
             return false;
         }
-        self.deserted.insert(site);
+        self.silences.deserted.insert(site);
         let has_moved = self.has_moved_from(site);
         self.leave_deserted(now);
         has_moved
@@ -121,15 +141,15 @@ impl Pool {
 
     /// Closes what is at addresses where no server answers any more, once the host is served at another one.
     fn leave_deserted(&mut self, now: Instant) {
-        if self.deserted.is_empty() {
+        if self.silences.deserted.is_empty() {
             return;
         }
         let slots = &self.slots;
-        self.deserted.retain(|site| slots.iter().any(|(_, slot)| slot.site() == *site));
-        let left = self.deserted.iter().copied().filter(|site| self.has_moved_from(*site));
+        self.silences.deserted.retain(|site| slots.iter().any(|(_, slot)| slot.site() == *site));
+        let left = self.silences.deserted.iter().copied().filter(|site| self.has_moved_from(*site));
         let left: Vec<_> = left.collect();
         for site in left {
-            self.deserted.remove(&site);
+            self.silences.deserted.remove(&site);
             let there = self.slots.iter().filter(|(_, slot)| slot.site() == site);
             let there: Vec<_> = there.map(|(id, _)| id).collect();
             let message = "nothing came for a while, no other session could be opened to its address, and the \
@@ -137,6 +157,10 @@ impl Pool {
             let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
             there.into_iter().for_each(|id| self.drop_slot(now, id, &lost));
         }
+    }
+
+    fn may_look_at(&self, site: Site) -> Instant {
+        self.cluster.may_look_again(site.0, self.silences.looked_at.get(&site).copied())
     }
 
     /// Whether a session is on its way to ask the server there.
@@ -226,7 +250,7 @@ impl Pool {
     fn next_look(&self) -> Option<Instant> {
         let looks = self.debtors().into_iter().filter_map(|site| {
             let at = self.silence_ends(site)?;
-            (!self.is_watched(site)).then(|| at.max(self.cluster.may_look_at(site.0)))
+            (!self.is_watched(site)).then(|| at.max(self.may_look_at(site)))
         });
         looks.min()
     }

@@ -37,7 +37,7 @@ mod unfit;
 mod upkeep;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -183,7 +183,7 @@ pub struct Pool {
     /// The cluster may have gone back to an older timeline.
     rewinding: Option<rewind::Rewinding>,
     /// Where no server answers any more, neither in an open session nor at a login.
-    deserted: BTreeSet<slot::Site>,
+    silences: liveness::Silences,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
     /// Scratch, empty between uses.
@@ -221,7 +221,7 @@ impl Pool {
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
-            deserted: BTreeSet::new(),
+            silences: liveness::Silences::default(),
             rewinding: None,
             has_surplus: false,
             candidates: Vec::new(),
@@ -294,8 +294,8 @@ impl Pool {
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.heard_at = now;
-            if !self.deserted.is_empty() && matches!(input, Input::Received(_)) {
-                self.deserted.remove(&slot.site());
+            if matches!(input, Input::Received(_)) {
+                self.silences.end(slot.site());
             }
             let mut shared = Shared {
                 config: &self.config,

@@ -40,7 +40,7 @@ impl Pool {
             None if topology.gone_back_to(Instant::ORIGIN, Instant::ORIGIN).is_some() => {
                 self.rewinding = Some(Rewinding { since: now, ask_at: now + ASK_EVERY });
                 self.search_until = self.search_until.max(now + STEADY + STEADY);
-                self.renew_scouts();
+                self.renew_scouts(now);
                 if Mutation::RewindBlindly.is_on() {
                     self.go_back(now, Instant::ORIGIN, Instant::ORIGIN);
                 }
@@ -51,6 +51,8 @@ impl Pool {
                 }
                 if self.rewinding.is_some() && ask_at <= now {
                     self.rewinding = Some(Rewinding { since, ask_at: now + ASK_EVERY });
+                    // Some were on their way then.
+                    self.renew_scouts(since);
                     for host in self.cluster.topology().host_ids().to_vec() {
                         self.ask_scout(now, host);
                     }
@@ -87,9 +89,10 @@ impl Pool {
         }
     }
 
-    /// The next search opens new ones.
-    fn renew_scouts(&mut self) {
-        let scouts = self.slots.iter().filter(|(_, slot)| is_scout(slot));
+    /// Closes those that are older. The next search opens new ones.
+    fn renew_scouts(&mut self, since: Instant) {
+        let is_old = |slot: &Slot| is_scout(slot) && slot.opened_at < since;
+        let scouts = self.slots.iter().filter(|(_, slot)| is_old(slot));
         let scouts: Vec<_> = scouts.map(|(id, _)| id).collect();
         scouts.into_iter().for_each(|id| self.retire(id));
     }

@@ -128,6 +128,10 @@ impl Nodes {
         self.moved.insert(node, self.leader);
     }
 
+    pub(super) fn has_moved_names(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
     /// Each name leads to its own node again.
     pub(super) fn restore_names(&mut self) {
         self.moved.clear();
