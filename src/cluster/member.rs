@@ -127,7 +127,6 @@ impl Standing {
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error),
             ) if is_own_end(error) => None,
-            (Self::Suspected(_), Observation::SessionLost(error)) if is_own_end(error) => None,
             // It is being asked already.
             (Self::Suspected(_), Observation::IdleCut(_)) => None,
             (
@@ -196,7 +195,15 @@ impl Member {
             Observation::IdleCut(_) => {}
         }
         let before = self.state();
-        if let Some(standing) = self.standing.after(observation) {
+        // What says nothing against a host that is up says nothing against one that is quietly looked into.
+        let says_nothing = self.is_quiet
+            && match observation {
+                Observation::Says(_) => false,
+                Observation::ConnectFailed(error)
+                | Observation::SessionLost(error)
+                | Observation::IdleCut(error) => is_own_end(error),
+            };
+        if !says_nothing && let Some(standing) = self.standing.after(observation) {
             // Behind this it may have been rewound, or promoted anew.
             if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
                 self.claim = Claim::Unproved;
