@@ -369,7 +369,10 @@ impl Storm {
     fn cut_idle(&mut self, number: usize) {
         for link in self.links_of(number) {
             let Some(node) = self.nodes.get_mut(number) else { return };
-            let is_cut = self.links.get(&link).is_some_and(Link::is_quiet)
+            // What the pool is about to send is on its way as well.
+            let is_quiet =
+                |link: &Link| link.is_quiet() && self.pool.outgoing(link.connection).is_empty();
+            let is_cut = self.links.get(&link).is_some_and(is_quiet)
                 && node.server.is_at_rest(link)
                 && !self.dice.percent(20);
             if !is_cut {
