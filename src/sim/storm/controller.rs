@@ -389,7 +389,9 @@ impl Storm {
     fn dismiss(&mut self, number: usize) {
         for link in self.links_of(number) {
             let waits = |link: &Link| {
-                link.stage == Stage::Session(Backend::Idle) && !link.to_server.is_empty()
+                link.stage == Stage::Session(Backend::Idle)
+                    && !link.to_server.is_empty()
+                    && link.unsent.is_empty()
             };
             if !self.links.get(&link).is_some_and(waits) || self.dice.percent(30) {
                 continue;
