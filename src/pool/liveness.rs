@@ -25,7 +25,7 @@ use crate::config::Host;
 pub(super) struct Silences {
     /// A witness has found nobody there.
     deserted: BTreeSet<Site>,
-    /// When the last witness was sent there. Sessions that the name leads elsewhere are none.
+    /// When the last witness was sent there.
     looked_at: BTreeMap<Site, Instant>,
 }
 
@@ -159,7 +159,13 @@ impl Pool {
         }
     }
 
+    /// When a witness may go there. Sessions that the name leads elsewhere, however many there are, put it off no longer.
     fn may_look_at(&self, site: Site) -> Instant {
+        let is_elsewhere =
+            |slot: &Slot| slot.host == site.0 && slot.address.is_some() && slot.address != site.1;
+        if site.1.is_none() || !self.slots.iter().any(|(_, slot)| is_elsewhere(slot)) {
+            return self.cluster.may_look_at(site.0);
+        }
         self.cluster.may_look_again(site.0, self.silences.looked_at.get(&site).copied())
     }
 
