@@ -60,6 +60,8 @@ struct Session {
     sleep: Sleep,
     /// After an error: everything up to the next Sync is skipped.
     skipping: bool,
+    /// It has had something behind the last Sync.
+    is_amid: bool,
     transaction: Transaction,
     /// That was begun by a BEGIN.
     is_said: bool,
@@ -149,6 +151,7 @@ impl Server {
             bound: String::new(),
             sleep: Sleep::Awake,
             skipping: false,
+            is_amid: false,
             transaction: Transaction::None,
             is_said: false,
             changed: false,
@@ -219,7 +222,10 @@ impl Server {
     pub fn is_at_rest(&self, session: u64) -> bool {
         self.sessions.get(&session).is_some_and(|session| {
             let is_done = session.input.is_empty() && session.written.is_empty();
-            session.started && is_done && session.transaction == Transaction::None
+            session.started
+                && is_done
+                && !session.is_amid
+                && session.transaction == Transaction::None
         })
     }
 
@@ -301,6 +307,7 @@ impl Server {
             }
             let Some((tag, body)) = state.next_message() else { break };
             state.sleep = Sleep::Awake;
+            state.is_amid = !matches!(tag, 0 | b'S' | b'Q');
             match tag {
                 0 => state.welcome(role, self.reports, out),
                 b'X' => {
