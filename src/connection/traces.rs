@@ -112,6 +112,10 @@ const IN_BLOCKS: [&str; 7] = ["set", "reset", "execute", "listen", "load", "prep
 impl Marks {
     fn of(statement: &str) -> Self {
         let mut marks = Self::default();
+        // Its escapes can hide any name.
+        let hides_names = contains_ignoring_case(statement, "u&\"");
+        marks.leaves |= hides_names;
+        marks.sets |= hides_names;
         let (mut updates, mut names_settings) = (false, false);
         let mut before = SqlToken::Symbol(';');
         let mut all = tokens(statement);
@@ -265,6 +269,8 @@ mod tests {
             ("SELECT set_config('a.b', ',true', false), true", "SELECT 1"),
             ("SELECT pg_catalog.\"set_config\"('a.b', 'c', not true)", "SELECT 1"),
             ("SELECT set_config('a', 'b', true), set_config('a', 'b', $1)", "SELECT 1"),
+            ("SELECT U&\"set\\005fconfig\"('a.b', 'c', false)", "SELECT 1"),
+            ("SELECT u&\"pg!005fadvisory!005flock\" UESCAPE '!' (1)", "SELECT 1"),
             ("UPDATE pg_settings SET setting = 'a' WHERE name = 'search_path'", "UPDATE 1"),
             ("WITH a AS (UPDATE pg_catalog.pg_settings SET setting = 1) SELECT 1", "SELECT 1"),
             ("SELECT query_to_xml('SELECT set_config(1, 2, false)', true, true, '')", "SELECT 1"),
