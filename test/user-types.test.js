@@ -258,6 +258,19 @@ test('several statements in one query, arrays for rows, and a cursor', async (t)
   });
 });
 
+test('the end of a transaction that stands behind several statements holds up no type', async (t) => {
+  const sql = "SELECT 1 AS n; SELECT '{sad,NULL}'::mood[] AS v";
+  for (const end of ['commit', 'rollback']) {
+    for (let run = 0; run < 8; run++) {
+      const tx = await open(t).begin();
+      await tx.query('SELECT 1');
+      const [results] = await Promise.all([tx.query(sql), tx[end]()]);
+      const [{ v }] = results[1];
+      assert.deepEqual([v, results[1].fields[0].typeName], [['sad', null], '_mood'], end);
+    }
+  }
+});
+
 test('choices by oid are for values and for the elements of arrays', async (t) => {
   const pool = open(t);
   const [{ mood, list }] = await pool.query(

@@ -518,9 +518,8 @@ impl Pool {
         self.leave_line(&lease);
         let Lease { seat, for_transaction, seen, head, held, .. } = lease;
         // What runs is settled with its connection.
-        let runs = |call: &Call| call.sent_to.is_some();
         for key in head.into_iter().chain(held) {
-            if !self.calls.get(key).is_some_and(runs) {
+            if self.calls.get(key).is_none_or(|call| call.sent_to.is_none()) {
                 self.finish_call(key, Err(given_back()));
             }
         }
@@ -540,7 +539,8 @@ impl Pool {
         if !for_transaction && seen && reset {
             slot.connection.soil();
         }
-        // Where an answer is to come still, the type of a value for one, it is looked at again when that has come.
+        // An answer may have waited for this end, to ask for its types: the connection is looked at again when they came.
+        self.ask_types(now, id);
         self.retire_if_useless(id);
         self.clean(now, id);
     }
