@@ -276,3 +276,32 @@ for (const set of SETS) {
     });
   });
 }
+
+for (const [way, [options, choices]] of Object.entries({
+  'prepare: false': [{}, { prepare: false }],
+  'statementCacheSize: 0': [{ statementCacheSize: 0 }, {}],
+})) {
+  test(`a column that always was text comes to be of another type: ${way}`, async () => {
+    const parameters = SETS[0];
+    for (const [name, expression, value] of COLUMNS) {
+      for (const how of ['pool', 'transaction']) {
+        await ask('DROP TABLE IF EXISTS restyled');
+        await ask('CREATE TABLE restyled AS SELECT inet(NULL) AS v');
+        const pool = createPool(cluster.options({ poolSize: 1, parameters, ...options }));
+        try {
+          const read = (on) => on.query('SELECT v FROM restyled', [], choices);
+          assert.deepStrictEqual(await read(pool), [{ v: null }]);
+          await ask('DROP TABLE restyled');
+          await ask(`CREATE TABLE restyled AS SELECT ${expression} AS v`);
+          for (const use of [1, 2]) {
+            const rows = await (how === 'pool' ? read(pool) : pool.transaction(read));
+            assert.deepStrictEqual(rows, [{ v: value }], `${name}, ${how}, use ${use}`);
+          }
+        } finally {
+          await pool.end();
+        }
+      }
+    }
+    await ask('DROP TABLE restyled');
+  });
+}

@@ -85,6 +85,8 @@ pub(super) struct Exchange {
     copied: Option<Copied>,
     /// It may run twice, and its results were asked for in the formats that its columns had elsewhere, or a moment ago.
     guesses: bool,
+    /// Text comes as this client reads it.
+    reads_text: bool,
 }
 
 /// What a message taught the connection beside the answer itself.
@@ -136,18 +138,14 @@ impl Exchange {
             drops_rows: false,
             copied: None,
             guesses: false,
+            reads_text: false,
         }
     }
 
-    /// As a request that `may_run_twice`.
-    pub(super) fn with_repeats(self, may_run_twice: bool) -> Self {
-        let asked = match &self.flight {
-            Flight::Parsing(parsing) => Some(&parsing.asked),
-            Flight::Prepared { asked, .. } => asked.as_ref(),
-            _ => None,
-        };
-        let guesses = may_run_twice && matches!(asked, Some(Asked::Like(_)));
-        Self { guesses, ..self }
+    /// As a request that `may_run_twice`, in a session of which it `reads_text`.
+    pub(super) fn with_repeats(self, may_run_twice: bool, reads_text: bool) -> Self {
+        let guesses = may_run_twice && self.flight.asked_like().is_some();
+        Self { guesses, reads_text, ..self }
     }
 
     /// How much of its rows has come.
@@ -518,8 +516,13 @@ impl Exchange {
         if matches!(self.flight, Flight::Typing { .. } | Flight::Prelude) {
             return Ended::Described;
         }
-        if self.guesses && self.shape.as_ref().is_some_and(|shape| shape.is_unreadable()) {
-            return Ended::Unreadable;
+        if self.guesses
+            && let (Some(shape), Some(asked)) = (&self.shape, self.flight.asked_like())
+        {
+            let is_text = !self.reads_text && shape.has_text_unlike(asked);
+            if is_text || shape.is_unreadable() {
+                return Ended::Unreadable { is_text };
+            }
         }
         Ended::Completed { results: self.results, unreplicated: self.unreplicated }
     }
@@ -541,8 +544,11 @@ pub(super) enum Ended {
     },
     /// What had to come first has come, and the statement has not run.
     Described,
-    /// A read with a column in a binary form that nothing here reads: it has another type by now.
-    Unreadable,
+    /// A read with a column in a form that nothing here reads: it has another type by now.
+    Unreadable {
+        /// It is a text that the session's settings decide.
+        is_text: bool,
+    },
     /// It had more rows than may be held.
     TooLarge {
         why: TooLarge,

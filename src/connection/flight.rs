@@ -56,6 +56,19 @@ impl Flight {
         }
     }
 
+    /// The shape in whose formats results were asked for, before this connection was told theirs.
+    pub(super) fn asked_like(&self) -> Option<&Shape> {
+        let asked = match self {
+            Self::Parsing(parsing) => Some(&parsing.asked),
+            Self::Prepared { asked, .. } => asked.as_ref(),
+            _ => None,
+        };
+        match asked {
+            Some(Asked::Like(shape)) => Some(shape),
+            Some(Asked::Text) | None => None,
+        }
+    }
+
     /// Whether nothing of the statement runs by it.
     pub(super) fn is_preparation(&self) -> bool {
         matches!(self, Self::Typing { .. } | Self::Prelude)

@@ -332,7 +332,8 @@ impl Session {
         };
         let exchange = Exchange::new(request.statement, flight, prelude, moment);
         let exchange = exchange.with_verbatim(verbatim).with_limit(self.max_result_bytes);
-        let exchange = exchange.with_repeats(self.may_repeat(request, statement));
+        let reads_text = self.style.reads_text(shared.statements);
+        let exchange = exchange.with_repeats(self.may_repeat(request, statement), reads_text);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)

@@ -349,6 +349,17 @@ impl Shape {
         })
     }
 
+    /// Whether a column came as text, in the format of a column of another type, and would have been asked for in binary by
+    /// its own; or may be of such a type, which a server has not told.
+    pub fn has_text_unlike(&self, asked: &Self) -> bool {
+        self.columns.iter().enumerate().any(|(n, Column { field, .. })| {
+            let is_same = asked.columns.get(n).is_some_and(|a| a.field.type_oid == field.type_oid);
+            field.format == Format::Text
+                && (self.verbatim.result_format(field.type_oid) == Format::Binary
+                    || (!is_same && oid::is_of_users(field.type_oid)))
+        })
+    }
+
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }

@@ -63,7 +63,11 @@ impl Session {
     ) -> Answer {
         match ended {
             Ended::Described => Answer::Described,
-            Ended::Unreadable => {
+            Ended::Unreadable { is_text } => {
+                // Its description says nothing yet of what users' types are: that is asked for behind one that comes first.
+                if is_text && let Some(statement) = shared.statements.get_mut(id) {
+                    statement.form = Form::Undescribed;
+                }
                 let message = "the types of its columns have changed while it was asked for";
                 let class = ErrorClass::Configuration;
                 let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
