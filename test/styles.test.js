@@ -305,3 +305,65 @@ for (const [way, [options, choices]] of Object.entries({
     await ask('DROP TABLE restyled');
   });
 }
+
+/** What several statements in one text bring of types that the pool has never met. */
+async function inOneText(parameters, body) {
+  const pool = createPool(cluster.options({ poolSize: 1, parameters }));
+  try {
+    return await body(pool);
+  } finally {
+    await pool.end();
+  }
+}
+
+test('the first use of a type stands among several statements', async () => {
+  for (const set of SETS) {
+    for (const [name, expression, value] of COLUMNS) {
+      const select = `SELECT ${expression} AS v`;
+      for (const sql of [`${select}; SELECT 1`, `SELECT 1; ${select}`, `${select}; ${select}`]) {
+        const came = await inOneText(set, (pool) => pool.query(sql));
+        const told = `${name}: ${sql}`;
+        for (const [row] of came) if ('v' in row) assert.deepStrictEqual(row.v, value, told);
+      }
+    }
+    const made = `CREATE DOMAIN styled_new AS float8; CREATE TABLE restyled (n int);
+      INSERT INTO restyled VALUES (1);
+      SELECT ARRAY[(0.1::float8 + 0.2)::styled_new] AS v, ARRAY['sad', NULL]::styled_mood[] AS m;
+      SELECT n FROM restyled`;
+    const ways = [
+      (pool) => pool.query(made),
+      (pool) => pool.query(`BEGIN; ${made}; COMMIT`).then((results) => results.slice(1, -1)),
+      (pool) => pool.transaction((tx) => tx.query(made)),
+    ];
+    for (const way of ways) {
+      const came = await inOneText(set, way);
+      assert.deepStrictEqual(came[3], [{ v: [0.1 + 0.2], m: ['sad', null] }]);
+      assert.deepStrictEqual(came[4], [{ n: 1 }]);
+      await ask('DROP TABLE restyled');
+      await ask('DROP DOMAIN styled_new');
+    }
+  }
+});
+
+test('a role that may not be told of types has its several statements run all the same', async (t) => {
+  const { password } = cluster.options();
+  await ask(
+    `DROP ROLE IF EXISTS styled_plain; CREATE ROLE styled_plain LOGIN PASSWORD '${password}'`,
+  );
+  await ask('CREATE TABLE restyled (n int); GRANT ALL ON restyled TO styled_plain');
+  await ask('REVOKE SELECT ON pg_catalog.pg_type FROM PUBLIC');
+  t.after(async () => {
+    await ask('GRANT SELECT ON pg_catalog.pg_type TO PUBLIC');
+    await ask('DROP TABLE restyled; DROP ROLE styled_plain');
+  });
+  const pool = createPool(
+    cluster.options({ poolSize: 1, user: 'styled_plain', password, parameters: SETS[0] }),
+  );
+  t.after(() => pool.end());
+  const sql = `INSERT INTO restyled VALUES (1); SELECT ARRAY['sad']::styled_mood[] AS v`;
+  for (const use of [1, 2]) {
+    const [, rows] = await pool.query(sql);
+    assert.deepStrictEqual(rows, [{ v: '{sad}' }], `use ${use}`);
+  }
+  assert.deepStrictEqual(await ask('SELECT count(*) AS n FROM restyled'), [['2']]);
+});

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::command::CommandTag;
-use super::flight::is_of_text;
 pub(super) use super::flight::{Asked, Flight, Parsing, Sending, Step};
+use super::flight::{NO_RIGHT, is_of_text};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
@@ -169,6 +169,10 @@ impl Exchange {
 
     /// A DataRow, by far the most frequent message.
     pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        if let (Step::Types, Flight::Steps(steps)) = (self.step, &mut self.flight) {
+            steps.row(body);
+            return Ok(());
+        }
         if self.takes_row(body.len())? {
             check_data_row(body, self.columns())?;
             let pushed = self.rows.push(body);
@@ -292,6 +296,12 @@ impl Exchange {
                 return Ok(self.describe(Some(fields)));
             }
             (Step::Describe, _, M::NoData) => return Ok(self.describe(None)),
+            (Step::Types, _, M::ParseComplete | M::BindComplete) => {}
+            (Step::Types, Flight::Steps(steps), M::CommandComplete(_)) => {
+                steps.told().iter().for_each(|(oid, known)| self.verbatim.learn(*oid, known));
+                self.step = Step::Parse;
+                return Ok(Learned::Step);
+            }
             (Step::Bind, Flight::Prepared { told, asked, .. }, M::BindComplete) => {
                 let shape = |told: &Arc<Description>| match asked {
                     None => told.shape.clone(),
@@ -355,9 +365,10 @@ impl Exchange {
         let (types, next) = match &mut self.flight {
             Flight::Parsing(parsing) => (std::mem::take(&mut parsing.parameter_types), Step::Bind),
             Flight::Typing { parameter_types } => (std::mem::take(parameter_types), Step::Complete),
-            Flight::Steps(_) => {
+            Flight::Steps(steps) => {
                 self.shape = Description::new(Vec::new(), fields, &self.verbatim).shape;
-                self.step = Step::Bind;
+                let lacks_types = steps.lacks_types(self.shape.as_deref());
+                self.step = if lacks_types { Step::Types } else { Step::Bind };
                 return Learned::Step;
             }
             // They come to no step at which a description is due.
@@ -422,8 +433,12 @@ impl Exchange {
     pub(super) fn go_on(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let shape = self.shape.as_deref();
         match &mut self.flight {
-            Flight::Steps(steps) if self.step == Step::Bind => steps.run(shape, out),
-            Flight::Steps(steps) => steps.end(out),
+            Flight::Steps(steps) => match self.step {
+                Step::Bind => steps.run(shape, out),
+                Step::Types => steps.ask(out),
+                Step::Parse => steps.again(out),
+                _ => steps.end(out),
+            },
             _ => Ok(()),
         }
     }
@@ -501,6 +516,7 @@ impl Exchange {
             return Ended::Refused {
                 staleness: staleness(&fields, self.refused_at, relies),
                 check_failed: self.check_failed,
+                types_refused: self.refused_at == Step::Types && fields.code == NO_RIGHT,
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
                 committed: self.committed,
@@ -565,6 +581,8 @@ pub(super) enum Ended {
         staleness: Staleness,
         /// It would have given values another text than this client reads, and has not run.
         check_failed: bool,
+        /// It has no right to be told of types, which were asked for between its statements.
+        types_refused: bool,
         /// The server had taken the Parse message before it refused.
         parsed: bool,
         /// Statements in front of the refused one have completed.

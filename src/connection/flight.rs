@@ -29,7 +29,7 @@ pub(super) enum Flight {
         reads_text: bool,
     },
     /// A script, one statement after the other.
-    Steps(Steps),
+    Steps(Box<Steps>),
     /// The prelude of a script, which can't travel with one: a script begins a message of its own.
     Prelude,
 }
@@ -105,6 +105,9 @@ impl Asked {
     }
 }
 
+/// `insufficient_privilege`.
+pub(super) const NO_RIGHT: &str = "42501";
+
 /// Whether no setting decides what a value of the type looks like as text: `text`, `name`, `varchar`, `json`, `xml`.
 pub(super) const fn is_of_text(type_oid: u32) -> bool {
     matches!(type_oid, 25 | 19 | 1043 | 114 | 142)
@@ -117,6 +120,8 @@ pub(super) enum Step {
     Parse,
     ParameterDescription,
     Describe,
+    /// Of the question for users' types between two statements.
+    Types,
     Bind,
     Execute,
     /// A COPY to standard output, up to its CopyDone.
@@ -132,6 +137,7 @@ impl Step {
             Self::Parse => "ParseComplete",
             Self::ParameterDescription => "ParameterDescription",
             Self::Describe => "RowDescription or NoData",
+            Self::Types => "an answer about types",
             Self::Bind => "BindComplete",
             Self::Execute => "a row or CommandComplete",
             Self::Copy => "CopyData or CopyDone",

@@ -304,6 +304,11 @@ impl Statements {
         told.iter().for_each(|(oid, known)| self.domains.learn(*oid, known));
     }
 
+    /// A server has refused to tell of types between the statements of a script.
+    pub(super) fn refuse_types(&mut self) {
+        self.domains.refuse();
+    }
+
     /// How the statement's results are wanted, by all that is known of types.
     pub fn verbatim(&self, statement: &Statement) -> Verbatim {
         statement.verbatim.with_domains(&self.domains)

@@ -2,7 +2,8 @@
 //! come in binary. The simple protocol has text alone, which the settings of a session decide.
 //!
 //! A single Sync ends all of them, so that they are one implicit transaction, as in the simple protocol: what one
-//! of them begins or commits holds for the others. A Flush behind each description makes the server send it.
+//! of them begins or commits holds for the others. A Flush behind each description makes the server send it. What stands
+//! behind users' types that nobody has told yet is asked for in between, since arrays of domains come in binary too.
 //!
 //! The server takes the first command behind a Sync for one that stands alone, and lets it commit by itself. A command
 //! in front that does nothing ([`OPENING`]) makes it see that there are several. Where it does not see that for code (DO,
@@ -17,9 +18,10 @@ use bytes::BytesMut;
 use super::exchange::Step;
 use super::halfway::Halfway;
 use super::script::{is_control, parts};
+use super::user_types;
 use crate::base::{Error, ServerFields};
 use crate::protocol::{Format, frontend};
-use crate::types::Shape;
+use crate::types::{Shape, UserType};
 
 /// It takes no snapshot, so that SET TRANSACTION may follow, gives no row, and standbys take it.
 pub(super) const OPENING: &str = "UNLISTEN hyperiondb_client";
@@ -37,6 +39,10 @@ pub(super) struct Steps {
     has_left: bool,
     /// The Sync was sent.
     ended: bool,
+    /// The types of users that were asked for, and of which of the last of them a server has told.
+    asked: Vec<u32>,
+    asking: Range<usize>,
+    told: Vec<(u32, UserType)>,
 }
 
 impl Steps {
@@ -57,6 +63,9 @@ impl Steps {
             running: (0..0, Halfway::Never),
             has_left: false,
             ended: false,
+            asked: Vec::new(),
+            asking: 0..0,
+            told: Vec::new(),
         })
     }
 
@@ -88,6 +97,47 @@ impl Steps {
         let range = self.described.clone();
         let halfway = self.sql.get(range.clone()).map_or(Halfway::ByCode, Halfway::of);
         self.running = (range, halfway);
+        self.begin(out)
+    }
+
+    /// Whether the types of a description have to be asked for before its statement runs: each is once.
+    pub(super) fn lacks_types(&mut self, shape: Option<&Shape>) -> bool {
+        let start = self.asked.len();
+        let untold = shape.map(Shape::untold).unwrap_or_default();
+        let untold = untold.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
+        self.asked.extend(untold);
+        self.asking = start..self.asked.len();
+        !self.asking.is_empty()
+    }
+
+    /// Asks for them, in place of the statement that was described.
+    pub(super) fn ask(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
+        frontend::parse(out, "", &user_types::question(oids), &[])?;
+        let no_parameter =
+            |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
+        let none = std::iter::empty::<Format>;
+        frontend::bind(out, "", "", none(), 0, no_parameter, none())?;
+        frontend::execute(out, "", 0)?;
+        frontend::flush(out)
+    }
+
+    /// A row of the answer. What makes no sense is let go by.
+    pub(super) fn row(&mut self, body: &[u8]) {
+        if self.told.len() < self.asked.len()
+            && let Some(known) = user_types::read(body)
+        {
+            self.told.push(known);
+        }
+    }
+
+    pub(super) fn told(&mut self) -> Vec<(u32, UserType)> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// The statement is described once more, by what was told.
+    pub(super) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        self.left.push_front(self.described.clone());
         self.begin(out)
     }
 

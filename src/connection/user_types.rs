@@ -26,7 +26,7 @@ const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"
 
 /// An array is what `array_in` reads, on every version. Domains are told with the type under them, and so are the
 /// elements of arrays; of these it is told as well what reads their binary form.
-fn question(oids: &[u32]) -> String {
+pub(super) fn question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!(
         "WITH RECURSIVE asked AS (\
@@ -273,7 +273,7 @@ impl RefusedInTransaction {
     }
 }
 
-fn read(body: &[u8]) -> Option<(u32, UserType)> {
+pub(super) fn read(body: &[u8]) -> Option<(u32, UserType)> {
     check_data_row(body, COLUMNS).ok()?;
     let mut columns = fields(body).map(|field| field.map(std::str::from_utf8));
     let mut next = || columns.next().flatten()?.ok();

@@ -188,17 +188,22 @@ pub struct Verbatim {
 /// in binary too.
 #[derive(Clone, Debug, Default)]
 pub struct DomainArrays {
-    known: Arc<BTreeMap<u32, ArrayOf>>,
+    /// `None` for types that are none.
+    known: Arc<BTreeMap<u32, Option<ArrayOf>>>,
+    /// A server has refused to tell, in the middle of several statements.
+    is_refused: bool,
 }
 
 impl DomainArrays {
     /// A server has told what the type is.
     pub fn learn(&mut self, type_oid: u32, known: &UserType) {
-        if let Some(array) = known.array
-            && Scalar::of(array.element, Format::Binary).is_some()
-        {
-            Arc::make_mut(&mut self.known).insert(type_oid, array);
-        }
+        let is_read = |array: &ArrayOf| Scalar::of(array.element, Format::Binary).is_some();
+        Arc::make_mut(&mut self.known).insert(type_oid, known.array.filter(is_read));
+    }
+
+    /// A server has refused to tell in the middle of several statements: none is asked there any more.
+    pub fn refuse(&mut self) {
+        self.is_refused = true;
     }
 }
 
@@ -229,7 +234,12 @@ impl Verbatim {
     /// How an array of domains is read in binary.
     fn domain_array(&self, type_oid: u32) -> Option<Decoder> {
         let array = self.domains.known.get(&type_oid).filter(|_| !self.has(type_oid))?;
-        Decoder::for_user_array(*array, Format::Binary, self)
+        Decoder::for_user_array((*array)?, Format::Binary, self)
+    }
+
+    /// A server has told what the type is.
+    pub fn learn(&mut self, type_oid: u32, known: &UserType) {
+        self.domains.learn(type_oid, known);
     }
 
     /// The format to ask for: binary where there is a binary decoder.
@@ -280,6 +290,13 @@ impl Shape {
             .into_iter()
             .map(|field| {
                 let decoder = Decoder::for_column(field.type_oid, field.format, verbatim);
+                let decoder = match (decoder, field.format) {
+                    // Whoever asks for it later may be told nothing: it may be rolled back by then.
+                    (Decoder::Unreadable, Format::Binary) => {
+                        verbatim.domain_array(field.type_oid).unwrap_or(decoder)
+                    }
+                    _ => decoder,
+                };
                 Column { field, lane: decoder.lane(), decoder, type_name: None }
             })
             .collect();
@@ -319,6 +336,17 @@ impl Shape {
 
     pub fn user_types(&self) -> impl Iterator<Item = u32> {
         self.columns.iter().map(|column| column.field.type_oid).filter(|oid| oid::is_of_users(*oid))
+    }
+
+    /// Users' types of which nothing is known yet, and that may be wanted in binary.
+    pub fn untold(&self) -> Vec<u32> {
+        let Verbatim { domains, .. } = &self.verbatim;
+        let is_untold = |oid: &u32| !self.verbatim.has(*oid) && !domains.known.contains_key(oid);
+        let mut oids: Vec<_> = self.user_types().filter(is_untold).collect();
+        oids.retain(|_| !domains.is_refused);
+        oids.sort_unstable();
+        oids.dedup();
+        oids
     }
 
     /// The same, with what is known of its types.

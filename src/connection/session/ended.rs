@@ -118,6 +118,7 @@ impl Session {
                 fields,
                 staleness,
                 check_failed,
+                types_refused,
                 parsed,
                 had_results,
                 committed,
@@ -126,6 +127,9 @@ impl Session {
             } => {
                 if check_failed {
                     shared.statements.describes_first = true;
+                }
+                if types_refused {
+                    shared.statements.refuse_types();
                 }
                 let fields = self.refused(id, name, shared.statements.get(id), fields);
                 // What another statement was refused for.
@@ -150,7 +154,7 @@ impl Session {
                     statement.form = Form::Undescribed;
                 }
                 let remedy = match staleness {
-                    Staleness::No if check_failed => Remedy::Anew,
+                    Staleness::No if check_failed || types_refused => Remedy::Anew,
                     Staleness::No => Remedy::Nothing,
                     Staleness::Types => Remedy::Told,
                     _ => Remedy::Anew,

@@ -30,7 +30,7 @@ impl Session {
             let prelude = Prelude::opening(steps.needs_opening());
             prelude.write(out)?;
             steps.begin(out)?;
-            return Ok((Flight::Steps(steps), prelude));
+            return Ok((Flight::Steps(Box::new(steps)), prelude));
         }
         frontend::query(out, &statement.sql)?;
         Ok((
