@@ -2,6 +2,7 @@
 
 // `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary tables).
 
+const { clearTimeout, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
 const {
   classes,
@@ -18,9 +19,6 @@ const { isGiven, readOwn } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
 const { needStack } = require('./stack.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
-
-// A test's fake clock comes later.
-const { setTimeout, clearTimeout } = globalThis;
 
 /**
  * A callback whose connection is being released has so long, in milliseconds, for whatever else it is at: one that asks
@@ -163,11 +161,14 @@ class Connection {
   #check() {
     if (this.#released !== null) throw released();
     if (this.#open?.isOpen) {
-      throw isOpen('a transaction is open on this connection: finish it, or use its savepoint()');
+      throw openAlready(
+        'a transaction is open on this connection: finish it, or use its savepoint()',
+      );
     }
-    // A statement that is under way may begin or end it: then the addon refuses what would run inside.
+    // A statement that is under way may begin or end it: then the addon refuses what would run
+    // inside.
     if (this.#lease.isInOwnTransaction) {
-      throw isOpen(
+      throw openAlready(
         'a transaction that was begun by a statement is open on this connection: end it before, or use BEGIN, ' +
           'COMMIT and ROLLBACK as statements alone',
       );
@@ -225,7 +226,7 @@ function readOptions(options) {
   return { timeoutMs, signal };
 }
 
-function isOpen(message) {
+function openAlready(message) {
   return new classes.TransactionError(message, {
     code: 'HYPERION_TRANSACTION_OPEN',
     outcome: 'not-sent',

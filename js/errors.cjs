@@ -247,10 +247,11 @@ function shown(value) {
 }
 
 /**
- * The stack of an error of ours begins at the frame that called `method`, or awaits it: there are ten frames in all, and
- * those under it tell nothing. V8 looks for `method` among the functions that run, and behind them among those that await
- * them; where it is none of these, no frame is left. A callback of the caller's is awaited by this package, and that by the
- * caller: the frames between the two are dropped.
+ * The stack of an error of ours begins at the frame that called `method`, or awaits it: there are
+ * ten frames in all, and those under it tell nothing. V8 looks for `method` among the functions
+ * that run, and behind them among those that await them; where it is none of these, no frame is
+ * left. A callback of the caller's is awaited by this package, and that by the caller: the frames
+ * between the two are dropped.
  */
 function seenFrom(method, error) {
   if (error instanceof HyperionError && Object.isExtensible(error)) {

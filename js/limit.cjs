@@ -8,7 +8,8 @@ const { clearTimeout, setTimeout } = require('node:timers');
 const { classes, seenFrom } = require('./errors.cjs');
 const { Signals, isAborted } = require('./signals.cjs');
 
-// Taken once: a test's fake clock, which comes later, must not keep a transaction from being given up.
+// Taken once: a test's fake clock, which comes later, must not keep a transaction from being given
+// up.
 const now = performance.now.bind(performance);
 
 /** What `#passed` resolves to. */

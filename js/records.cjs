@@ -87,8 +87,9 @@ class Pieces {
   #at = 0;
 
   /**
-   * V8 makes a rope of text: whoever reads it first has it copied into one piece, and who only hands it on has not. A
-   * Buffer has memory of its own, of which each page is touched when its bytes come.
+   * V8 makes a rope of text: whoever reads it first has it copied into one piece, and who only
+   * hands it on has not. A Buffer has memory of its own, of which each page is touched when its
+   * bytes come.
    */
   add(text, size, flags) {
     if ((flags & BYTES) === 0) {

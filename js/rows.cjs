@@ -88,9 +88,10 @@ class Shape {
   }
 
   /**
-   * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that can't
-   * be read throws, with the cursors moved all the same: the records behind it are for others. `joinedUnits` is
-   * how much JSON stands behind the text of the rows, `cut` has those values of a long row that have come in pieces.
+   * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that
+   * can't be read throws, with the cursors moved all the same: the records behind it are for
+   * others. `joinedUnits` is how much JSON stands behind the text of the rows, `cut` has those
+   * values of a long row that have come in pieces.
    */
   build(rows, count, segment, form = {}) {
     const { asArrays = false, choices = null, joinedUnits = 0, cut = null } = form;

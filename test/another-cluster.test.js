@@ -1,5 +1,5 @@
-// An address that leads to another cluster from one login to the next: a restored copy, a virtual address, DNS. The
-// oids of types that users made begin at the same number in each.
+// An address that leads to another cluster from one login to the next: a restored copy, a virtual
+// address, DNS. The oids of types that users made begin at the same number in each.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

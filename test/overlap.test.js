@@ -434,7 +434,8 @@ async function outdated(sql) {
 const notes = async () => (await pool.query('SELECT b FROM notes ORDER BY b')).map(({ b }) => b);
 const NOTE = "INSERT INTO notes (b) VALUES ('new') RETURNING *";
 const assertOutrun = (error) => {
-  // By what the pool knows of the statement from its other connections, Bind is refused for its formats.
+  // By what the pool knows of the statement from its other connections, Bind is refused for its
+  // formats.
   assert.ok(['0A000', '08P01'].includes(error.code), String(error));
   assert.equal(error.outcome, 'not-committed');
   assert.match(error.hint, /prepared anew when it is repeated/);

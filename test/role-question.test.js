@@ -1,5 +1,5 @@
-// Servers that are asked for their role, because they don't report it or are not trusted to: no question stands in a
-// transaction that a dedicated connection's user has begun by a statement.
+// Servers that are asked for their role, because they don't report it or are not trusted to: no
+// question stands in a transaction that a dedicated connection's user has begun by a statement.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

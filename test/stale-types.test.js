@@ -1,5 +1,5 @@
-// Types that other clients change: what a pool's connections were told before is asked anew where a server refuses, and no
-// valid statement fails for it.
+// Types that other clients change: what a pool's connections were told before is asked anew where a
+// server refuses, and no valid statement fails for it.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -351,7 +351,8 @@ test('no value is sent in the form of a type that nobody has told on its connect
   ]) {
     for (const isPrepared of [false, true]) {
       await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
-      // Both connections take part: what one of them has only been told of is written for a while as it was told.
+      // Both connections take part: what one of them has only been told of is written for a while
+      // as it was told.
       while (pool.status().available < 2) {
         await Promise.all([SLEEP, SLEEP].map((sql) => pool.query(sql)));
       }

@@ -1,5 +1,6 @@
-// Several statements in one text in a session whose settings are not the defaults: what they do, what they answer and what a
-// caller is told of them is what the simple protocol makes of them, or nothing that is not so.
+// Several statements in one text in a session whose settings are not the defaults: what they do,
+// what they answer and what a caller is told of them is what the simple protocol makes of them, or
+// nothing that is not so.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -2,8 +2,9 @@
 //!
 //! A cell takes eight bytes, row by row, column by column. JavaScript looks at the same bytes as an
 //! Int32Array, a Float64Array and a BigInt64Array, and reads each column through the view that its
-//! [`Lane`] names. Text cells hold where their text ends in the batch's one string; it begins where the
-//! text cell before it ended. The byte beside a cell tells NULL, and a value that has crossed in pieces.
+//! [`Lane`] names. Text cells hold where their text ends in the batch's one string; it begins where
+//! the text cell before it ended. The byte beside a cell tells NULL, and a value that has crossed
+//! in pieces.
 //!
 //! One column of JSON is kept beside the text of its rows while they are written, as `[document,document,...]`, and
 //! stands behind it in the end: JavaScript parses all of it at once.
@@ -42,7 +43,8 @@ impl Lane {
     }
 }
 
-/// What the byte beside a cell says, other than 0 for a value and 1 for NULL: the value has crossed in pieces before.
+/// What the byte beside a cell says, other than 0 for a value and 1 for NULL: the value has crossed
+/// in pieces before.
 const CUT: u8 = 2;
 
 /// There is no room left: hand the batch over and write the row into the next one.
@@ -265,8 +267,9 @@ impl<'a> RowBatch<'a> {
         self.put(u64::from(self.units), CUT);
     }
 
-    /// Text that belongs to no cell, of what `write` appends. Unless it ends here (`is_end`), it is taken up to the last
-    /// whole character. Returns its length in UTF-16 units; where it is not UTF-8, nothing is appended.
+    /// Text that belongs to no cell, of what `write` appends. Unless it ends here (`is_end`), it is
+    /// taken up to the last whole character. Returns its length in UTF-16 units; where it is not
+    /// UTF-8, nothing is appended.
     pub fn append_characters(
         &mut self,
         is_end: bool,
@@ -288,8 +291,8 @@ impl<'a> RowBatch<'a> {
         Some(units)
     }
 
-    /// Bytes that belong to no cell, each of which is one unit: all other text of the batch is ASCII, and nothing comes
-    /// behind them.
+    /// Bytes that belong to no cell, each of which is one unit: all other text of the batch is
+    /// ASCII, and nothing comes behind them.
     pub fn append_bytes(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<u32> {
         debug_assert!(self.ascii);
         let units = units_of_ascii(self.append_with(write)?);
@@ -331,7 +334,8 @@ impl<'a> RowBatch<'a> {
         self.text
     }
 
-    /// Whether all text is ASCII, or bytes as they are, so that bytes and UTF-16 units are the same.
+    /// Whether all text is ASCII, or bytes as they are, so that bytes and UTF-16 units are the
+    /// same.
     pub fn is_ascii(&self) -> bool {
         self.ascii
     }

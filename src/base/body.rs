@@ -18,8 +18,8 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-/// Bytes that came one after another. None is moved again once it lies behind the first part, and those that are done
-/// with can be given back before the others.
+/// Bytes that came one after another. None is moved again once it lies behind the first part, and
+/// those that are done with can be given back before the others.
 #[derive(Debug, Default)]
 pub struct Parts {
     parts: Vec<Part>,
@@ -128,7 +128,8 @@ impl<'a> Body<'a> {
         self.len() == 0
     }
 
-    /// What lies in one piece from `range`'s start on, and no more than all of it. Empty where nothing is there.
+    /// What lies in one piece from `range`'s start on, and no more than all of it. Empty where
+    /// nothing is there.
     pub fn slice(self, range: &Range<usize>) -> &'a [u8] {
         let from = match self {
             Self::Whole(bytes) => bytes.get(range.start..).unwrap_or_default(),

@@ -40,8 +40,8 @@ pub enum Observation {
 pub struct Member {
     pub(super) host: Arc<Host>,
     pub(super) standing: Standing,
-    /// It is suspected because of idle sessions alone that were cut, which something in between may do: it is asked, and
-    /// nobody is told.
+    /// It is suspected because of idle sessions alone that were cut, which something in between may
+    /// do: it is asked, and nobody is told.
     is_quiet: bool,
     /// As last said, by whatever session.
     role: Option<Role>,
@@ -195,7 +195,8 @@ impl Member {
             Observation::IdleCut(_) => {}
         }
         let before = self.state();
-        // What says nothing against a host that is up says nothing against one that is quietly looked into.
+        // What says nothing against a host that is up says nothing against one that is quietly
+        // looked into.
         let says_nothing = self.is_quiet
             && match observation {
                 Observation::Says(_) => false,

@@ -181,7 +181,8 @@ impl Cluster {
         self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_look_at)
     }
 
-    /// When a host that was last looked at then may be asked again, whoever else asked it meanwhile.
+    /// When a host that was last looked at then may be asked again, whoever else asked it
+    /// meanwhile.
     pub fn may_look_again(&self, host: HostId, looked_at: Option<Instant>) -> Instant {
         self.asking.get(&host).map_or(Instant::ORIGIN, |asking| asking.may_look_again(looked_at))
     }

@@ -62,7 +62,8 @@ pub enum Telling {
     /// It goes by what is known, where that is enough.
     #[default]
     No,
-    /// It is to be where it has parameters, whatever is known: it was refused before for what may rest on that.
+    /// It is to be where it has parameters, whatever is known: it was refused before for what may
+    /// rest on that.
     Due,
     /// It was: what its parameters are is certain.
     Done,
@@ -74,8 +75,8 @@ pub enum Remedy {
     Nothing,
     /// Its statement is prepared or described anew.
     Anew,
-    /// What the server says may be due to the types that parameters had before, which are told first. It may as well be as
-    /// the server says.
+    /// What the server says may be due to the types that parameters had before, which are told
+    /// first. It may as well be as the server says.
     Told,
 }
 
@@ -127,7 +128,8 @@ pub enum Event {
     Ready {
         role: Role,
     },
-    /// The server has told another role than it reports: it is asked from now on. What tells that role follows.
+    /// The server has told another role than it reports: it is asked from now on. What tells that
+    /// role follows.
     Contradicted,
     /// A probe's answer.
     Answered {
@@ -138,8 +140,8 @@ pub enum Event {
         place: Place,
         role: Option<Role>,
     },
-    /// The answer to the question for types, or to the ROLLBACK behind it, or to the question for the database, which
-    /// names none.
+    /// The answer to the question for types, or to the ROLLBACK behind it, or to the question for
+    /// the database, which names none.
     Typed {
         outcome: TypesOutcome,
         /// The database, where it was asked for and the answer stands.
@@ -156,7 +158,8 @@ pub enum Event {
         /// How long after its barrier's answer it came, where that was heard by itself.
         parted: Option<Duration>,
         status: TransactionStatus,
-        /// Nothing had been sent behind it by then. One read may answer that too, before this is looked at.
+        /// Nothing had been sent behind it by then. One read may answer that too, before this is
+        /// looked at.
         last: bool,
         /// Whether nobody can have changed the session up to then. It may be over by the time that this is looked at.
         clean: bool,
@@ -179,7 +182,8 @@ pub enum Event {
         error: Error,
         /// The same without that, as the requests that were lost have it.
         why: Error,
-        /// Nobody had asked anything, and the server gave no reason: what lies in between ends idle sessions too.
+        /// Nobody had asked anything, and the server gave no reason: what lies in between ends idle
+        /// sessions too.
         idle: bool,
     },
 }

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::command::CommandTag;
+use super::flight::is_of_text;
 pub(super) use super::flight::{Asked, Flight, Parsing, Sending, Step};
-use super::flight::{NO_RIGHT, is_of_text};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
 use super::script::Copied;
 use super::settings::CHECK_REFUSED;
-use super::staleness::{Relies, Staleness, staleness};
+use super::staleness::{INSUFFICIENT_PRIVILEGE, Relies, Staleness, staleness};
 use super::statement::{Description, StatementId};
 use crate::base::body::NoMemory;
 use crate::base::{Error, ServerFields};
@@ -516,7 +516,8 @@ impl Exchange {
             return Ended::Refused {
                 staleness: staleness(&fields, self.refused_at, relies),
                 check_failed: self.check_failed,
-                types_refused: self.refused_at == Step::Types && fields.code == NO_RIGHT,
+                types_refused: self.refused_at == Step::Types
+                    && fields.code == INSUFFICIENT_PRIVILEGE,
                 parsed: !matches!(self.refused_at, Step::Close | Step::Parse),
                 had_results: self.has_completed,
                 committed: self.committed,

@@ -25,7 +25,8 @@ pub(super) enum Flight {
         relies: Relies,
     },
     Script {
-        /// Values come as this client reads them. Else there are none, as far as the text of the script shows.
+        /// Values come as this client reads them. Else there are none, as far as the text of the
+        /// script shows.
         reads_text: bool,
     },
     /// A script, one statement after the other.
@@ -105,10 +106,8 @@ impl Asked {
     }
 }
 
-/// `insufficient_privilege`.
-pub(super) const NO_RIGHT: &str = "42501";
-
-/// Whether no setting decides what a value of the type looks like as text: `text`, `name`, `varchar`, `json`, `xml`.
+/// Whether no setting decides what a value of the type looks like as text: `text`, `name`,
+/// `varchar`, `json`, `xml`.
 pub(super) const fn is_of_text(type_oid: u32) -> bool {
     matches!(type_oid, 25 | 19 | 1043 | 114 | 142)
 }

@@ -1,6 +1,7 @@
-//! Which statements may commit in their middle, so that one that fails may have had an effect: a procedure, a block of
-//! code, and what does its work in several transactions of its own (PostgreSQL manual, the notes of each command).
-//! In a transaction block the server refuses all of that.
+//! Which statements may commit in their middle, so that one that fails may have had an effect: a
+//! procedure, a block of code, and what does its work in several transactions of its own
+//! (PostgreSQL manual, the notes of each command). In a transaction block the server refuses all of
+//! that.
 
 use super::lexer::{SqlToken, tokens};
 use super::script::{contains_ignoring_case, first_tokens};
@@ -11,7 +12,8 @@ use crate::base::ServerFields;
 pub(super) enum Halfway {
     #[default]
     Never,
-    /// It works in transactions of its own. In a block the server refuses it before it does anything.
+    /// It works in transactions of its own. In a block the server refuses it before it does
+    /// anything.
     Alone,
     /// Code, at any point of it.
     ByCode,
@@ -57,7 +59,8 @@ fn is_refused_in_block(refused: &ServerFields) -> bool {
         && refused.routine.as_deref() == Some("PreventInTransactionBlock")
 }
 
-/// Whether a block of code may commit: in PL/pgSQL by one of three words. Of other languages nothing is known here.
+/// Whether a block of code may commit: in PL/pgSQL by one of three words. Of other languages
+/// nothing is known here.
 fn is_code_that_commits(block: &str) -> bool {
     let (mut code, mut all) = ("", tokens(block).skip(1));
     while let Some(token) = all.next() {
@@ -66,7 +69,8 @@ fn is_code_that_commits(block: &str) -> bool {
         match token {
             _ if is_known => {}
             SqlToken::Text { body, .. } if code.is_empty() => code = body,
-            // A string that goes on behind a line break, or UESCAPE, which tells of another sign for letters.
+            // A string that goes on behind a line break, or UESCAPE, which tells of another sign
+            // for letters.
             SqlToken::Text { .. } | SqlToken::Word(_) => return true,
             _ => {}
         }

@@ -240,11 +240,7 @@ impl Connection {
 
     /// Makes the server discard what the session's user left behind, before any further request: [`Event::Answered`].
     pub fn reset(&mut self, now: Instant) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = session.reset(now, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
+        self.send_own(|session, written, out| session.reset(now, written, out));
     }
 
     /// The session's user may have left something behind that no answer showed.

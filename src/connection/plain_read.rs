@@ -1,6 +1,7 @@
-//! Which statements do nothing but read, as far as their text can show: they write nothing and ask for no lock on a
-//! row, nor for an advisory lock. Only such a statement may stand in front of others on a connection, or behind them:
-//! it waits for nobody's transaction. Where it is sure, too, it can be sent a second time ([`is_sure`]).
+//! Which statements do nothing but read, as far as their text can show: they write nothing and ask
+//! for no lock on a row, nor for an advisory lock. Only such a statement may stand in front of
+//! others on a connection, or behind them: it waits for nobody's transaction. Where it is sure,
+//! too, it can be sent a second time ([`is_sure`]).
 //!
 //! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with functions, operators and types that
 //! are known (`plain_names`). Whatever is not known here is not plain. What no text shows:
@@ -75,9 +76,9 @@ pub(super) fn is_plain_read(sql: &str) -> bool {
     }
 }
 
-/// Whether a plain read can't but be what it says, so that it may run twice. A user's function or operator of the same name
-/// as one of the system's is called where its arguments fit better: so all calls have a schema or nothing to fit, and
-/// all operators compare or calculate.
+/// Whether a plain read can't but be what it says, so that it may run twice. A user's function or
+/// operator of the same name as one of the system's is called where its arguments fit better: so
+/// all calls have a schema or nothing to fit, and all operators compare or calculate.
 pub(super) fn is_sure(sql: &str) -> bool {
     const SURE: [&str; 13] = ["=", "<>", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "||"];
     let parts = parts(sql);

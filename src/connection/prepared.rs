@@ -21,8 +21,9 @@ const OLD: Duration = Duration::from_secs(60);
 /// Another connection has been told something else since, which may hold for that one alone.
 const DOUBTFUL: Duration = Duration::from_secs(1);
 
-/// What the descriptions of statements without a name take together at most, and likewise those of the ones under names:
-/// a wide table's is as large as some hundred others, and a connection meets a thousand statements.
+/// What the descriptions of statements without a name take together at most, and likewise those of
+/// the ones under names: a wide table's is as large as some hundred others, and a connection meets
+/// a thousand statements.
 const MOST_WEIGHT: usize = 2 * 1024 * 1024;
 
 /// When something was told, and what names meant then.
@@ -161,8 +162,8 @@ impl Prepared {
         (is_it && !lately.moment.is_outdated(now, statement)).then_some(&lately.description)
     }
 
-    /// What was told of a statement in this session, although it may be time to have it told anew: one that is used all the
-    /// time goes by it in the flight that does so.
+    /// What was told of a statement in this session, although it may be time to have it told anew:
+    /// one that is used all the time goes by it in the flight that does so.
     pub(super) fn told_here(
         &self,
         id: StatementId,

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
+
+use super::session::Session;
 use super::{Connection, RefusedInTransaction, State};
-use crate::base::Instant;
+use crate::base::{Error, Instant};
 
 impl Connection {
-    /// Has the server asked for the role that it reports too, once that can be done, unless it was within such a time:
-    /// [`Event::Contradicted`] may follow.
+    /// Has the server asked for the role that it reports too, once that can be done, unless it was
+    /// within such a time: [`Event::Contradicted`] may follow.
     pub fn doubt_reports(&mut self, now: Instant, within: Duration) {
         if let State::Session(session) = &mut self.state {
             session.doubt_reports(now, within);
@@ -25,29 +28,17 @@ impl Connection {
     /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in a
     /// transaction, which a refusal would end.
     pub fn ask_place(&mut self, now: Instant) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_place(now, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
+        self.send_own(|session, written, out| session.ask_place(now, written, out));
     }
 
     /// Asks what stands behind the oids of types: [`Event::Typed`] follows. In a transaction nothing else may be in flight.
     pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_types(now, oids, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
+        self.send_own(|session, written, out| session.ask_types(now, oids, written, out));
     }
 
     /// Asks which database the session is in: [`Event::Typed`] follows. Not in a transaction.
     pub fn ask_realm(&mut self, now: Instant) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = session.ask_realm(now, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
+        self.send_own(|session, written, out| session.ask_realm(now, written, out));
     }
 
     /// Whether the answer to that is still to come.
@@ -57,9 +48,17 @@ impl Connection {
 
     /// Takes a transaction back to where it was before [`Self::ask_types`] was refused: [`Event::Typed`] follows.
     pub fn roll_back_types(&mut self, now: Instant, refused: Box<RefusedInTransaction>) {
+        self.send_own(|session, written, out| session.roll_back_types(now, refused, written, out));
+    }
+
+    /// Writes something of the pool's own behind what was `written`. Where it can't be, the session
+    /// is over.
+    pub(super) fn send_own(
+        &mut self,
+        write: impl FnOnce(&mut Session, u64, &mut BytesMut) -> Result<(), Error>,
+    ) {
         if let State::Session(session) = &mut self.state
-            && let Err(error) =
-                session.roll_back_types(now, refused, self.written, &mut self.outbox)
+            && let Err(error) = write(session, self.written, &mut self.outbox)
         {
             self.close(error);
         }

@@ -1,5 +1,6 @@
-//! Which database a session is in: the oids of types that users made mean something in their own database alone, and
-//! begin at the same number in each cluster. An address may lead to another cluster from one login to the next.
+//! Which database a session is in: the oids of types that users made mean something in their own
+//! database alone, and begin at the same number in each cluster. An address may lead to another
+//! cluster from one login to the next.
 
 use crate::protocol::data_row::{check_data_row, fields};
 
@@ -11,8 +12,6 @@ pub(super) const SYSTEM: &str =
     "SELECT s.system_identifier, NULL FROM pg_catalog.pg_control_system() AS s";
 
 const COLUMNS: usize = 2;
-/// Of refusals that say nothing of the question: a cancel, a time limit, want of something, a failed transaction.
-const PASSING: [&str; 6] = ["25", "40", "53", "55", "57", "58"];
 
 /// What a server has told; nothing, where it is no PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,11 +50,6 @@ impl Realm {
     }
 }
 
-/// Whether a server that refused with this may answer the same question another time.
-pub(super) fn is_passing(code: &str) -> bool {
-    PASSING.iter().any(|class| code.starts_with(class))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,11 +68,5 @@ mod tests {
         for other in [realm(Some(8), Some(16_384)), realm(None, Some(5)), realm(Some(8), None)] {
             assert!(full.differs(other) && other.differs(full), "{other:?}");
         }
-    }
-
-    #[test]
-    fn a_refusal_for_the_time_being_is_told_from_others() {
-        assert!(["57014", "55P03", "53200"].into_iter().all(is_passing));
-        assert!(!["42501", "0A000", "42P01", "XX000"].into_iter().any(is_passing));
     }
 }

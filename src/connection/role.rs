@@ -26,8 +26,8 @@ pub(super) const QUESTION: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery
 /// For servers that speak the protocol and have no `pg_is_in_recovery()`, or let nobody call it.
 pub(super) const PLAIN_QUESTION: &str = "SHOW transaction_read_only";
 
-/// Whether a server says with this code that it does not know what it was asked, or does not tell it: it will say the same
-/// the next time.
+/// Whether a server says with this code that it does not know what it was asked, or does not tell
+/// it: it will say the same the next time.
 pub(super) fn is_refusal(code: &str) -> bool {
     matches!(code, "42883" | "42P01" | "42703" | "3F000" | "42704" | "42601" | "42501" | "0A000")
 }

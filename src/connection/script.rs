@@ -17,11 +17,13 @@ pub(super) struct Script {
     pub(super) may_commit: bool,
     /// One of them may end its transaction, and another one run behind that.
     pub(super) may_go_on: bool,
-    /// The session may be in a transaction behind it and not in front of it, or the other way round.
+    /// The session may be in a transaction behind it and not in front of it, or the other way
+    /// round.
     pub(super) may_move: bool,
     /// What one of them may commit in its middle.
     pub(super) halfway: Halfway,
-    /// There are certainly several statements, which the simple protocol has in one transaction block.
+    /// There are certainly several statements, which the simple protocol has in one transaction
+    /// block.
     pub(super) is_block: bool,
     /// It is PREPARE TRANSACTION.
     pub(super) prepares_transaction: bool,
@@ -202,7 +204,8 @@ impl Control {
     }
 }
 
-/// Whether the server takes a statement in a transaction that has failed: it ends that, or a part of it.
+/// Whether the server takes a statement in a transaction that has failed: it ends that, or a part
+/// of it.
 pub(super) fn is_end(statement: &str) -> bool {
     let [first] = first_tokens::<1>(statement);
     first.is_any(&["commit", "end", "rollback", "abort", "prepare"])

@@ -8,7 +8,8 @@ use crate::types::Params;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relies {
     No,
-    /// The statement was described for this very request, or nothing of its values depends on their types.
+    /// The statement was described for this very request, or nothing of its values depends on their
+    /// types.
     Told,
     /// The server infers their types anew, and the form of values depends on what they were.
     InPart,
@@ -37,10 +38,11 @@ pub(super) enum Staleness {
     Types,
 }
 
-/// The statement is gone (26000), its result has changed (0A000), Bind's formats don't match its columns (08P01), or a type
-/// that it names by its oid was dropped, and perhaps made anew (42704, XX000). Where values were written for the types that
-/// parameters once had, whatever else the server says before anything runs may be due to that: of a value, by the input
-/// function of any type, or of an operator, a function or a table.
+/// The statement is gone (26000), its result has changed (0A000), Bind's formats don't match its
+/// columns (08P01), or a type that it names by its oid was dropped, and perhaps made anew (42704,
+/// XX000). Where values were written for the types that parameters once had, whatever else the
+/// server says before anything runs may be due to that: of a value, by the input function of any
+/// type, or of an operator, a function or a table.
 pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> Staleness {
     let (parses, binds) = (step == Step::Parse, step == Step::Bind);
     let rests_on_types = match relies {
@@ -63,17 +65,21 @@ pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> St
         "0A000" if fields.routine.as_deref() == Some("RevalidateCachedQuery") => {
             Staleness::Description
         }
-        code if rests_on_types && !is_of_moment(code) => Staleness::Types,
+        code if rests_on_types && !is_passing(code) && code != INSUFFICIENT_PRIVILEGE => {
+            Staleness::Types
+        }
         _ => Staleness::No,
     }
 }
 
-/// Whether an error tells of the moment, the session or its rights, and of no statement.
-fn is_of_moment(code: &str) -> bool {
-    // The transaction's state, what it is rolled back for, resources, locks, cancels and shutdowns, the system.
+pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// Whether a server that refused with this may answer the same another time: it tells of the
+/// transaction's state, of what that is rolled back for, of resources, locks, cancels and
+/// shutdowns, or of the system.
+pub(super) fn is_passing(code: &str) -> bool {
     const CLASSES: [&str; 6] = ["25", "40", "53", "55", "57", "58"];
-    const INSUFFICIENT_PRIVILEGE: &str = "42501";
-    code == INSUFFICIENT_PRIVILEGE || CLASSES.iter().any(|class| code.starts_with(class))
+    CLASSES.iter().any(|class| code.starts_with(class))
 }
 
 #[cfg(test)]
@@ -99,6 +105,12 @@ mod tests {
                 check(code, Step::Bind, relies, Staleness::No);
             }
         }
+    }
+
+    #[test]
+    fn a_refusal_for_the_time_being_is_told_from_others() {
+        assert!(["57014", "55P03", "53200"].into_iter().all(is_passing));
+        assert!(!["42501", "0A000", "42P01", "XX000"].into_iter().any(is_passing));
     }
 
     #[test]

@@ -135,7 +135,8 @@ pub struct Statement {
     pub(super) naming: Naming,
     /// When a server described it otherwise than another one before.
     pub(super) changed_at: Option<Instant>,
-    /// When a server last refused it, in a transaction, for what may be due to what was told before.
+    /// When a server last refused it, in a transaction, for what may be due to what was told
+    /// before.
     pub(super) doubted_at: Option<Instant>,
     /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
     pub may_share: bool,
@@ -194,8 +195,8 @@ impl Statement {
         self.script.may_commit || self.script.may_go_on
     }
 
-    /// Whether it may have committed something in its middle that no command tag tells of, where the server has refused
-    /// what it was at.
+    /// Whether it may have committed something in its middle that no command tag tells of, where
+    /// the server has refused what it was at.
     pub(super) fn may_have_committed(&self, sending: Sending, refused: &ServerFields) -> bool {
         match sending {
             Sending::Simple if self.script.is_block => false,
@@ -350,8 +351,8 @@ impl Statements {
         }
     }
 
-    /// What was told of a statement up to now may have led to an error that can't be healed: whoever repeats its transaction may
-    /// do so on any connection.
+    /// What was told of a statement up to now may have led to an error that can't be healed:
+    /// whoever repeats its transaction may do so on any connection.
     pub fn doubt(&mut self, id: StatementId, now: Instant) {
         if let Some(statement) = self.get_mut(id) {
             statement.doubted_at = Some(now);

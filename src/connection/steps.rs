@@ -1,13 +1,15 @@
 //! A script by the extended protocol: one statement after the other, each described before it runs, so that its results
 //! come in binary. The simple protocol has text alone, which the settings of a session decide.
 //!
-//! A single Sync ends all of them, so that they are one implicit transaction, as in the simple protocol: what one
-//! of them begins or commits holds for the others. A Flush behind each description makes the server send it. What stands
-//! behind users' types that nobody has told yet is asked for in between, since arrays of domains come in binary too.
+//! A single Sync ends all of them, so that they are one implicit transaction, as in the simple
+//! protocol: what one of them begins or commits holds for the others. A Flush behind each
+//! description makes the server send it. What stands behind users' types that nobody has told yet
+//! is asked for in between, since arrays of domains come in binary too.
 //!
-//! The server takes the first command behind a Sync for one that stands alone, and lets it commit by itself. A command
-//! in front that does nothing ([`OPENING`]) makes it see that there are several. Where it does not see that for code (DO,
-//! CALL: before PostgreSQL 18), the code may commit, and that is remembered.
+//! The server takes the first command behind a Sync for one that stands alone, and lets it commit
+//! by itself. A command in front that does nothing ([`OPENING`]) makes it see that there are
+//! several. Where it does not see that for code (DO, CALL: before PostgreSQL 18), the code may
+//! commit, and that is remembered.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -21,7 +23,7 @@ use super::script::{is_control, parts};
 use super::user_types;
 use crate::base::{Error, ServerFields};
 use crate::protocol::{Format, frontend};
-use crate::types::{Shape, UserType};
+use crate::types::{Column, Shape, UserType};
 
 /// It takes no snapshot, so that SET TRANSACTION may follow, gives no row, and standbys take it.
 pub(super) const OPENING: &str = "UNLISTEN hyperiondb_client";
@@ -88,11 +90,7 @@ impl Steps {
     /// The statement that was described is run, and the next one described.
     pub(super) fn run(&mut self, shape: Option<&Shape>, out: &mut BytesMut) -> Result<(), Error> {
         let columns = shape.map_or(&[][..], Shape::columns);
-        let results = columns.iter().map(|column| column.field.format);
-        let no_parameter =
-            |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
-        frontend::bind(out, "", "", std::iter::empty::<Format>(), 0, no_parameter, results)?;
-        frontend::execute(out, "", 0)?;
+        run_unnamed(columns, out)?;
         self.has_left |= self.running.1 != Halfway::Never;
         let range = self.described.clone();
         let halfway = self.sql.get(range.clone()).map_or(Halfway::ByCode, Halfway::of);
@@ -100,7 +98,8 @@ impl Steps {
         self.begin(out)
     }
 
-    /// Whether the types of a description have to be asked for before its statement runs: each is once.
+    /// Whether the types of a description have to be asked for before its statement runs: each is
+    /// once.
     pub(super) fn lacks_types(&mut self, shape: Option<&Shape>) -> bool {
         let start = self.asked.len();
         let untold = shape.map(Shape::untold).unwrap_or_default();
@@ -114,11 +113,7 @@ impl Steps {
     pub(super) fn ask(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
         frontend::parse(out, "", &user_types::question(oids), &[])?;
-        let no_parameter =
-            |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
-        let none = std::iter::empty::<Format>;
-        frontend::bind(out, "", "", none(), 0, no_parameter, none())?;
-        frontend::execute(out, "", 0)?;
+        run_unnamed(&[], out)?;
         frontend::flush(out)
     }
 
@@ -151,8 +146,9 @@ impl Steps {
         self.ended
     }
 
-    /// The error that the server has said at this step is of the statement that runs, or of the one that was to be described.
-    /// It counts from the beginning of that statement, and the caller from that of the text.
+    /// The error that the server has said at this step is of the statement that runs, or of the one
+    /// that was to be described. It counts from the beginning of that statement, and the caller
+    /// from that of the text.
     pub(super) fn place(&self, refused: &mut ServerFields, step: Step) {
         let runs = matches!(step, Step::Bind | Step::Execute | Step::Copy);
         let start = if runs { self.running.0.start } else { self.described.start };
@@ -161,8 +157,8 @@ impl Steps {
         refused.position = refused.position.map(|position| position.saturating_add(before));
     }
 
-    /// Whether the statements may have committed something that no command tag tells of, by the step at which the server
-    /// has refused one.
+    /// Whether the statements may have committed something that no command tag tells of, by the
+    /// step at which the server has refused one.
     pub(super) fn has_left(&self, step: Step, refused: &ServerFields) -> bool {
         let running = self.running.1;
         let by_it = match step {
@@ -172,4 +168,14 @@ impl Steps {
         };
         self.has_left || by_it
     }
+}
+
+/// Binds the statement without a name, which has no parameters, and runs it. Without columns its
+/// results come as text.
+fn run_unnamed(columns: &[Column], out: &mut BytesMut) -> Result<(), Error> {
+    let results = columns.iter().map(|column| column.field.format);
+    let no_parameter =
+        |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
+    frontend::bind(out, "", "", std::iter::empty::<Format>(), 0, no_parameter, results)?;
+    frontend::execute(out, "", 0)
 }

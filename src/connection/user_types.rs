@@ -7,6 +7,7 @@
 
 use super::pipeline::unexpected;
 use super::realm::{self, Realm};
+use super::staleness::is_passing;
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::data_row::{check_data_row, fields};
@@ -56,10 +57,11 @@ pub(super) fn question(oids: &[u32]) -> String {
     )
 }
 
-/// The same for those of them that are not in `pg_type` as the transaction sees it, since they were made behind its snapshot. The
-/// server's parser goes by no snapshot: what a type is called, what it is once a domain is lost among other types, and what
-/// separates the elements of its array, is asked of that. `ts_stat` has the server parse what the answer is put together
-/// from, on every version.
+/// The same for those of them that are not in `pg_type` as the transaction sees it, since they were
+/// made behind its snapshot. The server's parser goes by no snapshot: what a type is called, what
+/// it is once a domain is lost among other types, and what separates the elements of its array, is
+/// asked of that. `ts_stat` has the server parse what the answer is put together from, on every
+/// version.
 fn newer_question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let identify = |oid: &str| {
@@ -108,10 +110,12 @@ pub struct TypesRefused {
     pub lasts: bool,
 }
 
-/// How often a transaction is taken back to the savepoint: whatever cancels that, too, may come again.
+/// How often a transaction is taken back to the savepoint: whatever cancels that, too, may come
+/// again.
 const MOST_ROLLBACKS: u8 = 5;
 
-/// A question that a server refused behind its savepoint: the transaction has failed until it is taken back there.
+/// A question that a server refused behind its savepoint: the transaction has failed until it is
+/// taken back there.
 #[derive(Debug)]
 pub struct RefusedInTransaction {
     asked: Vec<u32>,
@@ -149,7 +153,8 @@ pub(super) struct TypesAsked {
 #[derive(Debug)]
 enum Step {
     Asking,
-    /// With the question for the database behind it: in a transaction, a question is alone in flight.
+    /// With the question for the database behind it: in a transaction, a question is alone in
+    /// flight.
     AskingBehindSavepoint,
     RollingBack(Box<RefusedInTransaction>),
     /// For the database alone.
@@ -210,7 +215,7 @@ impl TypesAsked {
     /// What has come of it.
     pub(super) fn finish(self) -> TypesAnswer {
         let Self { oids: asked, step, told, has_told, realm, refusal } = self;
-        let stands = refusal.as_deref().is_none_or(|refusal| !realm::is_passing(&refusal.code));
+        let stands = refusal.as_deref().is_none_or(|refusal| !is_passing(&refusal.code));
         let asks_realm = matches!(step, Step::AskingBehindSavepoint | Step::AskingRealm);
         let realm = (asks_realm && has_told && stands).then_some(realm);
         let told = match &refusal {
@@ -262,9 +267,7 @@ impl RefusedInTransaction {
     fn rolled_back(mut self: Box<Self>, refusal: Option<&ServerFields>) -> TypesOutcome {
         match refusal {
             None => TypesOutcome::Answered { asked: self.asked, told: self.told },
-            Some(refusal)
-                if realm::is_passing(&refusal.code) && self.rollbacks < MOST_ROLLBACKS =>
-            {
+            Some(refusal) if is_passing(&refusal.code) && self.rollbacks < MOST_ROLLBACKS => {
                 self.rollbacks += 1;
                 TypesOutcome::Refused(self)
             }

@@ -28,8 +28,9 @@ use crate::config::Config;
 use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, poisoned};
 
-/// So long a wake takes at most, but for the last two segments that it hands over, which take up to half a millisecond each:
-/// then the loop has its turn. Where there was much to read, half as long is left for that all the same.
+/// So long a wake takes at most, but for the last two segments that it hands over, which take up to
+/// half a millisecond each: then the loop has its turn. Where there was much to read, half as long
+/// is left for that all the same.
 const WAKE: Duration = Duration::from_millis(3);
 
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 //!
 //! Knows nothing of JavaScript: it writes into memory that it is lent (`sheet`).
 //!
-//! A result that does not fit is continued in the next segment by another RESULT. A command without a
-//! number comes in a RESULT of its own behind the rows, so that a row of any length finds a segment whose
-//! text is empty. A request without any result (`end`) is completed by one that says nothing. Of a row that is too long
-//! for one turn the long values come in pieces, over as many segments as they take, and then the row.
+//! A result that does not fit is continued in the next segment by another RESULT. A command without
+//! a number comes in a RESULT of its own behind the rows, so that a row of any length finds a
+//! segment whose text is empty. A request without any result (`end`) is completed by one that says
+//! nothing. Of a row that is too long for one turn the long values come in pieces, over as many
+//! segments as they take, and then the row.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -144,8 +145,9 @@ impl Delivery {
         self.rest.is_some()
     }
 
-    /// Writes until there is no more news or no more room, and returns whether all text is ASCII, or bytes. Where
-    /// `may_go_on` says no in the end, JavaScript is told that there is no more, and will be called again.
+    /// Writes until there is no more news or no more room, and returns whether all text is ASCII,
+    /// or bytes. Where `may_go_on` says no in the end, JavaScript is told that there is no more,
+    /// and will be called again.
     pub(super) fn fill(
         &mut self,
         room: Room<'_>,
@@ -319,7 +321,8 @@ impl Delivery {
     }
 }
 
-/// Writes the rows from the answer's cursor on, up to one that is long, and returns how many fitted.
+/// Writes the rows from the answer's cursor on, up to one that is long, and returns how many
+/// fitted.
 fn write_rows(
     sheet: &mut Sheet<'_>,
     answer: &mut Answer,
@@ -356,7 +359,8 @@ fn write_rows(
     }
 }
 
-/// Writes the next pieces of the row at the answer's cursor, or the row itself, for which no piece is in the same segment.
+/// Writes the next pieces of the row at the answer's cursor, or the row itself, for which no piece
+/// is in the same segment.
 fn write_long_row(
     sheet: &mut Sheet<'_>,
     answer: &mut Answer,

@@ -8,8 +8,8 @@ pub(super) fn error_to_json(error: &Error) -> String {
     error_value(error).to_string()
 }
 
-/// What is said of an error that is nobody's in particular, in events and of hosts: with what the system said of it, as
-/// its own errors have it.
+/// What is said of an error that is nobody's in particular, in events and of hosts: with what the
+/// system said of it, as its own errors have it.
 pub(super) fn error_in_brief(error: &Error) -> Value {
     let mut fields = Fields(Map::new());
     fields.text("code", Some(error.code()));

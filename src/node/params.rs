@@ -15,7 +15,8 @@ const MAX_COUNT: u32 = 65_535;
 
 /// Strings up to here are read in one call, without asking for their length before.
 const SHORT: usize = 512;
-/// What a copy that was cut short leaves free at most: the room of a character of four bytes but one, and the NUL.
+/// What a copy that was cut short leaves free at most: the room of a character of four bytes but
+/// one, and the NUL.
 const CUT: usize = 4;
 
 /// What a code of a captured value stands for, or of one on a slip: a contract with `js/parameters.cjs`.

@@ -1,6 +1,8 @@
-//! Long text in the two forms in which V8 keeps it. V8's own decoder reads each byte twice, and takes several times as long.
+//! Long text in the two forms in which V8 keeps it. V8's own decoder reads each byte twice, and
+//! takes several times as long.
 //!
-//! The text was checked where it was appended. What is no UTF-8 becomes some other text, and nothing worse.
+//! The text was checked where it was appended. What is no UTF-8 becomes some other text, and
+//! nothing worse.
 
 /// The first byte of characters beyond U+00FF.
 const BEYOND_LATIN1: u8 = 0xC4;

@@ -124,10 +124,8 @@ impl Pool {
                 return Err(format!("request {} shares {id:?}", call.request));
             }
             let silent = connection.head_since().map_or(Duration::ZERO, |since| now.since(since));
-            let may_run_twice =
-                |call: &Call| self.statement_of(call).is_some_and(|s| s.may_run_twice);
             let is_left = |call: &Call| {
-                may_run_twice(call)
+                self.may_run_twice(call)
                     && call.given_up.is_none()
                     && !matches!(call.twin, Some(Twin::CopyOf(_)))
             };

@@ -469,8 +469,9 @@ impl Pool {
         }
     }
 
-    /// A connection is about to be closed in the middle of its work: the server would go on with that otherwise.
-    /// A COMMIT goes on, and so does what stands in front of one: the signal may come when its turn has come.
+    /// A connection is about to be closed in the middle of its work: the server would go on with
+    /// that otherwise. A COMMIT goes on, and so does what stands in front of one: the signal may
+    /// come when its turn has come.
     pub(super) fn cancel_work(&mut self, id: ConnectionId) {
         if let Some(slot) = self.slots.get(id)
             && slot.connection.first_request().is_some()
@@ -541,11 +542,7 @@ impl Pool {
         outcome: Outcome,
         what: &str,
     ) -> Error {
-        let error = given_up_error(reason, outcome, what);
-        match self.host_name(id) {
-            Some(host) => error.with_host(host),
-            None => error,
-        }
+        self.at_host(id, given_up_error(reason, outcome, what))
     }
 }
 

@@ -51,7 +51,8 @@ impl QueryFlags {
     pub const END: Self = Self(1 << 17);
     pub const BEGIN_READ_ONLY: Self = Self(1 << 18);
     pub const BEGIN_DEFERRABLE: Self = Self(1 << 19);
-    /// The transaction failed before, perhaps for what was told of its statements: they are told anew.
+    /// The transaction failed before, perhaps for what was told of its statements: they are told
+    /// anew.
     pub const REPEATED: Self = Self(1 << 23);
     const ISOLATION_SHIFT: u32 = 20;
     const ISOLATION: u32 = 7 << Self::ISOLATION_SHIFT;

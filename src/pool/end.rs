@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
+use super::Pool;
 use super::cancel::Reason;
 use super::lease::{Lease, nothing};
-use super::{Pool, closed_pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// How a pool is to be ended.
@@ -154,4 +154,10 @@ impl Pool {
             }
         }
     }
+}
+
+pub(super) fn closed_pool() -> Error {
+    let message = "the pool is closed: pool.end() was called";
+    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        .with_outcome(Outcome::NotSent)
 }

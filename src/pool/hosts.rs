@@ -4,9 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::doors::{Ages, HostStatus};
+use super::end::closed_pool;
 use super::lease::Lease;
 use super::slot::{Duty, Slot};
-use super::{Life, Pool, closed_pool};
+use super::{Life, Pool};
 use crate::base::{Error, Instant};
 use crate::cluster::{HostId, HostView};
 use crate::config::Host;

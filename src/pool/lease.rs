@@ -11,9 +11,10 @@ use std::num::NonZeroU32;
 
 use super::abandoned::ABANDONED;
 use super::dispatch::GUARDED;
+use super::end::closed_pool;
 use super::own_transaction::open_already;
 use super::slot::{Duty, Slot};
-use super::{Call, ConnectionId, Pool, QueryFlags, Response, closed_pool};
+use super::{Call, ConnectionId, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
@@ -61,11 +62,6 @@ impl Lease {
         self.seen
     }
 
-    /// Whether no transaction that was begun here has had an answer.
-    pub(super) fn is_beginning(&self) -> bool {
-        self.progress == Progress::None
-    }
-
     /// Nothing but its end is sent of the transaction that has begun.
     pub(super) fn leave_unended(&mut self) {
         self.progress = Progress::Unended;
@@ -87,7 +83,7 @@ impl Lease {
         }
     }
 
-    /// Whether the pool has no transaction open on it.
+    /// Whether the pool has no transaction open on it, as far as servers have answered.
     pub(super) fn is_between(&self) -> bool {
         self.progress == Progress::None
     }
@@ -228,7 +224,8 @@ impl Pool {
         let busy = |slot: &Slot| {
             slot.cancelling.is_some()
                 || !slot.connection.is_open()
-                // One read has answered several calls: what is due for the next of them comes first.
+                // One read has answered several calls: what is due for the next of them comes
+                // first.
                 || slot.connection.has_events()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
@@ -539,7 +536,8 @@ impl Pool {
         if !for_transaction && seen && reset {
             slot.connection.soil();
         }
-        // An answer may have waited for this end, to ask for its types: the connection is looked at again when they came.
+        // An answer may have waited for this end, to ask for its types: the connection is looked at
+        // again when they came.
         self.ask_types(now, id);
         self.retire_if_useless(id);
         self.clean(now, id);

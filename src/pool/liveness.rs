@@ -159,7 +159,8 @@ impl Pool {
         }
     }
 
-    /// When a witness may go there. Sessions that the name leads elsewhere, however many there are, put it off no longer.
+    /// When a witness may go there. Sessions that the name leads elsewhere, however many there are,
+    /// put it off no longer.
     fn may_look_at(&self, site: Site) -> Instant {
         let is_elsewhere =
             |slot: &Slot| slot.host == site.0 && slot.address.is_some() && slot.address != site.1;

@@ -41,6 +41,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cancel::{GivenUp, Watches};
 use dispatch::BARRIER_AND_ONE;
@@ -182,7 +183,7 @@ pub struct Pool {
     has_moved: bool,
     /// The cluster may have gone back to an older timeline.
     rewinding: Option<rewind::Rewinding>,
-    /// Where no server answers any more, neither in an open session nor at a login.
+    /// Of the addresses that owe answers.
     silences: liveness::Silences,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
@@ -416,7 +417,7 @@ impl Pool {
 
     /// What is worth hearing of a connection to which all was written, going by the answers that its statement has had
     /// before. Rows are told of where they came within such a time.
-    pub fn awaited(&mut self, id: ConnectionId, within: std::time::Duration) -> Awaited {
+    pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
         let mut together = self.heard_together(id);
         let Some(connection) = self.slots.get_mut(id).map(|slot| &mut slot.connection) else {
             return Awaited::default();
@@ -591,10 +592,4 @@ impl Pool {
             self.release_untyped_of(id);
         }
     }
-}
-
-fn closed_pool() -> Error {
-    let message = "the pool is closed: pool.end() was called";
-    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
-        .with_outcome(Outcome::NotSent)
 }

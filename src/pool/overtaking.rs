@@ -1,9 +1,9 @@
 //! Reads that stand behind a call which does not answer, and are sent a second time.
 //!
-//! What was written can't be taken back. A read has no effect, so that it may run twice where no function of a user's can
-//! hide behind the name of one of the system's: once the server has been at
-//! the call in front of it for too long, it is sent on another connection as well. A table may be held by another
-//! transaction, or a view may hide what waits for a lock.
+//! What was written can't be taken back. A read has no effect, so that it may run twice where no
+//! function of a user's can hide behind the name of one of the system's. Once the server has been
+//! at the call in front of it for too long, it is sent on another connection as well. A table may
+//! be held by another transaction, or a view may hide what waits for a lock.
 //!
 //! ```text
 //! behind a silent call ──▶ not written: taken back, and sent elsewhere
@@ -108,6 +108,10 @@ impl Pool {
         behind.skip(1).map(|token| Key::from_bits(token.0)).filter(moves).collect()
     }
 
+    pub(super) fn may_run_twice(&self, call: &Call) -> bool {
+        self.statement_of(call).is_some_and(|statement| statement.may_run_twice)
+    }
+
     fn send_elsewhere(
         &mut self,
         now: Instant,
@@ -117,11 +121,7 @@ impl Pool {
         share: bool,
     ) {
         let token = Token(key.to_bits());
-        let may_run_twice = self
-            .calls
-            .get(key)
-            .and_then(|call| self.statement_of(call))
-            .is_some_and(|statement| statement.may_run_twice);
+        let may_run_twice = self.calls.get(key).is_some_and(|call| self.may_run_twice(call));
         let Some(slot) = self.slots.get_mut(from) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty();

@@ -1,7 +1,7 @@
 //! A transaction that the user of a dedicated connection has begun by a statement, BEGIN for one.
 //!
-//! Another one must not begin inside of it: its COMMIT or ROLLBACK would end both. What is to begin one waits until all is
-//! answered that was asked before, since any of that may be a BEGIN.
+//! Another one must not begin inside of it: its COMMIT or ROLLBACK would end both. What is to begin
+//! one waits until all is answered that was asked before, since any of that may be a BEGIN.
 
 use std::num::NonZeroU32;
 

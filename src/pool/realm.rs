@@ -1,9 +1,11 @@
-//! Whose types the pool knows: those of one database of one cluster, which is compared on each session.
+//! Whose types the pool knows: those of one database of one cluster, which is compared on each
+//! session.
 //!
-//! As long as the pool knows no type that a user made, no session is asked. The one that tells the first is asked along
-//! with that, and each other one in front of its next call, or at once where it is new: no round trip is spent.
-//! Where a session turns out to be in another database, what was told elsewhere is forgotten before anything of that
-//! session is read. Before a session is known nothing that holds for such types is used there.
+//! As long as the pool knows no type that a user made, no session is asked. The one that tells the
+//! first is asked along with that, and each other one in front of its next call, or at once where
+//! it is new: no round trip is spent. Where a session turns out to be in another database, what was
+//! told elsewhere is forgotten before anything of that session is read. Before a session is known
+//! nothing that holds for such types is used there.
 
 use super::{ConnectionId, Pool};
 use crate::base::Instant;
@@ -11,8 +13,8 @@ use crate::connection::{Realm, Statement, StatementId};
 use crate::types::Catalog;
 
 impl Pool {
-    /// What is known of users' types is what holds on this connection from now on. False where nobody knows
-    /// whether it does.
+    /// What is known of users' types is what holds on this connection from now on. False where
+    /// nobody knows whether it does.
     pub(super) fn enter(&mut self, id: ConnectionId) -> bool {
         let Some(realm) = self.slots.get(id).and_then(|slot| slot.realm) else {
             return self.catalog.is_empty();
@@ -32,7 +34,8 @@ impl Pool {
         (self.catalog, self.realm) = (Catalog::default(), Realm::default());
     }
 
-    /// A call is about to be sent. Returns whether what is known of its statement may not hold there.
+    /// A call is about to be sent. Returns whether what is known of its statement may not hold
+    /// there.
     pub(super) fn is_strange(
         &mut self,
         now: Instant,

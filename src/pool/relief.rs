@@ -12,7 +12,8 @@ use crate::base::Instant;
 use crate::cluster::{HostId, Rank, Standing};
 
 impl Pool {
-    /// Whether a host is gone one login tells, where idle sessions to it were cut and none is left there to ask.
+    /// Whether a host is gone one login tells, where idle sessions to it were cut and none is left
+    /// there to ask.
     pub(super) fn visit(&mut self, now: Instant) {
         while let Some(host) = self.next_visit()
             && self.cluster.may_connect_at(host) <= now

@@ -1,9 +1,10 @@
-//! Reports of a role that are wrong: a pooler tells its clients what it heard of a server once. Where something speaks against
-//! a host's reports, its sessions ask for the role as well, and where the answer contradicts them, that host is asked from
-//! then on, as with `roleCheck: 'query'`.
+//! Reports of a role that are wrong: a pooler tells its clients what it heard of a server once.
+//! Where something speaks against a host's reports, its sessions ask for the role as well, and
+//! where the answer contradicts them, that host is asked from then on, as with `roleCheck:
+//! 'query'`.
 //!
-//! What speaks against them: a write that is refused for a role which no session has reported; what the host says of its place;
-//! and, while no host serves, that this one does not.
+//! What speaks against them: a write that is refused for a role which no session has reported; what
+//! the host says of its place; and, while no host serves, that this one does not.
 
 use std::time::Duration;
 

@@ -306,16 +306,13 @@ impl Pool {
             call.redescribed += 1;
             return Verdict::SendAgain;
         }
-        // Between the transactions of a session that its user has, and where one begins. Whoever changed it may have made
-        // its role himself.
+        // Between the transactions of a session that its user has, and where one begins. Whoever
+        // changed it may have made its role himself.
         let is_first = match call.flags.begin() {
             None => settled.status == TransactionStatus::Idle,
             Some(_) => {
                 !free
-                    && call
-                        .lease
-                        .and_then(|it| self.leases.get(&it))
-                        .is_some_and(Lease::is_beginning)
+                    && call.lease.and_then(|it| self.leases.get(&it)).is_some_and(Lease::is_between)
                     && settled.status == TransactionStatus::InTransaction
                     && !Mutation::GoOnAcrossFence.is_on()
             }
@@ -392,8 +389,8 @@ impl Pool {
                         Remedy::Told => Telling::Due,
                         Remedy::Nothing | Remedy::Anew => Telling::No,
                     };
-                    // Outside of a transaction, and with nothing behind it that it would come after now: neither when it
-                    // was answered, nor since.
+                    // Outside of a transaction, and with nothing behind it that it would come after
+                    // now: neither when it was answered, nor since.
                     let rests = settled.status == TransactionStatus::Idle
                         && settled.last
                         && self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
@@ -583,6 +580,14 @@ impl Pool {
         let useless = |slot: &super::Slot| slot.is_idle() && (slot.spent || !self.may_serve(id));
         if self.slots.get(id).is_some_and(useless) {
             self.retire(id);
+        }
+    }
+
+    /// An error of what was asked on a connection.
+    pub(super) fn at_host(&self, id: ConnectionId, error: Error) -> Error {
+        match self.host_name(id) {
+            Some(host) => error.with_host(host),
+            None => error,
         }
     }
 

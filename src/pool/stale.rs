@@ -1,4 +1,5 @@
-//! What callers are told of statements that servers refuse for what was told before, where they are not sent again.
+//! What callers are told of statements that servers refuse for what was told before, where they are
+//! not sent again.
 
 use crate::base::Error;
 use crate::connection::Remedy;
@@ -6,7 +7,8 @@ use crate::connection::Remedy;
 /// Said where a transaction is in the way of preparing a statement anew.
 const STALE_PLAN: &str = "the statement was prepared before its tables or types changed; it is prepared anew when the \
                           transaction is repeated";
-/// The same on a dedicated connection, where what was asked behind the statement has run and the statement would come after it.
+/// The same on a dedicated connection, where what was asked behind the statement has run and the
+/// statement would come after it.
 const OUTRUN: &str = "the statement was prepared before its tables or types changed, and has not run, as statements that \
                       were asked behind it have; it is prepared anew when it is repeated";
 /// The same where it may as well be the caller's own error.

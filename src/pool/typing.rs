@@ -212,16 +212,14 @@ impl Pool {
         }
     }
 
-    /// A transaction was lost to the pool's own question. Whoever waits for the answer is told why: nobody else would be.
+    /// A transaction was lost to the pool's own question. Whoever waits for the answer is told why:
+    /// nobody else would be.
     fn typing_ended_transaction(&mut self, id: ConnectionId, why: &ServerFields) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             let error = Error::database(why.clone())
                 .with_outcome(Outcome::NotCommitted)
                 .with_failed_transaction();
-            let error = match self.host_name(id) {
-                Some(host) => error.with_host(host),
-                None => error,
-            };
+            let error = self.at_host(id, error);
             match self.untyped.remove(at).what {
                 Waiter::Answer { request, .. } => self.complete(request, Err(error)),
                 Waiter::Call(key) => self.finish_call(key, Err(error)),
@@ -246,7 +244,8 @@ impl Pool {
         match told {
             Ok(told) => {
                 self.statements.learn_types(&told);
-                // A transaction's snapshot may be older than a type: that this is not there is no news then.
+                // A transaction's snapshot may be older than a type: that this is not there is no
+                // news then.
                 let status =
                     self.slots.get(id).and_then(|slot| slot.connection.transaction_status());
                 let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();

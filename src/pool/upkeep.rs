@@ -12,9 +12,10 @@
 use std::time::Duration;
 
 use super::end::Life;
+use super::end::closed_pool;
 use super::lease::nothing;
 use super::slot::Slot;
-use super::{ConnectionId, Pool, closed_pool};
+use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// By how much a lifetime may be shorter than `maxLifetimeMs`: one part in so many.

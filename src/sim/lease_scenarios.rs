@@ -516,7 +516,8 @@ fn nothing_but_a_rollback_follows_an_end_that_was_not_sent() {
     assert_eq!(world.hosts[0].server.keys, ["c"]);
 }
 
-/// A dedicated connection on which INSERT a, whose number is told, is prepared, and whose session has forgotten that.
+/// A dedicated connection on which INSERT a, whose number is told, is prepared, and whose session
+/// has forgotten that.
 #[track_caller]
 fn take_forgetful(world: &mut World) -> (Option<NonZeroU32>, StatementId) {
     let lease = take(world, NONE);
@@ -535,7 +536,8 @@ fn what_a_session_has_forgotten_is_not_sent_again_behind_what_was_asked_later() 
     for flags in [TX, NONE] {
         let mut world = world(&[PRIMARY]);
         let (lease, insert) = take_forgetful(&mut world);
-        // One read brings the answers to both: nothing is in flight any more when the first is looked at.
+        // One read brings the answers to both: nothing is in flight any more when the first is
+        // looked at.
         let stale = world.ask_known_on(lease, insert, NONE);
         let behind = world.ask("INSERT b", lease, flags, Params::new());
         world.settle();
@@ -555,7 +557,8 @@ fn what_a_session_has_forgotten_is_not_sent_again_behind_what_was_asked_later() 
 fn what_a_session_has_forgotten_is_sent_again_before_what_waits_behind_it() {
     let mut world = world(&[PRIMARY]);
     let (lease, insert) = take_forgetful(&mut world);
-    // What can be cancelled waits until it is alone, and one read brings the answers to both in front of it.
+    // What can be cancelled waits until it is alone, and one read brings the answers to both in
+    // front of it.
     let first = world.ask("INSERT c", lease, NONE, Params::new());
     let stale = world.ask_known_on(lease, insert, NONE);
     let held = world.ask("INSERT b", lease, QueryFlags::CANCELLABLE, Params::new());

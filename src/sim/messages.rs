@@ -122,7 +122,8 @@ pub(super) fn tell_realm(system: Option<u64>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The answer to the question for the role, in a transaction that was begun as one that reads alone, or not.
+/// The answer to the question for the role, in a transaction that was begun as one that reads
+/// alone, or not.
 pub(super) fn tell_role(role: Role, begun_read_only: bool, out: &mut Vec<u8>) {
     let answer = match role {
         Role::Standby => "standby",

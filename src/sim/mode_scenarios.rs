@@ -397,15 +397,21 @@ fn states(world: &World) -> Vec<&'static str> {
     world.events.iter().filter_map(state).collect()
 }
 
+/// A pool whose sessions on both hosts have had nothing to do for a while.
+fn rested(mode: &str) -> World {
+    let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": mode }));
+    for _ in 0..6 {
+        world.ask("SELECT", None, NONE, Params::new());
+    }
+    world.settle();
+    world.pass(Duration::from_secs(5));
+    world
+}
+
 #[test]
 fn idle_sessions_that_are_cut_say_nothing_against_their_host() {
     for mode in ["read-write", "any"] {
-        let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": mode }));
-        for _ in 0..6 {
-            world.ask("SELECT", None, NONE, Params::new());
-        }
-        world.settle();
-        world.pass(Duration::from_secs(5));
+        let mut world = rested(mode);
         let told = states(&world).len();
         for host in [0, 1] {
             // All of them at once, as a proxy does.
@@ -424,12 +430,7 @@ fn idle_sessions_that_are_cut_say_nothing_against_their_host() {
 #[test]
 fn a_host_that_dies_while_the_pool_is_idle_is_told_all_the_same() {
     for mode in ["read-write", "any"] {
-        let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": mode }));
-        for _ in 0..6 {
-            world.ask("SELECT", None, NONE, Params::new());
-        }
-        world.settle();
-        world.pass(Duration::from_secs(5));
+        let mut world = rested(mode);
         let told = states(&world).len();
         world.crash(0);
         world.settle();

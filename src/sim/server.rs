@@ -1,11 +1,13 @@
 //! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
 //!
-//! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys, `SELECT role` one with the
-//! session's role and when it got that, and `SELECT mood` one with a value of a type that a user has made; `SELECT open` is a
-//! statement that leaves a transaction open, which its text does not show; `INSERT <key>` adds a key, or is refused
-//! with 25006 where the role forbids it; `SET` leaves something behind that `DISCARD ALL` discards, and so does `CALL`, of
-//! which the server's reports tell alone; with `slow` at its end a statement sleeps before it runs. A change of role
-//! is told as PostgreSQL tells it: by ParameterStatus in front of the next ReadyForQuery.
+//! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys,
+//! `SELECT role` one with the session's role and when it got that, and `SELECT mood` one with a
+//! value of a type that a user has made; `SELECT open` is a statement that leaves a transaction
+//! open, which its text does not show; `INSERT <key>` adds a key, or is refused with 25006 where
+//! the role forbids it; `SET` leaves something behind that `DISCARD ALL` discards, and so does
+//! `CALL`, of which the server's reports tell alone; with `slow` at its end a statement sleeps
+//! before it runs. A change of role is told as PostgreSQL tells it: by ParameterStatus in front of
+//! the next ReadyForQuery.
 
 mod questions;
 

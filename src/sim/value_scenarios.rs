@@ -168,7 +168,8 @@ fn what_types_are_called_is_not_taken_over_to_another_cluster() {
     let request = world.query("SELECT mood", lease, TX);
     assert_eq!(name(&world, request), "color");
     world.query("COMMIT", lease, COMMIT);
-    // Where a role may not ask for the cluster, the question ends no transaction, and what is known holds on.
+    // Where a role may not ask for the cluster, the question ends no transaction, and what is known
+    // holds on.
     world.hosts[0].server.tells_lineage = false;
     expire(&mut world, 9, "color");
     assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("color".to_owned(), 0));

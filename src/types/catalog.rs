@@ -1,9 +1,10 @@
 //! Types that users and extensions made, as far as a server has told them: their names, and of arrays what their
 //! elements are. RowDescription gives nothing but an oid.
 //!
-//! What an oid stands for never changes in a cluster: a type that is dropped and made anew has another one, and standbys
-//! share those of their primary. With another list of hosts, and where a session is in another database, the pool begins a
-//! new catalog. Only a name goes stale, when the type is renamed.
+//! What an oid stands for never changes in a cluster: a type that is dropped and made anew has
+//! another one, and standbys share those of their primary. With another list of hosts, and where a
+//! session is in another database, the pool begins a new catalog. Only a name goes stale, when the
+//! type is renamed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -256,13 +256,13 @@ pub(super) fn wrong_count(columns: usize) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::protocol::backend::{Field, Format};
 
-    fn shape(columns: &[(u32, Format)]) -> Shape {
+    pub(in crate::types) fn shape(columns: &[(u32, Format)]) -> Shape {
         let field = |(index, &(type_oid, format)): (usize, &(u32, Format))| Field {
             name: format!("c{index}"),
             table_oid: 0,
@@ -275,7 +275,7 @@ mod tests {
         Shape::new(columns.iter().enumerate().map(field).collect())
     }
 
-    fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
+    pub(in crate::types) fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
         let mut body = i16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
         for value in values {
             match value {

@@ -1,8 +1,8 @@
 //! Rows that are too long to cross at once: their long values cross in pieces, ahead of the row.
 //!
-//! A piece is as much work as any other segment. Text ends at a whole character, and of bytes that come in hex an even
-//! number of digits is read. What becomes of a value only when all of it is there (an array, and bytes in the form
-//! `escape`) stays in its row.
+//! A piece is as much work as any other segment. Text ends at a whole character, and of bytes that
+//! come in hex an even number of digits is read. What becomes of a value only when all of it is
+//! there (an array, and bytes in the form `escape`) stays in its row.
 
 use std::ops::Range;
 
@@ -17,10 +17,11 @@ use super::shape::{Column, Decoder, Scalar, Shape};
 
 /// A row whose body is longer is a long one.
 pub const LONG_ROW: usize = 256 * 1024;
-/// Bytes of text that cross at once. V8 keeps strings of this size where they are, and copies shorter ones twice before
-/// it does.
+/// Bytes of text that cross at once. V8 keeps strings of this size where they are, and copies
+/// shorter ones twice before it does.
 const TEXT_PIECE: usize = 256 * 1024;
-/// Bytes that cross at once. Their string is garbage at once, so that it is made where V8 makes short ones.
+/// Bytes that cross at once. Their string is garbage at once, so that it is made where V8 makes
+/// short ones.
 const BYTES_PIECE: usize = 64 * 1024;
 /// Less room than this is none: a whole character fits.
 const LEAST_ROOM: usize = 1024;
@@ -146,8 +147,8 @@ impl LongRow {
         &self.crossed
     }
 
-    /// Appends the next piece to the batch's text. `None` when all have crossed; where there is no room, nothing is
-    /// appended. A piece of bytes is the last that its batch takes.
+    /// Appends the next piece to the batch's text. `None` when all have crossed; where there is no
+    /// room, nothing is appended. A piece of bytes is the last that its batch takes.
     pub fn next_piece(
         &mut self,
         body: Body<'_>,
@@ -222,8 +223,8 @@ impl LongRow {
         }
     }
 
-    /// Writes the row itself, whose cells name those values that have crossed. Where the batch is full or a value can't
-    /// be read, the batch is as before.
+    /// Writes the row itself, whose cells name those values that have crossed. Where the batch is
+    /// full or a value can't be read, the batch is as before.
     pub fn write_row(
         &self,
         body: Body<'_>,

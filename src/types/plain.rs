@@ -1,11 +1,13 @@
 //! The text of a value that is right for whatever type its parameter has by now.
 //!
-//! What a statement's parameters are is known from what its connection was told of it last. Meanwhile a column may have
-//! another type, or another table its name. Where a connection prepares a statement anew the server infers the types
-//! anew, and before it has told them values travel as text: a whole number is read by every type of numbers, and an
-//! instant in ISO 8601 by every type of dates. What a type does not read it refuses, but for a few that take any text, as
-//! bytea does: so the type must have been told on this connection, and of late. A value without such a text waits
-//! for what the server tells: an array is `{1}` or `[1]`, and text takes the forms of bytes and of objects in silence.
+//! What a statement's parameters are is known from what its connection was told of it last.
+//! Meanwhile a column may have another type, or another table its name. Where a connection prepares
+//! a statement anew the server infers the types anew, and before it has told them values travel as
+//! text: a whole number is read by every type of numbers, and an instant in ISO 8601 by every type
+//! of dates. What a type does not read it refuses, but for a few that take any text, as bytea does:
+//! so the type must have been told on this connection, and of late. A value without such a text
+//! waits for what the server tells: an array is `{1}` or `[1]`, and text takes the forms of bytes
+//! and of objects in silence.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;

@@ -201,7 +201,8 @@ impl DomainArrays {
         Arc::make_mut(&mut self.known).insert(type_oid, known.array.filter(is_read));
     }
 
-    /// A server has refused to tell in the middle of several statements: none is asked there any more.
+    /// A server has refused to tell in the middle of several statements: none is asked there any
+    /// more.
     pub fn refuse(&mut self) {
         self.is_refused = true;
     }
@@ -377,8 +378,8 @@ impl Shape {
         })
     }
 
-    /// Whether a column came as text, in the format of a column of another type, and would have been asked for in binary by
-    /// its own; or may be of such a type, which a server has not told.
+    /// Whether a column came as text, in the format of a column of another type, and would have
+    /// been asked for in binary by its own; or may be of such a type, which a server has not told.
     pub fn has_text_unlike(&self, asked: &Self) -> bool {
         self.columns.iter().enumerate().any(|(n, Column { field, .. })| {
             let is_same = asked.columns.get(n).is_some_and(|a| a.field.type_oid == field.type_oid);

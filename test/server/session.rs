@@ -70,8 +70,9 @@ impl Session {
         rows[0][0].as_ref().unwrap().parse::<u32>().unwrap() / 10_000
     }
 
-    /// Runs a statement as a pool does that meets it for the first time, and as it does once this connection has been told
-    /// what it is. So its results come as text, unless a parameter's type had to be known first, and then in binary.
+    /// Runs a statement as a pool does that meets it for the first time, and as it does once this
+    /// connection has been told what it is. So its results come as text, unless a parameter's type
+    /// had to be known first, and then in binary.
     pub(super) fn twice(
         &mut self,
         sql: &str,

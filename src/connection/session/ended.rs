@@ -64,7 +64,8 @@ impl Session {
         match ended {
             Ended::Described => Answer::Described,
             Ended::Unreadable { is_text } => {
-                // Its description says nothing yet of what users' types are: that is asked for behind one that comes first.
+                // Its description says nothing yet of what users' types are: that is asked for
+                // behind one that comes first.
                 if is_text && let Some(statement) = shared.statements.get_mut(id) {
                     statement.form = Form::Undescribed;
                 }
@@ -167,8 +168,9 @@ impl Session {
                         self.soil();
                     }
                 }
-                // A script may have committed in its middle, and so may a procedure, unless it failed in a transaction block that
-                // was there before. Any other statement that fails has no effect.
+                // A script may have committed in its middle, and so may a procedure, unless it
+                // failed in a transaction block that was there before. Any other statement that
+                // fails has no effect.
                 let statement = shared.statements.get(id);
                 let halfway = (began || self.status == TransactionStatus::Idle)
                     && begun
@@ -184,8 +186,9 @@ impl Session {
         }
     }
 
-    /// What the server said of a request. It looks for a prepared statement before it looks whether the transaction has
-    /// failed, and does not prepare what is sent behind the failure: of all but the end of a transaction it would say that.
+    /// What the server said of a request. It looks for a prepared statement before it looks whether
+    /// the transaction has failed, and does not prepare what is sent behind the failure: of all but
+    /// the end of a transaction it would say that.
     fn refused(
         &mut self,
         id: StatementId,
@@ -211,8 +214,6 @@ impl Session {
         }
     }
 
-    /// The connection is over: says of each request whether it may have run. `written` is how many bytes
-    /// the kernel has taken.
     /// Whether it ends while nobody has asked anything in it, and no server says why.
     pub(in crate::connection) fn is_cut_idle(&self, why: &Error) -> bool {
         let said_by_server = why.server().is_some_and(is_of_server);
@@ -221,6 +222,8 @@ impl Session {
             && !said_by_server
     }
 
+    /// The connection is over: says of each request whether it may have run. `written` is how many bytes
+    /// the kernel has taken.
     pub(in crate::connection) fn abandon(
         &mut self,
         written: u64,

@@ -17,8 +17,8 @@ use crate::protocol::frontend;
 /// In which form the server is asked for its role, where it does not report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asking {
-    /// In full. Where that is refused, whether new transactions may write is all that there is to know; it does not tell a
-    /// standby from a fenced primary.
+    /// In full. Where that is refused, whether new transactions may write is all that there is to
+    /// know; it does not tell a standby from a fenced primary.
     InFull {
         may_fall_back: bool,
     },
@@ -27,7 +27,8 @@ pub(super) enum Asking {
     },
 }
 
-/// What a session thinks of the role that its server reports: a pooler in between may report what it heard once.
+/// What a session thinks of the role that its server reports: a pooler in between may report what
+/// it heard once.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
     /// The next barrier of an idle session is the question for the role.
@@ -88,6 +89,14 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         self.barrier(now, true, sent, out)
+    }
+
+    /// Whether what was sent last is a script that has statements left.
+    pub(super) fn is_stepping(&self) -> bool {
+        match self.pipeline.back().map(|entry| &entry.work) {
+            Some(Work::Request { exchange, .. }) => exchange.has_steps_left(),
+            _ => false,
+        }
     }
 
     /// Asks where the server stands in its cluster.
@@ -176,15 +185,16 @@ impl Session {
         self.reports_role && self.pipeline.back().is_some_and(is_new)
     }
 
-    /// Whether a barrier can tell the role. A transaction has its own way to be read-only, takes no question once it has
-    /// failed, and may be one whose first statement is still to come: no server is asked in one.
+    /// Whether a barrier can tell the role. A transaction has its own way to be read-only, takes no
+    /// question once it has failed, and may be one whose first statement is still to come: no
+    /// server is asked in one.
     pub(super) fn may_ask_role(&self) -> bool {
         let is_idle = self.status == TransactionStatus::Idle && !self.doubt.must_run_dry;
         self.reports_role || is_idle || Mutation::AskInTransaction.is_on()
     }
 
-    /// Takes what a barrier has told, and says whether it contradicts what the server reports. A question that was refused,
-    /// or asked in a transaction, tells nothing.
+    /// Takes what a barrier has told, and says whether it contradicts what the server reports. A
+    /// question that was refused, or asked in a transaction, tells nothing.
     pub(super) fn take_role(&mut self, work: &Work) -> bool {
         let &Work::Barrier { asked: true, told, .. } = work else {
             self.role_at_ready = self.role;

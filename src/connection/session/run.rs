@@ -1,10 +1,11 @@
 //! How a request's statement is sent: as text, by what this connection was told of it, or not before it is told.
 //!
-//! Values and results go in binary form only by what the server has said on this very connection. Where a connection has
-//! not been told, the server parses the statement without any types of ours and tells them on the way, while values travel as
-//! text that is right for whatever these are: as on a first use, or as `types::plain` has it where they were told here before.
-//! Any other value waits for the types (`Typing`), and so does one that would be refused here for a type that may be
-//! another by now.
+//! Values and results go in binary form only by what the server has said on this very connection.
+//! Where a connection has not been told, the server parses the statement without any types of ours
+//! and tells them on the way, while values travel as text that is right for whatever these are: as
+//! on a first use, or as `types::plain` has it where they were told here before. Any other value
+//! waits for the types (`Typing`), and so does one that would be refused here for a type that may
+//! be another by now.
 
 use std::sync::Arc;
 
@@ -76,8 +77,8 @@ impl Session {
         };
         let preparation = match keep {
             Found::Nothing | Found::Outdated => {
-                // A first use that was described is kept no sooner than one that was not: by the second one, what its
-                // tables are may have changed.
+                // A first use that was described is kept no sooner than one that was not: by the
+                // second one, what its tables are may have changed.
                 let is_first = known.shape.is_none() && matches!(keep, Found::Nothing);
                 let keep = if is_told && is_first { Keep::Unnamed } else { Keep::Named };
                 return self.parse(now, request, statement, known, keep, out);
@@ -191,9 +192,10 @@ impl Session {
         Ok(parsing(name, closes, told, results, relies))
     }
 
-    /// The formats in which results are asked for, before the server has said on this connection what they are. Columns
-    /// may have other types by now, of which nothing here may read the binary form, or another number. So only what can be
-    /// sent once more goes by what was told elsewhere. `None` where the columns have to be known first.
+    /// The formats in which results are asked for, before the server has said on this connection
+    /// what they are. Columns may have other types by now, of which nothing here may read the
+    /// binary form, or another number. So only what can be sent once more goes by what was told
+    /// elsewhere. `None` where the columns have to be known first.
     fn formats(
         &self,
         request: &Request<'_>,
@@ -205,7 +207,8 @@ impl Session {
         is_known.then(|| Asked::Like(Arc::clone(shape)))
     }
 
-    /// Whether it can run once more although it has: it reads, and nobody has seen anything yet that came before it.
+    /// Whether it can run once more although it has: it reads, and nobody has seen anything yet
+    /// that came before it.
     pub(super) fn may_repeat(&self, request: &Request<'_>, statement: &Statement) -> bool {
         self.repeats_reads && request.free && statement.may_run_twice
     }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::Session;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
-use crate::connection::exchange::{Exchange, Flight};
+use crate::connection::exchange::Flight;
 use crate::connection::pipeline::{Entry, Work};
 use crate::connection::prelude::Prelude;
 use crate::connection::script::Copied;
@@ -56,8 +56,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a COPY that waits for data. A Sync behind it was taken for data too. One in both directions knows no CopyFail
-    /// (PostgreSQL manual, 55.2.7).
+    /// Ends a COPY that waits for data. A Sync behind it was taken for data too. One in both
+    /// directions knows no CopyFail (PostgreSQL manual, 55.2.7).
     pub(super) fn refuse_copy(&mut self, copied: Copied, out: &mut BytesMut) -> Result<(), Error> {
         match copied {
             Copied::Both => frontend::copy_done(out)?,
@@ -70,15 +70,10 @@ impl Session {
             _ => Ok(()),
         }
     }
-
-    pub(super) fn is_stepping(&self) -> bool {
-        let steps = |entry: &Entry| matches!(&entry.work, Work::Request { exchange, .. } if Exchange::has_steps_left(exchange));
-        self.pipeline.back().is_some_and(steps)
-    }
 }
 
-/// In steps, each statement would be read as the ones before it have set it; in the simple protocol, all of them as the
-/// session was when it took the text.
+/// In steps, each statement would be read as the ones before it have set it; in the simple
+/// protocol, all of them as the session was when it took the text.
 fn respelled() -> Error {
     let message = "the text names standard_conforming_strings and has backslashes in it, and was not sent: its \
                    statements can't be sent together in a session whose settings for values are not the defaults. \

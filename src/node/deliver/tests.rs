@@ -9,7 +9,8 @@ use crate::protocol::backend::{Field, Format};
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Rows(u32, Vec<Vec<String>>),
-    /// The columns of values that have come in pieces are left out, and the values with how many pieces they took.
+    /// The columns of values that have come in pieces are left out, and the values with how many
+    /// pieces they took.
     Long(u32, Vec<String>, Vec<(Vec<u8>, usize)>),
     Done(u32, String, Option<u64>),
     Error(u32),

@@ -1,4 +1,5 @@
-//! What the pool asks for itself: where the host stands, what types there are, and which role it has.
+//! What the pool asks for itself: where the host stands, what types there are, and which role it
+//! has.
 
 use super::{CANCELED, MOOD, Server, Transaction};
 use crate::connection::Role;

@@ -124,7 +124,8 @@ impl Storm {
         // A calm in which the old primary never says another word.
         if self.nodes.all.len() > 2 && self.dice.percent(25) {
             let dark = self.dice.pick(&[Deed::Freeze(leader), Deed::Cut(leader)]);
-            // Its name may lead to the new one. Two that were promoted side by side are a matter of their own.
+            // Its name may lead to the new one. Two that were promoted side by side are a matter of
+            // their own.
             let moves = self.dice.percent(40) && !self.nodes.were_split;
             let moves = moves.then_some(Deed::Readdress(leader));
             for deed in dark.into_iter().chain([Deed::Promote]).chain(moves) {

@@ -25,8 +25,8 @@ pub(super) struct News {
     primary: Option<String>,
     /// Who served at the end of the last turn or before, and has lost that to nobody.
     seat: Option<String>,
-    /// Hosts whose fences were told when all of their sessions had heard of them: the node that each led to, and how often
-    /// its role had changed then.
+    /// Hosts whose fences were told when all of their sessions had heard of them: the node that
+    /// each led to, and how often its role had changed then.
     fenced: BTreeMap<String, (usize, usize)>,
     /// Nothing has happened that speaks against a host.
     pub(super) expects_no_doubt: bool,

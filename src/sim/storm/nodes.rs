@@ -113,7 +113,8 @@ impl Nodes {
         }
     }
 
-    /// The node that whoever asks for a name finds: the one that the name leads to now, or the one at an address.
+    /// The node that whoever asks for a name finds: the one that the name leads to now, or the one
+    /// at an address.
     pub(super) fn found_at(&self, name: &str, address: Option<SocketAddr>) -> usize {
         // Hosts are called h0, h1, ...
         let number = name.trim_start_matches('h').split(':').next().unwrap_or("");

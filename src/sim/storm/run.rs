@@ -220,7 +220,8 @@ impl Storm {
         // Where many serve, it may go to one that is not well.
         let is_dark = (0..self.nodes.all.len()).any(|node| self.is_dark(node));
         let goes_astray = is_dark && !self.has_seat();
-        // A login that was on its way to where the name led before fails late, and speaks against the name.
+        // A login that was on its way to where the name led before fails late, and speaks against
+        // the name.
         let is_well = !goes_astray && !self.nodes.has_moved_names();
         if self.config.query_timeout.is_some() || !is_well || !self.dice.percent(10) {
             return;
@@ -265,7 +266,8 @@ impl Storm {
     }
 }
 
-/// What a standby is said to be does for nobody: whoever believes it sends nothing, and nothing wrong is sent.
+/// What a standby is said to be does for nobody: whoever believes it sends nothing, and nothing
+/// wrong is sent.
 fn is_for_writers(config: &Config) -> bool {
     matches!(config.mode, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary)
 }

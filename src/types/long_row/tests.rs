@@ -2,37 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::super::decode::tests::{row, shape};
 use super::super::oid;
 use super::*;
 use crate::base::body::Parts;
-use crate::protocol::backend::{Field, Format};
-
-fn shape(columns: &[(u32, Format)]) -> Shape {
-    let field = |(index, &(type_oid, format)): (usize, &(u32, Format))| Field {
-        name: format!("c{index}"),
-        table_oid: 0,
-        column_number: 0,
-        type_oid,
-        type_size: 0,
-        type_modifier: -1,
-        format,
-    };
-    Shape::new(columns.iter().enumerate().map(field).collect())
-}
-
-fn row(values: &[Option<&[u8]>]) -> Vec<u8> {
-    let mut body = i16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
-    for value in values {
-        match value {
-            Some(bytes) => {
-                body.extend(i32::try_from(bytes.len()).unwrap().to_be_bytes());
-                body.extend_from_slice(bytes);
-            }
-            None => body.extend((-1_i32).to_be_bytes()),
-        }
-    }
-    body
-}
+use crate::protocol::backend::Format;
 
 /// What a cell holds, or the value that came in pieces in its place.
 #[derive(Debug, PartialEq)]
