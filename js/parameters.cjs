@@ -329,6 +329,7 @@ function lengthOf(array) {
 let places = [null, null, null, null, null, null, null, null];
 
 function owned(count) {
+  if (count === 1) return [null];
   while (places.length < count) places = places.concat(places);
   return places.slice(0, count);
 }

@@ -424,7 +424,6 @@ const commandProperty = { value: '' };
 const fieldsProperty = { value: NO_FIELDS };
 /** For whoever comes from `pg`, and for libraries that are made for it. */
 const rowsProperty = {
-  __proto__: null,
   get() {
     return this;
   },
@@ -451,7 +450,7 @@ function describe(rows, rowCount, command, shape) {
     for (const [name, value] of Object.entries(described)) {
       Object.defineProperty(rows, name, { __proto__: null, value });
     }
-    Object.defineProperty(rows, 'rows', { __proto__: null, get: rowsProperty.get });
+    Object.defineProperty(rows, 'rows', { __proto__: null, ...rowsProperty });
   }
 }
 

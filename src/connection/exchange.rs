@@ -20,7 +20,7 @@ use bytes::BytesMut;
 
 use super::command::CommandTag;
 use super::flight::is_of_text;
-pub(super) use super::flight::{Asked, Flight, Parsing, Sending, Step};
+pub(super) use super::flight::{Asked, Flight, Parsing, Sending, Step, Terms};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
@@ -106,7 +106,9 @@ impl Exchange {
         flight: Flight,
         prelude: Prelude,
         moment: Moment,
+        terms: Terms,
     ) -> Self {
+        let Terms { verbatim, limit, may_run_twice, reads_text } = terms;
         let step = match flight {
             Flight::Parsing(Parsing { closes: true, .. }) => Step::Close,
             Flight::Parsing(_) | Flight::Typing { .. } | Flight::Steps(_) => Step::Parse,
@@ -115,16 +117,17 @@ impl Exchange {
             Flight::Prelude => Step::Complete,
         };
         Self {
+            guesses: may_run_twice && flight.asked_like().is_some(),
             statement,
             flight,
             prelude,
             step,
             moment,
-            verbatim: Verbatim::default(),
+            verbatim,
             shape: None,
             rows: Rows::default(),
             held: 0,
-            limit: usize::MAX,
+            limit,
             too_large: None,
             results: Vec::new(),
             has_completed: false,
@@ -137,30 +140,13 @@ impl Exchange {
             began: false,
             drops_rows: false,
             copied: None,
-            guesses: false,
-            reads_text: false,
+            reads_text,
         }
-    }
-
-    /// As a request that `may_run_twice`, in a session of which it `reads_text`.
-    pub(super) fn with_repeats(self, may_run_twice: bool, reads_text: bool) -> Self {
-        let guesses = may_run_twice && self.flight.asked_like().is_some();
-        Self { guesses, reads_text, ..self }
     }
 
     /// How much of its rows has come.
     pub(super) fn held(&self) -> usize {
         self.held
-    }
-
-    /// As the statement wants it.
-    pub(super) fn with_verbatim(self, verbatim: Verbatim) -> Self {
-        Self { verbatim, ..self }
-    }
-
-    /// With so many bytes held at most.
-    pub(super) fn with_limit(self, limit: usize) -> Self {
-        Self { limit, ..self }
     }
 
     fn shape_of(&self, fields: Vec<Field>) -> Arc<Shape> {
@@ -494,8 +480,9 @@ impl Exchange {
         }
     }
 
-    /// ReadyForQuery has come: what the request has come to.
-    pub(super) fn finish(self) -> Ended {
+    /// ReadyForQuery has come: what the request has come to. It is not moved for that, being the largest thing in
+    /// the pipeline.
+    pub(super) fn finish(&mut self) -> Ended {
         let is_refused = self.refusal.is_some();
         if let Some(copied) = self.copied
             && (copied != Copied::ToStdout || !is_refused)
@@ -504,7 +491,7 @@ impl Exchange {
             let is_undone = is_refused && !self.committed && !may_have_committed;
             return Ended::Copied { copied, is_undone };
         }
-        if let Some(fields) = self.refusal {
+        if let Some(fields) = self.refusal.take() {
             let relies = match &self.flight {
                 Flight::Parsing(parsing) => parsing.relies,
                 Flight::Prepared { relies, .. } => *relies,
@@ -526,7 +513,7 @@ impl Exchange {
                 fields,
             };
         }
-        if let Some(why) = self.too_large {
+        if let Some(why) = self.too_large.take() {
             let has_run = !matches!(self.flight, Flight::Typing { .. });
             return Ended::TooLarge { why, has_run };
         }
@@ -541,7 +528,10 @@ impl Exchange {
                 return Ended::Unreadable { is_text };
             }
         }
-        Ended::Completed { results: self.results, unreplicated: self.unreplicated }
+        Ended::Completed {
+            results: std::mem::take(&mut self.results),
+            unreplicated: self.unreplicated,
+        }
     }
 
     fn unexpected(&self, message: &str) -> Error {

@@ -35,6 +35,19 @@ pub(super) enum Flight {
     Prelude,
 }
 
+/// What holds for a request and its answer.
+#[derive(Debug)]
+pub(super) struct Terms {
+    /// As the statement wants it.
+    pub(super) verbatim: Verbatim,
+    /// How many bytes its answer may take.
+    pub(super) limit: usize,
+    /// It is a read of which nobody has seen anything yet.
+    pub(super) may_run_twice: bool,
+    /// The session's text comes as this client reads it.
+    pub(super) reads_text: bool,
+}
+
 /// By which of its protocols the server has a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
@@ -64,10 +77,7 @@ impl Flight {
             Self::Prepared { asked, .. } => asked.as_ref(),
             _ => None,
         };
-        match asked {
-            Some(Asked::Like(shape)) => Some(shape),
-            Some(Asked::Text) | None => None,
-        }
+        asked.and_then(Asked::shape)
     }
 
     /// Whether nothing of the statement runs by it.
@@ -97,6 +107,13 @@ pub(super) enum Asked {
 }
 
 impl Asked {
+    pub(super) fn shape(&self) -> Option<&Shape> {
+        match self {
+            Self::Text => None,
+            Self::Like(shape) => Some(shape),
+        }
+    }
+
     /// How the rows of a statement look that come in these formats.
     pub(super) fn shape_of(&self, told: &Description, verbatim: &Verbatim) -> Option<Arc<Shape>> {
         match self {

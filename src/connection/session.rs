@@ -21,7 +21,7 @@ pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
 
 use questions::{Asking, Doubt};
 
-use super::exchange::{Exchange, Flight, Learned};
+use super::exchange::{Exchange, Flight, Learned, Terms};
 use super::handshake::BackendKey;
 use super::lead::Lead;
 use super::naming::Names;
@@ -330,10 +330,13 @@ impl Session {
             Flight::Steps(_) => Sent::Steps,
             _ => Sent::Request,
         };
-        let exchange = Exchange::new(request.statement, flight, prelude, moment);
-        let exchange = exchange.with_verbatim(verbatim).with_limit(self.max_result_bytes);
-        let reads_text = self.style.reads_text(shared.statements);
-        let exchange = exchange.with_repeats(self.may_repeat(request, statement), reads_text);
+        let terms = Terms {
+            verbatim,
+            limit: self.max_result_bytes,
+            may_run_twice: self.may_repeat(request, statement),
+            reads_text: self.style.reads_text(shared.statements),
+        };
+        let exchange = Exchange::new(request.statement, flight, prelude, moment, terms);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
         Ok(sent)
@@ -469,7 +472,7 @@ impl Session {
             )
             | None => {}
         }
-        let Some(entry) = self.pipeline.pop_front() else {
+        let Some(mut entry) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
         };
         let role_before = self.role_at_ready;
@@ -518,7 +521,7 @@ impl Session {
                 let role = self.role.filter(|_| self.reports_role);
                 events.push_back(Event::Answered { role });
             }
-            Work::Request { token, exchange } => {
+            Work::Request { token, ref mut exchange } => {
                 let id = exchange.statement;
                 let script = exchange.is_script();
                 if exchange.has_checked() {
@@ -530,9 +533,9 @@ impl Session {
                         self.style.ask(statement.traces);
                     }
                 }
-                let (name, parsing) = (exchange.name().cloned(), exchange.preparing().is_some());
                 let ended = exchange.finish();
-                let answer = self.settle(id, name.as_ref(), parsing, script, ended, shared);
+                let (name, parsing) = (exchange.name(), exchange.preparing().is_some());
+                let answer = self.settle(id, name, parsing, script, ended, shared);
                 self.check_settings(status, shared);
                 let event = Event::Settled {
                     token,

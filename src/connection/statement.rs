@@ -318,11 +318,10 @@ impl Statements {
     /// Brings a statement's description up to what is known of types.
     pub fn reform(&mut self, id: StatementId) {
         let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
-        let verbatim = statement.verbatim.with_domains(&self.domains);
         if let Form::Described(description) = &mut statement.form
             && let Some(shape) = &description.shape
             && shape.has_user_types()
-            && let Some(shape) = shape.with_formats(&verbatim)
+            && let Some(shape) = shape.with_formats(&statement.verbatim.with_domains(&self.domains))
         {
             let (parameter_types, fits) =
                 (description.parameter_types.clone(), description.fits.clone());

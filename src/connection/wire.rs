@@ -3,11 +3,11 @@
 use bytes::BytesMut;
 
 use super::Request;
-use super::exchange::{Asked, Flight};
+use super::exchange::Flight;
 use super::statement::Statement;
 use crate::base::Error;
 use crate::protocol::{Format, frontend};
-use crate::types::ParameterType;
+use crate::types::{ParameterType, Shape};
 
 /// The description alone is asked for: nothing runs.
 pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
@@ -25,7 +25,8 @@ pub(super) enum Values<'a> {
     Fitted(&'a [ParameterType]),
 }
 
-/// Parses, describes and runs a statement. `types` are declared to the server; without any it infers them.
+/// Parses, describes and runs a statement. `types` are declared to the server; without any it infers them. `results`
+/// come in the formats of that shape, or as text.
 pub(super) fn parse_and_run(
     out: &mut BytesMut,
     name: &str,
@@ -33,7 +34,7 @@ pub(super) fn parse_and_run(
     statement: &Statement,
     types: &[u32],
     values: Values<'_>,
-    results: &Asked,
+    results: Option<&Shape>,
 ) -> Result<(), Error> {
     frontend::parse(out, name, &statement.sql, types)?;
     frontend::describe_statement(out, name)?;
@@ -45,7 +46,7 @@ pub(super) fn bind_and_run(
     name: &str,
     request: &Request<'_>,
     values: Values<'_>,
-    results: &Asked,
+    results: Option<&Shape>,
 ) -> Result<(), Error> {
     let params = request.params;
     let (Values::Plain(types) | Values::Fitted(types)) = values;
@@ -59,10 +60,7 @@ pub(super) fn bind_and_run(
         Values::Plain(_) => params.encode_plain(n, type_of(n), out),
         Values::Fitted(_) => params.encode(n, type_of(n), out),
     };
-    let columns = match results {
-        Asked::Text => &[][..],
-        Asked::Like(shape) => shape.columns(),
-    };
+    let columns = results.map_or(&[][..], Shape::columns);
     let results = columns.iter().map(|column| column.field.format);
     let formats = (0..params.len()).map(format_of);
     frontend::bind(out, "", name, formats, params.len(), encode, results)?;

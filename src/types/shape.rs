@@ -188,8 +188,8 @@ pub struct Verbatim {
 /// in binary too.
 #[derive(Clone, Debug, Default)]
 pub struct DomainArrays {
-    /// `None` for types that are none.
-    known: Arc<BTreeMap<u32, Option<ArrayOf>>>,
+    /// `None` for types that are none. No server has told any, as a rule.
+    known: Option<Arc<BTreeMap<u32, Option<ArrayOf>>>>,
     /// A server has refused to tell, in the middle of several statements.
     is_refused: bool,
 }
@@ -198,7 +198,13 @@ impl DomainArrays {
     /// A server has told what the type is.
     pub fn learn(&mut self, type_oid: u32, known: &UserType) {
         let is_read = |array: &ArrayOf| Scalar::of(array.element, Format::Binary).is_some();
-        Arc::make_mut(&mut self.known).insert(type_oid, known.array.filter(is_read));
+        let all = self.known.get_or_insert_default();
+        Arc::make_mut(all).insert(type_oid, known.array.filter(is_read));
+    }
+
+    /// What a server has told of a type.
+    fn get(&self, type_oid: u32) -> Option<Option<ArrayOf>> {
+        self.known.as_ref()?.get(&type_oid).copied()
     }
 
     /// A server has refused to tell in the middle of several statements: none is asked there any
@@ -234,8 +240,8 @@ impl Verbatim {
 
     /// How an array of domains is read in binary.
     fn domain_array(&self, type_oid: u32) -> Option<Decoder> {
-        let array = self.domains.known.get(&type_oid).filter(|_| !self.has(type_oid))?;
-        Decoder::for_user_array((*array)?, Format::Binary, self)
+        let array = self.domains.get(type_oid).filter(|_| !self.has(type_oid))?;
+        Decoder::for_user_array(array?, Format::Binary, self)
     }
 
     /// A server has told what the type is.
@@ -342,7 +348,7 @@ impl Shape {
     /// Users' types of which nothing is known yet, and that may be wanted in binary.
     pub fn untold(&self) -> Vec<u32> {
         let Verbatim { domains, .. } = &self.verbatim;
-        let is_untold = |oid: &u32| !self.verbatim.has(*oid) && !domains.known.contains_key(oid);
+        let is_untold = |oid: &u32| !self.verbatim.has(*oid) && domains.get(*oid).is_none();
         let mut oids: Vec<_> = self.user_types().filter(is_untold).collect();
         oids.retain(|_| !domains.is_refused);
         oids.sort_unstable();

@@ -65,7 +65,7 @@ impl Session {
                 return describe(statement, out);
             }
             let values = Values::Plain(&[]);
-            parse_and_run(out, "", request, statement, &[], values, &Asked::Text)?;
+            parse_and_run(out, "", request, statement, &[], values, None)?;
             return Ok(parsing(None, false, Told::default(), Asked::Text, Relies::No));
         };
         let is_kept = request.prepare && !self.prepared.is_off() && !statement.naming.names_result;
@@ -93,7 +93,7 @@ impl Session {
             if !request.params.needs_type()
                 && let Some(asked) = self.formats(request, statement, known)
             {
-                bind_and_run(out, &name, request, Values::Plain(&known.fits), &asked)?;
+                bind_and_run(out, &name, request, Values::Plain(&known.fits), asked.shape())?;
                 return Ok(Flight::Prepared {
                     name,
                     told,
@@ -118,10 +118,8 @@ impl Session {
             return describe(statement, out);
         }
         let mark = out.len();
-        let results =
-            own.shape.as_ref().map_or(Asked::Text, |shape| Asked::Like(Arc::clone(shape)));
         let relies = if is_told { Relies::Told } else { Relies::on_types(request.params) };
-        match bind_and_run(out, &name, request, Values::Fitted(fits), &results) {
+        match bind_and_run(out, &name, request, Values::Fitted(fits), own.shape.as_deref()) {
             Ok(()) => Ok(Flight::Prepared { name, told, asked: None, relies }),
             Err(error) if is_final(&error, request) => Err(error),
             Err(_) => {
@@ -172,7 +170,7 @@ impl Session {
         }
         let name = (keep == Keep::Named).then(|| self.prepared.next_name());
         let sent_as = name.as_deref().unwrap_or("");
-        match parse_and_run(out, sent_as, request, statement, types, values, &results) {
+        match parse_and_run(out, sent_as, request, statement, types, values, results.shape()) {
             Ok(()) => {}
             Err(error) if is_final(&error, request) => return Err(error),
             Err(_) => {
