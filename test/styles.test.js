@@ -366,4 +366,21 @@ test('a role that may not be told of types has its several statements run all th
     assert.deepStrictEqual(rows, [{ v: '{sad}' }], `use ${use}`);
   }
   assert.deepStrictEqual(await ask('SELECT count(*) AS n FROM restyled'), [['2']]);
+
+  // A refusal would end the transaction, with what was done in it before.
+  const another = createPool(
+    cluster.options({ poolSize: 1, user: 'styled_plain', password, parameters: SETS[0] }),
+  );
+  t.after(() => another.end());
+  await another.transaction(
+    async (tx) => {
+      await tx.query('INSERT INTO restyled VALUES (2)');
+      for (const use of [1, 2]) {
+        const [, rows] = await tx.query(sql);
+        assert.deepStrictEqual(rows, [{ v: '{sad}' }], `use ${use} in a transaction`);
+      }
+    },
+    { retries: 0 },
+  );
+  assert.deepStrictEqual(await ask('SELECT count(*) AS n FROM restyled'), [['5']]);
 });

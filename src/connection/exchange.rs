@@ -28,6 +28,7 @@ use super::script::Copied;
 use super::settings::CHECK_REFUSED;
 use super::staleness::{INSUFFICIENT_PRIVILEGE, Relies, Staleness, staleness};
 use super::statement::{Description, StatementId};
+use super::steps::Next;
 use crate::base::body::NoMemory;
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::{BackendMessage, Field};
@@ -285,7 +286,10 @@ impl Exchange {
             (Step::Types, _, M::ParseComplete | M::BindComplete) => {}
             (Step::Types, Flight::Steps(steps), M::CommandComplete(_)) => {
                 steps.told().iter().for_each(|(oid, known)| self.verbatim.learn(*oid, known));
-                self.step = Step::Parse;
+                self.step = match steps.answered() {
+                    Next::Types => Step::Types,
+                    Next::Statement => Step::Parse,
+                };
                 return Ok(Learned::Step);
             }
             (Step::Bind, Flight::Prepared { told, asked, .. }, M::BindComplete) => {
@@ -409,6 +413,11 @@ impl Exchange {
     /// Whether it is a script that is run in steps, the last of which was not sent.
     pub(super) fn has_steps_left(&self) -> bool {
         matches!(&self.flight, Flight::Steps(steps) if !steps.has_ended())
+    }
+
+    /// Whether the role has no right to be told of types between the statements of a script.
+    pub(super) fn may_not_ask_types(&self) -> bool {
+        matches!(&self.flight, Flight::Steps(steps) if steps.may_not_ask())
     }
 
     pub(super) fn is_script(&self) -> bool {

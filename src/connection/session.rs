@@ -533,6 +533,9 @@ impl Session {
                         self.style.ask(statement.traces);
                     }
                 }
+                if exchange.may_not_ask_types() {
+                    shared.statements.refuse_types();
+                }
                 let ended = exchange.finish();
                 let (name, parsing) = (exchange.name(), exchange.preparing().is_some());
                 let answer = self.settle(id, name, parsing, script, ended, shared);

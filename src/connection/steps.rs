@@ -41,10 +41,33 @@ pub(super) struct Steps {
     has_left: bool,
     /// The Sync was sent.
     ended: bool,
+    /// Whether types may be asked for. A refusal would end the transaction that is open.
+    right: Right,
     /// The types of users that were asked for, and of which of the last of them a server has told.
     asked: Vec<u32>,
     asking: Range<usize>,
     told: Vec<(u32, UserType)>,
+}
+
+/// The right to read the catalogs that the question for types reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Unknown,
+    /// The server is asked for it. No answer denies it.
+    Asked {
+        has: bool,
+    },
+    Granted,
+    Denied,
+}
+
+/// What comes behind an answer of the server's about types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The question for the types themselves.
+    Types,
+    /// The statement whose results have them.
+    Statement,
 }
 
 impl Steps {
@@ -65,6 +88,7 @@ impl Steps {
             running: (0..0, Halfway::Never),
             has_left: false,
             ended: false,
+            right: Right::Unknown,
             asked: Vec::new(),
             asking: 0..0,
             told: Vec::new(),
@@ -101,6 +125,9 @@ impl Steps {
     /// Whether the types of a description have to be asked for before its statement runs: each is
     /// once.
     pub(super) fn lacks_types(&mut self, shape: Option<&Shape>) -> bool {
+        if self.right == Right::Denied {
+            return false;
+        }
         let start = self.asked.len();
         let untold = shape.map(Shape::untold).unwrap_or_default();
         let untold = untold.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
@@ -109,21 +136,40 @@ impl Steps {
         !self.asking.is_empty()
     }
 
-    /// Asks for them, in place of the statement that was described.
+    /// Asks for them, in place of the statement that was described; but for the right to ask first.
     pub(super) fn ask(&mut self, out: &mut BytesMut) -> Result<(), Error> {
-        let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
-        frontend::parse(out, "", &user_types::question(oids), &[])?;
+        if self.right == Right::Unknown {
+            self.right = Right::Asked { has: false };
+            frontend::parse(out, "", user_types::RIGHT, &[])?;
+        } else {
+            let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
+            frontend::parse(out, "", &user_types::question(oids), &[])?;
+        }
         run_unnamed(&[], out)?;
         frontend::flush(out)
     }
 
     /// A row of the answer. What makes no sense is let go by.
     pub(super) fn row(&mut self, body: &[u8]) {
-        if self.told.len() < self.asked.len()
+        if let Right::Asked { has } = &mut self.right {
+            *has = user_types::grants(body);
+        } else if self.told.len() < self.asked.len()
             && let Some(known) = user_types::read(body)
         {
             self.told.push(known);
         }
+    }
+
+    /// The answer has come: to the question for the right, or for the types.
+    pub(super) fn answered(&mut self) -> Next {
+        let Right::Asked { has } = self.right else { return Next::Statement };
+        self.right = if has { Right::Granted } else { Right::Denied };
+        if has { Next::Types } else { Next::Statement }
+    }
+
+    /// Whether the role has no right to be told of types.
+    pub(super) fn may_not_ask(&self) -> bool {
+        self.right == Right::Denied
     }
 
     pub(super) fn told(&mut self) -> Vec<(u32, UserType)> {

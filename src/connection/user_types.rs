@@ -25,6 +25,10 @@ const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT
 /// The functions of the server that read text as a binary form: of enums, text and what has its form (citext, for one).
 const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"];
 
+/// Whether a role may ask [`question`]. It is answered to every role, and never refused.
+pub(super) const RIGHT: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_type', 'SELECT') \
+     AND pg_catalog.has_table_privilege('pg_catalog.pg_proc', 'SELECT')";
+
 /// An array is what `array_in` reads, on every version. Domains are told with the type under them, and so are the
 /// elements of arrays; of these it is told as well what reads their binary form.
 pub(super) fn question(oids: &[u32]) -> String {
@@ -274,6 +278,11 @@ impl RefusedInTransaction {
             Some(_) => TypesOutcome::EndedTransaction(self.why),
         }
     }
+}
+
+/// Whether a row of the answer to [`RIGHT`] grants it.
+pub(super) fn grants(body: &[u8]) -> bool {
+    check_data_row(body, 1).is_ok() && fields(body).next() == Some(Some(b"t"))
 }
 
 pub(super) fn read(body: &[u8]) -> Option<(u32, UserType)> {
