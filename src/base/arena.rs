@@ -6,8 +6,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// Names one value of an [`Arena`]. The generation tells a value from a later one in the same place,
-/// so that a late message about a dead connection can't reach the connection that took its place.
+/// Names one value of an [`Arena`]. The generation tells a value from a later one in the same
+/// place, so that a late message about a dead connection can't reach the connection that took its
+/// place.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -64,14 +65,15 @@ struct Place<T> {
     value: Option<T>,
 }
 
-/// Values in stable places, iterated in the order of their places. The first vacant place is taken first, and vacant
-/// ones at the end are given up: what a burst took is given back when it is over.
+/// Values in stable places, iterated in the order of their places. The first vacant place is taken
+/// first, and vacant ones at the end are given up: what a burst took is given back when it is over.
 pub struct Arena<T> {
     places: Vec<Place<T>>,
     /// Vacant places. Those behind the last of `places` are none any more.
     vacant: BinaryHeap<Reverse<u32>>,
     count: usize,
-    /// The generation of a place that is new: no key has named one with it, nor will one that was given up.
+    /// The generation of a place that is new: no key has named one with it, nor will one that was
+    /// given up.
     youngest: u32,
 }
 
@@ -137,7 +139,8 @@ impl<T> Arena<T> {
     /// Gives up the vacant places at the end.
     fn trim(&mut self) {
         while let Some(Place { generation, value: None }) = self.places.last() {
-            // Which of two is younger tells their distance: generations begin anew after the last one.
+            // Which of two is younger tells their distance: generations begin anew after the last
+            // one.
             if generation.wrapping_sub(self.youngest) < u32::MAX / 2 {
                 self.youngest = *generation;
             }

@@ -6,8 +6,8 @@
 //! the text cell before it ended. The byte beside a cell tells NULL, and a value that has crossed
 //! in pieces.
 //!
-//! One column of JSON is kept beside the text of its rows while they are written, as `[document,document,...]`, and
-//! stands behind it in the end: JavaScript parses all of it at once.
+//! One column of JSON is kept beside the text of its rows while they are written, as
+//! `[document,document,...]`, and stands behind it in the end: JavaScript parses all of it at once.
 
 /// How a column's cells are read on the other side. The numbers are part of the contract with
 /// `js/rows.cjs`.
@@ -28,9 +28,11 @@ pub enum Lane {
     Json = 6,
     /// As [`Lane::Text`]; the text is base64 without padding.
     Bytes = 7,
-    /// As [`Lane::Text`]; the text is JSON, whose innermost values are strings where JSON can't say them.
+    /// As [`Lane::Text`]; the text is JSON, whose innermost values are strings where JSON can't say
+    /// them.
     Array = 8,
-    /// JSON that stands beside the other text: the low half is where the document ends in that, in UTF-16 units.
+    /// JSON that stands beside the other text: the low half is where the document ends in that, in
+    /// UTF-16 units.
     Joined = 9,
     /// As [`Lane::BigInt64`], unsigned.
     BigUint64 = 10,
@@ -79,8 +81,8 @@ pub struct RowBatch<'a> {
 
 impl<'a> RowBatch<'a> {
     /// `text` is cleared. `text_limit`, in bytes, bounds what one kept cell can hold alive: a batch
-    /// takes no further row once its text has reached the limit, but a first row always fits, however
-    /// long.
+    /// takes no further row once its text has reached the limit, but a first row always fits,
+    /// however long.
     pub fn new(
         cells: &'a mut [u64],
         nulls: &'a mut [u8],
@@ -110,7 +112,8 @@ impl<'a> RowBatch<'a> {
         if columns > room || too_long { Err(Full) } else { Ok(()) }
     }
 
-    /// Makes sure that there is memory for a long text, which is put next. False where that can't be had.
+    /// Makes sure that there is memory for a long text, which is put next. False where that can't
+    /// be had.
     pub fn make_room(&mut self, bytes: usize, joined: bool) -> bool {
         if joined && self.joined.try_reserve(bytes.saturating_add(self.text_limit)).is_err() {
             return false;
@@ -207,7 +210,8 @@ impl<'a> RowBatch<'a> {
         self.put(u64::from(self.units), 0);
     }
 
-    /// A document of the column that is kept beside the text. `None` where it is not UTF-8: then nothing is put.
+    /// A document of the column that is kept beside the text. `None` where it is not UTF-8: then
+    /// nothing is put.
     pub fn put_joined(&mut self, document: &[u8]) -> Option<()> {
         let units = self.check_units(document)?;
         self.join(document, units);
@@ -232,7 +236,8 @@ impl<'a> RowBatch<'a> {
         self.joined_units = self.joined_units.saturating_add(1).saturating_add(units);
     }
 
-    /// Puts the documents behind the text of their rows, and returns how many UTF-16 units they take with their brackets.
+    /// Puts the documents behind the text of their rows, and returns how many UTF-16 units they
+    /// take with their brackets.
     pub fn close_joined(&mut self) -> u32 {
         if self.joined.is_empty() {
             return 0;
@@ -249,7 +254,8 @@ impl<'a> RowBatch<'a> {
         self.text.len() + self.joined.len()
     }
 
-    /// Whether the text has outgrown the limit by what was put since `mark`, and would not have without.
+    /// Whether the text has outgrown the limit by what was put since `mark`, and would not have
+    /// without.
     pub fn overflows_since(&self, mark: Mark) -> bool {
         mark.text + mark.joined > 0 && self.text_len() > self.text_limit
     }
@@ -320,8 +326,8 @@ impl<'a> RowBatch<'a> {
         if let (Some(cell), Some(flag)) =
             (self.cells.get_mut(self.used), self.nulls.get_mut(self.used))
         {
-            // The views of the other side have the machine's byte order; the low half is asked for by
-            // index 2n, so that this is written little-endian everywhere that Node runs.
+            // The views of the other side have the machine's byte order; the low half is asked for
+            // by index 2n, so that this is written little-endian everywhere that Node runs.
             *cell = bits;
             *flag = null;
         } else {
@@ -363,7 +369,8 @@ fn measure(text: &[u8]) -> (u32, bool) {
     (text.iter().map(|&byte| units_of(byte)).sum(), false)
 }
 
-/// A message is at most 1 GiB, and a value 2^28 bytes and one element more, so that this never saturates.
+/// A message is at most 1 GiB, and a value 2^28 bytes and one element more, so that this never
+/// saturates.
 #[inline]
 fn units_of_ascii(text: &[u8]) -> u32 {
     u32::try_from(text.len()).unwrap_or(u32::MAX)

@@ -67,8 +67,8 @@ impl ErrorClass {
     }
 }
 
-/// The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), each cut to a bound by
-/// the parser. `code` is kept apart, in [`Error::code`].
+/// The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), each cut to a bound
+/// by the parser. `code` is kept apart, in [`Error::code`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerFields {
     /// Not localised: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO or LOG.
@@ -93,8 +93,8 @@ pub struct ServerFields {
     pub routine: Option<String>,
 }
 
-/// What Node's own errors say of a connect or a look-up that failed. The name of the error (`ECONNREFUSED`) is kept
-/// apart, in [`Error::code`].
+/// What Node's own errors say of a connect or a look-up that failed. The name of the error
+/// (`ECONNREFUSED`) is kept apart, in [`Error::code`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemFields {
     /// As libuv numbers them: below zero.
@@ -180,8 +180,9 @@ impl Error {
         error
     }
 
-    /// Whether the system says that there is no server where one was looked for: it was refused outright, or the name
-    /// leads nowhere. A name server that does not answer (`EAI_AGAIN`) and a host that is silent say nothing of that.
+    /// Whether the system says that there is no server where one was looked for: it was refused
+    /// outright, or the name leads nowhere. A name server that does not answer (`EAI_AGAIN`) and a
+    /// host that is silent say nothing of that.
     pub fn names_no_server(&self) -> bool {
         self.0.system.is_some() && matches!(self.code(), "ECONNREFUSED" | "ENOENT" | "ENOTFOUND")
     }

@@ -1,4 +1,5 @@
-//! Whether there is memory for something large. Where an allocation fails that nobody looks at, the process ends.
+//! Whether there is memory for something large. Where an allocation fails that nobody looks at, the
+//! process ends.
 
 /// What is smaller is not asked for: without memory for that the process could not go on anyway.
 pub const LARGE: usize = 64 * 1024;

@@ -1,5 +1,6 @@
 //! Switches that break the code on purpose, one at a time: the simulation must notice each of them
-//! (`npm run simulate -- --mutations`). Without the feature `sim` they are constants that the compiler removes.
+//! (`npm run simulate -- --mutations`). Without the feature `sim` they are constants that the
+//! compiler removes.
 
 /// A way in which the code can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +23,11 @@ pub enum Mutation {
     DenyCommit,
     /// A transaction that moves to another connection does not begin anew there.
     ForgetBegin,
-    /// What begins a transaction is sent behind the COMMIT of the one before, as if that were open still.
+    /// What begins a transaction is sent behind the COMMIT of the one before, as if that were open
+    /// still.
     BeginBehindEnd,
-    /// What comes behind a COMMIT or ROLLBACK that was never sent goes on in the transaction which that was to end.
+    /// What comes behind a COMMIT or ROLLBACK that was never sent goes on in the transaction which
+    /// that was to end.
     ForgetLostEnd,
     /// The connection that somebody gave back stays his.
     LeakLease,
@@ -72,7 +75,8 @@ pub enum Mutation {
     GoOnAcrossFence,
     /// A request is sent without a barrier in front of it.
     ForgetBarrier,
-    /// What was written in an earlier turn is taken for a barrier, although its answer may be older than a fence.
+    /// What was written in an earlier turn is taken for a barrier, although its answer may be older
+    /// than a fence.
     TakeOldBarrier,
     /// What a server reports of its role is believed, whatever contradicts it.
     BelieveReports,

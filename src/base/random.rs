@@ -1,4 +1,5 @@
-//! Random numbers from a seed, so that a run can be repeated. For jitter and choice, never for secrets.
+//! Random numbers from a seed, so that a run can be repeated. For jitter and choice, never for
+//! secrets.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, full period, good enough for jitter.
 #[derive(Clone, Debug)]
@@ -21,7 +22,8 @@ impl Random {
 
     /// A number below `bound`; 0 where `bound` is 0.
     pub const fn below(&mut self, bound: u64) -> u64 {
-        // The high half of a 128-bit product: no division, and a bias too small to matter for jitter.
+        // The high half of a 128-bit product: no division, and a bias too small to matter for
+        // jitter.
         ((self.next_u64() as u128 * bound as u128) >> 64) as u64
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use crate::base::{Instant, Random};
 
-/// While others serve, a host that does not is asked this seldom, and only while the pool is in use.
+/// While others serve, a host that does not is asked this seldom, and only while the pool is in
+/// use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -34,7 +35,8 @@ impl Asking {
         self.denied_at = Some(now);
     }
 
-    /// Whether it was heard at that time or later. What is asked and heard in one turn has the same time.
+    /// Whether it was heard at that time or later. What is asked and heard in one turn has the same
+    /// time.
     pub(super) fn has_denied_since(&self, then: Instant) -> bool {
         self.denied_at.is_some_and(|at| then <= at)
     }

@@ -1,5 +1,5 @@
-//! How long to leave a host alone after it failed: 50 ms to 500 ms, doubled each time, with jitter so
-//! that many clients don't come back at once.
+//! How long to leave a host alone after it failed: 50 ms to 500 ms, doubled each time, with jitter
+//! so that many clients don't come back at once.
 
 use std::time::Duration;
 

@@ -10,7 +10,8 @@ use crate::connection::{Lineage, QUERY_WAIT_TIMEOUT, Role, was_never_handed_on};
 /// Names a host of the cluster; a host that is taken out of the list leaves nobody its name.
 pub type HostId = Key<Member>;
 
-/// How far away a host is, nobody knows for longer than this: where no query measures it, something else must.
+/// How far away a host is, nobody knows for longer than this: where no query measures it, something
+/// else must.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// What was last heard of a host.
@@ -281,8 +282,8 @@ impl Member {
         std::mem::replace(&mut self.judged, timeline) != timeline
     }
 
-    /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is believed
-    /// sooner than what is long.
+    /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is
+    /// believed sooner than what is long.
     pub(super) fn measured(&mut self, now: Instant, sample: Duration) {
         let is_old = self.is_measurement_old(now);
         self.measured_at = now;
@@ -371,7 +372,8 @@ impl Member {
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
 /// A session that its own time limits ended: `idle_session_timeout` and
-/// `idle_in_transaction_session_timeout` say nothing of the host, and no more does a pooler that has no session free.
+/// `idle_in_transaction_session_timeout` say nothing of the host, and no more does a pooler that
+/// has no session free.
 fn is_own_end(error: &Error) -> bool {
     let is_crowded =
         |fields: &ServerFields| was_never_handed_on(fields) && fields.message == QUERY_WAIT_TIMEOUT;
@@ -380,8 +382,8 @@ fn is_own_end(error: &Error) -> bool {
     says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 
-/// Wrong password, role, database, privilege or startup parameter, or an authentication that can't work: only a person
-/// can heal these.
+/// Wrong password, role, database, privilege or startup parameter, or an authentication that can't
+/// work: only a person can heal these.
 pub(super) fn is_permanent(error: &Error) -> bool {
     if Mutation::RefuseToWait.is_on() && error.code() == "57P03" {
         return true;
@@ -394,8 +396,8 @@ pub(super) fn is_permanent(error: &Error) -> bool {
     }
 }
 
-/// PgBouncer has one code for all that it refuses, and names no routine. In 1.18 an unknown database, too, is a login
-/// that failed.
+/// PgBouncer has one code for all that it refuses, and names no routine. In 1.18 an unknown
+/// database, too, is a login that failed.
 fn is_final_word_of_pooler(fields: &ServerFields) -> bool {
     const REFUSALS: [&str; 6] = [
         "SASL authentication failed",

@@ -1,8 +1,8 @@
 //! Floor 3: the hosts, what each of them last said, and where to look for those that serve.
 //!
-//! Owns: the topology, a value that changes by observations alone, and when each host may be asked again.
-//! Imports `base`, `config` and `connection`. Never holds a connection, never does I/O, never reads a
-//! clock.
+//! Owns: the topology, a value that changes by observations alone, and when each host may be asked
+//! again. Imports `base`, `config` and `connection`. Never holds a connection, never does I/O,
+//! never reads a clock.
 //!
 //! ```text
 //! The seat of a mode in which one host serves:
@@ -78,8 +78,8 @@ impl Cluster {
         self.topology.update(now, host, observation)
     }
 
-    /// Whether a session that was asked at that time may have answered before its host denied that it fits: another
-    /// session's answer was faster.
+    /// Whether a session that was asked at that time may have answered before its host denied that
+    /// it fits: another session's answer was faster.
     pub fn is_old_news(&self, host: HostId, role: Role, asked_at: Instant) -> bool {
         self.asking.get(&host).is_some_and(|asking| asking.has_denied_since(asked_at))
             && !Mutation::BelieveOldNews.is_on()
@@ -93,7 +93,8 @@ impl Cluster {
         }
     }
 
-    /// A login has succeeded. What older sessions say proves nothing of that: a host may refuse new ones.
+    /// A login has succeeded. What older sessions say proves nothing of that: a host may refuse new
+    /// ones.
     pub fn logged_in(&mut self, host: HostId) {
         self.topology.begin_session(host);
         if let Some(asking) = self.asking.get_mut(&host) {
@@ -161,7 +162,8 @@ impl Cluster {
         self.topology.decide(rival)
     }
 
-    /// Takes note that a host's claim has been decided about, and says whether it had not been before.
+    /// Takes note that a host's claim has been decided about, and says whether it had not been
+    /// before.
     pub fn judge(&mut self, rival: HostId) -> bool {
         self.topology.judge(rival)
     }
@@ -197,8 +199,9 @@ impl Cluster {
         self.topology.reports()
     }
 
-    /// Whether there is no server at any host as far as the system knows, and none has ever answered: the list of hosts may
-    /// be wrong. Where one has, it is a restart or a failover, which ends.
+    /// Whether there is no server at any host as far as the system knows, and none has ever
+    /// answered: the list of hosts may be wrong. Where one has, it is a restart or a failover,
+    /// which ends.
     pub fn is_nowhere(&self) -> bool {
         (!self.is_met || Mutation::ForgetServer.is_on()) && self.topology.is_nowhere()
     }

@@ -1,9 +1,10 @@
-//! The cluster as a value: what each host last said, and who serves. It changes by observations alone, and
-//! tells what each of them changed.
+//! The cluster as a value: what each host last said, and who serves. It changes by observations
+//! alone, and tells what each of them changed.
 //!
-//! In the modes that name the primary one host serves, because a cluster has one primary: it keeps its
-//! seat until it says that it no longer fits, or until another one fits while it is suspected. In all other
-//! modes every host serves that fits, and nothing but the hosts' own standings decides which.
+//! In the modes that name the primary one host serves, because a cluster has one primary: it keeps
+//! its seat until it says that it no longer fits, or until another one fits while it is suspected.
+//! In all other modes every host serves that fits, and nothing but the hosts' own standings decides
+//! which.
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ pub enum Primary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     Preferred,
-    /// It would do if no better host were there: it uses up the sessions it has, and gets no new ones.
+    /// It would do if no better host were there: it uses up the sessions it has, and gets no new
+    /// ones.
     Spare,
 }
 
@@ -67,8 +69,8 @@ enum Serving {
         lineage: Option<Lineage>,
     },
     Many {
-        /// Every host has been heard once, or was waited for long enough: a host that would merely do
-        /// (`prefer-standby`) is not held back any more.
+        /// Every host has been heard once, or was waited for long enough: a host that would merely
+        /// do (`prefer-standby`) is not held back any more.
         settled: bool,
     },
 }
@@ -82,7 +84,8 @@ pub struct Topology {
     serving: Serving,
 }
 
-/// Whether a session with this role is what `target_session_attrs` asks for (PostgreSQL manual, 34.1.2).
+/// Whether a session with this role is what `target_session_attrs` asks for (PostgreSQL manual,
+/// 34.1.2).
 pub fn fits(mode: TargetSessionAttrs, role: Role) -> bool {
     use TargetSessionAttrs as Mode;
     match mode {
@@ -112,8 +115,8 @@ impl Topology {
         topology
     }
 
-    /// Takes this list of hosts in place of the one before. Hosts that are in both keep what is known of them; those
-    /// that are gone come back as names that name nothing any more.
+    /// Takes this list of hosts in place of the one before. Hosts that are in both keep what is
+    /// known of them; those that are gone come back as names that name nothing any more.
     pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Arc<Host>>) -> Vec<HostId> {
         let mut old = std::mem::take(&mut self.order);
         for host in hosts {
@@ -191,7 +194,8 @@ impl Topology {
         self.members.get(id)?.round_trip()
     }
 
-    /// Whether the host was measured so long ago that it may have come nearer since, or gone farther away.
+    /// Whether the host was measured so long ago that it may have come nearer since, or gone
+    /// farther away.
     pub fn is_measurement_old(&self, id: HostId, now: Instant) -> bool {
         self.members.get(id).is_some_and(|member| member.is_measurement_old(now))
     }
@@ -221,7 +225,8 @@ impl Topology {
         self.mode == TargetSessionAttrs::PreferStandby && role != Role::Standby
     }
 
-    /// Whether sessions of this host are worth keeping: it serves, or is asked whether it still does.
+    /// Whether sessions of this host are worth keeping: it serves, or is asked whether it still
+    /// does.
     pub fn serves(&self, id: HostId) -> bool {
         match &self.serving {
             Serving::One { seat, .. } => seat.is(id),
@@ -331,7 +336,8 @@ impl Topology {
         Change::Found(host)
     }
 
-    /// Whether the host serves and said this role last, so that nothing changes when it says it again.
+    /// Whether the host serves and said this role last, so that nothing changes when it says it
+    /// again.
     pub fn knows(&self, id: HostId, role: Role) -> bool {
         matches!(self.standing(id), Some(Standing::Says(said)) if *said == role)
             && self.rank(id).is_some()
@@ -394,8 +400,8 @@ impl Topology {
         self.ordered().all(refused)
     }
 
-    /// An error that no waiting heals, where no host can still turn out to fit: each one has been heard,
-    /// none of them speaks as a server that just has another role or is not ready yet.
+    /// An error that no waiting heals, where no host can still turn out to fit: each one has been
+    /// heard, none of them speaks as a server that just has another role or is not ready yet.
     pub fn hopeless(&self) -> Option<&Error> {
         let mut found = None;
         for member in self.ordered() {

@@ -73,8 +73,9 @@ impl Draft {
             query_timeout: None,
             cancel_grace: Duration::from_secs(1),
             min_idle: 0,
-            // Long enough for the pauses of a service that is used, short enough that a burst does not hold its
-            // server processes for long, and below the idle timeouts of most routers and proxies.
+            // Long enough for the pauses of a service that is used, short enough that a burst does
+            // not hold its server processes for long, and below the idle timeouts of most routers
+            // and proxies.
             idle_timeout: Some(Duration::from_secs(30)),
             // A session's caches grow, and a load balancer's weights change: once an hour is cheap.
             max_lifetime: Some(Duration::from_secs(3600)),
@@ -83,15 +84,17 @@ impl Draft {
             liveness_check: Duration::from_secs(2),
             keep_alive: true,
             keep_alive_delay: Duration::from_secs(10),
-            // Keepalive probes an idle connection only. Where a host dies with our data underway, Linux
-            // resends for some 15 minutes before it tells. Half a minute outlasts a route that changes
-            // or a machine that is moved, and nobody waits longer for a dead one. It also ends a
-            // connection whose server reads nothing for so long while data waits for it.
+            // Keepalive probes an idle connection only. Where a host dies with our data underway,
+            // Linux resends for some 15 minutes before it tells. Half a minute outlasts a route
+            // that changes or a machine that is moved, and nobody waits longer for a dead one. It
+            // also ends a connection whose server reads nothing for so long while data waits for
+            // it.
             tcp_user_timeout: Some(Duration::from_secs(30)),
             statement_cache_size: 256,
             application_name: None,
             parameters: Vec::new(),
-            // Far longer than a transaction should be idle, and soon enough for the locks of a forgotten one.
+            // Far longer than a transaction should be idle, and soon enough for the locks of a
+            // forgotten one.
             idle_in_transaction: Some(Duration::from_secs(300)),
             reset_on_release: true,
             allow_exit_on_idle: true,

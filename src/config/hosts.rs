@@ -37,7 +37,8 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// A host alone, without a port; an IPv6 address without its brackets. `None` where it is no host.
+    /// A host alone, without a port; an IPv6 address without its brackets. `None` where it is no
+    /// host.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.starts_with('/') {
             return Some(Self::Directory(text.to_owned()));

@@ -1,8 +1,8 @@
 //! Floor 1: what the user asks for, as data.
 //!
-//! Owns: the options of a pool, the connection string, and the words in which a wrong one is refused.
-//! May import `base`. Never reads the environment or a file, never resolves a name, and never puts a
-//! password, or a connection string that may hold one, into a message.
+//! Owns: the options of a pool, the connection string, and the words in which a wrong one is
+//! refused. May import `base`. Never reads the environment or a file, never resolves a name, and
+//! never puts a password, or a connection string that may hold one, into a message.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -36,7 +36,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For a checkout, over all hosts and attempts.
     pub acquire_timeout: Duration,
-    /// Whether a pool that no server has ever answered gives up where every host refuses it outright.
+    /// Whether a pool that no server has ever answered gives up where every host refuses it
+    /// outright.
     pub fail_fast: bool,
     /// For one query, from the call to its answer; `None` sets no bound.
     pub query_timeout: Option<Duration>,
@@ -63,9 +64,11 @@ pub struct Config {
     /// Prepared statements kept on each connection; 0 prepares none for reuse.
     pub statement_cache_size: usize,
     pub application_name: Option<String>,
-    /// Run-time parameters for the StartupMessage, `options` and what options of their own set among them.
+    /// Run-time parameters for the StartupMessage, `options` and what options of their own set
+    /// among them.
     pub parameters: Vec<(String, String)>,
-    /// How long the transaction of a caller may be idle before its connection is taken back; `None` for ever.
+    /// How long the transaction of a caller may be idle before its connection is taken back; `None`
+    /// for ever.
     pub idle_in_transaction: Option<Duration>,
     /// Whether a session that its user changed is reset before the next one has it.
     pub reset_on_release: bool,
@@ -180,6 +183,7 @@ pub enum Pipelining {
 pub enum RoleCheck {
     /// As the server reports it; a server before 14, which does not, is asked.
     Reported,
-    /// The server is asked in front of each request: a connection pooler in between reports what is stale.
+    /// The server is asked in front of each request: a connection pooler in between reports what is
+    /// stale.
     Query,
 }

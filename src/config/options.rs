@@ -184,7 +184,8 @@ fn apply_own_parameter(draft: &mut Draft, name: &str, value: &Value) -> Result<(
         _ => return Ok(()),
     };
     let timeout = match integer(name, value, SERVER_MILLISECONDS)? {
-        // The pool's own timer comes first, and says whose transaction it was: the server's is for a pool that is gone.
+        // The pool's own timer comes first, and says whose transaction it was: the server's is for
+        // a pool that is gone.
         limit if name == "idleInTransactionTimeoutMs" && limit > 0 => {
             limit.saturating_add(SERVER_IDLE_GRACE).min(*SERVER_MILLISECONDS.end())
         }

@@ -1,4 +1,5 @@
-//! The words in which a wrong option is refused: what it is called, what is allowed, what was given.
+//! The words in which a wrong option is refused: what it is called, what is allowed, what was
+//! given.
 
 use serde_json::Value;
 

@@ -1,8 +1,9 @@
 //! Messages of the backend (PostgreSQL manual, 55.7).
 //!
-//! The frequent and simple ones are read in place by a small checked reader, errors and notices by one of their own
-//! (`report`). Some authentication requests and row descriptions go through `postgres-protocol`, on a frame of known
-//! length, and never by its size hints: those are the peer's words.
+//! The frequent and simple ones are read in place by a small checked reader, errors and notices by
+//! one of their own (`report`). Some authentication requests and row descriptions go through
+//! `postgres-protocol`, on a frame of known length, and never by its size hints: those are the
+//! peer's words.
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;

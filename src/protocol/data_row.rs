@@ -1,4 +1,5 @@
-//! DataRow bodies (PostgreSQL manual, 55.7): a count, and for each field a length and that many bytes.
+//! DataRow bodies (PostgreSQL manual, 55.7): a count, and for each field a length and that many
+//! bytes.
 
 use std::ops::Range;
 
@@ -6,8 +7,9 @@ use crate::base::{Body, Error};
 
 const NULL: i32 = -1;
 
-/// Checks a body's structure once, when it arrives: it has as many fields as its description has columns,
-/// each length is -1 or lies within the body, and nothing is left over. After that [`fields`] can be trusted.
+/// Checks a body's structure once, when it arrives: it has as many fields as its description has
+/// columns, each length is -1 or lies within the body, and nothing is left over. After that
+/// [`fields`] can be trusted.
 pub fn check_data_row(body: &[u8], columns: usize) -> Result<(), Error> {
     let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(|| broken("has no count"))?;
     if usize::from(u16::from_be_bytes(*count)) != columns {
@@ -76,7 +78,8 @@ fn broken(why: &str) -> Error {
     Error::protocol(format!("a DataRow {why}"))
 }
 
-/// The fields of a body; NULL is `None`. On a body that was not checked it stops where that is broken.
+/// The fields of a body; NULL is `None`. On a body that was not checked it stops where that is
+/// broken.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     rest: &'a [u8],

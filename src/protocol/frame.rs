@@ -47,7 +47,8 @@ pub struct Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split<'a> {
     Frame(Frame<'a>),
-    /// Of a frame that may be whole one day the header, its body's length, and what has come of that.
+    /// Of a frame that may be whole one day the header, its body's length, and what has come of
+    /// that.
     Begun {
         tag: u8,
         body: usize,

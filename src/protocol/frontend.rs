@@ -1,8 +1,8 @@
 //! Messages of the frontend (PostgreSQL manual, 55.7), by `postgres-protocol`'s encoders.
 //!
-//! Those leave a half-written message behind when they fail. In a buffer that several requests share that
-//! would be the beginning of a message whose rest the next request writes: so everything goes through one
-//! wrapper that takes a failed message back.
+//! Those leave a half-written message behind when they fail. In a buffer that several requests
+//! share that would be the beginning of a message whose rest the next request writes: so everything
+//! goes through one wrapper that takes a failed message back.
 
 use std::io;
 
@@ -176,8 +176,8 @@ pub fn terminate(out: &mut BytesMut) -> Result<(), Error> {
     })
 }
 
-/// For a connection of its own (PostgreSQL manual, 55.2.8). Written here because the codec knows keys of four
-/// bytes alone, and protocol 3.2 has up to 256.
+/// For a connection of its own (PostgreSQL manual, 55.2.8). Written here because the codec knows
+/// keys of four bytes alone, and protocol 3.2 has up to 256.
 pub fn cancel_request(out: &mut BytesMut, process_id: i32, secret_key: &[u8]) -> Result<(), Error> {
     const CODE: i32 = 80_877_102;
     append(out, |out| {

@@ -1,7 +1,8 @@
-//! The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), read as their bytes come.
+//! The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), read as their bytes
+//! come.
 //!
-//! A server sends reports of up to a gigabyte (`RAISE`). Of each field so much is kept as an error shows, and the rest
-//! is let go by, so that no report is ever held as a whole.
+//! A server sends reports of up to a gigabyte (`RAISE`). Of each field so much is kept as an error
+//! shows, and the rest is let go by, so that no report is ever held as a whole.
 
 use crate::base::{Error, ServerFields};
 

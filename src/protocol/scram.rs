@@ -1,8 +1,8 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the client's side.
 //!
-//! `postgres-protocol` has one, which derives its key in one go: 19 ms of a blocked event loop for the most
-//! iterations that a server may ask for, and again for each connection. This one is made of the same crates,
-//! derives the key in slices, and remembers it for the connections to come.
+//! `postgres-protocol` has one, which derives its key in one go: 19 ms of a blocked event loop for
+//! the most iterations that a server may ask for, and again for each connection. This one is made
+//! of the same crates, derives the key in slices, and remembers it for the connections to come.
 //!
 //! ```text
 //! First ──server_first──▶ Deriving ──work──▶ Final ──server_final──▶ Verified
@@ -63,7 +63,8 @@ impl Keys {
         Ok(Self { client, server: hmac(salted_password, b"Server Key")? })
     }
 
-    /// The client's proof, and the signature by which the server proves itself (RFC 5802, section 3).
+    /// The client's proof, and the signature by which the server proves itself (RFC 5802, section
+    /// 3).
     fn sign(&self, auth_message: &str) -> Result<(Vec<u8>, Key), Error> {
         let stored: Key = Sha256::digest(self.client).into();
         let signature = hmac(&stored, auth_message.as_bytes())?;
@@ -282,7 +283,8 @@ impl Derivation {
     }
 }
 
-/// `r=<nonce>,s=<salt>,i=<iterations>`. PostgreSQL sends nothing else: an extension is refused unread.
+/// `r=<nonce>,s=<salt>,i=<iterations>`. PostgreSQL sends nothing else: an extension is refused
+/// unread.
 struct ServerFirst<'a> {
     nonce: &'a str,
     salt: Vec<u8>,

@@ -1,7 +1,7 @@
 //! When the loop is to come back without any news from a socket.
 //!
-//! One timer serves all deadlines of a pool. It is stopped when there are none, so that an idle pool
-//! costs nothing.
+//! One timer serves all deadlines of a pool. It is stopped when there are none, so that an idle
+//! pool costs nothing.
 
 use std::cell::Cell;
 use std::io;
@@ -57,8 +57,8 @@ impl Alarm {
                 handles.timer_at.set(None);
                 handles.timer.stop();
             }
-            // A timer that is early fires for nothing, once. That costs less than to set it anew for
-            // each query's deadline.
+            // A timer that is early fires for nothing, once. That costs less than to set it anew
+            // for each query's deadline.
             (Some(at), Some(set)) if set <= at => {}
             (Some(at), _) if at <= now => {}
             (Some(at), _) => {
@@ -91,7 +91,8 @@ impl Alarm {
     }
 }
 
-/// A deadline is never handled before its time, so that part of a millisecond counts as a whole one.
+/// A deadline is never handled before its time, so that part of a millisecond counts as a whole
+/// one.
 fn milliseconds_up(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }

@@ -1,13 +1,15 @@
 //! Servers whose hosts live and take nothing.
 //!
-//! A server that is at a long statement does not read, and once its host's buffer is full its receive window is closed.
-//! `TCP_USER_TIMEOUT` counts from then on, although the host answers each probe of the window: it would end the session
-//! of a server that lives. So while more is on its way than any window is sure to take, the option is off, and the
-//! kernel is asked each second what it has heard instead (`TCP_INFO`, tcp(7)): only a host that has acknowledged nothing
-//! for as long as the option says, although something waits for that, is given up. Keepalive is no help here, since it
-//! rests while bytes are unacknowledged.
+//! A server that is at a long statement does not read, and once its host's buffer is full its
+//! receive window is closed. `TCP_USER_TIMEOUT` counts from then on, although the host answers each
+//! probe of the window: it would end the session of a server that lives. So while more is on its
+//! way than any window is sure to take, the option is off, and the kernel is asked each second what
+//! it has heard instead (`TCP_INFO`, tcp(7)): only a host that has acknowledged nothing for as long
+//! as the option says, although something waits for that, is given up. Keepalive is no help here,
+//! since it rests while bytes are unacknowledged.
 //!
-//! Where the system has no such report the option stays as it is; where it has no such option there is nothing to do.
+//! Where the system has no such report the option stays as it is; where it has no such option there
+//! is nothing to do.
 
 use std::time::Duration;
 
@@ -33,15 +35,16 @@ pub struct TcpReport {
 #[derive(Clone, Copy, Debug)]
 pub struct TcpCalls {
     pub report: fn(Descriptor) -> Option<TcpReport>,
-    /// Has a closed window probed at least that often, where the system can: by default the time between two probes
-    /// grows to two minutes.
+    /// Has a closed window probed at least that often, where the system can: by default the time
+    /// between two probes grows to two minutes.
     pub probe_every: fn(Descriptor, Duration),
 }
 
 /// What is on its way beyond this may not fit into a window.
 const WORTH_WATCHING: usize = 32 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A host answers a probe within this, whatever the option says: it may answer one of two that come quickly.
+/// A host answers a probe within this, whatever the option says: it may answer one of two that come
+/// quickly.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The sockets with much on its way.
@@ -58,8 +61,8 @@ pub(super) struct Windows {
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     token: Token,
-    /// So many looks in a row the host was silent. Each counts for a second: between two of them the process may have
-    /// been at something else for long.
+    /// So many looks in a row the host was silent. Each counts for a second: between two of them
+    /// the process may have been at something else for long.
     silent_looks: u32,
 }
 
@@ -140,7 +143,8 @@ impl Reactor {
         }
     }
 
-    /// Gives up the hosts that have been silent for too long, and forgets those that have all that was written.
+    /// Gives up the hosts that have been silent for too long, and forgets those that have all that
+    /// was written.
     pub(super) fn look_at_windows(&mut self, now: Instant) {
         let Some(tcp) = self.windows.tcp else { return };
         if self.windows.look_at.is_none_or(|at| at > now) {

@@ -1,8 +1,10 @@
-//! Short connections that deliver one packet, a CancelRequest, and wait until the server closes them.
+//! Short connections that deliver one packet, a CancelRequest, and wait until the server closes
+//! them.
 //!
-//! The end of the stream is the answer: the server closes when it has sent the signal (PostgreSQL manual,
-//! 55.2.9). An errand goes to the very address that its connection has reached: behind the name of a host there
-//! may be several servers, and only one of them knows the key. What else the peer says is let go by.
+//! The end of the stream is the answer: the server closes when it has sent the signal (PostgreSQL
+//! manual, 55.2.9). An errand goes to the very address that its connection has reached: behind the
+//! name of a host there may be several servers, and only one of them knows the key. What else the
+//! peer says is let go by.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -84,7 +86,8 @@ impl Errands {
         overdue.map(|(token, _)| *token).collect()
     }
 
-    /// Goes on as far as the socket lets it. Says whether the server closed, where the errand is over.
+    /// Goes on as far as the socket lets it. Says whether the server closed, where the errand is
+    /// over.
     pub(super) fn advance(&mut self, token: Token) -> Option<bool> {
         let errand = self.underway.get_mut(&token)?;
         if !errand.packet.is_empty() {

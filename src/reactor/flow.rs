@@ -1,8 +1,8 @@
 //! Bytes from and to the sockets, so many in one turn and no more.
 //!
-//! The selector is edge-triggered. A socket is readable until a read has found it empty, whatever the
-//! selector says later; so one that the budget left undrained stays in the reactor's list, and the next
-//! turn follows at once. The same holds for writing.
+//! The selector is edge-triggered. A socket is readable until a read has found it empty, whatever
+//! the selector says later; so one that the budget left undrained stays in the reactor's list, and
+//! the next turn follows at once. The same holds for writing.
 
 use std::io::ErrorKind;
 
@@ -17,14 +17,15 @@ use crate::pool::ConnectionId;
 const READ_BUDGET: usize = 2 * 1024 * 1024;
 /// Bytes read from one socket before the others have their turn.
 const READ_SHARE: usize = 512 * 1024;
-/// What a message takes of these beside its bytes, where it is an answer's end or news that somebody hears. So no more than
-/// some 2,000 of them come in one turn.
+/// What a message takes of these beside its bytes, where it is an answer's end or news that
+/// somebody hears. So no more than some 2,000 of them come in one turn.
 const MESSAGE: usize = 1024;
-/// So much is read at once of a socket that brought many such messages before: all that was read is taken in one turn.
+/// So much is read at once of a socket that brought many such messages before: all that was read is
+/// taken in one turn.
 const SMALL_READ: usize = 8 * 1024;
 
-/// Bytes written to one socket in one turn. The kernel's buffer is smaller, unless the server reads as
-/// fast as this writes.
+/// Bytes written to one socket in one turn. The kernel's buffer is smaller, unless the server reads
+/// as fast as this writes.
 const WRITE_SHARE: usize = 1024 * 1024;
 
 /// How a socket was left.
@@ -38,7 +39,8 @@ enum Left {
 }
 
 impl Reactor {
-    /// Reads the sockets that may have something, each at most once. Returns whether one had, or has ended.
+    /// Reads the sockets that may have something, each at most once. Returns whether one had, or
+    /// has ended.
     pub(super) fn read(&mut self, now: Instant) -> bool {
         let mut budget = READ_BUDGET;
         let mut ended = false;

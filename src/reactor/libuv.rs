@@ -1,10 +1,10 @@
 //! libuv's handles as types: closed when dropped, their memory freed by the close callback.
 //!
-//! libuv goes on using a handle's memory after `uv_close`, until it calls back, and what a callback owns
-//! must outlive the call in which its own handle is dropped. So both belong to the handle's [`Context`],
-//! which the close callback frees; or, where JavaScript runs the loop inside a callback, as `deasync` does, so
-//! that its handle is closed under it, the end of that callback. Whoever needs to know when that was puts a
-//! value with a `Drop` into the callback.
+//! libuv goes on using a handle's memory after `uv_close`, until it calls back, and what a callback
+//! owns must outlive the call in which its own handle is dropped. So both belong to the handle's
+//! [`Context`], which the close callback frees; or, where JavaScript runs the loop inside a
+//! callback, as `deasync` does, so that its handle is closed under it, the end of that callback.
+//! Whoever needs to know when that was puts a value with a `Drop` into the callback.
 #![allow(unsafe_code)] // libuv is C; what makes each call right is said where it is.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -50,8 +50,8 @@ impl Loop {
     }
 }
 
-/// What a handle owns besides libuv's part of it. libuv has a share of it from `Handle::new` to `on_close`, and each
-/// callback that runs has another one.
+/// What a handle owns besides libuv's part of it. libuv has a share of it from `Handle::new` to
+/// `on_close`, and each callback that runs has another one.
 struct Context {
     raw: NonNull<RawHandle>,
     layout: Layout,
@@ -68,8 +68,8 @@ impl Context {
             Rc::increment_strong_count(share);
             Rc::from_raw(share)
         };
-        // The callback has its own door for panics; this one is for a defect in that door, and for what runs where
-        // this was the last share.
+        // The callback has its own door for panics; this one is for a defect in that door, and for
+        // what runs where this was the last share.
         let _ = catch_unwind(AssertUnwindSafe(move || (context.callback)(status, events)));
     }
 
@@ -237,8 +237,8 @@ impl TimerHandle {
 
 /// Fires in every turn of the loop until it is stopped, and keeps the loop from sleeping.
 ///
-/// A timer that is due at once won't do for that: libuv before 1.49 would run one that starts itself
-/// again for ever, before it looked at any descriptor.
+/// A timer that is due at once won't do for that: libuv before 1.49 would run one that starts
+/// itself again for ever, before it looked at any descriptor.
 #[derive(Debug)]
 pub(super) struct IdleHandle(Handle);
 
@@ -302,7 +302,8 @@ mod tests {
         assert!(ran.get() && is_dropped.get());
     }
 
-    /// A libuv that does nothing, and writes down what a poll handle's descriptor was when the handle was closed.
+    /// A libuv that does nothing, and writes down what a poll handle's descriptor was when the
+    /// handle was closed.
     #[cfg(unix)]
     mod noting_libuv {
         use std::cell::Cell;

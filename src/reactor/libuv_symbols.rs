@@ -1,6 +1,7 @@
 //! libuv's functions, looked up in the running process.
 //!
-//! Node exports them, and nothing is linked: a test or a fuzz target of this crate runs without Node.
+//! Node exports them, and nothing is linked: a test or a fuzz target of this crate runs without
+//! Node.
 #![allow(unsafe_code)] // Functions of another language, found by name.
 
 use std::ffi::{c_int, c_void};

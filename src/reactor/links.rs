@@ -124,7 +124,8 @@ impl Links {
         self.readiness.collect(ready)
     }
 
-    /// Begins to connect; an [`Opened`] will say how that ended, unless the connection is closed before.
+    /// Begins to connect; an [`Opened`] will say how that ended, unless the connection is closed
+    /// before.
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -242,7 +243,8 @@ impl Links {
         self.streams.get(&token).is_some_and(|stream| !self.is_open_for(stream.connection, token))
     }
 
-    /// The socket that is meant by whatever the selector has to say, where there is no other and it need not be asked.
+    /// The socket that is meant by whatever the selector has to say, where there is no other and it
+    /// need not be asked.
     pub(super) fn single_socket(&self) -> Option<Token> {
         let (token, stream) = self.streams.first_key_value()?;
         let is_alone = self.streams.len() == 1 && self.errands.is_empty();

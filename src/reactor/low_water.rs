@@ -1,17 +1,19 @@
 //! Low-water marks: how many bytes are worth waking the loop for.
 //!
-//! The answer to a barrier comes first, and says nothing that could not be heard with the answer behind it. Where that comes
-//! much later, the loop would be woken twice for each query. So the kernel is told to wait for more than a barrier's answer.
+//! The answer to a barrier comes first, and says nothing that could not be heard with the answer
+//! behind it. Where that comes much later, the loop would be woken twice for each query. So the
+//! kernel is told to wait for more than a barrier's answer.
 //!
-//! The same holds for many small answers to a crowd, where the server is kept at work (`pool::crowd`): they are heard
-//! in parts of several, as long as as many follow.
+//! The same holds for many small answers to a crowd, where the server is kept at work
+//! (`pool::crowd`): they are heard in parts of several, as long as as many follow.
 //!
-//! A server sends 8 KiB at a time. Where nothing else keeps the loop busy, each of them wakes it, and that costs
-//! more than to read them. So while the rest of an answer is expected to be large, going by what its statement
-//! has answered before, the kernel is told to wait for more (`SO_RCVLOWAT`). A mark stays below what is expected,
-//! so that the last bytes are told as soon as they come; an answer that is shorter for once is read after
-//! [`PATIENCE`]. A server that has sent nothing by then may be at it for long: each of its bytes is told again.
-//! Where the receive window is smaller than a mark, the kernel speaks up when it is full.
+//! A server sends 8 KiB at a time. Where nothing else keeps the loop busy, each of them wakes it,
+//! and that costs more than to read them. So while the rest of an answer is expected to be large,
+//! going by what its statement has answered before, the kernel is told to wait for more
+//! (`SO_RCVLOWAT`). A mark stays below what is expected, so that the last bytes are told as soon as
+//! they come; an answer that is shorter for once is read after [`PATIENCE`]. A server that has sent
+//! nothing by then may be at it for long: each of its bytes is told again. Where the receive window
+//! is smaller than a mark, the kernel speaks up when it is full.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -23,18 +25,22 @@ use super::turn::Reactor;
 use crate::base::Instant;
 use crate::pool::{Awaited, Barrier, ConnectionId};
 
-/// Sets the least number of bytes that make a socket readable, and returns whether that could be done.
+/// Sets the least number of bytes that make a socket readable, and returns whether that could be
+/// done.
 pub type SetLowWater = fn(Descriptor, usize) -> bool;
 
-/// What answers a bare Sync is a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or longer, where there is news.
+/// What answers a bare Sync is a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or longer,
+/// where there is news.
 const MORE_THAN_BARRIER: usize = 7;
 /// A rest that is smaller is not worth a call to the system.
 const LARGE: usize = 16 * 1024;
-/// What one look at a socket reads (`flow`): a mark of 128 KiB costs 9% more CPU for a result of 3 MiB.
+/// What one look at a socket reads (`flow`): a mark of 128 KiB costs 9% more CPU for a result of 3
+/// MiB.
 const HIGHEST: usize = 512 * 1024;
 /// So late is a result at most that is shorter than those before it.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// Nobody waits for a barrier's answer, but when a server was last heard counts where it says nothing more (`liveness`).
+/// Nobody waits for a barrier's answer, but when a server was last heard counts where it says
+/// nothing more (`liveness`).
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The marks of all sockets.
@@ -48,7 +54,8 @@ pub(super) struct LowWater {
     raised: Vec<Token>,
     /// When they are read all the same, for the sake of those with high marks.
     pub(super) until: Option<Instant>,
-    /// And for the sake of the others. It stays when there are none any more, so that it need not be set for each request.
+    /// And for the sake of the others. It stays when there are none any more, so that it need not
+    /// be set for each request.
     look_at: Option<Instant>,
 }
 
@@ -83,8 +90,8 @@ fn mark(rest: usize) -> usize {
 }
 
 impl Reactor {
-    /// Tells the pool whether the server of a new connection is on this machine, and its answers can be held back: on a
-    /// Unix socket the kernel tells of each byte, whatever the mark.
+    /// Tells the pool whether the server of a new connection is on this machine, and its answers
+    /// can be held back: on a Unix socket the kernel tells of each byte, whatever the mark.
     pub(super) fn share_cores(&mut self, connection: ConnectionId) {
         if let (Some(_), Some(cores)) = (self.low_water.set, self.low_water.cores)
             && self.links.is_loopback(connection)
@@ -93,8 +100,8 @@ impl Reactor {
         }
     }
 
-    /// For a socket to which all was written: what comes back may be known to be large, and to come before it would be
-    /// looked for all the same; or to come long after a barrier's answer.
+    /// For a socket to which all was written: what comes back may be known to be large, and to come
+    /// before it would be looked for all the same; or to come long after a barrier's answer.
     pub(super) fn expect_answer(&mut self, now: Instant, token: Token) {
         let (Some(_), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
             return;
@@ -133,8 +140,9 @@ impl Reactor {
         self.set_mark(now, token, mark);
     }
 
-    /// A mark above a barrier's answer stays, which spares calls to the system, as long as nothing is that short which
-    /// may come next by itself: news of a server's own is not, and the beginning of an answer is followed by more.
+    /// A mark above a barrier's answer stays, which spares calls to the system, as long as nothing
+    /// is that short which may come next by itself: news of a server's own is not, and the
+    /// beginning of an answer is followed by more.
     fn least(&mut self, token: Token) -> usize {
         let stays = self.links.stream(token).is_some_and(|stream| {
             stream.low_water == MORE_THAN_BARRIER && self.pool.is_between_answers(stream.connection)
@@ -142,7 +150,8 @@ impl Reactor {
         if stays { MORE_THAN_BARRIER } else { 1 }
     }
 
-    /// What stands there already will do where it is not much less, which spares a call to the system.
+    /// What stands there already will do where it is not much less, which spares a call to the
+    /// system.
     fn mark_for_several(&mut self, token: Token) -> usize {
         let Some(stream) = self.links.stream(token) else { return 1 };
         let (before, connection) = (stream.low_water, stream.connection);

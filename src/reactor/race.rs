@@ -1,7 +1,8 @@
 //! Which of a host's addresses to try, and when: Happy Eyeballs (RFC 8305) without its look-ups.
 //!
-//! The families take turns, the first address of the system's order first. Each next address starts when
-//! the one before has failed, or has been silent for [`STAGGER`]; the first that connects wins.
+//! The families take turns, the first address of the system's order first. Each next address starts
+//! when the one before has failed, or has been silent for [`STAGGER`]; the first that connects
+//! wins.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,8 +12,8 @@ use super::socket::Target;
 use super::system_error::{Unreached, connect_error, reason};
 use crate::base::Instant;
 
-/// RFC 8305 advises 250 ms for the distances of the web and allows 100. Database servers are near, and
-/// what a start too early costs is one connection that the server forgets again.
+/// RFC 8305 advises 250 ms for the distances of the web and allows 100. Database servers are near,
+/// and what a start too early costs is one connection that the server forgets again.
 const STAGGER: Duration = Duration::from_millis(50);
 
 /// More addresses than any host of a cluster has.
@@ -53,8 +54,8 @@ impl Race {
         (!self.waiting.is_empty()).then_some(self.next_at)
     }
 
-    /// Why no address would do. The cause is that of the first address where a server may yet come to be, if there is
-    /// such a one: the host as a whole is not known to have none.
+    /// Why no address would do. The cause is that of the first address where a server may yet come
+    /// to be, if there is such a one: the host as a whole is not known to have none.
     pub(super) fn unreached(&self) -> Unreached {
         let why = match self.failures.as_slice() {
             [] => "the name has no addresses".to_owned(),

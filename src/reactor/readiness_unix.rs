@@ -26,8 +26,8 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// Whether what it has to say of a socket is void once that has been read, although it was not asked: epoll looks
-    /// again before it says so, kqueue does not.
+    /// Whether what it has to say of a socket is void once that has been read, although it was not
+    /// asked: epoll looks again before it says so, kqueue does not.
     pub(super) const LOOKS_AGAIN: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     pub(super) fn new() -> io::Result<Self> {
@@ -53,12 +53,14 @@ impl Readiness {
     /// Must be called before the socket is closed, which here is all that it takes.
     pub(super) fn forget(&mut self, _token: Token) {}
 
-    /// Most sockets are always writable, and would keep the selector readable once they were named and nobody asked.
+    /// Most sockets are always writable, and would keep the selector readable once they were named
+    /// and nobody asked.
     pub(super) fn want_write(&mut self, socket: &Socket, token: Token, wanted: bool) {
         let readable = Interest::READABLE;
         let interest = if wanted { readable.add(Interest::WRITABLE) } else { readable };
         let (registry, descriptor) = (self.poll.registry(), socket.descriptor());
-        // It fails for want of memory alone. Then more is said than is asked for, or a deadline ends what waits.
+        // It fails for want of memory alone. Then more is said than is asked for, or a deadline
+        // ends what waits.
         let _ = registry.reregister(&mut SourceFd(&descriptor), mio::Token(token), interest);
     }
 

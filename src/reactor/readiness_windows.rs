@@ -1,8 +1,8 @@
-//! Which sockets are ready, on Windows: libuv polls each of them, because there is no descriptor that
-//! stands for them all.
+//! Which sockets are ready, on Windows: libuv polls each of them, because there is no descriptor
+//! that stands for them all.
 //!
-//! Level-triggered: what is said is said again until it is no longer so. Writability is asked for only
-//! while bytes wait for it. Each ready socket wakes the reactor by itself.
+//! Level-triggered: what is said is said again until it is no longer so. Writability is asked for
+//! only while bytes wait for it. Each ready socket wakes the reactor by itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -47,7 +47,8 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket until it is forgotten; for its writability too, because it is about to connect.
+    /// Watches a socket until it is forgotten; for its writability too, because it is about to
+    /// connect.
     pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
         let Some(Attached { uv_loop, wake }) = &self.attached else {
             return Err(io::Error::other("there is no loop to poll the socket"));

@@ -12,7 +12,8 @@ use crate::config::Config;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Ip(SocketAddr),
-    /// The path of a Unix socket; one that begins with a NUL is a name in Linux's abstract namespace.
+    /// The path of a Unix socket; one that begins with a NUL is a name in Linux's abstract
+    /// namespace.
     Unix(Vec<u8>),
 }
 
@@ -95,8 +96,8 @@ impl Socket {
         Ok((Self { inner }, progress))
     }
 
-    /// What became of a connect. A wake-up without cause is no success: only a socket that has a peer is
-    /// connected.
+    /// What became of a connect. A wake-up without cause is no success: only a socket that has a
+    /// peer is connected.
     pub(super) fn progress(&self) -> io::Result<Progress> {
         if let Some(error) = self.inner.take_error()? {
             return Err(error);
@@ -143,8 +144,8 @@ impl Socket {
     }
 }
 
-/// Between the probes of a connection that does not answer them. By the system's default of 75 seconds a dead one would
-/// pass for an idle one for that long.
+/// Between the probes of a connection that does not answer them. By the system's default of 75
+/// seconds a dead one would pass for an idle one for that long.
 const PROBE_AGAIN: Duration = Duration::from_secs(5);
 
 fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()> {
@@ -187,7 +188,8 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Node ignores SIGPIPE, a program that embeds it may not. On Apple's systems the socket itself says so.
+/// Node ignores SIGPIPE, a program that embeds it may not. On Apple's systems the socket itself
+/// says so.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(any(windows, target_vendor = "apple"))]

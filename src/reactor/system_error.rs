@@ -1,5 +1,5 @@
-//! What the system says of a connect or of a look-up that failed, in the words that users search for and with the fields
-//! that Node's own errors have.
+//! What the system says of a connect or of a look-up that failed, in the words that users search
+//! for and with the fields that Node's own errors have.
 
 use std::io::{self, ErrorKind as Kind};
 
@@ -13,7 +13,8 @@ pub struct Unreached {
     pub cause: Option<Error>,
 }
 
-/// By kind: the words, the name, and the number that libuv has for it where the system has none of its own.
+/// By kind: the words, the name, and the number that libuv has for it where the system has none of
+/// its own.
 const KNOWN: [(Kind, &str, &str, i32); 11] = [
     (Kind::ConnectionRefused, "connection refused", "ECONNREFUSED", -4078),
     (Kind::ConnectionReset, "connection reset by peer", "ECONNRESET", -4077),

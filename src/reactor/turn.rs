@@ -27,7 +27,8 @@ use crate::types::{Params, Verbatim};
 /// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
 pub type Wake = Rc<dyn Fn()>;
 
-/// Calls to the system for which socket2 has none: each is missing where the system is not known to have it.
+/// Calls to the system for which socket2 has none: each is missing where the system is not known to
+/// have it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemCalls {
     pub low_water: Option<SetLowWater>,
@@ -47,18 +48,19 @@ pub enum News {
     },
     Event(PoolEvent),
     Lookup(Lookup),
-    /// A defect was found in the middle of some work: this reactor does nothing more, and every request
-    /// that it still owes an answer has failed.
+    /// A defect was found in the middle of some work: this reactor does nothing more, and every
+    /// request that it still owes an answer has failed.
     Poisoned(Error),
 }
 
-/// Drive it by its commands and [`Self::turn`], call [`Self::flush`] after the last command, then drain
-/// [`Self::next_news`].
+/// Drive it by its commands and [`Self::turn`], call [`Self::flush`] after the last command, then
+/// drain [`Self::next_news`].
 pub struct Reactor {
     pub(super) clock: Clock,
     pub(super) pool: Pool,
     pub(super) links: Links,
-    /// Sockets that may hold bytes which were not read: nobody will say again that they are readable.
+    /// Sockets that may hold bytes which were not read: nobody will say again that they are
+    /// readable.
     pub(super) unread: VecDeque<Token>,
     /// Sockets whose connections have bytes to write.
     pub(super) unwritten: VecDeque<Token>,
@@ -160,8 +162,8 @@ impl Reactor {
         self.pool.limit(self.clock.now(), request, after);
     }
 
-    /// The request's caller does not want the answer any more. One that has come already is an answer all the
-    /// same, also where it still lies in the kernel's buffer.
+    /// The request's caller does not want the answer any more. One that has come already is an
+    /// answer all the same, also where it still lies in the kernel's buffer.
     pub fn cancel(&mut self, request: u32) {
         let now = self.catch_up(true);
         self.pool.cancel(now, request);
@@ -175,7 +177,8 @@ impl Reactor {
         self.flush();
     }
 
-    /// Takes what has come meanwhile, down to the last byte where a deadline is due or `wholly` says so.
+    /// Takes what has come meanwhile, down to the last byte where a deadline is due or `wholly`
+    /// says so.
     fn catch_up(&mut self, wholly: bool) -> Instant {
         let now = self.clock.now();
         let counts = wholly || self.due_at.is_some_and(|at| at <= now);
@@ -190,8 +193,8 @@ impl Reactor {
         now
     }
 
-    /// Where there is a single socket, most wakes are for an answer that came there: it is read without asking the
-    /// selector. Returns whether there was something.
+    /// Where there is a single socket, most wakes are for an answer that came there: it is read
+    /// without asking the selector. Returns whether there was something.
     fn read_single_socket(&mut self, now: Instant) -> bool {
         let Some(token) = self.links.single_socket() else { return false };
         let is_told = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
@@ -254,7 +257,8 @@ impl Reactor {
         self.flush();
     }
 
-    /// There is nothing left to do: after [`Self::end`], or after a defect, when all news has been taken.
+    /// There is nothing left to do: after [`Self::end`], or after a defect, when all news has been
+    /// taken.
     pub fn has_ended(&self) -> bool {
         self.news.is_empty() && (self.poisoned || self.pool.has_ended())
     }
@@ -271,7 +275,8 @@ impl Reactor {
         self.news.pop_front()
     }
 
-    /// Asks to be woken in the loop's next turn, for the sake of what could not be handed on in this one.
+    /// Asks to be woken in the loop's next turn, for the sake of what could not be handed on in
+    /// this one.
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
         if self.unfinished {
@@ -282,8 +287,8 @@ impl Reactor {
         self.set_referenced();
     }
 
-    /// What is queued now is sent by [`Self::rest`], where that is called before the loop goes on; should a loop run
-    /// inside of the one that waits for that, by its first turn.
+    /// What is queued now is sent by [`Self::rest`], where that is called before the loop goes on;
+    /// should a loop run inside of the one that waits for that, by its first turn.
     pub fn flush_by_rest(&mut self) {
         if !self.poisoned {
             self.unfinished = true;
@@ -301,16 +306,17 @@ impl Reactor {
         }
     }
 
-    /// Sends what was queued since the last turn: called once for all commands of a turn of the loop.
+    /// Sends what was queued since the last turn: called once for all commands of a turn of the
+    /// loop.
     pub fn flush(&mut self) {
         if !self.poisoned {
             self.finish(self.clock.now());
         }
     }
 
-    /// Does what has become possible since the last turn, within bounds, and never waits. What callers ask for when
-    /// they hear the news most often belongs to the same flight: the turn ends behind that, in [`Self::rest`], unless
-    /// there is something to do at once.
+    /// Does what has become possible since the last turn, within bounds, and never waits. What
+    /// callers ask for when they hear the news most often belongs to the same flight: the turn ends
+    /// behind that, in [`Self::rest`], unless there is something to do at once.
     pub fn turn(&mut self) {
         if self.poisoned {
             // The idle handle that brought the last news here has done its work.
@@ -328,7 +334,8 @@ impl Reactor {
         }
     }
 
-    /// Gives everything up after a panic. The pool is never asked again: nobody knows what it holds.
+    /// Gives everything up after a panic. The pool is never asked again: nobody knows what it
+    /// holds.
     pub fn poison(&mut self) {
         self.poisoned = true;
         self.unfinished = false;
@@ -386,8 +393,8 @@ impl Reactor {
         }
     }
 
-    /// Carries messages between the pool and its sockets until both are silent. Returns whether the pool has heard of
-    /// an attempt that is over, so that there may be more for it to do.
+    /// Carries messages between the pool and its sockets until both are silent. Returns whether the
+    /// pool has heard of an attempt that is over, so that there may be more for it to do.
     pub(super) fn settle(&mut self, now: Instant) -> bool {
         let mut has_heard = false;
         loop {
@@ -452,9 +459,9 @@ impl Reactor {
         self.pool.handle_input(now, connection, input);
     }
 
-    /// Deadlines come after the sockets were read: the answer that lay in the kernel's buffer while the
-    /// loop was blocked wins over a deadline that passed meanwhile. Where a turn's budget was not enough to
-    /// read all, deadlines wait for the next turn, once.
+    /// Deadlines come after the sockets were read: the answer that lay in the kernel's buffer while
+    /// the loop was blocked wins over a deadline that passed meanwhile. Where a turn's budget was
+    /// not enough to read all, deadlines wait for the next turn, once.
     fn handle_deadlines(&mut self, now: Instant) {
         let may_be_due = self.due_at.is_some_and(|at| at <= now);
         if !may_be_due || self.deadline().is_none_or(|at| at > now) {
@@ -476,7 +483,8 @@ impl Reactor {
         self.unfinished = false;
         self.settle(now);
         self.pool.flush(now);
-        // An attempt that the kernel refuses at once: what follows from that has its own turn, and no deadline.
+        // An attempt that the kernel refuses at once: what follows from that has its own turn, and
+        // no deadline.
         let has_heard = self.settle(now);
         self.write(now);
         let soon = has_heard || !self.unread.is_empty() || !self.unwritten.is_empty();

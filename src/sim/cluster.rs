@@ -1,5 +1,5 @@
-//! A pool over simulated hosts, in virtual time: bytes arrive one step after they were sent, deadlines fire
-//! when the world has nothing else to do.
+//! A pool over simulated hosts, in virtual time: bytes arrive one step after they were sent,
+//! deadlines fire when the world has nothing else to do.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -59,7 +59,8 @@ pub struct World {
     pub written: usize,
     /// How often the pool has heard news.
     pub turns: u32,
-    /// The connections whose work was asked to be cancelled; what the servers do about it is up to the test.
+    /// The connections whose work was asked to be cancelled; what the servers do about it is up to
+    /// the test.
     pub cancels: Vec<ConnectionId>,
     /// How many cores the servers share with the pool.
     pub cores: Option<usize>,
@@ -126,8 +127,8 @@ impl World {
         }
     }
 
-    /// Asks the pool and lets the world turn until nothing is left to do at this moment. Returns the number of the
-    /// request.
+    /// Asks the pool and lets the world turn until nothing is left to do at this moment. Returns
+    /// the number of the request.
     pub fn query(&mut self, sql: &str, lease: Option<NonZeroU32>, flags: QueryFlags) -> u32 {
         let request = self.ask(sql, lease, flags, Params::new());
         self.settle();
@@ -205,8 +206,8 @@ impl World {
         self.take_outputs();
     }
 
-    /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no time passes but that of
-    /// the turns.
+    /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no
+    /// time passes but that of the turns.
     pub fn settle(&mut self) {
         loop {
             self.send();
@@ -332,7 +333,8 @@ impl World {
         self.settle();
     }
 
-    /// A pooler in front of the host says FATAL to every session, and has handed on nothing of what it holds back.
+    /// A pooler in front of the host says FATAL to every session, and has handed on nothing of what
+    /// it holds back.
     pub fn dismiss(&mut self, host: usize, text: &str) {
         let mut bytes = Vec::new();
         dismissal(text, &mut bytes);

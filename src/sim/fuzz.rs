@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets. They compile with the crate, and their corpora are replayed by `cargo
-//! test`; `fuzz/` only wires them up.
+//! The bodies of the fuzz targets. They compile with the crate, and their corpora are replayed by
+//! `cargo test`; `fuzz/` only wires them up.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
@@ -49,7 +49,8 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// Frames cover the input without a gap, and a prefix never gives another first frame than the whole.
+/// Frames cover the input without a gap, and a prefix never gives another first frame than the
+/// whole.
 pub fn frames(data: &[u8]) {
     let limits = Limits::default();
     for phase in [Phase::Startup, Phase::Session] {
@@ -91,8 +92,9 @@ pub fn backend_messages(data: &[u8]) {
     }
 }
 
-/// The values of one type, as the columns of a row, in the format that the first byte tells: a value is
-/// read or refused, the batch stays as it was where it is refused, and what is JSON can be parsed.
+/// The values of one type, as the columns of a row, in the format that the first byte tells: a
+/// value is read or refused, the batch stays as it was where it is refused, and what is JSON can be
+/// parsed.
 fn values(data: &[u8], oids: &[u32]) {
     let mut choices = Choices { rest: data };
     let choice = choices.byte();
@@ -156,8 +158,8 @@ pub fn scalars(data: &[u8]) {
     values(data, &[20, 21, 23, 26, 5069, 700, 701, 16, 17, 2950, 25]);
 }
 
-/// A whole connection fed arbitrary bytes in arbitrary chunks, with requests in between: every request is
-/// settled at most once, and all of them by the time the connection is closed.
+/// A whole connection fed arbitrary bytes in arbitrary chunks, with requests in between: every
+/// request is settled at most once, and all of them by the time the connection is closed.
 pub fn connection(data: &[u8]) {
     let mut choices = Choices { rest: data };
     let mut driver = Driver::new(choices.byte());
@@ -375,7 +377,8 @@ fn encode(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
     }
 }
 
-/// Types that take, refuse or ask for each kind of value: array types, json, types of users, and none at all.
+/// Types that take, refuse or ask for each kind of value: array types, json, types of users, and
+/// none at all.
 const PARAMETER_TYPES: [u32; 16] =
     [0, 16, 17, 20, 23, 25, 114, 701, 1082, 1184, 1700, 1001, 1007, 1009, 3807, 16_400];
 
@@ -487,7 +490,8 @@ mod tests {
         }
     }
 
-    /// A fuzzer without coverage, for machines without nightly: a few thousand inputs that begin well.
+    /// A fuzzer without coverage, for machines without nightly: a few thousand inputs that begin
+    /// well.
     #[test]
     fn seeded_inputs_find_nothing() {
         let mut random = Random::from_seed(20_260_101);

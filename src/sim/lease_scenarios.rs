@@ -1,5 +1,5 @@
-//! Transactions and dedicated connections in virtual time: what is sent when, what moves to another host, what is
-//! reset, and what is taken back.
+//! Transactions and dedicated connections in virtual time: what is sent when, what moves to another
+//! host, what is reset, and what is taken back.
 
 mod own_transactions;
 
@@ -349,7 +349,8 @@ fn what_is_answered_behind_the_call_that_gives_a_connection_back_is_told() {
     let mut world = world(&[PRIMARY]);
     let lease = take(&mut world, NONE);
     world.query("SELECT", lease, NONE);
-    // All in one read: the session is in a transaction by the time that the first answer is looked at.
+    // All in one read: the session is in a transaction by the time that the first answer is looked
+    // at.
     let first = world.ask("SELECT", lease, QueryFlags::RELEASE, Params::new());
     let behind = ["BEGIN", "INSERT a"].map(|sql| world.ask(sql, lease, NONE, Params::new()));
     world.settle();

@@ -1,4 +1,5 @@
-//! How much goes to which connection, when one more is opened, and how long those wait who share one, in virtual time.
+//! How much goes to which connection, when one more is opened, and how long those wait who share
+//! one, in virtual time.
 
 use std::time::Duration;
 
@@ -104,7 +105,8 @@ fn servers_are_kept_at_work_and_heard_in_parts_of_several_answers() {
         (2, vec![]),
         "woken, and not kept at work yet"
     );
-    // While these have something to do, what else is asked goes there too, to one of them, behind a barrier of its own.
+    // While these have something to do, what else is asked goes there too, to one of them, behind a
+    // barrier of its own.
     world.pass(Duration::from_micros(10));
     let written = world.written;
     let mut more: Vec<_> = (0..20).map(|_| world.ask_known(quick)).collect();

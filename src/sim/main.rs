@@ -1,9 +1,9 @@
 //! Runs storms.
 //!
-//! - `simulate <first seed> <count>`: fails with the first seed that breaks a rule; with `trace` behind it every storm
-//!   tells what happens in it.
-//! - `simulate mutations <count> [<name>...]`: breaks the code on purpose, in one way after another, and fails if one of them
-//!   breaks no rule in so many storms.
+//! - `simulate <first seed> <count>`: fails with the first seed that breaks a rule; with `trace`
+//!   behind it every storm tells what happens in it.
+//! - `simulate mutations <count> [<name>...]`: breaks the code on purpose, in one way after
+//!   another, and fails if one of them breaks no rule in so many storms.
 //!
 //! `scripts/simulate.js` is the command for people.
 #![allow(clippy::print_stdout, reason = "a command says what it has found")]

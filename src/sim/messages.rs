@@ -8,14 +8,15 @@ pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
     message(b'E', body.as_bytes(), out);
 }
 
-/// What PgBouncer says where it has never had a session of the server for a client: it names no routine.
+/// What PgBouncer says where it has never had a session of the server for a client: it names no
+/// routine.
 pub(super) fn dismissal(text: &str, out: &mut Vec<u8>) {
     let body = format!("SFATAL\0VFATAL\0C08P01\0M{text}\0\0");
     message(b'E', body.as_bytes(), out);
 }
 
-/// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of the
-/// ReadyForQuery that it was about to send.
+/// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of
+/// the ReadyForQuery that it was about to send.
 pub(super) fn unreplicated(out: &mut Vec<u8>) {
     const READY: usize = 6;
     let text = "canceling wait for synchronous replication due to user request";
@@ -54,7 +55,8 @@ pub(super) fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The first of the values of a Bind, which follow the codes of their formats. A bytea is read in both of its forms.
+/// The first of the values of a Bind, which follow the codes of their formats. A bytea is read in
+/// both of its forms.
 pub(super) fn first_value(body: &[u8]) -> String {
     let number = |at: usize| {
         let bytes = body.get(at..)?.first_chunk::<2>()?;

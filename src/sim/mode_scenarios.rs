@@ -193,7 +193,8 @@ fn a_login_that_takes_long_keeps_nobody_waiting_where_another_host_serves() {
     assert!(world.attempts.contains(&0));
 }
 
-/// A pool for readers with two connections at work on a host which takes writes again, and one on another host.
+/// A pool for readers with two connections at work on a host which takes writes again, and one on
+/// another host.
 fn two_beside() -> World {
     let options = serde_json::json!({ "mode": "read-only", "poolSize": 4 });
     let mut world = world(&[Role::ReadOnly, STANDBY], options);

@@ -1,4 +1,5 @@
-//! Which calls stand behind others, and what becomes of reads that are stuck there, in virtual time.
+//! Which calls stand behind others, and what becomes of reads that are stuck there, in virtual
+//! time.
 
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ fn a_read_is_lost_only_with_both_of_its_connections() {
         world.stall(0);
         let at_work = ask(&mut world, known.read, 4);
         let sessions: Vec<_> = world.sessions(0).collect();
-        // Two are stuck behind each other on the first session; the others answer, and get stuck with what is sent again.
+        // Two are stuck behind each other on the first session; the others answer, and get stuck
+        // with what is sent again.
         world.thaw_one(sessions[1]);
         world.thaw_one(sessions[2]);
         world.settle();

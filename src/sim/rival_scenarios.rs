@@ -146,7 +146,8 @@ fn a_question_for_the_history_that_a_cancel_hits_is_asked_again() {
     });
     let mut world = World::new(config(2, options), &[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
-    // Its one session is busy, and it takes no other ones, so that it is taken for dead. The next one is promoted.
+    // Its one session is busy, and it takes no other ones, so that it is taken for dead. The next
+    // one is promoted.
     world.stall(0);
     let slow = world.query("SELECT", None, NONE.with(QueryFlags::CANCELLABLE));
     world.trickle(0, BARRIER);

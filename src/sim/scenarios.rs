@@ -405,7 +405,8 @@ fn what_a_pooler_says_of_a_server_that_was_at_work_proves_nothing() {
 
 #[test]
 fn a_name_that_leads_to_another_server_vouches_for_none_that_is_silent() {
-    // The server of the name is frozen under a call, and the name leads to the one that was promoted in its place.
+    // The server of the name is frozen under a call, and the name leads to the one that was
+    // promoted in its place.
     let options = serde_json::json!({ "poolSize": 4 });
     let mut world = World::new(config(1, options), &[PRIMARY, PRIMARY]);
     world.query("SELECT", None, NONE);

@@ -1,4 +1,5 @@
-//! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table of keys.
+//! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table
+//! of keys.
 //!
 //! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys,
 //! `SELECT role` one with the session's role and when it got that, and `SELECT mood` one with a
@@ -180,8 +181,8 @@ impl Server {
         self.sessions.values_mut().for_each(|session| session.statements.clear());
     }
 
-    /// Changes the role as a reload does: sessions that begin later have it, those that are open only once their
-    /// signal has been delivered.
+    /// Changes the role as a reload does: sessions that begin later have it, those that are open
+    /// only once their signal has been delivered.
     pub fn reload(&mut self, role: Role) {
         for session in self.sessions.values_mut() {
             session.deaf.get_or_insert(self.role);
@@ -290,15 +291,16 @@ impl Server {
         true
     }
 
-    /// The signal of a CancelRequest comes too late for what it was meant for: it hits the next question for the host's
-    /// history.
+    /// The signal of a CancelRequest comes too late for what it was meant for: it hits the next
+    /// question for the host's history.
     pub fn cancel_question(&mut self, session: u64) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.cancels_question = true;
         }
     }
 
-    /// Reads messages until there is a reason not to. What `out` holds then is sent when the session is ready.
+    /// Reads messages until there is a reason not to. What `out` holds then is sent when the
+    /// session is ready.
     pub fn work(&mut self, session: u64, out: &mut Vec<u8>) -> Pause {
         let committed = self.keys.len();
         while let Some(state) = self.sessions.get_mut(&session) {

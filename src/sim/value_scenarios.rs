@@ -1,5 +1,6 @@
-//! Calls whose values come once their types are told, in virtual time: what waits for them, and what becomes of them when
-//! their connection is lost, nobody wants them any more, or the pool ends.
+//! Calls whose values come once their types are told, in virtual time: what waits for them, and
+//! what becomes of them when their connection is lost, nobody wants them any more, or the pool
+//! ends.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

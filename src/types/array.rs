@@ -1,8 +1,9 @@
 //! Arrays, from both forms in which the server sends them, as JSON: nested as deep as the array has
 //! dimensions, with `null` for NULL. Lower bounds have no place in JavaScript and are let go.
 //!
-//! What JSON says exactly (booleans, numbers of up to 53 bits, text) is written as such; all else as a string,
-//! which `js/` makes a value of. Nothing here recurses, and nothing is allocated by a claimed count.
+//! What JSON says exactly (booleans, numbers of up to 53 bits, text) is written as such; all else
+//! as a string, which `js/` makes a value of. Nothing here recurses, and nothing is allocated by a
+//! claimed count.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,8 @@ use super::shape::Scalar;
 const MOST_DIMENSIONS: usize = 6;
 /// A NULL of an array's binary form.
 const NULL: i32 = -1;
-/// The longest JSON of one array: a few bytes can claim a numeric of 131,072 digits, many times over.
+/// The longest JSON of one array: a few bytes can claim a numeric of 131,072 digits, many times
+/// over.
 const LONGEST: usize = 1 << 28;
 
 /// 131,072 digits in front of the point, and 16,383 behind it.
@@ -42,8 +44,8 @@ impl Elements {
         }
     }
 
-    /// `array_send` of the server: dimensions, whether there are NULLs, the elements' type, of each dimension
-    /// the length and the lower bound, and each element behind its length.
+    /// `array_send` of the server: dimensions, whether there are NULLs, the elements' type, of each
+    /// dimension the length and the lower bound, and each element behind its length.
     fn write_binary(self, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let mut rest = value;
         let dimensions = usize::try_from(take_i32(&mut rest)?).ok()?;

@@ -1,5 +1,5 @@
-//! Types that users and extensions made, as far as a server has told them: their names, and of arrays what their
-//! elements are. RowDescription gives nothing but an oid.
+//! Types that users and extensions made, as far as a server has told them: their names, and of
+//! arrays what their elements are. RowDescription gives nothing but an oid.
 //!
 //! What an oid stands for never changes in a cluster: a type that is dropped and made anew has
 //! another one, and standbys share those of their primary. With another list of hosts, and where a
@@ -20,7 +20,8 @@ const MOST_SHAPES: usize = 512;
 pub struct UserType {
     /// `typname`.
     pub name: Arc<str>,
-    /// Of a domain, the type under it, and under all domains that stand between; else the type itself.
+    /// Of a domain, the type under it, and under all domains that stand between; else the type
+    /// itself.
     pub base: u32,
     /// Where its base is an array.
     pub array: Option<ArrayOf>,
@@ -51,7 +52,8 @@ impl ArrayOf {
 pub struct Catalog {
     /// `None`: the server knows nothing of it.
     types: BTreeMap<u32, Option<UserType>>,
-    /// Shapes with such types by the address of what their statement has: both are kept, so that an address is a name.
+    /// Shapes with such types by the address of what their statement has: both are kept, so that an
+    /// address is a name.
     shapes: BTreeMap<usize, (Arc<Shape>, Arc<Shape>)>,
 }
 
@@ -88,7 +90,8 @@ impl Catalog {
         }
     }
 
-    /// The shape with what is known of its types, or the oids of those that nobody has asked for yet.
+    /// The shape with what is known of its types, or the oids of those that nobody has asked for
+    /// yet.
     pub fn name_types(&mut self, shape: &Arc<Shape>) -> Result<Arc<Shape>, Vec<u32>> {
         if !shape.has_user_types() {
             return Ok(Arc::clone(shape));

@@ -1,9 +1,10 @@
 //! Dates and times as ISO 8601, from both forms in which the server sends them: `2024-01-02`,
 //! `2024-01-02T03:04:05.123456`, the same with `Z` for timestamptz, `infinity` and `-infinity`.
 //!
-//! As much of a second's fraction is shown as there is. Years from 1 to 9999 have four digits; all others are
-//! in ECMAScript's expanded form, a sign and at least six digits, in which 1 BC is the year 0. The calendar is
-//! the Gregorian one for all time, as it is for PostgreSQL and for JavaScript's Date.
+//! As much of a second's fraction is shown as there is. Years from 1 to 9999 have four digits; all
+//! others are in ECMAScript's expanded form, a sign and at least six digits, in which 1 BC is the
+//! year 0. The calendar is the Gregorian one for all time, as it is for PostgreSQL and for
+//! JavaScript's Date.
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -281,7 +282,8 @@ impl Text<'_> {
         if is_west {
             self.byte(b'-')?;
         }
-        // A zone of POSIX may be that far (`MAX_TZDISP_HOUR` bounds what is written, and not what is shown).
+        // A zone of POSIX may be that far (`MAX_TZDISP_HOUR` bounds what is written, and not what
+        // is shown).
         let mut seconds = self.number(2, 3).filter(|hours| *hours <= 168)? * 3600;
         if self.skip(b':') {
             seconds += self.number_in(0..=59)? * 60;
@@ -314,7 +316,8 @@ const DAYS_PER_CYCLE: i64 = 146_097;
 /// From 0000-03-01, where the years of the algorithm begin, to 1970-01-01.
 const SHIFT: i64 = 719_468;
 
-/// Howard Hinnant's `days_from_civil`, from years that begin in March, so that a leap day is the last.
+/// Howard Hinnant's `days_from_civil`, from years that begin in March, so that a leap day is the
+/// last.
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let cycle = year.div_euclid(400);

@@ -13,8 +13,8 @@ use crate::protocol::data_row;
 use super::shape::{Column, Decoder, Scalar, Shape};
 use super::{bytes, datetime, float, interval, numeric, oid};
 
-/// Writes one row, whose structure the frame's parser has checked. Where the batch is full or a value
-/// can't be read, the batch is as before.
+/// Writes one row, whose structure the frame's parser has checked. Where the batch is full or a
+/// value can't be read, the batch is as before.
 pub fn write_row(
     body: &[u8],
     shape: &Shape,
@@ -46,7 +46,8 @@ fn write_cells(body: &[u8], columns: &[Column], batch: &mut RowBatch<'_>) -> Res
             None => return Err(wrong_count(columns.len())),
         }
     }
-    // A row with more fields than columns is as wrong as one with fewer: nothing of it can be trusted.
+    // A row with more fields than columns is as wrong as one with fewer: nothing of it can be
+    // trusted.
     if fields.next().is_some() { Err(wrong_count(columns.len())) } else { Ok(()) }
 }
 

@@ -1,8 +1,8 @@
 //! How a value from JavaScript is fitted to the type that the server inferred for its parameter.
 //!
-//! A value goes as binary to the types whose binary form says all of it, and else as text, which every
-//! PostgreSQL type reads or refuses in its own words. What would change the value (a fraction cut off, a
-//! range overrun) is refused here, before a byte is sent.
+//! A value goes as binary to the types whose binary form says all of it, and else as text, which
+//! every PostgreSQL type reads or refuses in its own words. What would change the value (a fraction
+//! cut off, a range overrun) is refused here, before a byte is sent.
 
 use std::borrow::Cow;
 
@@ -56,10 +56,11 @@ const INVALID_DATE: Misfit = "the Date is invalid";
 const NOT_KNOWN: Misfit = "the type must be known before this value can be sent";
 
 impl Value<'_> {
-    /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...` would
-    /// land in a text column as just that, an array is `{1}` or `[1]`, and a negative zero shows its sign in a
-    /// float alone. Of numbers, the server reads the whole ones of 32 bits as they are meant, or refuses them; but
-    /// an oid of -1 is 4294967295 to it, an xid of 1.5 is 1, an oid of 2^64 - 1 is cut, and a float8 of 2^53 + 1 rounded.
+    /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...`
+    /// would land in a text column as just that, an array is `{1}` or `[1]`, and a negative zero
+    /// shows its sign in a float alone. Of numbers, the server reads the whole ones of 32 bits as
+    /// they are meant, or refuses them; but an oid of -1 is 4294967295 to it, an xid of 1.5 is 1,
+    /// an oid of 2^64 - 1 is cut, and a float8 of 2^53 + 1 rounded.
     pub(super) fn needs_type(self) -> bool {
         match self {
             Self::Bytes(_) | Self::Json(_) | Self::Date(_) | Self::Array(_) => true,
@@ -115,7 +116,8 @@ impl Value<'_> {
         }
     }
 
-    /// Appends the value in the form that [`Value::format`] tells. On an error nothing was appended.
+    /// Appends the value in the form that [`Value::format`] tells. On an error nothing was
+    /// appended.
     pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Misfit> {
         if matches!(self, Self::Null) {
             return Ok(IsNull::Yes);
@@ -184,7 +186,8 @@ pub(super) fn encode_text(
         Value::Text(text) => out.extend_from_slice(&server_text(text, type_oid)),
         Value::Json(json) => {
             match type_oid {
-                // It may be a domain over json; or an element of a type that users made, whose own code judges.
+                // It may be a domain over json; or an element of a type that users made, whose own
+                // code judges.
                 oid::JSON | oid::JSONB | oid::FIRST_OF_USERS.. => {}
                 oid::NOT_KNOWN => return Err(NOT_KNOWN),
                 _ => return Err(NOT_JSON),
@@ -210,8 +213,8 @@ pub(super) fn server_text(text: &[u8], type_oid: u32) -> Cow<'_, [u8]> {
     written.map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Whether the server takes digits for something that no number is. Whole ones of 32 bits are its own to judge, because
-/// they are sent before the type is known.
+/// Whether the server takes digits for something that no number is. Whole ones of 32 bits are its
+/// own to judge, because they are sent before the type is known.
 const fn is_no_number(type_oid: u32) -> bool {
     matches!(
         type_oid,
@@ -311,7 +314,8 @@ fn whole(value: f64) -> Result<i128, Misfit> {
     Ok(value as i128)
 }
 
-/// As the server narrows `'1e300'::float4`: too large and too small to be told from zero are errors.
+/// As the server narrows `'1e300'::float4`: too large and too small to be told from zero are
+/// errors.
 fn narrow(value: f64) -> Result<f32, Misfit> {
     let narrowed = value as f32;
     let overran = narrowed.is_infinite() && value.is_finite();
@@ -375,8 +379,8 @@ fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
 
 fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
     match type_oid {
-        // A type that is not built in may have a binary form of its own that the caller knows: its receive
-        // function judges.
+        // A type that is not built in may have a binary form of its own that the caller knows: its
+        // receive function judges.
         oid::BYTEA | oid::FIRST_OF_USERS.. => Ok(()),
         oid::NOT_KNOWN => Err(NOT_KNOWN),
         _ if oid::element(type_oid).is_some() => Err(NOT_ELEMENTS),

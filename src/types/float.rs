@@ -1,5 +1,5 @@
-//! Floats between the worlds: a float4 by its shortest decimal form, and a number as JavaScript writes
-//! it.
+//! Floats between the worlds: a float4 by its shortest decimal form, and a number as JavaScript
+//! writes it.
 
 use std::fmt::{Arguments, Write};
 
@@ -47,8 +47,8 @@ const SMALL_F32: f32 = 0.000_1;
 const SCALES: [f64; 12] = [1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
 /// Added and taken away again, this leaves a number below 2^51 without its fraction, rounded to the
-/// nearest, and half to even as PostgreSQL's `float4out` rounds. `f64::round` rounds otherwise, and is
-/// a call into the C library on older processors.
+/// nearest, and half to even as PostgreSQL's `float4out` rounds. `f64::round` rounds otherwise, and
+/// is a call into the C library on older processors.
 const ROUNDING: f64 = 6_755_399_441_055_744.0;
 
 /// The float8 that prints as the float4 prints: 0.1 for 0.1, and not 0.10000000149011612. It is the
@@ -72,8 +72,8 @@ pub(super) fn widen(value: f32) -> f64 {
     widen_by_text(value).unwrap_or(exact)
 }
 
-/// Rust takes a decimal number that lies half way to the neighbour too where reading it rounds to the
-/// value (33554450 for 33554448). PostgreSQL does not, and writes another digit.
+/// Rust takes a decimal number that lies half way to the neighbour too where reading it rounds to
+/// the value (33554450 for 33554448). PostgreSQL does not, and writes another digit.
 fn widen_by_text(value: f32) -> Option<f64> {
     let half_way = |to: f32| f64::midpoint(f64::from(value), f64::from(to));
     let between = half_way(value.next_down())..half_way(value.next_up());
@@ -86,8 +86,9 @@ fn widen_by_text(value: f32) -> Option<f64> {
     })
 }
 
-/// Appends what `String(value)` gives in JavaScript (ECMA-262, Number::toString), except that the sign
-/// of a negative zero is kept: whoever wants JavaScript's `0` gives 0. PostgreSQL reads every form of it.
+/// Appends what `String(value)` gives in JavaScript (ECMA-262, Number::toString), except that the
+/// sign of a negative zero is kept: whoever wants JavaScript's `0` gives 0. PostgreSQL reads every
+/// form of it.
 pub(super) fn write_js(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         return out.extend_from_slice(b"NaN");

@@ -1,5 +1,5 @@
-//! An interval's binary form as the server writes it under `IntervalStyle = postgres`, whatever style a
-//! session has (`EncodeInterval` in its `datetime.c`).
+//! An interval's binary form as the server writes it under `IntervalStyle = postgres`, whatever
+//! style a session has (`EncodeInterval` in its `datetime.c`).
 
 use std::io::Write as _;
 
@@ -7,7 +7,8 @@ use super::datetime::write_fraction;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 
-/// `micros`, days and months, in this order. From PostgreSQL 17 on all of them at an end mean infinity.
+/// `micros`, days and months, in this order. From PostgreSQL 17 on all of them at an end mean
+/// infinity.
 pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (micros, rest) = value.split_first_chunk()?;
     let (days, rest) = rest.split_first_chunk()?;

@@ -1,4 +1,5 @@
-//! Values as `Params` keeps them: small, with their text and bytes in one buffer of the whole query.
+//! Values as `Params` keeps them: small, with their text and bytes in one buffer of the whole
+//! query.
 
 use super::fit::Value;
 use super::nested::Nested;

@@ -1,10 +1,10 @@
-//! Floor 1: values, from the server's bytes to cells of a row batch, and from JavaScript's values to
-//! the server's bytes.
+//! Floor 1: values, from the server's bytes to cells of a row batch, and from JavaScript's values
+//! to the server's bytes.
 //!
 //! Owns: which types have a binary decoder, how a column is read, and how a parameter is fitted to
-//! the type that the server inferred for it. May import `base` and `protocol`. Never frames a message,
-//! never allocates for a cell or a row, never trusts a length or a count that the server claims, and
-//! never puts a parameter's value into an error.
+//! the type that the server inferred for it. May import `base` and `protocol`. Never frames a
+//! message, never allocates for a cell or a row, never trusts a length or a count that the server
+//! claims, and never puts a parameter's value into an error.
 
 mod array;
 mod bytes;

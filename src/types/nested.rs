@@ -1,7 +1,8 @@
-//! Arrays of JavaScript as the server reads them: as an array of PostgreSQL where the parameter's type is one,
-//! and as JSON where it is json or jsonb.
+//! Arrays of JavaScript as the server reads them: as an array of PostgreSQL where the parameter's
+//! type is one, and as JSON where it is json or jsonb.
 //!
-//! The binary form is written wherever every element has one: it needs no quotes, and the server no parser.
+//! The binary form is written wherever every element has one: it needs no quotes, and the server no
+//! parser.
 
 use bytes::{BufMut, BytesMut};
 
@@ -90,8 +91,8 @@ impl<'a> Nested<'a> {
         if self.has_sure_forms(of) { Format::Binary } else { Format::Text }
     }
 
-    /// Whether it has a NULL, and all else a binary form. With `array_nulls = off`, which no server reports, a NULL in text
-    /// is a word like any other.
+    /// Whether it has a NULL, and all else a binary form. With `array_nulls = off`, which no server
+    /// reports, a NULL in text is a word like any other.
     fn has_sure_forms(self, of: ArrayOf) -> bool {
         let mut scratch = BytesMut::new();
         self.kinds.has_nulls()
@@ -110,8 +111,8 @@ impl<'a> Nested<'a> {
         self.kinds.all(has_binary_form)
     }
 
-    /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each dimension
-    /// the length and the lower bound, and each element behind its length.
+    /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each
+    /// dimension the length and the lower bound, and each element behind its length.
     pub(super) fn encode_binary(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
         let mark = out.len();
         let dimensions = self.dimensions()?;
@@ -145,8 +146,8 @@ impl<'a> Nested<'a> {
     /// Of a type that is not known, or of a built-in one.
     pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
         if element >= oid::FIRST_OF_USERS && self.dimensions()?.count == 0 {
-            // It may be a domain over json, to which `{}` would be an empty object. White space that JSON does not
-            // have is skipped by `array_in` alone.
+            // It may be a domain over json, to which `{}` would be an empty object. White space
+            // that JSON does not have is skipped by `array_in` alone.
             out.put_u8(VERTICAL_TAB);
         }
         self.encode_text_of(ArrayOf::plain(element), out)
@@ -558,7 +559,8 @@ mod tests {
             let (_, came) = binary(&params, TEXTS);
             let expect: Vec<_> = elements.iter().map(|text| Some(text.as_bytes().to_vec())).collect();
             prop_assert_eq!(came, expect);
-            // The server's text form, read by the decoder of results: no server writes white space in front.
+            // The server's text form, read by the decoder of results: no server writes white space
+            // in front.
             let form = text(&params, MOODS);
             let form = form.strip_prefix('\u{b}').unwrap_or(&form);
             let mut json = Vec::new();

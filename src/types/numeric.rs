@@ -1,5 +1,5 @@
-//! A numeric's binary form as the text that the server itself would write (`get_str_from_var` in its
-//! `numeric.c`): every digit, and the scale kept.
+//! A numeric's binary form as the text that the server itself would write (`get_str_from_var` in
+//! its `numeric.c`): every digit, and the scale kept.
 
 /// Each digit of the binary form stands for four decimal ones.
 const BASE: u16 = 10_000;
@@ -14,8 +14,8 @@ const NEGATIVE_INFINITY: u16 = 0xF000;
 /// `NUMERIC_DSCALE_MASK`: no server has more digits behind the point.
 const MOST_SCALE: u16 = 0x3FFF;
 
-/// Appends the text. A value of a few bytes can have 131,072 digits in front of its point and 16,383
-/// behind it, and never more.
+/// Appends the text. A value of a few bytes can have 131,072 digits in front of its point and
+/// 16,383 behind it, and never more.
 pub(super) fn write(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (head, rest) = value.split_first_chunk::<8>()?;
     let [count, weight, sign, scale] = words(head);

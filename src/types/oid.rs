@@ -1,7 +1,7 @@
 //! The object ids of the types that are told apart here, as PostgreSQL's `pg_type.dat` fixes them.
 //!
-//! `postgres_types::Type` knows them too, but not as constants that a `match` could use; a test holds
-//! the two together.
+//! `postgres_types::Type` knows them too, but not as constants that a `match` could use; a test
+//! holds the two together.
 
 use postgres_types::{Kind, Type};
 
@@ -46,8 +46,8 @@ pub fn is_of_users(type_oid: u32) -> bool {
     Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
 }
 
-/// Of which type the elements of an array type are. The vectors of the system tables are arrays to the
-/// server, but their text is no array's.
+/// Of which type the elements of an array type are. The vectors of the system tables are arrays to
+/// the server, but their text is no array's.
 pub(super) fn element(array_oid: u32) -> Option<u32> {
     let array = Type::from_oid(array_oid)?;
     if array == Type::RECORD_ARRAY {
@@ -59,7 +59,8 @@ pub(super) fn element(array_oid: u32) -> Option<u32> {
     }
 }
 
-/// The name as errors show it, `int4` and `int4[]`; the number where only the server knows the name.
+/// The name as errors show it, `int4` and `int4[]`; the number where only the server knows the
+/// name.
 pub(super) fn name(type_oid: u32) -> String {
     let Some(known) = Type::from_oid(type_oid) else { return type_oid.to_string() };
     match element(type_oid) {

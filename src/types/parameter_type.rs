@@ -1,4 +1,5 @@
-//! What values for a parameter are fitted to: the type that the server inferred, or what stands behind it.
+//! What values for a parameter are fitted to: the type that the server inferred, or what stands
+//! behind it.
 
 use std::sync::Arc;
 
@@ -17,13 +18,15 @@ pub struct ParameterType {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its oid says all. A type of users of which no server tells anything is taken for whatever a value fits.
+    /// Its oid says all. A type of users of which no server tells anything is taken for whatever a
+    /// value fits.
     Plain,
     /// Users made it, and no server has been asked what it is.
     Untold,
     /// An array of a type that users made.
     Array(ArrayOf),
-    /// Users made it, and it is neither array nor domain: an enum, a composite type, a range, one of an extension.
+    /// Users made it, and it is neither array nor domain: an enum, a composite type, a range, one
+    /// of an extension.
     Other,
 }
 

@@ -1,8 +1,8 @@
 //! The parameters of one query, as they came from JavaScript.
 //!
 //! Each value is read exactly once, before a byte is written anywhere: a getter or `toJSON` may do
-//! anything, and may answer otherwise the second time. They are kept until the query is done, because
-//! it may be sent again, perhaps to a server that is told other types.
+//! anything, and may answer otherwise the second time. They are kept until the query is done,
+//! because it may be sent again, perhaps to a server that is told other types.
 
 use std::io::Write as _;
 
@@ -92,7 +92,8 @@ impl Params {
         Self { params: Vec::new(), tokens: Vec::new(), array: None, bytes: Vec::new() }
     }
 
-    /// `count` is the caller's word for how many will come, and is not believed beyond [`MAX_COUNT`].
+    /// `count` is the caller's word for how many will come, and is not believed beyond
+    /// [`MAX_COUNT`].
     pub fn with_capacity(count: usize) -> Self {
         Self { params: Vec::with_capacity(count.min(MAX_COUNT)), ..Self::new() }
     }
@@ -137,8 +138,8 @@ impl Params {
         })
     }
 
-    /// `write` appends the text as UTF-8, some `length` bytes, so that it can be copied straight out
-    /// of JavaScript's string. The length is judged before anything is copied.
+    /// `write` appends the text as UTF-8, some `length` bytes, so that it can be copied straight
+    /// out of JavaScript's string. The length is judged before anything is copied.
     pub fn push_text_with(
         &mut self,
         length: usize,
@@ -162,7 +163,8 @@ impl Params {
         self.push(Kept::Json(span))
     }
 
-    /// The text of elements that will be pushed by [`Self::push_piece`]. As [`Self::push_text_with`].
+    /// The text of elements that will be pushed by [`Self::push_piece`]. As
+    /// [`Self::push_text_with`].
     pub fn append_pieces_with(
         &mut self,
         length: usize,
@@ -242,8 +244,8 @@ impl Params {
         self.params.len()
     }
 
-    /// About how many bytes they take in a message, and no less where they are plain: in arrays of JSON the server's
-    /// escapes may take more.
+    /// About how many bytes they take in a message, and no less where they are plain: in arrays of
+    /// JSON the server's escapes may take more.
     pub fn size(&self) -> usize {
         const EACH: usize = 64;
         let bytes = if self.tokens.is_empty() { 1 } else { 2 } * self.bytes.len();
@@ -254,8 +256,8 @@ impl Params {
         self.params.is_empty()
     }
 
-    /// Whether the server must tell the parameters' types before they can be sent: the form of one of
-    /// them depends on it.
+    /// Whether the server must tell the parameters' types before they can be sent: the form of one
+    /// of them depends on it.
     pub fn needs_type(&self) -> bool {
         self.params.iter().any(|param| self.value(*param).needs_type())
     }
@@ -266,8 +268,8 @@ impl Params {
         pairs.any(|(param, of)| of.is_untold() && self.value(*param).needs_type())
     }
 
-    /// The form in which [`Params::encode`] writes the parameter; while its type is not known, as text, so that the
-    /// server decides.
+    /// The form in which [`Params::encode`] writes the parameter; while its type is not known, as
+    /// text, so that the server decides.
     pub fn format(&self, index: usize, of: &ParameterType) -> Format {
         match self.params.get(index) {
             Some(param) => self.value(*param).format_for(of),
@@ -332,7 +334,8 @@ impl Params {
         span
     }
 
-    /// Memory that can't be had is an error too, where an allocation that fails would end the process.
+    /// Memory that can't be had is an error too, where an allocation that fails would end the
+    /// process.
     fn make_room(&mut self, length: usize) -> Result<(), Error> {
         if length > MAX_BYTES.saturating_sub(self.bytes.len()) {
             return Err(self.over_limit("the parameters of a query take at most 1 GiB together"));

@@ -17,7 +17,8 @@ use super::parameter_type::{Kind, ParameterType};
 use super::{Params, datetime, oid};
 use crate::base::Error;
 
-/// From the year 1 to 9999, in milliseconds: beyond it, the text forms of JavaScript and PostgreSQL differ.
+/// From the year 1 to 9999, in milliseconds: beyond it, the text forms of JavaScript and PostgreSQL
+/// differ.
 const YEARS: std::ops::Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
 /// How such a value is written.
@@ -71,8 +72,8 @@ impl Value<'_> {
         }
     }
 
-    /// Whether it has such a text, and fits the type that the parameter had when it was last told. `scratch` is left as it
-    /// was.
+    /// Whether it has such a text, and fits the type that the parameter had when it was last told.
+    /// `scratch` is left as it was.
     pub(super) fn is_plain(self, last: &ParameterType, scratch: &mut BytesMut) -> bool {
         let mark = scratch.len();
         let fits = self.plain(last).is_some() && self.encode_for(last, scratch).is_ok();

@@ -1,4 +1,5 @@
-//! What the rows of one result look like: decided once per result, so that a cell costs one `match`.
+//! What the rows of one result look like: decided once per result, so that a cell costs one
+//! `match`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -175,8 +176,8 @@ impl Decoder {
     }
 }
 
-/// Types whose values are wanted as exactly the text that psql shows, because somebody's own code reads
-/// it. Their arrays come as arrays of such text.
+/// Types whose values are wanted as exactly the text that psql shows, because somebody's own code
+/// reads it. Their arrays come as arrays of such text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verbatim {
     /// `None` is the rule.
@@ -184,8 +185,8 @@ pub struct Verbatim {
     domains: DomainArrays,
 }
 
-/// The arrays of domains over types whose binary form is read here, by what servers have told so far: they are asked for
-/// in binary too.
+/// The arrays of domains over types whose binary form is read here, by what servers have told so
+/// far: they are asked for in binary too.
 #[derive(Clone, Debug, Default)]
 pub struct DomainArrays {
     /// `None` for types that are none. No server has told any, as a rule.
@@ -252,8 +253,8 @@ impl Verbatim {
     /// The format to ask for: binary where there is a binary decoder.
     pub fn result_format(&self, type_oid: u32) -> Format {
         match Decoder::for_column(type_oid, Format::Binary, self) {
-            // void has no binary form on every server, and an empty value either way. jsonb's is its text
-            // behind a byte.
+            // void has no binary form on every server, and an empty value either way. jsonb's is
+            // its text behind a byte.
             Decoder::Unreadable
             | Decoder::Void
             | Decoder::Scalar(Scalar::Json | Scalar::JsonbBinary) => {
@@ -320,7 +321,8 @@ impl Shape {
         self.has_user_types
     }
 
-    /// The same shape with the formats that are asked for by what is known now; `None` where these are the same.
+    /// The same shape with the formats that are asked for by what is known now; `None` where these
+    /// are the same.
     pub fn with_formats(&self, verbatim: &Verbatim) -> Option<Self> {
         let wants = |field: &Field| verbatim.result_format(field.type_oid);
         let differs = |column: &Column| column.field.format != wants(&column.field);
@@ -399,8 +401,8 @@ impl Shape {
         &self.columns
     }
 
-    /// About how many bytes of text a row brings into a batch: all its bytes where there is a text column.
-    /// Some values are longer as text.
+    /// About how many bytes of text a row brings into a batch: all its bytes where there is a text
+    /// column. Some values are longer as text.
     pub(super) const fn text_bound(&self, body: &[u8]) -> usize {
         if self.has_text { body.len() } else { 0 }
     }

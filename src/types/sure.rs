@@ -1,5 +1,6 @@
-//! The binary form of values that are given as text, where the text leaves no doubt. Arrays with a NULL among such values
-//! travel in it, because a server may be told to read no NULL in an array's text (`array_nulls`).
+//! The binary form of values that are given as text, where the text leaves no doubt. Arrays with a
+//! NULL among such values travel in it, because a server may be told to read no NULL in an array's
+//! text (`array_nulls`).
 
 use bytes::{BufMut, BytesMut};
 
@@ -69,7 +70,8 @@ fn put_uuid(text: &str, out: &mut BytesMut) -> Option<()> {
     put_hex(&text.replace('-', ""), out)
 }
 
-/// `numeric_recv` of the server: digits of four decimal places each, and how many stand behind the point.
+/// `numeric_recv` of the server: digits of four decimal places each, and how many stand behind the
+/// point.
 fn put_numeric(text: &str, out: &mut BytesMut) -> Option<()> {
     const NEGATIVE: u16 = 0x4000;
     const NAN: u16 = 0xC000;

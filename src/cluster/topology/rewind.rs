@@ -1,9 +1,10 @@
-//! A cluster that goes back to a timeline from before the newest one that served: it was restored from a backup in place, or
-//! whoever manages it took the last promotion back. Writes that were acknowledged on the later timeline may be gone, which no
-//! client can mend; all that it can do is to be sure that nobody goes on with them.
+//! A cluster that goes back to a timeline from before the newest one that served: it was restored
+//! from a backup in place, or whoever manages it took the last promotion back. Writes that were
+//! acknowledged on the later timeline may be gone, which no client can mend; all that it can do is
+//! to be sure that nobody goes on with them.
 //!
-//! That is so when every host of the list is heard, one claims to be the primary, and none claims the later timeline or
-//! follows it. A host that can't be asked may be the one that has it.
+//! That is so when every host of the list is heard, one claims to be the primary, and none claims
+//! the later timeline or follows it. A host that can't be asked may be the one that has it.
 
 use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
 use crate::base::{Instant, Mutation};
@@ -51,8 +52,8 @@ impl Topology {
         self.order.iter().copied().filter(is_untold).collect()
     }
 
-    /// The primary of the older timeline, where every host has said so at that time or later, each on a session that is not
-    /// older than `opened`.
+    /// The primary of the older timeline, where every host has said so at that time or later, each
+    /// on a session that is not older than `opened`.
     pub fn gone_back_to(&self, opened: Instant, told: Instant) -> Option<HostId> {
         if !self.may_have_gone_back() {
             return None;
@@ -82,7 +83,8 @@ impl Topology {
         Some(std::mem::replace(newest, claimed).timeline)
     }
 
-    /// The timeline that the host in the seat has gone back from: nobody else had the seat meanwhile.
+    /// The timeline that the host in the seat has gone back from: nobody else had the seat
+    /// meanwhile.
     pub fn seat_went_back(&mut self, id: HostId) -> Option<u32> {
         let is_older = |newest: &Lineage, claimed: &Lineage| {
             claimed.system == newest.system && claimed.timeline < newest.timeline

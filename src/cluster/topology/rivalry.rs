@@ -1,11 +1,11 @@
-//! Hosts that claim a seat which is another one's, or was: what they report of themselves is the same, so
-//! they are told apart by the history of their data.
+//! Hosts that claim a seat which is another one's, or was: what they report of themselves is the
+//! same, so they are told apart by the history of their data.
 //!
-//! A promotion begins a new timeline, so that of two primaries of one cluster the one with the higher
-//! timeline was promoted later, and takes the seat. A lower one is an old primary that does not know it yet.
-//! Equal timelines on two servers mean that two standbys were promoted side by side: neither gets the seat
-//! until the other one gives up, because whichever it got, somebody's writes would be lost. A host
-//! of another cluster never gets it.
+//! A promotion begins a new timeline, so that of two primaries of one cluster the one with the
+//! higher timeline was promoted later, and takes the seat. A lower one is an old primary that does
+//! not know it yet. Equal timelines on two servers mean that two standbys were promoted side by
+//! side: neither gets the seat until the other one gives up, because whichever it got, somebody's
+//! writes would be lost. A host of another cluster never gets it.
 
 use std::cmp::Ordering;
 
@@ -70,7 +70,8 @@ impl Topology {
         self.members.get(id)?.timeline()
     }
 
-    /// A session is new. What its host showed on an earlier one is not sure any more, unless it has the seat.
+    /// A session is new. What its host showed on an earlier one is not sure any more, unless it has
+    /// the seat.
     pub fn begin_session(&mut self, id: HostId) {
         let is_seated = self.seat().is(id);
         match self.members.get_mut(id) {
@@ -80,13 +81,14 @@ impl Topology {
         }
     }
 
-    /// Whether the host in the seat could have rivals, and was not asked what would tell it from them.
+    /// Whether the host in the seat could have rivals, and was not asked what would tell it from
+    /// them.
     pub fn is_unproved(&self, id: HostId) -> bool {
         self.seat().is(id) && self.order.len() > 1 && *self.claim(id) == Claim::Unproved
     }
 
-    /// Whether a host that says this role must show its history before it gets the seat: somebody else had it,
-    /// or the host was away.
+    /// Whether a host that says this role must show its history before it gets the seat: somebody
+    /// else had it, or the host was away.
     pub fn must_prove(&self, id: HostId, role: Role) -> bool {
         let is_challenge = match (self.primary(), &self.serving) {
             (Primary::Unknown, Serving::One { lineage: Some(_), .. }) => true,
@@ -126,7 +128,8 @@ impl Topology {
         self.timeline(id).is_some_and(|timeline| timeline > newest.timeline)
     }
 
-    /// The hosts that claim a seat which is another one's, or was, and of which nobody was told yet.
+    /// The hosts that claim a seat which is another one's, or was, and of which nobody was told
+    /// yet.
     pub fn rivals(&self) -> Vec<HostId> {
         let is_rival = |id: &HostId| match self.primary() {
             Primary::Known(primary) => *id != primary,
@@ -142,7 +145,8 @@ impl Topology {
         })
     }
 
-    /// Takes note that a host's claim has been decided about, and says whether it had not been before.
+    /// Takes note that a host's claim has been decided about, and says whether it had not been
+    /// before.
     pub fn judge(&mut self, id: HostId) -> bool {
         self.members.get_mut(id).is_some_and(Member::judge)
     }

@@ -304,8 +304,8 @@ fn the_end_of_the_only_connection_is_heard_behind_its_last_answer() {
     served.turn_until(|reactor| reactor.status().size == 0);
 }
 
-/// The answer to a statement's use in three parts: what stands in front of its rows (the barrier's first), a hundred rows of
-/// about 1 KiB, and the end.
+/// The answer to a statement's use in three parts: what stands in front of its rows (the barrier's
+/// first), a hundred rows of about 1 KiB, and the end.
 fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {
     let row = [&1_u16.to_be_bytes()[..], &1024_u32.to_be_bytes(), &[b'x'; 1024]].concat();
     let end = [message(b'C', b"SELECT 100\0"), message(b'Z', b"I")].concat();
@@ -335,7 +335,8 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
         served.hear(1);
     }
 
-    // The beginning of one that comes quickly is not worth a turn either. A moment of the machine's may have passed for slow.
+    // The beginning of one that comes quickly is not worth a turn either. A moment of the machine's
+    // may have passed for slow.
     for request in 3.. {
         MARKS.with_borrow_mut(Vec::clear);
         served.ask(request);

@@ -39,7 +39,8 @@ pub(super) struct Ask {
 #[derive(Clone, Debug)]
 pub(super) enum What {
     Write(String),
-    /// What is asked after the last fault, and repeated until it is served: a write, unless the mode is none for writers.
+    /// What is asked after the last fault, and repeated until it is served: a write, unless the
+    /// mode is none for writers.
     Probe(Option<String>),
     Read,
     /// What the session may do.
@@ -419,7 +420,8 @@ impl Storm {
         }
     }
 
-    /// An application that does not use the pool writes to the primary, and is told so by the cluster.
+    /// An application that does not use the pool writes to the primary, and is told so by the
+    /// cluster.
     pub(super) fn write_elsewhere(&mut self) {
         let leader = self.nodes.leader;
         let writable = self.nodes.leader().is_some_and(|node| {

@@ -1,7 +1,9 @@
-//! What happens to the cluster: faults, and a controller that fences and promotes as a good one does.
+//! What happens to the cluster: faults, and a controller that fences and promotes as a good one
+//! does.
 //!
-//! A play is a few deeds one after another, each some time after the one before. A deed that can't be done yet
-//! is tried again. One play at a time loses a node at most, and that is what three nodes are there for.
+//! A play is a few deeds one after another, each some time after the one before. A deed that can't
+//! be done yet is tried again. One play at a time loses a node at most, and that is what three
+//! nodes are there for.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -38,8 +40,8 @@ pub(super) enum Deed {
     Mend(usize),
     Fence(usize),
     Unfence(usize),
-    /// What a controller does between the fence and the promotion (T4): every session has heard of the fence, and
-    /// transactions that are older than that are ended.
+    /// What a controller does between the fence and the promotion (T4): every session has heard of
+    /// the fence, and transactions that are older than that are ended.
     Seal(usize),
     Starting(usize),
     Crowd(usize),
@@ -66,8 +68,8 @@ pub(super) enum Deed {
     /// All of them lose their power, and come back as what they were.
     CrashAll,
     StartAll,
-    /// Fenced, sealed, and another one promoted and written to, all before the pool hears a word of it. Then it is
-    /// asked for what is there now.
+    /// Fenced, sealed, and another one promoted and written to, all before the pool hears a word of
+    /// it. Then it is asked for what is there now.
     SwitchUnseen(usize),
 }
 
@@ -305,7 +307,8 @@ impl Storm {
         true
     }
 
-    /// The list has room for a host again, or has it no longer. That of a pool that ends stays as it is.
+    /// The list has room for a host again, or has it no longer. That of a pool that ends stays as
+    /// it is.
     fn list(&mut self, number: usize, listed: bool) {
         match self.nodes.get_mut(number) {
             Some(node) if node.listed != listed && !self.apps.ended => node.listed = listed,
@@ -398,7 +401,8 @@ impl Storm {
                 continue;
             }
             let Some(node) = self.nodes.get_mut(number) else { return };
-            // One that is in a transaction has its server to itself, and one that has begun to speak is heard out.
+            // One that is in a transaction has its server to itself, and one that has begun to
+            // speak is heard out.
             if !node.server.is_at_rest(link) {
                 continue;
             }
@@ -457,7 +461,8 @@ impl Storm {
         }
     }
 
-    /// A machine that comes back knows nothing of the connections it had, and says so when it is asked.
+    /// A machine that comes back knows nothing of the connections it had, and says so when it is
+    /// asked.
     fn forget_lost(&mut self, node: usize) {
         for link in self.links.values_mut().filter(|link| link.node == node && link.lost) {
             link.lost = false;

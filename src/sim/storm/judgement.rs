@@ -35,8 +35,8 @@ impl Storm {
         }
     }
 
-    /// Nobody is in line for longer than `acquireTimeoutMs` in all, however often he was sent again. While he is at
-    /// work he is not in line.
+    /// Nobody is in line for longer than `acquireTimeoutMs` in all, however often he was sent
+    /// again. While he is at work he is not in line.
     pub(super) fn check_line(&mut self) -> Result<(), String> {
         let now = self.now;
         let in_line: BTreeSet<_> = self.pool.in_line().collect();
@@ -55,7 +55,8 @@ impl Storm {
         Ok(())
     }
 
-    /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs` for the cancel.
+    /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs`
+    /// for the cancel.
     pub(super) fn check_limits(&mut self) -> Result<(), String> {
         let now = self.now;
         for (request, ask) in &mut self.apps.asks {
@@ -92,7 +93,8 @@ impl Storm {
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
-            // It is given up when it is lost for the third time, which is counted behind the server's last words.
+            // It is given up when it is lost for the third time, which is counted behind the
+            // server's last words.
             (_, "HYPERION_CONNECTION_LOST")
                 if ask.declared
                     && !self.apps.ended
@@ -128,8 +130,8 @@ impl Storm {
         }
     }
 
-    /// Whether it is asked in a transaction that can't have begun behind a fence: what began before one writes on, and
-    /// what began across one has begun anew.
+    /// Whether it is asked in a transaction that can't have begun behind a fence: what began before
+    /// one writes on, and what began across one has begun anew.
     fn began_for_good(&self, ask: &Ask) -> bool {
         let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
         let reports = self.nodes.leader().map(|node| node.server.reports);

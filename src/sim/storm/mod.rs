@@ -1,13 +1,13 @@
-//! A storm: one pool, some applications, and a cluster to which everything happens that can, in an order that a
-//! seed decides. No socket, no real time.
+//! A storm: one pool, some applications, and a cluster to which everything happens that can, in an
+//! order that a seed decides. No socket, no real time.
 //!
-//! What can be reordered is: bytes arrive in parts and late, connections end behind what was sent on them or
-//! before it, signals, standbys and cancels take their time, timers are late, and the loop is blocked now and then.
-//! The storm knows the truth: what every node has, and what every application was told. A rule that does not
-//! hold ends it, and the seed repeats it.
+//! What can be reordered is: bytes arrive in parts and late, connections end behind what was sent
+//! on them or before it, signals, standbys and cancels take their time, timers are late, and the
+//! loop is blocked now and then. The storm knows the truth: what every node has, and what every
+//! application was told. A rule that does not hold ends it, and the seed repeats it.
 //!
-//! After the faults there is a calm. All that was asked must have been answered soon, a new write be served, and
-//! the pool come to rest: ended, or idle without a timer.
+//! After the faults there is a calm. All that was asked must have been answered soon, a new write
+//! be served, and the pool come to rest: ended, or idle without a timer.
 
 mod applications;
 mod controller;

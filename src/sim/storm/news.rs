@@ -1,4 +1,5 @@
-//! What the pool says without being asked, against what it shows whoever asks it, and against the truth.
+//! What the pool says without being asked, against what it shows whoever asks it, and against the
+//! truth.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,8 @@ impl Storm {
         }
     }
 
-    /// A fence is told once, as long as nothing but sessions that have not heard of it say otherwise.
+    /// A fence is told once, as long as nothing but sessions that have not heard of it say
+    /// otherwise.
     fn fence_told(&mut self, host: &str, role: &str) -> Result<(), String> {
         if self.news.primary.as_deref() != Some(host) {
             return Err("a fence of a host that did not serve".to_owned());
@@ -75,7 +77,8 @@ impl Storm {
         if self.news.fenced.get(host) == Some(&(number, node.changes)) {
             return Err("a fence that was told before".to_owned());
         }
-        // Answers that were on their way when the server ended may still say the one thing and the other.
+        // Answers that were on their way when the server ended may still say the one thing and the
+        // other.
         if !node.server.has_deaf_sessions() && node.server.role.as_str() == role {
             self.news.fenced.insert(host.to_owned(), (number, node.changes));
         }

@@ -1,7 +1,7 @@
 //! The nodes of the simulated cluster, and what they replicate.
 //!
-//! A commit is answered once a standby that lives has it, as with `synchronous_standby_names = 'ANY 1 (...)'`. So
-//! whatever was acknowledged is on two nodes of three, and survives the loss of one.
+//! A commit is answered once a standby that lives has it, as with `synchronous_standby_names = 'ANY
+//! 1 (...)'`. So whatever was acknowledged is on two nodes of three, and survives the loss of one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -177,8 +177,9 @@ impl Nodes {
         }
     }
 
-    /// Promotes the standby that has the most, as a majority decides: a standby that can't be asked may have
-    /// what was acknowledged last. A leader that lives was sealed, and hands over all it has.
+    /// Promotes the standby that has the most, as a majority decides: a standby that can't be asked
+    /// may have what was acknowledged last. A leader that lives was sealed, and hands over all it
+    /// has.
     pub(super) fn promote(&mut self) -> Option<usize> {
         if !self.standbys().all(|node| self.get(node).is_some_and(Node::is_up)) {
             return None;
@@ -206,8 +207,9 @@ impl Nodes {
         }
     }
 
-    /// Promotes a standby of the primary that was promoted just now as well: two that were cut off from each other
-    /// take the same timeline. Nobody follows it, so that nothing it commits is acknowledged.
+    /// Promotes a standby of the primary that was promoted just now as well: two that were cut off
+    /// from each other take the same timeline. Nobody follows it, so that nothing it commits is
+    /// acknowledged.
     pub(super) fn promote_beside(&mut self) -> bool {
         let leader = self.leader;
         let follower =
@@ -230,8 +232,8 @@ impl Nodes {
         }
     }
 
-    /// All of them go back to the timeline before the newest, and one of the standbys is the primary of that. No write is
-    /// lost: the storm is to find its writes again.
+    /// All of them go back to the timeline before the newest, and one of the standbys is the
+    /// primary of that. No write is lost: the storm is to find its writes again.
     pub(super) fn rewind(&mut self) {
         let newest = self.all.iter().map(|node| node.server.lineage.2).max().unwrap_or(1);
         let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();

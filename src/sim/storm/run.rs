@@ -19,9 +19,10 @@ use crate::sim::server::Reports;
 
 /// Things that happen in one storm.
 const STEPS: usize = 1500;
-/// How long after the last fault everything that was asked must have been answered, and a write be served: a
-/// connection attempt that went into nothing (`connectTimeoutMs`), the longest pause between two of them, a
-/// query that waits for its cancel (`cancelGraceMs`), and as much again for what that delayed.
+/// How long after the last fault everything that was asked must have been answered, and a write be
+/// served: a connection attempt that went into nothing (`connectTimeoutMs`), the longest pause
+/// between two of them, a query that waits for its cancel (`cancelGraceMs`), and as much again for
+/// what that delayed.
 const RECOVERY: Duration = Duration::from_secs(8);
 /// Longer than any silence that is looked into.
 const LONG: Duration = Duration::from_secs(20);
@@ -30,7 +31,8 @@ const IDLE: Duration = Duration::from_secs(600);
 /// What it may wake for in that time: connections that are closed for their age, one by one.
 const IDLE_WAKES: usize = 60;
 
-/// Runs the storm of a seed to its end, and says which rule did not hold. `trace` is told what happens.
+/// Runs the storm of a seed to its end, and says which rule did not hold. `trace` is told what
+/// happens.
 pub fn run(seed: u64, trace: Option<fn(&str)>) -> Result<(), String> {
     let mut storm = Storm::new(seed, trace);
     storm.rage();
@@ -92,7 +94,8 @@ impl Storm {
                 60..78 => self.move_the_cluster(),
                 _ => {
                     self.pass_time();
-                    // What came while the loop was blocked is read before its deadlines are looked at.
+                    // What came while the loop was blocked is read before its deadlines are looked
+                    // at.
                     if self.dice.percent(50) {
                         self.move_a_link();
                     }
@@ -113,7 +116,8 @@ impl Storm {
         self.note(|| "the storm is over".to_owned());
         self.end_the_play();
         let limit = self.now + RECOVERY;
-        // A read that was sent again may be on a host that is silent, too, after it was answered elsewhere.
+        // A read that was sent again may be on a host that is silent, too, after it was answered
+        // elsewhere.
         let rests = |storm: &Self| storm.pool.audit_rest(storm.apps.remembered());
         while !(self.applications_are_done() && self.is_quiet() && rests(self).is_ok()) {
             if self.now > limit {

@@ -1,4 +1,5 @@
-//! Visits: an application has a connection to itself for a while, for a transaction or for a session.
+//! Visits: an application has a connection to itself for a while, for a transaction or for a
+//! session.
 
 use std::num::NonZeroU32;
 
@@ -24,8 +25,8 @@ pub(super) struct Visit {
     /// Keys that were inserted in its transaction, as far as is known.
     pub(super) keys: Vec<String>,
     flags: QueryFlags,
-    /// Of a session that runs one transaction after the other, and may begin the next before the end of the last is
-    /// answered: these transactions.
+    /// Of a session that runs one transaction after the other, and may begin the next before the
+    /// end of the last is answered: these transactions.
     parts: Option<Vec<Part>>,
 }
 
@@ -123,7 +124,8 @@ impl Storm {
         }
         visit.stage = VisitStage::Leaving;
         if !visit.for_transaction {
-            // Its promises are awaited before, as pool.connect's release does not do: what still runs is lost.
+            // Its promises are awaited before, as pool.connect's release does not do: what still
+            // runs is lost.
             let destroy = self.dice.percent(20);
             self.leave(number, destroy);
         } else if self.dice.percent(8) {
