@@ -1,5 +1,6 @@
-// npm run bench:failover: how soon the pool writes again once a promoted standby takes writes, how the same looks
-// from `pg` and `postgres` with retry loops, and what the barrier in front of each idle connection's request costs.
+// npm run bench:failover: how soon the pool writes again once a promoted standby takes writes, how
+// the same looks from `pg` and `postgres` with retry loops, and what the barrier in front of each
+// idle connection's request costs.
 
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

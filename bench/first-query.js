@@ -1,5 +1,5 @@
-// The first query of a pool whose other hosts are well, silent, or black-holed: what each costs beyond a
-// healthy cluster. Part of npm run bench.
+// The first query of a pool whose other hosts are well, silent, or black-holed: what each costs
+// beyond a healthy cluster. Part of npm run bench.
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from '../test/cluster/index.js';

@@ -1,7 +1,8 @@
 // npm run bench: this client, `pg`, `postgres` and pgbench on the same server, in one run.
 //
-// Each client has a process of its own and a turn in every round, so that a noisy moment of the machine
-// hits them all; the median of the rounds is printed. Compare ratios within one run, not runs.
+// Each client has a process of its own and a turn in every round, so that a noisy moment of the
+// machine hits them all; the median of the rounds is printed. Compare ratios within one run, not
+// runs.
 
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -118,7 +119,8 @@ try {
     const add = (name, round) => (rounds[name] ??= []).push(round);
     for (let round = 0; round < Number(options.rounds); round++) {
       for (const client of clients) add(client, measure(client, work, connection));
-      // pgbench knows no more than one query in flight on each connection, and ends with the first that is refused.
+      // pgbench knows no more than one query in flight on each connection, and ends with the first
+      // that is refused.
       const { connections, concurrency, refusal } = WORKS[work];
       if (pgbench && concurrency <= connections && refusal === undefined) {
         add('pgbench', runPgbench(pgbench, connection, work, Number(options.seconds)));

@@ -1,6 +1,6 @@
-// Measures one client on one work in a process of its own, so that no client pays for another's heap or
-// compiled code. Prints one line of JSON.
-// Usage: node bench/measure.js <client> <work> <seconds> <connection as JSON>
+// Measures one client on one work in a process of its own, so that no client pays for another's
+// heap or compiled code. Prints one line of JSON. Usage: node bench/measure.js <client> <work>
+// <seconds> <connection as JSON>
 
 import process from 'node:process';
 

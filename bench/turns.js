@@ -1,5 +1,5 @@
-// npm run bench:turns: for how long large results and long values hold the loop at a time. Takes the names of works, or none
-// for all of them.
+// npm run bench:turns: for how long large results and long values hold the loop at a time. Takes
+// the names of works, or none for all of them.
 
 import { openSync, readSync } from 'node:fs';
 import process from 'node:process';

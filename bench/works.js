@@ -1,4 +1,5 @@
-// The works that every client is measured on: what is asked, over how many connections, how many at a time.
+// The works that every client is measured on: what is asked, over how many connections, how many at
+// a time.
 
 /** Rows of the table that all works read. */
 export const TABLE_ROWS = 10_000;
@@ -28,8 +29,8 @@ export const SETUP = `
       FROM generate_series(1, ${MIXED_ROWS}) i;
   ANALYZE bench_mixed;`;
 
-// The server does next to nothing for it, so that the clients are what is measured: on two cores a look-up in a
-// table keeps the server busy for three quarters of the time, whoever asks.
+// The server does next to nothing for it, so that the clients are what is measured: on two cores a
+// look-up in a table keeps the server busy for three quarters of the time, whoever asks.
 const ONE_ROW = "SELECT $1::int AS id, 'a name'::text AS name";
 const WRITTEN = 'UPDATE bench_written SET n = n + 1 WHERE id = $1';
 const REFUSED = 'SELECT $1::int / 0 AS id';

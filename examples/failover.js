@@ -1,5 +1,6 @@
-// npm start: an application writes through one pool while its primary crashes, is replaced, comes back and
-// is fenced. Ends by itself within a minute; exits with 1 if an acknowledged write was lost or doubled.
+// npm start: an application writes through one pool while its primary crashes, is replaced, comes
+// back and is fenced. Ends by itself within a minute; exits with 1 if an acknowledged write was
+// lost or doubled.
 
 import { readdirSync } from 'node:fs';
 import process from 'node:process';

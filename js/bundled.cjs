@@ -1,7 +1,7 @@
 'use strict';
 
-// A bundle holds JavaScript alone: the addon stays behind, and a bundle of ES modules has no `require` either. This file
-// comes first and needs nothing, so that the error is the same in both.
+// A bundle holds JavaScript alone: the addon stays behind, and a bundle of ES modules has no
+// `require` either. This file comes first and needs nothing, so that the error is the same in both.
 
 const REMEDY =
   'hyperiondb-client was bundled, and a bundle can hold no native addon. Mark the package as external: ' +

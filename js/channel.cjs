@@ -1,7 +1,7 @@
 'use strict';
 
-// The line between one pool in JavaScript and its half in the addon: requests go down, records come up.
-// Holds no option and no secret.
+// The line between one pool in JavaScript and its half in the addon: requests go down, records come
+// up. Holds no option and no secret.
 
 const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');

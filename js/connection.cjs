@@ -1,6 +1,7 @@
 'use strict';
 
-// `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary tables).
+// `pool.connect`: a connection that its user has for session work (SET, advisory locks, temporary
+// tables).
 
 const { clearTimeout, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');

@@ -1,7 +1,7 @@
 'use strict';
 
-// The errors that users catch. The addon sends an error as JSON (`src/node` writes what `base::Error`
-// holds); it becomes an object here, in the caller's own asynchronous stack.
+// The errors that users catch. The addon sends an error as JSON (`src/node` writes what
+// `base::Error` holds); it becomes an object here, in the caller's own asynchronous stack.
 
 const { types } = require('node:util');
 

@@ -1,7 +1,7 @@
 'use strict';
 
-// What ends a transaction before its user does: `timeoutMs`, from the call to the answer of COMMIT, waiting for a
-// connection and all attempts included, and `signal`.
+// What ends a transaction before its user does: `timeoutMs`, from the call to the answer of COMMIT,
+// waiting for a connection and all attempts included, and `signal`.
 
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setTimeout } = require('node:timers');

@@ -1,12 +1,14 @@
 'use strict';
 
-// Documents of JSON that differ in their plain values alone, as those of one column mostly do. They are made by code that
-// was generated for their form, which knows what comes where and looks up no string in V8's table, as JSON.parse does.
+// Documents of JSON that differ in their plain values alone, as those of one column mostly do. They
+// are made by code that was generated for their form, which knows what comes where and looks up no
+// string in V8's table, as JSON.parse does.
 //
-// A form is the text of a document with gaps for its strings, numbers, booleans and nulls. All of a text is compared with
-// it, character by character, and what fills a gap is read as JSON (RFC 8259) has it, so that the values are those of JSON.parse; where
-// anything does not fit, JSON.parse makes them. Names reach generated code only if they are plain (`plain-names.cjs`), and
-// all other text of a form as the codes of its characters.
+// A form is the text of a document with gaps for its strings, numbers, booleans and nulls. All of a
+// text is compared with it, character by character, and what fills a gap is read as JSON (RFC 8259)
+// has it, so that the values are those of JSON.parse; where anything does not fit, JSON.parse makes
+// them. Names reach generated code only if they are plain (`plain-names.cjs`), and all other text
+// of a form as the codes of its characters.
 
 const { isPlain } = require('./plain-names.cjs');
 

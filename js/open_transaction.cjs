@@ -1,10 +1,11 @@
 'use strict';
 
-// What happens between BEGIN and the end of one transaction. The addon sends BEGIN in front of the first
-// statement; a transaction of which the server knows nothing ends without asking it.
+// What happens between BEGIN and the end of one transaction. The addon sends BEGIN in front of the
+// first statement; a transaction of which the server knows nothing ends without asking it.
 //
-// Savepoints are a stack, for the server as for us. What is asked of any but the innermost would run inside of that one,
-// and be undone with it although its own caller was told that it is done: it is refused at once.
+// Savepoints are a stack, for the server as for us. What is asked of any but the innermost would
+// run inside of that one, and be undone with it although its own caller was told that it is done:
+// it is refused at once.
 
 const { COMMIT, END, BEGIN_READ_ONLY } = require('./channel.cjs');
 const { classes, isError, seenFrom } = require('./errors.cjs');
@@ -240,7 +241,8 @@ class OpenTransaction {
     const unopened = await opened;
     if (!this.isOpen) return;
     if (unopened !== null) {
-      // Where the transaction had failed before, all of it was refused: there is nothing to undo. Else it ran outside.
+      // Where the transaction had failed before, all of it was refused: there is nothing to undo.
+      // Else it ran outside.
       if (unopened.transactionFailed !== true) scope.outer.spoiled ??= unopened;
       return;
     }

@@ -1,7 +1,7 @@
 'use strict';
 
-// The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON can't
-// say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
+// The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON
+// can't say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
 
 const { configurationError, wrongOption } = require('./errors.cjs');
 

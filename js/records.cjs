@@ -2,8 +2,8 @@
 
 // Reads what the addon reports, a segment at a time, and settles the requests that it is about.
 //
-// A segment is a list of records (32-bit words), the cells of rows, and one text that all of them take
-// their pieces from, in order. The numbers here are a contract with `src/node/sheet.rs`.
+// A segment is a list of records (32-bit words), the cells of rows, and one text that all of them
+// take their pieces from, in order. The numbers here are a contract with `src/node/sheet.rs`.
 
 const { Shape } = require('./rows.cjs');
 const { classes, explain, fromJson, rejectWithin } = require('./errors.cjs');
@@ -256,7 +256,8 @@ class Records {
           w += 3;
           break;
         case SHAPE:
-          // The addon has forgotten all of them, because they were too many or took too much memory.
+          // The addon has forgotten all of them, because they were too many or took too much
+          // memory.
           if (words[w + 1] === 0) this.#shapes.length = 0;
           this.#shapes[words[w + 1]] = new Shape(JSON.parse(segment.take(words[w + 2])));
           w += 3;
@@ -445,7 +446,8 @@ function describe(rows, rowCount, command, shape) {
     Object.defineProperty(rows, 'fields', fieldsProperty);
     Object.defineProperty(rows, 'rows', rowsProperty);
   } catch {
-    // Somebody has given Object.prototype a `get`, a `set` or a `value`, so that these are no descriptors any more.
+    // Somebody has given Object.prototype a `get`, a `set` or a `value`, so that these are no
+    // descriptors any more.
     const described = { rowCount, command, fields: fieldsProperty.value };
     for (const [name, value] of Object.entries(described)) {
       Object.defineProperty(rows, name, { __proto__: null, value });

@@ -1,12 +1,12 @@
 'use strict';
 
-// Turns the cells of a batch into rows. `src/base/batch.rs` is the other half of this contract: eight
-// bytes a cell, seen through several typed arrays at once, and one string that holds the text of all
-// cells one after another.
+// Turns the cells of a batch into rows. `src/base/batch.rs` is the other half of this contract:
+// eight bytes a cell, seen through several typed arrays at once, and one string that holds the text
+// of all cells one after another.
 //
 // A shape is what the rows of a statement look like. It begins with a builder that loops over the
-// columns, and gets one generated for it once it has built enough rows to pay for the compiler. A name
-// from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
+// columns, and gets one generated for it once it has built enough rows to pay for the compiler. A
+// name from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
 
 const { Molds } = require('./molds.cjs');
 const { isPlain } = require('./plain-names.cjs');

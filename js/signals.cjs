@@ -1,9 +1,10 @@
 'use strict';
 
-// What an AbortSignal gives up: requests, transactions. A signal has one listener however many share it, and none
-// once the last of them is done.
+// What an AbortSignal gives up: requests, transactions. A signal has one listener however many
+// share it, and none once the last of them is done.
 //
-// A signal may be anybody's object: its methods may throw, call this client, or call the listener at once.
+// A signal may be anybody's object: its methods may throw, call this client, or call the listener
+// at once.
 
 class Signals {
   #onAbort;

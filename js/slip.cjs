@@ -1,7 +1,8 @@
 'use strict';
 
-// What a request is written on: memory that the addon reads when it is called, which costs less than arguments.
-// Nothing of a user's runs between the two. The numbers here are a contract with `src/node/slip.rs`.
+// What a request is written on: memory that the addon reads when it is called, which costs less
+// than arguments. Nothing of a user's runs between the two. The numbers here are a contract with
+// `src/node/slip.rs`.
 
 const { NULL, FALSE, TRUE, NUMBER } = require('./parameters.cjs');
 

@@ -1,7 +1,8 @@
 'use strict';
 
-// Where the stack ends, whatever is called throws a RangeError instead: in the middle of what belongs together, as
-// soon as something was sent. So calls of several steps ask for room before their first one.
+// Where the stack ends, whatever is called throws a RangeError instead: in the middle of what
+// belongs together, as soon as something was sent. So calls of several steps ask for room before
+// their first one.
 
 /** Each level is some 120 bytes. */
 const LEVELS = 48;

@@ -1,11 +1,12 @@
 'use strict';
 
-// The parameters of a query as they were when it was called, for the time when their types are known: only then it is
-// clear which of them a `serialize` of the user's writes.
+// The parameters of a query as they were when it was called, for the time when their types are
+// known: only then it is clear which of them a `serialize` of the user's writes.
 //
-// A `serialize` gets what was given, but captured: bytes, Dates, arrays, Maps, Sets and plain objects are copies, at any
-// depth. Objects of other classes can't be copied by anybody who does not know them: it gets them themselves. Where no
-// `serialize` writes them, their JSON of the time of the call is what is sent.
+// A `serialize` gets what was given, but captured: bytes, Dates, arrays, Maps, Sets and plain
+// objects are copies, at any depth. Objects of other classes can't be copied by anybody who does
+// not know them: it gets them themselves. Where no `serialize` writes them, their JSON of the time
+// of the call is what is sent.
 
 const { types } = require('node:util');
 

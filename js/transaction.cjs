@@ -135,7 +135,8 @@ class Savepoint {
   }
 }
 
-// These throw what is refused before anything is asked: whose call that was, the methods know that users call.
+// These throw what is refused before anything is asked: whose call that was, the methods know that
+// users call.
 
 function savepoint(open, scope, callback, holder) {
   needFunction('a savepoint', callback);

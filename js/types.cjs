@@ -1,9 +1,11 @@
 'use strict';
 
-// What users choose about types: the option `types`, of a pool and of a query, and what becomes of a cell.
+// What users choose about types: the option `types`, of a pool and of a query, and what becomes of
+// a cell.
 //
-// Choices are JavaScript's alone. The addon only hears of the types whose text somebody's own `parse` wants,
-// and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what comes anyway.
+// Choices are JavaScript's alone. The addon only hears of the types whose text somebody's own
+// `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
+// comes anyway.
 
 const { classes, configurationError, isError, wrongOption } = require('./errors.cjs');
 const NAMES = require('./type-names.cjs');
@@ -220,7 +222,8 @@ function readPreset(entries, name, choice, where) {
     throw wrongOption(where, `${allowed.join(' or ')} or { parse, serialize }`, choice);
   }
   for (const oid of preset.oids) {
-    // What a query chooses ends what the pool had chosen; own code for this very type is the closer word.
+    // What a query chooses ends what the pool had chosen; own code for this very type is the closer
+    // word.
     const entry = entries.get(oid);
     if (!entry?.parse) entries.set(oid, { ...entry, preset: preset.choices[choice], parse: null });
   }

@@ -1,5 +1,6 @@
-// Wall clocks that are wrong, and jump: no decision of a pool goes by one, neither by its own process's (P9) nor by a
-// server's (C24). The processes are real ones; only their wall clocks are not.
+// Wall clocks that are wrong, and jump: no decision of a pool goes by one, neither by its own
+// process's (P9) nor by a server's (C24). The processes are real ones; only their wall clocks are
+// not.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -115,7 +116,8 @@ test(
     await cluster.promote(standby);
     await write(10);
     assert.equal(await daysOn(standby), -3);
-    // It comes back as a second primary, later by its own clock, earlier by the history of the data.
+    // It comes back as a second primary, later by its own clock, earlier by the history of the
+    // data.
     await cluster.start(old);
     const late = createPool(cluster.options({ poolSize: 1 }));
     t.after(() => late.end());

@@ -1,5 +1,5 @@
-// Servers that live and do not read (src/reactor/closed_window.rs): one that is at a long statement takes nothing of what
-// was written behind it, and TCP_USER_TIMEOUT counts that as silence.
+// Servers that live and do not read (src/reactor/closed_window.rs): one that is at a long statement
+// takes nothing of what was written behind it, and TCP_USER_TIMEOUT counts that as silence.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -17,7 +17,8 @@ after(() => cluster?.close());
 
 const MIB = 1024 * 1024;
 
-// The larger one blocks the socket; the smaller one fits into the kernel's buffer, and not into the server's.
+// The larger one blocks the socket; the smaller one fits into the kernel's buffer, and not into the
+// server's.
 for (const size of [24 * MIB, MIB]) {
   test(`${size / MIB} MiB behind a statement longer than the option`, onLinux, async (t) => {
     const options = { poolSize: 1, tcpUserTimeoutMs: 2000, acquireTimeoutMs: 60_000 };

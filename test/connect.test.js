@@ -1,4 +1,5 @@
-// pool.connect: a connection for session work, and what becomes of the session when it is given back. Real servers.
+// pool.connect: a connection for session work, and what becomes of the session when it is given
+// back. Real servers.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -438,7 +439,8 @@ test('what is at work holds what it stands on, though its user holds it no more'
 });
 
 test('a request behind a reset that fails is not run there, and not lost', async (t) => {
-  // The server refuses the reset, and the guard in front of the request that stands behind it already.
+  // The server refuses the reset, and the guard in front of the request that stands behind it
+  // already.
   const refusal = { S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceling statement', R: 'x' };
   let ran = 0;
   const backend = await scripted.scriptedBackend(async (frontend, connection) => {

@@ -1,5 +1,6 @@
-// What was once told of a statement, when it holds no longer: results that are named and not planned, parameters whose
-// types have changed, columns that come and go, and names that others use.
+// What was once told of a statement, when it holds no longer: results that are named and not
+// planned, parameters whose types have changed, columns that come and go, and names that others
+// use.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,5 @@
-// Errors that people can act on: classes, codes, fields, stacks, causes, and whether trying again can help.
+// Errors that people can act on: classes, codes, fields, stacks, causes, and whether trying again
+// can help.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';

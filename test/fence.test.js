@@ -1,6 +1,6 @@
 // A primary that is fenced read-only while its sessions stay open (ALTER SYSTEM SET
-// default_transaction_read_only, reload) takes no write of this pool, and answers from it are not handed
-// out behind the fence.
+// default_transaction_read_only, reload) takes no write of this pool, and answers from it are not
+// handed out behind the fence.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -127,7 +127,8 @@ test('T2 F7 a write that the fence comes across is delivered, and its host takes
   await cluster.fence(cluster.primary, { barrier: false });
   assert.equal((await crossing).rowCount, 1, 'it is committed there');
   const write = () => pool.query('INSERT INTO fenced VALUES (21)');
-  // Before PostgreSQL 14 no answer tells of the fence: the question in front of the next write does.
+  // Before PostgreSQL 14 no answer tells of the fence: the question in front of the next write
+  // does.
   const asks = Number(process.env.HYPERION_PG_VERSION ?? 15) < 14 ? write() : undefined;
   assert.equal((await fenced).host, cluster.primary.address);
 
@@ -143,7 +144,8 @@ test('F6 F9 a script that the fence comes across is delivered, and what follows 
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1');
-  // The simple protocol, whose one message is read before the fence is: no answer of its tells of that.
+  // The simple protocol, whose one message is read before the fence is: no answer of its tells of
+  // that.
   const crossing = pool.query(
     'INSERT INTO fenced SELECT 40 FROM pg_sleep(0.3); INSERT INTO fenced VALUES (41)',
   );

@@ -1,5 +1,5 @@
-// Bytes that no PostgreSQL sends: each case ends in one typed error, closes that connection, and harms
-// nothing else. The ids are those of the catalogue of faults.
+// Bytes that no PostgreSQL sends: each case ends in one typed error, closes that connection, and
+// harms nothing else. The ids are those of the catalogue of faults.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,5 @@
-// How a host may be named: addresses, names that Node resolves, Unix sockets in folders and without one.
+// How a host may be named: addresses, names that Node resolves, Unix sockets in folders and without
+// one.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

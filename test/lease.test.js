@@ -1,5 +1,5 @@
-// What a transaction sends, and how it ends, whatever the server and the callback do. The addon is scripted, so
-// that every answer comes when the test says so.
+// What a transaction sends, and how it ends, whatever the server and the callback do. The addon is
+// scripted, so that every answer comes when the test says so.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -27,7 +27,8 @@ function open(answers = {}) {
   const pool = new Pool(addon, '{}');
   addon.answer = (request, answer) =>
     addon.deliver((s) => {
-      // What a server refuses inside of a transaction, it says that the transaction has failed with.
+      // What a server refuses inside of a transaction, it says that the transaction has failed
+      // with.
       const refusal = { class: 'DatabaseError', transactionFailed: !answer.class };
       if (typeof answer === 'object') s.error(request, { ...refusal, ...answer });
       else s.result(request, { command: answer, lease: answer === 'ACQUIRE' ? LEASE : 0 });

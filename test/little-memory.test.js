@@ -1,4 +1,5 @@
-// No server and no parameter ends the process, however little memory there is: a child may take little more than it has.
+// No server and no parameter ends the process, however little memory there is: a child may take
+// little more than it has.
 
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';

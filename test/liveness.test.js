@@ -63,7 +63,8 @@ test(
     await cluster.freeze(frozen);
     // Again, where the test has failed before.
     t.after(() => cluster.thaw(frozen).catch(() => {}));
-    // One of the two goes to the frozen host. It was declared to change nothing, so it is sent again.
+    // One of the two goes to the frozen host. It was declared to change nothing, so it is sent
+    // again.
     const ask = () => pool.query(WHERE, [], { readOnly: true });
     assert.deepEqual(await Promise.all([ask(), ask()]), [
       [{ port: other.port }],
@@ -132,7 +133,8 @@ test('P8 a blocked loop is no silent server', async (t) => {
   const events = [];
   pool.on('host', (event) => event.previous !== 'unknown' && events.push(event));
   const answer = pool.query('SELECT 1 AS one FROM pg_sleep(0.3)');
-  // Long enough for the witness to be asked, and for its time to pass, both behind the answer's arrival.
+  // Long enough for the witness to be asked, and for its time to pass, both behind the answer's
+  // arrival.
   const blockFor = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   await new Promise((resolve) => setTimeout(resolve, 160));
   blockFor(1000);

@@ -1,4 +1,5 @@
-// What results leave behind, and what one kept cell of a large result holds alive (docs/ARCHITECTURE.md, Rows).
+// What results leave behind, and what one kept cell of a large result holds alive
+// (docs/ARCHITECTURE.md, Rows).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,5 @@
-// Documents of one form, made without JSON.parse (js/molds.cjs): what comes out is what JSON.parse makes of them.
+// Documents of one form, made without JSON.parse (js/molds.cjs): what comes out is what JSON.parse
+// makes of them.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';

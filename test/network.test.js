@@ -1,5 +1,5 @@
-// What networks do to the connections of a pool, at every moment of their life, on real servers. The ids are those
-// of the faults that must never go wrong.
+// What networks do to the connections of a pool, at every moment of their life, on real servers.
+// The ids are those of the faults that must never go wrong.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -156,7 +156,8 @@ test('C2 an answer that is reset at any byte is unknown, and the write is done a
     unknown += outcome === 'unknown' ? 1 : 0;
     assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }], 'the next query works');
   });
-  // An answer is longer than ten bytes, and shorter than the longest cut: before PostgreSQL 14 it tells the role too.
+  // An answer is longer than ten bytes, and shorter than the longest cut: before PostgreSQL 14 it
+  // tells the role too.
   assert.ok(unknown > 10 && unknown < 150, `${unknown} unknown`);
 });
 

@@ -1,6 +1,7 @@
-// Transactions in random disorder: savepoints side by side and inside of each other, queries of any view at any moment, one
-// transaction begun behind the end of another, releases in the middle. What was acknowledged is there, unless its savepoint or
-// its transaction was said to have failed; all else is not. On a real server.
+// Transactions in random disorder: savepoints side by side and inside of each other, queries of any
+// view at any moment, one transaction begun behind the end of another, releases in the middle. What
+// was acknowledged is there, unless its savepoint or its transaction was said to have failed; all
+// else is not. On a real server.
 
 import assert from 'node:assert/strict';
 import process from 'node:process';

@@ -1,5 +1,6 @@
-// Parameters, from JavaScript to PostgreSQL: each one arrives the same on the first use of a statement, which sends
-// text or asks for the types, and on the later ones, which know them. (`results.test.js` tests the way back.)
+// Parameters, from JavaScript to PostgreSQL: each one arrives the same on the first use of a
+// statement, which sends text or asks for the types, and on the later ones, which know them.
+// (`results.test.js` tests the way back.)
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -263,7 +264,8 @@ test('65535 parameters are sent, and one more is a clear error (Q3)', async () =
   assert.deepEqual(await pool.query('SELECT $1::int4 AS a', [1]), [{ a: 1 }]);
 });
 
-// Up to 32 numbers, booleans and nulls cross in memory that is shared; all else, and more of them, as arguments.
+// Up to 32 numbers, booleans and nulls cross in memory that is shared; all else, and more of them,
+// as arguments.
 test('every number of values arrives, of plain kinds and of others', async () => {
   const plain = [1.5, true, null, -0, undefined, false, Number.MAX_SAFE_INTEGER, NaN];
   for (const count of [0, 1, 8, 31, 32, 33, 70]) {

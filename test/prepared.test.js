@@ -1,4 +1,5 @@
-// Prepared statements: which are kept, which are closed, and how one that the server no longer takes is healed.
+// Prepared statements: which are kept, which are closed, and how one that the server no longer
+// takes is healed.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,6 @@
-// The property tests in Rust that need a server (`test/server`): numerics, arrays and timestamps against the text
-// form that the server itself gives, and parameters against its SQL. On the oldest, the usual and the newest one.
+// The property tests in Rust that need a server (`test/server`): numerics, arrays and timestamps
+// against the text form that the server itself gives, and parameters against its SQL. On the
+// oldest, the usual and the newest one.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

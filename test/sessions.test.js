@@ -1,5 +1,5 @@
-// What a server does to the sessions of a pool: it ends them, refuses them, crashes behind them, or lets a commit
-// wait. On real servers; the ids are those of the faults that must never go wrong.
+// What a server does to the sessions of a pool: it ends them, refuses them, crashes behind them, or
+// lets a commit wait. On real servers; the ids are those of the faults that must never go wrong.
 
 import assert from 'node:assert/strict';
 import process from 'node:process';

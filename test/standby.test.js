@@ -1,4 +1,5 @@
-// What is particular to reading from standbys: how far they are behind, and what their replay is in the way of.
+// What is particular to reading from standbys: how far they are behind, and what their replay is in
+// the way of.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,5 +1,6 @@
-// C14: servers that say 57P03, for whatever reason: they are starting up, do not accept sessions, or are shutting down.
-// They are asked again, and whoever waits is served in the end. On real servers.
+// C14: servers that say 57P03, for whatever reason: they are starting up, do not accept sessions,
+// or are shutting down. They are asked again, and whoever waits is served in the end. On real
+// servers.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
@@ -44,7 +45,8 @@ test('C14 a server that is starting up is asked until it has started', async (t)
   t.after(() => cluster.close());
   const { primary } = cluster;
   await cluster.stop(primary);
-  // A recovery that looks for WAL in an archive, and hears that there is none when the test says so.
+  // A recovery that looks for WAL in an archive, and hears that there is none when the test says
+  // so.
   const go = path.join(primary.dataFolder, 'go');
   // It ends with the folder too, however the test does.
   const command = `while [ -d ${primary.dataFolder} ] && [ ! -e ${go} ]; do sleep 0.01; done; false`;

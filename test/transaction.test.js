@@ -1,4 +1,5 @@
-// Transactions on a real server: what they cost, how they begin and end, what is repeated, what is taken back.
+// Transactions on a real server: what they cost, how they begin and end, what is repeated, what is
+// taken back.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// The pool's own question for the types of users: whatever becomes of it, the transaction in which it is asked goes on.
+// The pool's own question for the types of users: whatever becomes of it, the transaction in which
+// it is asked goes on.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

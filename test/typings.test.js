@@ -1,4 +1,5 @@
-// The typings in the project of a user: each compiler that people have, with its own defaults and with strict settings.
+// The typings in the project of a user: each compiler that people have, with its own defaults and
+// with strict settings.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

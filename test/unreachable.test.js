@@ -1,4 +1,5 @@
-// A host that refuses outright: who is told at once, with what the system said, and who is waited for.
+// A host that refuses outright: who is told at once, with what the system said, and who is waited
+// for.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -152,7 +152,8 @@ test('a parameter of a domain is fitted to the type under it, in each use', asyn
   for (const [type, fitting, others] of cases) {
     const sql = `SELECT $1::${type} AS v`;
     for (const first of [...fitting.keys(), ...others.keys()]) {
-      // Each value is the first of its statement once, and so the one for which the types are asked for.
+      // Each value is the first of its statement once, and so the one for which the types are asked
+      // for.
       const pool = open(t);
       if (first < others.length) {
         const refused = { code: 'HYPERION_PARAMETER', outcome: 'not-sent' };

@@ -1,5 +1,5 @@
-// Values of every kind, as SQL and as JavaScript has them. Whoever tests results or parameters goes through these
-// tables.
+// Values of every kind, as SQL and as JavaScript has them. Whoever tests results or parameters goes
+// through these tables.
 
 const NIL = '00000000-0000-0000-0000-000000000000';
 const LONG = 'né😀 '.repeat(1 << 17);

@@ -1,5 +1,6 @@
-// What the barrier costs: the addon as it is against one that is built without. A process for each, which take turns
-// of half a second on the same server, so that a noisy moment of the machine hits both.
+// What the barrier costs: the addon as it is against one that is built without. A process for each,
+// which take turns of half a second on the same server, so that a noisy moment of the machine hits
+// both.
 
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

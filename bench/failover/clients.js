@@ -1,9 +1,9 @@
-// The clients that live through a failover, each behind the same two calls: write a key, close. `write` resolves
-// when the key is acknowledged, and rejects when that is not known.
+// The clients that live through a failover, each behind the same two calls: write a key, close.
+// `write` resolves when the key is acknowledged, and rejects when that is not known.
 //
-// This client has the hosts and nothing else. The two others get what an application would write around them: a
-// loop that looks for the primary and tries again. Both loops write a key again whose answer was lost, as most of
-// their kind do: a key may then be in the table twice.
+// This client has the hosts and nothing else. The two others get what an application would write
+// around them: a loop that looks for the primary and tries again. Both loops write a key again
+// whose answer was lost, as most of their kind do: a key may then be in the table twice.
 
 /** How long the loops wait between two tries. */
 const RETRY_MS = 50;

@@ -1,5 +1,5 @@
-// Failovers one after the other over one cluster, with clients under load: when the promoted node first took a
-// write, and when each client's writes were acknowledged.
+// Failovers one after the other over one cluster, with clients under load: when the promoted node
+// first took a write, and when each client's writes were acknowledged.
 
 import { fork } from 'node:child_process';
 import process from 'node:process';

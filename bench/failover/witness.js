@@ -1,4 +1,5 @@
-// Says when a node first took a write: a session of its own, in a thread of its own, tries every millisecond.
+// Says when a node first took a write: a session of its own, in a thread of its own, tries every
+// millisecond.
 
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 

@@ -1,6 +1,7 @@
-// One client under a steady load, in a process of its own: some writers, each of which begins a write every few
-// milliseconds. Tells when each write was acknowledged, on the monotonic clock that all processes share.
-// Usage: fork(writer.js, [client, pools, writers, everyMs, connection as JSON]); ends when it is told 'stop'.
+// One client under a steady load, in a process of its own: some writers, each of which begins a
+// write every few milliseconds. Tells when each write was acknowledged, on the monotonic clock that
+// all processes share. Usage: fork(writer.js, [client, pools, writers, everyMs, connection as
+// JSON]); ends when it is told 'stop'.
 
 import process from 'node:process';
 

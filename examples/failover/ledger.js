@@ -1,4 +1,5 @@
-// The application of the demonstration: it writes unique keys, and remembers what it was told of each.
+// The application of the demonstration: it writes unique keys, and remembers what it was told of
+// each.
 
 export class Ledger {
   static TABLE = 'DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (key text NOT NULL)';

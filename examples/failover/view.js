@@ -1,5 +1,5 @@
-// What the demonstration shows while it runs: a table that is drawn anew in place, or plain lines where the
-// output is no terminal.
+// What the demonstration shows while it runs: a table that is drawn anew in place, or plain lines
+// where the output is no terminal.
 
 const DRAW_MS = 250;
 const LOG_MS = 1000;

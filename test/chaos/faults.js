@@ -48,8 +48,8 @@ export const FAULTS = {
     },
   },
 
-  // A controller kills what does not answer, before or after it has promoted another one. Only a pool
-  // that finds a silent primary by itself can go on before.
+  // A controller kills what does not answer, before or after it has promoted another one. Only a
+  // pool that finds a silent primary by itself can go on before.
   freeze: {
     rounds: 2,
     stops: true,
@@ -73,8 +73,8 @@ export const FAULTS = {
     },
   },
 
-  // No answer to a SYN any more, while the host itself goes on: its commits wait for standbys that have
-  // left it.
+  // No answer to a SYN any more, while the host itself goes on: its commits wait for standbys that
+  // have left it.
   'black hole': {
     rounds: 2,
     proxied: true,

@@ -1,5 +1,5 @@
-// Chance that can be repeated: what a chaos test chooses comes from one seed. (What the servers and the kernel
-// choose does not.)
+// Chance that can be repeated: what a chaos test chooses comes from one seed. (What the servers and
+// the kernel choose does not.)
 
 import process from 'node:process';
 

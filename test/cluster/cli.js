@@ -1,7 +1,7 @@
 // The command line: `node test/cluster/cli.js start --nodes 3 --version 16 --synchronous 1`.
 //
-// Keeps a cluster running, and does what is typed: one command a line. Ctrl-C or the end of the input
-// ends it all.
+// Keeps a cluster running, and does what is typed: one command a line. Ctrl-C or the end of the
+// input ends it all.
 
 import process from 'node:process';
 import readline from 'node:readline';

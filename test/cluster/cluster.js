@@ -249,8 +249,8 @@ export class Cluster {
     return this.primary;
   }
 
-  // WAL that a dead primary has sent may still be in the buffers of the kernel: a standby that reads
-  // it a moment too late would be found ahead of the new primary, and could not follow it.
+  // WAL that a dead primary has sent may still be in the buffers of the kernel: a standby that
+  // reads it a moment too late would be found ahead of the new primary, and could not follow it.
   async #settledPositions(standbys) {
     const mayStillSend = ['running', 'frozen'].includes(this.primary.state);
     const sample = () => Promise.all(standbys.map((node) => this.position(node)));

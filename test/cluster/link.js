@@ -185,8 +185,8 @@ export class Link {
   }
 }
 
-// libuv does not reset a socket whose end was already sent, and Node leaves it open then. The kernel
-// answers with a reset what still comes in after a close.
+// libuv does not reset a socket whose end was already sent, and Node leaves it open then. The
+// kernel answers with a reset what still comes in after a close.
 function reset(socket) {
   if (socket.writableEnded || socket.pending) socket.destroy();
   else socket.resetAndDestroy();

@@ -51,8 +51,8 @@ function take(folder) {
   return false;
 }
 
-// Another process may have done the same and taken the lock meanwhile: what was renamed is looked at
-// again, and put back if it is a fresh one.
+// Another process may have done the same and taken the lock meanwhile: what was renamed is looked
+// at again, and put back if it is a fresh one.
 function removeAbandoned(folder) {
   const aside = `${folder}.${process.pid}`;
   try {

@@ -245,7 +245,8 @@ export class ClusterNode {
 
   /** What pg_promote() does, less its polling. */
   async triggerPromotion() {
-    // Whatever wakes the postmaster lets it find the file, and take it away: it appears all at once.
+    // Whatever wakes the postmaster lets it find the file, and take it away: it appears all at
+    // once.
     await this.write('promote.new', '');
     await rename(path.join(this.dataFolder, 'promote.new'), path.join(this.dataFolder, 'promote'));
     await this.signal('SIGUSR1');

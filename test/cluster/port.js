@@ -4,9 +4,9 @@ import { randomInt } from 'node:crypto';
 import net from 'node:net';
 
 // Not what `listen(0)` hands out: that comes from the range of ephemeral ports, and there a client
-// that tries the port of a stopped server again and again is one day given that very port as its own,
-// and is connected to itself; or some other client takes the port while the server is down, and it
-// cannot start again. Linux has its ephemeral ports from 32768 up, others from 49152.
+// that tries the port of a stopped server again and again is one day given that very port as its
+// own, and is connected to itself; or some other client takes the port while the server is down,
+// and it cannot start again. Linux has its ephemeral ports from 32768 up, others from 49152.
 const FIRST = 12_000;
 const LAST = 32_000;
 

@@ -1,8 +1,9 @@
 // A TCP proxy in front of a server, which does to connections what networks do.
 //
-// What it cannot do from user space: bytes that a client sends to a silent or black-holed connection
-// are acknowledged by the kernel until its buffers are full; and as the proxy accepts before it
-// connects to the server, a server that refuses looks like one that accepts and resets (use `refuse`).
+// What it cannot do from user space: bytes that a client sends to a silent or black-holed
+// connection are acknowledged by the kernel until its buffers are full; and as the proxy accepts
+// before it connects to the server, a server that refuses looks like one that accepts and resets
+// (use `refuse`).
 
 import net from 'node:net';
 import { startBlackHole } from './blackhole.js';

@@ -1,4 +1,5 @@
-// Sessions of the test cluster's own, through `pg`: an independent witness of what the servers hold.
+// Sessions of the test cluster's own, through `pg`: an independent witness of what the servers
+// hold.
 
 import pg from 'pg';
 

@@ -2,9 +2,9 @@
 //
 // initdb takes longer than all the rest of a cluster's start. Its result is kept for each set of
 // programs and each kind of authentication, with the password it was made with. All nodes of a
-// cluster begin as copies of one such folder, which was never started as a server: so they share the
-// system identifier, and a copy with `standby.signal` can follow another. Two clusters made from the
-// same template share it too; `ownIdentity` gives a cluster a template of its own.
+// cluster begin as copies of one such folder, which was never started as a server: so they share
+// the system identifier, and a copy with `standby.signal` can follow another. Two clusters made
+// from the same template share it too; `ownIdentity` gives a cluster a template of its own.
 
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
@@ -16,8 +16,8 @@ import { cacheFolder } from './binaries.js';
 export const USER = 'hyperion';
 export const DATABASE = 'hyperion';
 
-// The control file remembers these settings, and a standby refuses to start with lower ones than its
-// primary had. So the template has the lowest, and a cluster may set what it likes.
+// The control file remembers these settings, and a standby refuses to start with lower ones than
+// its primary had. So the template has the lowest, and a cluster may set what it likes.
 const LOWEST_SETTINGS = [
   'max_connections=5',
   'max_locks_per_transaction=10',
@@ -73,7 +73,8 @@ async function initialise(guard, binaries, auth) {
   return { dataFolder, password };
 }
 
-// Of several processes that come here at once, the first to rename its copy wins; the others use it.
+// Of several processes that come here at once, the first to rename its copy wins; the others use
+// it.
 async function keep({ dataFolder, password }, kept) {
   const staging = `${kept}.${process.pid}`;
   await rm(staging, { recursive: true, force: true });

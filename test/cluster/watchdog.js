@@ -24,7 +24,8 @@ let folder;
 let ending = false;
 
 // The folder carries the watchdog's process id in its name, so there is no moment at which another
-// watchdog could take it for a leftover. It is entered by the servers, but listed by its owner alone.
+// watchdog could take it for a leftover. It is entered by the servers, but listed by its owner
+// alone.
 async function makeFolder() {
   folder = await mkdtemp(path.join(dataParents()[0], `hyperion-pg-${process.pid}-`));
   fs.chmodSync(folder, 0o711);

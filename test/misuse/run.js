@@ -1,5 +1,6 @@
-// Misuses a pool as programs do, by a seed, and prints what was left. A process of its own: listeners that throw
-// end in 'uncaughtException', and a handle that stays open keeps the process from its end.
+// Misuses a pool as programs do, by a seed, and prints what was left. A process of its own:
+// listeners that throw end in 'uncaughtException', and a handle that stays open keeps the process
+// from its end.
 //
 //   node test/misuse/run.js '<options of createPool>' <queries> <seed>
 

@@ -1,5 +1,6 @@
-// The addon's half of the contract with js/, played by a script: a test says what comes up, and reads
-// what went down. No server, no native code. (`backend.js` plays the server, for the real addon.)
+// The addon's half of the contract with js/, played by a script: a test says what comes up, and
+// reads what went down. No server, no native code. (`backend.js` plays the server, for the real
+// addon.)
 
 import { createRequire } from 'node:module';
 
