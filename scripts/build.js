@@ -6,6 +6,8 @@ import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
+import platform from '../js/platform.cjs';
+
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const LIBRARIES = {
@@ -17,20 +19,7 @@ const LIBRARIES = {
 export const LIBRARY = LIBRARIES[process.platform] ?? 'libhyperiondb_client.so';
 
 /** Where the addon of this machine belongs. */
-export const addonPath = path.join(root, `hyperiondb-client.${platformName()}.node`);
-
-/** `linux-x64`, `linux-x64-musl`, `darwin-arm64`, `win32-x64` ... */
-function platformName() {
-  const { platform, arch } = process;
-  return platform === 'linux' && isMusl() ? `${platform}-${arch}-musl` : `${platform}-${arch}`;
-}
-
-/** glibc tells Node its version, musl does not. */
-function isMusl() {
-  // Else the report looks up the name of every peer.
-  process.report.excludeNetwork = true;
-  return process.report.getReport().header.glibcVersionRuntime === undefined;
-}
+export const addonPath = path.join(root, `hyperiondb-client.${platform.ownAbi()}.node`);
 
 export const NO_CARGO =
   'cargo is missing: the addon is written in Rust. Install it from https://rustup.rs';

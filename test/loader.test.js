@@ -1,0 +1,180 @@
+// How an installed package finds its binary, and what it says where there is none.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { copyFile, cp, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, afterEach, beforeEach, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { build as bundle } from 'esbuild';
+
+import platform from '../js/platform.cjs';
+import { addonPath } from '../scripts/build.js';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('..', import.meta.url));
+const { napi, version } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8'));
+
+const created = [];
+let project;
+beforeEach(async () => {
+  project = await realpath(await mkdtemp(path.join(tmpdir(), 'hyperion-loader-')));
+  created.push(project);
+  const main = path.join(project, 'node_modules', 'hyperiondb-client');
+  await cp(path.join(root, 'js'), path.join(main, 'js'), { recursive: true });
+  await copyFile(path.join(root, 'package.json'), path.join(main, 'package.json'));
+});
+afterEach(() => {
+  project = undefined;
+});
+after(() => Promise.all(created.map((folder) => rm(folder, { recursive: true }))));
+
+/** Installs the package of a platform; without an addon of its own it tells its name. */
+async function install(abi, { addon, of = version } = {}) {
+  const name = `hyperiondb-client-${abi}`;
+  const folder = path.join(project, 'node_modules', name);
+  await mkdir(folder, { recursive: true });
+  const main = addon === undefined ? 'index.js' : `hyperiondb-client.${abi}.node`;
+  await writeFile(path.join(folder, 'package.json'), JSON.stringify({ name, version: of, main }));
+  const file = path.join(folder, main);
+  if (addon === undefined) await writeFile(file, `module.exports = ${JSON.stringify({ abi })};`);
+  else await copyFile(addon, file);
+}
+
+/** What the loader finds in a process that takes itself for another one. */
+async function load({ as = 'linux', arch = 'x64', isMusl = false, reports = 'asked' } = {}) {
+  const source = `
+    const [as, arch, isMusl] = ${JSON.stringify([as, arch, isMusl])};
+    Object.defineProperty(process, 'platform', { value: as });
+    Object.defineProperty(process, 'arch', { value: arch });
+    process.report.getReport = () => {
+      console.error(${JSON.stringify(reports)});
+      return { header: isMusl ? {} : { glibcVersionRuntime: '2.36' } };
+    };
+    const { native } = require('./node_modules/hyperiondb-client/js/native.cjs');
+    try {
+      const addon = native();
+      console.log(addon.abi ?? typeof addon.createPool);
+    } catch (error) {
+      console.log(error.code + ' ' + error.message);
+    }`;
+  return run(process.execPath, ['--eval', source], { cwd: project });
+}
+
+test('the names in the loader are those of the packages that are released', async () => {
+  const names = napi.targets.map((triple) => {
+    const [cpu, , system, library] = triple.split('-');
+    const arch = { x86_64: 'x64', aarch64: 'arm64' }[cpu];
+    return [{ windows: 'win32' }[system] ?? system, arch, library].filter(Boolean).join('-');
+  });
+  assert.deepEqual(names.sort(), [...platform.PUBLISHED].sort());
+  const source = await readFile(path.join(root, 'js', 'native.cjs'), 'utf8');
+  const literals = [...source.matchAll(/require\('hyperiondb-client-([\w-]+)'\)/g)];
+  assert.deepEqual(literals.map(([, abi]) => abi).sort(), [...platform.PUBLISHED].sort());
+});
+
+for (const abi of platform.PUBLISHED) {
+  test(`the package of ${abi} is found`, async () => {
+    await install(abi);
+    const [as, arch, library] = abi.split('-');
+    const { stdout, stderr } = await load({ as, arch, isMusl: library === 'musl' });
+    assert.equal(stdout, `${abi}\n`);
+    assert.equal(stderr, '', 'nobody asks for the C library where there is one package');
+  });
+}
+
+test('the C library decides where there are packages for both', async () => {
+  await install('linux-x64-gnu');
+  await install('linux-x64-musl');
+  assert.equal((await load()).stdout, 'linux-x64-gnu\n');
+  assert.equal((await load({ isMusl: true })).stdout, 'linux-x64-musl\n');
+});
+
+test('the addon itself loads from its package', async () => {
+  await install(platform.ownAbi(), { addon: addonPath });
+  const { platform: as, arch } = process;
+  const { stdout } = await load({ as, arch });
+  assert.equal(stdout, 'function\n');
+});
+
+test('without its package the error says what was looked for, and what to install', async () => {
+  const { stdout } = await load();
+  assert.match(stdout, /^HYPERION_NO_BINARY hyperiondb-client has no binary for linux-x64\./);
+  const main = path.join(project, 'node_modules', 'hyperiondb-client');
+  for (const abi of ['linux-x64-gnu', 'linux-x64-musl']) {
+    assert.ok(stdout.includes(`\n  ${path.join(main, `hyperiondb-client.${abi}.node`)}: no such`));
+    assert.ok(stdout.includes(`\n  hyperiondb-client-${abi}: Cannot find module`));
+  }
+  assert.ok(stdout.includes(`npm install hyperiondb-client-linux-x64-gnu@${version}\``));
+  assert.match(stdout, /--omit=optional.*package-lock\.json/);
+  const musl = await load({ isMusl: true });
+  assert.ok(musl.stdout.includes(`npm install hyperiondb-client-linux-x64-musl@${version}\``));
+});
+
+test('on a platform without a package the error lists those that there are', async () => {
+  const { stdout } = await load({ as: 'linux', arch: 'riscv64' });
+  for (const abi of platform.PUBLISHED) assert.ok(stdout.includes(abi));
+  assert.match(stdout, /hyperiondb-client\.linux-riscv64-gnu\.node/);
+  assert.match(stdout, /npm run build/);
+});
+
+test('a binary that does not load is named, with the reason', async () => {
+  const empty = path.join(project, 'empty.node');
+  await writeFile(empty, '');
+  const abi = platform.ownAbi();
+  await install(abi, { addon: empty });
+  const { platform: as, arch } = process;
+  const { stdout } = await load({ as, arch, isMusl: abi.endsWith('musl') });
+  assert.match(stdout, /^HYPERION_NO_BINARY/);
+  assert.match(stdout, new RegExp(`\\n {2}hyperiondb-client-${abi}: .+`));
+  assert.doesNotMatch(stdout, new RegExp(`hyperiondb-client-${abi}: Cannot find`));
+});
+
+test('a binary of another version is refused', async () => {
+  await install('linux-x64-gnu', { of: '9.9.9' });
+  const { stdout } = await load();
+  assert.match(stdout, /^HYPERION_NO_BINARY/);
+  assert.ok(stdout.includes(`is of version 9.9.9, and hyperiondb-client of ${version}`));
+});
+
+for (const format of ['cjs', 'esm']) {
+  test(`a bundle, as ${format}, that leaves the package outside loads the addon`, async () => {
+    await install(platform.ownAbi(), { addon: addonPath });
+    const outfile = path.join(project, `app.${format === 'esm' ? 'mjs' : 'cjs'}`);
+    const stdin = {
+      contents: `
+        import { createPool } from 'hyperiondb-client';
+        const pool = createPool({ user: 'u' });
+        pool.end().then(() => console.log('ended'));`,
+      resolveDir: project,
+    };
+    const external = ['hyperiondb-client'];
+    const options = { bundle: true, platform: 'node', logLevel: 'silent' };
+    await bundle({ stdin, outfile, format, external, ...options });
+    const { stdout } = await run(process.execPath, [outfile]);
+    assert.equal(stdout, 'ended\n');
+  });
+}
+
+test('a bundler that copies addons finds the package by its name', async () => {
+  await install(platform.ownAbi(), { addon: addonPath });
+  const stdin = {
+    contents: `
+      const { createPool } = require('hyperiondb-client');
+      createPool({ user: 'u' }).end().then(() => console.log('ended'));`,
+    resolveDir: project,
+  };
+  const outdir = path.join(project, 'out');
+  const loader = { '.node': 'copy' };
+  const options = { bundle: true, platform: 'node', format: 'cjs', logLevel: 'silent' };
+  const { outputFiles } = await bundle({ stdin, outdir, loader, ...options, write: false });
+  assert.ok(outputFiles.some(({ path: file }) => file.endsWith('.node')));
+  await mkdir(outdir);
+  await Promise.all(outputFiles.map(({ path: file, contents }) => writeFile(file, contents)));
+  await rm(path.join(project, 'node_modules'), { recursive: true });
+  const { stdout } = await run(process.execPath, [path.join(outdir, 'stdin.js')]);
+  assert.equal(stdout, 'ended\n');
+});
