@@ -120,7 +120,7 @@ export interface PoolOptions {
   keepAliveDelayMs?: number | null | undefined;
   /**
    * How long sent bytes may stay unacknowledged before the system gives the connection up, in milliseconds,
-   * where it has TCP_USER_TIMEOUT (Linux). A host that acknowledges what it gets is never given up, also where its server
+   * where it has TCP_USER_TIMEOUT (Linux) or its relatives TCP_RXT_CONNDROPTIME (macOS) and TCP_MAXRTMS (Windows). A host that acknowledges what it gets is never given up, also where its server
    * is at a long statement and takes nothing of what was written behind it. 0 leaves it to the system. Default: 30,000.
    */
   tcpUserTimeoutMs?: number | null | undefined;

@@ -1,14 +1,18 @@
 //! What the system knows of a socket and socket2 has no call for.
 #![allow(unsafe_code)] // getsockopt and setsockopt are C.
 
+#[cfg(target_vendor = "apple")]
+pub(super) use apple::CALLS;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) use linux::CALLS;
+#[cfg(windows)]
+pub(super) use windows::CALLS;
 
 use crate::reactor::SystemCalls;
 
 /// Other systems are not known well enough.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) const CALLS: SystemCalls = SystemCalls { low_water: None, tcp: None };
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows)))]
+pub(super) const CALLS: SystemCalls = SystemCalls { low_water: None, tcp: None, prepare: None };
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
@@ -19,8 +23,11 @@ mod linux {
     use crate::reactor::{TcpCalls, TcpReport};
 
     /// `epoll` tells of a socket when its low-water mark is reached, also where that is so because the mark was lowered.
-    pub(crate) const CALLS: SystemCalls =
-        SystemCalls { low_water: Some(set_low_water), tcp: Some(TcpCalls { report, probe_every }) };
+    pub(crate) const CALLS: SystemCalls = SystemCalls {
+        low_water: Some(set_low_water),
+        tcp: Some(TcpCalls { report, probe_every }),
+        prepare: None,
+    };
 
     /// Since Linux 6.15; in milliseconds, from 1,000 to 120,000.
     const TCP_RTO_MAX_MS: libc::c_int = 44;
@@ -71,5 +78,92 @@ mod linux {
             last_heard: Duration::from_millis(int(56)?.into()),
             unsent: int(144)?,
         })
+    }
+}
+
+#[cfg(target_vendor = "apple")]
+mod apple {
+    use std::os::fd::RawFd;
+    use std::time::Duration;
+
+    use super::SystemCalls;
+
+    pub(crate) const CALLS: SystemCalls =
+        SystemCalls { low_water: None, tcp: None, prepare: Some(prepare) };
+
+    /// Of `netinet/tcp.h`: for how many seconds bytes are sent again before the connection is
+    /// given up. This system's relative of `TCP_USER_TIMEOUT`.
+    const TCP_RXT_CONNDROPTIME: libc::c_int = 0x80;
+
+    fn prepare(descriptor: RawFd, user_timeout: Option<Duration>) {
+        let Some(timeout) = user_timeout else { return };
+        let seconds = libc::c_int::try_from(timeout.as_secs().max(1)).unwrap_or(libc::c_int::MAX);
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the option is an int, which lives until the call is over. Where it fails, the
+        // system's own limit holds.
+        unsafe {
+            libc::setsockopt(
+                descriptor,
+                libc::IPPROTO_TCP,
+                TCP_RXT_CONNDROPTIME,
+                (&raw const seconds).cast(),
+                length,
+            )
+        };
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::os::windows::io::RawSocket;
+    use std::time::Duration;
+
+    use windows_sys::Win32::Networking::WinSock::{
+        IPPROTO_TCP, SIO_TCP_INITIAL_RTO, SOCKET, TCP_INITIAL_RTO_PARAMETERS, TCP_MAXRTMS,
+        WSAIoctl, setsockopt,
+    };
+
+    use super::SystemCalls;
+
+    pub(crate) const CALLS: SystemCalls =
+        SystemCalls { low_water: None, tcp: None, prepare: Some(prepare) };
+
+    /// Of `mstcpip.h`: the round trip is the system's own guess, and a refused SYN is not sent
+    /// again. By default it is, twice, so that "connection refused" is told after two seconds.
+    const UNSPECIFIED: u16 = 0xffff;
+    const NO_SYN_RETRANSMISSIONS: u8 = 0xfe;
+
+    /// Where one of them fails, the system's own limits hold.
+    fn prepare(descriptor: RawSocket, user_timeout: Option<Duration>) {
+        let Ok(socket) = SOCKET::try_from(descriptor) else { return };
+        let rto = TCP_INITIAL_RTO_PARAMETERS {
+            Rtt: UNSPECIFIED,
+            MaxSynRetransmissions: NO_SYN_RETRANSMISSIONS,
+        };
+        let mut returned = 0;
+        let length = size_of::<TCP_INITIAL_RTO_PARAMETERS>() as u32;
+        // SAFETY: the parameters and the count live until the call is over, which does not wait:
+        // there is no OVERLAPPED.
+        unsafe {
+            WSAIoctl(
+                socket,
+                SIO_TCP_INITIAL_RTO,
+                (&raw const rto).cast(),
+                length,
+                std::ptr::null_mut(),
+                0,
+                &raw mut returned,
+                std::ptr::null_mut(),
+                None,
+            )
+        };
+        let Some(timeout) = user_timeout else { return };
+        let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let length = size_of::<u32>() as i32;
+        // SAFETY: the option is a DWORD, which lives until the call is over. It is this system's
+        // relative of `TCP_USER_TIMEOUT`, since Windows 10.
+        unsafe {
+            setsockopt(socket, IPPROTO_TCP, TCP_MAXRTMS, (&raw const milliseconds).cast(), length)
+        };
     }
 }

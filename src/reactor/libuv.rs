@@ -8,13 +8,13 @@
 #![allow(unsafe_code)] // libuv is C; what makes each call right is said where it is.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use super::libuv_symbols::{HandleType, RawHandle, RawLoop, Symbols, symbols};
+use super::libuv_symbols::{HandleType, RawHandle, RawLoop, Symbols, WriteMessage, symbols};
 
 pub(super) use super::libuv_symbols::Pollable;
 
@@ -116,7 +116,7 @@ impl Handle {
             handle_alloc_error(layout)
         };
         let context = Rc::new(Context { raw, layout, callback });
-        check(init(uv_loop.raw, raw.as_ptr()))?;
+        check(symbols, init(uv_loop.raw, raw.as_ptr()))?;
         // SAFETY: the handle is initialised. A share of the context is given to it, and is taken back by
         // `on_close` alone.
         unsafe {
@@ -171,8 +171,22 @@ unsafe extern "C" fn on_fire(raw: *mut RawHandle) {
     unsafe { call(raw, 0, 0) };
 }
 
-fn check(status: c_int) -> io::Result<()> {
-    if status == 0 { Ok(()) } else { Err(io::Error::other(format!("libuv's error {status}"))) }
+/// Longer than every name and every message of libuv's.
+const LONGEST_MESSAGE: usize = 128;
+
+fn check(symbols: &Symbols, status: c_int) -> io::Result<()> {
+    if status == 0 {
+        return Ok(());
+    }
+    let text = |write: WriteMessage| {
+        let mut bytes = [0_u8; LONGEST_MESSAGE];
+        // SAFETY: libuv writes a text and its NUL into that many bytes, and cuts what is longer.
+        unsafe { write(status, bytes.as_mut_ptr().cast(), bytes.len()) };
+        let text = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
+        text.to_string_lossy().into_owned()
+    };
+    let (name, message) = (text(symbols.err_name), text(symbols.strerror));
+    Err(io::Error::other(format!("libuv refuses: {message} ({name}, {status})")))
 }
 
 /// Says when a descriptor is ready. The descriptor must stay open for as long as this lives.
@@ -197,7 +211,7 @@ impl PollHandle {
     pub(super) fn start(&self, events: c_int) -> io::Result<()> {
         let Handle { raw, symbols } = &self.0;
         // SAFETY: an initialised poll handle.
-        check(unsafe { (symbols.poll_start)(raw.as_ptr(), events, Some(on_poll)) })
+        check(symbols, unsafe { (symbols.poll_start)(raw.as_ptr(), events, Some(on_poll)) })
     }
 
     pub(super) fn set_referenced(&self, referenced: bool) {
@@ -307,6 +321,7 @@ mod tests {
     #[cfg(unix)]
     mod noting_libuv {
         use std::cell::Cell;
+        use std::ffi::c_char;
 
         use super::super::super::libuv_symbols::{OnClose, OnFire, OnPoll};
         use super::*;
@@ -321,6 +336,8 @@ mod tests {
             handle_size: size,
             handle_get_data: get_data,
             handle_set_data: set_data,
+            err_name: write_message,
+            strerror: write_message,
             close,
             r#ref: nothing,
             unref: nothing,
@@ -351,6 +368,21 @@ mod tests {
         unsafe extern "C" fn close(_: *mut RawHandle, _: Option<OnClose>) {
             OPEN_AT_CLOSE.set(Some(is_open(POLLED.get())));
         }
+        /// As the real ones: cut to the room there is, with a NUL behind it.
+        unsafe extern "C" fn write_message(
+            status: c_int,
+            into: *mut c_char,
+            room: usize,
+        ) -> *mut c_char {
+            let text = format!("E{}", -status);
+            let length = text.len().min(room - 1);
+            // SAFETY: there is room for that and a NUL.
+            unsafe {
+                std::ptr::copy_nonoverlapping(text.as_ptr(), into.cast(), length);
+                *into.add(length) = 0;
+            }
+            into
+        }
         unsafe extern "C" fn nothing(_: *mut RawHandle) {}
         unsafe extern "C" fn stop(_: *mut RawHandle) -> c_int {
             0
@@ -380,6 +412,14 @@ mod tests {
         unsafe extern "C" fn idle_start(_: *mut RawHandle, _: Option<OnFire>) -> c_int {
             0
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_error_of_libuv_is_told_by_its_name() {
+        let error = check(&noting_libuv::SYMBOLS, -17).unwrap_err();
+        assert_eq!(error.to_string(), "libuv refuses: E17 (E17, -17)");
+        assert!(check(&noting_libuv::SYMBOLS, 0).is_ok());
     }
 
     #[cfg(unix)]

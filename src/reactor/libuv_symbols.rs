@@ -4,7 +4,7 @@
 //! Node.
 #![allow(unsafe_code)] // Functions of another language, found by name.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 /// `uv_handle_t` and everything that begins like it. Its size is libuv's secret.
@@ -24,6 +24,9 @@ pub(super) struct RawLoop {
 pub(super) type OnClose = unsafe extern "C" fn(*mut RawHandle);
 pub(super) type OnFire = unsafe extern "C" fn(*mut RawHandle);
 pub(super) type OnPoll = unsafe extern "C" fn(*mut RawHandle, status: c_int, events: c_int);
+
+/// `uv_err_name_r` and `uv_strerror_r`.
+pub(super) type WriteMessage = unsafe extern "C" fn(c_int, *mut c_char, usize) -> *mut c_char;
 
 /// What `uv_poll_init` takes on Unix and `uv_poll_init_socket` on Windows.
 #[cfg(unix)]
@@ -68,6 +71,8 @@ symbols! {
     handle_size = "uv_handle_size": fn(HandleType) -> usize;
     handle_get_data = "uv_handle_get_data": fn(*const RawHandle) -> *mut c_void;
     handle_set_data = "uv_handle_set_data": fn(*mut RawHandle, *mut c_void);
+    err_name = "uv_err_name_r": fn(c_int, *mut c_char, usize) -> *mut c_char;
+    strerror = "uv_strerror_r": fn(c_int, *mut c_char, usize) -> *mut c_char;
     close = "uv_close": fn(*mut RawHandle, Option<OnClose>);
     r#ref = "uv_ref": fn(*mut RawHandle);
     unref = "uv_unref": fn(*mut RawHandle);

@@ -8,7 +8,7 @@ use super::errand::{Ended, Errands};
 use super::libuv::Loop;
 use super::race::Race;
 use super::readiness::Readiness;
-use super::socket::{Options, Progress, Socket, Target};
+use super::socket::{Options, PrepareSocket, Progress, Socket, Target};
 use super::system_error::Unreached;
 use super::turn::Wake;
 use crate::base::Instant;
@@ -111,7 +111,13 @@ impl Links {
         })
     }
 
-    pub(super) fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
+    pub(super) fn attach(
+        &mut self,
+        uv_loop: Loop,
+        wake: &Wake,
+        prepare: Option<PrepareSocket>,
+    ) -> io::Result<()> {
+        self.options.prepare = prepare;
         self.readiness.attach(uv_loop, wake)
     }
 

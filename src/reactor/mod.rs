@@ -34,6 +34,6 @@ mod turn;
 pub use closed_window::{TcpCalls, TcpReport};
 pub use links::Lookup;
 pub use low_water::SetLowWater;
-pub use socket::Descriptor;
+pub use socket::{Descriptor, PrepareSocket};
 pub use system_error::{Unreached, lookup_error};
 pub use turn::{News, Reactor, SystemCalls, Wake, poisoned};

@@ -78,10 +78,15 @@ impl Readiness {
     }
 
     pub(super) fn want_write(&mut self, _socket: &Socket, token: Token, wanted: bool) {
-        if let Some(handle) = self.handles.get(&token) {
-            let events = READABLE | DISCONNECT | if wanted { WRITABLE } else { 0 };
-            // It fails for a closed socket alone, which a read will find out.
-            let _ = handle.start(events);
+        let Some(handle) = self.handles.get(&token) else { return };
+        let events = READABLE | DISCONNECT | if wanted { WRITABLE } else { 0 };
+        if handle.start(events).is_err()
+            && let Some(Attached { wake, .. }) = &self.attached
+        {
+            // Nothing will be said of this socket any more: its stream is read, and ends, now.
+            let ready = Ready { token, readable: true, writable: true, closed: true };
+            self.said.borrow_mut().push(ready);
+            wake();
         }
     }
 

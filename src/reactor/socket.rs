@@ -39,11 +39,16 @@ impl std::fmt::Display for Target {
     }
 }
 
+/// Tells a TCP socket that is about to connect what the system has under a name of its own: how
+/// long sent bytes may stay unacknowledged, and that a host which refuses is not asked again.
+pub type PrepareSocket = fn(Descriptor, Option<Duration>);
+
 /// What all TCP sockets of a pool have in common.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     keep_alive: Option<Duration>,
     user_timeout: Option<Duration>,
+    pub(super) prepare: Option<PrepareSocket>,
 }
 
 impl Options {
@@ -51,6 +56,7 @@ impl Options {
         Self {
             keep_alive: config.keep_alive.then_some(config.keep_alive_delay),
             user_timeout: config.tcp_user_timeout,
+            prepare: None,
         }
     }
 }
@@ -88,12 +94,16 @@ impl Socket {
         if matches!(target, Target::Ip(_)) {
             set_tcp_options(&inner, options)?;
         }
-        let progress = match inner.connect(&address) {
+        let socket = Self { inner };
+        if let (Some(prepare), Target::Ip(_)) = (options.prepare, target) {
+            prepare(socket.descriptor(), options.user_timeout);
+        }
+        let progress = match socket.inner.connect(&address) {
             Ok(()) => Progress::Connected,
             Err(error) if is_in_progress(&error) => Progress::Connecting,
             Err(error) => return Err(error),
         };
-        Ok((Self { inner }, progress))
+        Ok((socket, progress))
     }
 
     /// What became of a connect. A wake-up without cause is no success: only a socket that has a
@@ -161,8 +171,6 @@ fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = options.user_timeout;
     Ok(())
 }
 
@@ -204,7 +212,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let target = Target::Ip(listener.local_addr().unwrap());
         let check = |keep_alive: Option<Duration>, user_timeout: Option<Duration>| {
-            let options = Options { keep_alive, user_timeout };
+            let options = Options { keep_alive, user_timeout, prepare: None };
             let Socket { inner } = Socket::connect(&target, &options).unwrap().0;
             assert!(inner.tcp_nodelay().unwrap());
             assert_eq!(inner.keepalive().unwrap(), keep_alive.is_some());

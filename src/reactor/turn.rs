@@ -15,6 +15,7 @@ use super::closed_window::{TcpCalls, Windows};
 use super::libuv::Loop;
 use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
 use super::low_water::{LowWater, SetLowWater, is_low};
+use super::socket::PrepareSocket;
 use super::system_error::Unreached;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
@@ -33,6 +34,7 @@ pub type Wake = Rc<dyn Fn()>;
 pub struct SystemCalls {
     pub low_water: Option<SetLowWater>,
     pub tcp: Option<TcpCalls>,
+    pub prepare: Option<PrepareSocket>,
 }
 
 /// What the reactor has to say to floor 6.
@@ -124,7 +126,7 @@ impl Reactor {
     pub fn attach(&mut self, uv_loop: Loop, wake: &Wake, calls: SystemCalls) -> io::Result<()> {
         self.low_water.attach(calls.low_water);
         self.windows.tcp = calls.tcp;
-        self.links.attach(uv_loop, wake)?;
+        self.links.attach(uv_loop, wake, calls.prepare)?;
         self.alarm.attach(uv_loop, wake)?;
         // A pool that is to be warm begins at once.
         self.alarm.set(self.clock.now(), None, self.pool.wants_connections());
