@@ -2,30 +2,26 @@
 // The addon of this test is built with the feature `defects`, which panics where an SQL text says.
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
-import { LIBRARY } from '../scripts/build.js';
 import { clusterFor } from './cluster/index.js';
+import { buildDefective } from './defective.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const require = createRequire(import.meta.url);
 const folder = mkdtempSync(path.join(tmpdir(), 'hyperiondb-defect-'));
 
 let cluster;
 let createPool;
+let file;
 before(async () => {
-  const cargo = ['build', '--quiet', '--locked', '--lib', '--features', 'defects'];
-  assert.equal(spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' }).status, 0);
-  const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
-  const file = path.join(folder, 'defects.node');
-  copyFileSync(path.join(target, 'debug', LIBRARY), file);
+  file = buildDefective(folder);
   // In the place of the addon that js/native.cjs would find.
   require('../js/native.cjs').native = () => require(file);
   ({ createPool } = require('../js/index.cjs'));
@@ -49,6 +45,27 @@ test('a panic in a call is the error of that call alone', async () => {
   await assert.rejects(pool.query('panic in a call'), internal(undefined));
   assert.equal((await pool.query('SELECT 1 AS one'))[0].one, 1);
   await pool.end();
+});
+
+test('a panic in a function of napi’s is an error of that call alone, as in any other', async () => {
+  const pool = createPool(cluster.options());
+  await assert.rejects(pool.query('panic in a seldom call'));
+  const message = /^{"class":"InternalError","code":"HYPERION_INTERNAL","message":"a defect in/;
+  assert.throws(() => pool.status(), { code: 'THROWN_BY_ADDON', message });
+  assert.equal(pool.status().maxSize, 10);
+  await pool.end();
+});
+
+test('a panic while the addon is loaded makes it an addon that can’t be loaded', async () => {
+  const source = `
+    try {
+      require(${JSON.stringify(file)});
+    } catch (error) {
+      console.log(error.message);
+    }`;
+  const env = { ...process.env, HYPERION_PANIC_IN_LOADING: '1' };
+  const { stdout } = await promisify(execFile)(process.execPath, ['--eval', source], { env });
+  assert.equal(stdout, 'hyperiondb-client could not be loaded\n');
 });
 
 for (const where of ['panic in a command', 'panic in a turn']) {

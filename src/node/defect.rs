@@ -1,16 +1,47 @@
-//! Feature `defects`: panics on demand, for the test that no panic crosses into Node.
+//! Feature `defects`: panics and a mutation on demand, for the tests that no panic crosses into Node and
+//! that no exception is left to it.
 #![allow(clippy::panic)] // That is what it is there for.
+
+use std::cell::Cell;
 
 use super::client::Client;
 use super::value::Fault;
 
-/// Panics where the SQL text says.
+thread_local! {
+    static LEAVES_EXCEPTIONS: Cell<bool> = const { Cell::new(false) };
+    static PANICS_SELDOM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// In the next call of a function of napi's, once the SQL text has said so.
+pub(super) fn strike_seldom() {
+    assert!(!PANICS_SELDOM.take(), "asked for");
+}
+
+/// While the addon is loaded, where a variable of the process's environment says so.
+pub(super) fn strike_loading() {
+    assert!(std::env::var_os("HYPERION_PANIC_IN_LOADING").is_none(), "asked for");
+}
+
+/// The mutation: what JavaScript throws in a call from the loop stays pending.
+pub(super) fn leaves_exceptions() -> bool {
+    LEAVES_EXCEPTIONS.get()
+}
+
+/// Panics where the SQL text says, or breaks the addon of this thread.
 pub(super) fn strike(client: &Client, sql: &str) -> Result<(), Fault> {
     match sql {
         "panic in a call" => panic!("asked for"),
+        "panic in a seldom call" => {
+            PANICS_SELDOM.set(true);
+            Ok(())
+        }
         "panic in a command" => Ok(client.run(|_| panic!("asked for"))?),
         "panic in a turn" => {
             client.panic_in_turn.set(true);
+            Ok(())
+        }
+        "leave exceptions" => {
+            LEAVES_EXCEPTIONS.set(true);
             Ok(())
         }
         _ => Ok(()),

@@ -1,31 +1,35 @@
-//! The entry points that `js/native.cjs` calls, and the door that they share.
+//! The entry points on the way of a query, the door that all of the addon's share, and their
+//! registration.
+//!
+//! These here are Node-API as it is, since they are called for each query and each turn; those of
+//! `seldom` are functions of napi's, which cost 0.1 µs more.
 #![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
 
 use std::ffi::{CStr, c_void};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::null_mut;
+use std::ptr::{from_ref, null, null_mut};
 use std::rc::Rc;
-use std::sync::Once;
 use std::time::Duration;
 
+use napi::JsValue;
+use napi::bindgen_prelude::Object;
+use napi_derive::napi;
 use napi_sys as sys;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::Client;
-use super::deliver::list_oids;
 use super::environment::Environment;
 use super::error_json::error_to_json;
-use super::event_json::host_value;
 use super::params;
+use super::seldom::{SELDOM, thrown};
 use super::slip::{Written, milliseconds};
 use super::value::{Env, Fault, NOTHING, check};
 use crate::base::memory::is_there_room_for;
 use crate::base::{Error, ErrorClass, Outcome};
-use crate::config;
 use crate::connection::StatementId;
-use crate::pool::{EndOptions, Query, QueryFlags, Status};
+use crate::pool::{Query, QueryFlags};
 use crate::reactor::{Reactor, Unreached, lookup_error};
 use crate::types::Verbatim;
 
@@ -45,47 +49,23 @@ struct Entry {
     run: fn(&Call) -> Result<sys::napi_value, Fault>,
 }
 
-/// In the order of a pool's life.
-static ENTRIES: [Entry; 21] = [
-    Entry { name: c"createPool", run: create_pool },
+static ENTRIES: [Entry; 9] = [
     Entry { name: c"statement", run: statement },
-    Entry { name: c"parameterTypes", run: parameter_types },
-    Entry { name: c"forget", run: forget },
     Entry { name: c"query", run: query },
     Entry { name: c"supply", run: supply },
     Entry { name: c"acquire", run: acquire },
     Entry { name: c"cancel", run: cancel },
-    Entry { name: c"leaseHost", run: lease_host },
-    Entry { name: c"leaseIsAlive", run: lease_is_alive },
-    Entry { name: c"leaseIsInOwnTransaction", run: lease_is_in_own_transaction },
-    Entry { name: c"cancelLease", run: cancel_lease },
     Entry { name: c"release", run: release },
     Entry { name: c"flush", run: flush },
     Entry { name: c"drain", run: drain },
     Entry { name: c"resolved", run: resolved },
-    Entry { name: c"ready", run: ready },
-    Entry { name: c"status", run: status },
-    Entry { name: c"cluster", run: cluster },
-    Entry { name: c"setHosts", run: set_hosts },
-    Entry { name: c"end", run: end },
 ];
-
-/// `createPool(optionsJson, deliver) -> { handle, slip, records, cells, nulls }`
-fn create_pool(call: &Call) -> Result<sys::napi_value, Fault> {
-    let [options, deliver, ..] = call.arguments;
-    let options = serde_json::from_str(&call.string(options)?)
-        .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
-    let config = config::from_json(&options)?;
-    let object = call.env.create_object()?;
-    Client::open(call.env, &call.environment, config, deliver, object)?;
-    Ok(object)
-}
 
 /// `statement(handle, sql, oids) -> id`; `oids` of the types that are wanted as text, separated by commas
 fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let [_, sql, oids, ..] = call.arguments;
-    let (sql, oids) = (call.string(sql)?, call.string(oids)?);
+    let (sql, oids) = (call.env.string(sql)?, call.env.string(oids)?);
     if sql.contains('\0') {
         let message = "the query's text holds a NUL, which PostgreSQL's text can't";
         return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
@@ -102,20 +82,6 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     super::defect::strike(&client, &sql)?;
     let StatementId(id) = client.run(|reactor| reactor.statement(&sql, verbatim))?;
     call.env.create_u32(id)
-}
-
-/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` where no server has told them yet
-fn parameter_types(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let id = StatementId(call.u32(1)?);
-    let oids = client.run(|reactor| reactor.parameter_types(id).map(list_oids))?;
-    oids.map_or(Ok(NOTHING), |oids| call.env.create_string(oids.as_bytes(), true))
-}
-
-/// `forget(handle, id)`
-fn forget(call: &Call) -> Result<sys::napi_value, Fault> {
-    let id = StatementId(call.u32(1)?);
-    call.late(|reactor| reactor.forget(id))
 }
 
 /// `query(handle[, values, captured | undefined]) -> true` where a `flush` has to follow, else `undefined`. All else is on the
@@ -176,36 +142,6 @@ fn cancel(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(|reactor| reactor.cancel(request))
 }
 
-/// `leaseHost(handle, lease) -> host`, or `undefined` where it has no connection
-fn lease_host(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return Ok(NOTHING) };
-    let host = client.run(|reactor| reactor.lease_host(lease).map(str::to_owned))?;
-    host.map_or(Ok(NOTHING), |host| call.env.create_string(host.as_bytes(), host.is_ascii()))
-}
-
-/// `leaseIsAlive(handle, lease) -> boolean`: whether it has a connection, or a claim to another one
-fn lease_is_alive(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return call.env.create_bool(false) };
-    call.env.create_bool(client.run(|reactor| reactor.lease_is_alive(lease))?)
-}
-
-/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether its user has begun one by a statement
-fn lease_is_in_own_transaction(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let Some(lease) = NonZeroU32::new(call.u32(1)?) else { return call.env.create_bool(false) };
-    call.env.create_bool(client.run(|reactor| reactor.lease_is_in_own_transaction(lease))?)
-}
-
-/// `cancelLease(handle, lease)`: all that runs there, and what waits for that
-fn cancel_lease(call: &Call) -> Result<sys::napi_value, Fault> {
-    match NonZeroU32::new(call.u32(1)?) {
-        Some(lease) => call.late(|reactor| reactor.cancel_lease(lease)),
-        None => Ok(NOTHING),
-    }
-}
-
 /// `release(handle, lease, destroy)`
 fn release(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, destroy, ..] = call.arguments;
@@ -231,9 +167,9 @@ fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
-    let error = call.string(error)?;
+    let error = call.env.string(error)?;
     let answer = match error.is_empty() {
-        true => parse_addresses(&call.string(addresses)?),
+        true => parse_addresses(&call.env.string(addresses)?),
         false => Err(parse_lookup_error(&error)),
     };
     call.late(|reactor| reactor.resolved(token, answer))
@@ -262,55 +198,6 @@ fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, Unreached> {
     Ok(usable)
 }
 
-/// `ready(handle, request)`
-fn ready(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let request = call.u32(1)?;
-    client.request(request, |reactor| reactor.ready(request))?;
-    Ok(NOTHING)
-}
-
-/// `status(handle) -> json`
-fn status(call: &Call) -> Result<sys::napi_value, Fault> {
-    let status = call.client()?.run(|reactor| reactor.status())?;
-    let Status { max_size, size, available, in_use, waiting } = status;
-    let json = json!({
-        "maxSize": max_size,
-        "size": size,
-        "available": available,
-        "inUse": in_use,
-        "waiting": waiting,
-    });
-    call.env.create_string(json.to_string().as_bytes(), true)
-}
-
-/// `cluster(handle) -> json`
-fn cluster(call: &Call) -> Result<sys::napi_value, Fault> {
-    let hosts = call.client()?.run(|reactor| reactor.cluster())?;
-    let hosts: Vec<_> = hosts.iter().map(host_value).collect();
-    call.env.create_string(json!(hosts).to_string().as_bytes(), false)
-}
-
-/// `setHosts(handle, hostsJson)`
-fn set_hosts(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let [_, hosts, ..] = call.arguments;
-    let hosts = serde_json::from_str(&call.string(hosts)?)
-        .map_err(|error| Error::internal(format!("the hosts are no JSON: {error}")))?;
-    client.run(|reactor| reactor.set_hosts(&hosts))??;
-    Ok(NOTHING)
-}
-
-/// `end(handle, request, milliseconds, refuseWaiting)`: the largest number is no limit
-fn end(call: &Call) -> Result<sys::napi_value, Fault> {
-    let client = call.client()?;
-    let [_, _, _, refuse_waiting, ..] = call.arguments;
-    let (request, timeout) = (call.u32(1)?, milliseconds(call.u32(2)?));
-    let options = EndOptions { timeout, refuse_waiting: call.env.bool(refuse_waiting)? };
-    client.request(request, |reactor| reactor.end(request, options))?;
-    Ok(NOTHING)
-}
-
 impl Call {
     fn read(env: Env, info: sys::napi_callback_info) -> Result<(Self, &'static Entry), Fault> {
         let mut arguments = [NOTHING; ARGUMENTS];
@@ -331,40 +218,39 @@ impl Call {
         self.env.u32(self.arguments.get(index).copied().unwrap_or(NOTHING))
     }
 
-    fn string(&self, value: sys::napi_value) -> Result<String, Fault> {
-        let (length, mut bytes) = (self.env.utf8_length(value)?, Vec::new());
-        self.env.append_utf8(value, length, &mut bytes)?;
-        if self.env.is_well_formed(value, &bytes)?
-            && let Ok(text) = String::from_utf8(bytes)
-        {
-            return Ok(text);
-        }
-        let message = "the text holds half of a surrogate pair, which has no form in UTF-8";
-        Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into())
-    }
-
-    /// Runs what may come when the pool has gone meanwhile (an answer to a look-up, the flush behind the
-    /// last command). Then there is nothing to do, and nobody to whom an error would say anything.
+    /// Runs what may come when the pool has gone meanwhile.
     fn late(&self, command: impl FnOnce(&mut Reactor)) -> Result<sys::napi_value, Fault> {
-        let handle = self.u32(0)?;
-        if let Ok(client) = self.environment.client(handle)
-            && client.check_open().is_ok()
-        {
-            // An error says that a defect was found just now. The requests that it concerns are told.
-            let _ = client.run(command);
-        }
+        self.environment.late(self.u32(0)?, command);
         Ok(NOTHING)
     }
 
     /// The pool that the first argument names.
     fn client(&self) -> Result<Rc<Client>, Fault> {
-        let client = self.environment.client(self.u32(0)?)?;
-        client.check_open()?;
-        Ok(client)
+        Ok(self.environment.open_client(self.u32(0)?)?)
     }
 }
 
 /// The door through which JavaScript comes in: what goes wrong behind it is thrown, a panic too.
+/// Returns nothing where something was.
+pub(super) fn door<T>(
+    env: Env,
+    run: impl FnOnce() -> Result<T, Fault>,
+    panicked: impl FnOnce() -> String,
+) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(Fault::Pending)) => {}
+        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
+        Err(_) => env.throw(&panicked()),
+    }
+    None
+}
+
+/// What is thrown for a panic in a call.
+pub(super) fn defect() -> String {
+    error_to_json(&Error::internal("a defect in hyperiondb-client was found in this call"))
+}
+
 unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: Node calls with the environment of this thread.
     let env = unsafe { Env::from_raw(env) };
@@ -372,48 +258,31 @@ unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) ->
         let (call, entry) = Call::read(env, info)?;
         (entry.run)(&call)
     };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => return value,
-        Ok(Err(Fault::Pending)) => {}
-        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
-        Err(_) => {
-            let error = Error::internal("a defect in hyperiondb-client was found in this call");
-            env.throw(&error_to_json(&error));
-        }
-    }
-    NOTHING
+    door(env, run, defect).unwrap_or(NOTHING)
 }
 
+/// napi calls this once for each environment that loads the addon, and stops no panic here.
+#[napi(module_exports)]
+fn init(exports: Object, env: napi::Env) -> napi::Result<()> {
+    // SAFETY: napi hands on the environment with which Node has called.
+    let env = unsafe { Env::from_raw(env.raw()) };
+    let panicked = || "hyperiondb-client could not be loaded".to_owned();
+    door(env, || register(env, exports.raw()), panicked).ok_or_else(thrown)
+}
+
+/// The functions of napi's are registered here too, by a definition of each property: napi itself
+/// would assign them, and a setter on `Object.prototype` could have one of them.
 fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
+    #[cfg(feature = "defects")]
+    super::defect::strike_loading();
     Environment::install(env)?;
-    for entry in &ENTRIES {
-        let data = std::ptr::from_ref(entry).cast::<c_void>();
-        let function = env.create_function(entry.name, Some(enter), data)?;
-        env.define(exports, entry.name, function)?;
+    let entries = ENTRIES.iter().map(|entry| {
+        let (enter, data): (sys::napi_callback, _) = (Some(enter), from_ref(entry));
+        (entry.name, enter, data.cast::<c_void>())
+    });
+    let seldom = SELDOM.iter().map(|(name, callback)| (*name, *callback, null()));
+    for (name, callback, data) in entries.chain(seldom) {
+        env.define(exports, name, env.create_function(name, callback, data)?)?;
     }
     Ok(())
-}
-
-/// Node calls this once for each environment that loads the addon.
-///
-/// # Safety
-///
-/// As Node-API says: an environment of this thread, and an object of it.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn napi_register_module_v1(
-    env: sys::napi_env,
-    exports: sys::napi_value,
-) -> sys::napi_value {
-    static FUNCTIONS: Once = Once::new();
-    // SAFETY: writes the table of Node's functions before anything reads it. Workers that load the addon
-    // at the same time wait here. The library that comes back is the process itself, and stays loaded.
-    FUNCTIONS.call_once(|| std::mem::forget(unsafe { sys::setup() }));
-    // SAFETY: Node calls with the environment of this thread.
-    let env = unsafe { Env::from_raw(env) };
-    match catch_unwind(AssertUnwindSafe(|| register(env, exports))) {
-        Ok(Ok(()) | Err(Fault::Pending)) => {}
-        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
-        Err(_) => env.throw("hyperiondb-client could not be loaded"),
-    }
-    exports
 }

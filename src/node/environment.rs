@@ -15,6 +15,7 @@ use napi_sys as sys;
 use super::client::Client;
 use super::value::{Env, Fault, check};
 use crate::base::{Error, ErrorClass, Outcome};
+use crate::reactor::Reactor;
 
 #[derive(Debug)]
 pub(super) struct Environment {
@@ -96,6 +97,22 @@ impl Environment {
 
     pub(super) fn client(&self, handle: u32) -> Result<Rc<Client>, Error> {
         self.clients.borrow().get(&handle).cloned().ok_or_else(pool_is_closed)
+    }
+
+    /// A client that takes commands.
+    pub(super) fn open_client(&self, handle: u32) -> Result<Rc<Client>, Error> {
+        let client = self.client(handle)?;
+        client.check_open()?;
+        Ok(client)
+    }
+
+    /// Runs what may come when the pool has gone meanwhile (an answer to a look-up, the flush behind
+    /// the last command). Then there is nothing to do, and nobody to whom an error would say anything.
+    pub(super) fn late(&self, handle: u32, command: impl FnOnce(&mut Reactor)) {
+        if let Ok(client) = self.open_client(handle) {
+            // An error says that a defect was found just now. The requests that it concerns are told.
+            let _ = client.run(command);
+        }
     }
 
     /// Closes all that is open. What was in flight is never answered: nobody is there to hear it.

@@ -5,10 +5,16 @@
 //! environment. Imports `reactor` and the floors below. Never speaks PostgreSQL, never holds a borrow
 //! across a call into JavaScript, never lets a panic leave.
 //!
-//! Node-API is used as it is, without a layer of macros over it: there are some twenty entry points, and every
-//! status is looked at. An environment (the main thread, a worker, a vm context) has its own state, in its
-//! instance data. What they share is the table of Node's functions alone.
+//! `napi` and `napi-derive` carry what is called seldom (`seldom`) and the addon's registration; on
+//! the way of a query (`entry`) and of its answer (`loop_callback`) Node-API is used as it is, and
+//! every status is looked at. An environment (the main thread, a worker, a vm context) has its own
+//! state, in its instance data, which is this addon's and never napi's. What environments share are
+//! the tables of Node's functions and of napi's registration alone.
 
+// napi-derive registers nothing where tests are built, so that nothing seems to be in use.
+#![cfg_attr(test, allow(dead_code))]
+
+mod argument;
 mod client;
 #[cfg(feature = "defects")]
 mod defect;
@@ -21,6 +27,7 @@ mod loop_callback;
 mod params;
 mod requests;
 mod segment;
+mod seldom;
 mod shape_slots;
 mod sheet;
 mod slip;

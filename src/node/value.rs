@@ -180,6 +180,19 @@ impl Env {
         Ok(char::decode_utf16(units).all(|character| character.is_ok()))
     }
 
+    /// A text that has to have a form in UTF-8.
+    pub(super) fn string(self, value: sys::napi_value) -> Result<String, Fault> {
+        let (length, mut bytes) = (self.utf8_length(value)?, Vec::new());
+        self.append_utf8(value, length, &mut bytes)?;
+        if self.is_well_formed(value, &bytes)?
+            && let Ok(text) = String::from_utf8(bytes)
+        {
+            return Ok(text);
+        }
+        let message = "the text holds half of a surrogate pair, which has no form in UTF-8";
+        Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into())
+    }
+
     pub(super) fn array_length(self, value: sys::napi_value) -> Result<u32, Fault> {
         let mut result = 0;
         // SAFETY: see above.

@@ -1,0 +1,219 @@
+//! The entry points that are called once for a pool, a lease or a second, as functions of napi's.
+//!
+//! napi reads their arguments as the types of `argument`, and stops a panic there. What goes wrong
+//! behind that is thrown by the door that all entry points share, so that JavaScript gets the same
+//! errors from all of them.
+#![allow(unsafe_code)] // napi-derive writes calls of Node-API.
+
+use std::ffi::CStr;
+use std::num::NonZeroU32;
+use std::rc::Rc;
+
+use napi::bindgen_prelude::{Either, Undefined};
+use napi_derive::napi;
+use napi_sys as sys;
+use serde_json::json;
+
+use super::argument::{Flag, Number, Text, Unread};
+use super::client::Client;
+use super::deliver::list_oids;
+use super::entry::{defect, door};
+use super::environment::Environment;
+use super::event_json::host_value;
+use super::slip::milliseconds;
+use super::value::{Env, Fault};
+use crate::base::Error;
+use crate::config;
+use crate::connection::StatementId;
+use crate::pool::{EndOptions, Status};
+
+/// In the order of a pool's life.
+pub(super) static SELDOM: [(&CStr, sys::napi_callback); 12] = [
+    (c"createPool", Some(create_pool_c_callback)),
+    (c"parameterTypes", Some(parameter_types_c_callback)),
+    (c"forget", Some(forget_c_callback)),
+    (c"leaseHost", Some(lease_host_c_callback)),
+    (c"leaseIsAlive", Some(lease_is_alive_c_callback)),
+    (c"leaseIsInOwnTransaction", Some(lease_is_in_own_transaction_c_callback)),
+    (c"cancelLease", Some(cancel_lease_c_callback)),
+    (c"ready", Some(ready_c_callback)),
+    (c"status", Some(status_c_callback)),
+    (c"cluster", Some(cluster_c_callback)),
+    (c"setHosts", Some(set_hosts_c_callback)),
+    (c"end", Some(end_c_callback)),
+];
+
+/// An answer that JavaScript may have to do without.
+type Perhaps = Either<String, Undefined>;
+
+/// `createPool(optionsJson, deliver) -> { handle, slip, records, cells, nulls }`
+#[napi(catch_unwind, no_export)]
+fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<sys::napi_value> {
+    enter(env, |env, environment| {
+        let options = serde_json::from_str(&options.0)
+            .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
+        let config = config::from_json(&options)?;
+        let object = env.create_object()?;
+        Client::open(env, environment, config, deliver.0, object)?;
+        Ok(object)
+    })
+}
+
+/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` where no server has
+/// told them yet
+#[napi(catch_unwind, no_export)]
+fn parameter_types(env: napi::Env, handle: Number, id: Number) -> napi::Result<Perhaps> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let oids =
+            client.run(|reactor| reactor.parameter_types(StatementId(id.0)).map(list_oids))?;
+        Ok(perhaps(oids))
+    })
+}
+
+/// `forget(handle, id)`
+#[napi(catch_unwind, no_export)]
+fn forget(env: napi::Env, handle: Number, id: Number) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        environment.late(handle.0, |reactor| reactor.forget(StatementId(id.0)));
+        Ok(())
+    })
+}
+
+/// `leaseHost(handle, lease) -> host`, or `undefined` where it has no connection
+#[napi(catch_unwind, no_export)]
+fn lease_host(env: napi::Env, handle: Number, lease: Number) -> napi::Result<Perhaps> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let Some(lease) = NonZeroU32::new(lease.0) else { return Ok(perhaps(None)) };
+        let host = client.run(|reactor| reactor.lease_host(lease).map(str::to_owned))?;
+        Ok(perhaps(host))
+    })
+}
+
+/// `leaseIsAlive(handle, lease) -> boolean`: whether it has a connection, or a claim to another one
+#[napi(catch_unwind, no_export)]
+fn lease_is_alive(env: napi::Env, handle: Number, lease: Number) -> napi::Result<bool> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let Some(lease) = NonZeroU32::new(lease.0) else { return Ok(false) };
+        Ok(client.run(|reactor| reactor.lease_is_alive(lease))?)
+    })
+}
+
+/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether its user has begun one by a statement
+#[napi(catch_unwind, no_export)]
+fn lease_is_in_own_transaction(
+    env: napi::Env,
+    handle: Number,
+    lease: Number,
+) -> napi::Result<bool> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let Some(lease) = NonZeroU32::new(lease.0) else { return Ok(false) };
+        Ok(client.run(|reactor| reactor.lease_is_in_own_transaction(lease))?)
+    })
+}
+
+/// `cancelLease(handle, lease)`: all that runs there, and what waits for that
+#[napi(catch_unwind, no_export)]
+fn cancel_lease(env: napi::Env, handle: Number, lease: Number) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        if let Some(lease) = NonZeroU32::new(lease.0) {
+            environment.late(handle.0, |reactor| reactor.cancel_lease(lease));
+        }
+        Ok(())
+    })
+}
+
+/// `ready(handle, request)`
+#[napi(catch_unwind, no_export)]
+fn ready(env: napi::Env, handle: Number, request: Number) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        client.request(request.0, |reactor| reactor.ready(request.0))?;
+        Ok(())
+    })
+}
+
+/// `status(handle) -> json`
+#[napi(catch_unwind, no_export)]
+fn status(env: napi::Env, handle: Number) -> napi::Result<String> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let status = client.run(|reactor| reactor.status())?;
+        let Status { max_size, size, available, in_use, waiting } = status;
+        let json = json!({
+            "maxSize": max_size,
+            "size": size,
+            "available": available,
+            "inUse": in_use,
+            "waiting": waiting,
+        });
+        Ok(json.to_string())
+    })
+}
+
+/// `cluster(handle) -> json`
+#[napi(catch_unwind, no_export)]
+fn cluster(env: napi::Env, handle: Number) -> napi::Result<String> {
+    enter(env, |_, environment| {
+        let hosts = environment.open_client(handle.0)?.run(|reactor| reactor.cluster())?;
+        let hosts: Vec<_> = hosts.iter().map(host_value).collect();
+        Ok(json!(hosts).to_string())
+    })
+}
+
+/// `setHosts(handle, hostsJson)`
+#[napi(catch_unwind, no_export)]
+fn set_hosts(env: napi::Env, handle: Number, hosts: Text) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let hosts = serde_json::from_str(&hosts.0)
+            .map_err(|error| Error::internal(format!("the hosts are no JSON: {error}")))?;
+        client.run(|reactor| reactor.set_hosts(&hosts))??;
+        Ok(())
+    })
+}
+
+/// `end(handle, request, milliseconds, refuseWaiting)`: the largest number is no limit
+#[napi(catch_unwind, no_export)]
+fn end(
+    env: napi::Env,
+    handle: Number,
+    request: Number,
+    limit: Number,
+    refuse_waiting: Flag,
+) -> napi::Result<()> {
+    enter(env, |_, environment| {
+        let client = environment.open_client(handle.0)?;
+        let (timeout, refuse_waiting) = (milliseconds(limit.0), refuse_waiting.0);
+        let options = EndOptions { timeout, refuse_waiting };
+        client.request(request.0, |reactor| reactor.end(request.0, options))?;
+        Ok(())
+    })
+}
+
+/// Runs `body` behind the door.
+fn enter<T>(
+    env: napi::Env,
+    body: impl FnOnce(Env, &Rc<Environment>) -> Result<T, Fault>,
+) -> napi::Result<T> {
+    // SAFETY: napi hands on the environment with which Node has called.
+    let env = unsafe { Env::from_raw(env.raw()) };
+    let run = || {
+        #[cfg(feature = "defects")]
+        super::defect::strike_seldom();
+        body(env, &Environment::of(env)?)
+    };
+    door(env, run, defect).ok_or_else(thrown)
+}
+
+/// Says to napi that an exception is pending, which it then leaves as it is.
+pub(super) fn thrown() -> napi::Error {
+    napi::Error::new(napi::Status::PendingException, String::new())
+}
+
+fn perhaps(text: Option<String>) -> Perhaps {
+    text.map_or(Either::B(()), Either::A)
+}
