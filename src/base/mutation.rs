@@ -108,12 +108,16 @@ pub enum Mutation {
     LeaveOpen,
     /// What the server reports of a session's settings says nothing of what its user left.
     IgnoreReports,
+    /// The settings of the login that a reset has taken away are not set again.
+    ForgetLoss,
+    /// Calls are sent behind a reset that may take the settings of the login away.
+    HurryBehindReset,
     /// Nobody waits for a server that has served before and refuses now.
     ForgetServer,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 53] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -164,6 +168,8 @@ impl Mutation {
         Self::SendUnfit,
         Self::LeaveOpen,
         Self::IgnoreReports,
+        Self::ForgetLoss,
+        Self::HurryBehindReset,
         Self::ForgetServer,
     ];
 

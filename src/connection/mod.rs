@@ -38,6 +38,7 @@ mod script;
 mod session;
 mod settings;
 mod staleness;
+mod startup;
 mod statement;
 mod steps;
 mod traces;
@@ -263,6 +264,12 @@ impl Connection {
     /// Ready, and with nothing in flight but a reset or a question of the pool's own.
     pub fn is_vacant(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_vacant())
+    }
+
+    /// Whether a request can be sent here that waits for nothing but a reset or a question of the
+    /// pool's own, and for a reset only where that keeps the settings of the login.
+    pub fn is_at_hand(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_at_hand())
     }
 
     pub fn outgoing(&self) -> &[u8] {

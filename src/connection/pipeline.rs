@@ -56,6 +56,9 @@ pub(super) enum Work {
 pub(super) enum ResetStep {
     Due,
     Done,
+    /// The settings of the login are to be set again, which the reset has taken away.
+    Restoring,
+    Restored,
     /// What was sent behind it has a DISCARD ALL of its own in front.
     Refused,
 }
@@ -74,12 +77,18 @@ impl Work {
                 *step = ResetStep::Done;
                 Ok(())
             }
+            (Self::Reset { step: ResetStep::Restoring }, M::RowDescription(_)) => Ok(()),
+            (Self::Reset { step: step @ ResetStep::Restoring }, M::CommandComplete(_)) => {
+                *step = ResetStep::Restored;
+                Ok(())
+            }
             (Self::Reset { step: step @ ResetStep::Due }, M::ErrorResponse(_)) if !alone => {
                 *step = ResetStep::Refused;
                 Ok(())
             }
             (
-                Self::Reset { step: ResetStep::Due } | Self::Barrier { asked: true, .. },
+                Self::Reset { step: ResetStep::Due | ResetStep::Restoring }
+                | Self::Barrier { asked: true, .. },
                 M::ErrorResponse(fields),
             ) => Err(Error::database(*fields)),
             (Self::Place { place }, M::ErrorResponse(fields)) => {

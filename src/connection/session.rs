@@ -6,6 +6,7 @@
 
 mod ended;
 mod questions;
+mod resets;
 mod rows;
 mod run;
 mod scripts;
@@ -26,10 +27,11 @@ use super::handshake::BackendKey;
 use super::lead::Lead;
 use super::naming::Names;
 use super::pipeline::{self, Entry, Pipeline, ResetStep, Work, unexpected};
-use super::prelude::{Prelude, RESET};
+use super::prelude::Prelude;
 use super::prepared::Prepared;
-use super::role::{Parameters, Role, check_encoding};
+use super::role::{Parameters, Role};
 use super::settings::{FirstUse, Style};
+use super::startup::StartupSettings;
 use super::statement::StatementId;
 use super::user_types::TypesAnswer;
 use super::{Event, Request, Sent, Shared, Token};
@@ -78,6 +80,7 @@ pub(super) struct Session {
     /// What the server reports of its settings, and what it did when the session was new or was reset.
     reported: u64,
     reported_clean: u64,
+    startup: StartupSettings,
     /// Where values may look otherwise as text than this client reads them, a statement is described before its
     /// first use, so that its results come as binary.
     style: Style,
@@ -131,6 +134,7 @@ impl Session {
             place_is_due: false,
             reported: parameters.fingerprint(),
             reported_clean: parameters.fingerprint(),
+            startup: StartupSettings::new(parameters, config),
             style: Style::new(parameters, config),
         }
     }
@@ -164,36 +168,6 @@ impl Session {
         let is_short =
             |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. } | Work::Types(_));
         self.pipeline.iter().all(|entry| is_short(&entry.work))
-    }
-
-    pub(super) fn is_resetting(&self) -> bool {
-        self.tidiness == Tidiness::Resetting
-    }
-
-    pub(super) fn is_clean(&self) -> bool {
-        self.tidiness == Tidiness::Clean
-    }
-
-    /// Somebody may have left something behind that nobody saw.
-    pub(super) fn soil(&mut self) {
-        self.tidiness = Tidiness::Soiled;
-    }
-
-    /// Discards what was left behind. Until the server has said so, each request brings a DISCARD ALL of its
-    /// own, so that none runs where this one failed.
-    pub(super) fn reset(
-        &mut self,
-        now: Instant,
-        sent: u64,
-        out: &mut BytesMut,
-    ) -> Result<(), Error> {
-        let start = sent + out.len() as u64;
-        frontend::query(out, RESET)?;
-        self.prepared.clear();
-        self.tidiness = Tidiness::Resetting;
-        let work = Work::Reset { step: ResetStep::Due };
-        self.pipeline.push_back(Entry { work, start, queued_at: now });
-        Ok(())
     }
 
     pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
@@ -354,21 +328,7 @@ impl Session {
     ) -> Result<(), Error> {
         use BackendMessage as M;
         match message {
-            M::ParameterStatus { name, value } => {
-                if name == "client_encoding" {
-                    check_encoding(value)?;
-                }
-                if name == "search_path" {
-                    self.names.told();
-                }
-                parameters.set(name, value);
-                self.report(parameters);
-                self.style.report(parameters);
-                if self.reports_role {
-                    self.role = parameters.role();
-                }
-                Ok(())
-            }
+            M::ParameterStatus { name, value } => self.report((name, value), parameters, shared),
             M::NoticeResponse(fields) => {
                 if let Some(Entry { work: Work::Request { exchange, .. }, .. }) =
                     self.pipeline.front_mut()
@@ -388,7 +348,7 @@ impl Session {
                 self.never_handed_on = was_never_handed_on(&fields);
                 Err(Error::database(*fields))
             }
-            M::ReadyForQuery(status) => self.ready(now, status, shared, events),
+            M::ReadyForQuery(status) => self.ready(now, status, shared, events, (sent, out)),
             message => self.answer(now, message, shared, sent, out),
         }
     }
@@ -462,11 +422,14 @@ impl Session {
         status: TransactionStatus,
         shared: &mut Shared<'_>,
         events: &mut VecDeque<Event>,
+        out: (u64, &mut BytesMut),
     ) -> Result<(), Error> {
         // An entry that is not done stays in the pipeline: the end of the connection answers it.
         match self.pipeline.front().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
-            Some(Work::Reset { step: ResetStep::Due }) => return Err(unexpected("ReadyForQuery")),
+            Some(Work::Reset { step: ResetStep::Due | ResetStep::Restoring }) => {
+                return Err(unexpected("ReadyForQuery"));
+            }
             Some(
                 Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_),
             )
@@ -512,10 +475,8 @@ impl Session {
                 events.push_back(Event::Placed { place, role: self.role });
             }
             Work::Reset { step } => {
-                if step == ResetStep::Done {
-                    self.was_reset();
-                    // What is otherwise now, a reload has changed.
-                    self.reported_clean = self.reported;
+                if !self.end_reset(now, step, out)? {
+                    return Ok(());
                 }
                 // Where the role is not reported, it was last asked for in the session as its user had it.
                 let role = self.role.filter(|_| self.reports_role);
@@ -527,7 +488,8 @@ impl Session {
                 if exchange.has_checked() {
                     self.style.pass();
                 }
-                if exchange.has_reset() {
+                let was_reset = exchange.has_reset();
+                if was_reset {
                     self.was_reset();
                     if let Some(statement) = shared.statements.get(id) {
                         self.style.ask(statement.traces);
@@ -540,6 +502,9 @@ impl Session {
                 let (name, parsing) = (exchange.name(), exchange.preparing().is_some());
                 let answer = self.settle(id, name, parsing, script, ended, shared);
                 self.check_settings(status, shared);
+                if was_reset && self.startup.are_lost() && status == TransactionStatus::Idle {
+                    self.soil();
+                }
                 let event = Event::Settled {
                     token,
                     answer,

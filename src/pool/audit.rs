@@ -109,7 +109,10 @@ impl Pool {
     fn audit_neighbours(&self, now: Instant) -> Result<(), String> {
         let call = |token: Token| self.calls.get(Key::from_bits(token.0));
         let topology = self.cluster.topology();
-        let takes_work = |slot: &Slot| topology.rank(slot.host).is_some() && slot.is_available();
+        let takes_work = |slot: &Slot| {
+            let serves = topology.rank(slot.host).is_some();
+            serves && slot.takes_calls() && slot.connection.is_at_hand()
+        };
         let something_is_free =
             topology.is_served() && self.slots.iter().any(|(_, slot)| takes_work(slot));
         for (id, Slot { duty, connection, .. }) in self.slots.iter() {

@@ -170,7 +170,7 @@ impl Pool {
             if depth == 0 {
                 return Some(id);
             }
-            if slot.connection.is_vacant() {
+            if slot.connection.is_at_hand() {
                 best = Some((0, id));
             } else if share
                 && may_be_shared(now, slot, depth)

@@ -361,13 +361,22 @@ impl Pool {
     /// lasts and nothing is free.
     fn demand(&mut self, now: Instant) -> usize {
         let behind = self.behind();
+        let recovers = |slot: &Slot| self.recovers_until(slot).is_some_and(|until| until > now);
+        let recovering = self.slots.iter().filter(|(_, slot)| recovers(slot)).count();
+        let waiting = self.waiting.len().saturating_sub(recovering);
         if behind == 0 {
             self.backlog_since = None;
-            return self.waiting.len() + self.overtaking.stranded();
+            return waiting + self.overtaking.stranded();
         }
         let since = *self.backlog_since.get_or_insert(now);
         let lasts = now.since(since) >= LOGIN;
-        self.waiting.len() + if lasts { behind } else { self.overtaking.stranded() }
+        waiting + if lasts { behind } else { self.overtaking.stranded() }
+    }
+
+    /// How long a connection that is being reset is waited for, rather than another one opened.
+    fn recovers_until(&self, slot: &Slot) -> Option<Instant> {
+        let since = slot.recovering_since()?;
+        self.cluster.topology().serves(slot.host).then_some(since + LOGIN)
     }
 
     /// Calls behind others, beyond those for which something is free. Where servers are kept at work they are so by choice.
@@ -534,8 +543,12 @@ impl Pool {
         let late = late.filter(|at| *at > self.flushed_at).min();
         let late = late.filter(|_| topology.is_served() && self.wants_connections());
         let late = late.map(|at| (at, "late login"));
+        let recovery = self.slots.iter().filter_map(|(_, slot)| self.recovers_until(slot));
+        let recovery = recovery.filter(|at| *at > self.flushed_at).min();
+        let recovery = recovery.filter(|_| !self.waiting.is_empty()).map(|at| (at, "reset"));
         let visit = self.next_visit().map(|host| (self.cluster.may_connect_at(host), "visit"));
-        let searching = searching.into_iter().chain(patience).chain(late).chain(visit);
+        let searching =
+            searching.into_iter().chain(patience).chain(late).chain(recovery).chain(visit);
         duties.chain(searching).min_by_key(|(at, _)| *at)
     }
 

@@ -110,6 +110,7 @@ impl Pool {
             self.tend(now, id);
         }
         self.retire_if_useless(id);
+        self.clean(now, id);
     }
 
     /// Settles what was in flight on a connection that the pool itself gives up, and what had been answered and not

@@ -95,6 +95,12 @@ impl Slot {
         self.takes_calls() && self.connection.is_vacant()
     }
 
+    /// Since when it is being reset, where calls wait for the end of that.
+    pub(super) fn recovering_since(&self) -> Option<Instant> {
+        let recovers = self.is_available() && !self.connection.is_at_hand();
+        self.connection.head_since().filter(|_| recovers)
+    }
+
     /// Since when it has nothing to do.
     pub(super) fn free_since(&self) -> Option<Instant> {
         if self.is_idle() { self.connection.idle_since() } else { None }

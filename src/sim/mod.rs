@@ -18,6 +18,8 @@ mod mode_scenarios;
 #[cfg(test)]
 mod overtaking_scenarios;
 #[cfg(test)]
+mod pooled_scenarios;
+#[cfg(test)]
 mod report_scenarios;
 #[cfg(test)]
 mod rival_scenarios;

@@ -40,6 +40,10 @@ pub struct Server {
     /// It was asked for its role in a transaction that a user began by a statement.
     pub asked_in_transaction: bool,
     pub reports: Reports,
+    /// A pooler in front sets what was named at the login, and a reset takes that away.
+    pub is_pooled: bool,
+    /// A caller's statement has run without that.
+    pub ran_unset: bool,
     /// Keys that are committed, in order.
     pub keys: Vec<String>,
     /// The time, by a clock of the caller's.
@@ -74,6 +78,8 @@ struct Session {
     changed: bool,
     /// A setting that is reported when it changes, and what was told of it.
     zone: &'static str,
+    /// What a reset goes back to.
+    zone_at_reset: &'static str,
     told_zone: &'static str,
     /// What the implicit or explicit transaction has written.
     written: Vec<String>,
@@ -81,8 +87,9 @@ struct Session {
     cancels_question: bool,
 }
 
-/// The setting as the server has it for each session that begins.
+/// The setting as each session has it that begins, and as the server has it by itself.
 const ZONE: &str = "here";
+const ZONE_OF_SERVER: &str = "there";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transaction {
@@ -137,6 +144,8 @@ impl Server {
             types_asked: 0,
             asked_in_transaction: false,
             reports: Reports::Changes,
+            is_pooled: false,
+            ran_unset: false,
             keys: Vec::new(),
             clock: 0,
             sessions: BTreeMap::new(),
@@ -159,6 +168,7 @@ impl Server {
             is_said: false,
             changed: false,
             zone: ZONE,
+            zone_at_reset: if self.is_pooled { ZONE_OF_SERVER } else { ZONE },
             told_zone: "",
             written: Vec::new(),
             savepoint: None,
@@ -335,6 +345,10 @@ impl Server {
                     state.ready(role, self.reports, out);
                 }
                 _ if state.skipping => {}
+                b'E' if state.runs_unset() => {
+                    self.ran_unset = true;
+                    state.extended(tag, &body, role, &mut self.keys, out);
+                }
                 tag => state.extended(tag, &body, role, &mut self.keys, out),
             }
             if self.keys.len() > committed {
@@ -354,6 +368,12 @@ impl Session {
         let is_execute = self.started && self.input.first() == Some(&b'E');
         let slow = is_execute && !self.skipping && self.bound.ends_with(" slow");
         slow && self.sleep != Sleep::Over
+    }
+
+    /// Whether it is about to run a caller's statement without what was named at the login.
+    fn runs_unset(&self) -> bool {
+        let verb = self.bound.split(' ').next().unwrap_or("");
+        self.zone == ZONE_OF_SERVER && matches!(verb, "SELECT" | "INSERT" | "SET" | "CALL")
     }
 
     /// Tag 0 is the StartupMessage.
@@ -528,7 +548,7 @@ impl Session {
             }
             "DISCARD" if self.transaction == Transaction::None => {
                 self.changed = false;
-                self.zone = ZONE;
+                self.zone = self.zone_at_reset;
                 self.statements.clear();
                 "DISCARD ALL"
             }

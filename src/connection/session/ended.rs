@@ -4,11 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Session, Tidiness};
+use super::Session;
 use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult};
-use crate::connection::pipeline::{Entry, Pipeline, Work};
-use crate::connection::role::Parameters;
+use crate::connection::pipeline::{Pipeline, Work};
 use crate::connection::rows::too_large;
 use crate::connection::script::{copied_error, is_end};
 use crate::connection::staleness::Staleness;
@@ -25,31 +24,6 @@ const FAILED_TRANSACTION: &str = "25P02";
 impl Session {
     pub(in crate::connection) fn pipeline_mut(&mut self) -> &mut Pipeline {
         &mut self.pipeline
-    }
-
-    /// The server has told a setting. What changes while no request runs, a reload has changed for all sessions.
-    pub(super) fn report(&mut self, parameters: &Parameters) {
-        self.reported = parameters.fingerprint();
-        let runs = matches!(self.pipeline.front(), Some(Entry { work: Work::Request { .. }, .. }));
-        if !runs && self.is_clean() {
-            self.reported_clean = self.reported;
-        }
-    }
-
-    /// What a statement has left behind in the settings shows in the reports, whatever its text says.
-    pub(super) fn check_settings(&mut self, status: TransactionStatus, shared: &Shared<'_>) {
-        let has_changed = self.reported != self.reported_clean && !Mutation::IgnoreReports.is_on();
-        if has_changed && status == TransactionStatus::Idle && shared.config.reset_on_release {
-            self.soil();
-        }
-    }
-
-    pub(super) fn was_reset(&mut self) {
-        self.tidiness = Tidiness::Clean;
-        // What was sent behind it may have changed them again.
-        if self.pipeline.is_empty() {
-            self.style.reset();
-        }
     }
 
     pub(super) fn settle(

@@ -1,7 +1,7 @@
 //! What the pool asks for itself: where the host stands, what types there are, and which role it
-//! has.
+//! has. And how it sets what was named at the login.
 
-use super::{CANCELED, MOOD, Server, Transaction};
+use super::{CANCELED, MOOD, Server, Transaction, ZONE};
 use crate::connection::Role;
 use crate::sim::messages::{message, row_of, tell_realm, tell_role};
 
@@ -62,6 +62,10 @@ impl Server {
                 let begun = state.transaction == Transaction::Open { writable: false };
                 tell_role(role, begun, out);
             }
+        } else if sql.contains("set_config(E'TimeZone', E'here', false)") {
+            state.zone = ZONE;
+            message(b'T', &[0, 0], out);
+            message(b'C', b"SELECT 0\0", out);
         } else {
             return false;
         }

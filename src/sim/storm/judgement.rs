@@ -81,6 +81,14 @@ impl Storm {
         }
     }
 
+    /// No caller's statement runs without the settings that were named at the login.
+    pub(super) fn check_settings(&self) -> Result<(), String> {
+        match self.nodes.all.iter().position(|node| node.server.ran_unset) {
+            Some(node) => Err(format!("h{node} ran a statement without the login's settings")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there can be such an error.
     fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
         let described = || Err(describe(error));

@@ -122,9 +122,8 @@ impl Storm {
         self.write();
         let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
         let in_time = audited.and_then(|()| self.check_limits());
-        if let Err(why) =
-            in_time.and_then(|()| self.check_news()).and_then(|()| self.check_questions())
-        {
+        let right = in_time.and_then(|()| self.check_news()).and_then(|()| self.check_questions());
+        if let Err(why) = right.and_then(|()| self.check_settings()) {
             self.fail(why);
         }
     }

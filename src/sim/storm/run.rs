@@ -58,7 +58,11 @@ impl Storm {
             }
             RoleCheck::Reported => Reports::Changes,
         };
-        nodes.all.iter_mut().for_each(|node| node.server.reports = reports);
+        let names_zone = config.parameters.iter().any(|(name, _)| name == "TimeZone");
+        let is_pooled = names_zone && dice.percent(60);
+        for node in &mut nodes.all {
+            (node.server.reports, node.server.is_pooled) = (reports, is_pooled);
+        }
         let cores = dice.percent(50).then(|| dice.below(2));
         Self {
             now,
@@ -313,5 +317,6 @@ fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
     set(10, "maxQueue", 6.into());
     set(10, "resetOnRelease", false.into());
     set(10, "roleCheck", "query".into());
+    set(40, "parameters", serde_json::json!({ "TimeZone": "here" }));
     from_json(&options).unwrap_or_else(|error| unreachable!("{error:?}"))
 }

@@ -1,0 +1,142 @@
+//! Sessions are handed on as they were at their login: what a user left behind is discarded, and
+//! what a DISCARD ALL takes away behind a pooler is set again.
+
+use bytes::BytesMut;
+
+use super::{Session, Tidiness};
+use crate::base::{Error, Instant, Mutation};
+use crate::connection::Shared;
+use crate::connection::pipeline::{Entry, ResetStep, Work};
+use crate::connection::prelude::RESET;
+use crate::connection::role::{Parameters, check_encoding};
+use crate::protocol::backend::TransactionStatus;
+use crate::protocol::frontend;
+
+impl Session {
+    pub(in crate::connection) fn is_resetting(&self) -> bool {
+        self.tidiness == Tidiness::Resetting
+    }
+
+    pub(in crate::connection) fn is_clean(&self) -> bool {
+        self.tidiness == Tidiness::Clean
+    }
+
+    /// Somebody may have left something behind that nobody saw.
+    pub(in crate::connection) fn soil(&mut self) {
+        self.tidiness = Tidiness::Soiled;
+    }
+
+    /// Whether a request can be sent, with nothing in front but what the pool asks for itself.
+    /// Behind a reset it waits where that may take the settings away by which values are read.
+    pub(in crate::connection) fn is_at_hand(&self) -> bool {
+        let is_whole = !self.is_resetting()
+            || self.startup.outlast_reset()
+            || Mutation::HurryBehindReset.is_on();
+        self.is_vacant() && is_whole
+    }
+
+    /// Discards what was left behind. Until the server has said so, each request brings a DISCARD
+    /// ALL of its own, so that none runs where this one failed.
+    pub(in crate::connection) fn reset(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        self.prepared.clear();
+        self.tidiness = Tidiness::Resetting;
+        self.send_reset(now, RESET, ResetStep::Due, (sent, out))
+    }
+
+    fn send_reset(
+        &mut self,
+        now: Instant,
+        sql: &str,
+        step: ResetStep,
+        (sent, out): (u64, &mut BytesMut),
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        frontend::query(out, sql)?;
+        self.pipeline.push_back(Entry { work: Work::Reset { step }, start, queued_at: now });
+        Ok(())
+    }
+
+    /// A step of a reset is over. Returns whether it was the last one.
+    pub(super) fn end_reset(
+        &mut self,
+        now: Instant,
+        step: ResetStep,
+        out: (u64, &mut BytesMut),
+    ) -> Result<bool, Error> {
+        match step {
+            ResetStep::Done => self.startup.were_reset(),
+            ResetStep::Restored => self.startup.were_restored()?,
+            ResetStep::Due | ResetStep::Refused | ResetStep::Restoring => return Ok(true),
+        }
+        if !self.startup.are_lost() || Mutation::ForgetLoss.is_on() {
+            self.was_reset();
+            // What is otherwise now, a reload has changed.
+            self.reported_clean = self.reported;
+            return Ok(true);
+        }
+        // What was sent behind it brings a DISCARD ALL of its own, and is looked at then.
+        if self.requests().next().is_some() {
+            return self.startup.check_encoding().map(|()| true);
+        }
+        self.send_reset(now, &self.startup.restore(), ResetStep::Restoring, out)?;
+        Ok(false)
+    }
+
+    pub(super) fn was_reset(&mut self) {
+        self.tidiness = Tidiness::Clean;
+        // What was sent behind it may have changed them again.
+        if self.pipeline.is_empty() {
+            self.style.reset();
+        }
+    }
+
+    /// The server has told a setting. What changes while no request runs, a reload has changed for
+    /// all sessions.
+    pub(super) fn report(
+        &mut self,
+        (name, value): (&str, &str),
+        parameters: &mut Parameters,
+        shared: &Shared<'_>,
+    ) -> Result<(), Error> {
+        let front = self.pipeline.front().map(|entry| &entry.work);
+        let runs = matches!(front, Some(Work::Request { .. }));
+        // Behind a pooler it may be another one until it is set again.
+        if name == "client_encoding" && !matches!(front, Some(Work::Reset { .. })) {
+            check_encoding(value)?;
+        }
+        if name == "search_path" {
+            self.names.told();
+        }
+        let is_lost = self.startup.report(name, value);
+        parameters.set(name, value);
+        self.reported = parameters.fingerprint();
+        if !runs && self.is_clean() {
+            // The server had it by itself when a pooler was asked for it, and has another one now.
+            if is_lost && shared.config.reset_on_release && !Mutation::ForgetLoss.is_on() {
+                self.startup.vanished();
+                self.soil();
+            } else {
+                self.reported_clean = self.reported;
+            }
+        }
+        self.style.report(parameters);
+        if self.reports_role {
+            self.role = parameters.role();
+        }
+        Ok(())
+    }
+
+    /// What a statement has left behind in the settings shows in the reports, whatever its text
+    /// says.
+    pub(super) fn check_settings(&mut self, status: TransactionStatus, shared: &Shared<'_>) {
+        let has_changed = self.reported != self.reported_clean && !Mutation::IgnoreReports.is_on();
+        if has_changed && status == TransactionStatus::Idle && shared.config.reset_on_release {
+            self.soil();
+        }
+    }
+}

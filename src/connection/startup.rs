@@ -1,0 +1,235 @@
+//! The settings that this client has named at the login, as far as the server reports them, and
+//! whether they outlast a DISCARD ALL.
+//!
+//! In a session of PostgreSQL they do: DISCARD ALL and RESET go back to what the StartupMessage
+//! said. A pooler such as PgBouncer takes them for itself and SETs them once in the session that it
+//! links to its client, so that a DISCARD ALL takes them away, and values would be read and written
+//! otherwise from then on. Only what the server reports behind a DISCARD ALL tells one from the
+//! other, on each connection anew. Where they are lost they are set again, before anybody else has
+//! the session.
+
+use super::role::{Parameters, check_encoding};
+use super::script::is_utf8_by_name;
+use crate::base::Error;
+use crate::config::Config;
+
+const ENCODING: &str = "client_encoding";
+const APPLICATION_NAME: &str = "application_name";
+
+/// They are set as the StartupMessage sets them: SET would take a list of schemas for the name of
+/// one. It gives no row.
+const BEGIN_RESTORE: &str = "SELECT WHERE pg_catalog.concat(''";
+const END_RESTORE: &str = ") IS NULL";
+
+#[derive(Debug)]
+pub(super) struct StartupSettings {
+    settings: Vec<Setting>,
+    outlast: Outlast,
+}
+
+#[derive(Debug)]
+struct Setting {
+    /// As the server reports it.
+    name: String,
+    /// What it told at the login, or when this was set again.
+    wanted: String,
+    /// What it told last.
+    told: String,
+    /// Whether values depend on it.
+    decides: bool,
+}
+
+/// Whether a DISCARD ALL has been seen to keep them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outlast {
+    Unknown,
+    Kept,
+    Lost,
+}
+
+impl StartupSettings {
+    pub(super) fn new(parameters: &Parameters, config: &Config) -> Self {
+        // A database in UTF-8 has its sessions so, too.
+        let is_utf8 = parameters.value("server_encoding").is_some_and(is_utf8_by_name);
+        let settings = parameters.iter().filter(|(name, _)| is_named(name, config));
+        let settings = settings.map(|(name, value)| Setting {
+            name: name.to_owned(),
+            wanted: value.to_owned(),
+            told: value.to_owned(),
+            decides: name != APPLICATION_NAME && !(name == ENCODING && is_utf8),
+        });
+        Self { settings: settings.collect(), outlast: Outlast::Unknown }
+    }
+
+    /// The server has told a setting. Returns whether it is no more what this client has named.
+    pub(super) fn report(&mut self, name: &str, value: &str) -> bool {
+        let Some(setting) = self.settings.iter_mut().find(|setting| setting.name == name) else {
+            return false;
+        };
+        value.clone_into(&mut setting.told);
+        setting.is_lost()
+    }
+
+    pub(super) fn are_lost(&self) -> bool {
+        self.settings.iter().any(Setting::is_lost)
+    }
+
+    /// A DISCARD ALL has been done, and what it has changed is told.
+    pub(super) fn were_reset(&mut self) {
+        self.outlast = match (self.are_lost(), self.outlast) {
+            (false, Outlast::Unknown | Outlast::Kept) => Outlast::Kept,
+            (_, _) => Outlast::Lost,
+        };
+    }
+
+    /// They are not what they were, although nobody has changed them.
+    pub(super) fn vanished(&mut self) {
+        self.outlast = Outlast::Lost;
+    }
+
+    /// Whether what is sent behind a DISCARD ALL that is not answered yet runs with them, as far as
+    /// values go.
+    pub(super) fn outlast_reset(&self) -> bool {
+        match self.outlast {
+            Outlast::Kept => true,
+            Outlast::Unknown => !self.settings.iter().any(|setting| setting.decides),
+            Outlast::Lost => false,
+        }
+    }
+
+    /// The statement that sets those again which are lost. What a pooler has never set is not among
+    /// them.
+    pub(super) fn restore(&self) -> String {
+        let mut sql = String::from(BEGIN_RESTORE);
+        for setting in self.settings.iter().filter(|setting| setting.is_lost()) {
+            sql.push_str(", pg_catalog.set_config(");
+            push_literal(&mut sql, &setting.name);
+            sql.push_str(", ");
+            push_literal(&mut sql, &setting.wanted);
+            sql.push_str(", false)");
+        }
+        sql.push_str(END_RESTORE);
+        sql
+    }
+
+    /// The server has set them. It may have other words for them than a pooler, which repeats what
+    /// it was told.
+    pub(super) fn were_restored(&mut self) -> Result<(), Error> {
+        self.check_encoding()?;
+        self.settings.iter_mut().for_each(|setting| setting.wanted.clone_from(&setting.told));
+        Ok(())
+    }
+
+    pub(super) fn check_encoding(&self) -> Result<(), Error> {
+        let encoding = self.settings.iter().find(|setting| setting.name == ENCODING);
+        encoding.map_or(Ok(()), |encoding| check_encoding(&encoding.told))
+    }
+}
+
+impl Setting {
+    fn is_lost(&self) -> bool {
+        self.told != self.wanted
+    }
+}
+
+/// Whether the StartupMessage says a setting, by itself or in `options`.
+fn is_named(name: &str, config: &Config) -> bool {
+    let in_options = |options: &str| {
+        let options = options.to_ascii_lowercase().replace('-', "_");
+        options.contains(&name.to_ascii_lowercase())
+    };
+    let says = |(given, value): &(String, String)| {
+        given.eq_ignore_ascii_case(name)
+            || (given.eq_ignore_ascii_case("options") && in_options(value))
+    };
+    name == ENCODING
+        || (name == APPLICATION_NAME && config.application_name.is_some())
+        || config.parameters.iter().any(says)
+}
+
+/// Escapes mean the same whatever `standard_conforming_strings` says.
+fn push_literal(sql: &mut String, value: &str) {
+    sql.push_str("E'");
+    for character in value.chars() {
+        if matches!(character, '\'' | '\\') {
+            sql.push(character);
+        }
+        sql.push(character);
+    }
+    sql.push('\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::from_json;
+
+    fn settings(told: &[(&str, &str)]) -> StartupSettings {
+        let options = serde_json::json!({
+            "hosts": ["h1"], "user": "u", "applicationName": "a'b",
+            "parameters": { "timezone": "asia/tokyo", "options": "--intervalstyle=sql_standard" },
+        });
+        let Ok(config) = from_json(&options) else { panic!("the options are right") };
+        let mut parameters = Parameters::default();
+        told.iter().for_each(|(name, value)| parameters.set(name, value));
+        StartupSettings::new(&parameters, &config)
+    }
+
+    const TOLD: [(&str, &str); 6] = [
+        ("client_encoding", "UTF8"),
+        ("server_encoding", "UTF8"),
+        ("application_name", "a'b"),
+        ("TimeZone", "asia/tokyo"),
+        ("IntervalStyle", "sql_standard"),
+        ("DateStyle", "ISO, MDY"),
+    ];
+
+    #[test]
+    fn what_was_named_and_is_lost_is_set_again_and_nothing_else() {
+        let mut settings = settings(&TOLD);
+        assert!(!settings.outlast_reset(), "nobody knows that yet");
+        assert!(!settings.report("DateStyle", "German, DMY"), "that was not named");
+        assert!(settings.report("TimeZone", "UTC") && settings.report("application_name", ""));
+        settings.were_reset();
+        assert!(settings.are_lost() && !settings.outlast_reset());
+        let restore = settings.restore();
+        let (zone, name) =
+            ("(E'TimeZone', E'asia/tokyo', false)", "(E'application_name', E'a''b', false)");
+        assert!(restore.contains(zone) && restore.contains(name), "{restore}");
+        assert_eq!(restore.matches("set_config").count(), 2, "{restore}");
+        // The server has words of its own.
+        settings.report("TimeZone", "Asia/Tokyo");
+        settings.report("application_name", "a'b");
+        assert!(settings.were_restored().is_ok() && !settings.are_lost());
+        assert!(!settings.outlast_reset(), "the next one takes them away as well");
+    }
+
+    #[test]
+    fn a_server_that_has_kept_them_once_keeps_them() {
+        let mut settings = settings(&TOLD);
+        settings.were_reset();
+        assert!(settings.outlast_reset());
+        settings.report("IntervalStyle", "postgres");
+        settings.vanished();
+        settings.report("IntervalStyle", "sql_standard");
+        settings.were_reset();
+        assert!(!settings.outlast_reset(), "a pooler whose server had the same by itself, once");
+    }
+
+    #[test]
+    fn what_no_value_depends_on_holds_nobody_up() {
+        let named = |encoding| {
+            settings(&[
+                ("client_encoding", "UTF8"),
+                ("server_encoding", encoding),
+                ("application_name", "a'b"),
+                ("DateStyle", "ISO, MDY"),
+            ])
+        };
+        assert!(named("UTF8").outlast_reset());
+        let mut other = named("LATIN1");
+        assert!(!other.outlast_reset());
+        other.report("client_encoding", "LATIN1");
+        assert!(other.were_restored().is_err());
+    }
+}
