@@ -157,7 +157,8 @@ async function install(name, version, home) {
   await writeFile(path.join(staging, 'package.json'), '{ "private": true }\n');
   const run = promisify(execFile);
   const quiet = ['--no-save', '--no-audit', '--no-fund', '--no-package-lock'];
-  await run('npm', ['install', '--prefix', staging, ...quiet, `${name}@${version}`], {
+  const [npm, ...first] = npmCommand();
+  await run(npm, [...first, 'install', '--prefix', staging, ...quiet, `${name}@${version}`], {
     cwd: staging,
   });
   // The package's postinstall makes the links between its libraries. It does no harm to run it
@@ -166,6 +167,12 @@ async function install(name, version, home) {
   await run(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: folder });
   await rm(home, { recursive: true, force: true });
   await rename(staging, home);
+}
+
+/** On Windows npm is no program of its own, and lies beside Node. */
+function npmCommand() {
+  const beside = path.join(path.dirname(process.execPath), 'node_modules/npm/bin/npm-cli.js');
+  return fs.existsSync(beside) ? [process.execPath, beside] : ['npm'];
 }
 
 /**

@@ -1,0 +1,114 @@
+// Builds the addons of a release: each for its own platform, with the oldest systems that Node runs on in mind.
+
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+import { cache, debian, root, run, Unavailable, zig } from './fetch.js';
+import { faults } from './gates.js';
+
+/** Where binaries wait to be packed. */
+export const addonFolder = path.join(cache, 'addons');
+
+/** The triple of rustc's, and how it is linked: `zig` with the floor of glibc, or by the machine's own linker. */
+const TARGETS = {
+  'linux-x64-gnu': { triple: 'x86_64-unknown-linux-gnu', zig: 'x86_64-unknown-linux-gnu.2.17' },
+  'linux-arm64-gnu': { triple: 'aarch64-unknown-linux-gnu', zig: 'aarch64-unknown-linux-gnu.2.17' },
+  'linux-x64-musl': { triple: 'x86_64-unknown-linux-musl', zig: 'x86_64-unknown-linux-musl' },
+  'linux-arm64-musl': { triple: 'aarch64-unknown-linux-musl', zig: 'aarch64-unknown-linux-musl' },
+  'darwin-x64': { triple: 'x86_64-apple-darwin', env: { MACOSX_DEPLOYMENT_TARGET: '11.0' } },
+  'darwin-arm64': { triple: 'aarch64-apple-darwin', env: { MACOSX_DEPLOYMENT_TARGET: '11.0' } },
+  // Node does not bring the C library of Microsoft's compiler, so that it is linked in.
+  'win32-x64-msvc': { triple: 'x86_64-pc-windows-msvc', flags: '-Ctarget-feature=+crt-static' },
+};
+
+export const fileOf = (abi) => path.join(addonFolder, `hyperiondb-client.${abi}.node`);
+
+/** @throws {Unavailable} where this machine can't */
+export function buildAddon(abi) {
+  const { triple, zig: linked, flags, env = {} } = TARGETS[abi];
+  const system = { linux: 'linux', darwin: 'darwin', win32: 'win32' }[abi.split('-')[0]];
+  if (system !== process.platform) {
+    throw new Unavailable(`${abi} is built on ${system}: its system's libraries are not here`);
+  }
+  const library = standardLibrary(triple);
+  const settings = {
+    ...process.env,
+    CARGO_TARGET_DIR: path.join(cache, 'target'),
+    // In the environment it takes the place of what .cargo/config.toml says.
+    ...(abi.endsWith('musl') ? { RUSTFLAGS: '-Ctarget-feature=-crt-static' } : {}),
+    ...(flags === undefined ? {} : { RUSTFLAGS: flags }),
+    ...env,
+    ...library.env,
+  };
+  if (linked !== undefined) {
+    const { bin, zig: program } = zig();
+    settings.CARGO_ZIGBUILD_ZIG_PATH = program;
+    settings.PATH = `${bin}${path.delimiter}${process.env.PATH}`;
+  }
+  const command = linked === undefined ? 'build' : 'zigbuild';
+  const args = [command, '--release', '--locked', '--lib', '--target', linked ?? triple];
+  const { status, error } = spawnSync('cargo', [...args, ...library.flags], {
+    cwd: root,
+    stdio: 'inherit',
+    env: settings,
+  });
+  if (status !== 0) throw new Error(`failed: cargo ${args.join(' ')} ${error?.message ?? ''}`);
+  const built = path.join(cache, 'target', triple, 'release');
+  const [file] = readdirSync(built).filter((name) =>
+    /hyperiondb_client\.(so|dylib|dll)$/.test(name),
+  );
+  mkdirSync(addonFolder, { recursive: true });
+  copyFileSync(path.join(built, file), fileOf(abi));
+}
+
+/** Rust's own for that platform: as rustup brings it, built from its sources, or built from Debian's. */
+function standardLibrary(triple) {
+  const libraries = run('rustc', ['--print', 'target-libdir', '--target', triple]).trim();
+  if (isFilled(libraries)) return { flags: [], env: {} };
+  const fromSources = ['-Zbuild-std=std,panic_unwind'];
+  const sysroot = run('rustc', ['--print', 'sysroot']).trim();
+  if (existsSync(path.join(sysroot, 'lib/rustlib/src/rust/library/Cargo.lock'))) {
+    return { flags: fromSources, env: { RUSTC_BOOTSTRAP: '1' } };
+  }
+  const remedy = `rustup has no standard library of ${triple} here (rustup target add ${triple})`;
+  if (!existsSync('/usr/bin/apt-get') || process.arch !== 'x64') throw new Unavailable(remedy);
+  try {
+    return { flags: fromSources, env: { RUSTC_BOOTSTRAP: '1', RUSTC: debianCompiler() } };
+  } catch (error) {
+    throw new Unavailable(`${remedy}, and Debian's sources: ${error.message}`);
+  }
+}
+
+function isFilled(folder) {
+  return existsSync(folder) && readdirSync(folder).some((name) => name.startsWith('libstd-'));
+}
+
+/** A compiler with the sources of its standard library, which rustup's need not have. */
+function debianCompiler() {
+  const packages = ['rustc-web', 'rust-web-src', 'libstd-rust-web-dev'];
+  const about = run('apt-cache', ['depends', ...packages, 'libstd-rust-web-dev']);
+  const libraries = [...about.matchAll(/Depends: (libstd-rust-web-[\d.]+)$/gm)].map(
+    ([, name]) => name,
+  );
+  const standard = [...new Set(libraries)];
+  const llvm = run('apt-cache', ['depends', ...standard]).match(/Depends: (libllvm\d+)/)?.[1];
+  const all = [...packages, ...standard, ...(llvm === undefined ? [] : [llvm])];
+  const folder = debian('rust', all);
+  const program = path.join(folder, 'rustc');
+  if (existsSync(program)) return program;
+  const lib = path.join(folder, 'usr/lib');
+  const script = `#!/bin/sh\nLD_LIBRARY_PATH=${lib}/x86_64-linux-gnu exec ${folder}/usr/bin/rustc "$@"\n`;
+  writeFileSync(program, script, { mode: 0o755 });
+  return program;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const abi of process.argv.slice(2)) {
+    buildAddon(abi);
+    const found = faults(fileOf(abi), abi);
+    if (found.length > 0) throw new Error(`${fileOf(abi)} ${found.join(', ')}`);
+  }
+}

@@ -1,0 +1,71 @@
+// What each binary of a release has to be: small, for old systems, with one export, and with nothing to install beside it.
+
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+
+import { compareVersions, readBinary } from './binary.js';
+
+/** In bytes: what a binary may grow to, TLS included. */
+export const LARGEST_ADDON = 3_300_000;
+/** A whole addon has more than that: what has less is a placeholder. */
+const SMALLEST_ADDON = 500_000;
+
+/** Red Hat's 7. Node 20 itself asks for 2.28. */
+const GLIBC_FLOOR = '2.17';
+/** Big Sur, which is Node's own for Apple silicon. */
+const MACOS_FLOOR = '11.0';
+
+const GLIBC = /^(libc\.so\.6|libpthread\.so\.0|libdl\.so\.2|libm\.so\.6|librt\.so\.1|ld-linux-.*)$/;
+const MACOS = /^\/(usr\/lib|System\/Library\/Frameworks)\//;
+/** Of Windows itself. The C library of a compiler (vcruntime140.dll) is not. */
+const WINDOWS = new RegExp(
+  '^(kernel32|ntdll|ws2_32|userenv|advapi32|bcrypt|bcryptprimitives|crypt32|secur32|synchronization|ucrtbase|' +
+    'api-ms-win-core-.*|api-ms-win-crt-.*)\\.dll$',
+);
+
+/** @returns {string[]} what speaks against releasing the file as the addon of this platform; `size` alone: for no old system */
+export function faults(file, abi, { asBuiltHere = false } = {}) {
+  const bytes = readFileSync(file);
+  if (bytes.length < SMALLEST_ADDON) return [`is a placeholder of ${bytes.length} bytes`];
+  const binary = readBinary(bytes);
+  const [platform, arch, library] = abi.split('-');
+  const found = [];
+  const expect = (isRight, what) => {
+    if (!isRight) found.push(what);
+  };
+  expect(
+    path.basename(file) === `hyperiondb-client.${abi}.node`,
+    `is called ${path.basename(file)}`,
+  );
+  expect(binary.platform === platform, `is for ${binary.platform}`);
+  expect(binary.arch === arch, `is for ${binary.arch}`);
+  expect(bytes.length <= LARGEST_ADDON, `has ${bytes.length} bytes, more than ${LARGEST_ADDON}`);
+  const { exported } = binary;
+  expect(
+    exported.length === 1 && exported[0] === 'napi_register_module_v1',
+    `exports ${exported.slice(0, 10).join(', ') || 'nothing'}`,
+  );
+  if (asBuiltHere) return found;
+  const foreign = binary.needed.filter((name) => !allowed(platform, library, name));
+  expect(foreign.length === 0, `needs ${foreign.join(', ')}`);
+  if (library === 'gnu') {
+    const { glibc } = binary;
+    expect(glibc !== undefined, 'needs no glibc');
+    const isOld = glibc === undefined || compareVersions(glibc, GLIBC_FLOOR) <= 0;
+    expect(isOld, `needs glibc ${glibc}, newer than ${GLIBC_FLOOR}`);
+  }
+  if (platform === 'darwin') {
+    const { oldestSystem = '99.0', isSigned } = binary;
+    const isOld = compareVersions(oldestSystem, MACOS_FLOOR) <= 0;
+    expect(isOld, `needs macOS ${oldestSystem}, newer than ${MACOS_FLOOR}`);
+    // Apple silicon ends a process that loads code without a signature.
+    expect(isSigned || arch === 'x64', 'has no signature');
+  }
+  return found;
+}
+
+function allowed(platform, library, name) {
+  if (platform === 'darwin') return MACOS.test(name);
+  if (platform === 'win32') return WINDOWS.test(name);
+  return library === 'musl' ? name === 'libc.so' : GLIBC.test(name);
+}

@@ -1,0 +1,139 @@
+// npm run release:dry: all of a release but the upload. It builds the binaries that this machine can build, packs them, installs
+// them in empty folders, runs them there, and says what it had to skip, and why. `-- --targets=linux-x64-gnu,linux-x64-musl`
+// leaves out the others, `--reuse` takes the binaries of the last run (or of another machine, in .cache/release/addons).
+
+import { existsSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+
+import platforms from '../../js/platform.cjs';
+import { licenses, licensesPath } from '../licenses.js';
+import { buildAddon, fileOf } from './addons.js';
+import { cache, node, NODES, root, run, tool, Unavailable } from './fetch.js';
+import { nodeOf } from './foreign.js';
+import { faults } from './gates.js';
+import { installed, queryInEachWay, smoke } from './install.js';
+import { layOut, packAll } from './packages.js';
+import { startServers } from './servers.js';
+import { disagreements } from './versions.js';
+
+const { values } = parseArgs({
+  options: { targets: { type: 'string' }, reuse: { type: 'boolean', default: false } },
+});
+const wanted = values.targets?.split(',') ?? platforms.PUBLISHED;
+const own = platforms.ownAbi();
+const counts = { passed: 0, failed: 0, skipped: 0 };
+
+/** One check. What it gives back is shown; that it can't be done here is no failure. */
+async function check(name, work) {
+  console.log(`> ${name}`);
+  try {
+    const said = await work();
+    counts.passed += 1;
+    if (typeof said === 'string') console.log(`  ${said}`);
+    return true;
+  } catch (error) {
+    const isSkipped = error instanceof Unavailable;
+    counts[isSkipped ? 'skipped' : 'failed'] += 1;
+    console.log(`  ${isSkipped ? 'skipped' : 'FAILED'}: ${error.message}`);
+    return false;
+  }
+}
+
+function none(found) {
+  if (found.length > 0) throw new Error(found.join('; '));
+}
+
+async function withProject(tarballs, options, work) {
+  const project = installed(tarballs, options);
+  try {
+    return await work(project);
+  } finally {
+    project.remove();
+  }
+}
+
+async function withServers(work) {
+  const servers = await startServers();
+  try {
+    return await work(servers);
+  } finally {
+    await servers.close();
+  }
+}
+
+const runSmoke = (project, command) =>
+  withServers((servers) => smoke({ ...project, command, servers }));
+
+await check('the version is the same everywhere', () => none(disagreements()));
+await check('THIRD_PARTY_LICENSES is what `npm run licenses` writes', () => {
+  if (readFileSync(licensesPath, 'utf8') !== licenses()) throw new Error('run `npm run licenses`');
+});
+
+const addons = {};
+for (const abi of wanted) {
+  const isBuilt = await check(`the binary for ${abi}`, () => {
+    if (!values.reuse) {
+      rmSync(fileOf(abi), { force: true });
+      buildAddon(abi);
+    }
+    if (!existsSync(fileOf(abi))) throw new Unavailable('there is none from another run');
+    none(faults(fileOf(abi), abi));
+    return `${readFileSync(fileOf(abi)).length} bytes`;
+  });
+  if (isBuilt) addons[abi] = fileOf(abi);
+}
+
+const stage = path.join(cache, 'stage');
+let packed;
+await check('the packages', () => {
+  layOut(stage, addons);
+  packed = packAll(stage, path.join(cache, 'tarballs'));
+  return Object.values(packed)
+    .map(({ name, size }) => `${name}: ${size} bytes`)
+    .join('\n  ');
+});
+if (packed !== undefined) {
+  await check('publint', () => {
+    run(process.execPath, [tool('publint/src/cli.js'), packed.main.file, '--strict']);
+  });
+  await check('Are the types wrong?', () => {
+    run(process.execPath, [tool('@arethetypeswrong/cli/dist/index.js'), packed.main.file]);
+  });
+  await check('napi pre-publish', () => {
+    const missing = platforms.PUBLISHED.filter((abi) => !(abi in addons));
+    if (missing.length > 0) throw new Unavailable(`it wants all: ${missing.join(', ')} not built`);
+    const args = ['pre-publish', '-t', 'npm', '--no-gh-release', '--dry-run'];
+    run(process.execPath, [tool('@napi-rs/cli/dist/cli.js'), ...args], { cwd: stage });
+  });
+}
+
+if (own in addons) {
+  const tarballs = [packed.main.file, packed[own].file];
+  await withProject(tarballs, {}, async (project) => {
+    await check('installed without Rust: a query by require, by import and from TypeScript', () =>
+      withServers(({ options }) => queryInEachWay(project, options)),
+    );
+    for (const major of Object.keys(NODES)) {
+      await check(`installed, and through a failover on Node ${major}`, () =>
+        runSmoke(project, [node(major)]),
+      );
+    }
+  });
+}
+for (const abi of Object.keys(addons)) {
+  if (abi === own) continue;
+  await check(`installed, and through a failover on ${abi}`, async () => {
+    const command = nodeOf(abi);
+    const tarballs = [packed.main.file, packed[abi].file];
+    return withProject(tarballs, { abi }, (project) => runSmoke(project, command));
+  });
+}
+await check('the workflows, by actionlint', () => {
+  run(process.execPath, [path.join(root, 'scripts/release/workflows.js')]);
+});
+
+console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exit(counts.failed === 0 ? 0 : 1);

@@ -1,0 +1,126 @@
+// Makes the packages of a release: `hyperiondb-client`, and `hyperiondb-client-<abi>` for each binary.
+
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+
+import platforms from '../../js/platform.cjs';
+import { npm, root } from './fetch.js';
+import { faults } from './gates.js';
+
+/** In bytes: what the package without a binary may grow to, packed. */
+const LARGEST_MAIN = 150_000;
+/** All that the package without a binary may hold: no sources of the addon, no tests. */
+const MAIN_FILES =
+  /^(package\.json|README\.md|LICENSE|THIRD_PARTY_LICENSES|CHANGELOG\.md|docs\/ERRORS\.md|js\/[\w-]+\.[cm]js|typings\/(package\.json|[\w-]+\.d\.m?ts))$/;
+
+/** Of what npm has to know of both kinds. */
+const SHARED = [
+  'version',
+  'license',
+  'homepage',
+  'bugs',
+  'repository',
+  'engines',
+  'preferUnplugged',
+];
+
+const read = () => JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+const writeJson = (file, value) => writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
+
+/**
+ * Lays the packages out as `napi pre-publish` looks for them: the one for all in `folder`, the others in `npm/<abi>` below.
+ * @param {Record<string, string>} addons the file of each abi's binary
+ * @param {{ asBuiltHere?: boolean }} [options] for binaries that need not run on old systems
+ */
+export function layOut(folder, addons, options) {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const about = read();
+  for (const name of [...about.files, 'README.md', 'LICENSE']) {
+    cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
+  }
+  const published = { ...about };
+  // For whoever works on the package: users have no use for them.
+  delete published.scripts;
+  delete published.devDependencies;
+  const names = platforms.PUBLISHED.map((abi) => [`${about.name}-${abi}`, about.version]);
+  writeJson(path.join(folder, 'package.json'), {
+    ...published,
+    // Not in the repository: a lock file can't name packages that are not there before they are released.
+    optionalDependencies: Object.fromEntries(names),
+  });
+  for (const [abi, file] of Object.entries(addons)) layOutBinary(folder, about, abi, file, options);
+}
+
+function layOutBinary(parent, about, abi, file, options) {
+  const found = faults(file, abi, options);
+  if (found.length > 0) throw new Error(`${path.basename(file)} ${found.join(', ')}`);
+  const folder = path.join(parent, 'npm', abi);
+  mkdirSync(folder, { recursive: true });
+  const main = path.basename(file);
+  copyFileSync(file, path.join(folder, main));
+  for (const name of ['LICENSE', 'THIRD_PARTY_LICENSES']) {
+    copyFileSync(path.join(root, name), path.join(folder, name));
+  }
+  const [platform, arch, library] = abi.split('-');
+  const libc = { gnu: 'glibc', musl: 'musl' }[library];
+  const shared = Object.fromEntries(SHARED.map((key) => [key, about[key]]));
+  writeJson(path.join(folder, 'package.json'), {
+    name: `${about.name}-${abi}`,
+    description: `The binary of ${about.name} for ${abi}`,
+    ...shared,
+    type: 'commonjs',
+    main,
+    files: [main, 'THIRD_PARTY_LICENSES'],
+    os: [platform],
+    cpu: [arch],
+    ...(libc === undefined ? {} : { libc: [libc] }),
+  });
+  const text =
+    `# ${about.name}-${abi}\n\nThe binary of [${about.name}](https://www.npmjs.com/package/${about.name}) for ` +
+    `${abi}. Install that package: it brings this one.\n`;
+  writeFileSync(path.join(folder, 'README.md'), text);
+}
+
+/** @returns {{ name: string, file: string, size: number, files: string[] }} */
+function pack(folder, destination) {
+  const args = ['pack', '--json', '--ignore-scripts', '--pack-destination', destination];
+  const printed = JSON.parse(npm(args, { cwd: folder }));
+  const [packed] = Array.isArray(printed) ? printed : Object.values(printed);
+  const files = packed.files.map((file) => file.path).sort();
+  return {
+    name: packed.name,
+    file: path.join(destination, packed.filename),
+    size: packed.size,
+    files,
+  };
+}
+
+/** The tarballs of what was laid out, by package; whatever must not be in one is refused. */
+export function packAll(folder, destination) {
+  rmSync(destination, { recursive: true, force: true });
+  mkdirSync(destination, { recursive: true });
+  const main = pack(folder, destination);
+  const foreign = main.files.filter((name) => !MAIN_FILES.test(name));
+  if (foreign.length > 0) throw new Error(`${main.name} holds ${foreign.join(', ')}`);
+  if (main.size > LARGEST_MAIN) throw new Error(`${main.name} has ${main.size} bytes packed`);
+  const packed = { main };
+  for (const abi of platforms.PUBLISHED) {
+    const own = path.join(folder, 'npm', abi);
+    if (!existsSync(own)) continue;
+    packed[abi] = pack(own, destination);
+    const wanted = ['LICENSE', 'README.md', 'THIRD_PARTY_LICENSES', 'package.json'];
+    const expected = [`hyperiondb-client.${abi}.node`, ...wanted].sort().join();
+    const held = [...packed[abi].files].sort().join();
+    if (held !== expected) throw new Error(`${packed[abi].name} holds ${held}`);
+  }
+  return packed;
+}

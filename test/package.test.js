@@ -1,0 +1,111 @@
+// What is released: one version everywhere, packages that hold what they should, and that an empty folder without Rust is
+// enough for. `npm run release:dry` does the same with binaries for old systems and for other platforms.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import platform from '../js/platform.cjs';
+import { addonPath } from '../scripts/build.js';
+import { licenses, licensesPath } from '../scripts/licenses.js';
+import { compareVersions, readBinary } from '../scripts/release/binary.js';
+import { faults } from '../scripts/release/gates.js';
+import { installed, queryInEachWay, smoke } from '../scripts/release/install.js';
+import { layOut, packAll } from '../scripts/release/packages.js';
+import { startServers } from '../scripts/release/servers.js';
+import { disagreements, version } from '../scripts/release/versions.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const abi = platform.ownAbi();
+const asBuiltHere = { asBuiltHere: true };
+
+let folder;
+let packed;
+before(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'hyperion-package-'));
+  layOut(path.join(folder, 'stage'), { [abi]: addonPath }, asBuiltHere);
+  packed = packAll(path.join(folder, 'stage'), path.join(folder, 'tarballs'));
+});
+after(() => rm(folder, { recursive: true }));
+
+const readJson = async (...names) => JSON.parse(await readFile(path.join(...names), 'utf8'));
+
+test('the version is the same in all files that say it', () => {
+  assert.deepEqual(disagreements(), []);
+});
+
+test('THIRD_PARTY_LICENSES is what `npm run licenses` writes', async () => {
+  assert.ok((await readFile(licensesPath, 'utf8')) === licenses(), 'run `npm run licenses`');
+});
+
+test('the packages name each other, their platform and their licenses', async () => {
+  const main = await readJson(folder, 'stage', 'package.json');
+  const names = platform.PUBLISHED.map((name) => [`hyperiondb-client-${name}`, version()]);
+  assert.deepEqual(main.optionalDependencies, Object.fromEntries(names));
+  assert.equal(main.devDependencies, undefined);
+  assert.equal(main.scripts, undefined);
+  const binary = await readJson(folder, 'stage', 'npm', abi, 'package.json');
+  assert.equal(binary.name, `hyperiondb-client-${abi}`);
+  assert.equal(binary.version, version());
+  assert.deepEqual([binary.os, binary.cpu], [[process.platform], [process.arch]]);
+  const libc = { gnu: ['glibc'], musl: ['musl'] }[abi.split('-')[2]];
+  assert.deepEqual(binary.libc, libc);
+  assert.deepEqual(binary.repository, main.repository);
+  assert.ok(packed[abi].files.includes('THIRD_PARTY_LICENSES'));
+  assert.ok(packed.main.files.every((name) => !/^(src|test|scripts)|Cargo/.test(name)));
+});
+
+test('a placeholder, and a binary of another platform, are refused', async () => {
+  const placeholder = path.join(folder, `hyperiondb-client.${abi}.node`);
+  await writeFile(placeholder, '');
+  assert.match(faults(placeholder, abi)[0], /placeholder/);
+  const stage = path.join(folder, 'refused');
+  assert.throws(() => layOut(stage, { [abi]: placeholder }), /placeholder/);
+  await truncate(placeholder, 1_000_000);
+  assert.throws(() => faults(placeholder, abi), /is no native library/);
+  for (const other of platform.PUBLISHED) {
+    const found = faults(addonPath, other, asBuiltHere);
+    assert.equal(found.length > 0, other !== abi, `${other}: ${found}`);
+  }
+});
+
+test('the addon has one export, and is small enough', async () => {
+  assert.deepEqual(faults(addonPath, abi, asBuiltHere), []);
+  const { exported, needed } = readBinary(await readFile(addonPath));
+  assert.deepEqual(exported, ['napi_register_module_v1']);
+  assert.ok(needed.length > 0);
+  assert.ok(compareVersions('2.17', '2.4') > 0);
+  assert.ok(compareVersions('2.2.5', '2.17') < 0);
+  assert.ok(compareVersions('2.17', '2.17.1') < 0);
+  assert.equal(compareVersions('2.17', '2.17'), 0);
+});
+
+test('packed, it installs without Rust in an empty folder and follows a failover', async () => {
+  const project = installed([packed.main.file, packed[abi].file]);
+  try {
+    const servers = await startServers();
+    try {
+      queryInEachWay(project, servers.options);
+      const said = await smoke({ ...project, command: [process.execPath], servers });
+      assert.match(said, /"acknowledged":\d+/);
+    } finally {
+      await servers.close();
+    }
+  } finally {
+    project.remove();
+  }
+});
+
+test('the workflows name the actions of others by their commits', async () => {
+  const workflows = path.join(root, '.github', 'workflows');
+  for (const name of await readdir(workflows)) {
+    const text = await readFile(path.join(workflows, name), 'utf8');
+    for (const [line, used] of text.matchAll(/^\s*(?:- )?uses: (.*)$/gm)) {
+      if (used.startsWith('./')) continue;
+      assert.match(used, /^[\w-]+\/[\w./-]+@[0-9a-f]{40} # v?\d/, `${name}: ${line}`);
+    }
+  }
+});
