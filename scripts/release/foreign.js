@@ -4,10 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 
-import { debian, muslNode, node, Unavailable } from './fetch.js';
-
-/** Node's official binaries of this platform. */
-export const NATIVE = process.platform === 'linux' ? `linux-${process.arch}-gnu` : undefined;
+import { armNode, debian, muslNode, Unavailable } from './fetch.js';
 
 const MULTIARCH = { x64: 'x86_64', arm64: 'aarch64' };
 
@@ -16,15 +13,15 @@ const MULTIARCH = { x64: 'x86_64', arm64: 'aarch64' };
  * @returns {string[]}
  * @throws {Unavailable} where this machine can't
  */
-export function nodeOf(abi) {
+export function nodeOn(abi) {
   if (process.platform !== 'linux' || !existsSync('/usr/bin/apt-get')) {
     throw new Unavailable('another platform is run on Debian or Ubuntu only, by their packages');
   }
   const [, arch, library] = abi.split('-');
   const emulator = arch === process.arch ? [] : qemu(arch);
   if (library === 'musl') return [...emulator, ...onMusl(arch)];
-  if (arch === process.arch) return [node(24)];
-  return [...emulator, '-L', glibc(arch), node(24, `linux-${arch}`)];
+  if (arch !== 'arm64') throw new Unavailable(`there is no Node for ${abi} here`);
+  return [...emulator, '-L', glibc(arch), armNode()];
 }
 
 function qemu(arch) {

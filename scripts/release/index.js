@@ -2,17 +2,17 @@
 // them in empty folders, runs them there, and says what it had to skip, and why. `-- --targets=linux-x64-gnu,linux-x64-musl`
 // leaves out the others, `--reuse` takes the binaries of the last run (or of another machine, in .cache/release/addons).
 
-import { existsSync, rmSync } from 'node:fs';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 
 import platforms from '../../js/platform.cjs';
+import { nodeOf } from '../../test/nodes.js';
 import { licenses, licensesPath } from '../licenses.js';
 import { buildAddon, fileOf } from './addons.js';
-import { cache, node, NODES, root, run, tool, Unavailable } from './fetch.js';
-import { nodeOf } from './foreign.js';
+import { cache, root, run, tool, Unavailable } from './fetch.js';
+import { nodeOn } from './foreign.js';
 import { faults } from './gates.js';
 import { installed, queryInEachWay, smoke } from './install.js';
 import { layOut, packAll } from './packages.js';
@@ -46,8 +46,8 @@ function none(found) {
   if (found.length > 0) throw new Error(found.join('; '));
 }
 
-async function withProject(tarballs, options, work) {
-  const project = installed(tarballs, options);
+async function withProject(options, work) {
+  const project = await installed(tarballs, options);
   try {
     return await work(project);
   } finally {
@@ -87,10 +87,11 @@ for (const abi of wanted) {
 }
 
 const stage = path.join(cache, 'stage');
+const tarballs = path.join(cache, 'tarballs');
 let packed;
 await check('the packages', () => {
   layOut(stage, addons);
-  packed = packAll(stage, path.join(cache, 'tarballs'));
+  packed = packAll(stage, tarballs);
   return Object.values(packed)
     .map(({ name, size }) => `${name}: ${size} bytes`)
     .join('\n  ');
@@ -110,25 +111,25 @@ if (packed !== undefined) {
   });
 }
 
-if (own in addons) {
-  const tarballs = [packed.main.file, packed[own].file];
-  await withProject(tarballs, {}, async (project) => {
+if (packed !== undefined && own in addons) {
+  await withProject({}, async (project) => {
     await check('installed without Rust: a query by require, by import and from TypeScript', () =>
       withServers(({ options }) => queryInEachWay(project, options)),
     );
-    for (const major of Object.keys(NODES)) {
-      await check(`installed, and through a failover on Node ${major}`, () =>
-        runSmoke(project, [node(major)]),
-      );
+    for (const major of [20, 22, 24, 26]) {
+      await check(`installed, and through a failover on Node ${major}`, async () => {
+        const { program, missing } = await nodeOf(major);
+        if (missing !== undefined) throw new Unavailable(missing);
+        return runSmoke(project, [program]);
+      });
     }
   });
 }
 for (const abi of Object.keys(addons)) {
-  if (abi === own) continue;
+  if (abi === own || packed === undefined) continue;
   await check(`installed, and through a failover on ${abi}`, async () => {
-    const command = nodeOf(abi);
-    const tarballs = [packed.main.file, packed[abi].file];
-    return withProject(tarballs, { abi }, (project) => runSmoke(project, command));
+    const command = nodeOn(abi);
+    return withProject({ abi }, (project) => runSmoke(project, command));
   });
 }
 await check('the workflows, by actionlint', () => {

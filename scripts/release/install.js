@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   realpathSync,
   rmSync,
   symlinkSync,
@@ -17,8 +18,10 @@ import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
+import platforms from '../../js/platform.cjs';
 import { npm, root, run } from './fetch.js';
 
+const REGISTRY = fileURLToPath(new URL('registry.js', import.meta.url));
 const SMOKE = fileURLToPath(new URL('smoke.cjs', import.meta.url));
 
 const QUERY = `
@@ -50,27 +53,52 @@ const STRICT = {
 };
 
 /**
- * An empty project into which the tarballs were installed.
- * @param {string[]} tarballs
+ * An empty project in which somebody has said `npm install hyperiondb-client`.
+ * @param {string} tarballs the folder in which they were packed
  * @param {{ abi?: string }} [options] of another platform than this one
  */
-export function installed(tarballs, { abi } = {}) {
+export async function installed(tarballs, { abi } = {}) {
   const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'hyperion-install-')));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
   const programs = path.join(folder, 'programs');
   mkdirSync(programs);
   writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n');
   const env = { ...process.env, PATH: pathWithoutRust(programs) };
-  // Without the registry: it has to be enough what the tarballs bring, and packages of other platforms may be missing.
-  const quiet = ['--offline', '--ignore-scripts', '--no-audit', '--no-fund'];
-  const copies = tarballs.map((file) => {
-    const copy = path.join(folder, path.basename(file));
-    copyFileSync(file, copy);
-    return copy;
+  const registry = await startRegistry(tarballs);
+  const cache = path.join(folder, 'cache');
+  const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', `--cache=${cache}`];
+  const [platform, arch, library] = abi?.split('-') ?? [];
+  const foreign = abi === undefined ? [] : [`--os=${platform}`, `--cpu=${arch}`];
+  if (library !== undefined) foreign.push(`--libc=${library === 'gnu' ? 'glibc' : library}`);
+  try {
+    const args = [...quiet, ...foreign, `--registry=${registry.url}`, 'hyperiondb-client'];
+    npm(['install', ...args], { cwd: folder, env });
+  } catch (error) {
+    remove();
+    throw error;
+  } finally {
+    registry.close();
+  }
+  rmSync(cache, { recursive: true, force: true });
+  const found = readdirSync(path.join(folder, 'node_modules')).filter((name) => /^\w/.test(name));
+  const expected = ['hyperiondb-client', `hyperiondb-client-${abi ?? platforms.ownAbi()}`];
+  if (found.sort().join() !== expected.join()) {
+    remove();
+    throw new Error(`npm has installed ${found.join(', ')}`);
+  }
+  return { folder, env, remove };
+}
+
+async function startRegistry(tarballs) {
+  const child = spawn(process.execPath, [REGISTRY, tarballs], {
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
-  // npm refuses a package of another platform unless it is told to.
-  const foreign = abi === undefined ? [] : ['--force'];
-  npm(['install', ...quiet, ...foreign, ...copies], { cwd: folder, env });
-  return { folder, env, remove: () => rmSync(folder, { recursive: true, force: true }) };
+  const url = await new Promise((resolve, reject) => {
+    createInterface({ input: child.stdout }).once('line', resolve);
+    child.once('error', reject);
+    child.once('exit', () => reject(new Error('the registry has ended')));
+  });
+  return { url, close: () => child.stdin.end() };
 }
 
 /** The system's programs and this Node, but neither cargo nor a compiler of Rust's. */

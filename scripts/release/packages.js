@@ -104,7 +104,7 @@ function pack(folder, destination) {
   };
 }
 
-/** The tarballs of what was laid out, by package; whatever must not be in one is refused. */
+/** Packs what was laid out; whatever must not be in a package is refused. Beside the tarballs lies what registry.js needs. */
 export function packAll(folder, destination) {
   rmSync(destination, { recursive: true, force: true });
   mkdirSync(destination, { recursive: true });
@@ -122,5 +122,11 @@ export function packAll(folder, destination) {
     const held = [...packed[abi].files].sort().join();
     if (held !== expected) throw new Error(`${packed[abi].name} holds ${held}`);
   }
+  const index = Object.entries(packed).map(([abi, { name, file }]) => {
+    const own = abi === 'main' ? folder : path.join(folder, 'npm', abi);
+    const about = JSON.parse(readFileSync(path.join(own, 'package.json'), 'utf8'));
+    return [name, { file: path.basename(file), about }];
+  });
+  writeJson(path.join(destination, 'index.json'), Object.fromEntries(index));
   return packed;
 }

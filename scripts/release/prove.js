@@ -20,9 +20,10 @@ const { values, positionals } = parseArgs({
 const { abi } = values;
 const stage = path.join(cache, 'stage');
 layOut(stage, { [abi]: fileOf(abi) });
-const packed = packAll(stage, path.join(cache, 'tarballs'));
+const tarballs = path.join(cache, 'tarballs');
+packAll(stage, tarballs);
 const isOwn = abi === platform.ownAbi() && positionals.length === 0;
-const project = installed([packed.main.file, packed[abi].file], isOwn ? {} : { abi });
+const project = await installed(tarballs, isOwn ? {} : { abi });
 const servers = await startServers();
 try {
   if (isOwn) queryInEachWay(project, servers.options);
