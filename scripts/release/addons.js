@@ -6,11 +6,19 @@ import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-import { cache, debian, root, run, Unavailable, zig } from './fetch.js';
+import { cache, debian, root, run, Unavailable, withLists, zig } from './fetch.js';
 import { faults } from './gates.js';
 
 /** Where binaries wait to be packed. */
-export const addonFolder = path.join(cache, 'addons');
+const addonFolder = path.join(cache, 'addons');
+/** Of those that are only for a test. */
+const quickFolder = path.join(cache, 'quick');
+/** A fourth of the time, for a binary that does the same. */
+const QUICK = {
+  CARGO_PROFILE_RELEASE_LTO: 'off',
+  CARGO_PROFILE_RELEASE_CODEGEN_UNITS: '16',
+  CARGO_PROFILE_RELEASE_OPT_LEVEL: '1',
+};
 
 /** The triple of rustc's, and how it is linked: `zig` with the floor of glibc, or by the machine's own linker. */
 const TARGETS = {
@@ -24,19 +32,26 @@ const TARGETS = {
   'win32-x64-msvc': { triple: 'x86_64-pc-windows-msvc', flags: '-Ctarget-feature=+crt-static' },
 };
 
-export const fileOf = (abi) => path.join(addonFolder, `hyperiondb-client.${abi}.node`);
+export const fileOf = (abi, { isQuick = false } = {}) =>
+  path.join(isQuick ? quickFolder : addonFolder, `hyperiondb-client.${abi}.node`);
 
-/** @throws {Unavailable} where this machine can't */
-export function buildAddon(abi) {
+/**
+ * @param {string} abi
+ * @param {{ isQuick?: boolean }} [options] for a test
+ * @throws {Unavailable} where this machine can't
+ */
+export function buildAddon(abi, { isQuick = false } = {}) {
   const { triple, zig: linked, flags, env = {} } = TARGETS[abi];
   const system = { linux: 'linux', darwin: 'darwin', win32: 'win32' }[abi.split('-')[0]];
   if (system !== process.platform) {
     throw new Unavailable(`${abi} is built on ${system}: its system's libraries are not here`);
   }
   const library = standardLibrary(triple);
+  const target = path.join(isQuick ? quickFolder : cache, 'target');
   const settings = {
     ...process.env,
-    CARGO_TARGET_DIR: path.join(cache, 'target'),
+    ...(isQuick ? QUICK : {}),
+    CARGO_TARGET_DIR: target,
     // In the environment it takes the place of what .cargo/config.toml says.
     ...(abi.endsWith('musl') ? { RUSTFLAGS: '-Ctarget-feature=-crt-static' } : {}),
     ...(flags === undefined ? {} : { RUSTFLAGS: flags }),
@@ -50,18 +65,20 @@ export function buildAddon(abi) {
   }
   const command = linked === undefined ? 'build' : 'zigbuild';
   const args = [command, '--release', '--locked', '--lib', '--target', linked ?? triple];
+  if (isQuick) args.push('--quiet');
   const { status, error } = spawnSync('cargo', [...args, ...library.flags], {
     cwd: root,
     stdio: 'inherit',
     env: settings,
   });
   if (status !== 0) throw new Error(`failed: cargo ${args.join(' ')} ${error?.message ?? ''}`);
-  const built = path.join(cache, 'target', triple, 'release');
+  const built = path.join(target, triple, 'release');
   const [file] = readdirSync(built).filter((name) =>
     /hyperiondb_client\.(so|dylib|dll)$/.test(name),
   );
-  mkdirSync(addonFolder, { recursive: true });
-  copyFileSync(path.join(built, file), fileOf(abi));
+  const copy = fileOf(abi, { isQuick });
+  mkdirSync(path.dirname(copy), { recursive: true });
+  copyFileSync(path.join(built, file), copy);
 }
 
 /** Rust's own for that platform: as rustup brings it, built from its sources, or built from Debian's. */
@@ -89,7 +106,7 @@ function isFilled(folder) {
 /** A compiler with the sources of its standard library, which rustup's need not have. */
 function debianCompiler() {
   const packages = ['rustc-web', 'rust-web-src', 'libstd-rust-web-dev'];
-  const about = run('apt-cache', ['depends', ...packages, 'libstd-rust-web-dev']);
+  const about = withLists(() => run('apt-cache', ['depends', ...packages]));
   const libraries = [...about.matchAll(/Depends: (libstd-rust-web-[\d.]+)$/gm)].map(
     ([, name]) => name,
   );

@@ -8,6 +8,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -113,6 +114,16 @@ function unpack(folder) {
   rmSync(path.join(folder, archive));
 }
 
+/** A new machine may have no lists of packages yet. */
+export function withLists(work) {
+  try {
+    return work();
+  } catch {
+    run('apt-get', ['-qq', 'update']);
+    return work();
+  }
+}
+
 /** Packages of Debian, unpacked and not installed. `suite` is another release than the machine's. */
 export function debian(name, packages, { suite } = {}) {
   return once(name, (staging) => {
@@ -120,7 +131,8 @@ export function debian(name, packages, { suite } = {}) {
     if (options.length > 0) run('apt-get', [...options, 'update']);
     const downloads = path.join(staging, 'downloads');
     mkdirSync(downloads);
-    run('apt-get', [...options, '-qq', 'download', ...packages], { cwd: downloads });
+    const download = ['-qq', 'download', ...packages];
+    withLists(() => run('apt-get', [...options, ...download], { cwd: downloads }));
     for (const file of readdirSync(downloads)) {
       run('dpkg-deb', ['-x', path.join(downloads, file), staging]);
     }
@@ -131,7 +143,9 @@ export function debian(name, packages, { suite } = {}) {
 
 /** Another release from the mirror that this machine has, with lists of its own: nothing else here changes its release. */
 function suiteOptions(work, suite) {
-  const format = ['indextargets', '--format', '$(SITE)', 'Created-By: Packages'];
+  const [, codename] = /^VERSION_CODENAME=(.*)$/m.exec(readFileSync('/etc/os-release', 'utf8'));
+  const format = ['indextargets', '--format', '$(SITE)', `Codename: ${codename}`];
+  format.push('Created-By: Packages');
   const [site] = run('apt-get', format).split('\n');
   mkdirSync(path.join(work, 'lists', 'partial'), { recursive: true });
   mkdirSync(path.join(work, 'cache', 'archives', 'partial'), { recursive: true });
