@@ -2,6 +2,7 @@
 // enough for. `npm run release:dry` does the same with binaries for old systems and for other platforms.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -70,6 +71,18 @@ test('a placeholder, and a binary of another platform, are refused', async () =>
     const found = faults(addonPath, other, asBuiltHere);
     assert.equal(found.length > 0, other !== abi, `${other}: ${found}`);
   }
+});
+
+test('what must not be in a package is refused, and more than it may weigh', async () => {
+  const stage = path.join(folder, 'too-much');
+  const tarballs = path.join(folder, 'too-much-packed');
+  layOut(stage, {});
+  const source = path.join(stage, 'js', 'pool.rs');
+  await writeFile(source, 'fn main() {}');
+  assert.throws(() => packAll(stage, tarballs), /holds js\/pool\.rs/);
+  await rm(source);
+  await writeFile(path.join(stage, 'js', 'large.cjs'), randomBytes(150_000));
+  assert.throws(() => packAll(stage, tarballs), /has \d+ bytes packed/);
 });
 
 test('the addon has one export, and is small enough', async () => {
