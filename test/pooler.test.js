@@ -339,6 +339,55 @@ test(
 );
 
 test(
+  'C21 what waits in a pooler whose own login the server refuses was not sent, and is sent again',
+  behindPooler,
+  async (t) => {
+    const own = await startCluster({ nodes: 1 });
+    t.after(() => own.close());
+    const admin = await own.openSession(own.primary);
+    t.after(() => admin.close());
+    const { user, database, password } = own.options();
+    const others = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`;
+    const allow = (whether) =>
+      `UPDATE pg_database SET datallowconn = ${whether} WHERE datname = '${database}'`;
+    const refusals = [
+      [`ALTER ROLE ${user} NOLOGIN`, `ALTER ROLE ${user} LOGIN`],
+      [`ALTER ROLE ${user} PASSWORD 'x'`, `ALTER ROLE ${user} PASSWORD '${password}'`],
+      [allow(false), allow(true)],
+    ];
+    await admin.query('CREATE TABLE refused (id serial, n int)');
+    let count = 0;
+    for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+      for (const mode of ['session', 'transaction']) {
+        for (const [refuse, accept] of refusals) {
+          const settings = { server_login_retry: 1 };
+          const pooler = await own.pooler(own.primary, { mode, settings, program });
+          const options = { hosts: [pooler.address], poolSize: 2, statementCacheSize: 0 };
+          const pool = createPool(own.options({ ...options, acquireTimeoutMs: 30_000 }));
+          t.after(() => Promise.all([pool.end(), pooler.close()]));
+          const insert = (n) => pool.query('INSERT INTO refused (n) VALUES ($1)', [n]);
+          // PgBouncer knows what it says at logins: it makes them without its server.
+          await insert(1);
+          await admin.query(refuse);
+          await admin.query(others);
+          const written = [insert(2), insert(3)];
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          await admin.query(accept);
+          const results = await Promise.all(written);
+          assert.deepEqual(
+            results.map(({ rowCount }) => rowCount),
+            [1, 1],
+          );
+          count += 3;
+          assert.deepEqual(await admin.query('SELECT count(*) FROM refused'), [[`${count}`]]);
+        }
+      }
+    }
+  },
+);
+
+test(
   'C21 behind poolers that go on telling what they heard once a promoted node takes the writes',
   behindPooler,
   async (t) => {

@@ -335,9 +335,9 @@ impl World {
 
     /// A pooler in front of the host says FATAL to every session, and has handed on nothing of what
     /// it holds back.
-    pub fn dismiss(&mut self, host: usize, text: &str) {
+    pub fn dismiss(&mut self, host: usize, said: (&str, &str)) {
         let mut bytes = Vec::new();
-        dismissal(text, &mut bytes);
+        dismissal(said, &mut bytes);
         for id in self.sessions(host).collect::<Vec<_>>() {
             self.stalled.remove(&id.to_bits());
             self.news.push((id, News::Bytes(bytes.clone())));

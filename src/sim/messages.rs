@@ -10,8 +10,8 @@ pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
 
 /// What PgBouncer says where it has never had a session of the server for a client: it names no
 /// routine.
-pub(super) fn dismissal(text: &str, out: &mut Vec<u8>) {
-    let body = format!("SFATAL\0VFATAL\0C08P01\0M{text}\0\0");
+pub(super) fn dismissal((code, text): (&str, &str), out: &mut Vec<u8>) {
+    let body = format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0");
     message(b'E', body.as_bytes(), out);
 }
 

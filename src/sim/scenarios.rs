@@ -357,13 +357,19 @@ fn a_read_that_ran_for_long_waits_for_the_next_primary_as_long_as_any_other() {
 
 #[test]
 fn what_a_pooler_has_never_handed_on_is_sent_again_while_there_is_time() {
-    for text in ["query_wait_timeout", "server login has been failing, cached error: x"] {
+    for said in [
+        ("08P01", "query_wait_timeout"),
+        ("08P01", "server login has been failing, cached error: x"),
+        ("28000", "role \"u\" is not permitted to log in"),
+        ("28P01", "password authentication failed for user \"u\""),
+        ("55000", "database \"u\" is not currently accepting connections"),
+    ] {
         let mut world = world(&[PRIMARY]);
         world.query("SELECT", None, NONE);
         world.stall(0);
         let write = world.query("INSERT a", None, NONE);
         world.pass(Duration::from_millis(1_000));
-        world.dismiss(0, text);
+        world.dismiss(0, said);
         world.settle();
         world.pass(Duration::from_millis(1_000));
         assert_eq!(answered(&world, write), "INSERT");
@@ -380,7 +386,7 @@ fn the_time_in_a_pooler_s_line_is_time_in_line() {
     let write = world.query("INSERT a", None, NONE);
     world.pass(Duration::from_millis(1_000));
     assert!(!world.answers.contains_key(&write));
-    world.dismiss(0, "query_wait_timeout");
+    world.dismiss(0, ("08P01", "query_wait_timeout"));
     world.settle();
     let error = world.answers[&write].as_ref().unwrap_err();
     assert_eq!(error.outcome(), Some(Outcome::NotSent));
@@ -391,12 +397,17 @@ fn the_time_in_a_pooler_s_line_is_time_in_line() {
 
 #[test]
 fn what_a_pooler_says_of_a_server_that_was_at_work_proves_nothing() {
-    for text in ["query_timeout", "server conn crashed?", "database removed"] {
+    for said in [
+        ("08P01", "query_timeout"),
+        ("08P01", "server conn crashed?"),
+        ("08P01", "database removed"),
+        ("57P01", "terminating connection due to administrator command"),
+    ] {
         let mut world = world(&[PRIMARY]);
         world.query("SELECT", None, NONE);
         world.stall(0);
         let write = world.query("INSERT a", None, NONE);
-        world.dismiss(0, text);
+        world.dismiss(0, said);
         world.settle();
         let error = world.answers[&write].as_ref().unwrap_err();
         assert_eq!((error.code(), error.outcome()), ("40003", Some(Outcome::Unknown)));

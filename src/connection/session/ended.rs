@@ -236,14 +236,26 @@ pub(super) fn is_fatal(fields: &ServerFields) -> bool {
 /// Said where the pooler's sessions are all at work; of the server it says nothing.
 pub const QUERY_WAIT_TIMEOUT: &str = "query_wait_timeout";
 
-/// What PgBouncer says to clients that wait for a session of the server, and to nobody else: nothing of theirs that is
-/// unanswered has been handed on. All else that it says FATAL of may be of a server that was at work.
+/// What PgBouncer says to clients that wait for a session of the server, and to nobody else:
+/// nothing of theirs that is unanswered has been handed on. Newer ones (1.24) repeat what the server
+/// has said to PgBouncer's own login. All else that it says FATAL of may be of a server that was at
+/// work.
 pub fn was_never_handed_on(fields: &ServerFields) -> bool {
     const PROTOCOL_VIOLATION: &str = "08P01";
-    let waited = fields.message == QUERY_WAIT_TIMEOUT
-        || fields.message.starts_with("server login has been failing");
-    fields.code == PROTOCOL_VIOLATION && is_fatal(fields) && !is_of_server(fields) && waited
+    let waited = match fields.code.as_str() {
+        PROTOCOL_VIOLATION => {
+            fields.message == QUERY_WAIT_TIMEOUT
+                || fields.message.starts_with("server login has been failing")
+        }
+        code => REFUSED_LOGIN.contains(&code),
+    };
+    is_fatal(fields) && !is_of_server(fields) && waited
 }
+
+/// What a server ends a login with, and no session that was established: the wrong authorization,
+/// password or database, no privilege to connect, a database that accepts no connections, no place
+/// for one more, and a server that is starting or stopping.
+const REFUSED_LOGIN: [&str; 7] = ["28000", "28P01", "3D000", "42501", "55000", "53300", "57P03"];
 
 /// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL of a server that it has
 /// lost, and that may have run all that was handed on to it.

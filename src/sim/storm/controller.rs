@@ -406,9 +406,13 @@ impl Storm {
             if !node.server.is_at_rest(link) {
                 continue;
             }
-            let text = self.dice.pick(&["query_wait_timeout", "server login has been failing"]);
+            let reason = self.dice.pick(&[
+                ("08P01", "query_wait_timeout"),
+                ("08P01", "server login has been failing"),
+                ("28000", "the role is not permitted to log in"),
+            ]);
             let mut said = Vec::new();
-            dismissal(text.unwrap_or_default(), &mut said);
+            dismissal(reason.unwrap_or_default(), &mut said);
             node.server.hang_up(link);
             if let Some(link) = self.links.get_mut(&link) {
                 link.close("end of stream", &said);
