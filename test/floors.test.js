@@ -68,6 +68,21 @@ test('unsafe code is found in the addon and the libuv glue alone', () => {
   }
 });
 
+test('Node-API is the addon’s alone, and napi’s what is called seldom', () => {
+  const names = [...files('src', ['.rs'])];
+  const users = (crate) => names.filter((name) => crate.test(code(name)));
+  for (const name of users(/\bnapi_sys\b/)) assert.match(name, /^src\/node\//);
+  const seldom = ['argument', 'entry', 'seldom'].map((name) =>
+    path.join('src', 'node', `${name}.rs`),
+  );
+  assert.deepEqual(users(/\bnapi(_derive)?::/).sort(), seldom);
+  // The instance data are this addon's.
+  assert.deepEqual(users(/\.[sg]et_instance_data\(/), []);
+  // What one of them generates, the others of the same time know.
+  const pinned = /^(napi|napi-derive|napi-sys) = \{ version = "=/gm;
+  assert.equal([...read('Cargo.toml').matchAll(pinned)].length, 3);
+});
+
 test('P9 C24 no code reads a wall clock but to show a time', () => {
   for (const name of files('src', ['.rs'])) {
     // The disallowed method of clippy.toml is not the only one that reads it.
