@@ -74,7 +74,7 @@ const EACH_VERSION = [
   ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared', 'rows'],
   ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
-  ...['pooled-settings'],
+  ...['pooled-settings', 'moved-names'],
 ].map((name) => path.join('test', `${name}.test.js`));
 
 const { files, flags } = readArguments();

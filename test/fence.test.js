@@ -6,8 +6,11 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import pg from 'pg';
+
 import { createPool, isRetryable } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
+import { startSyncGate } from './cluster/sync-gate.js';
 
 let cluster;
 /** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
@@ -325,4 +328,108 @@ test('a transaction that a dedicated connection begins behind a fence reads noth
     assert.deepEqual(await connection.transaction((tx) => tx.query(count)), [{ n }]);
   }
   await connection.release();
+});
+
+/** What a SELECT may do, and no tag tells of. */
+const WITH_EFFECTS = [
+  ['a function that writes', 'SELECT fenced_write($1)'],
+  ['a script', (key) => `SELECT 1; SELECT fenced_write(${key})`],
+  ['WITH', 'WITH w AS (INSERT INTO fenced VALUES ($1) RETURNING key) SELECT key FROM w'],
+];
+
+for (const [name, asked] of WITH_EFFECTS) {
+  for (const onLease of [false, true]) {
+    const where = onLease ? 'on a dedicated connection' : 'by the pool';
+    test(`a fence that is lifted in front of a write is no reason to write twice: ${name}, ${where}`, async (t) => {
+      await cluster.query(
+        cluster.primary,
+        `CREATE OR REPLACE FUNCTION fenced_write(k int) RETURNS int LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO fenced VALUES (k); RETURN k; END $$`,
+      );
+      const proxy = await startSyncGate(cluster.primary);
+      t.after(() => proxy.close());
+      t.after(() => cluster.unfence(cluster.primary));
+      const options = { hosts: [proxy.address], poolSize: 1, roleCheck: 'query' };
+      const pool = createPool(cluster.options(options));
+      t.after(() => pool.end());
+      const keys = [700, 701, 702];
+      const key = keys.at(-1);
+      const ask = (way, k) =>
+        typeof asked === 'string' ? way.query(asked, [k]) : way.query(asked(k));
+      const way = onLease ? await pool.connect() : pool;
+      for (const k of keys.slice(0, -1)) await ask(way, k);
+      await cluster.query(cluster.primary, `DELETE FROM fenced WHERE key = ${key}`);
+
+      // The barrier finds the fence, and the statement behind it does not.
+      await cluster.fence(cluster.primary);
+      const isHeld = proxy.hold();
+      const told = ask(way, key).then(
+        () => 'done',
+        ({ outcome }) => outcome,
+      );
+      await isHeld;
+      await cluster.unfence(cluster.primary);
+      proxy.pass();
+      const outcome = await told;
+      const rows = await cluster.query(
+        cluster.primary,
+        `SELECT key FROM fenced WHERE key = ${key}`,
+      );
+      assert.equal(rows.length, 1, outcome);
+      assert.ok(outcome === 'done' || outcome === 'unknown', outcome);
+      if (onLease) await way.release(true);
+    });
+  }
+}
+
+test('what a read-only transaction may do is done once, and its answer is not handed out', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 5000 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  const hears = new pg.Client({ ...cluster.primary, ...cluster.credentials });
+  await hears.connect();
+  t.after(() => hears.end());
+  const heard = [];
+  hears.on('notification', ({ payload }) => heard.push(payload));
+  await hears.query('LISTEN fenced');
+  const notify = [
+    (way, told) => way.query("SELECT pg_notify('fenced', $1)", [told]),
+    (way, told) => way.query(`SELECT 1; SELECT pg_notify('fenced', '${told}')`),
+  ];
+  for (const [n, ask] of notify.entries()) {
+    const leased = await pool.connect();
+    await leased.query('SELECT 1');
+    await leased.release();
+    await cluster.fence(cluster.primary);
+    const unfit = { code: 'HYPERION_UNFIT_HOST', outcome: 'unknown' };
+    const asked = ask(pool, `told ${n}`);
+    await assert.rejects(asked, (error) => {
+      assert.ok(!isRetryable(error));
+      assert.equal(error.code, unfit.code);
+      assert.equal(error.outcome, unfit.outcome);
+      return true;
+    });
+    await cluster.unfence(cluster.primary);
+    // A read, and several of them in a transaction of their own, have nothing to lose by waiting.
+    assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
+    await hears.query('SELECT 1');
+    assert.deepEqual(
+      heard,
+      Array.from({ length: n + 1 }, (_, i) => `told ${i}`),
+    );
+  }
+});
+
+test('a script that does nothing but read, in a transaction of its own, is not answered by a fenced host', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  const script = 'BEGIN; SELECT count(*) FROM fenced; COMMIT';
+  await pool.query(script);
+  await cluster.fence(cluster.primary);
+  await assert.rejects(pool.query(script), (error) => {
+    assert.notEqual(error.outcome, 'unknown');
+    return true;
+  });
+  await cluster.unfence(cluster.primary);
 });

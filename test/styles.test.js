@@ -325,6 +325,10 @@ test('the first use of a type stands among several statements', async () => {
         const told = `${name}: ${sql}`;
         for (const [row] of came) if ('v' in row) assert.deepStrictEqual(row.v, value, told);
       }
+      for (const sql of [`;${select}`, `/* x */ ; ; (${select});`]) {
+        const [row] = await inOneText(set, (pool) => pool.query(sql));
+        assert.deepStrictEqual(row.v, value, `${name}: ${sql}`);
+      }
     }
     const made = `CREATE DOMAIN styled_new AS float8; CREATE TABLE restyled (n int);
       INSERT INTO restyled VALUES (1);

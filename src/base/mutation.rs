@@ -114,10 +114,12 @@ pub enum Mutation {
     HurryBehindReset,
     /// Nobody waits for a server that has served before and refuses now.
     ForgetServer,
+    /// Whatever answers with the tag of a read has changed nothing.
+    TrustTags,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -171,6 +173,7 @@ impl Mutation {
         Self::ForgetLoss,
         Self::HurryBehindReset,
         Self::ForgetServer,
+        Self::TrustTags,
     ];
 
     /// Whether this thread runs with it.

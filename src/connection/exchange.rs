@@ -77,7 +77,7 @@ pub(super) struct Exchange {
     /// The server said that a commit was not waited for by its synchronous standbys.
     unreplicated: bool,
     /// One of its statements has committed.
-    committed: bool,
+    pub(super) committed: bool,
     /// One of its statements has begun a transaction.
     began: bool,
     /// A rule gives rows in a text that this client does not read. The extended protocol would not bring them.

@@ -1,19 +1,21 @@
 //! Floor 2: one connection to one server, as a state machine without a socket.
 //!
-//! Owns: the handshake, the pipeline of requests, the statements prepared on this connection, and what is
-//! known of a request when the connection breaks. Imports `base`, `protocol`, `types` and `config`. Never
-//! does I/O, never reads a clock, never decides what is sent again: it says what happened.
+//! Owns: the handshake, the pipeline of requests, the statements prepared on this connection, and
+//! what is known of a request when the connection breaks. Imports `base`, `protocol`, `types` and
+//! `config`. Never does I/O, never reads a clock, never decides what is sent again: it says what
+//! happened.
 //!
 //! ```text
 //! Opening ──Connected──▶ Handshake ──ReadyForQuery──▶ Asking ──role──▶ Session ──▶ Closed
 //! ```
 //!
-//! `Asking` is there for servers before 14 alone, which do not report their role; any error leads to
-//! `Closed`, whose events say of each request whether it may have run.
+//! `Asking` is there for servers before 14 alone, which do not report their role; any error leads
+//! to `Closed`, whose events say of each request whether it may have run.
 
 mod begin;
 mod command;
 mod doors;
+mod effect;
 mod exchange;
 mod flight;
 mod habit;
@@ -54,6 +56,7 @@ use bytes::{Buf, BytesMut};
 pub use begin::{Begin, Isolation};
 pub use command::{CommandTag, KNOWN_COMMANDS};
 pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Shared, Telling, Token};
+pub use effect::Effect;
 pub use exchange::StatementResult;
 pub use habit::Habit;
 pub use handshake::{BackendKey, Peer};
@@ -87,8 +90,8 @@ enum State {
 /// What a request takes beside its text and its values: the messages around them, and a prelude.
 const ROUND_REQUEST: usize = 1024;
 
-/// A connection. Drive it by `handle_input` and `handle_timeout`, then drain `poll_event`, then write
-/// `outgoing` and tell by `advance` how much was taken.
+/// A connection. Drive it by `handle_input` and `handle_timeout`, then drain `poll_event`, then
+/// write `outgoing` and tell by `advance` how much was taken.
 #[derive(Debug)]
 pub struct Connection {
     host: Arc<str>,
@@ -100,6 +103,8 @@ pub struct Connection {
     random: [u8; 8],
     /// What its host reports of its role was contradicted.
     distrusts_reports: bool,
+    /// Its session ended in the middle of what may give names another meaning for others.
+    has_moved_names: bool,
     outbox: BytesMut,
     /// The most that was in it since it was last given back.
     largest_outbox: usize,
@@ -119,6 +124,7 @@ impl Connection {
             intake: Intake::default(),
             random: [0; 8],
             distrusts_reports: false,
+            has_moved_names: false,
             outbox: BytesMut::new(),
             largest_outbox: 0,
             written: 0,
@@ -153,7 +159,8 @@ impl Connection {
         }
     }
 
-    /// How many messages have come since this was asked last that are much more work than their bytes.
+    /// How many messages have come since this was asked last that are much more work than their
+    /// bytes.
     pub fn take_laborious(&mut self) -> usize {
         self.intake.take_laborious()
     }
@@ -192,8 +199,8 @@ impl Connection {
         }
     }
 
-    /// How many iterations the key of the login still takes. Each [`Self::handle_timeout`] does some of them; whoever
-    /// has several connections decides whose turn it is.
+    /// How many iterations the key of the login still takes. Each [`Self::handle_timeout`] does
+    /// some of them; whoever has several connections decides whose turn it is.
     pub fn derivation_left(&self, now: Instant) -> Option<u32> {
         match &self.state {
             State::Handshake { deadline, handshake } if now < *deadline => handshake.work_left(),
@@ -205,12 +212,14 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Whether [`Self::poll_event`] has more to say: whoever drops the connection now leaves calls unanswered.
+    /// Whether [`Self::poll_event`] has more to say: whoever drops the connection now leaves calls
+    /// unanswered.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Appends a request to the pipeline. An error (a parameter does not fit) leaves the connection as it was.
+    /// Appends a request to the pipeline. An error (a parameter does not fit) leaves the connection
+    /// as it was.
     pub fn send(
         &mut self,
         now: Instant,
@@ -239,7 +248,8 @@ impl Connection {
         }
     }
 
-    /// Makes the server discard what the session's user left behind, before any further request: [`Event::Answered`].
+    /// Makes the server discard what the session's user left behind, before any further request:
+    /// [`Event::Answered`].
     pub fn reset(&mut self, now: Instant) {
         self.send_own(|session, written, out| session.reset(now, written, out));
     }
@@ -284,8 +294,8 @@ impl Connection {
         self.written += count as u64;
     }
 
-    /// The Terminate message, for a connection that is idle; otherwise nothing: a server that is at work
-    /// learns by the closed socket.
+    /// The Terminate message, for a connection that is idle; otherwise nothing: a server that is at
+    /// work learns by the closed socket.
     pub fn farewell(&self) -> Vec<u8> {
         let mut out = BytesMut::new();
         if self.is_idle() && self.outbox.is_empty() && frontend::terminate(&mut out).is_ok() {
@@ -410,6 +420,7 @@ impl Connection {
         let idle = matches!(&state, State::Session(session) if session.is_cut_idle(&why));
         match state {
             State::Session(mut session) | State::Asking { mut session, .. } => {
+                self.has_moved_names = session.has_moved_names();
                 session.abandon(self.written, &why, &mut self.events);
             }
             // A handshake that fails has given its state away.

@@ -1,16 +1,19 @@
-//! What the names in statements mean: tables, functions and types are looked up when a server parses a statement, and
-//! what it was told to look up there holds until a name means something else.
+//! What the names in statements mean: tables, functions and types are looked up when a server
+//! parses a statement, and what it was told to look up there holds until a name means something
+//! else.
 //!
-//! Some statements name their result themselves and are never planned: what FETCH and EXECUTE bring depends on what a
-//! cursor or a prepared statement of that name is when they run. Others change what names mean: DDL for everybody,
-//! `search_path`, roles and temporary tables for their session.
+//! Some statements name their result themselves and are never planned: what FETCH and EXECUTE bring
+//! depends on what a cursor or a prepared statement of that name is when they run. Others change
+//! what names mean: DDL for everybody, `search_path`, roles and temporary tables for their session.
 
 use super::lexer::{SqlToken, tokens};
+use super::traces::runs_strings;
 
 /// What a statement's text says of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Naming {
-    /// Its result is that of whatever has a name when it runs. The server checks no description of it.
+    /// Its result is that of whatever has a name when it runs. The server checks no description of
+    /// it.
     pub(super) names_result: bool,
     moves: Moves,
 }
@@ -27,46 +30,126 @@ enum Moves {
 
 /// More than this of a script is not looked at: it may do anything.
 const LONGEST_LOOK: usize = 64 * 1024;
+/// So many of the tokens of a statement are looked at.
+const MOST_TOKENS: usize = 16 * 1024;
 /// So much of a statement tells what it is.
 const WORDS: usize = 5;
 
 impl Naming {
     pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
-        let head = head_of(sql);
-        let first = head.first().copied();
-        let names_result = first.is_some_and(|first| first.is_any(&["fetch", "execute", "move"]));
-        let moves = if may_be_script && sql.len() > LONGEST_LOOK {
-            Moves::Everybody
-        } else if may_be_script {
-            moves_of_script(sql)
-        } else {
-            moves_of(&head)
-        };
-        let mentions = |word: &str| contains_ignoring_case(sql, word);
-        // By a function, which can be called anywhere.
-        let sets = mentions("search_path") || (mentions("set_config") && mentions("role"));
-        let moves = if sets { moves.max(Moves::Session) } else { moves };
-        Self { names_result, moves }
-    }
-}
-
-/// The first tokens of a statement.
-fn head_of(sql: &str) -> Vec<SqlToken<'_>> {
-    let is_open = |token: &SqlToken<'_>| token.is_symbol(';') || token.is_symbol('(');
-    tokens(sql).skip_while(is_open).take(WORDS).collect()
-}
-
-fn moves_of_script(sql: &str) -> Moves {
-    let (mut moves, mut head) = (Moves::Nobody, Vec::new());
-    for token in tokens(sql) {
-        if token.is_symbol(';') {
-            moves = moves.max(moves_of(&head));
-            head.clear();
-        } else if head.len() < WORDS {
-            head.push(token);
+        let mut moves = Moves::Nobody;
+        let mut seen = Seen::default();
+        let mut names_result = None;
+        for token in tokens(sql).take(MOST_TOKENS) {
+            if token.is_symbol(';') {
+                moves = moves.max(seen.moves());
+                seen = Seen::default();
+            } else {
+                let names = token.is_any(&["fetch", "execute", "move"]);
+                names_result = names_result.or((!token.is_symbol('(')).then_some(names));
+                seen.push(token);
+            }
         }
+        moves = moves.max(seen.moves());
+        if may_be_script && sql.len() > LONGEST_LOOK {
+            moves = Moves::Everybody;
+        }
+        // By a function, which can be called anywhere, or under a name that escapes hide.
+        let sets = ["search_path", "u&\""].iter().any(|word| contains_ignoring_case(sql, word));
+        let moves = if sets { moves.max(Moves::Session) } else { moves };
+        Self { names_result: names_result.unwrap_or(false), moves }
     }
-    moves.max(moves_of(&head))
+}
+
+/// What has been seen of a statement.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    /// Its first words.
+    head: Vec<SqlToken<'a>>,
+    before: Option<SqlToken<'a>>,
+    /// What it makes comes next, which may be temporary.
+    makes: bool,
+    call: Call,
+    updates: bool,
+    moves: Option<Moves>,
+}
+
+/// How much has been seen of a call of `set_config`.
+#[derive(Clone, Copy, Debug, Default)]
+enum Call {
+    #[default]
+    None,
+    Name,
+    Open,
+    /// Its first argument begins with the name of a setting that moves nothing.
+    Setting,
+}
+
+/// The settings that say which tables names mean.
+const SETTINGS: [&str; 3] = ["search_path", "role", "session_authorization"];
+
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+impl<'a> Seen<'a> {
+    fn push(&mut self, token: SqlToken<'a>) {
+        if self.makes {
+            const TEMPORARY: [&str; 4] = ["temp", "temporary", "local", "global"];
+            let is_temporary = token.is_any(&TEMPORARY);
+            self.add(if is_temporary { Moves::Session } else { Moves::Everybody });
+        }
+        self.look_at_call(token);
+        self.updates |= token.is_word("update");
+        let writes_settings = self.updates && is_one_of(token.name(), &["pg_settings"]);
+        if writes_settings || runs_strings(token.name()) {
+            self.add(Moves::Session);
+        }
+        // SELECT makes a table with INTO, and EXPLAIN makes one that it analyzes.
+        let into = token.is_word("into") && !self.before_is(&["insert", "merge", "as"]);
+        let explained = self.head.first().is_some_and(|first| first.is_word("explain"));
+        self.makes = into || (explained && token.is_word("create"));
+        if self.head.len() < WORDS && !(self.head.is_empty() && token.is_symbol('(')) {
+            self.head.push(token);
+        }
+        self.before = Some(token);
+    }
+
+    /// A call of `set_config` says which setting it sets, or it is not plain.
+    fn look_at_call(&mut self, token: SqlToken<'a>) {
+        self.call = match (self.call, token) {
+            (Call::Name, SqlToken::Symbol('(')) => Call::Open,
+            (Call::Open, SqlToken::Text { body, is_ambiguous: false })
+                if !body.contains('\\') && !is_one_of(body, &SETTINGS) =>
+            {
+                Call::Setting
+            }
+            (Call::Open, _) => {
+                self.add(Moves::Session);
+                Call::None
+            }
+            (Call::Setting, token) => {
+                if !token.is_symbol(',') {
+                    self.add(Moves::Session);
+                }
+                Call::None
+            }
+            (_, token) if is_one_of(token.name(), &["set_config"]) => Call::Name,
+            _ => Call::None,
+        };
+    }
+
+    fn add(&mut self, moves: Moves) {
+        self.moves = self.moves.max(Some(moves));
+    }
+
+    fn before_is(&self, words: &[&str]) -> bool {
+        self.before.is_some_and(|before| before.is_any(words))
+    }
+
+    fn moves(&self) -> Moves {
+        moves_of(&self.head).max(self.moves.unwrap_or(Moves::Nobody))
+    }
 }
 
 fn moves_of(head: &[SqlToken<'_>]) -> Moves {
@@ -76,12 +159,26 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
         let is_temporary = has(&["temp", "temporary"]);
         return if is_temporary { Moves::Session } else { Moves::Everybody };
     }
-    // A block of code may hold any of them.
-    if first.is_word("do") {
+    // A block of code may hold any of them. A schema is passed over by whoever has no right to use
+    // it.
+    if first.is_any(&["do", "grant", "revoke"]) {
         return Moves::Everybody;
     }
-    let settings = ["search_path", "role", "schema", "authorization", "all"];
-    if first.is_word("discard") || (first.is_any(&["set", "reset"]) && has(&settings)) {
+    if first.is_word("commit") && has(&["prepared"]) {
+        return Moves::Everybody;
+    }
+    let sets = |token: &SqlToken<'_>| {
+        token.is_any(&["schema", "authorization", "all"]) || is_one_of(token.name(), &SETTINGS)
+    };
+    if first.is_word("discard") || (first.is_any(&["set", "reset"]) && rest.iter().any(sets)) {
+        return Moves::Session;
+    }
+    // It may be a prepared `set_config`.
+    if first.is_word("execute") {
+        return Moves::Session;
+    }
+    // With them go the names that this client has given.
+    if first.is_word("deallocate") && has(&["all"]) {
         return Moves::Session;
     }
     if first.is_any(&["rollback", "abort", "commit", "end"]) {
@@ -95,8 +192,9 @@ fn contains_ignoring_case(text: &str, word: &str) -> bool {
     text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// How often names have come to mean something else in one session, as far as its statements show it. Statements are
-/// counted when they are sent, which is the order in which the server looks names up.
+/// How often names have come to mean something else in one session, as far as its statements show
+/// it. Statements are counted when they are sent, which is the order in which the server looks
+/// names up.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     epoch: u64,
@@ -112,15 +210,18 @@ impl Names {
     }
 
     /// A statement is on its way. What was parsed before it may mean something else behind it.
-    pub(super) fn sent(&mut self, naming: Naming) {
+    /// Returns whether that holds for other sessions, too: who is held up by the lock of the
+    /// statement goes on when it is committed.
+    pub(super) fn sent(&mut self, naming: Naming) -> bool {
         match naming.moves {
-            Moves::Nobody => return,
-            Moves::Back if !self.moved => return,
+            Moves::Nobody => return false,
+            Moves::Back if !self.moved => return false,
             Moves::Back => {}
             Moves::Session => self.moved = true,
             Moves::Everybody => (self.moved, self.moved_for_all) = (true, true),
         }
         self.epoch += 1;
+        naming.moves == Moves::Everybody
     }
 
     /// The server says so itself.
@@ -128,7 +229,13 @@ impl Names {
         self.epoch += 1;
     }
 
-    /// Nothing is under way, and no transaction is open. Returns whether other sessions may see it now.
+    /// Whether other sessions see names otherwise, once what is under way is committed.
+    pub(super) fn have_moved_for_all(&self) -> bool {
+        self.moved_for_all
+    }
+
+    /// Nothing is under way, and no transaction is open. Returns whether other sessions may see it
+    /// now.
     pub(super) fn rest(&mut self) -> bool {
         if std::mem::take(&mut self.moved) {
             self.epoch += 1;
@@ -147,7 +254,9 @@ mod tests {
 
     #[test]
     fn what_names_its_result_is_seen_behind_comments() {
-        for sql in ["FETCH 1 FROM c", "/* x */ execute p", "-- y\nFetch ALL c", "MOVE 1 c"] {
+        for sql in
+            ["FETCH 1 FROM c", ";;execute p", "/* x */ execute p", "-- y\nFetch ALL c", "MOVE 1 c"]
+        {
             assert!(of(sql).names_result, "{sql}");
         }
         for sql in ["SELECT 'fetch'", "EXPLAIN EXECUTE p", "SELECT 1 FETCH FIRST ROW ONLY", ""] {
@@ -157,7 +266,16 @@ mod tests {
 
     #[test]
     fn what_moves_names_is_told_from_the_rest() {
-        let everybody = ["ALTER TABLE t ADD a int", "SELECT 1; drop function f()", "DO $$ $$"];
+        let everybody = [
+            "ALTER TABLE t ADD a int",
+            "SELECT 1; drop function f()",
+            "DO $$ $$",
+            "SELECT * INTO s FROM t",
+            "; (WITH t AS (SELECT 1) SELECT * INTO UNLOGGED s FROM t)",
+            "EXPLAIN (ANALYZE, COSTS off) CREATE TABLE s AS TABLE t",
+            "GRANT USAGE ON SCHEMA s TO a",
+            "COMMIT PREPARED 'x'",
+        ];
         let session = [
             "CREATE TEMP TABLE t (a int)",
             "create local temporary table t (a int)",
@@ -165,16 +283,33 @@ mod tests {
             "SET LOCAL ROLE a",
             "SET SCHEMA 'a'",
             "RESET ALL",
+            "SELECT * INTO TEMP s FROM t",
+            "select 1; select * into local temporary s from t",
+            "EXPLAIN ANALYZE CREATE TEMP TABLE s AS TABLE t",
+            "DEALLOCATE PREPARE ALL",
             "DISCARD PLANS",
             "SELECT set_config('Search_Path', $1, true)",
             "SELECT set_config('role', $1, true)",
+            "EXPLAIN ANALYZE SELECT pg_catalog.\"set_config\"($1, $2, false)",
+            "SELECT set_config('ro' || 'le', $1, true)",
+            "SELECT set_config(E'r\\157le', $1, true)",
+            "SELECT set_config('session_authorization', 'a', false)",
+            "SET LOCAL \"role\" = 'a'",
+            "SET session_authorization = 'a'",
+            "UPDATE pg_settings SET setting = $2 WHERE name = $1",
+            "SELECT query_to_xml($1, true, false, '')",
+            "EXECUTE p('a')",
             "SELECT 1; SET SESSION AUTHORIZATION a",
         ];
         let nobody = [
             "SELECT 'ALTER TABLE'",
             "SET LOCAL statement_timeout = 1",
             "SELECT set_config('app.tenant', $1, true)",
+            "SELECT setting FROM pg_settings WHERE name = 'role'",
             "INSERT INTO role VALUES ('create')",
+            "WITH t AS (INSERT /* */ INTO s VALUES (1) RETURNING 1 AS into) SELECT 'into', \"into\" FROM t",
+            "MERGE INTO s USING t ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
+            "EXPLAIN SELECT 1",
             "",
         ];
         for (texts, moves) in [

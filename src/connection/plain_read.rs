@@ -3,12 +3,14 @@
 //! others on a connection, or behind them: it waits for nobody's transaction. Where it is sure,
 //! too, it can be sent a second time ([`is_sure`]).
 //!
-//! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with functions, operators and types that
-//! are known (`plain_names`). Whatever is not known here is not plain. What no text shows:
-//! - what a view, a rule or a policy of row security does, and a function or an operator of a user's that has
-//!   the name of one of the system's, for types of the user's own or from a schema that `search_path`
-//!   explicitly places before `pg_catalog`;
-//! - a function that is called as a column of its argument, `row.name`, and those of casts that users made;
+//! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with functions,
+//! operators and types that are known (`plain_names`). Whatever is not known here is not plain.
+//! What no text shows:
+//! - what a view, a rule or a policy of row security does, and a function or an operator of a
+//!   user's that has the name of one of the system's, for types of the user's own or from a schema
+//!   that `search_path` explicitly places before `pg_catalog`;
+//! - a function that is called as a column of its argument, `row.name`, and those of casts that
+//!   users made;
 //! - a table that another transaction holds, as ALTER TABLE does.
 //!
 //! For these there is a bound on how long a plain read is left behind others (`pool::overtaking`).
@@ -18,12 +20,13 @@ use super::plain_names::{FUNCTIONS, OPERATORS, RESERVED, TYPES};
 
 /// Longer texts are not looked at: to share a connection saves them nothing.
 const LONGEST: usize = 1 << 16;
-/// Words of statements that write, or that make what is read into something else. RETURNING stands in front of a type
-/// too, and OPERATOR in front of any operator.
+/// Words of statements that write, or that make what is read into something else. RETURNING stands
+/// in front of a type too, and OPERATOR in front of any operator.
 const NEVER: [&str; 7] = ["into", "insert", "update", "delete", "merge", "returning", "operator"];
 /// Behind FOR.
 const LOCKS: [&str; 4] = ["update", "no", "share", "key"];
-/// Key words that are no names of functions or types, where the grammar itself has something in parentheses.
+/// Key words that are no names of functions or types, where the grammar itself has something in
+/// parentheses.
 const SYNTAX: [&str; 27] = [
     "between",
     "bit",
@@ -58,8 +61,34 @@ const OF_TYPES: [&str; 7] = ["varying", "precision", "with", "without", "time", 
 /// Key words that can be names too, and have an operand behind them.
 const BEFORE_OPERANDS: [&str; 6] = ["between", "by", "escape", "ilike", "like", "zone"];
 
+/// Volatile functions that change nothing all the same, besides what the session itself may see.
+const HARMLESS: [&str; 10] = [
+    "clock_timestamp",
+    "gen_random_uuid",
+    "pg_sleep",
+    "pg_sleep_for",
+    "pg_sleep_until",
+    "random",
+    "random_normal",
+    "timeofday",
+    "uuidv4",
+    "uuidv7",
+];
+
 /// Whether the text is one statement that does nothing but read.
 pub(super) fn is_plain_read(sql: &str) -> bool {
+    reads(sql, &[])
+}
+
+/// Whether the text is one statement that changes nothing: the same, or one that a session may be
+/// kept waiting by.
+pub(super) fn changes_nothing(sql: &str) -> bool {
+    reads(sql, &HARMLESS)
+}
+
+/// Whether the text is one statement that reads, and calls no functions but those that are known or
+/// are allowed.
+fn reads(sql: &str, allowed: &'static [&'static str]) -> bool {
     if sql.len() > LONGEST {
         return false;
     }
@@ -70,7 +99,7 @@ pub(super) fn is_plain_read(sql: &str) -> bool {
     let open = parts.iter().take_while(|part| **part == Part::Symbol('(')).count();
     let Some(Part::Word(first)) = parts.get(open) else { return false };
     match first.as_str() {
-        "select" | "values" | "table" | "with" => Reader::new(&parts).reads().is_some(),
+        "select" | "values" | "table" | "with" => Reader::new(&parts, allowed).reads().is_some(),
         "show" => open == 0 && parts.iter().all(Part::is_of_name),
         _ => false,
     }
@@ -183,7 +212,8 @@ fn parts(sql: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// Of an operator's characters, those at the end that are signs of what follows do not belong to it (manual, 4.1.3).
+/// Of an operator's characters, those at the end that are signs of what follows do not belong to it
+/// (manual, 4.1.3).
 fn is_known_operator(mut operator: &str) -> bool {
     if !operator.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']) {
         while operator.len() > 1 && operator.ends_with(['+', '-']) {
@@ -225,6 +255,8 @@ struct Reader<'a> {
     frames: Vec<Frame>,
     /// What the last parenthesis that was closed held.
     closed: Kind,
+    /// Functions that may be called besides those that only read.
+    allowed: &'static [&'static str],
 }
 
 /// `None` where the text is not plain.
@@ -235,9 +267,13 @@ fn only_if(condition: bool) -> Plain {
 }
 
 impl<'a> Reader<'a> {
-    fn new(parts: &'a [Part<'a>]) -> Self {
+    fn new(parts: &'a [Part<'a>], allowed: &'static [&'static str]) -> Self {
         let frames = vec![Frame::of(Kind::Expression)];
-        Self { parts, frames, closed: Kind::Expression }
+        Self { parts, frames, closed: Kind::Expression, allowed }
+    }
+
+    fn may_call(&self, name: &str) -> bool {
+        has(FUNCTIONS, name) || self.allowed.contains(&name)
     }
 
     fn reads(mut self) -> Plain {
@@ -368,8 +404,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a type of the system's is named there. An input function of another type's, or the check of a domain, may
-    /// do anything.
+    /// Whether a type of the system's is named there. An input function of another type's, or the
+    /// check of a domain, may do anything.
     fn type_name(&self, at: usize) -> Plain {
         let at = match self.parts.get(at)? {
             Part::Word(schema) if schema == "pg_catalog" && self.is_symbol(at + 1, '.') => at + 2,
@@ -395,7 +431,7 @@ impl<'a> Reader<'a> {
         if before > 0 && self.is_symbol(before - 1, '.') {
             let schema = self.before(before, 2)?;
             let is_whole = !self.before(before, 3).is_some_and(|part| *part == Part::Symbol('.'));
-            let known = has(FUNCTIONS, word) || has(TYPES, word);
+            let known = self.may_call(word) || has(TYPES, word);
             return (schema.is("pg_catalog") && is_whole && known).then_some(Kind::Expression);
         }
         match word {
@@ -426,7 +462,7 @@ impl<'a> Reader<'a> {
         if is_syntax {
             return Some(Kind::Expression);
         }
-        self.columns(before).or_else(|| has(FUNCTIONS, word).then_some(Kind::Expression))
+        self.columns(before).or_else(|| self.may_call(word).then_some(Kind::Expression))
     }
 
     /// Whether a parenthesis was closed in front of a place, behind which no expression begins.

@@ -1,5 +1,6 @@
-//! What the statements of a text are, as far as the pool has to know it before a server has read them: how many
-//! there are, which of them begin and end transactions, and whether one of them is of no use here.
+//! What the statements of a text are, as far as the pool has to know it before a server has read
+//! them: how many there are, which of them begin and end transactions, and whether one of them is
+//! of no use here.
 
 use super::halfway::Halfway;
 use super::lexer::{SqlToken, SqlTokens, tokens};
@@ -211,6 +212,15 @@ pub(super) fn is_end(statement: &str) -> bool {
     first.is_any(&["commit", "end", "rollback", "abort", "prepare"])
 }
 
+/// Whether several statements are one transaction: the first begins it, the last ends it, and none
+/// in between does either.
+pub(super) fn is_framed(script: &str) -> bool {
+    let controls: Vec<_> = parts(script).map(|part| Control::of(part.text)).collect();
+    let [Control::Begin, inner @ .., last] = &controls[..] else { return false };
+    matches!(last, Control::Commit { chain: false } | Control::Rollback { chain: false })
+        && inner.iter().all(|control| *control == Control::None)
+}
+
 /// Whether a statement ends a transaction, or begins one.
 pub(super) fn is_control(statement: &str) -> bool {
     Control::of(statement).moves()
@@ -371,7 +381,8 @@ pub(super) fn contains_ignoring_case(text: &str, word: &str) -> bool {
     text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// The simple protocol takes a single statement as well; the other way round would be an error that ends a transaction.
+/// The simple protocol takes a single statement as well; the other way round would be an error that
+/// ends a transaction.
 fn has_inner_semicolon(sql: &str) -> bool {
     sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';').contains(';')
 }

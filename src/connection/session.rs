@@ -1,8 +1,8 @@
 //! The session behind a finished login: a pipeline of requests, each delimited by a Sync.
 //!
-//! The server takes requests one after the other and answers each with a ReadyForQuery. What it reports
-//! of itself in between belongs to the ReadyForQuery that follows, so that each request knows the role
-//! that the server had said in front of it and behind it.
+//! The server takes requests one after the other and answers each with a ReadyForQuery. What it
+//! reports of itself in between belongs to the ReadyForQuery that follows, so that each request
+//! knows the role that the server had said in front of it and behind it.
 
 mod ended;
 mod questions;
@@ -68,7 +68,8 @@ pub(super) struct Session {
     /// How long the server took to answer the last question that gives it nothing to do.
     round_trip: Option<Duration>,
     lead: Lead,
-    /// A FATAL error of the server's own: it closes, and never looked at what stands behind the first entry.
+    /// A FATAL error of the server's own: it closes, and never looked at what stands behind the
+    /// first entry.
     fatal: bool,
     /// A pooler has ended the session before any of its servers had what is unanswered.
     never_handed_on: bool,
@@ -77,12 +78,13 @@ pub(super) struct Session {
     skipped: bool,
     /// It is to be asked for its place behind the last step of a script.
     place_is_due: bool,
-    /// What the server reports of its settings, and what it did when the session was new or was reset.
+    /// What the server reports of its settings, and what it did when the session was new or was
+    /// reset.
     reported: u64,
     reported_clean: u64,
     startup: StartupSettings,
-    /// Where values may look otherwise as text than this client reads them, a statement is described before its
-    /// first use, so that its results come as binary.
+    /// Where values may look otherwise as text than this client reads them, a statement is
+    /// described before its first use, so that its results come as binary.
     style: Style,
 }
 
@@ -170,6 +172,11 @@ impl Session {
         self.pipeline.iter().all(|entry| is_short(&entry.work))
     }
 
+    /// Whether others may see names otherwise that were moved here, as far as nobody has told them.
+    pub(super) fn has_moved_names(&self) -> bool {
+        self.names.have_moved_for_all()
+    }
+
     pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
         let mut works = self.pipeline.iter().map(|entry| &entry.work);
         match works.find(|work| !matches!(work, Work::Barrier { .. }))? {
@@ -220,8 +227,8 @@ impl Session {
         pipeline::place_of(&self.pipeline, token).is_some_and(|n| n + 1 < self.pipeline.len())
     }
 
-    /// Takes a request back of which nothing was written. `written` is how many bytes the kernel has taken, and
-    /// `out` what it has not. False where that can't be done.
+    /// Takes a request back of which nothing was written. `written` is how many bytes the kernel
+    /// has taken, and `out` what it has not. False where that can't be done.
     pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
         let Some(place) = pipeline::place_of(&self.pipeline, token) else { return false };
         if !pipeline::is_by_itself(&self.pipeline, place) {
@@ -294,9 +301,8 @@ impl Session {
             frontend::sync(out)?;
             (flight, prelude)
         };
-        if !matches!(flight, Flight::Typing { .. } | Flight::Prelude) {
-            self.names.sent(statement.naming);
-        }
+        let runs = !matches!(flight, Flight::Typing { .. } | Flight::Prelude);
+        let moves_for_all = runs && self.names.sent(statement.naming);
         self.style.ask(statement.traces);
         let verbatim = shared.statements.verbatim(statement);
         let sent = match flight {
@@ -313,6 +319,9 @@ impl Session {
         let exchange = Exchange::new(request.statement, flight, prelude, moment, terms);
         let work = Work::Request { token: request.token, exchange };
         self.pipeline.push_back(Entry { work, start, queued_at: now });
+        if moves_for_all {
+            shared.statements.names_moved();
+        }
         Ok(sent)
     }
 
@@ -478,7 +487,8 @@ impl Session {
                 if !self.end_reset(now, step, out)? {
                     return Ok(());
                 }
-                // Where the role is not reported, it was last asked for in the session as its user had it.
+                // Where the role is not reported, it was last asked for in the session as its user
+                // had it.
                 let role = self.role.filter(|_| self.reports_role);
                 events.push_back(Event::Answered { role });
             }
@@ -497,6 +507,11 @@ impl Session {
                 }
                 if exchange.may_not_ask_types() {
                     shared.statements.refuse_types();
+                }
+                // Where another transaction begins in the same breath, the session does not come to
+                // rest.
+                if exchange.committed && self.names.have_moved_for_all() {
+                    shared.statements.names_moved();
                 }
                 let ended = exchange.finish();
                 let (name, parsing) = (exchange.name(), exchange.preparing().is_some());

@@ -1,10 +1,10 @@
-//! The settings that decide what values look like as text, which is how the first use of a statement and
-//! several statements in one text bring their results.
+//! The settings that decide what values look like as text, which is how the first use of a
+//! statement and several statements in one text bring their results.
 //!
-//! They decide as well how the server reads what users write, and what it makes of their casts to text. So nothing is
-//! said of them at startup, and nothing later: what the server, the database, the role and the user's own `parameters` say
-//! holds. Where results would come in another form than this client reads, a statement is described before its first
-//! use, and they come in binary.
+//! They decide as well how the server reads what users write, and what it makes of their casts to
+//! text. So nothing is said of them at startup, and nothing later: what the server, the database,
+//! the role and the user's own `parameters` say holds. Where results would come in another form
+//! than this client reads, a statement is described before its first use, and they come in binary.
 
 use super::Request;
 use super::command::CommandTag;
@@ -14,10 +14,10 @@ use super::statement::{Form, Statement, Statements};
 use super::traces::Traces;
 use crate::config::Config;
 
-/// Stands in front of a first use in the same flight, and fails where text would not be what this client reads:
-/// `extra_float_digits` is reported by no server, a reload changes it in a session that is open, and so does
-/// a function or a trigger that nobody sees. It gives no row. Every name in it is qualified, and
-/// its error tells whoever reads the server's log.
+/// Stands in front of a first use in the same flight, and fails where text would not be what this
+/// client reads: `extra_float_digits` is reported by no server, a reload changes it in a session
+/// that is open, and so does a function or a trigger that nobody sees. It gives no row. Every name
+/// in it is qualified, and its error tells whoever reads the server's log.
 pub(super) const CHECK: &str = "SELECT WHERE CASE \
     WHEN pg_catalog.current_setting('extra_float_digits')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0 \
     AND pg_catalog.current_setting('IntervalStyle') OPERATOR(pg_catalog.=) 'postgres' \
@@ -42,7 +42,8 @@ pub(super) enum TextResults {
 
 impl TextResults {
     pub(super) fn of(sql: &str) -> Self {
-        let mut words = tokens(sql).skip_while(|token| token.is_symbol('('));
+        let is_open = |token: &SqlToken<'_>| token.is_symbol(';') || token.is_symbol('(');
+        let mut words = tokens(sql).skip_while(is_open);
         let Some(first) = words.next() else { return Self::Plain };
         let returning = |token: SqlToken<'_>| token.is_word("returning");
         if first.is_any(&["select", "values", "table", "with"]) {

@@ -1,11 +1,12 @@
 //! What the whole pool knows of its statements.
 //!
-//! A statement is described by the server that runs it first, on whichever connection. From then on every connection of
-//! the pool prepares and runs it in one flight, and goes by what it is told there itself: what the others were told is
-//! a hint for that one flight.
+//! A statement is described by the server that runs it first, on whichever connection. From then on
+//! every connection of the pool prepares and runs it in one flight, and goes by what it is told
+//! there itself: what the others were told is a hint for that one flight.
 
 use std::sync::Arc;
 
+use super::effect::Effect;
 use super::flight::Sending;
 use super::habit::Habit;
 use super::naming::Naming;
@@ -64,7 +65,8 @@ impl Description {
         self.in_formats(verbatim, |n| column(n).map(|column| column.field.format))
     }
 
-    /// The same for any formats. Where there is none for a column, the server has none either, and refuses.
+    /// The same for any formats. Where there is none for a column, the server has none either, and
+    /// refuses.
     pub(super) fn in_formats(
         &self,
         verbatim: &Verbatim,
@@ -113,7 +115,8 @@ impl Description {
 /// How a statement can be sent.
 #[derive(Clone, Debug)]
 pub enum Form {
-    /// Never seen by a server: parameters and results travel as text, and the description comes along.
+    /// Never seen by a server: parameters and results travel as text, and the description comes
+    /// along.
     Undescribed,
     Described(Arc<Description>),
 }
@@ -138,10 +141,13 @@ pub struct Statement {
     /// When a server last refused it, in a transaction, for what may be due to what was told
     /// before.
     pub(super) doubted_at: Option<Instant>,
-    /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was at.
+    /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was
+    /// at.
     pub may_share: bool,
     /// Whether all of its text is known to do nothing but read.
     pub is_plain_read: bool,
+    /// What it may have changed where it has succeeded.
+    pub effect: Effect,
     /// Whether it is one that may run twice.
     pub may_run_twice: bool,
     /// Calls that will still ask for it; a forgotten statement goes with the last of them.
@@ -189,8 +195,8 @@ impl Statement {
         self.script.may_commit
     }
 
-    /// Whether it may have an effect of its own although its transaction has none: it commits that, or ends it and
-    /// goes on.
+    /// Whether it may have an effect of its own although its transaction has none: it commits that,
+    /// or ends it and goes on.
     pub fn may_leave_transaction(&self) -> bool {
         self.script.may_commit || self.script.may_go_on
     }
@@ -205,8 +211,8 @@ impl Statement {
         }
     }
 
-    /// Whether there may be several statements in it, which the server takes by the simple protocol alone and without
-    /// parameters.
+    /// Whether there may be several statements in it, which the server takes by the simple protocol
+    /// alone and without parameters.
     pub fn may_be_script(&self) -> bool {
         self.script.may_be_script
     }
@@ -242,15 +248,16 @@ const MOST_WEIGHT: usize = 16 * 1024 * 1024;
 /// The statements of a pool, by the small numbers that floor 7 uses for them.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// A session has shown that its settings give values another text than this client reads: the pool describes
-    /// each statement before its first use from then on.
+    /// A session has shown that its settings give values another text than this client reads: the
+    /// pool describes each statement before its first use from then on.
     pub(super) describes_first: bool,
     domains: DomainArrays,
     places: Vec<Option<Statement>>,
     vacant: Vec<u32>,
     /// What the descriptions take, and those that have gone since this was reckoned.
     weight: usize,
-    /// How often names have come to mean something else for all sessions, as far as those of the pool show it.
+    /// How often names have come to mean something else for all sessions, as far as those of the
+    /// pool show it.
     generation: u64,
 }
 
@@ -271,6 +278,7 @@ impl Statements {
             script,
             may_share: !script.may_be_script && is_all_or_nothing(sql),
             is_plain_read,
+            effect: if is_plain_read { Effect::None } else { Effect::of(sql) },
             may_run_twice: is_plain_read && is_sure(sql),
             traces: Traces::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
@@ -330,8 +338,8 @@ impl Statements {
         }
     }
 
-    /// A server has described a statement. Where descriptions take too much memory all others are forgotten, and told anew
-    /// with the next use.
+    /// A server has described a statement. Where descriptions take too much memory all others are
+    /// forgotten, and told anew with the next use.
     pub fn describe(
         &mut self,
         id: StatementId,
@@ -384,7 +392,7 @@ impl Statements {
     }
 
     /// Names may mean something else in all sessions.
-    pub(super) fn names_moved(&mut self) {
+    pub fn names_moved(&mut self) {
         self.generation += 1;
     }
 
@@ -449,8 +457,9 @@ impl Statements {
     }
 }
 
-/// Whether a statement has all of its effect or none, as those have that begin with these words. A procedure or
-/// a block of code can commit in its middle, and so do VACUUM and CREATE INDEX CONCURRENTLY.
+/// Whether a statement has all of its effect or none, as those have that begin with these words. A
+/// procedure or a block of code can commit in its middle, and so do VACUUM and CREATE INDEX
+/// CONCURRENTLY.
 fn is_all_or_nothing(sql: &str) -> bool {
     const WORDS: [&str; 9] =
         ["select", "insert", "update", "delete", "merge", "with", "values", "table", "show"];

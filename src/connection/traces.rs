@@ -1,9 +1,11 @@
-//! What statements do to their session: what they leave behind, so that it must be reset before somebody else has it,
-//! and whether they change settings, for their transaction or for longer (`settings`).
+//! What statements do to their session: what they leave behind, so that it must be reset before
+//! somebody else has it, and whether they change settings, for their transaction or for longer
+//! (`settings`).
 //!
-//! The command tag tells of settings, listening and prepared statements. The rest is seen in the text, which is
-//! looked at once for each statement of the pool, and in what the server reports of its settings. What else a function
-//! does can't be seen: session work belongs on a dedicated connection, which is always reset.
+//! The command tag tells of settings, listening and prepared statements. The rest is seen in the
+//! text, which is looked at once for each statement of the pool, and in what the server reports of
+//! its settings. What else a function does can't be seen: session work belongs on a dedicated
+//! connection, which is always reset.
 
 use super::command::CommandTag;
 use super::lexer::{SqlToken, SqlTokens, tokens};
@@ -105,9 +107,14 @@ struct Marks {
 /// Functions that run the statement which they are given as a string.
 const RUN_STRINGS: [&str; 5] =
     ["query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_rewrite", "ts_stat"];
-/// What a block of code may do to the session, and not to its tables alone. UPDATE has one of the words too: a reset too
-/// many does no harm.
+/// What a block of code may do to the session, and not to its tables alone. UPDATE has one of the
+/// words too: a reset too many does no harm.
 const IN_BLOCKS: [&str; 7] = ["set", "reset", "execute", "listen", "load", "prepare", "discard"];
+
+/// Whether a function of this name runs a statement that it is given.
+pub(super) fn runs_strings(name: &str) -> bool {
+    RUN_STRINGS.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
 
 impl Marks {
     fn of(statement: &str) -> Self {
@@ -134,8 +141,7 @@ impl Marks {
                     names_settings |= name.eq_ignore_ascii_case("pg_settings");
                 }
                 b'q' | b't' => {
-                    let runs_string =
-                        RUN_STRINGS.iter().any(|name| token.name().eq_ignore_ascii_case(name));
+                    let runs_string = runs_strings(token.name());
                     marks.leaves |= runs_string;
                     marks.sets |= runs_string;
                 }
@@ -188,7 +194,8 @@ impl Marks {
     }
 }
 
-/// Whether what is made is temporary: `TEMP`, `LOCAL TEMPORARY`, `OR REPLACE TEMP`, whatever stands in between.
+/// Whether what is made is temporary: `TEMP`, `LOCAL TEMPORARY`, `OR REPLACE TEMP`, whatever stands
+/// in between.
 fn is_temporary(rest: &SqlTokens<'_>) -> bool {
     let mut rest = rest.clone();
     let mut next = rest.next();
@@ -200,8 +207,8 @@ fn is_temporary(rest: &SqlTokens<'_>) -> bool {
     next.is_some_and(|token| token.is_any(&["temp", "temporary"]))
 }
 
-/// Whether a call of `set_config` is SET LOCAL: its third argument is `true` and nothing else. What can't be read counts as
-/// not.
+/// Whether a call of `set_config` is SET LOCAL: its third argument is `true` and nothing else. What
+/// can't be read counts as not.
 fn sets_locally(call: SqlTokens<'_>) -> bool {
     let (mut depth, mut commas) = (0_usize, 0);
     let mut third = [None; 2];

@@ -21,8 +21,8 @@ impl Connection {
         self.session().into_iter().flat_map(Session::requests)
     }
 
-    /// The requests that have no answer: those in flight, and those that are lost by an event which is still to be
-    /// polled, from the last one to the first.
+    /// The requests that have no answer: those in flight, and those that are lost by an event which
+    /// is still to be polled, from the last one to the first.
     pub fn unanswered(&self) -> impl Iterator<Item = Token> {
         let lost = self.events.iter().rev().filter_map(|event| match event {
             Event::Lost { token, .. } => Some(*token),
@@ -31,7 +31,8 @@ impl Connection {
         self.requests().chain(lost)
     }
 
-    /// When that was asked whose answer came last: what it told of the server's role is no older than this.
+    /// When that was asked whose answer came last: what it told of the server's role is no older
+    /// than this.
     pub fn asked_at(&self) -> Instant {
         let session = self.session().map_or(Instant::ORIGIN, Session::asked_at);
         session.max(self.connected_at)
@@ -52,8 +53,8 @@ impl Connection {
         self.session().is_some_and(|session| session.has_followers(token))
     }
 
-    /// Takes a request back of which no byte was written. False where that can't be done: it was written, or
-    /// something behind it builds on it.
+    /// Takes a request back of which no byte was written. False where that can't be done: it was
+    /// written, or something behind it builds on it.
     pub fn withdraw(&mut self, token: Token) -> bool {
         match &mut self.state {
             State::Session(session) => session.withdraw(token, self.written, &mut self.outbox),
@@ -64,6 +65,11 @@ impl Connection {
     /// Whether the server does not tell its place in the cluster, however often it is asked.
     pub fn refuses_place(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.refuses_place())
+    }
+
+    /// Whether names may have another meaning for others by what was under way here, or is.
+    pub fn has_moved_names(&self) -> bool {
+        self.session().map_or(self.has_moved_names, Session::has_moved_names)
     }
 
     /// Whether there is a session. Once there is none any more, [`Event::Closed`] is on its way.
@@ -83,7 +89,8 @@ impl Connection {
         self.session()?.arriving()
     }
 
-    /// What is asked for by each that is in flight, in order: `None` where that is no request. Barriers are left out.
+    /// What is asked for by each that is in flight, in order: `None` where that is no request.
+    /// Barriers are left out.
     pub fn statements_in_flight(&self) -> impl Iterator<Item = Option<StatementId>> {
         self.session().into_iter().flat_map(|s| pipeline::statements(s.pipeline()))
     }
@@ -99,8 +106,8 @@ impl Connection {
             && self.session().is_some_and(|s| !pipeline::begins_with_lone_sync(s.pipeline()))
     }
 
-    /// The two are to be heard together: nobody listens for the barrier's answer alone. False where that can't be, because
-    /// none has been heard alone yet.
+    /// The two are to be heard together: nobody listens for the barrier's answer alone. False where
+    /// that can't be, because none has been heard alone yet.
     pub fn hear_together(&mut self) -> bool {
         match &mut self.state {
             State::Session(session) => session.hear_together(),
@@ -147,9 +154,9 @@ impl Connection {
         }
     }
 
-    /// A CancelRequest for what this session is at, to be sent on a connection of its own; `None` where the
-    /// server gave no key. It hits whatever the session is at when it arrives: until that connection has
-    /// ended, the session must get no other work.
+    /// A CancelRequest for what this session is at, to be sent on a connection of its own; `None`
+    /// where the server gave no key. It hits whatever the session is at when it arrives: until that
+    /// connection has ended, the session must get no other work.
     pub fn cancel_request(&self) -> Option<Vec<u8>> {
         let key = self.backend_key()?;
         let mut out = BytesMut::new();

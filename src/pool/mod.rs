@@ -36,6 +36,7 @@ mod typing;
 mod unfit;
 mod upkeep;
 mod values;
+mod worth;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -584,6 +585,9 @@ impl Pool {
                 let message = "the connection was closed by the pool";
                 let code = "HYPERION_CONNECTION_LOST";
                 self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
+            }
+            if slot.connection.has_moved_names() {
+                self.statements.names_moved();
             }
             if let Some(then) = slot.connection.role_told_at() {
                 self.cluster.said_until(slot.host, then);

@@ -13,12 +13,13 @@ use super::abandoned::abandoned_by;
 use super::lease::Lease;
 use super::slot::Duty;
 use super::stale::explain_staleness;
+use super::worth::{Answered, Worth, unfit_host, worth};
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::config::TargetSessionAttrs;
 use crate::connection::{
-    Answer, Event, Remedy, Role, Statement, Telling, Token, was_never_handed_on,
+    Answer, Effect, Event, Remedy, Role, Statement, Telling, Token, was_never_handed_on,
 };
 use crate::protocol::backend::TransactionStatus;
 
@@ -35,29 +36,6 @@ pub(super) const READ_ONLY_REFUSAL: &str = "25006";
 const SERIALIZATION_FAILURE: &str = "40001";
 /// `statement_completion_unknown` of the SQL standard.
 pub(super) const COMPLETION_UNKNOWN: &str = "40003";
-
-fn unfit_host(mode: TargetSessionAttrs) -> Error {
-    let message = format!(
-        "the host of this connection is not what mode '{}' asks for any more, and its answer was discarded: \
-         release the connection, and take another one",
-        mode.as_str()
-    );
-    Error::new(ErrorClass::Connection, "HYPERION_UNFIT_HOST", message)
-        .with_outcome(Outcome::NotCommitted)
-}
-
-/// Whether an answer from behind a fence must stand: the fence was lifted between it and what showed it, so that a
-/// write was not refused, or the host has become the primary again.
-fn took_effect(answer: &Answer, fits_again: bool) -> bool {
-    const READS: [&str; 4] = ["SELECT", "SHOW", "FETCH", "EXPLAIN"];
-    match answer {
-        Answer::Described => false,
-        Answer::Completed { results, .. } => {
-            fits_again || results.iter().any(|result| !READS.contains(&result.command.name()))
-        }
-        Answer::Refused { error, .. } => error.outcome() != Some(Outcome::NotCommitted),
-    }
-}
 
 /// A request's ReadyForQuery, as far as settling needs it.
 struct Settled {
@@ -275,9 +253,17 @@ impl Pool {
             Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
         };
         let fits_again = settled.role_after.is_some_and(|role| fits(mode, role));
-        let behind_fence = unfit(settled.role_before)
-            && !took_effect(&settled.answer, fits_again)
-            && !Mutation::ForgetFence.is_on();
+        let statement = call.statement.and_then(|id| self.statements.get(id));
+        let answered = Answered {
+            answer: &settled.answer,
+            effect: statement.map_or(Effect::Possible, |statement| statement.effect),
+            declared: call.flags.has(QueryFlags::READ_ONLY),
+            is_open: settled.status != TransactionStatus::Idle
+                && !statement.is_some_and(Statement::may_leave_transaction),
+        };
+        let is_fenced = unfit(settled.role_before) && !Mutation::ForgetFence.is_on();
+        let of_fenced = if is_fenced { worth(answered, fits_again) } else { Worth::Stands };
+        let behind_fence = of_fenced == Worth::Nothing;
         if free && behind_fence {
             return Verdict::SendAgain;
         }
@@ -318,14 +304,20 @@ impl Pool {
                     && !Mutation::GoOnAcrossFence.is_on()
             }
         };
-        let stale = call.lease.is_some()
-            && is_first
-            && self.slots.get(id).is_some_and(|slot| {
-                let topology = self.cluster.topology();
-                let replaced = topology.host(slot.host).is_some() && !topology.serves(slot.host);
-                (behind_fence && settled.clean)
-                    || (replaced && !took_effect(&settled.answer, false))
-            });
+        let of_replaced = || {
+            let topology = self.cluster.topology();
+            let host = self.slots.get(id).map(|slot| slot.host)?;
+            let is_replaced = topology.host(host).is_some() && !topology.serves(host);
+            is_replaced.then(|| worth(answered, false))
+        };
+        let is_worth = |it: Worth| {
+            is_first && ((of_fenced == it && settled.clean) || of_replaced() == Some(it))
+        };
+        let stale = call.lease.is_some() && is_worth(Worth::Nothing);
+        let doubtful = match call.lease {
+            None => of_fenced == Worth::Doubtful,
+            Some(_) => is_worth(Worth::Doubtful),
+        };
         if stale
             && call.flags.begin().is_some()
             && !matches!(settled.answer, Answer::Refused { .. })
@@ -340,7 +332,7 @@ impl Pool {
         match settled.answer {
             // Nothing but BEGIN has run yet.
             Answer::Described if stale && call.flags.begin().is_some() => {
-                Verdict::Deliver(Err(with_host(unfit_host(mode))))
+                Verdict::Deliver(Err(with_host(unfit_host(mode, Outcome::NotCommitted))))
             }
             Answer::Described => Verdict::Described,
             Answer::Completed { unreplicated: true, .. } => {
@@ -349,7 +341,12 @@ impl Pool {
                 let error = Error::new(ErrorClass::Transaction, "HYPERION_NOT_REPLICATED", message);
                 Verdict::Deliver(Err(with_host(error).with_outcome(Outcome::Unknown)))
             }
-            Answer::Completed { .. } if stale => Verdict::Deliver(Err(with_host(unfit_host(mode)))),
+            Answer::Completed { .. } if stale => {
+                Verdict::Deliver(Err(with_host(unfit_host(mode, Outcome::NotCommitted))))
+            }
+            Answer::Completed { .. } if doubtful => {
+                Verdict::Deliver(Err(with_host(unfit_host(mode, Outcome::Unknown))))
+            }
             Answer::Completed { results, unreplicated: false } => {
                 Verdict::Deliver(Ok(Response { results, lease: None }))
             }

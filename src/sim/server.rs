@@ -5,10 +5,10 @@
 //! `SELECT role` one with the session's role and when it got that, and `SELECT mood` one with a
 //! value of a type that a user has made; `SELECT open` is a statement that leaves a transaction
 //! open, which its text does not show; `INSERT <key>` adds a key, or is refused with 25006 where
-//! the role forbids it; `SET` leaves something behind that `DISCARD ALL` discards, and so does
-//! `CALL`, of which the server's reports tell alone; with `slow` at its end a statement sleeps
-//! before it runs. A change of role is told as PostgreSQL tells it: by ParameterStatus in front of
-//! the next ReadyForQuery.
+//! the role forbids it, and `SELECT write(<key>)` does the same by a function; `SET` leaves
+//! something behind that `DISCARD ALL` discards, and so does `CALL`, of which the server's reports
+//! tell alone; with `slow` at its end a statement sleeps before it runs. A change of role is told
+//! as PostgreSQL tells it: by ParameterStatus in front of the next ReadyForQuery.
 
 mod questions;
 
@@ -515,6 +515,16 @@ impl Session {
                 }
                 row("1", out);
                 "SELECT 1"
+            }
+            "SELECT" if rest.starts_with("write(") && writable => {
+                let key = rest.trim_start_matches("write(").trim_end_matches(')');
+                self.written.push(key.to_owned());
+                row("1", out);
+                "SELECT 1"
+            }
+            "SELECT" if rest.starts_with("write(") => {
+                let message = "cannot execute INSERT in a read-only transaction";
+                return self.error("25006", message, out);
             }
             "SELECT" => {
                 row("1", out);

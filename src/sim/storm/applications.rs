@@ -107,6 +107,7 @@ pub(super) struct Statements {
     pub(super) read: StatementId,
     slow_read: StatementId,
     insert: StatementId,
+    write: StatementId,
     role: StatementId,
     clean: StatementId,
     begin: StatementId,
@@ -132,7 +133,7 @@ impl Applications {
 
     /// Statements whose texts they have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 8 } else { 0 }
+        if self.statements.is_some() { 9 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -214,6 +215,7 @@ impl Storm {
             read: self.pool.statement("SELECT keys"),
             slow_read: self.pool.statement("SELECT keys slow"),
             insert: self.pool.statement("INSERT $1"),
+            write: self.pool.statement("SELECT write($1)"),
             role: self.pool.statement("SELECT role"),
             clean: self.pool.statement("SELECT changed"),
             begin: self.pool.statement("BEGIN"),
@@ -341,12 +343,18 @@ impl Storm {
         lease: Option<NonZeroU32>,
         flags: QueryFlags,
     ) -> u32 {
+        let by_function = self.dice.percent(25);
         if self.dice.percent(50) {
-            let statement = self.statements().insert;
+            let Statements { insert, write, .. } = self.statements();
+            let statement = if by_function { write } else { insert };
             return self.ask(what, statement, lease, flags, true);
         }
         let slow = if self.dice.percent(25) { " slow" } else { "" };
-        let statement = self.pool.statement(&format!("INSERT {key}{slow}"));
+        let sql = match by_function {
+            true => format!("SELECT write({key}){slow}"),
+            false => format!("INSERT {key}{slow}"),
+        };
+        let statement = self.pool.statement(&sql);
         let request = self.ask(what, statement, lease, flags, false);
         self.pool.forget(statement);
         request

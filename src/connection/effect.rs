@@ -1,0 +1,104 @@
+//! What a statement that has succeeded may have changed, as far as its text shows it.
+//!
+//! The command tag does not tell: `SELECT f()` may write, and WITH may hold an INSERT. Where a host
+//! turns out to take no writes any more, what certainly changed nothing is asked again elsewhere,
+//! and nothing else is.
+
+use super::lexer::{SqlToken, tokens};
+use super::plain_read::changes_nothing;
+use super::script::{is_framed, parts};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing: all of it is known to do nothing but read.
+    None,
+    /// It calls what may do anything, be it in a read-only transaction: NOTIFY, a message to a
+    /// replication slot, a statement on another server.
+    Possible,
+    /// It changes a table, so that it would have been refused where nothing may be written.
+    Certain,
+}
+
+/// Longer texts are not looked at.
+const LONGEST: usize = 1 << 16;
+
+impl Effect {
+    pub(super) fn of(sql: &str) -> Self {
+        if sql.len() > LONGEST {
+            return Self::Possible;
+        }
+        let frame = if is_framed(sql) { 1 } else { 0 };
+        let count = parts(sql).count();
+        let inner = parts(sql).take(count - frame.min(count)).skip(frame);
+        inner
+            .map(|part| match part.is_ambiguous {
+                true => Self::Possible,
+                false if changes_nothing(part.text) => Self::None,
+                false if modifies_within(part.text) => Self::Certain,
+                false => Self::Possible,
+            })
+            .max()
+            .unwrap_or(Self::None)
+    }
+}
+
+/// Whether a statement that gives rows of its own changes a table: by WITH, or as what EXPLAIN
+/// analyzes.
+fn modifies_within(statement: &str) -> bool {
+    const CHANGES: [&str; 4] = ["insert", "update", "delete", "merge"];
+    let mut words = tokens(statement).skip_while(|token| token.is_symbol('('));
+    let Some(first) = words.next() else { return false };
+    if !first.is_word("with") {
+        return false;
+    }
+    let mut before = first;
+    while let Some(token) = words.next() {
+        let is_behind = before.is_symbol('(') && token.is_any(&CHANGES);
+        let names = |next: SqlToken<'_>| matches!(next, SqlToken::Word(_) | SqlToken::Quoted(_));
+        if is_behind && words.clone().next().is_some_and(names) {
+            return true;
+        }
+        before = token;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_text_may_change_is_told_by_all_of_it() {
+        let none = [
+            "SELECT 1",
+            "SHOW a; SELECT pg_catalog.now(); TABLE t;",
+            "BEGIN; SELECT a FROM t; COMMIT",
+            "SELECT pg_sleep(1), pg_catalog.random(), gen_random_uuid()",
+            "",
+        ];
+        let possible = [
+            "SELECT f(1)",
+            "SELECT pg_notify('a', 'b')",
+            "SELECT 1; SELECT f(1)",
+            "SELECT 1; COMMIT",
+            "BEGIN; SELECT f(1); COMMIT",
+            "BEGIN; SELECT 1; COMMIT; SELECT 2; COMMIT",
+            "WITH a AS (SELECT 1) SELECT (update) FROM t",
+            "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+            "FETCH ALL FROM c",
+            "SELECT 'a\\';SELECT 1'",
+        ];
+        let certain = [
+            "WITH a AS (INSERT INTO t VALUES (1) RETURNING a) SELECT a FROM a",
+            "(with a as materialized (delete from t returning *) select 1)",
+            "SELECT f(1); WITH a AS (UPDATE \"t\" SET a = 1 RETURNING a) TABLE a",
+        ];
+        for (texts, effect) in
+            [(&none[..], Effect::None), (&possible, Effect::Possible), (&certain, Effect::Certain)]
+        {
+            for sql in texts {
+                assert_eq!(Effect::of(sql), effect, "{sql}");
+            }
+        }
+    }
+}
