@@ -29,8 +29,13 @@ function checkNode() {
 }
 
 function installPackages() {
-  // npm writes this file last, so that an installation which was interrupted is begun anew.
-  if (existsSync(path.join(root, 'node_modules', '.package-lock.json'))) return;
+  // npm writes this file last, so that an installation which was interrupted is begun anew, and so is one of other
+  // versions than the lock file names by now.
+  const [installed, wanted] = [
+    path.join('node_modules', '.package-lock.json'),
+    'package-lock.json',
+  ];
+  if (existsSync(path.join(root, installed)) && newest(installed) >= newest(wanted)) return;
   console.log('installing the npm packages ...');
   // The npm that runs this script, where one does: on Windows it is no program of its own.
   const npm = process.env.npm_execpath;

@@ -397,9 +397,7 @@ test('what a read-only transaction may do is done once, and its answer is not ha
     (way, told) => way.query(`SELECT 1; SELECT pg_notify('fenced', '${told}')`),
   ];
   for (const [n, ask] of notify.entries()) {
-    const leased = await pool.connect();
-    await leased.query('SELECT 1');
-    await leased.release();
+    await pool.query('SELECT 1');
     await cluster.fence(cluster.primary);
     const unfit = { code: 'HYPERION_UNFIT_HOST', outcome: 'unknown' };
     const asked = ask(pool, `told ${n}`);
