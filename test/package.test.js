@@ -17,7 +17,7 @@ import { faults } from '../scripts/release/gates.js';
 import { installed, queryInEachWay, smoke } from '../scripts/release/install.js';
 import { layOut, packAll } from '../scripts/release/packages.js';
 import { startServers } from '../scripts/release/servers.js';
-import { disagreements, version } from '../scripts/release/versions.js';
+import { disagreements, nextPatch, version } from '../scripts/release/versions.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const abi = platform.ownAbi();
@@ -36,6 +36,11 @@ const readJson = async (...names) => JSON.parse(await readFile(path.join(...name
 
 test('the version is the same in all files that say it', () => {
   assert.deepEqual(disagreements(), []);
+});
+
+test('the next version is a patch', () => {
+  const [, minor, patch] = version().split('.');
+  assert.deepEqual(nextPatch().split('.').slice(1), [minor, String(Number(patch) + 1)]);
 });
 
 test('THIRD_PARTY_LICENSES is what `npm run licenses` writes', async () => {

@@ -17,7 +17,7 @@ import { faults } from './gates.js';
 import { installed, queryInEachWay, smoke } from './install.js';
 import { layOut, packAll } from './packages.js';
 import { startServers } from './servers.js';
-import { disagreements } from './versions.js';
+import { disagreements, newerOnNpm, nextPatch, REMEDY } from './versions.js';
 
 const { values } = parseArgs({
   options: { targets: { type: 'string' }, reuse: { type: 'boolean', default: false } },
@@ -68,6 +68,10 @@ const runSmoke = (project, command) =>
   withServers((servers) => smoke({ ...project, command, servers }));
 
 await check('the version is the same everywhere', () => none(disagreements()));
+await check('npm takes the next version', () => {
+  const newer = newerOnNpm(nextPatch());
+  if (newer.length > 0) throw new Error(`${nextPatch()} can't be: ${newer.join('; ')}. ${REMEDY}`);
+});
 await check('THIRD_PARTY_LICENSES is what `npm run licenses` writes', () => {
   if (readFileSync(licensesPath, 'utf8') !== licenses()) throw new Error('run `npm run licenses`');
 });

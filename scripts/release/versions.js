@@ -1,12 +1,16 @@
-// One version, in all the files that say it. `node scripts/release/versions.js` checks that they agree; with `--bump` the next
-// patch becomes the version of all of them, and what was unreleased in CHANGELOG.md is that version's.
+// One version, in all the files that say it. `node scripts/release/versions.js` checks that they agree. With `--bump` the next
+// patch becomes the version of all of them, and what was unreleased in CHANGELOG.md is that version's; `--set=1.0.0` makes
+// another version the one that the next patch follows.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
-import { npm, root } from './fetch.js';
+import platforms from '../../js/platform.cjs';
+import { compareVersions } from './binary.js';
+import { npm, root, Unavailable } from './fetch.js';
 
 const LOCK = /(?<=\[\[package\]\]\nname = "hyperiondb-client"\nversion = ")[^"]*/;
 
@@ -43,12 +47,49 @@ export function disagreements({ isRelease = false } = {}) {
   return found;
 }
 
-/** The next patch, whatever was said of it in CHANGELOG.md. */
-export function bump(date = new Date()) {
-  npm(['version', 'patch', '--no-git-tag-version']);
-  const next = version();
-  for (const [name, pattern] of Object.entries(FILES))
+/** What npm has of the eight packages that is not older: it takes no version below one that it has. */
+export function newerOnNpm(next) {
+  const own = JSON.parse(read('package.json')).name;
+  const names = [own, ...platforms.PUBLISHED.map((abi) => `${own}-${abi}`)];
+  return names.flatMap((name) => {
+    const newest = publishedVersions(name)
+      .filter((other) => /^\d+\.\d+\.\d+$/.test(other))
+      .sort(compareVersions)
+      .at(-1);
+    if (newest === undefined || compareVersions(newest, next) < 0) return [];
+    return [`npm has ${name} ${newest} already`];
+  });
+}
+
+function publishedVersions(name) {
+  try {
+    return [JSON.parse(npm(['view', name, 'versions', '--json']))].flat();
+  } catch (error) {
+    if (error.message.includes('E404')) return [];
+    throw new Unavailable(`npm does not say what is published: ${error.message}`);
+  }
+}
+
+export function nextPatch() {
+  const [major, minor, patch] = version().split('.').map(Number);
+  return `${major}.${minor}.${patch + 1}`;
+}
+
+/** Makes a version the one of all files. */
+export function setVersion(next) {
+  npm(['version', next, '--no-git-tag-version', '--allow-same-version']);
+  for (const [name, pattern] of Object.entries(FILES)) {
     write(name, read(name).replace(pattern, next));
+  }
+}
+
+/** The next patch, and what was said under "Unreleased" is said of it from then on. */
+export function bump(date = new Date()) {
+  const next = nextPatch();
+  const newer = newerOnNpm(next);
+  if (newer.length > 0)
+    throw new Error(`${next} can't be released: ${newer.join('; ')}. ${REMEDY}`);
+  setVersion(next);
   const heading = `${UNRELEASED}\n## ${next} - ${date.toISOString().slice(0, 10)}\n`;
   write(
     'CHANGELOG.md',
@@ -57,9 +98,13 @@ export function bump(date = new Date()) {
   return next;
 }
 
+export const REMEDY = 'Choose a later one by `node scripts/release/versions.js --set=...`';
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (process.argv.includes('--bump')) console.log(bump());
-  const found = disagreements({ isRelease: process.argv.includes('--bump') });
+  const { values } = parseArgs({ options: { bump: { type: 'boolean' }, set: { type: 'string' } } });
+  if (values.set !== undefined) setVersion(values.set);
+  if (values.bump) console.log(bump());
+  const found = disagreements({ isRelease: values.bump });
   for (const line of found) console.error(line);
   if (found.length > 0) process.exit(1);
 }
