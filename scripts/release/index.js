@@ -15,6 +15,7 @@ import { cache, root, run, tool, Unavailable } from './fetch.js';
 import { nodeOn } from './foreign.js';
 import { faults } from './gates.js';
 import { installed, queryInEachWay, smoke } from './install.js';
+import { managers, queryBy } from './managers.js';
 import { layOut, packAll } from './packages.js';
 import { startServers } from './servers.js';
 import { disagreements, newerOnNpm, nextPatch, REMEDY } from './versions.js';
@@ -120,6 +121,11 @@ if (packed !== undefined && own in addons) {
     await check('installed without Rust: a query by require, by import and from TypeScript', () =>
       withServers(({ options }) => queryInEachWay(project, options)),
     );
+    for (const manager of managers) {
+      await check(`installed by ${manager}: a query`, () =>
+        withServers(({ options }) => queryBy(manager, tarballs, options)),
+      );
+    }
     for (const major of [20, 22, 24, 26]) {
       await check(`installed, and through a failover on Node ${major}`, async () => {
         const { program, missing } = await nodeOf(major);

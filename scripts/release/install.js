@@ -31,7 +31,7 @@ console.log(row.n);
 await pool.end();`;
 
 /** The ways in which people import a package. */
-const PROGRAMS = {
+export const PROGRAMS = {
   'query.cjs': `const { createPool } = require('hyperiondb-client');\n(async () => {${QUERY}\n})();`,
   'query.mjs': `import { createPool } from 'hyperiondb-client';${QUERY}`,
   'typed.mts': `
@@ -89,7 +89,7 @@ export async function installed(tarballs, { abi } = {}) {
   return { folder, env, remove };
 }
 
-async function startRegistry(tarballs) {
+export async function startRegistry(tarballs) {
   const child = spawn(process.execPath, [REGISTRY, tarballs], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });

@@ -70,24 +70,29 @@ function layOutBinary(parent, about, abi, file, options) {
   for (const name of ['LICENSE', 'THIRD_PARTY_LICENSES']) {
     copyFileSync(path.join(root, name), path.join(folder, name));
   }
+  writeJson(path.join(folder, 'package.json'), aboutBinary(about, abi));
+  const text =
+    `# ${about.name}-${abi}\n\nThe binary of [${about.name}](https://www.npmjs.com/package/${about.name}) for ` +
+    `${abi}. Install that package: it brings this one.\n`;
+  writeFileSync(path.join(folder, 'README.md'), text);
+}
+
+/** The package.json of a binary: npm installs it where the system, the processor and the C library are these. */
+function aboutBinary(about, abi) {
   const [platform, arch, library] = abi.split('-');
   const libc = { gnu: 'glibc', musl: 'musl' }[library];
-  const shared = Object.fromEntries(SHARED.map((key) => [key, about[key]]));
-  writeJson(path.join(folder, 'package.json'), {
+  const main = `hyperiondb-client.${abi}.node`;
+  return {
     name: `${about.name}-${abi}`,
     description: `The binary of ${about.name} for ${abi}`,
-    ...shared,
+    ...Object.fromEntries(SHARED.map((key) => [key, about[key]])),
     type: 'commonjs',
     main,
     files: [main, 'THIRD_PARTY_LICENSES'],
     os: [platform],
     cpu: [arch],
     ...(libc === undefined ? {} : { libc: [libc] }),
-  });
-  const text =
-    `# ${about.name}-${abi}\n\nThe binary of [${about.name}](https://www.npmjs.com/package/${about.name}) for ` +
-    `${abi}. Install that package: it brings this one.\n`;
-  writeFileSync(path.join(folder, 'README.md'), text);
+  };
 }
 
 /** @returns {{ name: string, file: string, size: number, files: string[] }} */
@@ -122,11 +127,12 @@ export function packAll(folder, destination) {
     const held = [...packed[abi].files].sort().join();
     if (held !== expected) throw new Error(`${packed[abi].name} holds ${held}`);
   }
-  const index = Object.entries(packed).map(([abi, { name, file }]) => {
-    const own = abi === 'main' ? folder : path.join(folder, 'npm', abi);
-    const about = JSON.parse(readFileSync(path.join(own, 'package.json'), 'utf8'));
-    return [name, { file: path.basename(file), about }];
-  });
-  writeJson(path.join(destination, 'index.json'), Object.fromEntries(index));
+  const about = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
+  const index = { [main.name]: { file: path.basename(main.file), about } };
+  for (const abi of platforms.PUBLISHED) {
+    const file = packed[abi] === undefined ? undefined : path.basename(packed[abi].file);
+    index[`${main.name}-${abi}`] = { file, about: aboutBinary(about, abi) };
+  }
+  writeJson(path.join(destination, 'index.json'), index);
   return packed;
 }

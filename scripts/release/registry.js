@@ -1,4 +1,5 @@
 // A registry of npm's with nothing but packed tarballs, for an installation as users have it: `npm install hyperiondb-client`.
+// Packages without a tarball are told of: a package manager that leaves out other platforms never asks for these.
 // Its argument is the folder of the tarballs, with index.json; it prints where it listens, and ends with its standard input.
 
 import { createHash } from 'node:crypto';
@@ -22,9 +23,9 @@ const server = createServer((request, response) => {
     return;
   }
   const { file, about } = packages[name];
-  const hash = createHash('sha512').update(readFileSync(path.join(folder, file)));
+  const hash = createHash('sha512').update(file ? readFileSync(path.join(folder, file)) : '');
   const dist = {
-    tarball: `http://127.0.0.1:${server.address().port}/${file}`,
+    tarball: `http://127.0.0.1:${server.address().port}/${file ?? `${name}/missing.tgz`}`,
     integrity: `sha512-${hash.digest('base64')}`,
   };
   const text = JSON.stringify({
