@@ -127,3 +127,14 @@ test('the workflows name the actions of others by their commits', async () => {
     }
   }
 });
+
+test('[cd] in a commit releases it, and the commit of the release itself has none', async () => {
+  const text = await readFile(path.join(root, '.github', 'workflows', 'release.yml'), 'utf8');
+  assert.match(
+    text,
+    /^ {2}test:\n {4}if: contains\(github\.event\.head_commit\.message, '\[cd\]'\)$/m,
+  );
+  assert.match(text, /on:\n {2}push:\n {4}branches: \[main\]\n/);
+  const [, message] = /git commit .*--message "(.*)"/.exec(text);
+  assert.doesNotMatch(message, /\[cd\]/);
+});
