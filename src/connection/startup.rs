@@ -88,11 +88,13 @@ impl StartupSettings {
     }
 
     /// Whether what is sent behind a DISCARD ALL that is not answered yet runs with them, as far as
-    /// values go.
+    /// values go. What they are at present, a user may have set, or a reload, against which only
+    /// those of a StartupMessage are proof.
     pub(super) fn outlast_reset(&self) -> bool {
+        let mut deciding = self.settings.iter().filter(|setting| setting.decides);
         match self.outlast {
-            Outlast::Kept => true,
-            Outlast::Unknown => !self.settings.iter().any(|setting| setting.decides),
+            Outlast::Kept => !deciding.any(Setting::is_lost),
+            Outlast::Unknown => deciding.next().is_none(),
             Outlast::Lost => false,
         }
     }
@@ -208,6 +210,12 @@ mod tests {
     fn a_server_that_has_kept_them_once_keeps_them() {
         let mut settings = settings(&TOLD);
         settings.were_reset();
+        assert!(settings.outlast_reset());
+        settings.report("application_name", "");
+        assert!(settings.outlast_reset(), "no value depends on it");
+        settings.report("IntervalStyle", "postgres");
+        assert!(!settings.outlast_reset(), "that may be what a reset goes back to by now");
+        settings.report("IntervalStyle", "sql_standard");
         assert!(settings.outlast_reset());
         settings.report("IntervalStyle", "postgres");
         settings.vanished();
