@@ -16,10 +16,8 @@ use crate::config::Config;
 const ENCODING: &str = "client_encoding";
 const APPLICATION_NAME: &str = "application_name";
 
-/// They are set as the StartupMessage sets them: SET would take a list of schemas for the name of
-/// one. It gives no row.
-const BEGIN_RESTORE: &str = "SELECT WHERE pg_catalog.concat(''";
-const END_RESTORE: &str = ") IS NULL";
+/// What an application may be called, and a schema that there is.
+const OTHER: &str = "pg_catalog";
 
 #[derive(Debug)]
 pub(super) struct StartupSettings {
@@ -31,8 +29,11 @@ pub(super) struct StartupSettings {
 struct Setting {
     /// As the server reports it.
     name: String,
-    /// What it told at the login, or when this was set again.
+    /// What it told at the login.
     wanted: String,
+    /// What it tells where this holds: a server may have other words for it than a pooler, which
+    /// repeats what it was told.
+    expected: String,
     /// What it told last.
     told: String,
     /// Whether values depend on it.
@@ -55,6 +56,7 @@ impl StartupSettings {
         let settings = settings.map(|(name, value)| Setting {
             name: name.to_owned(),
             wanted: value.to_owned(),
+            expected: value.to_owned(),
             told: value.to_owned(),
             decides: name != APPLICATION_NAME && !(name == ENCODING && is_utf8),
         });
@@ -99,26 +101,22 @@ impl StartupSettings {
         }
     }
 
-    /// The statement that sets those again which are lost. What a pooler has never set is not among
-    /// them.
-    pub(super) fn restore(&self) -> String {
-        let mut sql = String::from(BEGIN_RESTORE);
-        for setting in self.settings.iter().filter(|setting| setting.is_lost()) {
-            sql.push_str(", pg_catalog.set_config(");
-            push_literal(&mut sql, &setting.name);
-            sql.push_str(", ");
-            push_literal(&mut sql, &setting.wanted);
-            sql.push_str(", false)");
-        }
-        sql.push_str(END_RESTORE);
-        sql
+    /// The statements that set those again which are lost. What a pooler has never set is not among
+    /// them. PgBouncer sets nothing of which it has heard that it is empty, and may have had one
+    /// server answer the reset and have another one set what that has still: then that has no
+    /// news, and PgBouncer does not learn of it. So what is empty is set to something else first.
+    pub(super) fn restore(&self) -> Vec<String> {
+        let lost = || self.settings.iter().filter(|setting| setting.is_lost());
+        let empty = lost().filter(|setting| setting.told.is_empty());
+        let first = set(empty.map(|setting| (setting.name.as_str(), OTHER)));
+        let second = set(lost().map(|setting| (setting.name.as_str(), setting.wanted.as_str())));
+        [first, second].into_iter().flatten().collect()
     }
 
-    /// The server has set them. It may have other words for them than a pooler, which repeats what
-    /// it was told.
+    /// The server has set them.
     pub(super) fn were_restored(&mut self) -> Result<(), Error> {
         self.check_encoding()?;
-        self.settings.iter_mut().for_each(|setting| setting.wanted.clone_from(&setting.told));
+        self.settings.iter_mut().for_each(|setting| setting.expected.clone_from(&setting.told));
         Ok(())
     }
 
@@ -130,7 +128,7 @@ impl StartupSettings {
 
 impl Setting {
     fn is_lost(&self) -> bool {
-        self.told != self.wanted
+        self.told != self.expected
     }
 }
 
@@ -147,6 +145,23 @@ fn is_named(name: &str, config: &Config) -> bool {
     name == ENCODING
         || (name == APPLICATION_NAME && config.application_name.is_some())
         || config.parameters.iter().any(says)
+}
+
+/// They are set as the StartupMessage sets them: SET would take a list of schemas for the name of
+/// one. It gives no row.
+fn set<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let mut sql = String::from("SELECT WHERE pg_catalog.concat(''");
+    let before = sql.len();
+    for (name, value) in settings {
+        sql.push_str(", pg_catalog.set_config(");
+        push_literal(&mut sql, name);
+        sql.push_str(", ");
+        push_literal(&mut sql, value);
+        sql.push_str(", false)");
+    }
+    let sets = sql.len() > before;
+    sql.push_str(") IS NULL");
+    sets.then_some(sql)
 }
 
 /// Escapes mean the same whatever `standard_conforming_strings` says.
@@ -194,11 +209,16 @@ mod tests {
         assert!(settings.report("TimeZone", "UTC") && settings.report("application_name", ""));
         settings.were_reset();
         assert!(settings.are_lost() && !settings.outlast_reset());
-        let restore = settings.restore();
-        let (zone, name) =
-            ("(E'TimeZone', E'asia/tokyo', false)", "(E'application_name', E'a''b', false)");
-        assert!(restore.contains(zone) && restore.contains(name), "{restore}");
-        assert_eq!(restore.matches("set_config").count(), 2, "{restore}");
+        let [first, second] = &settings.restore()[..] else {
+            panic!("what is empty is set to something else first")
+        };
+        let sets = |sql: &str, what: &[&str]| {
+            let has = |what: &&str| sql.contains(&format!("pg_catalog.set_config({what}, false)"));
+            what.iter().all(has) && sql.matches("set_config").count() == what.len()
+        };
+        assert!(sets(first, &["E'application_name', E'pg_catalog'"]), "{first}");
+        let both = ["E'TimeZone', E'asia/tokyo'", "E'application_name', E'a''b'"];
+        assert!(sets(second, &both), "{second}");
         // The server has words of its own.
         settings.report("TimeZone", "Asia/Tokyo");
         settings.report("application_name", "a'b");

@@ -11,8 +11,12 @@
 //! as PostgreSQL tells it: by ParameterStatus in front of the next ReadyForQuery.
 
 mod questions;
+mod states;
 
 use std::collections::BTreeMap;
+
+use states::Sleep;
+pub use states::{Pause, Reports};
 
 use super::messages::{
     describe_parameters, error, first_value, message, report_role, row, row_description, text,
@@ -99,38 +103,6 @@ enum Transaction {
         writable: bool,
     },
     Failed,
-}
-
-/// What sessions report of the role by ParameterStatus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reports {
-    /// What it is at the login, and each change.
-    Changes,
-    /// What a pooler heard once, of whomever.
-    Stale(Role),
-    /// Nothing, as before PostgreSQL 14.
-    Nothing,
-}
-
-/// Whether a session runs a slow statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sleep {
-    Awake,
-    Asleep,
-    /// The statement that it slept over runs now.
-    Over,
-}
-
-/// Why a session reads no further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// It has read all there is.
-    Idle,
-    /// It has answered a request, and may have more to read.
-    Ready,
-    /// It has committed, and may not say so before the standbys have it.
-    Committed,
-    Asleep,
 }
 
 impl Server {

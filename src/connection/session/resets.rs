@@ -66,10 +66,11 @@ impl Session {
         &mut self,
         now: Instant,
         step: ResetStep,
-        out: (u64, &mut BytesMut),
+        (sent, out): (u64, &mut BytesMut),
     ) -> Result<bool, Error> {
         match step {
             ResetStep::Done => self.startup.were_reset(),
+            ResetStep::Restored if self.is_restoring() => return Ok(false),
             ResetStep::Restored => self.startup.were_restored()?,
             ResetStep::Due | ResetStep::Refused | ResetStep::Restoring => return Ok(true),
         }
@@ -83,8 +84,15 @@ impl Session {
         if self.requests().next().is_some() {
             return self.startup.check_encoding().map(|()| true);
         }
-        self.send_reset(now, &self.startup.restore(), ResetStep::Restoring, out)?;
+        for sql in self.startup.restore() {
+            self.send_reset(now, &sql, ResetStep::Restoring, (sent, &mut *out))?;
+        }
         Ok(false)
+    }
+
+    fn is_restoring(&self) -> bool {
+        let restores = |work: &Work| matches!(work, Work::Reset { step: ResetStep::Restoring });
+        self.pipeline.iter().any(|entry| restores(&entry.work))
     }
 
     pub(super) fn was_reset(&mut self) {
