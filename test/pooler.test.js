@@ -240,9 +240,7 @@ test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, 
   const settings = { max_prepared_statements: 100 };
   const wanted = { size: 2, settings, program: preparing };
   const { address } = await cluster.pooler(cluster.primary, wanted);
-  // PgBouncer loses count of statements that were prepared behind a DISCARD ALL, before that was answered.
-  const resetOnRelease = false;
-  const options = { hosts: [address], poolSize: 4, statementCacheSize: 5, resetOnRelease };
+  const options = { hosts: [address], poolSize: 4, statementCacheSize: 5 };
   const pool = open(options);
   t.after(() => pool.end());
 

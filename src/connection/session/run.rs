@@ -68,7 +68,11 @@ impl Session {
             parse_and_run(out, "", request, statement, &[], values, None)?;
             return Ok(parsing(None, false, Told::default(), Asked::Text, Relies::No));
         };
-        let is_kept = request.prepare && !self.prepared.is_off() && !statement.naming.names_result;
+        // Behind a DISCARD ALL that is not answered a pooler would lose count of it.
+        let is_kept = request.prepare
+            && !self.prepared.is_off()
+            && !statement.naming.names_result
+            && !self.is_resetting();
         let keep = match is_kept {
             true => self.prepared.find(request.statement, statement, now),
             false => {
