@@ -560,7 +560,8 @@ function unsent(error) {
 
 function wrongArguments(sql, params) {
   if (typeof sql !== 'string') {
-    return configurationError(`the query must be a string, not ${kindOf(sql)}`);
+    const hint = typeof sql === 'object' ? ': write query(text, values, options)' : '';
+    return configurationError(`the query must be a string, not ${kindOf(sql)}${hint}`);
   }
   if (params !== undefined && params !== null && !Array.isArray(params)) {
     return configurationError(`the parameters must be an array, not ${kindOf(params)}`);

@@ -54,17 +54,17 @@ class Transaction {
     }
   }
 
-  savepoint(callback) {
+  savepoint(callback, options) {
     try {
-      return savepoint(this.#open, this.#open.root, callback, this);
+      return savepoint(this.#open, this.#open.root, callback, options, this);
     } catch (thrown) {
       return refused(this, Transaction, 'savepoint', thrown);
     }
   }
 
-  transaction(callback) {
+  transaction(callback, options) {
     try {
-      return savepoint(this.#open, this.#open.root, callback, this);
+      return savepoint(this.#open, this.#open.root, callback, options, this);
     } catch (thrown) {
       return refused(this, Transaction, 'transaction', thrown);
     }
@@ -118,17 +118,17 @@ class Savepoint {
     }
   }
 
-  savepoint(callback) {
+  savepoint(callback, options) {
     try {
-      return savepoint(this.#open, this.#scope, callback, this);
+      return savepoint(this.#open, this.#scope, callback, options, this);
     } catch (thrown) {
       return refused(this, Savepoint, 'savepoint', thrown);
     }
   }
 
-  transaction(callback) {
+  transaction(callback, options) {
     try {
-      return savepoint(this.#open, this.#scope, callback, this);
+      return savepoint(this.#open, this.#scope, callback, options, this);
     } catch (thrown) {
       return refused(this, Savepoint, 'transaction', thrown);
     }
@@ -138,8 +138,13 @@ class Savepoint {
 // These throw what is refused before anything is asked: whose call that was, the methods know that
 // users call.
 
-function savepoint(open, scope, callback, holder) {
+function savepoint(open, scope, callback, options, holder) {
   needFunction('a savepoint', callback);
+  if (options !== undefined && options !== null) {
+    throw configurationError(
+      'a savepoint takes no options: isolation, limits and retries are those of its transaction',
+    );
+  }
   needStack();
   open.check(scope, 'SAVEPOINT');
   return open.savepoint(scope, callback, (inner) => new Savepoint(open, inner, holder));

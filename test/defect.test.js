@@ -63,7 +63,7 @@ test('a panic while the addon is loaded makes it an addon that can’t be loaded
     } catch (error) {
       console.log(error.message);
     }`;
-  const env = { ...process.env, HYPERION_PANIC_IN_LOADING: '1' };
+  const env = { ...process.env, PANIC_IN_LOADING: '1' };
   const { stdout } = await promisify(execFile)(process.execPath, ['--eval', source], { env });
   assert.equal(stdout, 'hyperiondb-client could not be loaded\n');
 });

@@ -262,6 +262,26 @@ test('a savepoint undoes its own part, at any depth', async () => {
   assert.deepEqual(await balances(), [11, 11]);
 });
 
+test('a savepoint refuses options, which would be ignored', async () => {
+  await pool.transaction(async (tx) => {
+    const refused = { code: 'HYPERION_CONFIGURATION' };
+    const options = { isolation: 'serializable' };
+    for (const view of [tx.transaction, tx.savepoint]) {
+      await assert.rejects(
+        view.call(tx, () => assert.fail('it runs'), options),
+        refused,
+      );
+    }
+    await tx.savepoint(async (sp) => {
+      await assert.rejects(
+        sp.savepoint(() => assert.fail('it runs'), options),
+        refused,
+      );
+    }, undefined);
+    assert.deepEqual(await tx.query('SELECT 1 AS one'), [{ one: 1 }]);
+  });
+});
+
 test('a transaction is not committed in the middle of a savepoint', async () => {
   const half = { code: 'HYPERION_QUERY_NOT_AWAITED', outcome: 'not-committed' };
   const both = async (sp, between) => {

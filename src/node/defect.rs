@@ -19,7 +19,7 @@ pub(super) fn strike_seldom() {
 
 /// While the addon is loaded, where a variable of the process's environment says so.
 pub(super) fn strike_loading() {
-    assert!(std::env::var_os("HYPERION_PANIC_IN_LOADING").is_none(), "asked for");
+    assert!(std::env::var_os("PANIC_IN_LOADING").is_none(), "asked for");
 }
 
 /// The mutation: what JavaScript throws in a call from the loop stays pending.

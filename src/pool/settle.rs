@@ -461,7 +461,7 @@ impl Pool {
         let outcome = match self.calls.get(key) {
             Some(call) if begin.is_some() => self.outcome_in_transaction(id, call, outcome),
             // What changes nothing can't have been applied.
-            Some(call) => call.outcome_of(outcome),
+            Some(call) => call.outcome_of(outcome, self.statement_of(call)),
             None => outcome,
         };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
