@@ -103,7 +103,7 @@ export interface PoolOptions {
    * connection is closed. Default: 1000.
    */
   cancelGraceMs?: number | null | undefined;
-  /** How often the hosts are asked while none serves, in milliseconds. Default: 25. */
+  /** How often the hosts are asked while none serves, in milliseconds. Default: 25. On a new session: once a second. */
   failoverProbeMs?: number | null | undefined;
   /**
    * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more connection. If that

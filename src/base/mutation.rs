@@ -92,6 +92,11 @@ pub enum Mutation {
     WitnessByName,
     /// What is silent for long is given up, whether its host lives or not.
     PunishSilence,
+    /// While none serves, a host is asked on the session that it has, wherever its name leads by
+    /// now.
+    KeepScouts,
+    /// What a session says again that a host's name has left behind is taken for news of the host.
+    BelieveLeftBehind,
     /// A host is asked for its role without a pause.
     AskWithoutPause,
     /// Connections that are not needed stay open.
@@ -119,7 +124,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 56] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -162,6 +167,8 @@ impl Mutation {
         Self::ForgetWitness,
         Self::WitnessByName,
         Self::PunishSilence,
+        Self::KeepScouts,
+        Self::BelieveLeftBehind,
         Self::AskWithoutPause,
         Self::KeepIdle,
         Self::DoubtDismissal,

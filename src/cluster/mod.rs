@@ -93,6 +93,19 @@ impl Cluster {
         }
     }
 
+    /// The host is asked on a session that its name leads to now.
+    pub fn renewed(&mut self, now: Instant, host: HostId) {
+        if let Some(asking) = self.asking.get_mut(&host) {
+            asking.renewed(now, &mut self.random);
+        }
+    }
+
+    /// When a host whose sessions do not fit is to be asked on a new one, behind a new look-up of
+    /// its name.
+    pub fn renewal_at(&self, host: HostId) -> Instant {
+        self.asking.get(&host).map_or(Instant::ORIGIN, Asking::renewal_at)
+    }
+
     /// A login has succeeded. What older sessions say proves nothing of that: a host may refuse new
     /// ones.
     pub fn logged_in(&mut self, host: HostId) {

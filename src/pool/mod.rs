@@ -25,6 +25,7 @@ mod overtaking;
 mod own_transaction;
 mod realm;
 mod relief;
+mod renewal;
 mod reports;
 mod rewind;
 mod rivals;

@@ -61,7 +61,10 @@ impl Pool {
                 slot.duty = Duty::Challenger { deadline };
             }
             // Until the topology has heard it, the session is one that can't serve.
-            _ => slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe },
+            _ => {
+                slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
+                self.replace_scouts(id);
+            }
         }
         self.observe_session(now, id, role);
         self.settle_duty(now, id);
@@ -77,13 +80,14 @@ impl Pool {
 
     /// What a session said of its host. Where one read has brought two answers that differ, the later one counts.
     pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        if let Some(slot) = self.slots.get(id)
-            && slot.connection.role() == Some(role)
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let before = slot.told.replace(role);
+        if slot.connection.role() == Some(role)
             && !self.cluster.topology().knows(slot.host, role)
             && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
         {
             let host = slot.host;
-            if self.ask_for_proof(now, id, role) {
+            if self.is_left_behind(id, before, role) || self.ask_for_proof(now, id, role) {
                 return;
             }
             self.observe(now, host, Observation::Says(role));
@@ -206,7 +210,10 @@ impl Pool {
     /// The host that served no longer fits: those of its sessions that are at work go on to their end, the
     /// others are closed. While nobody serves one of them is kept to ask it.
     pub(super) fn unseat(&mut self, now: Instant, host: HostId) {
-        let keep_one = !self.cluster.topology().is_served();
+        let keep_one = !self.cluster.topology().is_served() && !self.is_scouted(host);
+        if keep_one {
+            self.cluster.renewed(now, host);
+        }
         let ask_at = now + self.config.failover_probe;
         let idle = |slot: &Slot| {
             slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
@@ -260,8 +267,10 @@ impl Pool {
                 }
                 Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
                 // One session of each host goes on asking.
-                None if !topology.is_served() && !self.is_scouted(host, id) => match slot.duty {
+                None if !topology.is_served() => match slot.duty {
+                    Duty::Scouting { .. } if self.is_replaced(id) => None,
                     Duty::Scouting { .. } => Some(slot.duty),
+                    _ if self.is_scouted(host) => None,
                     _ => Some(Duty::Scouting { ask_at: self.flushed_at }),
                 },
                 Some(_) | None => None,
@@ -297,7 +306,7 @@ impl Pool {
                 self.patient_until = Some(now + PATIENCE);
             }
             for host in self.cluster.topology().host_ids().to_vec() {
-                if !self.is_asked(host) && self.cluster.may_connect_at(host) <= now {
+                if self.next_login_at(host).is_some_and(|at| at <= now) {
                     self.open(now, host, Duty::Joining);
                 }
             }
@@ -411,6 +420,9 @@ impl Pool {
     /// Opens a session to the server at that address, whatever the host's name leads to.
     pub(super) fn open_at(&mut self, now: Instant, (host, address): Site, duty: Duty) {
         self.cluster.asked(now, host);
+        if address.is_none() {
+            self.cluster.renewed(now, host);
+        }
         let listed = self.cluster.topology().host(host).cloned();
         let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
         let deadline = now + self.config.connect_timeout;
@@ -435,6 +447,7 @@ impl Pool {
             uses: 0,
             spent: false,
             realm: None,
+            told: None,
             left_open: false,
         };
         let connection = self.slots.insert(slot);
@@ -454,10 +467,9 @@ impl Pool {
         self.slots.iter().any(|(_, slot)| slot.host == host && asks(slot))
     }
 
-    /// Whether another session asks the host for its role.
-    fn is_scouted(&self, host: HostId, but: ConnectionId) -> bool {
-        let asks = |slot: &Slot| slot.host == host && matches!(slot.duty, Duty::Scouting { .. });
-        self.slots.iter().any(|(id, slot)| id != but && asks(slot))
+    /// Whether a session asks the host for its role.
+    fn is_scouted(&self, host: HostId) -> bool {
+        self.slots.iter().any(|(_, slot)| slot.asks_for(host))
     }
 
     fn stop_asking(&mut self) {
@@ -530,14 +542,19 @@ impl Pool {
             | Duty::Witness { .. } => None,
         });
         let topology = self.cluster.topology();
-        let asks = |host: HostId| match topology.is_served() {
+        let login_at = |host: HostId| match topology.is_served() {
             // A connection is missing there.
-            true => self.wants_connections() && topology.rank(host) == Some(Rank::Preferred),
-            false => !self.is_asked(host),
+            true => {
+                let missing =
+                    self.wants_connections() && topology.rank(host) == Some(Rank::Preferred);
+                missing.then(|| self.cluster.may_connect_at(host))
+            }
+            false => self.next_login_at(host),
         };
-        let hosts = topology.host_ids().iter().copied().filter(|host| asks(*host));
+        let logins = topology.host_ids().iter().filter_map(|host| login_at(*host));
         let wanted = topology.is_served() || self.somebody_waits();
-        let searching = hosts.filter_map(|host| self.backoff_of(host, wanted)).min();
+        let searching = logins.filter(|at| self.is_to_come(*at, wanted)).min();
+        let searching = searching.map(|at| (at, "login"));
         let patience = self.patient_until.map(|until| (until, "patience"));
         let late = self.slots.iter().map(|(_, slot)| self.late_at(slot));
         let late = late.filter(|at| *at > self.flushed_at).min();
@@ -552,11 +569,9 @@ impl Pool {
         duties.chain(searching).min_by_key(|(at, _)| *at)
     }
 
-    fn backoff_of(&self, host: HostId, wanted: bool) -> Option<(Instant, &'static str)> {
-        let at = self.cluster.may_connect_at(host);
-        let wanted = wanted || at < self.search_until;
+    fn is_to_come(&self, at: Instant, wanted: bool) -> bool {
         // What was due at the last flush has been done then, or can't be done.
-        (wanted && at > self.flushed_at).then_some((at, "backoff"))
+        (wanted || at < self.search_until) && at > self.flushed_at
     }
 
     pub(super) fn name(&self, host: HostId) -> Option<Arc<str>> {

@@ -9,7 +9,7 @@ use super::cancel::Cancelling;
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
-use crate::connection::{Connection, Realm};
+use crate::connection::{Connection, Realm, Role};
 use crate::protocol::backend::TransactionStatus;
 
 /// Names a connection of the pool.
@@ -45,6 +45,8 @@ pub struct Slot {
     pub(super) spent: bool,
     /// The database that it is in, once it has told.
     pub(super) realm: Option<Realm>,
+    /// The role that it last told.
+    pub(super) told: Option<Role>,
     /// A call has left a transaction open here, which ends with the connection.
     pub(super) left_open: bool,
 }
@@ -93,6 +95,11 @@ impl Slot {
     /// Whether a call would find it free.
     pub(super) fn is_available(&self) -> bool {
         self.takes_calls() && self.connection.is_vacant()
+    }
+
+    /// Whether it is there to ask the host for its role.
+    pub(super) fn asks_for(&self, host: HostId) -> bool {
+        self.host == host && matches!(self.duty, Duty::Scouting { .. })
     }
 
     /// Since when it is being reset, where calls wait for the end of that.

@@ -20,6 +20,8 @@ mod overtaking_scenarios;
 #[cfg(test)]
 mod pooled_scenarios;
 #[cfg(test)]
+mod renewal_scenarios;
+#[cfg(test)]
 mod report_scenarios;
 #[cfg(test)]
 mod rival_scenarios;

@@ -31,6 +31,9 @@ const CANCELED: &str = "canceling statement due to user request";
 #[derive(Debug)]
 pub struct Server {
     pub role: Role,
+    /// What a setting of the role or the database makes of sessions that begin now, for as long as
+    /// they last.
+    pub role_at_login: Option<Role>,
     /// The system identifier, the start of the server, and its timeline.
     pub lineage: (u64, u64, u32),
     /// Whether it may be asked for that.
@@ -109,6 +112,7 @@ impl Server {
     pub fn new(role: Role) -> Self {
         Self {
             role,
+            role_at_login: None,
             lineage: (7, 0, 1),
             tells_lineage: true,
             mood: "mood",
@@ -129,7 +133,7 @@ impl Server {
             input: Vec::new(),
             started: false,
             told: self.role,
-            deaf: None,
+            deaf: self.role_at_login,
             changed_at: 0,
             statements: BTreeMap::new(),
             bound: String::new(),

@@ -100,6 +100,11 @@ export class Proxy {
     return this.#enter({ name: 'refuse' });
   }
 
+  /** Forwards new connections to another server, as a balancer does. Open ones stay. */
+  leadTo({ host, port }) {
+    this.#server = { host, port };
+  }
+
   /** Resets all connections and stops listening. */
   close() {
     for (const link of this.#links) link.reset();

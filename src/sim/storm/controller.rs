@@ -124,7 +124,9 @@ impl Storm {
         let leader = self.nodes.leader;
         self.perform(Deed::Unfence(leader));
         // A calm in which the old primary never says another word.
-        if self.nodes.all.len() > 2 && self.dice.percent(25) {
+        if self.nodes.all.len() > 2 && self.dice.percent(10) {
+            self.follow_a_name();
+        } else if self.nodes.all.len() > 2 && self.dice.percent(25) {
             let dark = self.dice.pick(&[Deed::Freeze(leader), Deed::Cut(leader)]);
             // Its name may lead to the new one. Two that were promoted side by side are a matter of
             // their own.
@@ -134,6 +136,22 @@ impl Storm {
                 self.note(|| format!("and at last {deed:?}"));
                 self.perform(deed);
             }
+        }
+    }
+
+    /// A calm in which one name is all that the pool has, and follows the primary. The server that it
+    /// led to before is fenced, and goes on answering.
+    fn follow_a_name(&mut self) {
+        let leader = self.nodes.leader;
+        if !self.is_read_write() || self.nodes.were_split {
+            return;
+        }
+        (0..self.nodes.all.len()).filter(|node| *node != leader).for_each(|n| self.list(n, false));
+        for deed in
+            [Deed::Fence(leader), Deed::Seal(leader), Deed::Promote, Deed::Readdress(leader)]
+        {
+            self.note(|| format!("and at last {deed:?}"));
+            self.perform(deed);
         }
     }
 
@@ -158,7 +176,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(40) {
+        let play: &[Deed] = match self.dice.below(42) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -218,6 +236,15 @@ impl Storm {
             35..37 => &[SwitchUnseen(leader), ShutDown(leader), Start(leader)],
             37 => &[Dismiss(leader), Dismiss(any), CutIdle(leader), CutIdle(any)],
             38 => &[Crash(leader), Promote, Start(leader), ResetLeader, Rewind],
+            39..41 => &[
+                Fence(leader),
+                Seal(leader),
+                Promote,
+                Readdress(leader),
+                ShutDown(leader),
+                Start(leader),
+                RestoreNames,
+            ],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()
@@ -277,8 +304,14 @@ impl Storm {
             Deed::EndIdle(node) => self.end_idle(node),
             Deed::Dismiss(node) => self.dismiss(node),
             Deed::CutIdle(node) => self.cut_idle(node),
-            Deed::Readdress(node) => self.nodes.readdress(node),
-            Deed::RestoreNames => self.nodes.restore_names(),
+            Deed::Readdress(node) => {
+                self.nodes.readdress(node);
+                self.news.forget_fence(node);
+            }
+            Deed::RestoreNames => {
+                let moved = self.nodes.restore_names();
+                moved.into_iter().for_each(|node| self.news.forget_fence(node));
+            }
             Deed::CrashAll => (0..self.nodes.all.len()).for_each(|n| self.stop(n, Stop::Killed)),
             Deed::StartAll => {
                 for node in 0..self.nodes.all.len() {

@@ -115,11 +115,16 @@ impl Storm {
 }
 
 impl News {
+    /// A host's name leads elsewhere: a node that it led to before may be found fenced again.
+    pub(super) fn forget_fence(&mut self, number: usize) {
+        self.fenced.retain(|name, _| !name.starts_with(&format!("h{number}:")));
+    }
+
     /// The pool knows nothing more of a host.
     pub(super) fn forget(&mut self, number: usize) {
         let of = |name: &str| name.starts_with(&format!("h{number}:"));
         self.hosts.retain(|name, _| !of(name));
-        self.fenced.retain(|name, _| !of(name));
+        self.forget_fence(number);
         self.seat = self.seat.take().filter(|name| !of(name));
     }
 

@@ -133,9 +133,9 @@ impl Nodes {
         !self.moved.is_empty()
     }
 
-    /// Each name leads to its own node again.
-    pub(super) fn restore_names(&mut self) {
-        self.moved.clear();
+    /// Each name leads to its own node again. Returns those that did not.
+    pub(super) fn restore_names(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.moved).into_keys().collect()
     }
 
     pub(super) fn get(&self, node: usize) -> Option<&Node> {

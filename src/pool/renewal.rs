@@ -1,0 +1,88 @@
+//! New sessions to a host that has one already, where none serves.
+//!
+//! An open session says what its server is, and nothing of where the host's name or address leads by now: a name that
+//! follows the primary, or a balancer, leads new sessions elsewhere while the old server lives on, fenced or as a standby.
+//! Nor does it see settings of its role or database that have changed: those are read at the login. So while none serves,
+//! each host is asked on a new session about once a second, beside the one that is asked every `failoverProbeMs`. The
+//! newest of them is the one that goes on asking.
+//!
+//! Sessions that the name has left behind may be at work, or their callers'. What these say again is no news of the host;
+//! they are closed once they are free.
+
+use super::slot::{Duty, Slot};
+use super::{ConnectionId, Pool};
+use crate::base::{Instant, Mutation};
+use crate::cluster::{HostId, fits};
+use crate::connection::Role;
+
+impl Pool {
+    /// When the next session to a host is due while none serves; `None` while one is on its way.
+    pub(super) fn next_login_at(&self, host: HostId) -> Option<Instant> {
+        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let comes = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Challenger { .. });
+        match here().any(comes) {
+            true => None,
+            false if !here().any(|slot| slot.asks_for(host)) => {
+                Some(self.cluster.may_connect_at(host))
+            }
+            false if Mutation::KeepScouts.is_on() => None,
+            false => Some(self.cluster.renewal_at(host)),
+        }
+    }
+
+    /// A new session asks its host from now on, and no older one does.
+    pub(super) fn replace_scouts(&mut self, id: ConnectionId) {
+        let Some((host, opened_at)) = self.slots.get(id).map(|slot| (slot.host, slot.opened_at))
+        else {
+            return;
+        };
+        let is_older = |slot: &Slot| slot.asks_for(host) && slot.opened_at <= opened_at;
+        let older = self.slots.iter().filter(|(other, slot)| *other != id && is_older(slot));
+        let older: Vec<_> = older.map(|(id, _)| id).collect();
+        older.into_iter().for_each(|id| self.retire(id));
+    }
+
+    /// Whether a session to the host of this one asks in its place: its login took longer than that of a later one.
+    pub(super) fn is_replaced(&self, id: ConnectionId) -> bool {
+        let Some((host, opened_at)) = self.slots.get(id).map(|slot| (slot.host, slot.opened_at))
+        else {
+            return false;
+        };
+        let is_newer = |slot: &Slot| slot.asks_for(host) && slot.opened_at > opened_at;
+        self.slots.iter().any(|(_, slot)| is_newer(slot))
+    }
+
+    /// Whether what a session says of its host says nothing of where the host's name leads. A change is news. What it has
+    /// said before is none where another session has said otherwise since, nor is its first word where one that was opened
+    /// later contradicts it, or serves at another address. Should it be a fence of the host in the seat, each of the other
+    /// sessions is told so by itself, in front of its next request.
+    pub(super) fn is_left_behind(
+        &mut self,
+        id: ConnectionId,
+        before: Option<Role>,
+        role: Role,
+    ) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        let (host, address, opened_at) = (slot.host, slot.address, slot.opened_at);
+        let fits = |role: Role| fits(self.config.mode, role);
+        let contradicts = |slot: &Slot| {
+            let later = slot.host == host && slot.opened_at > opened_at;
+            later && slot.connection.role().is_some_and(|other| fits(other) != fits(role))
+        };
+        let is_elsewhere = |slot: &Slot| slot.address.is_some() && slot.address != address;
+        let others = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| contradicts(slot));
+        let (is_repeated, is_first) = (before == Some(role), before.is_none());
+        let is_left = match (fits(role), self.cluster.topology().rank(host)) {
+            (false, Some(_)) => {
+                is_repeated || others().any(|slot| slot.counts() && is_elsewhere(slot))
+            }
+            (true, None) => (is_repeated || is_first) && others().any(|slot| slot.asks_for(host)),
+            _ => false,
+        };
+        let is_left = is_left && !Mutation::BelieveLeftBehind.is_on();
+        if is_left && let Some(slot) = self.slots.get_mut(id) {
+            slot.spent = true;
+        }
+        is_left
+    }
+}
