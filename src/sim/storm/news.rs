@@ -78,8 +78,9 @@ impl Storm {
             return Err("a fence that was told before".to_owned());
         }
         // Answers that were on their way when the server ended may still say the one thing and the
-        // other.
-        if !node.server.has_deaf_sessions() && node.server.role.as_str() == role {
+        // other, and so may sessions that the name has left behind, of another server.
+        let is_certain = !node.server.has_deaf_sessions() && !self.nodes.were_moved;
+        if is_certain && node.server.role.as_str() == role {
             self.news.fenced.insert(host.to_owned(), (number, node.changes));
         }
         Ok(())

@@ -80,6 +80,8 @@ pub(super) struct Nodes {
     pub(super) were_split: bool,
     /// Names that lead to another node than the one of their number.
     moved: BTreeMap<usize, usize>,
+    /// Some have.
+    pub(super) were_moved: bool,
 }
 
 pub(super) fn address_of(node: usize) -> SocketAddr {
@@ -98,6 +100,7 @@ impl Nodes {
             starts: 0,
             rewinds: 0,
             were_split: false,
+            were_moved: false,
             moved: BTreeMap::new(),
         };
         (0..count).for_each(|node| nodes.count_start(node));
@@ -127,6 +130,7 @@ impl Nodes {
     /// From now on a node's name leads to the leader. What is open stays where it is.
     pub(super) fn readdress(&mut self, node: usize) {
         self.moved.insert(node, self.leader);
+        self.were_moved = true;
     }
 
     pub(super) fn has_moved_names(&self) -> bool {
