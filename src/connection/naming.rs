@@ -167,10 +167,7 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     if first.is_word("commit") && has(&["prepared"]) {
         return Moves::Everybody;
     }
-    let sets = |token: &SqlToken<'_>| {
-        token.is_any(&["schema", "authorization", "all"]) || is_one_of(token.name(), &SETTINGS)
-    };
-    if first.is_word("discard") || (first.is_any(&["set", "reset"]) && rest.iter().any(sets)) {
+    if first.is_word("discard") || (first.is_any(&["set", "reset"]) && sets_names(rest)) {
         return Moves::Session;
     }
     // It may be a prepared `set_config`.
@@ -185,6 +182,17 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
         return Moves::Back;
     }
     Moves::Nobody
+}
+
+/// Whether what stands behind SET or RESET says which tables names mean. `app.role` is a setting of
+/// a user's.
+fn sets_names(rest: &[SqlToken<'_>]) -> bool {
+    let mut words = rest.iter().skip_while(|word| word.is_any(&["session", "local"]));
+    words.next().is_some_and(|setting| {
+        let is_own = words.next().is_some_and(|next| next.is_symbol('.'));
+        let is_named = setting.is_any(&["schema", "authorization", "all"]);
+        !is_own && (is_named || is_one_of(setting.name(), &SETTINGS))
+    })
 }
 
 fn contains_ignoring_case(text: &str, word: &str) -> bool {
@@ -304,6 +312,8 @@ mod tests {
         let nobody = [
             "SELECT 'ALTER TABLE'",
             "SET LOCAL statement_timeout = 1",
+            "SET LOCAL app.role = 'role'",
+            "SET CONSTRAINTS ALL DEFERRED",
             "SELECT set_config('app.tenant', $1, true)",
             "SELECT setting FROM pg_settings WHERE name = 'role'",
             "INSERT INTO role VALUES ('create')",
