@@ -100,6 +100,31 @@ for (const [code, refuse] of Object.entries(REFUSALS)) {
   });
 }
 
+for (const refuse of ['NOLOGIN', "PASSWORD 'another'"]) {
+  test(`where new logins are refused (${refuse}), the sessions that are open serve who waits`, async (t) => {
+    const ask = (sql) => cluster.query(cluster.primary, sql);
+    await ask("CREATE ROLE kept LOGIN PASSWORD 'k'");
+    t.after(() => ask('DROP ROLE kept'));
+    const options = { user: 'kept', password: 'k', poolSize: 10, acquireTimeoutMs: 60_000 };
+    const pool = createPool(cluster.options(options));
+    t.after(() => pool.end());
+    const told = new Promise((resolve) => {
+      pool.on('host', ({ error }) => error && /^28/.test(error.code) && resolve());
+    });
+    // One session, which is at work when the role is refused.
+    await pool.query('SELECT 1');
+    const work = pool.query('SELECT 1 FROM pg_sleep(0.5)');
+    const running = "SELECT 1 FROM pg_stat_activity WHERE usename = 'kept' AND state = 'active'";
+    while ((await ask(running)).length === 0);
+    await ask(`ALTER ROLE kept ${refuse}`);
+    const waiting = Array.from({ length: 40 }, () => pool.query('SELECT 1 AS one'));
+    await told;
+    await work;
+    for (const rows of await Promise.all(waiting)) assert.deepEqual(rows, [{ one: 1 }]);
+    assert.equal(pool.status().size, 1);
+  });
+}
+
 test('C15 a session that the server ends is replaced without the user noticing', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const [{ pid }] = await pool.query('SELECT pg_backend_pid() AS pid');

@@ -19,7 +19,7 @@ use super::lease::Lease;
 use super::slot::Slot;
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
-use crate::cluster::{HostId, Primary};
+use crate::cluster::{HostId, Primary, fits};
 use crate::config::{Pipelining, TargetSessionAttrs};
 use crate::connection::Statement;
 
@@ -252,6 +252,21 @@ impl Pool {
             _ => error,
         };
         Some(cause.into_iter().fold(error, Error::with_cause).with_hosts(reports))
+    }
+
+    /// What waiting calls fail with where no waiting would help. Whatever new sessions are told, those that are open may
+    /// serve whoever waits for them.
+    pub(super) fn hopeless(&self) -> Option<Error> {
+        let may_serve = |slot: &Slot| {
+            let role = slot.connection.role();
+            role.is_some_and(|role| fits(self.config.mode, role))
+                && (slot.counts() || slot.asks_for(slot.host))
+                && self.cluster.topology().host(slot.host).is_some()
+        };
+        if self.slots.iter().any(|(_, slot)| may_serve(slot)) {
+            return None;
+        }
+        self.cluster.hopeless().cloned().or_else(|| self.fast_failure())
     }
 
     /// Fails every waiting call: no waiting would help.

@@ -232,10 +232,24 @@ impl Pool {
 
     /// A session of the serving host broke: its idle sessions are asked at once, all together.
     fn doubt(&mut self, now: Instant, host: HostId) {
-        let deadline = now + self.config.connect_timeout;
         let idle = |slot: &Slot| slot.host == host && slot.is_idle();
-        let ids: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
+        let ids = self.slots.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
+        self.ask_doubted(now, ids);
+    }
+
+    /// What became free since on a host that may be gone is asked as well: it may be all that there is to ask.
+    fn doubt_the_free(&mut self, now: Instant) {
+        let topology = self.cluster.topology();
+        let doubtful = |slot: &Slot| {
+            let serves = topology.serves(slot.host) && topology.rank(slot.host).is_none();
+            serves && slot.is_idle()
+        };
+        let ids = self.slots.iter().filter(|(_, slot)| doubtful(slot)).map(|(id, _)| id).collect();
+        self.ask_doubted(now, ids);
+    }
+
+    fn ask_doubted(&mut self, now: Instant, ids: Vec<ConnectionId>) {
+        let deadline = now + self.config.connect_timeout;
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.duty = Duty::Doubted { deadline };
@@ -302,6 +316,7 @@ impl Pool {
             }
         } else if self.is_wanted(now) {
             self.outage.since.get_or_insert(now);
+            self.doubt_the_free(now);
             if !self.cluster.topology().is_settled() && self.patient_until.is_none() {
                 self.patient_until = Some(now + PATIENCE);
             }

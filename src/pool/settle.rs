@@ -568,7 +568,7 @@ impl Pool {
         };
         self.observe(now, host, observation);
         self.decide_rivals(now);
-        if let Some(error) = self.cluster.hopeless().cloned().or_else(|| self.fast_failure()) {
+        if let Some(error) = self.hopeless() {
             self.give_up_waiting(&error);
         }
     }

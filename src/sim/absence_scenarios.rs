@@ -1,4 +1,5 @@
-//! Pools whose hosts refuse every attempt outright: who is told at once, and who is waited for.
+//! Pools whose hosts refuse every attempt, outright or for who asks: who is told at once, and who is
+//! waited for.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use super::cluster::{Reach, World};
 use super::scenarios::config;
 use crate::base::{ErrorClass, Outcome};
 use crate::connection::Role;
-use crate::pool::QueryFlags;
+use crate::pool::{PoolEvent, QueryFlags};
 
 const NONE: QueryFlags = QueryFlags(0);
 const ROLES: [Role; 2] = [Role::ReadWrite, Role::Standby];
@@ -107,4 +108,61 @@ fn whoever_says_so_waits_for_servers_that_start_later() {
     world.hosts[0].reach = Reach::Open;
     world.pass(Duration::from_millis(500));
     assert!(world.answers[&request].is_ok());
+}
+
+#[track_caller]
+fn assert_left_waiting(world: &mut World, waiting: std::ops::Range<u32>) {
+    world.pass(Duration::from_secs(2));
+    for request in waiting {
+        assert!(!world.answers.contains_key(&request), "{:?}", world.answers[&request]);
+    }
+    let is_told = |event: &PoolEvent| match event {
+        PoolEvent::Host { error: Some(error), .. } => error.code() == "28P01",
+        _ => false,
+    };
+    assert!(world.events.iter().any(is_told));
+}
+
+/// Without any session nobody waits in vain.
+#[track_caller]
+fn assert_refused_without_sessions(world: &mut World) {
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    let request = world.query("INSERT a", None, NONE);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.answers[&request].as_ref().unwrap_err().code(), "28P01");
+}
+
+#[test]
+fn who_waits_for_an_open_session_is_served_whatever_new_ones_are_told() {
+    for mode in ["read-write", "any"] {
+        let options = serde_json::json!({ "mode": mode, "livenessCheckMs": 60_000 });
+        let mut world = World::new(config(1, options), &ROLES);
+        world.query("SELECT", None, NONE);
+        world.stall(0);
+        world.hosts[0].reach = Reach::Denying;
+        let first = world.query("INSERT a", None, NONE);
+        (0..6).for_each(|_| assert!(world.query("INSERT a", None, NONE) > first));
+        assert_left_waiting(&mut world, first..first + 7);
+        world.thaw(0);
+        world.settle();
+        world.pass(Duration::from_millis(100));
+        assert!((first..first + 7).all(|request| world.answers[&request].is_ok()), "{mode}");
+        assert_refused_without_sessions(&mut world);
+    }
+}
+
+#[test]
+fn who_waits_for_a_session_that_its_user_gives_back_is_served_by_it() {
+    let mut world = World::new(config(1, serde_json::json!({})), &ROLES);
+    let lease = world.acquire(NONE);
+    let lease = world.answers[&lease].as_ref().unwrap().lease.unwrap();
+    world.hosts[0].reach = Reach::Denying;
+    let first = world.query("INSERT a", None, NONE);
+    assert_left_waiting(&mut world, first..first + 1);
+    world.pool.release(world.now, lease, false);
+    world.settle();
+    world.pass(Duration::from_millis(100));
+    assert!(world.answers[&first].is_ok());
+    assert_refused_without_sessions(&mut world);
 }

@@ -29,6 +29,8 @@ pub enum Reach {
     Silent,
     /// Has no place for one more session.
     Full,
+    /// Does not let the pool's role in any more.
+    Denying,
 }
 
 #[derive(Debug)]
@@ -424,9 +426,13 @@ impl World {
                 self.news.push((id, News::Connected));
             }
             Reach::Silent => self.news.push((id, News::Connected)),
-            Reach::Full => {
+            reach @ (Reach::Full | Reach::Denying) => {
                 let mut bytes = Vec::new();
-                error("FATAL", "53300", "sorry, too many clients already", &mut bytes);
+                let (code, text) = match reach {
+                    Reach::Denying => ("28P01", "password authentication failed for user \"u\""),
+                    _ => ("53300", "sorry, too many clients already"),
+                };
+                error("FATAL", code, text, &mut bytes);
                 let said = [News::Connected, News::Bytes(bytes), News::Closed("end of stream")];
                 self.news.extend(said.into_iter().map(|news| (id, news)));
             }
