@@ -537,7 +537,7 @@ impl Storm {
     }
 
     /// A backend that has committed says nothing that would sound like a refusal.
-    fn last_words(&self, link: u64, words: fn(&mut Vec<u8>)) -> Vec<u8> {
+    pub(super) fn last_words(&self, link: u64, words: fn(&mut Vec<u8>)) -> Vec<u8> {
         let mut said = Vec::new();
         match self.links.get(&link).map(|link| link.stage) {
             Some(Stage::Session(Backend::Replicating { .. })) => unreplicated(&mut said),
@@ -577,7 +577,7 @@ enum Stop {
     Said(fn(&mut Vec<u8>)),
 }
 
-fn shut_down(out: &mut Vec<u8>) {
+pub(super) fn shut_down(out: &mut Vec<u8>) {
     error("FATAL", "57P01", "terminating connection due to administrator command", out);
 }
 

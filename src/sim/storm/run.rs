@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Storm;
 use super::applications::Applications;
-use super::controller::Controller;
+use super::controller::{Controller, shut_down};
 use super::dice::Dice;
 use super::network::{Backend, Link, Stage};
 use super::news::News;
@@ -115,6 +115,26 @@ impl Storm {
         }
     }
 
+    /// Whoever waits for standbys to have a commit, on a server that none follows any more, waits
+    /// until somebody ends that.
+    pub(super) fn end_vain_waits(&mut self) {
+        let is_vain = |link: &Link| {
+            link.node != self.nodes.leader
+                && matches!(link.stage, Stage::Session(Backend::Replicating { .. }))
+        };
+        let vain = self.links.iter().filter(|(_, link)| is_vain(link));
+        let vain: Vec<_> = vain.map(|(number, link)| (*number, link.node)).collect();
+        for (number, node) in vain {
+            let said = self.last_words(number, shut_down);
+            if let Some(node) = self.nodes.get_mut(node) {
+                node.server.hang_up(number);
+            }
+            if let Some(link) = self.links.get_mut(&number) {
+                link.close("end of stream", &said);
+            }
+        }
+    }
+
     /// No more faults. Everything that was begun comes to its end.
     fn calm_down(&mut self) {
         self.note(|| "the storm is over".to_owned());
@@ -133,6 +153,7 @@ impl Storm {
             }
             self.probe();
             self.finish_acting();
+            self.end_vain_waits();
             self.settle();
             self.pass_to_next_deadline(Duration::from_millis(20));
             if self.failure.is_some() {
