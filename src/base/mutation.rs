@@ -95,8 +95,6 @@ pub enum Mutation {
     /// While none serves, a host is asked on the session that it has, wherever its name leads by
     /// now.
     KeepScouts,
-    /// What a session says again that a host's name has left behind is taken for news of the host.
-    BelieveLeftBehind,
     /// A host is asked for its role without a pause.
     AskWithoutPause,
     /// Connections that are not needed stay open.
@@ -124,7 +122,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 55] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -168,7 +166,6 @@ impl Mutation {
         Self::WitnessByName,
         Self::PunishSilence,
         Self::KeepScouts,
-        Self::BelieveLeftBehind,
         Self::AskWithoutPause,
         Self::KeepIdle,
         Self::DoubtDismissal,

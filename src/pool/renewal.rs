@@ -79,7 +79,6 @@ impl Pool {
             (true, None) => (is_repeated || is_first) && others().any(|slot| slot.asks_for(host)),
             _ => false,
         };
-        let is_left = is_left && !Mutation::BelieveLeftBehind.is_on();
         if is_left && let Some(slot) = self.slots.get_mut(id) {
             slot.spent = true;
         }
