@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { createPool, isRetryable } from '../js/index.mjs';
+import { createPool } from '../js/index.mjs';
 import { clusterFor } from './cluster/index.js';
 
 let cluster;
@@ -168,34 +168,6 @@ test('a read that the caller declares read-only is sent again', async (t) => {
   await proxy.pass();
   assert.equal((await read)[0].seven, 7);
   await pool.end();
-});
-
-test('a read that is lost has changed nothing, where its text shows that', async (t) => {
-  const proxy = await cluster.proxy(cluster.primary);
-  t.after(() => proxy.close());
-  const pool = createPool(cluster.options({ hosts: [`${proxy.host}:${proxy.port}`] }));
-  t.after(() => pool.end());
-  const joins = Array.from({ length: 6 }, (_, n) => `pg_catalog.pg_class AS c${n}`).join(', ');
-  for (const [sql, code, outcome] of [
-    [`SELECT count(*) AS eight FROM ${joins}`, 'HYPERION_CONNECTION_LOST', 'not-committed'],
-    [`SELECT pg_notify('eight', 'x'), count(*) FROM ${joins}`, '40003', 'unknown'],
-  ]) {
-    await pool.query('SELECT 1');
-    const read = pool.query(sql);
-    const running =
-      "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%eight%' AND state = 'active' AND pid <> pg_backend_pid()";
-    while ((await cluster.query(cluster.primary, running))[0][0] === '0');
-    await proxy.cut();
-    await assert.rejects(read, (error) => {
-      assert.deepEqual([error.code, error.outcome], [code, outcome]);
-      assert.equal(isRetryable(error), outcome === 'not-committed');
-      return true;
-    });
-    await proxy.pass();
-    const end =
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%eight%' AND pid <> pg_backend_pid()";
-    await cluster.query(cluster.primary, end);
-  }
 });
 
 test('a crash, a promotion and a failback are followed', onOwnNodes, async () => {

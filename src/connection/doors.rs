@@ -161,8 +161,8 @@ pub enum Event {
         /// Nothing had been sent behind it by then. One read may answer that too, before this is
         /// looked at.
         last: bool,
-        /// Whether nobody can have changed the session up to then. It may be over by the time that this is looked at.
-        clean: bool,
+        /// The session's user may have changed whether it takes writes.
+        role_is_own: bool,
     },
     /// The connection broke before the request's ReadyForQuery.
     Lost {

@@ -6,7 +6,7 @@
 
 use super::lexer::{SqlToken, tokens};
 use super::plain_read::changes_nothing;
-use super::script::{is_framed, parts};
+use super::script::{first_tokens, is_framed, parts};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
@@ -33,13 +33,20 @@ impl Effect {
         inner
             .map(|part| match part.is_ambiguous {
                 true => Self::Possible,
-                false if changes_nothing(part.text) => Self::None,
+                false if changes_nothing(part.text) || is_local(part.text) => Self::None,
                 false if modifies_within(part.text) => Self::Certain,
                 false => Self::Possible,
             })
             .max()
             .unwrap_or(Self::None)
     }
+}
+
+/// Whether it is over with its transaction, and gives no rows.
+fn is_local(statement: &str) -> bool {
+    let [first, second] = first_tokens::<2>(statement);
+    let sets = first.is_word("set") && second.is_any(&["local", "transaction"]);
+    sets || first.is_any(&["savepoint", "release"])
 }
 
 /// Whether a statement that gives rows of its own changes a table: by WITH, or as what EXPLAIN
@@ -51,14 +58,16 @@ fn modifies_within(statement: &str) -> bool {
     if !first.is_word("with") {
         return false;
     }
-    let mut before = first;
+    // WITH name AS MATERIALIZED ( INSERT INTO ...
+    let (mut earlier, mut before) = (first, first);
     while let Some(token) = words.next() {
-        let is_behind = before.is_symbol('(') && token.is_any(&CHANGES);
-        let names = |next: SqlToken<'_>| matches!(next, SqlToken::Word(_) | SqlToken::Quoted(_));
-        if is_behind && words.clone().next().is_some_and(names) {
-            return true;
+        let begins = before.is_symbol('(') && earlier.is_any(&["as", "materialized"]);
+        if begins && token.is_any(&CHANGES) {
+            let names =
+                |next: SqlToken<'_>| matches!(next, SqlToken::Word(_) | SqlToken::Quoted(_));
+            return words.next().is_some_and(names);
         }
-        before = token;
+        (earlier, before) = (before, token);
     }
     false
 }
@@ -73,6 +82,7 @@ mod tests {
             "SELECT 1",
             "SHOW a; SELECT pg_catalog.now(); TABLE t;",
             "BEGIN; SELECT a FROM t; COMMIT",
+            "BEGIN; SET LOCAL a = 1; SAVEPOINT a; SELECT a FROM t; RELEASE a; COMMIT",
             "SELECT pg_sleep(1), pg_catalog.random(), gen_random_uuid()",
             "",
         ];
@@ -83,7 +93,7 @@ mod tests {
             "SELECT 1; COMMIT",
             "BEGIN; SELECT f(1); COMMIT",
             "BEGIN; SELECT 1; COMMIT; SELECT 2; COMMIT",
-            "WITH a AS (SELECT 1) SELECT (update) FROM t",
+            "WITH a AS (SELECT 1) SELECT (update) FROM t WHERE (delete IS NULL)",
             "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
             "FETCH ALL FROM c",
             "SELECT 'a\\';SELECT 1'",

@@ -16,6 +16,8 @@ pub(super) struct Naming {
     /// it.
     pub(super) names_result: bool,
     moves: Moves,
+    /// It may change whether its session takes writes.
+    pub(super) makes_role: bool,
 }
 
 /// For whom names mean something else behind a statement.
@@ -57,7 +59,10 @@ impl Naming {
         // By a function, which can be called anywhere, or under a name that escapes hide.
         let sets = ["search_path", "u&\""].iter().any(|word| contains_ignoring_case(sql, word));
         let moves = if sets { moves.max(Moves::Session) } else { moves };
-        Self { names_result: names_result.unwrap_or(false), moves }
+        let mentions = |words: &[&str]| words.iter().any(|word| contains_ignoring_case(sql, word));
+        let makes_role = mentions(&["read_only", "characteristics", "u&\""])
+            || (moves != Moves::Nobody && mentions(&["set_config", "pg_settings", "to_xml"]));
+        Self { names_result: names_result.unwrap_or(false), moves, makes_role }
     }
 }
 
@@ -128,6 +133,8 @@ impl<'a> Seen<'a> {
                 self.add(Moves::Session);
                 Call::None
             }
+            // A cast.
+            (Call::Setting, SqlToken::Symbol(':') | SqlToken::Word(_)) => Call::Setting,
             (Call::Setting, token) => {
                 if !token.is_symbol(',') {
                     self.add(Moves::Session);
@@ -315,6 +322,7 @@ mod tests {
             "SET LOCAL app.role = 'role'",
             "SET CONSTRAINTS ALL DEFERRED",
             "SELECT set_config('app.tenant', $1, true)",
+            "SELECT set_config('app.tenant'::text, $1, true)",
             "SELECT setting FROM pg_settings WHERE name = 'role'",
             "INSERT INTO role VALUES ('create')",
             "WITH t AS (INSERT /* */ INTO s VALUES (1) RETURNING 1 AS into) SELECT 'into', \"into\" FROM t",
@@ -331,6 +339,21 @@ mod tests {
             for sql in texts {
                 assert_eq!(of(sql).moves, moves, "{sql}");
             }
+        }
+    }
+
+    #[test]
+    fn what_makes_a_session_refuse_writes_is_seen() {
+        for sql in [
+            "SET default_transaction_read_only = on",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SELECT set_config($1, $2, false)",
+            "DO $$ BEGIN SET Default_Transaction_Read_Only = on; END $$",
+        ] {
+            assert!(of(sql).makes_role, "{sql}");
+        }
+        for sql in ["SET work_mem = '8MB'", "CREATE TEMP TABLE t (a int)", "LISTEN a", "BEGIN"] {
+            assert!(!of(sql).makes_role, "{sql}");
         }
     }
 

@@ -320,7 +320,12 @@ impl<'a> Reader<'a> {
             Part::Symbol(':') if self.is_symbol(at + 1, ':') => self.type_name(at + 2),
             Part::Symbol(':') if at > 0 && self.is_symbol(at - 1, ':') => Some(()),
             Part::Symbol(':') => only_if(self.kind() == Kind::Bracket),
-            Part::Symbol(',' | '.') | Part::Text | Part::Value => Some(()),
+            // A function may be called as a column of its argument.
+            Part::Symbol('.') => {
+                let is_behind = |symbol| at > 0 && self.is_symbol(at - 1, symbol);
+                only_if(!is_behind(')') && !is_behind(']'))
+            }
+            Part::Symbol(',') | Part::Text | Part::Value => Some(()),
             Part::Symbol(_) | Part::Unclear => None,
             Part::Operator(operator) => only_if(is_known_operator(operator)),
             // A constant of a type that only its own quotes tell.

@@ -83,6 +83,8 @@ pub(super) struct Session {
     reported: u64,
     reported_clean: u64,
     startup: StartupSettings,
+    /// Its user may have changed whether it takes writes.
+    made_role: bool,
     /// Where values may look otherwise as text than this client reads them, a statement is
     /// described before its first use, so that its results come as binary.
     style: Style,
@@ -137,6 +139,7 @@ impl Session {
             reported: parameters.fingerprint(),
             reported_clean: parameters.fingerprint(),
             startup: StartupSettings::new(parameters, config),
+            made_role: false,
             style: Style::new(parameters, config),
         }
     }
@@ -303,6 +306,7 @@ impl Session {
         };
         let runs = !matches!(flight, Flight::Typing { .. } | Flight::Prelude);
         let moves_for_all = runs && self.names.sent(statement.naming);
+        self.made_role |= runs && statement.naming.makes_role;
         self.style.ask(statement.traces);
         let verbatim = shared.statements.verbatim(statement);
         let sent = match flight {
@@ -503,6 +507,7 @@ impl Session {
                     self.was_reset();
                     if let Some(statement) = shared.statements.get(id) {
                         self.style.ask(statement.traces);
+                        self.made_role |= statement.naming.makes_role;
                     }
                 }
                 if exchange.may_not_ask_types() {
@@ -529,7 +534,7 @@ impl Session {
                     parted,
                     status,
                     last: self.is_vacant(),
-                    clean: self.is_clean(),
+                    role_is_own: self.made_role,
                 };
                 events.push_back(event);
             }

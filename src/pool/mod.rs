@@ -135,11 +135,12 @@ impl Call {
         }
     }
 
-    /// What its caller is told, who may have declared that it changes nothing, or whose text shows it.
-    fn outcome_of(&self, outcome: Outcome, statement: Option<&Statement>) -> Outcome {
-        let reads = statement.is_some_and(|it| it.may_run_twice);
-        let changes = !reads && !self.flags.has(QueryFlags::READ_ONLY);
-        if changes || outcome != Outcome::Unknown { outcome } else { Outcome::NotCommitted }
+    /// What its caller is told, who may have declared that it changes nothing.
+    fn outcome_of(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Unknown if self.flags.has(QueryFlags::READ_ONLY) => Outcome::NotCommitted,
+            outcome => outcome,
+        }
     }
 }
 
@@ -487,7 +488,7 @@ impl Pool {
         let Some(call) = self.calls.get(key) else { return };
         let (request, flags) = (call.request, call.flags);
         let result = result.map_err(|error| match error.outcome() {
-            Some(outcome) => error.with_outcome(call.outcome_of(outcome, self.statement_of(call))),
+            Some(outcome) => error.with_outcome(call.outcome_of(outcome)),
             None => error,
         });
         if flags.has(QueryFlags::CANCELLABLE) {

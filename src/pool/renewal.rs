@@ -52,6 +52,16 @@ impl Pool {
         self.slots.iter().any(|(_, slot)| is_newer(slot))
     }
 
+    /// Whether the host's name has led a later session to another server, which has told its role.
+    pub(super) fn is_of_another_server(&self, id: ConnectionId) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        self.slots.iter().any(|(_, other)| {
+            let is_later = other.host == slot.host && other.opened_at > slot.opened_at;
+            let is_elsewhere = other.address.is_some() && other.address != slot.address;
+            is_later && is_elsewhere && other.connection.role().is_some()
+        })
+    }
+
     /// Whether what a session says of its host says nothing of where the host's name leads. A change is news. What it has
     /// said before is none where another session has said otherwise since, nor is its first word where one that was opened
     /// later contradicts it, or serves at another address. Should it be a fence of the host in the seat, each of the other

@@ -60,6 +60,8 @@ impl Pool {
         let asked_at = slot.connection.asked_at();
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
         let opened_at = slot.opened_at;
+        // The server that the host's name led to before has a place of its own.
+        let is_old = is_old || self.is_of_another_server(id);
         if is_contradiction(role, lineage.is_some(), follows.is_some()) {
             self.doubt_reports(now, host, Duration::ZERO);
         }

@@ -45,7 +45,7 @@ struct Settled {
     role_after: Option<Role>,
     status: TransactionStatus,
     last: bool,
-    clean: bool,
+    role_is_own: bool,
 }
 
 /// What to do with a settled call.
@@ -113,11 +113,11 @@ impl Pool {
                 parted,
                 status,
                 last,
-                clean,
+                role_is_own,
             } => {
                 self.learn_habit(token, &answer, took, parted);
                 let settled =
-                    Settled { token, answer, role_before, role_after, status, last, clean };
+                    Settled { token, answer, role_before, role_after, status, last, role_is_own };
                 self.settle(now, id, settled)
             }
             Event::Lost { token, outcome, why } => self.lost(now, id, token, outcome, &why),
@@ -287,7 +287,7 @@ impl Pool {
         let begun_across = call.flags.begin().is_some()
             && settled.status == TransactionStatus::InTransaction
             && (unfit(settled.role_before) || unfit(settled.role_after))
-            && settled.clean
+            && !settled.role_is_own
             && !Mutation::GoOnAcrossFence.is_on();
         if free && begun_across && call.redescribed < MOST_REDESCRIPTIONS {
             call.redescribed += 1;
@@ -311,7 +311,7 @@ impl Pool {
             is_replaced.then(|| worth(answered, false))
         };
         let is_worth = |it: Worth| {
-            is_first && ((of_fenced == it && settled.clean) || of_replaced() == Some(it))
+            is_first && ((of_fenced == it && !settled.role_is_own) || of_replaced() == Some(it))
         };
         let stale = call.lease.is_some() && is_worth(Worth::Nothing);
         let doubtful = match call.lease {
@@ -461,7 +461,7 @@ impl Pool {
         let outcome = match self.calls.get(key) {
             Some(call) if begin.is_some() => self.outcome_in_transaction(id, call, outcome),
             // What changes nothing can't have been applied.
-            Some(call) => call.outcome_of(outcome, self.statement_of(call)),
+            Some(call) => call.outcome_of(outcome),
             None => outcome,
         };
         let error = self.lost_error(id, outcome, begin.is_some(), why);

@@ -27,10 +27,41 @@ pub(super) struct Answered<'a> {
     pub(super) is_open: bool,
 }
 
+const READS: [&str; 4] = ["SELECT", "SHOW", "FETCH", "EXPLAIN"];
+/// Commands that a host takes which takes no writes.
+const NEUTRAL: [&str; 27] = [
+    "",
+    "BEGIN",
+    "CALL",
+    "CLOSE CURSOR",
+    "CLOSE CURSOR ALL",
+    "COMMIT",
+    "DEALLOCATE",
+    "DEALLOCATE ALL",
+    "DECLARE CURSOR",
+    "DISCARD ALL",
+    "DISCARD PLANS",
+    "DISCARD SEQUENCES",
+    "DISCARD TEMP",
+    "DO",
+    "LISTEN",
+    "LOCK TABLE",
+    "MOVE",
+    "NOTIFY",
+    "PREPARE",
+    "RELEASE",
+    "RESET",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SET",
+    "SET CONSTRAINTS",
+    "START TRANSACTION",
+    "UNLISTEN",
+];
+
 /// `fits_again`: the server has said so behind the answer. The fence was lifted between what showed
 /// it and the answer, so that a write was not refused, or the host has become the primary again.
 pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
-    const READS: [&str; 4] = ["SELECT", "SHOW", "FETCH", "EXPLAIN"];
     let Answered { answer, effect, declared, is_open } = answered;
     match answer {
         Answer::Described => Worth::Nothing,
@@ -41,15 +72,22 @@ pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
         Answer::Completed { .. } if fits_again => Worth::Stands,
         Answer::Completed { .. } if declared || effect == Effect::None => Worth::Nothing,
         Answer::Completed { results, .. } => {
-            let reads = results.iter().all(|result| READS.contains(&result.command.name()));
-            let trusts_tags = Mutation::TrustTags.is_on();
-            if !reads || (effect == Effect::Certain && !trusts_tags) {
-                Worth::Stands
-            } else if is_open || trusts_tags {
+            let mut tags = results.iter().map(|result| result.command.name());
+            let reads = tags.clone().all(|tag| READS.contains(&tag));
+            let writes = !tags.all(|tag| READS.contains(&tag) || NEUTRAL.contains(&tag));
+            let has_rows = results.iter().any(|result| result.shape.is_some());
+            if Mutation::TrustTags.is_on() {
+                return if reads { Worth::Nothing } else { Worth::Stands };
+            }
+            match effect {
+                _ if writes => Worth::Stands,
+                Effect::Certain => Worth::Stands,
+                // There is nothing in it that could be old.
+                _ if !has_rows => Worth::Stands,
                 // What is not committed goes with its transaction.
-                Worth::Nothing
-            } else {
-                Worth::Doubtful
+                _ if is_open && reads => Worth::Nothing,
+                _ if is_open => Worth::Stands,
+                _ => Worth::Doubtful,
             }
         }
     }

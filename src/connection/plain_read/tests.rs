@@ -53,7 +53,7 @@ fn what_only_reads_is_plain() {
         "SELECT rank() OVER w FROM t WINDOW w AS (PARTITION BY a)",
         "SELECT 'nextval(1)', \"nextval\", $$ FOR UPDATE $$, E'a\\'b', nextval FROM t -- f(x)",
         "SELECT make_interval(days => 1)",
-        "SELECT (a).b, a.b.c FROM ONLY (t)",
+        "SELECT a.b.c FROM ONLY (t)",
     ] {
         assert!(is_plain_read(sql), "{sql}");
     }
@@ -127,6 +127,10 @@ fn what_may_write_or_wait_or_is_not_known_is_not_plain() {
         "SELECT 1)",
         "SELECT [1)",
         "SELECT {d}",
+        // A function may be called so.
+        "SELECT (a).b",
+        "SELECT ('s'::regclass).nextval",
+        "SELECT (a[1]).b, a[1].b FROM t",
     ] {
         assert!(!is_plain_read(sql), "{sql}");
     }
