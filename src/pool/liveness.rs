@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::slot::{Duty, Site, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
-use crate::cluster::HostId;
+use crate::cluster::{HostId, fits};
 use crate::config::Host;
 
 /// What is known of silent addresses.
@@ -130,17 +130,21 @@ impl Pool {
     fn has_moved_from(&self, site: Site) -> bool {
         let silent = self.slots.iter().filter(|(_, slot)| slot.site() == site && slot.counts());
         let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
+        // A pool that has no room for one more has no other connection there for longer than its login.
+        let serves = |slot: &Slot| {
+            slot.counts() || slot.connection.role().is_some_and(|role| fits(self.config.mode, role))
+        };
         let is_heard = |slot: &Slot| {
             slot.host == site.0
                 && slot.address != site.1
-                && slot.counts()
+                && serves(slot)
                 && slot.heard_at > heard_at
         };
         self.slots.iter().any(|(_, slot)| is_heard(slot))
     }
 
     /// Closes what is at addresses where no server answers any more, once the host is served at another one.
-    fn leave_deserted(&mut self, now: Instant) {
+    pub(super) fn leave_deserted(&mut self, now: Instant) {
         if self.silences.deserted.is_empty() {
             return;
         }

@@ -66,6 +66,8 @@ impl Pool {
                 self.replace_scouts(id);
             }
         }
+        // It may be closed at once, where there is no room for one more.
+        self.leave_deserted(now);
         self.observe_session(now, id, role);
         self.settle_duty(now, id);
     }
