@@ -439,6 +439,23 @@ fn a_name_that_leads_to_another_server_vouches_for_none_that_is_silent() {
 }
 
 #[test]
+fn a_silent_session_is_given_up_where_the_pool_has_no_room_for_another_one() {
+    let mut world = World::new(config(1, serde_json::json!({ "poolSize": 1 })), &[PRIMARY; 2]);
+    world.query("INSERT a", None, NONE);
+    world.freeze(0);
+    let stuck = world.query("INSERT b", None, NONE);
+    world.readdress(0, 1);
+    let next = world.query("INSERT c", None, NONE);
+    world.pass(Duration::from_secs(10));
+    let error = world.answers.get(&stuck).expect("it is told").as_ref().unwrap_err();
+    assert_eq!((error.code(), error.outcome()), ("40003", Some(Outcome::Unknown)));
+    let after = world.query("INSERT d", None, NONE);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(answered(&world, after), "INSERT");
+    assert!(world.answers.contains_key(&next));
+}
+
+#[test]
 fn a_long_call_on_a_server_that_lives_is_left_alone_though_its_name_leads_elsewhere() {
     let mut world = World::new(config(1, serde_json::json!({ "poolSize": 4 })), &[PRIMARY; 2]);
     world.query("SELECT", None, NONE);
