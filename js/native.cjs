@@ -43,7 +43,8 @@ function wrongRuntime(versions) {
     return `hyperiondb-client does not run in Bun (${versions.bun}), which lacks uv_poll: use Node.js`;
   }
   if (versions.deno !== undefined) {
-    // Deno's stand-in for libuv tells a polled descriptor once and never again, and crashes when the addon's timer is due.
+    // Deno's stand-in for libuv tells a polled descriptor once and never again, and crashes when
+    // the addon's timer is due.
     return `hyperiondb-client does not run in Deno (${versions.deno}), whose uv_poll tells of a socket only once: use Node.js`;
   }
   if (Number.parseInt(versions.node, 10) < OLDEST_NODE) {

@@ -1,4 +1,5 @@
-// npm run build: compiles the addon in release mode and puts it beside package.json, where js/native.cjs looks.
+// npm run build: compiles the addon in release mode and puts it beside package.json, where
+// js/native.cjs looks.
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';

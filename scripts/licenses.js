@@ -1,5 +1,5 @@
-// npm run licenses: writes THIRD_PARTY_LICENSES, which is shipped with each binary. The packages from npm are for
-// development alone: what is shipped of JavaScript is this repository's own.
+// npm run licenses: writes THIRD_PARTY_LICENSES, which is shipped with each binary. The packages
+// from npm are for development alone: what is shipped of JavaScript is this repository's own.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// What every command needs first: a Node that will do, the npm packages, and an addon that is no older than its
-// sources. With --no-addon that one is left out.
+// What every command needs first: a Node that will do, the npm packages, and an addon that is no
+// older than its sources. With --no-addon that one is left out.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -29,8 +29,8 @@ function checkNode() {
 }
 
 function installPackages() {
-  // npm writes this file last, so that an installation which was interrupted is begun anew, and so is one of other
-  // versions than the lock file names by now.
+  // npm writes this file last, so that an installation which was interrupted is begun anew, and so
+  // is one of other versions than the lock file names by now.
   const [installed, wanted] = [
     path.join('node_modules', '.package-lock.json'),
     'package-lock.json',

@@ -1,5 +1,6 @@
-// npm test: every check of this repository, in the order in which failures are found soonest. With arguments only
-// the tests are run, and node's test runner gets them: npm test -- test/fence.test.js --test-name-pattern=barrier
+// npm test: every check of this repository, in the order in which failures are found soonest. With
+// arguments only the tests are run, and node's test runner gets them: npm test --
+// test/fence.test.js --test-name-pattern=barrier
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// The house rules that a machine can check: a floor imports only what lies under it, `unsafe` stays where it
-// belongs, and no file grows beyond what can be read at once.
+// The house rules that a machine can check: a floor imports only what lies under it, `unsafe` stays
+// where it belongs, and no file grows beyond what can be read at once.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -96,7 +96,8 @@ test('P9 C24 no code reads a wall clock but to show a time', () => {
 });
 
 test('P15 memory of the addon’s becomes an ArrayBuffer at one place, which knows where that is refused', () => {
-  // Electron and others refuse it, and V8's cage is the reason. `test/defect.test.js` has an addon that is refused it too.
+  // Electron and others refuse it, and V8's cage is the reason. `test/defect.test.js` has an addon
+  // that is refused it too.
   const lends = [...files('src', ['.rs'])].filter((name) =>
     /_external_(array)?buffer\b|_from_arraybuffer\b/.test(code(name)),
   );

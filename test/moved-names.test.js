@@ -1,6 +1,6 @@
-// What gives names another meaning: tables that stand in front of others, rights on schemas, DDL whose
-// transaction has no plain end. Statements that were prepared before must not go on with what names
-// meant then.
+// What gives names another meaning: tables that stand in front of others, rights on schemas, DDL
+// whose transaction has no plain end. Statements that were prepared before must not go on with what
+// names meant then.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

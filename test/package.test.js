@@ -1,5 +1,6 @@
-// What is released: one version everywhere, packages that hold what they should, and that an empty folder without Rust is
-// enough for. `npm run release:dry` does the same with binaries for old systems and for other platforms.
+// What is released: one version everywhere, packages that hold what they should, and that an empty
+// folder without Rust is enough for. `npm run release:dry` does the same with binaries for old
+// systems and for other platforms.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';

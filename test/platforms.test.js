@@ -1,6 +1,7 @@
-// The package on other platforms than this one, and on each Node.js that is supported: installed without Rust, at work, and
-// through a failover. What this machine can't run is skipped, with the reason. A binary of another platform takes minutes to
-// build, which is for CI: elsewhere `npm run release:dry` has it.
+// The package on other platforms than this one, and on each Node.js that is supported: installed
+// without Rust, at work, and through a failover. What this machine can't run is skipped, with the
+// reason. A binary of another platform takes minutes to build, which is for CI: elsewhere `npm run
+// release:dry` has it.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';

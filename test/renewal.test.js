@@ -1,5 +1,5 @@
-// What the open sessions of a host do not show, and a new one does: where its name leads by now, where a
-// balancer in front of it does, and settings that the server reads at the login.
+// What the open sessions of a host do not show, and a new one does: where its name leads by now,
+// where a balancer in front of it does, and settings that the server reads at the login.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

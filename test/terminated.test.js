@@ -1,5 +1,6 @@
-// P1: workers that end at any moment of a call from the loop harm nobody. Where such a call leaves an
-// exception pending, napi ends the whole process with the worker (docs/ARCHITECTURE.md, Invariants).
+// P1: workers that end at any moment of a call from the loop harm nobody. Where such a call leaves
+// an exception pending, napi ends the whole process with the worker (docs/ARCHITECTURE.md,
+// Invariants).
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

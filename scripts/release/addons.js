@@ -1,4 +1,5 @@
-// Builds the addons of a release: each for its own platform, with the oldest systems that Node runs on in mind.
+// Builds the addons of a release: each for its own platform, with the oldest systems that Node runs
+// on in mind.
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';

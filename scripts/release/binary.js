@@ -1,5 +1,5 @@
-// What a native library needs and what it shows: ELF, Mach-O and PE, as far as the gates of a release ask for it. All of it
-// is little-endian and of 64 bits.
+// What a native library needs and what it shows: ELF, Mach-O and PE, as far as the gates of a
+// release ask for it. All of it is little-endian and of 64 bits.
 
 /**
  * @typedef {object} Binary
@@ -153,7 +153,8 @@ function readPe(bytes) {
     }
   }
   const needed = [];
-  // Descriptors of libraries that are there from the start, and of those that are loaded when first called.
+  // Descriptors of libraries that are there from the start, and of those that are loaded when first
+  // called.
   for (const [n, size, offset] of [
     [1, 20, 12],
     [13, 32, 4],

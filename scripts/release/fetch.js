@@ -1,5 +1,6 @@
-// What a release needs and no clone has: linkers, tools from npm, other versions of Node, other C libraries. All of it comes
-// into `.cache/release` when it is first asked for, of pinned versions, from the registries that npm, pip and apt-get go to.
+// What a release needs and no clone has: linkers, tools from npm, other versions of Node, other C
+// libraries. All of it comes into `.cache/release` when it is first asked for, of pinned versions,
+// from the registries that npm, pip and apt-get go to.
 
 import { spawnSync } from 'node:child_process';
 import {

@@ -1,4 +1,5 @@
-// Programs of other platforms that this machine can run: Node on musl, and Node on arm64 under qemu.
+// Programs of other platforms that this machine can run: Node on musl, and Node on arm64 under
+// qemu.
 
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';

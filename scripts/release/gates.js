@@ -1,4 +1,5 @@
-// What each binary of a release has to be: small, for old systems, with one export, and with nothing to install beside it.
+// What each binary of a release has to be: small, for old systems, with one export, and with
+// nothing to install beside it.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// Installs the package by package managers other than npm: pnpm, whose packages see nothing but what they depend on, and Yarn's
-// Plug'n'Play, which has no node_modules.
+// Installs the package by package managers other than npm: pnpm, whose packages see nothing but
+// what they depend on, and Yarn's Plug'n'Play, which has no node_modules.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,5 @@
-// Makes the packages of a release: `hyperiondb-client`, and `hyperiondb-client-<abi>` for each binary.
+// Makes the packages of a release: `hyperiondb-client`, and `hyperiondb-client-<abi>` for each
+// binary.
 
 import {
   copyFileSync,
@@ -54,7 +55,8 @@ export function layOut(folder, addons, options) {
   const names = platforms.PUBLISHED.map((abi) => [`${about.name}-${abi}`, about.version]);
   writeJson(path.join(folder, 'package.json'), {
     ...published,
-    // Not in the repository: a lock file can't name packages that are not there before they are released.
+    // Not in the repository: a lock file can't name packages that are not there before they are
+    // released.
     optionalDependencies: Object.fromEntries(names),
   });
   for (const [abi, file] of Object.entries(addons)) layOutBinary(folder, about, abi, file, options);

@@ -1,5 +1,5 @@
-// A primary and its standby by pg_ctl alone, for systems on which the cluster of the tests does not run: Windows has no
-// signals, and refuses administrators unless pg_ctl takes their rights away.
+// A primary and its standby by pg_ctl alone, for systems on which the cluster of the tests does not
+// run: Windows has no signals, and refuses administrators unless pg_ctl takes their rights away.
 
 import { appendFileSync, chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';

@@ -1,4 +1,5 @@
-// Publishes what stage.js has laid out: the packages of the platforms first, and then the one that depends on them.
+// Publishes what stage.js has laid out: the packages of the platforms first, and then the one that
+// depends on them.
 
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';

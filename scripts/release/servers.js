@@ -1,4 +1,5 @@
-// The servers behind a smoke test: three nodes of the tests' own cluster, or a pair where that one does not run.
+// The servers behind a smoke test: three nodes of the tests' own cluster, or a pair where that one
+// does not run.
 
 import process from 'node:process';
 

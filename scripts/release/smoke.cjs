@@ -1,5 +1,6 @@
-// What an installed package has to do on each platform. It runs in an empty project, beside which somebody lets the primary
-// crash when this program says `ready`. HYPERION_SMOKE has the options of the pool; nothing but the package is needed.
+// What an installed package has to do on each platform. It runs in an empty project, beside which
+// somebody lets the primary crash when this program says `ready`. HYPERION_SMOKE has the options of
+// the pool; nothing but the package is needed.
 
 const assert = require('node:assert/strict');
 const path = require('node:path');

@@ -1,4 +1,5 @@
-// Lays out what is published, in `.cache/release/stage`: all seven binaries have to be in `.cache/release/addons`.
+// Lays out what is published, in `.cache/release/stage`: all seven binaries have to be in
+// `.cache/release/addons`.
 
 import path from 'node:path';
 import process from 'node:process';

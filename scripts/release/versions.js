@@ -1,6 +1,7 @@
-// One version, in all the files that say it. `node scripts/release/versions.js` checks that they agree. With `--bump` the next
-// patch becomes the version of all of them, and what was unreleased in CHANGELOG.md is that version's; `--set=1.0.0` makes
-// another version the one that the next patch follows.
+// One version, in all the files that say it. `node scripts/release/versions.js` checks that they
+// agree. With `--bump` the next patch becomes the version of all of them, and what was unreleased
+// in CHANGELOG.md is that version's; `--set=1.0.0` makes another version the one that the next
+// patch follows.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -45,8 +45,8 @@ impl Asking {
         self.denied_at.is_some_and(|at| then <= at)
     }
 
-    /// A session that its name leads to now begins, or one is kept that did for long enough. Clients
-    /// that have begun together do not go on so.
+    /// A session that its name leads to now begins, or one is kept that did for long enough.
+    /// Clients that have begun together do not go on so.
     pub(super) fn renewed(&mut self, now: Instant, random: &mut Random) {
         self.renew_at = now + LOOK_EVERY + Duration::from_micros(random.below(JITTER));
     }

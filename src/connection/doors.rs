@@ -34,9 +34,11 @@ pub struct Request<'a> {
     pub token: Token,
     pub statement: StatementId,
     pub params: &'a Params,
-    /// The transaction that begins in the same flight. Where the server refuses that, the request is not run.
+    /// The transaction that begins in the same flight. Where the server refuses that, the request
+    /// is not run.
     pub begin: Option<Begin>,
-    /// Where it is refused without effect it is sent again: nobody has seen anything yet that it builds on.
+    /// Where it is refused without effect it is sent again: nobody has seen anything yet that it
+    /// builds on.
     pub free: bool,
     /// Keep it prepared on this connection, where the options allow that.
     pub prepare: bool,
@@ -100,8 +102,9 @@ pub enum Input<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     Request,
-    /// Only what must come first: the question for the statement's description, without which a parameter can't
-    /// be written, or the BEGIN in front of a script. [`Answer::Described`] follows, and the request must be sent again.
+    /// Only what must come first: the question for the statement's description, without which a
+    /// parameter can't be written, or the BEGIN in front of a script. [`Answer::Described`]
+    /// follows, and the request must be sent again.
     Question,
     /// The first step of a script. Nothing is sent behind it before it is answered.
     Steps,

@@ -1,5 +1,5 @@
-//! What is in flight on a session, in the order in which the server takes it: requests, and what the session asks
-//! for itself in between.
+//! What is in flight on a session, in the order in which the server takes it: requests, and what
+//! the session asks for itself in between.
 
 use std::collections::VecDeque;
 
@@ -64,7 +64,8 @@ pub(super) enum ResetStep {
 }
 
 impl Work {
-    /// Takes an answer to what the session has asked for itself. `alone`: nothing was sent behind it.
+    /// Takes an answer to what the session has asked for itself. `alone`: nothing was sent behind
+    /// it.
     pub(super) fn message(
         &mut self,
         message: BackendMessage<'_>,
@@ -134,7 +135,8 @@ pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
 }
 
-/// The statement of each request in flight, and `None` for what is no request. Barriers are left out.
+/// The statement of each request in flight, and `None` for what is no request. Barriers are left
+/// out.
 pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<StatementId>> {
     pipeline.iter().filter_map(|entry| match &entry.work {
         Work::Request { exchange, .. } => Some(Some(exchange.statement)),
@@ -170,7 +172,8 @@ impl Connection {
     }
 }
 
-/// Whether nothing behind a request builds on what it does to the prepared statements of its session.
+/// Whether nothing behind a request builds on what it does to the prepared statements of its
+/// session.
 pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     let Some(Entry { work: Work::Request { exchange, .. }, .. }) = pipeline.get(place) else {
         return false;
@@ -189,8 +192,8 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     }
 }
 
-/// Cuts a request and its bytes out of what is still to be written; those behind it move up. `None` where some of
-/// it was written, which nobody can take back.
+/// Cuts a request and its bytes out of what is still to be written; those behind it move up. `None`
+/// where some of it was written, which nobody can take back.
 pub(super) fn cut(
     pipeline: &mut Pipeline,
     place: usize,

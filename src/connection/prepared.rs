@@ -1,10 +1,10 @@
-//! The statements that this connection has prepared under names, bounded: the least recently used one
-//! makes room for the next.
+//! The statements that this connection has prepared under names, bounded: the least recently used
+//! one makes room for the next.
 //!
-//! A name means one statement of one connection and nothing else: it begins with random digits of its connection. Behind a
-//! pooler that hands out sessions by the transaction, a name that another client has prepared would be that client's
-//! statement, and with a name made of the text alone its parameters could have other types. Such a pooler answers that
-//! there is no such statement.
+//! A name means one statement of one connection and nothing else: it begins with random digits of
+//! its connection. Behind a pooler that hands out sessions by the transaction, a name that another
+//! client has prepared would be that client's statement, and with a name made of the text alone its
+//! parameters could have other types. Such a pooler answers that there is no such statement.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,8 @@ use crate::base::Instant;
 /// What the server has told of a statement in the flight that prepares it; empty before.
 pub(super) type Told = Arc<OnceLock<Arc<Description>>>;
 
-/// Names may mean something else by now without anybody having seen it, so that a statement is prepared anew now and then.
+/// Names may mean something else by now without anybody having seen it, so that a statement is
+/// prepared anew now and then.
 const OLD: Duration = Duration::from_secs(60);
 /// Another connection has been told something else since, which may hold for that one alone.
 const DOUBTFUL: Duration = Duration::from_secs(1);
@@ -179,7 +180,8 @@ impl Prepared {
         self.lately(id, statement, now).or_else(|| kept?.told.get())
     }
 
-    /// A statement was described without a name. One that is kept under a name and was described otherwise is of no use.
+    /// A statement was described without a name. One that is kept under a name and was described
+    /// otherwise is of no use.
     pub(super) fn learn(
         &mut self,
         id: StatementId,
@@ -214,8 +216,9 @@ impl Prepared {
         self.lately_weight = 0;
     }
 
-    /// Whose name is closed in the flight that prepares `id`: an earlier statement's of the same number, one that
-    /// is of no use any more, or the least recently used one's where the cache is full.
+    /// Whose name is closed in the flight that prepares `id`: an earlier statement's of the same
+    /// number, one that is of no use any more, or the least recently used one's where the cache is
+    /// full.
     pub(super) fn victim(&self, id: StatementId) -> Option<(Victim, Arc<str>)> {
         if let Some(Some(earlier)) = self.places.get(id.0 as usize) {
             return Some((Victim::Kept(id), Arc::clone(&earlier.name)));
@@ -239,8 +242,9 @@ impl Prepared {
         };
     }
 
-    /// The server refused the flight before it had parsed the statement, and perhaps, with the BEGIN in front,
-    /// before it had closed the other one. No name is used twice: to close one that is gone does nothing.
+    /// The server refused the flight before it had parsed the statement, and perhaps, with the
+    /// BEGIN in front, before it had closed the other one. No name is used twice: to close one that
+    /// is gone does nothing.
     pub(super) fn unparsed(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             let replaces = self.take(id).and_then(|preparation| preparation.replaces);

@@ -25,13 +25,14 @@ impl Connection {
         }
     }
 
-    /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in a
-    /// transaction, which a refusal would end.
+    /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in
+    /// a transaction, which a refusal would end.
     pub fn ask_place(&mut self, now: Instant) {
         self.send_own(|session, written, out| session.ask_place(now, written, out));
     }
 
-    /// Asks what stands behind the oids of types: [`Event::Typed`] follows. In a transaction nothing else may be in flight.
+    /// Asks what stands behind the oids of types: [`Event::Typed`] follows. In a transaction
+    /// nothing else may be in flight.
     pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
         self.send_own(|session, written, out| session.ask_types(now, oids, written, out));
     }
@@ -46,7 +47,8 @@ impl Connection {
         matches!(&self.state, State::Session(session) if session.is_asking_realm())
     }
 
-    /// Takes a transaction back to where it was before [`Self::ask_types`] was refused: [`Event::Typed`] follows.
+    /// Takes a transaction back to where it was before [`Self::ask_types`] was refused:
+    /// [`Event::Typed`] follows.
     pub fn roll_back_types(&mut self, now: Instant, refused: Box<RefusedInTransaction>) {
         self.send_own(|session, written, out| session.roll_back_types(now, refused, written, out));
     }

@@ -12,8 +12,8 @@ use crate::protocol::data_row::{check_data_row, fields};
 pub enum Role {
     /// Out of recovery, and new transactions may write.
     ReadWrite,
-    /// Out of recovery, and new transactions are read-only: `default_transaction_read_only` is on, which is how
-    /// a primary is fenced.
+    /// Out of recovery, and new transactions are read-only: `default_transaction_read_only` is on,
+    /// which is how a primary is fenced.
     ReadOnly,
     /// In recovery.
     Standby,
@@ -56,8 +56,8 @@ impl Role {
 const MOST_PARAMETERS: usize = 256;
 const LONGEST_PARAMETER: usize = 1024;
 
-/// The run-time parameters that the server reports (PostgreSQL manual, 55.2.7), bounded: a server can
-/// send as many as it likes.
+/// The run-time parameters that the server reports (PostgreSQL manual, 55.2.7), bounded: a server
+/// can send as many as it likes.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     values: BTreeMap<String, String>,
@@ -83,7 +83,8 @@ impl Parameters {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Of all that a session's user can change, and nobody else does: a fence and a promotion change the role.
+    /// Of all that a session's user can change, and nobody else does: a fence and a promotion
+    /// change the role.
     pub(super) fn fingerprint(&self) -> u64 {
         const OF_ROLE: [&str; 2] = ["default_transaction_read_only", "in_hot_standby"];
         let mut hasher = DefaultHasher::new();

@@ -24,7 +24,8 @@ impl Relies {
     }
 }
 
-/// Whether the server refused because of what was told before, so that it helps to send the statement anew.
+/// Whether the server refused because of what was told before, so that it helps to send the
+/// statement anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Staleness {
     No,

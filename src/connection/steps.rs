@@ -1,5 +1,6 @@
-//! A script by the extended protocol: one statement after the other, each described before it runs, so that its results
-//! come in binary. The simple protocol has text alone, which the settings of a session decide.
+//! A script by the extended protocol: one statement after the other, each described before it runs,
+//! so that its results come in binary. The simple protocol has text alone, which the settings of a
+//! session decide.
 //!
 //! A single Sync ends all of them, so that they are one implicit transaction, as in the simple
 //! protocol: what one of them begins or commits holds for the others. A Flush behind each
@@ -71,8 +72,8 @@ pub(super) enum Next {
 }
 
 impl Steps {
-    /// `None` where the text can't be cut into statements beyond doubt: `standard_conforming_strings` is not known to be
-    /// on, and a string depends on it.
+    /// `None` where the text can't be cut into statements beyond doubt:
+    /// `standard_conforming_strings` is not known to be on, and a string depends on it.
     pub(super) fn of(sql: &Arc<str>, standard_strings: bool) -> Option<Self> {
         let mut left = VecDeque::new();
         for part in parts(sql) {

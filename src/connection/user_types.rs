@@ -1,9 +1,10 @@
 //! The question for what stands behind the oids of types that users and extensions made.
 //!
-//! It is asked on the connection whose answer needs it, because the type may have been made in the very transaction
-//! that is open there. In a transaction it stands behind a savepoint, so that a server which refuses the question, or
-//! ends it by a time limit or a cancel, ends nothing of the user's. It never waits for long: whoever holds a
-//! lock on `pg_type` would hold up the session's own work behind it.
+//! It is asked on the connection whose answer needs it, because the type may have been made in the
+//! very transaction that is open there. In a transaction it stands behind a savepoint, so that a
+//! server which refuses the question, or ends it by a time limit or a cancel, ends nothing of the
+//! user's. It never waits for long: whoever holds a lock on `pg_type` would hold up the session's
+//! own work behind it.
 
 use super::pipeline::unexpected;
 use super::realm::{self, Realm};
@@ -17,20 +18,22 @@ const COLUMNS: usize = 7;
 /// `NAMEDATALEN` is 64; a server can send anything.
 const LONGEST_NAME: usize = 256;
 
-/// How long the question may wait for a lock. It holds for the question's own transaction or savepoint.
+/// How long the question may wait for a lock. It holds for the question's own transaction or
+/// savepoint.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
 /// Undoes the savepoint and the lock timeout with it.
 const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT hyperion_types";
-/// The functions of the server that read text as a binary form: of enums, text and what has its form (citext, for one).
+/// The functions of the server that read text as a binary form: of enums, text and what has its
+/// form (citext, for one).
 const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"];
 
 /// Whether a role may ask [`question`]. It is answered to every role, and never refused.
 pub(super) const RIGHT: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_type', 'SELECT') \
      AND pg_catalog.has_table_privilege('pg_catalog.pg_proc', 'SELECT')";
 
-/// An array is what `array_in` reads, on every version. Domains are told with the type under them, and so are the
-/// elements of arrays; of these it is told as well what reads their binary form.
+/// An array is what `array_in` reads, on every version. Domains are told with the type under them,
+/// and so are the elements of arrays; of these it is told as well what reads their binary form.
 pub(super) fn question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!(
@@ -109,8 +112,9 @@ fn newer_question(oids: &[u32]) -> String {
 /// Why a server did not tell of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypesRefused {
-    /// The refusal is about the question itself, so that this role would be refused again: a right is missing, or the
-    /// server has no such catalog. Else a time limit or a cancel came in between.
+    /// The refusal is about the question itself, so that this role would be refused again: a right
+    /// is missing, or the server has no such catalog. Else a time limit or a cancel came in
+    /// between.
     pub lasts: bool,
 }
 

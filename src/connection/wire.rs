@@ -1,4 +1,5 @@
-//! How one statement is written: Parse, Describe, Bind and Execute, in the order that its flight needs.
+//! How one statement is written: Parse, Describe, Bind and Execute, in the order that its flight
+//! needs.
 
 use bytes::BytesMut;
 
@@ -19,14 +20,15 @@ pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flig
 /// How the values of a request are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Values<'a> {
-    /// As text that is right for whatever types the server infers. With what they were when they were last told.
+    /// As text that is right for whatever types the server infers. With what they were when they
+    /// were last told.
     Plain(&'a [ParameterType]),
     /// For these types.
     Fitted(&'a [ParameterType]),
 }
 
-/// Parses, describes and runs a statement. `types` are declared to the server; without any it infers them. `results`
-/// come in the formats of that shape, or as text.
+/// Parses, describes and runs a statement. `types` are declared to the server; without any it
+/// infers them. `results` come in the formats of that shape, or as text.
 pub(super) fn parse_and_run(
     out: &mut BytesMut,
     name: &str,

@@ -1,5 +1,5 @@
-//! What napi reads the arguments of its functions as. What is wrong with one is told as everywhere in
-//! the addon, and not in words of napi's.
+//! What napi reads the arguments of its functions as. What is wrong with one is told as everywhere
+//! in the addon, and not in words of napi's.
 #![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
 
 use napi::bindgen_prelude::FromNapiValue;

@@ -4,9 +4,9 @@
 //! libuv ──▶ wake: turn the reactor ─▶ fill a segment ─▶ deliver(text) ─▶ drain() until there is no more
 //! ```
 //!
-//! The reactor is borrowed for a turn or a command and never while JavaScript runs, so that whatever
-//! `deliver` calls back into finds it free. News that comes up inside a command is never delivered there:
-//! the loop is asked for a wake.
+//! The reactor is borrowed for a turn or a command and never while JavaScript runs, so that
+//! whatever `deliver` calls back into finds it free. News that comes up inside a command is never
+//! delivered there: the loop is asked for a wake.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -113,7 +113,8 @@ impl Client {
         })
     }
 
-    /// Runs a command on the reactor. What it has to say at once is delivered in the loop's next turn.
+    /// Runs a command on the reactor. What it has to say at once is delivered in the loop's next
+    /// turn.
     pub(super) fn run<T>(&self, command: impl FnOnce(&mut Reactor) -> T) -> Result<T, Error> {
         let result = self.guard(|state| {
             let result = command(&mut state.reactor);
@@ -125,8 +126,9 @@ impl Client {
         result.ok_or_else(|| self.refusal())
     }
 
-    /// Runs a command that JavaScript waits for. Where this fails, it does not wait. Returns whether JavaScript has to
-    /// [flush](Reactor::flush) what it has queued: while it hears the news, it has not.
+    /// Runs a command that JavaScript waits for. Where this fails, it does not wait. Returns
+    /// whether JavaScript has to [flush](Reactor::flush) what it has queued: while it hears the
+    /// news, it has not.
     pub(super) fn request(
         &self,
         request: u32,
@@ -165,7 +167,8 @@ impl Client {
             let begun = state.reactor.now();
             state.reactor.turn();
             if self.delivering.get() {
-                // The loop runs inside of JavaScript's own turn (debuggers do that), whose end may be far.
+                // The loop runs inside of JavaScript's own turn (debuggers do that), whose end may
+                // be far.
                 state.reactor.flush();
             } else {
                 self.until.set((begun + WAKE).max(state.reactor.now() + WAKE / 2));
@@ -192,7 +195,8 @@ impl Client {
         called
     }
 
-    /// After the last word of a wake: what is left over is for the next one, and an ended pool goes.
+    /// After the last word of a wake: what is left over is for the next one, and an ended pool
+    /// goes.
     fn rest(&self) {
         if self.delivering.get() {
             return;

@@ -1,5 +1,5 @@
-//! Feature `defects`: panics and a mutation on demand, for the tests that no panic crosses into Node and
-//! that no exception is left to it.
+//! Feature `defects`: panics and a mutation on demand, for the tests that no panic crosses into
+//! Node and that no exception is left to it.
 #![allow(clippy::panic)] // That is what it is there for.
 
 use std::cell::Cell;

@@ -24,8 +24,8 @@ use crate::pool::Response;
 use crate::reactor::{Lookup, News};
 use crate::types::{LONG_ROW, LongRow, Shape, write_row};
 
-/// The longest string that V8 makes on every platform (2^28 - 16). Only a single row can be longer than
-/// [`super::sheet::TEXT_LIMIT`].
+/// The longest string that V8 makes on every platform (2^28 - 16). Only a single row can be longer
+/// than [`super::sheet::TEXT_LIMIT`].
 const LONGEST_TEXT: usize = (1 << 28) - 16;
 
 /// A request's answer, as far as it has not been delivered.

@@ -61,7 +61,8 @@ static ENTRIES: [Entry; 9] = [
     Entry { name: c"resolved", run: resolved },
 ];
 
-/// `statement(handle, sql, oids) -> id`; `oids` of the types that are wanted as text, separated by commas
+/// `statement(handle, sql, oids) -> id`; `oids` of the types that are wanted as text, separated by
+/// commas
 fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let [_, sql, oids, ..] = call.arguments;
@@ -84,8 +85,8 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     call.env.create_u32(id)
 }
 
-/// `query(handle[, values, captured | undefined]) -> true` where a `flush` has to follow, else `undefined`. All else is on the
-/// slip, and the values too where they are not passed.
+/// `query(handle[, values, captured | undefined]) -> true` where a `flush` has to follow, else
+/// `undefined`. All else is on the slip, and the values too where they are not passed.
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let written = client.slip.read()?;
@@ -108,7 +109,8 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     if must_flush { call.env.create_bool(true) } else { Ok(NOTHING) }
 }
 
-/// `supply(handle, request, values, captured | undefined)`: for a query that was made without its values
+/// `supply(handle, request, values, captured | undefined)`: for a query that was made without its
+/// values
 fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, values, captured, ..] = call.arguments;
     let request = call.u32(1)?;
@@ -117,7 +119,8 @@ fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// `acquire(handle, request, flags, milliseconds)`: the answer names a lease; the largest number is no limit
+/// `acquire(handle, request, flags, milliseconds)`: the answer names a lease; the largest number is
+/// no limit
 fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let (request, flags) = (call.u32(1)?, QueryFlags(call.u32(2)?));
@@ -129,7 +132,8 @@ fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// The limit of the call comes with the request, so that JavaScript has nothing left to do that could throw.
+/// The limit of the call comes with the request, so that JavaScript has nothing left to do that
+/// could throw.
 fn bound(reactor: &mut Reactor, request: u32, limit: Option<Duration>) {
     if let Some(after) = limit {
         reactor.limit(request, Some(after).filter(|after| !after.is_zero()));
@@ -163,7 +167,8 @@ fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
     call.environment.client(call.u32(0)?)?.drain()
 }
 
-/// `resolved(handle, token, addresses separated by commas, error as JSON)`; an empty text is no error
+/// `resolved(handle, token, addresses separated by commas, error as JSON)`; an empty text is no
+/// error
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
@@ -175,7 +180,8 @@ fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(|reactor| reactor.resolved(token, answer))
 }
 
-/// There is no cause where the look-up gave no code: an error of the caller's own function need not be of the system.
+/// There is no cause where the look-up gave no code: an error of the caller's own function need not
+/// be of the system.
 fn parse_lookup_error(error: &str) -> Unreached {
     let fields: Value = serde_json::from_str(error).unwrap_or_default();
     let text = |name: &str| fields.get(name)?.as_str().map(str::to_owned);

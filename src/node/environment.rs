@@ -1,7 +1,8 @@
 //! What one environment of Node (the main thread, a worker, a vm context) has: its pools.
 //!
-//! An environment that ends waits for all of libuv's handles to be closed, because Node aborts the whole
-//! process over an open one. Every handle's callback holds the [`LastOneOut`], whose end tells Node.
+//! An environment that ends waits for all of libuv's handles to be closed, because Node aborts the
+//! whole process over an open one. Every handle's callback holds the [`LastOneOut`], whose end
+//! tells Node.
 #![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
 
 use std::cell::{Cell, RefCell};
@@ -76,7 +77,8 @@ impl Environment {
         }
     }
 
-    /// A number for a new client, and what its handles must hold. An environment that ends takes none.
+    /// A number for a new client, and what its handles must hold. An environment that ends takes
+    /// none.
     pub(super) fn reserve(&self) -> Result<(u32, Rc<LastOneOut>), Error> {
         let last_one_out = self.last_one_out.borrow().clone();
         let last_one_out = last_one_out.ok_or_else(pool_is_closed)?;
@@ -106,11 +108,13 @@ impl Environment {
         Ok(client)
     }
 
-    /// Runs what may come when the pool has gone meanwhile (an answer to a look-up, the flush behind
-    /// the last command). Then there is nothing to do, and nobody to whom an error would say anything.
+    /// Runs what may come when the pool has gone meanwhile (an answer to a look-up, the flush
+    /// behind the last command). Then there is nothing to do, and nobody to whom an error would say
+    /// anything.
     pub(super) fn late(&self, handle: u32, command: impl FnOnce(&mut Reactor)) {
         if let Ok(client) = self.open_client(handle) {
-            // An error says that a defect was found just now. The requests that it concerns are told.
+            // An error says that a defect was found just now. The requests that it concerns are
+            // told.
             let _ = client.run(command);
         }
     }

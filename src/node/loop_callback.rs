@@ -29,13 +29,15 @@ impl LoopCallback {
         Ok(Self { function, context })
     }
 
-    /// Calls as Node itself calls back: the microtasks and `process.nextTick` run behind it, and what it
-    /// throws is an uncaught exception. Nothing happens where JavaScript can't run any more.
+    /// Calls as Node itself calls back: the microtasks and `process.nextTick` run behind it, and
+    /// what it throws is an uncaught exception. Nothing happens where JavaScript can't run any
+    /// more.
     ///
-    /// Leaves no exception pending. That is an invariant: where JavaScript has called, Node throws on
-    /// what is left; here there is nobody, and it stays until the environment ends. napi's hook for
-    /// that end (since 3.12.1) takes such an exception without a scope for its value, by which V8 ends
-    /// the whole process. A worker that is terminated in the middle of the call leaves one each time.
+    /// Leaves no exception pending. That is an invariant: where JavaScript has called, Node throws
+    /// on what is left; here there is nobody, and it stays until the environment ends. napi's hook
+    /// for that end (since 3.12.1) takes such an exception without a scope for its value, by which
+    /// V8 ends the whole process. A worker that is terminated in the middle of the call leaves one
+    /// each time.
     pub(super) fn call(&self, argument: sys::napi_value) -> Result<(), Fault> {
         let env = self.function.env();
         let function = self.function.value()?;

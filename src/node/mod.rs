@@ -1,9 +1,9 @@
 //! Floor 6: the addon, and the only code that knows Node-API.
 //!
-//! Owns: the entry points that `js/` calls, the reading of JavaScript's values, the segments in which rows
-//! go back, the one place that calls into JavaScript (`client`), and the life of all that with its
-//! environment. Imports `reactor` and the floors below. Never speaks PostgreSQL, never holds a borrow
-//! across a call into JavaScript, never lets a panic leave.
+//! Owns: the entry points that `js/` calls, the reading of JavaScript's values, the segments in
+//! which rows go back, the one place that calls into JavaScript (`client`), and the life of all
+//! that with its environment. Imports `reactor` and the floors below. Never speaks PostgreSQL,
+//! never holds a borrow across a call into JavaScript, never lets a panic leave.
 //!
 //! `napi` and `napi-derive` carry what is called seldom (`seldom`) and the addon's registration; on
 //! the way of a query (`entry`) and of its answer (`loop_callback`) Node-API is used as it is, and

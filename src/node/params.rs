@@ -1,8 +1,9 @@
 //! A query's parameters, from JavaScript's values to the pool's.
 //!
-//! `js/parameters.cjs` has read them already, each of them once: what comes here are its own arrays of plain
-//! values, so that no code of the user's runs here. What is neither a primitive, bytes nor a Date was captured
-//! there: objects as JSON, arrays as a list of codes with their numbers and text beside them.
+//! `js/parameters.cjs` has read them already, each of them once: what comes here are its own arrays
+//! of plain values, so that no code of the user's runs here. What is neither a primitive, bytes nor
+//! a Date was captured there: objects as JSON, arrays as a list of codes with their numbers and
+//! text beside them.
 
 use napi_sys as sys;
 
@@ -19,7 +20,8 @@ const SHORT: usize = 512;
 /// one, and the NUL.
 const CUT: usize = 4;
 
-/// What a code of a captured value stands for, or of one on a slip: a contract with `js/parameters.cjs`.
+/// What a code of a captured value stands for, or of one on a slip: a contract with
+/// `js/parameters.cjs`.
 pub(super) mod code {
     pub(in crate::node) const CLOSE: u8 = 0;
     pub(in crate::node) const OPEN: u8 = 1;
@@ -66,8 +68,8 @@ pub(super) fn read(
     let length = env.utf8_length(text)?;
     let pieces = params
         .append_pieces_with(length, |out| env.append_utf8(text, length, out).map_err(into_error))?;
-    // Of arrays of the package's own elements are no getters; whoever calls the addon with others runs code here, and not
-    // while memory of JavaScript's is lent.
+    // Of arrays of the package's own elements are no getters; whoever calls the addon with others
+    // runs code here, and not while memory of JavaScript's is lent.
     let values = elements(env, values, count)?;
     let captured = elements(env, captured, env.array_length(captured)?)?;
     let read = env.with_bytes(codes, |codes| {

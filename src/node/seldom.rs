@@ -101,7 +101,8 @@ fn lease_is_alive(env: napi::Env, handle: Number, lease: Number) -> napi::Result
     })
 }
 
-/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether its user has begun one by a statement
+/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether its user has begun one by a
+/// statement
 #[napi(catch_unwind, no_export)]
 fn lease_is_in_own_transaction(
     env: napi::Env,

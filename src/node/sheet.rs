@@ -13,8 +13,9 @@
 //! PIECE  7  request, UTF-16 units of the piece, bytes of the whole value, flags
 //! ```
 //!
-//! All text of a segment is one string, in the order of the records; a RESULT's begins with its command,
-//! where that has no number, and goes on with its rows and the JSON that stands beside them.
+//! All text of a segment is one string, in the order of the records; a RESULT's begins with its
+//! command, where that has no number, and goes on with its rows and the JSON that stands beside
+//! them.
 //!
 //! Long values of a long row come as PIECEs, in order. Then comes the row, in a RESULT of its own,
 //! whose flags say so: where the byte beside a cell is 2, its value is the next of those that have

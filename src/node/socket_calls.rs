@@ -22,7 +22,8 @@ mod linux {
     use super::SystemCalls;
     use crate::reactor::{TcpCalls, TcpReport};
 
-    /// `epoll` tells of a socket when its low-water mark is reached, also where that is so because the mark was lowered.
+    /// `epoll` tells of a socket when its low-water mark is reached, also where that is so because
+    /// the mark was lowered.
     pub(crate) const CALLS: SystemCalls = SystemCalls {
         low_water: Some(set_low_water),
         tcp: Some(TcpCalls { report, probe_every }),

@@ -33,17 +33,18 @@ pub(super) fn check(status: sys::napi_status, what: &str) -> Result<(), Fault> {
     }
 }
 
-/// An environment of Node-API. A value of this type is proof that its thread is the one that runs: it is
-/// made from what Node hands to a callback, and is neither `Send` nor `Sync`.
+/// An environment of Node-API. A value of this type is proof that its thread is the one that runs:
+/// it is made from what Node hands to a callback, and is neither `Send` nor `Sync`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Env(sys::napi_env);
 
-// All of these are calls with an environment of this thread and with values of a scope that is open,
-// because values are read where they were handed over; what else they need is said with them.
+// All of these are calls with an environment of this thread and with values of a scope that is
+// open, because values are read where they were handed over; what else they need is said with them.
 impl Env {
     /// # Safety
     ///
-    /// Node gave it to a callback or a module's registration on this thread, and it is not torn down.
+    /// Node gave it to a callback or a module's registration on this thread, and it is not torn
+    /// down.
     pub(super) unsafe fn from_raw(raw: sys::napi_env) -> Self {
         Self(raw)
     }
@@ -104,7 +105,8 @@ impl Env {
         Ok((sign != 0, words))
     }
 
-    /// How many bytes a string has as UTF-8, where each half of a broken surrogate pair counts three.
+    /// How many bytes a string has as UTF-8, where each half of a broken surrogate pair counts
+    /// three.
     pub(super) fn utf8_length(self, value: sys::napi_value) -> Result<usize, Fault> {
         let mut length = 0;
         // SAFETY: without a buffer, Node-API says the length.
@@ -114,8 +116,8 @@ impl Env {
         Ok(length)
     }
 
-    /// Copies as much of a string into `buffer` as fits, in whole characters, and returns how many bytes
-    /// that were. One byte of the buffer is lost to a NUL.
+    /// Copies as much of a string into `buffer` as fits, in whole characters, and returns how many
+    /// bytes that were. One byte of the buffer is lost to a NUL.
     pub(super) fn copy_utf8(
         self,
         value: sys::napi_value,
@@ -152,8 +154,8 @@ impl Env {
         copied.map(|_| ())
     }
 
-    /// Whether a string is UTF-16 without halves of surrogate pairs. `utf8` are its bytes, in which V8
-    /// writes U+FFFD for each half, as for a character that is one.
+    /// Whether a string is UTF-16 without halves of surrogate pairs. `utf8` are its bytes, in which
+    /// V8 writes U+FFFD for each half, as for a character that is one.
     pub(super) fn is_well_formed(self, value: sys::napi_value, utf8: &[u8]) -> Result<bool, Fault> {
         const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
         if utf8.is_ascii() || !utf8.windows(REPLACEMENT.len()).any(|three| three == REPLACEMENT) {
@@ -200,7 +202,8 @@ impl Env {
         Ok(result)
     }
 
-    /// Would run JavaScript where an element is a getter: those of the user's arrays are read before they come here.
+    /// Would run JavaScript where an element is a getter: those of the user's arrays are read
+    /// before they come here.
     pub(super) fn element(
         self,
         array: sys::napi_value,
@@ -212,8 +215,9 @@ impl Env {
         Ok(result)
     }
 
-    /// The bytes under a Buffer or any other typed array; `None` for all other values. They belong to
-    /// JavaScript and are to be copied before it runs again, which is why they are lent to `read`.
+    /// The bytes under a Buffer or any other typed array; `None` for all other values. They belong
+    /// to JavaScript and are to be copied before it runs again, which is why they are lent to
+    /// `read`.
     pub(super) fn with_bytes<T>(
         self,
         value: sys::napi_value,
@@ -238,14 +242,15 @@ impl Env {
             &[]
         } else {
             // SAFETY: `data` is where the array's `length` bytes begin, and no JavaScript runs on this
-            // thread while they are read. Another thread that writes to a SharedArrayBuffer meanwhile
-            // changes what is sent, as it would with any other client.
+            // thread while they are read. Another thread that writes to a SharedArrayBuffer
+            // meanwhile changes what is sent, as it would with any other client.
             unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) }
         };
         Ok(Some(read(bytes)))
     }
 
-    /// The milliseconds of a Date, NaN for an invalid one; `None` for all other values. Runs no JavaScript.
+    /// The milliseconds of a Date, NaN for an invalid one; `None` for all other values. Runs no
+    /// JavaScript.
     pub(super) fn date(self, value: sys::napi_value) -> Result<Option<f64>, Fault> {
         let mut is_date = false;
         // SAFETY: see above.
@@ -308,7 +313,8 @@ impl Env {
         Ok(result)
     }
 
-    /// Gives an object of ours a property of its own. A setter that somebody has put on `Object.prototype` is not asked.
+    /// Gives an object of ours a property of its own. A setter that somebody has put on
+    /// `Object.prototype` is not asked.
     pub(super) fn define(
         self,
         object: sys::napi_value,
@@ -344,9 +350,10 @@ impl Env {
         Ok((result, data))
     }
 
-    /// An ArrayBuffer over memory of ours, or `None` where the runtime has none of that kind, as Electron, whose V8 keeps
-    /// all such memory in a cage. (Nor has the addon of `test/defect.test.js`.) `release` gets `hint` once
-    /// nothing of JavaScript's can reach the memory any more.
+    /// An ArrayBuffer over memory of ours, or `None` where the runtime has none of that kind, as
+    /// Electron, whose V8 keeps all such memory in a cage. (Nor has the addon of
+    /// `test/defect.test.js`.) `release` gets `hint` once nothing of JavaScript's can reach the
+    /// memory any more.
     ///
     /// # Safety
     ///
@@ -397,7 +404,8 @@ impl Env {
         Ok(result)
     }
 
-    /// Throws an error whose message is JSON. Its code is the mark by which `js/errors.cjs` knows it.
+    /// Throws an error whose message is JSON. Its code is the mark by which `js/errors.cjs` knows
+    /// it.
     pub(super) fn throw(self, message: &str) {
         let text = self.create_string(message.as_bytes(), false);
         let mark = self.create_string(THROWN_MARK.as_bytes(), true);
@@ -412,8 +420,8 @@ impl Env {
         }
     }
 
-    /// Runs `body` with a scope of its own for the values that it makes. Node opens one around each entry
-    /// point, but none around libuv's callbacks.
+    /// Runs `body` with a scope of its own for the values that it makes. Node opens one around each
+    /// entry point, but none around libuv's callbacks.
     pub(super) fn with_scope<T>(self, body: impl FnOnce() -> T) -> Result<T, Fault> {
         let mut scope = null_mut();
         // SAFETY: see above.

@@ -13,8 +13,8 @@ use crate::base::{Instant, Key};
 use crate::config::Pipelining;
 use crate::connection::Token;
 
-/// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one that watches it and
-/// one that may contest the seat.
+/// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one
+/// that watches it and one that may contest the seat.
 const JOINING: usize = 4;
 
 impl Pool {
@@ -36,7 +36,8 @@ impl Pool {
                 return Err(format!("{joining} logins to one host are under way at once"));
             }
         }
-        // Those of a host that serves no more go on to their end beside the new ones; where it serves again others go.
+        // Those of a host that serves no more go on to their end beside the new ones; where it
+        // serves again others go.
         let serving = self.counted();
         let is_free = |(id, slot): (_, &Slot)| slot.is_idle() && self.may_serve(id);
         let exceeds = serving > most && (!self.has_surplus || self.slots.iter().any(is_free));
@@ -64,7 +65,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Each call is in one place: in line, held back by its lease, in flight, or set aside for its caller.
+    /// Each call is in one place: in line, held back by its lease, in flight, or set aside for its
+    /// caller.
     fn audit_calls(&self) -> Result<(), String> {
         let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
         for key in self.waiting.keys() {
@@ -104,8 +106,8 @@ impl Pool {
         }
     }
 
-    /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer while a connection
-    /// is free.
+    /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer
+    /// while a connection is free.
     fn audit_neighbours(&self, now: Instant) -> Result<(), String> {
         let call = |token: Token| self.calls.get(Key::from_bits(token.0));
         let topology = self.cluster.topology();

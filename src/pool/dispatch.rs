@@ -1,17 +1,18 @@
 //! The waiting line: who is served next, and on which connection.
 //!
-//! A call gets a connection of its own where one is idle. Once every connection is busy, autocommit calls
-//! are pipelined behind others, with care: a request that was written can't be taken back, so that one
-//! slow neighbour would hold up all behind it, and a neighbour that waits for a lock might wait for
-//! somebody who in turn waits for a call behind it. So a call shares a connection only
-//! - where it and all that is in flight there have been quick lately, and the one at work has not been
-//!   at it for long, and
-//! - if it does nothing but read, as far as its text can show, so that it waits for nobody's lock on a row; what
-//!   gets stuck all the same is overtaken (`overtaking`).
+//! A call gets a connection of its own where one is idle. Once every connection is busy, autocommit
+//! calls are pipelined behind others, with care: a request that was written can't be taken back, so
+//! that one slow neighbour would hold up all behind it, and a neighbour that waits for a lock might
+//! wait for somebody who in turn waits for a call behind it. So a call shares a connection only
+//! - where it and all that is in flight there have been quick lately, and the one at work has not
+//!   been at it for long, and
+//! - if it does nothing but read, as far as its text can show, so that it waits for nobody's lock
+//!   on a row; what gets stuck all the same is overtaken (`overtaking`).
 //!
-//! With `pipelining: 'all'` it may be any statement that can't commit half-way: should a CancelRequest for a neighbour
-//! hit it, it is known to have had no effect and is sent again (`cancel`). While a transaction of this pool is open it
-//! has to be one that answers as SELECT. With `'off'` no call shares a connection.
+//! With `pipelining: 'all'` it may be any statement that can't commit half-way: should a
+//! CancelRequest for a neighbour hit it, it is known to have had no effect and is sent again
+//! (`cancel`). While a transaction of this pool is open it has to be one that answers as SELECT.
+//! With `'off'` no call shares a connection.
 
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub(super) const OVERDUE: Duration = Duration::from_millis(20);
 pub(super) const BARRIER_AND_ONE: usize = 2;
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
 pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
-/// So many calls in a row go to the same busy connection, where they are so quick that waiting for all of
-/// them costs less than waking one more server process and writing to one more socket.
+/// So many calls in a row go to the same busy connection, where they are so quick that waiting for
+/// all of them costs less than waking one more server process and writing to one more socket.
 const RUN: usize = 32;
 const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
 
@@ -103,8 +104,8 @@ impl Pool {
         })
     }
 
-    /// Whether a call may go where the one before it went in this turn: unless there is a crowd, only behind others,
-    /// so that every connection is at work before any has more to do.
+    /// Whether a call may go where the one before it went in this turn: unless there is a crowd,
+    /// only behind others, so that every connection is at work before any has more to do.
     fn joins_run(&self, now: Instant, id: ConnectionId, call: &Call, crowded: bool) -> bool {
         let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
         let shared = |slot: &Slot| {
@@ -154,7 +155,8 @@ impl Pool {
         chosen
     }
 
-    /// An idle connection of such a host, else one that is being reset, else the least busy one that may be shared.
+    /// An idle connection of such a host, else one that is being reset, else the least busy one
+    /// that may be shared.
     fn place_on(
         &self,
         now: Instant,
@@ -231,8 +233,9 @@ impl Pool {
             .with_hosts(reports)
     }
 
-    /// What waiting calls fail with where no server has ever answered, each host has just refused an attempt outright, and no
-    /// other attempt is under way. Who asks then waits for the next attempt, so that nobody fails more often than hosts are asked.
+    /// What waiting calls fail with where no server has ever answered, each host has just refused
+    /// an attempt outright, and no other attempt is under way. Who asks then waits for the next
+    /// attempt, so that nobody fails more often than hosts are asked.
     pub(super) fn fast_failure(&self) -> Option<Error> {
         let is_trying = || self.slots.iter().any(|(_, slot)| slot.is_joining());
         if !self.config.fail_fast || !self.cluster.is_nowhere() || is_trying() {
@@ -254,8 +257,8 @@ impl Pool {
         Some(cause.into_iter().fold(error, Error::with_cause).with_hosts(reports))
     }
 
-    /// What waiting calls fail with where no waiting would help. Whatever new sessions are told, those that are open may
-    /// serve whoever waits for them.
+    /// What waiting calls fail with where no waiting would help. Whatever new sessions are told,
+    /// those that are open may serve whoever waits for them.
     pub(super) fn hopeless(&self) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();
@@ -316,7 +319,8 @@ fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
 }
 
 pub(super) fn may_be_joined(now: Instant, slot: &Slot) -> bool {
-    // What stands behind a reset must not have anything behind it before the session is known to be clean.
+    // What stands behind a reset must not have anything behind it before the session is known to be
+    // clean.
     slot.quick
         && slot.connection.is_clean()
         && slot.connection.head_since().is_some_and(|since| now.since(since) < OVERDUE)

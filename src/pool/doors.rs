@@ -1,5 +1,5 @@
-//! What goes into the pool and what comes out: plain values, so that a reactor, a simulation and a test
-//! drive it alike.
+//! What goes into the pool and what comes out: plain values, so that a reactor, a simulation and a
+//! test drive it alike.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -41,11 +41,11 @@ impl QueryFlags {
     pub const CANCELLABLE: Self = Self(1 << 8);
     /// No prepared statement is kept for it.
     pub const UNPREPARED: Self = Self(1 << 9);
-    /// Its values are to come, by `Pool::supply`: somebody's own code writes them, once [`Output::Types`] has told their
-    /// types. It is [`Self::CANCELLABLE`] too.
+    /// Its values are to come, by `Pool::supply`: somebody's own code writes them, once
+    /// [`Output::Types`] has told their types. It is [`Self::CANCELLABLE`] too.
     pub const VALUES_TO_COME: Self = Self(1 << 10);
-    /// It belongs to a transaction, which begins with the first of its statements. Those bits that follow say how,
-    /// and are the same for all of them.
+    /// It belongs to a transaction, which begins with the first of its statements. Those bits that
+    /// follow say how, and are the same for all of them.
     pub const TRANSACTION: Self = Self(1 << 16);
     /// It ends the transaction: a COMMIT or a ROLLBACK.
     pub const END: Self = Self(1 << 17);
@@ -98,8 +98,8 @@ impl QueryFlags {
 
 #[derive(Debug)]
 pub enum Output {
-    /// Connect to the host, at this address where one is given, whatever its name leads to by now; `Input::Connected` or
-    /// `Input::Closed` answers.
+    /// Connect to the host, at this address where one is given, whatever its name leads to by now;
+    /// `Input::Connected` or `Input::Closed` answers.
     Open {
         connection: ConnectionId,
         host: Arc<Host>,
@@ -109,14 +109,15 @@ pub enum Output {
     Write {
         connection: ConnectionId,
     },
-    /// The pool knows nothing more of this connection: send the farewell if the socket takes it at once,
-    /// and close.
+    /// The pool knows nothing more of this connection: send the farewell if the socket takes it at
+    /// once, and close.
     Close {
         connection: ConnectionId,
         farewell: Vec<u8>,
     },
-    /// Send the packet on a connection of its own, to the address that `connection` has reached, and wait until
-    /// the server closes it; `Pool::cancel_ended` answers. Goes on where `connection` is closed meanwhile.
+    /// Send the packet on a connection of its own, to the address that `connection` has reached,
+    /// and wait until the server closes it; `Pool::cancel_ended` answers. Goes on where
+    /// `connection` is closed meanwhile.
     Cancel {
         connection: ConnectionId,
         packet: Vec<u8>,
@@ -125,7 +126,8 @@ pub enum Output {
         request: u32,
         result: Result<Response, Error>,
     },
-    /// Of the parameters of a request whose values are to come. May be said again after a connection was lost.
+    /// Of the parameters of a request whose values are to come. May be said again after a
+    /// connection was lost.
     Types {
         request: u32,
         oids: Vec<u32>,
@@ -181,8 +183,8 @@ pub enum PoolEvent {
         primary_timeline: Option<u32>,
         decision: Decision,
     },
-    /// The cluster has gone back to an older timeline than the one that served, for good: what was acknowledged on
-    /// that one may be gone.
+    /// The cluster has gone back to an older timeline than the one that served, for good: what was
+    /// acknowledged on that one may be gone.
     Rewound {
         host: Arc<str>,
         timeline: u32,

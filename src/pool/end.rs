@@ -109,8 +109,8 @@ impl Pool {
         matches!(self.life, Life::Ending { patience: Patience::Over { .. }, .. })
     }
 
-    /// How long a server has for a cancel that begins now. At the end of the pool all those that share a connection
-    /// have the same time together.
+    /// How long a server has for a cancel that begins now. At the end of the pool all those that
+    /// share a connection have the same time together.
     pub(super) fn grace_ends(&self, now: Instant) -> Instant {
         let begins = match self.life {
             Life::Ending { patience: Patience::Over { since }, .. } => since,

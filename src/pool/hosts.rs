@@ -26,7 +26,8 @@ impl Pool {
         status.collect()
     }
 
-    /// How old it is what is known of a host. A session that is open may have said the same again and again.
+    /// How old it is what is known of a host. A session that is open may have said the same again
+    /// and again.
     fn ages(&self, now: Instant, host: HostId, view: &HostView) -> Ages {
         let here = self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
         let told = here.filter_map(|slot| slot.connection.role_told_at()).max();
@@ -67,8 +68,8 @@ impl Pool {
         self.config.port
     }
 
-    /// Takes another list of hosts. Connections to hosts that are no longer in it are closed: idle ones now, the others
-    /// when their callers are done.
+    /// Takes another list of hosts. Connections to hosts that are no longer in it are closed: idle
+    /// ones now, the others when their callers are done.
     pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Host>) -> Result<(), Error> {
         if !matches!(self.life, Life::Open) {
             return Err(closed_pool());

@@ -1,15 +1,17 @@
 //! Hosts that stop answering without closing anything: a frozen process, a pulled cable.
 //!
-//! A host that owes an answer and sends nothing for `livenessCheckMs` is asked on another connection, a
-//! **witness**. If that logs in, or is refused, the host lives, and the query is left alone however long it
-//! takes; the witness asks again by a bare Sync as long as the silence lasts. If it gets no answer within
-//! `connectTimeoutMs`, the host is suspected, as if a session on it had broken. What is in flight there is
-//! given up only when another host serves: until then the frozen one may come back and answer. On a host that is
-//! no longer in the list it is given up as soon as the witness has found nobody.
+//! A host that owes an answer and sends nothing for `livenessCheckMs` is asked on another
+//! connection, a **witness**. If that logs in, or is refused, the host lives, and the query is left
+//! alone however long it takes; the witness asks again by a bare Sync as long as the silence lasts.
+//! If it gets no answer within `connectTimeoutMs`, the host is suspected, as if a session on it had
+//! broken. What is in flight there is given up only when another host serves: until then the frozen
+//! one may come back and answer. On a host that is no longer in the list it is given up as soon as
+//! the witness has found nobody.
 //!
-//! All this is of one **address**: the name of a host may lead to another server by now, which says nothing of the one that
-//! is silent. The witness goes to the address of the silent session, whatever the name leads to. Where it finds
-//! nobody, and the host is served at another address, what is in flight at the silent one is given up.
+//! All this is of one **address**: the name of a host may lead to another server by now, which says
+//! nothing of the one that is silent. The witness goes to the address of the silent session,
+//! whatever the name leads to. Where it finds nobody, and the host is served at another address,
+//! what is in flight at the silent one is given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +41,8 @@ impl Silences {
 }
 
 impl Pool {
-    /// Asks the hosts that have been silent for too long, and gives up what is in flight on the dead ones.
+    /// Asks the hosts that have been silent for too long, and gives up what is in flight on the
+    /// dead ones.
     pub(super) fn watch(&mut self, now: Instant) {
         let debtors = self.debtors();
         self.silences.looked_at.retain(|site, _| debtors.contains(site));
@@ -91,7 +94,8 @@ impl Pool {
         }
     }
 
-    /// Closes what has been silent for too long on hosts where no server answers, once another one serves.
+    /// Closes what has been silent for too long on hosts where no server answers, once another one
+    /// serves.
     pub(super) fn give_up_frozen(&mut self, now: Instant) {
         self.leave_deserted(now);
         let topology = self.cluster.topology();
@@ -115,7 +119,8 @@ impl Pool {
         }
     }
 
-    /// A witness has found nobody at an address. Returns whether that says nothing of its host, which is at another one.
+    /// A witness has found nobody at an address. Returns whether that says nothing of its host,
+    /// which is at another one.
     pub(super) fn desert(&mut self, now: Instant, site: Site, error: &Error) -> bool {
         if site.1.is_none() || error.server().is_some() {
             return false;
@@ -130,7 +135,8 @@ impl Pool {
     fn has_moved_from(&self, site: Site) -> bool {
         let silent = self.slots.iter().filter(|(_, slot)| slot.site() == site && slot.counts());
         let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
-        // A pool that has no room for one more has no other connection there for longer than its login.
+        // A pool that has no room for one more has no other connection there for longer than its
+        // login.
         let serves = |slot: &Slot| {
             slot.counts() || slot.connection.role().is_some_and(|role| fits(self.config.mode, role))
         };
@@ -143,7 +149,8 @@ impl Pool {
         self.slots.iter().any(|(_, slot)| is_heard(slot))
     }
 
-    /// Closes what is at addresses where no server answers any more, once the host is served at another one.
+    /// Closes what is at addresses where no server answers any more, once the host is served at
+    /// another one.
     pub(super) fn leave_deserted(&mut self, now: Instant) {
         if self.silences.deserted.is_empty() {
             return;
@@ -188,8 +195,8 @@ impl Pool {
         self.slots.iter().any(|(_, slot)| asks(slot))
     }
 
-    /// Nobody knows what becomes of a host that is no longer in the list but those who still wait for its answers. A
-    /// witness was opened to it in vain.
+    /// Nobody knows what becomes of a host that is no longer in the list but those who still wait
+    /// for its answers. A witness was opened to it in vain.
     pub(super) fn judge_unlisted(&mut self, now: Instant, host: HostId, error: &Error) {
         let is_listed = self.cluster.topology().host(host).is_some();
         let silences = self.debtors().into_iter().filter(|site| site.0 == host);
@@ -249,7 +256,8 @@ impl Pool {
         let owed = self.slots.iter().filter_map(|(_, slot)| slot.owes_since()).min();
         let soonest = owed.map(|since| since + self.config.liveness_check);
         let silence = match soonest {
-            // Near enough, as long as it lies ahead: some other connection may have heard the host since.
+            // Near enough, as long as it lies ahead: some other connection may have heard the host
+            // since.
             Some(at) if at > self.flushed_at => Some(at),
             Some(_) => self.next_look().into_iter().chain(self.frozen_at()).min(),
             None => None,

@@ -14,12 +14,13 @@
 //!                             └──its connection is lost──▶ the two change places
 //! ```
 //!
-//! Each of the two is a call in one place. The copy has the caller's request only once it is the first to be
-//! answered. One that was given up is like any whose caller has been told (`cancel`): its answer is thrown away, and it is
-//! cancelled where its turn comes and the server takes long for it.
+//! Each of the two is a call in one place. The copy has the caller's request only once it is the
+//! first to be answered. One that was given up is like any whose caller has been told (`cancel`):
+//! its answer is thrown away, and it is cancelled where its turn comes and the server takes long
+//! for it.
 //!
-//! A call that gets stuck behind another one again goes on from there in the same way. The copy keeps the first place, which
-//! is the one that nothing can come in front of.
+//! A call that gets stuck behind another one again goes on from there in the same way. The copy
+//! keeps the first place, which is the one that nothing can come in front of.
 
 use super::cancel::{GivenUp, Reason};
 use super::dispatch::{GUARDED, OVERDUE};
@@ -200,7 +201,8 @@ impl Pool {
         }
     }
 
-    /// The copy becomes what its caller has asked for, and the other one what is of no use any more.
+    /// The copy becomes what its caller has asked for, and the other one what is of no use any
+    /// more.
     fn take_over(&mut self, now: Instant, copy: Key<Call>, owner: Key<Call>) {
         let Some(call) = self.calls.get_mut(owner) else { return };
         let params = std::mem::replace(&mut call.params, Params::new());
@@ -250,7 +252,8 @@ impl Pool {
         if Mutation::StandBehind.is_on() {
             return None;
         }
-        // What was due at the last look has been done then, or can't be done before a connection is free.
+        // What was due at the last look has been done then, or can't be done before a connection is
+        // free.
         let is_new = |at: &Instant| *at > self.overtaking.looked_at;
         let due = self.slots.iter().filter_map(|(_, slot)| overdue_at(slot)).filter(is_new);
         due.min().map(|at| (at, "overdue"))

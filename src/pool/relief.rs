@@ -1,9 +1,10 @@
 //! How connections move to hosts that came back, where many hosts serve.
 //!
-//! While the pool is in use, hosts that do not serve are looked at about once a second. A session to a
-//! host that has less than its share joins the pool if there is room; in a full pool it waits as **relief**
-//! until a connection to a host with more than its share has nothing to do, and takes its place. There is
-//! one relief at a time, so that connections move one by one and no query notices.
+//! While the pool is in use, hosts that do not serve are looked at about once a second. A session
+//! to a host that has less than its share joins the pool if there is room; in a full pool it waits
+//! as **relief** until a connection to a host with more than its share has nothing to do, and takes
+//! its place. There is one relief at a time, so that connections move one by one and no query
+//! notices.
 
 use super::balance::Candidate;
 use super::slot::Duty;
@@ -77,8 +78,8 @@ impl Pool {
         })
     }
 
-    /// What was at work on a host that serves again goes on to its end, and counts. As many as there are too many by that
-    /// are closed, when they have nothing to do.
+    /// What was at work on a host that serves again goes on to its end, and counts. As many as
+    /// there are too many by that are closed, when they have nothing to do.
     pub(super) fn shed(&mut self) {
         while self.has_surplus {
             self.has_surplus = self.counted() > self.config.pool_size;

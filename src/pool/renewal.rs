@@ -1,13 +1,14 @@
 //! New sessions to a host that has one already, where none serves.
 //!
-//! An open session says what its server is, and nothing of where the host's name or address leads by now: a name that
-//! follows the primary, or a balancer, leads new sessions elsewhere while the old server lives on, fenced or as a standby.
-//! Nor does it see settings of its role or database that have changed: those are read at the login. So while none serves,
-//! each host is asked on a new session about once a second, beside the one that is asked every `failoverProbeMs`. The
+//! An open session says what its server is, and nothing of where the host's name or address leads
+//! by now: a name that follows the primary, or a balancer, leads new sessions elsewhere while the
+//! old server lives on, fenced or as a standby. Nor does it see settings of its role or database
+//! that have changed: those are read at the login. So while none serves, each host is asked on a
+//! new session about once a second, beside the one that is asked every `failoverProbeMs`. The
 //! newest of them is the one that goes on asking.
 //!
-//! Sessions that the name has left behind may be at work, or their callers'. What these say again is no news of the host;
-//! they are closed once they are free.
+//! Sessions that the name has left behind may be at work, or their callers'. What these say again
+//! is no news of the host; they are closed once they are free.
 
 use super::slot::{Duty, Slot};
 use super::{ConnectionId, Pool};
@@ -42,7 +43,8 @@ impl Pool {
         older.into_iter().for_each(|id| self.retire(id));
     }
 
-    /// Whether a session to the host of this one asks in its place: its login took longer than that of a later one.
+    /// Whether a session to the host of this one asks in its place: its login took longer than that
+    /// of a later one.
     pub(super) fn is_replaced(&self, id: ConnectionId) -> bool {
         let Some((host, opened_at)) = self.slots.get(id).map(|slot| (slot.host, slot.opened_at))
         else {
@@ -62,10 +64,11 @@ impl Pool {
         })
     }
 
-    /// Whether what a session says of its host says nothing of where the host's name leads. A change is news. What it has
-    /// said before is none where another session has said otherwise since, nor is its first word where one that was opened
-    /// later contradicts it, or serves at another address. Should it be a fence of the host in the seat, each of the other
-    /// sessions is told so by itself, in front of its next request.
+    /// Whether what a session says of its host says nothing of where the host's name leads. A
+    /// change is news. What it has said before is none where another session has said otherwise
+    /// since, nor is its first word where one that was opened later contradicts it, or serves at
+    /// another address. Should it be a fence of the host in the seat, each of the other sessions is
+    /// told so by itself, in front of its next request.
     pub(super) fn is_left_behind(
         &mut self,
         id: ConnectionId,

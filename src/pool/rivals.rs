@@ -1,12 +1,14 @@
 //! Hosts that claim the seat of the primary while, or after, another one has it.
 //!
-//! A host that wants the seat of another one shows its history first: one more round trip on a session that is
-//! open already. Whoever is the first to have it is asked for its history in front of the first call, and waits for
-//! nothing. And when a host has got the seat, the logins to the others that are under way are let come to
-//! their end, as **challengers**: whoever answers first is not the primary for that.
+//! A host that wants the seat of another one shows its history first: one more round trip on a
+//! session that is open already. Whoever is the first to have it is asked for its history in front
+//! of the first call, and waits for nothing. And when a host has got the seat, the logins to the
+//! others that are under way are let come to their end, as **challengers**: whoever answers first
+//! is not the primary for that.
 //!
-//! A question that may stand behind a call can be hit by the CancelRequest for that call, and then it was not asked: it is
-//! asked again, on a session where no signal is on its way. The end of a turn sees to it.
+//! A question that may stand behind a call can be hit by the CancelRequest for that call, and then
+//! it was not asked: it is asked again, on a session where no signal is on its way. The end of a
+//! turn sees to it.
 
 use std::time::Duration;
 
@@ -34,7 +36,8 @@ impl Pool {
         true
     }
 
-    /// A session to the host in the seat is new: nobody is answered there before the host was asked.
+    /// A session to the host in the seat is new: nobody is answered there before the host was
+    /// asked.
     pub(super) fn ask_the_seated(&mut self, now: Instant, id: ConnectionId) {
         let unproved = |slot: &Slot| self.cluster.topology().is_unproved(slot.host);
         if self.slots.get(id).is_some_and(unproved) {
@@ -55,7 +58,8 @@ impl Pool {
     ) {
         let Some(slot) = self.slots.get(id) else { return };
         let host = slot.host;
-        // Whoever else cancels a question, a time limit of the server's own for one, would do so again.
+        // Whoever else cancels a question, a time limit of the server's own for one, would do so
+        // again.
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         let asked_at = slot.connection.asked_at();
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
@@ -65,8 +69,8 @@ impl Pool {
         if is_contradiction(role, lineage.is_some(), follows.is_some()) {
             self.doubt_reports(now, host, Duration::ZERO);
         }
-        // A standby has nothing to show before it is promoted. Nor has one that was a primary when it was asked: it would
-        // be taken for an old one when it is promoted again.
+        // A standby has nothing to show before it is promoted. Nor has one that was a primary when
+        // it was asked: it would be taken for an old one when it is promoted again.
         if !was_hit && !is_old {
             let told = Told { follows, told_at: now, opened_at };
             self.cluster.tell_place(host, told);
@@ -84,7 +88,8 @@ impl Pool {
         self.settle_duty(now, id);
     }
 
-    /// Decides about the hosts that claim the seat of another one, as far as is known what it takes.
+    /// Decides about the hosts that claim the seat of another one, as far as is known what it
+    /// takes.
     pub(super) fn decide_rivals(&mut self, now: Instant) {
         for rival in self.cluster.topology().rivals() {
             self.decide(now, rival);
@@ -126,8 +131,8 @@ impl Pool {
         }
     }
 
-    /// Asks a host for its history, on whatever session. Returns whether an answer may come. Where calls are being
-    /// cancelled on all its sessions, it is asked when that is over.
+    /// Asks a host for its history, on whatever session. Returns whether an answer may come. Where
+    /// calls are being cancelled on all its sessions, it is asked when that is over.
     fn ask_host(&mut self, now: Instant, host: HostId) -> bool {
         let may_ask = |slot: &Slot| {
             slot.host == host
@@ -168,9 +173,9 @@ impl Pool {
         }
     }
 
-    /// Ends what could still commit on hosts in whose place another one was promoted: it will be rewound, and who reads
-    /// there sees the past. What they have answered by the end of the turn counts. A fenced host runs no new
-    /// writes, and behind its barrier a read is asked again.
+    /// Ends what could still commit on hosts in whose place another one was promoted: it will be
+    /// rewound, and who reads there sees the past. What they have answered by the end of the turn
+    /// counts. A fenced host runs no new writes, and behind its barrier a read is asked again.
     pub(super) fn leave_deposed(&mut self, now: Instant) {
         if !std::mem::take(&mut self.has_moved) {
             return;

@@ -66,7 +66,8 @@ pub(super) enum Duty {
     Leased { lease: NonZeroU32 },
     /// Logged in, with no room for it: takes the place of a connection to a host that has too many.
     Relief,
-    /// On its way to say whether its host, too, claims to be the primary. Before its login there is a deadline already.
+    /// On its way to say whether its host, too, claims to be the primary. Before its login there is
+    /// a deadline already.
     Challenger { deadline: Option<Instant> },
     /// Finds out whether a silent host lives. Before its login there is nothing to ask again.
     Witness { ask_at: Option<Instant> },
@@ -80,8 +81,9 @@ impl Slot {
         (self.host, self.address)
     }
 
-    /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one read may
-    /// bring the answers to several requests, and the first of them the news that ends this slot.
+    /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one
+    /// read may bring the answers to several requests, and the first of them the news that ends
+    /// this slot.
     pub(super) fn is_idle(&self) -> bool {
         let serves = self.duty == Duty::Serving && self.cancelling.is_none();
         serves && self.connection.is_idle() && !self.connection.has_events()

@@ -1,14 +1,17 @@
-//! What waits until a server has told what stands behind types that users made, once for each type and pool: answers
-//! that have such values, and calls with parameters that can't be fitted to such types before.
+//! What waits until a server has told what stands behind types that users made, once for each type
+//! and pool: answers that have such values, and calls with parameters that can't be fitted to such
+//! types before.
 //!
-//! The question goes behind its request on the same connection, because the type may have been made in this very
-//! transaction; not before a CancelRequest for the request is over, which would hit the question. In a transaction it
-//! goes alone, behind a savepoint, and a lease's further calls wait for it: what a server refuses there is undone
-//! before anything else of the user's runs. What the pool's own role is refused outside of a transaction is not asked again.
+//! The question goes behind its request on the same connection, because the type may have been made
+//! in this very transaction; not before a CancelRequest for the request is over, which would hit
+//! the question. In a transaction it goes alone, behind a savepoint, and a lease's further calls
+//! wait for it: what a server refuses there is undone before anything else of the user's runs. What
+//! the pool's own role is refused outside of a transaction is not asked again.
 //!
-//! A call that was answered is over for the pool meanwhile; its caller's limit, signal or transaction bounds what it waits.
-//! A server that does not tell leaves the values of an answer the text that they came as, and a parameter's type is taken for
-//! whatever its value fits. A connection that breaks does the same to answers; a call asks again on the next one.
+//! A call that was answered is over for the pool meanwhile; its caller's limit, signal or
+//! transaction bounds what it waits. A server that does not tell leaves the values of an answer the
+//! text that they came as, and a parameter's type is taken for whatever its value fits. A
+//! connection that breaks does the same to answers; a call asks again on the next one.
 
 use std::sync::Arc;
 
@@ -70,8 +73,8 @@ impl Pool {
         }
     }
 
-    /// A call's statement was described. Returns whether the call has to wait until a server has told what is behind the
-    /// types of its parameters and of its results.
+    /// A call's statement was described. Returns whether the call has to wait until a server has
+    /// told what is behind the types of its parameters and of its results.
     pub(super) fn ask_parameter_types(
         &mut self,
         now: Instant,
@@ -89,7 +92,8 @@ impl Pool {
         };
         let needs_told = call.params.needs_told(&description.fits);
         let mut unknown = if needs_told { description.untold() } else { Vec::new() };
-        // Arrays of domains among its results are asked for in binary, where it is known that they are.
+        // Arrays of domains among its results are asked for in binary, where it is known that they
+        // are.
         unknown.extend(description.shape.iter().flat_map(|shape| shape.user_types()));
         unknown.retain(|oid| !(holds && self.catalog.has(*oid)));
         unknown.sort_unstable();
@@ -129,7 +133,8 @@ impl Pool {
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
         let is_leased = matches!(slot.duty, Duty::Leased { .. });
-        // Where the requests in flight leave the transaction, nobody knows before they are answered.
+        // Where the requests in flight leave the transaction, nobody knows before they are
+        // answered.
         let is_early = is_leased && slot.connection.requests().next().is_some();
         if slot.cancelling.is_some() || is_early || slot.connection.is_asking_types() {
             return;

@@ -1,13 +1,15 @@
 //! How many connections are kept although nobody uses them, and for how long any is used.
 //!
-//! - `minIdle` free connections are kept ready, opened ahead of demand, a few logins at a time. While no host
-//!   serves they are looked for as long as for calls that nobody waits for, and again with the next call.
+//! - `minIdle` free connections are kept ready, opened ahead of demand, a few logins at a time.
+//!   While no host serves they are looked for as long as for calls that nobody waits for, and again
+//!   with the next call.
 //! - One that is free for `idleTimeoutMs` is closed, unless it is one of those.
-//! - One that is older than `maxLifetimeMs`, or was used `maxUses` times, is spent: it takes nothing new and is
-//!   closed once it is free. Lifetimes differ by up to a tenth, so that connections that were opened together are
-//!   not all gone together.
+//! - One that is older than `maxLifetimeMs`, or was used `maxUses` times, is spent: it takes
+//!   nothing new and is closed once it is free. Lifetimes differ by up to a tenth, so that
+//!   connections that were opened together are not all gone together.
 //!
-//! Nothing here costs a busy pool anything: since when a connection is free, its last ReadyForQuery tells.
+//! Nothing here costs a busy pool anything: since when a connection is free, its last ReadyForQuery
+//! tells.
 
 use std::time::Duration;
 
@@ -29,7 +31,8 @@ pub(super) struct Ready {
 }
 
 impl Pool {
-    /// Answers once a host serves and `minIdle` connections are open, or when `acquireTimeoutMs` are over.
+    /// Answers once a host serves and `minIdle` connections are open, or when `acquireTimeoutMs`
+    /// are over.
     pub fn ready(&mut self, now: Instant, request: u32) {
         if !matches!(self.life, Life::Open) {
             return self.complete(request, Err(closed_pool()));

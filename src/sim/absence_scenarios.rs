@@ -1,5 +1,5 @@
-//! Pools whose hosts refuse every attempt, outright or for who asks: who is told at once, and who is
-//! waited for.
+//! Pools whose hosts refuse every attempt, outright or for who asks: who is told at once, and who
+//! is waited for.
 
 use std::time::Duration;
 

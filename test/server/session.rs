@@ -35,7 +35,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Logs in at the server that the environment names, with the time zone in which it is to show what it has.
+    /// Logs in at the server that the environment names, with the time zone in which it is to show
+    /// what it has.
     pub(super) fn in_zone(zone: &str) -> Self {
         let config = config(zone);
         let host = &config.hosts[0];

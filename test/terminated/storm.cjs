@@ -1,7 +1,7 @@
 'use strict';
 
-// A process of its own whose workers end while the addon calls them, each in its own way. Its argument
-// is JSON; what it prints at its end is too, and it ends by itself.
+// A process of its own whose workers end while the addon calls them, each in its own way. Its
+// argument is JSON; what it prints at its end is too, and it ends by itself.
 
 const { readdirSync } = require('node:fs');
 const path = require('node:path');

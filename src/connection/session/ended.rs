@@ -1,5 +1,5 @@
-//! What a request has come to when the server is ready for the next one, or the connection is over, and what that
-//! leaves behind in the session.
+//! What a request has come to when the server is ready for the next one, or the connection is over,
+//! and what that leaves behind in the session.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -196,8 +196,8 @@ impl Session {
             && !said_by_server
     }
 
-    /// The connection is over: says of each request whether it may have run. `written` is how many bytes
-    /// the kernel has taken.
+    /// The connection is over: says of each request whether it may have run. `written` is how many
+    /// bytes the kernel has taken.
     pub(in crate::connection) fn abandon(
         &mut self,
         written: u64,
@@ -206,7 +206,8 @@ impl Session {
     ) {
         for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
             let Work::Request { token, exchange } = entry.work else { continue };
-            // The server works in order: behind a FATAL error it looked at nothing. A description runs nothing.
+            // The server works in order: behind a FATAL error it looked at nothing. A description
+            // runs nothing.
             let untouched = entry.start >= written
                 || (self.never_handed_on && !Mutation::DoubtDismissal.is_on())
                 || matches!(exchange.flight, Flight::Typing { .. })
@@ -237,9 +238,9 @@ pub(super) fn is_fatal(fields: &ServerFields) -> bool {
 pub const QUERY_WAIT_TIMEOUT: &str = "query_wait_timeout";
 
 /// What PgBouncer says to clients that wait for a session of the server, and to nobody else:
-/// nothing of theirs that is unanswered has been handed on. Newer ones (1.24) repeat what the server
-/// has said to PgBouncer's own login. All else that it says FATAL of may be of a server that was at
-/// work.
+/// nothing of theirs that is unanswered has been handed on. Newer ones (1.24) repeat what the
+/// server has said to PgBouncer's own login. All else that it says FATAL of may be of a server that
+/// was at work.
 pub fn was_never_handed_on(fields: &ServerFields) -> bool {
     const PROTOCOL_VIOLATION: &str = "08P01";
     let waited = match fields.code.as_str() {
@@ -257,8 +258,8 @@ pub fn was_never_handed_on(fields: &ServerFields) -> bool {
 /// for one more, and a server that is starting or stopping.
 const REFUSED_LOGIN: [&str; 7] = ["28000", "28P01", "3D000", "42501", "55000", "53300", "57P03"];
 
-/// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL of a server that it has
-/// lost, and that may have run all that was handed on to it.
+/// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL
+/// of a server that it has lost, and that may have run all that was handed on to it.
 pub(super) fn is_of_server(fields: &ServerFields) -> bool {
     fields.routine.is_some()
 }

@@ -117,7 +117,8 @@ impl Session {
         Ok(())
     }
 
-    /// Asks what stands behind the oids of types; with none, goes back to the savepoint in front of the last question.
+    /// Asks what stands behind the oids of types; with none, goes back to the savepoint in front of
+    /// the last question.
     pub(in crate::connection) fn ask_types(
         &mut self,
         now: Instant,
@@ -178,8 +179,8 @@ impl Session {
         self.place_is_due || self.pipeline.iter().any(asks)
     }
 
-    /// Whether what goes out now stands behind something whose answer will tell the role. What went out before is no
-    /// barrier: its answer may be on its way already, and older than a fence.
+    /// Whether what goes out now stands behind something whose answer will tell the role. What went
+    /// out before is no barrier: its answer may be on its way already, and older than a fence.
     pub(super) fn has_barrier(&self, now: Instant) -> bool {
         let is_new = |entry: &Entry| entry.queued_at == now || Mutation::TakeOldBarrier.is_on();
         self.reports_role && self.pipeline.back().is_some_and(is_new)

@@ -1,4 +1,5 @@
-//! How a request's statement is sent: as text, by what this connection was told of it, or not before it is told.
+//! How a request's statement is sent: as text, by what this connection was told of it, or not
+//! before it is told.
 //!
 //! Values and results go in binary form only by what the server has said on this very connection.
 //! Where a connection has not been told, the server parses the statement without any types of ours
@@ -50,7 +51,8 @@ impl Session {
         }
         let is_told = request.telling == Telling::Done;
         let known = match &statement.form {
-            // What it brings depends on what its name means when it runs: no description of it is kept.
+            // What it brings depends on what its name means when it runs: no description of it is
+            // kept.
             Form::Described(_) if statement.naming.names_result && !is_told => None,
             Form::Described(_) if request.strange && !is_told => None,
             Form::Described(known) => Some(known),
@@ -113,7 +115,8 @@ impl Session {
             .zip(own.shape.as_deref())
             .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
         if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
-            // It was described a moment ago, and otherwise; or its results are wanted in other formats by now.
+            // It was described a moment ago, and otherwise; or its results are wanted in other
+            // formats by now.
             return self.parse(now, request, statement, known, Keep::Named, out);
         }
         // The pool may know more of the same types.

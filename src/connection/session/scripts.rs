@@ -13,7 +13,8 @@ use crate::connection::steps::Steps;
 use crate::protocol::frontend;
 
 impl Session {
-    /// Writes a script: as it is, or its first step where text would not come as this client reads it.
+    /// Writes a script: as it is, or its first step where text would not come as this client reads
+    /// it.
     pub(super) fn script(
         &self,
         statement: &Statement,

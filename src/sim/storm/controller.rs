@@ -139,8 +139,8 @@ impl Storm {
         }
     }
 
-    /// A calm in which one name is all that the pool has, and follows the primary. The server that it
-    /// led to before is fenced, and goes on answering.
+    /// A calm in which one name is all that the pool has, and follows the primary. The server that
+    /// it led to before is fenced, and goes on answering.
     fn follow_a_name(&mut self) {
         let leader = self.nodes.leader;
         if !self.is_read_write() || self.nodes.were_split {
