@@ -167,6 +167,22 @@ test('a database that is not in UTF-8', behindPooler, async (t) => {
   }
 });
 
+test('several statements in one text that name settings are answered', behindPooler, async (t) => {
+  for (const program of programs) {
+    const pooler = await cluster.pooler(cluster.primary, { mode: 'transaction', program });
+    t.after(() => pooler.close());
+    for (const parameters of [{}, named]) {
+      const options = { poolSize: 3, statementCacheSize: 0, parameters };
+      const pool = createPool(cluster.options({ ...options, hosts: [pooler.address] }));
+      t.after(() => pool.end());
+      for (let n = 0; n < 50; n++) {
+        await pool.query('SELECT 1; RESET ALL', [], { timeoutMs: 20_000 });
+        for (let k = 0; k < 3; k++) assert.deepEqual(await pool.query('SELECT 1 AS a'), [{ a: 1 }]);
+      }
+    }
+  }
+});
+
 test('a server that is asked itself keeps them', behindPooler, async (t) => {
   const pool = createPool(cluster.options({ poolSize: 1, parameters: named }));
   t.after(() => pool.end());

@@ -80,6 +80,11 @@ impl Flight {
         asked.and_then(Asked::shape)
     }
 
+    /// Whether anything of it was sent.
+    pub(super) fn was_sent(&self) -> bool {
+        !matches!(self, Self::Steps(steps) if steps.is_waiting())
+    }
+
     /// Whether nothing of the statement runs by it.
     pub(super) fn is_preparation(&self) -> bool {
         matches!(self, Self::Typing { .. } | Self::Prelude)

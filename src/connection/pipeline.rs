@@ -117,6 +117,14 @@ impl Entry {
             Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
         }
     }
+
+    /// Whether it was sent. A script that is run in steps waits for what stands in front of it.
+    pub(super) fn was_sent(&self) -> bool {
+        match &self.work {
+            Work::Request { exchange, .. } => exchange.flight.was_sent(),
+            _ => true,
+        }
+    }
 }
 
 /// Whether it is answered by a ReadyForQuery and nothing else.
@@ -124,9 +132,9 @@ fn is_bare_sync(entry: Option<&Entry>) -> bool {
     matches!(entry, Some(Entry { work: Work::Barrier { asked: false, .. }, .. }))
 }
 
-/// Whether a bare Sync stands in front, and a request behind it.
+/// Whether a bare Sync stands in front, and a request that was sent behind it.
 pub(super) fn begins_with_barrier(pipeline: &Pipeline) -> bool {
-    let is_request = |entry: &Entry| matches!(entry.work, Work::Request { .. });
+    let is_request = |entry: &Entry| entry.token().is_some() && entry.was_sent();
     is_bare_sync(pipeline.front()) && pipeline.get(1).is_some_and(is_request)
 }
 

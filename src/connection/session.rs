@@ -183,7 +183,9 @@ impl Session {
     pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
         let mut works = self.pipeline.iter().map(|entry| &entry.work);
         match works.find(|work| !matches!(work, Work::Barrier { .. }))? {
-            Work::Request { exchange, .. } => Some((exchange.statement, exchange.held())),
+            Work::Request { exchange, .. } if exchange.flight.was_sent() => {
+                Some((exchange.statement, exchange.held()))
+            }
             _ => None,
         }
     }
@@ -234,7 +236,8 @@ impl Session {
     /// has taken, and `out` what it has not. False where that can't be done.
     pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
         let Some(place) = pipeline::place_of(&self.pipeline, token) else { return false };
-        if !pipeline::is_by_itself(&self.pipeline, place) {
+        let is_awaited = self.pipeline.get(place + 1).is_some_and(|next| !next.was_sent());
+        if is_awaited || !pipeline::is_by_itself(&self.pipeline, place) {
             return false;
         }
         let Some(exchange) = pipeline::cut(&mut self.pipeline, place, written, out) else {
@@ -309,7 +312,7 @@ impl Session {
         self.made_role |= runs && statement.naming.makes_role;
         self.style.ask(statement.traces);
         let verbatim = shared.statements.verbatim(statement);
-        let sent = match flight {
+        let how = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
             Flight::Steps(_) => Sent::Steps,
             _ => Sent::Request,
@@ -326,7 +329,8 @@ impl Session {
         if moves_for_all {
             shared.statements.names_moved();
         }
-        Ok(sent)
+        self.begin_steps(sent, out)?;
+        Ok(how)
     }
 
     /// Takes any message but DataRow.
@@ -435,7 +439,7 @@ impl Session {
         status: TransactionStatus,
         shared: &mut Shared<'_>,
         events: &mut VecDeque<Event>,
-        out: (u64, &mut BytesMut),
+        (sent, out): (u64, &mut BytesMut),
     ) -> Result<(), Error> {
         // An entry that is not done stays in the pipeline: the end of the connection answers it.
         match self.pipeline.front().map(|entry| &entry.work) {
@@ -488,7 +492,7 @@ impl Session {
                 events.push_back(Event::Placed { place, role: self.role });
             }
             Work::Reset { step } => {
-                if !self.end_reset(now, step, out)? {
+                if !self.end_reset(now, step, (sent, &mut *out))? {
                     return Ok(());
                 }
                 // Where the role is not reported, it was last asked for in the session as its user
@@ -540,6 +544,7 @@ impl Session {
             }
         }
         self.doubt.must_run_dry &= !self.pipeline.is_empty();
+        self.begin_steps(sent, out)?;
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();
             self.aborted = None;

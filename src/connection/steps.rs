@@ -7,6 +7,10 @@
 //! description makes the server send it. What stands behind users' types that nobody has told yet
 //! is asked for in between, since arrays of domains come in binary too.
 //!
+//! Nothing is sent before all that stands in front of it is answered. A pooler gives the server
+//! back behind the last ReadyForQuery that it expects. Commands without a Sync behind them it does
+//! not count (PgBouncer 1.18), and never hands on their answers.
+//!
 //! The server takes the first command behind a Sync for one that stands alone, and lets it commit
 //! by itself. A command in front that does nothing ([`OPENING`]) makes it see that there are
 //! several. Where it does not see that for code (DO, CALL: before PostgreSQL 18), the code may
@@ -20,6 +24,7 @@ use bytes::BytesMut;
 
 use super::exchange::Step;
 use super::halfway::Halfway;
+use super::prelude::Prelude;
 use super::script::{is_control, parts};
 use super::user_types;
 use crate::base::{Error, ServerFields};
@@ -40,14 +45,22 @@ pub(super) struct Steps {
     running: (Range<usize>, Halfway),
     /// One of those before it may have committed.
     has_left: bool,
-    /// The Sync was sent.
-    ended: bool,
+    phase: Phase,
     /// Whether types may be asked for. A refusal would end the transaction that is open.
     right: Right,
     /// The types of users that were asked for, and of which of the last of them a server has told.
     asked: Vec<u32>,
     asking: Range<usize>,
     told: Vec<(u32, UserType)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent.
+    Waiting,
+    UnderWay,
+    /// The Sync was sent.
+    Ended,
 }
 
 /// The right to read the catalogs that the question for types reads.
@@ -88,7 +101,7 @@ impl Steps {
             described: 0..0,
             running: (0..0, Halfway::Never),
             has_left: false,
-            ended: false,
+            phase: Phase::Waiting,
             right: Right::Unknown,
             asked: Vec::new(),
             asking: 0..0,
@@ -96,14 +109,25 @@ impl Steps {
         })
     }
 
-    /// Whether [`OPENING`] stands in front. A failed transaction takes nothing but its end.
-    pub(super) fn needs_opening(&self) -> bool {
+    /// [`OPENING`], where it stands in front. A failed transaction takes nothing but its end.
+    pub(super) fn prelude(&self) -> Prelude {
         let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
-        first.is_some_and(|first| !is_control(first))
+        Prelude::opening(first.is_some_and(|first| !is_control(first)))
     }
 
-    /// The description of the first statement is asked for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    /// Nothing that was sent before is unanswered: the first of it is sent.
     pub(super) fn begin(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        self.phase = Phase::UnderWay;
+        self.prelude().write(out)?;
+        self.describe_next(out)
+    }
+
+    /// The description of the next statement is asked for.
+    fn describe_next(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let Some(next) = self.left.pop_front() else { return self.end(out) };
         let Some(sql) = self.sql.get(next.clone()) else { return self.end(out) };
         frontend::parse(out, "", sql, &[])?;
@@ -120,7 +144,7 @@ impl Steps {
         let range = self.described.clone();
         let halfway = self.sql.get(range.clone()).map_or(Halfway::ByCode, Halfway::of);
         self.running = (range, halfway);
-        self.begin(out)
+        self.describe_next(out)
     }
 
     /// Whether the types of a description have to be asked for before its statement runs: each is
@@ -180,17 +204,18 @@ impl Steps {
     /// The statement is described once more, by what was told.
     pub(super) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         self.left.push_front(self.described.clone());
-        self.begin(out)
+        self.describe_next(out)
     }
 
     /// Nothing more is run.
     pub(super) fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         self.left.clear();
-        if std::mem::replace(&mut self.ended, true) { Ok(()) } else { frontend::sync(out) }
+        let before = std::mem::replace(&mut self.phase, Phase::Ended);
+        if before == Phase::Ended { Ok(()) } else { frontend::sync(out) }
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.ended
+        self.phase == Phase::Ended
     }
 
     /// The error that the server has said at this step is of the statement that runs, or of the one

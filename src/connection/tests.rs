@@ -290,3 +290,55 @@ fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
     let close = answer(&[(b'C', b"Sh0707070707070707_1\0")]);
     assert!(setup.connection.outgoing().starts_with(&close), "{:?}", setup.connection.outgoing());
 }
+
+#[test]
+fn a_script_in_steps_waits_for_what_stands_in_front_of_it() {
+    let mut setup = Setup::new();
+    setup.receive(&[&welcome(&[5; 4])]);
+    setup.connection.advance(usize::MAX);
+    setup.send(1, "NOTIFY a");
+    assert_eq!(setup.send(2, "SELECT 1; RESET ALL"), Sent::Steps);
+    let begins =
+        |setup: &Setup| String::from_utf8_lossy(setup.connection.outgoing()).contains("UNLISTEN");
+    assert!(!begins(&setup));
+    assert!(!setup.connection.withdraw(Token(1)), "its answer has the script begin");
+    setup.connection.advance(usize::MAX);
+    let answers = [
+        message(b'1', b""),
+        message(b't', &[0, 0]),
+        message(b'n', b""),
+        message(b'2', b""),
+        message(b'C', b"NOTIFY\0"),
+        message(b'Z', b"I"),
+    ];
+    let events = setup.receive(&[&answers.concat()]);
+    assert!(matches!(events[..], [Event::Settled { token: Token(1), .. }]), "{events:?}");
+    assert!(begins(&setup));
+    let mut lost = |written: usize| {
+        setup.connection.advance(written);
+        setup.input(Input::Closed { why: "gone".to_owned() });
+        setup.connection.poll_event()
+    };
+    let event = lost(1);
+    let is_unknown =
+        matches!(event, Some(Event::Lost { outcome: Outcome::Unknown, token: Token(2), .. }));
+    assert!(is_unknown, "{event:?}");
+}
+
+#[test]
+fn a_script_in_steps_that_waited_was_not_sent() {
+    let mut setup = Setup::new();
+    setup.receive(&[&welcome(&[5; 4])]);
+    setup.connection.advance(usize::MAX);
+    for (token, sql) in [(1, "NOTIFY a"), (2, "SELECT 1; RESET ALL")] {
+        setup.send(token, sql);
+    }
+    setup.connection.advance(usize::MAX);
+    setup.input(Input::Closed { why: "gone".to_owned() });
+    let events: Vec<_> = std::iter::from_fn(|| setup.connection.poll_event()).collect();
+    let expected = [(1, Outcome::Unknown), (2, Outcome::NotSent)];
+    for (event, expected) in events.iter().zip(expected) {
+        let Event::Lost { token, outcome, .. } = event else { panic!("{event:?}") };
+        assert_eq!((token.0, *outcome), expected);
+    }
+}

@@ -13,8 +13,8 @@ use crate::connection::steps::Steps;
 use crate::protocol::frontend;
 
 impl Session {
-    /// Writes a script: as it is, or its first step where text would not come as this client reads
-    /// it.
+    /// Writes a script as it is. Where text would not come as this client reads it, it is run in
+    /// steps, and [`Self::begin_steps`] sends the first one.
     pub(super) fn script(
         &self,
         statement: &Statement,
@@ -23,14 +23,12 @@ impl Session {
     ) -> Result<(Flight, Prelude), Error> {
         let reads_text = self.style.reads_script(statement, statements);
         if !(reads_text || statement.is_plain_script)
-            && let Some(mut steps) = Steps::of(&statement.sql, self.style.has_standard_strings())
+            && let Some(steps) = Steps::of(&statement.sql, self.style.has_standard_strings())
         {
             if statement.may_respell() {
                 return Err(respelled());
             }
-            let prelude = Prelude::opening(steps.needs_opening());
-            prelude.write(out)?;
-            steps.begin(out)?;
+            let prelude = steps.prelude();
             return Ok((Flight::Steps(Box::new(steps)), prelude));
         }
         frontend::query(out, &statement.sql)?;
@@ -38,6 +36,19 @@ impl Session {
             Flight::Script { reads_text: reads_text || !statement.is_plain_script },
             Prelude::default(),
         ))
+    }
+
+    /// Sends the first step of a script, once nothing stands in front of it.
+    pub(super) fn begin_steps(&mut self, sent: u64, out: &mut BytesMut) -> Result<(), Error> {
+        if let Some(Entry { work: Work::Request { exchange, .. }, start, .. }) =
+            self.pipeline.front_mut()
+            && let Flight::Steps(steps) = &mut exchange.flight
+            && steps.is_waiting()
+        {
+            *start = sent + out.len() as u64;
+            steps.begin(out)?;
+        }
+        Ok(())
     }
 
     /// A statement of a script was described, or refused.
