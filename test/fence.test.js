@@ -330,6 +330,28 @@ test('a transaction that a dedicated connection begins behind a fence reads noth
   await connection.release();
 });
 
+test('a transaction that a statement begins behind a fence reads nothing', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1 }));
+  t.after(() => pool.end());
+  t.after(() => cluster.unfence(cluster.primary));
+  const count = 'SELECT count(*)::int AS n FROM fenced';
+  const connection = await pool.connect();
+  const rows = await connection.query(count);
+  // What was begun before the fence goes on.
+  await connection.query('BEGIN');
+  await cluster.fence(cluster.primary, { barrier: false });
+  assert.deepEqual(await connection.query(count), rows);
+  await connection.query('COMMIT');
+  // Sessions read the signal to reload when they have it.
+  await cluster.fence(cluster.primary);
+  const unfit = { code: 'HYPERION_UNFIT_HOST', outcome: 'not-committed' };
+  for (const sql of ['BEGIN', 'START TRANSACTION READ ONLY', `BEGIN; ${count}`]) {
+    await assert.rejects(connection.query(sql), unfit, sql);
+    await connection.query('ROLLBACK');
+  }
+  await connection.release(true);
+});
+
 /** What a SELECT may do, and no tag tells of. */
 const WITH_EFFECTS = [
   ['a function that writes', 'SELECT fenced_write($1)'],

@@ -267,3 +267,42 @@ test('a read that ends its own sessions is sent three times and no more', async 
   assert.deepEqual(await pool.query('SELECT last_value::int AS n FROM deaths'), [{ n: 3 }]);
   await pool.end();
 });
+
+test('what a lost connection was at in a transaction of its user is not committed', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 2 }));
+  t.after(() => pool.end());
+  await pool.query('DROP TABLE IF EXISTS own; CREATE TABLE own (id int)');
+  const slow = (id) => `INSERT INTO own SELECT ${id} FROM pg_sleep(600)`;
+  const expected = [
+    // What the connection was asked for, and what is said of each of it.
+    [[slow(1)], ['not-committed']],
+    [
+      [slow(2), 'COMMIT'],
+      ['unknown', 'not-sent'],
+    ],
+    // Whether the transaction has ended, no answer has said.
+    [
+      ['COMMIT', slow(3)],
+      ['done', 'unknown'],
+    ],
+    [
+      ['ROLLBACK', slow(4)],
+      ['done', 'unknown'],
+    ],
+  ];
+  for (const [asked, outcomes] of expected) {
+    const connection = await pool.connect();
+    await connection.query('BEGIN');
+    const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
+    const told = asked.map((sql) =>
+      connection.query(sql).then(
+        () => 'done',
+        (error) => error.outcome,
+      ),
+    );
+    await untilRunning('pg_sleep(600)', { on: cluster });
+    await cluster.query(cluster.primary, `SELECT pg_terminate_backend(${pid})`);
+    assert.deepEqual(await Promise.all(told), outcomes, asked.join('; '));
+    await connection.release(true);
+  }
+});

@@ -151,26 +151,13 @@ pub enum Event {
         realm: Option<Realm>,
     },
     /// A request's ReadyForQuery has come.
-    Settled {
-        token: Token,
-        answer: Answer,
-        /// The role that the server had said when it began with the request.
-        role_before: Option<Role>,
-        role_after: Option<Role>,
-        took: Duration,
-        /// How long after its barrier's answer it came, where that was heard by itself.
-        parted: Option<Duration>,
-        status: TransactionStatus,
-        /// Nothing had been sent behind it by then. One read may answer that too, before this is
-        /// looked at.
-        last: bool,
-        /// The session's user may have changed whether it takes writes.
-        role_is_own: bool,
-    },
+    Settled(Settled),
     /// The connection broke before the request's ReadyForQuery.
     Lost {
         token: Token,
         outcome: Outcome,
+        /// The server was in a transaction when it came to the request, as far as is known.
+        in_transaction: bool,
         why: Error,
     },
     Notice(Box<ServerFields>),
@@ -189,4 +176,25 @@ pub enum Event {
         /// sessions too.
         idle: bool,
     },
+}
+
+/// What a request has come to, and what the server has said of itself meanwhile.
+#[derive(Debug)]
+pub struct Settled {
+    pub token: Token,
+    pub answer: Answer,
+    /// The role that the server had said when it began with the request.
+    pub role_before: Option<Role>,
+    pub role_after: Option<Role>,
+    pub took: Duration,
+    /// How long after its barrier's answer it came, where that was heard by itself.
+    pub parted: Option<Duration>,
+    /// Before the request, and behind it.
+    pub status_before: TransactionStatus,
+    pub status: TransactionStatus,
+    /// Nothing had been sent behind it by then. One read may answer that too, before this is
+    /// looked at.
+    pub last: bool,
+    /// The session's user may have changed whether it takes writes.
+    pub role_is_own: bool,
 }

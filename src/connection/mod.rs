@@ -55,7 +55,7 @@ use bytes::{Buf, BytesMut};
 
 pub use begin::{Begin, Isolation};
 pub use command::{CommandTag, KNOWN_COMMANDS};
-pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Shared, Telling, Token};
+pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Settled, Shared, Telling, Token};
 pub use effect::Effect;
 pub use exchange::StatementResult;
 pub use habit::Habit;

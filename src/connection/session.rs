@@ -34,7 +34,7 @@ use super::settings::{FirstUse, Style};
 use super::startup::StartupSettings;
 use super::statement::StatementId;
 use super::user_types::TypesAnswer;
-use super::{Event, Request, Sent, Shared, Token};
+use super::{Event, Request, Sent, Settled, Shared, Token};
 use crate::base::{Error, Instant, ServerFields};
 use crate::config::{Config, Pipelining, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
@@ -529,17 +529,18 @@ impl Session {
                 if was_reset && self.startup.are_lost() && status == TransactionStatus::Idle {
                     self.soil();
                 }
-                let event = Event::Settled {
+                let event = Event::Settled(Settled {
                     token,
                     answer,
                     role_before,
                     role_after: self.role,
                     took,
                     parted,
+                    status_before: self.status_before,
                     status,
                     last: self.is_vacant(),
                     role_is_own: self.made_role,
-                };
+                });
                 events.push_back(event);
             }
         }

@@ -285,7 +285,7 @@ fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
     setup.connection.advance(usize::MAX);
     let refused = b"SERROR\0VERROR\0C0A000\0Mnot on a standby\0\0";
     let events = setup.receive(&[&answer(&[(b'E', refused), (b'Z', b"I")])]);
-    assert!(matches!(events[..], [Event::Settled { answer: Answer::Refused { .. }, .. }]));
+    assert!(matches!(events[..], [Event::Settled(Settled { answer: Answer::Refused { .. }, .. })]));
     setup.send_statement(3, second);
     let close = answer(&[(b'C', b"Sh0707070707070707_1\0")]);
     assert!(setup.connection.outgoing().starts_with(&close), "{:?}", setup.connection.outgoing());
@@ -312,7 +312,7 @@ fn a_script_in_steps_waits_for_what_stands_in_front_of_it() {
         message(b'Z', b"I"),
     ];
     let events = setup.receive(&[&answers.concat()]);
-    assert!(matches!(events[..], [Event::Settled { token: Token(1), .. }]), "{events:?}");
+    assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
     assert!(begins(&setup));
     let mut lost = |written: usize| {
         setup.connection.advance(written);

@@ -441,9 +441,10 @@ impl Pool {
         if let Some(call) = self.calls.get(key)
             && let Some(GivenUp { reason, .. }) = call.given_up
         {
-            let outcome = match call.flags.begin() {
-                Some(_) => self.outcome_in_transaction(id, call, Outcome::Unknown),
-                None => Outcome::Unknown,
+            let is_own = self.is_at_work_in_own_transaction(id, target);
+            let outcome = match is_own || call.flags.begin().is_some() {
+                true => self.outcome_in_transaction(id, call, Outcome::Unknown),
+                false => Outcome::Unknown,
             };
             let what = format!(
                 "the server answered neither it nor a CancelRequest within {grace} ms \

@@ -5,9 +5,10 @@
 
 use std::num::NonZeroU32;
 
-use super::Pool;
 use super::lease::Lease;
-use crate::base::{Error, ErrorClass};
+use super::{ConnectionId, Pool};
+use crate::base::{Error, ErrorClass, Key, Outcome};
+use crate::connection::Token;
 use crate::protocol::backend::TransactionStatus;
 
 impl Pool {
@@ -22,6 +23,30 @@ impl Pool {
         let slot = lease.connection().and_then(|id| self.slots.get(id));
         let status = slot.and_then(|slot| slot.connection.transaction_status());
         lease.is_between() && status.is_some_and(|status| status != TransactionStatus::Idle)
+    }
+
+    /// What a lost statement has come to that its server was at in such a transaction.
+    pub(super) fn outcome_in_own_transaction(
+        &self,
+        id: ConnectionId,
+        token: Token,
+        outcome: Outcome,
+    ) -> Outcome {
+        let call = self.calls.get(Key::from_bits(token.0));
+        match call.filter(|call| call.flags.begin().is_none() && call.lease.is_some()) {
+            Some(call) if outcome == Outcome::Unknown => {
+                self.outcome_in_transaction(id, call, outcome)
+            }
+            _ => outcome,
+        }
+    }
+
+    /// Whether a call is what the server is at in such a transaction.
+    pub(super) fn is_at_work_in_own_transaction(&self, id: ConnectionId, token: Token) -> bool {
+        let at_work = self.slots.get(id).and_then(|slot| slot.connection.at_work());
+        let call = self.calls.get(Key::from_bits(token.0));
+        let lease = call.and_then(|call| self.leases.get(&call.lease?));
+        at_work == Some(token) && lease.is_some_and(|lease| self.is_in_own_transaction(lease))
     }
 
     /// The same, where nothing can change that which was asked before.

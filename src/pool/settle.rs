@@ -19,7 +19,7 @@ use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{Observation, fits};
 use crate::config::TargetSessionAttrs;
 use crate::connection::{
-    Answer, Effect, Event, Remedy, Role, Statement, Telling, Token, was_never_handed_on,
+    Answer, Effect, Event, Remedy, Role, Settled, Statement, Telling, Token, was_never_handed_on,
 };
 use crate::protocol::backend::TransactionStatus;
 
@@ -36,17 +36,6 @@ pub(super) const READ_ONLY_REFUSAL: &str = "25006";
 const SERIALIZATION_FAILURE: &str = "40001";
 /// `statement_completion_unknown` of the SQL standard.
 pub(super) const COMPLETION_UNKNOWN: &str = "40003";
-
-/// A request's ReadyForQuery, as far as settling needs it.
-struct Settled {
-    token: Token,
-    answer: Answer,
-    role_before: Option<Role>,
-    role_after: Option<Role>,
-    status: TransactionStatus,
-    last: bool,
-    role_is_own: bool,
-}
 
 /// What to do with a settled call.
 pub(super) enum Verdict {
@@ -104,23 +93,17 @@ impl Pool {
     /// Takes what a connection says of a call. Returns the call where it must be sent again.
     fn hear(&mut self, now: Instant, id: ConnectionId, event: Event) -> Option<Key<Call>> {
         match event {
-            Event::Settled {
-                token,
-                answer,
-                role_before,
-                role_after,
-                took,
-                parted,
-                status,
-                last,
-                role_is_own,
-            } => {
-                self.learn_habit(token, &answer, took, parted);
-                let settled =
-                    Settled { token, answer, role_before, role_after, status, last, role_is_own };
+            Event::Settled(settled) => {
+                self.learn_habit(&settled);
                 self.settle(now, id, settled)
             }
-            Event::Lost { token, outcome, why } => self.lost(now, id, token, outcome, &why),
+            Event::Lost { token, outcome, in_transaction, why } => {
+                let outcome = match in_transaction {
+                    true => self.outcome_in_own_transaction(id, token, outcome),
+                    false => outcome,
+                };
+                self.lost(now, id, token, outcome, &why)
+            }
             Event::Notice(fields) => {
                 if let Some(host) = self.host_name(id) {
                     let event = PoolEvent::Notice { host, fields };
@@ -138,22 +121,16 @@ impl Pool {
         }
     }
 
-    fn learn_habit(
-        &mut self,
-        token: Token,
-        answer: &Answer,
-        took: Duration,
-        parted: Option<Duration>,
-    ) {
-        if let Answer::Completed { results, .. } = answer
-            && let Some(call) = self.calls.get(Key::from_bits(token.0))
+    fn learn_habit(&mut self, settled: &Settled) {
+        if let Answer::Completed { results, .. } = &settled.answer
+            && let Some(call) = self.calls.get(Key::from_bits(settled.token.0))
             && let Some(id) = call.statement
             && let Some(statement) = self.statements.get_mut(id)
         {
             let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
             let size = results.iter().map(|result| result.rows.size()).sum();
-            statement.habit.learn(took, selects, size);
-            if let Some(gap) = parted {
+            statement.habit.learn(settled.took, selects, size);
+            if let Some(gap) = settled.parted {
                 statement.habit.learn_parting(gap);
             }
         }
@@ -254,12 +231,17 @@ impl Pool {
         };
         let fits_again = settled.role_after.is_some_and(|role| fits(mode, role));
         let statement = call.statement.and_then(|id| self.statements.get(id));
+        let is_open = settled.status != TransactionStatus::Idle
+            && !statement.is_some_and(Statement::may_leave_transaction);
+        let opens = is_open
+            && settled.status_before == TransactionStatus::Idle
+            && !Mutation::GoOnAcrossFence.is_on();
         let answered = Answered {
             answer: &settled.answer,
             effect: statement.map_or(Effect::Possible, |statement| statement.effect),
             declared: call.flags.has(QueryFlags::READ_ONLY),
-            is_open: settled.status != TransactionStatus::Idle
-                && !statement.is_some_and(Statement::may_leave_transaction),
+            is_open,
+            opens,
         };
         let is_fenced = unfit(settled.role_before) && !Mutation::ForgetFence.is_on();
         let of_fenced = if is_fenced { worth(answered, fits_again) } else { Worth::Stands };
@@ -296,7 +278,7 @@ impl Pool {
         // Between the transactions of a session that its user has, and where one begins. Whoever
         // changed it may have made its role himself.
         let is_first = match call.flags.begin() {
-            None => settled.status == TransactionStatus::Idle,
+            None => settled.status == TransactionStatus::Idle || opens,
             Some(_) => {
                 !free
                     && call.lease.and_then(|it| self.leases.get(&it)).is_some_and(Lease::is_between)

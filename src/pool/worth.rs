@@ -25,6 +25,8 @@ pub(super) struct Answered<'a> {
     pub(super) declared: bool,
     /// Its transaction is open: whatever it has done is not committed.
     pub(super) is_open: bool,
+    /// It is what has begun that transaction: whatever that reads may be old.
+    pub(super) opens: bool,
 }
 
 const READS: [&str; 4] = ["SELECT", "SHOW", "FETCH", "EXPLAIN"];
@@ -62,7 +64,7 @@ const NEUTRAL: [&str; 27] = [
 /// `fits_again`: the server has said so behind the answer. The fence was lifted between what showed
 /// it and the answer, so that a write was not refused, or the host has become the primary again.
 pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
-    let Answered { answer, effect, declared, is_open } = answered;
+    let Answered { answer, effect, declared, is_open, opens } = answered;
     match answer {
         Answer::Described => Worth::Nothing,
         Answer::Refused { error, .. } if error.outcome() == Some(Outcome::NotCommitted) => {
@@ -70,7 +72,7 @@ pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
         }
         Answer::Refused { .. } => Worth::Stands,
         Answer::Completed { .. } if fits_again => Worth::Stands,
-        Answer::Completed { .. } if declared || effect == Effect::None => Worth::Nothing,
+        Answer::Completed { .. } if declared || opens || effect == Effect::None => Worth::Nothing,
         Answer::Completed { results, .. } => {
             let mut tags = results.iter().map(|result| result.command.name());
             let reads = tags.clone().all(|tag| READS.contains(&tag));

@@ -9,8 +9,8 @@ use crate::base::batch::Lane;
 use crate::base::{Body, Error, Instant, RowBatch};
 use crate::config::{Config, from_json};
 use crate::connection::{
-    Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
-    Statements, Telling, Token,
+    Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Settled, Shared,
+    StatementId, Statements, Telling, Token,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -286,7 +286,7 @@ impl Driver {
         while let Some(event) = self.connection.poll_event() {
             assert!(!self.closed, "an event behind the end: {event:?}");
             match event {
-                Event::Settled { token, answer, .. } => {
+                Event::Settled(Settled { token, answer, .. }) => {
                     self.settle(token);
                     read_rows(&answer);
                 }

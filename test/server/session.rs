@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyperiondb_client::base::{Body, Instant, RowBatch};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
-    Answer, Connection, Event, Input, Peer, Request, RowCursor, Shared, StatementId,
+    Answer, Connection, Event, Input, Peer, Request, RowCursor, Settled, Shared, StatementId,
     StatementResult, Statements, Telling, Token,
 };
 use hyperiondb_client::protocol::Format;
@@ -121,11 +121,15 @@ impl Session {
             sent.map_err(|error| TestCaseError::fail(format!("{error} in {sql}")))?;
             match self.next_event() {
                 // A parameter's type had to be known first.
-                Event::Settled { answer: Answer::Described, .. } => telling = Telling::Done,
-                Event::Settled { answer: Answer::Completed { mut results, .. }, .. } => {
+                Event::Settled(Settled { answer: Answer::Described, .. }) => {
+                    telling = Telling::Done
+                }
+                Event::Settled(Settled {
+                    answer: Answer::Completed { mut results, .. }, ..
+                }) => {
                     return Ok(results.pop().unwrap());
                 }
-                Event::Settled { answer: Answer::Refused { error, .. }, .. } => {
+                Event::Settled(Settled { answer: Answer::Refused { error, .. }, .. }) => {
                     return Err(TestCaseError::fail(format!("{error} in answer to {sql}")));
                 }
                 other => panic!("{other:?} in answer to {sql}"),

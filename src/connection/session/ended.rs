@@ -204,6 +204,7 @@ impl Session {
         why: &Error,
         events: &mut VecDeque<Event>,
     ) {
+        let mut in_transaction = self.status != TransactionStatus::Idle;
         for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
             let Work::Request { token, exchange } = entry.work else { continue };
             // The server works in order: behind a FATAL error it looked at nothing. A description
@@ -214,7 +215,9 @@ impl Session {
                 || (self.fatal && behind > 0)
                 || (self.skipped && behind == 0);
             let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
-            events.push_back(Event::Lost { token, outcome, why: why.clone() });
+            events.push_back(Event::Lost { token, outcome, in_transaction, why: why.clone() });
+            // It may have ended it.
+            in_transaction = false;
         }
     }
 }

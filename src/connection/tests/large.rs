@@ -38,7 +38,7 @@ fn answered(setup: &mut Setup, bytes: &[u8]) -> Answer {
         assert!(held <= 20_000, "{held} bytes of one message are held");
     }
     let settled = events.into_iter().find_map(|event| match event {
-        Event::Settled { answer, .. } => Some(answer),
+        Event::Settled(Settled { answer, .. }) => Some(answer),
         Event::Closed { error, .. } => panic!("{error}"),
         _ => None,
     });

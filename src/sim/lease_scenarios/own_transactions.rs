@@ -31,3 +31,36 @@ fn nothing_begins_inside_of_a_transaction_that_was_begun_by_a_statement() {
         assert_eq!(world.hosts[0].server.keys, ["a", "c"]);
     }
 }
+
+#[test]
+fn none_is_begun_by_a_statement_behind_a_fence() {
+    let unfit = ("HYPERION_UNFIT_HOST", Some(Outcome::NotCommitted));
+    let mut world = world(&[PRIMARY]);
+    let lease = take(&mut world, NONE);
+    world.query("SELECT", lease, NONE);
+    world.hosts[0].server.role = Role::ReadOnly;
+    let begin = world.query("BEGIN", lease, NONE);
+    assert_eq!(failed(&world, begin), unfit);
+    let rollback = world.query("ROLLBACK", lease, NONE);
+    assert_eq!(answered(&world, rollback), "ROLLBACK");
+}
+
+#[test]
+fn a_statement_in_one_whose_connection_is_lost_is_not_committed() {
+    let not_committed = ("HYPERION_CONNECTION_LOST", Some(Outcome::NotCommitted));
+    let unknown = ("40003", Some(Outcome::Unknown));
+    for (ends, outcome) in [(None, not_committed), (Some("COMMIT"), unknown)] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, NONE);
+        world.query("BEGIN", lease, NONE);
+        world.stall(0);
+        let insert = world.ask("INSERT a", lease, NONE, Params::new());
+        if let Some(end) = ends {
+            world.ask(end, lease, NONE, Params::new());
+        }
+        world.settle();
+        world.crash(0);
+        world.settle();
+        assert_eq!(failed(&world, insert), outcome, "{ends:?}");
+    }
+}
