@@ -7,6 +7,7 @@
 //! what names mean: DDL for everybody, `search_path`, roles and temporary tables for their session.
 
 use super::lexer::{SqlToken, tokens};
+use super::plain_read::is_plain_read;
 use super::traces::runs_strings;
 
 /// What a statement's text says of names.
@@ -56,10 +57,10 @@ impl Naming {
         if may_be_script && sql.len() > LONGEST_LOOK {
             moves = Moves::Everybody;
         }
-        // By a function, which can be called anywhere, or under a name that escapes hide.
-        let sets = ["search_path", "u&\""].iter().any(|word| contains_ignoring_case(sql, word));
-        let moves = if sets { moves.max(Moves::Session) } else { moves };
         let mentions = |words: &[&str]| words.iter().any(|word| contains_ignoring_case(sql, word));
+        // By a function, which can be called anywhere, or under a name that escapes hide.
+        let sets = mentions(&["u&\""]) || (mentions(&["search_path"]) && !is_plain_read(sql));
+        let moves = if sets { moves.max(Moves::Session) } else { moves };
         let makes_role = mentions(&["read_only", "characteristics", "u&\""])
             || (moves != Moves::Nobody && mentions(&["set_config", "pg_settings", "to_xml"]));
         Self { names_result: names_result.unwrap_or(false), moves, makes_role }
@@ -328,6 +329,8 @@ mod tests {
             "WITH t AS (INSERT /* */ INTO s VALUES (1) RETURNING 1 AS into) SELECT 'into', \"into\" FROM t",
             "MERGE INTO s USING t ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
             "EXPLAIN SELECT 1",
+            "SHOW search_path",
+            "SELECT current_setting('search_path'), current_schemas(true)",
             "",
         ];
         for (texts, moves) in [
