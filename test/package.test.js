@@ -3,12 +3,14 @@
 // systems and for other platforms.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 import platform from '../js/platform.cjs';
 import { addonPath } from '../scripts/build.js';
@@ -115,6 +117,35 @@ test('packed, it installs without Rust in an empty folder and follows a failover
     }
   } finally {
     project.remove();
+  }
+});
+
+test('the crates are checked for the platforms of the packages', async () => {
+  const { napi } = await readJson(root, 'package.json');
+  const [, list] = /^targets = \[([^\]]*)\]$/m.exec(
+    await readFile(path.join(root, 'deny.toml'), 'utf8'),
+  );
+  const targets = [...list.matchAll(/"([^"]+)"/g)].map(([, target]) => target);
+  assert.deepEqual(targets, napi.targets);
+});
+
+test('Dependabot is told each folder that has a lock file, and no other', async () => {
+  const text = await readFile(path.join(root, '.github', 'dependabot.yml'), 'utf8');
+  const locks = { cargo: 'Cargo.lock', npm: 'package-lock.json' };
+  for (const [ecosystem, lock] of Object.entries(locks)) {
+    const pattern = new RegExp(`package-ecosystem: ${ecosystem}\\n +directories: \\[(.*)\\]`);
+    const said = pattern
+      .exec(text)[1]
+      .split(', ')
+      .map((folder) => path.posix.join(folder, lock));
+    const { stdout } = await promisify(execFile)('git', ['ls-files', lock, `**/${lock}`], {
+      cwd: root,
+    });
+    const tracked = stdout
+      .trim()
+      .split('\n')
+      .map((name) => `/${name}`);
+    assert.deepEqual(said.sort(), tracked.sort());
   }
 });
 
