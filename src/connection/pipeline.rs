@@ -127,6 +127,17 @@ impl Entry {
     }
 }
 
+/// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
+pub(super) fn is_vacant(pipeline: &Pipeline) -> bool {
+    let is_short =
+        |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. } | Work::Types(_));
+    pipeline.iter().all(|entry| is_short(&entry.work))
+}
+
+pub(super) fn requests(pipeline: &Pipeline) -> impl Iterator<Item = Token> {
+    pipeline.iter().filter_map(Entry::token)
+}
+
 /// Whether it is answered by a ReadyForQuery and nothing else.
 fn is_bare_sync(entry: Option<&Entry>) -> bool {
     matches!(entry, Some(Entry { work: Work::Barrier { asked: false, .. }, .. }))

@@ -170,9 +170,7 @@ impl Session {
 
     /// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
     pub(super) fn is_vacant(&self) -> bool {
-        let is_short =
-            |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. } | Work::Types(_));
-        self.pipeline.iter().all(|entry| is_short(&entry.work))
+        pipeline::is_vacant(&self.pipeline)
     }
 
     /// Whether others may see names otherwise that were moved here, as far as nobody has told them.
@@ -217,7 +215,7 @@ impl Session {
     }
 
     pub(super) fn requests(&self) -> impl Iterator<Item = Token> {
-        self.pipeline.iter().filter_map(Entry::token)
+        pipeline::requests(&self.pipeline)
     }
 
     pub(super) fn at_work(&self) -> Option<Token> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Session;
 use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult};
-use crate::connection::pipeline::{Pipeline, Work};
+use crate::connection::pipeline::{Pipeline, Work, requests};
 use crate::connection::rows::too_large;
 use crate::connection::script::{copied_error, is_end};
 use crate::connection::staleness::Staleness;
@@ -191,7 +191,7 @@ impl Session {
     /// Whether it ends while nobody has asked anything in it, and no server says why.
     pub(in crate::connection) fn is_cut_idle(&self, why: &Error) -> bool {
         let said_by_server = why.server().is_some_and(is_of_server);
-        self.requests().next().is_none()
+        requests(&self.pipeline).next().is_none()
             && matches!(why.class(), ErrorClass::Connection | ErrorClass::Database)
             && !said_by_server
     }

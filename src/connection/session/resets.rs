@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use super::{Session, Tidiness};
 use crate::base::{Error, Instant, Mutation};
 use crate::connection::Shared;
-use crate::connection::pipeline::{Entry, ResetStep, Work};
+use crate::connection::pipeline::{Entry, ResetStep, Work, is_vacant, requests};
 use crate::connection::prelude::RESET;
 use crate::connection::role::{Parameters, check_encoding};
 use crate::protocol::backend::TransactionStatus;
@@ -32,7 +32,7 @@ impl Session {
         let is_whole = !self.is_resetting()
             || self.startup.outlast_reset()
             || Mutation::HurryBehindReset.is_on();
-        self.is_vacant() && is_whole
+        is_vacant(&self.pipeline) && is_whole
     }
 
     /// Discards what was left behind. Until the server has said so, each request brings a DISCARD
@@ -81,7 +81,7 @@ impl Session {
             return Ok(true);
         }
         // What was sent behind it brings a DISCARD ALL of its own, and is looked at then.
-        if self.requests().next().is_some() {
+        if requests(&self.pipeline).next().is_some() {
             return self.startup.check_encoding().map(|()| true);
         }
         for sql in self.startup.restore() {
