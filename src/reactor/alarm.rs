@@ -8,8 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::libuv::{IdleHandle, Loop, TimerHandle};
-use super::turn::Wake;
+use super::libuv::{IdleHandle, Loop, TimerHandle, Wake};
 use crate::base::Instant;
 
 /// Does nothing before it is attached to a loop: then somebody else turns the reactor, as tests do.

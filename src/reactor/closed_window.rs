@@ -13,9 +13,8 @@
 
 use std::time::Duration;
 
-use super::links::Token;
+use super::links::{Links, Token};
 use super::socket::Descriptor;
-use super::turn::Reactor;
 use crate::base::Instant;
 
 /// What the kernel knows of the way to a peer.
@@ -107,27 +106,15 @@ impl Windows {
         let silent = LOOK_EVERY * silent_looks.saturating_sub(1);
         self.patience().is_some_and(|patience| silent >= patience)
     }
-}
-
-impl Reactor {
-    /// For a socket that was read.
-    pub(super) fn note_answered(&mut self, token: Token) {
-        if let Some(stream) = self.links.stream(token)
-            && stream.unanswered > 0
-            && !self.pool.waits_for(stream.connection)
-        {
-            stream.unanswered = 0;
-        }
-    }
 
     /// For a socket that was written to.
-    pub(super) fn watch_window(&mut self, now: Instant, token: Token) {
-        let Some(stream) = self.links.stream(token) else { return };
+    pub(super) fn watch(&mut self, now: Instant, token: Token, links: &mut Links) {
+        let Some(stream) = links.stream(token) else { return };
         let is_worth_it = stream.unanswered >= WORTH_WATCHING || stream.blocked;
         if !is_worth_it || stream.watched || !stream.is_tcp() {
             return;
         }
-        let (Some(tcp), Some(patience)) = (self.windows.tcp, self.windows.patience()) else {
+        let (Some(tcp), Some(patience)) = (self.tcp, self.patience()) else {
             return;
         };
         let descriptor = stream.socket.descriptor();
@@ -136,24 +123,24 @@ impl Reactor {
         }
         (tcp.probe_every)(descriptor, patience / 3);
         stream.watched = true;
-        self.windows.watched.push(Watched { token, silent_looks: 0 });
-        if self.windows.look_at.is_none() {
-            self.windows.looked_at = now;
-            self.windows.look_at = Some(now + LOOK_EVERY);
+        self.watched.push(Watched { token, silent_looks: 0 });
+        if self.look_at.is_none() {
+            self.looked_at = now;
+            self.look_at = Some(now + LOOK_EVERY);
         }
     }
 
     /// Gives up the hosts that have been silent for too long, and forgets those that have all that
     /// was written.
-    pub(super) fn look_at_windows(&mut self, now: Instant) {
-        let Some(tcp) = self.windows.tcp else { return };
-        if self.windows.look_at.is_none_or(|at| at > now) {
+    pub(super) fn look(&mut self, now: Instant, links: &mut Links) {
+        let Some(tcp) = self.tcp else { return };
+        if self.look_at.is_none_or(|at| at > now) {
             return;
         }
-        let since = now.since(self.windows.looked_at);
-        let watched = std::mem::take(&mut self.windows.watched);
+        let since = now.since(self.looked_at);
+        let watched = std::mem::take(&mut self.watched);
         for Watched { token, silent_looks } in watched {
-            let Some(stream) = self.links.stream(token) else { continue };
+            let Some(stream) = links.stream(token) else { continue };
             let told = (tcp.report)(stream.socket.descriptor()).map(|report| report.told(since));
             let silent_looks = match told {
                 Some(Told::Lives) => 0,
@@ -161,20 +148,20 @@ impl Reactor {
                 Some(Told::Silent) => silent_looks + 1,
                 Some(Told::HasAll) | None => {
                     stream.watched = false;
-                    stream.socket.set_user_timeout(self.windows.user_timeout);
+                    stream.socket.set_user_timeout(self.user_timeout);
                     continue;
                 }
             };
-            if self.windows.is_lost(silent_looks) {
+            if self.is_lost(silent_looks) {
                 let why = "the server's host has acknowledged nothing for too long (ETIMEDOUT)";
                 stream.broken = Some(why.to_owned());
-                self.list_unread(token, true);
+                links.list_unread(token, true);
             } else {
-                self.windows.watched.push(Watched { token, silent_looks });
+                self.watched.push(Watched { token, silent_looks });
             }
         }
-        self.windows.looked_at = now;
-        self.windows.look_at = (!self.windows.watched.is_empty()).then(|| now + LOOK_EVERY);
+        self.looked_at = now;
+        self.look_at = (!self.watched.is_empty()).then(|| now + LOOK_EVERY);
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) const DISCONNECT: c_int = 4;
 /// Larger than the alignment of anything in a libuv handle.
 const ALIGNMENT: usize = 16;
 
+/// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
+pub type Wake = Rc<dyn Fn()>;
+
 /// A running event loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Loop {
@@ -428,7 +431,7 @@ mod tests {
         use super::super::readiness::Readiness;
 
         let uv_loop = Loop { raw: std::ptr::null_mut(), symbols: &noting_libuv::SYMBOLS };
-        let wake: super::super::Wake = Rc::new(|| {});
+        let wake: super::Wake = Rc::new(|| {});
         let mut readiness = Readiness::new().unwrap();
         readiness.attach(uv_loop, &wake).unwrap();
         assert_eq!(Rc::strong_count(&wake), 2);

@@ -5,12 +5,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::errand::{Ended, Errands};
-use super::libuv::Loop;
+use super::libuv::{Loop, Wake};
 use super::race::Race;
 use super::readiness::Readiness;
 use super::socket::{Options, PrepareSocket, Progress, Socket, Target};
 use super::system_error::Unreached;
-use super::turn::Wake;
 use crate::base::Instant;
 use crate::config::{Config, Endpoint, Host};
 use crate::pool::ConnectionId;
@@ -48,8 +47,8 @@ pub(super) struct Stream {
     pub(super) socket: Socket,
     pub(super) connection: ConnectionId,
     target: Target,
-    /// It stands in the ready list.
-    pub(super) listed: bool,
+    /// It stands in the list of those that are to be read.
+    listed: bool,
     /// The system said that the stream ends: then a short read is not the last one.
     pub(super) ending: bool,
     /// The kernel takes no more bytes until it says that the socket is writable.
@@ -89,6 +88,9 @@ pub(super) struct Links {
     open: BTreeMap<ConnectionId, Token>,
     streams: BTreeMap<Token, Stream>,
     errands: Errands,
+    /// Sockets that may hold bytes which were not read: nobody will say again that they are
+    /// readable.
+    unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
     lookups: VecDeque<Lookup>,
     last_token: Token,
@@ -104,6 +106,7 @@ impl Links {
             open: BTreeMap::new(),
             streams: BTreeMap::new(),
             errands: Errands::new(config.connect_timeout),
+            unread: VecDeque::new(),
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
             last_token: 0,
@@ -292,6 +295,40 @@ impl Links {
 
     pub(super) fn stream(&mut self, token: Token) -> Option<&mut Stream> {
         self.streams.get_mut(&token)
+    }
+
+    /// A socket may hold bytes: it is to be read. `ending`: the system said that its stream ends.
+    pub(super) fn list_unread(&mut self, token: Token, ending: bool) {
+        if let Some(stream) = self.streams.get_mut(&token) {
+            stream.ending |= ending;
+            if !stream.listed {
+                stream.listed = true;
+                self.unread.push_back(token);
+            }
+        }
+    }
+
+    pub(super) fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// The next socket that is to be read, of which [`Self::was_read`] is to tell.
+    pub(super) fn next_unread(&mut self) -> Option<Token> {
+        self.unread.pop_front()
+    }
+
+    /// `more`: it may hold more.
+    pub(super) fn was_read(&mut self, token: Token, more: bool) {
+        if let Some(stream) = self.streams.get_mut(&token) {
+            stream.listed = more;
+            if more {
+                self.unread.push_back(token);
+            }
+        }
+    }
+
+    pub(super) fn forget_unread(&mut self) {
+        self.unread.clear();
     }
 
     /// The kernel took not all bytes, or it has taken them again.

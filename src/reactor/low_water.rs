@@ -19,11 +19,10 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::links::Token;
+use super::links::{Links, Token};
 use super::socket::Descriptor;
-use super::turn::Reactor;
 use crate::base::Instant;
-use crate::pool::{Awaited, Barrier, ConnectionId};
+use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 
 /// Sets the least number of bytes that make a socket readable, and returns whether that could be
 /// done.
@@ -34,7 +33,7 @@ pub type SetLowWater = fn(Descriptor, usize) -> bool;
 const MORE_THAN_BARRIER: usize = 7;
 /// A rest that is smaller is not worth a call to the system.
 const LARGE: usize = 16 * 1024;
-/// What one look at a socket reads (`flow`): a mark of 128 KiB costs 9% more CPU for a result of 3
+/// What one look at a socket reads (`io`): a mark of 128 KiB costs 9% more CPU for a result of 3
 /// MiB.
 const HIGHEST: usize = 512 * 1024;
 /// So late is a result at most that is shorter than those before it.
@@ -77,52 +76,53 @@ impl LowWater {
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|at| at <= now)
     }
-}
 
-/// Whether a socket with such a mark is told of everything but barriers' answers.
-pub(super) fn is_low(mark: usize) -> bool {
-    mark <= MORE_THAN_BARRIER
-}
-
-/// What is worth waking for, where so many bytes are expected.
-fn mark(rest: usize) -> usize {
-    if rest < LARGE { 1 } else { (rest - rest / 8 - LARGE / 4).min(HIGHEST) }
-}
-
-impl Reactor {
     /// Tells the pool whether the server of a new connection is on this machine, and its answers
     /// can be held back: on a Unix socket the kernel tells of each byte, whatever the mark.
-    pub(super) fn share_cores(&mut self, connection: ConnectionId) {
-        if let (Some(_), Some(cores)) = (self.low_water.set, self.low_water.cores)
-            && self.links.is_loopback(connection)
+    pub(super) fn share_cores(&self, connection: ConnectionId, links: &Links, pool: &mut Pool) {
+        if let (Some(_), Some(cores)) = (self.set, self.cores)
+            && links.is_loopback(connection)
         {
-            self.pool.shares_cores(connection, cores);
+            pool.shares_cores(connection, cores);
         }
     }
 
     /// For a socket to which all was written: what comes back may be known to be large, and to come
     /// before it would be looked for all the same; or to come long after a barrier's answer.
-    pub(super) fn expect_answer(&mut self, now: Instant, token: Token) {
-        let (Some(_), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
+    pub(super) fn expect_answer(
+        &mut self,
+        now: Instant,
+        token: Token,
+        links: &mut Links,
+        pool: &mut Pool,
+    ) {
+        let (Some(_), Some(stream)) = (self.set, links.stream(token)) else {
             return;
         };
         let before = stream.low_water;
-        let Awaited { rows, together, barrier } = self.pool.awaited(stream.connection, PATIENCE);
+        let Awaited { rows, together, barrier } = pool.awaited(stream.connection, PATIENCE);
         let least = match barrier {
             Some(Barrier::HeardWithRequest) => MORE_THAN_BARRIER,
             Some(Barrier::HeardAlone) => 1,
-            None => self.least(token),
+            None => Self::least(token, links, pool),
         };
         let mark = mark(rows).max(least).max(together.min(HIGHEST));
         // What stands above that is for an answer which has begun to come.
         if is_low(before) || before < mark {
-            self.set_mark(now, token, mark);
+            self.set_mark(now, token, mark, links, pool);
         }
     }
 
     /// For a socket that has been read until it was empty; `moves`: something was there.
-    pub(super) fn set_low_water(&mut self, now: Instant, token: Token, moves: bool) {
-        let (Some(_), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
+    pub(super) fn after_read(
+        &mut self,
+        now: Instant,
+        token: Token,
+        moves: bool,
+        links: &mut Links,
+        pool: &Pool,
+    ) {
+        let (Some(_), Some(stream)) = (self.set, links.stream(token)) else {
             return;
         };
         // The selector may name a socket whose bytes have been read meanwhile: that says nothing.
@@ -130,45 +130,53 @@ impl Reactor {
         let connection = stream.connection;
         let mark = match (moves, is_overdue) {
             (true, false) => {
-                let rest = mark(self.pool.expected_rest(connection)).max(self.least(token));
-                rest.max(self.mark_for_several(token))
+                let rest =
+                    mark(pool.expected_rest(connection)).max(Self::least(token, links, pool));
+                rest.max(Self::mark_for_several(token, links, pool))
             }
-            (true, true) => mark(self.pool.expected_rest(connection)),
+            (true, true) => mark(pool.expected_rest(connection)),
             (false, true) => 1,
             (false, false) => return,
         };
-        self.set_mark(now, token, mark);
+        self.set_mark(now, token, mark, links, pool);
     }
 
     /// A mark above a barrier's answer stays, which spares calls to the system, as long as nothing
     /// is that short which may come next by itself: news of a server's own is not, and the
     /// beginning of an answer is followed by more.
-    fn least(&mut self, token: Token) -> usize {
-        let stays = self.links.stream(token).is_some_and(|stream| {
-            stream.low_water == MORE_THAN_BARRIER && self.pool.is_between_answers(stream.connection)
+    fn least(token: Token, links: &mut Links, pool: &Pool) -> usize {
+        let stays = links.stream(token).is_some_and(|stream| {
+            stream.low_water == MORE_THAN_BARRIER && pool.is_between_answers(stream.connection)
         });
         if stays { MORE_THAN_BARRIER } else { 1 }
     }
 
     /// What stands there already will do where it is not much less, which spares a call to the
     /// system.
-    fn mark_for_several(&mut self, token: Token) -> usize {
-        let Some(stream) = self.links.stream(token) else { return 1 };
+    fn mark_for_several(token: Token, links: &mut Links, pool: &Pool) -> usize {
+        let Some(stream) = links.stream(token) else { return 1 };
         let (before, connection) = (stream.low_water, stream.connection);
-        let mark = self.pool.heard_together(connection).min(HIGHEST);
+        let mark = pool.heard_together(connection).min(HIGHEST);
         if (mark / 2..=mark).contains(&before) { before } else { mark }
     }
 
-    fn set_mark(&mut self, now: Instant, token: Token, mark: usize) {
-        let (Some(set), Some(stream)) = (self.low_water.set, self.links.stream(token)) else {
+    fn set_mark(
+        &mut self,
+        now: Instant,
+        token: Token,
+        mark: usize,
+        links: &mut Links,
+        pool: &Pool,
+    ) {
+        let (Some(set), Some(stream)) = (self.set, links.stream(token)) else {
             return;
         };
         if mark != stream.low_water && set(stream.socket.descriptor(), mark) {
             stream.low_water = mark;
         }
         let is_high = stream.low_water > MORE_THAN_BARRIER;
-        let is_raised = stream.low_water > 1 && self.pool.waits_for(stream.connection);
-        let LowWater { raised, until, look_at, .. } = &mut self.low_water;
+        let is_raised = stream.low_water > 1 && pool.waits_for(stream.connection);
+        let LowWater { raised, until, look_at, .. } = self;
         match (raised.iter().position(|of| *of == token), is_raised) {
             (None, true) => raised.push(token),
             (Some(place), false) => drop(raised.swap_remove(place)),
@@ -184,15 +192,25 @@ impl Reactor {
     }
 
     /// Has the sockets read that may hold something which is below their marks.
-    pub(super) fn look_below_marks(&mut self) {
-        (self.low_water.until, self.low_water.look_at) = (None, None);
-        for token in std::mem::take(&mut self.low_water.raised) {
-            if let Some(stream) = self.links.stream(token) {
+    pub(super) fn look_below(&mut self, links: &mut Links) {
+        (self.until, self.look_at) = (None, None);
+        for token in std::mem::take(&mut self.raised) {
+            if let Some(stream) = links.stream(token) {
                 stream.overdue = true;
-                self.list_unread(token, false);
+                links.list_unread(token, false);
             }
         }
     }
+}
+
+/// Whether a socket with such a mark is told of everything but barriers' answers.
+pub(super) fn is_low(mark: usize) -> bool {
+    mark <= MORE_THAN_BARRIER
+}
+
+/// What is worth waking for, where so many bytes are expected.
+fn mark(rest: usize) -> usize {
+    if rest < LARGE { 1 } else { (rest - rest / 8 - LARGE / 4).min(HIGHEST) }
 }
 
 #[cfg(test)]

@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 
-use super::libuv::{DISCONNECT, Loop, PollHandle, READABLE, WRITABLE};
+use super::libuv::{DISCONNECT, Loop, PollHandle, READABLE, WRITABLE, Wake};
 use super::links::{Ready, Token};
 use super::socket::Socket;
-use super::turn::Wake;
 
 #[derive(Debug)]
 pub(super) struct Readiness {

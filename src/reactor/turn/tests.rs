@@ -316,7 +316,7 @@ fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {
 #[test]
 fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     let mut served = Served::new("large", 1, "SELECT");
-    served.reactor.low_water.set = Some(note_mark);
+    served.reactor.io.low_water.set = Some(note_mark);
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
@@ -354,14 +354,14 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     served.reactor.turn();
     let mark = MARKS.with_borrow(|marks| *marks.last().unwrap());
     assert!(mark > 30_000 && mark < rest.len(), "{mark} of {}", rest.len());
-    let until = served.reactor.low_water.until.unwrap();
+    let until = served.reactor.io.low_water.until.unwrap();
     assert!(served.reactor.deadline().unwrap() <= until, "it is read all the same");
     while served.reactor.clock.now() < until {
         std::thread::yield_now();
     }
     served.reactor.turn();
     let last = || MARKS.with_borrow(|marks| *marks.last().unwrap());
-    assert_eq!((last(), served.reactor.low_water.until), (1, None), "it may take long");
+    assert_eq!((last(), served.reactor.io.low_water.until), (1, None), "it may take long");
     let (more, rest) = rest.split_at(20_000);
     session.write_all(more).unwrap();
     served.reactor.turn();
@@ -369,13 +369,13 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     session.write_all(&[rest, &end].concat()).unwrap();
     served.hear(1);
     assert_eq!(MARKS.with_borrow(|marks| marks.last().copied()), Some(1));
-    assert_eq!(served.reactor.low_water.until, None);
+    assert_eq!(served.reactor.io.low_water.until, None);
 }
 
 #[test]
 fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_longer() {
     let mut served = Served::new("parted", 1, "DO");
-    served.reactor.low_water.set = Some(note_mark);
+    served.reactor.io.low_water.set = Some(note_mark);
     let last = || MARKS.with_borrow(|marks| marks.last().copied());
     let mut session = None;
     // The answers, and where that to the barrier ends.
@@ -409,15 +409,15 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
         served.hear(1);
     }
     let mut session = session.unwrap();
-    assert!(served.reactor.low_water.holds_back());
-    assert_eq!(served.reactor.low_water.until, None, "nobody waits for it");
+    assert!(served.reactor.io.low_water.holds_back());
+    assert_eq!(served.reactor.io.low_water.until, None, "nobody waits for it");
     let answer = answers(&mut session);
     session.write_all(&answer[..answer.len() - 6]).unwrap();
     served.reactor.turn();
     assert_eq!(last(), Some(1), "the end may come alone");
     session.write_all(&answer[answer.len() - 6..]).unwrap();
     served.hear(1);
-    assert!(!served.reactor.low_water.holds_back());
+    assert!(!served.reactor.io.low_water.holds_back());
 
     // The mark stays for the next one, and goes for another statement.
     MARKS.with_borrow_mut(Vec::clear);
@@ -446,19 +446,19 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     reply(&mut session);
     served.hear(1);
     // One look behind the last of them, and then there is peace.
-    let at = served.reactor.low_water.deadline().unwrap();
+    let at = served.reactor.io.low_water.deadline().unwrap();
     assert!(served.reactor.deadline().unwrap() <= at);
     while served.reactor.clock.now() < at {
         std::thread::yield_now();
     }
     served.reactor.turn();
-    assert_eq!(served.reactor.low_water.deadline(), None);
+    assert_eq!(served.reactor.io.low_water.deadline(), None);
 }
 
 #[test]
 fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     let mut served = Served::new("crowd", 1, "SELECT");
-    served.reactor.low_water.set = Some(note_mark);
+    served.reactor.io.low_water.set = Some(note_mark);
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
@@ -469,9 +469,9 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     served.reactor.flush();
     reply(&mut session);
     served.hear(1);
-    let connection = served.reactor.links.stream(1).unwrap().connection;
-    assert!(!served.reactor.links.is_loopback(connection), "it is none over TCP");
-    served.reactor.pool.shares_cores(connection, 0);
+    let connection = served.reactor.io.links.stream(1).unwrap().connection;
+    assert!(!served.reactor.io.links.is_loopback(connection), "it is none over TCP");
+    served.reactor.io.pool.shares_cores(connection, 0);
 
     let last = || MARKS.with_borrow(|marks| marks.last().copied()).unwrap_or(1);
     let mut next = 3;
@@ -497,25 +497,25 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     let answers = answer(&asked);
     let one = (answers.len() - 2 * 6) / 32;
     assert!((4 * one..=8 * one).contains(&mark), "{mark} for some of {one}");
-    assert!(served.reactor.low_water.until.is_some(), "they are heard all the same");
+    assert!(served.reactor.io.low_water.until.is_some(), "they are heard all the same");
     let (some, rest) = answers.split_at(2 * 6 + 20 * one);
     session.write_all(some).unwrap();
-    served.turn_until(|reactor| reactor.news.len() == 20);
+    served.turn_until(|reactor| reactor.io.news.len() == 20);
     assert!(last() <= 6 * one, "{} where 12 are left", last());
     let (some, rest) = rest.split_at(5 * one);
     session.write_all(some).unwrap();
-    served.turn_until(|reactor| reactor.news.len() == 25);
+    served.turn_until(|reactor| reactor.io.news.len() == 25);
     assert_eq!(last(), 1, "7 are left");
     session.write_all(rest).unwrap();
     served.hear(32);
-    assert_eq!(served.reactor.low_water.until, None);
+    assert_eq!(served.reactor.io.low_water.until, None);
 }
 
 #[test]
 fn a_server_on_this_machine_is_kept_at_work_over_tcp() {
     let mut served = Served::over_tcp(1, "SELECT");
-    served.reactor.low_water.set = Some(note_mark);
-    served.reactor.low_water.cores = Some(0);
+    served.reactor.io.low_water.set = Some(note_mark);
+    served.reactor.io.low_water.cores = Some(0);
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();

@@ -2,6 +2,8 @@
 
 use super::super::super::closed_window::TcpReport;
 use super::*;
+use crate::pool::PoolEvent;
+use crate::reactor::closed_window::TcpCalls;
 
 /// The most events of a turn, while so many such messages come on an idle connection.
 fn most_in_a_turn(message: &[u8], count: usize) -> usize {
@@ -62,22 +64,23 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     let sql = format!("SELECT 1 /* {} */", "x".repeat(40_000));
     let mut served = Served::over_tcp(1, &sql);
     let report_it = |_| Some(REPORTED.get());
-    served.reactor.windows.tcp = Some(TcpCalls { report: report_it, probe_every: |_, _| {} });
+    served.reactor.io.windows.tcp = Some(TcpCalls { report: report_it, probe_every: |_, _| {} });
     served.ask(1);
     served.reactor.flush();
     let mut session = served.accept();
-    served.turn_until(|reactor| reactor.windows.deadline().is_some());
-    let token = served.reactor.links.single_socket().unwrap();
+    served.turn_until(|reactor| reactor.io.windows.deadline().is_some());
+    let token = served.reactor.io.links.single_socket().unwrap();
     let is_on = |served: &mut Served| {
-        let stream = served.reactor.links.stream(token).unwrap();
+        let stream = served.reactor.io.links.stream(token).unwrap();
         stream.socket.user_timeout().is_some()
     };
     assert!(!is_on(&mut served));
     let mut now = served.reactor.clock.now();
     let mut look = |served: &mut Served| {
         now = now + Duration::from_secs(1);
-        served.reactor.look_at_windows(now);
-        served.reactor.links.stream(token).unwrap().broken.is_some()
+        let Io { windows, links, .. } = &mut served.reactor.io;
+        windows.look(now, links);
+        served.reactor.io.links.stream(token).unwrap().broken.is_some()
     };
     for _ in 0..100 {
         // The probes that are not answered yet are never the same.
@@ -90,7 +93,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     }
     // It has all: the kernel takes over again, until as much is on its way once more.
     report(0, 0, 1);
-    assert!(!look(&mut served) && served.reactor.windows.deadline().is_none());
+    assert!(!look(&mut served) && served.reactor.io.windows.deadline().is_none());
     assert!(is_on(&mut served));
     let mut asked = Vec::new();
     while asked.len() < sql.len() || !asked.ends_with(&message(b'S', b"")) {

@@ -1,0 +1,405 @@
+//! The pool and its sockets: bytes from and to these, so many in one turn and no more, and what the
+//! pool wants done.
+//!
+//! The selector is edge-triggered. A socket is readable until a read has found it empty, whatever
+//! the selector says later; so one that the budget left undrained stays in the reactor's list, and
+//! the next turn follows at once. The same holds for writing.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+
+use super::closed_window::{TcpCalls, Windows};
+use super::libuv::{Loop, Wake};
+use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
+use super::low_water::{LowWater, SetLowWater, is_low};
+use super::socket::PrepareSocket;
+use super::system_error::{Unreached, reason};
+use crate::base::{Error, Instant};
+use crate::connection::{Input, Peer};
+use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response};
+
+/// Bytes read in one turn, from all sockets: a few milliseconds of work.
+const READ_BUDGET: usize = 2 * 1024 * 1024;
+/// Bytes read from one socket before the others have their turn.
+const READ_SHARE: usize = 512 * 1024;
+/// What a message takes of these beside its bytes, where it is an answer's end or news that
+/// somebody hears. So no more than some 2,000 of them come in one turn.
+const MESSAGE: usize = 1024;
+/// So much is read at once of a socket that brought many such messages before: all that was read is
+/// taken in one turn.
+const SMALL_READ: usize = 8 * 1024;
+
+/// Bytes written to one socket in one turn. The kernel's buffer is smaller, unless the server reads
+/// as fast as this writes.
+const WRITE_SHARE: usize = 1024 * 1024;
+
+/// One read takes at most this much, and most servers' answers fit.
+const BUFFER: usize = 64 * 1024;
+
+/// Calls to the system for which socket2 has none: each is missing where the system is not known to
+/// have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemCalls {
+    pub low_water: Option<SetLowWater>,
+    pub tcp: Option<TcpCalls>,
+    pub prepare: Option<PrepareSocket>,
+}
+
+/// What the reactor has to say to floor 6.
+#[derive(Debug)]
+pub enum News {
+    Completed {
+        request: u32,
+        result: Result<Response, Error>,
+    },
+    Types {
+        request: u32,
+        oids: Vec<u32>,
+    },
+    Event(PoolEvent),
+    Lookup(Lookup),
+    /// A defect was found in the middle of some work: this reactor does nothing more, and every
+    /// request that it still owes an answer has failed.
+    Poisoned(Error),
+}
+
+/// The pool, its sockets, and what it has said that nobody has heard yet.
+#[derive(Debug)]
+pub(super) struct Io {
+    pub(super) pool: Pool,
+    pub(super) links: Links,
+    /// Sockets whose connections have bytes to write.
+    unwritten: VecDeque<Token>,
+    /// All sockets are read into this one buffer, because the pool keeps what it needs.
+    buffer: Box<[u8]>,
+    pub(super) low_water: LowWater,
+    pub(super) windows: Windows,
+    ready: Vec<Ready>,
+    pub(super) news: VecDeque<News>,
+}
+
+/// How a socket was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Nothing to do until the selector names it again.
+    Drained,
+    /// There is more.
+    Unfinished,
+    Closed,
+}
+
+impl Io {
+    pub(super) fn new(pool: Pool, links: Links, windows: Windows) -> Self {
+        Self {
+            pool,
+            links,
+            unwritten: VecDeque::new(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            low_water: LowWater::default(),
+            windows,
+            ready: Vec::new(),
+            news: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        uv_loop: Loop,
+        wake: &Wake,
+        calls: SystemCalls,
+    ) -> io::Result<()> {
+        self.low_water.attach(calls.low_water);
+        self.windows.tcp = calls.tcp;
+        self.links.attach(uv_loop, wake, calls.prepare)
+    }
+
+    /// Whether every socket was read until it was empty.
+    pub(super) fn is_read(&self) -> bool {
+        self.links.unread() == 0
+    }
+
+    /// Whether a socket may hold bytes, or has some to send.
+    pub(super) fn has_work(&self) -> bool {
+        !self.is_read() || !self.unwritten.is_empty()
+    }
+
+    /// Closes all sockets, and forgets what was to be done with them.
+    pub(super) fn close_all(&mut self) {
+        let connections: Vec<_> = self.links.connections();
+        connections.into_iter().for_each(|connection| self.links.close(connection, &[]));
+        self.links.drop_errands();
+        self.links.forget_unread();
+        self.unwritten.clear();
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let pool = self.pool.poll_timeout().map(|(at, _)| at);
+        let sockets = self.low_water.deadline().into_iter().chain(self.windows.deadline());
+        pool.into_iter().chain(self.links.deadline()).chain(sockets).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.links.handle_timeout(now);
+        self.windows.look(now, &mut self.links);
+        self.pool.handle_timeout(now);
+    }
+
+    /// Takes what has come meanwhile, within bounds. `wholly`: also what the kernel holds back
+    /// below a mark, and of sockets that have not been told of.
+    pub(super) fn catch_up(&mut self, now: Instant, wholly: bool, is_due: bool) {
+        let counts = wholly || is_due;
+        if self.low_water.is_due(now) || (counts && self.low_water.holds_back()) {
+            self.low_water.look_below(&mut self.links);
+        }
+        if wholly || !self.read_single_socket(now) {
+            self.look(now);
+            self.carry(now);
+            self.read(now);
+        }
+    }
+
+    /// Where there is a single socket, most wakes are for an answer that came there: it is read
+    /// without asking the selector. Returns whether there was something.
+    fn read_single_socket(&mut self, now: Instant) -> bool {
+        let Some(token) = self.links.single_socket() else { return false };
+        let is_told = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
+        if !self.links.stream(token).is_some_and(is_told) {
+            return false;
+        }
+        self.links.list_unread(token, false);
+        self.read(now)
+    }
+
+    /// Asks which sockets are ready.
+    pub(super) fn look(&mut self, now: Instant) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        // The selector's own descriptor can't fail but by a defect; then deadlines end what waits.
+        let looked = self.links.collect(&mut ready);
+        debug_assert!(looked.is_ok(), "{looked:?}");
+        for event in &ready {
+            if self.links.is_errand(event.token) {
+                self.links.handle_errand(event.token);
+                continue;
+            }
+            if self.links.is_runner(event.token) {
+                self.links.handle_runner(now, event.token);
+                // What it may have said already would not be told again.
+                if self.links.is_open(event.token) {
+                    self.links.list_unread(event.token, event.closed);
+                }
+                continue;
+            }
+            if event.writable {
+                self.links.set_blocked(event.token, false);
+                self.unwritten.push_back(event.token);
+            }
+            if event.readable || event.closed {
+                self.links.list_unread(event.token, event.closed);
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// Carries messages between the pool and its sockets until both are silent. Returns whether the
+    /// pool has heard of an attempt that is over, so that there may be more for it to do.
+    pub(super) fn carry(&mut self, now: Instant) -> bool {
+        let mut has_heard = false;
+        loop {
+            while let Some(output) = self.pool.poll_output() {
+                self.handle_output(now, output);
+            }
+            if let Some(errand) = self.links.next_errand() {
+                has_heard = true;
+                self.pool.cancel_ended(now, errand.connection, errand.reached);
+            } else if let Some(opened) = self.links.next_opened() {
+                has_heard |= matches!(opened, Opened::Failed { .. });
+                self.handle_opened(now, opened);
+            } else {
+                break;
+            }
+        }
+        while let Some(lookup) = self.links.next_lookup() {
+            self.news.push_back(News::Lookup(lookup));
+        }
+        has_heard
+    }
+
+    fn handle_output(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Open { connection, host, address } => {
+                self.links.open(now, connection, &host, address);
+            }
+            Output::Write { connection } => self.unwritten.extend(self.links.token(connection)),
+            Output::Close { connection, farewell } => self.links.close(connection, &farewell),
+            Output::Cancel { connection, packet } => {
+                self.links.run_errand(now, connection, packet);
+            }
+            Output::Completed { request, result } => {
+                self.news.push_back(News::Completed { request, result });
+            }
+            Output::Types { request, oids } => self.news.push_back(News::Types { request, oids }),
+            Output::Event(event) => self.news.push_back(News::Event(event)),
+        }
+    }
+
+    fn handle_opened(&mut self, now: Instant, opened: Opened) {
+        let (connection, input) = match opened {
+            Opened::Connected { connection, local } => {
+                self.low_water.share_cores(connection, &self.links, &mut self.pool);
+                if let Some(address) = self.links.address(connection) {
+                    self.pool.reached(connection, address);
+                }
+                let mut nonce = [0; 18];
+                match getrandom::fill(&mut nonce) {
+                    Ok(()) => (connection, Input::Connected(Peer { nonce, local })),
+                    Err(error) => {
+                        self.links.close(connection, &[]);
+                        let why = format!("the system gives no random numbers: {error}");
+                        (connection, Input::Closed { why })
+                    }
+                }
+            }
+            Opened::Failed { connection, unreached: Unreached { why, cause } } => {
+                (connection, Input::Unreached { why, cause })
+            }
+        };
+        self.pool.handle_input(now, connection, input);
+    }
+
+    /// Reads the sockets that may have something, each at most once. Returns whether one had, or
+    /// has ended.
+    pub(super) fn read(&mut self, now: Instant) -> bool {
+        let mut budget = READ_BUDGET;
+        let mut ended = false;
+        for _ in 0..self.links.unread() {
+            if budget == 0 {
+                break;
+            }
+            let Some(token) = self.links.next_unread() else { break };
+            let before = budget;
+            let left = self.read_socket(now, token, &mut budget);
+            ended |= left == Left::Closed;
+            self.links.was_read(token, left == Left::Unfinished);
+            self.carry(now);
+            if left == Left::Drained {
+                self.note_answered(token);
+                let moves = budget < before;
+                self.low_water.after_read(now, token, moves, &mut self.links, &self.pool);
+            }
+        }
+        ended || budget < READ_BUDGET
+    }
+
+    fn read_socket(&mut self, now: Instant, token: Token, budget: &mut usize) -> Left {
+        let mut share = READ_SHARE.min(*budget);
+        while share > 0 {
+            let Some(stream) = self.links.stream(token) else { return Left::Closed };
+            let connection = stream.connection;
+            let whole = self.buffer.len();
+            let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
+            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
+            match stream.socket.read(buffer) {
+                Ok(0) => {
+                    let why = stream.broken.take();
+                    let why = why.unwrap_or_else(|| "the server closed the connection".to_owned());
+                    return self.close(now, connection, why);
+                }
+                Ok(count) => {
+                    let is_last = count < size && !stream.ending;
+                    let bytes = self.buffer.get(..count).unwrap_or_default();
+                    self.pool.handle_input(now, connection, Input::Received(bytes));
+                    let labour = MESSAGE * self.pool.take_laborious(connection);
+                    share = share.saturating_sub(count + labour);
+                    *budget = budget.saturating_sub(count + labour);
+                    if let Some(stream) = self.links.stream(token) {
+                        stream.brings_messages = labour > READ_SHARE / 2
+                            || (stream.brings_messages && labour > READ_SHARE / 16);
+                    }
+                    if is_last && !self.is_broken(token) {
+                        return Left::Drained;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return match stream.broken.take() {
+                        Some(why) => self.close(now, connection, why),
+                        None => Left::Drained,
+                    };
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.close(now, connection, reason(&error)),
+            }
+        }
+        Left::Unfinished
+    }
+
+    /// For a socket that was read until it was empty.
+    fn note_answered(&mut self, token: Token) {
+        if let Some(stream) = self.links.stream(token)
+            && stream.unanswered > 0
+            && !self.pool.waits_for(stream.connection)
+        {
+            stream.unanswered = 0;
+        }
+    }
+
+    fn is_broken(&mut self, token: Token) -> bool {
+        self.links.stream(token).is_some_and(|stream| stream.broken.is_some())
+    }
+
+    fn close(&mut self, now: Instant, connection: ConnectionId, why: String) -> Left {
+        self.links.close(connection, &[]);
+        self.pool.handle_input(now, connection, Input::Closed { why });
+        Left::Closed
+    }
+
+    /// Writes to the sockets that have something to send and can take it, each at most once.
+    pub(super) fn write(&mut self, now: Instant) {
+        for _ in 0..self.unwritten.len() {
+            let Some(token) = self.unwritten.pop_front() else { break };
+            let left = self.write_socket(token);
+            self.windows.watch(now, token, &mut self.links);
+            match left {
+                Left::Drained => {
+                    self.low_water.expect_answer(now, token, &mut self.links, &mut self.pool);
+                }
+                Left::Unfinished => self.unwritten.push_back(token),
+                Left::Closed => {}
+            }
+        }
+    }
+
+    fn write_socket(&mut self, token: Token) -> Left {
+        let mut share = WRITE_SHARE;
+        while share > 0 {
+            let Some(stream) = self.links.stream(token) else { return Left::Closed };
+            let bytes = self.pool.outgoing(stream.connection);
+            if bytes.is_empty() || stream.blocked || stream.broken.is_some() {
+                return Left::Drained;
+            }
+            let (connection, length) = (stream.connection, bytes.len());
+            match stream.socket.write(bytes) {
+                Ok(count) => {
+                    self.pool.advance(connection, count);
+                    stream.unanswered = stream.unanswered.saturating_add(count);
+                    share = share.saturating_sub(count);
+                    if count < length {
+                        self.links.set_blocked(token, true);
+                        return Left::Drained;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.links.set_blocked(token, true);
+                    return Left::Drained;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    stream.broken = Some(reason(&error));
+                    self.links.list_unread(token, true);
+                    return Left::Closed;
+                }
+            }
+        }
+        Left::Unfinished
+    }
+}
