@@ -46,7 +46,7 @@ async function story(cluster, ledger, view) {
 
 async function main() {
   const threadsBefore = threads();
-  const { createPool } = await import('../js/index.mjs');
+  const { createPool } = await import('hyperiondb-client');
   console.log('starting three PostgreSQL servers, each commit waits for one of two standbys ...');
   const started = performance.now();
   const cluster = await startCluster({ nodes: 3, synchronous: 1 });
