@@ -8,6 +8,7 @@
  * @property {(sql: string, parameter: number) => PromiseLike<any>} query
  * @property {(answer: any) => unknown[]} rows
  * @property {() => Promise<void>} close
+ * @property {(error: any) => string} [sqlState] where `code` of its errors is not that
  */
 
 /** @type {Record<string, (connection: Record<string, any>, size: number, options?: object) => Promise<Client>>} */
@@ -48,6 +49,19 @@ export const CLIENTS = {
       query: (text, parameter) => sql.unsafe(text, [parameter], { prepare: true }),
       rows: (answer) => answer,
       close: () => sql.end(),
+    };
+  },
+
+  /** Bun's own, in Bun (`bun.js`), which prepares each text that has parameters. */
+  async bun(connection, size) {
+    const { SQL } = await import('bun');
+    const { user: username, ...rest } = connection;
+    const sql = new SQL({ ...rest, adapter: 'postgres', username, max: size });
+    return {
+      query: (text, parameter) => sql.unsafe(text, [parameter]),
+      rows: (answer) => answer,
+      close: () => sql.end(),
+      sqlState: (error) => error.errno,
     };
   },
 };

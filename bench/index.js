@@ -1,4 +1,5 @@
-// npm run bench: this client, `pg`, `postgres` and pgbench on the same server, in one run.
+// npm run bench: this client, `pg`, `postgres`, Bun's own and pgbench on the same server, in one
+// run.
 //
 // Each client has a process of its own and a turn in every round, so that a noisy moment of the
 // machine hits them all; the median of the rounds is printed. Compare ratios within one run, not
@@ -9,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { startCluster } from '../test/cluster/index.js';
+import { findBun } from './bun.js';
 import { CLIENTS } from './clients.js';
 import { benchFirstQuery } from './first-query.js';
 import { machine } from './machine.js';
@@ -29,7 +31,7 @@ const MEASURE = fileURLToPath(new URL('measure.js', import.meta.url));
 
 function measure(client, work, connection) {
   const text = execFileSync(
-    process.execPath,
+    client === 'bun' ? bun.program : process.execPath,
     [MEASURE, client, work, options.seconds, JSON.stringify(connection)],
     { encoding: 'utf8' },
   );
@@ -100,6 +102,7 @@ function printRatios(results) {
   for (const [name, value] of rows) console.log(`| ${name} | ${figure(value, 2)} |`);
 }
 
+const bun = await findBun();
 const cluster = await startCluster({ nodes: 1, ...chooseServer() });
 try {
   const { host, port } = cluster.primary;
@@ -112,7 +115,10 @@ try {
   const pgbench = findPgbench();
   if (!pgbench) console.log('pgbench is not installed (Debian: postgresql-contrib or postgresql).');
   const works = options.work ?? Object.keys(WORKS);
-  const clients = options.client ?? Object.keys(CLIENTS);
+  if (bun.missing !== undefined) console.log(bun.missing);
+  const clients = (options.client ?? Object.keys(CLIENTS)).filter(
+    (client) => client !== 'bun' || bun.missing === undefined,
+  );
   const results = {};
   for (const work of works) {
     const rounds = {};

@@ -18,7 +18,8 @@ async function refused(parameter) {
   try {
     await client.query(work.sql, parameter);
   } catch (error) {
-    if (error.code === work.refusal) return error;
+    const state = client.sqlState === undefined ? error.code : client.sqlState(error);
+    if (state === work.refusal) return error;
     throw error;
   }
   throw new Error(`${name}: ${work.sql} was not refused`);

@@ -25,18 +25,23 @@ export async function nodeOf(major) {
   if (major === own) return { program: process.execPath };
   const home = path.join(cacheFolder, VERSIONS[major]);
   const file = process.platform === 'win32' ? 'node.exe' : 'node';
-  const program = path.join(home, 'node_modules', packageName(), 'bin', file);
   try {
-    await mkdir(cacheFolder, { recursive: true });
-    await withLock(`${home}.lock`, async () => {
-      if (!existsSync(program)) await install(`${packageName()}@${VERSIONS[major]}`, home);
-    });
-    // A binary for glibc is installed where the C library is musl, too.
-    await promisify(execFile)(program, ['--version']);
-    return { program };
+    return { program: await fromNpm(packageName(), VERSIONS[major], `bin/${file}`, home) };
   } catch (error) {
     return { missing: `no Node.js ${major} here: ${String(error.message).split('\n', 1)[0]}` };
   }
+}
+
+/** The program in a package of npm's, which is installed into the folder when it is first asked for. */
+export async function fromNpm(name, version, file, home) {
+  const program = path.join(home, 'node_modules', name, file);
+  await mkdir(path.dirname(home), { recursive: true });
+  await withLock(`${home}.lock`, async () => {
+    if (!existsSync(program)) await install(`${name}@${version}`, home);
+  });
+  // A binary for glibc is installed where the C library is musl, too.
+  await promisify(execFile)(program, ['--version']);
+  return program;
 }
 
 /** As npm's package `node` names the one that it installs. */

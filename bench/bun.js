@@ -1,0 +1,26 @@
+// Bun, whose own client is a peer of this one: native code on the loop of its runtime. It is one of
+// npm's packages, and is installed into `.cache/bun/<version>` when first asked for.
+
+import path from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+import platform from '../js/platform.cjs';
+import { fromNpm } from '../test/nodes.js';
+
+const VERSION = '1.4.5';
+const SYSTEMS = { linux: 'linux', darwin: 'darwin', win32: 'windows' };
+const PROCESSORS = { x64: 'x64', arm64: 'aarch64' };
+
+/** @returns {Promise<{ program: string } | { missing: string }>} `missing` says why there is none */
+export async function findBun() {
+  const musl = process.platform === 'linux' && platform.isMusl() ? '-musl' : '';
+  const name = `@oven/bun-${SYSTEMS[process.platform]}-${PROCESSORS[process.arch]}${musl}`;
+  const file = process.platform === 'win32' ? 'bin/bun.exe' : 'bin/bun';
+  const home = fileURLToPath(new URL(path.posix.join('../.cache/bun', VERSION), import.meta.url));
+  try {
+    return { program: await fromNpm(name, VERSION, file, home) };
+  } catch (error) {
+    return { missing: `no Bun here: ${String(error.message).split('\n', 1)[0]}` };
+  }
+}
