@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod draft;
 mod hosts;
+mod limits;
 mod options;
 mod refusal;
 mod uri;

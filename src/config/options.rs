@@ -6,16 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::draft::Draft;
+use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS, SERVER_MILLISECONDS};
 use super::refusal::{cut, error, kind, refuse, refuse_nul, show, unknown};
 use super::{Config, Host, Secret, hosts, uri};
 use crate::base::Error;
 
-/// What a JavaScript timer, and a socket option, can hold.
-pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=2_147_483_647;
-/// Linux counts the delay in seconds, and no more of them than these.
-pub(super) const KEEP_ALIVE_MILLISECONDS: RangeInclusive<u64> = 1..=32_767_000;
-/// What a timeout of the server can be; 0 turns it off.
-const SERVER_MILLISECONDS: RangeInclusive<u64> = 0..=2_147_483_647;
 /// By so much longer than the pool the server waits for an idle transaction.
 const SERVER_IDLE_GRACE: u64 = 1000;
 const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;

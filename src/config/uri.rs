@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Secret;
 use super::draft::{Draft, default_address};
 use super::hosts::{Address, Place, check_count, parse_port};
-use super::options::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
+use super::limits::{KEEP_ALIVE_MILLISECONDS, MILLISECONDS};
 use super::refusal::{error, quote, refuse, unknown};
 use crate::base::Error;
 

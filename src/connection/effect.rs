@@ -4,9 +4,9 @@
 //! turns out to take no writes any more, what certainly changed nothing is asked again elsewhere,
 //! and nothing else is.
 
-use super::lexer::{SqlToken, tokens};
+use super::lexer::{SqlToken, first_tokens, tokens};
 use super::plain_read::changes_nothing;
-use super::script::{first_tokens, is_framed, parts};
+use super::script::{is_framed, parts};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {

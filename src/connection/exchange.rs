@@ -20,7 +20,7 @@ use bytes::BytesMut;
 
 use super::command::CommandTag;
 use super::flight::is_of_text;
-pub(super) use super::flight::{Asked, Flight, Parsing, Sending, Step, Terms};
+pub(super) use super::flight::{Asked, Flight, Parsing, Terms};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
@@ -28,6 +28,7 @@ use super::script::Copied;
 use super::settings::CHECK_REFUSED;
 use super::staleness::{INSUFFICIENT_PRIVILEGE, Relies, Staleness, staleness};
 use super::statement::{Description, StatementId};
+use super::step::{Sending, Step};
 use super::steps::Next;
 use crate::base::body::NoMemory;
 use crate::base::{Error, ServerFields};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::prepared::Told;
 use super::staleness::Relies;
 use super::statement::Description;
+use super::step::{Sending, Step};
 use super::steps::Steps;
 use crate::base::ServerFields;
 use crate::types::{Shape, Verbatim};
@@ -46,18 +47,6 @@ pub(super) struct Terms {
     pub(super) may_run_twice: bool,
     /// The session's text comes as this client reads it.
     pub(super) reads_text: bool,
-}
-
-/// By which of its protocols the server has a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sending {
-    Simple,
-    Extended,
-    /// The extended one, one statement after the other.
-    Steps {
-        /// They may have committed something that no command tag tells of.
-        has_left: bool,
-    },
 }
 
 impl Flight {
@@ -132,37 +121,4 @@ impl Asked {
 /// `varchar`, `json`, `xml`.
 pub(super) const fn is_of_text(type_oid: u32) -> bool {
     matches!(type_oid, 25 | 19 | 1043 | 114 | 142)
-}
-
-/// The next message that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Close,
-    Parse,
-    ParameterDescription,
-    Describe,
-    /// Of the question for users' types between two statements.
-    Types,
-    Bind,
-    Execute,
-    /// A COPY to standard output, up to its CopyDone.
-    Copy,
-    Complete,
-    Refused,
-}
-
-impl Step {
-    pub(super) const fn awaits(self) -> &'static str {
-        match self {
-            Self::Close => "CloseComplete",
-            Self::Parse => "ParseComplete",
-            Self::ParameterDescription => "ParameterDescription",
-            Self::Describe => "RowDescription or NoData",
-            Self::Types => "an answer about types",
-            Self::Bind => "BindComplete",
-            Self::Execute => "a row or CommandComplete",
-            Self::Copy => "CopyData or CopyDone",
-            Self::Complete | Self::Refused => "ReadyForQuery",
-        }
-    }
 }

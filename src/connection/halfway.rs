@@ -3,8 +3,7 @@
 //! (PostgreSQL manual, the notes of each command). In a transaction block the server refuses all of
 //! that.
 
-use super::lexer::{SqlToken, tokens};
-use super::script::{contains_ignoring_case, first_tokens};
+use super::lexer::{SqlToken, contains_ignoring_case, first_tokens, tokens};
 use crate::base::ServerFields;
 
 /// What a statement that is no COMMIT may have committed when it fails.

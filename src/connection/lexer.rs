@@ -235,6 +235,19 @@ fn is_word_part(byte: u8) -> bool {
     is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
 }
 
+/// What stands behind the last token.
+pub(super) const NONE: SqlToken<'_> = SqlToken::Word("");
+
+/// The first tokens of a statement. A query may stand in parentheses.
+pub(super) fn first_tokens<const N: usize>(statement: &str) -> [SqlToken<'_>; N] {
+    let mut all = tokens(statement).skip_while(|t| t.is_symbol('(') || t.is_symbol(';'));
+    std::array::from_fn(|_| all.next().unwrap_or(NONE))
+}
+
+pub(super) fn contains_ignoring_case(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

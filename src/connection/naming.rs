@@ -6,7 +6,7 @@
 //! depends on what a cursor or a prepared statement of that name is when they run. Others change
 //! what names mean: DDL for everybody, `search_path`, roles and temporary tables for their session.
 
-use super::lexer::{SqlToken, tokens};
+use super::lexer::{SqlToken, contains_ignoring_case, tokens};
 use super::plain_read::is_plain_read;
 use super::traces::runs_strings;
 
@@ -57,7 +57,9 @@ impl Naming {
         if may_be_script && sql.len() > LONGEST_LOOK {
             moves = Moves::Everybody;
         }
-        let mentions = |words: &[&str]| words.iter().any(|word| contains_ignoring_case(sql, word));
+        let looked_at = beginning(sql);
+        let mentions =
+            |words: &[&str]| words.iter().any(|word| contains_ignoring_case(looked_at, word));
         // By a function, which can be called anywhere, or under a name that escapes hide.
         let sets = mentions(&["u&\""]) || (mentions(&["search_path"]) && !is_plain_read(sql));
         let moves = if sets { moves.max(Moves::Session) } else { moves };
@@ -203,9 +205,10 @@ fn sets_names(rest: &[SqlToken<'_>]) -> bool {
     })
 }
 
-fn contains_ignoring_case(text: &str, word: &str) -> bool {
-    let text = text.as_bytes().get(..LONGEST_LOOK).unwrap_or(text.as_bytes());
-    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+/// As much of a text as is looked at.
+fn beginning(sql: &str) -> &str {
+    let end = (LONGEST_LOOK.saturating_sub(3)..=LONGEST_LOOK).rev();
+    end.into_iter().find_map(|end| sql.get(..end)).unwrap_or(sql)
 }
 
 /// How often names have come to mean something else in one session, as far as its statements show

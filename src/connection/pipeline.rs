@@ -9,6 +9,7 @@ use super::exchange::{Exchange, Flight, Parsing};
 use super::lineage::Place;
 use super::role::{Role, is_refusal};
 use super::statement::StatementId;
+use super::step::unexpected;
 use super::user_types::TypesAsked;
 use super::{Connection, State, Token};
 use crate::base::{Error, Instant};
@@ -104,10 +105,6 @@ impl Work {
             (_, message) => Err(unexpected(message.name())),
         }
     }
-}
-
-pub(super) fn unexpected(message: &str) -> Error {
-    Error::protocol(format!("the server sent {message}, which nothing asked for"))
 }
 
 impl Entry {

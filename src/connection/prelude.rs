@@ -10,12 +10,14 @@ use bytes::BytesMut;
 
 use super::begin::Begin;
 use super::settings::CHECK;
-use super::steps::OPENING;
 use crate::base::Error;
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::{Format, frontend};
 
 pub(super) const RESET: &str = "DISCARD ALL";
+/// In front of a script that is run in steps, where the server is to see that there are several.
+/// It takes no snapshot, so that SET TRANSACTION may follow, gives no row, and standbys take it.
+pub(super) const OPENING: &str = "UNLISTEN hyperiondb_client";
 /// Each command is answered by ParseComplete, BindComplete and CommandComplete.
 const ANSWERS: u8 = 3;
 

@@ -3,7 +3,7 @@
 //! of no use here.
 
 use super::halfway::Halfway;
-use super::lexer::{SqlToken, SqlTokens, tokens};
+use super::lexer::{NONE, SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
 use crate::base::{Error, ErrorClass, Outcome};
 
 const COPY: &str = "HYPERION_COPY";
@@ -365,20 +365,8 @@ fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
     (!whole.is_empty()).then_some((Part { text, start: 0, is_ambiguous }, count == 0))
 }
 
-const NONE: SqlToken<'_> = SqlToken::Word("");
-
 fn next_tokens<'a, const N: usize>(all: &mut SqlTokens<'a>) -> [SqlToken<'a>; N] {
     std::array::from_fn(|_| all.next().unwrap_or(NONE))
-}
-
-/// The first tokens of a statement. A query may stand in parentheses.
-pub(super) fn first_tokens<const N: usize>(statement: &str) -> [SqlToken<'_>; N] {
-    let mut all = tokens(statement).skip_while(|t| t.is_symbol('(') || t.is_symbol(';'));
-    std::array::from_fn(|_| all.next().unwrap_or(NONE))
-}
-
-pub(super) fn contains_ignoring_case(text: &str, word: &str) -> bool {
-    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The simple protocol takes a single statement as well; the other way round would be an error that

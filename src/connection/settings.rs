@@ -8,9 +8,9 @@
 
 use super::Request;
 use super::command::CommandTag;
-use super::lexer::{SqlToken, tokens};
 use super::role::Parameters;
 use super::statement::{Form, Statement, Statements};
+use super::text_results::TextResults;
 use super::traces::Traces;
 use crate::config::Config;
 
@@ -28,53 +28,6 @@ pub(super) const CHECK: &str = "SELECT WHERE CASE \
     OPERATOR(pg_catalog.<>) 0";
 /// `invalid_text_representation`, by which it fails.
 pub(super) const CHECK_REFUSED: &str = "22P02";
-
-/// What the results of a statement's first use depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TextResults {
-    /// It gives no rows, or none but of text.
-    Plain,
-    /// It may give values whose text the settings decide.
-    Styled,
-    /// It may, and no check can stand in front of it: it names what gives them.
-    Named,
-}
-
-impl TextResults {
-    pub(super) fn of(sql: &str) -> Self {
-        let is_open = |token: &SqlToken<'_>| token.is_symbol(';') || token.is_symbol('(');
-        let mut words = tokens(sql).skip_while(is_open);
-        let Some(first) = words.next() else { return Self::Plain };
-        let returning = |token: SqlToken<'_>| token.is_word("returning");
-        if first.is_any(&["select", "values", "table", "with"]) {
-            Self::Styled
-        } else if first.is_any(&["fetch", "execute", "call"]) {
-            Self::Named
-        } else if first.is_any(&["insert", "update", "delete", "merge"]) && words.any(returning) {
-            Self::Styled
-        } else {
-            Self::Plain
-        }
-    }
-}
-
-/// Whether a text may change what results look like as text. What it calls is not seen.
-pub(super) fn names_styles(sql: &str) -> bool {
-    let names = ["datestyle", "intervalstyle", "extra_float_digits", "set_config", "discard"];
-    let reset_all = || {
-        let mut words = tokens(sql);
-        words.any(|token| token.is_word("reset")) && words.any(|token| token.is_word("all"))
-    };
-    let initials: Vec<u8> = names.iter().filter_map(|name| name.bytes().next()).collect();
-    let named = sql.as_bytes().iter().enumerate().any(|(at, byte)| {
-        initials.contains(&byte.to_ascii_lowercase())
-            && names.iter().any(|name| {
-                let found = sql.as_bytes().get(at..at + name.len());
-                found.is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
-            })
-    });
-    named || reset_all()
-}
 
 /// How a statement is used for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Whether a server refuses a request because of what was told of its statement before.
 
-use super::exchange::Step;
+use super::step::Step;
 use crate::base::ServerFields;
 use crate::types::Params;
 

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use super::effect::Effect;
-use super::flight::Sending;
 use super::habit::Habit;
+use super::lexer::{contains_ignoring_case, first_tokens};
 use super::naming::Naming;
 use super::plain_read::{is_plain_read, is_sure};
-use super::script::{Script, Unfit, contains_ignoring_case, first_tokens, parts};
-use super::settings::{TextResults, names_styles};
+use super::script::{Script, Unfit, parts};
+use super::step::Sending;
+use super::text_results::{TextResults, names_styles};
 use super::traces::Traces;
 use crate::base::{Instant, ServerFields};
 use crate::protocol::{Field, Format};

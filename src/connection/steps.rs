@@ -12,7 +12,7 @@
 //! not count (PgBouncer 1.18), and never hands on their answers.
 //!
 //! The server takes the first command behind a Sync for one that stands alone, and lets it commit
-//! by itself. A command in front that does nothing ([`OPENING`]) makes it see that there are
+//! by itself. A command in front that does nothing (`prelude::OPENING`) makes it see that there are
 //! several. Where it does not see that for code (DO, CALL: before PostgreSQL 18), the code may
 //! commit, and that is remembered.
 
@@ -22,17 +22,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::exchange::Step;
 use super::halfway::Halfway;
 use super::prelude::Prelude;
 use super::script::{is_control, parts};
+use super::step::Step;
 use super::user_types;
 use crate::base::{Error, ServerFields};
 use crate::protocol::{Format, frontend};
 use crate::types::{Column, Shape, UserType};
-
-/// It takes no snapshot, so that SET TRANSACTION may follow, gives no row, and standbys take it.
-pub(super) const OPENING: &str = "UNLISTEN hyperiondb_client";
 
 #[derive(Debug)]
 pub(super) struct Steps {
@@ -109,7 +106,7 @@ impl Steps {
         })
     }
 
-    /// [`OPENING`], where it stands in front. A failed transaction takes nothing but its end.
+    /// What stands in front of it, where it stands in front. A failed transaction takes nothing but its end.
     pub(super) fn prelude(&self) -> Prelude {
         let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
         Prelude::opening(first.is_some_and(|first| !is_control(first)))

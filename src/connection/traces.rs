@@ -8,8 +8,8 @@
 //! connection, which is always reset.
 
 use super::command::CommandTag;
-use super::lexer::{SqlToken, SqlTokens, tokens};
-use super::script::{contains_ignoring_case, first_tokens, parts};
+use super::lexer::{SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
+use super::script::parts;
 
 /// What a statement's text says of what it does to its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

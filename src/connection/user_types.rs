@@ -6,9 +6,9 @@
 //! user's. It never waits for long: whoever holds a lock on `pg_type` would hold up the session's
 //! own work behind it.
 
-use super::pipeline::unexpected;
 use super::realm::{self, Realm};
 use super::staleness::is_passing;
+use super::step::unexpected;
 use crate::base::{Error, ServerFields};
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::data_row::{check_data_row, fields};

@@ -5,8 +5,7 @@
 use napi::bindgen_prelude::FromNapiValue;
 use napi_sys as sys;
 
-use super::entry::{defect, door};
-use super::seldom::thrown;
+use super::door::{defect, door};
 use super::value::{Env, Fault};
 
 /// Of a pool, a request, a lease, a statement, or of milliseconds.
@@ -60,4 +59,9 @@ unsafe fn read<T>(
     // SAFETY: as the caller says.
     let env = unsafe { Env::from_raw(env) };
     door(env, || read(env), defect).ok_or_else(thrown)
+}
+
+/// Says to napi that an exception is pending, which it then leaves as it is.
+pub(super) fn thrown() -> napi::Error {
+    napi::Error::new(napi::Status::PendingException, String::new())
 }

@@ -9,21 +9,22 @@
 //! delivered there: the loop is asked for a wake.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 use napi_sys as sys;
 
 use super::deliver::Delivery;
-use super::environment::{Environment, LastOneOut};
+use super::last_one_out::LastOneOut;
 use super::loop_callback::LoopCallback;
 use super::segment::Segment;
 use super::sheet::Room;
 use super::slip::Slip;
 use super::socket_calls;
 use super::value::{Env, Fault};
-use crate::base::{Error, ErrorClass, Instant};
+use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::Config;
 use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, poisoned};
@@ -33,11 +34,10 @@ use crate::reactor::{Reactor, Wake, poisoned};
 /// is left for that all the same.
 const WAKE: Duration = Duration::from_millis(3);
 
-#[derive(Debug)]
 pub(super) struct Client {
     env: Env,
-    environment: Weak<Environment>,
-    handle: u32,
+    /// Called when the pool has ended by itself.
+    on_end: Box<dyn Fn()>,
     callback: LoopCallback,
     pub(super) slip: Slip,
     /// `None` once the pool is closed.
@@ -49,6 +49,12 @@ pub(super) struct Client {
     poisoned: Cell<bool>,
     #[cfg(feature = "defects")]
     pub(super) panic_in_turn: Cell<bool>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -65,25 +71,23 @@ impl State {
 }
 
 impl Client {
-    /// Starts a pool, and puts its number and its buffers into `object`.
+    /// Starts a pool, and puts its buffers into `object`. Its handles hold `last_one_out`.
     pub(super) fn open(
         env: Env,
-        environment: &Rc<Environment>,
         config: Config,
         deliver: sys::napi_value,
         object: sys::napi_value,
-    ) -> Result<(), Fault> {
-        let (handle, last_one_out) = environment.reserve()?;
+        last_one_out: Rc<LastOneOut>,
+        on_end: Box<dyn Fn()>,
+    ) -> Result<Rc<Self>, Fault> {
         let reactor = Reactor::new(config).map_err(|error| not_started(&error))?;
         let segment = Segment::new(env)?;
         segment.share(env, object)?;
         let slip = Slip::new(env)?;
         slip.share(env, object)?;
-        env.define(object, c"handle", env.create_u32(handle)?)?;
         let client = Rc::new(Self {
             env,
-            environment: Rc::downgrade(environment),
-            handle,
+            on_end,
             callback: LoopCallback::new(env, deliver)?,
             slip,
             state: RefCell::new(Some(State { reactor, delivery: Delivery::default(), segment })),
@@ -98,8 +102,7 @@ impl Client {
         client
             .run(|reactor| reactor.attach(uv_loop, &wake, socket_calls::CALLS))?
             .map_err(|error| not_started(&error))?;
-        environment.add(handle, client);
-        Ok(())
+        Ok(client)
     }
 
     /// The handles do not keep the client alive. It may be gone while they are being closed.
@@ -215,10 +218,8 @@ impl Client {
         if is_over == Some(true) {
             self.close();
             // One that a defect has ended stays known, so that its calls can say so.
-            if !self.poisoned.get()
-                && let Some(environment) = self.environment.upgrade()
-            {
-                environment.remove(self.handle);
+            if !self.poisoned.get() {
+                (self.on_end)();
             }
         }
     }
@@ -266,7 +267,7 @@ impl Client {
     }
 
     fn refusal(&self) -> Error {
-        if self.poisoned.get() { poisoned() } else { super::environment::pool_is_closed() }
+        if self.poisoned.get() { poisoned() } else { pool_is_closed() }
     }
 
     /// Whether commands would be heard.
@@ -289,4 +290,10 @@ fn event_loop(env: Env) -> Result<Loop, Fault> {
 fn not_started(error: &std::io::Error) -> Error {
     let message = format!("the pool can't be started: {error}");
     Error::new(ErrorClass::Connection, "HYPERION_NOT_STARTED", message)
+}
+
+pub(super) fn pool_is_closed() -> Error {
+    let message = "the pool is closed: pool.end() was called";
+    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        .with_outcome(Outcome::NotSent)
 }

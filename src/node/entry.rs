@@ -8,7 +8,6 @@
 use std::ffi::{CStr, c_void};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{from_ref, null, null_mut};
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,11 +18,12 @@ use napi_derive::napi;
 use napi_sys as sys;
 use serde_json::Value;
 
+use super::argument::thrown;
 use super::client::Client;
+use super::door::{defect, door};
 use super::environment::Environment;
-use super::error_json::error_to_json;
 use super::params;
-use super::seldom::{SELDOM, thrown};
+use super::seldom::SELDOM;
 use super::slip::{Written, milliseconds};
 use super::value::{Env, Fault, NOTHING, check};
 use crate::base::memory::is_there_room_for;
@@ -234,27 +234,6 @@ impl Call {
     fn client(&self) -> Result<Rc<Client>, Fault> {
         Ok(self.environment.open_client(self.u32(0)?)?)
     }
-}
-
-/// The door through which JavaScript comes in: what goes wrong behind it is thrown, a panic too.
-/// Returns nothing where something was.
-pub(super) fn door<T>(
-    env: Env,
-    run: impl FnOnce() -> Result<T, Fault>,
-    panicked: impl FnOnce() -> String,
-) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => return Some(value),
-        Ok(Err(Fault::Pending)) => {}
-        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
-        Err(_) => env.throw(&panicked()),
-    }
-    None
-}
-
-/// What is thrown for a panic in a call.
-pub(super) fn defect() -> String {
-    error_to_json(&Error::internal("a defect in hyperiondb-client was found in this call"))
 }
 
 unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {

@@ -13,9 +13,11 @@ use std::rc::Rc;
 
 use napi_sys as sys;
 
-use super::client::Client;
+use super::client::{Client, pool_is_closed};
+use super::last_one_out::LastOneOut;
 use super::value::{Env, Fault, check};
-use crate::base::{Error, ErrorClass, Outcome};
+use crate::base::Error;
+use crate::config::Config;
 use crate::reactor::Reactor;
 
 #[derive(Debug)]
@@ -24,21 +26,6 @@ pub(super) struct Environment {
     last_handle: Cell<u32>,
     /// Gone once the environment ends.
     last_one_out: RefCell<Option<Rc<LastOneOut>>>,
-}
-
-/// Held by everything that Node must wait for when an environment ends.
-#[derive(Debug, Default)]
-pub(super) struct LastOneOut {
-    hook: Cell<Option<sys::napi_async_cleanup_hook_handle>>,
-}
-
-impl Drop for LastOneOut {
-    fn drop(&mut self) {
-        if let Some(hook) = self.hook.take() {
-            // SAFETY: Node gave this to the hook that it called, and waits to get it back, once.
-            unsafe { sys::napi_remove_async_cleanup_hook(hook) };
-        }
-    }
 }
 
 impl Environment {
@@ -77,21 +64,32 @@ impl Environment {
         }
     }
 
-    /// A number for a new client, and what its handles must hold. An environment that ends takes
-    /// none.
-    pub(super) fn reserve(&self) -> Result<(u32, Rc<LastOneOut>), Error> {
+    /// Starts a pool, and puts its number and its buffers into `object`. An environment that ends
+    /// takes none.
+    pub(super) fn open(
+        self: &Rc<Self>,
+        env: Env,
+        config: Config,
+        deliver: sys::napi_value,
+        object: sys::napi_value,
+    ) -> Result<(), Fault> {
         let last_one_out = self.last_one_out.borrow().clone();
         let last_one_out = last_one_out.ok_or_else(pool_is_closed)?;
         let handle = self.last_handle.get().wrapping_add(1);
         self.last_handle.set(handle);
-        Ok((handle, last_one_out))
-    }
-
-    pub(super) fn add(&self, handle: u32, client: Rc<Client>) {
+        env.define(object, c"handle", env.create_u32(handle)?)?;
+        let environment = Rc::downgrade(self);
+        let on_end = Box::new(move || {
+            if let Some(environment) = environment.upgrade() {
+                environment.remove(handle);
+            }
+        });
+        let client = Client::open(env, config, deliver, object, last_one_out, on_end)?;
         self.clients.borrow_mut().insert(handle, client);
+        Ok(())
     }
 
-    pub(super) fn remove(&self, handle: u32) {
+    fn remove(&self, handle: u32) {
         let removed = self.clients.borrow_mut().remove(&handle);
         // Dropped after the borrow has ended.
         drop(removed);
@@ -123,7 +121,7 @@ impl Environment {
     fn end(&self, hook: sys::napi_async_cleanup_hook_handle) {
         let last_one_out = self.last_one_out.take();
         if let Some(last_one_out) = &last_one_out {
-            last_one_out.hook.set(Some(hook));
+            last_one_out.tell(hook);
         }
         let clients = self.clients.take();
         clients.values().for_each(|client| client.close());
@@ -131,12 +129,6 @@ impl Environment {
         // Ends the hook at once where no handle was open.
         drop(last_one_out);
     }
-}
-
-pub(super) fn pool_is_closed() -> Error {
-    let message = "the pool is closed: pool.end() was called";
-    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
-        .with_outcome(Outcome::NotSent)
 }
 
 unsafe extern "C" fn on_cleanup(hook: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {

@@ -19,10 +19,12 @@ mod client;
 #[cfg(feature = "defects")]
 mod defect;
 mod deliver;
+mod door;
 mod entry;
 mod environment;
 mod error_json;
 mod event_json;
+mod last_one_out;
 mod loop_callback;
 mod params;
 mod requests;

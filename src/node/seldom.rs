@@ -14,10 +14,9 @@ use napi_derive::napi;
 use napi_sys as sys;
 use serde_json::json;
 
-use super::argument::{Flag, Number, Text, Unread};
-use super::client::Client;
+use super::argument::{Flag, Number, Text, Unread, thrown};
 use super::deliver::list_oids;
-use super::entry::{defect, door};
+use super::door::{defect, door};
 use super::environment::Environment;
 use super::event_json::host_value;
 use super::slip::milliseconds;
@@ -54,7 +53,7 @@ fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<s
             .map_err(|error| Error::internal(format!("the options are no JSON: {error}")))?;
         let config = config::from_json(&options)?;
         let object = env.create_object()?;
-        Client::open(env, environment, config, deliver.0, object)?;
+        environment.open(env, config, deliver.0, object)?;
         Ok(object)
     })
 }
@@ -208,11 +207,6 @@ fn enter<T>(
         body(env, &Environment::of(env)?)
     };
     door(env, run, defect).ok_or_else(thrown)
-}
-
-/// Says to napi that an exception is pending, which it then leaves as it is.
-pub(super) fn thrown() -> napi::Error {
-    napi::Error::new(napi::Status::PendingException, String::new())
 }
 
 fn perhaps(text: Option<String>) -> Perhaps {

@@ -13,8 +13,8 @@
 
 use std::time::Duration;
 
-use super::links::{Links, Token};
-use super::socket::Descriptor;
+use super::links::Links;
+use super::socket::{Descriptor, Token};
 use crate::base::Instant;
 
 /// What the kernel knows of the way to a peer.

@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::links::Token;
-use super::socket::{Progress, Socket};
+use super::socket::{Progress, Socket, Token};
 use crate::base::Instant;
 use crate::pool::ConnectionId;
 

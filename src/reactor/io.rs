@@ -10,9 +10,9 @@ use std::io::{self, ErrorKind};
 
 use super::closed_window::{TcpCalls, Windows};
 use super::libuv::{Loop, Wake};
-use super::links::{Links, Lookup, Opened, Ready, Stream, Token};
+use super::links::{Links, Lookup, Opened, Stream};
 use super::low_water::{LowWater, SetLowWater, is_low};
-use super::socket::PrepareSocket;
+use super::socket::{PrepareSocket, Ready, Token};
 use super::system_error::{Unreached, reason};
 use crate::base::{Error, Instant};
 use crate::connection::{Input, Peer};

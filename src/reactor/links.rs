@@ -8,24 +8,11 @@ use super::errand::{Ended, Errands};
 use super::libuv::{Loop, Wake};
 use super::race::Race;
 use super::readiness::Readiness;
-use super::socket::{Options, PrepareSocket, Progress, Socket, Target};
+use super::socket::{Options, PrepareSocket, Progress, Ready, Socket, Target, Token};
 use super::system_error::Unreached;
 use crate::base::Instant;
 use crate::config::{Config, Endpoint, Host};
 use crate::pool::ConnectionId;
-
-/// Names a socket. Never used twice, so that late news of a closed socket is nobody's.
-pub(super) type Token = usize;
-
-/// What the system said of a socket. It may be wrong: nothing but a look at the socket is proof.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ready {
-    pub(super) token: Token,
-    pub(super) readable: bool,
-    pub(super) writable: bool,
-    /// One direction has ended, or the socket has failed.
-    pub(super) closed: bool,
-}
 
 /// A name whose addresses a connection waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]

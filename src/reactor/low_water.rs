@@ -19,8 +19,8 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::links::{Links, Token};
-use super::socket::Descriptor;
+use super::links::Links;
+use super::socket::{Descriptor, Token};
 use crate::base::Instant;
 use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 

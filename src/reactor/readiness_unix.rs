@@ -10,8 +10,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use super::libuv::{Loop, PollHandle, READABLE, Wake};
-use super::links::{Ready, Token};
 use super::socket::Socket;
+use super::socket::{Ready, Token};
 
 /// Sockets that one look at the selector can name. What is left over wakes the loop again.
 const EVENTS: usize = 256;

@@ -10,8 +10,8 @@ use std::io;
 use std::rc::Rc;
 
 use super::libuv::{DISCONNECT, Loop, PollHandle, READABLE, WRITABLE, Wake};
-use super::links::{Ready, Token};
 use super::socket::Socket;
+use super::socket::{Ready, Token};
 
 #[derive(Debug)]
 pub(super) struct Readiness {

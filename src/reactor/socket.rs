@@ -8,6 +8,19 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use crate::config::Config;
 
+/// Names a socket. Never used twice, so that late news of a closed socket is nobody's.
+pub(super) type Token = usize;
+
+/// What the system said of a socket. It may be wrong: nothing but a look at the socket is proof.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) token: Token,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// One direction has ended, or the socket has failed.
+    pub(super) closed: bool,
+}
+
 /// Where a socket connects to, with nothing left to resolve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {

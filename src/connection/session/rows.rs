@@ -4,8 +4,9 @@ use super::Session;
 use crate::base::Error;
 use crate::connection::exchange::Exchange;
 use crate::connection::lineage::Place;
-use crate::connection::pipeline::{Work, unexpected};
+use crate::connection::pipeline::Work;
 use crate::connection::role::Role;
+use crate::connection::step::unexpected;
 
 impl Session {
     pub(in crate::connection) fn row(&mut self, body: &[u8]) -> Result<(), Error> {

@@ -1,0 +1,52 @@
+//! Which message of a server's is due next.
+
+use crate::base::Error;
+
+/// The next message that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Close,
+    Parse,
+    ParameterDescription,
+    Describe,
+    /// Of the question for users' types between two statements.
+    Types,
+    Bind,
+    Execute,
+    /// A COPY to standard output, up to its CopyDone.
+    Copy,
+    Complete,
+    Refused,
+}
+
+impl Step {
+    pub(super) const fn awaits(self) -> &'static str {
+        match self {
+            Self::Close => "CloseComplete",
+            Self::Parse => "ParseComplete",
+            Self::ParameterDescription => "ParameterDescription",
+            Self::Describe => "RowDescription or NoData",
+            Self::Types => "an answer about types",
+            Self::Bind => "BindComplete",
+            Self::Execute => "a row or CommandComplete",
+            Self::Copy => "CopyData or CopyDone",
+            Self::Complete | Self::Refused => "ReadyForQuery",
+        }
+    }
+}
+
+/// By which of its protocols the server has a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    Simple,
+    Extended,
+    /// The extended one, one statement after the other.
+    Steps {
+        /// They may have committed something that no command tag tells of.
+        has_left: bool,
+    },
+}
+
+pub(super) fn unexpected(message: &str) -> Error {
+    Error::protocol(format!("the server sent {message}, which nothing asked for"))
+}

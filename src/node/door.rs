@@ -1,0 +1,28 @@
+//! What stands between JavaScript and each call of the addon: errors are thrown, and no panic leaves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::error_json::error_to_json;
+use super::value::{Env, Fault};
+use crate::base::Error;
+
+/// The door through which JavaScript comes in: what goes wrong behind it is thrown, a panic too.
+/// Returns nothing where something was.
+pub(super) fn door<T>(
+    env: Env,
+    run: impl FnOnce() -> Result<T, Fault>,
+    panicked: impl FnOnce() -> String,
+) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(Fault::Pending)) => {}
+        Ok(Err(Fault::Own(error))) => env.throw(&error_to_json(&error)),
+        Err(_) => env.throw(&panicked()),
+    }
+    None
+}
+
+/// What is thrown for a panic in a call.
+pub(super) fn defect() -> String {
+    error_to_json(&Error::internal("a defect in hyperiondb-client was found in this call"))
+}
