@@ -119,10 +119,14 @@ pub enum Mutation {
     ForgetServer,
     /// Whatever answers with the tag of a read has changed nothing.
     TrustTags,
+    /// What a server says at one address of a name counts for the sessions at another one.
+    BelieveStrays,
+    /// Of the addresses that a name leads to the first one alone is tried.
+    TryOneAddress,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 57] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -178,6 +182,8 @@ impl Mutation {
         Self::HurryBehindReset,
         Self::ForgetServer,
         Self::TrustTags,
+        Self::BelieveStrays,
+        Self::TryOneAddress,
     ];
 
     /// Whether this thread runs with it.

@@ -382,6 +382,13 @@ fn is_own_end(error: &Error) -> bool {
     says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 
+/// Which of two failures, at two addresses of a host, says more of it: a server's own word, and of
+/// two of these the one that may pass.
+pub fn more_telling(earlier: Error, later: Error) -> Error {
+    let weight = |error: &Error| (error.server().is_some(), !is_permanent(error));
+    if weight(&earlier) > weight(&later) { earlier } else { later }
+}
+
 /// Wrong password, role, database, privilege or startup parameter, or an authentication that can't
 /// work: only a person can heal these.
 pub(super) fn is_permanent(error: &Error) -> bool {

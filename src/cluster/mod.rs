@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asking::Asking;
-pub use member::{HostId, HostView, Member, Observation, Standing, Told};
+pub use member::{HostId, HostView, Member, Observation, Standing, Told, more_telling};
 pub use topology::{Change, Decision, Primary, Rank, Topology, Verdict, fits};
 
 use crate::base::{Error, HostReport, Instant, Mutation, Random};

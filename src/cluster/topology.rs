@@ -204,6 +204,14 @@ impl Topology {
         self.members.get(id).map(|member| &member.standing)
     }
 
+    /// The role that is known of the host, where nothing speaks against that.
+    pub fn said(&self, id: HostId) -> Option<Role> {
+        match self.standing(id)? {
+            Standing::Says(role) => Some(*role),
+            Standing::Unheard | Standing::Suspected(_) | Standing::Failed(_) => None,
+        }
+    }
+
     /// How well the host serves; `None` where it takes no new work.
     pub fn rank(&self, id: HostId) -> Option<Rank> {
         let &Standing::Says(role) = self.standing(id)? else { return None };

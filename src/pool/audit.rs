@@ -1,6 +1,6 @@
 //! Whether all that the pool holds fits together. The simulation asks after each turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::dispatch::OVERDUE;
@@ -10,6 +10,7 @@ use super::settle::MOST_LOSSES;
 use super::slot::{Duty, Slot};
 use super::{Call, Pool};
 use crate::base::{Instant, Key};
+use crate::cluster::HostId;
 use crate::config::Pipelining;
 use crate::connection::Token;
 
@@ -27,7 +28,7 @@ impl Pool {
         self.audit_leases()?;
         let counted = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
         let most = self.config.pool_size;
-        let hosts = self.cluster.topology().host_ids().len();
+        let hosts = self.places();
         let beside = self.slots.iter().count() - counted;
         for host in self.cluster.topology().host_ids() {
             let joins = |slot: &Slot| slot.duty == Duty::Joining && slot.host == *host;
@@ -45,6 +46,16 @@ impl Pool {
             return Err(format!("{serving} connections of {most}, and {beside} beside them"));
         }
         Ok(())
+    }
+
+    /// Hosts, each as often as there are addresses of it with sessions.
+    fn places(&self) -> usize {
+        let places = |host: &HostId| {
+            let here = self.slots.iter().filter(|(_, slot)| slot.host == *host);
+            let addresses: BTreeSet<_> = here.filter_map(|(_, slot)| slot.address).collect();
+            addresses.len().max(1)
+        };
+        self.cluster.topology().host_ids().iter().map(places).sum()
     }
 
     /// The requests that wait for a connection.

@@ -99,11 +99,13 @@ impl QueryFlags {
 #[derive(Debug)]
 pub enum Output {
     /// Connect to the host, at this address where one is given, whatever its name leads to by now;
-    /// `Input::Connected` or `Input::Closed` answers.
+    /// `Input::Connected` or `Input::Closed` answers. Of the addresses that its name leads to,
+    /// these come last, in this order.
     Open {
         connection: ConnectionId,
         host: Arc<Host>,
         address: Option<SocketAddr>,
+        last: Vec<SocketAddr>,
     },
     /// `Pool::outgoing` has bytes. Said once until all of them are taken.
     Write {

@@ -7,6 +7,7 @@
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
 mod abandoned;
+mod addresses;
 #[cfg(feature = "sim")]
 mod audit;
 mod balance;
@@ -40,7 +41,6 @@ mod values;
 mod worth;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,6 +187,7 @@ pub struct Pool {
     rewinding: Option<rewind::Rewinding>,
     /// Of the addresses that owe answers.
     silences: liveness::Silences,
+    unfit: addresses::Unfit,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
     /// Scratch, empty between uses.
@@ -225,6 +226,7 @@ impl Pool {
             lag_due: now,
             has_moved: false,
             silences: liveness::Silences::default(),
+            unfit: addresses::Unfit::default(),
             rewinding: None,
             has_surplus: false,
             candidates: Vec::new(),
@@ -311,13 +313,6 @@ impl Pool {
             }
             self.drain(now, id);
             self.end_backlog();
-        }
-    }
-
-    /// The connection has reached this address; `Input::Connected` follows.
-    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr) {
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.address = Some(address);
         }
     }
 

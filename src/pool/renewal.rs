@@ -4,8 +4,8 @@
 //! by now: a name that follows the primary, or a balancer, leads new sessions elsewhere while the
 //! old server lives on, fenced or as a standby. Nor does it see settings of its role or database
 //! that have changed: those are read at the login. So while none serves, each host is asked on a
-//! new session about once a second, beside the one that is asked every `failoverProbeMs`. The
-//! newest of them is the one that goes on asking.
+//! new session about once a second, beside those that are asked every `failoverProbeMs`. At each
+//! address that its name leads to, the newest of them goes on asking.
 //!
 //! Sessions that the name has left behind may be at work, or their callers'. What these say again
 //! is no news of the host; they are closed once they are free.
@@ -31,13 +31,14 @@ impl Pool {
         }
     }
 
-    /// A new session asks its host from now on, and no older one does.
+    /// A new session asks at its address from now on, and no older one does there, nor where the
+    /// host's name no longer leads.
     pub(super) fn replace_scouts(&mut self, id: ConnectionId) {
-        let Some((host, opened_at)) = self.slots.get(id).map(|slot| (slot.host, slot.opened_at))
-        else {
-            return;
+        let Some(new) = self.slots.get(id) else { return };
+        let is_older = |slot: &Slot| {
+            let older = slot.asks_for(new.host) && slot.opened_at <= new.opened_at;
+            older && new.takes_over_from(slot)
         };
-        let is_older = |slot: &Slot| slot.asks_for(host) && slot.opened_at <= opened_at;
         let older = self.slots.iter().filter(|(other, slot)| *other != id && is_older(slot));
         let older: Vec<_> = older.map(|(id, _)| id).collect();
         older.into_iter().for_each(|id| self.retire(id));
@@ -46,11 +47,11 @@ impl Pool {
     /// Whether a session to the host of this one asks in its place: its login took longer than that
     /// of a later one.
     pub(super) fn is_replaced(&self, id: ConnectionId) -> bool {
-        let Some((host, opened_at)) = self.slots.get(id).map(|slot| (slot.host, slot.opened_at))
-        else {
-            return false;
+        let Some(old) = self.slots.get(id) else { return false };
+        let is_newer = |slot: &Slot| {
+            let newer = slot.asks_for(old.host) && slot.opened_at > old.opened_at;
+            newer && slot.takes_over_from(old)
         };
-        let is_newer = |slot: &Slot| slot.asks_for(host) && slot.opened_at > opened_at;
         self.slots.iter().any(|(_, slot)| is_newer(slot))
     }
 
@@ -87,7 +88,15 @@ impl Pool {
         let (is_repeated, is_first) = (before == Some(role), before.is_none());
         let is_left = match (fits(role), self.cluster.topology().rank(host)) {
             (false, Some(_)) => {
-                is_repeated || others().any(|slot| slot.counts() && is_elsewhere(slot))
+                is_repeated
+                    || (is_first && self.serves_elsewhere(slot).is_some())
+                    || others().any(|slot| slot.counts() && is_elsewhere(slot))
+            }
+            // It goes on asking.
+            (false, None) => {
+                let is_repeated = is_repeated || (is_first && self.said_before(id) == Some(role));
+                return (is_first && self.serves_elsewhere(slot).is_some())
+                    || (is_repeated && self.is_known_elsewhere(id, role));
             }
             (true, None) => (is_repeated || is_first) && others().any(|slot| slot.asks_for(host)),
             _ => false,

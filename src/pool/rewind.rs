@@ -99,9 +99,11 @@ impl Pool {
 
     fn ask_scout(&mut self, now: Instant, host: HostId) {
         let of = |slot: &Slot| slot.host == host && is_scout(slot);
-        let scout: Option<ConnectionId> =
-            self.slots.iter().find(|(_, slot)| of(slot)).map(|(id, _)| id);
-        if let Some(id) = scout
+        // What an older one says at another address is not taken for the host's place.
+        let scouts = self.slots.iter().filter(|(_, slot)| of(slot));
+        let newest: Option<ConnectionId> =
+            scouts.max_by_key(|(_, slot)| slot.opened_at).map(|(id, _)| id);
+        if let Some(id) = newest
             && self.slots.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
         {
             self.ask_session(now, id);

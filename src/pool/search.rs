@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::balance::Candidate;
 use super::end::Life;
 use super::reports::CHECK_EVERY;
-use super::slot::{Duty, Site, Slot};
+use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{Change, HostId, Observation, Rank, fits};
-use crate::connection::{Connection, Role};
+use crate::connection::Role;
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;
@@ -52,8 +52,13 @@ impl Outage {
 impl Pool {
     /// A login is done.
     pub(super) fn joined(&mut self, now: Instant, id: ConnectionId, role: Role) {
+        if self.is_astray(id, role) {
+            self.note_address(now, id, role);
+            return self.leave_astray(now, id);
+        }
         let Some(slot) = self.slots.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
+        let is_tried = slot.duty == Duty::Joining;
         match slot.duty {
             Duty::Witness { .. } => self.witnessed(now, id),
             Duty::Challenger { .. } => {
@@ -69,6 +74,10 @@ impl Pool {
         // It may be closed at once, where there is no room for one more.
         self.leave_deserted(now);
         self.observe_session(now, id, role);
+        self.note_address(now, id, role);
+        if is_tried && !fits(self.config.mode, role) {
+            self.try_beyond(now, id);
+        }
         self.settle_duty(now, id);
     }
 
@@ -428,47 +437,6 @@ impl Pool {
         let topology = self.cluster.topology();
         let counts = |slot: &Slot| slot.counts() && topology.serves(slot.host);
         self.slots.iter().filter(|(_, slot)| counts(slot)).count()
-    }
-
-    pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
-        self.open_at(now, (host, None), duty);
-    }
-
-    /// Opens a session to the server at that address, whatever the host's name leads to.
-    pub(super) fn open_at(&mut self, now: Instant, (host, address): Site, duty: Duty) {
-        self.cluster.asked(now, host);
-        if address.is_none() {
-            self.cluster.renewed(now, host);
-        }
-        let listed = self.cluster.topology().host(host).cloned();
-        let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
-        let deadline = now + self.config.connect_timeout;
-        let mut connection = Connection::new(Arc::clone(&target.name), deadline);
-        if self.cluster.topology().is_distrusted(host) {
-            connection.distrust_reports();
-        }
-        let slot = Slot {
-            connection,
-            host,
-            target: Arc::clone(&target),
-            address,
-            duty,
-            opened_at: now,
-            heard_at: now,
-            writing: false,
-            quick: false,
-            shared_cores: None,
-            kept_at_work: false,
-            cancelling: None,
-            expires_at: self.expiry(now),
-            uses: 0,
-            spent: false,
-            realm: None,
-            told: None,
-            left_open: false,
-        };
-        let connection = self.slots.insert(slot);
-        self.outputs.push_back(Output::Open { connection, host: target, address });
     }
 
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.

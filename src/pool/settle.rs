@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::abandoned::abandoned_by;
+use super::addresses::Failed;
 use super::lease::Lease;
 use super::slot::Duty;
 use super::stale::explain_staleness;
@@ -523,9 +524,11 @@ impl Pool {
     }
 
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error, idle: bool) {
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let route = std::mem::take(&mut slot.route);
         let (host, joining) = (slot.host, slot.is_joining());
-        let (site, is_witness) = (slot.site(), matches!(slot.duty, Duty::Witness { .. }));
+        let (site, duty) = (slot.site(), slot.duty);
+        let is_witness = matches!(duty, Duty::Witness { .. });
         let short_lived = now.since(slot.opened_at) < SHORT_LIFE;
         if let Duty::Leased { lease } = slot.duty {
             let error = self.lost_error(id, Outcome::NotSent, false, why);
@@ -537,6 +540,8 @@ impl Pool {
             if is_witness && self.desert(now, site, &error) {
                 return;
             }
+            let failed = Failed { site, duty, route };
+            let Some(error) = self.failed_at(now, failed, error) else { return };
             Observation::ConnectFailed(error)
         } else {
             // A host that ends sessions as soon as it has them must not be run over.

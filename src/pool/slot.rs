@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::addresses::Route;
 use super::cancel::Cancelling;
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
@@ -23,6 +24,7 @@ pub struct Slot {
     pub(super) target: Arc<Host>,
     /// The address that was reached, or is to be: a name may lead elsewhere by now.
     pub(super) address: Option<SocketAddr>,
+    pub(super) route: Route,
     pub(super) duty: Duty,
     pub(super) opened_at: Instant,
     /// When bytes came last.

@@ -227,8 +227,8 @@ impl Io {
 
     fn handle_output(&mut self, now: Instant, output: Output) {
         match output {
-            Output::Open { connection, host, address } => {
-                self.links.open(now, connection, &host, address);
+            Output::Open { connection, host, address, last } => {
+                self.links.open(now, connection, &host, address, last);
             }
             Output::Write { connection } => self.unwritten.extend(self.links.token(connection)),
             Output::Close { connection, farewell } => self.links.close(connection, &farewell),
@@ -245,10 +245,10 @@ impl Io {
 
     fn handle_opened(&mut self, now: Instant, opened: Opened) {
         let (connection, input) = match opened {
-            Opened::Connected { connection, local } => {
+            Opened::Connected { connection, local, others } => {
                 self.low_water.share_cores(connection, &self.links, &mut self.pool);
                 if let Some(address) = self.links.address(connection) {
-                    self.pool.reached(connection, address);
+                    self.pool.reached(connection, address, others);
                 }
                 let mut nonce = [0; 18];
                 match getrandom::fill(&mut nonce) {

@@ -24,8 +24,16 @@ pub struct Lookup {
 /// How the opening of a connection ended.
 #[derive(Debug)]
 pub(super) enum Opened {
-    Connected { connection: ConnectionId, local: bool },
-    Failed { connection: ConnectionId, unreached: Unreached },
+    /// `others`: addresses of the look-up that have not failed.
+    Connected {
+        connection: ConnectionId,
+        local: bool,
+        others: Vec<SocketAddr>,
+    },
+    Failed {
+        connection: ConnectionId,
+        unreached: Unreached,
+    },
 }
 
 /// A socket and what is known of it.
@@ -63,7 +71,7 @@ impl Stream {
 /// Where the opening of a connection has come to.
 #[derive(Debug)]
 enum Opening {
-    Resolving { lookup: u32, port: u16 },
+    Resolving { lookup: u32, port: u16, last: Vec<SocketAddr> },
     Racing { race: Race, runners: Vec<(Token, Target)> },
 }
 
@@ -128,9 +136,10 @@ impl Links {
         connection: ConnectionId,
         host: &Host,
         address: Option<SocketAddr>,
+        last: Vec<SocketAddr>,
     ) {
         if let Some(address) = address {
-            return self.start_race(now, connection, vec![Target::Ip(address)]);
+            return self.start_race(now, connection, vec![Target::Ip(address)], &[]);
         }
         let target = match &host.endpoint {
             Endpoint::Ip(address) => Target::Ip(*address),
@@ -139,12 +148,12 @@ impl Links {
             Endpoint::Name { name, port } => {
                 self.last_lookup = self.last_lookup.wrapping_add(1);
                 let lookup = self.last_lookup;
-                self.opening.insert(connection, Opening::Resolving { lookup, port: *port });
+                self.opening.insert(connection, Opening::Resolving { lookup, port: *port, last });
                 self.lookups.push_back(Lookup { token: lookup, name: name.clone() });
                 return;
             }
         };
-        self.start_race(now, connection, vec![target]);
+        self.start_race(now, connection, vec![target], &[]);
     }
 
     /// The answer to a [`Lookup`]; one that nobody waits for any more is no news.
@@ -154,15 +163,17 @@ impl Links {
         token: u32,
         answer: Result<Vec<IpAddr>, Unreached>,
     ) {
-        let waiting = self.opening.iter().find_map(|(connection, opening)| match opening {
-            Opening::Resolving { lookup, port } if *lookup == token => Some((*connection, *port)),
+        let waiting = self.opening.iter_mut().find_map(|(connection, opening)| match opening {
+            Opening::Resolving { lookup, port, last } if *lookup == token => {
+                Some((*connection, *port, std::mem::take(last)))
+            }
             Opening::Resolving { .. } | Opening::Racing { .. } => None,
         });
-        let Some((connection, port)) = waiting else { return };
+        let Some((connection, port, last)) = waiting else { return };
         match answer {
             Ok(ips) => {
                 let target = |ip| Target::Ip(SocketAddr::new(ip, port));
-                self.start_race(now, connection, ips.into_iter().map(target).collect());
+                self.start_race(now, connection, ips.into_iter().map(target).collect(), &last);
             }
             Err(unreached) => self.fail(connection, unreached),
         }
@@ -353,8 +364,14 @@ impl Links {
         self.open.get(&connection) == Some(&token)
     }
 
-    fn start_race(&mut self, now: Instant, connection: ConnectionId, targets: Vec<Target>) {
-        let race = Race::new(targets, now);
+    fn start_race(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        targets: Vec<Target>,
+        last: &[SocketAddr],
+    ) {
+        let race = Race::new(targets, last, now);
         self.opening.insert(connection, Opening::Racing { race, runners: Vec::new() });
         self.run_race(now, connection);
     }
@@ -417,21 +434,22 @@ impl Links {
     }
 
     fn win(&mut self, connection: ConnectionId, token: Token, target: &Target) {
-        if let Some(Opening::Racing { runners, .. }) = self.opening.remove(&connection) {
+        let mut others = Vec::new();
+        if let Some(Opening::Racing { race, runners }) = self.opening.remove(&connection) {
+            let of = runners.iter().map(|(_, target)| target).filter(|other| *other != target);
+            others = of.chain(race.waiting()).filter_map(Target::ip).collect();
             runners.into_iter().for_each(|(loser, _)| self.drop_stream(loser));
         }
         self.open.insert(connection, token);
         self.set_blocked(token, false);
-        self.opened.push_back(Opened::Connected { connection, local: target.is_local() });
+        let local = target.is_local();
+        self.opened.push_back(Opened::Connected { connection, local, others });
     }
 
     /// The address that an open connection has reached, over TCP.
     pub(super) fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
         let stream = self.open.get(&connection).and_then(|token| self.streams.get(token))?;
-        match stream.target {
-            Target::Ip(address) => Some(address),
-            Target::Unix(_) => None,
-        }
+        stream.target.ip()
     }
 
     /// Whether the connection is one over TCP within this machine.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::socket::Target;
@@ -28,8 +29,14 @@ pub(super) struct Race {
 }
 
 impl Race {
-    pub(super) fn new(targets: Vec<Target>, now: Instant) -> Self {
+    /// Those of `last` come behind the others, in that order.
+    pub(super) fn new(targets: Vec<Target>, last: &[SocketAddr], now: Instant) -> Self {
         let mut waiting = in_turns(targets);
+        let place = |target: &Target| {
+            let ip = target.ip()?;
+            last.iter().position(|address| *address == ip)
+        };
+        waiting.make_contiguous().sort_by_key(place);
         waiting.truncate(MAX_TARGETS);
         Self { waiting, next_at: now, failures: Vec::new() }
     }
@@ -42,6 +49,11 @@ impl Race {
         let target = self.waiting.pop_front()?;
         self.next_at = now + STAGGER;
         Some(target)
+    }
+
+    /// Addresses that were not tried.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Target> {
+        self.waiting.iter()
     }
 
     /// An address has failed: the next one need not wait.
@@ -105,7 +117,7 @@ mod tests {
     #[test]
     fn a_silent_address_delays_the_next_and_a_failed_one_does_not() {
         let now = Instant::from_micros(1);
-        let mut race = Race::new(targets(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1"]), now);
+        let mut race = Race::new(targets(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1"]), &[], now);
         let first = race.start_next(now).unwrap();
         assert_eq!(race.start_next(now), None);
         assert_eq!(race.deadline(), Some(now + STAGGER));
@@ -125,9 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_did_not_do_come_last_and_the_one_that_was_tried_longest_ago_first_of_them() {
+        let list = targets(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1", "1.1.1.4:1"]);
+        let last = ["1.1.1.3:1", "1.1.1.9:1", "1.1.1.1:1"].map(|text| text.parse().unwrap());
+        let expect = targets(&["1.1.1.2:1", "1.1.1.4:1", "1.1.1.3:1", "1.1.1.1:1"]);
+        assert_eq!(Race::new(list, &last, Instant::ORIGIN).waiting, expect);
+    }
+
+    #[test]
     fn there_is_a_cap_on_addresses() {
         let many: Vec<Target> =
             (0..99).map(|n| targets(&[&format!("1.1.1.{n}:1")]).remove(0)).collect();
-        assert_eq!(Race::new(many, Instant::ORIGIN).waiting.len(), MAX_TARGETS);
+        assert_eq!(Race::new(many, &[], Instant::ORIGIN).waiting.len(), MAX_TARGETS);
     }
 }

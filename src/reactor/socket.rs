@@ -31,6 +31,13 @@ pub(super) enum Target {
 }
 
 impl Target {
+    pub(super) fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether nobody can listen in between.
     pub(super) fn is_local(&self) -> bool {
         match self {

@@ -69,8 +69,10 @@ pub struct World {
     /// Bytes that the hosts have said so far.
     pub said: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
-    /// Names that lead to another host than the one of their number.
-    names: BTreeMap<usize, usize>,
+    /// Names that lead to other hosts than the one of their number, in this order.
+    names: BTreeMap<usize, Vec<usize>>,
+    /// Addresses of their look-up that sessions on their way have not tried.
+    others: BTreeMap<u64, Vec<SocketAddr>>,
     /// Where an answer that tells a history, and whatever comes with it, is on its way for long.
     pub delays_history: Option<usize>,
     delayed: Vec<(ConnectionId, News)>,
@@ -121,6 +123,7 @@ impl World {
             said: 0,
             links: BTreeMap::new(),
             names: BTreeMap::new(),
+            others: BTreeMap::new(),
             delays_history: None,
             delayed: Vec::new(),
             stalled: BTreeMap::new(),
@@ -224,7 +227,8 @@ impl World {
                     News::Connected => {
                         let peer = Peer { nonce: [7; 18], local: true };
                         if let Some((_, host)) = self.links.get(&id.to_bits()) {
-                            self.pool.reached(id, Self::address(*host));
+                            let others = self.others.remove(&id.to_bits()).unwrap_or_default();
+                            self.pool.reached(id, Self::address(*host), others);
                         }
                         if let Some(cores) = self.cores {
                             self.pool.shares_cores(id, cores);
@@ -375,8 +379,8 @@ impl World {
     fn take_outputs(&mut self) {
         while let Some(output) = self.pool.poll_output() {
             match output {
-                Output::Open { connection, host, address } => {
-                    self.open(connection, &host.name, address);
+                Output::Open { connection, host, address, last } => {
+                    self.open(connection, &host.name, address, &last);
                 }
                 Output::Write { connection } => self.write(connection),
                 Output::Close { connection, .. } => {
@@ -400,20 +404,42 @@ impl World {
 
     /// From now on the name of a host leads to another server. What is open stays where it is.
     pub fn readdress(&mut self, name: usize, host: usize) {
-        self.names.insert(name, host);
+        self.names.insert(name, vec![host]);
+    }
+
+    /// From now on the name of a host leads to all of these, in this order.
+    pub fn spread(&mut self, name: usize, hosts: &[usize]) {
+        self.names.insert(name, hosts.to_vec());
     }
 
     fn address(host: usize) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap_or(u8::MAX)], 5432))
     }
 
-    fn open(&mut self, id: ConnectionId, name: &str, address: Option<SocketAddr>) {
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        name: &str,
+        address: Option<SocketAddr>,
+        last: &[SocketAddr],
+    ) {
         // Hosts are called h0, h1, ...
         let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
         let Ok(number) = number.parse::<usize>() else { return };
-        let led_to = self.names.get(&number).copied().unwrap_or(number);
-        let at = address.and_then(|at| (0..self.hosts.len()).find(|n| Self::address(*n) == at));
-        let number = at.unwrap_or(led_to);
+        let mut targets = self.names.get(&number).cloned().unwrap_or_else(|| vec![number]);
+        targets.sort_by_key(|n| last.iter().position(|last| *last == Self::address(*n)));
+        if let Some(address) = address {
+            targets = (0..self.hosts.len()).filter(|n| Self::address(*n) == address).collect();
+        }
+        // Who does not answer loses the race.
+        let is_there = |n: &usize| {
+            let reach = self.hosts.get(*n).map(|host| host.reach);
+            !matches!(reach, None | Some(Reach::Refusing | Reach::BlackHole))
+        };
+        let first = targets.iter().position(is_there).unwrap_or(0);
+        let Some(&number) = targets.get(first) else { return };
+        let others = targets.iter().skip(first + 1).map(|n| Self::address(*n)).collect();
+        self.others.insert(id.to_bits(), others);
         self.attempts.push(number);
         let Some(host) = self.hosts.get_mut(number) else { return };
         self.links.insert(id.to_bits(), (id, number));

@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod absence_scenarios;
+#[cfg(test)]
+mod address_scenarios;
 pub mod cluster;
 pub mod fuzz;
 mod messages;

@@ -23,7 +23,7 @@ impl Bench {
 
     fn open(&mut self, connection: u64, endpoint: Endpoint) {
         let host = Host { name: Arc::from("h"), endpoint };
-        self.links.open(self.clock.now(), Key::from_bits(connection), &host, None);
+        self.links.open(self.clock.now(), Key::from_bits(connection), &host, None, Vec::new());
     }
 
     /// Turns until a connection is open or has failed, and says whose it was.
@@ -35,7 +35,7 @@ impl Bench {
             ready.iter().for_each(|event| self.links.handle_runner(now, event.token));
             self.links.handle_timeout(now);
             match self.links.next_opened() {
-                Some(Opened::Connected { connection, local }) => {
+                Some(Opened::Connected { connection, local, .. }) => {
                     return (connection.to_bits(), Ok(local));
                 }
                 Some(Opened::Failed { connection, unreached }) => {

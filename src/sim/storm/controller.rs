@@ -59,6 +59,8 @@ pub(super) enum Deed {
     CutIdle(usize),
     /// Its name leads to the leader.
     Readdress(usize),
+    /// Its name leads to it, and to another one.
+    Spread(usize),
     /// All names lead to their own nodes.
     RestoreNames,
     /// All of them are stopped, and started on the timeline before the newest.
@@ -147,9 +149,12 @@ impl Storm {
             return;
         }
         (0..self.nodes.all.len()).filter(|node| *node != leader).for_each(|n| self.list(n, false));
-        for deed in
-            [Deed::Fence(leader), Deed::Seal(leader), Deed::Promote, Deed::Readdress(leader)]
-        {
+        // Or it leads to that one as well.
+        let leads = match self.dice.percent(50) {
+            true => Deed::Spread(leader),
+            false => Deed::Readdress(leader),
+        };
+        for deed in [Deed::Fence(leader), Deed::Seal(leader), Deed::Promote, leads] {
             self.note(|| format!("and at last {deed:?}"));
             self.perform(deed);
         }
@@ -168,86 +173,6 @@ impl Storm {
     pub(super) fn has_usurper(&self) -> bool {
         let plays = |deed: &Deed| matches!(deed, Deed::Revive(_) | Deed::PromoteBeside);
         self.nodes.usurper().is_some() || self.controller.play.iter().any(plays)
-    }
-
-    fn next_play(&mut self) -> VecDeque<Deed> {
-        use Deed::*;
-        let leader = self.nodes.leader;
-        let standbys: Vec<_> = self.nodes.standbys().collect();
-        let standby = self.dice.pick(&standbys).unwrap_or(leader);
-        let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(42) {
-            0..2 => &[Crash(leader), Promote, Start(leader)],
-            2 => &[PowerOff(leader), Promote, Start(leader)],
-            3 => &[ShutDown(leader), Promote, Start(leader)],
-            4 => &[Crash(leader), Start(leader)],
-            5 => &[CrashOfABackend(leader), Start(leader)],
-            6 => &[Freeze(leader), Thaw(leader)],
-            7 => &[Freeze(leader), Crash(leader), Promote, Start(leader)],
-            8 => &[Freeze(leader), PowerOff(leader), Promote, Start(leader)],
-            9 => &[Cut(leader), Mend(leader)],
-            10 => &[Cut(leader), PowerOff(leader), Promote, Mend(leader), Start(leader)],
-            11 => &[Fence(leader), Unfence(leader)],
-            12..14 => &[Fence(leader), Seal(leader), Promote, ShutDown(leader), Start(leader)],
-            14 => &[Crash(standby), Start(standby)],
-            15 => &[Freeze(standby), Thaw(standby)],
-            16 => &[Cut(standby), Mend(standby)],
-            17 => &[Starting(any)],
-            18 => &[Crowd(any), Reset(any), Uncrowd(any)],
-            19 => &[SlowLogins(any), Reset(any)],
-            20 => &[Reset(any), Reset(leader)],
-            21 => &[Crash(leader), Promote, Revive(leader), ResetLeader, Depose],
-            22 => &[Crash(leader), Promote, Revive(leader), Depose],
-            23 => &[Crash(leader), Promote, PromoteBeside, Depose, Start(leader)],
-            24 => &[Crash(leader), Promote, PromoteBeside, ResetLeader, Depose, Start(leader)],
-            25 => &[Unlist(standby), Relist(standby)],
-            26 => &[Unlist(leader), Relist(leader)],
-            27 => &[Freeze(leader), Unlist(leader), Thaw(leader), Relist(leader)],
-            28 => &[
-                Freeze(leader),
-                Unlist(leader),
-                Crash(leader),
-                Promote,
-                Relist(leader),
-                Start(leader),
-            ],
-            29 => &[Fence(leader), Unlist(leader), Unfence(leader), Relist(leader)],
-            30 => &[
-                Fence(leader),
-                Seal(leader),
-                Promote,
-                Unlist(leader),
-                Crash(leader),
-                Start(leader),
-                Relist(leader),
-            ],
-            31 => &[
-                Unlist(standby),
-                Fence(leader),
-                Seal(leader),
-                Promote,
-                Crash(leader),
-                Relist(standby),
-                Start(leader),
-            ],
-            32 => &[EndIdle(leader)],
-            33 => &[EndIdle(any), Crowd(any), EndIdle(any), Uncrowd(any)],
-            34 => &[CrashAll, StartAll],
-            35..37 => &[SwitchUnseen(leader), ShutDown(leader), Start(leader)],
-            37 => &[Dismiss(leader), Dismiss(any), CutIdle(leader), CutIdle(any)],
-            38 => &[Crash(leader), Promote, Start(leader), ResetLeader, Rewind],
-            39..41 => &[
-                Fence(leader),
-                Seal(leader),
-                Promote,
-                Readdress(leader),
-                ShutDown(leader),
-                Start(leader),
-                RestoreNames,
-            ],
-            _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
-        };
-        play.iter().copied().collect()
     }
 
     /// Returns whether it could be done.
@@ -306,6 +231,10 @@ impl Storm {
             Deed::CutIdle(node) => self.cut_idle(node),
             Deed::Readdress(node) => {
                 self.nodes.readdress(node);
+                self.news.forget_fence(node);
+            }
+            Deed::Spread(node) => {
+                self.nodes.spread(node);
                 self.news.forget_fence(node);
             }
             Deed::RestoreNames => {

@@ -17,6 +17,7 @@ mod ledger;
 mod network;
 mod news;
 mod nodes;
+mod plays;
 mod run;
 mod visits;
 
@@ -131,12 +132,14 @@ impl Storm {
     fn take_outputs(&mut self) {
         while let Some(output) = self.pool.poll_output() {
             match output {
-                Output::Open { connection, host, address } => {
-                    let node = self.nodes.found_at(&host.name, address);
+                Output::Open { connection, host, address, last } => {
+                    self.nodes.lookups += usize::from(address.is_none());
+                    let mut others = self.nodes.found_at(&host.name, address, &last);
+                    let node = others.remove(0);
                     self.next_link += 1;
                     let number = self.next_link;
                     self.note(|| format!("link {number} to h{node}"));
-                    self.links.insert(number, Link::new(connection, node));
+                    self.links.insert(number, Link::new(connection, node, others));
                     self.numbers.insert(connection.to_bits(), number);
                 }
                 Output::Write { connection } => drop(self.unwritten.insert(connection)),
@@ -259,6 +262,13 @@ impl Storm {
 
     fn move_to_server(&mut self, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
+        let can_be_had = |node: &Node| node.power != Power::Down && !node.cut;
+        if link.stage == Stage::Connecting
+            && !link.others.is_empty()
+            && !self.nodes.get(link.node).is_some_and(can_be_had)
+        {
+            link.node = link.others.remove(0);
+        }
         let Some(node) = self.nodes.get_mut(link.node) else { return };
         if link.lost || node.cut || link.ending.is_some() {
             return self.clear_away(number);
@@ -349,7 +359,8 @@ impl Storm {
             if let Some(cores) = self.cores {
                 self.pool.shares_cores(id, cores);
             }
-            self.pool.reached(id, nodes::address_of(link.node));
+            let others = link.others.iter().map(|node| nodes::address_of(*node)).collect();
+            self.pool.reached(id, nodes::address_of(link.node), others);
             let peer = Peer { nonce: [7; 18], local: true };
             self.pool.handle_input(self.now, id, Input::Connected(peer));
         }

@@ -11,6 +11,8 @@ pub(super) const IDLE_CUT: &str = "it was idle for too long";
 pub(super) struct Link {
     pub(super) connection: ConnectionId,
     pub(super) node: usize,
+    /// Nodes that are tried where that one can't be had.
+    pub(super) others: Vec<usize>,
     pub(super) stage: Stage,
     pub(super) to_server: Vec<u8>,
     pub(super) to_pool: Vec<u8>,
@@ -46,10 +48,11 @@ pub(super) enum Backend {
 }
 
 impl Link {
-    pub(super) fn new(connection: ConnectionId, node: usize) -> Self {
+    pub(super) fn new(connection: ConnectionId, node: usize, others: Vec<usize>) -> Self {
         Self {
             connection,
             node,
+            others,
             stage: Stage::Connecting,
             to_server: Vec::new(),
             to_pool: Vec::new(),

@@ -31,6 +31,8 @@ pub(super) struct News {
     fenced: BTreeMap<String, (usize, usize)>,
     /// Nothing has happened that speaks against a host.
     pub(super) expects_no_doubt: bool,
+    /// Nobody is fenced who serves.
+    pub(super) expects_no_fence: bool,
     /// A server has answered, whatever it said.
     pub(super) has_heard: bool,
 }
@@ -69,8 +71,11 @@ impl Storm {
         if self.news.primary.as_deref() != Some(host) {
             return Err("a fence of a host that did not serve".to_owned());
         }
+        if self.news.expects_no_fence {
+            return Err("a fence of a server that does not serve".to_owned());
+        }
         self.news.seat = None;
-        let number = self.nodes.found_at(host, None);
+        let number = self.nodes.found_at(host, None, &[]).first().copied().unwrap_or(usize::MAX);
         let Some(node) = self.nodes.get(number) else {
             return Err("a fence of no host".to_owned());
         };

@@ -78,10 +78,14 @@ pub(super) struct Nodes {
     pub(super) rewinds: usize,
     /// Two were promoted side by side.
     pub(super) were_split: bool,
-    /// Names that lead to another node than the one of their number.
-    moved: BTreeMap<usize, usize>,
+    /// Names that lead to other nodes than the one of their number, in this order.
+    moved: BTreeMap<usize, Vec<usize>>,
     /// Some have.
     pub(super) were_moved: bool,
+    /// A name that leads to several gives one of them at each look-up, in turn.
+    pub(super) take_turns: bool,
+    /// How often names were looked up.
+    pub(super) lookups: usize,
 }
 
 pub(super) fn address_of(node: usize) -> SocketAddr {
@@ -101,6 +105,8 @@ impl Nodes {
             rewinds: 0,
             were_split: false,
             were_moved: false,
+            take_turns: false,
+            lookups: 0,
             moved: BTreeMap::new(),
         };
         (0..count).for_each(|node| nodes.count_start(node));
@@ -116,21 +122,49 @@ impl Nodes {
         }
     }
 
-    /// The node that whoever asks for a name finds: the one that the name leads to now, or the one
-    /// at an address.
-    pub(super) fn found_at(&self, name: &str, address: Option<SocketAddr>) -> usize {
+    /// The nodes that whoever asks for a name tries, in this order: those that the name leads to
+    /// now, or the one at an address.
+    pub(super) fn found_at(
+        &self,
+        name: &str,
+        address: Option<SocketAddr>,
+        last: &[SocketAddr],
+    ) -> Vec<usize> {
         // Hosts are called h0, h1, ...
         let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
         let number = number.parse().unwrap_or(usize::MAX);
         let at = |address| (0..self.all.len()).find(|node| address_of(*node) == address);
-        let named = self.moved.get(&number).copied().unwrap_or(number);
-        address.map_or(named, |address| at(address).unwrap_or(usize::MAX))
+        if let Some(address) = address {
+            return vec![at(address).unwrap_or(usize::MAX)];
+        }
+        let mut named = self.moved.get(&number).cloned().unwrap_or_else(|| vec![number]);
+        if self.take_turns && !named.is_empty() {
+            let turn = self.lookups % named.len();
+            named.rotate_left(turn);
+            named.truncate(1);
+        }
+        named.sort_by_key(|node| last.iter().position(|last| *last == address_of(*node)));
+        named
     }
 
     /// From now on a node's name leads to the leader. What is open stays where it is.
     pub(super) fn readdress(&mut self, node: usize) {
-        self.moved.insert(node, self.leader);
+        self.moved.insert(node, vec![self.leader]);
         self.were_moved = true;
+    }
+
+    /// From now on a node's name leads to it, and to the leader, or a standby of it. Which of them
+    /// is the leader, if either is, changes.
+    pub(super) fn spread(&mut self, node: usize) {
+        let standby = self.standbys().next().unwrap_or(node);
+        let other = if node == self.leader { standby } else { self.leader };
+        self.moved.insert(node, vec![node, other]);
+        self.were_moved = true;
+    }
+
+    /// Whether a name leads to a node that is not the leader, and to the leader.
+    pub(super) fn has_spread_names(&self) -> bool {
+        self.moved.values().any(|nodes| nodes.len() > 1 && nodes.contains(&self.leader))
     }
 
     pub(super) fn has_moved_names(&self) -> bool {

@@ -166,6 +166,7 @@ impl Storm {
         if self.apps.ended {
             self.check_end();
         } else {
+            self.check_turns();
             self.check_long_read();
             self.check_idle();
         }
@@ -242,6 +243,22 @@ impl Storm {
                 "ended: {ended}, with {connections} connections and timer {timer:?}"
             ));
         }
+    }
+
+    /// Where a session serves, new ones that a name leads elsewhere say nothing of it.
+    fn check_turns(&mut self) {
+        let config = &self.config;
+        let is_kept = config.max_uses.is_none() && config.max_lifetime.is_none();
+        if !is_kept || !self.nodes.has_spread_names() || self.nodes.were_split {
+            return;
+        }
+        // A session is open then, and no time passes.
+        self.read();
+        self.settle();
+        (self.nodes.take_turns, self.news.expects_no_fence) = (true, true);
+        (0..4).for_each(|_| self.read());
+        self.settle();
+        (self.nodes.take_turns, self.news.expects_no_fence) = (false, false);
     }
 
     /// On a host that is well a query may take as long as it likes.

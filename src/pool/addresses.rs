@@ -1,0 +1,267 @@
+//! Where a session of a host is opened, and what becomes of a name that leads to several servers.
+//!
+//! The addresses of a name may be servers of their own: the primary that was and the one that is,
+//! while clients still hear of both, or a primary and its standbys in turn. So a look-up is gone
+//! through, as libpq does with `target_session_attrs`: the first session is opened to the name,
+//! and as long as one does not fit, or can't be had, the next one is opened to the next address.
+//! The host is what the last of them leaves of it. While none serves, a session at each address
+//! goes on asking.
+//!
+//! Where sessions serve at one address, one that is new at another address and does not fit says
+//! nothing of theirs: each of them is told of a fence by itself, in front of its next request. The
+//! new one is closed. Addresses that did not do come last in the next look-up, the one that was
+//! tried longest ago first, so that each is tried in the end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::slot::{Duty, Site, Slot};
+use super::{ConnectionId, Output, Pool};
+use crate::base::{Error, Instant, Mutation};
+use crate::cluster::{HostId, fits, more_telling};
+use crate::connection::{Connection, Role};
+
+/// How a session came to its address.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    /// All that the host's name led to, where it was opened to the name.
+    lookup: Option<Vec<SocketAddr>>,
+    /// Those of its look-up that are to be tried where it does not do.
+    untried: Vec<SocketAddr>,
+    /// Why those before did not do, where no session could be had.
+    failure: Option<Error>,
+}
+
+/// The addresses that did not do, when they were tried last, and what was said there.
+#[derive(Debug, Default)]
+pub(super) struct Unfit(BTreeMap<Site, (Instant, Option<Role>)>);
+
+impl Unfit {
+    /// The addresses of a host, the one that was tried longest ago first.
+    fn of(&self, host: HostId) -> Vec<SocketAddr> {
+        if Mutation::TryOneAddress.is_on() {
+            return Vec::new();
+        }
+        let tried = self.0.iter().filter(|((of, _), _)| *of == host);
+        let mut tried: Vec<_> =
+            tried.filter_map(|((_, at), when)| Some((when.0, (*at)?))).collect();
+        tried.sort_unstable();
+        tried.into_iter().map(|(_, address)| address).collect()
+    }
+}
+
+impl Pool {
+    pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
+        self.open_by(now, (host, None), duty, Route::default());
+    }
+
+    /// Opens a session to the server at that address, whatever the host's name leads to.
+    pub(super) fn open_at(&mut self, now: Instant, site: Site, duty: Duty) {
+        self.open_by(now, site, duty, Route::default());
+    }
+
+    fn open_by(&mut self, now: Instant, (host, address): Site, duty: Duty, route: Route) {
+        self.cluster.asked(now, host);
+        if address.is_none() {
+            self.cluster.renewed(now, host);
+        }
+        let listed = self.cluster.topology().host(host).cloned();
+        let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
+        let deadline = now + self.config.connect_timeout;
+        let mut connection = Connection::new(Arc::clone(&target.name), deadline);
+        if self.cluster.topology().is_distrusted(host) {
+            connection.distrust_reports();
+        }
+        let slot = Slot {
+            connection,
+            host,
+            target: Arc::clone(&target),
+            address,
+            route,
+            duty,
+            opened_at: now,
+            heard_at: now,
+            writing: false,
+            quick: false,
+            shared_cores: None,
+            kept_at_work: false,
+            cancelling: None,
+            expires_at: self.expiry(now),
+            uses: 0,
+            spent: false,
+            realm: None,
+            told: None,
+            left_open: false,
+        };
+        let connection = self.slots.insert(slot);
+        let last = if address.is_none() { self.unfit.of(host) } else { Vec::new() };
+        self.outputs.push_back(Output::Open { connection, host: target, address, last });
+    }
+
+    /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
+    /// others as well, which nobody has found to fail.
+    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        if slot.address.replace(address).is_some() {
+            return;
+        }
+        let host = slot.host;
+        let lookup: Vec<_> = std::iter::once(address).chain(others.iter().copied()).collect();
+        let topology = self.cluster.topology();
+        // Of hosts that are gone nothing is kept, nor of what the name leads to no more.
+        self.unfit.0.retain(|(of, at), _| match at {
+            Some(at) if *of == host => lookup.contains(at),
+            _ => topology.host(*of).is_some(),
+        });
+        slot.route = Route { lookup: Some(lookup), untried: others, failure: None };
+    }
+
+    /// What a server says that was reached for the first time.
+    pub(super) fn note_address(&mut self, now: Instant, id: ConnectionId, role: Role) {
+        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        match fits(self.config.mode, role) {
+            true => drop(self.unfit.0.remove(&site)),
+            false => drop(self.unfit.0.insert(site, (now, Some(role)))),
+        }
+    }
+
+    /// Whether a session that is new does not fit, while the host serves at another address.
+    pub(super) fn is_astray(&self, id: ConnectionId, role: Role) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::Witness { .. });
+        let serves = self.cluster.topology().rank(slot.host).is_some();
+        is_new && serves && !fits(self.config.mode, role) && self.serves_elsewhere(slot).is_some()
+    }
+
+    /// Another address of a session's host where sessions serve, as far as they know.
+    pub(super) fn serves_elsewhere(&self, slot: &Slot) -> Option<SocketAddr> {
+        let fits = |role: Role| fits(self.config.mode, role);
+        let serves = |other: &Slot| {
+            let fits = other.connection.role().is_some_and(fits);
+            other.is_elsewhere(slot) && other.counts() && !other.spent && fits
+        };
+        let there = self.slots.iter().map(|(_, other)| other).find(|other| serves(other));
+        there
+            .filter(|_| self.cluster.topology().serves(slot.host))
+            .filter(|_| !Mutation::BelieveStrays.is_on())?
+            .address
+    }
+
+    /// Closes a session that went astray. Where none of its look-up does, one is opened where the
+    /// host serves. Should that be so no longer, it says so.
+    pub(super) fn leave_astray(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        let (host, route) = (slot.host, std::mem::take(&mut slot.route));
+        let served_at = self.slots.get(id).and_then(|slot| self.serves_elsewhere(slot));
+        self.retire(id);
+        if !self.try_next(now, host, route) && served_at.is_some() && !self.has_ended() {
+            self.open_at(now, (host, served_at), Duty::Joining);
+        }
+    }
+
+    /// A new session does not fit. Tries the next address of its look-up.
+    pub(super) fn try_beyond(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            let route =
+                Route { untried: std::mem::take(&mut slot.route.untried), ..Route::default() };
+            let host = slot.host;
+            self.try_next(now, host, route);
+        }
+    }
+
+    /// No session could be had at the address that this slot, which is gone, was to reach. Returns
+    /// why none could be had at any address, where that is so.
+    pub(super) fn failed_at(&mut self, now: Instant, slot: Failed, error: Error) -> Option<Error> {
+        let Failed { site, duty, mut route } = slot;
+        if duty != Duty::Joining {
+            return Some(error);
+        }
+        if site.1.is_some() {
+            self.unfit.0.insert(site, (now, None));
+        }
+        let is_next = site.1.is_some() && route.lookup.is_none();
+        let failure = match route.failure.take() {
+            Some(earlier) => more_telling(earlier, error),
+            None => error,
+        };
+        route.failure = Some(failure.clone());
+        if self.try_next(now, site.0, route) {
+            return None;
+        }
+        // The session at the address before speaks for the host.
+        let is_elsewhere = |slot: &Slot| {
+            slot.host == site.0 && slot.address != site.1 && slot.connection.role().is_some()
+        };
+        if is_next && self.slots.iter().any(|(_, slot)| is_elsewhere(slot)) {
+            self.cluster.leave_alone(now, site.0);
+            return None;
+        }
+        Some(failure)
+    }
+
+    fn try_next(&mut self, now: Instant, host: HostId, mut route: Route) -> bool {
+        let topology = self.cluster.topology();
+        let is_wanted = match topology.has_seat() {
+            true => self.primary().is_none_or(|primary| primary == host),
+            false => true,
+        };
+        if !is_wanted
+            || route.untried.is_empty()
+            || topology.host(host).is_none()
+            || self.has_ended()
+            || Mutation::TryOneAddress.is_on()
+        {
+            return false;
+        }
+        let next = route.untried.remove(0);
+        route.lookup = None;
+        self.open_by(now, (host, Some(next)), Duty::Joining, route);
+        true
+    }
+
+    /// Whether the role that a session goes on telling is no news: what is known of its host is
+    /// what a session at another address goes on telling. Neither of them fits.
+    pub(super) fn is_known_elsewhere(&self, id: ConnectionId, role: Role) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(known) = self.cluster.topology().said(slot.host).filter(|said| *said != role)
+        else {
+            return false;
+        };
+        let tells = |other: &Slot| {
+            other.is_elsewhere(slot) && other.asks_for(slot.host) && other.told == Some(known)
+        };
+        !fits(self.config.mode, role) && self.slots.iter().any(|(_, other)| tells(other))
+    }
+
+    /// What was last said at the address of a session, where it did not fit.
+    pub(super) fn said_before(&self, id: ConnectionId) -> Option<Role> {
+        self.unfit.0.get(&self.slots.get(id)?.site())?.1
+    }
+}
+
+/// What is left of a session that could not be had.
+pub(super) struct Failed {
+    pub(super) site: Site,
+    pub(super) duty: Duty,
+    pub(super) route: Route,
+}
+
+impl Slot {
+    /// Whether both are sessions of one host, at two addresses of it.
+    pub(super) fn is_elsewhere(&self, other: &Self) -> bool {
+        let is_known = self.address.is_some() && other.address.is_some();
+        self.host == other.host && is_known && self.address != other.address
+    }
+
+    /// Whether a session that asks for its host does so in the place of an older one: at the same
+    /// address, or because the host's name no longer leads to that one.
+    pub(super) fn takes_over_from(&self, older: &Self) -> bool {
+        let leads_to = |at: SocketAddr| match &self.route.lookup {
+            Some(lookup) => lookup.contains(&at),
+            None => true,
+        };
+        self.host == older.host
+            && (self.address == older.address || !older.address.is_some_and(leads_to))
+    }
+}
