@@ -31,6 +31,8 @@ pub(super) struct Route {
     untried: Vec<SocketAddr>,
     /// Why those before did not do, where no session could be had.
     failure: Option<Error>,
+    /// It goes to where the host serves, because its look-up led to nobody who does.
+    is_last: bool,
 }
 
 /// The addresses that did not do, when they were tried last, and what was said there.
@@ -114,7 +116,7 @@ impl Pool {
             Some(at) if *of == host => lookup.contains(at),
             _ => topology.host(*of).is_some(),
         });
-        slot.route = Route { lookup: Some(lookup), untried: others, failure: None };
+        slot.route = Route { lookup: Some(lookup), untried: others, failure: None, is_last: false };
     }
 
     /// What a server says that was reached for the first time.
@@ -131,19 +133,22 @@ impl Pool {
         let Some(slot) = self.slots.get(id) else { return false };
         let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::Witness { .. });
         let serves = self.cluster.topology().rank(slot.host).is_some();
-        is_new && serves && !fits(self.config.mode, role) && self.serves_elsewhere(slot).is_some()
+        is_new
+            && serves
+            && !fits(self.config.mode, role)
+            && self.serves_elsewhere(slot.site()).is_some()
     }
 
-    /// Another address of a session's host where sessions serve, as far as they know.
-    pub(super) fn serves_elsewhere(&self, slot: &Slot) -> Option<SocketAddr> {
+    /// Another address of a host where sessions serve, as far as they know.
+    pub(super) fn serves_elsewhere(&self, site: Site) -> Option<SocketAddr> {
         let fits = |role: Role| fits(self.config.mode, role);
         let serves = |other: &Slot| {
             let fits = other.connection.role().is_some_and(fits);
-            other.is_elsewhere(slot) && other.counts() && !other.spent && fits
+            other.is_elsewhere(site) && other.counts() && !other.spent && fits
         };
         let there = self.slots.iter().map(|(_, other)| other).find(|other| serves(other));
         there
-            .filter(|_| self.cluster.topology().serves(slot.host))
+            .filter(|_| self.cluster.topology().serves(site.0))
             .filter(|_| !Mutation::BelieveStrays.is_on())?
             .address
     }
@@ -152,12 +157,22 @@ impl Pool {
     /// host serves. Should that be so no longer, it says so.
     pub(super) fn leave_astray(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.slots.get_mut(id) else { return };
-        let (host, route) = (slot.host, std::mem::take(&mut slot.route));
-        let served_at = self.slots.get(id).and_then(|slot| self.serves_elsewhere(slot));
+        let (site, route) = (slot.site(), std::mem::take(&mut slot.route));
         self.retire(id);
-        if !self.try_next(now, host, route) && served_at.is_some() && !self.has_ended() {
-            self.open_at(now, (host, served_at), Duty::Joining);
+        if !self.try_next(now, site.0, route) {
+            self.open_where_it_serves(now, site);
         }
+    }
+
+    /// A new session at an address of a host was of no use. Where the host serves at another one,
+    /// a session is opened there.
+    fn open_where_it_serves(&mut self, now: Instant, site: Site) -> bool {
+        let Some(address) = self.serves_elsewhere(site).filter(|_| !self.has_ended()) else {
+            return false;
+        };
+        let route = Route { is_last: true, ..Route::default() };
+        self.open_by(now, (site.0, Some(address)), Duty::Joining, route);
+        true
     }
 
     /// A new session does not fit. Tries the next address of its look-up.
@@ -181,6 +196,7 @@ impl Pool {
             self.unfit.0.insert(site, (now, None));
         }
         let is_next = site.1.is_some() && route.lookup.is_none();
+        let is_last = route.is_last;
         let failure = match route.failure.take() {
             Some(earlier) => more_telling(earlier, error),
             None => error,
@@ -189,11 +205,14 @@ impl Pool {
         if self.try_next(now, site.0, route) {
             return None;
         }
+        let serves = self.cluster.topology().rank(site.0).is_some();
+        if serves && site.1.is_some() && !is_last && self.open_where_it_serves(now, site) {
+            return None;
+        }
         // The session at the address before speaks for the host.
-        let is_elsewhere = |slot: &Slot| {
-            slot.host == site.0 && slot.address != site.1 && slot.connection.role().is_some()
-        };
-        if is_next && self.slots.iter().any(|(_, slot)| is_elsewhere(slot)) {
+        let is_elsewhere =
+            |slot: &Slot| slot.is_elsewhere(site) && slot.connection.role().is_some();
+        if is_next && !is_last && self.slots.iter().any(|(_, slot)| is_elsewhere(slot)) {
             self.cluster.leave_alone(now, site.0);
             return None;
         }
@@ -229,7 +248,9 @@ impl Pool {
             return false;
         };
         let tells = |other: &Slot| {
-            other.is_elsewhere(slot) && other.asks_for(slot.host) && other.told == Some(known)
+            other.is_elsewhere(slot.site())
+                && other.asks_for(slot.host)
+                && other.told == Some(known)
         };
         !fits(self.config.mode, role) && self.slots.iter().any(|(_, other)| tells(other))
     }
@@ -248,10 +269,10 @@ pub(super) struct Failed {
 }
 
 impl Slot {
-    /// Whether both are sessions of one host, at two addresses of it.
-    pub(super) fn is_elsewhere(&self, other: &Self) -> bool {
-        let is_known = self.address.is_some() && other.address.is_some();
-        self.host == other.host && is_known && self.address != other.address
+    /// Whether it is at another address of the same host.
+    pub(super) fn is_elsewhere(&self, (host, address): Site) -> bool {
+        let is_known = self.address.is_some() && address.is_some();
+        self.host == host && is_known && self.address != address
     }
 
     /// Whether a session that asks for its host does so in the place of an older one: at the same

@@ -89,13 +89,13 @@ impl Pool {
         let is_left = match (fits(role), self.cluster.topology().rank(host)) {
             (false, Some(_)) => {
                 is_repeated
-                    || (is_first && self.serves_elsewhere(slot).is_some())
+                    || (is_first && self.serves_elsewhere(slot.site()).is_some())
                     || others().any(|slot| slot.counts() && is_elsewhere(slot))
             }
             // It goes on asking.
             (false, None) => {
                 let is_repeated = is_repeated || (is_first && self.said_before(id) == Some(role));
-                return (is_first && self.serves_elsewhere(slot).is_some())
+                return (is_first && self.serves_elsewhere(slot.site()).is_some())
                     || (is_repeated && self.is_known_elsewhere(id, role));
             }
             (true, None) => (is_repeated || is_first) && others().any(|slot| slot.asks_for(host)),

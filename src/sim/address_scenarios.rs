@@ -132,6 +132,14 @@ fn a_pool_grows_where_it_is_served_as_long_as_the_name_leads_to_none_that_fits()
     let write = world.query("INSERT b", None, NONE);
     assert_eq!(answered(&world, write), "INSERT");
     assert_eq!((world.attempts.as_slice(), news(&world)), ([0, 1].as_slice(), before));
+    // The same where whoever the name leads to says nothing, or lets nobody in.
+    for reach in [Reach::Silent, Reach::Denying] {
+        world.hosts[0].reach = reach;
+        let lease = world.acquire(NONE);
+        world.pass(Duration::from_secs(3));
+        assert!(world.answers[&lease].is_ok());
+        assert_eq!(news(&world), before, "{reach:?}");
+    }
     // Where nobody asks on a session that its caller has, a new one at its address tells.
     let mut world = named(&[STANDBY, PRIMARY], serde_json::json!({ "poolSize": 4 }));
     let lease = world.acquire(NONE);
