@@ -84,7 +84,11 @@ async function follow(t, cluster, how, options, move) {
   const [old, next] = cluster.nodes;
   await depose(cluster, how);
   await kept.query('SELECT 1').catch(() => {});
-  await writeAcross(pool, move);
+  await writeAcross(pool, async () => {
+    // A server that is slow to start again as a standby is heard before others are led elsewhere.
+    while (fences.length === 0) await sleep(5);
+    await move();
+  });
   await kept.query('SELECT 1').catch(() => {});
   await pool.query('INSERT INTO kept VALUES (2)');
   await kept.release();
