@@ -1,5 +1,5 @@
 // A COMMIT that waits for a synchronous standby is never cancelled: the server would answer it with
-// a commit that a failover can lose (C19).
+// a commit that a failover can lose.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -31,7 +31,7 @@ const cancels = async () => {
   );
 };
 
-test('C19 the deadline of all queries bounds a COMMIT, and cancels nothing', async () => {
+test('the deadline of all queries bounds a COMMIT, and cancels nothing', async () => {
   const pool = createPool(cluster.options({ poolSize: 2, queryTimeoutMs: 300 }));
   const before = await waiting();
   const committing = pool.transaction((tx) => tx.query('INSERT INTO kept VALUES (1)'));
@@ -43,7 +43,7 @@ test('C19 the deadline of all queries bounds a COMMIT, and cancels nothing', asy
   await pool.end();
 });
 
-test('P5 a COMMIT that is aborted is unknown, and cancels nothing', async () => {
+test('a COMMIT that is aborted is unknown, and cancels nothing', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const connection = await pool.connect();
   await connection.query('BEGIN');
@@ -90,7 +90,7 @@ const OWN_COMMITS = {
 };
 
 for (const [name, commit] of Object.entries(OWN_COMMITS)) {
-  test(`C19 ${name} in a callback whose time is over is unknown, and cancels nothing`, async () => {
+  test(`${name} in a callback whose time is over is unknown, and cancels nothing`, async () => {
     const pool = createPool(cluster.options({ poolSize: 1 }));
     const before = [await waiting(), await cancels()];
     let attempts = 0;
@@ -110,7 +110,7 @@ for (const [name, commit] of Object.entries(OWN_COMMITS)) {
   });
 }
 
-test('C20 an autocommit write that is cancelled in that wait is not called undone', async () => {
+test('an autocommit write that is cancelled in that wait is not called undone', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const write = pool.query('INSERT INTO kept VALUES (3)', [], { timeoutMs: 200 });
   await assert.rejects(write, {

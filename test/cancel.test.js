@@ -139,7 +139,7 @@ test('what still waits for a connection is taken back, and the others keep their
   assert.equal(rows.length, 6);
 });
 
-test('P5 given up while its host is looked up, connected to, or logs in', async () => {
+test('given up while its host is looked up, connected to, or logs in', async () => {
   const lookups = [];
   const lookup = (name, options, callback) => lookups.push(callback);
   const unresolved = createPool({ ...cluster.options(), hosts: ['nowhere.test'], lookup });
@@ -246,7 +246,7 @@ test('in a transaction what is held behind another statement is taken back', asy
   assert.deepEqual(await pool.query('DELETE FROM given_up RETURNING n'), [{ n: 3 }]);
 });
 
-test('P19 what follows a cancelled query on its connection is never hit, 400 times of 400', async () => {
+test('what follows a cancelled query on its connection is never hit, 400 times of 400', async () => {
   for (let round = 0; round < 400; round++) {
     const controller = new AbortController();
     const slow = pool.query(SLEEP, [60], { signal: controller.signal });
@@ -268,7 +268,7 @@ const blockInCallback = (milliseconds) =>
     });
   });
 
-test('P8 the reply that lay in the kernel wins over a deadline that passed meanwhile', async () => {
+test('the reply that lay in the kernel wins over a deadline that passed meanwhile', async () => {
   for (let round = 0; round < 3; round++) {
     const queries = [
       pool.query(SLEEP, [0.1], { timeoutMs: 200 }),
@@ -370,7 +370,7 @@ test('a server that answers neither the query nor the cancel: closed after cance
   await server.close();
 });
 
-test('P19 a cancel connection that the server keeps open: its session gets no other work', async () => {
+test('a cancel connection that the server keeps open: its session gets no other work', async () => {
   const requests = [];
   const held = await scriptedBackend(async (frontend, connection) => {
     if (connection === 1) {

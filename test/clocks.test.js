@@ -1,6 +1,5 @@
 // Wall clocks that are wrong, and jump: no decision of a pool goes by one, neither by its own
-// process's (P9) nor by a server's (C24). The processes are real ones; only their wall clocks are
-// not.
+// process's nor by a server's. The processes are real ones; only their wall clocks are not.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -20,7 +19,7 @@ const run = promisify(execFile);
 const withFaketime = { skip: findFaketime() === undefined && 'the package faketime is missing' };
 
 test(
-  'P9 a clock that jumps by days in the process of the pool changes nothing',
+  'a clock that jumps by days in the process of the pool changes nothing',
   withFaketime,
   async (t) => {
     const cluster = await startCluster({ nodes: 1 });
@@ -70,7 +69,7 @@ test(
 );
 
 test(
-  'C24 servers whose clocks are wrong, and jump, are told apart by their histories alone',
+  'servers whose clocks are wrong, and jump, are told apart by their histories alone',
   withFaketime,
   async (t) => {
     const cluster = await startCluster({ nodes: 2 });

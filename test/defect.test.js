@@ -1,4 +1,4 @@
-// P17: a panic in the addon becomes an error. It never crosses into Node, and the process lives.
+// A panic in the addon becomes an error. It never crosses into Node, and the process lives.
 // The addon of this test is built with the feature `defects`, which panics where an SQL text says.
 
 import assert from 'node:assert/strict';

@@ -386,7 +386,7 @@ test('a number that the addon may still answer is nobody else’s, whatever has 
   await ended;
 });
 
-test('events reach listeners after the segment; one that throws harms no query (P3)', async () => {
+test('events reach listeners after the segment; one that throws harms no query', async () => {
   const { addon, pool, last } = open();
   const query = pool.query('SELECT');
   const thrown = once(process, 'uncaughtException').catch(() => {});

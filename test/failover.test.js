@@ -34,7 +34,7 @@ test('the primary is found wherever it stands in the list', async () => {
   }
 });
 
-test('C1 C5 silent, black-holed and refusing hosts in front of the primary do not stop it', async (t) => {
+test('silent, black-holed and refusing hosts in front of the primary do not stop it', async (t) => {
   const [silent, hole] = cluster.nodes.filter((node) => node !== cluster.primary);
   const proxies = [await cluster.proxy(silent), await cluster.proxy(hole)];
   t.after(() => Promise.all(proxies.map((proxy) => proxy.close())));
@@ -125,7 +125,7 @@ for (const refuse of ['NOLOGIN', "PASSWORD 'another'"]) {
   });
 }
 
-test('C15 a session that the server ends is replaced without the user noticing', async () => {
+test('a session that the server ends is replaced without the user noticing', async () => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   const [{ pid }] = await pool.query('SELECT pg_backend_pid() AS pid');
   await cluster.endSession(cluster.primary, pid);
@@ -134,7 +134,7 @@ test('C15 a session that the server ends is replaced without the user noticing',
   await pool.end();
 });
 
-test('C2 a statement whose connection is cut ends as unknown, and the pool goes on', async (t) => {
+test('a statement whose connection is cut ends as unknown, and the pool goes on', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const pool = createPool(cluster.options({ hosts: [`${proxy.host}:${proxy.port}`] }));

@@ -26,7 +26,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-test('C7 a write on an idle connection to a fenced primary waits for the fence to end', async (t) => {
+test('a write on an idle connection to a fenced primary waits for the fence to end', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 2 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
@@ -47,7 +47,7 @@ test('C7 a write on an idle connection to a fenced primary waits for the fence t
   assert.deepEqual(rows, [['1'], ['2']], 'the write was applied exactly once');
 });
 
-test('C7 a fence is said once, however many connections run into it', async (t) => {
+test('a fence is said once, however many connections run into it', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 6, acquireTimeoutMs: 60_000 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
@@ -77,7 +77,7 @@ test('C7 a fence is said once, however many connections run into it', async (t) 
   await Promise.all(users);
 });
 
-test('C7 a read behind a fenced barrier is not handed out', async (t) => {
+test('a read behind a fenced barrier is not handed out', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 500 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
@@ -100,7 +100,7 @@ test('C7 a read behind a fenced barrier is not handed out', async (t) => {
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
 });
 
-test('F5 a transaction that was open before the fence commits; the next one waits', async (t) => {
+test('a transaction that was open before the fence commits; the next one waits', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 2, acquireTimeoutMs: 500 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
@@ -117,7 +117,7 @@ test('F5 a transaction that was open before the fence commits; the next one wait
   );
 });
 
-test('T2 F7 a write that the fence comes across is delivered, and its host takes no more', async (t) => {
+test('a write that the fence comes across is delivered, and its host takes no more', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 2 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
@@ -142,7 +142,7 @@ test('T2 F7 a write that the fence comes across is delivered, and its host takes
   assert.deepEqual(rows, [['20'], ['21']]);
 });
 
-test('F6 F9 a script that the fence comes across is delivered, and what follows waits', async (t) => {
+test('a script that the fence comes across is delivered, and what follows waits', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 1 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
@@ -192,7 +192,7 @@ test('a role whose sessions are read-only by themselves is told so, and nothing 
 });
 
 test(
-  'C7 C8 a pool that was idle through a fence and a promotion reads nothing stale',
+  'a pool that was idle through a fence and a promotion reads nothing stale',
   onOwnNodes,
   async (t) => {
     const pool = createPool(cluster.options({ poolSize: 4 }));
@@ -274,7 +274,7 @@ test('a statement that is refused as read-only later in a transaction ends it, n
   assert.equal(attempts, 2);
 });
 
-test('F10 a session that was set to write through fences does so for its own user alone', async (t) => {
+test('a session that was set to write through fences does so for its own user alone', async (t) => {
   const pool = createPool(cluster.options({ poolSize: 1, acquireTimeoutMs: 300 }));
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));

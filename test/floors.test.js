@@ -83,7 +83,7 @@ test('Node-API is the addon’s alone, and napi’s what is called seldom', () =
   assert.equal([...read('Cargo.toml').matchAll(pinned)].length, 3);
 });
 
-test('P9 C24 no code reads a wall clock but to show a time', () => {
+test('no code reads a wall clock but to show a time', () => {
   for (const name of files('src', ['.rs'])) {
     // The disallowed method of clippy.toml is not the only one that reads it.
     assert.doesNotMatch(code(name), /\bSystemTime\b|\bgettimeofday\b|\bclock_gettime\b/, name);
@@ -95,13 +95,20 @@ test('P9 C24 no code reads a wall clock but to show a time', () => {
   assert.deepEqual(readers, [path.join('js', 'pool.cjs')]);
 });
 
-test('P15 memory of the addon’s becomes an ArrayBuffer at one place, which knows where that is refused', () => {
+test('memory of the addon’s becomes an ArrayBuffer at one place, which knows where that is refused', () => {
   // Electron and others refuse it, and V8's cage is the reason. `test/defect.test.js` has an addon
   // that is refused it too.
   const lends = [...files('src', ['.rs'])].filter((name) =>
     /_external_(array)?buffer\b|_from_arraybuffer\b/.test(code(name)),
   );
   assert.deepEqual(lends, [path.join('src', 'node', 'value.rs')]);
+});
+
+test('a test is named by what holds, and by no code that its reader would have to look up', () => {
+  const rust = /#\[test\]\s+fn [a-z]\d+_/;
+  const javaScript = /(?<=test\(\s*['"`])(?:[A-Z]\d+ )+/;
+  for (const name of files('src', ['.rs'])) assert.doesNotMatch(read(name), rust, name);
+  for (const name of files('test', ['.js'])) assert.doesNotMatch(read(name), javaScript, name);
 });
 
 test('no file is longer than can be read at once', () => {

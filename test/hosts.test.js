@@ -77,7 +77,7 @@ const always =
       addresses.map((address) => ({ address, family: net.isIP(address) })),
     );
 
-test('C11 a pool follows its name to another address', async (t) => {
+test('a pool follows its name to another address', async (t) => {
   const cluster = await startCluster({ nodes: 1 });
   t.after(() => cluster.close());
   const { port } = cluster.primary;
@@ -98,7 +98,7 @@ for (const [silent, good] of [
   ['::1', '127.0.0.1'],
   ['127.0.0.2', '::1'],
 ]) {
-  test(`C11 ${silent} is silent, and ${good} serves at once`, withV6, async (t) => {
+  test(`${silent} is silent, and ${good} serves at once`, withV6, async (t) => {
     const cluster = await startCluster({ nodes: 1 });
     t.after(() => cluster.close());
     const { port } = cluster.primary;
@@ -113,7 +113,7 @@ for (const [silent, good] of [
   });
 }
 
-test('C11 a name that nobody knows is reported, and does not stop the others', async (t) => {
+test('a name that nobody knows is reported, and does not stop the others', async (t) => {
   const cluster = await startCluster({ nodes: 1 });
   t.after(() => cluster.close());
   const lookup = (hostname, _options, callback) => {

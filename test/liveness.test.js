@@ -1,4 +1,4 @@
-// C4: hosts that stop answering without closing anything, and long queries on hosts that are well.
+// Hosts that stop answering without closing anything, and long queries on hosts that are well.
 
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -105,7 +105,7 @@ test(
 );
 
 test(
-  'C4 a frozen primary that is taken out of the list keeps nobody waiting',
+  'a frozen primary that is taken out of the list keeps nobody waiting',
   onOwnNodes,
   async (t) => {
     const pool = createPool(cluster.options(impatient));
@@ -126,7 +126,7 @@ test(
   },
 );
 
-test('P8 a blocked loop is no silent server', async (t) => {
+test('a blocked loop is no silent server', async (t) => {
   const pool = createPool(cluster.options({ ...impatient, connectTimeoutMs: 300 }));
   t.after(() => pool.end());
   await pool.query('SELECT 1');

@@ -1,5 +1,4 @@
 // What networks do to the connections of a pool, at every moment of their life, on real servers.
-// The ids are those of the faults that must never go wrong.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -89,7 +88,7 @@ const countOf = async (key) => {
 };
 
 test(
-  'C1 no host answers a SYN: the error comes at the deadline and says so of each',
+  'no host answers a SYN: the error comes at the deadline and says so of each',
   onLinux,
   async (t) => {
     const proxies = await Promise.all(cluster.nodes.map((node) => cluster.proxy(node)));
@@ -114,7 +113,7 @@ test(
   },
 );
 
-test('C1 those who lose the race are closed', async (t) => {
+test('those who lose the race are closed', async (t) => {
   const standbys = cluster.nodes.filter((node) => node !== cluster.primary);
   const proxies = await Promise.all(standbys.map((node) => cluster.proxy(node)));
   t.after(() => Promise.all(proxies.map((proxy) => proxy.close())));
@@ -128,14 +127,14 @@ test('C1 those who lose the race are closed', async (t) => {
   await pool.end();
 });
 
-test('C2 a login that is reset at any byte is tried again', async (t) => {
+test('a login that is reset at any byte is tried again', async (t) => {
   await forEachCut(t, upTo(500, 9), async (pool, cutter, bytes) => {
     cutter.left = bytes;
     assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }], `cut after ${bytes}`);
   });
 });
 
-test('C2 an answer that is reset at any byte is unknown, and the write is done at most once', async (t) => {
+test('an answer that is reset at any byte is unknown, and the write is done at most once', async (t) => {
   let unknown = 0;
   await forEachCut(t, upTo(150, 2), async (pool, cutter, bytes) => {
     const sql = 'INSERT INTO cut VALUES ($1)';
@@ -161,7 +160,7 @@ test('C2 an answer that is reset at any byte is unknown, and the write is done a
   assert.ok(unknown > 10 && unknown < 150, `${unknown} unknown`);
 });
 
-test('C2 a transaction whose connection is reset before COMMIT is not committed', async (t) => {
+test('a transaction whose connection is reset before COMMIT is not committed', async (t) => {
   await forEachCut(t, upTo(40, 4), async (pool, cutter, bytes) => {
     const key = 1000 + bytes;
     const transaction = pool.transaction(async (tx) => {
@@ -174,7 +173,7 @@ test('C2 a transaction whose connection is reset before COMMIT is not committed'
   });
 });
 
-test('C2 a COMMIT whose answer is reset at any byte is unknown', async (t) => {
+test('a COMMIT whose answer is reset at any byte is unknown', async (t) => {
   await forEachCut(t, upTo(40, 1), async (pool, cutter, bytes) => {
     const key = 2000 + bytes;
     const outcome = await pool
@@ -193,7 +192,7 @@ test('C2 a COMMIT whose answer is reset at any byte is unknown', async (t) => {
   });
 });
 
-test('C3 an idle connection that the server ends is not used again', async (t) => {
+test('an idle connection that the server ends is not used again', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const pool = createPool(cluster.options({ hosts: [addressOf(proxy)], poolSize: 1 }));
@@ -205,7 +204,7 @@ test('C3 an idle connection that the server ends is not used again', async (t) =
   await pool.end();
 });
 
-test('C3 idle connections that something in between ends are no suspicion of their host', async (t) => {
+test('idle connections that something in between ends are no suspicion of their host', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   for (const mode of ['read-write', 'any']) {
@@ -232,7 +231,7 @@ test('C3 idle connections that something in between ends are no suspicion of the
   }
 });
 
-test('C3 a host that is gone without a word: the query’s deadline ends it, and its connection', async (t) => {
+test('a host that is gone without a word: the query’s deadline ends it, and its connection', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const pool = createPool(
@@ -265,7 +264,7 @@ test('C3 a host that is gone without a word: the query’s deadline ends it, and
   assert.equal(await countOf(3000), 1);
 });
 
-test('C3 a host that is gone without a word is left for the promoted one, busy or idle', async (t) => {
+test('a host that is gone without a word is left for the promoted one, busy or idle', async (t) => {
   const own = await startCluster({ nodes: 2 });
   t.after(() => own.close());
   const [old, standby] = own.nodes;
@@ -297,7 +296,7 @@ test('C3 a host that is gone without a word is left for the promoted one, busy o
   assert.deepEqual(await own.query(standby, 'SELECT key FROM cut'), [['3']]);
 });
 
-test('C5 a host that says four of the five bytes of a header costs nothing but its attempt', async (t) => {
+test('a host that says four of the five bytes of a header costs nothing but its attempt', async (t) => {
   const backend = await scriptedBackend(async (frontend) => {
     await frontend.startup();
     frontend.send(Buffer.from('R'), int32(8).subarray(0, 3));
@@ -310,7 +309,7 @@ test('C5 a host that says four of the five bytes of a header costs nothing but i
   await pool.end();
 });
 
-test('C6 a slow primary is no dead one', async (t) => {
+test('a slow primary is no dead one', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const pool = createPool(
@@ -331,7 +330,7 @@ test('C6 a slow primary is no dead one', async (t) => {
   await pool.end();
 });
 
-test('C11 a name that is never resolved, and an address that is black-holed, stop nobody', async (t) => {
+test('a name that is never resolved, and an address that is black-holed, stop nobody', async (t) => {
   const { port } = cluster.primary;
   const hole = await startBlackHole({ host: '127.0.0.2', port });
   t.after(() => hole.close());
@@ -348,7 +347,7 @@ test('C11 a name that is never resolved, and an address that is black-holed, sto
   await pool.end();
 });
 
-test('C11 a host that is listed twice is no second primary', async () => {
+test('a host that is listed twice is no second primary', async () => {
   const { port } = cluster.primary;
   const hosts = [`127.0.0.1:${port}`, `localhost:${port}`];
   const pool = createPool(cluster.options({ hosts, poolSize: 4 }));
@@ -358,7 +357,7 @@ test('C11 a host that is listed twice is no second primary', async () => {
   await pool.end();
 });
 
-test('C12 a standby that flaps is no concern of a pool that has its primary', async (t) => {
+test('a standby that flaps is no concern of a pool that has its primary', async (t) => {
   const proxy = await cluster.proxy(cluster.nodes.find((node) => node !== cluster.primary));
   t.after(() => proxy.close());
   const pool = createPool(cluster.options({ hosts: [addressOf(proxy), cluster.primary.address] }));
@@ -373,7 +372,7 @@ test('C12 a standby that flaps is no concern of a pool that has its primary', as
   await pool.end();
 });
 
-test('C12 a primary that flaps is come back to each time, and not run over', async (t) => {
+test('a primary that flaps is come back to each time, and not run over', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const hosts = [addressOf(proxy), cluster.nodes[1].address];
@@ -397,7 +396,7 @@ test('C12 a primary that flaps is come back to each time, and not run over', asy
   assert.ok(proxy.accepted - accepted <= most, `${proxy.accepted - accepted} of ${most}`);
 });
 
-test('C10 all hosts are down, then one is back: who waited is served, and nothing ran them over', async (t) => {
+test('all hosts are down, then one is back: who waited is served, and nothing ran them over', async (t) => {
   const own = await startCluster({ nodes: 1 });
   t.after(() => own.close());
   const proxy = await own.proxy(own.primary);
@@ -422,7 +421,7 @@ test('C10 all hosts are down, then one is back: who waited is served, and nothin
   await pool.end();
 });
 
-test('C4 a frozen host does not keep a new pool from the promoted one', async () => {
+test('a frozen host does not keep a new pool from the promoted one', async () => {
   const frozen = cluster.primary;
   await cluster.freeze(frozen);
   const promoted = await cluster.failover();

@@ -35,7 +35,7 @@ async function inOwnProcess(source, { options = {}, shell = '', flags = [] } = {
   return JSON.parse(stdout);
 }
 
-test('P6 end waits for what runs and what waits, and connects for it where it must', async () => {
+test('end waits for what runs and what waits, and connects for it where it must', async () => {
   const pool = createPool(cluster.options({ poolSize: 2 }));
   const work = Array.from({ length: 10 }, (_, n) =>
     pool.query('SELECT $1::int AS n, pg_sleep(0.01)::text', [n]),
@@ -62,7 +62,7 @@ test('P6 end waits for what runs and what waits, and connects for it where it mu
   await assert.rejects(pool.query('SELECT 1'), late);
 });
 
-test('P6 end while no host can be had resolves when the last call has failed', async () => {
+test('end while no host can be had resolves when the last call has failed', async () => {
   const options = { hosts: ['127.0.0.1:1'], acquireTimeoutMs: 200, failFast: false };
   const pool = createPool(cluster.options(options));
   const waiting = Promise.allSettled([pool.query('SELECT 1'), pool.query('SELECT 2')]);
@@ -71,7 +71,7 @@ test('P6 end while no host can be had resolves when the last call has failed', a
   await createPool(cluster.options(options)).end();
 });
 
-test('P4 end from a listener, in the middle of a delivery', async () => {
+test('end from a listener, in the middle of a delivery', async () => {
   const pool = createPool(cluster.options({ poolSize: 2 }));
   let ended;
   pool.on('notice', () => (ended ??= pool.end()));
@@ -84,7 +84,7 @@ test('P4 end from a listener, in the middle of a delivery', async () => {
   await ended;
 });
 
-test('P8 an answer that lay in the kernel while the loop was blocked wins over a deadline', async () => {
+test('an answer that lay in the kernel while the loop was blocked wins over a deadline', async () => {
   const options = { poolSize: 1, acquireTimeoutMs: 400, connectTimeoutMs: 400 };
   const pool = createPool(cluster.options(options));
   await pool.query('SELECT 1');
@@ -98,7 +98,7 @@ test('P8 an answer that lay in the kernel while the loop was blocked wins over a
   await pool.end();
 });
 
-test('P8 a login that a blocked loop held up is done again', async () => {
+test('a login that a blocked loop held up is done again', async () => {
   const pool = createPool(cluster.options({ connectTimeoutMs: 200 }));
   const answer = pool.query('SELECT 1 AS one');
   // In the middle of the login.
@@ -109,7 +109,7 @@ test('P8 a login that a blocked loop held up is done again', async () => {
 });
 
 test(
-  'P10 without descriptors there is an error, and with them again a connection',
+  'without descriptors there is an error, and with them again a connection',
   onUnix,
   async () => {
     const source = `
@@ -139,7 +139,7 @@ test(
   },
 );
 
-test('P11 a hundred thousand queries at once are served in their order', async () => {
+test('a hundred thousand queries at once are served in their order', async () => {
   const pool = createPool(cluster.options({ poolSize: 10, acquireTimeoutMs: 600_000 }));
   const count = 100_000;
   const answers = await Promise.all(
@@ -159,7 +159,7 @@ test('P11 a hundred thousand queries at once are served in their order', async (
   await single.end();
 });
 
-test('P11 a hundred thousand calls that all fail at once settle, and the pool goes on', async () => {
+test('a hundred thousand calls that all fail at once settle, and the pool goes on', async () => {
   // Those in the queue wait until all others have been refused.
   const pool = createPool(
     cluster.options({ poolSize: 2, maxQueue: 10, acquireTimeoutMs: 600_000 }),
@@ -184,7 +184,7 @@ test('P11 a hundred thousand calls that all fail at once settle, and the pool go
   await pool.end();
 });
 
-test('P7 results, pools and errors outlive what they came from, however often memory is collected', async () => {
+test('results, pools and errors outlive what they came from, however often memory is collected', async () => {
   const source = `
     const kept = [];
     const forget = async () => {

@@ -203,7 +203,7 @@ const FORMLESS = [
 ];
 
 for (const [value, message] of FORMLESS) {
-  test(`${shown(value).replaceAll('\0', '\\0')} has no form, and nothing is sent (Q1, Q2)`, async () => {
+  test(`${shown(value).replaceAll('\0', '\\0')} has no form, and nothing is sent`, async () => {
     const sql = 'INSERT INTO nowhere VALUES ($1, $2)';
     for (const mistake of [value, value]) {
       await assert.rejects(pool.query(sql, ['x', mistake]), (error) => {
@@ -239,7 +239,7 @@ test('no character of a text is lost, whatever its length and its characters', a
   }
 });
 
-test('a text of SQL with a NUL or half of a surrogate pair is refused (Q1, Q2)', async () => {
+test('a text of SQL with a NUL or half of a surrogate pair is refused', async () => {
   for (const sql of ["SELECT 'a\0b'", '\0', "SELECT '\ud800'", 'SELECT 1 AS "\udfff"']) {
     for (const params of [undefined, ['x']]) {
       await assert.rejects(pool.query(sql, params), { code: 'HYPERION_QUERY_TEXT' });
@@ -248,7 +248,7 @@ test('a text of SQL with a NUL or half of a surrogate pair is refused (Q1, Q2)',
   assert.deepEqual(await pool.query('SELECT 1 AS a'), [{ a: 1 }]);
 });
 
-test('65535 parameters are sent, and one more is a clear error (Q3)', async () => {
+test('65535 parameters are sent, and one more is a clear error', async () => {
   const most = 65_535;
   const list = (count) => Array.from({ length: count }, (_, n) => `$${n + 1}::int4`).join();
   const sql = `SELECT cardinality(v) AS count, v[${most}] AS last FROM (SELECT ARRAY[${list(most)}] AS v) x`;
@@ -293,7 +293,7 @@ test('too few and too many parameters are the server’s to refuse, and harm not
   }
 });
 
-test('what no message can hold is refused before it is copied (Q4)', async () => {
+test('what no message can hold is refused before it is copied', async () => {
   const gigabyte = 2 ** 30;
   const { rss } = process.memoryUsage();
   const tooMuch = [
@@ -342,7 +342,7 @@ function counting(target) {
   return { proxy: new Proxy(target, { get }), reads };
 }
 
-test('each value is read exactly once (Q7)', async () => {
+test('each value is read exactly once', async () => {
   const sql = 'SELECT $1::int4[]::text AS a, $2::jsonb::text AS b, $3::text AS c /* once */';
   await eachUse(async () => {
     let calls = 0;
@@ -366,7 +366,7 @@ test('each value is read exactly once (Q7)', async () => {
   });
 });
 
-test('a value that answers otherwise the second time is sent as it was the first time (Q7)', async () => {
+test('a value that answers otherwise the second time is sent as it was the first time', async () => {
   const sql = 'SELECT $1::int4[] AS a, $2::jsonb AS b /* otherwise */';
   const changing = (...answers) => {
     let n = 0;
@@ -380,7 +380,7 @@ test('a value that answers otherwise the second time is sent as it was the first
   });
 });
 
-test('values that are changed once the query is made are sent as they were (Q7)', async () => {
+test('values that are changed once the query is made are sent as they were', async () => {
   const sql = 'SELECT $1::int4[] AS a, $2::jsonb AS b, $3::bytea AS c, $4::date AS d /* changed */';
   await eachUse(async () => {
     const [array, object] = [[1, [2]].slice(0, 1), { a: 1 }];
@@ -398,7 +398,7 @@ test('values that are changed once the query is made are sent as they were (Q7)'
   });
 });
 
-test('a getter may change the array that is being read (Q7)', async () => {
+test('a getter may change the array that is being read', async () => {
   const sql = 'SELECT $1::int4[] AS a, $2::text AS b /* changing */';
   await eachUse(async () => {
     const array = [1, 2, 3];
@@ -415,7 +415,7 @@ test('a getter may change the array that is being read (Q7)', async () => {
   });
 });
 
-test('what a value’s own code throws is what the caller gets, and nothing is sent (Q7)', async () => {
+test('what a value’s own code throws is what the caller gets, and nothing is sent', async () => {
   const thrown = new Error('mine');
   const fail = () => {
     throw thrown;
@@ -460,7 +460,7 @@ test('bytes that were transferred to somebody else are refused, and never sent a
   }
 });
 
-test('valueOf and toString of an object are never asked (Q7)', async () => {
+test('valueOf and toString of an object are never asked', async () => {
   const never = () => assert.fail('asked');
   const value = { a: 1, valueOf: never, toString: never, [Symbol.toPrimitive]: never };
   await eachUse(async () =>
@@ -470,7 +470,7 @@ test('valueOf and toString of an object are never asked (Q7)', async () => {
   );
 });
 
-test('a getter may query the same pool, with arrays of its own (Q7)', async () => {
+test('a getter may query the same pool, with arrays of its own', async () => {
   const sql = 'SELECT $1::int4[] AS a, $2::jsonb AS b /* re-entrant */';
   await eachUse(async () => {
     const inner = [];
@@ -488,7 +488,7 @@ test('a getter may query the same pool, with arrays of its own (Q7)', async () =
   });
 });
 
-test('a parameter that can’t be written leaves its neighbours in the pipeline unharmed (Q9)', async () => {
+test('a parameter that can’t be written leaves its neighbours in the pipeline unharmed', async () => {
   const sql = 'SELECT $1::int4 AS a, $2::text AS b, $3::int2[] AS c /* neighbours */';
   const good = (n) => [n, `é${n}`, [n, null]];
   const bad = (n) => [n, 'x'.repeat(n), [1, n + 0.5]];

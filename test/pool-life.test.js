@@ -147,7 +147,7 @@ test('maxQueue bounds the waiting line, with a clear error', async () => {
   await pool.end();
 });
 
-test('P6 end finishes what runs, serves what waits, and says goodbye to the server', async () => {
+test('end finishes what runs, serves what waits, and says goodbye to the server', async () => {
   const pool = open({ poolSize: 2, applicationName: 'ending' });
   const work = Array.from({ length: 10 }, (_, n) =>
     pool.query('SELECT pg_sleep(0.01)::text, $1::int AS n', [n]),

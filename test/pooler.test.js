@@ -1,4 +1,4 @@
-// C21: behind PgBouncer in transaction mode. Each transaction may run in another session of the
+// Behind PgBouncer in transaction mode. Each transaction may run in another session of the
 // server, so that no state of a session may be relied on: no statement stays prepared, except where
 // the pooler sees to that (1.21 and later).
 
@@ -29,7 +29,7 @@ after(() => cluster?.close());
 const open = (extra) =>
   createPool(cluster.options({ hosts: [pooler.address], statementCacheSize: 0, ...extra }));
 
-test('C21 statements run in any session, with parameters, many at once', behindPooler, async () => {
+test('statements run in any session, with parameters, many at once', behindPooler, async () => {
   const pool = open({ poolSize: 10 });
   const count = 500;
   const ask = (n) => pool.query('SELECT $1::int AS n, pg_backend_pid() AS pid', [n]);
@@ -43,7 +43,7 @@ test('C21 statements run in any session, with parameters, many at once', behindP
   await pool.end();
 });
 
-test('C21 a transaction stays in one session, and rolls back whole', behindPooler, async () => {
+test('a transaction stays in one session, and rolls back whole', behindPooler, async () => {
   const pool = open({ poolSize: 4 });
   const insert = async (tx, id) => {
     const pids = [];
@@ -67,7 +67,7 @@ test('C21 a transaction stays in one session, and rolls back whole', behindPoole
 });
 
 test(
-  'C21 a write that a fenced node refuses is told as not committed, at the least',
+  'a write that a fenced node refuses is told as not committed, at the least',
   behindPooler,
   async (t) => {
     // What the pooler told at login may be from before the fence, and nobody takes it back.
@@ -94,7 +94,7 @@ test(
 );
 
 test(
-  'C21 with roleCheck a fence behind a pooler is seen, and nothing stale',
+  'with roleCheck a fence behind a pooler is seen, and nothing stale',
   behindPooler,
   async (t) => {
     // Two pools: what one of them is told by the pooler, the other is not.
@@ -122,7 +122,7 @@ test(
 );
 
 test(
-  'C21 a write that a role may not do is refused, however often it is looked at',
+  'a write that a role may not do is refused, however often it is looked at',
   behindPooler,
   async (t) => {
     const pool = open({ roleCheck: 'query', poolSize: 1 });
@@ -140,7 +140,7 @@ test(
   },
 );
 
-test('C21 a standby behind a pooler is told from the primary', behindPooler, async () => {
+test('a standby behind a pooler is told from the primary', behindPooler, async () => {
   const standby = await cluster.pooler(cluster.nodes[1]);
   const pool = open({ hosts: [standby.address, pooler.address] });
   const [{ port }] = await pool.query("SELECT current_setting('port')::int AS port");
@@ -156,7 +156,7 @@ const sleepers = () =>
     "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(%'",
   );
 
-test('C21 a cancel goes through the pooler, to the query that is meant', behindPooler, async () => {
+test('a cancel goes through the pooler, to the query that is meant', behindPooler, async () => {
   const pool = open({ poolSize: 4 });
   await assert.rejects(pool.query(SLEEP, [60], { timeoutMs: 100 }), timedOut);
   const controller = new AbortController();
@@ -187,7 +187,7 @@ test('C21 a cancel goes through the pooler, to the query that is meant', behindP
 });
 
 test(
-  'C21 a write is sent once, whatever a pooler says of the server that it has lost',
+  'a write is sent once, whatever a pooler says of the server that it has lost',
   behindPooler,
   async (t) => {
     const line = await startProxy(cluster.primary);
@@ -208,7 +208,7 @@ test(
   },
 );
 
-test('C21 settings that PgBouncer knows by itself reach the sessions', behindPooler, async () => {
+test('settings that PgBouncer knows by itself reach the sessions', behindPooler, async () => {
   const pool = open({ applicationName: 'through the pooler', poolSize: 2 });
   const sql = "SELECT current_setting('application_name') AS name";
   assert.deepEqual(await pool.query(sql), [{ name: 'through the pooler' }]);
@@ -220,7 +220,7 @@ test('C21 settings that PgBouncer knows by itself reach the sessions', behindPoo
   await Promise.all([pool.end(), refused.end()]);
 });
 
-test('C21 in session mode a session is its client’s own', behindPooler, async () => {
+test('in session mode a session is its client’s own', behindPooler, async () => {
   const own = await cluster.pooler(cluster.primary, { mode: 'session' });
   const pool = open({ hosts: [own.address], poolSize: 2, statementCacheSize: 10 });
   for (let n = 0; n < 30; n++) {
@@ -237,7 +237,7 @@ test('C21 in session mode a session is its client’s own', behindPooler, async 
   await pool.end();
 });
 
-test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, async (t) => {
+test('a pooler that keeps prepared statements has them kept', thatPrepares, async (t) => {
   const settings = { max_prepared_statements: 100 };
   const wanted = { size: 2, settings, program: preparing };
   const { address } = await cluster.pooler(cluster.primary, wanted);
@@ -296,7 +296,7 @@ test('C21 a pooler that keeps prepared statements has them kept', thatPrepares, 
 });
 
 test(
-  'C21 what waits in a pooler for too long was not sent, and is sent again',
+  'what waits in a pooler for too long was not sent, and is sent again',
   behindPooler,
   async (t) => {
     for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
@@ -338,7 +338,7 @@ test(
 );
 
 test(
-  'C21 what waits in a pooler whose own login the server refuses was not sent, and is sent again',
+  'what waits in a pooler whose own login the server refuses was not sent, and is sent again',
   behindPooler,
   async (t) => {
     const own = await startCluster({ nodes: 1 });
@@ -387,7 +387,7 @@ test(
 );
 
 test(
-  'C21 behind poolers that go on telling what they heard once a promoted node takes the writes',
+  'behind poolers that go on telling what they heard once a promoted node takes the writes',
   behindPooler,
   async (t) => {
     const own = await startCluster({ nodes: 2 });
@@ -417,7 +417,7 @@ test(
   },
 );
 
-test('C21 a pooler that ends idle clients is not suspected', behindPooler, async (t) => {
+test('a pooler that ends idle clients is not suspected', behindPooler, async (t) => {
   for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
     const strict = await cluster.pooler(cluster.primary, {
       settings: { client_idle_timeout: 1 },
@@ -437,7 +437,7 @@ test('C21 a pooler that ends idle clients is not suspected', behindPooler, async
   }
 });
 
-test('C21 what a pooler refuses at login for good is told at once', behindPooler, async () => {
+test('what a pooler refuses at login for good is told at once', behindPooler, async () => {
   for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
     const strict = await cluster.pooler(cluster.primary, { program });
     const refused = async (extra, code, hint) => {

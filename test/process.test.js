@@ -54,14 +54,14 @@ test('the addon starts no thread', onLinux, async () => {
   assert.equal(size, 10);
 });
 
-test('P20 a process whose pool is idle ends by itself', async () => {
+test('a process whose pool is idle ends by itself', async () => {
   const printed = await inOwnProcess(`
     const pool = createPool(options);
     console.log(JSON.stringify(await pool.query('SELECT 1 AS one')));`);
   assert.equal(printed, '[{"one":1}]');
 });
 
-test('P20 a process with a query in flight does not end', async () => {
+test('a process with a query in flight does not end', async () => {
   const printed = await inOwnProcess(`
     const pool = createPool(options);
     pool.query('SELECT pg_sleep(0.3)::text, 1 AS one').then(([row]) => console.log(row.one));`);
@@ -80,7 +80,7 @@ for (const allowExitOnIdle of [true, false]) {
   });
 }
 
-test('P2 process.exit in the middle of queries is clean', async () => {
+test('process.exit in the middle of queries is clean', async () => {
   const printed = await inOwnProcess(
     `
     const pool = createPool(options);
@@ -110,7 +110,7 @@ test('an idle pool uses no CPU and is woken by nothing', onLinux, async () => {
   assert.ok(Number(printed) <= 10, `${printed} wakes in 2 s`);
 });
 
-test('P1 a worker that is terminated with queries in flight harms nothing', onLinux, async () => {
+test('a worker that is terminated with queries in flight harms nothing', onLinux, async () => {
   const source = `
     const { parentPort, workerData } = require('node:worker_threads');
     const { createPool } = require(workerData.library);
@@ -141,7 +141,7 @@ test('P1 a worker that is terminated with queries in flight harms nothing', onLi
 });
 
 test(
-  'P18 pools that end with queries in flight give their descriptors back, and touch none after that',
+  'pools that end with queries in flight give their descriptors back, and touch none after that',
   onLinux,
   async () => {
     const printed = await inOwnProcess(
@@ -191,7 +191,7 @@ const EXITS = {
 };
 
 for (const [name, { how, expected }] of Object.entries(EXITS)) {
-  test(`P2 ${name} in the middle of queries ends the process as it always does`, async () => {
+  test(`${name} in the middle of queries ends the process as it always does`, async () => {
     const ended = inOwnProcess(
       `
       const pool = createPool(options);
@@ -218,7 +218,7 @@ for (const [name, { how, expected }] of Object.entries(EXITS)) {
   });
 }
 
-test('P13 the main thread, eight workers and a context of node:vm each have pools of their own', async () => {
+test('the main thread, eight workers and a context of node:vm each have pools of their own', async () => {
   const library = new URL('../js/index.cjs', import.meta.url).pathname;
   const source = `
     const { parentPort, workerData } = require('node:worker_threads');
@@ -282,7 +282,7 @@ function loadInContext(file, context, loaded = new Map()) {
 }
 
 test(
-  'P14 processes that are forked have pools of their own, and inherit no socket',
+  'processes that are forked have pools of their own, and inherit no socket',
   onLinux,
   async () => {
     const printed = await inOwnProcess(`

@@ -81,7 +81,7 @@ test('a large result comes whole and in order', async () => {
   assert.equal(long, 'ä'.repeat(3_000_000));
 });
 
-test('B30 a result beyond maxResultBytes is its own error, and harms no neighbour', async () => {
+test('a result beyond maxResultBytes is its own error, and harms no neighbour', async () => {
   const small = createPool(cluster.options({ poolSize: 1, maxResultBytes: 100_000 }));
   const long = "SELECT repeat('x', 1000) AS x FROM generate_series(1, $1::int) AS n";
   const tooLarge = { code: 'HYPERION_RESULT_TOO_LARGE', outcome: 'unknown' };
@@ -100,7 +100,7 @@ test('B30 a result beyond maxResultBytes is its own error, and harms no neighbou
   await small.end();
 });
 
-test('P12 a row whose text is longer than a string can be is its own error', async () => {
+test('a row whose text is longer than a string can be is its own error', async () => {
   const long = (length) => pool.query("SELECT repeat('x', $1::int) AS x", [length]);
   assert.equal((await long(1_000_000))[0].x.length, 1_000_000);
   await assert.rejects(long(2 ** 28), { code: 'HYPERION_RESULT_TOO_LARGE', outcome: 'unknown' });
@@ -210,7 +210,7 @@ test('what is wrong with a call is told by rejection, and the next call works', 
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
 });
 
-test('Q3 65535 parameters work', async () => {
+test('65535 parameters work', async () => {
   const numbers = Array.from({ length: 65_535 }, (_, n) => n);
   const list = numbers.map((n) => `$${n + 1}::int`).join(',');
   const [{ sum }] = await pool.query(

@@ -37,7 +37,7 @@ async function wordsOn(cluster, node) {
 }
 
 for (const late of ['old', 'new']) {
-  test(`C9 the primary with the higher timeline serves when the ${late} one is late`, async (t) => {
+  test(`the primary with the higher timeline serves when the ${late} one is late`, async (t) => {
     const cluster = await clusterOf(t);
     const [old, promoted] = cluster.nodes;
     await cluster.query(old, `CREATE ROLE plain LOGIN PASSWORD '${cluster.options().password}'`);
@@ -66,7 +66,7 @@ for (const late of ['old', 'new']) {
   });
 }
 
-test('C9 what runs on a primary is ended when a later one turns up, and moves there', async (t) => {
+test('what runs on a primary is ended when a later one turns up, and moves there', async (t) => {
   const cluster = await clusterOf(t);
   const [old, promoted] = cluster.nodes;
   const proxy = await cluster.proxy(promoted);
@@ -99,7 +99,7 @@ test('C9 what runs on a primary is ended when a later one turns up, and moves th
   assert.deepEqual([await wordsOn(cluster, old), await wordsOn(cluster, promoted)], [[], ['a']]);
 });
 
-test('C9 an old primary that comes back alone is refused until the new one is back', async (t) => {
+test('an old primary that comes back alone is refused until the new one is back', async (t) => {
   const cluster = await clusterOf(t);
   const [old, promoted, other] = cluster.nodes;
   const { pool, rivals } = open(t, cluster.options({ acquireTimeoutMs: 1500 }));
@@ -128,7 +128,7 @@ test('C9 an old primary that comes back alone is refused until the new one is ba
   assert.deepEqual(await wordsOn(cluster, old), ['a']);
 });
 
-test('C9 of two that were promoted side by side neither serves until one is gone', async (t) => {
+test('of two that were promoted side by side neither serves until one is gone', async (t) => {
   const cluster = await clusterOf(t);
   const [old, left, right] = cluster.nodes;
   await cluster.crash(old);
@@ -148,7 +148,7 @@ test('C9 of two that were promoted side by side neither serves until one is gone
   assert.deepEqual(await wordsOn(cluster, right), ['b', 'c']);
 });
 
-test('C9 a host of another cluster is reported, and gets no write when the others are gone', async (t) => {
+test('a host of another cluster is reported, and gets no write when the others are gone', async (t) => {
   const cluster = await clusterOf(t, { nodes: 1, auth: 'trust' });
   const stranger = await clusterOf(t, { nodes: 1, auth: 'trust', ownIdentity: true });
   const hosts = [cluster.primary.address, stranger.primary.address];
@@ -172,7 +172,7 @@ test('C9 a host of another cluster is reported, and gets no write when the other
   assert.deepEqual(await wordsOn(stranger, stranger.primary), []);
 });
 
-test('C9 hosts that may not tell their timeline are served as they come, and reported', async (t) => {
+test('hosts that may not tell their timeline are served as they come, and reported', async (t) => {
   const cluster = await clusterOf(t);
   const [old, promoted] = cluster.nodes;
   await cluster.query(old, `CREATE ROLE plain LOGIN PASSWORD '${cluster.options().password}'`);

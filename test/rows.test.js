@@ -1,5 +1,5 @@
 // Rows from cells: what `js/rows.cjs` builds, with and without code generation, whatever the
-// columns are called (B26, CVE-2017-16082).
+// columns are called (CVE-2017-16082).
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -172,7 +172,7 @@ test('an error that nobody catches shows its query', async () => {
   assert.doesNotMatch(await shown(`(async () => { await ${call}; })()`), /at query/);
 });
 
-test('P3 P4 listeners and getters may call back into the pool, and may throw', async () => {
+test('listeners and getters may call back into the pool, and may throw', async () => {
   const pool = createPool(cluster.options({ poolSize: 2 }));
   const inner = [];
   pool.on('notice', () => {

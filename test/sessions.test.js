@@ -1,5 +1,5 @@
 // What a server does to the sessions of a pool: it ends them, refuses them, crashes behind them, or
-// lets a commit wait. On real servers; the ids are those of the faults that must never go wrong.
+// lets a commit wait. On real servers.
 
 import assert from 'node:assert/strict';
 import process from 'node:process';
@@ -42,7 +42,7 @@ const untilRunning = (word, { on = cluster, wait = '%' } = {}) =>
     return rows[0]?.[0];
   });
 
-test('C13 a server without a free place for more sessions is alive, and the pool makes do', async () => {
+test('a server without a free place for more sessions is alive, and the pool makes do', async () => {
   // What a superuser may have is all there is.
   const occupants = await Promise.all(
     Array.from({ length: 12 }, () => cluster.openSession(cluster.primary)),
@@ -65,7 +65,7 @@ test('C13 a server without a free place for more sessions is alive, and the pool
   await Promise.all(occupants.map((session) => session.close()));
 });
 
-test('C13 who finds no place at all is served when there is one', async () => {
+test('who finds no place at all is served when there is one', async () => {
   const occupants = await Promise.all(
     Array.from({ length: 20 }, () => cluster.openSession(cluster.primary)),
   );
@@ -85,7 +85,7 @@ test('C13 who finds no place at all is served when there is one', async () => {
 });
 
 for (const mode of ['fast', 'immediate']) {
-  test(`C14 the only server restarts (${mode}): what waits is served, what ran is unknown`, async () => {
+  test(`the only server restarts (${mode}): what waits is served, what ran is unknown`, async () => {
     const pool = createPool(cluster.options({ poolSize: 2, acquireTimeoutMs: 60_000 }));
     const running = pool.query(`SELECT pg_sleep(60)::text AS "restarted ${mode}"`);
     const settled = Promise.allSettled([running]);
@@ -102,7 +102,7 @@ for (const mode of ['fast', 'immediate']) {
 }
 
 test(
-  'C15 a session that is ended for its idleness (57P05) is never seen by a user',
+  'a session that is ended for its idleness (57P05) is never seen by a user',
   since14,
   async () => {
     const parameters = { idle_session_timeout: '50' };
@@ -117,7 +117,7 @@ test(
   },
 );
 
-test('C15 a transaction that is ended for its idleness (25P03) fails at its next statement', async () => {
+test('a transaction that is ended for its idleness (25P03) fails at its next statement', async () => {
   const parameters = { idle_in_transaction_session_timeout: '50' };
   const pool = createPool(cluster.options({ poolSize: 1, parameters }));
   const transaction = pool.transaction(async (tx) => {
@@ -131,7 +131,7 @@ test('C15 a transaction that is ended for its idleness (25P03) fails at its next
   await pool.end();
 });
 
-test('C16 C23 a server process is killed, and all others with it (57P02)', async () => {
+test('a server process is killed, and all others with it (57P02)', async () => {
   const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 60_000 }));
   await Promise.all([1, 2, 3].map(() => pool.query('SELECT pg_sleep(0.05)::text')));
   const running = pool.query('SELECT pg_sleep(60)::text AS bystander');
@@ -154,12 +154,12 @@ test('C16 C23 a server process is killed, and all others with it (57P02)', async
 });
 
 const REFUSALS = {
-  'C18 statement_timeout': {
+  statement_timeout: {
     code: '57014',
     parameters: { statement_timeout: '30' },
     sql: 'SELECT pg_sleep(60)::text',
   },
-  'C18 lock_timeout': {
+  lock_timeout: {
     code: '55P03',
     parameters: { lock_timeout: '30' },
     sql: 'INSERT INTO item VALUES (3)',
@@ -169,15 +169,15 @@ const REFUSALS = {
       return () => session.close();
     },
   },
-  'C23 a full disk': {
+  'a full disk': {
     code: '53100',
     sql: "DO $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$",
   },
-  'C23 no memory': {
+  'no memory': {
     code: '53200',
     sql: "DO $$ BEGIN RAISE EXCEPTION 'out of memory' USING ERRCODE = '53200'; END $$",
   },
-  'C23 a limit for temporary files': {
+  'a limit for temporary files': {
     code: '53400',
     parameters: { temp_file_limit: '64', work_mem: '64' },
     sql: 'SELECT n FROM generate_series(1, 200000) AS n ORDER BY random() OFFSET 199999',
@@ -217,11 +217,11 @@ test('a database that is dropped under its sessions ends the wait at once (3D000
 
 /** A commit that waits for a synchronous standby which does not answer, and what ends the wait. */
 const LONELY_COMMITS = {
-  'C20 a cancelled wait': { end: 'pg_cancel_backend', code: 'HYPERION_NOT_REPLICATED' },
-  'C20 an ended session': { end: 'pg_terminate_backend', code: '40003' },
+  'a cancelled wait': { end: 'pg_cancel_backend', code: 'HYPERION_NOT_REPLICATED' },
+  'an ended session': { end: 'pg_terminate_backend', code: '40003' },
 };
 
-test('C19 C20 a commit that waits for a dead standby is never reported as done', async (t) => {
+test('a commit that waits for a dead standby is never reported as done', async (t) => {
   // statement_timeout does not bound this wait.
   const settings = { statement_timeout: '50' };
   const lonely = await startCluster({ nodes: 2, synchronous: 1 });

@@ -20,7 +20,7 @@ async function open(t, clusterOptions, options) {
   return { cluster, pool, standby };
 }
 
-test('C22 a standby at work tells how far it is behind, and a primary does not', async (t) => {
+test('a standby at work tells how far it is behind, and a primary does not', async (t) => {
   const { cluster, pool, standby } = await open(t, {}, { mode: 'any' });
   const lagOf = (node) => pool.cluster().find(({ host }) => host === node.address).replicationLagMs;
   const until = async (holds) => {
@@ -87,7 +87,7 @@ test('what is known of a host that nobody asks grows old, and says so', async (t
   assert.ok(agesOf(cluster.primary).roleMs < agesOf(standby).roleMs);
 });
 
-test('C22 a read on a standby may be behind a write, and is not where the caller has waited for it', async (t) => {
+test('a read on a standby may be behind a write, and is not where the caller has waited for it', async (t) => {
   const { cluster, pool, standby } = await open(t, {}, { mode: 'standby' });
   const writer = createPool(cluster.options());
   t.after(() => writer.end());
@@ -108,7 +108,7 @@ test('C22 a read on a standby may be behind a write, and is not where the caller
   await connection.release();
 });
 
-test('C17 a read that a standby’s replay is in the way of is asked again', async (t) => {
+test('a read that a standby’s replay is in the way of is asked again', async (t) => {
   const settings = { max_standby_streaming_delay: '0', hot_standby_feedback: 'off' };
   const { cluster, pool, standby } = await open(t, { settings }, { mode: 'standby' });
   const read = () => pool.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
@@ -133,7 +133,7 @@ test('C17 a read that a standby’s replay is in the way of is asked again', asy
   await assert.rejects(seen, { name: 'DatabaseError', code: '40001', outcome: 'not-committed' });
 });
 
-test('C17 a database that is dropped under a read on a standby (57P04) is not waited for', async (t) => {
+test('a database that is dropped under a read on a standby (57P04) is not waited for', async (t) => {
   const { cluster, standby } = await open(t, {}, {});
   await cluster.query(cluster.primary, 'CREATE DATABASE doomed');
   await cluster.waitForReplication();
@@ -154,7 +154,7 @@ test('C17 a database that is dropped under a read on a standby (57P04) is not wa
   assert.equal(again.code, '3D000');
 });
 
-test('C8 a transaction from before a promotion stays read-only, and says nothing of its host', async (t) => {
+test('a transaction from before a promotion stays read-only, and says nothing of its host', async (t) => {
   const { cluster, pool, standby } = await open(t, {}, { mode: 'any' });
   pool.setHosts([standby.address]);
   const events = [];

@@ -1,4 +1,4 @@
-// C14: servers that say 57P03, for whatever reason: they are starting up, do not accept sessions,
+// Servers that say 57P03, for whatever reason: they are starting up, do not accept sessions,
 // or are shutting down. They are asked again, and whoever waits is served in the end. On real
 // servers.
 
@@ -40,7 +40,7 @@ async function assertRefused(cluster, why, options) {
   await pool.end();
 }
 
-test('C14 a server that is starting up is asked until it has started', async (t) => {
+test('a server that is starting up is asked until it has started', async (t) => {
   const cluster = await startCluster({ nodes: 1 });
   t.after(() => cluster.close());
   const { primary } = cluster;
@@ -62,7 +62,7 @@ test('C14 a server that is starting up is asked until it has started', async (t)
   await started;
 });
 
-test('C14 a standby that does not accept sessions serves as soon as it is promoted', async (t) => {
+test('a standby that does not accept sessions serves as soon as it is promoted', async (t) => {
   const cluster = await startCluster({ nodes: 2 });
   t.after(() => cluster.close());
   const [old, standby] = cluster.nodes;
@@ -79,7 +79,7 @@ test('C14 a standby that does not accept sessions serves as soon as it is promot
   assert.deepEqual(await waiting, [{ one: 1 }]);
 });
 
-test('C14 a server that is shutting down finishes what runs, and serves when it is back', async (t) => {
+test('a server that is shutting down finishes what runs, and serves when it is back', async (t) => {
   const cluster = await startCluster({ nodes: 1 });
   t.after(() => cluster.close());
   const early = createPool(cluster.options({ poolSize: 1 }));

@@ -1,4 +1,4 @@
-// P1: workers that end at any moment of a call from the loop harm nobody. Where such a call leaves
+// Workers that end at any moment of a call from the loop harm nobody. Where such a call leaves
 // an exception pending, napi ends the whole process with the worker (docs/ARCHITECTURE.md,
 // Invariants).
 

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn q8_hosts_are_counted_before_they_are_raced() {
+    fn hosts_are_counted_before_they_are_raced() {
         assert_eq!(hosts(&json!(vec!["h"; MAX_HOSTS])).unwrap().len(), MAX_HOSTS);
         let error = hosts(&json!(vec!["h"; MAX_HOSTS + 1])).unwrap_err();
         assert_eq!(error.message(), "option 'hosts' must name 1 to 64 hosts, not 65");

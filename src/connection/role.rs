@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn b7_what_a_server_reports_is_bounded() {
+    fn what_a_server_reports_is_bounded() {
         let mut parameters = Parameters::default();
         for n in 0..1000 {
             parameters.set(&format!("p{n}"), "x");

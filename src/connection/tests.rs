@@ -71,7 +71,7 @@ fn welcome(key: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn b19_keys_of_4_to_256_bytes_come_back_in_the_cancel_request() {
+fn keys_of_4_to_256_bytes_come_back_in_the_cancel_request() {
     for length in [4, 32, 256] {
         let mut setup = Setup::new();
         let key = vec![5; length];
@@ -89,7 +89,7 @@ fn b19_keys_of_4_to_256_bytes_come_back_in_the_cancel_request() {
 }
 
 #[test]
-fn b19_a_server_without_keys_is_well_and_one_with_two_is_not() {
+fn a_server_without_keys_is_well_and_one_with_two_is_not() {
     let mut setup = Setup::new();
     let status = |text: &str| message(b'S', text.as_bytes());
     let reports =
@@ -102,7 +102,7 @@ fn b19_a_server_without_keys_is_well_and_one_with_two_is_not() {
 }
 
 #[test]
-fn b20_a_newer_minor_version_that_is_offered_is_let_go_by() {
+fn a_newer_minor_version_that_is_offered_is_let_go_by() {
     let mut setup = Setup::new();
     let negotiate = message(b'v', b"\0\x03\0\0\0\0\0\x01_pq_.x\0");
     let events = setup.receive(&[&negotiate, &welcome(&[1; 4])]);
@@ -114,14 +114,14 @@ fn b20_a_newer_minor_version_that_is_offered_is_let_go_by() {
 }
 
 #[test]
-fn b12_a_password_is_not_sent_in_clear_to_a_remote_server() {
+fn a_password_is_not_sent_in_clear_to_a_remote_server() {
     let error = Setup::new().ends_with(&[&message(b'R', &[0, 0, 0, 3])]);
     assert_eq!(error.code(), "HYPERION_AUTHENTICATION");
     assert!(!format!("{error:?}").contains("\"p\""));
 }
 
 #[test]
-fn b8_one_authentication_message_is_answered_once() {
+fn one_authentication_message_is_answered_once() {
     let md5 = message(b'R', b"\0\0\0\x05salt");
     let error = Setup::new().ends_with(&[&md5, &md5]);
     assert_eq!(error.class(), ErrorClass::Protocol);
@@ -143,7 +143,7 @@ fn a_deadline_covers_the_whole_login() {
 }
 
 #[test]
-fn q6_another_client_encoding_ends_the_session() {
+fn another_client_encoding_ends_the_session() {
     let encoding = message(b'S', b"client_encoding\0LATIN1\0");
     let error = Setup::new().ends_with(&[&welcome(&[1; 4]), &encoding]);
     assert_eq!(error.class(), ErrorClass::Protocol);
@@ -222,7 +222,7 @@ fn what_was_not_written_is_withdrawn_and_the_others_keep_their_places() {
 }
 
 #[test]
-fn c21_only_the_server_s_own_fatal_error_proves_that_it_looked_no_further() {
+fn only_the_server_s_own_fatal_error_proves_that_it_looked_no_further() {
     for (routine, outcome) in
         [("Rdie\0", Outcome::NotSent), ("", Outcome::Unknown), ("Hx\0", Outcome::Unknown)]
     {

@@ -83,19 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn b9_hosts_that_ask_at_once_share_the_slice_of_a_turn() {
+    fn hosts_that_ask_at_once_share_the_slice_of_a_turn() {
         // 4096 iterations are three slices.
         assert_eq!(turns(&[("c2FsdA==", 4096)]), [3]);
         assert_eq!(turns(&[("YQ==", 4096), ("Yg==", 4096), ("Yw==", 4096)]), [3, 6, 9]);
     }
 
     #[test]
-    fn b9_a_key_is_derived_once_for_the_hosts_of_a_cluster() {
+    fn a_key_is_derived_once_for_the_hosts_of_a_cluster() {
         assert_eq!(turns(&[("c2FsdA==", 4096); 3]), [3, 4, 5]);
     }
 
     #[test]
-    fn b9_a_greedy_host_holds_up_no_other() {
+    fn a_greedy_host_holds_up_no_other() {
         assert_eq!(turns(&[("YQ==", 20_000), ("Yg==", 4096)]), [13, 3]);
     }
 }

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn b17_whatever_an_error_says_is_bounded_text_with_a_code() {
+    fn whatever_an_error_says_is_bounded_text_with_a_code() {
         let whole = report_of(b"SFEHLER\0VERROR\0C23505\0Mno\0P7\0nkey\0?unknown\0\0");
         assert_eq!((whole.severity.as_str(), whole.code.as_str()), ("ERROR", "23505"));
         assert_eq!((whole.position, whole.constraint.as_deref()), (Some(7), Some("key")));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn b18_ready_for_query_has_one_byte_of_three() {
+    fn ready_for_query_has_one_byte_of_three() {
         for (body, valid) in [
             (&b"I"[..], true),
             (b"T", true),
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn b19_a_secret_key_has_4_to_256_bytes() {
+    fn a_secret_key_has_4_to_256_bytes() {
         for (length, valid) in
             [(0, false), (3, false), (4, true), (32, true), (256, true), (257, false)]
         {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn b20_counts_that_lie_run_into_the_end_of_the_body() {
+    fn counts_that_lie_run_into_the_end_of_the_body() {
         let negotiate = |count: i32, options: &[u8]| {
             let body = [&0i32.to_be_bytes()[..], &count.to_be_bytes(), options].concat();
             read(b'v', &body).is_ok()

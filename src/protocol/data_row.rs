@@ -111,7 +111,7 @@ mod tests {
     use crate::base::body::Parts;
 
     #[test]
-    fn b5_structure_is_checked_to_the_last_byte() {
+    fn structure_is_checked_to_the_last_byte() {
         let good: &[u8] = b"\0\x03\0\0\0\x01x\xff\xff\xff\xff\0\0\0\0";
         assert_eq!(check_data_row(good, 3), Ok(()));
         let read: Vec<_> = fields(good).collect();

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn b1_b2_a_length_that_its_type_cannot_have_is_an_error_at_the_header() {
+    fn a_length_that_its_type_cannot_have_is_an_error_at_the_header() {
         let limits = Limits::default();
         for length in [0, 1, 2, 3, u32::MAX, 1 << 31, 30_001] {
             assert!(split(&header(b'Z', length), Phase::Session, &limits).is_err(), "{length}");
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn b6_an_unknown_tag_is_an_error_before_its_length() {
+    fn an_unknown_tag_is_an_error_before_its_length() {
         assert!(split(b"?", Phase::Session, &Limits::default()).is_err());
         assert!(split(b"D", Phase::Startup, &Limits::default()).is_err());
     }
 
     #[test]
-    fn b4_a_frame_is_partial_up_to_its_last_byte() {
+    fn a_frame_is_partial_up_to_its_last_byte() {
         let bytes = b"S\0\0\0\x08a\0b\0rest";
         for cut in 0..9 {
             let came = bytes[..cut].get(5..);

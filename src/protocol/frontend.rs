@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn q1_q9_a_message_that_fails_leaves_the_buffer_as_it_was() {
+    fn a_message_that_fails_leaves_the_buffer_as_it_was() {
         let none = || std::iter::empty::<Format>();
         let check = |name: &str, encode: &dyn Fn(&mut BytesMut) -> Result<(), Error>| {
             let mut out = buffer();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn q3_65535_parameters_and_no_more() {
+    fn a_bind_takes_65535_parameters_and_no_more() {
         let none = || std::iter::empty::<Format>();
         let null = |_: usize, _: &mut BytesMut| Ok(IsNull::Yes);
         let mut out = BytesMut::new();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn b19_a_cancel_request_carries_keys_of_any_length() {
+    fn a_cancel_request_carries_keys_of_any_length() {
         let mut out = BytesMut::new();
         cancel_request(&mut out, 7, &[1, 2, 3, 4]).unwrap();
         assert_eq!(&out[..], [0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 7, 1, 2, 3, 4]);

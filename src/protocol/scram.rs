@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn b9_the_work_is_sliced_and_done_once_for_all_connections() {
+    fn the_work_is_sliced_and_done_once_for_all_connections() {
         let mut cache = KeyCache::default();
         let mut scram = begin(&cache, good).unwrap();
         let (first, slices) = derive(&mut scram, &mut cache);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn b9_b10_what_a_server_must_not_say_first() {
+    fn what_a_server_must_not_say_first() {
         let cache = KeyCache::default();
         let check = |first: fn(&str) -> String| {
             let error = begin(&cache, first).unwrap_err();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn b11_the_server_must_prove_itself() {
+    fn the_server_must_prove_itself() {
         let mut cache = KeyCache::default();
         for (message, verified) in [("v=AAAA", false), ("v=?", false), ("e=no", false), ("", false)]
         {
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn b8_b11_every_state_takes_the_one_message_that_may_come_next() {
+    fn every_state_takes_the_one_message_that_may_come_next() {
         let mut cache = KeyCache::default();
         let nonce = STANDARD.encode(NONCE);
         for (state, allowed) in [

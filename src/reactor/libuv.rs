@@ -427,7 +427,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn p18_a_handle_is_closed_before_its_descriptor_and_its_memory_stays() {
+    fn a_handle_is_closed_before_its_descriptor_and_its_memory_stays() {
         use super::super::readiness::Readiness;
 
         let uv_loop = Loop { raw: std::ptr::null_mut(), symbols: &noting_libuv::SYMBOLS };

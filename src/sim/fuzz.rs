@@ -133,27 +133,27 @@ fn values(data: &[u8], oids: &[u32]) {
     }
 }
 
-/// B21: arrays of numbers, text, bytes, times, and of a type that has its text alone.
+/// Arrays of numbers, text, bytes, times, and of a type that has its text alone.
 pub fn arrays(data: &[u8]) {
     values(data, &[1007, 1009, 1016, 1001, 1021, 1185, 3807, 1231, 1041, 1020]);
 }
 
-/// B22.
+/// Numerics.
 pub fn numerics(data: &[u8]) {
     values(data, &[1700]);
 }
 
-/// B23, and the ranges that come as text.
+/// JSON, and the ranges that come as text.
 pub fn jsons(data: &[u8]) {
     values(data, &[3802, 114, 199, 3904, 3910]);
 }
 
-/// B24: date, time, timestamp, timestamptz, interval, timetz.
+/// Date, time, timestamp, timestamptz, interval, timetz.
 pub fn timestamps(data: &[u8]) {
     values(data, &[1082, 1083, 1114, 1184, 1186, 1266]);
 }
 
-/// B25, and what else has a decoder of its own: integers, floats, bool, bytea, uuid.
+/// What else has a decoder of its own: integers, floats, bool, bytea, uuid.
 pub fn scalars(data: &[u8]) {
     values(data, &[20, 21, 23, 26, 5069, 700, 701, 16, 17, 2950, 25]);
 }

@@ -169,7 +169,7 @@ fn a_commit_that_is_lost_is_unknown_unless_it_could_not_have_written() {
 }
 
 #[test]
-fn f5_a_write_that_is_refused_later_in_the_transaction_is_the_caller_s_to_repeat() {
+fn a_write_that_is_refused_later_in_the_transaction_is_the_caller_s_to_repeat() {
     let mut world = world(&[PRIMARY, STANDBY]);
     let lease = take(&mut world, READ_ONLY);
     world.query("SELECT", lease, READ_ONLY);

@@ -290,7 +290,7 @@ fn a_dead_host_is_looked_at_about_once_a_second_while_others_serve() {
 }
 
 #[test]
-fn c4_a_frozen_primary_is_given_up_when_another_host_is_the_primary() {
+fn a_frozen_primary_is_given_up_when_another_host_is_the_primary() {
     let frozen = |sql: &str, flags: QueryFlags| {
         let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({}));
         world.query("SELECT", None, NONE);
@@ -317,7 +317,7 @@ fn c4_a_frozen_primary_is_given_up_when_another_host_is_the_primary() {
 }
 
 #[test]
-fn c4_a_frozen_host_that_is_taken_out_of_the_list_keeps_nobody_waiting() {
+fn a_frozen_host_that_is_taken_out_of_the_list_keeps_nobody_waiting() {
     let mut world = world(&[PRIMARY, PRIMARY], serde_json::json!({}));
     let take_out = |world: &mut World| {
         let mut hosts = config(2, serde_json::json!({})).hosts;

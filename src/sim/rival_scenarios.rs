@@ -37,7 +37,7 @@ fn keys(world: &World) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn c9_the_higher_timeline_serves_whoever_answers_first() {
+fn the_higher_timeline_serves_whoever_answers_first() {
     for newer in 0..2 {
         let mut hosts = [(PRIMARY, 1); 2];
         hosts[newer].1 = 2;
@@ -54,7 +54,7 @@ fn c9_the_higher_timeline_serves_whoever_answers_first() {
 }
 
 #[test]
-fn c9_an_old_primary_that_comes_back_first_gets_nothing() {
+fn an_old_primary_that_comes_back_first_gets_nothing() {
     let mut world = world(&[(PRIMARY, 1), (STANDBY, 1)]);
     world.query("SELECT", None, NONE);
     world.crash(0);
@@ -80,7 +80,7 @@ fn c9_an_old_primary_that_comes_back_first_gets_nothing() {
 }
 
 #[test]
-fn c9_two_that_were_promoted_side_by_side_get_nothing_until_one_gives_up() {
+fn two_that_were_promoted_side_by_side_get_nothing_until_one_gives_up() {
     let mut world = world(&[(PRIMARY, 2), (PRIMARY, 2)]);
     world.query("SELECT", None, NONE);
     let write = world.query("INSERT a", None, NONE);

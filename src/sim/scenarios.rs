@@ -72,7 +72,7 @@ fn the_first_query_finds_the_primary_and_holds_no_session_elsewhere() {
 }
 
 #[test]
-fn c1_c5_silent_and_black_holed_hosts_cost_no_time_at_all() {
+fn silent_and_black_holed_hosts_cost_no_time_at_all() {
     for reach in [Reach::Silent, Reach::BlackHole, Reach::Refusing] {
         let mut world = world(&[PRIMARY, PRIMARY, PRIMARY]);
         world.hosts[0].reach = reach;
@@ -116,7 +116,7 @@ fn a_crash_is_followed_and_the_promoted_standby_serves_at_once() {
 }
 
 #[test]
-fn c15_an_orderly_shutdown_of_idle_sessions_fails_nothing() {
+fn an_orderly_shutdown_of_idle_sessions_fails_nothing() {
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
     world.shut_down(0);
@@ -128,7 +128,7 @@ fn c15_an_orderly_shutdown_of_idle_sessions_fails_nothing() {
 }
 
 #[test]
-fn c7_a_write_behind_a_fenced_barrier_goes_to_the_new_primary_once() {
+fn a_write_behind_a_fenced_barrier_goes_to_the_new_primary_once() {
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
     world.hosts[0].server.role = Role::ReadOnly;
@@ -141,7 +141,7 @@ fn c7_a_write_behind_a_fenced_barrier_goes_to_the_new_primary_once() {
 }
 
 #[test]
-fn c7_a_read_behind_a_fenced_barrier_is_thrown_away() {
+fn a_read_behind_a_fenced_barrier_is_thrown_away() {
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
     world.hosts[0].server.role = Role::ReadOnly;
@@ -159,7 +159,7 @@ fn c7_a_read_behind_a_fenced_barrier_is_thrown_away() {
 }
 
 #[test]
-fn c7_answers_that_come_in_one_read_with_a_fence_are_all_settled() {
+fn answers_that_come_in_one_read_with_a_fence_are_all_settled() {
     let mut world = World::new(config(1, serde_json::json!({ "poolSize": 2 })), &[PRIMARY]);
     let lease = begin(&mut world);
     world.query("SELECT", lease, TX);
@@ -242,7 +242,7 @@ fn a_lost_write_is_unknown_and_a_declared_read_is_sent_again() {
 }
 
 #[test]
-fn c10_all_hosts_down_is_asked_at_a_bounded_rate_and_healed() {
+fn all_hosts_down_is_asked_at_a_bounded_rate_and_healed() {
     let options = serde_json::json!({ "failFast": false });
     let mut world = World::new(config(3, options), &[PRIMARY, STANDBY, STANDBY]);
     for host in &mut world.hosts {

@@ -252,7 +252,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn b21_hostile_binary_arrays_are_errors() {
+    fn hostile_binary_arrays_are_errors() {
         let good = binary(&[2], &[Some(1), None]);
         let mut cases: Vec<Vec<u8>> = (0..good.len()).map(|cut| good[..cut].to_vec()).collect();
         cases.push([&good[..], b"!"].concat());

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn b24_dates_to_the_ends_of_the_calendar() {
+    fn dates_to_the_ends_of_the_calendar() {
         let check = |days, text: &str, iso: &str| {
             assert_eq!(date(days).as_deref(), Some(iso));
             assert_eq!(read_date(text).as_deref(), Some(iso), "{text}");
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn b24_timestamps_to_the_ends_of_time() {
+    fn timestamps_to_the_ends_of_time() {
         let check = |text: &str, iso: &str| {
             assert_eq!(read_timestamptz(text).as_deref(), Some(iso), "{text}");
         };

@@ -412,7 +412,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn b5_a_row_of_another_width_is_refused_whole() {
+    fn a_row_of_another_width_is_refused_whole() {
         let shape = shape(&[(oid::TEXT, Format::Text), (oid::INT4, Format::Text)]);
         let (mut cells, mut nulls, mut text) = ([0; 8], [0; 8], Vec::new());
         let mut batch = RowBatch::new(&mut cells, &mut nulls, &mut text, 64);

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn b24_other_lengths_are_errors() {
+    fn other_lengths_are_errors() {
         for length in (0..16).chain([17, 32]) {
             assert_eq!(write(&vec![0; length], &mut Vec::new()), None);
         }

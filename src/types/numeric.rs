@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn b22_broken_numerics_are_errors_or_bounded() {
+    fn broken_numerics_are_errors_or_bounded() {
         let mut cases = vec![
             binary(0, 0xBEEF, 0, &[1]),
             binary(0, POSITIVE, 0, &[10_000]),

@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn q1_text_that_no_server_takes_is_refused_and_leaves_nothing() {
+    fn text_that_no_server_takes_is_refused_and_leaves_nothing() {
         let mut params = Params::new();
         params.push_text("kept").unwrap();
         let error = params.push_text("a\0b").unwrap_err();
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn q3_one_parameter_more_than_the_protocol_counts_is_refused() {
+    fn one_parameter_more_than_the_protocol_counts_is_refused() {
         let mut params = Params::new();
         for _ in 0..MAX_COUNT {
             params.push_null().unwrap();
@@ -562,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn q4_a_gibibyte_is_refused_before_it_is_copied() {
+    fn a_gibibyte_is_refused_before_it_is_copied() {
         let mut params = Params::new();
         params.push_text("x").unwrap();
         for length in [MAX_BYTES, MAX_BYTES + 1, usize::MAX] {

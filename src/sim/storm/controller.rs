@@ -40,7 +40,7 @@ pub(super) enum Deed {
     Mend(usize),
     Fence(usize),
     Unfence(usize),
-    /// What a controller does between the fence and the promotion (T4): every session has heard of
+    /// What a controller does between the fence and the promotion: every session has heard of
     /// the fence, and transactions that are older than that are ended.
     Seal(usize),
     Starting(usize),
