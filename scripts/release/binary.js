@@ -12,17 +12,37 @@
  * @property {boolean} isSigned on macOS, if only ad hoc
  */
 
-/** @returns {Binary} */
+/** Why a file can't be read as one, said so that its name can stand in front of it. */
+export class Unreadable extends Error {}
+
+/**
+ * @returns {Binary}
+ * @throws {Unreadable}
+ */
 export function readBinary(bytes) {
   const magic = bytes.length > 64 ? bytes.readUInt32LE(0) : 0;
-  if (magic === 0x464c457f) return readElf(bytes);
-  if (magic === 0xfeedfacf) return readMachO(bytes);
-  if ((magic & 0xffff) === 0x5a4d) return readPe(bytes);
-  throw new Error('is no native library');
+  try {
+    if (magic === 0x464c457f) return readElf(bytes);
+    if (magic === 0xfeedfacf) return readMachO(bytes);
+    if ((magic & 0xffff) === 0x5a4d) return readPe(bytes);
+  } catch (error) {
+    if (error instanceof RangeError) throw cutOff();
+    throw error;
+  }
+  throw new Unreadable('is no native library');
+}
+
+const cutOff = () => new Unreadable('is cut off, or names places that it does not have');
+
+/** What the file says that it holds has to be there, whether or not a gate reads it. */
+function hold(bytes, offset, size) {
+  if (offset + size > bytes.length) throw cutOff();
 }
 
 function text(bytes, at) {
-  return bytes.toString('latin1', at, bytes.indexOf(0, at));
+  const end = at < bytes.length ? bytes.indexOf(0, at) : -1;
+  if (end === -1) throw cutOff();
+  return bytes.toString('latin1', at, end);
 }
 
 const u64 = (bytes, at) => Number(bytes.readBigUInt64LE(at));
@@ -30,7 +50,12 @@ const u64 = (bytes, at) => Number(bytes.readBigUInt64LE(at));
 function readElf(bytes) {
   const arch = { 62: 'x64', 183: 'arm64' }[bytes.readUInt16LE(18)];
   const sections = [];
+  const [segments, segmentCount] = [u64(bytes, 32), bytes.readUInt16LE(56)];
+  for (let at = segments; at < segments + segmentCount * 56; at += 56) {
+    hold(bytes, u64(bytes, at + 8), u64(bytes, at + 32));
+  }
   const [table, count] = [u64(bytes, 40), bytes.readUInt16LE(60)];
+  hold(bytes, table, count * 64);
   for (let at = table; at < table + count * 64; at += 64) {
     sections.push({
       type: bytes.readUInt32LE(at + 4),
@@ -40,9 +65,14 @@ function readElf(bytes) {
       count: bytes.readUInt32LE(at + 44),
     });
   }
-  const [DYNAMIC, DYNSYM, VERNEED] = [6, 11, 0x6ffffffe];
+  const [DYNAMIC, NOBITS, DYNSYM, VERNEED] = [6, 8, 11, 0x6ffffffe];
+  for (const { type, offset, size } of sections) if (type !== NOBITS) hold(bytes, offset, size);
   const all = (type) => sections.filter((section) => section.type === type);
-  const name = (section, offset) => text(bytes, sections[section.link].offset + offset);
+  const name = (section, offset) => {
+    const strings = sections[section.link];
+    if (strings === undefined) throw cutOff();
+    return text(bytes, strings.offset + offset);
+  };
 
   const needed = all(DYNAMIC).flatMap((section) => {
     const found = [];
@@ -69,7 +99,9 @@ function readElf(bytes) {
         found.push(name(section, bytes.readUInt32LE(entry + 8)));
         entry += bytes.readUInt32LE(entry + 12);
       }
-      at += bytes.readUInt32LE(at + 12);
+      const step = bytes.readUInt32LE(at + 12);
+      if (step === 0) break;
+      at += step;
     }
     return found;
   });
@@ -94,14 +126,19 @@ function readMachO(bytes) {
   const found = { platform: 'darwin', arch, needed: [], exported: [], isSigned: false };
   let at = 32;
   for (let n = 0; n < bytes.readUInt32LE(16); n += 1) {
-    const command = bytes.readUInt32LE(at);
+    const [command, length] = [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)];
+    if (length < 8) throw cutOff();
+    hold(bytes, at, length);
     const isLibrary = command === 0xc || command === 0x80000018 || command === 0x8000001f;
     if (isLibrary) found.needed.push(text(bytes, at + bytes.readUInt32LE(at + 8)));
-    else if (command === 0x1d) found.isSigned = true;
-    else if (command === 0x2) found.exported = machSymbols(bytes, at);
+    else if (command === 0x19) hold(bytes, u64(bytes, at + 40), u64(bytes, at + 48));
+    else if (command === 0x1d) {
+      hold(bytes, bytes.readUInt32LE(at + 8), bytes.readUInt32LE(at + 12));
+      found.isSigned = true;
+    } else if (command === 0x2) found.exported = machSymbols(bytes, at);
     else if (command === 0x32) found.oldestSystem = machVersion(bytes.readUInt32LE(at + 12));
     else if (command === 0x24) found.oldestSystem = machVersion(bytes.readUInt32LE(at + 8));
-    at += bytes.readUInt32LE(at + 4);
+    at += length;
   }
   return found;
 }
@@ -131,6 +168,9 @@ function readPe(bytes) {
   const directories = optional + 112;
   const sections = optional + bytes.readUInt16LE(coff + 16);
   const count = bytes.readUInt16LE(coff + 2);
+  for (let at = sections; at < sections + count * 40; at += 40) {
+    hold(bytes, bytes.readUInt32LE(at + 20), bytes.readUInt32LE(at + 16));
+  }
   /** Where in the file the loader takes from what it has at this address. */
   const place = (address) => {
     for (let at = sections; at < sections + count * 40; at += 40) {
@@ -140,7 +180,7 @@ function readPe(bytes) {
         return bytes.readUInt32LE(at + 20) + address - begin;
       }
     }
-    throw new Error('is cut off');
+    throw cutOff();
   };
   const directory = (n) => bytes.readUInt32LE(directories + n * 8);
 

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { compareVersions, readBinary } from './binary.js';
+import { compareVersions, readBinary, Unreadable } from './binary.js';
 
 /** In bytes: what a binary may grow to, TLS included. */
 export const LARGEST_ADDON = 3_300_000;
@@ -28,7 +28,13 @@ const WINDOWS = new RegExp(
 export function faults(file, abi, { asBuiltHere = false } = {}) {
   const bytes = readFileSync(file);
   if (bytes.length < SMALLEST_ADDON) return [`is a placeholder of ${bytes.length} bytes`];
-  const binary = readBinary(bytes);
+  let binary;
+  try {
+    binary = readBinary(bytes);
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    return [error.message];
+  }
   const [platform, arch, library] = abi.split('-');
   const found = [];
   const expect = (isRight, what) => {
