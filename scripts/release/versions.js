@@ -1,7 +1,7 @@
 // One version, in all the files that say it. `node scripts/release/versions.js` checks that they
 // agree. With `--bump` the next patch becomes the version of all of them, and what was unreleased
-// in CHANGELOG.md is that version's; `--set=1.0.0` makes another version the one that the next
-// patch follows.
+// in CHANGELOG.md is that version's. `--set=1.0.0` chooses 1.0.0 as the next version that is
+// released: until then all files say 1.0.0-0, whose next patch, as npm counts, is 1.0.0.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,6 +15,11 @@ import { npm, root, Unavailable } from './fetch.js';
 
 const LOCK = /(?<=\[\[package\]\]\nname = "hyperiondb-client"\nversion = ")[^"]*/;
 
+/** In which a version is said. */
+export const SAYING = [
+  ...['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock', 'fuzz/Cargo.lock'],
+  'CHANGELOG.md',
+];
 const FILES = {
   'Cargo.toml': /(?<=^\[package\]\nname = "hyperiondb-client"\nversion = ")[^"]*/m,
   'Cargo.lock': LOCK,
@@ -29,6 +34,11 @@ const write = (name, text) => writeFileSync(path.join(root, name), text);
 
 export const version = () => JSON.parse(read('package.json')).version;
 
+/** A version that is released. */
+const RELEASABLE = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$/;
+/** What stands behind one that was chosen and is not released yet. */
+const CHOSEN = /-0$/;
+
 /** @returns {string[]} what does not agree with package.json */
 export function disagreements({ isRelease = false } = {}) {
   const own = version();
@@ -40,10 +50,14 @@ export function disagreements({ isRelease = false } = {}) {
   said.push(['package-lock.json', lock.version], ['package-lock.json', lock.packages[''].version]);
   const changelog = read('CHANGELOG.md');
   const released = RELEASED.exec(changelog)?.[0];
-  if (isRelease || released !== undefined) said.push(['CHANGELOG.md', released]);
+  const isChosen = CHOSEN.test(own);
+  if (isRelease || (released !== undefined && !isChosen)) said.push(['CHANGELOG.md', released]);
   const found = said
     .filter(([, other]) => other !== own)
     .map(([name, other]) => `${name} is of version ${other}, and package.json of ${own}`);
+  if (isChosen && released !== undefined && compareVersions(released, nextPatch()) >= 0) {
+    found.push(`CHANGELOG.md has ${released} already, and ${nextPatch()} is to be released`);
+  }
   if (!changelog.includes(UNRELEASED)) found.push('CHANGELOG.md has no place for what is new');
   return found;
 }
@@ -53,14 +67,17 @@ export function newerOnNpm(next) {
   const own = JSON.parse(read('package.json')).name;
   const names = [own, ...platforms.PUBLISHED.map((abi) => `${own}-${abi}`)];
   return names.flatMap((name) => {
-    const newest = publishedVersions(name)
-      .filter((other) => /^\d+\.\d+\.\d+$/.test(other))
-      .sort(compareVersions)
-      .at(-1);
+    const newest = newestOf(publishedVersions(name));
     if (newest === undefined || compareVersions(newest, next) < 0) return [];
     return [`npm has ${name} ${newest} already`];
   });
 }
+
+export const newestOf = (versions) =>
+  versions
+    .filter((version) => RELEASABLE.test(version))
+    .sort(compareVersions)
+    .at(-1);
 
 function publishedVersions(name) {
   try {
@@ -71,13 +88,28 @@ function publishedVersions(name) {
   }
 }
 
-export function nextPatch() {
-  const [major, minor, patch] = version().split('.').map(Number);
+/** What `npm version patch` makes of a version. */
+export function nextPatch(from = version()) {
+  if (CHOSEN.test(from)) return from.replace(CHOSEN, '');
+  const [major, minor, patch] = from.split('.').map(Number);
   return `${major}.${minor}.${patch + 1}`;
 }
 
+/** Chooses the next version that is released. */
+export function choose(next) {
+  if (!RELEASABLE.test(next)) {
+    throw new Error(`${JSON.stringify(next)} is no version: three numbers, such as 1.0.0`);
+  }
+  const own = version();
+  const latest = own.replace(CHOSEN, '');
+  if (compareVersions(next, latest) <= 0) {
+    throw new Error(`${next} is not later than ${own}, which package.json has`);
+  }
+  setVersion(`${next}-0`);
+}
+
 /** Makes a version the one of all files. */
-export function setVersion(next) {
+function setVersion(next) {
   npm(['version', next, '--no-git-tag-version', '--allow-same-version']);
   for (const [name, pattern] of Object.entries(FILES)) {
     write(name, read(name).replace(pattern, next));
@@ -101,11 +133,20 @@ export function bump(date = new Date()) {
 
 export const REMEDY = 'Choose a later one by `node scripts/release/versions.js --set=...`';
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+function main() {
   const { values } = parseArgs({ options: { bump: { type: 'boolean' }, set: { type: 'string' } } });
-  if (values.set !== undefined) setVersion(values.set);
+  if (values.set !== undefined) choose(values.set);
   if (values.bump) console.log(bump());
-  const found = disagreements({ isRelease: values.bump });
+  return disagreements({ isRelease: values.bump });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  let found;
+  try {
+    found = main();
+  } catch (error) {
+    found = [error.message];
+  }
   for (const line of found) console.error(line);
   if (found.length > 0) process.exit(1);
 }
