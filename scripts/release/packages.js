@@ -13,7 +13,7 @@ import {
 import path from 'node:path';
 
 import platforms from '../../js/platform.cjs';
-import { npm, root } from './fetch.js';
+import { npm, root, run } from './fetch.js';
 import { faults } from './gates.js';
 
 /** In bytes: what the package without a binary may grow to, packed. */
@@ -32,6 +32,9 @@ const SHARED = [
   'engines',
   'preferUnplugged',
 ];
+
+/** npm gives no provenance to a new package that does not say so. */
+const PUBLISHING = { access: 'public' };
 
 const read = () => JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
 const writeJson = (file, value) => writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
@@ -55,6 +58,7 @@ export function layOut(folder, addons, options) {
   const names = platforms.PUBLISHED.map((abi) => [`${about.name}-${abi}`, about.version]);
   writeJson(path.join(folder, 'package.json'), {
     ...published,
+    publishConfig: PUBLISHING,
     // Not in the repository: a lock file can't name packages that are not there before they are
     // released.
     optionalDependencies: Object.fromEntries(names),
@@ -94,6 +98,7 @@ function aboutBinary(about, abi) {
     os: [platform],
     cpu: [arch],
     ...(libc === undefined ? {} : { libc: [libc] }),
+    publishConfig: PUBLISHING,
   };
 }
 
@@ -103,12 +108,16 @@ function pack(folder, destination) {
   const printed = JSON.parse(npm(args, { cwd: folder }));
   const [packed] = Array.isArray(printed) ? printed : Object.values(printed);
   const files = packed.files.map((file) => file.path).sort();
-  return {
-    name: packed.name,
-    file: path.join(destination, packed.filename),
-    size: packed.size,
-    files,
-  };
+  const file = path.join(destination, packed.filename);
+  if (!isPublic(file)) throw new Error(`${packed.name} does not say that it is public`);
+  return { name: packed.name, file, size: packed.size, files };
+}
+
+/** Whether a packed package says that all may have it. */
+function isPublic(file) {
+  const args = ['-xzOf', path.basename(file), 'package/package.json'];
+  const { publishConfig } = JSON.parse(run('tar', args, { cwd: path.dirname(file) }));
+  return publishConfig?.access === PUBLISHING.access;
 }
 
 /** Packs what was laid out; whatever must not be in a package is refused. Beside the tarballs lies what registry.js needs. */

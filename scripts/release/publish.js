@@ -1,15 +1,81 @@
-// Publishes what stage.js has laid out: the packages of the platforms first, and then the one that
-// depends on them.
+// Publishes what stage.js has packed: the packages of the platforms first, and then the one that
+// depends on them. It can be run again after it stopped anywhere: what npm has already is left as
+// it is, where that is the same, and is refused where it is not. `--packed=` is another folder of
+// packages. It is these files that are published, and not what `npm publish` would pack anew.
 
-import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { gunzipSync } from 'node:zlib';
 
-import { cache, npm, tool } from './fetch.js';
+import { compareVersions } from './binary.js';
+import { cache, npm } from './fetch.js';
+import { newestOf } from './versions.js';
 
-const cwd = path.join(cache, 'stage');
-const args = ['pre-publish', '-t', 'npm', '--no-gh-release'];
-const napi = [tool('@napi-rs/cli/dist/cli.js'), ...args];
-const { status } = spawnSync(process.execPath, napi, { cwd, stdio: 'inherit' });
-if (status !== 0) process.exit(1);
-console.log(npm(['publish', '--access', 'public'], { cwd }));
+const { values } = parseArgs({
+  options: { packed: { type: 'string', default: path.join(cache, 'tarballs') } },
+});
+
+/** All eight, the one that users ask for at the end: until it is there nobody gets any of them. */
+function packages() {
+  const index = JSON.parse(readFileSync(path.join(values.packed, 'index.json'), 'utf8'));
+  const all = Object.entries(index).map(([name, { file, about }]) => {
+    if (file === undefined) throw new Error(`${name} has not been packed`);
+    return { name, version: about.version, file: path.join(values.packed, file) };
+  });
+  const [main, ...platforms] = all;
+  return [...platforms, main];
+}
+
+const registry = npm(['config', 'get', 'registry']).trim();
+
+async function get(url) {
+  const response = await fetch(url, { headers: { accept: 'application/json, */*' } });
+  if (!response.ok && response.status !== 404) throw new Error(`${url}: ${response.status}`);
+  return response;
+}
+
+/** Whether npm has it. Where it has something else by that name, that is an error. */
+async function isThere({ name, version, file }) {
+  const response = await get(new URL(name, registry));
+  const { versions = {} } = response.ok ? await response.json() : {};
+  if (!Object.hasOwn(versions, version)) {
+    const newest = newestOf(Object.keys(versions));
+    if (newest === undefined || compareVersions(newest, version) < 0) return false;
+    throw new Error(`npm has ${name} ${newest}: ${version} would become the latest one instead`);
+  }
+  const { integrity, tarball } = versions[version].dist;
+  const bytes = readFileSync(file);
+  const own = `sha512-${createHash('sha512').update(bytes).digest('base64')}`;
+  if (integrity === own) return true;
+  // The same files may have been compressed by the zlib of another Node.
+  const published = Buffer.from(await (await get(tarball)).arrayBuffer());
+  if (gunzipSync(bytes).equals(gunzipSync(published))) return true;
+  throw new Error(`npm has another ${name} ${version} (${integrity}) than this one (${own})`);
+}
+
+async function publish(one) {
+  const stdio = ['ignore', 'inherit', 'inherit'];
+  try {
+    npm(['publish', one.file, '--access', 'public'], { stdio });
+  } catch (error) {
+    // The answer may have got lost, and npm may show only now what an earlier run has published.
+    if (!(await isThere(one))) throw error;
+  }
+  console.log(`published ${one.name} ${one.version}`);
+}
+
+try {
+  // All of them are looked at before the first one is published.
+  const missing = [];
+  for (const one of packages()) {
+    if (!(await isThere(one))) missing.push(one);
+    else console.log(`npm has ${one.name} ${one.version} already, and it is the same`);
+  }
+  for (const one of missing) await publish(one);
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}
