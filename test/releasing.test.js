@@ -286,6 +286,11 @@ test('nothing is released behind a commit that was not tested, and it says which
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /^main has moved on [^]*Change js\/pool\.cjs[^]*push a commit/);
   assert.match(refused.stderr, /They change js\/pool\.cjs\. /);
+  // Nor where the changelog has no place for the version.
+  const unheard = await clones('unheard');
+  await unheard.push('CHANGELOG.md', RELEASED.replace('## Unreleased', '## Soon'));
+  assert.match((await inCopy(unheard.ci, 'commit.js')).stderr, /CHANGELOG\.md has no place/);
+  assert.equal(await git(unheard.origin, 'log', '-1', '--format=%s'), 'Change CHANGELOG.md');
   // And where the tested commit is gone.
   await git(other, 'checkout', '--quiet', '--orphan', 'anew');
   await git(other, 'commit', '--quiet', '--message', 'Begin anew');

@@ -6,7 +6,7 @@
 import process from 'node:process';
 
 import { run } from './fetch.js';
-import { bump, SAYING } from './versions.js';
+import { bump, disagreements, SAYING } from './versions.js';
 
 /** Nothing is built from these and nothing runs them. */
 const TEXT = /\.(md|svg)$|^(LICENSE|\.github\/ISSUE_TEMPLATE\/.*)$/;
@@ -50,6 +50,8 @@ function commit(tested) {
   for (let attempt = 1; ; attempt += 1) {
     git('reset', '--quiet', '--hard', base(tested));
     const version = bump();
+    const found = disagreements({ isRelease: true });
+    if (found.length > 0) throw new Error(found.join('; '));
     const foreign = changed('HEAD').filter((name) => !SAYING.includes(name));
     if (foreign.length > 0) throw new Error(`the version changed ${foreign.join(', ')}`);
     git('commit', '--quiet', '--all', '--message', `Release ${version}`);
