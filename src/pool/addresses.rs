@@ -20,7 +20,7 @@ use super::slot::{Duty, Site, Slot};
 use super::{ConnectionId, Output, Pool};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, fits, more_telling};
-use crate::connection::{Connection, Role};
+use crate::connection::{Connection, Lineage, Role};
 
 /// How a session came to its address.
 #[derive(Debug, Default)]
@@ -94,6 +94,7 @@ impl Pool {
             spent: false,
             realm: None,
             told: None,
+            vouched: false,
             left_open: false,
         };
         let connection = self.slots.insert(slot);
@@ -183,6 +184,82 @@ impl Pool {
             let host = slot.host;
             self.try_next(now, host, route);
         }
+    }
+
+    /// A server claims the seat, and must not have it. Tries the next address of its look-up.
+    pub(super) fn leave_refused(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.slots.get(id) else { return };
+        let is_refused = self.cluster.topology().refuses(slot.host).is_some();
+        if is_refused && slot.asks_for(slot.host) {
+            self.unfit.0.insert(slot.site(), (now, None));
+            self.try_beyond(now, id);
+        }
+    }
+
+    /// A session says what is about to give its host the seat. Those that ask at other addresses
+    /// of the host's name are of other servers: they may be old primaries, and none of them is to
+    /// serve because this one does.
+    pub(super) fn leave_other_addresses(&mut self, id: ConnectionId, role: Role) {
+        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let topology = self.cluster.topology();
+        let wins = topology.has_seat()
+            && fits(self.config.mode, role)
+            && topology.rank(site.0).is_none()
+            && topology.refuses(site.0).is_none();
+        if !wins {
+            return;
+        }
+        let asks = |slot: &Slot| slot.is_elsewhere(site) && slot.asks_for(site.0);
+        let others = self.slots.iter().filter(|(_, slot)| asks(slot));
+        let others: Vec<_> = others.map(|(id, _)| id).collect();
+        others.into_iter().for_each(|id| self.retire(id));
+    }
+
+    /// Whether a session that would serve is at another address than those that do, and has not
+    /// shown the history of its server: an old primary says of its role what the new one says.
+    pub(super) fn is_stranger(&self, id: ConnectionId) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        let joins =
+            matches!(slot.duty, Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. });
+        let topology = self.cluster.topology();
+        let is_known = topology.has_seat() && topology.timeline(slot.host).is_some();
+        joins
+            && is_known
+            && !slot.vouched
+            && topology.rank(slot.host).is_some()
+            && self.serves_elsewhere(slot.site()).is_some()
+    }
+
+    /// Such a session has shown its history. It stays where that is the history of those that
+    /// serve, or a later one. Else it is closed. Returns whether what it shows is the host's.
+    pub(super) fn meet_stranger(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        shown: Option<&Lineage>,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else { return false };
+        slot.vouched = true;
+        let site = slot.site();
+        let known = self.cluster.topology().lineage(site.0);
+        let (is_same, is_later) = match (known, shown) {
+            (Some(known), Some(shown)) => {
+                let is_later = shown.timeline > known.timeline;
+                (shown.is_same_server(known), shown.system == known.system && is_later)
+            }
+            // It may not tell.
+            _ => (true, false),
+        };
+        if is_later {
+            // What is asked of the old one is answered; nothing more is asked there.
+            for (_, other) in self.slots.iter_mut().filter(|(_, other)| other.is_elsewhere(site)) {
+                other.spent = true;
+            }
+        } else if !is_same {
+            self.unfit.0.insert(site, (now, None));
+            self.leave_astray(now, id);
+        }
+        is_later
     }
 
     /// No session could be had at the address that this slot, which is gone, was to reach. Returns

@@ -30,6 +30,8 @@ impl Pool {
         // Others may be in a transaction, which a question that is refused would end.
         if matches!(slot.duty, Duty::Scouting { .. } | Duty::Challenger { .. })
             && slot.connection.is_idle()
+            // What it shows would not be taken for the host's.
+            && !self.is_of_another_server(id)
         {
             self.ask_session(now, id);
         }
@@ -62,6 +64,10 @@ impl Pool {
         // again.
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         let asked_at = slot.connection.asked_at();
+        if !was_hit && self.is_stranger(id) && !self.meet_stranger(now, id, lineage.as_ref()) {
+            return self.settle_duty(now, id);
+        }
+        let Some(slot) = self.slots.get(id) else { return };
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
         let opened_at = slot.opened_at;
         // The server that the host's name led to before has a place of its own.
@@ -85,6 +91,7 @@ impl Pool {
             self.observe_session(now, id, role);
         }
         self.decide_rivals(now);
+        self.leave_refused(now, id);
         self.settle_duty(now, id);
     }
 

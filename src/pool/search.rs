@@ -101,6 +101,7 @@ impl Pool {
             if self.is_left_behind(id, before, role) || self.ask_for_proof(now, id, role) {
                 return;
             }
+            self.leave_other_addresses(id, role);
             self.observe(now, host, Observation::Says(role));
         }
     }
@@ -285,6 +286,9 @@ impl Pool {
         let duty = match slot.duty {
             Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
             Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
+                Some(Rank::Preferred) if self.is_stranger(id) => {
+                    return self.ask_session(now, id);
+                }
                 Some(Rank::Preferred)
                     if self.counted() < self.config.pool_size || Mutation::OverfillPool.is_on() =>
                 {

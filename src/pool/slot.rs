@@ -49,6 +49,8 @@ pub struct Slot {
     pub(super) realm: Option<Realm>,
     /// The role that it last told.
     pub(super) told: Option<Role>,
+    /// It has shown that it is of the server that serves at another address, or can't show it.
+    pub(super) vouched: bool,
     /// A call has left a transaction open here, which ends with the connection.
     pub(super) left_open: bool,
 }

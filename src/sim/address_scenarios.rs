@@ -209,3 +209,24 @@ fn where_many_hosts_serve_a_name_is_gone_through_as_well() {
         assert_eq!(world.connections(0), 0);
     }
 }
+
+#[test]
+fn an_old_primary_at_another_address_of_the_name_is_not_served_with_the_new_one() {
+    for order in [[0, 2], [2, 0]] {
+        let options = serde_json::json!({ "poolSize": 4, "maxQueue": 500 });
+        let mut world = World::new(config(2, options), &[PRIMARY, STANDBY, PRIMARY]);
+        world.hosts[0].server.lineage.2 = 2;
+        (0..3).for_each(|n| world.hosts[n].server.lineage.1 = n as u64 + 1);
+        world.query("INSERT a", None, NONE);
+        world.hosts[0].server.role = FENCED;
+        world.spread(0, &order);
+        wait_in_line(&mut world, Duration::from_secs(3));
+        assert!(world.connections(0) > 0, "the one that is fenced is asked");
+        assert!(world.turns < 2_000, "{} turns: nobody is asked without a pause", world.turns);
+        world.hosts[0].server.role = PRIMARY;
+        wait_in_line(&mut world, Duration::from_millis(1500));
+        let requests = crowd(&mut world, "INSERT b");
+        requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "INSERT"));
+        assert_eq!(world.hosts[2].server.keys.len(), 0, "{order:?}");
+    }
+}

@@ -66,6 +66,14 @@ impl Topology {
         self.members.get(id).map_or(&Claim::Mute, |member| member.claim())
     }
 
+    /// The history that the host has shown.
+    pub fn lineage(&self, id: HostId) -> Option<&Lineage> {
+        match self.claim(id) {
+            Claim::Proved(lineage) => Some(lineage),
+            Claim::Unproved | Claim::Mute => None,
+        }
+    }
+
     pub fn timeline(&self, id: HostId) -> Option<u32> {
         self.members.get(id)?.timeline()
     }
