@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
 const { classes } = require('./errors.cjs');
-const { abis, isMusl, ownAbi, PUBLISHED } = require('./platform.cjs');
+const { abis, hasMusl, isMusl, ownAbi, PUBLISHED } = require('./platform.cjs');
 
 const OLDEST_NODE = 20;
 const REPOSITORY = 'https://github.com/hyperiondb/hyperiondb-client';
@@ -22,27 +22,28 @@ function load({ versions, platform, arch }) {
   const wrong = wrongRuntime(versions);
   if (wrong !== null) throw unsupported(wrong, 'HYPERION_UNSUPPORTED_RUNTIME');
   const possible = abis(platform, arch);
-  const looked = [];
+  const failures = [];
   for (const source of [BUILT, INSTALLED]) {
-    for (const abi of fitting(possible, source)) {
+    for (const abi of fitting(possible, source, arch)) {
       const found = source.load(abi, (error) => {
-        looked.push(`  ${source.name(abi)}: ${firstLine(error)}`);
+        failures.push({ error, name: source.name(abi), isThere: source.isThere(abi) });
       });
       if (found !== undefined) return found;
     }
   }
+  const looked = failures.map(({ name, error }) => `  ${name}: ${firstLine(error)}`);
   const message =
     `hyperiondb-client has no binary for ${platform}-${arch}. Looked for:\n` +
-    `${looked.join('\n')}\n${remedy(platform, arch)}`;
+    `${looked.join('\n')}\n${remedy(platform, arch, failures)}`;
   throw unsupported(message, 'HYPERION_NO_BINARY');
 }
 
 function wrongRuntime(versions) {
-  if (versions.bun !== undefined) {
+  if (Object.hasOwn(versions, 'bun')) {
     // Bun ends the process when an addon uses libuv's polling.
     return `hyperiondb-client does not run in Bun (${versions.bun}), which lacks uv_poll: use Node.js`;
   }
-  if (versions.deno !== undefined) {
+  if (Object.hasOwn(versions, 'deno')) {
     // Deno's stand-in for libuv tells a polled descriptor once and never again, and crashes when
     // the addon's timer is due.
     return `hyperiondb-client does not run in Deno (${versions.deno}), whose uv_poll tells of a socket only once: use Node.js`;
@@ -54,12 +55,16 @@ function wrongRuntime(versions) {
 }
 
 /**
- * A binary for the other C library does not load, and the search goes on: so nobody has to find out which library it is. But
- * Alpine's gcompat may let one for glibc load, which then does not run.
+ * A binary for the other C library most often does not load, and the search goes on: so which one it is is asked only where
+ * both are there, or where musl, which may take one for glibc for its own, is. That one is untested.
  */
-function fitting(possible, source) {
-  if (possible.length === 1 || !possible.every(source.isThere)) return possible;
-  return possible.filter((abi) => abi.endsWith('-musl') === isMusl());
+function fitting(possible, source, arch) {
+  const [gnu, musl] = possible;
+  if (musl === undefined || !source.isThere(gnu)) return possible;
+  if (!source.isThere(musl) && !hasMusl(arch)) return possible;
+  const runsMusl = isMusl();
+  if (runsMusl === undefined) return possible;
+  return [runsMusl ? musl : gnu];
 }
 
 /** What `npm run build` puts beside package.json. */
@@ -69,7 +74,7 @@ const BUILT = {
   load(abi, failed) {
     try {
       if (!BUILT.isThere(abi)) throw new Error('no such file');
-      return require(BUILT.name(abi));
+      return checked(require(BUILT.name(abi)));
     } catch (error) {
       return failed(error);
     }
@@ -92,37 +97,37 @@ const INSTALLED = {
         case 'darwin-arm64':
           return (
             isOurs(require('hyperiondb-client-darwin-arm64/package.json')) &&
-            require('hyperiondb-client-darwin-arm64')
+            checked(require('hyperiondb-client-darwin-arm64'))
           );
         case 'darwin-x64':
           return (
             isOurs(require('hyperiondb-client-darwin-x64/package.json')) &&
-            require('hyperiondb-client-darwin-x64')
+            checked(require('hyperiondb-client-darwin-x64'))
           );
         case 'linux-arm64-gnu':
           return (
             isOurs(require('hyperiondb-client-linux-arm64-gnu/package.json')) &&
-            require('hyperiondb-client-linux-arm64-gnu')
+            checked(require('hyperiondb-client-linux-arm64-gnu'))
           );
         case 'linux-arm64-musl':
           return (
             isOurs(require('hyperiondb-client-linux-arm64-musl/package.json')) &&
-            require('hyperiondb-client-linux-arm64-musl')
+            checked(require('hyperiondb-client-linux-arm64-musl'))
           );
         case 'linux-x64-gnu':
           return (
             isOurs(require('hyperiondb-client-linux-x64-gnu/package.json')) &&
-            require('hyperiondb-client-linux-x64-gnu')
+            checked(require('hyperiondb-client-linux-x64-gnu'))
           );
         case 'linux-x64-musl':
           return (
             isOurs(require('hyperiondb-client-linux-x64-musl/package.json')) &&
-            require('hyperiondb-client-linux-x64-musl')
+            checked(require('hyperiondb-client-linux-x64-musl'))
           );
         case 'win32-x64-msvc':
           return (
             isOurs(require('hyperiondb-client-win32-x64-msvc/package.json')) &&
-            require('hyperiondb-client-win32-x64-msvc')
+            checked(require('hyperiondb-client-win32-x64-msvc'))
           );
         default:
           throw new Error('there is no such package');
@@ -133,19 +138,38 @@ const INSTALLED = {
   },
 };
 
-/** The two halves share memory, and so have to be of one version. */
+/** What was loaded is the other half of this package, and of the same version: the two share memory. */
+function checked(found) {
+  if (typeof found?.createPool !== 'function') throw new Error('is no addon of hyperiondb-client');
+  isOurs(found);
+  return found;
+}
+
 function isOurs({ version }) {
   const own = require('../package.json').version;
   if (version === own) return true;
-  throw new Error(`is of version ${version}, and hyperiondb-client of ${own}`);
+  const said = version === undefined ? 'names no version' : `is of version ${version}`;
+  throw new Error(`${said}, and hyperiondb-client is of ${own}`);
 }
 
-function remedy(platform, arch) {
+function remedy(platform, arch, failures) {
+  if (failures.some(({ error }) => error.code === 'ERR_DLOPEN_DISABLED')) {
+    return 'Node.js was told to load no addons: start it with `--allow-addons` beside `--permission`, or without `--no-addons`.';
+  }
   if (isBundled()) return `${REMEDY}.`;
   const { version } = require('../package.json');
   const rust = '`npm run build`, which needs Rust (https://rustup.rs)';
   if (fs.existsSync(path.join(folder(), '..', 'Cargo.toml'))) return `Build one: ${rust}.`;
   const abi = ownAbi({ platform, arch });
+  const refused = failures.find(
+    ({ error, isThere }) => isThere && error.code === 'ERR_DLOPEN_FAILED',
+  );
+  if (refused !== undefined) {
+    return (
+      `${refused.name} is there, and this system does not load it, for the reason above. The file has to be whole, ` +
+      'readable, for this C library, and on a file system that is not mounted noexec.'
+    );
+  }
   if (PUBLISHED.includes(abi)) {
     return (
       `Install it: \`npm install ${INSTALLED.name(abi)}@${version}\`. It is an optional dependency, which npm leaves out ` +

@@ -2,6 +2,8 @@
 
 // Which binaries there are, by the names that napi-rs gives them.
 
+const fs = require('node:fs');
+
 /** Those that are published, each as the package `hyperiondb-client-<abi>`. */
 const PUBLISHED = Object.freeze([
   'darwin-arm64',
@@ -22,20 +24,31 @@ function abis(platform, arch) {
 /** The one that this process runs. */
 function ownAbi({ platform, arch } = process) {
   const [first, musl] = abis(platform, arch);
-  return musl !== undefined && isMusl() ? musl : first;
+  return musl !== undefined && isMusl() === true ? musl : first;
 }
 
-/** glibc tells Node its version, musl does not. */
+/** Whether musl is on this machine, whatever runs this process: its loader stands at one place. */
+function hasMusl(arch) {
+  const cpu = { arm64: 'aarch64', x64: 'x86_64' }[arch] ?? arch;
+  return fs.existsSync(`/lib/ld-musl-${cpu}.so.1`);
+}
+
+/** glibc tells Node its version, musl does not. Undefined where Node has no report that tells it. */
 function isMusl() {
   const { report } = process;
-  const { excludeNetwork } = report;
   try {
-    // Else the report looks up the name of every peer.
-    report.excludeNetwork = true;
-    return report.getReport().header.glibcVersionRuntime === undefined;
-  } finally {
-    report.excludeNetwork = excludeNetwork;
+    const { excludeNetwork } = report;
+    try {
+      // Else the report looks up the name of every peer.
+      report.excludeNetwork = true;
+      const { header } = report.getReport();
+      return header.glibcVersionRuntime === undefined;
+    } finally {
+      report.excludeNetwork = excludeNetwork;
+    }
+  } catch {
+    return undefined;
   }
 }
 
-module.exports = { PUBLISHED, abis, isMusl, ownAbi };
+module.exports = { PUBLISHED, abis, hasMusl, isMusl, ownAbi };

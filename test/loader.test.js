@@ -40,20 +40,33 @@ async function install(abi, { addon, of = version } = {}) {
   const main = addon === undefined ? 'index.js' : `hyperiondb-client.${abi}.node`;
   await writeFile(path.join(folder, 'package.json'), JSON.stringify({ name, version: of, main }));
   const file = path.join(folder, main);
-  if (addon === undefined) await writeFile(file, `module.exports = ${JSON.stringify({ abi })};`);
+  const stand = `module.exports = { abi: '${abi}', version: '${of}', createPool() {} };`;
+  if (addon === undefined) await writeFile(file, stand);
   else await copyFile(addon, file);
 }
 
 /** What the loader finds in a process that takes itself for another one. */
-async function load({ as = 'linux', arch = 'x64', isMusl = false, reports = 'asked' } = {}) {
+async function load({
+  as = 'linux',
+  arch = 'x64',
+  isMusl = false,
+  hasMusl = isMusl,
+  reports = 'asked',
+  report = '',
+  flags = [],
+} = {}) {
   const source = `
-    const [as, arch, isMusl] = ${JSON.stringify([as, arch, isMusl])};
+    const [as, arch, isMusl, hasMusl] = ${JSON.stringify([as, arch, isMusl, hasMusl])};
+    const fs = require('node:fs');
+    const { existsSync } = fs;
+    fs.existsSync = (file) => (file.startsWith('/lib/ld-musl-') ? hasMusl : existsSync(file));
     Object.defineProperty(process, 'platform', { value: as });
     Object.defineProperty(process, 'arch', { value: arch });
     process.report.getReport = () => {
       console.error(${JSON.stringify(reports)});
       return { header: isMusl ? {} : { glibcVersionRuntime: '2.36' } };
     };
+    ${report};
     const { native } = require('./node_modules/hyperiondb-client/js/native.cjs');
     try {
       const addon = native();
@@ -61,7 +74,7 @@ async function load({ as = 'linux', arch = 'x64', isMusl = false, reports = 'ask
     } catch (error) {
       console.log(error.code + ' ' + error.message);
     }`;
-  return run(process.execPath, ['--eval', source], { cwd: project });
+  return run(process.execPath, [...flags, '--eval', source], { cwd: project });
 }
 
 test('the names in the loader are those of the packages that are released', async () => {
@@ -91,6 +104,70 @@ test('the C library decides where there are packages for both', async () => {
   await install('linux-x64-musl');
   assert.equal((await load()).stdout, 'linux-x64-gnu\n');
   assert.equal((await load({ isMusl: true })).stdout, 'linux-x64-musl\n');
+});
+
+test('where musl is, the binary for glibc is asked for by no process that runs on it', async () => {
+  await install('linux-arm64-gnu');
+  const onMusl = { arch: 'arm64', isMusl: true };
+  assert.match((await load(onMusl)).stdout, /^HYPERION_NO_BINARY .*linux-arm64/);
+  // Both C libraries may be on one machine.
+  const onGnu = { arch: 'arm64', hasMusl: true };
+  assert.equal((await load(onGnu)).stdout, 'linux-arm64-gnu\n');
+});
+
+test('a report that tells nothing of the C library is in nobody’s way', async () => {
+  const broken = [
+    'Object.defineProperty(process, "report", { value: undefined })',
+    'process.report.getReport = () => { throw new Error("no report") }',
+    'process.report.getReport = () => null',
+    'process.report.getReport = () => ({})',
+    'process.report.getReport = () => "no object"',
+  ];
+  for (const report of broken) {
+    const { stdout } = await load({ report });
+    assert.match(stdout, /^HYPERION_NO_BINARY hyperiondb-client has no binary/, report);
+  }
+  for (const abi of ['linux-x64-gnu', 'linux-x64-musl']) await install(abi);
+  for (const report of broken) {
+    assert.equal((await load({ report })).stdout, 'linux-x64-gnu\n', report);
+  }
+});
+
+test('a binary that lies beside package.json from another version is passed over', async () => {
+  const abi = platform.ownAbi();
+  const main = path.join(project, 'node_modules', 'hyperiondb-client');
+  await copyFile(addonPath, path.join(main, `hyperiondb-client.${abi}.node`));
+  const of = '9.9.9';
+  await writeFile(
+    path.join(main, 'package.json'),
+    JSON.stringify({ name: 'hyperiondb-client', version: of }),
+  );
+  const as = { as: process.platform, arch: process.arch, isMusl: abi.endsWith('musl') };
+  const alone = await load(as);
+  assert.match(alone.stdout, /^HYPERION_NO_BINARY/);
+  assert.ok(alone.stdout.includes(`.node: is of version ${version}, and hyperiondb-client is of`));
+  await install(abi, { of });
+  assert.equal((await load(as)).stdout, `${abi}\n`);
+});
+
+test('what is no addon of this package is named, and not called', async () => {
+  await install('linux-x64-gnu');
+  const file = path.join(project, 'node_modules', 'hyperiondb-client-linux-x64-gnu', 'index.js');
+  for (const other of ['{}', 'null', '"./addon-3f2a.node"', '{ createPool() {} }']) {
+    await writeFile(file, `module.exports = ${other};`);
+    const { stdout } = await load();
+    assert.match(stdout, /^HYPERION_NO_BINARY/);
+    assert.match(stdout, /x64-gnu: (is no addon of hyperiondb-client|names no version)/, other);
+  }
+});
+
+test('where Node is told to load no addons, the error says what allows them', async () => {
+  const abi = platform.ownAbi();
+  await install(abi, { addon: addonPath });
+  const { platform: as, arch } = process;
+  const { stdout } = await load({ as, arch, flags: ['--no-addons'] });
+  assert.match(stdout, /^HYPERION_NO_BINARY[^]*`--allow-addons`/);
+  assert.doesNotMatch(stdout, /Install it/);
 });
 
 test('the addon itself loads from its package', async () => {
@@ -131,13 +208,17 @@ test('a binary that does not load is named, with the reason', async () => {
   assert.match(stdout, /^HYPERION_NO_BINARY/);
   assert.match(stdout, new RegExp(`\\n {2}hyperiondb-client-${abi}: .+`));
   assert.doesNotMatch(stdout, new RegExp(`hyperiondb-client-${abi}: Cannot find`));
+  assert.match(
+    stdout,
+    new RegExp(`\\nhyperiondb-client-${abi} is there, and this system does not`),
+  );
 });
 
 test('a binary of another version is refused', async () => {
   await install('linux-x64-gnu', { of: '9.9.9' });
   const { stdout } = await load();
   assert.match(stdout, /^HYPERION_NO_BINARY/);
-  assert.ok(stdout.includes(`is of version 9.9.9, and hyperiondb-client of ${version}`));
+  assert.ok(stdout.includes(`is of version 9.9.9, and hyperiondb-client is of ${version}`));
 });
 
 for (const format of ['cjs', 'esm']) {

@@ -269,5 +269,6 @@ fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
     for (name, callback, data) in entries.chain(seldom) {
         env.define(exports, name, env.create_function(name, callback, data)?)?;
     }
-    Ok(())
+    // By it JavaScript knows its other half: the two share memory.
+    env.define(exports, c"version", env.create_string(env!("CARGO_PKG_VERSION").as_bytes(), true)?)
 }
