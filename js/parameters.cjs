@@ -12,7 +12,7 @@
 
 const { types } = require('node:util');
 const { classes } = require('./errors.cjs');
-const { Taken } = require('./taken.cjs');
+const { Taken, checkMemory } = require('./taken.cjs');
 
 /** Bind counts its parameters in 16 bits. */
 const MOST_PARAMETERS = 65_535;
@@ -276,13 +276,18 @@ function bytesOf(value, parameter) {
   try {
     let bytes = null;
     if (ArrayBuffer.isView(value)) {
+      checkMemory(value);
       bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
     } else if (types.isAnyArrayBuffer(value)) {
       bytes = new Uint8Array(value);
     }
     return bytes?.length === 0 ? NO_BYTES : bytes;
   } catch (cause) {
-    throw refused(parameter, 'the memory of its bytes was transferred to somebody else', cause);
+    throw refused(
+      parameter,
+      'the memory of its bytes is gone: it was transferred or made smaller',
+      cause,
+    );
   }
 }
 

@@ -112,9 +112,17 @@ function fill(from, to, copied, lengthOf) {
   }
 }
 
-/** Of memory that was transferred to somebody else there are none: what is read then refuses it. */
+const { keys: keysOfTyped } = Reflect.getPrototypeOf(Uint8Array.prototype);
+
+/** Throws for a typed array whose memory was transferred, or made so small that it lies outside: it says that it is empty. */
+function checkMemory(value) {
+  if (types.isTypedArray(value) && value.length === 0) keysOfTyped.call(value);
+}
+
+/** Of memory that is gone there is no copy: what is read then refuses it. */
 function copyOfBytes(value) {
   try {
+    checkMemory(value);
     if (types.isAnyArrayBuffer(value)) return value.slice(0);
     if (Buffer.isBuffer(value)) return Buffer.from(value);
     const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
@@ -126,4 +134,4 @@ function copyOfBytes(value) {
   }
 }
 
-module.exports = { Taken };
+module.exports = { Taken, checkMemory };

@@ -20,7 +20,7 @@ const RESULT_SIZES: RangeInclusive<u64> = 1024..=1 << 40;
 const USES: u64 = 1 << 40;
 const QUEUE_SIZES: RangeInclusive<u64> = 1..=100_000_000;
 
-const KNOWN: [&str; 36] = [
+const KNOWN: [&str; 37] = [
     "acquireTimeoutMs",
     "allowExitOnIdle",
     "applicationName",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 36] = [
     "connectTimeoutMs",
     "connectionString",
     "database",
+    "failFast",
     "failoverProbeMs",
     "host",
     "hosts",
@@ -60,7 +61,7 @@ const KNOWN: [&str; 36] = [
 ];
 
 /// Options that never come down here: `js/options.cjs` keeps them.
-const OF_JAVASCRIPT: [&str; 2] = ["lookup", "types"];
+const OF_JAVASCRIPT: [&str; 3] = ["longStackTraces", "lookup", "types"];
 
 /// Reads a pool's options. What JSON can't say comes as `{"$given": "a function"}`.
 pub fn from_json(options: &Value) -> Result<Config, Error> {
