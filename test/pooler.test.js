@@ -271,6 +271,31 @@ test('a pooler that keeps prepared statements has them kept', thatPrepares, asyn
     assert.deepEqual(await pool.query(sql, [ids]), [{ n: 20 }]);
   });
 
+  await t.test(
+    'and prepared anew where the pool itself has moved what their names mean',
+    async () => {
+      await pool.query('CREATE TABLE moving (v int)');
+      const insert = 'INSERT INTO moving VALUES ($1)';
+      for (let n = 0; n < 6; n++) await pool.query(insert, ['01234']);
+      await pool.query('ALTER TABLE moving ALTER v TYPE text');
+      await pool.query('TRUNCATE moving');
+      for (let n = 0; n < 4; n++) await pool.query(insert, ['01234']);
+      const saved = await cluster.query(cluster.primary, 'SELECT DISTINCT v FROM moving');
+      assert.deepEqual(saved, [['01234']]);
+      // A schema in front, for one transaction.
+      await pool.query('CREATE SCHEMA before; CREATE TABLE before.moving (v int, w text)');
+      const select = 'SELECT * FROM moving LIMIT 1';
+      for (let n = 0; n < 6; n++) assert.deepEqual(await pool.query(select), [{ v: '01234' }]);
+      const found = await pool.transaction(async (tx) => {
+        await tx.query('SET LOCAL search_path = before, public');
+        return tx.query(select);
+      });
+      assert.deepEqual([found, found.fields.map(({ name }) => name)], [[], ['v', 'w']]);
+      for (let n = 0; n < 3; n++) assert.deepEqual(await pool.query(select), [{ v: '01234' }]);
+      await pool.query('DROP SCHEMA before CASCADE; DROP TABLE moving');
+    },
+  );
+
   await t.test('on connections that are taken and given back under load', async () => {
     const ask = async (on, n) => {
       const sql = `SELECT $1::int + ${n % 12} AS n`;

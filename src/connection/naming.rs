@@ -39,6 +39,11 @@ const MOST_TOKENS: usize = 16 * 1024;
 const WORDS: usize = 5;
 
 impl Naming {
+    /// Whether other sessions see names otherwise, once it is committed.
+    pub(super) fn moves_for_all(self) -> bool {
+        self.moves == Moves::Everybody
+    }
+
     pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
         let mut moves = Moves::Nobody;
         let mut seen = Seen::default();

@@ -1,17 +1,22 @@
 //! Which database a session is in: the oids of types that users made mean something in their own
 //! database alone, and begin at the same number in each cluster. An address may lead to another
-//! cluster from one login to the next.
+//! cluster from one login to the next, or to the same one as it was before: a restored copy hands
+//! the oids out again that were used since.
 
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// Two statements, so that a role that may not call the function is told the database all the same.
+/// Three statements, so that a role that may not call a function is told the rest all the same.
 pub(super) const DATABASE: &str = "\
-    SELECT NULL, d.oid FROM pg_catalog.pg_database AS d \
+    SELECT NULL, d.oid, NULL FROM pg_catalog.pg_database AS d \
     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
+/// In microseconds since 1970, which no setting of the session's shows otherwise.
+pub(super) const STARTED: &str = "\
+    SELECT NULL, NULL, (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
+    OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
 pub(super) const SYSTEM: &str =
-    "SELECT s.system_identifier, NULL FROM pg_catalog.pg_control_system() AS s";
+    "SELECT s.system_identifier, NULL, NULL FROM pg_catalog.pg_control_system() AS s";
 
-const COLUMNS: usize = 2;
+const COLUMNS: usize = 3;
 
 /// What a server has told; nothing, where it is no PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Realm {
     system: Option<u64>,
     /// The oid of the database.
     database: Option<u32>,
+    /// When the server was started.
+    started: Option<i64>,
 }
 
 impl Realm {
@@ -31,9 +38,18 @@ impl Realm {
         differ(self.system, other.system) || differ(self.database, other.database)
     }
 
+    /// When the server was started, in microseconds since 1970.
+    pub fn started(self) -> Option<i64> {
+        self.started
+    }
+
     /// With what else is known of the same database.
     pub fn with(self, other: Self) -> Self {
-        Self { system: self.system.or(other.system), database: self.database.or(other.database) }
+        Self {
+            system: self.system.or(other.system),
+            database: self.database.or(other.database),
+            started: self.started.or(other.started),
+        }
     }
 
     /// A row of an answer; false for any other row.
@@ -45,7 +61,8 @@ impl Realm {
         let mut next = || columns.next().flatten();
         let system = next().and_then(|number| number.parse().ok());
         let database = next().and_then(|number| number.parse().ok());
-        *self = self.with(Self { system, database });
+        let started = next().and_then(|number| number.parse().ok());
+        *self = self.with(Self { system, database, started });
         true
     }
 }
@@ -55,7 +72,7 @@ mod tests {
     use super::*;
 
     fn realm(system: Option<u64>, database: Option<u32>) -> Realm {
-        Realm { system, database }
+        Realm { system, database, started: None }
     }
 
     #[test]

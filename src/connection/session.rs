@@ -516,9 +516,11 @@ impl Session {
                 if exchange.may_not_ask_types() {
                     shared.statements.refuse_types();
                 }
-                // Where another transaction begins in the same breath, the session does not come to
-                // rest.
-                if exchange.committed && self.names.have_moved_for_all() {
+                // Where another transaction begins in the same breath, or others stand behind it, the
+                // session does not come to rest.
+                let moved = shared.statements.get(id).is_some_and(|it| it.naming.moves_for_all());
+                let is_over = exchange.committed || (moved && status == TransactionStatus::Idle);
+                if is_over && self.names.have_moved_for_all() {
                     shared.statements.names_moved();
                 }
                 let ended = exchange.finish();

@@ -208,14 +208,15 @@ impl TypesAsked {
             Step::AskingBehindSavepoint => {
                 let (types, newer) = (question(&self.oids), newer_question(&self.oids));
                 // What a server may refuse comes last.
-                let (base, cluster) = (realm::DATABASE, realm::SYSTEM);
+                let (base, started, cluster) = (realm::DATABASE, realm::STARTED, realm::SYSTEM);
                 format!(
-                    "{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {base}; {newer}; {cluster}; {ROLL_BACK}"
+                    "{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {base}; {newer}; {started}; {cluster}; {ROLL_BACK}"
                 )
             }
             Step::RollingBack(_) => ROLL_BACK.to_owned(),
             Step::AskingRealm => {
-                format!("{LOCK_TIMEOUT}; {}; {}", realm::DATABASE, realm::SYSTEM)
+                let (base, started, cluster) = (realm::DATABASE, realm::STARTED, realm::SYSTEM);
+                format!("{LOCK_TIMEOUT}; {base}; {started}; {cluster}")
             }
         }
     }

@@ -31,14 +31,13 @@ pub(super) enum Values<'a> {
 /// infers them. `results` come in the formats of that shape, or as text.
 pub(super) fn parse_and_run(
     out: &mut BytesMut,
-    name: &str,
+    (name, sql): (&str, &str),
     request: &Request<'_>,
-    statement: &Statement,
     types: &[u32],
     values: Values<'_>,
     results: Option<&Shape>,
 ) -> Result<(), Error> {
-    frontend::parse(out, name, &statement.sql, types)?;
+    frontend::parse(out, name, sql, types)?;
     frontend::describe_statement(out, name)?;
     bind_and_run(out, name, request, values, results)
 }

@@ -63,7 +63,7 @@ use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Ran
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{
-    Begin, Input, Realm, Request, Sent, Shared, Statement, StatementId, Statements, Telling, Token,
+    Begin, Input, Request, Sent, Shared, Statement, StatementId, Statements, Telling, Token,
 };
 use crate::protocol::scram::KeyCache;
 use crate::types::{Catalog, Params, Verbatim};
@@ -177,7 +177,7 @@ pub struct Pool {
     backlog_since: Option<Instant>,
     /// Of types that users made, and where they are that.
     catalog: Catalog,
-    realm: Realm,
+    home: realm::Home,
     untyped: Vec<typing::Untyped>,
     /// When standbys may be asked again how far they are behind.
     lag_due: Instant,
@@ -221,7 +221,7 @@ impl Pool {
             outage: search::Outage::new(),
             backlog_since: None,
             catalog: Catalog::default(),
-            realm: Realm::default(),
+            home: realm::Home::default(),
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,

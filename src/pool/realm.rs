@@ -6,11 +6,47 @@
 //! it is new: no round trip is spent. Where a session turns out to be in another database, what was
 //! told elsewhere is forgotten before anything of that session is read. Before a session is known
 //! nothing that holds for such types is used there.
+//!
+//! A database hands an oid out once. But what was not replicated is lost with a failover, and what
+//! was done since a backup with its restoration, and then the same oids are handed out again, for
+//! other types. So what is known is forgotten as well when another host serves, when one can't be
+//! reached any more, and when a server was started that nobody has met.
 
 use super::{ConnectionId, Pool};
 use crate::base::Instant;
 use crate::connection::{Realm, Statement, StatementId};
 use crate::types::Catalog;
+
+/// So many servers' starts are remembered.
+const MOST_STARTS: usize = 64;
+
+/// Which database the types are of.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    realm: Realm,
+    /// When the servers were started that have been met, the latest last.
+    starts: Vec<i64>,
+}
+
+impl Home {
+    /// Whether types may be others there than those that are known.
+    fn differs(&self, realm: Realm) -> bool {
+        let is_new = |started| !self.starts.is_empty() && !self.starts.contains(&started);
+        realm.started().is_some_and(is_new) || self.realm.differs(realm)
+    }
+
+    fn add(&mut self, realm: Realm) {
+        self.realm = self.realm.with(realm);
+        if let Some(started) = realm.started()
+            && !self.starts.contains(&started)
+        {
+            if self.starts.len() == MOST_STARTS {
+                self.starts.remove(0);
+            }
+            self.starts.push(started);
+        }
+    }
+}
 
 impl Pool {
     /// What is known of users' types is what holds on this connection from now on. False where
@@ -19,19 +55,31 @@ impl Pool {
         let Some(realm) = self.slots.get(id).and_then(|slot| slot.realm) else {
             return self.catalog.is_empty();
         };
-        if self.realm.differs(realm) {
+        if self.home.differs(realm) {
             self.forget_types();
-            self.realm = realm;
-        } else {
-            self.realm = self.realm.with(realm);
         }
+        self.home.add(realm);
         true
     }
 
     /// What servers have told of statements and types holds no longer.
     pub(super) fn forget_types(&mut self) {
         self.statements.forget_descriptions();
-        (self.catalog, self.realm) = (Catalog::default(), Realm::default());
+        (self.catalog, self.home.realm) = (Catalog::default(), Realm::default());
+    }
+
+    /// A host is in such a state from now on.
+    pub(super) fn types_may_be_lost(&mut self, state: &str) {
+        if state == "down" {
+            self.forget_lost_types();
+        }
+    }
+
+    /// A host has left, or another one has come in its place: what was done since may be lost.
+    pub(super) fn forget_lost_types(&mut self) {
+        if !self.catalog.is_empty() {
+            self.forget_types();
+        }
     }
 
     /// A call is about to be sent. Returns whether what is known of its statement may not hold

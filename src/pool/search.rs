@@ -156,6 +156,7 @@ impl Pool {
             && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
             && let Some(host) = self.name(host)
         {
+            self.types_may_be_lost(state);
             let error = match observation {
                 Observation::Says(_) => None,
                 Observation::ConnectFailed(error)
@@ -188,6 +189,7 @@ impl Pool {
             && (self.outage.last.as_ref() != Some(&name) || Mutation::RepeatPrimary.is_on())
         {
             let previous = self.outage.last.replace(Arc::clone(&name));
+            self.forget_lost_types();
             let outage = since.map_or(Duration::ZERO, |since| now.since(since));
             let event = PoolEvent::Primary { host: name, previous, outage };
             self.outputs.push_back(Output::Event(event));

@@ -115,11 +115,13 @@ pub(super) fn text(bytes: &[u8]) -> (&str, &[u8]) {
 }
 
 /// Which database it is. False where the last statement is to be refused.
-pub(super) fn tell_realm(system: Option<u64>, out: &mut Vec<u8>) -> bool {
-    row_of(&[None, Some("16384")], out);
+pub(super) fn tell_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -> bool {
+    row_of(&[None, Some("16384"), None], out);
+    message(b'C', b"SELECT 1\0", out);
+    row_of(&[None, None, Some(&started.to_string())], out);
     message(b'C', b"SELECT 1\0", out);
     let Some(system) = system else { return false };
-    row_of(&[Some(&system.to_string()), None], out);
+    row_of(&[Some(&system.to_string()), None, None], out);
     message(b'C', b"SELECT 1\0", out);
     true
 }

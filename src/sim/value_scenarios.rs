@@ -177,6 +177,35 @@ fn what_types_are_called_is_not_taken_over_to_another_cluster() {
 }
 
 #[test]
+fn what_types_are_called_is_not_taken_over_to_a_cluster_that_has_lost_some() {
+    let name = |world: &mut World| {
+        let request = world.query("SELECT mood", None, QueryFlags::default());
+        let results = &world.answers[&request].as_ref().unwrap().results;
+        let shape = results[0].shape.as_ref().unwrap().to_json();
+        let at = shape.find("\"typeName\":\"").unwrap() + 12;
+        shape[at..].split('"').next().unwrap().to_owned()
+    };
+    // Another host serves, which has not got the last of the types.
+    let mut world = World::new(config(2, serde_json::json!({})), &[PRIMARY, Role::Standby]);
+    assert_eq!(name(&mut world), "mood");
+    world.crash(0);
+    world.settle();
+    world.hosts[1].server.mood = "size";
+    world.hosts[1].server.role = PRIMARY;
+    world.pass(Duration::from_secs(1));
+    assert_eq!(name(&mut world), "size");
+    // The server was started from a backup, and nobody has noticed.
+    let mut world = World::new(config(1, serde_json::json!({})), &[PRIMARY]);
+    assert_eq!(name(&mut world), "mood");
+    world.cut(0, "ECONNRESET");
+    let server = &mut world.hosts[0].server;
+    (server.lineage.1, server.mood) = (1, "size");
+    world.settle();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(name(&mut world), "size");
+}
+
+#[test]
 fn a_refused_question_for_the_cluster_ends_no_transaction() {
     let mut world = world(&[PRIMARY]);
     world.hosts[0].server.tells_lineage = false;

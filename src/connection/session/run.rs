@@ -8,6 +8,7 @@
 //! waits for the types (`Typing`), and so does one that would be refused here for a type that may
 //! be another by now.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -30,6 +31,8 @@ const MISFIT: &str = "HYPERION_PARAMETER";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     Named,
+    /// As before, but what its names mean may be something else by now.
+    Anew,
     Unnamed,
 }
 
@@ -67,7 +70,7 @@ impl Session {
                 return describe(statement, out);
             }
             let values = Values::Plain(&[]);
-            parse_and_run(out, "", request, statement, &[], values, None)?;
+            parse_and_run(out, ("", &statement.sql), request, &[], values, None)?;
             return Ok(parsing(None, false, Told::default(), Asked::Text, Relies::No));
         };
         // Behind a DISCARD ALL that is not answered a pooler would lose count of it.
@@ -85,8 +88,11 @@ impl Session {
             Found::Nothing | Found::Outdated => {
                 // A first use that was described is kept no sooner than one that was not: by the
                 // second one, what its tables are may have changed.
-                let is_first = known.shape.is_none() && matches!(keep, Found::Nothing);
-                let keep = if is_told && is_first { Keep::Unnamed } else { Keep::Named };
+                let keep = match keep {
+                    Found::Nothing if is_told && known.shape.is_none() => Keep::Unnamed,
+                    Found::Nothing if (now.epoch, now.generation) == (0, 0) => Keep::Named,
+                    _ => Keep::Anew,
+                };
                 return self.parse(now, request, statement, known, keep, out);
             }
             Found::OutdatedUnheard => {
@@ -117,7 +123,7 @@ impl Session {
         if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
             // It was described a moment ago, and otherwise; or its results are wanted in other
             // formats by now.
-            return self.parse(now, request, statement, known, Keep::Named, out);
+            return self.parse(now, request, statement, known, Keep::Anew, out);
         }
         // The pool may know more of the same types.
         let fits = if is_same { &known.fits } else { &own.fits };
@@ -171,13 +177,17 @@ impl Session {
         };
         let mark = out.len();
         let id = request.statement;
-        let victim = if keep == Keep::Named { self.prepared.victim(id) } else { None };
+        let victim = if keep == Keep::Unnamed { None } else { self.prepared.victim(id) };
         if let Some((_, name)) = &victim {
             frontend::close_statement(out, name)?;
         }
-        let name = (keep == Keep::Named).then(|| self.prepared.next_name());
+        let name = (keep != Keep::Unnamed).then(|| self.prepared.next_name());
         let sent_as = name.as_deref().unwrap_or("");
-        match parse_and_run(out, sent_as, request, statement, types, values, results.shape()) {
+        let sql = match keep {
+            Keep::Anew => Cow::Owned(unlike_before(&statement.sql, sent_as)),
+            Keep::Named | Keep::Unnamed => Cow::Borrowed(&*statement.sql),
+        };
+        match parse_and_run(out, (sent_as, &sql), request, types, values, results.shape()) {
             Ok(()) => {}
             Err(error) if is_final(&error, request) => return Err(error),
             Err(_) => {
@@ -217,6 +227,12 @@ impl Session {
     pub(super) fn may_repeat(&self, request: &Request<'_>, statement: &Statement) -> bool {
         self.repeats_reads && request.free && statement.may_run_twice
     }
+}
+
+/// A text that no pooler has had a server parse: PgBouncer (1.21 and later) answers for one that it
+/// has had parsed, whatever its names mean by now.
+fn unlike_before(sql: &str, name: &str) -> String {
+    format!("{sql} /* {name} */")
 }
 
 /// Whether another description would change nothing of it.

@@ -16,6 +16,7 @@ impl Server {
     ) -> bool {
         let Some(state) = self.sessions.get_mut(&session) else { return false };
         let system = self.tells_lineage.then_some(self.lineage.0);
+        let started = self.lineage.1;
         let asks_realm = sql.contains("FROM pg_catalog.pg_database");
         let asks = sql.contains("pg_control_system()");
         let asks_types = sql.contains("FROM pg_catalog.pg_type");
@@ -33,12 +34,12 @@ impl Server {
             let (oid, name) = (Some(oid.as_str()), Some(self.mood));
             row_of(&[oid, name, oid, None, None, None, None], out);
             message(b'C', b"SELECT 1\0", out);
-            if asks_realm && !tell_realm(system, out) {
+            if asks_realm && !tell_realm(system, started, out) {
                 state.savepoint = Some(at);
                 state.error("42501", "permission denied", out);
             }
         } else if asks_realm {
-            if !tell_realm(system, out) {
+            if !tell_realm(system, started, out) {
                 state.error("42501", "permission denied", out);
             }
         } else if asks && std::mem::take(&mut state.cancels_question) {
