@@ -234,7 +234,9 @@ impl Pool {
         let statement = call.statement.and_then(|id| self.statements.get(id));
         let is_open = settled.status != TransactionStatus::Idle
             && !statement.is_some_and(Statement::may_leave_transaction);
+        // Of an autocommit call that is refused, on whatever host.
         let opens = is_open
+            && call.lease.is_some()
             && settled.status_before == TransactionStatus::Idle
             && !Mutation::GoOnAcrossFence.is_on();
         let answered = Answered {
