@@ -404,7 +404,9 @@ impl Session {
         match tag {
             b'P' => {
                 let (name, rest) = text(body);
-                let sql = text(rest).0;
+                // A comment tells it from what a pooler has seen.
+                let (sql, _) = text(rest);
+                let sql = sql.split_once(" /*").map_or(sql, |(before, _)| before);
                 if self.is_refused(sql) {
                     self.error("25P02", "current transaction is aborted", out);
                 } else if !name.is_empty() && self.statements.contains_key(name) {
