@@ -1,5 +1,7 @@
 //! What the pool asks a server for itself, on a session that is open.
 
+#[cfg(doc)]
+use super::Event;
 use std::time::Duration;
 
 use bytes::BytesMut;

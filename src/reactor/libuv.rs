@@ -2,7 +2,7 @@
 //!
 //! libuv goes on using a handle's memory after `uv_close`, until it calls back, and what a callback
 //! owns must outlive the call in which its own handle is dropped. So both belong to the handle's
-//! [`Context`], which the close callback frees; or, where JavaScript runs the loop inside a
+//! `Context`, which the close callback frees; or, where JavaScript runs the loop inside a
 //! callback, as `deasync` does, so that its handle is closed under it, the end of that callback.
 //! Whoever needs to know when that was puts a value with a `Drop` into the callback.
 #![allow(unsafe_code)] // libuv is C; what makes each call right is said where it is.

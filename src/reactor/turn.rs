@@ -174,7 +174,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// The answer to a [`Lookup`].
+    /// The answer to a [`Lookup`](super::Lookup).
     pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, Unreached>) {
         self.io.links.resolved(self.clock.now(), token, answer);
         self.flush();
