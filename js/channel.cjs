@@ -24,6 +24,7 @@ const CANCELLABLE = 1 << 8;
 const BEGIN_READ_ONLY = 1 << 18;
 const UNPREPARED = 1 << 9;
 const VALUES_TO_COME = 1 << 10;
+const HURRIED = 1 << 11;
 
 /** In place of a time. */
 const NO_LIMIT = 0xffff_ffff;
@@ -574,4 +575,4 @@ function kindOf(value) {
   return Array.isArray(value) ? 'an array' : typeof value;
 }
 
-module.exports = { Channel, RELEASE, COMMIT, TRANSACTION, END, BEGIN_READ_ONLY };
+module.exports = { Channel, RELEASE, COMMIT, TRANSACTION, END, HURRIED, BEGIN_READ_ONLY };

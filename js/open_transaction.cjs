@@ -7,7 +7,7 @@
 // run inside of that one, and be undone with it although its own caller was told that it is done:
 // it is refused at once.
 
-const { COMMIT, END, BEGIN_READ_ONLY } = require('./channel.cjs');
+const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('./channel.cjs');
 const { classes, isError, seenFrom } = require('./errors.cjs');
 const { hidden } = require('./lease.cjs');
 
@@ -297,7 +297,8 @@ class OpenTransaction {
 
   async #rollback() {
     try {
-      await this.#end('ROLLBACK', 0);
+      // Behind the limit the server has little time for it.
+      await this.#end('ROLLBACK', this.#limit?.isOver ? HURRIED : 0);
     } catch (error) {
       if (error.code === OVER) {
         this.mayStand = true;

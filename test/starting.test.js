@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
@@ -101,4 +102,40 @@ test('a server that is shutting down finishes what runs, and serves when it is b
   await stopped;
   await cluster.start(cluster.primary);
   assert.deepEqual(await waiting, [{ one: 1 }]);
+});
+
+test('a standby that refuses for good does not end the wait for a primary that is restarted', async (t) => {
+  const cluster = await startCluster({ nodes: 2 });
+  t.after(() => cluster.close());
+  const { primary } = cluster;
+  const standby = cluster.nodes.find((node) => node !== primary);
+  await standby.write('pg_hba.conf', 'host all all all reject\n');
+  await standby.reload();
+  const pool = createPool(cluster.options({ acquireTimeoutMs: 60_000 }));
+  t.after(() => pool.end());
+  await pool.query('SELECT 1');
+  await cluster.crash(primary);
+  // What is asked first may still be sent on a connection that is broken.
+  await pool.query('SELECT 1', [], { readOnly: true, timeoutMs: 100 }).catch(() => {});
+  const refuses = () => pool.cluster().some(({ state }) => state === 'refusing');
+  await waitUntil('the standby has refused', refuses);
+  const waiting = Promise.all([
+    pool.query('SELECT 1 AS one'),
+    pool.transaction((tx) => tx.query('SELECT 1 AS one')),
+  ]);
+  waiting.catch(() => {});
+  // Both are asked again meanwhile.
+  await sleep(1_500);
+  await cluster.start(primary);
+  assert.deepEqual(await waiting, [[{ one: 1 }], [{ one: 1 }]]);
+
+  // Where both refuse, nothing is waited for.
+  await primary.write('pg_hba.conf', 'host all all all reject\n');
+  await primary.reload();
+  await waitUntil('both have refused', async () => {
+    const sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state <> ''";
+    await pool.query(sessions, [], { timeoutMs: 1_000 }).catch(() => {});
+    return pool.cluster().every(({ state }) => state === 'refusing');
+  });
+  await assert.rejects(pool.query('SELECT 1'), { code: '28000', outcome: 'not-sent' });
 });

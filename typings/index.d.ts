@@ -99,8 +99,8 @@ export interface PoolOptions {
   /** The `timeoutMs` of queries that have none of their own, in milliseconds. 0 is no limit. Default: 0. */
   queryTimeoutMs?: number | null | undefined;
   /**
-   * How long the server may take to answer a query that it was asked to cancel, in milliseconds. Then the
-   * connection is closed. Default: 1000.
+   * How long the server may take to answer a query that it was asked to cancel, or the ROLLBACK of a transaction whose
+   * limit has passed, in milliseconds. Then the connection is closed, which rolls back. Default: 1000.
    */
   cancelGraceMs?: number | null | undefined;
   /** How often the hosts are asked while none serves, in milliseconds. Default: 25. On a new session: once a second. */
@@ -108,7 +108,8 @@ export interface PoolOptions {
   /**
    * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more connection. If that
    * gets no answer within `connectTimeoutMs` either, another host is looked for; once it serves, what was in flight
-   * fails with `outcome: 'unknown'`. A long query on a host that lives is never harmed. Default: 2000.
+   * fails with `outcome: 'unknown'`. A long query on a host that lives is never harmed. A ROLLBACK that is
+   * not answered for so long is done by closing its connection. Default: 2000.
    */
   livenessCheckMs?: number | null | undefined;
   /** TCP keepalive. Default: true. */

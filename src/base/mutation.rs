@@ -123,10 +123,16 @@ pub enum Mutation {
     BelieveStrays,
     /// Of the addresses that a name leads to the first one alone is tried.
     TryOneAddress,
+    /// A ROLLBACK is waited for until it is answered.
+    AwaitRollback,
+    /// The end of a transaction that no server has begun waits for a connection.
+    QueueForEnd,
+    /// A host that refuses for good ends the wait for those that have served.
+    ForgetServed,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 60] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -184,6 +190,9 @@ impl Mutation {
         Self::TrustTags,
         Self::BelieveStrays,
         Self::TryOneAddress,
+        Self::AwaitRollback,
+        Self::QueueForEnd,
+        Self::ForgetServed,
     ];
 
     /// Whether this thread runs with it.

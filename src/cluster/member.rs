@@ -318,6 +318,11 @@ impl Member {
         self.role
     }
 
+    /// Whether a session with it could ever be had.
+    pub(super) fn has_served(&self) -> bool {
+        self.role.is_some() && !Mutation::ForgetServed.is_on()
+    }
+
     pub(super) fn is_quiet(&self) -> bool {
         self.is_quiet
     }

@@ -409,13 +409,14 @@ impl Topology {
     }
 
     /// An error that no waiting heals, where no host can still turn out to fit: each one has been
-    /// heard, none of them speaks as a server that just has another role or is not ready yet.
+    /// heard, none of them speaks as a server that just has another role or is not ready yet, and
+    /// none that is down has ever had a session: it is being started anew.
     pub fn hopeless(&self) -> Option<&Error> {
         let mut found = None;
         for member in self.ordered() {
             match &member.standing {
                 Standing::Failed(error) if is_permanent(error) => found = found.or(Some(error)),
-                Standing::Failed(error) if error.server().is_none() => {}
+                Standing::Failed(error) if error.server().is_none() && !member.has_served() => {}
                 Standing::Unheard
                 | Standing::Says(_)
                 | Standing::Suspected(_)

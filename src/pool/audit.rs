@@ -163,9 +163,12 @@ impl Pool {
             return Err(format!("{given_up} calls are given up, not {}", self.given_up));
         }
         for key in self.waiting.keys() {
-            if let Some(call) = self.calls.get(key)
-                && call.deadline <= now
-            {
+            let Some(call) = self.calls.get(key) else { continue };
+            // A transaction that is on no connection has nothing to be ended.
+            if call.flags.has(super::QueryFlags::END) {
+                return Err(format!("request {} waits to end a transaction", call.request));
+            }
+            if call.deadline <= now {
                 let late = now.since(call.deadline);
                 return Err(format!("request {} waits {late:?} too long", call.request));
             }

@@ -8,6 +8,7 @@
 //! ```text
 //! waiting, held, not written ──▶ taken back: not sent
 //! a COMMIT                   ──▶ never cancelled: its connection is closed, and the outcome is unknown
+//! a ROLLBACK                 ──▶ not cancelled either: closing its connection does the same (`rollback`)
 //! behind others              ──▶ its caller is told at once; cancelled only if its turn comes and it is slow
 //! at work                    ──▶ CancelRequest ──▶ 57014: not committed
 //!                                              ──▶ any other answer: it was faster, and is delivered
@@ -218,6 +219,9 @@ impl Pool {
         let Some(call) = self.calls.get(key) else { return };
         if call.given_up.is_some() || matches!(call.twin, Some(Twin::CopyOf(_))) {
             return;
+        }
+        if call.rolls_back() {
+            return self.give_up_rollback(now, key, reason);
         }
         self.win(now, key);
         let Some(call) = self.calls.get(key) else { return };
@@ -433,7 +437,7 @@ impl Pool {
     }
 
     /// The server answered neither the call nor the CancelRequest.
-    fn give_up_connection(&mut self, now: Instant, id: ConnectionId, target: Token) {
+    pub(super) fn give_up_connection(&mut self, now: Instant, id: ConnectionId, target: Token) {
         let key: Key<Call> = Key::from_bits(target.0);
         let (grace, reached) = (self.config.cancel_grace.as_millis(), self.was_reached(id));
         let message = format!("a query that was given up was not answered within {grace} ms");

@@ -44,6 +44,8 @@ impl QueryFlags {
     /// Its values are to come, by `Pool::supply`: somebody's own code writes them, once
     /// [`Output::Types`] has told their types. It is [`Self::CANCELLABLE`] too.
     pub const VALUES_TO_COME: Self = Self(1 << 10);
+    /// A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a cancel.
+    pub const HURRIED: Self = Self(1 << 11);
     /// It belongs to a transaction, which begins with the first of its statements. Those bits that
     /// follow say how, and are the same for all of them.
     pub const TRANSACTION: Self = Self(1 << 16);
@@ -69,6 +71,11 @@ impl QueryFlags {
 
     pub const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
+    }
+
+    /// Whether it ends its transaction by a ROLLBACK.
+    pub(super) const fn rolls_back(self) -> bool {
+        self.has(Self::END) && !self.has(Self::COMMIT)
     }
 
     /// Whether its statement is described for it.

@@ -6,6 +6,8 @@
 //! be proven to have had no effect where any statement can, and then the lease moves to another connection and
 //! begins anew, without the caller noticing. After that the caller's own code must decide what to run again.
 
+mod unplaced;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
@@ -248,8 +250,8 @@ impl Pool {
                 self.send_leased(now, key, number, id);
             }
             Seat::Unplaced => {
-                lease.head = Some(key);
-                self.waiting.push_front(key);
+                lease.held.push_front(key);
+                self.stand_in_line(number);
             }
             Seat::Gone(error) => {
                 let error = error.clone();
@@ -264,7 +266,7 @@ impl Pool {
         };
         let flags = call.flags;
         let is_own = self.is_in_own_transaction(lease);
-        let rolls_back = flags.has(QueryFlags::END) && !flags.has(QueryFlags::COMMIT);
+        let rolls_back = flags.rolls_back();
         let begin = match (flags.begin(), lease.progress) {
             (Some(_), Progress::None) if is_own && !rolls_back => {
                 let result = Err(open_already().with_outcome(Outcome::NotSent));
@@ -369,29 +371,6 @@ impl Pool {
         }
     }
 
-    /// A call that was not sent is not wanted any more. Those behind it don't wait for it.
-    pub(super) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
-        let Some(lease) = self.leases.get_mut(&number) else { return };
-        if lease.head != Some(key) {
-            return lease.held.retain(|held| *held != key);
-        }
-        // It stood in the line for all of them.
-        self.waiting.strike(key);
-        self.next_in_line(key, number);
-    }
-
-    /// The call for which a lease waits in line is out of it: the next one of the lease takes its place.
-    pub(super) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
-        if let Some(lease) = self.leases.get_mut(&number)
-            && lease.head == Some(key)
-        {
-            lease.head = lease.held.pop_front();
-            if let Some(next) = lease.head {
-                self.waiting.push_front(next);
-            }
-        }
-    }
-
     /// The end of a transaction is not sent.
     pub(super) fn leave_unended(&mut self, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(&number)
@@ -409,13 +388,6 @@ impl Pool {
             lease.head = None;
         }
         self.resume_lease(now, number);
-    }
-
-    /// The call that stands in line for a lease that is given back leaves it.
-    fn leave_line(&mut self, lease: &Lease) {
-        if let (Seat::Unplaced, Some(head)) = (&lease.seat, lease.head) {
-            self.waiting.strike(head);
-        }
     }
 
     /// An answer is about to be handed out.
@@ -474,10 +446,8 @@ impl Pool {
             lease.seat = Seat::Unplaced;
             lease.progress = Progress::None;
             // The description of its statement had come, and then the end.
-            lease.head = lease.held.pop_front();
-            if let Some(next) = lease.head {
-                self.waiting.push_front(next);
-            }
+            lease.head = None;
+            self.stand_in_line(number);
         }
     }
 
@@ -501,7 +471,7 @@ impl Pool {
         {
             self.leases.remove(&number);
         }
-        if flags.has(QueryFlags::END) && !flags.has(QueryFlags::COMMIT) {
+        if flags.rolls_back() {
             return self.finish_call(key, Ok(nothing()));
         }
         let in_transaction = flags.begin().is_some();
@@ -509,17 +479,23 @@ impl Pool {
         self.finish_call(key, Err(error.clone().with_outcome(outcome)));
     }
 
-    /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
-    pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
-        let Some(lease) = self.leases.remove(&number) else { return };
+    /// Nobody names it any more. What runs is settled with its connection.
+    fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
+        let mut lease = self.leases.remove(&number)?;
         self.leave_line(&lease);
-        let Lease { seat, for_transaction, seen, head, held, .. } = lease;
-        // What runs is settled with its connection.
-        for key in head.into_iter().chain(held) {
+        for key in lease.head.take().into_iter().chain(std::mem::take(&mut lease.held)) {
             if self.calls.get(key).is_none_or(|call| call.sent_to.is_none()) {
                 self.finish_call(key, Err(given_back()));
             }
         }
+        Some(lease)
+    }
+
+    /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
+    pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
+        let Some(Lease { seat, for_transaction, seen, .. }) = self.remove_lease(number) else {
+            return;
+        };
         let Seat::On(id) = seat else { return };
         if Mutation::LeakLease.is_on() {
             return;

@@ -30,6 +30,7 @@ mod renewal;
 mod reports;
 mod rewind;
 mod rivals;
+mod rollback;
 mod search;
 mod settle;
 mod slot;
@@ -268,15 +269,13 @@ impl Pool {
         if !self.statements.hold(statement) {
             return self.complete(request, Err(Error::internal("the statement is not known")));
         }
-        let flags = match self.config.query_timeout {
-            Some(_) => flags.with(QueryFlags::CANCELLABLE),
-            None => flags,
-        };
+        let bound = self.bound_of(flags);
+        let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
         let call = Call::new(request, flags, now + self.config.acquire_timeout);
         let key = self.calls.insert(Call { lease, statement: Some(statement), params, ..call });
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.insert(request, key);
-            self.watches.limit(now, request, self.config.query_timeout);
+            self.watches.limit(now, request, bound);
         }
         match lease {
             Some(lease) => self.run_leased(now, key, lease),

@@ -99,6 +99,29 @@ fn a_server_that_has_answered_before_is_waited_for() {
 }
 
 #[test]
+fn whoever_refuses_for_good_does_not_end_the_wait_for_a_server_that_has_served() {
+    let mut world = world(2, Reach::Open);
+    world.hosts[1].reach = Reach::Denying;
+    let request = world.query("SELECT", None, NONE);
+    assert!(world.answers[&request].is_ok());
+    world.crash(0);
+    world.settle();
+    let request = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_millis(300));
+    assert!(!world.answers.contains_key(&request), "{:?}", world.answers[&request]);
+    world.hosts[0].reach = Reach::Open;
+    world.pass(Duration::from_secs(1));
+    assert!(world.answers[&request].is_ok());
+    // Once it refuses as well, no waiting helps.
+    world.hosts[0].reach = Reach::Denying;
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    let request = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.answers[&request].as_ref().err().map(crate::base::Error::code), Some("28P01"));
+}
+
+#[test]
 fn whoever_says_so_waits_for_servers_that_start_later() {
     let options = serde_json::json!({ "failFast": false });
     let mut world = World::new(config(1, options), &[Role::ReadWrite]);

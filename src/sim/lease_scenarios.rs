@@ -2,6 +2,7 @@
 //! host, what is reset, and what is taken back.
 
 mod own_transactions;
+mod rollbacks;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -171,3 +171,23 @@ fn only_errors_that_no_waiting_heals_end_a_wait() {
     check(&[wrong, standby, down], false);
     check(&[down, down, down], false);
 }
+
+#[test]
+fn a_host_that_has_served_and_is_down_is_waited_for_whoever_else_refuses_for_good() {
+    let wrong = || Observation::ConnectFailed(server("28000"));
+    let gone = |topology: &mut Topology, host| {
+        topology.update(Instant::ORIGIN, host, &Observation::SessionLost(refused()));
+        topology.update(Instant::ORIGIN, host, &Observation::ConnectFailed(refused()));
+    };
+    for role in [Role::ReadWrite, Role::Standby] {
+        let mut topology = topology(2, Mode::ReadWrite);
+        let [a, b] = topology.order[..] else { panic!() };
+        topology.update(Instant::ORIGIN, a, &says(role));
+        topology.update(Instant::ORIGIN, b, &wrong());
+        gone(&mut topology, a);
+        assert!(topology.hopeless().is_none(), "{:?}", topology.reports());
+        // It has come back, and refuses as well.
+        topology.update(Instant::ORIGIN, a, &wrong());
+        assert_eq!(topology.hopeless().map(Error::code), Some("28000"));
+    }
+}

@@ -31,6 +31,8 @@ pub(super) struct Ask {
     pub(super) in_line_since: Option<Instant>,
     /// How many connections had been lost when it was asked.
     pub(super) losses: usize,
+    /// It is a ROLLBACK behind the limit of its transaction.
+    pub(super) is_hurried: bool,
     /// When its caller's patience ends, and at which turn of the loop it had ended.
     pub(super) limit: Option<Instant>,
     pub(super) overdue_since: Option<Instant>,
@@ -237,6 +239,7 @@ impl Storm {
             waited: Duration::ZERO,
             in_line_since: None,
             losses: self.losses,
+            is_hurried: false,
             limit: None,
             overdue_since: None,
         };
@@ -274,10 +277,17 @@ impl Storm {
         }
         if let Some(ask) = self.apps.asks.get_mut(&request) {
             ask.declared = flags.has(QueryFlags::READ_ONLY);
-            ask.limit = self.config.query_timeout.map(|after| self.now + after);
+            ask.is_hurried = flags.has(QueryFlags::HURRIED);
+            ask.limit = match ask.is_hurried {
+                true => Some(self.now),
+                false => self.config.query_timeout.map(|after| self.now + after),
+            };
         }
         self.note(|| format!("#{request} {what:?} lease {lease:?}"));
         self.pool.query(self.now, Query { request, lease, statement, params, flags });
+        if flags.has(QueryFlags::HURRIED) {
+            return request;
+        }
         if cancellable && self.dice.percent(10) {
             self.give_up(request);
         } else if cancellable && self.dice.percent(30) {
@@ -393,6 +403,10 @@ impl Storm {
         let visits = self.apps.visits.iter().enumerate().filter(|(_, visit)| visit.is_there());
         let visits: Vec<_> = visits.filter_map(|(n, visit)| Some((n, visit.lease?))).collect();
         let Some((number, lease)) = self.dice.pick(&visits) else { return };
+        self.cancel_visit(number, lease);
+    }
+
+    pub(super) fn cancel_visit(&mut self, number: usize, lease: NonZeroU32) {
         self.note(|| format!("visit {number} gives up what it is at"));
         let asks = self.apps.asks.values_mut().filter(|ask| ask.what.visit() == Some(number));
         asks.for_each(|ask| ask.bounded = true);

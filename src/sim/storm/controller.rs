@@ -47,6 +47,8 @@ pub(super) enum Deed {
     Crowd(usize),
     Uncrowd(usize),
     SlowLogins(usize),
+    /// It refuses all who come, by its pg_hba.conf, and takes them again.
+    Bar(usize, bool),
     /// Some of its connections are reset, or all.
     Reset(usize),
     ResetLeader,
@@ -103,6 +105,7 @@ impl Storm {
     pub(super) fn end_the_play(&mut self) {
         for node in 0..self.nodes.all.len() {
             self.perform(Deed::Uncrowd(node));
+            self.perform(Deed::Bar(node, false));
             self.perform(Deed::Mend(node));
             self.perform(Deed::Relist(node));
             if self.nodes.get(node).is_some_and(|node| node.power == Power::Frozen) {
@@ -222,6 +225,11 @@ impl Storm {
                     self.now + self.dice.time(Duration::from_millis(20), Duration::from_secs(4));
                 if let Some(node) = self.nodes.get_mut(node) {
                     node.slow_until = until;
+                }
+            }
+            Deed::Bar(node, is_barred) => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.is_barred = is_barred;
                 }
             }
             Deed::Unlist(node) => self.list(node, false),

@@ -9,7 +9,7 @@ use super::visits::{Visit, VisitStage};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::cluster::fits;
 use crate::connection::{Role, RowCursor, was_never_handed_on};
-use crate::pool::Response;
+use crate::pool::{HostStatus, Response};
 use crate::protocol::data_row::fields;
 use crate::sim::server::Reports;
 
@@ -60,8 +60,9 @@ impl Storm {
     pub(super) fn check_limits(&mut self) -> Result<(), String> {
         let now = self.now;
         for (request, ask) in &mut self.apps.asks {
-            // A ROLLBACK waits for what was asked before it, which may have no limit.
-            let waits = matches!(ask.what, What::Rollback(_) | What::PartEnd(_, _, false));
+            // A ROLLBACK waits for what was asked before it, which may have no limit, unless it is in a hurry.
+            let is_rollback = matches!(ask.what, What::Rollback(_) | What::PartEnd(_, _, false));
+            let waits = is_rollback && !ask.is_hurried;
             if waits || ask.limit.is_none_or(|limit| limit > now) {
                 continue;
             }
@@ -123,6 +124,8 @@ impl Storm {
             (_, "25006") if self.is_read_write() && (alone || self.began_for_good(ask)) => {
                 described()
             }
+            // Whoever refuses for good is not all that there is, where a server that has served is down.
+            (_, "28000") if self.pool.cluster(self.now).iter().any(has_gone) => described(),
             // Where a server has answered before, its restart and every failover are waited for.
             (_, "HYPERION_UNREACHABLE") if self.news.has_heard => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
@@ -240,6 +243,11 @@ impl Storm {
         }
         Ok(())
     }
+}
+
+/// A host that has had sessions, and has none for now.
+fn has_gone(host: &HostStatus) -> bool {
+    host.view.role.is_some() && host.view.state == "down"
 }
 
 /// The one value of a result.

@@ -301,6 +301,8 @@ impl Storm {
         let mut said = Vec::new();
         if node.starting_until > now {
             error("FATAL", "57P03", "the database system is starting up", &mut said);
+        } else if node.is_barred {
+            error("FATAL", "28000", "no pg_hba.conf entry for host", &mut said);
         } else if node.server.session_count() >= node.session_limit {
             error("FATAL", "53300", "sorry, too many clients already", &mut said);
         }

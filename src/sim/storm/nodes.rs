@@ -29,6 +29,8 @@ pub(super) struct Node {
     pub(super) starting_until: Instant,
     /// More sessions than this are refused with 53300.
     pub(super) session_limit: usize,
+    /// Its pg_hba.conf has no entry for anybody.
+    pub(super) is_barred: bool,
     /// Logins get no answer until then.
     pub(super) slow_until: Instant,
     /// The node whose log it replays.
@@ -47,6 +49,7 @@ impl Node {
             cut: false,
             starting_until: Instant::ORIGIN,
             session_limit: usize::MAX,
+            is_barred: false,
             slow_until: Instant::ORIGIN,
             follows,
             listed: true,

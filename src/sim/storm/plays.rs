@@ -12,7 +12,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(45) {
+        let play: &[Deed] = match self.dice.below(46) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -101,6 +101,9 @@ impl Storm {
                 Uncrowd(any),
                 RestoreNames,
             ],
+            44 => {
+                &[Bar(standby, true), Reset(any), Crash(leader), Start(leader), Bar(standby, false)]
+            }
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()

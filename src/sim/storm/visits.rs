@@ -137,10 +137,23 @@ impl Storm {
                 true => ("COMMIT", What::Commit(number), end.with(QueryFlags::COMMIT)),
                 false => ("ROLLBACK", What::Rollback(number), end),
             };
-            let statement = self.pool.statement(sql);
-            self.ask(what, statement, lease, end, false);
-            self.pool.forget(statement);
+            let is_hurried = !commit && self.dice.percent(30);
+            let end = if is_hurried { end.with(QueryFlags::HURRIED) } else { end };
+            self.end_visit(sql, what, lease, end);
         }
+    }
+
+    /// A transaction whose limit has passed has little time for its ROLLBACK.
+    fn end_visit(&mut self, sql: &str, what: What, lease: Option<NonZeroU32>, flags: QueryFlags) {
+        if flags.has(QueryFlags::HURRIED)
+            && let Some(lease) = lease
+            && let Some(number) = what.visit()
+        {
+            self.cancel_visit(number, lease);
+        }
+        let statement = self.pool.statement(sql);
+        self.ask(what, statement, lease, flags, false);
+        self.pool.forget(statement);
     }
 
     /// A transaction that its user says by statements, all at once and last of all.

@@ -1,0 +1,73 @@
+//! A lease that has no connection, because it lost its own unseen: its next call stands in line for it, and its others
+//! wait behind that one. A transaction that is on no server is ended without one.
+
+use std::num::NonZeroU32;
+
+use super::{Lease, Progress, Seat, nothing, over};
+use crate::base::{Error, Key, Mutation, Outcome};
+use crate::pool::{Call, Pool, QueryFlags};
+
+impl Pool {
+    /// A call that was not sent is not wanted any more. Those behind it don't wait for it.
+    pub(in crate::pool) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
+        let Some(lease) = self.leases.get_mut(&number) else { return };
+        if lease.head != Some(key) {
+            return lease.held.retain(|held| *held != key);
+        }
+        // It stood in the line for all of them.
+        self.waiting.strike(key);
+        self.next_in_line(key, number);
+    }
+
+    /// The call for which a lease waits in line is out of it: the next one of the lease takes its place.
+    pub(in crate::pool) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
+        if let Some(lease) = self.leases.get_mut(&number)
+            && lease.head == Some(key)
+        {
+            lease.head = None;
+            self.stand_in_line(number);
+        }
+    }
+
+    /// A lease without a connection waits for one, for what it has to send. There is no transaction to be ended.
+    pub(super) fn stand_in_line(&mut self, number: NonZeroU32) {
+        while let Some(lease) = self.leases.get_mut(&number)
+            && let Some(next) = lease.held.pop_front()
+        {
+            let Some(call) = self.calls.get(next) else { continue };
+            let flags = call.flags;
+            if !flags.has(QueryFlags::END) || Mutation::QueueForEnd.is_on() {
+                lease.head = Some(next);
+                return self.waiting.push_front(next);
+            }
+            let was_unended = lease.progress == Progress::Unended;
+            lease.progress = Progress::None;
+            if flags.has(QueryFlags::RELEASE) {
+                self.remove_lease(number);
+            }
+            let result = match was_unended && !flags.rolls_back() {
+                true => Err(over().with_outcome(Outcome::NotSent)),
+                false => Ok(nothing()),
+            };
+            self.finish_call(next, result);
+        }
+    }
+
+    /// The call that stands in line for a lease which is lost leaves it.
+    pub(in crate::pool) fn refuse_head(&mut self, number: NonZeroU32, error: &Error) {
+        if let Some(lease) = self.leases.get_mut(&number)
+            && matches!(lease.seat, Seat::Unplaced)
+            && let Some(head) = lease.head.take()
+        {
+            self.waiting.strike(head);
+            self.refuse_gone(head, error);
+        }
+    }
+
+    /// The call that stands in line for a lease that is given back leaves it.
+    pub(super) fn leave_line(&mut self, lease: &Lease) {
+        if let (Seat::Unplaced, Some(head)) = (&lease.seat, lease.head) {
+            self.waiting.strike(head);
+        }
+    }
+}
