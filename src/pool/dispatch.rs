@@ -308,7 +308,10 @@ impl Pool {
                 if Mutation::RestartDeadline.is_on() {
                     call.deadline = now + self.config.acquire_timeout;
                 }
-                self.waiting.push_front(key);
+                match call.lease.filter(|_| call.flags.has(QueryFlags::END)) {
+                    Some(lease) => self.end_unplaced(key, lease),
+                    None => self.waiting.push_front(key),
+                }
             }
         }
     }

@@ -29,6 +29,15 @@ impl Pool {
         }
     }
 
+    /// The end of a transaction was lost with its connection, before anything of it was seen.
+    pub(in crate::pool) fn end_unplaced(&mut self, key: Key<Call>, number: NonZeroU32) {
+        if let Some(lease) = self.leases.get_mut(&number) {
+            lease.head = lease.head.filter(|head| *head != key);
+            lease.held.push_front(key);
+            self.stand_in_line(number);
+        }
+    }
+
     /// A lease without a connection waits for one, for what it has to send. There is no transaction to be ended.
     pub(super) fn stand_in_line(&mut self, number: NonZeroU32) {
         while let Some(lease) = self.leases.get_mut(&number)
