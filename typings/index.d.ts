@@ -107,9 +107,8 @@ export interface PoolOptions {
   failoverProbeMs?: number | null | undefined;
   /**
    * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more connection. If that
-   * gets no answer within `connectTimeoutMs` either, another host is looked for; once it serves, what was in flight
-   * fails with `outcome: 'unknown'`. A long query on a host that lives is never harmed. A ROLLBACK that is
-   * not answered for so long is done by closing its connection. Default: 2000.
+   * gets no answer within `connectTimeoutMs`, and another host serves, what was in flight fails with `outcome: 'unknown'`.
+   * A long query on a host that lives is never harmed. A late ROLLBACK is done by closing its connection. Default: 2000.
    */
   livenessCheckMs?: number | null | undefined;
   /** TCP keepalive. Default: true. */
