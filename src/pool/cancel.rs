@@ -25,8 +25,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::overtaking::Twin;
-use super::settle::{COMPLETION_UNKNOWN, Verdict};
+use super::settle::COMPLETION_UNKNOWN;
 use super::slot::Duty;
+use super::verdict::Verdict;
 use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::Observation;

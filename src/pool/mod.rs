@@ -39,6 +39,7 @@ mod typing;
 mod unfit;
 mod upkeep;
 mod values;
+mod verdict;
 mod worth;
 
 use std::collections::{BTreeMap, VecDeque};

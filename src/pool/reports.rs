@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::settle::READ_ONLY_REFUSAL;
+use super::verdict::READ_ONLY_REFUSAL;
 use super::{Call, ConnectionId, Pool};
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;

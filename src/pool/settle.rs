@@ -1,26 +1,20 @@
 //! What becomes of a call when its connection has something to say: an answer, another try, or an error
 //! that says whether it may have run.
 //!
-//! A call is sent again only where it is certain that it had no effect: it was never written; it ran
-//! behind a barrier that showed the fence (a write was refused there, a read is thrown away); the server
-//! refused it for its role; or the caller declared that it changes nothing.
-
-use std::num::NonZeroU32;
+//! A call whose connection is lost is sent again only where it was never written, or where the caller
+//! has declared that it changes nothing. What an answer leads to, `verdict` says.
 
 use std::time::Duration;
 
 use super::abandoned::abandoned_by;
 use super::addresses::Failed;
-use super::lease::Lease;
 use super::slot::Duty;
-use super::stale::explain_staleness;
-use super::worth::{Answered, Worth, unfit_host, worth};
-use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
+use super::verdict::{Facts, On, Verdict, rule};
+use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
-use crate::cluster::{Observation, fits};
-use crate::config::TargetSessionAttrs;
+use crate::cluster::{HostId, Observation};
 use crate::connection::{
-    Answer, Effect, Event, Remedy, Role, Settled, Statement, Telling, Token, was_never_handed_on,
+    Answer, Effect, Event, Settled, Statement, Telling, Token, was_never_handed_on,
 };
 use crate::protocol::backend::TransactionStatus;
 
@@ -31,22 +25,8 @@ const MOST_REDESCRIPTIONS: u8 = 2;
 pub(super) const MOST_LOSSES: u8 = 2;
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
-/// `read_only_sql_transaction`: the server refused a write for its role.
-pub(super) const READ_ONLY_REFUSAL: &str = "25006";
-/// `serialization_failure`; on a standby, a conflict with recovery.
-const SERIALIZATION_FAILURE: &str = "40001";
 /// `statement_completion_unknown` of the SQL standard.
 pub(super) const COMPLETION_UNKNOWN: &str = "40003";
-
-/// What to do with a settled call.
-pub(super) enum Verdict {
-    Deliver(Result<Response, Error>),
-    SendAgain,
-    /// On the same connection, which is the caller's.
-    Resume(NonZeroU32),
-    /// The types of its parameters are known now, and nothing has run.
-    Described,
-}
 
 impl Pool {
     /// Takes all that a connection has to say.
@@ -216,181 +196,63 @@ impl Pool {
         key: Key<Call>,
         settled: Settled,
     ) -> Verdict {
-        let mode = self.config.mode;
         if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer) {
             return verdict;
         }
-        let unfit = |role: Option<Role>| role.is_some_and(|role| !fits(mode, role));
-        let host = self.host_name(id);
-        let Some(call) = self.calls.get_mut(key) else {
+        let Some(facts) = self.facts(id, key, &settled) else {
             return Verdict::Deliver(Err(Error::internal("an answer to no call")));
         };
-        // Once a caller has seen an answer on a connection of its own, its code must decide what to run again.
-        let free = match call.lease {
-            None => true,
-            Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
-        };
-        let fits_again = settled.role_after.is_some_and(|role| fits(mode, role));
+        let ruling = rule(&facts, settled.answer);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.redescribed += u8::from(ruling.counts);
+            call.telling = ruling.telling.unwrap_or(call.telling);
+            if let Some(statement) = call.statement.filter(|_| ruling.doubts) {
+                self.statements.doubt(statement, now);
+            }
+            if let Some(lease) = call.lease.filter(|_| ruling.leaves_unended)
+                && let Some(lease) = self.leases.get_mut(&lease)
+            {
+                lease.leave_unended();
+            }
+        }
+        match ruling.verdict {
+            Verdict::Deliver(Err(error)) => Verdict::Deliver(Err(self.at_host(id, error))),
+            verdict => verdict,
+        }
+    }
+
+    fn facts(&self, id: ConnectionId, key: Key<Call>, settled: &Settled) -> Option<Facts> {
+        let call = self.calls.get(key)?;
+        let slot = self.slots.get(id);
         let statement = call.statement.and_then(|id| self.statements.get(id));
-        let is_open = settled.status != TransactionStatus::Idle
-            && !statement.is_some_and(Statement::may_leave_transaction);
-        // Of an autocommit call that is refused, on whatever host.
-        let opens = is_open
-            && call.lease.is_some()
-            && settled.status_before == TransactionStatus::Idle
-            && !Mutation::GoOnAcrossFence.is_on();
-        let answered = Answered {
-            answer: &settled.answer,
-            effect: statement.map_or(Effect::Possible, |statement| statement.effect),
+        let on = match call.lease {
+            None => On::Pooled,
+            Some(lease) => {
+                let of = self.leases.get(&lease);
+                let (seen, between) =
+                    of.map_or((true, false), |of| (of.has_seen(), of.is_between()));
+                On::Leased { lease, seen, between }
+            }
+        };
+        let topology = self.cluster.topology();
+        let is_replaced = |host: HostId| topology.host(host).is_some() && !topology.serves(host);
+        Some(Facts {
+            mode: self.config.mode,
+            on,
+            begin: call.flags.begin(),
             declared: call.flags.has(QueryFlags::READ_ONLY),
-            is_open,
-            opens,
-        };
-        let is_fenced = unfit(settled.role_before) && !Mutation::ForgetFence.is_on();
-        let of_fenced = if is_fenced { worth(answered, fits_again) } else { Worth::Stands };
-        let behind_fence = of_fenced == Worth::Nothing;
-        if free && behind_fence {
-            return Verdict::SendAgain;
-        }
-        // The server has refused to tell its role, whatever for: a read can be had again.
-        let is_read = || {
-            let statement = call.statement.and_then(|id| self.statements.get(id));
-            statement.is_some_and(|statement| statement.is_plain_read)
-        };
-        if free
-            && settled.role_before.is_none()
-            && call.flags.begin().is_none()
-            && call.redescribed < MOST_REDESCRIPTIONS
-            && is_read()
-        {
-            call.redescribed += 1;
-            return Verdict::SendAgain;
-        }
-        // Nothing of a transaction is committed yet, and nobody has seen anything of this one. Where it began behind the
-        // fence, what it would read later is stale, and it stays read-only when the fence is lifted; but it may have made
-        // the session read-only itself.
-        let begun_across = call.flags.begin().is_some()
-            && settled.status == TransactionStatus::InTransaction
-            && (unfit(settled.role_before) || unfit(settled.role_after))
-            && !settled.role_is_own
-            && !Mutation::GoOnAcrossFence.is_on();
-        if free && begun_across && call.redescribed < MOST_REDESCRIPTIONS {
-            call.redescribed += 1;
-            return Verdict::SendAgain;
-        }
-        // Between the transactions of a session that its user has, and where one begins. Whoever
-        // changed it may have made its role himself.
-        let is_first = match call.flags.begin() {
-            None => settled.status == TransactionStatus::Idle || opens,
-            Some(_) => {
-                !free
-                    && call.lease.and_then(|it| self.leases.get(&it)).is_some_and(Lease::is_between)
-                    && settled.status == TransactionStatus::InTransaction
-                    && !Mutation::GoOnAcrossFence.is_on()
-            }
-        };
-        let of_replaced = || {
-            let topology = self.cluster.topology();
-            let host = self.slots.get(id).map(|slot| slot.host)?;
-            let is_replaced = topology.host(host).is_some() && !topology.serves(host);
-            is_replaced.then(|| worth(answered, false))
-        };
-        let is_worth = |it: Worth| {
-            is_first && ((of_fenced == it && !settled.role_is_own) || of_replaced() == Some(it))
-        };
-        let stale = call.lease.is_some() && is_worth(Worth::Nothing);
-        let doubtful = match call.lease {
-            None => of_fenced == Worth::Doubtful,
-            Some(_) => is_worth(Worth::Doubtful),
-        };
-        if stale
-            && call.flags.begin().is_some()
-            && !matches!(settled.answer, Answer::Refused { .. })
-            && let Some(lease) = call.lease.and_then(|lease| self.leases.get_mut(&lease))
-        {
-            lease.leave_unended();
-        }
-        let with_host = |error: Error| match host {
-            Some(host) => error.with_host(host),
-            None => error,
-        };
-        match settled.answer {
-            // Nothing but BEGIN has run yet.
-            Answer::Described if stale && call.flags.begin().is_some() => {
-                Verdict::Deliver(Err(with_host(unfit_host(mode, Outcome::NotCommitted))))
-            }
-            Answer::Described => Verdict::Described,
-            Answer::Completed { unreplicated: true, .. } => {
-                let message = "committed on the primary alone: the wait for its synchronous standbys \
-                               was cancelled, so that a failover may lose it";
-                let error = Error::new(ErrorClass::Transaction, "HYPERION_NOT_REPLICATED", message);
-                Verdict::Deliver(Err(with_host(error).with_outcome(Outcome::Unknown)))
-            }
-            Answer::Completed { .. } if stale => {
-                Verdict::Deliver(Err(with_host(unfit_host(mode, Outcome::NotCommitted))))
-            }
-            Answer::Completed { .. } if doubtful => {
-                Verdict::Deliver(Err(with_host(unfit_host(mode, Outcome::Unknown))))
-            }
-            Answer::Completed { results, unreplicated: false } => {
-                Verdict::Deliver(Ok(Response { results, lease: None }))
-            }
-            Answer::Refused { error, remedy } => {
-                let no_effect = error.outcome() == Some(Outcome::NotCommitted);
-                if free && no_effect {
-                    let declared = call.flags.begin().is_some_and(|begin| begin.read_only);
-                    // What a standby's replay is in the way of (PostgreSQL manual, 27.4.2) may pass there, or elsewhere.
-                    if error.code() == SERIALIZATION_FAILURE
-                        && settled.role_after == Some(Role::Standby)
-                        && call.lease.is_none()
-                        && call.redescribed < MOST_REDESCRIPTIONS
-                    {
-                        call.redescribed += 1;
-                        return Verdict::SendAgain;
-                    }
-                    if error.code() == READ_ONLY_REFUSAL && !declared {
-                        if unfit(settled.role_after) {
-                            return Verdict::SendAgain;
-                        }
-                        // A fence that was lifted at once, or one that the server does not report: the next barrier
-                        // tells.
-                        if mode == TargetSessionAttrs::ReadWrite
-                            && call.redescribed < MOST_REDESCRIPTIONS
-                        {
-                            call.redescribed += 1;
-                            return Verdict::SendAgain;
-                        }
-                    }
-                }
-                if remedy == Remedy::Nothing {
-                    return Verdict::Deliver(Err(with_host(error)));
-                }
-                let mut is_outrun = false;
-                if no_effect && call.redescribed < MOST_REDESCRIPTIONS {
-                    call.redescribed += 1;
-                    call.telling = match remedy {
-                        Remedy::Told => Telling::Due,
-                        Remedy::Nothing | Remedy::Anew => Telling::No,
-                    };
-                    // Outside of a transaction, and with nothing behind it that it would come after
-                    // now: neither when it was answered, nor since.
-                    let rests = settled.status == TransactionStatus::Idle
-                        && settled.last
-                        && self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
-                    match call.lease {
-                        Some(lease) if !free && rests => return Verdict::Resume(lease),
-                        Some(_) if !free => is_outrun = settled.status == TransactionStatus::Idle,
-                        _ => return Verdict::SendAgain,
-                    }
-                }
-                if remedy == Remedy::Told
-                    && let Some(statement) = call.statement
-                {
-                    self.statements.doubt(statement, now);
-                }
-                Verdict::Deliver(Err(with_host(explain_staleness(error, remedy, is_outrun))))
-            }
-        }
+            effect: statement.map_or(Effect::Possible, |statement| statement.effect),
+            is_plain_read: statement.is_some_and(|statement| statement.is_plain_read),
+            may_leave_transaction: statement.is_some_and(Statement::may_leave_transaction),
+            role_before: settled.role_before,
+            role_after: settled.role_after,
+            role_is_own: settled.role_is_own,
+            status_before: settled.status_before,
+            status: settled.status,
+            is_replaced: call.lease.is_some() && slot.is_some_and(|slot| is_replaced(slot.host)),
+            has_tries: call.redescribed < MOST_REDESCRIPTIONS,
+            is_last: settled.last && slot.is_some_and(|slot| slot.connection.is_vacant()),
+        })
     }
 
     /// Returns the call where it may be sent again.

@@ -1,0 +1,444 @@
+//! What becomes of a call that a server has answered: facts go in, a ruling comes out, and nothing
+//! is changed here.
+//!
+//! A call is sent again only where it is certain that it had no effect: it ran behind a barrier
+//! that showed the fence (a write was refused there, a read is thrown away), or the server refused
+//! it for its role. Once a caller has seen an answer on a connection of its own, the caller's code
+//! must decide what to run again.
+
+use std::num::NonZeroU32;
+
+use super::Response;
+use super::stale::explain_staleness;
+use super::worth::{Answered, Worth, unfit_host, worth};
+use crate::base::{Error, ErrorClass, Mutation, Outcome};
+use crate::cluster::fits;
+use crate::config::TargetSessionAttrs;
+use crate::connection::{Answer, Begin, Effect, Remedy, Role, Telling};
+use crate::protocol::backend::TransactionStatus;
+
+/// `read_only_sql_transaction`: the server refused a write for its role.
+pub(super) const READ_ONLY_REFUSAL: &str = "25006";
+/// `serialization_failure`; on a standby, a conflict with recovery.
+const SERIALIZATION_FAILURE: &str = "40001";
+
+/// What to do with a settled call.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Deliver(Result<Response, Error>),
+    SendAgain,
+    /// On the same connection, which is the caller's.
+    Resume(NonZeroU32),
+    /// The types of its parameters are known now, and nothing has run.
+    Described,
+}
+
+/// Whose connection a call was sent on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum On {
+    Pooled,
+    /// `seen`: its user has seen an answer on it. `between`: the pool has no transaction open on
+    /// it.
+    Leased {
+        lease: NonZeroU32,
+        seen: bool,
+        between: bool,
+    },
+}
+
+/// What is known of a call that was answered, beside the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) mode: TargetSessionAttrs,
+    pub(super) on: On,
+    /// It belongs to a transaction that the pool begins.
+    pub(super) begin: Option<Begin>,
+    /// Its caller has declared that it changes nothing.
+    pub(super) declared: bool,
+    /// By its text: what it may have changed, whether it is known to do nothing but read, and
+    /// whether it may have an effect although its transaction has none.
+    pub(super) effect: Effect,
+    pub(super) is_plain_read: bool,
+    pub(super) may_leave_transaction: bool,
+    /// As the server had said its role in front of the call, and behind it.
+    pub(super) role_before: Option<Role>,
+    pub(super) role_after: Option<Role>,
+    /// The session's user may have changed that.
+    pub(super) role_is_own: bool,
+    pub(super) status_before: TransactionStatus,
+    pub(super) status: TransactionStatus,
+    /// The host is in the list, and another one serves.
+    pub(super) is_replaced: bool,
+    /// It may be sent once more for what was not known when it was sent.
+    pub(super) has_tries: bool,
+    /// Nothing stands behind it on its connection, and nothing did.
+    pub(super) is_last: bool,
+}
+
+/// A verdict, and what it changes.
+#[derive(Debug)]
+pub(super) struct Ruling {
+    pub(super) verdict: Verdict,
+    /// It is one of the times that the call may be sent once more.
+    pub(super) counts: bool,
+    /// Whether its statement is described first from now on.
+    pub(super) telling: Option<Telling>,
+    /// Nothing but its end is sent of the transaction that has begun.
+    pub(super) leaves_unended: bool,
+    /// What is known of its statement is in doubt.
+    pub(super) doubts: bool,
+}
+
+impl From<Verdict> for Ruling {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, counts: false, telling: None, leaves_unended: false, doubts: false }
+    }
+}
+
+impl From<Error> for Ruling {
+    fn from(error: Error) -> Self {
+        Verdict::Deliver(Err(error)).into()
+    }
+}
+
+impl Ruling {
+    fn send_once_more() -> Self {
+        Self { counts: true, ..Verdict::SendAgain.into() }
+    }
+}
+
+impl Facts {
+    fn is_unfit(&self, role: Option<Role>) -> bool {
+        role.is_some_and(|role| !fits(self.mode, role))
+    }
+
+    fn is_leased(&self) -> bool {
+        matches!(self.on, On::Leased { .. })
+    }
+
+    /// Whether nobody has seen anything yet that came before it on its connection.
+    fn is_free(&self) -> bool {
+        matches!(self.on, On::Pooled | On::Leased { seen: false, .. })
+    }
+
+    /// Its transaction is open: whatever it has done is not committed.
+    fn is_open(&self) -> bool {
+        self.status != TransactionStatus::Idle && !self.may_leave_transaction
+    }
+
+    /// It is a statement that has begun that transaction. An autocommit call that does is refused,
+    /// on whatever host.
+    fn opens(&self) -> bool {
+        let began = self.is_open() && self.status_before == TransactionStatus::Idle;
+        let is_own = self.is_leased() && self.begin.is_none();
+        began && is_own && !Mutation::GoOnAcrossFence.is_on()
+    }
+
+    /// Nothing of a transaction is committed yet, and nobody has seen anything of this one. Where
+    /// it began behind the fence, what it would read later is stale, and it stays read-only when
+    /// the fence is lifted; but it may have made the session read-only itself.
+    fn begins_across_fence(&self) -> bool {
+        let is_unfit = self.is_unfit(self.role_before) || self.is_unfit(self.role_after);
+        self.begin.is_some()
+            && self.status == TransactionStatus::InTransaction
+            && is_unfit
+            && !self.role_is_own
+            && !Mutation::GoOnAcrossFence.is_on()
+    }
+
+    /// It stands between the transactions of a session that its user has, or one begins with it.
+    fn is_first(&self) -> bool {
+        match (self.begin, self.on) {
+            (None, _) => self.status == TransactionStatus::Idle || self.opens(),
+            (Some(_), On::Leased { seen: true, between: true, .. }) => {
+                self.status == TransactionStatus::InTransaction
+                    && !Mutation::GoOnAcrossFence.is_on()
+            }
+            (Some(_), _) => false,
+        }
+    }
+
+    /// What the answer is worth: of a host that takes no writes any more, and, to whoever has a
+    /// connection of his own, of one in whose place another one serves. Whoever changed the role of
+    /// his session may have made it himself.
+    fn worth(&self, answer: &Answer) -> (Worth, Worth) {
+        let answered = Answered {
+            answer,
+            effect: self.effect,
+            declared: self.declared,
+            is_open: self.is_open(),
+            opens: self.opens(),
+        };
+        let fits_again = self.role_after.is_some_and(|role| fits(self.mode, role));
+        let is_fenced = self.is_unfit(self.role_before) && !Mutation::ForgetFence.is_on();
+        let of_fenced = if is_fenced { worth(answered, fits_again) } else { Worth::Stands };
+        if !self.is_leased() {
+            return (of_fenced, of_fenced);
+        }
+        if !self.is_first() {
+            return (of_fenced, Worth::Stands);
+        }
+        let of_own = if self.role_is_own { Worth::Stands } else { of_fenced };
+        let of_replaced = if self.is_replaced { worth(answered, false) } else { Worth::Stands };
+        let either = |it: Worth| of_own == it || of_replaced == it;
+        let of_lease = match () {
+            () if either(Worth::Nothing) => Worth::Nothing,
+            () if either(Worth::Doubtful) => Worth::Doubtful,
+            () => Worth::Stands,
+        };
+        (of_fenced, of_lease)
+    }
+}
+
+pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
+    let (of_fenced, worth) = facts.worth(&answer);
+    let is_free = facts.is_free();
+    if is_free && of_fenced == Worth::Nothing {
+        return Verdict::SendAgain.into();
+    }
+    if is_free && facts.has_tries {
+        // The server has refused to tell its role, whatever for: a read can be had again.
+        let is_untold = facts.role_before.is_none() && facts.begin.is_none();
+        if (is_untold && facts.is_plain_read) || facts.begins_across_fence() {
+            return Ruling::send_once_more();
+        }
+    }
+    let is_stale = facts.is_leased() && worth == Worth::Nothing;
+    let unfit = |outcome| Ruling::from(unfit_host(facts.mode, outcome));
+    let begins = facts.begin.is_some();
+    match answer {
+        // Nothing but BEGIN has run yet.
+        Answer::Described if is_stale && begins => {
+            Ruling { leaves_unended: true, ..unfit(Outcome::NotCommitted) }
+        }
+        Answer::Described => Verdict::Described.into(),
+        Answer::Completed { unreplicated: true, .. } => {
+            let message = "committed on the primary alone: the wait for its synchronous standbys was \
+                           cancelled, so that a failover may lose it";
+            let error = Error::new(ErrorClass::Transaction, "HYPERION_NOT_REPLICATED", message);
+            let leaves_unended = is_stale && begins;
+            Ruling { leaves_unended, ..error.with_outcome(Outcome::Unknown).into() }
+        }
+        Answer::Completed { .. } if is_stale => {
+            Ruling { leaves_unended: begins, ..unfit(Outcome::NotCommitted) }
+        }
+        Answer::Completed { .. } if worth == Worth::Doubtful => unfit(Outcome::Unknown),
+        Answer::Completed { results, unreplicated: false } => {
+            Verdict::Deliver(Ok(Response { results, lease: None })).into()
+        }
+        Answer::Refused { error, remedy } => refused(facts, error, remedy),
+    }
+}
+
+fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
+    let had_no_effect = error.outcome() == Some(Outcome::NotCommitted);
+    if facts.is_free() && had_no_effect {
+        // What a standby's replay is in the way of (PostgreSQL manual, 27.4.2) may pass there, or
+        // elsewhere.
+        let is_conflict = error.code() == SERIALIZATION_FAILURE
+            && facts.role_after == Some(Role::Standby)
+            && !facts.is_leased();
+        if is_conflict && facts.has_tries {
+            return Ruling::send_once_more();
+        }
+        let is_declared = facts.begin.is_some_and(|begin| begin.read_only);
+        if error.code() == READ_ONLY_REFUSAL && !is_declared {
+            if facts.is_unfit(facts.role_after) {
+                return Verdict::SendAgain.into();
+            }
+            // A fence that was lifted at once, or one that the server does not report: the next
+            // barrier tells.
+            if facts.mode == TargetSessionAttrs::ReadWrite && facts.has_tries {
+                return Ruling::send_once_more();
+            }
+        }
+    }
+    if remedy == Remedy::Nothing {
+        return error.into();
+    }
+    let is_idle = facts.status == TransactionStatus::Idle;
+    let mut is_outrun = false;
+    let (mut counts, mut telling) = (false, None);
+    if had_no_effect && facts.has_tries {
+        counts = true;
+        telling = Some(if remedy == Remedy::Told { Telling::Due } else { Telling::No });
+        let ruling = |verdict: Verdict| Ruling { counts, telling, ..verdict.into() };
+        match facts.on {
+            // Outside of a transaction, and with nothing behind it that it would come after now.
+            On::Leased { seen: true, lease, .. } if is_idle && facts.is_last => {
+                return ruling(Verdict::Resume(lease));
+            }
+            On::Leased { seen: true, .. } => is_outrun = is_idle,
+            On::Leased { seen: false, .. } | On::Pooled => return ruling(Verdict::SendAgain),
+        }
+    }
+    let error = explain_staleness(error, remedy, is_outrun);
+    Ruling { counts, telling, doubts: remedy == Remedy::Told, ..error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{CommandTag, Rows, StatementResult};
+    use crate::types::{Shape, Verbatim};
+    use std::sync::Arc;
+
+    const PRIMARY: Option<Role> = Some(Role::ReadWrite);
+    const FENCED: Option<Role> = Some(Role::ReadOnly);
+    const BEGIN: Option<Begin> =
+        Some(Begin { isolation: None, read_only: false, deferrable: false });
+
+    /// A SELECT of tables by the pool, on a host that serves.
+    const READ: Facts = Facts {
+        mode: TargetSessionAttrs::ReadWrite,
+        on: On::Pooled,
+        begin: None,
+        declared: false,
+        effect: Effect::None,
+        is_plain_read: true,
+        may_leave_transaction: false,
+        role_before: PRIMARY,
+        role_after: PRIMARY,
+        role_is_own: false,
+        status_before: TransactionStatus::Idle,
+        status: TransactionStatus::Idle,
+        is_replaced: false,
+        has_tries: true,
+        is_last: true,
+    };
+    /// A function that nobody knows.
+    const CALL: Facts = Facts { effect: Effect::Possible, is_plain_read: false, ..READ };
+
+    fn leased(seen: bool, facts: Facts) -> Facts {
+        let lease = NonZeroU32::MIN;
+        Facts { on: On::Leased { lease, seen, between: true }, ..facts }
+    }
+
+    const fn fenced(facts: Facts) -> Facts {
+        Facts { role_before: FENCED, role_after: FENCED, ..facts }
+    }
+
+    const fn in_transaction(facts: Facts) -> Facts {
+        Facts { status: TransactionStatus::InTransaction, ..facts }
+    }
+
+    fn rows() -> Answer {
+        let shape = Some(Arc::new(Shape::with_verbatim(Vec::new(), &Verbatim::default())));
+        let command = CommandTag::parse("SELECT 1");
+        let results = vec![StatementResult { shape, rows: Rows::default(), command }];
+        Answer::Completed { results, unreplicated: false }
+    }
+
+    fn done(tag: &str) -> Answer {
+        let command = CommandTag::parse(tag);
+        let results = vec![StatementResult { shape: None, rows: Rows::default(), command }];
+        Answer::Completed { results, unreplicated: false }
+    }
+
+    fn error(code: &'static str, remedy: Remedy) -> Answer {
+        let error = Error::new(ErrorClass::Database, code, "no");
+        Answer::Refused { error: error.with_outcome(Outcome::NotCommitted), remedy }
+    }
+
+    /// In a word: what is delivered, or what else is done.
+    fn of(facts: Facts, answer: Answer) -> String {
+        let Ruling { verdict, counts, telling, leaves_unended, doubts } = rule(&facts, answer);
+        let what = match verdict {
+            Verdict::Deliver(Ok(_)) => "result".to_owned(),
+            Verdict::Deliver(Err(error)) => {
+                let outcome = error.outcome().map_or("", Outcome::as_str);
+                format!("{} {outcome}", error.code())
+            }
+            Verdict::SendAgain => "again".to_owned(),
+            Verdict::Resume(_) => "resume".to_owned(),
+            Verdict::Described => "described".to_owned(),
+        };
+        let marks = [
+            (counts, "counts"),
+            (telling == Some(Telling::Due), "tells"),
+            (leaves_unended, "unended"),
+            (doubts, "doubts"),
+        ];
+        let marks = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark);
+        [what.as_str()].into_iter().chain(marks).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_an_answer_leads_to_is_a_matter_of_facts() {
+        const UNFIT: &str = "HYPERION_UNFIT_HOST";
+        let stale = format!("{UNFIT} not-committed");
+        let doubtful = format!("{UNFIT} unknown");
+        let again_once = "again counts";
+        let untold = Facts { role_before: None, ..READ };
+        let begun = in_transaction(Facts { begin: BEGIN, ..CALL });
+        let raw_begin = in_transaction(leased(true, Facts { is_plain_read: false, ..READ }));
+        let replaced = Facts { is_replaced: true, ..leased(true, READ) };
+        let spent = |facts: Facts| Facts { has_tries: false, ..facts };
+        let any = |facts: Facts| Facts { mode: TargetSessionAttrs::Any, ..facts };
+        let (told, anew) = (Remedy::Told, Remedy::Anew);
+        for (facts, answer, expected) in [
+            // A host that serves.
+            (READ, rows(), "result"),
+            (READ, Answer::Described, "described"),
+            (CALL, error("23505", Remedy::Nothing), "23505 not-committed"),
+            (
+                READ,
+                Answer::Completed { results: vec![], unreplicated: true },
+                "HYPERION_NOT_REPLICATED unknown",
+            ),
+            // Behind a fence: what reads is asked again, and what may have done anything is not.
+            (fenced(READ), rows(), "again"),
+            (fenced(CALL), rows(), &doubtful),
+            (fenced(Facts { declared: true, ..CALL }), rows(), "again"),
+            (fenced(CALL), done("INSERT 0 1"), "result"),
+            (fenced(CALL), error(READ_ONLY_REFUSAL, Remedy::Nothing), "again"),
+            (any(fenced(READ)), rows(), "result"),
+            // It was lifted in between.
+            (Facts { role_before: FENCED, ..CALL }, rows(), "result"),
+            (CALL, error(READ_ONLY_REFUSAL, Remedy::Nothing), again_once),
+            (spent(CALL), error(READ_ONLY_REFUSAL, Remedy::Nothing), "25006 not-committed"),
+            // A server that did not tell its role.
+            (untold, rows(), again_once),
+            (spent(untold), rows(), "result"),
+            // On a connection of the caller's own.
+            (fenced(leased(false, READ)), rows(), "again"),
+            (fenced(leased(true, READ)), rows(), &stale),
+            (fenced(leased(true, CALL)), rows(), &doubtful),
+            (fenced(leased(true, Facts { role_is_own: true, ..READ })), rows(), "result"),
+            (replaced, rows(), &stale),
+            (Facts { role_is_own: true, ..replaced }, rows(), &stale),
+            // A transaction that a statement of its own begins there, or that is open.
+            (fenced(raw_begin), done("BEGIN"), &stale),
+            (raw_begin, done("BEGIN"), "result"),
+            (
+                fenced(Facts { status_before: TransactionStatus::InTransaction, ..raw_begin }),
+                rows(),
+                "result",
+            ),
+            // A transaction that the pool begins.
+            (fenced(leased(false, begun)), done("INSERT 0 1"), again_once),
+            (fenced(leased(true, begun)), rows(), &format!("{stale} unended")),
+            (fenced(leased(true, begun)), Answer::Described, &format!("{stale} unended")),
+            (leased(true, begun), rows(), "result"),
+            // What replay on a standby is in the way of.
+            (
+                Facts { role_after: Some(Role::Standby), ..any(READ) },
+                error(SERIALIZATION_FAILURE, Remedy::Nothing),
+                again_once,
+            ),
+            // What was known of the statement holds no longer.
+            (READ, error("42P18", told), "again counts tells"),
+            (READ, error("0A000", anew), again_once),
+            (spent(READ), error("0A000", anew), "0A000 not-committed"),
+            (spent(READ), error("42P18", told), "42P18 not-committed doubts"),
+            (leased(true, READ), error("0A000", anew), "resume counts"),
+            (
+                Facts { is_last: false, ..leased(true, READ) },
+                error("0A000", anew),
+                "0A000 not-committed counts",
+            ),
+        ] {
+            assert_eq!(of(facts, answer), expected, "{facts:?}");
+        }
+    }
+}
