@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::dispatch::OVERDUE;
 use super::lease::Lease;
+use super::loss::MOST_LOSSES;
 use super::overtaking::Twin;
-use super::settle::MOST_LOSSES;
 use super::slot::{Duty, Slot};
 use super::{Call, Pool};
 use crate::base::{Instant, Key};

@@ -22,6 +22,7 @@ mod lag;
 mod lease;
 mod line;
 mod liveness;
+mod loss;
 mod overtaking;
 mod own_transaction;
 mod realm;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::abandoned::abandoned_by;
 use super::addresses::Failed;
+use super::loss::{Fate, Loss, in_transaction, on_lost};
 use super::slot::Duty;
 use super::verdict::{Facts, On, Verdict, rule};
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags};
@@ -20,9 +21,6 @@ use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
 const MOST_REDESCRIPTIONS: u8 = 2;
-/// Whatever it does not change, a statement may be what ends its connections, and takes whole servers along: so often is one
-/// sent again that may have been at work, beside the connections that were open when it was lost before.
-pub(super) const MOST_LOSSES: u8 = 2;
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `statement_completion_unknown` of the SQL standard.
@@ -279,37 +277,33 @@ impl Pool {
             call.losses = call.losses.saturating_add(1);
             call.lost_at = now;
         }
-        let (lease, begin) = (call.lease, call.flags.begin());
-        let call_releases = call.flags.has(QueryFlags::RELEASE);
-        let free = match lease {
-            None => true,
-            Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
-        };
         // A pooler had it wait in a line of its own, which is waiting for a connection like any other.
         let was_in_line = why.server().is_some_and(was_never_handed_on);
         if was_in_line {
             call.sent_to = None;
         }
-        let has_time = !was_in_line || call.deadline > now;
-        // A server that answered with garbage would do so again.
-        let broke = why.class() != ErrorClass::Protocol;
-        let declared =
-            call.flags.has(QueryFlags::READ_ONLY) && !Mutation::ForgetDeclaration.is_on();
-        let changes_nothing = declared || begin.is_some_and(|begin| begin.read_only);
-        let had_no_effect = outcome != Outcome::Unknown || Mutation::RepeatUnknown.is_on();
-        let is_bounded = call.losses <= MOST_LOSSES || Mutation::RepeatForever.is_on();
-        let is_harmless = broke && changes_nothing && is_bounded;
-        if free && has_time && (had_no_effect || is_harmless) {
-            if let Some(lease) = lease {
-                self.unseat_lease(id, key, lease);
+        let (lease, begin) = (call.lease, call.flags.begin());
+        let call_releases = call.flags.has(QueryFlags::RELEASE);
+        let of_lease = lease.and_then(|lease| self.leases.get(&lease));
+        let call = self.calls.get(key)?;
+        let loss = Loss {
+            outcome,
+            is_free: lease.is_none() || of_lease.is_some_and(|lease| !lease.has_seen()),
+            declared: call.flags.has(QueryFlags::READ_ONLY),
+            begin,
+            may_have_committed: begin.is_some() && self.may_have_committed(id, call),
+            losses: call.losses,
+            is_late: was_in_line && call.deadline <= now,
+            is_garbage: why.class() == ErrorClass::Protocol,
+        };
+        let outcome = match on_lost(&loss) {
+            Fate::SendAgain => {
+                if let Some(lease) = lease {
+                    self.unseat_lease(id, key, lease);
+                }
+                return Some(key);
             }
-            return Some(key);
-        }
-        let outcome = match self.calls.get(key) {
-            Some(call) if begin.is_some() => self.outcome_in_transaction(id, call, outcome),
-            // What changes nothing can't have been applied.
-            Some(call) => call.outcome_of(outcome),
-            None => outcome,
+            Fate::Fail(outcome) => outcome,
         };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
         if let Some(lease) = lease {
@@ -324,13 +318,18 @@ impl Pool {
         None
     }
 
-    /// A broken connection ends its transaction without effect, unless the commit itself was in flight.
     pub(super) fn outcome_in_transaction(
         &self,
         id: ConnectionId,
         call: &Call,
         outcome: Outcome,
     ) -> Outcome {
+        in_transaction(outcome, self.may_have_committed(id, call))
+    }
+
+    /// Whether a call, or what stands unanswered on its connection, may have committed its
+    /// transaction.
+    fn may_have_committed(&self, id: ConnectionId, call: &Call) -> bool {
         // A transaction has its connection to itself.
         let unanswered = self.slots.get(id).into_iter().flat_map(|s| s.connection.unanswered());
         let mut behind = unanswered.filter_map(|token| self.calls.get(Key::from_bits(token.0)));
@@ -340,15 +339,7 @@ impl Pool {
                 || statement.is_none_or(Statement::may_leave_transaction)
         };
         let writes = !call.flags.begin().is_some_and(|begin| begin.read_only);
-        if outcome == Outcome::Unknown
-            && !Mutation::DenyCommit.is_on()
-            && writes
-            && (commits(call) || behind.any(commits))
-        {
-            outcome
-        } else {
-            Outcome::NotCommitted
-        }
+        writes && !Mutation::DenyCommit.is_on() && (commits(call) || behind.any(commits))
     }
 
     pub(super) fn lost_error(

@@ -1,0 +1,108 @@
+//! What becomes of a call whose connection is lost: facts go in, and nothing is changed here.
+//!
+//! It is sent again only where it was never at work, or where its caller has declared that it
+//! changes nothing.
+
+use crate::base::{Mutation, Outcome};
+use crate::connection::Begin;
+
+/// Even a statement that only reads may be what crashes its server: one that may have been at work
+/// is sent again at most this often, not counting connections that were open when it was lost
+/// before.
+pub(super) const MOST_LOSSES: u8 = 2;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    /// Whether it may have run, by what its connection knows.
+    pub(super) outcome: Outcome,
+    /// Nobody has seen anything yet that came before it on its connection.
+    pub(super) is_free: bool,
+    /// Its caller has declared that it changes nothing.
+    pub(super) declared: bool,
+    /// It belongs to a transaction that the pool has begun, or begins with it.
+    pub(super) begin: Option<Begin>,
+    /// What was in flight in that transaction may have committed it.
+    pub(super) may_have_committed: bool,
+    /// How often it was lost while it may have been at work, this time too.
+    pub(super) losses: u8,
+    /// A pooler had it wait in a line of its own, and there is no time to wait in this one's.
+    pub(super) is_late: bool,
+    /// The server answered with garbage, and would do so again.
+    pub(super) is_garbage: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    SendAgain,
+    Fail(Outcome),
+}
+
+pub(super) fn on_lost(loss: &Loss) -> Fate {
+    let is_read_only = loss.begin.is_some_and(|begin| begin.read_only);
+    let declared = loss.declared && !Mutation::ForgetDeclaration.is_on();
+    let had_no_effect = loss.outcome != Outcome::Unknown || Mutation::RepeatUnknown.is_on();
+    let is_bounded = loss.losses <= MOST_LOSSES || Mutation::RepeatForever.is_on();
+    let is_harmless = (declared || is_read_only) && is_bounded && !loss.is_garbage;
+    if loss.is_free && !loss.is_late && (had_no_effect || is_harmless) {
+        return Fate::SendAgain;
+    }
+    Fate::Fail(match loss.begin {
+        Some(_) => in_transaction(loss.outcome, loss.may_have_committed),
+        // What changes nothing can't have been applied.
+        None if loss.outcome == Outcome::Unknown && loss.declared => Outcome::NotCommitted,
+        None => loss.outcome,
+    })
+}
+
+/// A broken connection ends its transaction without effect, unless the commit itself was in flight.
+pub(super) fn in_transaction(outcome: Outcome, may_have_committed: bool) -> Outcome {
+    match outcome == Outcome::Unknown && may_have_committed {
+        true => Outcome::Unknown,
+        false => Outcome::NotCommitted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_loss_leads_to_is_a_matter_of_facts() {
+        let at_work = Loss {
+            outcome: Outcome::Unknown,
+            is_free: true,
+            declared: false,
+            begin: None,
+            may_have_committed: false,
+            losses: 1,
+            is_late: false,
+            is_garbage: false,
+        };
+        let unsent = Loss { outcome: Outcome::NotSent, losses: 0, ..at_work };
+        let declared = Loss { declared: true, ..at_work };
+        let begun = Loss { begin: Some(Begin::default()), ..at_work };
+        let read_only = Begin { read_only: true, ..Begin::default() };
+        let reads = Loss { begin: Some(read_only), ..at_work };
+        let seen = |loss: Loss| Loss { is_free: false, ..loss };
+        let fails = Fate::Fail;
+        for (loss, fate) in [
+            (at_work, fails(Outcome::Unknown)),
+            (unsent, Fate::SendAgain),
+            (seen(unsent), fails(Outcome::NotSent)),
+            (Loss { is_late: true, ..unsent }, fails(Outcome::NotSent)),
+            // What changes nothing.
+            (declared, Fate::SendAgain),
+            (Loss { losses: MOST_LOSSES + 1, ..declared }, fails(Outcome::NotCommitted)),
+            (Loss { is_garbage: true, ..declared }, fails(Outcome::NotCommitted)),
+            (seen(declared), fails(Outcome::NotCommitted)),
+            // Transactions.
+            (begun, fails(Outcome::NotCommitted)),
+            (Loss { may_have_committed: true, ..begun }, fails(Outcome::Unknown)),
+            (Loss { outcome: Outcome::NotSent, ..begun }, Fate::SendAgain),
+            (reads, Fate::SendAgain),
+            (seen(reads), fails(Outcome::NotCommitted)),
+        ] {
+            assert_eq!(on_lost(&loss), fate, "{loss:?}");
+        }
+    }
+}
