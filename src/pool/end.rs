@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::Pool;
-use super::cancel::Reason;
+use super::given_up::Reason;
 use super::lease::{Lease, nothing};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 

@@ -17,6 +17,7 @@ mod derivation;
 mod dispatch;
 mod doors;
 mod end;
+mod given_up;
 mod hosts;
 mod lag;
 mod lease;
@@ -48,13 +49,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cancel::{GivenUp, Watches};
+use cancel::Watches;
 use dispatch::BARRIER_AND_ONE;
 pub use doors::{
     Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
 };
 pub use end::EndOptions;
 use end::Life;
+use given_up::GivenUp;
 use lease::Lease;
 use line::Line;
 use overtaking::{Overtaking, Twin};

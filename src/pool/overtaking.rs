@@ -22,8 +22,8 @@
 //! A call that gets stuck behind another one again goes on from there in the same way. The copy
 //! keeps the first place, which is the one that nothing can come in front of.
 
-use super::cancel::{GivenUp, Reason};
 use super::dispatch::{GUARDED, OVERDUE};
+use super::given_up::{GivenUp, Reason};
 use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Instant, Key, Mutation};

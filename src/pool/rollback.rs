@@ -8,7 +8,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::cancel::Reason;
+use super::given_up::Reason;
 use super::lease::{Lease, nothing};
 use super::{Call, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation};

@@ -1,0 +1,76 @@
+//! Calls that were given up before they were answered, and what their callers are told.
+
+use std::time::Duration;
+
+use crate::base::{Error, ErrorClass, Instant, Outcome};
+
+/// Who gave a call up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Aborted,
+    TimedOut {
+        after: Duration,
+    },
+    /// Its transaction was.
+    WithTransaction,
+    /// The same was sent elsewhere too, and answered there first.
+    Overtaken,
+    Ended,
+}
+
+/// A call that was written and then given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    pub(super) reason: Reason,
+    pub(super) at: Instant,
+    /// Its caller has the answer already.
+    pub(super) told: bool,
+}
+
+impl GivenUp {
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+}
+
+pub(super) fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
+    let (class, code, message) = match reason {
+        Reason::Aborted | Reason::Overtaken => {
+            (ErrorClass::Abort, "HYPERION_ABORTED", format!("the query was aborted: {what}"))
+        }
+        Reason::TimedOut { after } => {
+            let after = after.as_millis();
+            let message = format!("the query was not done within {after} ms (timeoutMs): {what}");
+            (ErrorClass::QueryTimeout, "HYPERION_QUERY_TIMEOUT", message)
+        }
+        Reason::WithTransaction => {
+            let message = format!("the query was given up with its transaction: {what}");
+            (ErrorClass::Abort, "HYPERION_ABORTED", message)
+        }
+        Reason::Ended => {
+            let message = format!("the pool was ended before the query was done: {what}");
+            (ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        }
+    };
+    Error::new(class, code, message).with_outcome(outcome)
+}
+
+/// A call that wanted a connection, and nothing else.
+pub(super) fn no_connection(reason: Reason) -> Error {
+    let (class, code, message) = match reason {
+        Reason::Aborted | Reason::WithTransaction | Reason::Overtaken => {
+            let message = "the wait for a connection was aborted".to_owned();
+            (ErrorClass::Abort, "HYPERION_ABORTED", message)
+        }
+        Reason::TimedOut { after } => {
+            let after = after.as_millis();
+            let message = format!("no connection was free within {after} ms (timeoutMs)");
+            (ErrorClass::QueryTimeout, "HYPERION_QUERY_TIMEOUT", message)
+        }
+        Reason::Ended => {
+            let message = "the pool was ended before a connection was free".to_owned();
+            (ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        }
+    };
+    Error::new(class, code, message).with_outcome(Outcome::NotSent)
+}
