@@ -5,6 +5,7 @@
 
 const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');
+const contract = require('./contract.cjs');
 const { QueryOptions } = require('./query-options.cjs');
 const { Records, Requests, Watch } = require('./records.cjs');
 const { Signals } = require('./signals.cjs');
@@ -14,20 +15,8 @@ const { Parameters, take, writeTaken } = require('./parameters.cjs');
 const { Slip } = require('./slip.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
-/** Flags of a request. */
-const READ_ONLY = 1;
-const RELEASE = 4;
-const COMMIT = 8;
-const TRANSACTION = 1 << 16;
-const END = 1 << 17;
-const CANCELLABLE = 1 << 8;
-const BEGIN_READ_ONLY = 1 << 18;
-const UNPREPARED = 1 << 9;
-const VALUES_TO_COME = 1 << 10;
-const HURRIED = 1 << 11;
-
-/** In place of a time. */
-const NO_LIMIT = 0xffff_ffff;
+const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME } = contract.queryFlags;
+const { NO_LIMIT } = contract.absences;
 
 const NO_PARAMETERS = { values: undefined, captured: undefined };
 
@@ -575,4 +564,4 @@ function kindOf(value) {
   return Array.isArray(value) ? 'an array' : typeof value;
 }
 
-module.exports = { Channel, RELEASE, COMMIT, TRANSACTION, END, HURRIED, BEGIN_READ_ONLY };
+module.exports = { Channel };

@@ -5,6 +5,7 @@
 
 const { clearTimeout, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
+const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
 const {
   classes,
   aborted,
@@ -204,8 +205,6 @@ async function acquired(lease, bounds) {
 
 const CONNECT_OPTIONS = ['timeoutMs', 'signal'];
 const NO_BOUNDS = { timeoutMs: undefined, signal: undefined };
-/** What the addon's timer can hold. */
-const LONGEST_TIMEOUT = 2_147_483_647;
 
 function readOptions(options) {
   if (options === undefined || options === null) return NO_BOUNDS;

@@ -4,6 +4,7 @@
 // `base::Error` holds); it becomes an object here, in the caller's own asynchronous stack.
 
 const { types } = require('node:util');
+const { THROWN_MARK } = require('./contract.cjs').thrown;
 
 /** How much of the SQL text a stack shows, in characters. */
 const SHOWN_QUERY = 200;
@@ -119,9 +120,6 @@ function causeOf(record) {
 
 const withCause = ({ cause, ...host }) =>
   cause === undefined ? host : { ...host, cause: causeOf(cause) };
-
-/** By this code the addon marks what it throws, as `src/node/value.rs` says: its message is the JSON. */
-const THROWN_MARK = 'THROWN_BY_ADDON';
 
 /** What a call into the addon threw. The addon makes its errors in Node's own realm, whatever realm this package is in. */
 function fromThrown(thrown, query) {

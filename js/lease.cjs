@@ -3,7 +3,7 @@
 // One connection that a caller has to itself: a transaction's, or one for session work.
 
 const { classes, explainRefusal } = require('./errors.cjs');
-const { RELEASE } = require('./channel.cjs');
+const { RELEASE } = require('./contract.cjs').queryFlags;
 
 /** Leases whose user let go of them without giving them back. Holds the lease, never what the user holds. */
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());

@@ -7,7 +7,7 @@
 // run inside of that one, and be undone with it although its own caller was told that it is done:
 // it is refused at once.
 
-const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('./channel.cjs');
+const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('./contract.cjs').queryFlags;
 const { classes, isError, seenFrom } = require('./errors.cjs');
 const { hidden } = require('./lease.cjs');
 

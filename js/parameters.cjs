@@ -11,27 +11,16 @@
 // across Node-API for each element would cost many times as much.
 
 const { types } = require('node:util');
+const contract = require('./contract.cjs');
 const { classes } = require('./errors.cjs');
 const { Taken, checkMemory } = require('./taken.cjs');
 
-/** Bind counts its parameters in 16 bits. */
-const MOST_PARAMETERS = 65_535;
+const { MOST_PARAMETERS } = contract.limits;
+const { CLOSE, OPEN, NULL, FALSE, TRUE, NUMBER, DATE, TEXT, BIGINT } = contract.codes;
+const { JSON: JSON_TEXT, BYTES, WHOLE_JSON } = contract.codes;
+
 /** The server's own limit of an array's elements (`MaxArraySize`). */
 const MOST_ELEMENTS = 134_217_727;
-
-/** A contract with `src/node/params.rs`, also for `slip.cjs`. Those from NUMBER to JSON_TEXT have a number: of text, its length. */
-const CLOSE = 0;
-const OPEN = 1;
-const NULL = 2;
-const FALSE = 3;
-const TRUE = 4;
-const NUMBER = 5;
-const DATE = 6;
-const TEXT = 7;
-const BIGINT = 8;
-const JSON_TEXT = 9;
-const BYTES = 10;
-const WHOLE_JSON = 11;
 
 /** In place of a parameter that was captured. */
 const CAPTURED = Object.freeze({});
@@ -381,4 +370,4 @@ function failure(code, message, cause) {
   return new classes.ConfigurationError(message, { code, outcome: 'not-sent', cause });
 }
 
-module.exports = { Parameters, lengthOf, refused, take, writeTaken, NULL, FALSE, TRUE, NUMBER };
+module.exports = { Parameters, lengthOf, refused, take, writeTaken };

@@ -6,6 +6,7 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Channel } = require('./channel.cjs');
 const { connect } = require('./connection.cjs');
+const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
 const { configurationError, disposable, refused, seenFrom, wrongOption } = require('./errors.cjs');
 const { placeOf } = require('./lease.cjs');
 const { isGiven, readOwn, translateValue } = require('./options.cjs');
@@ -133,8 +134,6 @@ function describe(hosts) {
 disposable(Pool, 'end');
 
 const END_OPTIONS = ['timeoutMs', 'waiting'];
-/** What the addon's timer can hold. */
-const LONGEST_TIMEOUT = 2_147_483_647;
 
 function readEndOptions(options) {
   if (options === undefined || options === null) return { __proto__: null };

@@ -3,12 +3,11 @@
 // The options of a query. Each is read once, since a getter may give another value the second time,
 // and only where it is the object's own: what somebody puts on Object.prototype chooses nothing.
 
+const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
 const { configurationError, wrongOption } = require('./errors.cjs');
 const { isSignal } = require('./signals.cjs');
 
 const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
-/** What the addon's timer can hold. */
-const LONGEST_TIMEOUT = 2_147_483_647;
 
 /** The options of one query; `undefined` stands for what was not given. */
 class QueryOptions {
@@ -65,4 +64,4 @@ class QueryOptions {
 
 const wrong = (name, allowed, given) => wrongOption(`query option '${name}'`, allowed, given);
 
-module.exports = { QueryOptions, LONGEST_TIMEOUT };
+module.exports = { QueryOptions };

@@ -3,38 +3,37 @@
 // Reads what the addon reports, a segment at a time, and settles the requests that it is about.
 //
 // A segment is a list of records (32-bit words), the cells of rows, and one text that all of them
-// take their pieces from, in order. The numbers here are a contract with `src/node/sheet.rs`.
+// take their pieces from, in order. `src/node/sheet.rs` writes it.
 
+const contract = require('./contract.cjs');
 const { Shape } = require('./rows.cjs');
 const { classes, explain, fromJson, rejectWithin } = require('./errors.cjs');
 
-const RESULT = 1;
-const ERROR = 2;
-const SHAPE = 3;
-const EVENT = 4;
-const LOOKUP = 5;
-const TYPES = 6;
-const PIECE = 7;
-
-/** Flags of a RESULT record. */
-const RESULT_COMPLETE = 1;
-const REQUEST_COMPLETE = 2;
-const LONG_ROW = 4;
-
-/** Flags of a PIECE record. */
-const LAST_PIECE = 1;
-const BYTES = 2;
-
-/** By the index in a RESULT record. Other commands travel as text. */
-const COMMANDS = [
-  ...['', 'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'MERGE', 'BEGIN', 'COMMIT', 'ROLLBACK'],
-  ...['SAVEPOINT', 'RELEASE', 'SET', 'SHOW', 'CREATE TABLE', 'DROP TABLE', 'COPY', 'FETCH', 'MOVE'],
-  ...['DO', 'CALL', 'LISTEN', 'NOTIFY', 'UNLISTEN', 'PREPARE', 'DEALLOCATE', 'DISCARD ALL'],
-  ...['TRUNCATE TABLE', 'EXPLAIN', 'VACUUM', 'ANALYZE'],
-];
-
-/** In place of a request: an ERROR that ends all of them. */
-const EVERY_REQUEST = -1;
+const { SEGMENT_USED, SEGMENT_MORE, SEGMENT_WORDS } = contract.records;
+const {
+  RESULT,
+  RESULT_REQUEST,
+  RESULT_SLOT,
+  RESULT_ROWS,
+  RESULT_COMMAND,
+  RESULT_COUNT_LOW,
+  RESULT_COUNT_HIGH,
+  RESULT_FLAGS,
+  RESULT_LEASE,
+  RESULT_COMMAND_UNITS,
+  RESULT_JOINED_UNITS,
+  RESULT_WORDS,
+} = contract.records;
+const { ERROR, ERROR_REQUEST, ERROR_UNITS, ERROR_WORDS } = contract.records;
+const { SHAPE, SHAPE_SLOT, SHAPE_UNITS, SHAPE_WORDS } = contract.records;
+const { EVENT, EVENT_UNITS, EVENT_WORDS } = contract.records;
+const { LOOKUP, LOOKUP_TOKEN, LOOKUP_UNITS, LOOKUP_WORDS } = contract.records;
+const { TYPES, TYPES_REQUEST, TYPES_UNITS, TYPES_WORDS } = contract.records;
+const { PIECE, PIECE_REQUEST, PIECE_UNITS, PIECE_SIZE, PIECE_FLAGS, PIECE_WORDS } =
+  contract.records;
+const { RESULT_COMPLETE, REQUEST_COMPLETE, LONG_ROW } = contract.resultFlags;
+const { LAST_PIECE, BYTES } = contract.pieceFlags;
+const { COMMANDS } = contract.commands;
 
 /** Stands in the JSON of an error with which its transaction has failed, and in no string of it, where quotes are escaped. */
 const TRANSACTION_FAILED = '"transactionFailed":true';
@@ -243,42 +242,40 @@ class Records {
     segment.text = text;
     segment.at = 0;
     segment.cell = 0;
-    const end = words[0];
-    const more = words[1] === 1;
-    for (let w = 2; w < end;) {
+    const end = words[SEGMENT_USED];
+    const more = words[SEGMENT_MORE] === 1;
+    for (let w = SEGMENT_WORDS; w < end;) {
       switch (words[w]) {
         case RESULT:
           this.#result(w);
-          w += 11;
+          w += RESULT_WORDS;
           break;
         case ERROR:
-          this.#error(words[w + 1], segment.take(words[w + 2]));
-          w += 3;
+          this.#error(words[w + ERROR_REQUEST], segment.take(words[w + ERROR_UNITS]));
+          w += ERROR_WORDS;
           break;
         case SHAPE:
-          // The addon has forgotten all of them, because they were too many or took too much
-          // memory.
-          if (words[w + 1] === 0) this.#shapes.length = 0;
-          this.#shapes[words[w + 1]] = new Shape(JSON.parse(segment.take(words[w + 2])));
-          w += 3;
+          this.#shape(words[w + SHAPE_SLOT], segment.take(words[w + SHAPE_UNITS]));
+          w += SHAPE_WORDS;
           break;
         case EVENT:
-          this.#onEvent(JSON.parse(segment.take(words[w + 1])));
-          w += 2;
+          this.#onEvent(JSON.parse(segment.take(words[w + EVENT_UNITS])));
+          w += EVENT_WORDS;
           break;
         case LOOKUP:
-          this.#onLookup(words[w + 1], segment.take(words[w + 2]));
-          w += 3;
+          this.#onLookup(words[w + LOOKUP_TOKEN], segment.take(words[w + LOOKUP_UNITS]));
+          w += LOOKUP_WORDS;
           break;
         case TYPES: {
-          const slot = words[w + 1];
-          this.#onTypes(slot, this.#requests.at(slot), segment.take(words[w + 2]));
-          w += 3;
+          const slot = words[w + TYPES_REQUEST];
+          const oids = segment.take(words[w + TYPES_UNITS]);
+          this.#onTypes(slot, this.#requests.at(slot), oids);
+          w += TYPES_WORDS;
           break;
         }
         case PIECE:
-          this.#piece(this.#requests.at(words[w + 1]), w);
-          w += 5;
+          this.#piece(this.#requests.at(words[w + PIECE_REQUEST]), w);
+          w += PIECE_WORDS;
           break;
         default:
           throw new RangeError(`the addon wrote a record of unknown kind ${words[w]}`);
@@ -293,27 +290,36 @@ class Records {
     this.#shapes = [];
   }
 
+  #shape(slot, json) {
+    // The addon has forgotten all of them, because they were too many or took too much memory.
+    if (slot === 0) this.#shapes.length = 0;
+    this.#shapes[slot] = new Shape(JSON.parse(json));
+  }
+
   #result(w) {
     const segment = this.#segment;
     const { words } = segment;
-    const slot = words[w + 1];
-    const shapeSlot = words[w + 2];
-    const count = words[w + 3];
-    const commandIndex = words[w + 4];
-    const flags = words[w + 7];
-    const lease = words[w + 8];
+    const slot = words[w + RESULT_REQUEST];
+    const shapeSlot = words[w + RESULT_SLOT];
+    const count = words[w + RESULT_ROWS];
+    const commandIndex = words[w + RESULT_COMMAND];
+    const flags = words[w + RESULT_FLAGS];
+    const lease = words[w + RESULT_LEASE];
+    const joinedUnits = words[w + RESULT_JOINED_UNITS];
     const request = this.#requests.at(slot);
-    const command = commandIndex < 0 ? segment.take(words[w + 9]) : COMMANDS[commandIndex];
+    const command =
+      commandIndex < 0 ? segment.take(words[w + RESULT_COMMAND_UNITS]) : COMMANDS[commandIndex];
     const shape = shapeSlot < 0 ? null : this.#shapes[shapeSlot];
     if (lease !== 0 && request.lease !== null) request.lease.granted(lease);
 
     request.rows ??= [];
-    if ((flags & LONG_ROW) !== 0) this.#buildLong(request, shape, words[w + 10]);
-    else if (count > 0) this.#build(request, shape, count, words[w + 10], null);
+    if ((flags & LONG_ROW) !== 0) this.#buildLong(request, shape, joinedUnits);
+    else if (count > 0) this.#build(request, shape, count, joinedUnits, null);
     if ((flags & RESULT_COMPLETE) !== 0) {
       const { rows } = request;
       request.rows = null;
-      describe(rows, countOf(words[w + 5], words[w + 6]), command, shape);
+      const rowCount = countOf(words[w + RESULT_COUNT_LOW], words[w + RESULT_COUNT_HIGH]);
+      describe(rows, rowCount, command, shape);
       if ((flags & REQUEST_COMPLETE) !== 0 && request.results === null) {
         this.#complete(request, rows);
         return;
@@ -328,10 +334,10 @@ class Records {
 
   #piece(request, w) {
     const { words } = this.#segment;
-    const text = this.#segment.take(words[w + 2]);
+    const text = this.#segment.take(words[w + PIECE_UNITS]);
     if (request.failure !== null) return;
     try {
-      (request.pieces ??= new Pieces()).add(text, words[w + 3], words[w + 4]);
+      (request.pieces ??= new Pieces()).add(text, words[w + PIECE_SIZE], words[w + PIECE_FLAGS]);
     } catch (error) {
       // There is no memory for it.
       request.failure = error;
@@ -369,10 +375,6 @@ class Records {
   }
 
   #error(slot, json) {
-    if (slot === EVERY_REQUEST) {
-      this.#requests.failAll((sql) => fromJson(json, sql));
-      return;
-    }
     const request = this.#requests.at(slot);
     const { resolve, sql, lease, failure, place } = request;
     const signal = request.watch?.watched.signal;
@@ -456,4 +458,4 @@ function describe(rows, rowCount, command, shape) {
   }
 }
 
-module.exports = { Records, Requests, Watch, COMMANDS };
+module.exports = { Records, Requests, Watch };

@@ -1,42 +1,53 @@
 'use strict';
 
-// Turns the cells of a batch into rows. `src/base/batch.rs` is the other half of this contract:
-// eight bytes a cell, seen through several typed arrays at once, and one string that holds the text
-// of all cells one after another.
+// Turns the cells of a batch into rows, as `src/transfer/row_batch.rs` writes them: eight bytes a
+// cell, seen through several typed arrays at once, and one string that holds the text of all cells
+// one after another.
 //
 // A shape is what the rows of a statement look like. It begins with a builder that loops over the
 // columns, and gets one generated for it once it has built enough rows to pay for the compiler. A
 // name from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
 
+const { cells, lanes: LANE } = require('./contract.cjs');
 const { Molds } = require('./molds.cjs');
 const { isPlain } = require('./plain-names.cjs');
 const { converterOf, typeName: nameOf } = require('./types.cjs');
 
+const { CUT } = cells;
+const { JOINED } = LANE;
+
 /** Text ends where its cell says, and begins where the text before it ended. */
 const TEXT = { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText };
 
-/** How to read one cell, by the number of its lane; null is dealt with before. */
-const LANES = [
-  TEXT,
-  { code: (c) => `int32[${c} << 1]`, read: (segment, c) => segment.int32[c << 1] },
-  { code: (c) => `int32[${c} << 1] >>> 0`, read: (segment, c) => segment.int32[c << 1] >>> 0 },
-  { code: (c) => `int32[${c} << 1] === 1`, read: (segment, c) => segment.int32[c << 1] === 1 },
-  { code: (c) => `float64[${c}]`, read: (segment, c) => segment.float64[c] },
-  { code: (c) => `bigint64[${c}]`, read: (segment, c) => segment.bigint64[c] },
-  // JSON, bytes and arrays: `types.cjs` makes their values of the text.
-  ...[TEXT, TEXT, TEXT],
-  // JSON beside the text of its rows: its values are there before the rows are built.
-  { code: null, read: null },
-  {
+/** How to read one cell, by its lane; null is dealt with before. */
+const LANES = {
+  __proto__: null,
+  [LANE.TEXT]: TEXT,
+  [LANE.INT32]: {
+    code: (c) => `int32[${c} << 1]`,
+    read: (segment, c) => segment.int32[c << 1],
+  },
+  [LANE.UINT32]: {
+    code: (c) => `int32[${c} << 1] >>> 0`,
+    read: (segment, c) => segment.int32[c << 1] >>> 0,
+  },
+  [LANE.BOOL]: {
+    code: (c) => `int32[${c} << 1] === 1`,
+    read: (segment, c) => segment.int32[c << 1] === 1,
+  },
+  [LANE.FLOAT64]: { code: (c) => `float64[${c}]`, read: (segment, c) => segment.float64[c] },
+  [LANE.BIGINT64]: { code: (c) => `bigint64[${c}]`, read: (segment, c) => segment.bigint64[c] },
+  [LANE.BIGUINT64]: {
     code: (c) => `BigInt.asUintN(64, bigint64[${c}])`,
     read: (segment, c) => BigInt.asUintN(64, segment.bigint64[c]),
   },
-];
-
-const JOINED = 9;
-
-/** Beside a cell: its value has come in pieces. */
-const CUT = 2;
+  // `types.cjs` makes their values of the text.
+  [LANE.JSON]: TEXT,
+  [LANE.BYTES]: TEXT,
+  [LANE.ARRAY]: TEXT,
+  // JSON beside the text of its rows: its values are there before the rows are built.
+  [LANE.JOINED]: { code: null, read: null },
+};
 
 /** Whether cells of the lane take text, so that the text's cursor moves with them. */
 const takesText = (lane) => LANES[lane] === TEXT;

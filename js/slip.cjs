@@ -1,19 +1,23 @@
 'use strict';
 
 // What a request is written on: memory that the addon reads when it is called, which costs less
-// than arguments. Nothing of a user's runs between the two. The numbers here are a contract with
-// `src/node/slip.rs`.
+// than arguments. Nothing of a user's runs between the two. `src/node/slip.rs` reads it.
 
-const { NULL, FALSE, TRUE, NUMBER } = require('./parameters.cjs');
+const contract = require('./contract.cjs');
 
-/** Values that find room. */
-const VALUES = 32;
-const WORDS = 8;
-const KINDS_AT = WORDS * 4;
-const NUMBERS_AT = KINDS_AT + VALUES;
-
-/** In place of a count: the values are arguments of the call. */
-const ELSEWHERE = -1;
+const {
+  SLIP_REQUEST,
+  SLIP_LEASE,
+  SLIP_STATEMENT,
+  SLIP_FLAGS,
+  SLIP_COUNT,
+  SLIP_LIMIT,
+  SLIP_IS_TRANSIENT,
+  SLIP_WORDS,
+} = contract.slipWords;
+const { VALUES, KINDS_AT, NUMBERS_AT } = contract.slip;
+const { ELSEWHERE } = contract.absences;
+const { NULL, FALSE, TRUE, NUMBER } = contract.codes;
 
 class Slip {
   #words;
@@ -22,7 +26,7 @@ class Slip {
 
   /** `memory` as the addon gives it. */
   constructor(memory) {
-    this.#words = new Int32Array(memory, 0, WORDS);
+    this.#words = new Int32Array(memory, 0, SLIP_WORDS);
     this.#kinds = new Uint8Array(memory, KINDS_AT, VALUES);
     this.#numbers = new Float64Array(memory, NUMBERS_AT, VALUES);
   }
@@ -33,14 +37,14 @@ class Slip {
    */
   write(slot, lease, statement, flags, { timeoutMs, isTransient }, values) {
     const words = this.#words;
-    words[0] = slot;
-    words[1] = lease;
-    words[2] = statement;
-    words[3] = flags;
-    words[5] = timeoutMs;
-    words[6] = isTransient ? 1 : 0;
+    words[SLIP_REQUEST] = slot;
+    words[SLIP_LEASE] = lease;
+    words[SLIP_STATEMENT] = statement;
+    words[SLIP_FLAGS] = flags;
+    words[SLIP_LIMIT] = timeoutMs;
+    words[SLIP_IS_TRANSIENT] = isTransient ? 1 : 0;
     const count = values === undefined ? 0 : this.#writeValues(values);
-    words[4] = count;
+    words[SLIP_COUNT] = count;
     return count !== ELSEWHERE;
   }
 

@@ -3,7 +3,7 @@
 // Transactions as users see them: `begin`, and `transaction` with its callback and its retries.
 
 const { setTimeout: sleep } = require('node:timers/promises');
-const { RELEASE, TRANSACTION, BEGIN_READ_ONLY } = require('./channel.cjs');
+const contract = require('./contract.cjs');
 const {
   configurationError,
   disposable,
@@ -21,13 +21,19 @@ const { isGiven, readOwn } = require('./options.cjs');
 const { isSignal } = require('./signals.cjs');
 const { needStack } = require('./stack.cjs');
 
-/** More bits of a request's flags, as `src/pool/doors.rs` reads them. */
-const BEGIN_DEFERRABLE = 1 << 19;
-const REPEATED = 1 << 23;
-const ISOLATION_SHIFT = 20;
-const ISOLATION = ['read uncommitted', 'read committed', 'repeatable read', 'serializable'];
+const { RELEASE, TRANSACTION, BEGIN_READ_ONLY, BEGIN_DEFERRABLE } = contract.queryFlags;
+const { REPEATED, ISOLATION_SHIFT } = contract.queryFlags;
+const { READ_UNCOMMITTED, READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE } =
+  contract.isolationLevels;
+const { LONGEST_TIMEOUT } = contract.limits;
 
-const LONGEST_TIMEOUT = 2_147_483_647;
+const ISOLATION = new Map([
+  ['read uncommitted', READ_UNCOMMITTED],
+  ['read committed', READ_COMMITTED],
+  ['repeatable read', REPEATABLE_READ],
+  ['serializable', SERIALIZABLE],
+]);
+
 const MOST_RETRIES = 1000;
 
 /** The wait before an attempt grows from the first to the second of these, in milliseconds. */
@@ -309,12 +315,12 @@ function readOptions(options, allowed) {
   if (readFlag('readOnly', readOnly)) flags |= BEGIN_READ_ONLY;
   if (readFlag('deferrable', deferrable)) flags |= BEGIN_DEFERRABLE;
   if (isGiven(isolation)) {
-    const level = ISOLATION.indexOf(isolation);
-    if (level < 0) {
-      const list = ISOLATION.map((name) => `'${name}'`).join(', ');
+    const level = ISOLATION.get(isolation);
+    if (level === undefined) {
+      const list = Array.from(ISOLATION.keys(), (name) => `'${name}'`).join(', ');
       throw wrongOption(`transaction option 'isolation'`, `one of ${list}`, isolation);
     }
-    flags |= (level + 1) << ISOLATION_SHIFT;
+    flags |= level << ISOLATION_SHIFT;
   }
   readInteger('timeoutMs', timeoutMs, 1, LONGEST_TIMEOUT);
   readInteger('retries', retries, 0, MOST_RETRIES);

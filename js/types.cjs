@@ -7,20 +7,15 @@
 // `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
 // comes anyway.
 
+const { lanes } = require('./contract.cjs');
 const { classes, configurationError, isError, wrongOption } = require('./errors.cjs');
 const NAMES = require('./type-names.cjs');
 const { writersOf } = require('./writers.cjs');
 
 const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
 
-/** The lanes that need more than a typed array or a cut of the text, as `src/base/batch.rs` numbers them. */
-const FLOAT64 = 4;
-const BIGINT64 = 5;
-const JSON_TEXT = 6;
-const BYTES = 7;
-const ARRAY = 8;
-const JOINED = 9;
-const BIGUINT64 = 10;
+/** The lanes that need more than a typed array or a cut of the text. */
+const { FLOAT64, BIGINT64, BIGUINT64, JSON: JSON_TEXT, BYTES, ARRAY, JOINED } = lanes;
 
 const NUMERIC = 1700;
 const JSONS = [114, 3802];

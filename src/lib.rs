@@ -19,6 +19,7 @@
 //!  2  connection    one connection: login, pipeline, statements         │
 //!  1  protocol      messages    types   values    config   options      │
 //!  0  base          Instant, arenas, seeded random numbers, errors      │
+//!     transfer      what crosses into JavaScript: the contract, rows   │
 //!                                                                       │
 //!     sim           a simulated PostgreSQL and cluster, in place of ────┘
 //! ```
@@ -31,7 +32,7 @@
 //! | 3 | [`cluster`] | |
 //! | 2 | [`connection`] | |
 //! | 1 | [`protocol`], [`types`], [`config`] | |
-//! | 0 | [`base`] | |
+//! | 0 | [`base`], [`transfer`] | |
 //! | beside | `sim` | `sim` |
 //!
 //! # Without sockets and without waiting
@@ -99,4 +100,5 @@ pub mod protocol;
 pub mod reactor;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod transfer;
 pub mod types;

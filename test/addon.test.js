@@ -11,6 +11,7 @@ import { clusterFor } from './cluster/index.js';
 
 const require = createRequire(import.meta.url);
 const { native } = require('../js/native.cjs');
+const { THROWN_MARK } = require('../js/contract.cjs').thrown;
 
 let cluster;
 let pool;
@@ -81,7 +82,7 @@ test('a wrong argument is refused by each of them, in the same words', () => {
       for (const wrong of KINDS[kind].wrong) {
         const call = () => native()[name](...rights.with(n, wrong));
         assert.throws(call, (error) => {
-          assert.deepEqual([error.name, error.code], ['Error', 'THROWN_BY_ADDON'], name);
+          assert.deepEqual([error.name, error.code], ['Error', THROWN_MARK], name);
           const { class: kindOfError, code, message } = JSON.parse(error.message);
           assert.deepEqual([kindOfError, code], ['InternalError', 'HYPERION_INTERNAL']);
           assert.equal(message, KINDS[kind].what, `${name}, argument ${n}`);
@@ -99,7 +100,7 @@ test('a pool that is not there is said to be closed, or nothing happens', () => 
     const [, ...rights] = kinds.map((kind) => KINDS[kind].right);
     const call = () => native()[name](0xffff_ffff, ...rights);
     if (LATE.includes(name)) assert.equal(call(), undefined, name);
-    else assert.throws(call, { code: 'THROWN_BY_ADDON', message: /HYPERION_POOL_CLOSED/ }, name);
+    else assert.throws(call, { code: THROWN_MARK, message: /HYPERION_POOL_CLOSED/ }, name);
   }
 });
 
@@ -109,7 +110,7 @@ test('half of a surrogate pair is refused', () => {
     () => native().setHosts(pool.handle, '"\ud800"'),
     () => native().createPool('"\ud800"', () => {}),
   ]) {
-    assert.throws(call, { code: 'THROWN_BY_ADDON', message: /HYPERION_QUERY_TEXT/ });
+    assert.throws(call, { code: THROWN_MARK, message: /HYPERION_QUERY_TEXT/ });
   }
 });
 

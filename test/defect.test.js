@@ -11,9 +11,11 @@ import process from 'node:process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
+import contract from '../js/contract.cjs';
 import { clusterFor } from './cluster/index.js';
 import { buildDefective } from './defective.js';
 
+const { absences, thrown } = contract;
 const require = createRequire(import.meta.url);
 const folder = mkdtempSync(path.join(tmpdir(), 'hyperiondb-defect-'));
 
@@ -51,7 +53,7 @@ test('a panic in a function of napi’s is an error of that call alone, as in an
   const pool = createPool(cluster.options());
   await assert.rejects(pool.query('panic in a seldom call'));
   const message = /^{"class":"InternalError","code":"HYPERION_INTERNAL","message":"a defect in/;
-  assert.throws(() => pool.status(), { code: 'THROWN_BY_ADDON', message });
+  assert.throws(() => pool.status(), { code: thrown.THROWN_MARK, message });
   assert.equal(pool.status().maxSize, 10);
   await pool.end();
 });
@@ -92,9 +94,9 @@ test('memory of JavaScript’s that is taken away from a pool is an error of tha
     structuredClone(buffers[name], { transfer: [buffers[name]] });
     assert.equal(buffers[name].byteLength, 0);
     if (name === 'slip') {
-      assert.throws(() => addon.query(handle), { code: 'THROWN_BY_ADDON' });
+      assert.throws(() => addon.query(handle), { code: thrown.THROWN_MARK });
     } else {
-      addon.acquire(handle, 1, 0, 0xffff_ffff);
+      addon.acquire(handle, 1, 0, absences.NO_LIMIT);
       addon.flush(handle);
     }
   }

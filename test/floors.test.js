@@ -7,14 +7,17 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import contract from '../js/contract.cjs';
+
 const root = fileURLToPath(new URL('..', import.meta.url));
 const LONGEST_FILE = 600;
 
 /** What each folder of `src` may import, beside itself. */
-const base = ['base'];
+const base = ['base', 'transfer'];
 const wire = [...base, 'protocol', 'types', 'config'];
 const FLOORS = {
   base: [],
+  transfer: [],
   protocol: base,
   types: [...base, 'protocol'],
   config: base,
@@ -120,9 +123,11 @@ test('no file is longer than can be read at once', () => {
   }
 });
 
-test('the commands that have a number are the same on both sides', async () => {
-  const rust = /KNOWN_COMMANDS[^=]*=\s*\[([^\]]*)\]/.exec(read('src/connection/command.rs'))[1];
-  const names = [...rust.matchAll(/"([^"]*)"/g)].map(([, name]) => name);
-  const { COMMANDS } = await import('../js/records.cjs').then((module) => module.default);
-  assert.deepEqual(names, [...COMMANDS]);
+test('what Rust and JavaScript have in common is said in src/transfer/contract.rs alone', () => {
+  // That `js/contract.cjs` is what is generated from it, a test in Rust says.
+  const constants = Object.values(contract).flatMap((group) => Object.entries(group));
+  const said = constants.map(([name, value]) => `\\bconst ${name} = '?${value}\\b`).join('|');
+  for (const name of [...files('js', ['.cjs', '.mjs']), ...files('test', ['.js'])]) {
+    assert.doesNotMatch(code(name).replace(/(?<=\d)_(?=\d)/g, ''), new RegExp(said), name);
+  }
 });

@@ -11,11 +11,11 @@ import { ScriptedAddon } from './scripted/addon.js';
 const require = createRequire(import.meta.url);
 const { Pool } = require('../js/pool.cjs');
 const { isRetryable } = require('../js/errors.cjs');
+const { queryFlags, isolationLevels } = require('../js/contract.cjs');
 
-const RELEASE = 4;
-const TX = 1 << 16;
-const END = TX | (1 << 17) | RELEASE;
-const COMMIT = END | 8;
+const { TRANSACTION: TX, BEGIN_READ_ONLY, BEGIN_DEFERRABLE, ISOLATION_SHIFT } = queryFlags;
+const END = TX | queryFlags.END | queryFlags.RELEASE;
+const COMMIT = END | queryFlags.COMMIT;
 const LEASE = 77;
 
 /**
@@ -67,7 +67,8 @@ test('the statements of a transaction say so, and how it begins; COMMIT gives th
   ]);
   const options = { isolation: 'serializable', readOnly: true, deferrable: true };
   await pool.transaction((tx) => tx.query('SELECT 2'), options);
-  const mode = (1 << 18) | (1 << 19) | (4 << 20);
+  const level = isolationLevels.SERIALIZABLE << ISOLATION_SHIFT;
+  const mode = BEGIN_READ_ONLY | BEGIN_DEFERRABLE | level;
   assert.deepEqual(sent().slice(2), [
     ['SELECT 2', LEASE, TX | mode],
     ['COMMIT', LEASE, COMMIT | mode],

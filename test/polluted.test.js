@@ -9,8 +9,10 @@ import process from 'node:process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
+import contract from '../js/contract.cjs';
 import { clusterFor } from './cluster/index.js';
 
+const { absences, codes, slipWords, thrown } = contract;
 const run = promisify(execFile);
 
 let cluster;
@@ -99,7 +101,7 @@ test('the memory that a pool shares with its addon outlives whoever takes it', a
     ${FILL}
     const id = addon.statement(parts.handle, 'SELECT g FROM generate_series(1, 5000) g', '');
     try { addon.query(parts.handle); } catch {}
-    addon.acquire(parts.handle, 5, 0, 0xffff_ffff);
+    addon.acquire(parts.handle, 5, 0, ${absences.NO_LIMIT});
     addon.flush(parts.handle);
     for (let n = 0; n < 20; n += 1) {
       const rows = await pool.query('SELECT g, g::text FROM generate_series(1, 5000) g');
@@ -113,10 +115,12 @@ test('values that take away what stands beside them harm nothing', async () => {
   const told = await inOwnProcess(`
     const parts = addon.createPool(JSON.stringify(options), () => {});
     const slip = new Int32Array(parts.slip);
-    [slip[0], slip[4], slip[5]] = [1, -1, -1];
-    slip[2] = addon.statement(parts.handle, 'SELECT 1', '');
-    let codes = new Uint8Array(1 << 20).fill(1);
-    codes[1] = 0;
+    slip[${slipWords.SLIP_REQUEST}] = 1;
+    slip[${slipWords.SLIP_COUNT}] = ${absences.ELSEWHERE};
+    slip[${slipWords.SLIP_LIMIT}] = ${absences.NO_LIMIT};
+    slip[${slipWords.SLIP_STATEMENT}] = addon.statement(parts.handle, 'SELECT 1', '');
+    let codes = new Uint8Array(1 << 20).fill(${codes.OPEN});
+    codes[1] = ${codes.CLOSE};
     const values = [{}, {}];
     Object.defineProperty(values, 1, { get() {
       structuredClone(codes.buffer, { transfer: [codes.buffer] });
@@ -126,5 +130,5 @@ test('values that take away what stands beside them harm nothing', async () => {
     } });
     try { addon.query(parts.handle, values, [codes, new Float64Array(4), '']); } catch (error) { return error.code; }
     return 'taken';`);
-  assert.equal(told, 'THROWN_BY_ADDON');
+  assert.equal(told, thrown.THROWN_MARK);
 });

@@ -70,15 +70,15 @@ const HOSTILE_NAMES = [
 eachTier('every lane gives its value, and null', (before) => {
   const lanes = [
     ...[
-      ['i', LANE.int32],
-      ['u', LANE.uint32],
-      ['b', LANE.bool],
-      ['f', LANE.float64],
+      ['i', LANE.INT32],
+      ['u', LANE.UINT32],
+      ['b', LANE.BOOL],
+      ['f', LANE.FLOAT64],
     ],
     ...[
-      ['g', LANE.bigint64],
-      ['h', LANE.biguint64],
-      ['t', LANE.text],
+      ['g', LANE.BIGINT64],
+      ['h', LANE.BIGUINT64],
+      ['t', LANE.TEXT],
     ],
   ];
   const names = lanes.map(([name]) => name);
@@ -95,10 +95,10 @@ eachTier('every lane gives its value, and null', (before) => {
 
 eachTier('text is cut by UTF-16 units, between nulls and other lanes', (before) => {
   const lanes = [
-    ['a', LANE.text],
-    ['n', LANE.int32],
-    ['b', LANE.text],
-    ['c', LANE.text],
+    ['a', LANE.TEXT],
+    ['n', LANE.INT32],
+    ['b', LANE.TEXT],
+    ['c', LANE.TEXT],
   ];
   const rows = [
     ['😀', 1, null, 'né'],
@@ -114,8 +114,8 @@ eachTier('a hostile name is an own, enumerable property of a plain object', (bef
   for (const name of HOSTILE_NAMES) {
     const [row] = build(
       [
-        [name, LANE.text],
-        ['plain', LANE.int32],
+        [name, LANE.TEXT],
+        ['plain', LANE.INT32],
       ],
       [['value', 7]],
       { before },
@@ -131,7 +131,7 @@ eachTier('a hostile name is an own, enumerable property of a plain object', (bef
 });
 
 eachTier('all hostile names at once, and no setter of a prototype runs', (before) => {
-  const lanes = HOSTILE_NAMES.map((name) => [name, LANE.text]);
+  const lanes = HOSTILE_NAMES.map((name) => [name, LANE.TEXT]);
   const [row] = build(lanes, [HOSTILE_NAMES.map((name) => `<${name}>`)], { before });
   assert.equal(Object.keys(row).length, HOSTILE_NAMES.length);
   for (const name of HOSTILE_NAMES) {
@@ -144,9 +144,9 @@ eachTier(
   (before) => {
     for (const name of ['a', '__proto__', 'a b']) {
       const lanes = [
-        [name, LANE.text],
-        ['b', LANE.text],
-        [name, LANE.text],
+        [name, LANE.TEXT],
+        ['b', LANE.TEXT],
+        [name, LANE.TEXT],
       ];
       const [row] = build(lanes, [['1', '2', '3']], { before });
       assert.deepEqual(Object.entries(row), [
@@ -162,8 +162,8 @@ eachTier(
 
 eachTier('no columns at all, and the 1600 that PostgreSQL allows', (before) => {
   assert.deepEqual(build([], [[], [], []], { before }), [{}, {}, {}]);
-  const lanes = Array.from({ length: 1600 }, (_, k) => [`c${k}`, k % 2 ? LANE.text : LANE.int32]);
-  const values = lanes.map(([, lane], k) => (lane === LANE.text ? `t${k}` : k));
+  const lanes = Array.from({ length: 1600 }, (_, k) => [`c${k}`, k % 2 ? LANE.TEXT : LANE.INT32]);
+  const values = lanes.map(([, lane], k) => (lane === LANE.TEXT ? `t${k}` : k));
   const [row] = build(lanes, [values], { before });
   assert.deepEqual(Object.values(row), values);
 });
@@ -172,15 +172,15 @@ eachTier('JSON that stands beside its rows, wherever its column is', (before) =>
   const documents = ['{"a":"é😀,]["}', 'null', null, '[1,[2]]', '" "', '7'];
   const values = documents.map((document) => (document === null ? null : JSON.parse(document)));
   for (const lanes of [
-    { j: LANE.joined },
-    { j: LANE.joined, t: LANE.text },
-    { t: LANE.text, j: LANE.joined },
-    { t: LANE.text, i: LANE.int32, j: LANE.joined, u: LANE.text, n: LANE.int32 },
+    { j: LANE.JOINED },
+    { j: LANE.JOINED, t: LANE.TEXT },
+    { t: LANE.TEXT, j: LANE.JOINED },
+    { t: LANE.TEXT, i: LANE.INT32, j: LANE.JOINED, u: LANE.TEXT, n: LANE.INT32 },
   ]) {
     const names = Object.entries(lanes);
-    const cell = (n) => ({ [LANE.text]: `té${n}`, [LANE.int32]: n });
+    const cell = (n) => ({ [LANE.TEXT]: `té${n}`, [LANE.INT32]: n });
     const rows = documents.map((document, n) =>
-      names.map(([, lane]) => (lane === LANE.joined ? document : cell(n)[lane])),
+      names.map(([, lane]) => (lane === LANE.JOINED ? document : cell(n)[lane])),
     );
     const expected = rows.map((row, n) =>
       Object.fromEntries(names.map(([name], k) => [name, name === 'j' ? values[n] : row[k]])),
@@ -194,21 +194,21 @@ eachTier('JSON that stands beside its rows, wherever its column is', (before) =>
 eachTier('a document that is none is named by its column', (before) => {
   for (const documents of [['{', '1'], ['1,2'], [''], ['1', ']'], ['1],[2']]) {
     const rows = documents.map((document) => [document]);
-    assert.throws(() => build([['j', LANE.joined]], rows, { before }), /column "j" .* no JSON/);
+    assert.throws(() => build([['j', LANE.JOINED]], rows, { before }), /column "j" .* no JSON/);
   }
 });
 
 test('a value that cannot be read leaves the cursors behind its record', () => {
   const shape = new Shape(
     columns([
-      ['a', LANE.int32],
-      ['t', LANE.text],
+      ['a', LANE.INT32],
+      ['t', LANE.TEXT],
     ]),
   );
   const segments = new Segments();
   for (const value of ['xy', 'z']) {
-    segments.put(1, LANE.int32);
-    segments.put(value, LANE.text);
+    segments.put(1, LANE.INT32);
+    segments.put(value, LANE.TEXT);
   }
   const { nulls, int32 } = segments;
   const text = { substring: () => assert.fail('unreadable') };
@@ -222,7 +222,7 @@ test('a lane that nobody knows is refused', () => {
 });
 
 test('fields are shared by results, so they are frozen, and keep the lane to themselves', () => {
-  const { fields } = new Shape(columns([['a', LANE.int32]]));
+  const { fields } = new Shape(columns([['a', LANE.INT32]]));
   const type = { typeOid: 25, typeName: 'text' };
   const field = { name: 'a', ...type, tableOid: 0, columnNumber: 1, modifier: -1 };
   assert.deepEqual(fields, [field]);

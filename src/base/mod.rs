@@ -1,11 +1,9 @@
 //! Floor 0: words that every floor shares.
 //!
-//! Owns: points in time, keys of things that come and go, seeded random numbers, errors, and the
-//! batch in which rows cross into JavaScript. Imports nothing of this crate, does no I/O, reads no
-//! clock.
+//! Owns: points in time, keys of things that come and go, seeded random numbers and errors. Imports
+//! nothing of this crate, does no I/O, reads no clock.
 
 pub mod arena;
-pub mod batch;
 pub mod body;
 pub mod error;
 pub mod memory;
@@ -14,7 +12,6 @@ pub mod random;
 pub mod time;
 
 pub use arena::{Arena, Key};
-pub use batch::RowBatch;
 pub use body::Body;
 pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields, SystemFields};
 pub use mutation::Mutation;

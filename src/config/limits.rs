@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-/// What a JavaScript timer, and a socket option, can hold.
-pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=2_147_483_647;
+use crate::transfer::contract::limits::LONGEST_TIMEOUT;
+
+pub(super) const MILLISECONDS: RangeInclusive<u64> = 1..=LONGEST_TIMEOUT as u64;
 /// Linux counts the delay in seconds, and no more of them than these.
 pub(super) const KEEP_ALIVE_MILLISECONDS: RangeInclusive<u64> = 1..=32_767_000;
 /// What a timeout of the server can be; 0 turns it off.

@@ -2,40 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Commands that have a number, so that their names need not cross into JavaScript each time. Part of
-/// the contract with `js/records.cjs`.
-pub const KNOWN_COMMANDS: [&str; 30] = [
-    "",
-    "SELECT",
-    "INSERT",
-    "UPDATE",
-    "DELETE",
-    "MERGE",
-    "BEGIN",
-    "COMMIT",
-    "ROLLBACK",
-    "SAVEPOINT",
-    "RELEASE",
-    "SET",
-    "SHOW",
-    "CREATE TABLE",
-    "DROP TABLE",
-    "COPY",
-    "FETCH",
-    "MOVE",
-    "DO",
-    "CALL",
-    "LISTEN",
-    "NOTIFY",
-    "UNLISTEN",
-    "PREPARE",
-    "DEALLOCATE",
-    "DISCARD ALL",
-    "TRUNCATE TABLE",
-    "EXPLAIN",
-    "VACUUM",
-    "ANALYZE",
-];
+use crate::transfer::contract::commands::COMMANDS;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandTag {
@@ -89,14 +56,14 @@ impl CommandTag {
         NAMES.contains(&self.name())
     }
 
-    /// The command's place in [`KNOWN_COMMANDS`].
+    /// The command's place in [`COMMANDS`].
     pub fn number(&self) -> Option<u8> {
-        KNOWN_COMMANDS.iter().zip(0u8..).find(|(known, _)| **known == self.name).map(|(_, n)| n)
+        COMMANDS.iter().zip(0u8..).find(|(known, _)| **known == self.name).map(|(_, n)| n)
     }
 }
 
 fn name_of(name: &str) -> Cow<'static, str> {
-    match KNOWN_COMMANDS.iter().find(|known| **known == name) {
+    match COMMANDS.iter().find(|known| **known == name) {
         Some(known) => Cow::Borrowed(known),
         None => Cow::Owned(name.to_owned()),
     }

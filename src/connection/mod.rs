@@ -56,7 +56,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 pub use begin::{Begin, Isolation};
-pub use command::{CommandTag, KNOWN_COMMANDS};
+pub use command::CommandTag;
 pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Settled, Shared, Telling, Token};
 pub use effect::Effect;
 pub use exchange::StatementResult;

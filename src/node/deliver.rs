@@ -16,12 +16,14 @@ use super::error_json::error_to_json;
 use super::event_json::event_to_json;
 use super::requests::Requests;
 use super::shape_slots::ShapeSlots;
-use super::sheet::{self, NONE, REQUEST_COMPLETE, RESULT_COMPLETE, ResultRecord, Room, Sheet};
-use crate::base::batch::Full;
+use super::sheet::{ResultRecord, Room, Sheet};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::connection::{RowCursor, StatementResult};
 use crate::pool::Response;
 use crate::reactor::{Lookup, News};
+use crate::transfer::Full;
+use crate::transfer::contract::absences::NONE;
+use crate::transfer::contract::result_flags::{self, REQUEST_COMPLETE, RESULT_COMPLETE};
 use crate::types::{LONG_ROW, LongRow, Shape, write_row};
 
 /// The longest string that V8 makes on every platform (2^28 - 16). Only a single row can be longer
@@ -399,7 +401,7 @@ fn write_long_row(
         return Err(too_long());
     }
     let joined_units = sheet.close_joined();
-    let flags = if long.cut_text() > 0 { sheet::LONG_ROW } else { 0 };
+    let flags = if long.cut_text() > 0 { result_flags::LONG_ROW } else { 0 };
     sheet.put_result(ResultRecord { rows: 1, joined_units, flags, ..answer.record(slot) });
     answer.cursor = behind;
     Ok(Fitted::Wholly)

@@ -9,34 +9,15 @@ use napi_sys as sys;
 
 use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass, Outcome};
+use crate::transfer::contract::codes as code;
+use crate::transfer::contract::limits::MOST_PARAMETERS;
 use crate::types::{Params, Piece, Pieces};
-
-/// The count in a Bind message is a 16-bit number (PostgreSQL manual, 55.7).
-const MAX_COUNT: u32 = 65_535;
 
 /// Strings up to here are read in one call, without asking for their length before.
 const SHORT: usize = 512;
 /// What a copy that was cut short leaves free at most: the room of a character of four bytes but
 /// one, and the NUL.
 const CUT: usize = 4;
-
-/// What a code of a captured value stands for, or of one on a slip: a contract with
-/// `js/parameters.cjs`.
-pub(super) mod code {
-    pub(in crate::node) const CLOSE: u8 = 0;
-    pub(in crate::node) const OPEN: u8 = 1;
-    pub(in crate::node) const NULL: u8 = 2;
-    pub(in crate::node) const FALSE: u8 = 3;
-    pub(in crate::node) const TRUE: u8 = 4;
-    pub(in crate::node) const NUMBER: u8 = 5;
-    pub(in crate::node) const DATE: u8 = 6;
-    pub(in crate::node) const TEXT: u8 = 7;
-    pub(in crate::node) const BIGINT: u8 = 8;
-    pub(in crate::node) const JSON: u8 = 9;
-    pub(in crate::node) const BYTES: u8 = 10;
-    /// A parameter that is JSON: too long, perhaps, to be copied once more into the text of all.
-    pub(in crate::node) const WHOLE_JSON: u8 = 11;
-}
 
 /// `values` is `undefined` for a query without parameters, `captured` where all of them are plain:
 /// else `[codes, numbers, text, ...extras]`.
@@ -49,8 +30,9 @@ pub(super) fn read(
         return Ok(Params::new());
     }
     let count = env.array_length(values)?;
-    if count > MAX_COUNT {
-        let message = format!("a query has at most {MAX_COUNT} parameters, {count} were given");
+    if count > MOST_PARAMETERS {
+        let message =
+            format!("a query has at most {MOST_PARAMETERS} parameters, {count} were given");
         let code = "HYPERION_TOO_MANY_PARAMETERS";
         let error = Error::new(ErrorClass::Configuration, code, message);
         return Err(error.with_outcome(Outcome::NotSent).into());

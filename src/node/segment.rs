@@ -14,7 +14,7 @@ use super::value::{Env, Fault, Reference};
 use crate::base::Error;
 use crate::types::LONG_ROW;
 
-/// Sizes that `js/` relies on.
+/// Words of records, and cells, of a segment.
 const RECORDS: usize = 4096;
 const CELLS: usize = 8192;
 

@@ -1,64 +1,41 @@
 //! One segment while it is written: records of 32-bit words, cells, and one text.
 //!
-//! The records are the contract with `js/records.cjs`. A record's words follow its tag:
-//!
-//! ```text
-//! RESULT 1  request, shape slot | -1, rows, command number | -1, count low, count high (-1: none),
-//!           flags, lease | 0, UTF-16 units of the command's text, those of the JSON behind its rows
-//! ERROR  2  request, UTF-16 units of the JSON
-//! SHAPE  3  slot, UTF-16 units of the JSON
-//! EVENT  4  UTF-16 units of the JSON
-//! LOOKUP 5  token, UTF-16 units of the name
-//! TYPES  6  request, UTF-16 units of the oids, separated by commas
-//! PIECE  7  request, UTF-16 units of the piece, bytes of the whole value, flags
-//! ```
-//!
-//! All text of a segment is one string, in the order of the records; a RESULT's begins with its
-//! command, where that has no number, and goes on with its rows and the JSON that stands beside
-//! them.
-//!
-//! Long values of a long row come as PIECEs, in order. Then comes the row, in a RESULT of its own,
-//! whose flags say so: where the byte beside a cell is 2, its value is the next of those that have
-//! come. A piece of bytes has a byte in each unit.
+//! Which records there are, and of which words, says `crate::transfer::contract::records`.
 
 use std::num::NonZeroU32;
 
-use crate::base::RowBatch;
+use crate::transfer::RowBatch;
+use crate::transfer::contract::absences::NONE;
+use crate::transfer::contract::piece_flags::{BYTES, LAST_PIECE};
+use crate::transfer::contract::records::{
+    ErrorWords, EventWords, LookupWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
+    TypesWords,
+};
 use crate::types::RowPiece;
 
 /// Bytes of text in a segment: what one kept cell can hold alive, and what V8 allocates at once.
 pub(super) const TEXT_LIMIT: usize = 32 * 1024;
 
-const RESULT: i32 = 1;
-const ERROR: i32 = 2;
-const SHAPE: i32 = 3;
-const EVENT: i32 = 4;
-const LOOKUP: i32 = 5;
-const TYPES: i32 = 6;
-const PIECE: i32 = 7;
-
-/// In a RESULT's flags.
-pub(super) const RESULT_COMPLETE: i32 = 1;
-pub(super) const REQUEST_COMPLETE: i32 = 2;
-/// One row, of which values have come in pieces.
-pub(super) const LONG_ROW: i32 = 4;
-
-/// In a PIECE's flags.
-const LAST_PIECE: i32 = 1;
-const BYTES: i32 = 2;
-
-/// The number in place of a slot, a command or a count.
-pub(super) const NONE: i32 = -1;
-
-/// In front of the records: how many words are used, and whether there is more.
-const HEADER_WORDS: usize = 2;
-const RESULT_WORDS: usize = 11;
-const SHAPE_WORDS: usize = 3;
 /// The longest of the records that are nothing but text.
-const TEXT_WORDS: usize = 3;
-const PIECE_WORDS: usize = 5;
+const TEXT_WORDS: usize = longest(&[
+    ErrorWords::WORDS,
+    ShapeWords::WORDS,
+    EventWords::WORDS,
+    LookupWords::WORDS,
+    TypesWords::WORDS,
+]);
 /// A result may need its shape in front, and its command behind.
-const WHOLE_RESULT_WORDS: usize = SHAPE_WORDS + 2 * RESULT_WORDS;
+const WHOLE_RESULT_WORDS: usize = ShapeWords::WORDS + 2 * ResultWords::WORDS;
+
+const fn longest(lengths: &[usize]) -> usize {
+    match lengths {
+        [] => 0,
+        [length, others @ ..] => {
+            let other = longest(others);
+            if *length > other { *length } else { other }
+        }
+    }
+}
 
 /// The memory of one segment.
 #[derive(Debug)]
@@ -98,7 +75,7 @@ impl<'a> Sheet<'a> {
         let Room { records, cells, nulls, text } = room;
         let columns_limit = cells.len().min(nulls.len());
         let batch = RowBatch::new(cells, nulls, text, TEXT_LIMIT);
-        Self { records, used: HEADER_WORDS, columns_limit, batch }
+        Self { records, used: SegmentWords::WORDS, columns_limit, batch }
     }
 
     /// More columns than this don't fit into any segment.
@@ -122,7 +99,7 @@ impl<'a> Sheet<'a> {
 
     /// Pieces are long, and must not be kept alive by cells beside them.
     pub(super) fn has_room_for_piece(&self) -> bool {
-        self.has_room(PIECE_WORDS) && self.batch.cells_used() == 0
+        self.has_room(PieceWords::WORDS) && self.batch.cells_used() == 0
     }
 
     /// Returns the length in UTF-16 units.
@@ -137,38 +114,46 @@ impl<'a> Sheet<'a> {
     }
 
     pub(super) fn put_result(&mut self, record: ResultRecord) {
-        let (low, high) = halves(record.count);
-        let lease = record.lease.map_or(0, |lease| lease.get().cast_signed());
-        let ResultRecord { slot, rows, command, command_units: units, flags, joined_units, .. } =
-            record;
-        let request = record.request.cast_signed();
-        let joined = joined_units;
-        self.put(&[RESULT, request, slot, rows, command, low, high, flags, lease, units, joined]);
+        let (count_low, count_high) = halves(record.count);
+        let ResultRecord { slot, rows, command, command_units, flags, joined_units, .. } = record;
+        let words = ResultWords {
+            request: record.request.cast_signed(),
+            slot,
+            rows,
+            command,
+            count_low,
+            count_high,
+            flags,
+            lease: record.lease.map_or(0, |lease| lease.get().cast_signed()),
+            command_units,
+            joined_units,
+        };
+        self.put(&words.words());
     }
 
     pub(super) fn put_error(&mut self, request: u32, json: &str) {
         let units = self.append_text(json);
-        self.put(&[ERROR, request.cast_signed(), units]);
+        self.put(&ErrorWords { request: request.cast_signed(), units }.words());
     }
 
     pub(super) fn put_shape(&mut self, slot: i32, json: &str) {
         let units = self.append_text(json);
-        self.put(&[SHAPE, slot, units]);
+        self.put(&ShapeWords { slot, units }.words());
     }
 
     pub(super) fn put_event(&mut self, json: &str) {
         let units = self.append_text(json);
-        self.put(&[EVENT, units]);
+        self.put(&EventWords { units }.words());
     }
 
     pub(super) fn put_lookup(&mut self, token: u32, name: &str) {
         let units = self.append_text(name);
-        self.put(&[LOOKUP, token.cast_signed(), units]);
+        self.put(&LookupWords { token: token.cast_signed(), units }.words());
     }
 
     pub(super) fn put_types(&mut self, request: u32, oids: &str) {
         let units = self.append_text(oids);
-        self.put(&[TYPES, request.cast_signed(), units]);
+        self.put(&TypesWords { request: request.cast_signed(), units }.words());
     }
 
     /// Of a piece whose text was appended.
@@ -177,15 +162,16 @@ impl<'a> Sheet<'a> {
         let flags = if is_bytes { BYTES } else { 0 } | if is_last { LAST_PIECE } else { 0 };
         // A message has less than 2^30 bytes.
         let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
-        self.put(&[PIECE, request.cast_signed(), number(units as usize), number(size), flags]);
+        let (request, units, size) = (request.cast_signed(), number(units as usize), number(size));
+        self.put(&PieceWords { request, units, size, flags }.words());
     }
 
     /// Writes the header, and returns whether all text is ASCII.
     pub(super) fn finish(self, more: bool) -> bool {
         let used = i32::try_from(self.used).unwrap_or(i32::MAX);
-        if let Some([words, has_more, ..]) = self.records.get_mut(..) {
-            *words = used;
-            *has_more = i32::from(more);
+        let header = SegmentWords { used, more: i32::from(more) };
+        if let Some(place) = self.records.first_chunk_mut() {
+            *place = header.words();
         }
         self.batch.is_ascii()
     }

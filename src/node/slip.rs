@@ -8,25 +8,16 @@ use std::time::Duration;
 
 use napi_sys as sys;
 
-use super::params::code;
 use super::segment::Shared;
 use super::value::{Env, Fault};
 use crate::base::Error;
 use crate::connection::StatementId;
 use crate::pool::QueryFlags;
+use crate::transfer::contract::absences::{ELSEWHERE, NO_LIMIT};
+use crate::transfer::contract::codes as code;
+use crate::transfer::contract::slip::{KINDS_AT, LENGTH, VALUES};
+use crate::transfer::contract::slip_words::SlipWords;
 use crate::types::Params;
-
-/// Values that find room here: a contract with `js/slip.cjs`, as are the places.
-const VALUES: usize = 32;
-const WORDS: usize = 8;
-const KINDS_AT: usize = WORDS * size_of::<u32>();
-const NUMBERS_AT: usize = KINDS_AT + VALUES;
-const LENGTH: usize = NUMBERS_AT + VALUES * size_of::<f64>();
-
-/// In place of a count: the values are arguments of the call.
-const ELSEWHERE: u32 = u32::MAX;
-/// In place of a time.
-const NO_LIMIT: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Slip {
@@ -69,14 +60,11 @@ fn read(slip: &[u8]) -> Result<Written, Error> {
     let broken = || Error::internal("a slip is not as it was agreed upon");
     let (words, values) = slip.split_at_checked(KINDS_AT).ok_or_else(broken)?;
     let (kinds, numbers) = values.split_at_checked(VALUES).ok_or_else(broken)?;
-    let [request, lease, statement, flags, count, limit, transient, ..] = words.as_chunks().0
-    else {
-        return Err(broken());
-    };
-    let [request, lease, statement, flags, count, limit, transient] =
-        [request, lease, statement, flags, count, limit, transient]
-            .map(|word| u32::from_ne_bytes(*word));
-    let params = if count == ELSEWHERE {
+    let (words, _) = words.as_chunks::<{ size_of::<u32>() }>();
+    let words = words.first_chunk().ok_or_else(broken)?.map(u32::from_ne_bytes);
+    let SlipWords { request, lease, statement, flags, count, limit, is_transient, .. } =
+        SlipWords::of(words);
+    let params = if count == ELSEWHERE.cast_unsigned() {
         None
     } else {
         let kinds = kinds.get(..count as usize).ok_or_else(broken)?;
@@ -88,7 +76,7 @@ fn read(slip: &[u8]) -> Result<Written, Error> {
         statement: StatementId(statement),
         flags: QueryFlags(flags),
         limit: milliseconds(limit),
-        is_transient: transient != 0,
+        is_transient: is_transient != 0,
         params,
     })
 }
@@ -115,9 +103,21 @@ fn read_params(kinds: &[u8], numbers: &[[u8; size_of::<f64>()]]) -> Result<Param
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::contract::slip::NUMBERS_AT;
 
-    fn slip(words: [u32; WORDS], kinds: &[u8], numbers: &[f64]) -> Vec<u8> {
-        let mut slip: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    const REQUEST: SlipWords = SlipWords {
+        request: 7,
+        lease: 0,
+        statement: 9,
+        flags: 0,
+        count: 0,
+        limit: NO_LIMIT,
+        is_transient: 0,
+        unused: 0,
+    };
+
+    fn slip(words: SlipWords, kinds: &[u8], numbers: &[f64]) -> Vec<u8> {
+        let mut slip: Vec<u8> = words.words().into_iter().flat_map(u32::to_ne_bytes).collect();
         slip.extend(kinds);
         slip.resize(NUMBERS_AT, 0);
         slip.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
@@ -128,7 +128,9 @@ mod tests {
     #[test]
     fn a_request_is_read_with_its_values() {
         let kinds = [code::NUMBER, code::NULL, code::TRUE, code::FALSE];
-        let slip = slip([7, 3, 9, 5, 4, 250, 1, 0], &kinds, &[1.5, 0.0, 0.0, 0.0]);
+        let words =
+            SlipWords { lease: 3, flags: 5, count: 4, limit: 250, is_transient: 1, ..REQUEST };
+        let slip = slip(words, &kinds, &[1.5, 0.0, 0.0, 0.0]);
         let written = read(&slip).unwrap();
         let expected = (7, NonZeroU32::new(3), StatementId(9));
         assert_eq!((written.request, written.lease, written.statement), expected);
@@ -139,15 +141,19 @@ mod tests {
 
     #[test]
     fn values_may_be_elsewhere() {
-        let written = read(&slip([7, 0, 9, 0, ELSEWHERE, NO_LIMIT, 0, 0], &[], &[])).unwrap();
+        let written =
+            read(&slip(SlipWords { count: ELSEWHERE.cast_unsigned(), ..REQUEST }, &[], &[]))
+                .unwrap();
         assert!(written.lease.is_none() && written.params.is_none());
         assert!(written.limit.is_none() && !written.is_transient);
     }
 
     #[test]
     fn what_nobody_writes_is_an_error() {
-        assert!(read(&slip([1, 0, 1, 0, 33, 0, 0, 0], &[], &[])).is_err());
-        assert!(read(&slip([1, 0, 1, 0, 1, 0, 0, 0], &[6], &[])).is_err());
-        assert!(read(&[0; 31]).is_err());
+        let too_many = VALUES as u32 + 1;
+        assert!(read(&slip(SlipWords { count: too_many, ..REQUEST }, &[], &[])).is_err());
+        let words = SlipWords { count: 1, ..REQUEST };
+        assert!(read(&slip(words, &[code::DATE], &[])).is_err());
+        assert!(read(&[0; KINDS_AT - 1]).is_err());
     }
 }

@@ -7,9 +7,7 @@ use std::ptr::{null, null_mut};
 use napi_sys as sys;
 
 use crate::base::{Error, ErrorClass};
-
-/// The code of every error that the addon throws: a contract with `js/errors.cjs`.
-const THROWN_MARK: &str = "THROWN_BY_ADDON";
+use crate::transfer::contract::thrown::THROWN_MARK;
 
 /// Why a call did not do what it was made for.
 #[derive(Debug)]

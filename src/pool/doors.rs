@@ -12,6 +12,7 @@ use crate::cluster::Decision;
 use crate::cluster::HostView;
 use crate::config::Host;
 use crate::connection::{Begin, Isolation, Role, StatementId, StatementResult, Telling};
+use crate::transfer::contract::{isolation_levels, query_flags};
 use crate::types::Params;
 
 /// One call of floor 7.
@@ -26,38 +27,27 @@ pub struct Query {
     pub flags: QueryFlags,
 }
 
-/// How a query is to be treated. The bits are part of the contract with `js/channel.cjs`.
+/// How a query is to be treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueryFlags(pub u32);
 
 impl QueryFlags {
-    /// The caller declares that it changes nothing: it may be sent again.
-    pub const READ_ONLY: Self = Self(1);
-    /// The connection goes back once this is done and the session is in no transaction.
-    pub const RELEASE: Self = Self(4);
-    /// It commits: where its answer is lost, nobody knows.
-    pub const COMMIT: Self = Self(8);
+    pub const READ_ONLY: Self = Self(query_flags::READ_ONLY);
+    pub const RELEASE: Self = Self(query_flags::RELEASE);
+    pub const COMMIT: Self = Self(query_flags::COMMIT);
     /// `Pool::limit` and `Pool::cancel` may name it.
-    pub const CANCELLABLE: Self = Self(1 << 8);
-    /// No prepared statement is kept for it.
-    pub const UNPREPARED: Self = Self(1 << 9);
-    /// Its values are to come, by `Pool::supply`: somebody's own code writes them, once
-    /// [`Output::Types`] has told their types. It is [`Self::CANCELLABLE`] too.
-    pub const VALUES_TO_COME: Self = Self(1 << 10);
-    /// A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a cancel.
-    pub const HURRIED: Self = Self(1 << 11);
-    /// It belongs to a transaction, which begins with the first of its statements. Those bits that
-    /// follow say how, and are the same for all of them.
-    pub const TRANSACTION: Self = Self(1 << 16);
-    /// It ends the transaction: a COMMIT or a ROLLBACK.
-    pub const END: Self = Self(1 << 17);
-    pub const BEGIN_READ_ONLY: Self = Self(1 << 18);
-    pub const BEGIN_DEFERRABLE: Self = Self(1 << 19);
-    /// The transaction failed before, perhaps for what was told of its statements: they are told
-    /// anew.
-    pub const REPEATED: Self = Self(1 << 23);
-    const ISOLATION_SHIFT: u32 = 20;
-    const ISOLATION: u32 = 7 << Self::ISOLATION_SHIFT;
+    pub const CANCELLABLE: Self = Self(query_flags::CANCELLABLE);
+    pub const UNPREPARED: Self = Self(query_flags::UNPREPARED);
+    /// Its values come by `Pool::supply`: somebody's own code writes them, once [`Output::Types`] has
+    /// told their types.
+    pub const VALUES_TO_COME: Self = Self(query_flags::VALUES_TO_COME);
+    pub const HURRIED: Self = Self(query_flags::HURRIED);
+    pub const TRANSACTION: Self = Self(query_flags::TRANSACTION);
+    pub const END: Self = Self(query_flags::END);
+    pub const BEGIN_READ_ONLY: Self = Self(query_flags::BEGIN_READ_ONLY);
+    pub const BEGIN_DEFERRABLE: Self = Self(query_flags::BEGIN_DEFERRABLE);
+    pub const REPEATED: Self = Self(query_flags::REPEATED);
+    const ISOLATION: u32 = 7 << query_flags::ISOLATION_SHIFT;
 
     #[must_use]
     pub const fn with(self, flag: Self) -> Self {
@@ -88,11 +78,11 @@ impl QueryFlags {
 
     /// The transaction that it belongs to.
     pub fn begin(self) -> Option<Begin> {
-        let isolation = match (self.0 & Self::ISOLATION) >> Self::ISOLATION_SHIFT {
-            1 => Some(Isolation::ReadUncommitted),
-            2 => Some(Isolation::ReadCommitted),
-            3 => Some(Isolation::RepeatableRead),
-            4 => Some(Isolation::Serializable),
+        let isolation = match (self.0 & Self::ISOLATION) >> query_flags::ISOLATION_SHIFT {
+            isolation_levels::READ_UNCOMMITTED => Some(Isolation::ReadUncommitted),
+            isolation_levels::READ_COMMITTED => Some(Isolation::ReadCommitted),
+            isolation_levels::REPEATABLE_READ => Some(Isolation::RepeatableRead),
+            isolation_levels::SERIALIZABLE => Some(Isolation::Serializable),
             _ => None,
         };
         self.has(Self::TRANSACTION).then(|| Begin {

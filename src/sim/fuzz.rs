@@ -5,8 +5,7 @@ use bytes::BytesMut;
 use postgres_protocol::IsNull;
 use serde_json::json;
 
-use crate::base::batch::Lane;
-use crate::base::{Body, Error, Instant, RowBatch};
+use crate::base::{Body, Error, Instant};
 use crate::config::{Config, from_json};
 use crate::connection::{
     Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Settled, Shared,
@@ -17,6 +16,7 @@ use crate::protocol::data_row::check_data_row;
 use crate::protocol::frame::{Limits, Phase, Split, split};
 use crate::protocol::scram::KeyCache;
 use crate::protocol::{Field, Format, frontend};
+use crate::transfer::{Lane, RowBatch};
 use crate::types::{
     ArrayOf, Catalog, LongRow, ParameterType, Params, Piece, Shape, UserType, write_row,
 };

@@ -6,9 +6,9 @@ use postgres_protocol::types as wire;
 
 use crate::base::Error;
 use crate::base::ErrorClass;
-use crate::base::batch::{Full, Lane, RowBatch};
 use crate::base::memory::LARGE;
 use crate::protocol::data_row;
+use crate::transfer::{Full, Lane, RowBatch};
 
 use super::shape::{Column, Decoder, Scalar, Shape};
 use super::{bytes, datetime, float, interval, numeric, oid};

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use crate::base::batch::{Full, Lane, RowBatch};
 use crate::base::memory::is_there_room_for;
 use crate::base::{Body, Error};
 use crate::protocol::data_row::Places;
+use crate::transfer::{Full, Lane, RowBatch};
 
 use super::bytes;
 use super::decode::{no_memory, unreadable, write_value, wrong_count};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::base::batch::Lane;
 use crate::protocol::backend::{Field, Format};
+use crate::transfer::Lane;
 
 use super::array::Elements;
 use super::catalog::{ArrayOf, Catalog, UserType};

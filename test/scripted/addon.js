@@ -1,22 +1,19 @@
-// The addon's half of the contract with js/, played by a script: a test says what comes up, and
-// reads what went down. No server, no native code. (`backend.js` plays the server, for the real
+// The addon's half of what it has in common with js/, played by a script: a test says what comes up,
+// and reads what went down. No server, no native code. (`backend.js` plays the server, for the real
 // addon.)
 
-import { createRequire } from 'node:module';
+import contract from '../../js/contract.cjs';
 
-const { COMMANDS } = createRequire(import.meta.url)('../../js/records.cjs');
+const { lanes: LANE, cells, codes, records } = contract;
+const { LAST_PIECE, BYTES } = contract.pieceFlags;
+const { RESULT_COMPLETE, REQUEST_COMPLETE } = contract.resultFlags;
+const { COMMANDS } = contract.commands;
+const { NONE } = contract.absences;
+const { LENGTH, KINDS_AT, NUMBERS_AT } = contract.slip;
+const { SLIP_REQUEST, SLIP_LEASE, SLIP_STATEMENT, SLIP_FLAGS } = contract.slipWords;
+const { SLIP_COUNT, SLIP_IS_TRANSIENT } = contract.slipWords;
 
-export const LANE = {
-  text: 0,
-  int32: 1,
-  uint32: 2,
-  bool: 3,
-  float64: 4,
-  bigint64: 5,
-  bytes: 7,
-  joined: 9,
-  biguint64: 10,
-};
+export { LANE };
 
 /** In place of a value that has come in pieces. */
 export const CUT = Symbol('cut');
@@ -30,7 +27,7 @@ export function columns(lanes) {
   }));
 }
 
-/** Writes segments as `src/base/batch.rs` and `src/node/deliver.rs` do. */
+/** Writes segments as `src/transfer/row_batch.rs` and `src/node/deliver.rs` do. */
 export class Segments {
   constructor(cells = 4096) {
     this.buffers = {
@@ -50,21 +47,31 @@ export class Segments {
     // What an earlier segment left behind must not matter.
     this.words.fill(-7);
     this.int32.fill(-7);
-    this.nulls.fill(1);
-    this.used = 2;
+    this.nulls.fill(cells.NULL);
+    this.used = records.SEGMENT_WORDS;
     this.cell = 0;
     this.text = '';
     this.joined = '';
   }
 
   finish(more = false) {
-    this.words[0] = this.used;
-    this.words[1] = more ? 1 : 0;
+    this.words[records.SEGMENT_USED] = this.used;
+    this.words[records.SEGMENT_MORE] = more ? 1 : 0;
     return this.text;
   }
 
   push(...words) {
     for (const word of words) this.words[this.used++] = word;
+    return this;
+  }
+
+  /** A record by its name, and its words by theirs. */
+  record(name, words) {
+    const at = this.used;
+    this.push(records[name], ...Array(records[`${name}_WORDS`] - 1).fill(0));
+    for (const [word, value] of Object.entries(words)) {
+      this.words[at + records[`${name}_${word}`]] = value;
+    }
     return this;
   }
 
@@ -74,41 +81,43 @@ export class Segments {
   }
 
   shape(slot, lanes) {
-    return this.push(3, slot, this.append(JSON.stringify(columns(lanes))));
+    return this.record('SHAPE', { SLOT: slot, UNITS: this.append(JSON.stringify(columns(lanes))) });
   }
 
   error(request, error) {
-    return this.push(2, request, this.append(JSON.stringify(error)));
+    return this.record('ERROR', { REQUEST: request, UNITS: this.append(JSON.stringify(error)) });
   }
 
   event(event) {
-    return this.push(4, this.append(JSON.stringify(event)));
+    return this.record('EVENT', { UNITS: this.append(JSON.stringify(event)) });
   }
 
   lookup(token, host) {
-    return this.push(5, token, this.append(host));
+    return this.record('LOOKUP', { TOKEN: token, UNITS: this.append(host) });
   }
 
   /** A part of a value of a long row. */
   piece(request, text, { size = 0, isBytes = false, isLast = false } = {}) {
-    const flags = (isLast ? 1 : 0) | (isBytes ? 2 : 0);
-    return this.push(7, request, this.append(text), size, flags);
+    const flags = (isLast ? LAST_PIECE : 0) | (isBytes ? BYTES : 0);
+    const units = this.append(text);
+    return this.record('PIECE', { REQUEST: request, UNITS: units, SIZE: size, FLAGS: flags });
   }
 
   /** `count: null` is a command without a count. */
   result(request, options = {}) {
-    const { slot = -1, lanes = [], rows = [], command = '', lease = 0, flags = 3 } = options;
-    const { count = rows.length } = options;
+    const { slot = NONE, lanes = [], rows = [], command = '', lease = 0 } = options;
+    const { count = rows.length, flags = RESULT_COMPLETE | REQUEST_COMPLETE } = options;
     const index = COMMANDS.indexOf(command);
     const units = index < 0 ? this.append(command) : 0;
-    const low = count === null ? -1 : Number(BigInt.asIntN(32, BigInt(count)));
-    const high = count === null ? -1 : Number(BigInt.asIntN(32, BigInt(count) >> 32n));
+    const low = count === null ? NONE : Number(BigInt.asIntN(32, BigInt(count)));
+    const high = count === null ? NONE : Number(BigInt.asIntN(32, BigInt(count) >> 32n));
     this.joined = '';
-    this.push(1, request, slot, rows.length, index, low, high, flags, lease, units, 0);
-    const joinedUnits = this.used - 1;
     for (const row of rows) row.forEach((value, k) => this.put(value, lanes[k]));
-    this.words[joinedUnits] = this.closeJoined();
-    return this;
+    return this.record('RESULT', {
+      ...{ REQUEST: request, SLOT: slot, ROWS: rows.length, COMMAND: index, FLAGS: flags },
+      ...{ COUNT_LOW: low, COUNT_HIGH: high, LEASE: lease, COMMAND_UNITS: units },
+      JOINED_UNITS: this.closeJoined(),
+    });
   }
 
   /** The documents that were put in the lane `joined`. */
@@ -122,29 +131,29 @@ export class Segments {
     const c = this.cell++;
     if (value === CUT) {
       this.bigint64[c] = BigInt(this.text.length);
-      this.nulls[c] = 2;
+      this.nulls[c] = cells.CUT;
       return;
     }
-    if (lane === LANE.joined) {
+    if (lane === LANE.JOINED) {
       this.joined += `${this.joined === '' ? '[' : ','}${value}`;
-      this.nulls[c] = value === null ? 1 : 0;
+      this.nulls[c] = value === null ? cells.NULL : cells.VALUE;
       this.bigint64[c] = BigInt(this.joined.length);
       return;
     }
     this.bigint64[c] = BigInt(this.text.length);
-    this.nulls[c] = value === null ? 1 : 0;
+    this.nulls[c] = value === null ? cells.NULL : cells.VALUE;
     if (value === null) return;
-    if (lane === LANE.text) this.int32[2 * c] = this.text.length + this.append(value);
-    else if (lane === LANE.float64) this.float64[c] = value;
-    else if (lane === LANE.bigint64) this.bigint64[c] = value;
-    else if (lane === LANE.biguint64) this.bigint64[c] = BigInt.asIntN(64, value);
+    if (lane === LANE.TEXT) this.int32[2 * c] = this.text.length + this.append(value);
+    else if (lane === LANE.FLOAT64) this.float64[c] = value;
+    else if (lane === LANE.BIGINT64) this.bigint64[c] = value;
+    else if (lane === LANE.BIGUINT64) this.bigint64[c] = BigInt.asIntN(64, value);
     else this.int32[2 * c] = Number(value);
   }
 }
 
 /** As the addon throws its errors. */
 const thrown = (error) =>
-  Object.assign(new Error(JSON.stringify(error)), { code: 'THROWN_BY_ADDON' });
+  Object.assign(new Error(JSON.stringify(error)), { code: contract.thrown.THROWN_MARK });
 
 /** An addon with one pool. `sent` lists the queries; `deliver(script...)` sends records up. */
 export class ScriptedAddon {
@@ -159,7 +168,7 @@ export class ScriptedAddon {
   /** As the addon does with what is asked for when the news is heard. */
   flushesItself = false;
   #waiting = [];
-  #slip = new ArrayBuffer(320);
+  #slip = new ArrayBuffer(LENGTH);
 
   createPool(optionsJson, deliver) {
     if (this.refusal) throw thrown(this.refusal);
@@ -177,19 +186,34 @@ export class ScriptedAddon {
   }
 
   query(handle, values) {
-    const [request, lease, statement, flags, count, , isTransient] = new Int32Array(this.#slip);
-    const params = values ?? this.#valuesOnSlip(count);
+    const words = new Int32Array(this.#slip, 0, contract.slipWords.SLIP_WORDS);
+    const [request, lease, statement] = [SLIP_REQUEST, SLIP_LEASE, SLIP_STATEMENT].map(
+      (at) => words[at],
+    );
+    const params = values ?? this.#valuesOnSlip(words[SLIP_COUNT]);
     const refusal = this.onQuery?.(params);
     if (refusal) throw thrown(refusal);
-    this.sent.push({ request, lease, sql: this.texts[statement], params, flags });
-    if (isTransient) this.forget(handle, statement);
+    this.sent.push({
+      request,
+      lease,
+      sql: this.texts[statement],
+      params,
+      flags: words[SLIP_FLAGS],
+    });
+    if (words[SLIP_IS_TRANSIENT]) this.forget(handle, statement);
     return this.flushesItself ? undefined : true;
   }
 
   /** As `src/node/slip.rs` reads them. */
   #valuesOnSlip(count) {
-    const [kinds, numbers] = [new Uint8Array(this.#slip, 32), new Float64Array(this.#slip, 64)];
-    const values = { 2: () => null, 3: () => false, 4: () => true, 5: (n) => numbers[n] };
+    const kinds = new Uint8Array(this.#slip, KINDS_AT);
+    const numbers = new Float64Array(this.#slip, NUMBERS_AT);
+    const values = {
+      [codes.NULL]: () => null,
+      [codes.FALSE]: () => false,
+      [codes.TRUE]: () => true,
+      [codes.NUMBER]: (n) => numbers[n],
+    };
     return Array.from({ length: count }, (_, n) => values[kinds[n]](n));
   }
 

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use hyperiondb_client::base::{Body, Instant, RowBatch};
+use hyperiondb_client::base::{Body, Instant};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
     Answer, Connection, Event, Input, Peer, Request, RowCursor, Settled, Shared, StatementId,
@@ -14,6 +14,7 @@ use hyperiondb_client::connection::{
 };
 use hyperiondb_client::protocol::Format;
 use hyperiondb_client::protocol::scram::KeyCache;
+use hyperiondb_client::transfer::RowBatch;
 use hyperiondb_client::types::{Params, write_row};
 use proptest::test_runner::TestCaseError;
 use serde_json::json;

@@ -4,6 +4,11 @@ use super::super::sheet::TEXT_LIMIT;
 use super::*;
 use crate::connection::{CommandTag, Rows};
 use crate::protocol::backend::{Field, Format};
+use crate::transfer::contract::cells::CUT;
+use crate::transfer::contract::piece_flags::{BYTES, LAST_PIECE};
+use crate::transfer::contract::records::{
+    ErrorWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
+};
 
 /// What came out, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,11 +86,17 @@ impl Reader {
             self.lengths.push(self.text.len());
             self.read_segment(is_latin1);
             self.seen.push(Seen::Segment);
-            assert_eq!(self.delivery.has_rest(), self.records[1] == 1);
-            if self.records[1] == 0 {
+            let header = SegmentWords::of(self.words(0));
+            assert_eq!(self.delivery.has_rest(), header.more == 1);
+            if header.more == 0 {
                 return std::mem::take(&mut self.seen);
             }
         }
+    }
+
+    /// Of the record that begins there.
+    fn words<const N: usize>(&self, at: usize) -> [i32; N] {
+        *self.records[at..].first_chunk().unwrap()
     }
 
     fn read_segment(&mut self, is_latin1: bool) {
@@ -94,30 +105,32 @@ impl Reader {
             false => String::from_utf8(self.text.clone()).unwrap().encode_utf16().collect(),
         };
         let mut text = Text { units, at: 0 };
-        let (mut at, mut cell) = (2, 0);
-        let end = self.records[0] as usize;
+        let (mut at, mut cell) = (SegmentWords::WORDS, 0);
+        let end = SegmentWords::of(self.words(0)).used as usize;
         while at < end {
-            let word = |n: usize| self.records[at + n];
-            at += match word(0) {
-                1 => {
-                    let request = word(1) as u32;
-                    let command =
-                        if word(4) < 0 { text.take(word(9)) } else { word(4).to_string() };
+            at += match self.records[at] {
+                ResultWords::TAG => {
+                    let record = ResultWords::of(self.words(at));
+                    let request = record.request as u32;
+                    let command = match record.command {
+                        NONE => text.take(record.command_units),
+                        number => number.to_string(),
+                    };
                     let mut rows = Vec::new();
-                    for _ in 0..word(3) {
-                        let columns = self.shapes[word(2) as usize];
+                    for _ in 0..record.rows {
+                        let columns = self.shapes[record.slot as usize];
                         rows.push(
                             (0..columns)
                                 .filter_map(|_| {
-                                    let (end, cut) = (self.cells[cell] as i32, self.nulls[cell]);
+                                    let (end, mark) = (self.cells[cell] as i32, self.nulls[cell]);
                                     cell += 1;
                                     let kept = text.take_to(end);
-                                    if cut == 2 { None } else { Some(kept) }
+                                    if mark == CUT { None } else { Some(kept) }
                                 })
                                 .collect(),
                         );
                     }
-                    if word(7) & 4 != 0 {
+                    if record.flags & result_flags::LONG_ROW != 0 {
                         assert_eq!(self.pieces.pop(), Some((Vec::new(), 0)));
                         let values = std::mem::replace(&mut self.pieces, vec![(Vec::new(), 0)]);
                         self.seen.push(Seen::Long(request, rows.remove(0), values));
@@ -125,38 +138,41 @@ impl Reader {
                     if !rows.is_empty() {
                         self.seen.push(Seen::Rows(request, rows));
                     }
-                    if word(7) & 1 != 0 {
-                        let count = (word(6) >= 0).then_some(word(5) as u64);
+                    if record.flags & RESULT_COMPLETE != 0 {
+                        let count = (record.count_high >= 0).then_some(record.count_low as u64);
                         self.seen.push(Seen::Done(request, command, count));
                     }
                     // Documents of JSON, joined: these results have none.
-                    assert_eq!(word(10), 0);
-                    11
+                    assert_eq!(record.joined_units, 0);
+                    ResultWords::WORDS
                 }
-                2 => {
-                    text.take(word(2));
-                    self.seen.push(Seen::Error(word(1) as u32));
-                    3
+                ErrorWords::TAG => {
+                    let ErrorWords { request, units } = ErrorWords::of(self.words(at));
+                    text.take(units);
+                    self.seen.push(Seen::Error(request as u32));
+                    ErrorWords::WORDS
                 }
-                3 => {
+                ShapeWords::TAG => {
+                    let ShapeWords { slot, units } = ShapeWords::of(self.words(at));
                     let columns: serde_json::Value =
-                        serde_json::from_str(&text.take(word(2))).unwrap();
-                    self.shapes[word(1) as usize] = columns.as_array().unwrap().len();
-                    3
+                        serde_json::from_str(&text.take(units)).unwrap();
+                    self.shapes[slot as usize] = columns.as_array().unwrap().len();
+                    ShapeWords::WORDS
                 }
-                7 => {
-                    let piece = match word(4) & 2 {
-                        0 => text.take(word(2)).into_bytes(),
-                        _ => text.take_bytes(word(2)),
+                PieceWords::TAG => {
+                    let PieceWords { units, size, flags, .. } = PieceWords::of(self.words(at));
+                    let piece = match flags & BYTES {
+                        0 => text.take(units).into_bytes(),
+                        _ => text.take_bytes(units),
                     };
                     let (value, count) = self.pieces.last_mut().unwrap();
                     value.extend(piece);
                     *count += 1;
-                    if word(4) & 1 != 0 {
-                        assert_eq!(value.len(), word(3) as usize);
+                    if flags & LAST_PIECE != 0 {
+                        assert_eq!(value.len(), size as usize);
                         self.pieces.push((Vec::new(), 0));
                     }
-                    5
+                    PieceWords::WORDS
                 }
                 tag => panic!("record {tag}"),
             };
@@ -296,7 +312,8 @@ fn a_row_that_can_t_be_read_or_is_too_wide_fails_its_request_alone() {
 
 #[test]
 fn records_that_do_not_fit_wait_for_the_next_segment() {
-    let mut reader = Reader::new(2 + 25 + 11, 8);
+    let words = SegmentWords::WORDS + ShapeWords::WORDS + 3 * ResultWords::WORDS;
+    let mut reader = Reader::new(words, 8);
     let news = (0..5).map(|n| completed(n, vec![result(None, &[], "BEGIN")])).collect();
     let seen = reader.read(news);
     let expect = [0, 1, u32::MAX, 2, 3, u32::MAX, 4, u32::MAX].map(|n| match n {

@@ -9,34 +9,8 @@
 //! One column of JSON is kept beside the text of its rows while they are written, as
 //! `[document,document,...]`, and stands behind it in the end: JavaScript parses all of it at once.
 
-/// How a column's cells are read on the other side. The numbers are part of the contract with
-/// `js/rows.cjs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Lane {
-    /// The low half is the end of the cell's text, in UTF-16 units from the batch's beginning.
-    Text = 0,
-    /// The low half is a signed number.
-    Int32 = 1,
-    /// The low half is an unsigned number.
-    Uint32 = 2,
-    /// The low half is 0 or 1.
-    Bool = 3,
-    Float64 = 4,
-    BigInt64 = 5,
-    /// As [`Lane::Text`]; the text is JSON.
-    Json = 6,
-    /// As [`Lane::Text`]; the text is base64 without padding.
-    Bytes = 7,
-    /// As [`Lane::Text`]; the text is JSON, whose innermost values are strings where JSON can't say
-    /// them.
-    Array = 8,
-    /// JSON that stands beside the other text: the low half is where the document ends in that, in
-    /// UTF-16 units.
-    Joined = 9,
-    /// As [`Lane::BigInt64`], unsigned.
-    BigUint64 = 10,
-}
+use super::contract::Lane;
+use super::contract::cells::{CUT, NULL, VALUE};
 
 impl Lane {
     /// Whether the cells of the lane take text.
@@ -44,10 +18,6 @@ impl Lane {
         matches!(self, Self::Text | Self::Json | Self::Bytes | Self::Array | Self::Joined)
     }
 }
-
-/// What the byte beside a cell says, other than 0 for a value and 1 for NULL: the value has crossed
-/// in pieces before.
-const CUT: u8 = 2;
 
 /// There is no room left: hand the batch over and write the row into the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,31 +110,31 @@ impl<'a> RowBatch<'a> {
 
     /// In a text column too: the cell takes no text, so its end is where the one before it ended.
     pub fn put_null(&mut self) {
-        self.put(u64::from(self.units), 1);
+        self.put(u64::from(self.units), NULL);
     }
 
     pub fn put_i32(&mut self, value: i32) {
-        self.put(u64::from(value.cast_unsigned()), 0);
+        self.put(u64::from(value.cast_unsigned()), VALUE);
     }
 
     pub fn put_u32(&mut self, value: u32) {
-        self.put(u64::from(value), 0);
+        self.put(u64::from(value), VALUE);
     }
 
     pub fn put_bool(&mut self, value: bool) {
-        self.put(u64::from(value), 0);
+        self.put(u64::from(value), VALUE);
     }
 
     pub fn put_f64(&mut self, value: f64) {
-        self.put(value.to_bits(), 0);
+        self.put(value.to_bits(), VALUE);
     }
 
     pub fn put_i64(&mut self, value: i64) {
-        self.put(value.cast_unsigned(), 0);
+        self.put(value.cast_unsigned(), VALUE);
     }
 
     pub fn put_u64(&mut self, value: u64) {
-        self.put(value, 0);
+        self.put(value, VALUE);
     }
 
     /// `None` where it is not UTF-8: then nothing is put.
@@ -207,7 +177,7 @@ impl<'a> RowBatch<'a> {
     #[inline]
     fn end_text(&mut self, units: u32) {
         self.units = self.units.saturating_add(units);
-        self.put(u64::from(self.units), 0);
+        self.put(u64::from(self.units), VALUE);
     }
 
     /// A document of the column that is kept beside the text. `None` where it is not UTF-8: then
@@ -215,14 +185,14 @@ impl<'a> RowBatch<'a> {
     pub fn put_joined(&mut self, document: &[u8]) -> Option<()> {
         let units = self.check_units(document)?;
         self.join(document, units);
-        self.put(u64::from(self.joined_units), 0);
+        self.put(u64::from(self.joined_units), VALUE);
         Some(())
     }
 
     pub fn put_joined_null(&mut self) {
-        const NULL: &[u8] = b"null";
-        self.join(NULL, NULL.len() as u32);
-        self.put(u64::from(self.joined_units), 1);
+        const DOCUMENT: &[u8] = b"null";
+        self.join(DOCUMENT, DOCUMENT.len() as u32);
+        self.put(u64::from(self.joined_units), NULL);
     }
 
     fn join(&mut self, document: &[u8], units: u32) {
@@ -321,7 +291,7 @@ impl<'a> RowBatch<'a> {
         units
     }
 
-    fn put(&mut self, bits: u64, null: u8) {
+    fn put(&mut self, bits: u64, mark: u8) {
         // `reserve` was asked first; a caller that forgot loses the cell, never memory safety.
         if let (Some(cell), Some(flag)) =
             (self.cells.get_mut(self.used), self.nulls.get_mut(self.used))
@@ -329,7 +299,7 @@ impl<'a> RowBatch<'a> {
             // The views of the other side have the machine's byte order; the low half is asked for
             // by index 2n, so that this is written little-endian everywhere that Node runs.
             *cell = bits;
-            *flag = null;
+            *flag = mark;
         } else {
             debug_assert!(false, "a cell was put without room reserved for it");
         }
