@@ -262,6 +262,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::protocol::backend::{Field, Format};
+    use crate::transfer::contract::cells::NULL;
 
     pub(in crate::types) fn shape(columns: &[(u32, Format)]) -> Shape {
         let field = |(index, &(type_oid, format)): (usize, &(u32, Format))| Field {
@@ -311,7 +312,7 @@ pub(super) mod tests {
         batch.close_joined();
         let lane = shape.columns()[0].lane;
         Ok(match (nulls[0], lane.takes_text()) {
-            (1, _) => Cell::Null,
+            (NULL, _) => Cell::Null,
             (_, true) => {
                 let text = String::from_utf8(text).unwrap();
                 let document = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));

@@ -456,7 +456,10 @@ mod tests {
         let shape = Shape::with_verbatim(vec![field("a", INT4_ARRAY, Format::Text)], &verbatim);
         let told: serde_json::Value = serde_json::from_str(&shape.to_json()).unwrap();
         assert_eq!(told[0]["lane"], Lane::Array as u8);
-        assert_eq!((&told[0]["elementOid"], &told[0]["elementLane"]), (&json!(23), &json!(0)));
+        assert_eq!(
+            (&told[0]["elementOid"], &told[0]["elementLane"]),
+            (&json!(23), &json!(Lane::Text as u8))
+        );
         assert_eq!(Decoder::for_column(INT2_VECTOR, Format::Text, &verbatim).lane(), Lane::Text);
     }
 
@@ -529,7 +532,7 @@ mod tests {
                 "tableOid": 16_400,
                 "columnNumber": -1,
                 "modifier": 12,
-                "lane": 5,
+                "lane": Lane::BigInt64 as u8,
             }])
         );
         assert_eq!(Shape::new(Vec::new()).to_json(), "[]");

@@ -15,6 +15,7 @@ use hyperiondb_client::connection::{
 use hyperiondb_client::protocol::Format;
 use hyperiondb_client::protocol::scram::KeyCache;
 use hyperiondb_client::transfer::RowBatch;
+use hyperiondb_client::transfer::contract::cells::VALUE;
 use hyperiondb_client::types::{Params, write_row};
 use proptest::test_runner::TestCaseError;
 use serde_json::json;
@@ -207,7 +208,7 @@ fn rows(result: &StatementResult) -> Result<Vec<Row>, TestCaseError> {
             let end = usize::try_from(ends[column]).unwrap();
             let cell = String::from_utf16(&text[start..end]).unwrap();
             start = end;
-            (nulls[column] == 0).then_some(cell)
+            (nulls[column] == VALUE).then_some(cell)
         };
         Ok(shape.columns().iter().enumerate().map(&mut cell).collect())
     };

@@ -5,6 +5,7 @@ use super::*;
 use crate::connection::{CommandTag, Rows};
 use crate::protocol::backend::{Field, Format};
 use crate::transfer::contract::cells::CUT;
+use crate::transfer::contract::commands::COMMANDS;
 use crate::transfer::contract::piece_flags::{BYTES, LAST_PIECE};
 use crate::transfer::contract::records::{
     ErrorWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
@@ -17,6 +18,7 @@ enum Seen {
     /// The columns of values that have come in pieces are left out, and the values with how many
     /// pieces they took.
     Long(u32, Vec<String>, Vec<(Vec<u8>, usize)>),
+    /// With a `#` in front of a command that came as its number.
     Done(u32, String, Option<u64>),
     Error(u32),
     Segment,
@@ -114,7 +116,7 @@ impl Reader {
                     let request = record.request as u32;
                     let command = match record.command {
                         NONE => text.take(record.command_units),
-                        number => number.to_string(),
+                        number => format!("#{}", COMMANDS[number as usize]),
                     };
                     let mut rows = Vec::new();
                     for _ in 0..record.rows {
@@ -246,13 +248,13 @@ fn results_come_in_order_with_their_text() {
     ]);
     let expect = [
         rows(7, &[&["é", "😀"], &["", "x"]]),
-        done(7, "1", Some(2)),
+        done(7, "#SELECT", Some(2)),
         done(8, "CREATE EXTENSION", None),
         rows(8, &[&["y"]]),
-        done(8, "1", Some(1)),
-        done(8, "2", Some(5)),
+        done(8, "#SELECT", Some(1)),
+        done(8, "#INSERT", Some(5)),
         Seen::Error(9),
-        done(10, "0", None),
+        done(10, "#", None),
         Seen::Segment,
     ];
     assert_eq!(seen, expect);
@@ -270,7 +272,7 @@ fn a_result_that_does_not_fit_goes_on_in_the_next_segment() {
         rows(1, &many[2..4]),
         Seen::Segment,
         rows(1, &many[4..]),
-        done(1, "1", Some(5)),
+        done(1, "#SELECT", Some(5)),
         Seen::Segment,
     ];
     assert_eq!(seen, expect);
@@ -305,8 +307,13 @@ fn a_row_that_can_t_be_read_or_is_too_wide_fails_its_request_alone() {
         completed(2, vec![result(Some(&nine), &[&["x"; 9]], "SELECT 1")]),
         completed(3, vec![result(Some(&two), &[good], "SELECT 1")]),
     ]);
-    let expect =
-        [Seen::Error(1), Seen::Error(2), rows(3, &[good]), done(3, "1", Some(1)), Seen::Segment];
+    let expect = [
+        Seen::Error(1),
+        Seen::Error(2),
+        rows(3, &[good]),
+        done(3, "#SELECT", Some(1)),
+        Seen::Segment,
+    ];
     assert_eq!(seen, expect);
 }
 
@@ -318,7 +325,7 @@ fn records_that_do_not_fit_wait_for_the_next_segment() {
     let seen = reader.read(news);
     let expect = [0, 1, u32::MAX, 2, 3, u32::MAX, 4, u32::MAX].map(|n| match n {
         u32::MAX => Seen::Segment,
-        n => done(n, "6", None),
+        n => done(n, "#BEGIN", None),
     });
     assert_eq!(seen, expect);
 }
@@ -367,9 +374,9 @@ fn a_long_value_comes_in_pieces_that_are_no_longer_than_any_segment() {
         self::rows(1, short),
         Seen::Long(1, kept, values),
         self::rows(1, short),
-        done(1, "1", Some(3)),
+        done(1, "#SELECT", Some(3)),
         self::rows(2, short),
-        done(2, "1", Some(1)),
+        done(2, "#SELECT", Some(1)),
     ];
     assert_eq!(seen, expect);
 }
@@ -408,7 +415,7 @@ fn a_long_value_that_can_t_be_read_fails_its_request_in_the_middle_of_its_pieces
         completed(2, vec![result(Some(&one), good, "SELECT 1")]),
     ]);
     seen.retain(|seen| *seen != Seen::Segment);
-    assert_eq!(seen, [Seen::Error(1), rows(2, good), done(2, "1", Some(1))]);
+    assert_eq!(seen, [Seen::Error(1), rows(2, good), done(2, "#SELECT", Some(1))]);
     // What came of it before, its request's end lets go.
     assert!(reader.pieces[0].1 > 0);
 }

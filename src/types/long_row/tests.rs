@@ -7,6 +7,7 @@ use super::super::oid;
 use super::*;
 use crate::base::body::Parts;
 use crate::protocol::backend::Format;
+use crate::transfer::contract::cells::{NULL, VALUE};
 
 /// What a cell holds, or the value that came in pieces in its place.
 #[derive(Debug, PartialEq)]
@@ -60,9 +61,9 @@ fn read(body: Body<'_>, shape: &Shape) -> Result<Read, Error> {
     assert_eq!((batch.cells_used(), values.pop()), (columns, Some(Vec::new())));
     longest = longest.max(batch.text_len());
     let mut values = values.into_iter();
-    let cells = cells.iter().zip(&nulls).map(|(bits, null)| match null {
-        0 => Cell::Bits(*bits),
-        1 => Cell::Null,
+    let cells = cells.iter().zip(&nulls).map(|(bits, mark)| match *mark {
+        VALUE => Cell::Bits(*bits),
+        NULL => Cell::Null,
         _ => Cell::Cut(values.next().unwrap()),
     });
     let cells = cells.collect();
