@@ -2,11 +2,10 @@
 
 // Finds and loads the addon, or says clearly why it can't be had. Nothing native is touched before.
 
-const fs = require('node:fs');
 const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
 const { classes } = require('./errors.cjs');
-const { abis, hasMusl, isMusl, ownAbi, PUBLISHED } = require('./platform.cjs');
+const { abis, hasMusl, isMusl, isThere, ownAbi, PUBLISHED } = require('./platform.cjs');
 
 const OLDEST_NODE = 20;
 const REPOSITORY = 'https://github.com/hyperiondb/hyperiondb-client';
@@ -26,7 +25,7 @@ function load({ versions, platform, arch }) {
   for (const source of [BUILT, INSTALLED]) {
     for (const abi of fitting(possible, source, arch)) {
       const found = source.load(abi, (error) => {
-        failures.push({ error, name: source.name(abi), isThere: source.isThere(abi) });
+        failures.push({ abi, error, name: source.name(abi), isThere: source.isThere(abi) });
       });
       if (found !== undefined) return found;
     }
@@ -70,7 +69,7 @@ function fitting(possible, source, arch) {
 /** What `npm run build` puts beside package.json. */
 const BUILT = {
   name: (abi) => path.join(folder(), '..', `hyperiondb-client.${abi}.node`),
-  isThere: (abi) => fs.existsSync(BUILT.name(abi)),
+  isThere: (abi) => isThere(BUILT.name(abi)),
   load(abi, failed) {
     try {
       if (!BUILT.isThere(abi)) throw new Error('no such file');
@@ -159,10 +158,11 @@ function remedy(platform, arch, failures) {
   if (isBundled()) return `${REMEDY}.`;
   const { version } = require('../package.json');
   const rust = '`npm run build`, which needs Rust (https://rustup.rs)';
-  if (fs.existsSync(path.join(folder(), '..', 'Cargo.toml'))) return `Build one: ${rust}.`;
+  if (isThere(path.join(folder(), '..', 'Cargo.toml'))) return `Build one: ${rust}.`;
   const abi = ownAbi({ platform, arch });
   const refused = failures.find(
-    ({ error, isThere }) => isThere && error.code === 'ERR_DLOPEN_FAILED',
+    (failure) =>
+      failure.abi === abi && failure.isThere && failure.error.code === 'ERR_DLOPEN_FAILED',
   );
   if (refused !== undefined) {
     return (
@@ -170,11 +170,20 @@ function remedy(platform, arch, failures) {
       'readable, for this C library, and on a file system that is not mounted noexec.'
     );
   }
+  // Into `dependencies` it must not come, where it would keep every other platform from installing.
+  const forNow = `\`npm install --no-save ${INSTALLED.name(abi)}@${version}\``;
+  const forGood = 'remove node_modules and package-lock.json and run `npm install` on this one';
+  const other = abis(platform, arch).find((each) => each !== abi && INSTALLED.isThere(each));
+  if (other !== undefined) {
+    return (
+      `${INSTALLED.name(other)} is there, and this process needs ${INSTALLED.name(abi)}: node_modules comes from a system ` +
+      `with another C library. For now: ${forNow}. For good, ${forGood}.`
+    );
+  }
   if (PUBLISHED.includes(abi)) {
     return (
-      `Install it: \`npm install ${INSTALLED.name(abi)}@${version}\`. It is an optional dependency, which npm leaves out ` +
-      'with `--omit=optional`, and with a node_modules or a package-lock.json that was made on another platform: then ' +
-      'remove both and run `npm install`.'
+      `Install it, for now: ${forNow}. It is an optional dependency, which npm leaves out with \`--omit=optional\`, and with ` +
+      `a node_modules or a package-lock.json that was made on another platform: for good, ${forGood}.`
     );
   }
   return (

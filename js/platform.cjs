@@ -30,7 +30,16 @@ function ownAbi({ platform, arch } = process) {
 /** Whether musl is on this machine, whatever runs this process: its loader stands at one place. */
 function hasMusl(arch) {
   const cpu = { arm64: 'aarch64', x64: 'x86_64' }[arch] ?? arch;
-  return fs.existsSync(`/lib/ld-musl-${cpu}.so.1`);
+  return isThere(`/lib/ld-musl-${cpu}.so.1`);
+}
+
+/** Under `--permission` Node throws of what it may not read. */
+function isThere(file) {
+  try {
+    return fs.existsSync(file);
+  } catch {
+    return false;
+  }
 }
 
 /** glibc tells Node its version, musl does not. Undefined where Node has no report that tells it. */
@@ -51,4 +60,4 @@ function isMusl() {
   }
 }
 
-module.exports = { PUBLISHED, abis, hasMusl, isMusl, ownAbi };
+module.exports = { PUBLISHED, abis, hasMusl, isMusl, isThere, ownAbi };

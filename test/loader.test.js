@@ -185,10 +185,52 @@ test('without its package the error says what was looked for, and what to instal
     assert.ok(stdout.includes(`\n  ${path.join(main, `hyperiondb-client.${abi}.node`)}: no such`));
     assert.ok(stdout.includes(`\n  hyperiondb-client-${abi}: Cannot find module`));
   }
-  assert.ok(stdout.includes(`npm install hyperiondb-client-linux-x64-gnu@${version}\``));
-  assert.match(stdout, /--omit=optional.*package-lock\.json/);
+  assert.ok(stdout.includes(forNow('linux-x64-gnu')));
+  assert.match(stdout, /--omit=optional.*for good, remove node_modules and package-lock\.json/);
   const musl = await load({ isMusl: true });
-  assert.ok(musl.stdout.includes(`npm install hyperiondb-client-linux-x64-musl@${version}\``));
+  assert.ok(musl.stdout.includes(forNow('linux-x64-musl')));
+});
+
+/** What npm writes into `dependencies` is required on every platform, and fits one. */
+function forNow(abi) {
+  return `or now: \`npm install --no-save hyperiondb-client-${abi}@${version}\``;
+}
+
+test('node_modules from a system with another C library are said to be that', async () => {
+  const empty = path.join(project, 'empty.node');
+  await writeFile(empty, '');
+  const [gnu, musl] = ['linux-x64-gnu', 'linux-x64-musl'];
+  const said = (there, needed) =>
+    `\nhyperiondb-client-${there} is there, and this process needs hyperiondb-client-${needed}: ` +
+    'node_modules comes from a system with another C library. F' +
+    forNow(needed);
+  await install(musl, { addon: empty });
+  const onGnu = await load();
+  assert.ok(onGnu.stdout.includes(said(musl, gnu)), onGnu.stdout);
+  // Its own that is refused is another matter.
+  await install(gnu, { addon: empty });
+  const refused = await load();
+  assert.match(refused.stdout, /\nhyperiondb-client-linux-x64-gnu is there, and this system/);
+  await rm(path.join(project, 'node_modules', `hyperiondb-client-${musl}`), { recursive: true });
+  const onMusl = await load({ isMusl: true });
+  assert.ok(onMusl.stdout.includes(said(gnu, musl)), onMusl.stdout);
+});
+
+const permission = ['--permission', '--experimental-permission'].find((flag) =>
+  process.allowedNodeEnvironmentFlags.has(flag),
+);
+
+test('a process that may read nothing but its own folder loads the addon', async () => {
+  await install(platform.ownAbi(), { addon: addonPath });
+  const app = path.join(project, 'app.cjs');
+  await writeFile(
+    app,
+    `const { native } = require('./node_modules/hyperiondb-client/js/native.cjs');
+    console.log(process.permission.has('fs.read', '/lib'), typeof native().createPool);`,
+  );
+  const allowed = ['--allow-addons', `--allow-fs-read=${path.join(project, '*')}`];
+  const { stdout } = await run(process.execPath, [permission, ...allowed, app]);
+  assert.equal(stdout, 'false function\n');
 });
 
 test('on a platform without a package the error lists those that there are', async () => {
