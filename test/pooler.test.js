@@ -512,3 +512,37 @@ test(
     await Promise.all([reader.end(), writer.end()]);
   },
 );
+
+test('what is long reaches the session that it is sent to, whole', behindPooler, async (t) => {
+  for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+    const { address } = await cluster.pooler(cluster.primary, { size: 2, program });
+    const pool = open({ hosts: [address], poolSize: 4 });
+    t.after(() => pool.end());
+    // Messages of their own, should the rest of one be taken for any.
+    const attack = Buffer.concat([Buffer.from('S\0\0\0\x04'), query('CREATE TABLE pwned ()')]);
+    const parameter = Buffer.alloc(300_000, attack);
+    const ask = async (n) => {
+      const long = n % 3 === 0 ? ` -- ${'x'.repeat((n * 7919) % 300_000)}` : '';
+      const values = [n, n % 3 === 1 ? parameter.subarray(n) : parameter.subarray(0, n)];
+      const work = (on) => on.query(`SELECT $1::int AS n, length($2::bytea) AS l${long}`, values);
+      const limit = { timeoutMs: 60_000 };
+      const rows = n % 4 === 0 ? await pool.transaction(work, limit) : await work(pool);
+      assert.deepEqual(rows, [{ n, l: values[1].length }]);
+    };
+    await Promise.all(
+      Array.from({ length: 8 }, async (_, worker) => {
+        for (let round = 0; round < 60; round++) await ask(worker * 1000 + round);
+      }),
+    );
+    const found = await pool.query("SELECT to_regclass('pwned') AS pwned");
+    assert.deepEqual(found, [{ pwned: null }]);
+  }
+});
+
+/** A Query message. */
+function query(sql) {
+  const text = Buffer.from(`${sql}\0`);
+  const head = Buffer.alloc(5, 'Q');
+  head.writeInt32BE(text.length + 4, 1);
+  return Buffer.concat([head, text]);
+}

@@ -33,7 +33,7 @@ function loadIn(context) {
     modules.set(file, module);
     const native = createRequire(file);
     const require = (name) => {
-      const isOwn = name.startsWith('.') && !name.endsWith('.node');
+      const isOwn = name.startsWith('.') && name.endsWith('.cjs');
       return isOwn ? load(path.resolve(path.dirname(file), name)) : native(name);
     };
     const head = '(function (module, exports, require, __filename, __dirname) {';

@@ -27,6 +27,16 @@ pub struct BackendKey {
     pub secret: Vec<u8>,
 }
 
+/// No process has a larger number: Linux allows none beyond it, and other systems give none.
+const LARGEST_PROCESS_ID: i32 = 1 << 22;
+
+impl BackendKey {
+    /// Whether it is no server's: a pooler makes up both halves of its keys.
+    pub(super) fn is_of_pooler(&self) -> bool {
+        !(1..=LARGEST_PROCESS_ID).contains(&self.process_id)
+    }
+}
+
 impl std::fmt::Debug for BackendKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "BackendKey {{ process_id: {}, secret: [redacted] }}", self.process_id)

@@ -284,8 +284,26 @@ impl Connection {
         matches!(&self.state, State::Session(session) if session.is_at_hand())
     }
 
+    /// What is to be written now: no more than may be unanswered at a time behind a pooler.
     pub fn outgoing(&self) -> &[u8] {
-        &self.outbox
+        let gate = match &self.state {
+            State::Session(session) => session.gate(),
+            _ => None,
+        };
+        let open = gate.and_then(|gate| usize::try_from(gate.saturating_sub(self.written)).ok());
+        open.and_then(|open| self.outbox.get(..open)).unwrap_or(&self.outbox)
+    }
+
+    /// Whether a pooler stands in between, as far as its key shows.
+    pub fn is_pooled(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_pooled())
+    }
+
+    /// Another session of the same host has shown that a pooler stands in between.
+    pub fn take_for_pooled(&mut self) {
+        if let State::Session(session) = &mut self.state {
+            session.take_for_pooled();
+        }
     }
 
     /// The kernel took `count` bytes of [`Self::outgoing`].

@@ -2,6 +2,7 @@
 //! the session asks for itself in between.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -26,7 +27,14 @@ pub(super) struct Entry {
     /// The place of its first byte in all that this connection ever sent.
     pub(super) start: u64,
     pub(super) queued_at: Instant,
+    /// It is not to be written before all that stands in front of it is answered.
+    pub(super) gated: bool,
 }
+
+/// So much may be unanswered on a session of a pooler: it reaches that in one segment, whatever the
+/// network. PgBouncer before 1.21 gives the server to another client behind the last ReadyForQuery
+/// that it expects, also where it has handed on a part of what comes next.
+const ONE_SEGMENT: u64 = 1024;
 
 #[derive(Debug)]
 pub(super) enum Work {
@@ -115,13 +123,34 @@ impl Entry {
         }
     }
 
-    /// Whether it was sent. A script that is run in steps waits for what stands in front of it.
+    /// Whether it is to be written, or was, at least in part.
     pub(super) fn was_sent(&self) -> bool {
+        !self.gated && !self.is_waiting_script()
+    }
+
+    /// A script that is run in steps begins behind the answers to what stands in front of it.
+    pub(super) fn is_waiting_script(&self) -> bool {
         match &self.work {
-            Work::Request { exchange, .. } => exchange.flight.was_sent(),
-            _ => true,
+            Work::Request { exchange, .. } => !exchange.flight.was_sent(),
+            _ => false,
         }
     }
+}
+
+/// Appends what was written into such bytes of all that was sent.
+pub(super) fn push(
+    pipeline: &mut Pipeline,
+    is_pooled: bool,
+    work: Work,
+    queued_at: Instant,
+    bytes: Range<u64>,
+) {
+    let oldest = pipeline.front().map(|entry| entry.start);
+    let is_long = oldest.is_some_and(|oldest| bytes.end.saturating_sub(oldest) > ONE_SEGMENT);
+    // A bare Sync is never cut in two.
+    let is_whole = matches!(work, Work::Barrier { asked: false, .. });
+    let gated = is_pooled && is_long && !is_whole;
+    pipeline.push_back(Entry { work, start: bytes.start, queued_at, gated });
 }
 
 /// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.

@@ -63,6 +63,7 @@ pub(super) struct Session {
     /// What the server said last of a transaction that had failed.
     aborted: Option<Box<ServerFields>>,
     key: Option<BackendKey>,
+    is_pooled: bool,
     last_ready: Instant,
     /// When that was asked for which the last ReadyForQuery answered.
     asked_at: Instant,
@@ -127,6 +128,7 @@ impl Session {
             status_before: TransactionStatus::Idle,
             max_result_bytes: config.max_result_bytes,
             repeats_reads: config.pipelining != Pipelining::Off,
+            is_pooled: key.as_ref().is_none_or(BackendKey::is_of_pooler),
             key,
             last_ready: now,
             asked_at: Instant::ORIGIN,
@@ -180,9 +182,10 @@ impl Session {
     }
 
     pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
-        let mut works = self.pipeline.iter().map(|entry| &entry.work);
-        match works.find(|work| !matches!(work, Work::Barrier { .. }))? {
-            Work::Request { exchange, .. } if exchange.flight.was_sent() => {
+        let mut works = self.pipeline.iter();
+        let entry = works.find(|entry| !matches!(entry.work, Work::Barrier { .. }))?;
+        match &entry.work {
+            Work::Request { exchange, .. } if entry.was_sent() => {
                 Some((exchange.statement, exchange.held()))
             }
             _ => None,
@@ -235,7 +238,7 @@ impl Session {
     /// has taken, and `out` what it has not. False where that can't be done.
     pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
         let Some(place) = pipeline::place_of(&self.pipeline, token) else { return false };
-        let is_awaited = self.pipeline.get(place + 1).is_some_and(|next| !next.was_sent());
+        let is_awaited = self.pipeline.get(place + 1).is_some_and(Entry::is_waiting_script);
         if is_awaited || !pipeline::is_by_itself(&self.pipeline, place) {
             return false;
         }
@@ -245,7 +248,33 @@ impl Session {
         if let Some(name) = exchange.preparing() {
             self.prepared.remove(exchange.statement, name);
         }
+        self.open_gate();
         true
+    }
+
+    /// Up to which byte may be written of all that was sent here.
+    pub(super) fn gate(&self) -> Option<u64> {
+        if !self.is_pooled {
+            return None;
+        }
+        self.pipeline.iter().find(|entry| entry.gated).map(|entry| entry.start)
+    }
+
+    /// Nothing stands in front of the first entry.
+    fn open_gate(&mut self) {
+        if let Some(front) = self.pipeline.front_mut() {
+            front.gated = false;
+        }
+    }
+
+    /// Whether a pooler stands in between, as far as its key shows.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.is_pooled
+    }
+
+    /// Another session of the same host has shown it.
+    pub(super) fn take_for_pooled(&mut self) {
+        self.is_pooled = true;
     }
 
     /// Appends a request to the pipeline and its bytes to `out`; an error leaves both as they were.
@@ -324,7 +353,8 @@ impl Session {
         };
         let exchange = Exchange::new(request.statement, flight, prelude, moment, terms);
         let work = Work::Request { token: request.token, exchange };
-        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        let end = sent + out.len() as u64;
+        pipeline::push(&mut self.pipeline, self.is_pooled, work, now, start..end);
         if moves_for_all {
             shared.statements.names_moved();
         }
@@ -546,6 +576,7 @@ impl Session {
             }
         }
         self.doubt.must_run_dry &= !self.pipeline.is_empty();
+        self.open_gate();
         self.begin_steps(sent, out)?;
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();

@@ -342,3 +342,64 @@ fn a_script_in_steps_that_waited_was_not_sent() {
         assert_eq!((token.0, *outcome), expected);
     }
 }
+
+/// A session of a pooler, by its key.
+fn pooled() -> Setup {
+    let mut setup = Setup::new();
+    let key = message(b'K', &[0x7f, 0, 0, 1, 0, 0, 0, 2]);
+    let reports = ["in_hot_standby\0off\0", "default_transaction_read_only\0off\0"];
+    let reports = reports.map(|text| message(b'S', text.as_bytes())).concat();
+    setup.receive(&[&ok(), &reports, &key, &message(b'Z', b"I")]);
+    setup.connection.advance(usize::MAX);
+    setup
+}
+
+#[test]
+fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
+    let long = format!("NOTIFY a, '{}'", "x".repeat(2000));
+    let mut setup = pooled();
+    setup.send(1, "NOTIFY a");
+    let first = setup.connection.outgoing().len();
+    setup.send(2, &long);
+    setup.send(3, "NOTIFY b");
+    assert_eq!(setup.connection.outgoing().len(), first);
+    // What stands behind it can be taken back, and so can it.
+    assert!(setup.connection.withdraw(Token(3)) && setup.connection.withdraw(Token(2)));
+    assert_eq!(setup.connection.outgoing().len(), first);
+    setup.send(4, &long);
+    setup.connection.advance(first);
+    assert!(setup.connection.outgoing().is_empty());
+    let answers = [
+        message(b'1', b""),
+        message(b't', &[0, 0]),
+        message(b'n', b""),
+        message(b'2', b""),
+        message(b'C', b"NOTIFY\0"),
+        message(b'Z', b"I"),
+    ];
+    let events = setup.receive(&[&answers.concat()]);
+    assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
+    assert!(setup.connection.outgoing().len() > 2000);
+    // A server is.
+    let mut setup = Setup::new();
+    setup.receive(&[&welcome(&[5; 4])]);
+    setup.connection.advance(usize::MAX);
+    setup.send(1, "NOTIFY a");
+    setup.send(2, &long);
+    assert!(setup.connection.outgoing().len() > first + 2000);
+}
+
+#[test]
+fn what_a_pooler_was_not_sent_yet_has_not_run() {
+    let mut setup = pooled();
+    setup.send(1, "NOTIFY a");
+    setup.send(2, &format!("NOTIFY a, '{}'", "x".repeat(2000)));
+    setup.connection.advance(setup.connection.outgoing().len());
+    setup.input(Input::Closed { why: "gone".to_owned() });
+    let events: Vec<_> = std::iter::from_fn(|| setup.connection.poll_event()).collect();
+    let expected = [(1, Outcome::Unknown), (2, Outcome::NotSent)];
+    for (event, expected) in events.iter().zip(expected) {
+        let Event::Lost { token, outcome, .. } = event else { panic!("{event:?}") };
+        assert_eq!((token.0, *outcome), expected);
+    }
+}

@@ -10,13 +10,18 @@
 //! A database hands an oid out once. But what was not replicated is lost with a failover, and what
 //! was done since a backup with its restoration, and then the same oids are handed out again, for
 //! other types. So what is known is forgotten as well when another host serves, when one can't be
-//! reached any more, and when a server was started that nobody has met.
+//! reached any more, and when a server was started that nobody has met. None of that shows behind a
+//! pooler, which keeps its sessions through all of it: there types are asked for anew now and then.
+
+use std::time::Duration;
 
 use super::{ConnectionId, Pool};
 use crate::base::Instant;
 use crate::connection::{Realm, Statement, StatementId};
 use crate::types::Catalog;
 
+/// So long types are known behind a pooler, as prepared statements are anywhere.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// So many servers' starts are remembered.
 const MOST_STARTS: usize = 64;
 
@@ -26,6 +31,8 @@ pub(super) struct Home {
     realm: Realm,
     /// When the servers were started that have been met, the latest last.
     starts: Vec<i64>,
+    /// When no type was known yet.
+    empty_at: Option<Instant>,
 }
 
 impl Home {
@@ -90,11 +97,29 @@ impl Pool {
         id: ConnectionId,
         statement: StatementId,
     ) -> bool {
+        if self.catalog.is_empty() {
+            self.home.empty_at = Some(now);
+        } else if self.home.empty_at.is_none_or(|at| now.since(at) >= KNOWN_FOR)
+            && self.slots.get(id).is_some_and(|slot| slot.connection.is_pooled())
+        {
+            self.forget_types();
+        }
         if self.enter(id) {
             return false;
         }
         self.ask_realm(now, id);
         self.statements.get(statement).is_some_and(Statement::has_user_types)
+    }
+
+    /// A session has joined. A pooler shows itself by the keys of nearly all of its sessions, and
+    /// stands in front of the others of its host as well.
+    pub(super) fn share_pooler(&mut self, id: ConnectionId) {
+        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        let of_host = |slot: &&mut super::Slot| slot.host == host;
+        if self.slots.iter().any(|(_, slot)| slot.host == host && slot.connection.is_pooled()) {
+            let slots = self.slots.iter_mut().map(|(_, slot)| slot);
+            slots.filter(of_host).for_each(|slot| slot.connection.take_for_pooled());
+        }
     }
 
     /// Asks a session which database it is in, where that is to be known and nothing is in the way.

@@ -56,6 +56,7 @@ impl Pool {
             self.note_address(now, id, role);
             return self.leave_astray(now, id);
         }
+        self.share_pooler(id);
         let Some(slot) = self.slots.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
         let is_tried = slot.duty == Duty::Joining;

@@ -8,7 +8,7 @@ use super::Session;
 use crate::base::{Error, Instant, Mutation};
 use crate::config::TargetSessionAttrs;
 use crate::connection::lineage::Place;
-use crate::connection::pipeline::{Entry, Work};
+use crate::connection::pipeline::{Entry, Work, push};
 use crate::connection::user_types::{RefusedInTransaction, TypesAsked};
 use crate::connection::{lineage, role};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
@@ -113,7 +113,8 @@ impl Session {
         let start = sent + out.len() as u64;
         frontend::query(out, lineage::QUESTION)?;
         let work = Work::Place { place: Place::default() };
-        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        let end = sent + out.len() as u64;
+        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
         Ok(())
     }
 
@@ -150,7 +151,8 @@ impl Session {
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
         frontend::query(out, &asked.text())?;
-        self.pipeline.push_back(Entry { work: Work::Types(asked), start, queued_at: now });
+        let (work, end) = (Work::Types(asked), sent + out.len() as u64);
+        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
         Ok(())
     }
 
@@ -257,7 +259,8 @@ impl Session {
             frontend::sync(out)?;
         }
         let work = Work::Barrier { probe, asked, told: None, together: false };
-        self.pipeline.push_back(Entry { work, start, queued_at: now });
+        let end = sent + out.len() as u64;
+        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
         Ok(())
     }
 }

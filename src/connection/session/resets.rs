@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use super::{Session, Tidiness};
 use crate::base::{Error, Instant, Mutation};
 use crate::connection::Shared;
-use crate::connection::pipeline::{Entry, ResetStep, Work, is_vacant, requests};
+use crate::connection::pipeline::{ResetStep, Work, is_vacant, push, requests};
 use crate::connection::prelude::RESET;
 use crate::connection::role::{Parameters, check_encoding};
 use crate::protocol::backend::TransactionStatus;
@@ -57,7 +57,8 @@ impl Session {
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
         frontend::query(out, sql)?;
-        self.pipeline.push_back(Entry { work: Work::Reset { step }, start, queued_at: now });
+        let (work, end) = (Work::Reset { step }, sent + out.len() as u64);
+        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
         Ok(())
     }
 
