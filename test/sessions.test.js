@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import process from 'node:process';
 import { after, before, test } from 'node:test';
 
-import { createPool } from '../js/index.mjs';
+import { createPool, isRetryable } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
 import { waitUntil } from './cluster/lock.js';
 
@@ -20,6 +20,11 @@ const since14 = {
   skip:
     Number(process.env.HYPERION_PG_VERSION ?? 15) < 14 &&
     'PostgreSQL 14 brought idle_session_timeout',
+};
+const since17 = {
+  skip:
+    Number(process.env.HYPERION_PG_VERSION ?? 15) < 17 &&
+    'PostgreSQL 17 brought transaction_timeout',
 };
 const PID = 'SELECT pg_backend_pid() AS pid';
 const pidOf = async (queryable) => (await queryable.query(PID))[0].pid;
@@ -130,6 +135,54 @@ test('a transaction that is ended for its idleness (25P03) fails at its next sta
   assert.deepEqual(await pool.query('SELECT count(*)::int AS n FROM item'), [{ n: 0 }]);
   await pool.end();
 });
+
+test(
+  'a transaction that outlasts transaction_timeout (25P04) fails, at work and idle, and is not repeated',
+  since17,
+  async () => {
+    const parameters = { transaction_timeout: '50' };
+    const pool = createPool(cluster.options({ poolSize: 2, parameters }));
+    const states = [];
+    pool.on('host', ({ state }) => states.push(state));
+    const isIt = (error) => {
+      assert.deepEqual(
+        [error.name, error.code, error.outcome, error.cause?.code],
+        ['TimeoutError', 'HYPERION_TRANSACTION_TIMEOUT', 'not-committed', '25P04'],
+      );
+      assert.match(error.message, /transaction_timeout/);
+      assert.equal(isRetryable(error), false);
+      return true;
+    };
+    let runs = 0;
+    for (const [goesOn, isIdle] of [
+      [(tx) => tx.query('SELECT 1'), true],
+      [(tx) => tx.query('SELECT pg_sleep(60)::text'), false],
+      // The COMMIT was never sent.
+      [() => {}, true],
+    ]) {
+      runs += 1;
+      const transaction = pool.transaction(
+        async (tx) => {
+          await tx.query('INSERT INTO item VALUES ($1)', [1700 + runs]);
+          if (isIdle) await untilGone(await pidOf(tx));
+          await goesOn(tx);
+        },
+        { retries: 3 },
+      );
+      await assert.rejects(transaction, isIt, `${runs}`);
+    }
+    const sleep = "SELECT pg_sleep(60)::text FROM nextval('naps')";
+    await pool.query('CREATE SEQUENCE naps');
+    await assert.rejects(pool.query(sleep, [], { readOnly: true }), isIt);
+    // What may write is at work in a transaction of its own, whose end may have come before the limit.
+    await assert.rejects(pool.query(sleep), { code: '40003', outcome: 'unknown' });
+    assert.deepEqual(await pool.query('SELECT last_value::int AS n FROM naps'), [{ n: 2 }]);
+    const items = 'SELECT count(*)::int AS n FROM item WHERE id > 1700';
+    assert.deepEqual(await pool.query(items), [{ n: 0 }]);
+    assert.deepEqual(states, ['up'], 'it says nothing of the host');
+    await pool.end();
+  },
+);
 
 test('a server process is killed, and all others with it (57P02)', async () => {
   const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 60_000 }));

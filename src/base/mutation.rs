@@ -69,6 +69,8 @@ pub enum Mutation {
     SuspectTidyHost,
     /// So is one in front of which something ends idle sessions.
     SuspectIdleCut,
+    /// The time limit by which a server has ended a transaction is not named.
+    HideLimit,
     /// Nobody waits for a server that is starting.
     RefuseToWait,
     /// A transaction that began across a fence goes on where it is.
@@ -132,7 +134,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -164,6 +166,7 @@ impl Mutation {
         Self::SuspectFullHost,
         Self::SuspectTidyHost,
         Self::SuspectIdleCut,
+        Self::HideLimit,
         Self::RefuseToWait,
         Self::GoOnAcrossFence,
         Self::ForgetBarrier,

@@ -376,14 +376,14 @@ impl Member {
 /// `too_many_connections`.
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
-/// A session that its own time limits ended: `idle_session_timeout` and
-/// `idle_in_transaction_session_timeout` say nothing of the host, and no more does a pooler that
-/// has no session free.
+/// A session that its own time limits ended: `idle_session_timeout`,
+/// `idle_in_transaction_session_timeout` and `transaction_timeout` say nothing of the host, and no
+/// more does a pooler that has no session free.
 fn is_own_end(error: &Error) -> bool {
     let is_crowded =
         |fields: &ServerFields| was_never_handed_on(fields) && fields.message == QUERY_WAIT_TIMEOUT;
-    let says_nothing =
-        matches!(error.code(), "57P05" | "25P03") || error.server().is_some_and(is_crowded);
+    let says_nothing = matches!(error.code(), "57P05" | "25P03" | "25P04")
+        || error.server().is_some_and(is_crowded);
     says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 

@@ -1,23 +1,37 @@
 //! Transactions that are idle for too long, which nobody may ever finish: the pool takes their connections back, or
-//! the server ends them.
+//! the server ends them. The server may have a limit for all of a transaction, too.
 
 use std::num::NonZeroU32;
 
 use super::lease::Lease;
 use super::{Output, Pool, PoolEvent};
-use crate::base::{Error, ErrorClass, Instant, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 pub(super) const ABANDONED: &str = "HYPERION_TRANSACTION_ABANDONED";
 /// `idle_in_transaction_session_timeout`: the server's own limit has passed.
 const IDLE_IN_TRANSACTION: &str = "25P03";
 
-/// The error of a transaction that the server ended for its idleness, whoever set that limit; `None` where it was
+/// `transaction_timeout` of PostgreSQL 17 and later, which ends the session too, at work or not.
+pub(super) const TRANSACTION_TIMEOUT: &str = "25P04";
+
+/// The error of a transaction that the server ended for its time, whoever set that limit; `None` where it was
 /// something else that ended the session.
-pub(super) fn abandoned_by(why: &Error) -> Option<Error> {
-    let message = "the transaction was idle for too long, and the server rolled it back: \
-                   idle_in_transaction_session_timeout";
-    (why.code() == IDLE_IN_TRANSACTION)
-        .then(|| Error::new(ErrorClass::Transaction, ABANDONED, message))
+pub(super) fn outlived(why: &Error) -> Option<Error> {
+    let (class, code, message) = match why.code() {
+        IDLE_IN_TRANSACTION => (
+            ErrorClass::Transaction,
+            ABANDONED,
+            "the transaction was idle for too long, and the server rolled it back: \
+             idle_in_transaction_session_timeout",
+        ),
+        TRANSACTION_TIMEOUT => (
+            ErrorClass::QueryTimeout,
+            "HYPERION_TRANSACTION_TIMEOUT",
+            "the transaction was not done in time, and the server rolled it back: transaction_timeout",
+        ),
+        _ => return None,
+    };
+    (!Mutation::HideLimit.is_on()).then(|| Error::new(class, code, message))
 }
 
 impl Pool {

@@ -27,8 +27,8 @@ pub(super) struct Loss {
     pub(super) losses: u8,
     /// A pooler had it wait in a line of its own, and there is no time to wait in this one's.
     pub(super) is_late: bool,
-    /// The server answered with garbage, and would do so again.
-    pub(super) is_garbage: bool,
+    /// The server answered with garbage, or gave it no more time, and would do so again.
+    pub(super) would_recur: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn on_lost(loss: &Loss) -> Fate {
     let declared = loss.declared && !Mutation::ForgetDeclaration.is_on();
     let had_no_effect = loss.outcome != Outcome::Unknown || Mutation::RepeatUnknown.is_on();
     let is_bounded = loss.losses <= MOST_LOSSES || Mutation::RepeatForever.is_on();
-    let is_harmless = (declared || is_read_only) && is_bounded && !loss.is_garbage;
+    let is_harmless = (declared || is_read_only) && is_bounded && !loss.would_recur;
     if loss.is_free && !loss.is_late && (had_no_effect || is_harmless) {
         return Fate::SendAgain;
     }
@@ -76,7 +76,7 @@ mod tests {
             may_have_committed: false,
             losses: 1,
             is_late: false,
-            is_garbage: false,
+            would_recur: false,
         };
         let unsent = Loss { outcome: Outcome::NotSent, losses: 0, ..at_work };
         let declared = Loss { declared: true, ..at_work };
@@ -93,7 +93,7 @@ mod tests {
             // What changes nothing.
             (declared, Fate::SendAgain),
             (Loss { losses: MOST_LOSSES + 1, ..declared }, fails(Outcome::NotCommitted)),
-            (Loss { is_garbage: true, ..declared }, fails(Outcome::NotCommitted)),
+            (Loss { would_recur: true, ..declared }, fails(Outcome::NotCommitted)),
             (seen(declared), fails(Outcome::NotCommitted)),
             // Transactions.
             (begun, fails(Outcome::NotCommitted)),

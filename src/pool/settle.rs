@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::abandoned::abandoned_by;
+use super::abandoned::{TRANSACTION_TIMEOUT, outlived};
 use super::addresses::Failed;
 use super::loss::{Fate, Loss, in_transaction, on_lost};
 use super::slot::Duty;
@@ -294,7 +294,7 @@ impl Pool {
             may_have_committed: begin.is_some() && self.may_have_committed(id, call),
             losses: call.losses,
             is_late: was_in_line && call.deadline <= now,
-            is_garbage: why.class() == ErrorClass::Protocol,
+            would_recur: why.class() == ErrorClass::Protocol || why.code() == TRANSACTION_TIMEOUT,
         };
         let outcome = match on_lost(&loss) {
             Fate::SendAgain => {
@@ -363,7 +363,7 @@ impl Pool {
                 );
                 Error::new(ErrorClass::Connection, COMPLETION_UNKNOWN, message)
             }
-            Outcome::NotSent | Outcome::NotCommitted => abandoned_by(why).unwrap_or_else(|| {
+            Outcome::NotSent | Outcome::NotCommitted => outlived(why).unwrap_or_else(|| {
                 let message = format!("the connection to {name} was lost{with_it}: {reason}");
                 Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
             }),

@@ -55,7 +55,7 @@ pub(super) enum Deed {
     /// The pool is told of a list of hosts without it, and of one with it again.
     Unlist(usize),
     Relist(usize),
-    /// Its time limits end sessions that are at nothing: 57P05, and 25P03 in a transaction.
+    /// Its time limits end sessions that are at nothing: 57P05, and 25P03 or 25P04 in a transaction.
     EndIdle(usize),
     /// Something in front of it ends sessions that are at nothing, and says nothing.
     CutIdle(usize),
@@ -326,13 +326,13 @@ impl Storm {
                 continue;
             }
             let mut said = Vec::new();
-            if node.server.is_in_transaction(link) {
-                let text = "terminating connection due to idle-in-transaction timeout";
-                error("FATAL", "25P03", text, &mut said);
-            } else {
-                let text = "terminating connection due to idle-session timeout";
-                error("FATAL", "57P05", text, &mut said);
-            }
+            let (code, limit) = match node.server.is_in_transaction(link) {
+                true if number.is_multiple_of(2) => ("25P03", "idle-in-transaction"),
+                true => ("25P04", "transaction"),
+                false => ("57P05", "idle-session"),
+            };
+            let text = format!("terminating connection due to {limit} timeout");
+            error("FATAL", code, &text, &mut said);
             node.server.hang_up(link);
             if let Some(link) = self.links.get_mut(&link) {
                 link.close("end of stream", &said);

@@ -95,12 +95,22 @@ impl Storm {
         let described = || Err(describe(error));
         let waited = self.now.since(ask.since);
         let bounded = ask.bounded || self.config.query_timeout.is_some();
+        let last_words = error.cause().map(Error::code);
         let alone = matches!(
             ask.what,
             What::Write(_) | What::Read | What::Role | What::Clean | What::Open | What::Change
         );
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
+            // A limit of the server's own is named.
+            (_, "HYPERION_CONNECTION_LOST") if matches!(last_words, Some("25P03" | "25P04")) => {
+                described()
+            }
+            (ErrorClass::QueryTimeout, "HYPERION_TRANSACTION_TIMEOUT")
+                if last_words == Some("25P04") =>
+            {
+                Ok(())
+            }
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
             // It is given up when it is lost for the third time, which is counted behind the
             // server's last words.

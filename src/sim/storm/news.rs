@@ -12,7 +12,7 @@ use crate::pool::PoolEvent;
 /// What a host is that nothing was said of.
 const UNKNOWN: Known = ("unknown", None);
 /// A full house, and sessions that ended by their own time limits, say nothing against their host.
-const HARMLESS: [&str; 3] = ["53300", "57P05", "25P03"];
+const HARMLESS: [&str; 4] = ["53300", "57P05", "25P03", "25P04"];
 const CROWDED: &str = "query_wait_timeout";
 
 /// A host's state and role, as users see them.
