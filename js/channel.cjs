@@ -15,11 +15,12 @@ const { Parameters, take, writeTaken } = require('./parameters.cjs');
 const { Slip } = require('./slip.cjs');
 const { ChoicesOfPool } = require('./types.cjs');
 
-const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME } = contract.queryFlags;
+const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, TRANSACTION } = contract.queryFlags;
 const { NO_LIMIT } = contract.absences;
 
 const NO_PARAMETERS = { values: undefined, captured: undefined };
 
+const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 const RESOLVED = Promise.resolve();
 /** Taken now: the fake timers of a test would never run what they are given. */
 const { queueMicrotask } = globalThis;
@@ -206,7 +207,7 @@ class Channel {
       // Nothing was queued.
       if (isTransient && id !== undefined) this.#addon.forget(this.#handle, id);
       if (watch !== null) this.#unwatch(watch);
-      throw unsent(fromThrown(thrown, sql));
+      throw unsent(fromThrown(thrown, sql), flags);
     }
     // It was, and from here on assignments alone belong to it.
     this.#requests.free = request.nextFree;
@@ -541,10 +542,12 @@ function withQuery(thrown, sql) {
   return thrown;
 }
 
-/** What the arguments of a query are refused with. */
-function unsent(error) {
+/** What a query is refused with that nobody has sent. */
+function unsent(error, flags = 0) {
   // After a defect nobody knows.
   if (error instanceof classes.ConfigurationError) error.outcome ??= 'not-sent';
+  // What was sent before of its transaction has been rolled back with the pool's end.
+  if (error.code === POOL_CLOSED && (flags & TRANSACTION) !== 0) error.outcome = 'not-committed';
   return error;
 }
 

@@ -306,6 +306,8 @@ class OpenTransaction {
         return;
       }
       this.#lease.release(true);
+      // It was rolled back with the pool's end.
+      if (error.code === POOL_CLOSED && error.outcome === 'not-committed') return;
       throw error;
     }
   }
@@ -391,6 +393,8 @@ class OpenTransaction {
 
 /** What the addon says of a query that was given up with its transaction. */
 const GIVEN_UP = 'HYPERION_ABORTED';
+
+const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 
 /** The server is in no transaction any more: a statement has ended this one, and how, nobody has looked at. */
 const OVER = 'HYPERION_TRANSACTION_OVER';

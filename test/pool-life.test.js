@@ -225,6 +225,37 @@ test('end({ timeoutMs: 0 }) rolls an open transaction back', async () => {
   await reader.end();
 });
 
+test('a transaction whose pool has ended for good was rolled back, and says so', async () => {
+  const pool = open({ poolSize: 3, applicationName: 'late' });
+  await pool.query('DROP TABLE IF EXISTS late; CREATE TABLE late (n int)');
+  const insert = 'INSERT INTO late VALUES (1)';
+  let goOn;
+  const gate = new Promise((resolve) => (goOn = resolve));
+  let transaction;
+  await new Promise((inserted) => {
+    transaction = pool.transaction(async (tx) => {
+      await tx.query(insert);
+      inserted();
+      await gate;
+    });
+  });
+  const [left, undone] = [await pool.begin(), await pool.begin()];
+  for (const tx of [left, undone]) await tx.query(insert);
+  await pool.end({ timeoutMs: 0 });
+  await until(async () => (await sessions('late')) === 0);
+  // The addon keeps nothing of a pool any more whose last socket is closed.
+  for (let n = 0; n < 10; n += 1) await turn();
+  goOn();
+  const gone = { code: 'HYPERION_POOL_CLOSED', outcome: 'not-committed' };
+  await assert.rejects(transaction, gone);
+  await assert.rejects(left.query(insert), gone);
+  await assert.rejects(left.commit(), gone);
+  await undone.rollback();
+  const reader = open();
+  assert.deepEqual(await reader.query('SELECT n FROM late'), []);
+  await reader.end();
+});
+
 test('end of a server that does not answer: closed after timeoutMs and cancelGraceMs', async () => {
   const mute = await scriptedBackend(async (frontend, connection) => {
     if (connection > 0) return;
