@@ -131,10 +131,12 @@ pub enum Mutation {
     QueueForEnd,
     /// A host that refuses for good ends the wait for those that have served.
     ForgetServed,
+    /// What a host that refuses for good said before ends the wait while it is asked anew.
+    BelieveOldRefusal,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 62] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -196,6 +198,7 @@ impl Mutation {
         Self::AwaitRollback,
         Self::QueueForEnd,
         Self::ForgetServed,
+        Self::BelieveOldRefusal,
     ];
 
     /// Whether this thread runs with it.

@@ -408,6 +408,11 @@ impl Topology {
         self.ordered().all(refused)
     }
 
+    /// Whether no waiting heals what the host said last.
+    pub fn refuses_for_good(&self, id: HostId) -> bool {
+        matches!(self.standing(id), Some(Standing::Failed(error)) if is_permanent(error))
+    }
+
     /// An error that no waiting heals, where no host can still turn out to fit: each one has been
     /// heard, none of them speaks as a server that just has another role or is not ready yet, and
     /// none that is down has ever had a session: it is being started anew.

@@ -258,7 +258,8 @@ impl Pool {
     }
 
     /// What waiting calls fail with where no waiting would help. Whatever new sessions are told,
-    /// those that are open may serve whoever waits for them.
+    /// those that are open may serve whoever waits for them, and so may those that are on their way
+    /// to a host that has refused for good: a person may have healed that since.
     pub(super) fn hopeless(&self) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();
@@ -266,7 +267,13 @@ impl Pool {
                 && (slot.counts() || slot.asks_for(slot.host))
                 && self.cluster.topology().host(slot.host).is_some()
         };
-        if self.slots.iter().any(|(_, slot)| may_serve(slot)) {
+        // What a host that refuses for good has said before says nothing of what it says now.
+        let is_asked_anew = |slot: &Slot| {
+            slot.is_joining()
+                && self.cluster.topology().refuses_for_good(slot.host)
+                && !Mutation::BelieveOldRefusal.is_on()
+        };
+        if self.slots.iter().any(|(_, slot)| may_serve(slot) || is_asked_anew(slot)) {
             return None;
         }
         self.cluster.hopeless().cloned().or_else(|| self.fast_failure())

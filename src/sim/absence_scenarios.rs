@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cluster::{Reach, World};
 use super::scenarios::config;
-use crate::base::{ErrorClass, Outcome};
+use crate::base::{Error, ErrorClass, Outcome};
 use crate::connection::Role;
 use crate::pool::{PoolEvent, QueryFlags};
 
@@ -118,7 +118,25 @@ fn whoever_refuses_for_good_does_not_end_the_wait_for_a_server_that_has_served()
     world.settle();
     let request = world.query("SELECT", None, NONE);
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.answers[&request].as_ref().err().map(crate::base::Error::code), Some("28P01"));
+    assert_eq!(world.answers[&request].as_ref().err().map(Error::code), Some("28P01"));
+}
+
+#[test]
+fn what_a_host_refused_before_does_not_end_a_wait_while_it_is_asked_anew() {
+    let mut world = world(2, Reach::Refusing);
+    world.hosts[0].reach = Reach::Denying;
+    let request = world.query("SELECT", None, NONE);
+    world.settle();
+    assert_eq!(world.answers[&request].as_ref().err().map(Error::code), Some("28P01"));
+    // Nobody asks the hosts before the next call. What the other host says comes first.
+    world.pass(Duration::from_secs(10));
+    world.hosts[0].reach = Reach::Silent;
+    let healed = world.query("SELECT", None, NONE);
+    world.pass(Duration::from_millis(500));
+    assert!(!world.answers.contains_key(&healed), "{:?}", world.answers[&healed]);
+    world.hosts[0].reach = Reach::Open;
+    world.pass(Duration::from_secs(3));
+    assert!(world.answers[&healed].is_ok());
 }
 
 #[test]

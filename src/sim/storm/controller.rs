@@ -49,6 +49,8 @@ pub(super) enum Deed {
     SlowLogins(usize),
     /// It refuses all who come, by its pg_hba.conf, and takes them again.
     Bar(usize, bool),
+    /// All of them do, as behind a wrong rule that is rolled out everywhere.
+    BarAll(bool),
     /// Some of its connections are reset, or all.
     Reset(usize),
     ResetLeader,
@@ -231,6 +233,9 @@ impl Storm {
                 if let Some(node) = self.nodes.get_mut(node) {
                     node.is_barred = is_barred;
                 }
+            }
+            Deed::BarAll(are_barred) => {
+                self.nodes.all.iter_mut().for_each(|node| node.is_barred = are_barred);
             }
             Deed::Unlist(node) => self.list(node, false),
             Deed::Relist(node) => self.list(node, true),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Storm;
 use super::applications::{Ask, What};
 use super::ledger::describe;
+use super::network::Link;
 use super::visits::{Visit, VisitStage};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::cluster::fits;
@@ -30,6 +31,12 @@ impl Storm {
             Ok(_) => Ok(()),
             Err(error) => self.judge_error(request, &ask, error),
         };
+        if let Err(error) = &result
+            && error.code() == "28000"
+            && let Some(visit) = ask.what.visit().and_then(|n| self.apps.visits.get_mut(n))
+        {
+            visit.is_barred = true;
+        }
         if let Err(why) = judged.and_then(|()| self.learn(request, &ask, result)) {
             self.fail(format!("#{request} {:?}: {why}", ask.what));
         }
@@ -134,8 +141,9 @@ impl Storm {
             (_, "25006") if self.is_read_write() && (alone || self.began_for_good(ask)) => {
                 described()
             }
-            // Whoever refuses for good is not all that there is, where a server that has served is down.
-            (_, "28000") if self.pool.cluster(self.now).iter().any(has_gone) => described(),
+            // Whoever refuses for good is not all that there is, where a server that has served is
+            // down, or where a login is on its way.
+            (_, "28000") if !self.is_barred(ask) && self.may_get_in() => described(),
             // Where a server has answered before, its restart and every failover are waited for.
             (_, "HYPERION_UNREACHABLE") if self.news.has_heard => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
@@ -149,6 +157,26 @@ impl Storm {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether its connection was lost before, and its caller was told why.
+    fn is_barred(&self, ask: &Ask) -> bool {
+        let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
+        visit.is_some_and(|visit| visit.is_barred)
+    }
+
+    /// Whether a host that has served may come back, or what a host that has refused says now is
+    /// not known yet.
+    fn may_get_in(&self) -> bool {
+        let hosts = self.pool.cluster(self.now);
+        let refuses = |link: &Link| {
+            let is_of = |host: &HostStatus| *host.view.host == *format!("h{}:5432", link.node);
+            hosts.iter().any(|host| is_of(host) && host.view.state == "refusing")
+        };
+        let is_asked = |link: &Link| link.is_joining() && refuses(link);
+        // A name that leads to several nodes may be asked at another one.
+        let is_asked = !self.nodes.were_moved && self.links.values().any(is_asked);
+        is_asked || hosts.iter().any(has_gone)
     }
 
     /// Whether it is asked in a transaction that can't have begun behind a fence: what began before

@@ -68,6 +68,12 @@ impl Link {
         matches!(self.stage, Stage::Accepted | Stage::Session(Backend::Idle))
     }
 
+    /// No server has said anything to its login yet.
+    pub(super) fn is_joining(&self) -> bool {
+        let is_early = matches!(self.stage, Stage::Connecting | Stage::Accepted);
+        is_early && self.ending.is_none() && !self.left
+    }
+
     /// Nothing is on its way.
     pub(super) fn is_quiet(&self) -> bool {
         let empty = self.to_server.is_empty() && self.to_pool.is_empty();

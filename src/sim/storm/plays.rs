@@ -12,7 +12,7 @@ impl Storm {
         let standbys: Vec<_> = self.nodes.standbys().collect();
         let standby = self.dice.pick(&standbys).unwrap_or(leader);
         let any = self.dice.below(self.nodes.all.len());
-        let play: &[Deed] = match self.dice.below(46) {
+        let play: &[Deed] = match self.dice.below(47) {
             0..2 => &[Crash(leader), Promote, Start(leader)],
             2 => &[PowerOff(leader), Promote, Start(leader)],
             3 => &[ShutDown(leader), Promote, Start(leader)],
@@ -104,6 +104,7 @@ impl Storm {
             44 => {
                 &[Bar(standby, true), Reset(any), Crash(leader), Start(leader), Bar(standby, false)]
             }
+            45 => &[BarAll(true), Reset(any), CrashAll, StartAll, Reset(any), BarAll(false)],
             _ => &[Crash(leader), Promote, SlowLogins(standby), Start(leader)],
         };
         play.iter().copied().collect()

@@ -20,6 +20,9 @@ pub(super) struct Visit {
     hasty: bool,
     /// It has changed its session.
     pub(super) has_set: bool,
+    /// It was told that no host lets anybody in. Whoever asks on is told so again, whatever the
+    /// hosts say by then.
+    pub(super) is_barred: bool,
     steps: usize,
     unanswered: usize,
     /// Keys that were inserted in its transaction, as far as is known.
@@ -76,6 +79,7 @@ impl Storm {
             for_transaction,
             hasty,
             has_set: false,
+            is_barred: false,
             steps,
             unanswered: 0,
             keys: Vec::new(),
