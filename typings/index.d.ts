@@ -392,8 +392,7 @@ interface Transactional {
    * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement had failed and the callback went
    * on, so that the server answered COMMIT with ROLLBACK; `cause` is that statement's error
    * @throws {TransactionError} `HYPERION_QUERY_NOT_AWAITED`: a query was still running when the callback was done
-   * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: it was not done within `timeoutMs`, or within the server's
-   * `transaction_timeout`
+   * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: not done within `timeoutMs` or `transaction_timeout`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
    */
