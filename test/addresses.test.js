@@ -3,11 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import net from 'node:net';
 import { test } from 'node:test';
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
+import { startAddress } from './relay.js';
 
 const FIRST = '127.0.0.2';
 const SECOND = '127.0.0.3';
@@ -19,29 +19,6 @@ async function start(t, nodes = 2) {
   await cluster.query(cluster.primary, 'CREATE TABLE kept (key int)');
   await cluster.waitForReplication();
   return cluster;
-}
-
-/** An address that leads to a server, and counts who comes. */
-async function startAddress(t, host, port, server) {
-  const sockets = new Set();
-  const address = { server, accepted: 0 };
-  const listener = net.createServer((client) => {
-    address.accepted += 1;
-    const behind = net.connect(address.server.port, address.server.host);
-    const ends = [client, behind];
-    for (const [socket, other] of [ends, ends.toReversed()]) {
-      sockets.add(socket.on('error', () => other.destroy()).on('close', () => other.destroy()));
-    }
-    client.pipe(behind).pipe(client);
-  });
-  listener.listen(port, host);
-  await once(listener, 'listening');
-  t.after(() => {
-    listener.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  address.port = listener.address().port;
-  return address;
 }
 
 /** Two addresses with one port, and a look-up that gives what `choose` makes of its number. */

@@ -32,3 +32,26 @@ export async function countingRelay({ host, port }, rewrite = (chunk) => chunk) 
   };
   return relay;
 }
+
+/** An address that leads to a server, and counts who comes. */
+export async function startAddress(t, host, port, server) {
+  const sockets = new Set();
+  const address = { server, accepted: 0 };
+  const listener = createServer((client) => {
+    address.accepted += 1;
+    const behind = connect(address.server.port, address.server.host);
+    const ends = [client, behind];
+    for (const [socket, other] of [ends, ends.toReversed()]) {
+      sockets.add(socket.on('error', () => other.destroy()).on('close', () => other.destroy()));
+    }
+    client.pipe(behind).pipe(client);
+  });
+  listener.listen(port, host);
+  await once(listener, 'listening');
+  t.after(() => {
+    listener.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  address.port = listener.address().port;
+  return address;
+}

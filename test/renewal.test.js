@@ -2,13 +2,12 @@
 // where a balancer in front of it does, and settings that the server reads at the login.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import net from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from './cluster/index.js';
+import { startAddress } from './relay.js';
 
 /** A cluster with a table. */
 async function start(t, nodes) {
@@ -17,26 +16,6 @@ async function start(t, nodes) {
   await cluster.query(cluster.primary, 'CREATE TABLE kept (key int)');
   await cluster.waitForReplication();
   return cluster;
-}
-
-/** An address that leads to a server; of several with one port a name may mean the one or the other. */
-async function startAddress(t, host, port, server) {
-  const sockets = new Set();
-  const listener = net.createServer((client) => {
-    const behind = net.connect(server.port, server.host);
-    const ends = [client, behind];
-    for (const [socket, other] of [ends, ends.toReversed()]) {
-      sockets.add(socket.on('error', () => other.destroy()).on('close', () => other.destroy()));
-    }
-    client.pipe(behind).pipe(client);
-  });
-  listener.listen(port, host);
-  await once(listener, 'listening');
-  t.after(() => {
-    listener.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return listener.address().port;
 }
 
 /** The primary is fenced, or becomes a standby, and lives; its standby is promoted. */
@@ -105,7 +84,7 @@ for (const how of ['fenced', 'a standby']) {
   test(`a name follows the primary, and the one before lives on, ${how}`, async (t) => {
     const cluster = await start(t, 2);
     const [old, next] = cluster.nodes;
-    const port = await startAddress(t, '127.0.0.2', 0, old);
+    const { port } = await startAddress(t, '127.0.0.2', 0, old);
     await startAddress(t, '127.0.0.3', port, next);
     let address = '127.0.0.2';
     const lookup = (_hostname, _options, callback) => callback(null, [{ address, family: 4 }]);

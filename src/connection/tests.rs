@@ -291,6 +291,14 @@ fn a_name_whose_close_was_skipped_is_closed_with_the_next_one() {
     assert!(setup.connection.outgoing().starts_with(&close), "{:?}", setup.connection.outgoing());
 }
 
+/// The answer to a NOTIFY that is parsed, described and run.
+fn notified() -> Vec<u8> {
+    let (parsed, bound) = (message(b'1', b""), message(b'2', b""));
+    let described = [message(b't', &[0, 0]), message(b'n', b"")].concat();
+    let done = [message(b'C', b"NOTIFY\0"), message(b'Z', b"I")].concat();
+    [parsed, described, bound, done].concat()
+}
+
 #[test]
 fn a_script_in_steps_waits_for_what_stands_in_front_of_it() {
     let mut setup = Setup::new();
@@ -303,15 +311,7 @@ fn a_script_in_steps_waits_for_what_stands_in_front_of_it() {
     assert!(!begins(&setup));
     assert!(!setup.connection.withdraw(Token(1)), "its answer has the script begin");
     setup.connection.advance(usize::MAX);
-    let answers = [
-        message(b'1', b""),
-        message(b't', &[0, 0]),
-        message(b'n', b""),
-        message(b'2', b""),
-        message(b'C', b"NOTIFY\0"),
-        message(b'Z', b"I"),
-    ];
-    let events = setup.receive(&[&answers.concat()]);
+    let events = setup.receive(&[&notified()]);
     assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
     assert!(begins(&setup));
     let mut lost = |written: usize| {
@@ -369,15 +369,7 @@ fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
     setup.send(4, &long);
     setup.connection.advance(first);
     assert!(setup.connection.outgoing().is_empty());
-    let answers = [
-        message(b'1', b""),
-        message(b't', &[0, 0]),
-        message(b'n', b""),
-        message(b'2', b""),
-        message(b'C', b"NOTIFY\0"),
-        message(b'Z', b"I"),
-    ];
-    let events = setup.receive(&[&answers.concat()]);
+    let events = setup.receive(&[&notified()]);
     assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
     assert!(setup.connection.outgoing().len() > 2000);
     // A server is.
