@@ -1,9 +1,10 @@
-//! How long a ROLLBACK is waited for. A connection that is closed rolls back as well, so that a host which does not
-//! answer holds nobody up who wants no more than that.
+//! How long a ROLLBACK is waited for. A connection that is closed rolls back as well, so that a
+//! host which does not answer holds nobody up who wants no more than that.
 //!
-//! - Behind the limit of its transaction, and behind the timeout of the pool's end, it has `cancelGraceMs` from then on.
-//! - Else it has `livenessCheckMs` from when the server came to it. What its caller has asked before comes first, and
-//!   takes the time that it takes.
+//! - Behind the limit of its transaction, and behind the timeout of the pool's end, it has
+//!   `cancelGraceMs` from then on.
+//! - Else it has `livenessCheckMs` from when the server came to it. What its caller has asked
+//!   before comes first, and takes the time that it takes.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -56,7 +57,8 @@ impl Pool {
         }
     }
 
-    /// When a ROLLBACK is given up that waits behind others, or has come to the server a moment ago.
+    /// When a ROLLBACK is given up that waits behind others, or has come to the server a moment
+    /// ago.
     fn rollback_due(&self, now: Instant, key: Key<Call>, number: NonZeroU32) -> Option<Instant> {
         let flags = self.calls.get(key)?.flags;
         if flags.has(QueryFlags::HURRIED) {

@@ -1,5 +1,6 @@
-//! A lease that has no connection, because it lost its own unseen: its next call stands in line for it, and its others
-//! wait behind that one. A transaction that is on no server is ended without one.
+//! A lease that has no connection, because it lost its own unseen: its next call stands in line for
+//! it, and its others wait behind that one. A transaction that is on no server is ended without
+//! one.
 
 use std::num::NonZeroU32;
 
@@ -19,7 +20,8 @@ impl Pool {
         self.next_in_line(key, number);
     }
 
-    /// The call for which a lease waits in line is out of it: the next one of the lease takes its place.
+    /// The call for which a lease waits in line is out of it: the next one of the lease takes its
+    /// place.
     pub(in crate::pool) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(&number)
             && lease.head == Some(key)
@@ -38,7 +40,8 @@ impl Pool {
         }
     }
 
-    /// A lease without a connection waits for one, for what it has to send. There is no transaction to be ended.
+    /// A lease without a connection waits for one, for what it has to send. There is no transaction
+    /// to be ended.
     pub(super) fn stand_in_line(&mut self, number: NonZeroU32) {
         while let Some(lease) = self.leases.get_mut(&number)
             && let Some(next) = lease.held.pop_front()
