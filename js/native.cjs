@@ -5,7 +5,8 @@
 const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
 const { classes } = require('./errors.cjs');
-const { abis, hasMusl, isMusl, isThere, ownAbi, PUBLISHED } = require('./platform.cjs');
+const { abis, hasMusl, isMusl, isThere, ownAbi, PUBLISHED, sizeOf } = require('./platform.cjs');
+const { assertWhole, NotWhole } = require('./whole.cjs');
 
 const OLDEST_NODE = 20;
 const REPOSITORY = 'https://github.com/hyperiondb/hyperiondb-client';
@@ -73,6 +74,7 @@ const BUILT = {
   load(abi, failed) {
     try {
       if (!BUILT.isThere(abi)) throw new Error('no such file');
+      assertWhole(BUILT.name(abi));
       return checked(require(BUILT.name(abi)));
     } catch (error) {
       return failed(error);
@@ -95,37 +97,37 @@ const INSTALLED = {
       switch (abi) {
         case 'darwin-arm64':
           return (
-            isOurs(require('hyperiondb-client-darwin-arm64/package.json')) &&
+            isReady(require('hyperiondb-client-darwin-arm64/package.json'), abi) &&
             checked(require('hyperiondb-client-darwin-arm64'))
           );
         case 'darwin-x64':
           return (
-            isOurs(require('hyperiondb-client-darwin-x64/package.json')) &&
+            isReady(require('hyperiondb-client-darwin-x64/package.json'), abi) &&
             checked(require('hyperiondb-client-darwin-x64'))
           );
         case 'linux-arm64-gnu':
           return (
-            isOurs(require('hyperiondb-client-linux-arm64-gnu/package.json')) &&
+            isReady(require('hyperiondb-client-linux-arm64-gnu/package.json'), abi) &&
             checked(require('hyperiondb-client-linux-arm64-gnu'))
           );
         case 'linux-arm64-musl':
           return (
-            isOurs(require('hyperiondb-client-linux-arm64-musl/package.json')) &&
+            isReady(require('hyperiondb-client-linux-arm64-musl/package.json'), abi) &&
             checked(require('hyperiondb-client-linux-arm64-musl'))
           );
         case 'linux-x64-gnu':
           return (
-            isOurs(require('hyperiondb-client-linux-x64-gnu/package.json')) &&
+            isReady(require('hyperiondb-client-linux-x64-gnu/package.json'), abi) &&
             checked(require('hyperiondb-client-linux-x64-gnu'))
           );
         case 'linux-x64-musl':
           return (
-            isOurs(require('hyperiondb-client-linux-x64-musl/package.json')) &&
+            isReady(require('hyperiondb-client-linux-x64-musl/package.json'), abi) &&
             checked(require('hyperiondb-client-linux-x64-musl'))
           );
         case 'win32-x64-msvc':
           return (
-            isOurs(require('hyperiondb-client-win32-x64-msvc/package.json')) &&
+            isReady(require('hyperiondb-client-win32-x64-msvc/package.json'), abi) &&
             checked(require('hyperiondb-client-win32-x64-msvc'))
           );
         default:
@@ -136,6 +138,24 @@ const INSTALLED = {
     }
   },
 };
+
+/** What the system loads as its own is of this version, and whole. */
+function isReady(about, abi) {
+  isOurs(about);
+  const file = fileOf(abi);
+  if (file !== undefined) assertWhole(file, about.binaryBytes);
+  return true;
+}
+
+/** What Node will load for a package. A bundler may have moved it, and others may know better than Node where it is. */
+function fileOf(abi) {
+  if (isBundled()) return undefined;
+  try {
+    return require.resolve(INSTALLED.name(abi));
+  } catch {
+    return undefined;
+  }
+}
 
 /** What was loaded is the other half of this package, and of the same version: the two share memory. */
 function checked(found) {
@@ -162,9 +182,18 @@ function remedy(platform, arch, failures) {
   const abi = ownAbi({ platform, arch });
   const refused = failures.find(
     (failure) =>
-      failure.abi === abi && failure.isThere && failure.error.code === 'ERR_DLOPEN_FAILED',
+      failure.abi === abi &&
+      failure.isThere &&
+      (failure.error.code === 'ERR_DLOPEN_FAILED' || failure.error instanceof NotWhole),
   );
   if (refused !== undefined) {
+    const short = shortfall(refused);
+    if (short !== undefined) {
+      return (
+        `${refused.name} is there, and its binary is not whole${short}. npm leaves a package as it is that is there already: ` +
+        'remove node_modules, see that the disk is not full, and run `npm install`.'
+      );
+    }
     return (
       `${refused.name} is there, and this system does not load it, for the reason above. The file has to be whole, ` +
       'readable, for this C library, and on a file system that is not mounted noexec.'
@@ -173,11 +202,14 @@ function remedy(platform, arch, failures) {
   // Into `dependencies` it must not come, where it would keep every other platform from installing.
   const forNow = `\`npm install --no-save ${INSTALLED.name(abi)}@${version}\``;
   const forGood = 'remove node_modules and package-lock.json and run `npm install` on this one';
-  const other = abis(platform, arch).find((each) => each !== abi && INSTALLED.isThere(each));
-  if (other !== undefined) {
+  const other = PUBLISHED.find((each) => each !== abi && INSTALLED.isThere(each));
+  if (other !== undefined && PUBLISHED.includes(abi)) {
+    const differs = abis(platform, arch).includes(other)
+      ? 'system with another C library'
+      : `system of ${other}`;
     return (
-      `${INSTALLED.name(other)} is there, and this process needs ${INSTALLED.name(abi)}: node_modules comes from a system ` +
-      `with another C library. For now: ${forNow}. For good, ${forGood}.`
+      `${INSTALLED.name(other)} is there, and this process needs ${INSTALLED.name(abi)}: node_modules comes from a ` +
+      `${differs}. For now: ${forNow}. For good, ${forGood}.`
     );
   }
   if (PUBLISHED.includes(abi)) {
@@ -190,6 +222,19 @@ function remedy(platform, arch, failures) {
     `There are binaries for ${PUBLISHED.join(', ')}. For another platform, build one in a clone of ${REPOSITORY}: ${rust}, ` +
     `and put hyperiondb-client.${abi}.node beside the package.json of node_modules/hyperiondb-client.`
   );
+}
+
+/** What lacks of a binary: how much, where its package says what there was. */
+function shortfall({ abi, name, error }) {
+  let about;
+  try {
+    about = require(`${name}/package.json`);
+  } catch {
+    about = {};
+  }
+  const size = sizeOf(fileOf(abi));
+  if (size < about.binaryBytes) return `, ${size} bytes of ${about.binaryBytes}`;
+  return error instanceof NotWhole ? '' : undefined;
 }
 
 /** Whether this file has become a part of another one, so that the package's own folder is not around it. */

@@ -42,6 +42,15 @@ function isThere(file) {
   }
 }
 
+/** Undefined where that can't be seen. */
+function sizeOf(file) {
+  try {
+    return fs.statSync(file).size;
+  } catch {
+    return undefined;
+  }
+}
+
 /** glibc tells Node its version, musl does not. Undefined where Node has no report that tells it. */
 function isMusl() {
   const { report } = process;
@@ -60,4 +69,4 @@ function isMusl() {
   }
 }
 
-module.exports = { PUBLISHED, abis, hasMusl, isMusl, isThere, ownAbi };
+module.exports = { PUBLISHED, abis, hasMusl, isMusl, isThere, ownAbi, sizeOf };

@@ -2,7 +2,17 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFile, cp, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  realpath,
+  rm,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, afterEach, beforeEach, test } from 'node:test';
@@ -33,16 +43,18 @@ afterEach(() => {
 after(() => Promise.all(created.map((folder) => rm(folder, { recursive: true }))));
 
 /** Installs the package of a platform; without an addon of its own it tells its name. */
-async function install(abi, { addon, of = version } = {}) {
+async function install(abi, { addon, of = version, more = {} } = {}) {
   const name = `hyperiondb-client-${abi}`;
   const folder = path.join(project, 'node_modules', name);
   await mkdir(folder, { recursive: true });
   const main = addon === undefined ? 'index.js' : `hyperiondb-client.${abi}.node`;
-  await writeFile(path.join(folder, 'package.json'), JSON.stringify({ name, version: of, main }));
+  const about = { name, version: of, main, ...more };
+  await writeFile(path.join(folder, 'package.json'), JSON.stringify(about));
   const file = path.join(folder, main);
   const stand = `module.exports = { abi: '${abi}', version: '${of}', createPool() {} };`;
   if (addon === undefined) await writeFile(file, stand);
   else await copyFile(addon, file);
+  return file;
 }
 
 /** What the loader finds in a process that takes itself for another one. */
@@ -233,6 +245,22 @@ test('a process that may read nothing but its own folder loads the addon', async
   assert.equal(stdout, 'false function\n');
 });
 
+test('node_modules from another platform are said to be that', async () => {
+  await install('darwin-arm64');
+  const { stdout } = await load();
+  const said =
+    '\nhyperiondb-client-darwin-arm64 is there, and this process needs hyperiondb-client-linux-x64-gnu: ' +
+    'node_modules comes from a system of darwin-arm64. F';
+  assert.ok(stdout.includes(said + forNow('linux-x64-gnu')), stdout);
+  // Where there is none for this one, it is no use to say so.
+  assert.match((await load({ arch: 'riscv64' })).stdout, /\nThere are binaries for darwin-arm64, /);
+  // An x64 Node on Apple silicon.
+  assert.match(
+    (await load({ as: 'darwin' })).stdout,
+    /process needs hyperiondb-client-darwin-x64:/,
+  );
+});
+
 test('on a platform without a package the error lists those that there are', async () => {
   const { stdout } = await load({ as: 'linux', arch: 'riscv64' });
   for (const abi of platform.PUBLISHED) assert.ok(stdout.includes(abi));
@@ -254,6 +282,108 @@ test('a binary that does not load is named, with the reason', async () => {
     stdout,
     new RegExp(`\\nhyperiondb-client-${abi} is there, and this system does not`),
   );
+});
+
+/** As on each system: `as` would have the loader look for another one. */
+const here = {
+  as: process.platform,
+  arch: process.arch,
+  isMusl: platform.ownAbi().endsWith('musl'),
+};
+
+test('a binary that is cut off is refused before it can end the process', async () => {
+  const abi = platform.ownAbi();
+  const whole = await readFile(addonPath);
+  const file = await install(abi, { addon: addonPath, more: { binaryBytes: whole.length } });
+  const main = path.join(project, 'node_modules', 'hyperiondb-client');
+  for (const length of [1_000_000, 4096, 600, 0]) {
+    await truncate(file, length);
+    const { stdout } = await load(here);
+    assert.match(stdout, /^HYPERION_NO_BINARY/, `${length} of ${whole.length} bytes`);
+    assert.ok(stdout.includes(`is not whole, ${length} bytes of ${whole.length}. `), stdout);
+    assert.match(stdout, /remove node_modules, .* and run `npm install`/);
+    if (process.platform === 'linux' && length >= 4096) {
+      assert.ok(
+        stdout.includes(`${file} is cut off: it has ${length} bytes instead of ${whole.length}`),
+      );
+    }
+    await writeFile(file, whole);
+  }
+  // One whose package says nothing of its size; and one that lies beside package.json.
+  await install(abi, { addon: addonPath });
+  await truncate(file, 1_000_000);
+  const unsaid = await load(here);
+  assert.match(unsaid.stdout, /^HYPERION_NO_BINARY/);
+  await copyFile(file, path.join(main, `hyperiondb-client.${abi}.node`));
+  const beside = await load(here);
+  assert.match(beside.stdout, /^HYPERION_NO_BINARY/);
+  await writeFile(file, whole);
+  assert.equal((await load(here)).stdout, 'function\n', 'the package is whole');
+});
+
+const onLinux = {
+  skip: process.platform === 'linux' ? false : 'only Linux maps what is not there',
+};
+
+test(
+  'a binary whose end was never written is refused before it can end the process',
+  onLinux,
+  async () => {
+    const whole = await readFile(addonPath);
+    const abi = platform.ownAbi();
+    const file = await install(abi, { addon: addonPath, more: { binaryBytes: whole.length } });
+    await writeFile(file, Buffer.from(whole).fill(0, 1_000_000));
+    const { stdout } = await load(here);
+    assert.match(stdout, /^HYPERION_NO_BINARY/);
+    assert.ok(stdout.includes(`${file} was not written to its end`), stdout);
+    assert.match(stdout, /is not whole\. .*run `npm install`/);
+  },
+);
+
+test('a binary that somebody has changed on purpose loads', async () => {
+  const whole = await readFile(addonPath);
+  const abi = platform.ownAbi();
+  const file = await install(abi, { addon: addonPath });
+  // Signed or with a longer path of libraries, stripped further, and of a package that says nothing right.
+  const sizes = [whole.length - 1, whole.length, whole.length + 1, 0, -1, 'many', null, [1], {}];
+  for (const binaryBytes of sizes) {
+    await install(abi, { addon: addonPath, more: { binaryBytes } });
+    assert.equal((await load(here)).stdout, 'function\n', String(binaryBytes));
+  }
+  if (process.platform !== 'linux') return;
+  // Without the headers of its sections, which nothing but tools reads.
+  const stripped = Buffer.from(whole);
+  stripped.fill(0, 40, 48).fill(0, 58, 64);
+  await writeFile(file, stripped);
+  assert.equal((await load(here)).stdout, 'function\n');
+});
+
+test('what stands where the binary should be, and is none, is named', async () => {
+  const abi = platform.ownAbi();
+  const file = await install(abi, { addon: addonPath, more: { binaryBytes: 2_000_000 } });
+  await rm(file);
+  await mkdir(file);
+  const folder = await load(here);
+  assert.match(folder.stdout, /^HYPERION_NO_BINARY/);
+  assert.ok(
+    folder.stdout.includes(`\n  hyperiondb-client-${abi}: Cannot find module`),
+    folder.stdout,
+  );
+  await rm(file, { recursive: true });
+  await writeFile(file, '<html>The proxy wants to know who you are.</html>');
+  assert.match(
+    (await load(here)).stdout,
+    /^HYPERION_NO_BINARY[^]* is not whole, 49 bytes of 2000000/,
+  );
+  if (process.platform !== 'linux') return;
+  // For another processor, whole and of the right size.
+  const foreign = await readFile(addonPath);
+  foreign.writeUInt16LE(process.arch === 'x64' ? 183 : 62, 18);
+  await install(abi, { addon: addonPath, more: { binaryBytes: foreign.length } });
+  await writeFile(file, foreign);
+  const other = await load(here);
+  assert.match(other.stdout, /^HYPERION_NO_BINARY/);
+  assert.ok(other.stdout.includes(`\nhyperiondb-client-${abi} is there, and this system does not`));
 });
 
 test('a binary of another version is refused', async () => {

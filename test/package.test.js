@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -62,6 +62,7 @@ test('the packages name each other, their platform and their licenses', async ()
   assert.deepEqual([binary.os, binary.cpu], [[process.platform], [process.arch]]);
   const libc = { gnu: ['glibc'], musl: ['musl'] }[abi.split('-')[2]];
   assert.deepEqual(binary.libc, libc);
+  assert.equal(binary.binaryBytes, (await stat(addonPath)).size);
   assert.deepEqual(binary.repository, main.repository);
   for (const { publishConfig } of [main, binary]) assert.equal(publishConfig.access, 'public');
   const index = await readJson(folder, 'tarballs', 'index.json');

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
@@ -76,7 +77,11 @@ function layOutBinary(parent, about, abi, file, options) {
   for (const name of ['LICENSE', 'THIRD_PARTY_LICENSES']) {
     copyFileSync(path.join(root, name), path.join(folder, name));
   }
-  writeJson(path.join(folder, 'package.json'), aboutBinary(about, abi));
+  writeJson(path.join(folder, 'package.json'), {
+    ...aboutBinary(about, abi),
+    // So that js/native.cjs can say how much is missing of one that is cut off.
+    binaryBytes: statSync(file).size,
+  });
   const text =
     `# ${about.name}-${abi}\n\nThe binary of [${about.name}](https://www.npmjs.com/package/${about.name}) for ` +
     `${abi}. Install that package: it brings this one.\n`;
