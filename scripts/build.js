@@ -8,6 +8,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 import platform from '../js/platform.cjs';
+import { withSources } from './sources.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -34,8 +35,13 @@ function isMissing(program) {
 
 export function build() {
   console.log('building the addon in release mode ...');
+  withSources(compile);
+}
+
+function compile(said) {
   const cargo = ['build', '--release', '--locked', '--lib'];
-  const { status, error } = spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' });
+  const env = { ...process.env, ...said };
+  const { status, error } = spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit', env });
   if (error?.code === 'ENOENT') fail(NO_CARGO);
   if (status !== 0 && isMissing('cc') && process.platform !== 'win32') fail(NO_LINKER);
   if (status !== 0) fail(`failed: cargo ${cargo.join(' ')}${error ? ` (${error.message})` : ''}`);

@@ -1,25 +1,18 @@
-// What every command needs first: a Node that will do, the npm packages, and an addon that is no
-// older than its sources. With --no-addon that one is left out.
+// What every command needs first: a Node that will do, the npm packages, and an addon of the sources
+// that are here. With --no-addon that one is left out.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 import { addonPath, build } from './build.js';
+import { builtFrom, sourcesHash } from './sources.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** What the addon is built from. */
-const SOURCES = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs'];
-
-function newest(name) {
-  const full = path.join(root, name);
-  const status = statSync(full);
-  if (!status.isDirectory()) return status.mtimeMs;
-  return Math.max(0, ...readdirSync(full).map((entry) => newest(path.join(name, entry))));
-}
+const changedAt = (name) => statSync(path.join(root, name)).mtimeMs;
 
 function checkNode() {
   const { engines } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
@@ -35,7 +28,7 @@ function installPackages() {
     path.join('node_modules', '.package-lock.json'),
     'package-lock.json',
   ];
-  if (existsSync(path.join(root, installed)) && newest(installed) >= newest(wanted)) return;
+  if (existsSync(path.join(root, installed)) && changedAt(installed) >= changedAt(wanted)) return;
   console.log('installing the npm packages ...');
   // The npm that runs this script, where one does: on Windows it is no program of its own.
   const npm = process.env.npm_execpath;
@@ -54,6 +47,5 @@ function fail(message) {
 checkNode();
 installPackages();
 if (!process.argv.includes('--no-addon')) {
-  const changed = Math.max(...SOURCES.map(newest));
-  if (!existsSync(addonPath) || statSync(addonPath).mtimeMs < changed) build();
+  if (!existsSync(addonPath) || builtFrom(readFileSync(addonPath)) !== sourcesHash()) build();
 }

@@ -65,7 +65,10 @@ const KINDS = {
 };
 
 test('the functions of the addon are properties of its own, by their names', () => {
-  assert.deepEqual(Object.keys(native()).sort(), [...Object.keys(ALL), 'version'].sort());
+  assert.deepEqual(
+    Object.keys(native()).sort(),
+    [...Object.keys(ALL), 'version', 'sources'].sort(),
+  );
   for (const name of Object.keys(ALL)) {
     const { value, ...attributes } = Object.getOwnPropertyDescriptor(native(), name);
     assert.deepEqual([value.name, value.length], [name, 0]);
@@ -149,8 +152,8 @@ test('setters on Object.prototype take no function away from an addon that is lo
     const names = Object.keys(native()).length;
     for (const name of ${JSON.stringify(Object.keys(ALL))}) delete Object.prototype[name];
     return { taken, names };`);
-  // And the version.
-  assert.deepEqual(told, { taken: [], names: Object.keys(ALL).length + 1 });
+  // And the version, and the sources.
+  assert.deepEqual(told, { taken: [], names: Object.keys(ALL).length + 2 });
 });
 
 test('an addon that is loaded several times in a thread has pools of its own each time', async () => {

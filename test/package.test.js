@@ -5,7 +5,18 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -21,6 +32,7 @@ import { installed, queryInEachWay, smoke } from '../scripts/release/install.js'
 import { layOut, packAll } from '../scripts/release/packages.js';
 import { startServers } from '../scripts/release/servers.js';
 import { disagreements, nextPatch, version } from '../scripts/release/versions.js';
+import { builtFrom, sourcesHash } from '../scripts/sources.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const abi = platform.ownAbi();
@@ -114,6 +126,72 @@ test('a binary that is cut off is refused by the name of its file', async () => 
   assert.equal(readBinary(mac).arch, 'x64');
   mac.writeBigUInt64LE(2048n, 32 + 48);
   assert.throws(() => readBinary(mac), /^Error: is cut off/);
+});
+
+/** A binary that says something else of its sources. */
+async function saying(name, change) {
+  const bytes = await readFile(addonPath);
+  const own = sourcesHash();
+  const at = bytes.indexOf(own, 0, 'latin1');
+  assert.ok(at > 0, 'the addon says what it was built from');
+  const said = change(own);
+  assert.equal(said.length, own.length);
+  bytes.write(said, at, 'latin1');
+  const file = path.join(folder, name, path.basename(addonPath));
+  await mkdir(path.dirname(file));
+  await writeFile(file, bytes);
+  return file;
+}
+
+test('a binary of other sources is refused, and so is one that does not say which', async () => {
+  assert.equal(builtFrom(await readFile(addonPath)), sourcesHash());
+  const other = await saying('of-others', (own) => `${'0'.repeat(12)}${own.slice(12)}`);
+  const said =
+    'was built from other sources (000000000000) than those that are here: build it anew';
+  assert.deepEqual(faults(other, abi, asBuiltHere), [said]);
+  assert.deepEqual(
+    faults(other, abi, { ...asBuiltHere, sources: builtFrom(await readFile(other)) }),
+    [],
+  );
+  const refused = new RegExp(`hyperiondb-client\\.${abi}\\.node was built from other sources`);
+  assert.throws(() => layOut(path.join(folder, 'not'), { [abi]: other }, asBuiltHere), refused);
+  const silent = await saying('silent', (own) => '?'.repeat(own.length));
+  const unsaid = 'does not say what it was built from: build it anew';
+  assert.deepEqual(faults(silent, abi, asBuiltHere), [unsaid]);
+});
+
+test('the hash of the sources is that of what is compiled, on each system', async () => {
+  const copy = path.join(folder, 'sources');
+  const files = ['src', 'Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'scripts/sources.js'];
+  for (const name of [...files, 'package.json']) {
+    await cp(path.join(root, name), path.join(copy, name), { recursive: true });
+  }
+  const print = `import('./scripts/sources.js').then((it) => console.log(it.sourcesHash()))`;
+  const hash = async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['-e', print], { cwd: copy });
+    return stdout.trim();
+  };
+  const own = sourcesHash();
+  assert.equal(await hash(), own);
+  // What is no source, and the ends of lines that git writes on Windows.
+  await writeFile(path.join(copy, 'README.md'), 'Another commit.');
+  await writeFile(path.join(copy, 'src', '.lib.rs.swp'), 'An editor.');
+  const lock = path.join(copy, 'Cargo.lock');
+  await writeFile(lock, (await readFile(lock, 'utf8')).replaceAll('\n', '\r\n'));
+  assert.equal(await hash(), own);
+  const changes = [
+    'src/pool/more.rs',
+    'Cargo.toml',
+    'Cargo.lock',
+    'build.rs',
+    '.cargo/config.toml',
+  ];
+  const seen = new Set([own]);
+  for (const name of changes) {
+    await appendFile(path.join(copy, name), '\n');
+    seen.add(await hash());
+  }
+  assert.equal(seen.size, changes.length + 1);
 });
 
 test('what must not be in a package is refused, and more than it may weigh', async () => {

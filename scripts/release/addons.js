@@ -7,6 +7,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
+import { withSources } from '../sources.js';
 import { cache, debian, root, run, Unavailable, withLists, zig } from './fetch.js';
 import { faults } from './gates.js';
 
@@ -67,12 +68,14 @@ export function buildAddon(abi, { isQuick = false } = {}) {
   const command = linked === undefined ? 'build' : 'zigbuild';
   const args = [command, '--release', '--locked', '--lib', '--target', linked ?? triple];
   if (isQuick) args.push('--quiet');
-  const { status, error } = spawnSync('cargo', [...args, ...library.flags], {
-    cwd: root,
-    stdio: 'inherit',
-    env: settings,
+  withSources((said) => {
+    const { status, error } = spawnSync('cargo', [...args, ...library.flags], {
+      cwd: root,
+      stdio: 'inherit',
+      env: { ...settings, ...said },
+    });
+    if (status !== 0) throw new Error(`failed: cargo ${args.join(' ')} ${error?.message ?? ''}`);
   });
-  if (status !== 0) throw new Error(`failed: cargo ${args.join(' ')} ${error?.message ?? ''}`);
   const built = path.join(target, triple, 'release');
   const [file] = readdirSync(built).filter((name) =>
     /hyperiondb_client\.(so|dylib|dll)$/.test(name),

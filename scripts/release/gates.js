@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { builtFrom, sourcesHash } from '../sources.js';
 import { compareVersions, readBinary, Unreadable } from './binary.js';
 
 /** In bytes: what a binary may grow to, TLS included. */
@@ -24,8 +25,11 @@ const WINDOWS = new RegExp(
     'api-ms-win-core-.*|api-ms-win-crt-.*)\\.dll$',
 );
 
-/** @returns {string[]} what speaks against releasing the file as the addon of this platform; `size` alone: for no old system */
-export function faults(file, abi, { asBuiltHere = false } = {}) {
+/**
+ * @param {{ asBuiltHere?: boolean, sources?: string }} [options] `asBuiltHere`: it need not run on old systems
+ * @returns {string[]} what speaks against releasing the file as the addon of this platform
+ */
+export function faults(file, abi, { asBuiltHere = false, sources = sourcesHash() } = {}) {
   const bytes = readFileSync(file);
   if (bytes.length < SMALLEST_ADDON) return [`is a placeholder of ${bytes.length} bytes`];
   let binary;
@@ -47,6 +51,7 @@ export function faults(file, abi, { asBuiltHere = false } = {}) {
   expect(binary.platform === platform, `is for ${binary.platform}`);
   expect(binary.arch === arch, `is for ${binary.arch}`);
   expect(bytes.length <= LARGEST_ADDON, `has ${bytes.length} bytes, more than ${LARGEST_ADDON}`);
+  expect(builtFrom(bytes) === sources, `${saidSources(builtFrom(bytes))}: build it anew`);
   const { exported } = binary;
   expect(
     exported.length === 1 && exported[0] === 'napi_register_module_v1',
@@ -69,6 +74,11 @@ export function faults(file, abi, { asBuiltHere = false } = {}) {
     expect(isSigned || arch === 'x64', 'has no signature');
   }
   return found;
+}
+
+function saidSources(hash) {
+  if (hash === undefined) return 'does not say what it was built from';
+  return `was built from other sources (${hash.slice(0, 12)}) than those that are here`;
 }
 
 function allowed(platform, library, name) {

@@ -1,7 +1,8 @@
 // npm run release:dry: all of a release but the upload. It builds the binaries that this machine
 // can build, packs them, installs them in empty folders, runs them there, and says what it had to
 // skip, and why. `-- --targets=linux-x64-gnu,linux-x64-musl` leaves out the others, `--reuse` takes
-// the binaries of the last run (or of another machine, in .cache/release/addons).
+// the binaries of the last run (or of another machine, in .cache/release/addons), where they are of
+// the sources that are here.
 
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';

@@ -255,6 +255,12 @@ fn init(exports: Object, env: napi::Env) -> napi::Result<()> {
     door(env, || register(env, exports.raw()), panicked).ok_or_else(thrown)
 }
 
+/// What this was built from: `scripts/sources.js` says it, and finds it in the file. A build by cargo alone says nothing.
+const SOURCES: &str = match option_env!("HYPERION_SOURCES") {
+    Some(said) => said,
+    None => "unknown",
+};
+
 /// The functions of napi's are registered here too, by a definition of each property: napi itself
 /// would assign them, and a setter on `Object.prototype` could have one of them.
 fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
@@ -270,5 +276,7 @@ fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
         env.define(exports, name, env.create_function(name, callback, data)?)?;
     }
     // By it JavaScript knows its other half: the two share memory.
-    env.define(exports, c"version", env.create_string(env!("CARGO_PKG_VERSION").as_bytes(), true)?)
+    let version = env.create_string(env!("CARGO_PKG_VERSION").as_bytes(), true)?;
+    env.define(exports, c"version", version)?;
+    env.define(exports, c"sources", env.create_string(SOURCES.as_bytes(), true)?)
 }
