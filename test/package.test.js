@@ -128,6 +128,17 @@ test('a binary that is cut off is refused by the name of its file', async () => 
   assert.throws(() => readBinary(mac), /^Error: is cut off/);
 });
 
+test('a target that there is none of is refused by the list of those that there are', async () => {
+  const dry = path.join(root, 'scripts', 'release', 'index.js');
+  for (const wrong of ['--targets=linux-x64', '--targets=', '--target=linux-x64-gnu']) {
+    const { code, stderr } = await promisify(execFile)(process.execPath, [dry, wrong]).catch(
+      (it) => it,
+    );
+    assert.equal(code, 2, wrong);
+    assert.match(stderr, /^(no such target: .*There are darwin-arm64,|Unknown option)/);
+  }
+});
+
 /** A binary that says something else of its sources. */
 async function saying(name, change) {
   const bytes = await readFile(addonPath);

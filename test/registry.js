@@ -1,14 +1,17 @@
 // A registry of npm's that takes what is published, for the tests of a release. It can refuse an
-// upload before or after it has taken it, and gives the tokens that npm asks GitHub for.
+// upload before or after it has taken it, show it late, and fail to answer a question; it refuses a
+// version that it has, and gives the tokens that npm asks GitHub for.
 
 import { createServer } from 'node:http';
 
 export async function startRegistry() {
   const packages = new Map();
   const seen = [];
-  const registry = { packages, seen, fails: () => undefined };
+  /** Of those that are not shown yet, how often one has to ask. */
+  const hidden = new Map();
+  const registry = { packages, seen, fails: () => undefined, answers: () => undefined };
 
-  /** @returns {[number, object | Buffer]} */
+  /** @returns {[number, object | Buffer] | 'none'} none: the connection ends without an answer */
   function answer(method, name, url, body) {
     if (url.startsWith('/oidc')) return [500, { error: 'this is no GitHub' }];
     if (method === 'GET' && url.includes('/-/') && url.endsWith('.tgz')) {
@@ -16,13 +19,24 @@ export async function startRegistry() {
       return [200, packages.get(owner).files.get(file)];
     }
     if (method === 'PUT') return take(name, JSON.parse(body));
-    const known = packages.get(name);
+    const instead = registry.answers(name);
+    if (instead !== undefined) return instead;
+    const left = hidden.get(name) ?? 0;
+    hidden.set(name, left - 1);
+    const known = left > 0 ? undefined : packages.get(name);
     return known === undefined ? [404, { error: 'not found' }] : [200, known.document];
   }
 
   function take(name, upload) {
     const fault = registry.fails(name);
     if (fault === 'before') return [503, { error: 'out of order' }];
+    if (fault === 'conflict') return [409, { error: 'Failed to save packument' }];
+    const [version] = Object.keys(upload.versions);
+    const has = packages.get(name)?.document.versions;
+    if (has !== undefined && Object.hasOwn(has, version)) {
+      return [403, { error: 'You cannot publish over the previously published versions' }];
+    }
+    if (fault === 'late') hidden.set(name, 3);
     const known = packages.get(name) ?? { document: upload, files: new Map() };
     Object.assign(known.document.versions, upload.versions);
     Object.assign(known.document['dist-tags'], upload['dist-tags']);
@@ -31,7 +45,7 @@ export async function startRegistry() {
     }
     delete known.document._attachments;
     packages.set(name, known);
-    return fault === 'after' ? [503, { error: 'out of order' }] : [201, { ok: true }];
+    return fault === undefined ? [201, { ok: true }] : [503, { error: 'out of order' }];
   }
 
   const server = createServer((request, response) => {
@@ -41,7 +55,12 @@ export async function startRegistry() {
       const { method, url } = request;
       const name = decodeURIComponent(url.slice(1).split('?')[0]);
       seen.push({ method, name, url });
-      const [status, said] = answer(method, name, url, Buffer.concat(parts));
+      const answered = answer(method, name, url, Buffer.concat(parts));
+      if (answered === 'none') {
+        response.destroy();
+        return;
+      }
+      const [status, said] = answered;
       const bytes = Buffer.isBuffer(said);
       response.writeHead(status, {
         'content-type': bytes ? 'application/octet-stream' : 'application/json',

@@ -151,6 +151,20 @@ test("a commit whose subject ends with ' [cd]' is released, and no other one", a
     const { code: said } = await run(process.execPath, [script], { env: { MESSAGE: message } });
     assert.equal(said, code);
   }
+  // In a fork, and where the repository has moved: npm would refuse the provenance of the packages.
+  const { repository } = await readJson(root, 'package.json');
+  const [, own] = /github\.com\/(.*)\.git$/.exec(repository.url);
+  for (const [where, code] of [
+    [own, 0],
+    [own.toUpperCase(), 1],
+    ['somebody/hyperiondb-client', 1],
+  ]) {
+    const asked = { MESSAGE: released[0], GITHUB_REPOSITORY: where };
+    const said = await run(process.execPath, [script], { env: asked });
+    assert.equal(said.code, code, where);
+    if (code === 1)
+      assert.ok(said.stderr.includes(`this is ${where}, and package.json names ${own}`));
+  }
   assert.match(text, /\n {2}test:\n {4}needs: asked\n/);
   // A secret that npm refuses ends the release before anything is pushed.
   const known = /run: npm whoami\n +env: \{ NODE_AUTH_TOKEN: '\$\{\{ secrets\.NPM_TOKEN \}\}' \}/;
@@ -277,6 +291,75 @@ test('the version is committed behind what was tested, and behind texts that cam
   assert.match(changelog, /^## \d+\.\d+\.\d+ - .*\n\n- What is newer\.$/m);
 });
 
+test('a version that was pushed, and whose run ended before it said so, is said by the next run', async () => {
+  const { ci, origin, push } = await clones('again');
+  const tested = await git(ci, 'rev-parse', 'HEAD');
+  // The answer to the push gets lost.
+  const real = (await run('which', ['git'])).stdout.trim();
+  const programs = path.join(folder, 'losing');
+  await mkdir(programs);
+  const lost = path.join(programs, 'lost');
+  await writeFile(
+    path.join(programs, 'git'),
+    `#!/bin/sh\n${real} "$@" || exit\n[ "$1" != push ] || [ -e ${lost} ] || { touch ${lost}; exit 1; }\n`,
+    { mode: 0o755 },
+  );
+  const losing = { env: { ...env, PATH: `${programs}:${env.PATH}` }, cwd: ci };
+  const script = path.join(ci, 'scripts/release/commit.js');
+  const first = await run(process.execPath, [script], losing);
+  assert.equal(first.code, 0, first.stderr);
+  const commit = await git(origin, 'rev-parse', 'main');
+  assert.equal(first.stdout, `version=${nextPatch()}\ncommit=${commit}\n`);
+  // All jobs are run again, from the commit that was tested; others have pushed since.
+  const other = path.join(folder, 'again', 'other');
+  await git(other, 'fetch', '--quiet', 'origin', 'main');
+  await git(other, 'reset', '--quiet', '--hard', 'FETCH_HEAD');
+  await push('js/pool.cjs', "'use strict';\n");
+  await git(ci, 'reset', '--quiet', '--hard', tested);
+  const again = await inCopy(ci, 'commit.js');
+  assert.deepEqual([again.code, again.stdout], [0, first.stdout], again.stderr);
+  assert.equal(await git(ci, 'rev-parse', 'HEAD'), commit);
+  const subjects = await git(origin, 'log', '--format=%s', `${tested}..main`);
+  assert.deepEqual(subjects.split('\n'), ['Change js/pool.cjs', `Release ${nextPatch()}`]);
+
+  // Somebody's commit that has that subject, and changes more.
+  const forged = await clones('forged');
+  const about = await readJson(forged.other, 'package.json');
+  about.dependencies = { 'left-pad': '*' };
+  about.version = nextPatch();
+  await writeFile(path.join(forged.other, 'package.json'), `${JSON.stringify(about, null, 2)}\n`);
+  await git(forged.other, 'commit', '--quiet', '--all', '--message', `Release ${nextPatch()}`);
+  await git(forged.other, 'push', '--quiet', 'origin', 'HEAD:main');
+  assert.match((await inCopy(forged.ci, 'commit.js')).stderr, /^main has moved on/);
+});
+
+test('what is in no commit is not lost', async () => {
+  const { ci, origin } = await clones('dirty');
+  const file = path.join(ci, 'CHANGELOG.md');
+  await writeFile(file, `${RELEASED}\nNot yet in any commit.\n`);
+  const main = await git(origin, 'rev-parse', 'main');
+  const { code, stderr } = await inCopy(ci, 'commit.js');
+  assert.deepEqual([code, /in no commit:\n *M CHANGELOG\.md/.test(stderr)], [1, true], stderr);
+  assert.match(await readFile(file, 'utf8'), /Not yet in any commit/);
+  assert.equal(await git(origin, 'rev-parse', 'main'), main);
+});
+
+test('a tag that is there already is the same one, or ends the job', async () => {
+  const text = await workflow('release.yml');
+  const [, lines] = /\n {2}tag:\n[^]*? run: \|\n((?: {10}.*\n)+)/.exec(text);
+  const { origin, push, other } = await clones('tags');
+  const tag = async (name) => {
+    const clone = path.join(folder, 'tags', name);
+    await git(folder, 'clone', '--quiet', '--depth=1', '--no-tags', `file://${origin}`, clone);
+    return run('bash', ['-e', '-c', lines], { cwd: clone, env: { ...env, VERSION: '1.2.3' } });
+  };
+  for (const name of ['first', 'again']) assert.equal((await tag(name)).code, 0);
+  assert.equal(await git(origin, 'rev-parse', 'v1.2.3'), await git(other, 'rev-parse', 'HEAD'));
+  await push('README.md', 'What it is.\n');
+  const moved = await tag('moved');
+  assert.deepEqual([moved.code, /rejected|already exists/.test(moved.stderr)], [1, true]);
+});
+
 test('nothing is released behind a commit that was not tested, and it says which', async () => {
   const { ci, origin, other, push } = await clones('code');
   await push('README.md', 'What it is.\n');
@@ -288,7 +371,10 @@ test('nothing is released behind a commit that was not tested, and it says which
   assert.match(refused.stderr, /They change js\/pool\.cjs\. /);
   // Nor where the changelog has no place for the version.
   const unheard = await clones('unheard');
-  await unheard.push('CHANGELOG.md', RELEASED.replace('## Unreleased', '## Soon'));
+  await unheard.push(
+    'CHANGELOG.md',
+    RELEASED.replace('## Unreleased', '## Soon\n\n### Unreleased'),
+  );
   assert.match((await inCopy(unheard.ci, 'commit.js')).stderr, /CHANGELOG\.md has no place/);
   assert.equal(await git(unheard.origin, 'log', '-1', '--format=%s'), 'Change CHANGELOG.md');
   // And where the tested commit is gone.
@@ -325,7 +411,7 @@ async function packEight() {
 const publish = (packed, options) =>
   run(
     process.execPath,
-    [path.join(root, 'scripts/release/publish.js'), `--packed=${packed}`],
+    [path.join(root, 'scripts/release/publish.js'), `--packed=${packed}`, '--wait=1'],
     options,
   );
 const uploads = () =>
@@ -344,7 +430,7 @@ test('the packages are published, and what is published already is left as it is
   registry.seen.length = 0;
   const second = await publish(packed);
   assert.equal(second.code, 0, second.stderr);
-  assert.deepEqual(uploads(), [...others.slice(3), main]);
+  assert.deepEqual([...new Set(uploads())], [...others.slice(3), main]);
   for (const [name, { document }] of registry.packages) {
     const published = document.versions[version()];
     assert.equal(published.publishConfig.access, 'public', name);
@@ -353,6 +439,8 @@ test('the packages are published, and what is published already is left as it is
     assert.deepEqual(document['dist-tags'], { latest: version() });
   }
   assert.match(registry.packages.get(main).document.versions[version()].readme, /^# hyperiondb/);
+  // As one package is told of by the registry, whatever else happens.
+  assert.deepEqual([...registry.packages.keys()].sort(), [...names].sort());
   // Once more: nothing is left to do, and the release is tagged.
   registry.seen.length = 0;
   const third = await publish(packed);
@@ -412,4 +500,72 @@ test('the packages are published, and what is published already is left as it is
       bare.stderr,
     );
   }
+});
+
+test('a registry that is out of order for a moment, conflicts or shows late what it has holds up no release', async () => {
+  const { packed, names } = await packEight();
+  const [main, ...others] = names;
+  // Each question is answered the second time alone, some by no answer at all.
+  const asked = new Map();
+  const broken = [[500, { error: 'out of order' }], 'none', [429, { error: 'too many' }]];
+  registry.answers = (name) => {
+    const times = (asked.get(name) ?? 0) + 1;
+    asked.set(name, times);
+    return times % 2 === 1 ? broken[asked.size % broken.length] : undefined;
+  };
+  const conflicts = new Set([others[0], main]);
+  registry.fails = (name) => {
+    if (name === others[1]) return 'late';
+    return conflicts.delete(name) ? 'conflict' : undefined;
+  };
+  const { code, stderr } = await publish(packed);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual([...registry.packages.keys()].sort(), [...names].sort());
+  const times = (name) => uploads().filter((each) => each === name).length;
+  assert.equal(times(others[0]), 2, 'what conflicts is tried again');
+  assert.equal(times(main), 2);
+  assert.equal(uploads().indexOf(main), uploads().length - 2, 'the one for all is the last one');
+
+  // One that is out of order for good: nothing is uploaded, and it says who has answered what.
+  registry.seen.length = 0;
+  registry.packages.clear();
+  registry.answers = (name) => (name === others[5] ? [502, { error: 'out of order' }] : undefined);
+  const down = await publish(packed);
+  assert.equal(down.code, 1);
+  assert.equal(down.stderr, `${registry.url}${others[5]}: npm answered 502\n`);
+  registry.answers = (name) => (name === others[5] ? 'none' : undefined);
+  assert.match(
+    (await publish(packed)).stderr,
+    new RegExp(`${others[5]}: fetch failed: other side`),
+  );
+  // A proxy's page is no registry's answer.
+  registry.answers = () => [200, Buffer.from('<html>Sign in</html>')];
+  assert.match((await publish(packed)).stderr, /is no registry's answer: <html>Sign in/);
+  assert.deepEqual(uploads(), []);
+});
+
+test('a registry below a path is asked below it', async () => {
+  const { packed, names } = await packEight();
+  registry.seen.length = 0;
+  registry.answers = () => [403, { error: 'no' }];
+  const url = `${registry.url}npm/all`;
+  const { code } = await publish(packed, { env: { ...env, npm_config_registry: url } });
+  assert.equal(code, 1);
+  assert.ok(
+    registry.seen.every((each) => each.url.startsWith(`/npm/all/${names[1]}`)),
+    registry.seen[0].url,
+  );
+});
+
+test('provenance that GitHub has given no right to uploads nothing, and says so', async () => {
+  const { packed } = await packEight();
+  registry.seen.length = 0;
+  const github = { ...env, CI: 'true', GITHUB_ACTIONS: 'true', NPM_CONFIG_PROVENANCE: 'true' };
+  const { code, stderr } = await publish(packed, { env: github });
+  assert.equal(code, 1);
+  assert.match(stderr, /"write" access to the "id-token" permission/);
+  assert.deepEqual(uploads(), []);
+  const text = await workflow('release.yml');
+  const [, job] = /\n {2}publish:\n([^]*?)\n {2}\w+:\n/.exec(text);
+  assert.match(job, /permissions: \{ contents: read, id-token: write \}/);
 });

@@ -1,8 +1,11 @@
 // Whether a commit asks for its release: its subject ends with ' [cd]'. A commit that undoes or
 // merges one that does carries the marker too, as does the title of a pull request, whoever wrote
 // it: 'Revert "... [cd]"', 'Merge pull request ...', and '... [cd] (#12)' of a squashed one. None of
-// them is a maintainer's word. `node scripts/release/asked.js` takes the message from MESSAGE.
+// them is a maintainer's word. `node scripts/release/asked.js` takes the message from MESSAGE. It also
+// refuses to release from another repository than the one that the packages name: npm would refuse
+// their provenance, after their version has been pushed.
 
+import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
@@ -15,10 +18,29 @@ export function isAsked(message) {
   return MARKED.test(subject) && !DERIVED.test(subject);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url) && !isAsked(process.env.MESSAGE ?? '')) {
-  console.error(
-    "Nothing is released: the subject of the commit does not end with ' [cd]', or it is that of a revert or a merge. " +
-      "A release that waited behind another one has given way to this push: push a commit whose subject ends with ' [cd]'.",
-  );
-  process.exit(1);
+/** As GitHub names it, whose capitals npm compares too. */
+function named() {
+  const about = new URL('../../package.json', import.meta.url);
+  const { repository } = JSON.parse(readFileSync(about, 'utf8'));
+  return /github\.com\/(.+?)(\.git)?$/.exec(repository.url)?.[1];
+}
+
+/** @returns {string | undefined} why nothing is released */
+function refusal({ MESSAGE = '', GITHUB_REPOSITORY: here = named() }) {
+  if (!isAsked(MESSAGE)) {
+    return (
+      "the subject of the commit does not end with ' [cd]', or it is that of a revert or a merge. " +
+      "A release that waited behind another one has given way to this push: push a commit whose subject ends with ' [cd]'."
+    );
+  }
+  if (here === named()) return undefined;
+  return `this is ${here}, and package.json names ${named()} as the repository of the packages.`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const why = refusal(process.env);
+  if (why !== undefined) {
+    console.error(`Nothing is released: ${why}`);
+    process.exit(1);
+  }
 }

@@ -1,12 +1,13 @@
 // Commits the next version on main, and pushes it: `node scripts/release/commit.js`, in a clone of
 // the commit that was tested. What main got since then has not been tested. Where that is nothing
-// but texts, the version is committed behind them; where it is more, nothing is released. Prints
-// `version=` and `commit=`, as a workflow takes outputs.
+// but texts, the version is committed behind them; where it is more, nothing is released. Where an
+// earlier run has pushed the version and did not get to say so, it is said now. Prints `version=` and
+// `commit=`, as a workflow takes outputs.
 
 import process from 'node:process';
 
 import { run } from './fetch.js';
-import { bump, disagreements, SAYING } from './versions.js';
+import { bump, disagreements, nextPatch, SAYING, setVersion } from './versions.js';
 
 /** Nothing is built from these and nothing runs them. */
 const TEXT = /\.(md|svg)$|^(LICENSE|\.github\/ISSUE_TEMPLATE\/.*)$/;
@@ -30,16 +31,37 @@ function isBehind(older, newer) {
   }
 }
 
+function main(tested) {
+  git('fetch', '--quiet', 'origin', 'main');
+  const tip = git('rev-parse', 'FETCH_HEAD');
+  if (isBehind(tested, tip)) return tip;
+  throw new Error(`${tested} was tested and is not on main any more: ${REMEDY}`);
+}
+
+const untestedIn = (tested, commit) => changed(tested, commit).filter((name) => !TEXT.test(name));
+
+/** The commit that was pushed already for the same tested one. */
+function earlier(tested) {
+  const version = nextPatch();
+  const log = git('log', '--reverse', '--format=%H %s', `${tested}..${main(tested)}`).split('\n');
+  const made = log
+    .find((line) => line.replace(/^\S+ /, '') === `Release ${version}`)
+    ?.split(' ')[0];
+  if (made === undefined || untestedIn(tested, `${made}^`).length > 0) return undefined;
+  // Whatever its subject says: it is what this run would make, but for the day.
+  git('reset', '--quiet', '--hard', `${made}^`);
+  setVersion(version);
+  const others = changed(made).filter((name) => name !== 'CHANGELOG.md');
+  git('reset', '--quiet', '--hard', others.length === 0 ? made : tested);
+  return others.length === 0 ? { version, commit: made } : undefined;
+}
+
 /** Where the version is committed: the tested commit, or texts behind it. */
 function base(tested) {
-  git('fetch', '--quiet', 'origin', 'main');
-  const main = git('rev-parse', 'FETCH_HEAD');
-  if (!isBehind(tested, main)) {
-    throw new Error(`${tested} was tested and is not on main any more: ${REMEDY}`);
-  }
-  const untested = changed(tested, main).filter((name) => !TEXT.test(name));
-  if (untested.length === 0) return main;
-  const commits = git('log', '--format=%h %s', `${tested}..${main}`);
+  const tip = main(tested);
+  const untested = untestedIn(tested, tip);
+  if (untested.length === 0) return tip;
+  const commits = git('log', '--format=%h %s', `${tested}..${tip}`);
   throw new Error(
     `main has moved on while ${tested} was tested, and these commits were not:\n${commits}\n` +
       `They change ${untested.join(', ')}. Nothing is released: ${REMEDY}`,
@@ -48,6 +70,10 @@ function base(tested) {
 
 function commit(tested) {
   for (let attempt = 1; ; attempt += 1) {
+    git('reset', '--quiet', '--hard', tested);
+    // A run before this one, or a push whose answer was lost.
+    const made = earlier(tested);
+    if (made !== undefined) return made;
     git('reset', '--quiet', '--hard', base(tested));
     const version = bump();
     const found = disagreements({ isRelease: true });
@@ -65,8 +91,15 @@ function commit(tested) {
   }
 }
 
+function make() {
+  // It would be lost: each attempt begins at a commit.
+  const unsaved = git('status', '--porcelain', '--untracked-files=no');
+  if (unsaved !== '') throw new Error(`what is changed here is in no commit:\n${unsaved}`);
+  return commit(git('rev-parse', 'HEAD'));
+}
+
 try {
-  const made = commit(git('rev-parse', 'HEAD'));
+  const made = make();
   console.log(`version=${made.version}\ncommit=${made.commit}`);
 } catch (error) {
   console.error(error.message);

@@ -1,7 +1,7 @@
 // What each binary of a release has to be: small, for old systems, with one export, and with
 // nothing to install beside it.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { builtFrom, sourcesHash } from '../sources.js';
@@ -30,6 +30,7 @@ const WINDOWS = new RegExp(
  * @returns {string[]} what speaks against releasing the file as the addon of this platform
  */
 export function faults(file, abi, { asBuiltHere = false, sources = sourcesHash() } = {}) {
+  if (!existsSync(file)) return ['is not there'];
   const bytes = readFileSync(file);
   if (bytes.length < SMALLEST_ADDON) return [`is a placeholder of ${bytes.length} bytes`];
   let binary;

@@ -22,12 +22,23 @@ import { layOut, packAll } from './packages.js';
 import { startServers } from './servers.js';
 import { disagreements, newerOnNpm, nextPatch, REMEDY } from './versions.js';
 
-const { values } = parseArgs({
-  options: { targets: { type: 'string' }, reuse: { type: 'boolean', default: false } },
-});
+const values = readArguments();
 const wanted = values.targets?.split(',') ?? platforms.PUBLISHED;
 const own = platforms.ownAbi();
 const counts = { passed: 0, failed: 0, skipped: 0 };
+
+function readArguments() {
+  try {
+    const options = { targets: { type: 'string' }, reuse: { type: 'boolean', default: false } };
+    const { values: given } = parseArgs({ options });
+    const unknown = given.targets?.split(',').filter((abi) => !platforms.PUBLISHED.includes(abi));
+    if (!unknown?.length) return given;
+    throw new Error(`no such target: ${unknown.join()}. There are ${platforms.PUBLISHED.join()}`);
+  } catch (error) {
+    console.error(error.message);
+    process.exit(2);
+  }
+}
 
 /** One check. What it gives back is shown; that it can't be done here is no failure. */
 async function check(name, work) {

@@ -1,12 +1,14 @@
 // Publishes what stage.js has packed: the packages of the platforms first, and then the one that
 // depends on them. It can be run again after it stopped anywhere: what npm has already is left as
 // it is, where that is the same, and is refused where it is not. `--packed=` is another folder of
-// packages. It is these files that are published, and not what `npm publish` would pack anew.
+// packages, `--wait=` how many milliseconds npm is given before it is asked again. It is these files
+// that are published, and not what `npm publish` would pack anew.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 
@@ -15,8 +17,14 @@ import { cache, npm } from './fetch.js';
 import { newestOf } from './versions.js';
 
 const { values } = parseArgs({
-  options: { packed: { type: 'string', default: path.join(cache, 'tarballs') } },
+  options: {
+    packed: { type: 'string', default: path.join(cache, 'tarballs') },
+    wait: { type: 'string', default: '5000' },
+  },
 });
+/** npm is out of order for moments, and says of some uploads that they conflict with what it is still at. */
+const ATTEMPTS = 4;
+const pause = (attempt) => sleep(Number(values.wait) * attempt);
 
 /** All eight, the one that users ask for at the end: until it is there nobody gets any of them. */
 function packages() {
@@ -29,18 +37,39 @@ function packages() {
   return [...platforms, main];
 }
 
-const registry = npm(['config', 'get', 'registry']).trim();
+const registry = npm(['config', 'get', 'registry']).trim().replace(/\/?$/, '/');
 
+/** @returns {Promise<Buffer | undefined>} undefined where npm has nothing there */
 async function get(url) {
-  const response = await fetch(url, { headers: { accept: 'application/json, */*' } });
-  if (!response.ok && response.status !== 404) throw new Error(`${url}: ${response.status}`);
-  return response;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const response = await fetch(url, { headers: { accept: 'application/json, */*' } });
+      if (response.status === 404) return undefined;
+      if (response.ok) return Buffer.from(await response.arrayBuffer());
+      throw new Error(`npm answered ${response.status}`);
+    } catch (error) {
+      const why = [error.message, error.cause?.message].filter(Boolean).join(': ');
+      if (attempt === ATTEMPTS) throw new Error(`${url}: ${why}`, { cause: error });
+      await pause(attempt);
+    }
+  }
+}
+
+/** All that npm has of a package. */
+async function versionsOf(name) {
+  const url = new URL(name, registry);
+  const bytes = await get(url);
+  if (bytes === undefined) return {};
+  try {
+    return JSON.parse(bytes).versions ?? {};
+  } catch (cause) {
+    throw new Error(`${url} is no registry's answer: ${bytes.subarray(0, 100)}`, { cause });
+  }
 }
 
 /** Whether npm has it. Where it has something else by that name, that is an error. */
 async function isThere({ name, version, file }) {
-  const response = await get(new URL(name, registry));
-  const { versions = {} } = response.ok ? await response.json() : {};
+  const versions = await versionsOf(name);
   if (!Object.hasOwn(versions, version)) {
     const newest = newestOf(Object.keys(versions));
     if (newest === undefined || compareVersions(newest, version) < 0) return false;
@@ -50,19 +79,25 @@ async function isThere({ name, version, file }) {
   const bytes = readFileSync(file);
   const own = `sha512-${createHash('sha512').update(bytes).digest('base64')}`;
   if (integrity === own) return true;
+  const published = await get(tarball);
+  if (published === undefined) throw new Error(`npm names ${tarball} and does not have it`);
   // The same files may have been compressed by the zlib of another Node.
-  const published = Buffer.from(await (await get(tarball)).arrayBuffer());
   if (gunzipSync(bytes).equals(gunzipSync(published))) return true;
   throw new Error(`npm has another ${name} ${version} (${integrity}) than this one (${own})`);
 }
 
 async function publish(one) {
   const stdio = ['ignore', 'inherit', 'inherit'];
-  try {
-    npm(['publish', one.file, '--access', 'public'], { stdio });
-  } catch (error) {
-    // The answer may have got lost, and npm may show only now what an earlier run has published.
-    if (!(await isThere(one))) throw error;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      npm(['publish', one.file, '--access', 'public'], { stdio });
+      break;
+    } catch (error) {
+      // The answer may have got lost, and npm may show only later what it has taken.
+      await pause(attempt);
+      if (await isThere(one)) break;
+      if (attempt === ATTEMPTS) throw error;
+    }
   }
   console.log(`published ${one.name} ${one.version}`);
 }

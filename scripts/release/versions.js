@@ -27,7 +27,7 @@ const FILES = {
 };
 /** The latest one that was released; above it is only what was not. */
 const RELEASED = /(?<=^## \[?)\d+\.\d+\.\d+(?=\]? - \d{4}-\d{2}-\d{2}$)/m;
-const UNRELEASED = '## Unreleased\n';
+const UNRELEASED = /^## Unreleased\n/m;
 
 const read = (name) => readFileSync(path.join(root, name), 'utf8');
 const write = (name, text) => writeFileSync(path.join(root, name), text);
@@ -58,7 +58,7 @@ export function disagreements({ isRelease = false } = {}) {
   if (isChosen && released !== undefined && compareVersions(released, nextPatch()) >= 0) {
     found.push(`CHANGELOG.md has ${released} already, and ${nextPatch()} is to be released`);
   }
-  if (!changelog.includes(UNRELEASED)) found.push('CHANGELOG.md has no place for what is new');
+  if (!UNRELEASED.test(changelog)) found.push('CHANGELOG.md has no place for what is new');
   return found;
 }
 
@@ -108,8 +108,8 @@ export function choose(next) {
   setVersion(`${next}-0`);
 }
 
-/** Makes a version the one of all files. */
-function setVersion(next) {
+/** Makes a version the one of all files, but for the changelog. */
+export function setVersion(next) {
   npm(['version', next, '--no-git-tag-version', '--allow-same-version']);
   for (const [name, pattern] of Object.entries(FILES)) {
     write(name, read(name).replace(pattern, next));
@@ -123,7 +123,7 @@ export function bump(date = new Date()) {
   if (newer.length > 0)
     throw new Error(`${next} can't be released: ${newer.join('; ')}. ${REMEDY}`);
   setVersion(next);
-  const heading = `${UNRELEASED}\n## ${next} - ${date.toISOString().slice(0, 10)}\n`;
+  const heading = `## Unreleased\n\n## ${next} - ${date.toISOString().slice(0, 10)}\n`;
   write(
     'CHANGELOG.md',
     read('CHANGELOG.md').replace(UNRELEASED, () => heading),
