@@ -257,10 +257,20 @@ impl Pool {
         Some(cause.into_iter().fold(error, Error::with_cause).with_hosts(reports))
     }
 
+    /// Ends the waits that no longer help, by all that the turn has brought: the session that is
+    /// lost next may be of a host that is then down, and that is waited for.
+    pub(super) fn end_hopeless_waits(&mut self) {
+        if std::mem::take(&mut self.may_be_hopeless)
+            && let Some(error) = self.hopeless()
+        {
+            self.give_up_waiting(&error);
+        }
+    }
+
     /// What waiting calls fail with where no waiting would help. Whatever new sessions are told,
     /// those that are open may serve whoever waits for them, and so may those that are on their way
     /// to a host that has refused for good: a person may have healed that since.
-    pub(super) fn hopeless(&self) -> Option<Error> {
+    fn hopeless(&self) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();
             role.is_some_and(|role| fits(self.config.mode, role))

@@ -84,8 +84,7 @@ pub(crate) struct Call {
     flags: QueryFlags,
     /// When waiting for a connection ends. The time at work is no waiting.
     deadline: Instant,
-    /// How often it was sent again because of what had changed since its statement was described, or the role
-    /// asked.
+    /// How often it was sent again because its statement, or its host's role, had changed since.
     redescribed: u8,
     /// How often a connection was lost that may have been at it, not counting those that were open when the one before was.
     losses: u8,
@@ -195,6 +194,8 @@ pub struct Pool {
     unfit: addresses::Unfit,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
+    /// A host has refused, or was lost, since the last flush.
+    may_be_hopeless: bool,
     /// Scratch, empty between uses.
     candidates: Vec<balance::Candidate>,
     flushed_at: Instant,
@@ -234,6 +235,7 @@ impl Pool {
             unfit: addresses::Unfit::default(),
             rewinding: None,
             has_surplus: false,
+            may_be_hopeless: false,
             candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
@@ -350,13 +352,13 @@ impl Pool {
         self.handle_end_timeout(now);
     }
 
-    /// The turn's end: serves the waiting line, looks for hosts, and closes what an ending pool no longer
-    /// needs.
+    /// The turn's end: serves the waiting line, looks for hosts, closes what is no longer needed.
     pub fn flush(&mut self, now: Instant) {
         self.decide_rivals(now);
         self.leave_deposed(now);
         self.shed();
         self.relieve();
+        self.end_hopeless_waits();
         self.dispatch(now);
         self.tend_forsaken(now);
         self.watch_rewind(now);

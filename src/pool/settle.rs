@@ -410,9 +410,7 @@ impl Pool {
         };
         self.observe(now, host, observation);
         self.decide_rivals(now);
-        if let Some(error) = self.hopeless() {
-            self.give_up_waiting(&error);
-        }
+        self.may_be_hopeless = true;
     }
 
     /// A connection that has nothing to do on a host that does not serve.

@@ -30,6 +30,9 @@ const LONG: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(600);
 /// What it may wake for in that time: connections that are closed for their age, one by one.
 const IDLE_WAKES: usize = 60;
+/// A name that has come back is looked up anew within this time. Until then the pool asks, at
+/// every `failoverProbeMs`, each host that its old look-up led to.
+const LOOKED_UP: Duration = Duration::from_millis(1250);
 
 /// Runs the storm of a seed to its end, and says which rule did not hold. `trace` is told what
 /// happens.
@@ -294,11 +297,14 @@ impl Storm {
             return;
         }
         self.wakes = 0;
+        let probes = LOOKED_UP.as_micros() / self.config.failover_probe.as_micros().max(1);
+        let probes = usize::try_from(probes).unwrap_or(usize::MAX);
+        let most = IDLE_WAKES + self.config.hosts.len().saturating_mul(probes);
         let end = self.now + IDLE;
         while self.pool.poll_timeout().is_some_and(|(at, _)| at <= end) && self.failure.is_none() {
             self.pass_to_next_deadline(IDLE);
             self.settle();
-            if self.wakes > IDLE_WAKES {
+            if self.wakes > most {
                 let timer = self.pool.poll_timeout();
                 return self.fail(format!("an idle pool does not come to rest: {timer:?}"));
             }
