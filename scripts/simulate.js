@@ -1,6 +1,7 @@
 // npm run simulate: the lower floors against a simulated cluster to which everything happens (src/sim/storm).
 //   --seeds N     so many storms (20000)    --first N    from this seed on (0)
 //   --seed N      one storm, with all that happens in it
+//   --growth      what a query costs pools with many connections, and with many calls that wait
 //   --mutations   breaks the code on purpose, in each of the ways of src/base/mutation.rs, which must all be found
 
 import { spawnSync } from 'node:child_process';
@@ -11,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { NO_CARGO } from './build.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const BUILD = ['--locked', '--quiet', '--profile', 'simulate', '--bin', 'simulate'];
+const BUILD = ['--locked', '--quiet', '--bin', 'simulate', '--profile'];
 const FLOORS = ['--no-default-features', '--features', 'sim'];
 
 const { values } = parseArgs({
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     seeds: { type: 'string' },
     first: { type: 'string', default: '0' },
     seed: { type: 'string' },
+    growth: { type: 'boolean', default: false },
     mutations: { type: 'boolean', default: false },
   },
 });
@@ -30,6 +32,7 @@ function wholeNumber(name, text) {
 }
 
 function plan() {
+  if (values.growth) return ['growth'];
   if (values.seed !== undefined) return [wholeNumber('seed', values.seed), '1', 'trace'];
   if (values.mutations) return ['mutations', seeds];
   return [wholeNumber('first', values.first), seeds];
@@ -39,14 +42,16 @@ function plan() {
 const seeds = wholeNumber('seeds', values.seeds ?? (values.mutations ? '200000' : '20000'));
 
 const began = performance.now();
-const args = ['run', ...BUILD, ...FLOORS, '--', ...plan()];
+// What is timed is built as it is shipped.
+const profile = values.growth ? 'release' : 'simulate';
+const args = ['run', ...BUILD, profile, ...FLOORS, '--', ...plan()];
 const run = spawnSync('cargo', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 30 });
 process.stdout.write(run.stdout ?? '');
 process.stderr.write(run.stderr ?? `${run.error?.code === 'ENOENT' ? NO_CARGO : run.error}\n`);
 const seconds = ((performance.now() - began) / 1000).toFixed(1);
 if (run.status === 0) {
   const what = values.mutations ? 'every mutation was found' : `${seeds} storms, no rule broken`;
-  if (values.seed === undefined) console.log(`${what}, in ${seconds} s`);
+  if (values.seed === undefined && !values.growth) console.log(`${what}, in ${seconds} s`);
 } else {
   const seed = /^seed (\d+):/m.exec(run.stdout ?? '')?.[1];
   if (seed !== undefined && values.seed === undefined) {

@@ -217,7 +217,10 @@ impl Connection {
             let out = (self.written, &mut self.outbox);
             session.message(now, message, &mut self.parameters, shared, &mut self.events, out)?;
         }
-        self.asked(now)
+        match self.state {
+            State::Asking { .. } => self.asked(now),
+            _ => Ok(()),
+        }
     }
 
     fn frame(

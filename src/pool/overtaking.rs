@@ -63,8 +63,9 @@ impl Overtaking {
 
 /// When what stands behind the first request goes elsewhere, if anything does.
 fn overdue_at(slot: &Slot) -> Option<Instant> {
-    let is_shared = !matches!(slot.duty, Duty::Leased { .. });
-    let has_others = is_shared && slot.connection.requests().nth(1).is_some();
+    let has_others = slot.connection.depth() > 1
+        && !matches!(slot.duty, Duty::Leased { .. })
+        && slot.connection.requests().nth(1).is_some();
     slot.connection.head_since().filter(|_| has_others).map(|since| since + OVERDUE)
 }
 

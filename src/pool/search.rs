@@ -403,9 +403,10 @@ impl Pool {
     /// lasts and nothing is free.
     fn demand(&mut self, now: Instant) -> usize {
         let behind = self.behind();
-        let recovers = |slot: &Slot| self.recovers_until(slot).is_some_and(|until| until > now);
-        let recovering = self.slots.iter().filter(|(_, slot)| recovers(slot)).count();
-        let waiting = self.waiting.len().saturating_sub(recovering);
+        let waiting = self.waiting.len().saturating_sub(match self.waiting.is_empty() {
+            true => 0,
+            false => self.recovering(now),
+        });
         if behind == 0 {
             self.backlog_since = None;
             return waiting + self.overtaking.stranded();
@@ -413,6 +414,12 @@ impl Pool {
         let since = *self.backlog_since.get_or_insert(now);
         let lasts = now.since(since) >= LOGIN;
         waiting + if lasts { behind } else { self.overtaking.stranded() }
+    }
+
+    /// Connections that are being reset, for which it is worth waiting.
+    fn recovering(&self, now: Instant) -> usize {
+        let recovers = |slot: &Slot| self.recovers_until(slot).is_some_and(|until| until > now);
+        self.slots.iter().filter(|(_, slot)| recovers(slot)).count()
     }
 
     /// How long a connection that is being reset is waited for, rather than another one opened.

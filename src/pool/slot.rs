@@ -110,8 +110,8 @@ impl Slot {
 
     /// Since when it is being reset, where calls wait for the end of that.
     pub(super) fn recovering_since(&self) -> Option<Instant> {
-        let recovers = self.is_available() && !self.connection.is_at_hand();
-        self.connection.head_since().filter(|_| recovers)
+        let since = self.connection.head_since()?;
+        (self.is_available() && !self.connection.is_at_hand()).then_some(since)
     }
 
     /// Since when it has nothing to do.

@@ -142,9 +142,15 @@ impl World {
 
     /// Takes a connection, and returns the number of the request.
     pub fn acquire(&mut self, flags: QueryFlags) -> u32 {
+        let request = self.ask_acquire(flags);
+        self.settle();
+        request
+    }
+
+    /// Asks for a connection, and lets nobody hear of it yet.
+    pub fn ask_acquire(&mut self, flags: QueryFlags) -> u32 {
         self.requests += 1;
         self.pool.acquire(self.now, self.requests, flags);
-        self.settle();
         self.requests
     }
 

@@ -4,6 +4,8 @@
 //!   behind it every storm tells what happens in it.
 //! - `simulate mutations <count> [<name>...]`: breaks the code on purpose, in one way after
 //!   another, and fails if one of them breaks no rule in so many storms.
+//! - `simulate growth`: what a query costs pools with many connections, and with many calls.
+//! - `simulate reads <connections> <calls> <turns>`: so many turns of so many reads, for a profiler.
 //!
 //! `scripts/simulate.js` is the command for people.
 #![allow(clippy::print_stdout, reason = "a command says what it has found")]
@@ -14,8 +16,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use hyperiondb_client::base::Mutation;
+use hyperiondb_client::sim::growth::Grown;
 use hyperiondb_client::sim::storm::run;
 
 thread_local! {
@@ -32,6 +36,13 @@ fn main() -> ExitCode {
         [word, count, names @ ..] if word == "mutations" => {
             number(count).map(|count| run_mutations(count, names))
         }
+        [word] if word == "growth" => Some(run_growth()),
+        [word, size, calls, turns] if word == "reads" => {
+            match (number(size), number(calls), number(turns)) {
+                (Some(size), Some(calls), Some(turns)) => run_reads(size, calls, turns),
+                _ => None,
+            }
+        }
         [first, count, rest @ ..] => match (number(first), number(count)) {
             (Some(first), Some(count)) => Some(run_seeds(first, count, rest)),
             _ => None,
@@ -43,7 +54,7 @@ fn main() -> ExitCode {
         Some(false) => ExitCode::FAILURE,
         None => {
             println!(
-                "usage: simulate <first seed> <count> [trace] | simulate mutations <count> [<name>...]"
+                "usage: simulate <first seed> <count> [trace] | simulate mutations <count> [<name>...] | simulate growth | simulate reads <connections> <calls> <turns>"
             );
             ExitCode::from(2)
         }
@@ -57,6 +68,40 @@ fn run_seeds(first: u64, count: u64, rest: &[String]) -> bool {
         println!("seed {seed}: {why}");
     }
     found.is_none()
+}
+
+/// So many turns of so many reads, for a profiler.
+fn run_reads(size: u64, calls: u64, turns: u64) -> Option<bool> {
+    let (size, calls) = (usize::try_from(size).ok()?, usize::try_from(calls).ok()?);
+    let mut grown = Grown::new(size)?;
+    (0..turns).for_each(|_| grown.read(calls));
+    Some(true)
+}
+
+/// What a query costs pools of many connections, and a turn while many calls wait.
+fn run_growth() -> bool {
+    for size in [10, 1_000, 10_000] {
+        let Some(mut grown) = Grown::new(size) else { return false };
+        let one = timed(1000, || grown.read(1));
+        let many = timed(100, || grown.read(200)) / 200;
+        println!("{size:>7} connections: {one:>9} ns a read by itself, {many:>9} ns one of 200");
+    }
+    for calls in [10, 1_000, 100_000] {
+        let Some(mut grown) = Grown::new(10) else { return false };
+        grown.wait(calls);
+        let turn = timed(1000, || grown.turn());
+        println!("{calls:>7} calls wait:  {turn:>9} ns a turn that brings one more");
+    }
+    true
+}
+
+/// How long one takes, in nanoseconds, of so many.
+#[allow(clippy::disallowed_methods, reason = "a command may look at the clock")]
+fn timed(count: u32, mut run: impl FnMut()) -> u128 {
+    run();
+    let began = Instant::now();
+    (0..count).for_each(|_| run());
+    began.elapsed().as_nanos() / u128::from(count)
 }
 
 /// Those that are named, or all.

@@ -7,6 +7,7 @@ mod absence_scenarios;
 mod address_scenarios;
 pub mod cluster;
 pub mod fuzz;
+pub mod growth;
 mod messages;
 pub mod server;
 pub mod storm;
