@@ -2,7 +2,12 @@
 // upload before or after it has taken it, show it late, and fail to answer a question; it refuses a
 // version that it has, and gives the tokens that npm asks GitHub for.
 
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import path from 'node:path';
+import process from 'node:process';
+import { promisify } from 'node:util';
 
 export async function startRegistry() {
   const packages = new Map();
@@ -74,4 +79,37 @@ export async function startRegistry() {
     url: `http://127.0.0.1:${port}/`,
     close: () => new Promise((resolve) => server.close(resolve).closeAllConnections()),
   });
+}
+
+/** The settings of npm, and of git, for programs that are to know that registry alone. */
+export async function settingsFor(registry, folder) {
+  const host = registry.url.replace('http:', '');
+  await writeFile(path.join(folder, 'npmrc'), `${host}:_authToken=secret\n`);
+  const env = {
+    PATH: process.env.PATH,
+    HOME: folder,
+    npm_execpath: process.env.npm_execpath,
+    npm_config_cache: path.join(folder, 'npm-cache'),
+    npm_config_fetch_retries: '0',
+    npm_config_registry: registry.url,
+    npm_config_update_notifier: 'false',
+    npm_config_userconfig: path.join(folder, 'npmrc'),
+    // Who commits, and no signatures of whoever runs this.
+    GIT_CONFIG_GLOBAL: path.join(folder, 'gitconfig'),
+    GIT_CONFIG_NOSYSTEM: '1',
+  };
+  await writeFile(
+    env.GIT_CONFIG_GLOBAL,
+    '[user]\nname = A maintainer\nemail = maintainer@example.com\n[init]\ndefaultBranch = main\n',
+  );
+  return env;
+}
+
+/** @returns {Promise<{ code: number, stdout: string, stderr: string }>} */
+export async function runToEnd(program, args, options) {
+  try {
+    return { code: 0, ...(await promisify(execFile)(program, args, options)) };
+  } catch (error) {
+    return error;
+  }
 }

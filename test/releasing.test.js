@@ -1,24 +1,18 @@
-// How a version comes about: which commit asks for a release, which version it becomes, how that
-// is committed, and how the packages are published, against a registry that is made here.
+// How a version comes about: which commit asks for a release, which version it becomes, and how that
+// is committed. `publishing.test.js` has the rest.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 import { after, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import vm from 'node:vm';
-import { gunzipSync, gzipSync } from 'node:zlib';
 
-import platform from '../js/platform.cjs';
-import { addonPath } from '../scripts/build.js';
 import { isAsked } from '../scripts/release/asked.js';
-import { layOut, packAll } from '../scripts/release/packages.js';
 import { nextPatch, SAYING, version } from '../scripts/release/versions.js';
-import { startRegistry } from './registry.js';
+import { runToEnd, settingsFor, startRegistry } from './registry.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const workflow = (name) => readFile(path.join(root, '.github', 'workflows', name), 'utf8');
@@ -32,39 +26,14 @@ before(async () => {
 beforeEach(async () => {
   await registry?.close();
   registry = await startRegistry();
-  const host = registry.url.replace('http:', '');
-  await writeFile(path.join(folder, 'npmrc'), `${host}:_authToken=secret\n`);
-  env = {
-    PATH: process.env.PATH,
-    HOME: folder,
-    npm_execpath: process.env.npm_execpath,
-    npm_config_cache: path.join(folder, 'npm-cache'),
-    npm_config_fetch_retries: '0',
-    npm_config_registry: registry.url,
-    npm_config_update_notifier: 'false',
-    npm_config_userconfig: path.join(folder, 'npmrc'),
-    // Who commits, and no signatures of whoever runs this.
-    GIT_CONFIG_GLOBAL: path.join(folder, 'gitconfig'),
-    GIT_CONFIG_NOSYSTEM: '1',
-  };
-  await writeFile(
-    env.GIT_CONFIG_GLOBAL,
-    '[user]\nname = A maintainer\nemail = maintainer@example.com\n[init]\ndefaultBranch = main\n',
-  );
+  env = await settingsFor(registry, folder);
 });
 after(async () => {
   await registry.close();
   await rm(folder, { recursive: true });
 });
 
-/** @returns {Promise<{ code: number, stdout: string, stderr: string }>} */
-async function run(program, args, options) {
-  try {
-    return { code: 0, ...(await promisify(execFile)(program, args, { env, ...options })) };
-  } catch (error) {
-    return error;
-  }
-}
+const run = (program, args, options) => runToEnd(program, args, { env, ...options });
 
 async function git(cwd, ...args) {
   const { code, stdout, stderr } = await run('git', args, { cwd });
@@ -205,6 +174,55 @@ test('a version that is chosen is the one that is released next, and all files a
     assert.match(text, /name = "hyperiondb-client"\nversion = "1\.10\.0"\n/);
   }
   assert.equal((await inCopy(copy, 'versions.js', '--bump')).stdout, '1.10.1\n');
+});
+
+test('what was new in a version that npm never got is new in the next one', async () => {
+  const copy = await copyOf('never');
+  const [first, second, third] = [
+    nextPatch(),
+    nextPatch(nextPatch()),
+    nextPatch(nextPatch(nextPatch())),
+  ];
+  const before = `## ${version()} - 2026-01-31\n\n### Added\n\n- What was.\n`;
+  const news = '### Added\n\n- One.\n  Still one.\n\n### Fixed\n\n- Two.\n\n';
+  const changelog = path.join(copy, 'CHANGELOG.md');
+  const unreleased = `# Changelog\n\n## Unreleased\n\n`;
+  await writeFile(changelog, `${unreleased}${news}${before}`);
+  const publishMain = (...versions) => {
+    const all = Object.fromEntries(
+      versions.map((each) => [each, { name: 'hyperiondb-client', version: each }]),
+    );
+    const document = {
+      name: 'hyperiondb-client',
+      versions: all,
+      'dist-tags': { latest: versions.at(-1) },
+    };
+    registry.packages.set('hyperiondb-client', { document, files: new Map() });
+  };
+  publishMain(version());
+  const bump = async (expected) => {
+    const { stdout, stderr } = await inCopy(copy, 'versions.js', '--bump');
+    assert.equal(stdout, `${expected}\n`, stderr);
+    return (await readFile(changelog, 'utf8')).replace(
+      /\d{4}-\d\d-\d\d\n\n(?=.*\n\n- (Zero|One))/,
+      'today\n\n',
+    );
+  };
+  const heading = (of) => `${unreleased}## ${of} - today\n\n`;
+  assert.equal(await bump(first), `${heading(first)}${news}${before}`);
+  // Its packages failed, and somebody has mended them.
+  const text = await readFile(changelog, 'utf8');
+  const more = '### Fixed\n\n- Zero.\n\n### Removed\n\n- Three.\n\n';
+  await writeFile(changelog, text.replace(unreleased, `${unreleased}${more}`));
+  const both =
+    '### Fixed\n\n- Zero.\n- Two.\n\n### Removed\n\n- Three.\n\n### Added\n\n- One.\n  Still one.\n\n';
+  assert.equal(await bump(second), `${heading(second)}${both}${before}`);
+  assert.equal((await inCopy(copy, 'versions.js')).code, 0);
+  // That one was published.
+  publishMain(version(), second);
+  await bump(third);
+  const kept = await readFile(changelog, 'utf8');
+  assert.match(kept, new RegExp(`^## ${third} - .*\\n\\n## ${second} - .*\\n\\n### Fixed$`, 'm'));
 });
 
 test('what is no version, or no later one, is not chosen', async () => {
@@ -384,188 +402,4 @@ test('nothing is released behind a commit that was not tested, and it says which
   assert.match((await inCopy(ci, 'commit.js')).stderr, /is not on main any more/);
   assert.notEqual(await git(origin, 'rev-parse', 'main'), main);
   assert.equal(await git(origin, 'log', '--format=%s', 'main'), 'Begin anew');
-});
-
-/** All eight: the binaries of other platforms have the bytes of this one's, and their own names. */
-async function packEight() {
-  const own = platform.ownAbi();
-  const [stage, packed] = ['stage', 'packed'].map((name) => path.join(folder, name));
-  layOut(stage, { [own]: addonPath }, { asBuiltHere: true });
-  packAll(stage, packed);
-  const index = await readJson(packed, 'index.json');
-  const other = path.join(folder, 'other');
-  for (const [name, entry] of Object.entries(index)) {
-    if (entry.file !== undefined) continue;
-    await rm(other, { recursive: true, force: true });
-    await mkdir(other);
-    await writeFile(path.join(other, entry.about.main), 'bytes');
-    await writeFile(path.join(other, 'package.json'), JSON.stringify(entry.about));
-    const npm = await run('npm', ['pack', '--pack-destination', packed], { cwd: other });
-    assert.equal(npm.code, 0, npm.stderr);
-    entry.file = `${name}-${entry.about.version}.tgz`;
-  }
-  await writeFile(path.join(packed, 'index.json'), JSON.stringify(index));
-  return { packed, names: Object.keys(index), index };
-}
-
-const publish = (packed, options) =>
-  run(
-    process.execPath,
-    [path.join(root, 'scripts/release/publish.js'), `--packed=${packed}`, '--wait=1'],
-    options,
-  );
-const uploads = () =>
-  registry.seen.filter(({ method }) => method === 'PUT').map(({ name }) => name);
-
-test('the packages are published, and what is published already is left as it is', async () => {
-  const { packed, names, index } = await packEight();
-  const [main, ...others] = names;
-  // Stopped in the middle; in another run the answer to an upload is lost.
-  registry.fails = (name) => (name === others[3] ? 'before' : undefined);
-  const stopped = await publish(packed);
-  assert.equal(stopped.code, 1);
-  assert.match(stopped.stderr, /503/);
-  assert.deepEqual([...registry.packages.keys()], others.slice(0, 3));
-  registry.fails = (name) => (name === others[4] || name === main ? 'after' : undefined);
-  registry.seen.length = 0;
-  const second = await publish(packed);
-  assert.equal(second.code, 0, second.stderr);
-  assert.deepEqual([...new Set(uploads())], [...others.slice(3), main]);
-  for (const [name, { document }] of registry.packages) {
-    const published = document.versions[version()];
-    assert.equal(published.publishConfig.access, 'public', name);
-    assert.equal(document.access, 'public');
-    assert.deepEqual(published.os, index[name].about.os);
-    assert.deepEqual(document['dist-tags'], { latest: version() });
-  }
-  assert.match(registry.packages.get(main).document.versions[version()].readme, /^# hyperiondb/);
-  // As one package is told of by the registry, whatever else happens.
-  assert.deepEqual([...registry.packages.keys()].sort(), [...names].sort());
-  // Once more: nothing is left to do, and the release is tagged.
-  registry.seen.length = 0;
-  const third = await publish(packed);
-  assert.equal(third.code, 0, third.stderr);
-  assert.deepEqual(uploads(), []);
-
-  // The same files, compressed by another zlib.
-  const file = path.join(packed, index[main].file);
-  const bytes = await readFile(file);
-  await writeFile(file, gzipSync(gunzipSync(bytes), { level: 1 }));
-  assert.equal((await publish(packed)).code, 0);
-  // Others by the same version.
-  const changed = gunzipSync(bytes);
-  changed[changed.length >> 1] ^= 1;
-  await writeFile(file, gzipSync(changed));
-  const foreign = await publish(packed);
-  assert.equal(foreign.code, 1);
-  assert.match(foreign.stderr, new RegExp(`^npm has another ${main} ${version()} `));
-
-  // Behind a later one that came in between, it would become the latest.
-  await writeFile(file, bytes);
-  const { document } = registry.packages.get(main);
-  const later = { ...document.versions[version()], version: '99.0.0' };
-  document.versions = { '99.0.0': later };
-  document['dist-tags'] = { latest: '99.0.0' };
-  const late = await publish(packed);
-  assert.match(late.stderr, /^npm has hyperiondb-client 99\.0\.0: /);
-  assert.deepEqual(uploads(), []);
-
-  // The first release of all, with provenance: npm gets as far as asking GitHub for a token of
-  // sigstore's, and does not ask a registry that has no such package whether it is public.
-  registry.packages.clear();
-  registry.seen.length = 0;
-  const github = {
-    ...env,
-    CI: 'true',
-    GITHUB_ACTIONS: 'true',
-    ACTIONS_ID_TOKEN_REQUEST_URL: `${registry.url}oidc?x=1`,
-    ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'secret',
-    NPM_CONFIG_PROVENANCE: 'true',
-  };
-  const first = await publish(packed, { env: github });
-  assert.equal(first.code, 1);
-  assert.doesNotMatch(first.stderr, /set `access` to public/);
-  assert.ok(
-    registry.seen.some(({ url }) => /oidc.*audience=sigstore/.test(url)),
-    first.stderr,
-  );
-  // And as npm or napi publish what was laid out, without a flag.
-  const stage = path.join(folder, 'stage');
-  for (const cwd of [stage, path.join(stage, 'npm', platform.ownAbi())]) {
-    registry.seen.length = 0;
-    const bare = await run('npm', ['publish'], { cwd, env: github });
-    assert.doesNotMatch(bare.stderr, /set `access` to public/);
-    assert.ok(
-      registry.seen.some(({ url }) => /oidc.*audience=sigstore/.test(url)),
-      bare.stderr,
-    );
-  }
-});
-
-test('a registry that is out of order for a moment, conflicts or shows late what it has holds up no release', async () => {
-  const { packed, names } = await packEight();
-  const [main, ...others] = names;
-  // Each question is answered the second time alone, some by no answer at all.
-  const asked = new Map();
-  const broken = [[500, { error: 'out of order' }], 'none', [429, { error: 'too many' }]];
-  registry.answers = (name) => {
-    const times = (asked.get(name) ?? 0) + 1;
-    asked.set(name, times);
-    return times % 2 === 1 ? broken[asked.size % broken.length] : undefined;
-  };
-  const conflicts = new Set([others[0], main]);
-  registry.fails = (name) => {
-    if (name === others[1]) return 'late';
-    return conflicts.delete(name) ? 'conflict' : undefined;
-  };
-  const { code, stderr } = await publish(packed);
-  assert.equal(code, 0, stderr);
-  assert.deepEqual([...registry.packages.keys()].sort(), [...names].sort());
-  const times = (name) => uploads().filter((each) => each === name).length;
-  assert.equal(times(others[0]), 2, 'what conflicts is tried again');
-  assert.equal(times(main), 2);
-  assert.equal(uploads().indexOf(main), uploads().length - 2, 'the one for all is the last one');
-
-  // One that is out of order for good: nothing is uploaded, and it says who has answered what.
-  registry.seen.length = 0;
-  registry.packages.clear();
-  registry.answers = (name) => (name === others[5] ? [502, { error: 'out of order' }] : undefined);
-  const down = await publish(packed);
-  assert.equal(down.code, 1);
-  assert.equal(down.stderr, `${registry.url}${others[5]}: npm answered 502\n`);
-  registry.answers = (name) => (name === others[5] ? 'none' : undefined);
-  assert.match(
-    (await publish(packed)).stderr,
-    new RegExp(`${others[5]}: fetch failed: other side`),
-  );
-  // A proxy's page is no registry's answer.
-  registry.answers = () => [200, Buffer.from('<html>Sign in</html>')];
-  assert.match((await publish(packed)).stderr, /is no registry's answer: <html>Sign in/);
-  assert.deepEqual(uploads(), []);
-});
-
-test('a registry below a path is asked below it', async () => {
-  const { packed, names } = await packEight();
-  registry.seen.length = 0;
-  registry.answers = () => [403, { error: 'no' }];
-  const url = `${registry.url}npm/all`;
-  const { code } = await publish(packed, { env: { ...env, npm_config_registry: url } });
-  assert.equal(code, 1);
-  assert.ok(
-    registry.seen.every((each) => each.url.startsWith(`/npm/all/${names[1]}`)),
-    registry.seen[0].url,
-  );
-});
-
-test('provenance that GitHub has given no right to uploads nothing, and says so', async () => {
-  const { packed } = await packEight();
-  registry.seen.length = 0;
-  const github = { ...env, CI: 'true', GITHUB_ACTIONS: 'true', NPM_CONFIG_PROVENANCE: 'true' };
-  const { code, stderr } = await publish(packed, { env: github });
-  assert.equal(code, 1);
-  assert.match(stderr, /"write" access to the "id-token" permission/);
-  assert.deepEqual(uploads(), []);
-  const text = await workflow('release.yml');
-  const [, job] = /\n {2}publish:\n([^]*?)\n {2}\w+:\n/.exec(text);
-  assert.match(job, /permissions: \{ contents: read, id-token: write \}/);
 });

@@ -33,6 +33,7 @@ const read = (name) => readFileSync(path.join(root, name), 'utf8');
 const write = (name, text) => writeFileSync(path.join(root, name), text);
 
 export const version = () => JSON.parse(read('package.json')).version;
+const ownName = () => JSON.parse(read('package.json')).name;
 
 /** A version that is released. */
 const RELEASABLE = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$/;
@@ -64,7 +65,7 @@ export function disagreements({ isRelease = false } = {}) {
 
 /** What npm has of the eight packages that is not older: it takes no version below one that it has. */
 export function newerOnNpm(next) {
-  const own = JSON.parse(read('package.json')).name;
+  const own = ownName();
   const names = [own, ...platforms.PUBLISHED.map((abi) => `${own}-${abi}`)];
   return names.flatMap((name) => {
     const newest = newestOf(publishedVersions(name));
@@ -123,12 +124,40 @@ export function bump(date = new Date()) {
   if (newer.length > 0)
     throw new Error(`${next} can't be released: ${newer.join('; ')}. ${REMEDY}`);
   setVersion(next);
-  const heading = `## Unreleased\n\n## ${next} - ${date.toISOString().slice(0, 10)}\n`;
-  write(
-    'CHANGELOG.md',
-    read('CHANGELOG.md').replace(UNRELEASED, () => heading),
-  );
+  write('CHANGELOG.md', withVersion(read('CHANGELOG.md'), next, date));
   return next;
+}
+
+/**
+ * A changelog in which what was unreleased is that version's. A version before it that npm never got, because its release has
+ * failed, is none: what is new in it is new in this one.
+ */
+function withVersion(changelog, next, date) {
+  const parts = changelog.split(/^(?=## )/m);
+  const at = parts.findIndex((part) => UNRELEASED.test(part));
+  // Which is told as a disagreement.
+  if (at === -1) return changelog;
+  const [news, before = ''] = parts.slice(at);
+  const last = RELEASED.exec(before)?.[0];
+  const isLost = last !== undefined && !publishedVersions(ownName()).includes(last);
+  const told = isLost ? [news, before] : [news];
+  const text = merged(told.map((part) => part.slice(part.indexOf('\n') + 1)));
+  const heading = `## Unreleased\n\n## ${next} - ${date.toISOString().slice(0, 10)}\n`;
+  return [...parts.slice(0, at), heading, text, ...parts.slice(at + told.length)].join('');
+}
+
+/** Sections of the same title become one. */
+function merged(texts) {
+  const sections = new Map();
+  for (const section of texts.flatMap((text) => text.split(/^(?=### )/m))) {
+    const [title] = /^(### .*)?/.exec(section);
+    const lines = section.slice(title.length).trim();
+    if (lines !== '') sections.set(title, [...(sections.get(title) ?? []), lines]);
+  }
+  const all = [...sections].map(
+    ([title, lines]) => `${title && `${title}\n\n`}${lines.join('\n')}\n\n`,
+  );
+  return `\n${all.join('')}`;
 }
 
 export const REMEDY = 'Choose a later one by `node scripts/release/versions.js --set=...`';
