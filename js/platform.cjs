@@ -3,6 +3,7 @@
 // Which binaries there are, by the names that napi-rs gives them.
 
 const fs = require('node:fs');
+const { readElf } = require('./elf.cjs');
 
 /** Those that are published, each as the package `hyperiondb-client-<abi>`. */
 const PUBLISHED = Object.freeze([
@@ -51,13 +52,20 @@ function sizeOf(file) {
   }
 }
 
-/** glibc tells Node its version, musl does not. Undefined where Node has no report that tells it. */
+/** Undefined where that can't be told. */
 function isMusl() {
+  // By who has loaded what Node needs: Node's report says it too, and looks up the names of all peers for that, before 20.13.
+  const { interpreter = '' } = readElf('/proc/self/exe') ?? {};
+  if (interpreter.includes('/ld-musl-')) return true;
+  return interpreter.includes('/ld-linux') ? false : reportsMusl();
+}
+
+/** glibc tells Node its version, musl does not. */
+function reportsMusl() {
   const { report } = process;
   try {
     const { excludeNetwork } = report;
     try {
-      // Else the report looks up the name of every peer.
       report.excludeNetwork = true;
       const { header } = report.getReport();
       return header.glibcVersionRuntime === undefined;

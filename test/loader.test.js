@@ -65,12 +65,17 @@ async function load({
   hasMusl = isMusl,
   reports = 'asked',
   report = '',
+  program = '/proc/none',
   flags = [],
 } = {}) {
   const source = `
     const [as, arch, isMusl, hasMusl] = ${JSON.stringify([as, arch, isMusl, hasMusl])};
     const fs = require('node:fs');
     const { existsSync } = fs;
+    const { statSync, openSync } = fs;
+    const read = (file) => (file === '/proc/self/exe' ? ${JSON.stringify(program)} : file);
+    fs.statSync = (file, ...more) => statSync(read(file), ...more);
+    fs.openSync = (file, ...more) => openSync(read(file), ...more);
     fs.existsSync = (file) => (file.startsWith('/lib/ld-musl-') ? hasMusl : existsSync(file));
     Object.defineProperty(process, 'platform', { value: as });
     Object.defineProperty(process, 'arch', { value: arch });
@@ -125,6 +130,45 @@ test('where musl is, the binary for glibc is asked for by no process that runs o
   // Both C libraries may be on one machine.
   const onGnu = { arch: 'arm64', hasMusl: true };
   assert.equal((await load(onGnu)).stdout, 'linux-arm64-gnu\n');
+});
+
+/** A program of Linux, as far as it says who loads its libraries. */
+async function programBy(interpreter) {
+  const bytes = Buffer.alloc(64 + 56 + 100);
+  bytes.write('\x7fELF\x02\x01', 'latin1');
+  bytes.writeBigUInt64LE(64n, 32);
+  bytes.writeUInt16LE(1, 56);
+  bytes.writeUInt32LE(3, 64);
+  bytes.writeBigUInt64LE(120n, 64 + 8);
+  bytes.writeBigUInt64LE(BigInt(interpreter.length + 1), 64 + 32);
+  bytes.write(`${interpreter}\0`, 120);
+  const file = path.join(project, 'program');
+  await writeFile(file, bytes);
+  return file;
+}
+
+test('who loads what Node needs tells the C library, and no report is asked', async () => {
+  for (const abi of ['linux-x64-gnu', 'linux-x64-musl']) await install(abi);
+  const loaders = {
+    '/lib/ld-musl-x86_64.so.1': 'musl',
+    '/lib64/ld-linux-x86-64.so.2': 'gnu',
+    '/lib/ld-linux-aarch64.so.1': 'gnu',
+    '/nix/store/x-glibc-2.40/lib/ld-linux-x86-64.so.2': 'gnu',
+  };
+  for (const [interpreter, library] of Object.entries(loaders)) {
+    const program = await programBy(interpreter);
+    const { stdout, stderr } = await load({ program, isMusl: library === 'gnu' });
+    assert.deepEqual([stdout, stderr], [`linux-x64-${library}\n`, ''], interpreter);
+  }
+  // musl's loader was told to run Node, or nobody has: then the report says it.
+  for (const program of [
+    await programBy('/usr/lib/other.so'),
+    root,
+    path.join(root, 'README.md'),
+  ]) {
+    const { stdout, stderr } = await load({ program, isMusl: true });
+    assert.deepEqual([stdout, stderr], ['linux-x64-musl\n', 'asked\n'], program);
+  }
 });
 
 test('a report that tells nothing of the C library is in nobody’s way', async () => {

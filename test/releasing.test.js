@@ -46,7 +46,7 @@ const RELEASED = `# Changelog\n\n## Unreleased\n\n- What is new.\n\n## ${version
 /** What says the version, and the scripts that change it, after a release. */
 async function copyOf(name) {
   const copy = path.join(folder, name);
-  for (const file of [...SAYING, 'scripts/release', 'js/platform.cjs']) {
+  for (const file of [...SAYING, 'scripts/release', 'js/platform.cjs', 'js/elf.cjs']) {
     await mkdir(path.dirname(path.join(copy, file)), { recursive: true });
     await cp(path.join(root, file), path.join(copy, file), { recursive: true });
   }

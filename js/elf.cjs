@@ -1,0 +1,65 @@
+'use strict';
+
+// What programs and binaries of Linux say of themselves, as far as it is asked here: a few bytes of each.
+
+const fs = require('node:fs');
+
+/** For 64 bits: the file's header, one of a segment, one of a section. */
+const [HEADER, SEGMENT, SECTION] = [64, 56, 64];
+const MAGIC = 0x464c457f;
+const [BITS_64, LITTLE_ENDIAN] = [2, 1];
+const [LOADED, INTERPRETER] = [1, 3];
+/** Longer than any path that is one. */
+const LONGEST_NAME = 4096;
+
+/**
+ * @returns {{ size: number, needed: number, isFilled?: boolean, interpreter?: string } | undefined} how many bytes there are, and
+ *   how many its segments need; whether its end was written; who loads what it needs. Undefined where it can't be read from here,
+ *   or is none of them.
+ */
+function readElf(file) {
+  let descriptor;
+  try {
+    // What is no file may be waited for.
+    if (!fs.statSync(file).isFile()) return undefined;
+    descriptor = fs.openSync(file, 'r');
+    return read(fs.fstatSync(descriptor).size, (at, length) => {
+      const bytes = Buffer.alloc(length);
+      return fs.readSync(descriptor, bytes, 0, length, at) === length ? bytes : undefined;
+    });
+  } catch {
+    return undefined;
+  } finally {
+    if (descriptor !== undefined) fs.closeSync(descriptor);
+  }
+}
+
+function read(size, bytesAt) {
+  const header = bytesAt(0, HEADER);
+  if (header?.readUInt32LE(0) !== MAGIC) return undefined;
+  if (header[4] !== BITS_64 || header[5] !== LITTLE_ENDIAN) return undefined;
+  const segments = bytesAt(Number(header.readBigUInt64LE(32)), header.readUInt16LE(56) * SEGMENT);
+  // Without these the system refuses it.
+  if (segments === undefined) return undefined;
+  const found = { size, needed: 0, isFilled: endsFilled(header, size, bytesAt) };
+  for (let at = 0; at < segments.length; at += SEGMENT) {
+    const type = segments.readUInt32LE(at);
+    const offset = Number(segments.readBigUInt64LE(at + 8));
+    const length = Number(segments.readBigUInt64LE(at + 32));
+    if (type === LOADED) found.needed = Math.max(found.needed, offset + length);
+    if (type === INTERPRETER && length < LONGEST_NAME) {
+      found.interpreter = bytesAt(offset, length)?.toString('latin1');
+    }
+  }
+  return found;
+}
+
+/** The headers of sections, if any, stand at the end, and none but the first is empty. */
+function endsFilled(header, size, bytesAt) {
+  const count = header.readUInt16LE(60);
+  const end = Number(header.readBigUInt64LE(40)) + count * SECTION;
+  if (count < 2 || end > size) return undefined;
+  return bytesAt(end - SECTION, SECTION)?.some((byte) => byte !== 0);
+}
+
+module.exports = { readElf };
