@@ -70,7 +70,7 @@ impl Pool {
     fn idle_deadline(&self, lease: &Lease) -> Option<Instant> {
         let after = self.config.idle_in_transaction?;
         let id = lease.connection()?;
-        let idle = self.slots.get(id).is_some_and(|slot| slot.connection.is_vacant());
+        let idle = self.connections.get(id).is_some_and(|slot| slot.connection.is_vacant());
         (idle && lease.is_in_transaction()).then_some(lease.idle_since + after)
     }
 }

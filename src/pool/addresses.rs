@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::slot::{Duty, Site, Slot};
+use super::connections::{Duty, Site, Slot};
 use super::{ConnectionId, Output, Pool};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, fits, more_telling};
@@ -97,7 +97,7 @@ impl Pool {
             vouched: false,
             left_open: false,
         };
-        let connection = self.slots.insert(slot);
+        let connection = self.connections.insert(slot);
         let last = if address.is_none() { self.unfit.of(host) } else { Vec::new() };
         self.outputs.push_back(Output::Open { connection, host: target, address, last });
     }
@@ -105,7 +105,7 @@ impl Pool {
     /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
     /// others as well, which nobody has found to fail.
     pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         if slot.address.replace(address).is_some() {
             return;
         }
@@ -122,7 +122,7 @@ impl Pool {
 
     /// What a server says that was reached for the first time.
     pub(super) fn note_address(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
         match fits(self.config.mode, role) {
             true => drop(self.unfit.0.remove(&site)),
             false => drop(self.unfit.0.insert(site, (now, Some(role)))),
@@ -131,7 +131,7 @@ impl Pool {
 
     /// Whether a session that is new does not fit, while the host serves at another address.
     pub(super) fn is_astray(&self, id: ConnectionId, role: Role) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(slot) = self.connections.get(id) else { return false };
         let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::Witness { .. });
         let serves = self.cluster.topology().rank(slot.host).is_some();
         is_new
@@ -147,7 +147,7 @@ impl Pool {
             let fits = other.connection.role().is_some_and(fits);
             other.is_elsewhere(site) && other.counts() && !other.spent && fits
         };
-        let there = self.slots.iter().map(|(_, other)| other).find(|other| serves(other));
+        let there = self.connections.iter().map(|(_, other)| other).find(|other| serves(other));
         there
             .filter(|_| self.cluster.topology().serves(site.0))
             .filter(|_| !Mutation::BelieveStrays.is_on())?
@@ -157,7 +157,7 @@ impl Pool {
     /// Closes a session that went astray. Where none of its look-up does, one is opened where the
     /// host serves. Should that be so no longer, it says so.
     pub(super) fn leave_astray(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let (site, route) = (slot.site(), std::mem::take(&mut slot.route));
         self.retire(id);
         if !self.try_next(now, site.0, route) {
@@ -178,7 +178,7 @@ impl Pool {
 
     /// A new session does not fit. Tries the next address of its look-up.
     pub(super) fn try_beyond(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             let route =
                 Route { untried: std::mem::take(&mut slot.route.untried), ..Route::default() };
             let host = slot.host;
@@ -188,7 +188,7 @@ impl Pool {
 
     /// A server claims the seat, and must not have it. Tries the next address of its look-up.
     pub(super) fn leave_refused(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         let is_refused = self.cluster.topology().refuses(slot.host).is_some();
         if is_refused && slot.asks_for(slot.host) {
             self.unfit.0.insert(slot.site(), (now, None));
@@ -200,7 +200,7 @@ impl Pool {
     /// of the host's name are of other servers: they may be old primaries, and none of them is to
     /// serve because this one does.
     pub(super) fn leave_other_addresses(&mut self, id: ConnectionId, role: Role) {
-        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
         let topology = self.cluster.topology();
         let wins = topology.has_seat()
             && fits(self.config.mode, role)
@@ -210,7 +210,7 @@ impl Pool {
             return;
         }
         let asks = |slot: &Slot| slot.is_elsewhere(site) && slot.asks_for(site.0);
-        let others = self.slots.iter().filter(|(_, slot)| asks(slot));
+        let others = self.connections.iter().filter(|(_, slot)| asks(slot));
         let others: Vec<_> = others.map(|(id, _)| id).collect();
         others.into_iter().for_each(|id| self.retire(id));
     }
@@ -218,7 +218,7 @@ impl Pool {
     /// Whether a session that would serve is at another address than those that do, and has not
     /// shown the history of its server: an old primary says of its role what the new one says.
     pub(super) fn is_stranger(&self, id: ConnectionId) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(slot) = self.connections.get(id) else { return false };
         let joins =
             matches!(slot.duty, Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. });
         let topology = self.cluster.topology();
@@ -238,7 +238,7 @@ impl Pool {
         id: ConnectionId,
         shown: Option<&Lineage>,
     ) -> bool {
-        let Some(slot) = self.slots.get_mut(id) else { return false };
+        let Some(slot) = self.connections.get_mut(id) else { return false };
         slot.vouched = true;
         let site = slot.site();
         let known = self.cluster.topology().lineage(site.0);
@@ -252,7 +252,9 @@ impl Pool {
         };
         if is_later {
             // What is asked of the old one is answered; nothing more is asked there.
-            for (_, other) in self.slots.iter_mut().filter(|(_, other)| other.is_elsewhere(site)) {
+            for (_, other) in
+                self.connections.iter_mut().filter(|(_, other)| other.is_elsewhere(site))
+            {
                 other.spent = true;
             }
         } else if !is_same {
@@ -289,7 +291,7 @@ impl Pool {
         // The session at the address before speaks for the host.
         let is_elsewhere =
             |slot: &Slot| slot.is_elsewhere(site) && slot.connection.role().is_some();
-        if is_next && !is_last && self.slots.iter().any(|(_, slot)| is_elsewhere(slot)) {
+        if is_next && !is_last && self.connections.iter().any(|(_, slot)| is_elsewhere(slot)) {
             self.cluster.leave_alone(now, site.0);
             return None;
         }
@@ -319,7 +321,7 @@ impl Pool {
     /// Whether the role that a session goes on telling is no news: what is known of its host is
     /// what a session at another address goes on telling. Neither of them fits.
     pub(super) fn is_known_elsewhere(&self, id: ConnectionId, role: Role) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(slot) = self.connections.get(id) else { return false };
         let Some(known) = self.cluster.topology().said(slot.host).filter(|said| *said != role)
         else {
             return false;
@@ -329,12 +331,12 @@ impl Pool {
                 && other.asks_for(slot.host)
                 && other.told == Some(known)
         };
-        !fits(self.config.mode, role) && self.slots.iter().any(|(_, other)| tells(other))
+        !fits(self.config.mode, role) && self.connections.iter().any(|(_, other)| tells(other))
     }
 
     /// What was last said at the address of a session, where it did not fit.
     pub(super) fn said_before(&self, id: ConnectionId) -> Option<Role> {
-        self.unfit.0.get(&self.slots.get(id)?.site())?.1
+        self.unfit.0.get(&self.connections.get(id)?.site())?.1
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::connections::{Duty, Slot};
 use super::dispatch::OVERDUE;
 use super::lease::Lease;
 use super::loss::MOST_LOSSES;
 use super::overtaking::Twin;
-use super::slot::{Duty, Slot};
 use super::{Call, Pool};
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
@@ -26,13 +26,13 @@ impl Pool {
         self.audit_neighbours(now)?;
         self.audit_line(now)?;
         self.audit_leases()?;
-        let counted = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
+        let counted = self.connections.iter().filter(|(_, slot)| slot.counts()).count();
         let most = self.config.pool_size;
         let hosts = self.places();
-        let beside = self.slots.iter().count() - counted;
+        let beside = self.connections.iter().count() - counted;
         for host in self.cluster.topology().host_ids() {
             let joins = |slot: &Slot| slot.duty == Duty::Joining && slot.host == *host;
-            let joining = self.slots.iter().filter(|(_, slot)| joins(slot)).count();
+            let joining = self.connections.iter().filter(|(_, slot)| joins(slot)).count();
             if joining > JOINING {
                 return Err(format!("{joining} logins to one host are under way at once"));
             }
@@ -41,7 +41,7 @@ impl Pool {
         // serves again others go.
         let serving = self.counted();
         let is_free = |(id, slot): (_, &Slot)| slot.is_idle() && self.may_serve(id);
-        let exceeds = serving > most && (!self.has_surplus || self.slots.iter().any(is_free));
+        let exceeds = serving > most && (!self.has_surplus || self.connections.iter().any(is_free));
         if exceeds || beside > JOINING + 3 * hosts {
             return Err(format!("{serving} connections of {most}, and {beside} beside them"));
         }
@@ -51,7 +51,7 @@ impl Pool {
     /// Hosts, each as often as there are addresses of it with sessions.
     fn places(&self) -> usize {
         let places = |host: &HostId| {
-            let here = self.slots.iter().filter(|(_, slot)| slot.host == *host);
+            let here = self.connections.iter().filter(|(_, slot)| slot.host == *host);
             let addresses: BTreeSet<_> = here.filter_map(|(_, slot)| slot.address).collect();
             addresses.len().max(1)
         };
@@ -86,7 +86,7 @@ impl Pool {
         for key in self.leases.values().flat_map(Lease::held) {
             places.entry(key).or_default().push("held");
         }
-        for (_, slot) in self.slots.iter() {
+        for (_, slot) in self.connections.iter() {
             for token in slot.connection.requests() {
                 places.entry(Key::from_bits(token.0)).or_default().push("in flight");
             }
@@ -127,8 +127,8 @@ impl Pool {
             serves && slot.takes_calls() && slot.connection.is_at_hand()
         };
         let something_is_free =
-            topology.is_served() && self.slots.iter().any(|(_, slot)| takes_work(slot));
-        for (id, Slot { duty, connection, .. }) in self.slots.iter() {
+            topology.is_served() && self.connections.iter().any(|(_, slot)| takes_work(slot));
+        for (id, Slot { duty, connection, .. }) in self.connections.iter() {
             let is_alone = connection.requests().nth(1).is_none();
             if is_alone || matches!(duty, Duty::Leased { .. }) {
                 continue;
@@ -180,12 +180,13 @@ impl Pool {
     fn audit_leases(&self) -> Result<(), String> {
         for (number, lease) in &self.leases {
             if let Some(id) = lease.connection()
-                && self.slots.get(id).map(|slot| slot.duty) != Some(Duty::Leased { lease: *number })
+                && self.connections.get(id).map(|slot| slot.duty)
+                    != Some(Duty::Leased { lease: *number })
             {
                 return Err(format!("lease {number} has {id:?}, which does not know it"));
             }
         }
-        for (id, Slot { duty, .. }) in self.slots.iter() {
+        for (id, Slot { duty, .. }) in self.connections.iter() {
             if let Duty::Leased { lease } = duty
                 && self.leases.get(lease).and_then(Lease::connection) != Some(id)
             {

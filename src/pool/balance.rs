@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::slot::{Duty, Slot};
+use super::connections::{Duty, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank};
@@ -41,7 +41,7 @@ impl Pool {
         if self.config.load_balance == LoadBalance::Nearest {
             self.prefer_the_nearest(candidates);
         }
-        for (id, slot) in self.slots.iter() {
+        for (id, slot) in self.connections.iter() {
             if let Some(candidate) = candidates.iter_mut().find(|c| c.host == slot.host) {
                 candidate.count(id, slot);
             }

@@ -24,10 +24,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::connections::Duty;
 use super::given_up::{GivenUp, Reason, given_up_error, no_connection};
 use super::overtaking::Twin;
 use super::settle::COMPLETION_UNKNOWN;
-use super::slot::Duty;
 use super::verdict::Verdict;
 use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -167,7 +167,7 @@ impl Pool {
     pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.leases.get(&number) else { return };
         let connection = lease.connection();
-        let slot = connection.and_then(|id| self.slots.get(id));
+        let slot = connection.and_then(|id| self.connections.get(id));
         let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
         let running = running.map(|token| Key::from_bits(token.0));
         let calls: Vec<_> = running.chain(lease.waiting()).collect();
@@ -179,7 +179,7 @@ impl Pool {
 
     /// The connection of a CancelRequest has ended: `reached` where the server closed it.
     pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         let Some(cancelling) = &mut slot.cancelling else { return };
         if at_work == Some(cancelling.target) {
@@ -207,7 +207,7 @@ impl Pool {
         let Some(id) = call.sent_to else { return self.take_back(now, key, reason) };
         let (lease, commits) = (call.lease, self.may_commit(call));
         let token = Token(key.to_bits());
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty() || Mutation::ForgetWrite.is_on();
             let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent");
@@ -316,7 +316,7 @@ impl Pool {
     /// Whether anything in flight on a connection may be a commit.
     fn has_commit(&self, id: ConnectionId) -> bool {
         let call = |token: Token| self.calls.get(Key::from_bits(token.0));
-        let slot = self.slots.get(id);
+        let slot = self.connections.get(id);
         let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
         in_flight.filter_map(call).any(|call| self.may_commit(call))
     }
@@ -324,7 +324,7 @@ impl Pool {
     /// The call that the server is at, where it was given up, and when its caller has waited for long enough. A
     /// CancelRequest for the call before it may be in the way of its own for some of that time.
     fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Reason, Instant)> {
-        let connection = &self.slots.get(id)?.connection;
+        let connection = &self.connections.get(id)?.connection;
         let (target, since) = (connection.first_request()?, connection.head_since()?);
         let given_up = self.calls.get(Key::from_bits(target.0))?.given_up?;
         Some((target, given_up.reason, self.grace_ends(given_up.at.max(since))))
@@ -335,7 +335,7 @@ impl Pool {
         // A signal that comes late would hit the COMMIT behind its target.
         let in_front_of_commit = self.has_commit(id);
         let target = self.cancel_target(id);
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         if let Some(cancelling) = &mut slot.cancelling
             && at_work != Some(cancelling.target)
@@ -382,7 +382,7 @@ impl Pool {
         }
         if slot.cancelling.is_none() {
             self.ask_types(now, id);
-            let Some(slot) = self.slots.get(id) else { return };
+            let Some(slot) = self.connections.get(id) else { return };
             if let Duty::Leased { lease } = slot.duty {
                 self.resume_lease(now, lease);
             }
@@ -396,10 +396,10 @@ impl Pool {
             self.give_up(now, key, Reason::TimedOut { after });
         }
         let due = |slot: &super::Slot| slot.cancel_deadline().is_some_and(|at| at <= now);
-        let due = self.slots.iter().filter(|(_, slot)| due(slot));
+        let due = self.connections.iter().filter(|(_, slot)| due(slot));
         let due: Vec<_> = due.map(|(id, _)| id).collect();
         for id in due {
-            let Some(slot) = self.slots.get_mut(id) else { continue };
+            let Some(slot) = self.connections.get_mut(id) else { continue };
             let at_work = slot.connection.first_request();
             let Some(cancelling) = &mut slot.cancelling else { continue };
             if now < cancelling.give_up_at {
@@ -443,7 +443,7 @@ impl Pool {
             }
             self.finish_call(key, Err(error));
         }
-        let host = self.slots.get(id).map(|slot| slot.host);
+        let host = self.connections.get(id).map(|slot| slot.host);
         self.drop_slot(now, id, &why);
         // A server that still takes CancelRequests is there, whatever keeps this session busy.
         if let Some(host) = host
@@ -457,7 +457,7 @@ impl Pool {
     /// that otherwise. A COMMIT goes on, and so does what stands in front of one: the signal may
     /// come when its turn has come.
     pub(super) fn cancel_work(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slots.get(id)
+        if let Some(slot) = self.connections.get(id)
             && slot.connection.first_request().is_some()
             && !self.has_commit(id)
             && let Some(packet) = slot.connection.cancel_request()
@@ -467,13 +467,13 @@ impl Pool {
     }
 
     fn was_reached(&self, id: ConnectionId) -> bool {
-        let cancelling = self.slots.get(id).and_then(|slot| slot.cancelling.as_ref());
+        let cancelling = self.connections.get(id).and_then(|slot| slot.cancelling.as_ref());
         cancelling.is_some_and(|cancelling| matches!(cancelling.errand, Errand::Due { .. }))
     }
 
     /// A late signal may still hit whatever this session would do next.
     fn distrust(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         if slot.duty == Duty::Serving && slot.connection.is_idle() {
             return self.retire(id);
         }
@@ -489,7 +489,7 @@ impl Pool {
         key: Key<Call>,
         answer: &Answer,
     ) -> Option<Verdict> {
-        let cancelling = self.slots.get(id)?.cancelling.as_ref()?;
+        let cancelling = self.connections.get(id)?.cancelling.as_ref()?;
         if !cancelling.fired {
             return None;
         }

@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
+use super::connections::Slot;
 use super::dispatch::may_be_joined;
-use super::slot::Slot;
 use super::{Call, ConnectionId, Pool};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank};
@@ -35,20 +35,20 @@ const FRAME_OF_ANSWER: usize = 5 + 8 + 6;
 impl Pool {
     /// How many messages have come there since this was asked last that are much more work than their bytes.
     pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
-        self.slots.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
+        self.connections.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
     }
 
     /// The server of the connection shares so many cores with this process, and several of its answers can be waited for
     /// at once ([`Self::heard_together`]).
     pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.shared_cores = Some(cores);
         }
     }
 
     /// Whether there is a crowd.
     pub(super) fn is_crowded(&self) -> bool {
-        let serving = self.slots.iter().filter(|(_, slot)| slot.takes_calls()).count();
+        let serving = self.connections.iter().filter(|(_, slot)| slot.takes_calls()).count();
         self.calls.len() >= CROWD * serving
     }
 
@@ -78,7 +78,7 @@ impl Pool {
             |slot: &Slot| slot.host == host && slot.takes_calls() && may_be_joined(now, slot);
         let mut at_work = 0;
         let mut least: Option<(usize, ConnectionId)> = None;
-        for (id, slot) in self.slots.iter().filter(|(_, slot)| is_at_work(slot)) {
+        for (id, slot) in self.connections.iter().filter(|(_, slot)| is_at_work(slot)) {
             at_work += 1;
             let depth = slot.connection.depth();
             if least.is_none_or(|(least, _)| depth < least) {
@@ -93,7 +93,7 @@ impl Pool {
     /// something to do when another one waits for this process. A larger crowd is for all connections, and so is
     /// any where servers are asked for their role, the answer to which comes in between.
     fn enough(&self, host: HostId) -> Option<usize> {
-        let mut slots = self.slots.iter().filter(|(_, slot)| slot.host == host);
+        let mut slots = self.connections.iter().filter(|(_, slot)| slot.host == host);
         let cores = |slot: &Slot| slot.shared_cores.filter(|_| slot.connection.reports_role());
         let enough = slots.find_map(|(_, slot)| cores(slot))?.saturating_add(1);
         let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
@@ -107,7 +107,9 @@ impl Pool {
     /// How many bytes the next answers will take, at least, that are worth hearing together on a connection which is kept
     /// at work, because as many follow soon. 0 where each is worth hearing by itself. A guess.
     pub fn heard_together(&self, id: ConnectionId) -> usize {
-        let Some(slot) = self.slots.get(id).filter(|slot| slot.kept_at_work) else { return 0 };
+        let Some(slot) = self.connections.get(id).filter(|slot| slot.kept_at_work) else {
+            return 0;
+        };
         let connection = &slot.connection;
         let half = connection.depth() / 2;
         if half < FEWEST_HEARD {

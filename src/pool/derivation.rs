@@ -10,7 +10,7 @@ use crate::base::Instant;
 impl Pool {
     /// The connection that may work on its key.
     pub(super) fn next_to_derive(&self, now: Instant) -> Option<ConnectionId> {
-        let left = self.slots.iter().filter_map(|(id, slot)| {
+        let left = self.connections.iter().filter_map(|(id, slot)| {
             let left = slot.connection.derivation_left(now)?;
             Some((left, id))
         });

@@ -16,8 +16,8 @@
 
 use std::time::Duration;
 
+use super::connections::Slot;
 use super::lease::Lease;
-use super::slot::Slot;
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Primary, fits};
@@ -69,7 +69,7 @@ impl Pool {
                     let length = if crowded { self.run_of_crowd(call) } else { RUN };
                     let id = kept.or_else(|| self.place(now, share, crowded));
                     let Some(id) = id else { return };
-                    if let Some(slot) = self.slots.get_mut(id) {
+                    if let Some(slot) = self.connections.get_mut(id) {
                         slot.kept_at_work = kept.is_some();
                     }
                     (id, length - 1)
@@ -81,7 +81,7 @@ impl Pool {
                 self.seat(now, key, id);
                 continue;
             }
-            if let Some(slot) = self.slots.get_mut(id) {
+            if let Some(slot) = self.connections.get_mut(id) {
                 slot.quick = quick && (slot.quick || slot.connection.is_idle());
             }
             self.send(now, key, id, GUARDED, None);
@@ -115,7 +115,7 @@ impl Pool {
                 false => depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth),
             }
         };
-        quick && self.slots.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
+        quick && self.connections.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
     }
 
     pub(super) fn statement_of(&self, call: &Call) -> Option<&Statement> {
@@ -126,7 +126,7 @@ impl Pool {
     pub(super) fn hides_status(&self, key: Key<Call>, id: ConnectionId) -> bool {
         let statement = self.calls.get(key).and_then(|call| self.statement_of(call));
         statement.is_some_and(Statement::may_move_transaction)
-            && self.slots.get(id).is_some_and(|slot| !slot.connection.reports_role())
+            && self.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
     }
 
     /// The host in the seat, where that is not in doubt.
@@ -164,7 +164,7 @@ impl Pool {
         share: bool,
     ) -> Option<ConnectionId> {
         let mut best: Option<(usize, ConnectionId)> = None;
-        for (id, slot) in self.slots.iter() {
+        for (id, slot) in self.connections.iter() {
             if !slot.takes_calls() || !serves(slot.host) {
                 continue;
             }
@@ -186,7 +186,7 @@ impl Pool {
 
     pub(super) fn may_serve(&self, id: ConnectionId) -> bool {
         let topology = self.cluster.topology();
-        self.slots.get(id).is_some_and(|slot| topology.serves(slot.host))
+        self.connections.get(id).is_some_and(|slot| topology.serves(slot.host))
     }
 
     pub(super) fn expire_waiting(&mut self, now: Instant) {
@@ -237,7 +237,7 @@ impl Pool {
     /// an attempt outright, and no other attempt is under way. Who asks then waits for the next
     /// attempt, so that nobody fails more often than hosts are asked.
     pub(super) fn fast_failure(&self) -> Option<Error> {
-        let is_trying = || self.slots.iter().any(|(_, slot)| slot.is_joining());
+        let is_trying = || self.connections.iter().any(|(_, slot)| slot.is_joining());
         if !self.config.fail_fast || !self.cluster.is_nowhere() || is_trying() {
             return None;
         }
@@ -283,7 +283,7 @@ impl Pool {
                 && self.cluster.topology().refuses_for_good(slot.host)
                 && !Mutation::BelieveOldRefusal.is_on()
         };
-        if self.slots.iter().any(|(_, slot)| may_serve(slot) || is_asked_anew(slot)) {
+        if self.connections.iter().any(|(_, slot)| may_serve(slot) || is_asked_anew(slot)) {
             return None;
         }
         self.cluster.hopeless().cloned().or_else(|| self.fast_failure())

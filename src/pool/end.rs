@@ -59,7 +59,7 @@ impl Pool {
             || !self.ready.is_empty()
             || self.leases.values().any(Lease::is_alive)
             || matches!(self.life, Life::Ending { .. })
-            || (!self.config.allow_exit_on_idle && !self.slots.is_empty())
+            || (!self.config.allow_exit_on_idle && !self.connections.is_empty())
     }
 
     /// Nothing more will happen: all connections are closed after `end`.
@@ -146,7 +146,7 @@ impl Pool {
         {
             return;
         }
-        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.retire(id));
         if let Life::Ending { requests, .. } = std::mem::replace(&mut self.life, Life::Ended) {
             for request in requests {

@@ -3,10 +3,10 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::connections::{Duty, Slot};
 use super::doors::{Ages, HostStatus};
 use super::end::closed_pool;
 use super::lease::Lease;
-use super::slot::{Duty, Slot};
 use super::{Life, Pool};
 use crate::base::{Error, Instant};
 use crate::cluster::{HostId, HostView};
@@ -29,7 +29,7 @@ impl Pool {
     /// How old it is what is known of a host. A session that is open may have said the same again
     /// and again.
     fn ages(&self, now: Instant, host: HostId, view: &HostView) -> Ages {
-        let here = self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let here = self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
         let told = here.filter_map(|slot| slot.connection.role_told_at()).max();
         let role_at = view.role_at.map(|at| told.map_or(at, |told| at.max(told)));
         let age = |at: Instant| now.since(at);
@@ -43,7 +43,8 @@ impl Pool {
 
     /// Sessions that are open to the host, probes too, and those that callers have or wait for.
     fn count_connections(&self, host: HostId) -> (usize, usize) {
-        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let here =
+            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
         let works = |slot: &&Slot| match slot.duty {
             Duty::Serving => !slot.is_idle(),
             Duty::Leased { .. } => true,
@@ -55,7 +56,7 @@ impl Pool {
     /// The host of a lease's connection, as long as it has one.
     pub fn lease_host(&self, lease: NonZeroU32) -> Option<&Host> {
         let connection = self.leases.get(&lease)?.connection()?;
-        self.slots.get(connection).map(|slot| &*slot.target)
+        self.connections.get(connection).map(|slot| &*slot.target)
     }
 
     /// Whether the lease still has a connection, or a claim to another one.
@@ -85,7 +86,7 @@ impl Pool {
             Duty::Leased { .. } => false,
             _ => true,
         };
-        let useless = self.slots.iter().filter(|(_, s)| gone.contains(&s.host) && idle(s));
+        let useless = self.connections.iter().filter(|(_, s)| gone.contains(&s.host) && idle(s));
         let useless: Vec<_> = useless.map(|(id, _)| id).collect();
         useless.into_iter().for_each(|id| self.retire(id));
         if was_served {

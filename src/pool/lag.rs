@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Pool;
-use super::slot::{Duty, Slot};
+use super::connections::{Duty, Slot};
 use crate::base::Instant;
 use crate::cluster::{HostId, Standing};
 use crate::connection::Role;
@@ -28,7 +28,7 @@ impl Pool {
                     && slot.takes_calls()
                     && !slot.connection.refuses_place()
             };
-            let sessions = self.slots.iter().filter(|(_, slot)| may_ask(slot));
+            let sessions = self.connections.iter().filter(|(_, slot)| may_ask(slot));
             let freest = sessions.min_by_key(|(_, slot)| slot.connection.depth());
             if let Some(id) = freest.map(|(id, _)| id) {
                 self.ask_session(now, id);

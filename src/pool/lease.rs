@@ -12,10 +12,10 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
 use super::abandoned::ABANDONED;
+use super::connections::{Duty, Slot};
 use super::dispatch::GUARDED;
 use super::end::closed_pool;
 use super::own_transaction::open_already;
-use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
@@ -145,7 +145,7 @@ impl Pool {
         let Some(call) = self.calls.get(key) else { return };
         let (known, flags) = (call.lease, call.flags);
         let number = known.unwrap_or_else(|| self.next_lease());
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.duty = Duty::Leased { lease: number };
             slot.quick = false;
         }
@@ -231,7 +231,10 @@ impl Pool {
                 || slot.connection.has_events()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
-        lease.head.is_some() || aside || self.slots.get(id).is_some_and(busy) || self.is_typing(id)
+        lease.head.is_some()
+            || aside
+            || self.connections.get(id).is_some_and(busy)
+            || self.is_typing(id)
     }
 
     /// Whether a COMMIT or a ROLLBACK stands unanswered.
@@ -502,7 +505,7 @@ impl Pool {
         }
         self.free_slot(id);
         let reset = self.config.reset_on_release;
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         if !slot.is_at_rest() {
             let message = "the connection was given back while its session was at work";
             let code = "HYPERION_CONNECTION_LOST";
@@ -521,7 +524,7 @@ impl Pool {
 
     /// Discards what the last user of a connection left behind.
     pub(super) fn clean(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id)
+        if let Some(slot) = self.connections.get_mut(id)
             && slot.takes_calls()
             && !slot.connection.is_clean()
             && !slot.connection.is_resetting()
@@ -533,7 +536,7 @@ impl Pool {
     }
 
     pub(super) fn free_slot(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.duty = Duty::Serving;
         }
     }
@@ -543,7 +546,7 @@ impl Pool {
         let resting = |(number, lease): (&NonZeroU32, &Lease)| {
             let Seat::On(id) = lease.seat else { return None };
             let rests =
-                self.slots.get(id).is_some_and(|s| s.connection.requests().next().is_none());
+                self.connections.get(id).is_some_and(|s| s.connection.requests().next().is_none());
             rests.then_some((*number, id))
         };
         self.leases.iter().filter_map(resting).collect()

@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::slot::{Duty, Site, Slot};
+use super::connections::{Duty, Site, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{HostId, fits};
@@ -59,17 +59,17 @@ impl Pool {
         }
         let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
         let due: Vec<_> =
-            self.slots.iter().filter(|(_, s)| due(s.duty)).map(|(id, _)| id).collect();
+            self.connections.iter().filter(|(_, s)| due(s.duty)).map(|(id, _)| id).collect();
         due.into_iter().for_each(|id| self.ask_witness(now, id));
         self.give_up_frozen(now);
     }
 
     fn ask_witness(&mut self, now: Instant, id: ConnectionId) {
-        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
         let is_owed = self.owes_since(site).is_some();
         let timeout = self.config.connect_timeout;
         let again = now + self.config.liveness_check;
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         if slot.connection.is_idle() {
             if !is_owed {
                 return self.retire(id);
@@ -87,7 +87,7 @@ impl Pool {
     /// A witness has logged in: the host lives.
     pub(super) fn witnessed(&mut self, now: Instant, id: ConnectionId) {
         let ask_at = Some(now + self.config.liveness_check);
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.duty = Duty::Witness { ask_at };
             slot.connection.probe(now);
             self.mark_writing(id);
@@ -103,7 +103,7 @@ impl Pool {
             return;
         }
         let bound = self.config.liveness_check;
-        let frozen = self.slots.iter().filter(|(_, slot)| {
+        let frozen = self.connections.iter().filter(|(_, slot)| {
             let is_dead = topology.rank(slot.host).is_none() && topology.is_silent(slot.host);
             (is_dead || Mutation::PunishSilence.is_on())
                 && slot.owes_since().is_some_and(|since| now.since(since) >= bound)
@@ -133,7 +133,8 @@ impl Pool {
 
     /// Whether the host is served at another address, which was heard since that one fell silent.
     fn has_moved_from(&self, site: Site) -> bool {
-        let silent = self.slots.iter().filter(|(_, slot)| slot.site() == site && slot.counts());
+        let silent =
+            self.connections.iter().filter(|(_, slot)| slot.site() == site && slot.counts());
         let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
         // A pool that has no room for one more has no other connection there for longer than its
         // login.
@@ -146,7 +147,7 @@ impl Pool {
                 && serves(slot)
                 && slot.heard_at > heard_at
         };
-        self.slots.iter().any(|(_, slot)| is_heard(slot))
+        self.connections.iter().any(|(_, slot)| is_heard(slot))
     }
 
     /// Closes what is at addresses where no server answers any more, once the host is served at
@@ -155,13 +156,13 @@ impl Pool {
         if self.silences.deserted.is_empty() {
             return;
         }
-        let slots = &self.slots;
+        let slots = &self.connections;
         self.silences.deserted.retain(|site| slots.iter().any(|(_, slot)| slot.site() == *site));
         let left = self.silences.deserted.iter().copied().filter(|site| self.has_moved_from(*site));
         let left: Vec<_> = left.collect();
         for site in left {
             self.silences.deserted.remove(&site);
-            let there = self.slots.iter().filter(|(_, slot)| slot.site() == site);
+            let there = self.connections.iter().filter(|(_, slot)| slot.site() == site);
             let there: Vec<_> = there.map(|(id, _)| id).collect();
             let message = "nothing came for a while, no other session could be opened to its address, and the \
                            name of the host leads to another server";
@@ -175,7 +176,7 @@ impl Pool {
     fn may_look_at(&self, site: Site) -> Instant {
         let is_elsewhere =
             |slot: &Slot| slot.host == site.0 && slot.address.is_some() && slot.address != site.1;
-        if site.1.is_none() || !self.slots.iter().any(|(_, slot)| is_elsewhere(slot)) {
+        if site.1.is_none() || !self.connections.iter().any(|(_, slot)| is_elsewhere(slot)) {
             return self.cluster.may_look_at(site.0);
         }
         self.cluster.may_look_again(site.0, self.silences.looked_at.get(&site).copied())
@@ -192,7 +193,7 @@ impl Pool {
             }
             Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } | Duty::Relief => false,
         };
-        self.slots.iter().any(|(_, slot)| asks(slot))
+        self.connections.iter().any(|(_, slot)| asks(slot))
     }
 
     /// Nobody knows what becomes of a host that is no longer in the list but those who still wait
@@ -206,12 +207,12 @@ impl Pool {
         }
         let owes = |slot: &Slot| slot.host == host && slot.owes_since().is_some();
         let owing: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| owes(slot)).map(|(id, _)| id).collect();
+            self.connections.iter().filter(|(_, slot)| owes(slot)).map(|(id, _)| id).collect();
         let message = "nothing came for a while, no other session could be opened, and the host was taken out \
                        of the list";
         let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
         for id in owing {
-            match self.slots.get_mut(id) {
+            match self.connections.get_mut(id) {
                 // A server that refuses a session lives: it is asked again after another silence.
                 Some(slot) if error.server().is_some() => slot.heard_at = now,
                 _ => self.drop_slot(now, id, &lost),
@@ -221,24 +222,25 @@ impl Pool {
 
     /// The hosts that owe somebody an answer, also those that are no longer in the list.
     fn debtors(&self) -> BTreeSet<Site> {
-        let owing = self.slots.iter().filter(|(_, slot)| slot.owes_since().is_some());
+        let owing = self.connections.iter().filter(|(_, slot)| slot.owes_since().is_some());
         owing.map(|(_, slot)| slot.site()).collect()
     }
 
     /// Where a host is that is no longer in the list, as long as there are connections to it.
     pub(super) fn target_of(&self, host: HostId) -> Option<Arc<Host>> {
-        let there = self.slots.iter().find(|(_, slot)| slot.host == host);
+        let there = self.connections.iter().find(|(_, slot)| slot.host == host);
         there.map(|(_, slot)| Arc::clone(&slot.target))
     }
 
     pub(super) fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
         let witness = |slot: &Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
-        self.slots.iter().find(|(_, slot)| witness(slot)).map(|(id, _)| id)
+        self.connections.iter().find(|(_, slot)| witness(slot)).map(|(id, _)| id)
     }
 
     /// Since when the host has owed an answer to a call without a byte on any connection.
     fn owes_since(&self, site: Site) -> Option<Instant> {
-        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.site() == site);
+        let here =
+            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.site() == site);
         let working = here().filter(|s| matches!(s.duty, Duty::Serving | Duty::Leased { .. }));
         let asked = working.filter_map(|slot| slot.connection.head_since()).min()?;
         Some(here().map(|slot| slot.heard_at).max()?.max(asked))
@@ -249,11 +251,11 @@ impl Pool {
     }
 
     pub(super) fn liveness_timeout(&self) -> Option<(Instant, &'static str)> {
-        let witnesses = self.slots.iter().filter_map(|(_, slot)| match slot.duty {
+        let witnesses = self.connections.iter().filter_map(|(_, slot)| match slot.duty {
             Duty::Witness { ask_at } => ask_at,
             _ => None,
         });
-        let owed = self.slots.iter().filter_map(|(_, slot)| slot.owes_since()).min();
+        let owed = self.connections.iter().filter_map(|(_, slot)| slot.owes_since()).min();
         let soonest = owed.map(|since| since + self.config.liveness_check);
         let silence = match soonest {
             // Near enough, as long as it lies ahead: some other connection may have heard the host
@@ -277,7 +279,7 @@ impl Pool {
     /// When what is in flight on a host that does not answer is to be given up.
     fn frozen_at(&self) -> Option<Instant> {
         let topology = self.cluster.topology();
-        let doomed = self.slots.iter().filter(|(_, slot)| {
+        let doomed = self.connections.iter().filter(|(_, slot)| {
             topology.rank(slot.host).is_none() && topology.is_silent(slot.host)
         });
         let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min();

@@ -12,6 +12,7 @@ mod addresses;
 mod audit;
 mod balance;
 mod cancel;
+mod connections;
 mod crowd;
 mod derivation;
 mod dispatch;
@@ -35,7 +36,6 @@ mod rivals;
 mod rollback;
 mod search;
 mod settle;
-mod slot;
 mod stale;
 mod typing;
 mod unfit;
@@ -50,6 +50,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cancel::Watches;
+pub use connections::{ConnectionId, Slot};
+use connections::{Connections, Duty};
 use dispatch::BARRIER_AND_ONE;
 pub use doors::{
     Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
@@ -60,8 +62,6 @@ use given_up::GivenUp;
 use lease::Lease;
 use line::Line;
 use overtaking::{Overtaking, Twin};
-use slot::Duty;
-pub use slot::{ConnectionId, Slot};
 use upkeep::Ready;
 
 use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Random};
@@ -154,7 +154,7 @@ impl Call {
 pub struct Pool {
     config: Arc<Config>,
     cluster: Cluster,
-    slots: Arena<Slot>,
+    connections: Connections,
     calls: Arena<Call>,
     /// Calls without a connection, first come first served; one that must be sent again goes in front.
     waiting: Line,
@@ -208,7 +208,7 @@ impl Pool {
         let hosts = config.hosts.iter().map(|host| Arc::new(host.clone())).collect();
         Self {
             cluster: Cluster::new(hosts, config.mode, seed, now),
-            slots: Arena::default(),
+            connections: Connections::default(),
             calls: Arena::default(),
             waiting: Line::default(),
             watches: Watches::default(),
@@ -290,8 +290,8 @@ impl Pool {
     }
 
     pub fn status(&self) -> Status {
-        let size = self.slots.iter().filter(|(_, slot)| slot.counts()).count();
-        let available = self.slots.iter().filter(|(_, slot)| slot.is_available()).count();
+        let size = self.connections.iter().filter(|(_, slot)| slot.counts()).count();
+        let available = self.connections.iter().filter(|(_, slot)| slot.is_available()).count();
         Status {
             max_size: self.config.pool_size,
             size,
@@ -302,7 +302,7 @@ impl Pool {
     }
 
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.heard_at = now;
             if matches!(input, Input::Received(_)) {
                 self.silences.end(slot.site());
@@ -324,10 +324,10 @@ impl Pool {
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
         let ids: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| due(slot)).map(|(id, _)| id).collect();
+            self.connections.iter().filter(|(_, slot)| due(slot)).map(|(id, _)| id).collect();
         let deriving = self.next_to_derive(now);
         for id in ids {
-            if let Some(slot) = self.slots.get_mut(id) {
+            if let Some(slot) = self.connections.get_mut(id) {
                 if slot.connection.derivation_left(now).is_some() && deriving != Some(id) {
                     continue;
                 }
@@ -376,10 +376,11 @@ impl Pool {
         if self.has_ended() {
             return None;
         }
-        let connections = self.slots.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
+        let connections =
+            self.connections.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
         let waiting = self.waiting.heads().filter_map(|key| self.calls.get(key));
         let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        let cancelling = self.slots.iter().filter_map(|(_, slot)| slot.cancel_deadline());
+        let cancelling = self.connections.iter().filter_map(|(_, slot)| slot.cancel_deadline());
         let cancelling = cancelling.map(|at| (at, "cancel"));
         let others = [
             self.search_timeout(),
@@ -409,19 +410,19 @@ impl Pool {
 
     /// Whether what comes there next, if anything does, begins an answer to more than a bare Sync.
     pub fn is_between_answers(&self, id: ConnectionId) -> bool {
-        self.slots.get(id).is_some_and(|slot| slot.connection.is_between_answers())
+        self.connections.get(id).is_some_and(|slot| slot.connection.is_between_answers())
     }
 
     /// Whether a server has something to answer there.
     pub fn waits_for(&self, id: ConnectionId) -> bool {
-        self.slots.get(id).is_some_and(|slot| slot.connection.depth() > 0)
+        self.connections.get(id).is_some_and(|slot| slot.connection.depth() > 0)
     }
 
     /// What is worth hearing of a connection to which all was written, going by the answers that its statement has had
     /// before. Rows are told of where they came within such a time.
     pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
         let mut together = self.heard_together(id);
-        let Some(connection) = self.slots.get_mut(id).map(|slot| &mut slot.connection) else {
+        let Some(connection) = self.connections.get_mut(id).map(|slot| &mut slot.connection) else {
             return Awaited::default();
         };
         let Some((statement, held)) = connection.arriving() else { return Awaited::default() };
@@ -445,17 +446,17 @@ impl Pool {
     }
 
     fn arriving(&self, id: ConnectionId) -> Option<(&Statement, usize)> {
-        let (statement, held) = self.slots.get(id)?.connection.arriving()?;
+        let (statement, held) = self.connections.get(id)?.connection.arriving()?;
         Some((self.statements.get(statement)?, held))
     }
 
     pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
-        self.slots.get(id).map_or(&[], |slot| slot.connection.outgoing())
+        self.connections.get(id).map_or(&[], |slot| slot.connection.outgoing())
     }
 
     /// The kernel took `count` bytes of [`Self::outgoing`].
     pub fn advance(&mut self, id: ConnectionId, count: usize) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.connection.advance(count);
             slot.writing = !slot.connection.outgoing().is_empty();
         }
@@ -508,7 +509,7 @@ impl Pool {
         begin: Option<Begin>,
     ) -> Option<Sent> {
         let strange = self.is_strange(now, id, self.calls.get(key)?.statement?);
-        let (call, slot) = (self.calls.get_mut(key)?, self.slots.get_mut(id)?);
+        let (call, slot) = (self.calls.get_mut(key)?, self.connections.get_mut(id)?);
         self.statements.reform(call.statement?);
         let free = match call.lease {
             None => true,
@@ -546,7 +547,7 @@ impl Pool {
     }
 
     fn mark_writing(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id)
+        if let Some(slot) = self.connections.get_mut(id)
             && !slot.writing
             && !slot.connection.outgoing().is_empty()
         {
@@ -557,7 +558,7 @@ impl Pool {
 
     /// Takes a connection out of the pool for good. What was in flight on it is settled by `drain`.
     fn drop_slot(&mut self, now: Instant, id: ConnectionId, error: &Error) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             let mut shared = Shared {
                 config: &self.config,
                 statements: &mut self.statements,
@@ -566,7 +567,7 @@ impl Pool {
             let why = error.message().to_owned();
             slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
             self.settle_lost(now, id);
-            if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty) {
+            if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
                 let error = self.lost_error(id, Outcome::NotSent, false, error);
                 self.vacate(lease, error);
             }
@@ -576,12 +577,12 @@ impl Pool {
 
     /// Closes a connection that has nothing in flight.
     fn retire(&mut self, id: ConnectionId) {
-        let farewell = self.slots.get(id).map(|slot| slot.connection.farewell());
+        let farewell = self.connections.get(id).map(|slot| slot.connection.farewell());
         self.remove_slot(id, farewell.unwrap_or_default());
     }
 
     fn remove_slot(&mut self, id: ConnectionId, farewell: Vec<u8>) {
-        if let Some(slot) = self.slots.remove(id) {
+        if let Some(slot) = self.connections.remove(id) {
             if let Duty::Leased { lease } = slot.duty {
                 let message = "the connection was closed by the pool";
                 let code = "HYPERION_CONNECTION_LOST";

@@ -22,9 +22,9 @@
 //! A call that gets stuck behind another one again goes on from there in the same way. The copy
 //! keeps the first place, which is the one that nothing can come in front of.
 
+use super::connections::{Duty, Slot};
 use super::dispatch::{GUARDED, OVERDUE};
 use super::given_up::{GivenUp, Reason};
-use super::slot::{Duty, Slot};
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Instant, Key, Mutation};
 use crate::connection::{Answer, Token};
@@ -78,11 +78,15 @@ impl Pool {
             return;
         }
         let is_overdue = |slot: &Slot| overdue_at(slot).is_some_and(|at| at <= now);
-        let overdue: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| is_overdue(slot)).map(|(id, _)| id).collect();
+        let overdue: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, slot)| is_overdue(slot))
+            .map(|(id, _)| id)
+            .collect();
         for id in overdue {
             let stuck = self.stuck(id);
-            if let Some(slot) = self.slots.get_mut(id) {
+            if let Some(slot) = self.connections.get_mut(id) {
                 slot.kept_at_work &= stuck.is_empty();
             }
             for key in stuck {
@@ -98,7 +102,8 @@ impl Pool {
 
     /// The reads behind the first request of a connection.
     fn stuck(&self, id: ConnectionId) -> Vec<Key<Call>> {
-        let behind = self.slots.get(id).into_iter().flat_map(|slot| slot.connection.requests());
+        let behind =
+            self.connections.get(id).into_iter().flat_map(|slot| slot.connection.requests());
         let moves = |key: &Key<Call>| {
             self.calls.get(*key).is_some_and(|call| {
                 call.lease.is_none()
@@ -124,20 +129,20 @@ impl Pool {
     ) {
         let token = Token(key.to_bits());
         let may_run_twice = self.calls.get(key).is_some_and(|call| self.may_run_twice(call));
-        let Some(slot) = self.slots.get_mut(from) else { return };
+        let Some(slot) = self.connections.get_mut(from) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty();
         } else if !may_run_twice {
             return;
         } else if let Some(copy) = self.leave_copy(now, key)
-            && let Some(slot) = self.slots.get_mut(from)
+            && let Some(slot) = self.connections.get_mut(from)
         {
             slot.connection.rename(token, Token(copy.to_bits()));
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.come_back(now);
         }
-        if let Some(slot) = self.slots.get_mut(to) {
+        if let Some(slot) = self.connections.get_mut(to) {
             slot.quick = share && (slot.quick || slot.connection.is_idle());
         }
         self.send(now, key, to, GUARDED, None);
@@ -256,7 +261,7 @@ impl Pool {
         // What was due at the last look has been done then, or can't be done before a connection is
         // free.
         let is_new = |at: &Instant| *at > self.overtaking.looked_at;
-        let due = self.slots.iter().filter_map(|(_, slot)| overdue_at(slot)).filter(is_new);
+        let due = self.connections.iter().filter_map(|(_, slot)| overdue_at(slot)).filter(is_new);
         due.min().map(|at| (at, "overdue"))
     }
 

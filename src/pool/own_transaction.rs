@@ -14,13 +14,13 @@ use crate::protocol::backend::TransactionStatus;
 impl Pool {
     /// Whether anything that was asked on the connection of a lease is unanswered.
     pub(super) fn has_unanswered(&self, lease: &Lease) -> bool {
-        let slot = lease.connection().and_then(|id| self.slots.get(id));
+        let slot = lease.connection().and_then(|id| self.connections.get(id));
         slot.is_some_and(|slot| slot.connection.requests().next().is_some())
     }
 
     /// Whether the session is in a transaction that the pool has not begun.
     pub(super) fn is_in_own_transaction(&self, lease: &Lease) -> bool {
-        let slot = lease.connection().and_then(|id| self.slots.get(id));
+        let slot = lease.connection().and_then(|id| self.connections.get(id));
         let status = slot.and_then(|slot| slot.connection.transaction_status());
         lease.is_between() && status.is_some_and(|status| status != TransactionStatus::Idle)
     }
@@ -43,7 +43,7 @@ impl Pool {
 
     /// Whether a call is what the server is at in such a transaction.
     pub(super) fn is_at_work_in_own_transaction(&self, id: ConnectionId, token: Token) -> bool {
-        let at_work = self.slots.get(id).and_then(|slot| slot.connection.at_work());
+        let at_work = self.connections.get(id).and_then(|slot| slot.connection.at_work());
         let call = self.calls.get(Key::from_bits(token.0));
         let lease = call.and_then(|call| self.leases.get(&call.lease?));
         at_work == Some(token) && lease.is_some_and(|lease| self.is_in_own_transaction(lease))

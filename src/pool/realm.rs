@@ -59,7 +59,7 @@ impl Pool {
     /// What is known of users' types is what holds on this connection from now on. False where
     /// nobody knows whether it does.
     pub(super) fn enter(&mut self, id: ConnectionId) -> bool {
-        let Some(realm) = self.slots.get(id).and_then(|slot| slot.realm) else {
+        let Some(realm) = self.connections.get(id).and_then(|slot| slot.realm) else {
             return self.catalog.is_empty();
         };
         if self.home.differs(realm) {
@@ -100,7 +100,7 @@ impl Pool {
         if self.catalog.is_empty() {
             self.home.empty_at = Some(now);
         } else if self.home.empty_at.is_none_or(|at| now.since(at) >= KNOWN_FOR)
-            && self.slots.get(id).is_some_and(|slot| slot.connection.is_pooled())
+            && self.connections.get(id).is_some_and(|slot| slot.connection.is_pooled())
         {
             self.forget_types();
         }
@@ -114,17 +114,18 @@ impl Pool {
     /// A session has joined. A pooler shows itself by the keys of nearly all of its sessions, and
     /// stands in front of the others of its host as well.
     pub(super) fn share_pooler(&mut self, id: ConnectionId) {
-        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        let Some(host) = self.connections.get(id).map(|slot| slot.host) else { return };
         let of_host = |slot: &&mut super::Slot| slot.host == host;
-        if self.slots.iter().any(|(_, slot)| slot.host == host && slot.connection.is_pooled()) {
-            let slots = self.slots.iter_mut().map(|(_, slot)| slot);
+        if self.connections.iter().any(|(_, slot)| slot.host == host && slot.connection.is_pooled())
+        {
+            let slots = self.connections.iter_mut().map(|(_, slot)| slot);
             slots.filter(of_host).for_each(|slot| slot.connection.take_for_pooled());
         }
     }
 
     /// Asks a session which database it is in, where that is to be known and nothing is in the way.
     pub(super) fn ask_realm(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let is_known = slot.realm.is_some() || slot.connection.is_asking_realm();
         if !is_known && slot.cancelling.is_none() && slot.is_at_rest() {
             slot.connection.ask_realm(now);

@@ -7,7 +7,7 @@
 //! notices.
 
 use super::balance::Candidate;
-use super::slot::Duty;
+use super::connections::Duty;
 use super::{ConnectionId, Life, Pool};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank, Standing};
@@ -26,7 +26,7 @@ impl Pool {
     /// The next such host.
     pub(super) fn next_visit(&self) -> Option<HostId> {
         let topology = self.cluster.topology();
-        let is_there = |host: HostId| self.slots.iter().any(|(_, slot)| slot.host == host);
+        let is_there = |host: HostId| self.connections.iter().any(|(_, slot)| slot.host == host);
         let quiet = topology.host_ids().iter().copied();
         let quiet = quiet.filter(|host| topology.is_quiet(*host) && !is_there(*host));
         let next = quiet.min_by_key(|host| self.cluster.may_connect_at(*host))?;
@@ -41,7 +41,7 @@ impl Pool {
         self.ask_for_lag(now);
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
-        let is_moving = self.slots.iter().any(|(_, slot)| {
+        let is_moving = self.connections.iter().any(|(_, slot)| {
             matches!(slot.duty, Duty::Joining | Duty::Relief | Duty::Scouting { .. })
         });
         let short = if is_moving { None } else { self.short_of_its_share(&candidates) };
@@ -83,7 +83,8 @@ impl Pool {
     pub(super) fn shed(&mut self) {
         while self.has_surplus {
             self.has_surplus = self.counted() > self.config.pool_size;
-            let idle = self.slots.iter().find(|(id, slot)| slot.is_idle() && self.may_serve(*id));
+            let idle =
+                self.connections.iter().find(|(id, slot)| slot.is_idle() && self.may_serve(*id));
             match idle.map(|(id, _)| id).filter(|_| self.has_surplus) {
                 Some(id) => self.retire(id),
                 None => return,
@@ -94,7 +95,10 @@ impl Pool {
     /// Puts a relief to work where a connection can be spared for it.
     pub(super) fn relieve(&mut self) {
         let relief = |pool: &Self| {
-            pool.slots.iter().find(|(_, s)| s.duty == Duty::Relief).map(|(id, s)| (id, s.host))
+            pool.connections
+                .iter()
+                .find(|(_, s)| s.duty == Duty::Relief)
+                .map(|(id, s)| (id, s.host))
         };
         let Some((id, host)) = relief(self) else { return };
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -116,7 +120,7 @@ impl Pool {
 
     /// Whether a session that there is no room for may take the place of another one.
     pub(super) fn is_relief(&self, host: HostId) -> bool {
-        if self.slots.iter().any(|(_, slot)| slot.duty == Duty::Relief) {
+        if self.connections.iter().any(|(_, slot)| slot.duty == Duty::Relief) {
             return false;
         }
         let mut candidates = Vec::new();
@@ -127,7 +131,7 @@ impl Pool {
     }
 
     fn set_serving(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.duty = Duty::Serving;
         }
     }

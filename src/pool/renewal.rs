@@ -10,7 +10,7 @@
 //! Sessions that the name has left behind may be at work, or their callers'. What these say again
 //! is no news of the host; they are closed once they are free.
 
-use super::slot::{Duty, Slot};
+use super::connections::{Duty, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, fits};
@@ -19,7 +19,8 @@ use crate::connection::Role;
 impl Pool {
     /// When the next session to a host is due while none serves; `None` while one is on its way.
     pub(super) fn next_login_at(&self, host: HostId) -> Option<Instant> {
-        let here = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
+        let here =
+            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
         let comes = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Challenger { .. });
         match here().any(comes) {
             true => None,
@@ -34,12 +35,12 @@ impl Pool {
     /// A new session asks at its address from now on, and no older one does there, nor where the
     /// host's name no longer leads.
     pub(super) fn replace_scouts(&mut self, id: ConnectionId) {
-        let Some(new) = self.slots.get(id) else { return };
+        let Some(new) = self.connections.get(id) else { return };
         let is_older = |slot: &Slot| {
             let older = slot.asks_for(new.host) && slot.opened_at <= new.opened_at;
             older && new.takes_over_from(slot)
         };
-        let older = self.slots.iter().filter(|(other, slot)| *other != id && is_older(slot));
+        let older = self.connections.iter().filter(|(other, slot)| *other != id && is_older(slot));
         let older: Vec<_> = older.map(|(id, _)| id).collect();
         older.into_iter().for_each(|id| self.retire(id));
     }
@@ -47,18 +48,18 @@ impl Pool {
     /// Whether a session to the host of this one asks in its place: its login took longer than that
     /// of a later one.
     pub(super) fn is_replaced(&self, id: ConnectionId) -> bool {
-        let Some(old) = self.slots.get(id) else { return false };
+        let Some(old) = self.connections.get(id) else { return false };
         let is_newer = |slot: &Slot| {
             let newer = slot.asks_for(old.host) && slot.opened_at > old.opened_at;
             newer && slot.takes_over_from(old)
         };
-        self.slots.iter().any(|(_, slot)| is_newer(slot))
+        self.connections.iter().any(|(_, slot)| is_newer(slot))
     }
 
     /// Whether the host's name has led a later session to another server, which has told its role.
     pub(super) fn is_of_another_server(&self, id: ConnectionId) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
-        self.slots.iter().any(|(_, other)| {
+        let Some(slot) = self.connections.get(id) else { return false };
+        self.connections.iter().any(|(_, other)| {
             let is_later = other.host == slot.host && other.opened_at > slot.opened_at;
             let is_elsewhere = other.address.is_some() && other.address != slot.address;
             is_later && is_elsewhere && other.connection.role().is_some()
@@ -76,7 +77,7 @@ impl Pool {
         before: Option<Role>,
         role: Role,
     ) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(slot) = self.connections.get(id) else { return false };
         let (host, address, opened_at) = (slot.host, slot.address, slot.opened_at);
         let fits = |role: Role| fits(self.config.mode, role);
         let contradicts = |slot: &Slot| {
@@ -84,7 +85,8 @@ impl Pool {
             later && slot.connection.role().is_some_and(|other| fits(other) != fits(role))
         };
         let is_elsewhere = |slot: &Slot| slot.address.is_some() && slot.address != address;
-        let others = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| contradicts(slot));
+        let others =
+            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| contradicts(slot));
         let (is_repeated, is_first) = (before == Some(role), before.is_none());
         let is_left = match (fits(role), self.cluster.topology().rank(host)) {
             (false, Some(_)) => {
@@ -101,7 +103,7 @@ impl Pool {
             (true, None) => (is_repeated || is_first) && others().any(|slot| slot.asks_for(host)),
             _ => false,
         };
-        if is_left && let Some(slot) = self.slots.get_mut(id) {
+        if is_left && let Some(slot) = self.connections.get_mut(id) {
             slot.spent = true;
         }
         is_left

@@ -29,7 +29,7 @@ pub(super) fn is_contradiction(reported: Option<Role>, leads: bool, follows: boo
 impl Pool {
     /// Has the sessions of a host ask for the role that they are told.
     pub(super) fn doubt_reports(&mut self, now: Instant, host: HostId, within: Duration) {
-        for (_, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.host == host) {
+        for (_, slot) in self.connections.iter_mut().filter(|(_, slot)| slot.host == host) {
             slot.connection.doubt_reports(now, within);
         }
     }
@@ -44,7 +44,7 @@ impl Pool {
     ) {
         let Answer::Refused { error, .. } = answer else { return };
         let begin = self.calls.get(key).and_then(|call| call.flags.begin());
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         let is_new = slot.connection.role() == Some(Role::ReadWrite);
         if error.code() == READ_ONLY_REFUSAL && is_new && !begin.is_some_and(|it| it.read_only) {
             let host = slot.host;
@@ -54,9 +54,9 @@ impl Pool {
 
     /// A session was told another role than its server reports.
     pub(super) fn distrust_reports(&mut self, id: ConnectionId) {
-        let Some(host) = self.slots.get(id).map(|slot| slot.host) else { return };
+        let Some(host) = self.connections.get(id).map(|slot| slot.host) else { return };
         self.cluster.distrust(host);
-        for (_, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.host == host) {
+        for (_, slot) in self.connections.iter_mut().filter(|(_, slot)| slot.host == host) {
             slot.connection.distrust_reports();
         }
     }

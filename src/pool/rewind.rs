@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::slot::{Duty, Slot};
+use super::connections::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Instant, Mutation};
 use crate::cluster::HostId;
@@ -92,7 +92,7 @@ impl Pool {
     /// Closes those that are older. The next search opens new ones.
     fn renew_scouts(&mut self, since: Instant) {
         let is_old = |slot: &Slot| is_scout(slot) && slot.opened_at < since;
-        let scouts = self.slots.iter().filter(|(_, slot)| is_old(slot));
+        let scouts = self.connections.iter().filter(|(_, slot)| is_old(slot));
         let scouts: Vec<_> = scouts.map(|(id, _)| id).collect();
         scouts.into_iter().for_each(|id| self.retire(id));
     }
@@ -100,11 +100,11 @@ impl Pool {
     fn ask_scout(&mut self, now: Instant, host: HostId) {
         let of = |slot: &Slot| slot.host == host && is_scout(slot);
         // What an older one says at another address is not taken for the host's place.
-        let scouts = self.slots.iter().filter(|(_, slot)| of(slot));
+        let scouts = self.connections.iter().filter(|(_, slot)| of(slot));
         let newest: Option<ConnectionId> =
             scouts.max_by_key(|(_, slot)| slot.opened_at).map(|(id, _)| id);
         if let Some(id) = newest
-            && self.slots.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
+            && self.connections.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
         {
             self.ask_session(now, id);
         }

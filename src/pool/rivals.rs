@@ -13,8 +13,8 @@
 use std::time::Duration;
 
 use super::cancel::Cancelling;
+use super::connections::{Duty, Slot};
 use super::reports::is_contradiction;
-use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::{Decision, HostId, Told, Verdict, fits};
@@ -23,7 +23,7 @@ use crate::connection::{Place, Role};
 impl Pool {
     /// Whether the host must show its history before what it says of its role counts.
     pub(super) fn ask_for_proof(&mut self, now: Instant, id: ConnectionId, role: Role) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(slot) = self.connections.get(id) else { return false };
         if !self.cluster.topology().must_prove(slot.host, role) {
             return false;
         }
@@ -42,7 +42,7 @@ impl Pool {
     /// asked.
     pub(super) fn ask_the_seated(&mut self, now: Instant, id: ConnectionId) {
         let unproved = |slot: &Slot| self.cluster.topology().is_unproved(slot.host);
-        if self.slots.get(id).is_some_and(unproved) {
+        if self.connections.get(id).is_some_and(unproved) {
             self.ask_session(now, id);
         }
         if !self.catalog.is_empty() {
@@ -58,7 +58,7 @@ impl Pool {
         Place { lineage, lag, follows, cancelled, .. }: Place,
         role: Option<Role>,
     ) {
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         let host = slot.host;
         // Whoever else cancels a question, a time limit of the server's own for one, would do so
         // again.
@@ -67,7 +67,7 @@ impl Pool {
         if !was_hit && self.is_stranger(id) && !self.meet_stranger(now, id, lineage.as_ref()) {
             return self.settle_duty(now, id);
         }
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
         let opened_at = slot.opened_at;
         // The server that the host's name led to before has a place of its own.
@@ -146,7 +146,7 @@ impl Pool {
                 && slot.connection.role().is_some()
                 && !matches!(slot.duty, Duty::Leased { .. })
         };
-        let sessions: Vec<_> = self.slots.iter().filter(|(_, slot)| may_ask(slot)).collect();
+        let sessions: Vec<_> = self.connections.iter().filter(|(_, slot)| may_ask(slot)).collect();
         if sessions.iter().any(|(_, slot)| slot.connection.is_asking_place()) {
             return true;
         }
@@ -160,7 +160,7 @@ impl Pool {
     }
 
     pub(super) fn ask_session(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.connection.ask_place(now);
             self.mark_writing(id);
         }
@@ -197,7 +197,7 @@ impl Pool {
                 _ => false,
             }
         };
-        let deposed = self.slots.iter().filter(|(_, slot)| could_commit(slot));
+        let deposed = self.connections.iter().filter(|(_, slot)| could_commit(slot));
         let deposed =
             deposed.filter_map(|(id, slot)| topology.refuses(slot.host).map(|why| (id, why)));
         let deposed: Vec<_> = deposed.collect();
@@ -210,14 +210,14 @@ impl Pool {
     /// Whether a session to the host is on its way already to say what it claims.
     pub(super) fn is_challenged_by(&self, host: HostId) -> bool {
         let challenges = |slot: &Slot| matches!(slot.duty, Duty::Challenger { .. });
-        self.slots.iter().any(|(_, slot)| slot.host == host && challenges(slot))
+        self.connections.iter().any(|(_, slot)| slot.host == host && challenges(slot))
     }
 
     /// Gives up on challengers that were logged in and did not answer in time.
     pub(super) fn dismiss_challengers(&mut self, now: Instant) {
         let late =
             |slot: &Slot| matches!(slot.duty, Duty::Challenger { deadline: Some(at) } if at <= now);
-        let late = self.slots.iter().filter(|(_, slot)| late(slot));
+        let late = self.connections.iter().filter(|(_, slot)| late(slot));
         let late: Vec<_> = late.map(|(id, _)| id).collect();
         if late.is_empty() {
             return;

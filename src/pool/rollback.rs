@@ -66,7 +66,7 @@ impl Pool {
         }
         let bound = self.bound_of(flags)?;
         let Some(id) = self.leases.get(&number)?.connection() else { return Some(now + bound) };
-        let connection = &self.slots.get(id)?.connection;
+        let connection = &self.connections.get(id)?.connection;
         match connection.first_request() {
             Some(token) if token != Token(key.to_bits()) => Some(now + bound),
             // Where it is not sent yet, a question of the pool stands in front of it.
@@ -88,7 +88,7 @@ impl Pool {
         }
         self.finish_call(key, Ok(nothing()));
         let Some(id) = id else { return };
-        let at_work = self.slots.get(id).and_then(|slot| slot.connection.first_request());
+        let at_work = self.connections.get(id).and_then(|slot| slot.connection.first_request());
         let is_given_up = |token: &Token| {
             self.calls.get(Key::from_bits(token.0)).is_some_and(|call| call.given_up.is_some())
         };

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::Candidate;
+use super::connections::{Duty, Slot};
 use super::end::Life;
 use super::reports::CHECK_EVERY;
-use super::slot::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{Change, HostId, Observation, Rank, fits};
@@ -57,7 +57,7 @@ impl Pool {
             return self.leave_astray(now, id);
         }
         self.share_pooler(id);
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
         let is_tried = slot.duty == Duty::Joining;
         match slot.duty {
@@ -92,7 +92,7 @@ impl Pool {
 
     /// What a session said of its host. Where one read has brought two answers that differ, the later one counts.
     pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let before = slot.told.replace(role);
         if slot.connection.role() == Some(role)
             && !self.cluster.topology().knows(slot.host, role)
@@ -177,7 +177,7 @@ impl Pool {
     }
 
     fn settle_duties(&mut self, now: Instant) {
-        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.settle_duty(now, id));
     }
 
@@ -195,15 +195,15 @@ impl Pool {
             let event = PoolEvent::Primary { host: name, previous, outage };
             self.outputs.push_back(Output::Event(event));
         }
-        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
         for id in ids {
-            let Some(of) = self.slots.get(id).map(|slot| slot.host) else { continue };
+            let Some(of) = self.connections.get(id).map(|slot| slot.host) else { continue };
             if of == host {
                 self.settle_duty(now, id);
                 continue;
             }
             let is_challenged = self.is_challenged_by(of);
-            let Some(slot) = self.slots.get_mut(id) else { continue };
+            let Some(slot) = self.connections.get_mut(id) else { continue };
             match slot.duty {
                 Duty::Joining | Duty::Scouting { .. } if is_challenged => self.retire(id),
                 Duty::Joining => slot.duty = Duty::Challenger { deadline: None },
@@ -234,11 +234,11 @@ impl Pool {
             slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
         };
         let ids: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
+            self.connections.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
         for (id, first) in
             ids.into_iter().zip(std::iter::once(keep_one).chain(std::iter::repeat(false)))
         {
-            match self.slots.get_mut(id) {
+            match self.connections.get_mut(id) {
                 Some(slot) if first => slot.duty = Duty::Scouting { ask_at },
                 _ => self.retire(id),
             }
@@ -248,7 +248,8 @@ impl Pool {
     /// A session of the serving host broke: its idle sessions are asked at once, all together.
     fn doubt(&mut self, now: Instant, host: HostId) {
         let idle = |slot: &Slot| slot.host == host && slot.is_idle();
-        let ids = self.slots.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
+        let ids =
+            self.connections.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
         self.ask_doubted(now, ids);
     }
 
@@ -259,14 +260,15 @@ impl Pool {
             let serves = topology.serves(slot.host) && topology.rank(slot.host).is_none();
             serves && slot.is_idle()
         };
-        let ids = self.slots.iter().filter(|(_, slot)| doubtful(slot)).map(|(id, _)| id).collect();
+        let ids =
+            self.connections.iter().filter(|(_, slot)| doubtful(slot)).map(|(id, _)| id).collect();
         self.ask_doubted(now, ids);
     }
 
     fn ask_doubted(&mut self, now: Instant, ids: Vec<ConnectionId>) {
         let deadline = now + self.config.connect_timeout;
         for id in ids {
-            if let Some(slot) = self.slots.get_mut(id) {
+            if let Some(slot) = self.connections.get_mut(id) {
                 slot.duty = Duty::Doubted { deadline };
                 slot.connection.probe(now);
                 self.mark_writing(id);
@@ -277,7 +279,7 @@ impl Pool {
     /// After an answer: a session that was only asked takes up what its host is there for.
     pub(super) fn settle_duty(&mut self, now: Instant, id: ConnectionId) {
         let topology = self.cluster.topology();
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         let host = slot.host;
         // A session that waits for an answer is looked at again when that has come. Who serves does not wait.
         let serves_on = topology.serves(host) && slot.connection.is_vacant();
@@ -312,7 +314,7 @@ impl Pool {
                 Some(unchanged)
             }
         };
-        match (duty, self.slots.get_mut(id)) {
+        match (duty, self.connections.get_mut(id)) {
             (Some(duty), Some(slot)) => {
                 let begins = duty == Duty::Serving && slot.duty != Duty::Serving;
                 slot.duty = duty;
@@ -351,7 +353,7 @@ impl Pool {
     fn grow(&mut self, now: Instant) {
         let topology = self.cluster.topology();
         let joins = |slot: &Slot| slot.duty == Duty::Joining && topology.rank(slot.host).is_some();
-        let joining = || self.slots.iter().map(|(_, slot)| slot).filter(|slot| joins(slot));
+        let joining = || self.connections.iter().map(|(_, slot)| slot).filter(|slot| joins(slot));
         let expected = joining().filter(|slot| self.late_at(slot) > now).count();
         let joining = joining().count();
         let room = match Mutation::OverfillPool.is_on() {
@@ -383,7 +385,7 @@ impl Pool {
         self.survey(&mut candidates);
         let is_late = |host| {
             let late = |slot: &Slot| slot.host == host && self.late_at(slot) <= now;
-            self.slots.iter().any(|(_, slot)| late(slot))
+            self.connections.iter().any(|(_, slot)| late(slot))
         };
         let open = |c: &&Candidate| {
             c.rank == Rank::Preferred
@@ -419,7 +421,7 @@ impl Pool {
     /// Connections that are being reset, for which it is worth waiting.
     fn recovering(&self, now: Instant) -> usize {
         let recovers = |slot: &Slot| self.recovers_until(slot).is_some_and(|until| until > now);
-        self.slots.iter().filter(|(_, slot)| recovers(slot)).count()
+        self.connections.iter().filter(|(_, slot)| recovers(slot)).count()
     }
 
     /// How long a connection that is being reset is waited for, rather than another one opened.
@@ -431,7 +433,7 @@ impl Pool {
     /// Calls behind others, beyond those for which something is free. Where servers are kept at work they are so by choice.
     fn behind(&self) -> usize {
         let (mut behind, mut free) = (0_usize, 0);
-        for (_, slot) in self.slots.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
+        for (_, slot) in self.connections.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
             if !slot.kept_at_work {
                 behind += slot.connection.depth().saturating_sub(2);
             }
@@ -450,7 +452,7 @@ impl Pool {
     pub(super) fn counted(&self) -> usize {
         let topology = self.cluster.topology();
         let counts = |slot: &Slot| slot.counts() && topology.serves(slot.host);
-        self.slots.iter().filter(|(_, slot)| counts(slot)).count()
+        self.connections.iter().filter(|(_, slot)| counts(slot)).count()
     }
 
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
@@ -463,19 +465,19 @@ impl Pool {
         let asks = |slot: &Slot| {
             matches!(slot.duty, Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. })
         };
-        self.slots.iter().any(|(_, slot)| slot.host == host && asks(slot))
+        self.connections.iter().any(|(_, slot)| slot.host == host && asks(slot))
     }
 
     /// Whether a session asks the host for its role.
     fn is_scouted(&self, host: HostId) -> bool {
-        self.slots.iter().any(|(_, slot)| slot.asks_for(host))
+        self.connections.iter().any(|(_, slot)| slot.asks_for(host))
     }
 
     fn stop_asking(&mut self) {
         self.outage.since = None;
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         let ids: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| asks(slot)).map(|(id, _)| id).collect();
+            self.connections.iter().filter(|(_, slot)| asks(slot)).map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.retire(id));
     }
 
@@ -489,9 +491,9 @@ impl Pool {
             }
         }
         let timeout = self.config.connect_timeout;
-        let ids: Vec<_> = self.slots.iter().map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
         for id in ids {
-            let Some(slot) = self.slots.get_mut(id) else { continue };
+            let Some(slot) = self.connections.get_mut(id) else { continue };
             match slot.duty {
                 Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
                     if slot.connection.is_idle() {
@@ -510,9 +512,9 @@ impl Pool {
     }
 
     pub(super) fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
-        let Some(site) = self.slots.get(id).map(Slot::site) else { return };
+        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
         let is_witness =
-            self.slots.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
+            self.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
         let host = site.0;
         let after = self.config.connect_timeout.as_millis();
         let name = self.name(host).unwrap_or_else(|| Arc::from("a host"));
@@ -528,7 +530,7 @@ impl Pool {
 
     /// When the search has something to do next.
     pub(super) fn search_timeout(&self) -> Option<(Instant, &'static str)> {
-        let duties = self.slots.iter().filter_map(|(_, slot)| match slot.duty {
+        let duties = self.connections.iter().filter_map(|(_, slot)| match slot.duty {
             Duty::Scouting { ask_at } => {
                 Some((slot.scouts_at(ask_at, self.config.connect_timeout), "scout"))
             }
@@ -555,11 +557,11 @@ impl Pool {
         let searching = logins.filter(|at| self.is_to_come(*at, wanted)).min();
         let searching = searching.map(|at| (at, "login"));
         let patience = self.patient_until.map(|until| (until, "patience"));
-        let late = self.slots.iter().map(|(_, slot)| self.late_at(slot));
+        let late = self.connections.iter().map(|(_, slot)| self.late_at(slot));
         let late = late.filter(|at| *at > self.flushed_at).min();
         let late = late.filter(|_| topology.is_served() && self.wants_connections());
         let late = late.map(|at| (at, "late login"));
-        let recovery = self.slots.iter().filter_map(|(_, slot)| self.recovers_until(slot));
+        let recovery = self.connections.iter().filter_map(|(_, slot)| self.recovers_until(slot));
         let recovery = recovery.filter(|at| *at > self.flushed_at).min();
         let recovery = recovery.filter(|_| !self.waiting.is_empty()).map(|at| (at, "reset"));
         let visit = self.next_visit().map(|host| (self.cluster.may_connect_at(host), "visit"));

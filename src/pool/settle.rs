@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::abandoned::{TRANSACTION_TIMEOUT, outlived};
 use super::addresses::Failed;
+use super::connections::Duty;
 use super::loss::{Fate, Loss, in_transaction, on_lost};
-use super::slot::Duty;
 use super::verdict::{Facts, On, Verdict, rule};
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -30,7 +30,8 @@ impl Pool {
     /// Takes all that a connection has to say.
     pub(super) fn drain(&mut self, now: Instant, id: ConnectionId) {
         let mut again = Vec::new();
-        while let Some(event) = self.slots.get_mut(id).and_then(|s| s.connection.poll_event()) {
+        while let Some(event) = self.connections.get_mut(id).and_then(|s| s.connection.poll_event())
+        {
             match event {
                 Event::Ready { role } => self.joined(now, id, role),
                 Event::Contradicted => self.distrust_reports(id),
@@ -47,12 +48,14 @@ impl Pool {
         self.wait_again(now, again.into_iter());
         self.mark_writing(id);
         // What its calls wait for may be an answer that is no news to anybody else.
-        if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty)
+        if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty)
             && !Mutation::StrandCalls.is_on()
         {
             self.resume_lease(now, lease);
         }
-        if self.given_up > 0 || self.slots.get(id).is_some_and(|slot| slot.cancelling.is_some()) {
+        if self.given_up > 0
+            || self.connections.get(id).is_some_and(|slot| slot.cancelling.is_some())
+        {
             self.tend(now, id);
         }
         self.retire_if_useless(id);
@@ -63,7 +66,8 @@ impl Pool {
     /// been told yet. What it says of its host is no news any more.
     pub(super) fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
         let mut again = Vec::new();
-        while let Some(event) = self.slots.get_mut(id).and_then(|s| s.connection.poll_event()) {
+        while let Some(event) = self.connections.get_mut(id).and_then(|s| s.connection.poll_event())
+        {
             again.extend(self.hear(now, id, event));
         }
         self.wait_again(now, again.into_iter());
@@ -129,7 +133,7 @@ impl Pool {
         let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, is no witness of its host's role.
         if let Some(role) = role_after
-            && self.slots.get(id).is_some_and(|slot| slot.connection.is_clean())
+            && self.connections.get(id).is_some_and(|slot| slot.connection.is_clean())
         {
             self.observe_session(now, id, role);
         }
@@ -144,7 +148,7 @@ impl Pool {
             (Verdict::SendAgain, None) => return Some(key),
             (Verdict::SendAgain, Some(lease)) => {
                 self.unseat_lease(id, key, lease);
-                if !self.slots.get(id).is_some_and(super::Slot::is_at_rest) {
+                if !self.connections.get(id).is_some_and(super::Slot::is_at_rest) {
                     self.remove_slot(id, Vec::new());
                 }
                 return Some(key);
@@ -221,7 +225,7 @@ impl Pool {
 
     fn facts(&self, id: ConnectionId, key: Key<Call>, settled: &Settled) -> Option<Facts> {
         let call = self.calls.get(key)?;
-        let slot = self.slots.get(id);
+        let slot = self.connections.get(id);
         let statement = call.statement.and_then(|id| self.statements.get(id));
         let on = match call.lease {
             None => On::Pooled,
@@ -263,7 +267,7 @@ impl Pool {
         why: &Error,
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
-        let opened_at = self.slots.get(id).map(|slot| slot.opened_at);
+        let opened_at = self.connections.get(id).map(|slot| slot.opened_at);
         self.drop_out(now, key);
         let outcome = match self.ran_in_open_transaction(id, key) {
             true => Outcome::NotCommitted,
@@ -331,7 +335,8 @@ impl Pool {
     /// transaction.
     fn may_have_committed(&self, id: ConnectionId, call: &Call) -> bool {
         // A transaction has its connection to itself.
-        let unanswered = self.slots.get(id).into_iter().flat_map(|s| s.connection.unanswered());
+        let unanswered =
+            self.connections.get(id).into_iter().flat_map(|s| s.connection.unanswered());
         let mut behind = unanswered.filter_map(|token| self.calls.get(Key::from_bits(token.0)));
         let commits = |call: &Call| {
             let statement = call.statement.and_then(|id| self.statements.get(id));
@@ -379,7 +384,7 @@ impl Pool {
     }
 
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error, idle: bool) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let route = std::mem::take(&mut slot.route);
         let (host, joining) = (slot.host, slot.is_joining());
         let (site, duty) = (slot.site(), slot.duty);
@@ -416,7 +421,7 @@ impl Pool {
     /// A connection that has nothing to do on a host that does not serve.
     pub(super) fn retire_if_useless(&mut self, id: ConnectionId) {
         let useless = |slot: &super::Slot| slot.is_idle() && (slot.spent || !self.may_serve(id));
-        if self.slots.get(id).is_some_and(useless) {
+        if self.connections.get(id).is_some_and(useless) {
             self.retire(id);
         }
     }
@@ -430,6 +435,6 @@ impl Pool {
     }
 
     pub(super) fn host_name(&self, id: ConnectionId) -> Option<std::sync::Arc<str>> {
-        self.slots.get(id).map(|slot| std::sync::Arc::clone(slot.connection.host()))
+        self.connections.get(id).map(|slot| std::sync::Arc::clone(slot.connection.host()))
     }
 }

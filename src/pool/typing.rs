@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use super::slot::Duty;
+use super::connections::Duty;
 use super::{Call, ConnectionId, Pool, Response};
 use crate::base::{Error, Instant, Key, Outcome, ServerFields};
 use crate::connection::{Form, Realm, TypesOutcome, TypesRefused};
@@ -62,7 +62,7 @@ impl Pool {
         };
         let call = self.calls.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
         match call.map(|call| call.request) {
-            Some(request) if !unknown.is_empty() && self.slots.contains(id) => {
+            Some(request) if !unknown.is_empty() && self.connections.contains(id) => {
                 let limit = self.watches.due(request);
                 self.watches.remove(request);
                 self.forget_call(key);
@@ -131,7 +131,7 @@ impl Pool {
         if self.untyped.is_empty() {
             return;
         }
-        let Some(slot) = self.slots.get_mut(id) else { return };
+        let Some(slot) = self.connections.get_mut(id) else { return };
         let is_leased = matches!(slot.duty, Duty::Leased { .. });
         // Where the requests in flight leave the transaction, nobody knows before they are
         // answered.
@@ -166,7 +166,7 @@ impl Pool {
 
     /// Whether a lease's calls wait for the types that an answer on its connection needs.
     pub(super) fn is_typing(&self, id: ConnectionId) -> bool {
-        let asks = self.slots.get(id).is_some_and(|slot| slot.connection.is_asking_types());
+        let asks = self.connections.get(id).is_some_and(|slot| slot.connection.is_asking_types());
         asks || self.untyped.iter().any(|waits| waits.connection == id)
     }
 
@@ -203,7 +203,7 @@ impl Pool {
         match outcome {
             TypesOutcome::Answered { asked, told } => self.learn_types(now, id, &asked, told),
             TypesOutcome::Refused(refused) => {
-                if let Some(slot) = self.slots.get_mut(id) {
+                if let Some(slot) = self.connections.get_mut(id) {
                     slot.connection.roll_back_types(now, refused);
                     self.mark_writing(id);
                 }
@@ -212,7 +212,7 @@ impl Pool {
             TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(id, &why),
         }
         self.ask_types(now, id);
-        if let Some(Duty::Leased { lease }) = self.slots.get(id).map(|slot| slot.duty) {
+        if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
             self.resume_lease(now, lease);
         }
     }
@@ -241,7 +241,7 @@ impl Pool {
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
     ) {
         // Of whose database nobody knows, nothing is learned.
-        let is_known = self.slots.get(id).is_some_and(|slot| slot.realm.is_some());
+        let is_known = self.connections.get(id).is_some_and(|slot| slot.realm.is_some());
         let told = match is_known && self.enter(id) {
             true => told,
             false => told.and(Err(TypesRefused { lasts: false })),
@@ -252,7 +252,7 @@ impl Pool {
                 // A transaction's snapshot may be older than a type: that this is not there is no
                 // news then.
                 let status =
-                    self.slots.get(id).and_then(|slot| slot.connection.transaction_status());
+                    self.connections.get(id).and_then(|slot| slot.connection.transaction_status());
                 let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();
                 let is_settled = status == Some(TransactionStatus::Idle);
                 self.catalog.learn(if is_settled { asked } else { &there }, told);
@@ -269,13 +269,13 @@ impl Pool {
 
     /// What a session has told of its database, in answer to the same question.
     pub(super) fn told_realm(&mut self, id: ConnectionId, realm: Option<Realm>) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.realm = realm.or(slot.realm);
         }
     }
 
     fn refused_types(&mut self, id: ConnectionId, asked: &[u32], refused: TypesRefused) {
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.connections.get(id) else { return };
         if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
             // The role of a lease's session may be another one than the pool's.
             self.catalog.learn(asked, Vec::new());

@@ -31,7 +31,7 @@ impl Pool {
     /// Whether an answer came out of a transaction that another caller's statement has left open: its connection is
     /// being closed for that.
     pub(super) fn ran_in_open_transaction(&self, id: ConnectionId, key: Key<Call>) -> bool {
-        let is_open = self.slots.get(id).is_some_and(|slot| slot.left_open);
+        let is_open = self.connections.get(id).is_some_and(|slot| slot.left_open);
         let call = self.calls.get(key);
         let statement = call.and_then(|call| self.statement_of(call));
         // No other statements are sent behind anything.
@@ -63,7 +63,7 @@ impl Pool {
     }
 
     pub(super) fn drop_left_open(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.connections.get_mut(id) {
             slot.left_open = true;
         }
         let message =

@@ -13,10 +13,10 @@
 
 use std::time::Duration;
 
+use super::connections::Slot;
 use super::end::Life;
 use super::end::closed_pool;
 use super::lease::nothing;
-use super::slot::Slot;
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
@@ -55,7 +55,7 @@ impl Pool {
         if !matches!(self.life, Life::Open) {
             return 0;
         }
-        let free = self.slots.iter().filter(|(_, slot)| slot.is_available()).count();
+        let free = self.connections.iter().filter(|(_, slot)| slot.is_available()).count();
         let missing = self.config.min_idle.saturating_sub(free);
         if self.ready.is_empty() || self.open_connections() > 0 { missing } else { missing.max(1) }
     }
@@ -63,7 +63,7 @@ impl Pool {
     fn open_connections(&self) -> usize {
         let topology = self.cluster.topology();
         let open = |slot: &Slot| slot.counts() && topology.serves(slot.host);
-        self.slots.iter().filter(|(_, slot)| open(slot)).count()
+        self.connections.iter().filter(|(_, slot)| open(slot)).count()
     }
 
     pub(super) fn settle_ready(&mut self) {
@@ -94,9 +94,9 @@ impl Pool {
         }
         let expired = |slot: &Slot| slot.counts() && !slot.spent && slot.expires_at <= now;
         let ids: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| expired(slot)).map(|(id, _)| id).collect();
+            self.connections.iter().filter(|(_, slot)| expired(slot)).map(|(id, _)| id).collect();
         for id in ids {
-            if let Some(slot) = self.slots.get_mut(id) {
+            if let Some(slot) = self.connections.get_mut(id) {
                 slot.spent = true;
             }
             self.retire_if_useless(id);
@@ -117,11 +117,11 @@ impl Pool {
 
     pub(super) fn upkeep_timeout(&self) -> Option<(Instant, &'static str)> {
         let ready = self.ready.front().map(|ready| (ready.deadline, "ready"));
-        let expiring = self.slots.iter().filter(|(_, slot)| slot.counts() && !slot.spent);
+        let expiring = self.connections.iter().filter(|(_, slot)| slot.counts() && !slot.spent);
         let lifetime = expiring.map(|(_, slot)| slot.expires_at).min();
         let lifetime = lifetime.filter(|at| *at < Instant::NEVER).map(|at| (at, "lifetime"));
         let idle = self.config.idle_timeout.and_then(|timeout| {
-            let free = self.slots.iter().filter_map(|(_, slot)| slot.free_since());
+            let free = self.connections.iter().filter_map(|(_, slot)| slot.free_since());
             let (count, first) = free.fold((0_usize, Instant::NEVER), |(count, first), since| {
                 (count + 1, first.min(since))
             });
@@ -131,7 +131,7 @@ impl Pool {
     }
 
     fn free_since(&self) -> Vec<(Instant, ConnectionId)> {
-        self.slots.iter().filter_map(|(id, slot)| Some((slot.free_since()?, id))).collect()
+        self.connections.iter().filter_map(|(id, slot)| Some((slot.free_since()?, id))).collect()
     }
 
     /// When a connection that is opened now is to be replaced.
@@ -145,7 +145,7 @@ impl Pool {
     /// A connection was given to a caller.
     pub(super) fn count_use(&mut self, id: ConnectionId) {
         if let Some(most) = self.config.max_uses
-            && let Some(slot) = self.slots.get_mut(id)
+            && let Some(slot) = self.connections.get_mut(id)
         {
             slot.uses += 1;
             slot.spent |= slot.uses >= most;

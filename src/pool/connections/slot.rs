@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::addresses::Route;
-use super::cancel::Cancelling;
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
 use crate::connection::{Connection, Realm, Role};
+use crate::pool::addresses::Route;
+use crate::pool::cancel::Cancelling;
 use crate::protocol::backend::TransactionStatus;
 
 /// Names a connection of the pool.
@@ -18,45 +18,45 @@ pub type ConnectionId = Key<Slot>;
 
 #[derive(Debug)]
 pub struct Slot {
-    pub(super) connection: Connection,
-    pub(super) host: HostId,
+    pub(in crate::pool) connection: Connection,
+    pub(in crate::pool) host: HostId,
     /// Where that is, also once the host is no longer in the list.
-    pub(super) target: Arc<Host>,
+    pub(in crate::pool) target: Arc<Host>,
     /// The address that was reached, or is to be: a name may lead elsewhere by now.
-    pub(super) address: Option<SocketAddr>,
-    pub(super) route: Route,
-    pub(super) duty: Duty,
-    pub(super) opened_at: Instant,
+    pub(in crate::pool) address: Option<SocketAddr>,
+    pub(in crate::pool) route: Route,
+    pub(in crate::pool) duty: Duty,
+    pub(in crate::pool) opened_at: Instant,
     /// When bytes came last.
-    pub(super) heard_at: Instant,
+    pub(in crate::pool) heard_at: Instant,
     /// `Output::Write` was said, and not all bytes have been taken since.
-    pub(super) writing: bool,
+    pub(in crate::pool) writing: bool,
     /// All that is in flight here is known to be quick.
-    pub(super) quick: bool,
+    pub(in crate::pool) quick: bool,
     /// How many cores its server shares with this process.
-    pub(super) shared_cores: Option<usize>,
+    pub(in crate::pool) shared_cores: Option<usize>,
     /// Its last run came while it had something to do, so that it goes on having it.
-    pub(super) kept_at_work: bool,
+    pub(in crate::pool) kept_at_work: bool,
     /// A call at work here was given up: nothing else is sent here until that is over.
-    pub(super) cancelling: Option<Cancelling>,
+    pub(in crate::pool) cancelling: Option<Cancelling>,
     /// When its lifetime is over.
-    pub(super) expires_at: Instant,
+    pub(in crate::pool) expires_at: Instant,
     /// How often it was given to a caller.
-    pub(super) uses: u64,
+    pub(in crate::pool) uses: u64,
     /// It takes nothing new, and is closed once it is free.
-    pub(super) spent: bool,
+    pub(in crate::pool) spent: bool,
     /// The database that it is in, once it has told.
-    pub(super) realm: Option<Realm>,
+    pub(in crate::pool) realm: Option<Realm>,
     /// The role that it last told.
-    pub(super) told: Option<Role>,
+    pub(in crate::pool) told: Option<Role>,
     /// It has shown that it is of the server that serves at another address, or can't show it.
-    pub(super) vouched: bool,
+    pub(in crate::pool) vouched: bool,
     /// A call has left a transaction open here, which ends with the connection.
-    pub(super) left_open: bool,
+    pub(in crate::pool) left_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
+pub(in crate::pool) enum Duty {
     /// On its way to the first ReadyForQuery.
     Joining,
     /// Logged in where no work can be done yet: asked for its role every now and then, because a
@@ -78,60 +78,60 @@ pub(super) enum Duty {
 }
 
 /// Where a session is: a host, and which of the servers that its name has led to.
-pub(super) type Site = (HostId, Option<SocketAddr>);
+pub(in crate::pool) type Site = (HostId, Option<SocketAddr>);
 
 impl Slot {
-    pub(super) fn site(&self) -> Site {
+    pub(in crate::pool) fn site(&self) -> Site {
         (self.host, self.address)
     }
 
     /// Serving, with nothing in flight and nothing that was answered and is not settled yet: one
     /// read may bring the answers to several requests, and the first of them the news that ends
     /// this slot.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::pool) fn is_idle(&self) -> bool {
         let serves = self.duty == Duty::Serving && self.cancelling.is_none();
         serves && self.connection.is_idle() && !self.connection.has_events()
     }
 
     /// Whether calls may be sent here.
-    pub(super) fn takes_calls(&self) -> bool {
+    pub(in crate::pool) fn takes_calls(&self) -> bool {
         self.duty == Duty::Serving && self.cancelling.is_none() && !self.spent
     }
 
     /// Whether a call would find it free.
-    pub(super) fn is_available(&self) -> bool {
+    pub(in crate::pool) fn is_available(&self) -> bool {
         self.takes_calls() && self.connection.is_vacant()
     }
 
     /// Whether it is there to ask the host for its role.
-    pub(super) fn asks_for(&self, host: HostId) -> bool {
+    pub(in crate::pool) fn asks_for(&self, host: HostId) -> bool {
         self.host == host && matches!(self.duty, Duty::Scouting { .. })
     }
 
     /// Since when it is being reset, where calls wait for the end of that.
-    pub(super) fn recovering_since(&self) -> Option<Instant> {
+    pub(in crate::pool) fn recovering_since(&self) -> Option<Instant> {
         let since = self.connection.head_since()?;
         (self.is_available() && !self.connection.is_at_hand()).then_some(since)
     }
 
     /// Since when it has nothing to do.
-    pub(super) fn free_since(&self) -> Option<Instant> {
+    pub(in crate::pool) fn free_since(&self) -> Option<Instant> {
         if self.is_idle() { self.connection.idle_since() } else { None }
     }
 
     /// Whether its user left it as it can be handed on.
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub(in crate::pool) fn is_at_rest(&self) -> bool {
         self.connection.is_vacant()
             && self.connection.transaction_status() == Some(TransactionStatus::Idle)
     }
 
     /// Whether the server has been at the first request in flight for `bound` or longer.
-    pub(super) fn is_silent(&self, now: Instant, bound: Duration) -> bool {
+    pub(in crate::pool) fn is_silent(&self, now: Instant, bound: Duration) -> bool {
         self.connection.head_since().is_some_and(|since| now.since(since) >= bound)
     }
 
     /// When a scout asks, or is given up because its host has not answered within `timeout`.
-    pub(super) fn scouts_at(&self, ask_at: Instant, timeout: Duration) -> Instant {
+    pub(in crate::pool) fn scouts_at(&self, ask_at: Instant, timeout: Duration) -> Instant {
         match self.connection.head_since() {
             Some(since) if !Mutation::AskWithoutPause.is_on() => since + timeout,
             _ => ask_at,
@@ -139,14 +139,14 @@ impl Slot {
     }
 
     /// Since when the server has owed a caller an answer, and has sent nothing.
-    pub(super) fn owes_since(&self) -> Option<Instant> {
+    pub(in crate::pool) fn owes_since(&self) -> Option<Instant> {
         let works = matches!(self.duty, Duty::Serving | Duty::Leased { .. });
         let asked = self.connection.head_since().filter(|_| works)?;
         Some(asked.max(self.heard_at))
     }
 
     /// Whether no session has been established yet.
-    pub(super) fn is_joining(&self) -> bool {
+    pub(in crate::pool) fn is_joining(&self) -> bool {
         matches!(
             self.duty,
             Duty::Joining | Duty::Challenger { deadline: None } | Duty::Witness { ask_at: None }
@@ -154,7 +154,7 @@ impl Slot {
     }
 
     /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
-    pub(super) fn counts(&self) -> bool {
+    pub(in crate::pool) fn counts(&self) -> bool {
         match self.duty {
             Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } => true,
             Duty::Joining
