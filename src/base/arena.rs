@@ -21,6 +21,11 @@ impl<T> Key<T> {
         ((self.generation as u64) << 32) | self.index as u64
     }
 
+    /// Its place among all that are there, which a later value may have when this one is gone.
+    pub const fn place(self) -> usize {
+        self.index as usize
+    }
+
     pub const fn from_bits(bits: u64) -> Self {
         Self { index: bits as u32, generation: (bits >> 32) as u32, of: PhantomData }
     }
@@ -152,6 +157,19 @@ impl<T> Arena<T> {
             self.vacant.retain(|Reverse(index)| (*index as usize) < length);
             self.vacant.shrink_to(length);
         }
+    }
+
+    /// The value in a place, and its key.
+    pub fn at(&self, place: usize) -> Option<(Key<T>, &T)> {
+        let Place { generation, value } = self.places.get(place)?;
+        let index = u32::try_from(place).ok()?;
+        let key = Key { index, generation: *generation, of: PhantomData };
+        value.as_ref().map(|value| (key, value))
+    }
+
+    /// Behind the last place that has a value.
+    pub fn places(&self) -> usize {
+        self.places.len()
     }
 
     pub fn contains(&self, key: Key<T>) -> bool {

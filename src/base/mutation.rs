@@ -133,10 +133,12 @@ pub enum Mutation {
     ForgetServed,
     /// What a host that refuses for good said before ends the wait while it is asked anew.
     BelieveOldRefusal,
+    /// The counters of connections are not kept when one of these changes.
+    Miscount,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 63] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -199,6 +201,7 @@ impl Mutation {
         Self::QueueForEnd,
         Self::ForgetServed,
         Self::BelieveOldRefusal,
+        Self::Miscount,
     ];
 
     /// Whether this thread runs with it.

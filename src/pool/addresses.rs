@@ -69,34 +69,15 @@ impl Pool {
             self.cluster.renewed(now, host);
         }
         let listed = self.cluster.topology().host(host).cloned();
-        let Some(target) = listed.or_else(|| self.target_of(host)) else { return };
+        let Some(target) = listed.or_else(|| self.connections.target_of(host)) else { return };
         let deadline = now + self.config.connect_timeout;
         let mut connection = Connection::new(Arc::clone(&target.name), deadline);
         if self.cluster.topology().is_distrusted(host) {
             connection.distrust_reports();
         }
-        let slot = Slot {
-            connection,
-            host,
-            target: Arc::clone(&target),
-            address,
-            route,
-            duty,
-            opened_at: now,
-            heard_at: now,
-            writing: false,
-            quick: false,
-            shared_cores: None,
-            kept_at_work: false,
-            cancelling: None,
-            expires_at: self.expiry(now),
-            uses: 0,
-            spent: false,
-            realm: None,
-            told: None,
-            vouched: false,
-            left_open: false,
-        };
+        let site = (host, address);
+        let mut slot = Slot::new(now, connection, site, Arc::clone(&target), route, duty);
+        slot.expires_at = self.expiry(now);
         let connection = self.connections.insert(slot);
         let last = if address.is_none() { self.unfit.of(host) } else { Vec::new() };
         self.outputs.push_back(Output::Open { connection, host: target, address, last });
@@ -143,15 +124,8 @@ impl Pool {
     /// Another address of a host where sessions serve, as far as they know.
     pub(super) fn serves_elsewhere(&self, site: Site) -> Option<SocketAddr> {
         let fits = |role: Role| fits(self.config.mode, role);
-        let serves = |other: &Slot| {
-            let fits = other.connection.role().is_some_and(fits);
-            other.is_elsewhere(site) && other.counts() && !other.spent && fits
-        };
-        let there = self.connections.iter().map(|(_, other)| other).find(|other| serves(other));
-        there
-            .filter(|_| self.cluster.topology().serves(site.0))
-            .filter(|_| !Mutation::BelieveStrays.is_on())?
-            .address
+        let serves = self.cluster.topology().serves(site.0) && !Mutation::BelieveStrays.is_on();
+        if serves { self.connections.serves_elsewhere(site, fits) } else { None }
     }
 
     /// Closes a session that went astray. Where none of its look-up does, one is opened where the
@@ -209,9 +183,7 @@ impl Pool {
         if !wins {
             return;
         }
-        let asks = |slot: &Slot| slot.is_elsewhere(site) && slot.asks_for(site.0);
-        let others = self.connections.iter().filter(|(_, slot)| asks(slot));
-        let others: Vec<_> = others.map(|(id, _)| id).collect();
+        let others = self.connections.asking_elsewhere(site);
         others.into_iter().for_each(|id| self.retire(id));
     }
 
@@ -252,11 +224,7 @@ impl Pool {
         };
         if is_later {
             // What is asked of the old one is answered; nothing more is asked there.
-            for (_, other) in
-                self.connections.iter_mut().filter(|(_, other)| other.is_elsewhere(site))
-            {
-                other.spent = true;
-            }
+            self.connections.on_host_mut(site.0, |other| other.spent |= other.is_elsewhere(site));
         } else if !is_same {
             self.unfit.0.insert(site, (now, None));
             self.leave_astray(now, id);
@@ -289,9 +257,7 @@ impl Pool {
             return None;
         }
         // The session at the address before speaks for the host.
-        let is_elsewhere =
-            |slot: &Slot| slot.is_elsewhere(site) && slot.connection.role().is_some();
-        if is_next && !is_last && self.connections.iter().any(|(_, slot)| is_elsewhere(slot)) {
+        if is_next && !is_last && self.connections.is_told_at_another(site) {
             self.cluster.leave_alone(now, site.0);
             return None;
         }
@@ -326,12 +292,7 @@ impl Pool {
         else {
             return false;
         };
-        let tells = |other: &Slot| {
-            other.is_elsewhere(slot.site())
-                && other.asks_for(slot.host)
-                && other.told == Some(known)
-        };
-        !fits(self.config.mode, role) && self.connections.iter().any(|(_, other)| tells(other))
+        !fits(self.config.mode, role) && self.connections.is_told_elsewhere(slot.site(), known)
     }
 
     /// What was last said at the address of a session, where it did not fit.

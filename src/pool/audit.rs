@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::connections::{Duty, Slot};
-use super::dispatch::OVERDUE;
+use super::connections::{Duty, OVERDUE, Slot};
 use super::lease::Lease;
 use super::loss::MOST_LOSSES;
 use super::overtaking::Twin;
@@ -20,7 +19,8 @@ const JOINING: usize = 4;
 
 impl Pool {
     /// Says what does not fit. Call it at the end of a turn.
-    pub fn audit(&self, now: Instant) -> Result<(), String> {
+    pub fn audit(&mut self, now: Instant) -> Result<(), String> {
+        self.connections.audit(now)?;
         self.audit_calls()?;
         self.audit_twins()?;
         self.audit_neighbours(now)?;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::connections::{Duty, Slot};
+use super::connections::{Duty, Load};
 use super::{ConnectionId, Pool};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank};
@@ -30,21 +30,17 @@ pub(super) struct Candidate {
 
 impl Pool {
     /// The hosts that serve, in the order of the list, into `candidates`.
-    pub(super) fn survey(&self, candidates: &mut Vec<Candidate>) {
+    pub(super) fn survey(&mut self, candidates: &mut Vec<Candidate>) {
         let topology = self.cluster.topology();
         candidates.clear();
         for &host in topology.host_ids() {
             if let Some(rank) = topology.rank(host) {
-                candidates.push(Candidate { host, rank, idle: None, busy: 0, open: 0 });
+                let Load { idle, busy, open } = self.connections.load(host);
+                candidates.push(Candidate { host, rank, idle, busy, open });
             }
         }
         if self.config.load_balance == LoadBalance::Nearest {
             self.prefer_the_nearest(candidates);
-        }
-        for (id, slot) in self.connections.iter() {
-            if let Some(candidate) = candidates.iter_mut().find(|c| c.host == slot.host) {
-                candidate.count(id, slot);
-            }
         }
     }
 
@@ -73,7 +69,7 @@ impl Pool {
         if self.config.load_balance == LoadBalance::Nearest
             && self.cluster.topology().is_measurement_old(host, now)
             && self.cluster.may_look_at(host) <= now
-            && self.witness_of(host).is_none()
+            && !self.connections.is_witnessed(host)
         {
             self.open(now, host, Duty::Witness { ask_at: None });
         }
@@ -93,18 +89,5 @@ impl Pool {
         let equals = || idle().filter(|c| weight(c) == least);
         let drawn = self.cluster.draw(equals().count());
         equals().nth(drawn)?.idle
-    }
-}
-
-impl Candidate {
-    fn count(&mut self, id: ConnectionId, slot: &Slot) {
-        let depth = slot.connection.depth();
-        match slot.duty {
-            Duty::Serving if depth == 0 && slot.takes_calls() => self.idle = self.idle.or(Some(id)),
-            Duty::Serving | Duty::Leased { .. } => self.busy += 1,
-            Duty::Joining | Duty::Scouting { .. } | Duty::Doubted { .. } => {}
-            Duty::Relief | Duty::Challenger { .. } | Duty::Witness { .. } => return,
-        }
-        self.open += 1;
     }
 }

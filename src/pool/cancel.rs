@@ -396,7 +396,7 @@ impl Pool {
             self.give_up(now, key, Reason::TimedOut { after });
         }
         let due = |slot: &super::Slot| slot.cancel_deadline().is_some_and(|at| at <= now);
-        let due = self.connections.iter().filter(|(_, slot)| due(slot));
+        let due = self.connections.cancelling().filter(|(_, slot)| due(slot));
         let due: Vec<_> = due.map(|(id, _)| id).collect();
         for id in due {
             let Some(slot) = self.connections.get_mut(id) else { continue };

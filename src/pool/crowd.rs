@@ -8,8 +8,6 @@
 
 use std::time::Duration;
 
-use super::connections::Slot;
-use super::dispatch::may_be_joined;
 use super::{Call, ConnectionId, Pool};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank};
@@ -47,19 +45,19 @@ impl Pool {
     }
 
     /// Whether there is a crowd.
-    pub(super) fn is_crowded(&self) -> bool {
-        let serving = self.connections.iter().filter(|(_, slot)| slot.takes_calls()).count();
-        self.calls.len() >= CROWD * serving
+    pub(super) fn is_crowded(&mut self) -> bool {
+        self.calls.len() >= CROWD * self.connections.taking_calls()
     }
 
-    /// How many calls of a crowd in a row go where this one goes, if it is the first of them. At least one.
-    pub(super) fn run_of_crowd(&self, call: &Call) -> usize {
+    /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it are worth one flight.
+    /// At least one.
+    pub(super) fn run_of_crowd(&mut self, runs: usize) -> usize {
         let runners = match self.primary() {
             Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
             None => RUNNERS.saturating_mul(self.preferred().max(1)),
         };
         let share = self.calls.len().div_ceil(runners).clamp(1, LONGEST_RUN);
-        share.min(self.runs_within(call, RUN_WORTH)).max(1)
+        share.min(runs).max(1)
     }
 
     /// How many hosts may be meant to serve, where there are many.
@@ -71,37 +69,28 @@ impl Pool {
 
     /// Where a run of a crowd goes though there are idle connections: to the connection with the least to do of those that
     /// are at work already, once they are enough.
-    pub(super) fn kept_at_work(&self, now: Instant, call: &Call) -> Option<ConnectionId> {
+    pub(super) fn kept_at_work(&mut self, now: Instant, runs: usize) -> Option<ConnectionId> {
         let host = self.primary()?;
         let enough = self.enough(host)?;
-        let is_at_work =
-            |slot: &Slot| slot.host == host && slot.takes_calls() && may_be_joined(now, slot);
-        let mut at_work = 0;
-        let mut least: Option<(usize, ConnectionId)> = None;
-        for (id, slot) in self.connections.iter().filter(|(_, slot)| is_at_work(slot)) {
-            at_work += 1;
-            let depth = slot.connection.depth();
-            if least.is_none_or(|(least, _)| depth < least) {
-                least = Some((depth, id));
-            }
+        if !self.connections.are_joined(now, host, enough) {
+            return None;
         }
-        let (depth, id) = least.filter(|_| at_work >= enough)?;
-        (depth <= self.runs_within(call, RUN_WORTH).min(LEFT_TO_DO)).then_some(id)
+        let (depth, id) = self.connections.least_joined(now, |of| of == host)?;
+        (depth <= runs.min(LEFT_TO_DO)).then_some(id)
     }
 
     /// How many servers are enough for the crowd, where they share cores with this process: one for each, and one that has
     /// something to do when another one waits for this process. A larger crowd is for all connections, and so is
     /// any where servers are asked for their role, the answer to which comes in between.
-    fn enough(&self, host: HostId) -> Option<usize> {
-        let mut slots = self.connections.iter().filter(|(_, slot)| slot.host == host);
-        let cores = |slot: &Slot| slot.shared_cores.filter(|_| slot.connection.reports_role());
-        let enough = slots.find_map(|(_, slot)| cores(slot))?.saturating_add(1);
+    fn enough(&mut self, host: HostId) -> Option<usize> {
+        let enough = self.connections.cores(host)?.saturating_add(1);
         let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
         (self.calls.len() <= most).then_some(enough)
     }
 
-    fn runs_within(&self, call: &Call, time: Duration) -> usize {
-        self.statement_of(call).and_then(|s| s.habit.runs_within(time)).unwrap_or(1)
+    /// How many runs of a call's statement are worth one flight.
+    pub(super) fn runs_of(&self, call: &Call) -> usize {
+        self.statement_of(call).and_then(|s| s.habit.runs_within(RUN_WORTH)).unwrap_or(1)
     }
 
     /// How many bytes the next answers will take, at least, that are worth hearing together on a connection which is kept

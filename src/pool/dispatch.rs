@@ -28,8 +28,6 @@ use crate::connection::Statement;
 const DEEPEST_PIPELINE: usize = 64;
 /// A statement whose mean is below this is quick.
 const QUICK: Duration = Duration::from_millis(5);
-/// Nothing is written behind a request that the server has been at for so long.
-pub(super) const OVERDUE: Duration = Duration::from_millis(20);
 /// What stands in the pipeline of a connection that was idle before its first request.
 pub(super) const BARRIER_AND_ONE: usize = 2;
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
@@ -65,8 +63,9 @@ impl Pool {
                 Some(joined) => joined,
                 None => {
                     let share = quick && !exclusive;
-                    let kept = if crowded && share { self.kept_at_work(now, call) } else { None };
-                    let length = if crowded { self.run_of_crowd(call) } else { RUN };
+                    let runs = if crowded { self.runs_of(call) } else { RUN };
+                    let kept = if crowded && share { self.kept_at_work(now, runs) } else { None };
+                    let length = if crowded { self.run_of_crowd(runs) } else { RUN };
                     let id = kept.or_else(|| self.place(now, share, crowded));
                     let Some(id) = id else { return };
                     if let Some(slot) = self.connections.get_mut(id) {
@@ -144,44 +143,34 @@ impl Pool {
         crowded: bool,
     ) -> Option<ConnectionId> {
         if let Some(host) = self.primary() {
-            return self.place_on(now, |of| of == host, share);
+            let empty = self.connections.first_empty(host);
+            return empty.or_else(|| self.place_behind(now, |of| of == host, share));
         }
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
         let idle = self.choose(&candidates, crowded);
         let serves = |host| candidates.iter().any(|candidate| candidate.host == host);
-        let chosen = idle.or_else(|| self.place_on(now, serves, share));
+        let chosen = idle.or_else(|| self.place_behind(now, serves, share));
         self.candidates = candidates;
         chosen
     }
 
-    /// An idle connection of such a host, else one that is being reset, else the least busy one
-    /// that may be shared.
-    fn place_on(
-        &self,
+    /// A connection of such a host that is being reset or asked something, where none is idle, else
+    /// the least busy one that may be shared.
+    fn place_behind(
+        &mut self,
         now: Instant,
         serves: impl Fn(HostId) -> bool,
         share: bool,
     ) -> Option<ConnectionId> {
-        let mut best: Option<(usize, ConnectionId)> = None;
-        for (id, slot) in self.connections.iter() {
-            if !slot.takes_calls() || !serves(slot.host) {
-                continue;
-            }
-            let depth = slot.connection.depth();
-            if depth == 0 {
-                return Some(id);
-            }
-            if slot.connection.is_at_hand() {
-                best = Some((0, id));
-            } else if share
-                && may_be_shared(now, slot, depth)
-                && best.is_none_or(|(least, _)| depth < least)
-            {
-                best = Some((depth, id));
-            }
+        if let Some(id) = self.connections.at_hand(&serves) {
+            return Some(id);
         }
-        best.map(|(_, id)| id)
+        if !share {
+            return None;
+        }
+        let (depth, id) = self.connections.least_joined(now, serves)?;
+        (depth < DEEPEST_PIPELINE).then_some(id)
     }
 
     pub(super) fn may_serve(&self, id: ConnectionId) -> bool {
@@ -201,7 +190,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn acquire_timeout(&self) -> Error {
+    pub(super) fn acquire_timeout(&mut self) -> Error {
         let after = self.config.acquire_timeout.as_millis();
         if self.cluster.topology().is_served() {
             let status = self.status();
@@ -236,9 +225,9 @@ impl Pool {
     /// What waiting calls fail with where no server has ever answered, each host has just refused
     /// an attempt outright, and no other attempt is under way. Who asks then waits for the next
     /// attempt, so that nobody fails more often than hosts are asked.
-    pub(super) fn fast_failure(&self) -> Option<Error> {
-        let is_trying = || self.connections.iter().any(|(_, slot)| slot.is_joining());
-        if !self.config.fail_fast || !self.cluster.is_nowhere() || is_trying() {
+    pub(super) fn fast_failure(&mut self) -> Option<Error> {
+        let is_nowhere = self.config.fail_fast && self.cluster.is_nowhere();
+        if !is_nowhere || self.connections.apart().any(|(_, slot)| slot.is_joining()) {
             return None;
         }
         let reports = self.cluster.reports();
@@ -270,7 +259,7 @@ impl Pool {
     /// What waiting calls fail with where no waiting would help. Whatever new sessions are told,
     /// those that are open may serve whoever waits for them, and so may those that are on their way
     /// to a host that has refused for good: a person may have healed that since.
-    fn hopeless(&self) -> Option<Error> {
+    fn hopeless(&mut self) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();
             role.is_some_and(|role| fits(self.config.mode, role))
@@ -283,7 +272,8 @@ impl Pool {
                 && self.cluster.topology().refuses_for_good(slot.host)
                 && !Mutation::BelieveOldRefusal.is_on()
         };
-        if self.connections.iter().any(|(_, slot)| may_serve(slot) || is_asked_anew(slot)) {
+        let is_hoped_for = |slot: &Slot| may_serve(slot) || is_asked_anew(slot);
+        if self.connections.iter().any(|(_, slot)| is_hoped_for(slot)) {
             return None;
         }
         self.cluster.hopeless().cloned().or_else(|| self.fast_failure())
@@ -341,7 +331,5 @@ fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
 pub(super) fn may_be_joined(now: Instant, slot: &Slot) -> bool {
     // What stands behind a reset must not have anything behind it before the session is known to be
     // clean.
-    slot.quick
-        && slot.connection.is_clean()
-        && slot.connection.head_since().is_some_and(|since| now.since(since) < OVERDUE)
+    slot.quick && slot.connection.is_clean() && !slot.is_overdue(now)
 }

@@ -146,8 +146,7 @@ impl Pool {
         {
             return;
         }
-        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.retire(id));
+        self.connections.all().into_iter().for_each(|id| self.retire(id));
         if let Life::Ending { requests, .. } = std::mem::replace(&mut self.life, Life::Ended) {
             for request in requests {
                 self.complete(request, Ok(nothing()));

@@ -18,7 +18,7 @@ impl Pool {
         let topology = self.cluster.topology();
         let views = topology.views().into_iter();
         let status = views.map(|(host, view)| {
-            let (open, busy) = self.count_connections(host);
+            let (open, busy) = self.connections.open_and_busy(host);
             let age = now.since(view.since);
             let ages = self.ages(now, host, &view);
             HostStatus { view, age, ages, serves: topology.rank(host).is_some(), open, busy }
@@ -29,8 +29,7 @@ impl Pool {
     /// How old it is what is known of a host. A session that is open may have said the same again
     /// and again.
     fn ages(&self, now: Instant, host: HostId, view: &HostView) -> Ages {
-        let here = self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
-        let told = here.filter_map(|slot| slot.connection.role_told_at()).max();
+        let told = self.connections.role_told_at(host);
         let role_at = view.role_at.map(|at| told.map_or(at, |told| at.max(told)));
         let age = |at: Instant| now.since(at);
         Ages {
@@ -39,18 +38,6 @@ impl Pool {
             round_trip: view.round_trip.map(|_| age(view.measured_at)),
             lag: view.lag.map(|_| age(view.lag_at)),
         }
-    }
-
-    /// Sessions that are open to the host, probes too, and those that callers have or wait for.
-    fn count_connections(&self, host: HostId) -> (usize, usize) {
-        let here =
-            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
-        let works = |slot: &&Slot| match slot.duty {
-            Duty::Serving => !slot.is_idle(),
-            Duty::Leased { .. } => true,
-            _ => false,
-        };
-        (here().filter(|slot| !slot.is_joining()).count(), here().filter(works).count())
     }
 
     /// The host of a lease's connection, as long as it has one.
@@ -86,8 +73,7 @@ impl Pool {
             Duty::Leased { .. } => false,
             _ => true,
         };
-        let useless = self.connections.iter().filter(|(_, s)| gone.contains(&s.host) && idle(s));
-        let useless: Vec<_> = useless.map(|(id, _)| id).collect();
+        let useless = self.connections.those(|slot| gone.contains(&slot.host) && idle(slot));
         useless.into_iter().for_each(|id| self.retire(id));
         if was_served {
             self.outage_begins(now);

@@ -28,9 +28,7 @@ impl Pool {
                     && slot.takes_calls()
                     && !slot.connection.refuses_place()
             };
-            let sessions = self.connections.iter().filter(|(_, slot)| may_ask(slot));
-            let freest = sessions.min_by_key(|(_, slot)| slot.connection.depth());
-            if let Some(id) = freest.map(|(id, _)| id) {
+            if let Some(id) = self.connections.freest(may_ask) {
                 self.ask_session(now, id);
             }
         }

@@ -14,13 +14,12 @@
 //! what is in flight at the silent one is given up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::connections::{Duty, Site, Slot};
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{HostId, fits};
-use crate::config::Host;
+use crate::connection::Role;
 
 /// What is known of silent addresses.
 #[derive(Debug, Default)]
@@ -44,13 +43,18 @@ impl Pool {
     /// Asks the hosts that have been silent for too long, and gives up what is in flight on the
     /// dead ones.
     pub(super) fn watch(&mut self, now: Instant) {
-        let debtors = self.debtors();
+        // No site is silent for longer than the first connection there that is owed an answer.
+        let is_due = self.soonest_silence().is_some_and(|at| at <= now);
+        let debtors = match is_due || !self.silences.looked_at.is_empty() {
+            true => self.connections.debtors(),
+            false => BTreeSet::new(),
+        };
         self.silences.looked_at.retain(|site, _| debtors.contains(site));
         for site in debtors {
             if self.silence_ends(site).is_none_or(|at| at > now) {
                 continue;
             }
-            let asked = self.is_watched(site);
+            let asked = self.connections.is_watched(site);
             if !asked && self.may_look_at(site) <= now && !Mutation::ForgetWitness.is_on() {
                 self.silences.looked_at.insert(site, now);
                 let at = if Mutation::WitnessByName.is_on() { (site.0, None) } else { site };
@@ -58,15 +62,14 @@ impl Pool {
             }
         }
         let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
-        let due: Vec<_> =
-            self.connections.iter().filter(|(_, s)| due(s.duty)).map(|(id, _)| id).collect();
+        let due = self.connections.those_apart(|slot| due(slot.duty));
         due.into_iter().for_each(|id| self.ask_witness(now, id));
         self.give_up_frozen(now);
     }
 
     fn ask_witness(&mut self, now: Instant, id: ConnectionId) {
         let Some(site) = self.connections.get(id).map(Slot::site) else { return };
-        let is_owed = self.owes_since(site).is_some();
+        let is_owed = self.connections.owed_at(site).is_some();
         let timeout = self.config.connect_timeout;
         let again = now + self.config.liveness_check;
         let Some(slot) = self.connections.get_mut(id) else { return };
@@ -103,10 +106,9 @@ impl Pool {
             return;
         }
         let bound = self.config.liveness_check;
-        let frozen = self.connections.iter().filter(|(_, slot)| {
+        let frozen = self.connections.silent_for(now, bound).filter(|(_, slot)| {
             let is_dead = topology.rank(slot.host).is_none() && topology.is_silent(slot.host);
-            (is_dead || Mutation::PunishSilence.is_on())
-                && slot.owes_since().is_some_and(|since| now.since(since) >= bound)
+            is_dead || Mutation::PunishSilence.is_on()
         });
         let frozen: Vec<_> = frozen.map(|(id, _)| id).collect();
         for id in frozen {
@@ -126,28 +128,10 @@ impl Pool {
             return false;
         }
         self.silences.deserted.insert(site);
-        let has_moved = self.has_moved_from(site);
+        let fits = |role: Role| fits(self.config.mode, role);
+        let has_moved = self.connections.has_moved_from(site, fits);
         self.leave_deserted(now);
         has_moved
-    }
-
-    /// Whether the host is served at another address, which was heard since that one fell silent.
-    fn has_moved_from(&self, site: Site) -> bool {
-        let silent =
-            self.connections.iter().filter(|(_, slot)| slot.site() == site && slot.counts());
-        let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
-        // A pool that has no room for one more has no other connection there for longer than its
-        // login.
-        let serves = |slot: &Slot| {
-            slot.counts() || slot.connection.role().is_some_and(|role| fits(self.config.mode, role))
-        };
-        let is_heard = |slot: &Slot| {
-            slot.host == site.0
-                && slot.address != site.1
-                && serves(slot)
-                && slot.heard_at > heard_at
-        };
-        self.connections.iter().any(|(_, slot)| is_heard(slot))
     }
 
     /// Closes what is at addresses where no server answers any more, once the host is served at
@@ -156,14 +140,15 @@ impl Pool {
         if self.silences.deserted.is_empty() {
             return;
         }
-        let slots = &self.connections;
-        self.silences.deserted.retain(|site| slots.iter().any(|(_, slot)| slot.site() == *site));
-        let left = self.silences.deserted.iter().copied().filter(|site| self.has_moved_from(*site));
+        let connections = &self.connections;
+        self.silences.deserted.retain(|site| connections.at(*site).next().is_some());
+        let fits = |role: Role| fits(self.config.mode, role);
+        let deserted = self.silences.deserted.iter().copied();
+        let left = deserted.filter(|site| connections.has_moved_from(*site, fits));
         let left: Vec<_> = left.collect();
         for site in left {
             self.silences.deserted.remove(&site);
-            let there = self.connections.iter().filter(|(_, slot)| slot.site() == site);
-            let there: Vec<_> = there.map(|(id, _)| id).collect();
+            let there: Vec<_> = self.connections.at(site).map(|(id, _)| id).collect();
             let message = "nothing came for a while, no other session could be opened to its address, and the \
                            name of the host leads to another server";
             let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
@@ -174,40 +159,23 @@ impl Pool {
     /// When a witness may go there. Sessions that the name leads elsewhere, however many there are,
     /// put it off no longer.
     fn may_look_at(&self, site: Site) -> Instant {
-        let is_elsewhere =
-            |slot: &Slot| slot.host == site.0 && slot.address.is_some() && slot.address != site.1;
-        if site.1.is_none() || !self.connections.iter().any(|(_, slot)| is_elsewhere(slot)) {
+        if site.1.is_none() || !self.connections.is_elsewhere(site) {
             return self.cluster.may_look_at(site.0);
         }
         self.cluster.may_look_again(site.0, self.silences.looked_at.get(&site).copied())
-    }
-
-    /// Whether a session is on its way to ask the server there.
-    fn is_watched(&self, site: Site) -> bool {
-        let asks = |slot: &Slot| match slot.duty {
-            Duty::Witness { .. } if Mutation::WitnessByName.is_on() => slot.host == site.0,
-            Duty::Witness { .. } | Duty::Scouting { .. } => slot.site() == site,
-            // Nobody knows yet where it leads.
-            Duty::Joining | Duty::Challenger { .. } => {
-                slot.host == site.0 && slot.address.is_none_or(|address| Some(address) == site.1)
-            }
-            Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } | Duty::Relief => false,
-        };
-        self.connections.iter().any(|(_, slot)| asks(slot))
     }
 
     /// Nobody knows what becomes of a host that is no longer in the list but those who still wait
     /// for its answers. A witness was opened to it in vain.
     pub(super) fn judge_unlisted(&mut self, now: Instant, host: HostId, error: &Error) {
         let is_listed = self.cluster.topology().host(host).is_some();
-        let silences = self.debtors().into_iter().filter(|site| site.0 == host);
+        let silences = self.connections.debtors().into_iter().filter(|site| site.0 == host);
         let ends = silences.filter_map(|site| self.silence_ends(site)).min();
         if is_listed || ends.is_none_or(|at| at > now) {
             return;
         }
         let owes = |slot: &Slot| slot.host == host && slot.owes_since().is_some();
-        let owing: Vec<_> =
-            self.connections.iter().filter(|(_, slot)| owes(slot)).map(|(id, _)| id).collect();
+        let owing = self.connections.those(owes);
         let message = "nothing came for a while, no other session could be opened, and the host was taken out \
                        of the list";
         let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
@@ -220,69 +188,51 @@ impl Pool {
         }
     }
 
-    /// The hosts that owe somebody an answer, also those that are no longer in the list.
-    fn debtors(&self) -> BTreeSet<Site> {
-        let owing = self.connections.iter().filter(|(_, slot)| slot.owes_since().is_some());
-        owing.map(|(_, slot)| slot.site()).collect()
-    }
-
-    /// Where a host is that is no longer in the list, as long as there are connections to it.
-    pub(super) fn target_of(&self, host: HostId) -> Option<Arc<Host>> {
-        let there = self.connections.iter().find(|(_, slot)| slot.host == host);
-        there.map(|(_, slot)| Arc::clone(&slot.target))
-    }
-
-    pub(super) fn witness_of(&self, host: HostId) -> Option<ConnectionId> {
-        let witness = |slot: &Slot| slot.host == host && matches!(slot.duty, Duty::Witness { .. });
-        self.connections.iter().find(|(_, slot)| witness(slot)).map(|(id, _)| id)
-    }
-
-    /// Since when the host has owed an answer to a call without a byte on any connection.
-    fn owes_since(&self, site: Site) -> Option<Instant> {
-        let here =
-            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.site() == site);
-        let working = here().filter(|s| matches!(s.duty, Duty::Serving | Duty::Leased { .. }));
-        let asked = working.filter_map(|slot| slot.connection.head_since()).min()?;
-        Some(here().map(|slot| slot.heard_at).max()?.max(asked))
-    }
-
     fn silence_ends(&self, site: Site) -> Option<Instant> {
-        self.owes_since(site).map(|since| since + self.config.liveness_check)
+        self.connections.owed_at(site).map(|since| since + self.config.liveness_check)
     }
 
-    pub(super) fn liveness_timeout(&self) -> Option<(Instant, &'static str)> {
-        let witnesses = self.connections.iter().filter_map(|(_, slot)| match slot.duty {
+    /// When the first connection has been owed an answer for too long.
+    fn soonest_silence(&mut self) -> Option<Instant> {
+        self.connections.owed_since().map(|since| since + self.config.liveness_check)
+    }
+
+    pub(super) fn liveness_timeout(&mut self) -> Option<(Instant, &'static str)> {
+        let witnesses = self.connections.apart().filter_map(|(_, slot)| match slot.duty {
             Duty::Witness { ask_at } => ask_at,
             _ => None,
         });
-        let owed = self.connections.iter().filter_map(|(_, slot)| slot.owes_since()).min();
-        let soonest = owed.map(|since| since + self.config.liveness_check);
-        let silence = match soonest {
+        let witnesses = witnesses.min();
+        let silence = match self.soonest_silence() {
             // Near enough, as long as it lies ahead: some other connection may have heard the host
             // since.
             Some(at) if at > self.flushed_at => Some(at),
             Some(_) => self.next_look().into_iter().chain(self.frozen_at()).min(),
             None => None,
         };
-        let at = witnesses.chain(silence).min()?;
+        let at = witnesses.into_iter().chain(silence).min()?;
         Some((at, "liveness"))
     }
 
-    fn next_look(&self) -> Option<Instant> {
-        let looks = self.debtors().into_iter().filter_map(|site| {
+    fn next_look(&mut self) -> Option<Instant> {
+        let looks = self.connections.debtors().into_iter().filter_map(|site| {
             let at = self.silence_ends(site)?;
-            (!self.is_watched(site)).then(|| at.max(self.may_look_at(site)))
+            let is_watched = self.connections.is_watched(site);
+            (!is_watched).then(|| at.max(self.may_look_at(site)))
         });
         looks.min()
     }
 
     /// When what is in flight on a host that does not answer is to be given up.
-    fn frozen_at(&self) -> Option<Instant> {
+    fn frozen_at(&mut self) -> Option<Instant> {
         let topology = self.cluster.topology();
-        let doomed = self.connections.iter().filter(|(_, slot)| {
+        if !topology.is_served() {
+            return None;
+        }
+        let doomed = self.connections.owing().filter(|(_, slot)| {
             topology.rank(slot.host).is_none() && topology.is_silent(slot.host)
         });
-        let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min();
-        since.filter(|_| topology.is_served()).map(|since| since + self.config.liveness_check)
+        let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min()?;
+        Some(since + self.config.liveness_check)
     }
 }

@@ -14,7 +14,6 @@ mod balance;
 mod cancel;
 mod connections;
 mod crowd;
-mod derivation;
 mod dispatch;
 mod doors;
 mod end;
@@ -289,9 +288,8 @@ impl Pool {
         }
     }
 
-    pub fn status(&self) -> Status {
-        let size = self.connections.iter().filter(|(_, slot)| slot.counts()).count();
-        let available = self.connections.iter().filter(|(_, slot)| slot.is_available()).count();
+    pub fn status(&mut self) -> Status {
+        let (size, available) = (self.connections.size(), self.connections.available());
         Status {
             max_size: self.config.pool_size,
             size,
@@ -323,9 +321,8 @@ impl Pool {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
-        let ids: Vec<_> =
-            self.connections.iter().filter(|(_, slot)| due(slot)).map(|(id, _)| id).collect();
-        let deriving = self.next_to_derive(now);
+        let ids = self.connections.those_apart(due);
+        let deriving = self.connections.next_to_derive(now);
         for id in ids {
             if let Some(slot) = self.connections.get_mut(id) {
                 if slot.connection.derivation_left(now).is_some() && deriving != Some(id) {
@@ -372,17 +369,22 @@ impl Pool {
         self.outputs.pop_front()
     }
 
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+    pub fn poll_timeout(&mut self) -> Option<(Instant, &'static str)> {
         if self.has_ended() {
             return None;
         }
-        let connections =
-            self.connections.iter().filter_map(|(_, slot)| slot.connection.poll_timeout());
+        let connections = self.connections.apart();
+        let connections = connections.filter_map(|(_, slot)| slot.connection.poll_timeout());
+        let connections = connections.min_by_key(|(at, _)| *at);
         let waiting = self.waiting.heads().filter_map(|key| self.calls.get(key));
         let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        let cancelling = self.connections.iter().filter_map(|(_, slot)| slot.cancel_deadline());
-        let cancelling = cancelling.map(|at| (at, "cancel"));
-        let others = [
+        let waiting = waiting.min_by_key(|(at, _)| *at);
+        let cancelling = self.connections.cancelling();
+        let cancelling = cancelling.filter_map(|(_, slot)| slot.cancel_deadline()).min();
+        let all = [
+            connections,
+            waiting,
+            cancelling.map(|at| (at, "cancel")),
             self.search_timeout(),
             self.types_timeout(),
             self.liveness_timeout(),
@@ -393,8 +395,7 @@ impl Pool {
             self.upkeep_timeout(),
             self.end_timeout(),
         ];
-        let all = connections.chain(waiting).chain(cancelling).chain(others.into_iter().flatten());
-        all.min_by_key(|(at, _)| *at)
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Whether all that waits is for servers to answer, so that a while makes no difference.

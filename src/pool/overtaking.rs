@@ -22,8 +22,7 @@
 //! A call that gets stuck behind another one again goes on from there in the same way. The copy
 //! keeps the first place, which is the one that nothing can come in front of.
 
-use super::connections::{Duty, Slot};
-use super::dispatch::{GUARDED, OVERDUE};
+use super::dispatch::GUARDED;
 use super::given_up::{GivenUp, Reason};
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Instant, Key, Mutation};
@@ -61,14 +60,6 @@ impl Overtaking {
     }
 }
 
-/// When what stands behind the first request goes elsewhere, if anything does.
-fn overdue_at(slot: &Slot) -> Option<Instant> {
-    let has_others = slot.connection.depth() > 1
-        && !matches!(slot.duty, Duty::Leased { .. })
-        && slot.connection.requests().nth(1).is_some();
-    slot.connection.head_since().filter(|_| has_others).map(|since| since + OVERDUE)
-}
-
 impl Pool {
     /// Sends the reads elsewhere that are stuck.
     pub(super) fn overtake(&mut self, now: Instant) {
@@ -77,14 +68,7 @@ impl Pool {
         if Mutation::StandBehind.is_on() || !self.cluster.topology().is_served() {
             return;
         }
-        let is_overdue = |slot: &Slot| overdue_at(slot).is_some_and(|at| at <= now);
-        let overdue: Vec<_> = self
-            .connections
-            .iter()
-            .filter(|(_, slot)| is_overdue(slot))
-            .map(|(id, _)| id)
-            .collect();
-        for id in overdue {
+        for id in self.connections.stuck(now) {
             let stuck = self.stuck(id);
             if let Some(slot) = self.connections.get_mut(id) {
                 slot.kept_at_work &= stuck.is_empty();
@@ -254,15 +238,13 @@ impl Pool {
         }
     }
 
-    pub(super) fn overtaking_timeout(&self) -> Option<(Instant, &'static str)> {
+    pub(super) fn overtaking_timeout(&mut self) -> Option<(Instant, &'static str)> {
         if Mutation::StandBehind.is_on() {
             return None;
         }
         // What was due at the last look has been done then, or can't be done before a connection is
         // free.
-        let is_new = |at: &Instant| *at > self.overtaking.looked_at;
-        let due = self.connections.iter().filter_map(|(_, slot)| overdue_at(slot)).filter(is_new);
-        due.min().map(|at| (at, "overdue"))
+        self.connections.stuck_after(self.overtaking.looked_at).map(|at| (at, "overdue"))
     }
 
     #[cfg(feature = "sim")]

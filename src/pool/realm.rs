@@ -111,18 +111,6 @@ impl Pool {
         self.statements.get(statement).is_some_and(Statement::has_user_types)
     }
 
-    /// A session has joined. A pooler shows itself by the keys of nearly all of its sessions, and
-    /// stands in front of the others of its host as well.
-    pub(super) fn share_pooler(&mut self, id: ConnectionId) {
-        let Some(host) = self.connections.get(id).map(|slot| slot.host) else { return };
-        let of_host = |slot: &&mut super::Slot| slot.host == host;
-        if self.connections.iter().any(|(_, slot)| slot.host == host && slot.connection.is_pooled())
-        {
-            let slots = self.connections.iter_mut().map(|(_, slot)| slot);
-            slots.filter(of_host).for_each(|slot| slot.connection.take_for_pooled());
-        }
-    }
-
     /// Asks a session which database it is in, where that is to be known and nothing is in the way.
     pub(super) fn ask_realm(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.connections.get_mut(id) else { return };

@@ -24,11 +24,11 @@ impl Pool {
     }
 
     /// The next such host.
-    pub(super) fn next_visit(&self) -> Option<HostId> {
+    pub(super) fn next_visit(&mut self) -> Option<HostId> {
         let topology = self.cluster.topology();
-        let is_there = |host: HostId| self.connections.iter().any(|(_, slot)| slot.host == host);
+        let connections = &mut self.connections;
         let quiet = topology.host_ids().iter().copied();
-        let quiet = quiet.filter(|host| topology.is_quiet(*host) && !is_there(*host));
+        let quiet = quiet.filter(|host| topology.is_quiet(*host) && !connections.is_there(*host));
         let next = quiet.min_by_key(|host| self.cluster.may_connect_at(*host))?;
         (topology.is_served() && matches!(self.life, Life::Open)).then_some(next)
     }
@@ -41,10 +41,10 @@ impl Pool {
         self.ask_for_lag(now);
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
-        let is_moving = self.connections.iter().any(|(_, slot)| {
-            matches!(slot.duty, Duty::Joining | Duty::Relief | Duty::Scouting { .. })
-        });
-        let short = if is_moving { None } else { self.short_of_its_share(&candidates) };
+        let short = match self.connections.is_moving() {
+            true => None,
+            false => self.short_of_its_share(&candidates),
+        };
         self.candidates = candidates;
         for host in self.cluster.topology().host_ids().to_vec() {
             let topology = self.cluster.topology();
@@ -56,25 +56,25 @@ impl Pool {
                 }
                 _ => self.cluster.may_look_at(host),
             };
-            if at <= now && !self.is_asked(host) {
+            if at <= now && !self.connections.is_asked(host) {
                 self.open(now, host, Duty::Joining);
             }
         }
     }
 
     /// The host with the fewest connections, where another one has more than its share.
-    fn short_of_its_share(&self, candidates: &[Candidate]) -> Option<HostId> {
+    fn short_of_its_share(&mut self, candidates: &[Candidate]) -> Option<HostId> {
         let preferred = candidates.iter().filter(|c| c.rank == Rank::Preferred);
         let short = preferred.min_by_key(|c| c.open)?;
         self.excess(candidates, short.open).is_some().then_some(short.host)
     }
 
     /// A host that has more than its share, seen from one with `open` connections.
-    fn excess<'a>(&self, candidates: &'a [Candidate], open: usize) -> Option<&'a Candidate> {
+    fn excess<'a>(&mut self, candidates: &'a [Candidate], open: usize) -> Option<&'a Candidate> {
         let spare = candidates.iter().find(|c| c.rank == Rank::Spare && c.open > 0);
         spare.or_else(|| {
             let most = candidates.iter().max_by_key(|c| c.open)?;
-            (self.is_full() && most.open >= open + 2).then_some(most)
+            (most.open >= open + 2 && self.is_full()).then_some(most)
         })
     }
 
@@ -83,9 +83,12 @@ impl Pool {
     pub(super) fn shed(&mut self) {
         while self.has_surplus {
             self.has_surplus = self.counted() > self.config.pool_size;
-            let idle =
-                self.connections.iter().find(|(id, slot)| slot.is_idle() && self.may_serve(*id));
-            match idle.map(|(id, _)| id).filter(|_| self.has_surplus) {
+            if !self.has_surplus {
+                return;
+            }
+            let topology = self.cluster.topology();
+            let idle = self.connections.all_free().find(|(_, slot)| topology.serves(slot.host));
+            match idle.map(|(id, _)| id) {
                 Some(id) => self.retire(id),
                 None => return,
             }
@@ -94,13 +97,7 @@ impl Pool {
 
     /// Puts a relief to work where a connection can be spared for it.
     pub(super) fn relieve(&mut self) {
-        let relief = |pool: &Self| {
-            pool.connections
-                .iter()
-                .find(|(_, s)| s.duty == Duty::Relief)
-                .map(|(id, s)| (id, s.host))
-        };
-        let Some((id, host)) = relief(self) else { return };
+        let Some((id, host)) = self.connections.relief() else { return };
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
         let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
@@ -119,8 +116,8 @@ impl Pool {
     }
 
     /// Whether a session that there is no room for may take the place of another one.
-    pub(super) fn is_relief(&self, host: HostId) -> bool {
-        if self.connections.iter().any(|(_, slot)| slot.duty == Duty::Relief) {
+    pub(super) fn is_relief(&mut self, host: HostId) -> bool {
+        if self.connections.relief().is_some() {
             return false;
         }
         let mut candidates = Vec::new();
@@ -136,7 +133,7 @@ impl Pool {
         }
     }
 
-    fn is_full(&self) -> bool {
+    fn is_full(&mut self) -> bool {
         self.counted() >= self.config.pool_size
     }
 }

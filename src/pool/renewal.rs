@@ -10,7 +10,7 @@
 //! Sessions that the name has left behind may be at work, or their callers'. What these say again
 //! is no news of the host; they are closed once they are free.
 
-use super::connections::{Duty, Slot};
+use super::connections::Slot;
 use super::{ConnectionId, Pool};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, fits};
@@ -18,52 +18,13 @@ use crate::connection::Role;
 
 impl Pool {
     /// When the next session to a host is due while none serves; `None` while one is on its way.
-    pub(super) fn next_login_at(&self, host: HostId) -> Option<Instant> {
-        let here =
-            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| slot.host == host);
-        let comes = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Challenger { .. });
-        match here().any(comes) {
+    pub(super) fn next_login_at(&mut self, host: HostId) -> Option<Instant> {
+        match self.connections.is_joined(host) {
             true => None,
-            false if !here().any(|slot| slot.asks_for(host)) => {
-                Some(self.cluster.may_connect_at(host))
-            }
+            false if !self.connections.is_scouted(host) => Some(self.cluster.may_connect_at(host)),
             false if Mutation::KeepScouts.is_on() => None,
             false => Some(self.cluster.renewal_at(host)),
         }
-    }
-
-    /// A new session asks at its address from now on, and no older one does there, nor where the
-    /// host's name no longer leads.
-    pub(super) fn replace_scouts(&mut self, id: ConnectionId) {
-        let Some(new) = self.connections.get(id) else { return };
-        let is_older = |slot: &Slot| {
-            let older = slot.asks_for(new.host) && slot.opened_at <= new.opened_at;
-            older && new.takes_over_from(slot)
-        };
-        let older = self.connections.iter().filter(|(other, slot)| *other != id && is_older(slot));
-        let older: Vec<_> = older.map(|(id, _)| id).collect();
-        older.into_iter().for_each(|id| self.retire(id));
-    }
-
-    /// Whether a session to the host of this one asks in its place: its login took longer than that
-    /// of a later one.
-    pub(super) fn is_replaced(&self, id: ConnectionId) -> bool {
-        let Some(old) = self.connections.get(id) else { return false };
-        let is_newer = |slot: &Slot| {
-            let newer = slot.asks_for(old.host) && slot.opened_at > old.opened_at;
-            newer && slot.takes_over_from(old)
-        };
-        self.connections.iter().any(|(_, slot)| is_newer(slot))
-    }
-
-    /// Whether the host's name has led a later session to another server, which has told its role.
-    pub(super) fn is_of_another_server(&self, id: ConnectionId) -> bool {
-        let Some(slot) = self.connections.get(id) else { return false };
-        self.connections.iter().any(|(_, other)| {
-            let is_later = other.host == slot.host && other.opened_at > slot.opened_at;
-            let is_elsewhere = other.address.is_some() && other.address != slot.address;
-            is_later && is_elsewhere && other.connection.role().is_some()
-        })
     }
 
     /// Whether what a session says of its host says nothing of where the host's name leads. A

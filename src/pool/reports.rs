@@ -29,9 +29,7 @@ pub(super) fn is_contradiction(reported: Option<Role>, leads: bool, follows: boo
 impl Pool {
     /// Has the sessions of a host ask for the role that they are told.
     pub(super) fn doubt_reports(&mut self, now: Instant, host: HostId, within: Duration) {
-        for (_, slot) in self.connections.iter_mut().filter(|(_, slot)| slot.host == host) {
-            slot.connection.doubt_reports(now, within);
-        }
+        self.connections.on_host_mut(host, |slot| slot.connection.doubt_reports(now, within));
     }
 
     /// A call was refused, which may be for another role than its server reports.
@@ -56,8 +54,6 @@ impl Pool {
     pub(super) fn distrust_reports(&mut self, id: ConnectionId) {
         let Some(host) = self.connections.get(id).map(|slot| slot.host) else { return };
         self.cluster.distrust(host);
-        for (_, slot) in self.connections.iter_mut().filter(|(_, slot)| slot.host == host) {
-            slot.connection.distrust_reports();
-        }
+        self.connections.on_host_mut(host, |slot| slot.connection.distrust_reports());
     }
 }

@@ -92,15 +92,14 @@ impl Pool {
     /// Closes those that are older. The next search opens new ones.
     fn renew_scouts(&mut self, since: Instant) {
         let is_old = |slot: &Slot| is_scout(slot) && slot.opened_at < since;
-        let scouts = self.connections.iter().filter(|(_, slot)| is_old(slot));
-        let scouts: Vec<_> = scouts.map(|(id, _)| id).collect();
+        let scouts = self.connections.those_apart(is_old);
         scouts.into_iter().for_each(|id| self.retire(id));
     }
 
     fn ask_scout(&mut self, now: Instant, host: HostId) {
         let of = |slot: &Slot| slot.host == host && is_scout(slot);
         // What an older one says at another address is not taken for the host's place.
-        let scouts = self.connections.iter().filter(|(_, slot)| of(slot));
+        let scouts = self.connections.apart().filter(|(_, slot)| of(slot));
         let newest: Option<ConnectionId> =
             scouts.max_by_key(|(_, slot)| slot.opened_at).map(|(id, _)| id);
         if let Some(id) = newest

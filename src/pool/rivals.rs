@@ -31,7 +31,7 @@ impl Pool {
         if matches!(slot.duty, Duty::Scouting { .. } | Duty::Challenger { .. })
             && slot.connection.is_idle()
             // What it shows would not be taken for the host's.
-            && !self.is_of_another_server(id)
+            && !self.connections.is_of_another_server(id)
         {
             self.ask_session(now, id);
         }
@@ -71,7 +71,7 @@ impl Pool {
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
         let opened_at = slot.opened_at;
         // The server that the host's name led to before has a place of its own.
-        let is_old = is_old || self.is_of_another_server(id);
+        let is_old = is_old || self.connections.is_of_another_server(id);
         if is_contradiction(role, lineage.is_some(), follows.is_some()) {
             self.doubt_reports(now, host, Duration::ZERO);
         }
@@ -207,18 +207,11 @@ impl Pool {
         }
     }
 
-    /// Whether a session to the host is on its way already to say what it claims.
-    pub(super) fn is_challenged_by(&self, host: HostId) -> bool {
-        let challenges = |slot: &Slot| matches!(slot.duty, Duty::Challenger { .. });
-        self.connections.iter().any(|(_, slot)| slot.host == host && challenges(slot))
-    }
-
     /// Gives up on challengers that were logged in and did not answer in time.
     pub(super) fn dismiss_challengers(&mut self, now: Instant) {
         let late =
             |slot: &Slot| matches!(slot.duty, Duty::Challenger { deadline: Some(at) } if at <= now);
-        let late = self.connections.iter().filter(|(_, slot)| late(slot));
-        let late: Vec<_> = late.map(|(id, _)| id).collect();
+        let late = self.connections.those_apart(late);
         if late.is_empty() {
             return;
         }

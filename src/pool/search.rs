@@ -56,7 +56,7 @@ impl Pool {
             self.note_address(now, id, role);
             return self.leave_astray(now, id);
         }
-        self.share_pooler(id);
+        self.connections.share_pooler(id);
         let Some(slot) = self.connections.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
         let is_tried = slot.duty == Duty::Joining;
@@ -69,7 +69,8 @@ impl Pool {
             // Until the topology has heard it, the session is one that can't serve.
             _ => {
                 slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
-                self.replace_scouts(id);
+                let replaced = self.connections.replaced_by(id);
+                replaced.into_iter().for_each(|id| self.retire(id));
             }
         }
         // It may be closed at once, where there is no room for one more.
@@ -177,8 +178,7 @@ impl Pool {
     }
 
     fn settle_duties(&mut self, now: Instant) {
-        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.settle_duty(now, id));
+        self.connections.all().into_iter().for_each(|id| self.settle_duty(now, id));
     }
 
     /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed once they have
@@ -195,14 +195,13 @@ impl Pool {
             let event = PoolEvent::Primary { host: name, previous, outage };
             self.outputs.push_back(Output::Event(event));
         }
-        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
-        for id in ids {
+        for id in self.connections.all() {
             let Some(of) = self.connections.get(id).map(|slot| slot.host) else { continue };
             if of == host {
                 self.settle_duty(now, id);
                 continue;
             }
-            let is_challenged = self.is_challenged_by(of);
+            let is_challenged = self.connections.is_challenged_by(of);
             let Some(slot) = self.connections.get_mut(id) else { continue };
             match slot.duty {
                 Duty::Joining | Duty::Scouting { .. } if is_challenged => self.retire(id),
@@ -225,7 +224,8 @@ impl Pool {
     /// The host that served no longer fits: those of its sessions that are at work go on to their end, the
     /// others are closed. While nobody serves one of them is kept to ask it.
     pub(super) fn unseat(&mut self, now: Instant, host: HostId) {
-        let keep_one = !self.cluster.topology().is_served() && !self.is_scouted(host);
+        let is_served = self.cluster.topology().is_served();
+        let keep_one = !is_served && !self.connections.is_scouted(host);
         if keep_one {
             self.cluster.renewed(now, host);
         }
@@ -233,8 +233,7 @@ impl Pool {
         let idle = |slot: &Slot| {
             slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
         };
-        let ids: Vec<_> =
-            self.connections.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
+        let ids = self.connections.those(idle);
         for (id, first) in
             ids.into_iter().zip(std::iter::once(keep_one).chain(std::iter::repeat(false)))
         {
@@ -248,20 +247,17 @@ impl Pool {
     /// A session of the serving host broke: its idle sessions are asked at once, all together.
     fn doubt(&mut self, now: Instant, host: HostId) {
         let idle = |slot: &Slot| slot.host == host && slot.is_idle();
-        let ids =
-            self.connections.iter().filter(|(_, slot)| idle(slot)).map(|(id, _)| id).collect();
+        let ids = self.connections.those(idle);
         self.ask_doubted(now, ids);
     }
 
     /// What became free since on a host that may be gone is asked as well: it may be all that there is to ask.
     fn doubt_the_free(&mut self, now: Instant) {
         let topology = self.cluster.topology();
-        let doubtful = |slot: &Slot| {
-            let serves = topology.serves(slot.host) && topology.rank(slot.host).is_none();
-            serves && slot.is_idle()
-        };
-        let ids =
-            self.connections.iter().filter(|(_, slot)| doubtful(slot)).map(|(id, _)| id).collect();
+        let doubtful =
+            |slot: &Slot| topology.serves(slot.host) && topology.rank(slot.host).is_none();
+        let doubtful = self.connections.all_free().filter(|(_, slot)| doubtful(slot));
+        let ids = doubtful.map(|(id, _)| id).collect();
         self.ask_doubted(now, ids);
     }
 
@@ -280,7 +276,7 @@ impl Pool {
     pub(super) fn settle_duty(&mut self, now: Instant, id: ConnectionId) {
         let topology = self.cluster.topology();
         let Some(slot) = self.connections.get(id) else { return };
-        let host = slot.host;
+        let (host, before, is_served) = (slot.host, slot.duty, topology.is_served());
         // A session that waits for an answer is looked at again when that has come. Who serves does not wait.
         let serves_on = topology.serves(host) && slot.connection.is_vacant();
         if !serves_on && !slot.connection.is_idle() {
@@ -288,7 +284,7 @@ impl Pool {
         }
         let fit = slot.connection.role().is_some_and(|role| fits(self.config.mode, role));
         let rank = topology.rank(host).filter(|_| fit);
-        let duty = match slot.duty {
+        let duty = match before {
             Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
             Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
                 Some(Rank::Preferred) if self.is_stranger(id) => {
@@ -301,10 +297,10 @@ impl Pool {
                 }
                 Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
                 // One session of each host goes on asking.
-                None if !topology.is_served() => match slot.duty {
-                    Duty::Scouting { .. } if self.is_replaced(id) => None,
-                    Duty::Scouting { .. } => Some(slot.duty),
-                    _ if self.is_scouted(host) => None,
+                None if !is_served => match before {
+                    Duty::Scouting { .. } if self.connections.is_replaced(id) => None,
+                    Duty::Scouting { .. } => Some(before),
+                    _ if self.connections.is_scouted(host) => None,
                     _ => Some(Duty::Scouting { ask_at: self.flushed_at }),
                 },
                 Some(_) | None => None,
@@ -352,10 +348,14 @@ impl Pool {
 
     fn grow(&mut self, now: Instant) {
         let topology = self.cluster.topology();
-        let joins = |slot: &Slot| slot.duty == Duty::Joining && topology.rank(slot.host).is_some();
-        let joining = || self.connections.iter().map(|(_, slot)| slot).filter(|slot| joins(slot));
-        let expected = joining().filter(|slot| self.late_at(slot) > now).count();
-        let joining = joining().count();
+        let has_seat = topology.has_seat();
+        let (mut joining, mut expected) = (0_usize, 0);
+        for (_, slot) in self.connections.apart() {
+            if slot.duty == Duty::Joining && topology.rank(slot.host).is_some() {
+                joining += 1;
+                expected += usize::from(late_at(has_seat, slot) > now);
+            }
+        }
         let room = match Mutation::OverfillPool.is_on() {
             false => self.config.pool_size.saturating_sub(self.counted() + expected),
             true => usize::MAX,
@@ -368,14 +368,6 @@ impl Pool {
         }
     }
 
-    /// When a login takes too long for anybody to wait for it: another host may be faster.
-    fn late_at(&self, slot: &Slot) -> Instant {
-        match slot.duty {
-            Duty::Joining if !self.cluster.topology().has_seat() => slot.opened_at + PATIENCE,
-            _ => Instant::NEVER,
-        }
-    }
-
     /// Where the next connection goes: to the host with the fewest.
     fn roomiest(&mut self, now: Instant) -> Option<HostId> {
         if let Some(host) = self.primary() {
@@ -383,14 +375,13 @@ impl Pool {
         }
         let mut candidates = std::mem::take(&mut self.candidates);
         self.survey(&mut candidates);
-        let is_late = |host| {
-            let late = |slot: &Slot| slot.host == host && self.late_at(slot) <= now;
-            self.connections.iter().any(|(_, slot)| late(slot))
-        };
+        let has_seat = self.cluster.topology().has_seat();
+        let late = self.connections.apart().filter(|(_, slot)| late_at(has_seat, slot) <= now);
+        let late: Vec<_> = late.map(|(_, slot)| slot.host).collect();
         let open = |c: &&Candidate| {
             c.rank == Rank::Preferred
                 && self.cluster.may_connect_at(c.host) <= now
-                && !is_late(c.host)
+                && !late.contains(&c.host)
         };
         let fewest = candidates.iter().filter(open).map(|c| c.open).min();
         let mut equals: Vec<_> = candidates.iter().filter(open).collect();
@@ -404,11 +395,10 @@ impl Pool {
     /// Calls that would be served sooner by one more connection: those that wait, and those behind others, where that
     /// lasts and nothing is free.
     fn demand(&mut self, now: Instant) -> usize {
-        let behind = self.behind();
-        let waiting = self.waiting.len().saturating_sub(match self.waiting.is_empty() {
-            true => 0,
-            false => self.recovering(now),
-        });
+        let behind = self.connections.behind();
+        let recovers = |until: &Instant| *until > now;
+        let recovering = self.recovering_until().filter(recovers).count();
+        let waiting = self.waiting.len().saturating_sub(recovering);
         if behind == 0 {
             self.backlog_since = None;
             return waiting + self.overtaking.stranded();
@@ -418,41 +408,24 @@ impl Pool {
         waiting + if lasts { behind } else { self.overtaking.stranded() }
     }
 
-    /// Connections that are being reset, for which it is worth waiting.
-    fn recovering(&self, now: Instant) -> usize {
-        let recovers = |slot: &Slot| self.recovers_until(slot).is_some_and(|until| until > now);
-        self.connections.iter().filter(|(_, slot)| recovers(slot)).count()
-    }
-
-    /// How long a connection that is being reset is waited for, rather than another one opened.
-    fn recovers_until(&self, slot: &Slot) -> Option<Instant> {
-        let since = slot.recovering_since()?;
-        self.cluster.topology().serves(slot.host).then_some(since + LOGIN)
-    }
-
-    /// Calls behind others, beyond those for which something is free. Where servers are kept at work they are so by choice.
-    fn behind(&self) -> usize {
-        let (mut behind, mut free) = (0_usize, 0);
-        for (_, slot) in self.connections.iter().filter(|(_, slot)| slot.duty == Duty::Serving) {
-            if !slot.kept_at_work {
-                behind += slot.connection.depth().saturating_sub(2);
-            }
-            free += usize::from(slot.is_available());
-        }
-        behind.saturating_sub(free)
+    /// How long connections that are being reset are waited for, rather than other ones opened.
+    fn recovering_until(&mut self) -> impl Iterator<Item = Instant> {
+        let topology = self.cluster.topology();
+        let recovering = self.connections.recovering().filter(|slot| topology.serves(slot.host));
+        recovering.filter_map(Slot::recovering_since).map(|since| since + LOGIN)
     }
 
     /// After answers: a backlog has ended where nobody is behind others, even if new calls are about to come.
     pub(super) fn end_backlog(&mut self) {
-        if self.backlog_since.is_some() && self.behind() == 0 {
+        if self.backlog_since.is_some() && self.connections.behind() == 0 {
             self.backlog_since = None;
         }
     }
 
-    pub(super) fn counted(&self) -> usize {
+    /// Connections that serve, or did a moment ago.
+    pub(super) fn counted(&mut self) -> usize {
         let topology = self.cluster.topology();
-        let counts = |slot: &Slot| slot.counts() && topology.serves(slot.host);
-        self.connections.iter().filter(|(_, slot)| counts(slot)).count()
+        self.connections.counted(|host| topology.serves(host))
     }
 
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
@@ -461,23 +434,10 @@ impl Pool {
         open && (self.somebody_waits() || now < self.search_until)
     }
 
-    pub(super) fn is_asked(&self, host: HostId) -> bool {
-        let asks = |slot: &Slot| {
-            matches!(slot.duty, Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. })
-        };
-        self.connections.iter().any(|(_, slot)| slot.host == host && asks(slot))
-    }
-
-    /// Whether a session asks the host for its role.
-    fn is_scouted(&self, host: HostId) -> bool {
-        self.connections.iter().any(|(_, slot)| slot.asks_for(host))
-    }
-
     fn stop_asking(&mut self) {
         self.outage.since = None;
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
-        let ids: Vec<_> =
-            self.connections.iter().filter(|(_, slot)| asks(slot)).map(|(id, _)| id).collect();
+        let ids = self.connections.those_apart(asks);
         ids.into_iter().for_each(|id| self.retire(id));
     }
 
@@ -491,8 +451,7 @@ impl Pool {
             }
         }
         let timeout = self.config.connect_timeout;
-        let ids: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
-        for id in ids {
+        for id in self.connections.those_apart(|_| true) {
             let Some(slot) = self.connections.get_mut(id) else { continue };
             match slot.duty {
                 Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
@@ -529,11 +488,10 @@ impl Pool {
     }
 
     /// When the search has something to do next.
-    pub(super) fn search_timeout(&self) -> Option<(Instant, &'static str)> {
-        let duties = self.connections.iter().filter_map(|(_, slot)| match slot.duty {
-            Duty::Scouting { ask_at } => {
-                Some((slot.scouts_at(ask_at, self.config.connect_timeout), "scout"))
-            }
+    pub(super) fn search_timeout(&mut self) -> Option<(Instant, &'static str)> {
+        let timeout = self.config.connect_timeout;
+        let duties = self.connections.apart().filter_map(|(_, slot)| match slot.duty {
+            Duty::Scouting { ask_at } => Some((slot.scouts_at(ask_at, timeout), "scout")),
             Duty::Doubted { deadline } => Some((deadline, "doubted session")),
             Duty::Challenger { deadline } => deadline.map(|at| (at, "challenger")),
             Duty::Joining
@@ -542,32 +500,53 @@ impl Pool {
             | Duty::Relief
             | Duty::Witness { .. } => None,
         });
+        let duties = duties.min_by_key(|(at, _)| *at);
+        let is_served = self.cluster.topology().is_served();
+        let is_missing = is_served && self.wants_connections();
+        let wanted = is_served || self.somebody_waits();
+        let mut login: Option<Instant> = None;
+        for place in 0..self.cluster.topology().host_ids().len() {
+            let at = self.login_at(place, is_served, is_missing);
+            let at = at.filter(|at| self.is_to_come(*at, wanted));
+            login = login.into_iter().chain(at).min();
+        }
+        let patience = self.patient_until.map(|until| (until, "patience"));
+        let (has_seat, flushed_at) = (self.cluster.topology().has_seat(), self.flushed_at);
+        let late = match is_missing {
+            true => {
+                let logins = self.connections.apart().map(|(_, slot)| late_at(has_seat, slot));
+                logins.filter(|at| *at > flushed_at).min()
+            }
+            false => None,
+        };
+        let recovery = match self.waiting.is_empty() {
+            true => None,
+            false => self.recovering_until().filter(|at| *at > flushed_at).min(),
+        };
+        let visit = self.next_visit().map(|host| (self.cluster.may_connect_at(host), "visit"));
+        let all = [
+            duties,
+            login.map(|at| (at, "login")),
+            patience,
+            late.map(|at| (at, "late login")),
+            recovery.map(|at| (at, "reset")),
+            visit,
+        ];
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// When the next session to the host in that place of the list is due.
+    fn login_at(&mut self, place: usize, is_served: bool, is_missing: bool) -> Option<Instant> {
         let topology = self.cluster.topology();
-        let login_at = |host: HostId| match topology.is_served() {
+        let host = topology.host_ids().get(place).copied()?;
+        match is_served {
             // A connection is missing there.
             true => {
-                let missing =
-                    self.wants_connections() && topology.rank(host) == Some(Rank::Preferred);
+                let missing = is_missing && topology.rank(host) == Some(Rank::Preferred);
                 missing.then(|| self.cluster.may_connect_at(host))
             }
             false => self.next_login_at(host),
-        };
-        let logins = topology.host_ids().iter().filter_map(|host| login_at(*host));
-        let wanted = topology.is_served() || self.somebody_waits();
-        let searching = logins.filter(|at| self.is_to_come(*at, wanted)).min();
-        let searching = searching.map(|at| (at, "login"));
-        let patience = self.patient_until.map(|until| (until, "patience"));
-        let late = self.connections.iter().map(|(_, slot)| self.late_at(slot));
-        let late = late.filter(|at| *at > self.flushed_at).min();
-        let late = late.filter(|_| topology.is_served() && self.wants_connections());
-        let late = late.map(|at| (at, "late login"));
-        let recovery = self.connections.iter().filter_map(|(_, slot)| self.recovers_until(slot));
-        let recovery = recovery.filter(|at| *at > self.flushed_at).min();
-        let recovery = recovery.filter(|_| !self.waiting.is_empty()).map(|at| (at, "reset"));
-        let visit = self.next_visit().map(|host| (self.cluster.may_connect_at(host), "visit"));
-        let searching =
-            searching.into_iter().chain(patience).chain(late).chain(recovery).chain(visit);
-        duties.chain(searching).min_by_key(|(at, _)| *at)
+        }
     }
 
     fn is_to_come(&self, at: Instant, wanted: bool) -> bool {
@@ -577,5 +556,13 @@ impl Pool {
 
     pub(super) fn name(&self, host: HostId) -> Option<Arc<str>> {
         self.cluster.topology().host(host).map(|host| Arc::clone(&host.name))
+    }
+}
+
+/// When a login takes too long for anybody to wait for it: another host may be faster.
+fn late_at(has_seat: bool, slot: &Slot) -> Instant {
+    match slot.duty {
+        Duty::Joining if !has_seat => slot.opened_at + PATIENCE,
+        _ => Instant::NEVER,
     }
 }

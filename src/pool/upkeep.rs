@@ -13,7 +13,6 @@
 
 use std::time::Duration;
 
-use super::connections::Slot;
 use super::end::Life;
 use super::end::closed_pool;
 use super::lease::nothing;
@@ -42,7 +41,7 @@ impl Pool {
     }
 
     /// Whether connections are wanted, by calls or by the options.
-    pub fn wants_connections(&self) -> bool {
+    pub fn wants_connections(&mut self) -> bool {
         !self.waiting.is_empty() || self.overtaking.stranded() > 0 || self.missing() > 0
     }
 
@@ -51,28 +50,19 @@ impl Pool {
     }
 
     /// Connections to be opened although no call asks for them.
-    pub(super) fn missing(&self) -> usize {
+    pub(super) fn missing(&mut self) -> usize {
         if !matches!(self.life, Life::Open) {
             return 0;
         }
-        let free = self.connections.iter().filter(|(_, slot)| slot.is_available()).count();
-        let missing = self.config.min_idle.saturating_sub(free);
-        if self.ready.is_empty() || self.open_connections() > 0 { missing } else { missing.max(1) }
-    }
-
-    fn open_connections(&self) -> usize {
-        let topology = self.cluster.topology();
-        let open = |slot: &Slot| slot.counts() && topology.serves(slot.host);
-        self.connections.iter().filter(|(_, slot)| open(slot)).count()
+        let missing = self.config.min_idle.saturating_sub(self.connections.available());
+        if self.ready.is_empty() || self.counted() > 0 { missing } else { missing.max(1) }
     }
 
     pub(super) fn settle_ready(&mut self) {
         if self.ready.is_empty() {
             return;
         }
-        if self.cluster.topology().is_served()
-            && self.open_connections() >= self.config.min_idle.max(1)
-        {
+        if self.cluster.topology().is_served() && self.counted() >= self.config.min_idle.max(1) {
             while let Some(Ready { request, .. }) = self.ready.pop_front() {
                 self.complete(request, Ok(nothing()));
             }
@@ -92,46 +82,33 @@ impl Pool {
                 self.complete(request, Err(error));
             }
         }
-        let expired = |slot: &Slot| slot.counts() && !slot.spent && slot.expires_at <= now;
-        let ids: Vec<_> =
-            self.connections.iter().filter(|(_, slot)| expired(slot)).map(|(id, _)| id).collect();
-        for id in ids {
+        for id in self.connections.expired(now) {
             if let Some(slot) = self.connections.get_mut(id) {
                 slot.spent = true;
             }
             self.retire_if_useless(id);
         }
         // Those that are used least come last: calls take the first that is free.
-        let mut free = self.free_since();
+        let Some(timeout) = self.config.idle_timeout else { return };
         let surplus = match Mutation::KeepIdle.is_on() {
-            false => free.len().saturating_sub(self.config.min_idle),
+            false => self.connections.free().saturating_sub(self.config.min_idle),
             true => 0,
         };
+        let mut free = self.connections.free_for(now, timeout);
         free.sort_by_key(|(since, _)| *since);
-        for (since, id) in free.into_iter().take(surplus) {
-            if self.config.idle_timeout.is_some_and(|timeout| since + timeout <= now) {
-                self.retire(id);
-            }
+        for (_, id) in free.into_iter().take(surplus) {
+            self.retire(id);
         }
     }
 
-    pub(super) fn upkeep_timeout(&self) -> Option<(Instant, &'static str)> {
+    pub(super) fn upkeep_timeout(&mut self) -> Option<(Instant, &'static str)> {
         let ready = self.ready.front().map(|ready| (ready.deadline, "ready"));
-        let expiring = self.connections.iter().filter(|(_, slot)| slot.counts() && !slot.spent);
-        let lifetime = expiring.map(|(_, slot)| slot.expires_at).min();
-        let lifetime = lifetime.filter(|at| *at < Instant::NEVER).map(|at| (at, "lifetime"));
-        let idle = self.config.idle_timeout.and_then(|timeout| {
-            let free = self.connections.iter().filter_map(|(_, slot)| slot.free_since());
-            let (count, first) = free.fold((0_usize, Instant::NEVER), |(count, first), since| {
-                (count + 1, first.min(since))
-            });
-            (count > self.config.min_idle).then_some((first + timeout, "idle connection"))
-        });
+        let lifetime = self.connections.next_expiry().map(|at| (at, "lifetime"));
+        let has_surplus = self.connections.free() > self.config.min_idle;
+        let timeout = self.config.idle_timeout.filter(|_| has_surplus);
+        let first = self.connections.free_since();
+        let idle = timeout.zip(first).map(|(timeout, first)| (first + timeout, "idle connection"));
         [ready, lifetime, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-
-    fn free_since(&self) -> Vec<(Instant, ConnectionId)> {
-        self.connections.iter().filter_map(|(id, slot)| Some((slot.free_since()?, id))).collect()
     }
 
     /// When a connection that is opened now is to be replaced.
@@ -152,11 +129,11 @@ impl Pool {
         }
     }
 
-    fn not_ready(&self) -> Error {
+    fn not_ready(&mut self) -> Error {
         if !self.cluster.topology().is_served() {
             return self.acquire_timeout();
         }
-        let (open, wanted) = (self.open_connections(), self.config.min_idle.max(1));
+        let (open, wanted) = (self.counted(), self.config.min_idle.max(1));
         let after = self.config.acquire_timeout.as_millis();
         let message =
             format!("only {open} of {wanted} connections (minIdle) were open within {after}ms");

@@ -132,7 +132,7 @@ impl Io {
         self.unwritten.clear();
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
         let pool = self.pool.poll_timeout().map(|(at, _)| at);
         let sockets = self.low_water.deadline().into_iter().chain(self.windows.deadline());
         pool.into_iter().chain(self.links.deadline()).chain(sockets).min()

@@ -158,7 +158,7 @@ impl Reactor {
         self.flush();
     }
 
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
         self.io.pool.status()
     }
 
@@ -304,7 +304,7 @@ impl Reactor {
         self.alarm.set(now, self.due_at, soon);
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&mut self) -> Option<Instant> {
         if self.poisoned {
             return None;
         }

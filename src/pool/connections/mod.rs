@@ -1,16 +1,37 @@
-//! The connections of a pool: all of them, by their keys, and what each is there for.
+//! The connections of a pool: all of them, by their keys, what each is there for, and how many
+//! there are of each kind.
+//!
+//! Whoever changes a connection ([`Connections::get_mut`]) has it looked at again before the next
+//! question that all of them are asked, which takes `&mut self` for that. So counters are never
+//! older than what they count, and a query pays for the connection that it uses alone.
 
+#[cfg(feature = "sim")]
+mod audit;
+mod derivation;
+mod facts;
+mod index;
+mod min_tree;
+mod place_set;
+mod questions;
+mod sites;
 mod slot;
 
+use index::Index;
+pub(super) use questions::Load;
+#[cfg(feature = "sim")]
+pub(super) use slot::OVERDUE;
 pub use slot::{ConnectionId, Slot};
 pub(super) use slot::{Duty, Site};
 
-use crate::base::Arena;
+use crate::base::{Arena, Mutation};
 
 /// Owns the slots. What is asked of all of them is asked here.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     slots: Arena<Slot>,
+    index: Index,
+    /// Those that may have changed since the last look, each once.
+    changed: Vec<ConnectionId>,
 }
 
 impl Connections {
@@ -19,7 +40,9 @@ impl Connections {
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Slot> {
-        self.slots.get_mut(id)
+        let slot = self.slots.get_mut(id)?;
+        slot.change(id, &mut self.changed);
+        Some(slot)
     }
 
     pub(super) fn contains(&self, id: ConnectionId) -> bool {
@@ -31,18 +54,48 @@ impl Connections {
     }
 
     pub(super) fn insert(&mut self, slot: Slot) -> ConnectionId {
-        self.slots.insert(slot)
+        let host = slot.host;
+        let id = self.slots.insert(slot);
+        self.index.make_room(host, id.place());
+        // Each of them once, and none of them in the middle of a query.
+        self.changed.reserve(self.slots.len().saturating_sub(self.changed.len()));
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.change(id, &mut self.changed);
+        }
+        id
     }
 
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Slot> {
-        self.slots.remove(id)
+        let slot = self.slots.remove(id)?;
+        self.index.note(id, slot.host, slot.known.as_ref(), None);
+        let places = self.slots.places();
+        if id.place() >= places {
+            // A host that has a new connection alone would be taken for one that has none.
+            self.look().0.shrink(places);
+        }
+        Some(slot)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
         self.slots.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Slot)> {
-        self.slots.iter_mut()
+    /// What is known of all, with all changes.
+    fn look(&mut self) -> (&mut Index, &Arena<Slot>) {
+        while let Some(id) = self.changed.pop() {
+            let Some(slot) = self.slots.get_mut(id) else { continue };
+            let facts = slot.facts();
+            slot.is_changed = false;
+            let counts = slot.known.is_none() || !Mutation::Miscount.is_on();
+            if slot.known != Some(facts) && counts {
+                self.index.note(id, slot.host, slot.known.as_ref(), Some(&facts));
+                slot.known = Some(facts);
+            }
+            // Since it was taken out for its silence something may have come.
+            if let Some(on) = self.index.on_mut(slot.host) {
+                on.quick.set(id.place(), facts.quick_depth);
+            }
+        }
+        (&mut self.index, &self.slots)
     }
 }

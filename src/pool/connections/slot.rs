@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::facts::{Facts, Kind};
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
@@ -12,6 +13,9 @@ use crate::connection::{Connection, Realm, Role};
 use crate::pool::addresses::Route;
 use crate::pool::cancel::Cancelling;
 use crate::protocol::backend::TransactionStatus;
+
+/// Nothing is written behind a request that the server has been at for so long.
+pub(in crate::pool) const OVERDUE: Duration = Duration::from_millis(20);
 
 /// Names a connection of the pool.
 pub type ConnectionId = Key<Slot>;
@@ -53,6 +57,10 @@ pub struct Slot {
     pub(in crate::pool) vouched: bool,
     /// A call has left a transaction open here, which ends with the connection.
     pub(in crate::pool) left_open: bool,
+    /// It may have changed since the pool's connections were counted.
+    pub(super) is_changed: bool,
+    /// As it was counted then.
+    pub(super) known: Option<Facts>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +85,73 @@ pub(in crate::pool) enum Duty {
     Witness { ask_at: Option<Instant> },
 }
 
+impl Duty {
+    pub(super) const fn kind(self) -> Kind {
+        match self {
+            Self::Joining => Kind::Joining,
+            Self::Scouting { .. } => Kind::Scouting,
+            Self::Serving => Kind::Serving,
+            Self::Doubted { .. } => Kind::Doubted,
+            Self::Leased { .. } => Kind::Leased,
+            Self::Relief => Kind::Relief,
+            Self::Challenger { .. } => Kind::Challenger,
+            Self::Witness { .. } => Kind::Witness,
+        }
+    }
+}
+
 /// Where a session is: a host, and which of the servers that its name has led to.
 pub(in crate::pool) type Site = (HostId, Option<SocketAddr>);
 
 impl Slot {
+    pub(in crate::pool) fn new(
+        now: Instant,
+        connection: Connection,
+        (host, address): Site,
+        target: Arc<Host>,
+        route: Route,
+        duty: Duty,
+    ) -> Self {
+        Self {
+            connection,
+            host,
+            target,
+            address,
+            route,
+            duty,
+            opened_at: now,
+            heard_at: now,
+            writing: false,
+            quick: false,
+            shared_cores: None,
+            kept_at_work: false,
+            cancelling: None,
+            expires_at: Instant::NEVER,
+            uses: 0,
+            spent: false,
+            realm: None,
+            told: None,
+            vouched: false,
+            left_open: false,
+            is_changed: false,
+            known: None,
+        }
+    }
+
+    /// Somebody may change it from now on.
+    pub(super) fn change(&mut self, id: ConnectionId, changed: &mut Vec<ConnectionId>) {
+        if !self.is_changed {
+            self.is_changed = true;
+            changed.push(id);
+        }
+    }
+
+    /// Whether nothing may be written behind what is in flight, because the server has been at that
+    /// for too long, or nothing is in flight.
+    pub(in crate::pool) fn is_overdue(&self, now: Instant) -> bool {
+        self.connection.head_since().is_none_or(|since| now.since(since) >= OVERDUE)
+    }
+
     pub(in crate::pool) fn site(&self) -> Site {
         (self.host, self.address)
     }
@@ -162,6 +233,38 @@ impl Slot {
             | Duty::Relief
             | Duty::Challenger { .. }
             | Duty::Witness { .. } => false,
+        }
+    }
+
+    /// As the pool's connections are counted.
+    pub(super) fn facts(&self) -> Facts {
+        let Self { connection, duty, spent, .. } = self;
+        let kind = duty.kind();
+        let serves = kind == Kind::Serving;
+        let takes_calls = self.takes_calls();
+        let (depth, head_since) = (connection.depth(), connection.head_since());
+        let is_available = takes_calls && connection.is_vacant();
+        let is_at_hand = is_available && connection.is_at_hand();
+        let is_busy = head_since.is_some();
+        let may_be_joined = takes_calls && self.quick && is_busy && connection.is_clean();
+        let is_shared = kind != Kind::Leased && depth > 1;
+        let is_shared = is_shared && connection.requests().nth(1).is_some();
+        let never = Instant::NEVER;
+        Facts {
+            kind,
+            takes_calls,
+            is_available,
+            is_empty: takes_calls && depth == 0,
+            is_at_hand: is_at_hand && depth > 0,
+            is_recovering: is_available && !is_at_hand && is_busy,
+            is_cancelling: self.cancelling.is_some(),
+            knows_cores: self.shared_cores.is_some() && connection.reports_role(),
+            behind: if serves && !self.kept_at_work { depth.saturating_sub(2) } else { 0 },
+            quick_depth: if may_be_joined { depth } else { Facts::ALONE },
+            free_since: self.free_since().unwrap_or(never),
+            owes_since: self.owes_since().unwrap_or(never),
+            shared_since: head_since.filter(|_| is_shared).unwrap_or(never),
+            expires_at: if self.counts() && !spent { self.expires_at } else { never },
         }
     }
 }

@@ -98,8 +98,8 @@ impl Served {
         ask(&mut self.reactor, self.statement, request);
     }
 
-    fn turn_until(&mut self, done: impl Fn(&Reactor) -> bool) {
-        while !done(&self.reactor) {
+    fn turn_until(&mut self, done: impl Fn(&mut Reactor) -> bool) {
+        while !done(&mut self.reactor) {
             self.reactor.turn();
             std::thread::yield_now();
         }

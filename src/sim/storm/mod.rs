@@ -102,17 +102,17 @@ impl Storm {
 
     /// The end of a turn of the loop, as the reactor does it.
     fn end_turn(&mut self) {
-        let is_due = |pool: &Pool, now| pool.poll_timeout().is_some_and(|(at, _)| at <= now);
+        let is_due = |pool: &mut Pool, now| pool.poll_timeout().is_some_and(|(at, _)| at <= now);
         self.supply_values();
         for round in 0.. {
-            if is_due(&self.pool, self.now) {
+            if is_due(&mut self.pool, self.now) {
                 self.wakes += 1;
                 self.pool.handle_timeout(self.now);
             }
             self.take_outputs();
             self.pool.flush(self.now);
             self.take_outputs();
-            if !is_due(&self.pool, self.now) {
+            if !is_due(&mut self.pool, self.now) {
                 break;
             }
             if round == BUSY_LOOP {

@@ -4,13 +4,13 @@
 //! whoever needs the fewest more: a host that asks for as many iterations as it may holds up none of the others,
 //! and of connections that need the same key one derives it, for all of them.
 
-use super::{ConnectionId, Pool};
+use super::{ConnectionId, Connections};
 use crate::base::Instant;
 
-impl Pool {
+impl Connections {
     /// The connection that may work on its key.
-    pub(super) fn next_to_derive(&self, now: Instant) -> Option<ConnectionId> {
-        let left = self.connections.iter().filter_map(|(id, slot)| {
+    pub(in crate::pool) fn next_to_derive(&mut self, now: Instant) -> Option<ConnectionId> {
+        let left = self.apart().filter_map(|(id, slot)| {
             let left = slot.connection.derivation_left(now)?;
             Some((left, id))
         });
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
     use crate::config::from_json;
     use crate::connection::{Input, Peer};
-    use crate::pool::{Output, Query, QueryFlags};
+    use crate::pool::{Output, Pool, Query, QueryFlags};
     use crate::types::Params;
 
     const NOW: Instant = Instant::ORIGIN;

@@ -1,0 +1,197 @@
+//! Counters of all connections, and which of them is the first or the next for something: what a
+//! query or a look for the next deadline asks costs the same whether there are ten or ten thousand.
+//!
+//! A connection that was changed is looked at once before the next question: what is known of it is
+//! replaced by its facts at that moment, so that no change can be forgotten, whoever made it.
+
+use std::collections::BTreeSet;
+
+use super::facts::{Facts, Kind};
+use super::min_tree::MinTree;
+use super::place_set::PlaceSet;
+use super::slot::ConnectionId;
+use crate::base::Instant;
+use crate::cluster::HostId;
+
+/// The connections to one host.
+#[derive(Debug)]
+pub(super) struct OnHost {
+    pub(super) host: HostId,
+    duties: [usize; Kind::COUNT],
+    /// Those that take calls and have nothing to do.
+    pub(super) empty: PlaceSet,
+    /// What is in flight where a quick call may join, as long as the server is not at it for too
+    /// long: who finds that out takes the connection out ([`super::Connections::least_joined`]).
+    pub(super) quick: MinTree<usize>,
+    pub(super) with_cores: PlaceSet,
+}
+
+impl OnHost {
+    const fn new(host: HostId) -> Self {
+        Self {
+            host,
+            duties: [0; Kind::COUNT],
+            empty: PlaceSet::new(),
+            quick: MinTree::new(Facts::ALONE),
+            with_cores: PlaceSet::new(),
+        }
+    }
+
+    pub(super) fn count(&self, kind: Kind) -> usize {
+        self.duties.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    pub(super) fn is_any(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().any(|kind| self.count(*kind) > 0)
+    }
+
+    /// Those that count against `poolSize`.
+    pub(super) fn counted(&self) -> usize {
+        [Kind::Serving, Kind::Doubted, Kind::Leased].iter().map(|kind| self.count(*kind)).sum()
+    }
+
+    pub(super) fn all(&self) -> usize {
+        self.duties.iter().sum()
+    }
+
+    fn note(&mut self, place: usize, known: Option<&Facts>, now: Option<&Facts>) {
+        for (facts, adds) in [(known, false), (now, true)] {
+            if let Some(count) = facts.and_then(|facts| self.duties.get_mut(facts.kind as usize)) {
+                *count = if adds { *count + 1 } else { count.saturating_sub(1) };
+            }
+        }
+        self.empty.put(place, now.is_some_and(|facts| facts.is_empty));
+        self.with_cores.put(place, now.is_some_and(|facts| facts.knows_cores));
+        self.quick.set(place, now.map_or(Facts::ALONE, |facts| facts.quick_depth));
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Index {
+    /// A few, each with a connection at least.
+    hosts: Vec<OnHost>,
+    pub(super) taking_calls: usize,
+    pub(super) available: usize,
+    /// Calls behind others.
+    pub(super) behind: usize,
+    /// How many have nothing to do.
+    pub(super) free: usize,
+    pub(super) free_since: MinTree<Instant>,
+    pub(super) owes_since: MinTree<Instant>,
+    pub(super) shared_since: MinTree<Instant>,
+    pub(super) expires_at: MinTree<Instant>,
+    pub(super) apart: BTreeSet<ConnectionId>,
+    pub(super) at_hand: BTreeSet<ConnectionId>,
+    pub(super) recovering: BTreeSet<ConnectionId>,
+    pub(super) cancelling: BTreeSet<ConnectionId>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let times = || MinTree::new(Instant::NEVER);
+        Self {
+            hosts: Vec::new(),
+            taking_calls: 0,
+            available: 0,
+            behind: 0,
+            free: 0,
+            free_since: times(),
+            owes_since: times(),
+            shared_since: times(),
+            expires_at: times(),
+            apart: BTreeSet::new(),
+            at_hand: BTreeSet::new(),
+            recovering: BTreeSet::new(),
+            cancelling: BTreeSet::new(),
+        }
+    }
+}
+
+impl Index {
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &OnHost> {
+        self.hosts.iter()
+    }
+
+    pub(super) fn hosts_mut(&mut self) -> impl Iterator<Item = &mut OnHost> {
+        self.hosts.iter_mut()
+    }
+
+    pub(super) fn on(&self, host: HostId) -> Option<&OnHost> {
+        self.hosts.iter().find(|on| on.host == host)
+    }
+
+    pub(super) fn on_mut(&mut self, host: HostId) -> Option<&mut OnHost> {
+        self.hosts.iter_mut().find(|on| on.host == host)
+    }
+
+    /// A connection to a host is to come, in that place: nothing has to grow later.
+    pub(super) fn make_room(&mut self, host: HostId, place: usize) {
+        if self.on(host).is_none() {
+            self.hosts.push(OnHost::new(host));
+        }
+        let places = place + 1;
+        if let Some(on) = self.on_mut(host) {
+            on.empty.make_room(places);
+            on.with_cores.make_room(places);
+            on.quick.make_room(places);
+        }
+        self.times().into_iter().for_each(|times| times.make_room(places));
+    }
+
+    /// The last place is that from now on.
+    pub(super) fn shrink(&mut self, places: usize) {
+        self.hosts.retain(|on| on.all() > 0);
+        for on in &mut self.hosts {
+            on.empty.shrink(places);
+            on.with_cores.shrink(places);
+            on.quick.shrink(places);
+        }
+        self.times().into_iter().for_each(|times| times.shrink(places));
+    }
+
+    fn times(&mut self) -> [&mut MinTree<Instant>; 4] {
+        [&mut self.free_since, &mut self.owes_since, &mut self.shared_since, &mut self.expires_at]
+    }
+
+    /// What was known of a connection is replaced by what it is now.
+    pub(super) fn note(
+        &mut self,
+        id: ConnectionId,
+        host: HostId,
+        known: Option<&Facts>,
+        now: Option<&Facts>,
+    ) {
+        let place = id.place();
+        if let Some(on) = self.on_mut(host) {
+            on.note(place, known, now);
+        }
+        for (facts, adds) in [(known, false), (now, true)] {
+            let Some(facts) = facts else { continue };
+            let add = |count: &mut usize, by: usize| {
+                *count = if adds { *count + by } else { count.saturating_sub(by) };
+            };
+            add(&mut self.taking_calls, usize::from(facts.takes_calls));
+            add(&mut self.available, usize::from(facts.is_available));
+            add(&mut self.behind, facts.behind);
+            add(&mut self.free, usize::from(facts.free_since < Instant::NEVER));
+        }
+        let time = |of: fn(&Facts) -> Instant| now.map_or(Instant::NEVER, of);
+        self.free_since.set(place, time(|facts| facts.free_since));
+        self.owes_since.set(place, time(|facts| facts.owes_since));
+        self.shared_since.set(place, time(|facts| facts.shared_since));
+        self.expires_at.set(place, time(|facts| facts.expires_at));
+        let was_and_is = |of: fn(&Facts) -> bool| (known.is_some_and(of), now.is_some_and(of));
+        for (set, (was, is)) in [
+            (&mut self.apart, was_and_is(|facts| facts.kind.is_apart())),
+            (&mut self.at_hand, was_and_is(|facts| facts.is_at_hand)),
+            (&mut self.recovering, was_and_is(|facts| facts.is_recovering)),
+            (&mut self.cancelling, was_and_is(|facts| facts.is_cancelling)),
+        ] {
+            match (was, is) {
+                (false, true) => drop(set.insert(id)),
+                (true, false) => drop(set.remove(&id)),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What is asked of all connections on the way of a query, and by timers.
+
+use std::time::Duration;
+
+use super::facts::{Facts, Kind};
+use super::index::OnHost;
+use super::slot::OVERDUE;
+use super::{ConnectionId, Connections, Duty, Slot};
+use crate::base::Instant;
+use crate::cluster::HostId;
+
+/// What the pool has at one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) struct Load {
+    /// The first connection that has nothing to do.
+    pub(in crate::pool) idle: Option<ConnectionId>,
+    /// Connections at work.
+    pub(in crate::pool) busy: usize,
+    /// Connections that count against `poolSize`, and logins under way.
+    pub(in crate::pool) open: usize,
+}
+
+impl Connections {
+    fn on(&mut self, host: HostId) -> Option<&OnHost> {
+        self.look().0.on(host)
+    }
+
+    fn is_any(&mut self, host: HostId, kinds: &[Kind]) -> bool {
+        self.on(host).is_some_and(|on| on.is_any(kinds))
+    }
+
+    fn key(&self, place: usize) -> Option<ConnectionId> {
+        self.slots.at(place).map(|(id, _)| id)
+    }
+
+    /// Those that count against `poolSize`.
+    pub(in crate::pool) fn size(&mut self) -> usize {
+        self.counted(|_| true)
+    }
+
+    /// Those of such hosts that count against `poolSize`.
+    pub(in crate::pool) fn counted(&mut self, serves: impl Fn(HostId) -> bool) -> usize {
+        self.look().0.hosts().filter(|on| serves(on.host)).map(OnHost::counted).sum()
+    }
+
+    pub(in crate::pool) fn available(&mut self) -> usize {
+        self.look().0.available
+    }
+
+    pub(in crate::pool) fn taking_calls(&mut self) -> usize {
+        self.look().0.taking_calls
+    }
+
+    /// Calls behind others, beyond those for which something is free. Where servers are kept at
+    /// work they are so by choice.
+    pub(in crate::pool) fn behind(&mut self) -> usize {
+        let (index, _) = self.look();
+        index.behind.saturating_sub(index.available)
+    }
+
+    pub(in crate::pool) fn is_there(&mut self, host: HostId) -> bool {
+        self.on(host).is_some_and(|on| on.all() > 0)
+    }
+
+    /// Whether a session asks the host for its role, or will.
+    pub(in crate::pool) fn is_asked(&mut self, host: HostId) -> bool {
+        self.is_any(host, &[Kind::Joining, Kind::Scouting, Kind::Challenger])
+    }
+
+    pub(in crate::pool) fn is_scouted(&mut self, host: HostId) -> bool {
+        self.is_any(host, &[Kind::Scouting])
+    }
+
+    /// Whether a session to the host is on its way.
+    pub(in crate::pool) fn is_joined(&mut self, host: HostId) -> bool {
+        self.is_any(host, &[Kind::Joining, Kind::Challenger])
+    }
+
+    /// Whether a session to the host is on its way already to say what it claims.
+    pub(in crate::pool) fn is_challenged_by(&mut self, host: HostId) -> bool {
+        self.is_any(host, &[Kind::Challenger])
+    }
+
+    pub(in crate::pool) fn is_witnessed(&mut self, host: HostId) -> bool {
+        self.is_any(host, &[Kind::Witness])
+    }
+
+    /// Whether connections are about to move between hosts.
+    pub(in crate::pool) fn is_moving(&mut self) -> bool {
+        let moving = [Kind::Joining, Kind::Relief, Kind::Scouting];
+        self.look().0.hosts().any(|on| on.is_any(&moving))
+    }
+
+    /// A connection that waits to take the place of another one.
+    pub(in crate::pool) fn relief(&mut self) -> Option<(ConnectionId, HostId)> {
+        self.look().0.hosts().find(|on| on.is_any(&[Kind::Relief]))?;
+        let mut apart = self.apart();
+        apart.find(|(_, slot)| slot.duty == Duty::Relief).map(|(id, slot)| (id, slot.host))
+    }
+
+    pub(in crate::pool) fn load(&mut self, host: HostId) -> Load {
+        let Some(on) = self.look().0.on(host) else { return Load { idle: None, busy: 0, open: 0 } };
+        let busy = on.count(Kind::Serving) + on.count(Kind::Leased) - on.empty.len();
+        let open = on.counted() + on.count(Kind::Joining) + on.count(Kind::Scouting);
+        let place = on.empty.first();
+        Load { idle: place.and_then(|place| self.key(place)), busy, open }
+    }
+
+    /// The first connection to the host that has nothing to do.
+    pub(in crate::pool) fn first_empty(&mut self, host: HostId) -> Option<ConnectionId> {
+        let place = self.look().0.on(host)?.empty.first()?;
+        self.key(place)
+    }
+
+    /// The last connection to such a host where nothing is in the way but what the pool asks, and a
+    /// call may go behind that.
+    pub(in crate::pool) fn at_hand(
+        &mut self,
+        serves: impl Fn(HostId) -> bool,
+    ) -> Option<ConnectionId> {
+        let (index, slots) = self.look();
+        let serves = |id: &ConnectionId| slots.get(*id).is_some_and(|slot| serves(slot.host));
+        index.at_hand.iter().rev().find(|id| serves(id)).copied()
+    }
+
+    /// The connection to such a host with the least in flight, where a quick call may join that, and
+    /// how much it is.
+    pub(in crate::pool) fn least_joined(
+        &mut self,
+        now: Instant,
+        serves: impl Fn(HostId) -> bool,
+    ) -> Option<(usize, ConnectionId)> {
+        self.look();
+        let mut least: Option<(usize, usize)> = None;
+        for on in self.index.hosts_mut().filter(|on| serves(on.host)) {
+            while let Some((place, depth)) = on.quick.first_least() {
+                if self.slots.at(place).is_some_and(|(_, slot)| slot.is_overdue(now)) {
+                    on.quick.set(place, Facts::ALONE);
+                    continue;
+                }
+                if least.is_none_or(|least| (depth, place) < least) {
+                    least = Some((depth, place));
+                }
+                break;
+            }
+        }
+        let (depth, place) = least?;
+        Some((depth, self.key(place)?))
+    }
+
+    /// Whether a quick call may join so many connections to the host.
+    pub(in crate::pool) fn are_joined(&mut self, now: Instant, host: HostId, count: usize) -> bool {
+        let (index, slots) = self.look();
+        let Some(on) = index.on(host) else { return count == 0 };
+        let is_overdue = |place| slots.at(place).is_some_and(|(_, slot)| slot.is_overdue(now));
+        let joined = on.quick.iter().filter(|(place, _)| !is_overdue(*place));
+        joined.take(count).count() == count
+    }
+
+    /// How many cores the host shares with this process, where its sessions tell their role.
+    pub(in crate::pool) fn cores(&mut self, host: HostId) -> Option<usize> {
+        let (index, slots) = self.look();
+        let place = index.on(host)?.with_cores.first()?;
+        slots.at(place)?.1.shared_cores
+    }
+
+    /// Those that take no part in the work: logins, and sessions that ask for something. In their
+    /// order.
+    pub(in crate::pool) fn apart(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        let (index, slots) = self.look();
+        index.apart.iter().filter_map(|id| Some((*id, slots.get(*id)?)))
+    }
+
+    /// Those of them that are such, as they are now.
+    pub(in crate::pool) fn those_apart(&mut self, is: impl Fn(&Slot) -> bool) -> Vec<ConnectionId> {
+        self.apart().filter(|(_, slot)| is(slot)).map(|(id, _)| id).collect()
+    }
+
+    /// Those that are being reset, and that calls wait for.
+    pub(in crate::pool) fn recovering(&mut self) -> impl Iterator<Item = &Slot> {
+        let (index, slots) = self.look();
+        index.recovering.iter().filter_map(|id| slots.get(*id))
+    }
+
+    /// Those on which a call at work was given up.
+    pub(in crate::pool) fn cancelling(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        let (index, slots) = self.look();
+        index.cancelling.iter().filter_map(|id| Some((*id, slots.get(*id)?)))
+    }
+
+    /// How many have nothing to do.
+    pub(in crate::pool) fn free(&mut self) -> usize {
+        self.look().0.free
+    }
+
+    /// Since when the one has nothing to do that has had nothing for the longest time.
+    pub(in crate::pool) fn free_since(&mut self) -> Option<Instant> {
+        self.look().0.free_since.least()
+    }
+
+    /// Those that have nothing to do, in their order.
+    pub(in crate::pool) fn all_free(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        let (index, slots) = self.look();
+        index.free_since.iter().filter_map(|(place, _)| slots.at(place))
+    }
+
+    /// Those that have had nothing to do for so long, and since when, in their order.
+    pub(in crate::pool) fn free_for(
+        &mut self,
+        now: Instant,
+        time: Duration,
+    ) -> Vec<(Instant, ConnectionId)> {
+        let (index, slots) = self.look();
+        let free = before(now, time).into_iter().flat_map(|at| index.free_since.within(at));
+        free.filter_map(|(place, since)| Some((since, slots.at(place)?.0))).collect()
+    }
+
+    /// Since when the server has owed an answer, and has sent nothing, that does so for the longest
+    /// time.
+    pub(in crate::pool) fn owed_since(&mut self) -> Option<Instant> {
+        self.look().0.owes_since.least()
+    }
+
+    /// Those whose servers owe an answer, in their order.
+    pub(in crate::pool) fn owing(&mut self) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        let (index, slots) = self.look();
+        index.owes_since.iter().filter_map(|(place, _)| slots.at(place))
+    }
+
+    /// Those whose servers have owed an answer for so long, and sent nothing, in their order.
+    pub(in crate::pool) fn silent_for(
+        &mut self,
+        now: Instant,
+        bound: Duration,
+    ) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        let (index, slots) = self.look();
+        let silent = before(now, bound).into_iter().flat_map(|at| index.owes_since.within(at));
+        silent.filter_map(|(place, _)| slots.at(place))
+    }
+
+    /// Those on which several requests wait for one that the server has been at for too long, in
+    /// their order.
+    pub(in crate::pool) fn stuck(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let Some(bound) = before(now, OVERDUE) else { return Vec::new() };
+        let (index, slots) = self.look();
+        let stuck = index.shared_since.within(bound);
+        stuck.filter_map(|(place, _)| Some(slots.at(place)?.0)).collect()
+    }
+
+    /// When the next one is that, after such a moment.
+    pub(in crate::pool) fn stuck_after(&mut self, at: Instant) -> Option<Instant> {
+        let shared_since = &self.look().0.shared_since;
+        let next = match before(at, OVERDUE) {
+            Some(bound) => shared_since.least_above(bound),
+            None => shared_since.least(),
+        };
+        next.map(|since| since + OVERDUE)
+    }
+
+    /// When the next lifetime is over.
+    pub(in crate::pool) fn next_expiry(&mut self) -> Option<Instant> {
+        self.look().0.expires_at.least()
+    }
+
+    /// Those whose lifetime is over, and that take calls still, in their order.
+    pub(in crate::pool) fn expired(&mut self, now: Instant) -> Vec<ConnectionId> {
+        let (index, slots) = self.look();
+        let expired = index.expires_at.within(now);
+        expired.filter_map(|(place, _)| Some(slots.at(place)?.0)).collect()
+    }
+}
+
+fn before(at: Instant, by: Duration) -> Option<Instant> {
+    let by = u64::try_from(by.as_micros()).ok()?;
+    at.as_micros().checked_sub(by).map(Instant::from_micros)
+}

@@ -1,0 +1,180 @@
+//! Where sessions are: at which hosts, and at which addresses of them.
+//!
+//! These go through all connections. They are asked per login, per loss or per silence.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{ConnectionId, Connections, Duty, Site, Slot};
+use crate::base::{Instant, Mutation};
+use crate::cluster::HostId;
+use crate::config::Host;
+use crate::connection::Role;
+
+impl Connections {
+    fn on_host(&self, host: HostId) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().map(|(_, slot)| slot).filter(move |slot| slot.host == host)
+    }
+
+    pub(in crate::pool) fn at(&self, site: Site) -> impl Iterator<Item = (ConnectionId, &Slot)> {
+        self.slots.iter().filter(move |(_, slot)| slot.site() == site)
+    }
+
+    /// Where a host is that is no longer in the list, as long as there are connections to it.
+    pub(in crate::pool) fn target_of(&self, host: HostId) -> Option<Arc<Host>> {
+        self.on_host(host).next().map(|slot| Arc::clone(&slot.target))
+    }
+
+    /// The sites that owe somebody an answer, also those of hosts that are no longer in the list.
+    pub(in crate::pool) fn debtors(&mut self) -> BTreeSet<Site> {
+        self.owing().map(|(_, slot)| slot.site()).collect()
+    }
+
+    /// Since when a server has owed an answer to a call without a byte on any connection.
+    pub(in crate::pool) fn owed_at(&self, site: Site) -> Option<Instant> {
+        let here = || self.at(site).map(|(_, slot)| slot);
+        let working = here().filter(|s| matches!(s.duty, Duty::Serving | Duty::Leased { .. }));
+        let asked = working.filter_map(|slot| slot.connection.head_since()).min()?;
+        Some(here().map(|slot| slot.heard_at).max()?.max(asked))
+    }
+
+    /// Whether a session is on its way to ask the server there.
+    pub(in crate::pool) fn is_watched(&mut self, site: Site) -> bool {
+        let asks = |slot: &Slot| match slot.duty {
+            Duty::Witness { .. } if Mutation::WitnessByName.is_on() => slot.host == site.0,
+            Duty::Witness { .. } | Duty::Scouting { .. } => slot.site() == site,
+            // Nobody knows yet where it leads.
+            Duty::Joining | Duty::Challenger { .. } => {
+                slot.host == site.0 && slot.address.is_none_or(|address| Some(address) == site.1)
+            }
+            Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } | Duty::Relief => false,
+        };
+        self.apart().any(|(_, slot)| asks(slot))
+    }
+
+    /// Whether the host is served at another address, which was heard since that one fell silent.
+    pub(in crate::pool) fn has_moved_from(&self, site: Site, fits: impl Fn(Role) -> bool) -> bool {
+        let silent = self.at(site).filter(|(_, slot)| slot.counts());
+        let Some(heard_at) = silent.map(|(_, slot)| slot.heard_at).max() else { return false };
+        // A pool that has no room for one more has no other connection there for longer than its
+        // login.
+        let serves = |slot: &Slot| slot.counts() || slot.connection.role().is_some_and(&fits);
+        let mut here = self.on_host(site.0);
+        here.any(|slot| slot.address != site.1 && serves(slot) && slot.heard_at > heard_at)
+    }
+
+    /// Whether any session is known to be at another address of the host.
+    pub(in crate::pool) fn is_elsewhere(&self, site: Site) -> bool {
+        self.on_host(site.0).any(|slot| slot.address.is_some() && slot.address != site.1)
+    }
+
+    /// Another address of a host where sessions serve, as far as they know.
+    pub(in crate::pool) fn serves_elsewhere(
+        &self,
+        site: Site,
+        fits: impl Fn(Role) -> bool,
+    ) -> Option<SocketAddr> {
+        let serves = |other: &&Slot| {
+            let fits = other.connection.role().is_some_and(&fits);
+            other.is_elsewhere(site) && other.counts() && !other.spent && fits
+        };
+        self.on_host(site.0).find(serves)?.address
+    }
+
+    /// Whether the role is what a session goes on telling that asks at another address.
+    pub(in crate::pool) fn is_told_elsewhere(&self, site: Site, role: Role) -> bool {
+        self.on_host(site.0).any(|other| {
+            other.is_elsewhere(site) && other.asks_for(site.0) && other.told == Some(role)
+        })
+    }
+
+    /// Whether a session at another address has told its role.
+    pub(in crate::pool) fn is_told_at_another(&self, site: Site) -> bool {
+        self.on_host(site.0).any(|slot| slot.is_elsewhere(site) && slot.connection.role().is_some())
+    }
+
+    /// Those that ask for the host at its other addresses.
+    pub(in crate::pool) fn asking_elsewhere(&mut self, site: Site) -> Vec<ConnectionId> {
+        self.those_apart(|slot| slot.is_elsewhere(site) && slot.asks_for(site.0))
+    }
+
+    /// Those that ask for the host of a new session, and in whose place that one does.
+    pub(in crate::pool) fn replaced_by(&mut self, id: ConnectionId) -> Vec<ConnectionId> {
+        let (index, slots) = self.look();
+        let Some(new) = slots.get(id) else { return Vec::new() };
+        let is_older = |slot: &Slot| {
+            let older = slot.asks_for(new.host) && slot.opened_at <= new.opened_at;
+            older && new.takes_over_from(slot)
+        };
+        let others = index.apart.iter().copied().filter(|other| *other != id);
+        others.filter(|other| slots.get(*other).is_some_and(is_older)).collect()
+    }
+
+    /// Whether a session to the host of this one asks in its place: its login took longer than that
+    /// of a later one.
+    pub(in crate::pool) fn is_replaced(&self, id: ConnectionId) -> bool {
+        let Some(old) = self.get(id) else { return false };
+        self.on_host(old.host).any(|slot| {
+            let newer = slot.asks_for(old.host) && slot.opened_at > old.opened_at;
+            newer && slot.takes_over_from(old)
+        })
+    }
+
+    /// Whether the host's name has led a later session to another server, which has told its role.
+    pub(in crate::pool) fn is_of_another_server(&self, id: ConnectionId) -> bool {
+        let Some(slot) = self.get(id) else { return false };
+        self.on_host(slot.host).any(|other| {
+            let is_later = other.opened_at > slot.opened_at;
+            let is_elsewhere = other.address.is_some() && other.address != slot.address;
+            is_later && is_elsewhere && other.connection.role().is_some()
+        })
+    }
+
+    /// Sessions that are open to the host, probes too, and those that callers have or wait for.
+    pub(in crate::pool) fn open_and_busy(&self, host: HostId) -> (usize, usize) {
+        let works = |slot: &&Slot| match slot.duty {
+            Duty::Serving => !slot.is_idle(),
+            Duty::Leased { .. } => true,
+            _ => false,
+        };
+        let open = self.on_host(host).filter(|slot| !slot.is_joining()).count();
+        (open, self.on_host(host).filter(works).count())
+    }
+
+    /// When a session to the host was told its role last.
+    pub(in crate::pool) fn role_told_at(&self, host: HostId) -> Option<Instant> {
+        self.on_host(host).filter_map(|slot| slot.connection.role_told_at()).max()
+    }
+
+    /// Of those that are such the one with the least in flight.
+    pub(in crate::pool) fn freest(&self, is: impl Fn(&Slot) -> bool) -> Option<ConnectionId> {
+        let such = self.slots.iter().filter(|(_, slot)| is(slot));
+        such.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| id)
+    }
+
+    /// Those that are such, as they are now.
+    pub(in crate::pool) fn those(&self, is: impl Fn(&Slot) -> bool) -> Vec<ConnectionId> {
+        self.slots.iter().filter(|(_, slot)| is(slot)).map(|(id, _)| id).collect()
+    }
+
+    pub(in crate::pool) fn all(&self) -> Vec<ConnectionId> {
+        self.those(|_| true)
+    }
+
+    /// A session has joined. A pooler shows itself by the keys of nearly all of its sessions, and
+    /// stands in front of the others of its host as well.
+    pub(in crate::pool) fn share_pooler(&mut self, id: ConnectionId) {
+        let Some(host) = self.get(id).map(|slot| slot.host) else { return };
+        if self.on_host(host).any(|slot| slot.connection.is_pooled()) {
+            self.on_host_mut(host, |slot| slot.connection.take_for_pooled());
+        }
+    }
+
+    pub(in crate::pool) fn on_host_mut(&mut self, host: HostId, change: impl Fn(&mut Slot)) {
+        for (id, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.host == host) {
+            slot.change(id, &mut self.changed);
+            change(slot);
+        }
+    }
+}
