@@ -60,7 +60,7 @@ impl Pool {
 
     /// The requests that wait for a connection.
     pub fn in_line(&self) -> impl Iterator<Item = u32> {
-        self.waiting.keys().filter_map(|key| self.calls.get(key)).map(|call| call.request)
+        self.waiting.all().filter_map(|(key, _)| self.calls.get(key)).map(|call| call.request)
     }
 
     /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
@@ -80,7 +80,7 @@ impl Pool {
     /// caller.
     fn audit_calls(&self) -> Result<(), String> {
         let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
-        for key in self.waiting.keys() {
+        for (key, _) in self.waiting.all() {
             places.entry(key).or_default().push("in line");
         }
         for key in self.leases.values().flat_map(Lease::held) {
@@ -162,8 +162,12 @@ impl Pool {
         if given_up != self.given_up {
             return Err(format!("{given_up} calls are given up, not {}", self.given_up));
         }
-        for key in self.waiting.keys() {
+        for (key, deadline) in self.waiting.all() {
             let Some(call) = self.calls.get(key) else { continue };
+            if call.deadline != deadline {
+                let Call { request, deadline: own, .. } = call;
+                return Err(format!("request {request} waits until {deadline:?}, not {own:?}"));
+            }
             // A transaction that is on no connection has nothing to be ended.
             if call.flags.has(super::QueryFlags::END) {
                 return Err(format!("request {} waits to end a transaction", call.request));

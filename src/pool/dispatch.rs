@@ -45,7 +45,7 @@ impl Pool {
         }
         let crowded = self.is_crowded();
         let mut run: Option<(ConnectionId, usize)> = None;
-        while let Some(key) = self.waiting.front().copied() {
+        while let Some(key) = self.waiting.front() {
             let Some(call) = self.calls.get(key) else {
                 self.waiting.pop_front();
                 continue;
@@ -182,9 +182,7 @@ impl Pool {
         if Mutation::ForgetDeadline.is_on() {
             return;
         }
-        let calls = &self.calls;
-        let is_late = |key| calls.get(key).is_some_and(|call| call.deadline <= now);
-        for key in self.waiting.take_late(is_late) {
+        for key in self.waiting.take_late(now) {
             let error = self.acquire_timeout();
             self.give_up_call(key, &error);
         }
@@ -317,7 +315,7 @@ impl Pool {
                 }
                 match call.lease.filter(|_| call.flags.has(QueryFlags::END)) {
                     Some(lease) => self.end_unplaced(key, lease),
-                    None => self.waiting.push_front(key),
+                    None => self.waiting.push_front(key, call.deadline),
                 }
             }
         }

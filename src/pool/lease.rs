@@ -117,7 +117,7 @@ impl Pool {
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.insert(request, key);
         }
-        self.waiting.push_back(key);
+        self.waiting.push_back(key, deadline);
     }
 
     /// Gives a lease back. Its connection serves again if it is at rest; `destroy` closes it in any case, and

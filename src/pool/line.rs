@@ -1,22 +1,28 @@
 //! The waiting line: calls without a connection, first come first served.
 //!
 //! One that leaves from the middle is struck off where it stands, and stepped over when it comes to the
-//! front: a thousand calls that are given up at once cost no more than a thousand that are served.
+//! front: a thousand calls that are given up at once cost no more than a thousand that are served. When
+//! the first of them is to be answered costs no look at the others.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Call;
-use crate::base::{Error, ErrorClass, Key, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// Those that were put in front, whose deadlines are in no order.
-    again: VecDeque<Key<Call>>,
+    again: VecDeque<Waiting>,
+    /// When these are to be answered. Some of them may have left.
+    again_due: BTreeSet<(Instant, Key<Call>)>,
     /// Everybody else: whoever comes later may wait until later.
-    calls: VecDeque<Key<Call>>,
+    calls: VecDeque<Waiting>,
     /// Those that have left, and still stand in one of the two. Neither end of them is one of these.
     struck: BTreeSet<Key<Call>>,
 }
+
+/// A call, and its deadline.
+type Waiting = (Key<Call>, Instant);
 
 impl Line {
     pub(super) fn len(&self) -> usize {
@@ -27,43 +33,65 @@ impl Line {
         self.again.is_empty() && self.calls.is_empty()
     }
 
-    pub(super) fn front(&self) -> Option<&Key<Call>> {
-        self.again.front().or_else(|| self.calls.front())
+    pub(super) fn front(&self) -> Option<Key<Call>> {
+        self.again.front().or_else(|| self.calls.front()).map(|(key, _)| *key)
     }
 
-    /// Among these is the one whose deadline is next.
-    pub(super) fn heads(&self) -> impl Iterator<Item = Key<Call>> {
-        let again = self.again.iter().filter(|key| !self.struck.contains(key));
-        again.chain(self.calls.front()).copied()
+    /// When the first of them is to be answered.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        let first = self.calls.front().map(|(_, at)| *at);
+        self.due_again().into_iter().chain(first).min()
     }
 
-    pub(super) fn push_back(&mut self, key: Key<Call>) {
-        self.calls.push_back(key);
+    /// The same of those that were put in front.
+    fn due_again(&mut self) -> Option<Instant> {
+        while let Some((at, key)) = self.again_due.first() {
+            if !self.struck.contains(key) {
+                return Some(*at);
+            }
+            self.again_due.pop_first();
+        }
+        None
     }
 
-    pub(super) fn push_front(&mut self, key: Key<Call>) {
-        self.again.push_front(key);
+    pub(super) fn push_back(&mut self, key: Key<Call>, deadline: Instant) {
+        self.calls.push_back((key, deadline));
+    }
+
+    pub(super) fn push_front(&mut self, key: Key<Call>, deadline: Instant) {
+        self.again.push_front((key, deadline));
+        self.again_due.insert((deadline, key));
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Key<Call>> {
-        let key = self.again.pop_front().or_else(|| self.calls.pop_front());
+        let key = match self.again.pop_front() {
+            Some((key, deadline)) => {
+                self.again_due.remove(&(deadline, key));
+                Some(key)
+            }
+            None => self.calls.pop_front().map(|(key, _)| key),
+        };
         self.trim();
         key
     }
 
-    /// Takes those out whose deadlines have passed, in their order. Each is looked at once.
-    pub(super) fn take_late(&mut self, is_late: impl Fn(Key<Call>) -> bool) -> Vec<Key<Call>> {
-        let (mut late, struck) = (Vec::new(), &mut self.struck);
-        self.again.retain(|key| {
-            if struck.remove(key) {
-                return false;
-            }
-            let is_late = is_late(*key);
-            late.extend(is_late.then_some(*key));
-            !is_late
-        });
+    /// Takes those out whose deadlines have passed, in their order.
+    pub(super) fn take_late(&mut self, now: Instant) -> Vec<Key<Call>> {
+        let mut late = Vec::new();
+        if self.due_again().is_some_and(|at| at <= now) {
+            let (struck, due) = (&mut self.struck, &mut self.again_due);
+            self.again.retain(|(key, at)| {
+                let has_left = struck.remove(key);
+                let goes = has_left || *at <= now;
+                if goes {
+                    due.remove(&(*at, *key));
+                    late.extend((!has_left).then_some(*key));
+                }
+                !goes
+            });
+        }
         self.trim();
-        while let Some(key) = self.calls.front().copied().filter(|key| is_late(*key)) {
+        while let Some((key, _)) = self.calls.front().copied().filter(|(_, at)| *at <= now) {
             late.push(key);
             self.calls.pop_front();
             self.trim();
@@ -78,9 +106,9 @@ impl Line {
     }
 
     #[cfg(feature = "sim")]
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key<Call>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Key<Call>, Instant)> {
         let all = self.again.iter().chain(&self.calls).copied();
-        all.filter(|key| !self.struck.contains(key))
+        all.filter(|(key, _)| !self.struck.contains(key))
     }
 
     fn trim(&mut self) {
@@ -88,10 +116,16 @@ impl Line {
             return;
         }
         for part in [&mut self.again, &mut self.calls] {
-            while part.front().is_some_and(|key| self.struck.remove(key)) {
+            while let Some((key, at)) =
+                part.front().copied().filter(|(key, _)| self.struck.remove(key))
+            {
+                self.again_due.remove(&(at, key));
                 part.pop_front();
             }
-            while part.back().is_some_and(|key| self.struck.remove(key)) {
+            while let Some((key, at)) =
+                part.back().copied().filter(|(key, _)| self.struck.remove(key))
+            {
+                self.again_due.remove(&(at, key));
                 part.pop_back();
             }
         }
@@ -112,39 +146,43 @@ mod tests {
         Key::from_bits(n)
     }
 
-    #[test]
-    fn who_leaves_is_stepped_over_and_not_counted() {
-        let mut line = Line::default();
-        (0..6).for_each(|n| line.push_back(key(n)));
-        for n in [2, 0, 5, 3] {
-            line.strike(key(n));
-        }
-        assert_eq!((line.len(), line.front()), (2, Some(&key(1))));
-        line.push_front(key(9));
-        line.push_front(key(8));
-        line.push_front(key(7));
-        line.strike(key(8));
-        assert_eq!(line.heads().collect::<Vec<_>>(), [key(7), key(9), key(1)]);
-        let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
-        assert_eq!(left, [key(7), key(9), key(1), key(4)]);
-        assert!(line.is_empty() && line.struck.is_empty());
+    fn at(n: u64) -> Instant {
+        Instant::from_micros(n)
     }
 
     #[test]
-    fn those_that_are_late_are_taken_out_together_and_each_is_looked_at_once() {
+    fn who_leaves_is_stepped_over_and_not_counted() {
         let mut line = Line::default();
-        (0..6).for_each(|n| line.push_back(key(n)));
-        (10..16).for_each(|n| line.push_front(key(n)));
+        (0..6).for_each(|n| line.push_back(key(n), at(10 + n)));
+        for n in [2, 0, 5, 3] {
+            line.strike(key(n));
+        }
+        assert_eq!((line.len(), line.front(), line.deadline()), (2, Some(key(1)), Some(at(11))));
+        line.push_front(key(9), at(3));
+        line.push_front(key(8), at(1));
+        line.push_front(key(7), at(2));
+        assert_eq!(line.deadline(), Some(at(1)));
+        line.strike(key(8));
+        assert_eq!(line.deadline(), Some(at(2)));
+        let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
+        assert_eq!(left, [key(7), key(9), key(1), key(4)]);
+        assert!(line.is_empty() && line.struck.is_empty() && line.again_due.is_empty());
+        assert_eq!(line.deadline(), None);
+    }
+
+    #[test]
+    fn those_that_are_late_are_taken_out_together() {
+        let mut line = Line::default();
+        (0..6).for_each(|n| line.push_back(key(n), at(n)));
+        let late = [15, 12, 11, 10];
+        let due = |n: u64| if late.contains(&n) { at(2) } else { at(3 + n) };
+        (10..16).for_each(|n| line.push_front(key(n), due(n)));
         [12, 14, 1].iter().for_each(|n| line.strike(key(*n)));
-        let looked = std::cell::Cell::new(0);
-        let late = line.take_late(|call| {
-            looked.set(looked.get() + 1);
-            [15, 12, 11, 10, 0, 2, 4].contains(&call.to_bits())
-        });
-        assert_eq!(late, [15, 11, 10, 0, 2].map(key));
-        assert_eq!((looked.get(), line.len()), (7, 4));
+        assert_eq!(line.take_late(at(1)), [0].map(key));
+        assert_eq!(line.take_late(at(2)), [15, 11, 10, 2].map(key));
+        assert_eq!((line.len(), line.deadline()), (4, Some(at(3))));
         let left: Vec<_> = std::iter::from_fn(|| line.pop_front()).collect();
         assert_eq!(left, [13, 3, 4, 5].map(key));
-        assert!(line.is_empty() && line.struck.is_empty());
+        assert!(line.is_empty() && line.struck.is_empty() && line.again_due.is_empty());
     }
 }

@@ -277,6 +277,7 @@ impl Pool {
         let bound = self.bound_of(flags);
         let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
         let call = Call::new(request, flags, now + self.config.acquire_timeout);
+        let deadline = call.deadline;
         let key = self.calls.insert(Call { lease, statement: Some(statement), params, ..call });
         if flags.has(QueryFlags::CANCELLABLE) {
             self.watches.insert(request, key);
@@ -284,7 +285,7 @@ impl Pool {
         }
         match lease {
             Some(lease) => self.run_leased(now, key, lease),
-            None => self.waiting.push_back(key),
+            None => self.waiting.push_back(key, deadline),
         }
     }
 
@@ -376,14 +377,11 @@ impl Pool {
         let connections = self.connections.apart();
         let connections = connections.filter_map(|(_, slot)| slot.connection.poll_timeout());
         let connections = connections.min_by_key(|(at, _)| *at);
-        let waiting = self.waiting.heads().filter_map(|key| self.calls.get(key));
-        let waiting = waiting.map(|call| (call.deadline, "acquire timeout"));
-        let waiting = waiting.min_by_key(|(at, _)| *at);
         let cancelling = self.connections.cancelling();
         let cancelling = cancelling.filter_map(|(_, slot)| slot.cancel_deadline()).min();
         let all = [
             connections,
-            waiting,
+            self.waiting.deadline().map(|at| (at, "acquire timeout")),
             cancelling.map(|at| (at, "cancel")),
             self.search_timeout(),
             self.types_timeout(),

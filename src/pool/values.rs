@@ -38,7 +38,7 @@ impl Pool {
     pub(super) fn take_up_unless_leased(&mut self, key: Key<Call>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if std::mem::take(&mut call.set_aside) && call.lease.is_none() {
-            self.waiting.push_front(key);
+            self.waiting.push_front(key, call.deadline);
         }
     }
 

@@ -47,10 +47,10 @@ impl Pool {
             && let Some(next) = lease.held.pop_front()
         {
             let Some(call) = self.calls.get(next) else { continue };
-            let flags = call.flags;
+            let (flags, deadline) = (call.flags, call.deadline);
             if !flags.has(QueryFlags::END) || Mutation::QueueForEnd.is_on() {
                 lease.head = Some(next);
-                return self.waiting.push_front(next);
+                return self.waiting.push_front(next, deadline);
             }
             let was_unended = lease.progress == Progress::Unended;
             lease.progress = Progress::None;
