@@ -3,11 +3,11 @@
 
 use std::num::NonZeroU32;
 
-use super::lease::Lease;
+use super::connections::Duty;
+use super::leases::ABANDONED;
 use super::{Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
-pub(super) const ABANDONED: &str = "HYPERION_TRANSACTION_ABANDONED";
 /// `idle_in_transaction_session_timeout`: the server's own limit has passed.
 const IDLE_IN_TRANSACTION: &str = "25P03";
 
@@ -38,13 +38,10 @@ impl Pool {
     /// Takes back the connections of transactions that somebody forgot to finish.
     pub(super) fn reclaim_idle(&mut self, now: Instant) {
         let Some(after) = self.config.idle_in_transaction else { return };
-        let due = |(number, lease): (&NonZeroU32, &Lease)| {
-            let at = self.idle_deadline(lease)?;
-            (at <= now).then_some(*number)
-        };
-        let due: Vec<_> = self.leases.iter().filter_map(due).collect();
-        for number in due {
-            let Some(id) = self.leases.get(&number).and_then(Lease::connection) else { continue };
+        self.note_leases();
+        let mut due = self.connections.leases_idle_for(now, after);
+        due.sort_unstable();
+        for (number, id) in due {
             let message = format!(
                 "the transaction was idle for {} ms and was rolled back: idleInTransactionTimeoutMs",
                 after.as_millis()
@@ -62,15 +59,20 @@ impl Pool {
         self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
     }
 
-    pub(super) fn reclaim_timeout(&self) -> Option<(Instant, &'static str)> {
-        let deadlines = self.leases.values().filter_map(|lease| self.idle_deadline(lease));
-        deadlines.min().map(|at| (at, "idle in transaction"))
+    pub(super) fn reclaim_timeout(&mut self) -> Option<(Instant, &'static str)> {
+        let after = self.config.idle_in_transaction?;
+        self.note_leases();
+        self.connections.lease_idle_since().map(|since| (since + after, "idle in transaction"))
     }
 
-    fn idle_deadline(&self, lease: &Lease) -> Option<Instant> {
-        let after = self.config.idle_in_transaction?;
-        let id = lease.connection()?;
-        let idle = self.connections.get(id).is_some_and(|slot| slot.connection.is_vacant());
-        (idle && lease.is_in_transaction()).then_some(lease.idle_since + after)
+    /// Connections know since when the transactions are idle that are open there.
+    pub(super) fn note_leases(&mut self) {
+        while let Some((lease, id, idle_since)) = self.leases.take_changed() {
+            if let Some(slot) = self.connections.get_mut(id)
+                && slot.duty == (Duty::Leased { lease })
+            {
+                slot.lease_idle_since = idle_since;
+            }
+        }
     }
 }

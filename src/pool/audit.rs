@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::connections::{Duty, OVERDUE, Slot};
-use super::lease::Lease;
+use super::leases::Lease;
 use super::loss::MOST_LOSSES;
 use super::overtaking::Twin;
 use super::{Call, Pool};
@@ -20,6 +20,7 @@ const JOINING: usize = 4;
 impl Pool {
     /// Says what does not fit. Call it at the end of a turn.
     pub fn audit(&mut self, now: Instant) -> Result<(), String> {
+        self.note_leases();
         self.connections.audit(now)?;
         self.audit_calls()?;
         self.audit_twins()?;
@@ -83,7 +84,7 @@ impl Pool {
         for (key, _) in self.waiting.all() {
             places.entry(key).or_default().push("in line");
         }
-        for key in self.leases.values().flat_map(Lease::held) {
+        for key in self.leases.iter().flat_map(|(_, lease)| lease.held()) {
             places.entry(key).or_default().push("held");
         }
         for (_, slot) in self.connections.iter() {
@@ -182,17 +183,22 @@ impl Pool {
 
     /// A lease and its connection know each other.
     fn audit_leases(&self) -> Result<(), String> {
-        for (number, lease) in &self.leases {
-            if let Some(id) = lease.connection()
-                && self.connections.get(id).map(|slot| slot.duty)
-                    != Some(Duty::Leased { lease: *number })
-            {
+        self.leases.audit()?;
+        for (number, lease) in self.leases.iter() {
+            let Some(id) = lease.connection() else { continue };
+            let slot = self.connections.get(id);
+            if slot.map(|slot| slot.duty) != Some(Duty::Leased { lease: number }) {
                 return Err(format!("lease {number} has {id:?}, which does not know it"));
+            }
+            let known = slot.and_then(|slot| slot.lease_idle_since);
+            if known != lease.idle_since() {
+                let since = lease.idle_since();
+                return Err(format!("lease {number} is idle since {since:?}, not {known:?}"));
             }
         }
         for (id, Slot { duty, .. }) in self.connections.iter() {
             if let Duty::Leased { lease } = duty
-                && self.leases.get(lease).and_then(Lease::connection) != Some(id)
+                && self.leases.get(*lease).and_then(Lease::connection) != Some(id)
             {
                 return Err(format!("{id:?} belongs to lease {lease}, which does not know it"));
             }

@@ -165,7 +165,7 @@ impl Pool {
     /// The user of a lease wants nothing more of what runs there or waits to run. First comes what runs, so that it
     /// is cancelled also where the end of what waits closes its connection.
     pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
-        let Some(lease) = self.leases.get(&number) else { return };
+        let Some(lease) = self.leases.get(number) else { return };
         let connection = lease.connection();
         let slot = connection.and_then(|id| self.connections.get(id));
         let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
@@ -438,7 +438,7 @@ impl Pool {
             if let Some(lease) = lease {
                 self.lose_lease(lease, why.clone());
                 if releases {
-                    self.leases.remove(&lease);
+                    self.leases.remove(lease);
                 }
             }
             self.finish_call(key, Err(error));

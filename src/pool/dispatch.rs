@@ -17,7 +17,6 @@
 use std::time::Duration;
 
 use super::connections::Slot;
-use super::lease::Lease;
 use super::{Call, ConnectionId, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Primary, fits};
@@ -88,7 +87,6 @@ impl Pool {
     }
 
     pub(super) fn may_share(&self, call: &Call) -> bool {
-        let leased = || self.leases.values().any(Lease::is_seated);
         let pipelining = match self.config.pipelining {
             Pipelining::Reads if Mutation::ShareWrites.is_on() => Pipelining::All,
             pipelining => pipelining,
@@ -96,7 +94,10 @@ impl Pool {
         self.statement_of(call).is_some_and(|statement| {
             let is_allowed = match pipelining {
                 Pipelining::Reads => statement.is_plain_read,
-                Pipelining::All => statement.may_share && (statement.habit.selects() || !leased()),
+                Pipelining::All => {
+                    statement.may_share
+                        && (statement.habit.selects() || !self.leases.is_any_seated())
+                }
                 Pipelining::Off => false,
             };
             is_allowed && statement.habit.is_quick(QUICK) && !statement.traces.is_likely()
@@ -293,7 +294,7 @@ impl Pool {
             let releases = call.flags.has(QueryFlags::RELEASE);
             self.lose_lease(lease, error.clone());
             if releases {
-                self.leases.remove(&lease);
+                self.leases.remove(lease);
             }
         }
         self.finish_call(key, Err(error));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Pool;
 use super::given_up::Reason;
-use super::lease::{Lease, nothing};
+use super::leases::nothing;
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// How a pool is to be ended.
@@ -57,7 +57,7 @@ impl Pool {
         !self.calls.is_empty()
             || !self.untyped.is_empty()
             || !self.ready.is_empty()
-            || self.leases.values().any(Lease::is_alive)
+            || self.leases.is_any_alive()
             || matches!(self.life, Life::Ending { .. })
             || (!self.config.allow_exit_on_idle && !self.connections.is_empty())
     }
@@ -130,7 +130,7 @@ impl Pool {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
             self.retire(id);
         }
-        for number in self.unplaced_leases() {
+        for number in self.leases.unplaced() {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
         }
     }
@@ -142,7 +142,7 @@ impl Pool {
         if !matches!(self.life, Life::Ending { .. })
             || !self.calls.is_empty()
             || !self.untyped.is_empty()
-            || self.leases.values().any(Lease::is_alive)
+            || self.leases.is_any_alive()
         {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::connections::{Duty, Slot};
 use super::doors::{Ages, HostStatus};
 use super::end::closed_pool;
-use super::lease::Lease;
+use super::leases::Lease;
 use super::{Life, Pool};
 use crate::base::{Error, Instant};
 use crate::cluster::{HostId, HostView};
@@ -42,13 +42,13 @@ impl Pool {
 
     /// The host of a lease's connection, as long as it has one.
     pub fn lease_host(&self, lease: NonZeroU32) -> Option<&Host> {
-        let connection = self.leases.get(&lease)?.connection()?;
+        let connection = self.leases.get(lease)?.connection()?;
         self.connections.get(connection).map(|slot| &*slot.target)
     }
 
     /// Whether the lease still has a connection, or a claim to another one.
     pub fn lease_is_alive(&self, number: NonZeroU32) -> bool {
-        self.leases.get(&number).is_some_and(Lease::is_alive)
+        self.leases.get(number).is_some_and(Lease::is_alive)
     }
 
     /// The port of hosts that name none.

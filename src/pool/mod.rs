@@ -20,7 +20,8 @@ mod end;
 mod given_up;
 mod hosts;
 mod lag;
-mod lease;
+mod leases;
+mod leasing;
 mod line;
 mod liveness;
 mod loss;
@@ -43,7 +44,7 @@ mod values;
 mod verdict;
 mod worth;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ pub use doors::{
 pub use end::EndOptions;
 use end::Life;
 use given_up::GivenUp;
-use lease::Lease;
+use leases::Leases;
 use line::Line;
 use overtaking::{Overtaking, Twin};
 use upkeep::Ready;
@@ -162,8 +163,7 @@ pub struct Pool {
     overtaking: Overtaking,
     /// How many calls in flight have been given up.
     given_up: usize,
-    leases: BTreeMap<NonZeroU32, Lease>,
-    last_lease: u32,
+    leases: Leases,
     /// Those who wait until the pool is warm, first come first.
     ready: VecDeque<Ready>,
     random: Random,
@@ -213,8 +213,7 @@ impl Pool {
             watches: Watches::default(),
             overtaking: Overtaking::new(now),
             given_up: 0,
-            leases: BTreeMap::new(),
-            last_lease: 0,
+            leases: Leases::default(),
             ready: VecDeque::new(),
             random: Random::from_seed(seed),
             statements: Statements::default(),
@@ -512,7 +511,7 @@ impl Pool {
         self.statements.reform(call.statement?);
         let free = match call.lease {
             None => true,
-            Some(lease) => self.leases.get(&lease).is_some_and(|lease| !lease.has_seen()),
+            Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
         };
         let request = Request {
             token: Token(key.to_bits()),

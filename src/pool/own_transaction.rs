@@ -5,9 +5,9 @@
 
 use std::num::NonZeroU32;
 
-use super::lease::Lease;
+use super::leases::Lease;
 use super::{ConnectionId, Pool};
-use crate::base::{Error, ErrorClass, Key, Outcome};
+use crate::base::{Key, Outcome};
 use crate::connection::Token;
 use crate::protocol::backend::TransactionStatus;
 
@@ -45,22 +45,15 @@ impl Pool {
     pub(super) fn is_at_work_in_own_transaction(&self, id: ConnectionId, token: Token) -> bool {
         let at_work = self.connections.get(id).and_then(|slot| slot.connection.at_work());
         let call = self.calls.get(Key::from_bits(token.0));
-        let lease = call.and_then(|call| self.leases.get(&call.lease?));
+        let lease = call.and_then(|call| self.leases.get(call.lease?));
         at_work == Some(token) && lease.is_some_and(|lease| self.is_in_own_transaction(lease))
     }
 
     /// The same, where nothing can change that which was asked before.
     pub fn lease_is_in_own_transaction(&self, number: NonZeroU32) -> bool {
-        self.leases.get(&number).is_some_and(|lease| {
+        self.leases.get(number).is_some_and(|lease| {
             let is_at_work = self.has_unanswered(lease) || lease.waiting().next().is_some();
             !is_at_work && self.is_in_own_transaction(lease)
         })
     }
-}
-
-/// In the words of `js/connection.cjs`.
-pub(super) fn open_already() -> Error {
-    let message = "a transaction that was begun by a statement is open on this connection: end it before, or use \
-                   BEGIN, COMMIT and ROLLBACK as statements alone";
-    Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_OPEN", message)
 }

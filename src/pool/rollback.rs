@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::given_up::Reason;
-use super::lease::{Lease, nothing};
+use super::leases::{Lease, nothing};
 use super::{Call, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation};
 use crate::connection::Token;
@@ -65,7 +65,7 @@ impl Pool {
             return None;
         }
         let bound = self.bound_of(flags)?;
-        let Some(id) = self.leases.get(&number)?.connection() else { return Some(now + bound) };
+        let Some(id) = self.leases.get(number)?.connection() else { return Some(now + bound) };
         let connection = &self.connections.get(id)?.connection;
         match connection.first_request() {
             Some(token) if token != Token(key.to_bits()) => Some(now + bound),
@@ -79,12 +79,12 @@ impl Pool {
         let message =
             "the connection was closed, because a ROLLBACK on it was not answered in time";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        let id = self.leases.get(&number).and_then(Lease::connection);
+        let id = self.leases.get(number).and_then(Lease::connection);
         // What stands behind is told that the connection is gone, and it itself that all is well.
         self.refuse_head(number, &why);
         self.lose_lease(number, why.clone());
         if flags.has(QueryFlags::RELEASE) {
-            self.leases.remove(&number);
+            self.leases.remove(number);
         }
         self.finish_call(key, Ok(nothing()));
         let Some(id) = id else { return };

@@ -212,7 +212,7 @@ impl Pool {
                 self.statements.doubt(statement, now);
             }
             if let Some(lease) = call.lease.filter(|_| ruling.leaves_unended)
-                && let Some(lease) = self.leases.get_mut(&lease)
+                && let Some(lease) = self.leases.get_mut(lease)
             {
                 lease.leave_unended();
             }
@@ -230,7 +230,7 @@ impl Pool {
         let on = match call.lease {
             None => On::Pooled,
             Some(lease) => {
-                let of = self.leases.get(&lease);
+                let of = self.leases.get(lease);
                 let (seen, between) =
                     of.map_or((true, false), |of| (of.has_seen(), of.is_between()));
                 On::Leased { lease, seen, between }
@@ -288,7 +288,7 @@ impl Pool {
         }
         let (lease, begin) = (call.lease, call.flags.begin());
         let call_releases = call.flags.has(QueryFlags::RELEASE);
-        let of_lease = lease.and_then(|lease| self.leases.get(&lease));
+        let of_lease = lease.and_then(|lease| self.leases.get(lease));
         let call = self.calls.get(key)?;
         let loss = Loss {
             outcome,
@@ -315,7 +315,7 @@ impl Pool {
             let gone = self.lost_error(id, Outcome::NotSent, begin.is_some(), why);
             self.lose_lease(lease, gone);
             if call_releases {
-                self.leases.remove(&lease);
+                self.leases.remove(lease);
             }
         }
         self.finish_call(key, Err(error));

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::end::Life;
 use super::end::closed_pool;
-use super::lease::nothing;
+use super::leases::nothing;
 use super::{ConnectionId, Pool};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 

@@ -42,6 +42,8 @@ impl Connections {
         check("owed since", &in_order(&index.owes_since), &times(Slot::owes_since))?;
         check("shared since", &in_order(&index.shared_since), &times(shared_since))?;
         check("expire at", &in_order(&index.expires_at), &times(expires_at))?;
+        let idle = in_order(&index.lease_idle_since);
+        check("leased and idle since", &idle, &times(Slot::lease_idle_since))?;
         for host in all().map(|slot| slot.host) {
             self.audit_host(now, host, index)?;
         }

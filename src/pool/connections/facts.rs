@@ -50,6 +50,7 @@ pub(super) struct Facts {
     /// Since when the server is at the first of several requests.
     pub(super) shared_since: Instant,
     pub(super) expires_at: Instant,
+    pub(super) lease_idle_since: Instant,
 }
 
 impl Facts {

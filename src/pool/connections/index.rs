@@ -80,6 +80,7 @@ pub(super) struct Index {
     pub(super) owes_since: MinTree<Instant>,
     pub(super) shared_since: MinTree<Instant>,
     pub(super) expires_at: MinTree<Instant>,
+    pub(super) lease_idle_since: MinTree<Instant>,
     pub(super) apart: BTreeSet<ConnectionId>,
     pub(super) at_hand: BTreeSet<ConnectionId>,
     pub(super) recovering: BTreeSet<ConnectionId>,
@@ -99,6 +100,7 @@ impl Default for Index {
             owes_since: times(),
             shared_since: times(),
             expires_at: times(),
+            lease_idle_since: times(),
             apart: BTreeSet::new(),
             at_hand: BTreeSet::new(),
             recovering: BTreeSet::new(),
@@ -149,8 +151,14 @@ impl Index {
         self.times().into_iter().for_each(|times| times.shrink(places));
     }
 
-    fn times(&mut self) -> [&mut MinTree<Instant>; 4] {
-        [&mut self.free_since, &mut self.owes_since, &mut self.shared_since, &mut self.expires_at]
+    fn times(&mut self) -> [&mut MinTree<Instant>; 5] {
+        [
+            &mut self.free_since,
+            &mut self.owes_since,
+            &mut self.shared_since,
+            &mut self.expires_at,
+            &mut self.lease_idle_since,
+        ]
     }
 
     /// What was known of a connection is replaced by what it is now.
@@ -180,6 +188,7 @@ impl Index {
         self.owes_since.set(place, time(|facts| facts.owes_since));
         self.shared_since.set(place, time(|facts| facts.shared_since));
         self.expires_at.set(place, time(|facts| facts.expires_at));
+        self.lease_idle_since.set(place, time(|facts| facts.lease_idle_since));
         let was_and_is = |of: fn(&Facts) -> bool| (known.is_some_and(of), now.is_some_and(of));
         for (set, (was, is)) in [
             (&mut self.apart, was_and_is(|facts| facts.kind.is_apart())),

@@ -1,5 +1,6 @@
 //! What is asked of all connections on the way of a query, and by timers.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::facts::{Facts, Kind};
@@ -236,6 +237,27 @@ impl Connections {
         let (index, slots) = self.look();
         let silent = before(now, bound).into_iter().flat_map(|at| index.owes_since.within(at));
         silent.filter_map(|(place, _)| slots.at(place))
+    }
+
+    /// Since when a lease's transaction is idle that is so for the longest time.
+    pub(in crate::pool) fn lease_idle_since(&mut self) -> Option<Instant> {
+        self.look().0.lease_idle_since.least()
+    }
+
+    /// Leases whose transactions have been idle for so long.
+    pub(in crate::pool) fn leases_idle_for(
+        &mut self,
+        now: Instant,
+        time: Duration,
+    ) -> Vec<(NonZeroU32, ConnectionId)> {
+        let (index, slots) = self.look();
+        let idle = before(now, time).into_iter().flat_map(|at| index.lease_idle_since.within(at));
+        let idle = idle.filter_map(|(place, _)| slots.at(place));
+        let leases = idle.filter_map(|(id, slot)| match slot.duty {
+            Duty::Leased { lease } => Some((lease, id)),
+            _ => None,
+        });
+        leases.collect()
     }
 
     /// Those on which several requests wait for one that the server has been at for too long, in

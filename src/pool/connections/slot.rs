@@ -57,6 +57,8 @@ pub struct Slot {
     pub(in crate::pool) vouched: bool,
     /// A call has left a transaction open here, which ends with the connection.
     pub(in crate::pool) left_open: bool,
+    /// Since when the transaction of its lease is idle, where one is open and nothing of it runs.
+    pub(in crate::pool) lease_idle_since: Option<Instant>,
     /// It may have changed since the pool's connections were counted.
     pub(super) is_changed: bool,
     /// As it was counted then.
@@ -133,6 +135,7 @@ impl Slot {
             told: None,
             vouched: false,
             left_open: false,
+            lease_idle_since: None,
             is_changed: false,
             known: None,
         }
@@ -216,6 +219,12 @@ impl Slot {
         Some(asked.max(self.heard_at))
     }
 
+    /// Since when the transaction of its lease is idle, and nothing of it runs.
+    pub(super) fn lease_idle_since(&self) -> Option<Instant> {
+        let is_leased = matches!(self.duty, Duty::Leased { .. });
+        self.lease_idle_since.filter(|_| is_leased && self.connection.is_vacant())
+    }
+
     /// Whether no session has been established yet.
     pub(in crate::pool) fn is_joining(&self) -> bool {
         matches!(
@@ -265,6 +274,7 @@ impl Slot {
             owes_since: self.owes_since().unwrap_or(never),
             shared_since: head_since.filter(|_| is_shared).unwrap_or(never),
             expires_at: if self.counts() && !spent { self.expires_at } else { never },
+            lease_idle_since: self.lease_idle_since().unwrap_or(never),
         }
     }
 }

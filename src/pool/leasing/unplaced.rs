@@ -4,16 +4,16 @@
 
 use std::num::NonZeroU32;
 
-use super::{Lease, Progress, Seat, nothing, over};
-use crate::base::{Error, Key, Mutation, Outcome};
+use crate::base::{Error, Key, Mutation};
+use crate::pool::leases::Lease;
 use crate::pool::{Call, Pool, QueryFlags};
 
 impl Pool {
     /// A call that was not sent is not wanted any more. Those behind it don't wait for it.
     pub(in crate::pool) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
-        let Some(lease) = self.leases.get_mut(&number) else { return };
-        if lease.head != Some(key) {
-            return lease.held.retain(|held| *held != key);
+        let Some(lease) = self.leases.get_mut(number) else { return };
+        if lease.head() != Some(key) {
+            return lease.drop_held(key);
         }
         // It stood in the line for all of them.
         self.waiting.strike(key);
@@ -23,19 +23,18 @@ impl Pool {
     /// The call for which a lease waits in line is out of it: the next one of the lease takes its
     /// place.
     pub(in crate::pool) fn next_in_line(&mut self, key: Key<Call>, number: NonZeroU32) {
-        if let Some(lease) = self.leases.get_mut(&number)
-            && lease.head == Some(key)
+        if let Some(lease) = self.leases.get_mut(number)
+            && lease.pass_head(key)
         {
-            lease.head = None;
             self.stand_in_line(number);
         }
     }
 
     /// The end of a transaction was lost with its connection, before anything of it was seen.
     pub(in crate::pool) fn end_unplaced(&mut self, key: Key<Call>, number: NonZeroU32) {
-        if let Some(lease) = self.leases.get_mut(&number) {
-            lease.head = lease.head.filter(|head| *head != key);
-            lease.held.push_front(key);
+        if let Some(lease) = self.leases.get_mut(number) {
+            lease.pass_head(key);
+            lease.hold_in_front(key);
             self.stand_in_line(number);
         }
     }
@@ -43,33 +42,28 @@ impl Pool {
     /// A lease without a connection waits for one, for what it has to send. There is no transaction
     /// to be ended.
     pub(super) fn stand_in_line(&mut self, number: NonZeroU32) {
-        while let Some(lease) = self.leases.get_mut(&number)
-            && let Some(next) = lease.held.pop_front()
+        while let Some(lease) = self.leases.get_mut(number)
+            && let Some(next) = lease.next_held()
         {
             let Some(call) = self.calls.get(next) else { continue };
             let (flags, deadline) = (call.flags, call.deadline);
             if !flags.has(QueryFlags::END) || Mutation::QueueForEnd.is_on() {
-                lease.head = Some(next);
+                lease.put_at_head(next);
                 return self.waiting.push_front(next, deadline);
             }
-            let was_unended = lease.progress == Progress::Unended;
-            lease.progress = Progress::None;
+            let result = lease.end_unplaced(flags);
             if flags.has(QueryFlags::RELEASE) {
                 self.remove_lease(number);
             }
-            let result = match was_unended && !flags.rolls_back() {
-                true => Err(over().with_outcome(Outcome::NotSent)),
-                false => Ok(nothing()),
-            };
             self.finish_call(next, result);
         }
     }
 
     /// The call that stands in line for a lease which is lost leaves it.
     pub(in crate::pool) fn refuse_head(&mut self, number: NonZeroU32, error: &Error) {
-        if let Some(lease) = self.leases.get_mut(&number)
-            && matches!(lease.seat, Seat::Unplaced)
-            && let Some(head) = lease.head.take()
+        if let Some(lease) = self.leases.get_mut(number)
+            && lease.is_unplaced()
+            && let Some(head) = lease.take_head()
         {
             self.waiting.strike(head);
             self.refuse_gone(head, error);
@@ -78,7 +72,7 @@ impl Pool {
 
     /// The call that stands in line for a lease that is given back leaves it.
     pub(super) fn leave_line(&mut self, lease: &Lease) {
-        if let (Seat::Unplaced, Some(head)) = (&lease.seat, lease.head) {
+        if let Some(head) = lease.head().filter(|_| lease.is_unplaced()) {
             self.waiting.strike(head);
         }
     }

@@ -8,102 +8,16 @@
 
 mod unplaced;
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 
-use super::abandoned::ABANDONED;
 use super::connections::{Duty, Slot};
 use super::dispatch::GUARDED;
 use super::end::closed_pool;
-use super::own_transaction::open_already;
+use super::leases::{ABANDONED, Lease, Plan, Vacated, given_back, nothing};
 use super::{Call, ConnectionId, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
-
-#[derive(Debug)]
-pub(super) struct Lease {
-    seat: Seat,
-    progress: Progress,
-    /// The COMMIT or ROLLBACK that was sent last.
-    ending: Option<Key<Call>>,
-    /// It was taken for one transaction, and not for session work.
-    for_transaction: bool,
-    /// The caller has seen an answer: what this connection knows is not to be had on another.
-    seen: bool,
-    /// The call that all others wait behind: the first one, or one whose statement is being described.
-    head: Option<Key<Call>>,
-    held: VecDeque<Key<Call>>,
-    /// Since when nothing of it runs, where nothing does.
-    pub(super) idle_since: Instant,
-}
-
-#[derive(Debug)]
-enum Seat {
-    On(ConnectionId),
-    /// Its connection is gone, and nobody noticed: the next call looks for another one.
-    Unplaced,
-    /// Its connection is gone, with all that the caller has seen on it. Stays until it is given back.
-    Gone(Error),
-}
-
-/// How far the transaction is that was begun here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    None,
-    Open,
-    /// Its END was refused, or given up before it was sent, and the server is in it still: nothing but a ROLLBACK is sent,
-    /// since what comes may belong to the next transaction.
-    Unended,
-    /// The server is in no transaction any more, and nobody asked it to end this one by the commands for that.
-    Over,
-}
-
-impl Lease {
-    pub(super) fn has_seen(&self) -> bool {
-        self.seen
-    }
-
-    /// Nothing but its end is sent of the transaction that has begun.
-    pub(super) fn leave_unended(&mut self) {
-        self.progress = Progress::Unended;
-    }
-
-    pub(super) fn is_seated(&self) -> bool {
-        matches!(self.seat, Seat::On(_))
-    }
-
-    /// Whether somebody still has a claim to a connection.
-    pub(super) fn is_alive(&self) -> bool {
-        !matches!(self.seat, Seat::Gone(_))
-    }
-
-    pub(super) fn connection(&self) -> Option<ConnectionId> {
-        match self.seat {
-            Seat::On(id) => Some(id),
-            Seat::Unplaced | Seat::Gone(_) => None,
-        }
-    }
-
-    /// Whether the pool has no transaction open on it, as far as servers have answered.
-    pub(super) fn is_between(&self) -> bool {
-        self.progress == Progress::None
-    }
-
-    #[cfg(feature = "sim")]
-    pub(super) fn held(&self) -> impl Iterator<Item = Key<Call>> {
-        self.held.iter().copied()
-    }
-
-    /// Calls that may have been sent to no connection yet, in their order.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = Key<Call>> {
-        self.head.iter().chain(&self.held).copied()
-    }
-
-    pub(super) fn is_in_transaction(&self) -> bool {
-        self.for_transaction || matches!(self.progress, Progress::Open | Progress::Unended)
-    }
-}
 
 impl Pool {
     /// Takes a connection for one caller: `TRANSACTION` says that it is for no more than that. The answer names
@@ -128,14 +42,14 @@ impl Pool {
         }
         let message = "the connection was discarded by its user";
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        let Some(lease) = self.leases.remove(&lease) else { return };
+        let Some(mut lease) = self.leases.remove(lease) else { return };
         self.leave_line(&lease);
-        if let Seat::On(id) = lease.seat {
+        if let Some(id) = lease.connection() {
             self.cancel_work(id);
             self.free_slot(id);
             self.drop_slot(now, id, &error);
         }
-        for key in lease.head.into_iter().chain(lease.held) {
+        for key in lease.take_head().into_iter().chain(lease.take_held()) {
             self.refuse_gone(key, &error);
         }
     }
@@ -144,56 +58,35 @@ impl Pool {
     pub(super) fn seat(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
         let Some(call) = self.calls.get(key) else { return };
         let (known, flags) = (call.lease, call.flags);
-        let number = known.unwrap_or_else(|| self.next_lease());
-        if let Some(slot) = self.connections.get_mut(id) {
-            slot.duty = Duty::Leased { lease: number };
-            slot.quick = false;
-        }
-        if known.is_some() {
-            if let Some(lease) = self.leases.get_mut(&number) {
-                lease.seat = Seat::On(id);
-                lease.head = None;
-            }
+        if let Some(number) = known {
+            self.leases.take_seat(number, id);
+            self.hand_over(id, number);
             self.send_leased(now, key, number, id);
             return self.resume_lease(now, number);
         }
-        let lease = Lease {
-            seat: Seat::On(id),
-            progress: Progress::None,
-            ending: None,
-            for_transaction: flags.has(QueryFlags::TRANSACTION),
-            seen: false,
-            head: None,
-            held: VecDeque::new(),
-            idle_since: now,
-        };
-        self.leases.insert(number, lease);
+        let number = self.leases.begin(now, id, flags.has(QueryFlags::TRANSACTION));
+        self.hand_over(id, number);
         self.count_use(id);
         self.finish_call(key, Ok(Response { results: Vec::new(), lease: Some(number) }));
     }
 
-    /// A number that JavaScript reads as a signed one, and that nobody has.
-    fn next_lease(&mut self) -> NonZeroU32 {
-        const LAST: u32 = i32::MAX as u32;
-        loop {
-            self.last_lease = if self.last_lease >= LAST { 1 } else { self.last_lease + 1 };
-            if let Some(number) = NonZeroU32::new(self.last_lease)
-                && !self.leases.contains_key(&number)
-            {
-                return number;
-            }
+    /// A connection belongs to one caller from now on.
+    fn hand_over(&mut self, id: ConnectionId, lease: NonZeroU32) {
+        if let Some(slot) = self.connections.get_mut(id) {
+            slot.duty = Duty::Leased { lease };
+            slot.quick = false;
         }
     }
 
     pub(super) fn run_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
-        let Some(lease) = self.leases.get(&number) else {
+        let Some(lease) = self.leases.get(number) else {
             return self.finish_call(key, Err(given_back()));
         };
         if self.is_overdue() && lease.is_alive() && !Mutation::ServePastEnd.is_on() {
             return self.refuse_late(now, key, number);
         }
-        if let Some(lease) = self.leases.get_mut(&number) {
-            lease.held.push_back(key);
+        if let Some(lease) = self.leases.get_mut(number) {
+            lease.hold(key);
         }
         self.resume_lease(now, number);
     }
@@ -219,7 +112,7 @@ impl Pool {
         if in_transaction && (is_ending || (lease.is_between() && self.has_unanswered(lease))) {
             return true;
         }
-        let Seat::On(id) = lease.seat else { return lease.head.is_some() || aside };
+        let Some(id) = lease.connection() else { return lease.has_head() || aside };
         let alone = |call: &Call| {
             call.flags.has(QueryFlags::CANCELLABLE) && !call.flags.has(QueryFlags::END)
         };
@@ -231,7 +124,7 @@ impl Pool {
                 || slot.connection.has_events()
                 || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
         };
-        lease.head.is_some()
+        lease.has_head()
             || aside
             || self.connections.get(id).is_some_and(busy)
             || self.is_typing(id)
@@ -239,73 +132,44 @@ impl Pool {
 
     /// Whether a COMMIT or a ROLLBACK stands unanswered.
     fn is_ending(&self, lease: &Lease) -> bool {
-        let end = lease.ending.and_then(|key| self.calls.get(key));
+        let end = lease.ending().and_then(|key| self.calls.get(key));
         end.is_some_and(|call| call.sent_to.is_some())
     }
 
     fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
-        let Some(lease) = self.leases.get_mut(&number) else {
+        let Some(lease) = self.leases.get_mut(number) else {
             return self.finish_call(key, Err(given_back()));
         };
-        match &lease.seat {
-            Seat::On(id) => {
-                let id = *id;
-                self.send_leased(now, key, number, id);
-            }
-            Seat::Unplaced => {
-                lease.held.push_front(key);
-                self.stand_in_line(number);
-            }
-            Seat::Gone(error) => {
-                let error = error.clone();
-                self.refuse_gone(key, &error);
-            }
+        if let Some(id) = lease.connection() {
+            self.send_leased(now, key, number, id);
+        } else if let Some(error) = lease.gone() {
+            let error = error.clone();
+            self.refuse_gone(key, &error);
+        } else {
+            lease.hold_in_front(key);
+            self.stand_in_line(number);
         }
     }
 
     fn send_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32, id: ConnectionId) {
-        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get(&number)) else {
+        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get(number)) else {
             return;
         };
         let flags = call.flags;
-        let is_own = self.is_in_own_transaction(lease);
-        let rolls_back = flags.rolls_back();
-        let begin = match (flags.begin(), lease.progress) {
-            (Some(_), Progress::None) if is_own && !rolls_back => {
-                let result = Err(open_already().with_outcome(Outcome::NotSent));
-                return self.end_without_sending(now, key, number, result);
-            }
-            (Some(_), Progress::None) if flags.has(QueryFlags::END) => {
-                return self.end_without_sending(now, key, number, Ok(nothing()));
-            }
-            (Some(_), Progress::Over) => {
-                let commits = flags.has(QueryFlags::COMMIT);
-                let outcome = if commits { Outcome::Unknown } else { Outcome::NotSent };
-                let result = Err(over().with_outcome(outcome));
-                return self.end_without_sending(now, key, number, result);
-            }
-            (Some(_), Progress::Unended) if !rolls_back => {
-                let result = Err(over().with_outcome(Outcome::NotSent));
-                return self.end_without_sending(now, key, number, result);
-            }
-            (begin, Progress::None) => begin,
-            (_, Progress::Open | Progress::Unended | Progress::Over) => None,
+        let begin = match lease.plan(flags, self.is_in_own_transaction(lease)) {
+            Plan::Send(begin) => begin,
+            Plan::End(result) => return self.end_without_sending(now, key, number, result),
         };
-        let first = !lease.seen;
+        let first = !lease.has_seen();
         // Between transactions, session work must not read from a host that is the primary no more.
-        let between = !lease.for_transaction && lease.is_between();
+        let between = lease.is_between_transactions();
         let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
         let alone = flags.has(QueryFlags::CANCELLABLE) || (between && self.hides_status(key, id));
         let waits = first || begin.is_some() || alone || sent != Some(Sent::Request);
         if sent.is_some()
-            && let Some(lease) = self.leases.get_mut(&number)
+            && let Some(lease) = self.leases.get_mut(number)
         {
-            if waits {
-                lease.head = Some(key);
-            }
-            if flags.has(QueryFlags::END) {
-                lease.ending = Some(key);
-            }
+            lease.sent(key, flags, waits);
         }
     }
 
@@ -320,10 +184,9 @@ impl Pool {
         let Some(call) = self.calls.get(key) else { return };
         let flags = call.flags;
         if flags.has(QueryFlags::END)
-            && let Some(lease) = self.leases.get_mut(&number)
-            && lease.progress != Progress::Unended
+            && let Some(lease) = self.leases.get_mut(number)
         {
-            lease.progress = Progress::None;
+            lease.ended_unsent();
         }
         if flags.has(QueryFlags::RELEASE) {
             self.end_lease(now, number);
@@ -339,36 +202,28 @@ impl Pool {
         number: NonZeroU32,
         status: TransactionStatus,
     ) {
-        if let (Some(lease), Some(call)) = (self.leases.get_mut(&number), self.calls.get_mut(key)) {
+        if let (Some(lease), Some(call)) = (self.leases.get_mut(number), self.calls.get_mut(key)) {
             call.come_back(now);
-            if lease.head == Some(key) {
-                lease.head = None;
-            }
-            if status != TransactionStatus::Idle
-                && call.flags.begin().is_some()
-                && lease.progress != Progress::Unended
-            {
-                lease.progress = Progress::Open;
-            }
+            lease.resumed(key, call.flags, status);
         }
         if self.is_wanted_again(now, key)
-            && let Some(lease) = self.leases.get_mut(&number)
+            && let Some(lease) = self.leases.get_mut(number)
         {
-            lease.held.push_front(key);
+            lease.hold_in_front(key);
         }
         self.resume_lease(now, number);
     }
 
     pub(super) fn resume_lease(&mut self, now: Instant, number: NonZeroU32) {
-        if let Some(id) = self.leases.get(&number).and_then(Lease::connection) {
+        if let Some(id) = self.leases.get(number).and_then(Lease::connection) {
             self.ask_types(now, id);
         }
-        while let Some(lease) = self.leases.get(&number)
-            && let Some(next) = lease.held.front().copied()
+        while let Some(lease) = self.leases.get(number)
+            && let Some(next) = lease.first_held()
             && !self.must_wait(lease, next)
         {
-            if let Some(lease) = self.leases.get_mut(&number) {
-                lease.held.pop_front();
+            if let Some(lease) = self.leases.get_mut(number) {
+                lease.next_held();
             }
             self.place_leased(now, next, number);
         }
@@ -376,19 +231,17 @@ impl Pool {
 
     /// The end of a transaction is not sent.
     pub(super) fn leave_unended(&mut self, number: NonZeroU32) {
-        if let Some(lease) = self.leases.get_mut(&number)
+        if let Some(lease) = self.leases.get_mut(number)
             && !Mutation::ForgetLostEnd.is_on()
         {
-            lease.progress = Progress::Unended;
+            lease.leave_unended();
         }
     }
 
     /// A call was taken back from its connection, unseen by the server.
     pub(super) fn unsend_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
-        if let Some(lease) = self.leases.get_mut(&number)
-            && lease.head == Some(key)
-        {
-            lease.head = None;
+        if let Some(lease) = self.leases.get_mut(number) {
+            lease.pass_head(key);
         }
         self.resume_lease(now, number);
     }
@@ -401,66 +254,37 @@ impl Pool {
         number: NonZeroU32,
         status: TransactionStatus,
     ) {
-        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get_mut(&number)) else {
-            return;
-        };
-        let idle = status == TransactionStatus::Idle;
-        lease.seen = true;
-        lease.idle_since = now;
-        if lease.head == Some(key) {
-            lease.head = None;
-        }
-        if call.flags.has(QueryFlags::END) {
-            lease.progress = if idle { Progress::None } else { Progress::Unended };
-        } else if call.flags.begin().is_some()
-            && !matches!(lease.progress, Progress::Over | Progress::Unended)
-        {
-            lease.progress = if idle { Progress::Over } else { Progress::Open };
-        }
-        if call.flags.has(QueryFlags::RELEASE) {
+        let Some(flags) = self.calls.get(key).map(|call| call.flags) else { return };
+        let Some(lease) = self.leases.get_mut(number) else { return };
+        lease.settled(now, key, flags, status);
+        if flags.has(QueryFlags::RELEASE) {
             self.end_lease(now, number);
         }
     }
 
     /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
     pub(super) fn unseat_lease(&mut self, id: ConnectionId, key: Key<Call>, number: NonZeroU32) {
-        if let Some(lease) = self.leases.get_mut(&number) {
-            lease.seat = Seat::Unplaced;
-            if !Mutation::ForgetBegin.is_on() && lease.progress != Progress::Unended {
-                lease.progress = Progress::None;
-            }
-            lease.head = Some(key);
-        }
+        self.leases.unseat(number, key);
         self.free_slot(id);
     }
 
     /// The connection is closed: a lease that nobody has used yet takes another one, all others are over.
     pub(super) fn vacate(&mut self, number: NonZeroU32, error: Error) {
-        let Some(lease) = self.leases.get_mut(&number) else { return };
-        if !lease.is_seated() {
-            return;
-        }
-        if lease.seen {
-            if error.code() == ABANDONED {
-                self.tell_reclaimed(number, true);
+        match self.leases.vacate(number) {
+            Some(Vacated::Lost) => {
+                if error.code() == ABANDONED {
+                    self.tell_reclaimed(number, true);
+                }
+                self.lose_lease(number, error);
             }
-            self.lose_lease(number, error);
-        } else {
-            lease.seat = Seat::Unplaced;
-            lease.progress = Progress::None;
-            // The description of its statement had come, and then the end.
-            lease.head = None;
-            self.stand_in_line(number);
+            Some(Vacated::Unseen) => self.stand_in_line(number),
+            None => {}
         }
     }
 
     /// Nothing more can be done here: those that wait are told why, and whoever comes later.
     pub(super) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
-        let Some(lease) = self.leases.get_mut(&number) else { return };
-        lease.head = None;
-        let held = std::mem::take(&mut lease.held);
-        lease.seat = Seat::Gone(error.clone());
-        for key in held {
+        for key in self.leases.lose(number, error.clone()) {
             self.refuse_gone(key, &error);
         }
     }
@@ -472,7 +296,7 @@ impl Pool {
         if flags.has(QueryFlags::RELEASE)
             && let Some(number) = lease
         {
-            self.leases.remove(&number);
+            self.leases.remove(number);
         }
         if flags.rolls_back() {
             return self.finish_call(key, Ok(nothing()));
@@ -484,9 +308,9 @@ impl Pool {
 
     /// Nobody names it any more. What runs is settled with its connection.
     fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
-        let mut lease = self.leases.remove(&number)?;
+        let mut lease = self.leases.remove(number)?;
         self.leave_line(&lease);
-        for key in lease.head.take().into_iter().chain(std::mem::take(&mut lease.held)) {
+        for key in lease.take_head().into_iter().chain(lease.take_held()) {
             if self.calls.get(key).is_none_or(|call| call.sent_to.is_none()) {
                 self.finish_call(key, Err(given_back()));
             }
@@ -496,10 +320,8 @@ impl Pool {
 
     /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
     pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
-        let Some(Lease { seat, for_transaction, seen, .. }) = self.remove_lease(number) else {
-            return;
-        };
-        let Seat::On(id) = seat else { return };
+        let Some(lease) = self.remove_lease(number) else { return };
+        let Some(id) = lease.connection() else { return };
         if Mutation::LeakLease.is_on() {
             return;
         }
@@ -512,7 +334,7 @@ impl Pool {
             return self.drop_slot(now, id, &Error::new(ErrorClass::Connection, code, message));
         }
         // What session work leaves behind can't be seen: an advisory lock, for one.
-        if !for_transaction && seen && reset {
+        if lease.has_worked() && reset {
             slot.connection.soil();
         }
         // An answer may have waited for this end, to ask for its types: the connection is looked at
@@ -543,35 +365,12 @@ impl Pool {
 
     /// Leases whose connections are at nothing of their users: the barrier of a call that was taken back may be left.
     pub(super) fn resting_leases(&self) -> Vec<(NonZeroU32, ConnectionId)> {
-        let resting = |(number, lease): (&NonZeroU32, &Lease)| {
-            let Seat::On(id) = lease.seat else { return None };
+        let resting = |(number, lease): (NonZeroU32, &Lease)| {
+            let id = lease.connection()?;
             let rests =
                 self.connections.get(id).is_some_and(|s| s.connection.requests().next().is_none());
-            rests.then_some((*number, id))
+            rests.then_some((number, id))
         };
         self.leases.iter().filter_map(resting).collect()
     }
-
-    /// Leases that have lost their connections unseen, and whose users ask for nothing.
-    pub(super) fn unplaced_leases(&self) -> Vec<NonZeroU32> {
-        let unplaced = |lease: &Lease| matches!(lease.seat, Seat::Unplaced) && lease.head.is_none();
-        let leases = self.leases.iter().filter(|(_, lease)| unplaced(lease));
-        leases.map(|(number, _)| *number).collect()
-    }
-}
-
-pub(super) fn nothing() -> Response {
-    Response { results: Vec::new(), lease: None }
-}
-
-fn given_back() -> Error {
-    let message = "the connection was given back: use the pool, or take another one";
-    Error::new(ErrorClass::Configuration, "HYPERION_CONNECTION_RELEASED", message)
-        .with_outcome(Outcome::NotSent)
-}
-
-fn over() -> Error {
-    let message = "the server is in no transaction any more: a statement ended it (COMMIT and ROLLBACK are \
-                   methods of the transaction), or its BEGIN was refused";
-    Error::new(ErrorClass::Transaction, "HYPERION_TRANSACTION_OVER", message)
 }
