@@ -3,7 +3,7 @@
 //! ```text
 //! Parsing:    (Close ▶) Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
 //! Typing:     Parse ▶ ParameterDescription ▶ Describe ▶ Complete
-//! Prepared:   Bind ▶ Execute ▶ Complete
+//! Prepared:   Bind ▶ Execute ▶ Complete; behind a pooler ParameterDescription ▶ Describe ▶ Bind ▶ ...
 //! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
 //! Execute ▶ Copy ▶ Execute: a COPY to standard output, which is let go by. One from standard input is refused.
@@ -20,7 +20,7 @@ use bytes::BytesMut;
 
 use super::command::CommandTag;
 use super::flight::is_of_text;
-pub(super) use super::flight::{Asked, Flight, Parsing, Terms};
+pub(super) use super::flight::{Asked, Begins, Flight, Parsing, Terms};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
@@ -112,7 +112,10 @@ impl Exchange {
     ) -> Self {
         let Terms { verbatim, limit, may_run_twice, reads_text } = terms;
         let step = match flight {
-            Flight::Parsing(Parsing { closes: true, .. }) => Step::Close,
+            Flight::Parsing(Parsing { begins: Begins::Close, .. }) => Step::Close,
+            Flight::Parsing(Parsing { begins: Begins::Description, .. }) => {
+                Step::ParameterDescription
+            }
             Flight::Parsing(_) | Flight::Typing { .. } | Flight::Steps(_) => Step::Parse,
             Flight::Prepared { .. } => Step::Bind,
             Flight::Script { .. } => Step::Execute,
@@ -477,16 +480,24 @@ impl Exchange {
     /// The name under which the request was to prepare its statement.
     pub(super) fn preparing(&self) -> Option<&Arc<str>> {
         match &self.flight {
-            Flight::Parsing(parsing) => parsing.name.as_ref(),
+            Flight::Parsing(parsing) if parsing.begins != Begins::Description => {
+                parsing.name.as_ref()
+            }
             _ => None,
         }
+    }
+
+    /// Whether it describes a statement under the name that this was prepared under.
+    pub(super) fn describes_anew(&self) -> bool {
+        matches!(&self.flight, Flight::Parsing(Parsing { begins: Begins::Description, .. }))
     }
 
     /// The name of the prepared statement that the request uses, made or not.
     pub(super) fn name(&self) -> Option<&Arc<str>> {
         match &self.flight {
             Flight::Prepared { name, .. } => Some(name),
-            _ => self.preparing(),
+            Flight::Parsing(parsing) => parsing.name.as_ref(),
+            _ => None,
         }
     }
 

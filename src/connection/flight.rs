@@ -80,12 +80,21 @@ impl Flight {
     }
 }
 
+/// What a flight that describes its statement begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begins {
+    /// Another statement is closed to make room for it.
+    Close,
+    Parse,
+    /// It is prepared: a pooler has it under this name.
+    Description,
+}
+
 #[derive(Debug)]
 pub(super) struct Parsing {
     /// Under which it is kept.
     pub(super) name: Option<Arc<str>>,
-    /// Another one is closed to make room for it.
-    pub(super) closes: bool,
+    pub(super) begins: Begins,
     pub(super) told: Told,
     pub(super) asked: Asked,
     pub(super) relies: Relies,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::BytesMut;
 
-use super::exchange::{Exchange, Flight, Parsing};
+use super::exchange::{Begins, Exchange, Flight, Parsing};
 use super::lineage::Place;
 use super::role::{Role, is_refusal};
 use super::statement::StatementId;
@@ -229,7 +229,8 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     };
     match exchange.flight {
         // What it closes is forgotten already.
-        Flight::Parsing(Parsing { closes: true, .. }) => false,
+        Flight::Parsing(Parsing { begins: Begins::Close, .. }) => false,
+        Flight::Parsing(Parsing { begins: Begins::Description, .. }) => true,
         Flight::Parsing(Parsing { name: Some(_), .. }) => {
             !pipeline.iter().skip(place + 1).any(uses_it)
         }

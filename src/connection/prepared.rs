@@ -211,6 +211,20 @@ impl Prepared {
         }
     }
 
+    /// Whether what is kept under this name was told the same.
+    pub(super) fn is_as(
+        &self,
+        id: StatementId,
+        name: &Arc<str>,
+        description: &Arc<Description>,
+    ) -> bool {
+        let kept = self.places.get(id.0 as usize).and_then(Option::as_ref);
+        self.has(id, name)
+            && kept
+                .and_then(|kept| kept.told.get())
+                .is_some_and(|told| Arc::ptr_eq(told, description) || told.is_same(description))
+    }
+
     fn forget_lately(&mut self) {
         self.lately.clear();
         self.lately_weight = 0;

@@ -39,6 +39,11 @@ impl Connection {
         self.send_own(|session, written, out| session.ask_types(now, oids, written, out));
     }
 
+    /// Whether a script is under way there in steps, behind which nothing can be sent.
+    pub fn is_stepping(&self) -> bool {
+        matches!(&self.state, State::Session(session) if session.is_stepping())
+    }
+
     /// Asks which database the session is in: [`Event::Typed`] follows. Not in a transaction.
     pub fn ask_realm(&mut self, now: Instant) {
         self.send_own(|session, written, out| session.ask_realm(now, written, out));

@@ -16,11 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ended::is_fatal;
-use ended::is_of_server;
 pub use ended::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
-
+use ended::{is_fatal, is_of_server};
 use questions::{Asking, Doubt};
+use run::Texts;
 
 use super::exchange::{Exchange, Flight, Learned, Terms};
 use super::handshake::BackendKey;
@@ -324,13 +323,15 @@ impl Session {
             self.prepared.clear();
         }
         let moment = self.moment(now, shared.statements.generation());
+        let verbatim = shared.statements.verbatim(statement);
         let (flight, prelude) = if is_script && prelude.is_empty() {
             self.script(statement, shared.statements, out)?
         } else {
-            let reads_text = self.style.reads_text(shared.statements);
+            let are_read = self.style.reads_text(shared.statements);
+            let texts = Texts { first_use, are_read, verbatim: &verbatim };
             let flight = match is_script {
                 true => Flight::Prelude,
-                false => self.run(moment, request, statement, (first_use, reads_text), out)?,
+                false => self.run(moment, request, statement, texts, out)?,
             };
             frontend::sync(out)?;
             (flight, prelude)
@@ -339,7 +340,6 @@ impl Session {
         let moves_for_all = runs && self.names.sent(statement.naming);
         self.made_role |= runs && statement.naming.makes_role;
         self.style.ask(statement.traces);
-        let verbatim = shared.statements.verbatim(statement);
         let how = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
             Flight::Steps(_) => Sent::Steps,
@@ -451,7 +451,9 @@ impl Session {
                 let sql = Arc::clone(&statement.sql);
                 let known = shared.statements.describe(id, exchange.moment.at, told);
                 exchange.tell(&known);
-                if exchange.preparing().is_none() {
+                let is_kept = exchange.describes_anew()
+                    && exchange.name().is_some_and(|name| self.prepared.is_as(id, name, &known));
+                if exchange.preparing().is_none() && !is_kept {
                     self.prepared.learn(id, &sql, &known, exchange.moment);
                 }
             }

@@ -45,7 +45,8 @@ pub(super) enum Staleness {
 /// server says before anything runs may be due to that: of a value, by the input function of any
 /// type, or of an operator, a function or a table.
 pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> Staleness {
-    let (parses, binds) = (step == Step::Parse, step == Step::Bind);
+    let parses = step == Step::Parse;
+    let binds = matches!(step, Step::ParameterDescription | Step::Describe | Step::Bind);
     let rests_on_types = match relies {
         Relies::No | Relies::Told => false,
         Relies::InPart => binds,

@@ -316,6 +316,17 @@ impl Shape {
         Self { columns, has_text, has_user_types, verbatim: verbatim.clone() }
     }
 
+    /// Whether a column comes as text of a type of users' that no server has told yet.
+    pub fn has_untold_text(&self, verbatim: &Verbatim) -> bool {
+        let is_untold = |field: &Field| {
+            oid::is_of_users(field.type_oid)
+                && field.format == Format::Text
+                && !verbatim.has(field.type_oid)
+                && verbatim.domains.get(field.type_oid).is_none()
+        };
+        self.has_user_types && self.columns.iter().any(|column| is_untold(&column.field))
+    }
+
     /// Whether types that only a server can tell are among the columns'.
     pub const fn has_user_types(&self) -> bool {
         self.has_user_types

@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// Whether what was sent last is a script that has statements left.
-    pub(super) fn is_stepping(&self) -> bool {
+    pub(in crate::connection) fn is_stepping(&self) -> bool {
         match self.pipeline.back().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.has_steps_left(),
             _ => false,

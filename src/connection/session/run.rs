@@ -15,7 +15,7 @@ use bytes::BytesMut;
 
 use super::Session;
 use crate::base::{Error, Instant};
-use crate::connection::exchange::{Asked, Flight, Parsing};
+use crate::connection::exchange::{Asked, Begins, Flight, Parsing};
 use crate::connection::prepared::{Found, Moment, Told};
 use crate::connection::settings::FirstUse;
 use crate::connection::staleness::Relies;
@@ -23,6 +23,7 @@ use crate::connection::statement::{Description, Form, Statement};
 use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
 use crate::connection::{Request, Telling};
 use crate::protocol::frontend;
+use crate::types::Verbatim;
 
 /// What a value is refused with that does not fit the type of its parameter.
 const MISFIT: &str = "HYPERION_PARAMETER";
@@ -36,6 +37,16 @@ enum Keep {
     Unnamed,
 }
 
+/// What is known of how values look as text, where a request is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Texts<'a> {
+    pub(super) first_use: Option<FirstUse>,
+    /// They come as this client reads them.
+    pub(super) are_read: bool,
+    /// Which types come as text, as far as servers have told.
+    pub(super) verbatim: &'a Verbatim,
+}
+
 impl Session {
     pub(super) fn moment(&self, now: Instant, generation: u64) -> Moment {
         Moment { at: now, epoch: self.names.epoch(), generation }
@@ -46,7 +57,7 @@ impl Session {
         now: Moment,
         request: &Request<'_>,
         statement: &Statement,
-        (first_use, reads_text): (Option<FirstUse>, bool),
+        texts: Texts<'_>,
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
         if request.is_question() {
@@ -63,15 +74,15 @@ impl Session {
         };
         let Some(known) = known else {
             let is_text = match statement.naming.names_result {
-                true => reads_text && !request.params.needs_type(),
-                false => first_use != Some(FirstUse::Described),
+                true => texts.are_read && !request.params.needs_type(),
+                false => texts.first_use != Some(FirstUse::Described),
             };
             if !is_text {
                 return describe(statement, out);
             }
             let values = Values::Plain(&[]);
             parse_and_run(out, ("", &statement.sql), request, &[], values, None)?;
-            return Ok(parsing(None, false, Told::default(), Asked::Text, Relies::No));
+            return Ok(parsing(None, Begins::Parse, Told::default(), Asked::Text, Relies::No));
         };
         // Behind a DISCARD ALL that is not answered a pooler would lose count of it.
         let is_kept = request.prepare
@@ -81,7 +92,7 @@ impl Session {
         let keep = match is_kept {
             true => self.prepared.find(request.statement, statement, now),
             false => {
-                return self.parse(now, request, statement, known, Keep::Unnamed, out);
+                return self.parse(now, request, statement, (known, texts), Keep::Unnamed, out);
             }
         };
         let preparation = match keep {
@@ -93,17 +104,21 @@ impl Session {
                     Found::Nothing if (now.epoch, now.generation) == (0, 0) => Keep::Named,
                     _ => Keep::Anew,
                 };
-                return self.parse(now, request, statement, known, keep, out);
+                return self.parse(now, request, statement, (known, texts), keep, out);
             }
             Found::OutdatedUnheard => {
-                return self.parse(now, request, statement, known, Keep::Unnamed, out);
+                return self.parse(now, request, statement, (known, texts), Keep::Unnamed, out);
             }
             Found::Known(preparation) => preparation,
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
+        if self.is_pooled {
+            let own = Arc::clone(told.get().unwrap_or(known));
+            return self.describe_and_run(now, request, statement, (&name, &own), texts, out);
+        }
         let Some(own) = told.get() else {
             if !request.params.needs_type()
-                && let Some(asked) = self.formats(request, statement, known)
+                && let Some(asked) = self.formats(request, statement, known, texts)
             {
                 bind_and_run(out, &name, request, Values::Plain(&known.fits), asked.shape())?;
                 return Ok(Flight::Prepared {
@@ -113,7 +128,7 @@ impl Session {
                     relies: Relies::Told,
                 });
             }
-            return self.parse(now, request, statement, known, Keep::Unnamed, out);
+            return self.parse(now, request, statement, (known, texts), Keep::Unnamed, out);
         };
         let is_same = own.parameter_types == known.parameter_types;
         let wanted = known.shape.as_deref().filter(|shape| shape.has_user_types());
@@ -123,7 +138,7 @@ impl Session {
         if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
             // It was described a moment ago, and otherwise; or its results are wanted in other
             // formats by now.
-            return self.parse(now, request, statement, known, Keep::Anew, out);
+            return self.parse(now, request, statement, (known, texts), Keep::Anew, out);
         }
         // The pool may know more of the same types.
         let fits = if is_same { &known.fits } else { &own.fits };
@@ -142,21 +157,59 @@ impl Session {
         }
     }
 
+    /// Runs a statement that a pooler has under this name, and has it described in the same flight.
+    /// The server's session may be another one than before, in which the pooler has had the text
+    /// parsed anew without a word, so that parameters and columns may have other types than `own`
+    /// has.
+    fn describe_and_run(
+        &mut self,
+        now: Moment,
+        request: &Request<'_>,
+        statement: &Statement,
+        (name, own): (&Arc<str>, &Arc<Description>),
+        texts: Texts<'_>,
+        out: &mut BytesMut,
+    ) -> Result<Flight, Error> {
+        let is_told = request.telling == Telling::Done;
+        let needs_type = request.params.needs_type();
+        if is_told || (needs_type && !request.params.are_plain(&own.fits, out)) {
+            // Types that are declared are a part of what the pooler knows a statement by.
+            return self.parse(now, request, statement, (own, texts), Keep::Unnamed, out);
+        }
+        let asked = match self.formats(request, statement, own, texts) {
+            None if texts.are_read => Asked::Text,
+            None => return describe(statement, out),
+            Some(asked) => asked,
+        };
+        let relies = if needs_type { Relies::InPart } else { Relies::Told };
+        frontend::describe_statement(out, name)?;
+        bind_and_run(out, name, request, Values::Plain(&own.fits), asked.shape())?;
+        Ok(Flight::Parsing(Parsing {
+            name: Some(Arc::clone(name)),
+            begins: Begins::Description,
+            told: Told::default(),
+            asked,
+            relies,
+            parameter_types: Vec::new(),
+        }))
+    }
+
     /// The server parses the statement. `known` is what it was told last, here or elsewhere.
     fn parse(
         &mut self,
         now: Moment,
         request: &Request<'_>,
         statement: &Statement,
-        known: &Arc<Description>,
+        (known, texts): (&Arc<Description>, Texts<'_>),
         keep: Keep,
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
-        let Some(results) = self.formats(request, statement, known) else {
+        let Some(results) = self.formats(request, statement, known, texts) else {
             return describe(statement, out);
         };
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
         let here = self.prepared.told_here(request.statement, statement, now).map(Arc::clone);
+        let lately = lately.or_else(|| here.clone().filter(|_| self.is_pooled));
         let (types, values, relies) = if request.telling == Telling::Done {
             (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::Told)
         } else if !request.params.needs_type() {
@@ -196,7 +249,7 @@ impl Session {
             }
         }
         let told = Told::default();
-        let closes = victim.is_some();
+        let begins = if victim.is_some() { Begins::Close } else { Begins::Parse };
         if let Some((victim, _)) = victim {
             self.prepared.evict(victim);
         }
@@ -204,7 +257,7 @@ impl Session {
             let (name, sql) = (Arc::clone(name), Arc::clone(&statement.sql));
             self.prepared.insert(id, name, sql, Arc::clone(&told), now);
         }
-        Ok(parsing(name, closes, told, results, relies))
+        Ok(parsing(name, begins, told, results, relies))
     }
 
     /// The formats in which results are asked for, before the server has said on this connection
@@ -216,9 +269,13 @@ impl Session {
         request: &Request<'_>,
         statement: &Statement,
         known: &Description,
+        texts: Texts<'_>,
     ) -> Option<Asked> {
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
-        let is_known = request.telling == Telling::Done || self.may_repeat(request, statement);
+        // What comes as text of a type that no server has told may turn out to be an array of dates.
+        let is_read = texts.are_read || !shape.has_untold_text(texts.verbatim);
+        let is_known =
+            request.telling == Telling::Done || (is_read && self.may_repeat(request, statement));
         is_known.then(|| Asked::Like(Arc::clone(shape)))
     }
 
@@ -242,11 +299,11 @@ fn is_final(error: &Error, request: &Request<'_>) -> bool {
 
 fn parsing(
     name: Option<Arc<str>>,
-    closes: bool,
+    begins: Begins,
     told: Told,
     asked: Asked,
     relies: Relies,
 ) -> Flight {
     let parameter_types = Vec::new();
-    Flight::Parsing(Parsing { name, closes, told, asked, relies, parameter_types })
+    Flight::Parsing(Parsing { name, begins, told, asked, relies, parameter_types })
 }
