@@ -279,3 +279,79 @@ test('types that are newer than the snapshot are told in its transaction', async
     await cluster.query(cluster.primary, 'DROP SCHEMA newer CASCADE');
   }
 });
+
+test('a read whose types are gone when they are asked for is sent again', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  const pool = open(t, { hosts: [`${proxy.host}:${proxy.port}`] });
+  const make = (value) =>
+    cluster.query(
+      cluster.primary,
+      `DROP TABLE IF EXISTS moods.fleeting; DROP DOMAIN IF EXISTS moods.number; CREATE DOMAIN
+       moods.number AS int; CREATE TABLE moods.fleeting AS SELECT ARRAY[${value}]::moods.number[] v`,
+    );
+  await make(7);
+  await pool.query('SELECT 1');
+  await proxy.delay(200);
+  const read = pool.query('SELECT v FROM moods.fleeting');
+  await waitForActivity('SELECT v FROM moods.fleeting');
+  await make(8);
+  assert.deepEqual(await read, [{ v: [8] }]);
+  await proxy.pass();
+});
+
+test('where text has another style, reads that come at once go by types that were told', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  const options = {
+    hosts: [`${proxy.host}:${proxy.port}`],
+    poolSize: 3,
+    parameters: { DateStyle: 'German' },
+  };
+  const pool = open(t, options);
+  await cluster.query(
+    cluster.primary,
+    `CREATE DOMAIN moods.moment AS timestamptz; CREATE TABLE moods.diary AS
+     SELECT ARRAY['2024-01-02 03:04:05+00']::moods.moment[] AS v`,
+  );
+  const read = (n) => pool.query(`SELECT v FROM moods.diary WHERE $1 = $1`, [n]);
+  const held = await Promise.all([1, 2, 3].map(() => pool.connect()));
+  await Promise.all(held.map((connection) => connection.release()));
+  await proxy.delay(50);
+  const reads = [];
+  for (let n = 0; n < 20; n++) {
+    reads.push(read(n));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  for (const rows of await Promise.all(reads)) {
+    assert.deepEqual(rows, [{ v: ['2024-01-02T03:04:05Z'] }]);
+  }
+  await proxy.pass();
+});
+
+test('a question for types waits for the end of a script that is sent in steps', async (t) => {
+  const pool = open(t, { pipelining: 'all', parameters: { DateStyle: 'German' } });
+  const make = [1, 2].map(
+    (n) => `DROP TABLE IF EXISTS moods.t${n}; DROP TYPE IF EXISTS moods.m${n};
+      CREATE TYPE moods.m${n} AS ENUM ('a'); CREATE TABLE moods.t${n} AS SELECT '{a}'::moods.m${n}[] m`,
+  );
+  await cluster.query(cluster.primary, make.join(';'));
+  const read = (n) => {
+    const sql = `SELECT m FROM moods.t${n} WHERE $1::text[] IS NOT NULL`;
+    return pool.query(sql, [['x']], { prepare: false });
+  };
+  for (let n = 0; n < 5; n++) await Promise.all([read(1), read(2)]);
+  for (let round = 0; round < 20; round++) {
+    await cluster.query(cluster.primary, make.join(';'));
+    const reads = [1, 2, 1, 2, 1, 2].map(read);
+    const script = pool.query(`INSERT INTO moods.kept VALUES (${round}); SELECT m FROM moods.t1`);
+    await Promise.allSettled(reads);
+    assert.deepEqual(await script, [[], [{ m: ['a'] }]]);
+  }
+});
+
+/** Until a session has run the statement, whose answer may still be on its way. */
+async function waitForActivity(sql) {
+  for (;;) {
+    const question = `SELECT 1 FROM pg_stat_activity WHERE query = '${sql}' AND state = 'idle'`;
+    if ((await cluster.query(cluster.primary, question)).length > 0) return;
+  }
+}

@@ -156,7 +156,7 @@ export interface PoolOptions {
   resetOnRelease?: boolean | null | undefined;
   /** Whether the process may end by itself while only idle connections are open. Default: true. */
   allowExitOnIdle?: boolean | null | undefined;
-  /** Resolves host names, in the shape of `dns.lookup`, which is the default. Asked anew at every attempt. */
+  /** Resolves host names, as `dns.lookup` does by default. Asked at every attempt, which tries 256 addresses at most. */
   lookup?: LookupFunction | null | undefined;
   /**
    * For development: errors of queries show the lines of the code that asked for them, also where no function awaits the

@@ -16,6 +16,7 @@ mod begin;
 mod command;
 mod doors;
 mod effect;
+mod ended;
 mod exchange;
 mod flight;
 mod habit;

@@ -20,7 +20,7 @@ use crate::connection::{
 use crate::protocol::backend::TransactionStatus;
 
 /// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
-const MOST_REDESCRIPTIONS: u8 = 2;
+pub(super) const MOST_REDESCRIPTIONS: u8 = 2;
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
 /// `statement_completion_unknown` of the SQL standard.
@@ -46,6 +46,7 @@ impl Pool {
             }
         }
         self.wait_again(now, again.into_iter());
+        self.ask_types(now, id);
         self.mark_writing(id);
         // What its calls wait for may be an answer that is no news to anybody else.
         if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty)

@@ -9,14 +9,16 @@
 //! the pool's own role is refused outside of a transaction is not asked again.
 //!
 //! A call that was answered is over for the pool meanwhile; its caller's limit, signal or
-//! transaction bounds what it waits. A server that does not tell leaves the values of an answer the
-//! text that they came as, and a parameter's type is taken for whatever its value fits. A
-//! connection that breaks does the same to answers; a call asks again on the next one.
+//! transaction bounds what it waits. A read whose types are gone by the time of the question is
+//! sent again. Else a server that does not tell leaves the values of an answer the text that they
+//! came as, and a parameter's type is taken for whatever its value fits. A connection that breaks
+//! does the same to answers; a call asks again on the next one.
 
 use std::sync::Arc;
 
 use super::connections::Duty;
-use super::{Call, ConnectionId, Pool, Response};
+use super::settle::MOST_REDESCRIPTIONS;
+use super::{Call, ConnectionId, Pool, QueryFlags, Response};
 use crate::base::{Error, Instant, Key, Outcome, ServerFields};
 use crate::connection::{Form, Realm, TypesOutcome, TypesRefused};
 use crate::protocol::backend::TransactionStatus;
@@ -38,9 +40,17 @@ enum Waiter {
     Answer {
         request: u32,
         response: Response,
+        read: Option<Box<Read>>,
     },
     /// It is set aside.
     Call(Key<Call>),
+}
+
+/// A call that changes nothing, and when its caller no longer waits for it.
+#[derive(Debug)]
+struct Read {
+    call: Call,
+    limit: Option<Instant>,
 }
 
 impl Pool {
@@ -65,11 +75,50 @@ impl Pool {
             Some(request) if !unknown.is_empty() && self.connections.contains(id) => {
                 let limit = self.watches.due(request);
                 self.watches.remove(request);
-                self.forget_call(key);
-                let answer = Waiter::Answer { request, response };
+                let read = self.take_read(key, limit);
+                let answer = Waiter::Answer { request, response, read };
                 self.wait_for_types(now, id, answer, unknown, limit);
             }
             _ => self.finish_call(key, Ok(response)),
+        }
+    }
+
+    /// Takes a call that is answered out of the pool, and keeps it where it may run once more.
+    fn take_read(&mut self, key: Key<Call>, limit: Option<Instant>) -> Option<Box<Read>> {
+        let call = self.calls.get(key)?;
+        let may_run_again = call.lease.is_none()
+            && call.given_up.is_none()
+            && call.twin.is_none()
+            && call.redescribed < MOST_REDESCRIPTIONS
+            && self.may_run_twice(call);
+        if may_run_again {
+            return self.calls.remove(key).map(|call| Box::new(Read { call, limit }));
+        }
+        self.forget_call(key);
+        None
+    }
+
+    /// The types of a read's answer are gone: its tables were made anew meanwhile, or dropped.
+    fn read_again(&mut self, now: Instant, read: Read) {
+        let Read { mut call, limit } = read;
+        let request = call.request;
+        call.redescribed += 1;
+        if let Some(statement) = call.statement.and_then(|id| self.statements.get_mut(id)) {
+            statement.form = Form::Undescribed;
+        }
+        let is_cancellable = call.flags.has(QueryFlags::CANCELLABLE);
+        let key = self.calls.insert(call);
+        if is_cancellable {
+            self.watches.insert(request, key);
+            self.watches.limit(now, request, limit.map(|at| at.since(now)));
+        }
+        self.wait_again(now, std::iter::once(key));
+    }
+
+    /// A waiter of an answer, or of a call, goes: what was held for another try is let go.
+    fn let_read_go(&mut self, read: Option<Box<Read>>) {
+        if let Some(statement) = read.and_then(|read| read.call.statement) {
+            self.statements.let_go(statement);
         }
     }
 
@@ -136,7 +185,9 @@ impl Pool {
         // Where the requests in flight leave the transaction, nobody knows before they are
         // answered.
         let is_early = is_leased && slot.connection.requests().next().is_some();
-        if slot.cancelling.is_some() || is_early || slot.connection.is_asking_types() {
+        // A script that is sent in steps ends before anything stands behind it.
+        let is_late = slot.connection.is_stepping();
+        if slot.cancelling.is_some() || is_early || is_late || slot.connection.is_asking_types() {
             return;
         }
         // A transaction that has failed tells nothing.
@@ -178,7 +229,8 @@ impl Pool {
         };
         while let Some(at) = self.untyped.iter().position(wanted) {
             let Untyped { connection, what, .. } = self.untyped.remove(at);
-            if let Waiter::Answer { request, response } = what {
+            if let Waiter::Answer { request, response, read } = what {
+                self.let_read_go(read);
                 self.hand_out(connection, request, response);
             }
         }
@@ -226,7 +278,10 @@ impl Pool {
                 .with_failed_transaction();
             let error = self.at_host(id, error);
             match self.untyped.remove(at).what {
-                Waiter::Answer { request, .. } => self.complete(request, Err(error)),
+                Waiter::Answer { request, read, .. } => {
+                    self.let_read_go(read);
+                    self.complete(request, Err(error));
+                }
                 Waiter::Call(key) => self.finish_call(key, Err(error)),
             }
         }
@@ -246,6 +301,7 @@ impl Pool {
             true => told,
             false => told.and(Err(TypesRefused { lasts: false })),
         };
+        let mut are_gone = false;
         match told {
             Ok(told) => {
                 self.statements.learn_types(&told);
@@ -255,6 +311,7 @@ impl Pool {
                     self.connections.get(id).and_then(|slot| slot.connection.transaction_status());
                 let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();
                 let is_settled = status == Some(TransactionStatus::Idle);
+                are_gone = is_settled && !asked.iter().all(|oid| there.contains(oid));
                 self.catalog.learn(if is_settled { asked } else { &there }, told);
             }
             Err(refused) => self.refused_types(id, asked, refused),
@@ -262,8 +319,17 @@ impl Pool {
         // Nobody may wait for it any more.
         let waits =
             |waits: &Untyped| waits.connection == id && waits.is_asked && waits.oids == asked;
-        if let Some(at) = self.untyped.iter().position(waits) {
-            self.release_untyped(now, at);
+        let Some(at) = self.untyped.iter().position(waits) else { return };
+        let read = match self.untyped.get_mut(at).map(|waits| &mut waits.what) {
+            Some(Waiter::Answer { read, .. }) if are_gone => read.take(),
+            _ => None,
+        };
+        match read {
+            Some(read) => {
+                self.untyped.remove(at);
+                self.read_again(now, *read);
+            }
+            None => self.release_untyped(now, at),
         }
     }
 
@@ -286,7 +352,10 @@ impl Pool {
     pub(super) fn release_untyped_of(&mut self, id: ConnectionId) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             match self.untyped.remove(at).what {
-                Waiter::Answer { request, response } => self.hand_out(id, request, response),
+                Waiter::Answer { request, response, read } => {
+                    self.let_read_go(read);
+                    self.hand_out(id, request, response);
+                }
                 Waiter::Call(key) => self.take_up_unless_leased(key),
             }
         }
@@ -306,7 +375,10 @@ impl Pool {
     fn release_untyped(&mut self, now: Instant, at: usize) {
         let Untyped { connection, what, .. } = self.untyped.remove(at);
         match what {
-            Waiter::Answer { request, response } => self.hand_out(connection, request, response),
+            Waiter::Answer { request, response, read } => {
+                self.let_read_go(read);
+                self.hand_out(connection, request, response);
+            }
             Waiter::Call(key) => {
                 self.fit_parameters(key);
                 self.take_up(now, key);
