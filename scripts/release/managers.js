@@ -1,5 +1,6 @@
 // Installs the package by package managers other than npm: pnpm, whose packages see nothing but
-// what they depend on, and Yarn's Plug'n'Play, which has no node_modules.
+// what they depend on, and Yarn's Plug'n'Play, which has no node_modules. All that they keep is in
+// the folder of the project: of a version that is packed anew they would take the one before.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,6 +13,7 @@ import { PROGRAMS, startRegistry } from './install.js';
 const MANAGERS = {
   pnpm(folder, url) {
     const own = ['--registry', url, '--store-dir', path.join(folder, 'store')];
+    own.push(`--config.cache-dir=${path.join(folder, 'cache')}`);
     return {
       install: [tool('pnpm/bin/pnpm.cjs'), 'add', ...own, 'hyperiondb-client'],
       start: ['query.cjs'],
@@ -24,6 +26,7 @@ const MANAGERS = {
       'npmMinimalAgeGate: 0',
       'nodeLinker: pnp',
       'enableGlobalCache: false',
+      `globalFolder: '${path.join(folder, 'global')}'`,
       'enableTelemetry: false',
     ];
     writeFileSync(path.join(folder, '.yarnrc.yml'), `${settings.join('\n')}\n`);
