@@ -2,13 +2,15 @@
 // is committed. `publishing.test.js` has the rest.
 
 import assert from 'node:assert/strict';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
 import { after, before, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
+
+import prettier from 'prettier';
 
 import { isAsked } from '../scripts/release/asked.js';
 import { nextPatch, SAYING, version } from '../scripts/release/versions.js';
@@ -223,6 +225,22 @@ test('what was new in a version that npm never got is new in the next one', asyn
   await bump(third);
   const kept = await readFile(changelog, 'utf8');
   assert.match(kept, new RegExp(`^## ${third} - .*\\n\\n## ${second} - .*\\n\\n### Fixed$`, 'm'));
+});
+
+test('the changelog that a release makes of ours is formatted as ours is', async () => {
+  const copy = await copyOf('formatted');
+  const file = path.join(copy, 'CHANGELOG.md');
+  const options = {
+    ...(await prettier.resolveConfig(path.join(root, 'CHANGELOG.md'))),
+    parser: 'markdown',
+  };
+  await copyFile(path.join(root, 'CHANGELOG.md'), file);
+  // One release after the other, of which npm gets none, and with nothing new in between.
+  for (let n = 0; n < 2; n += 1) {
+    const { code, stderr } = await inCopy(copy, 'versions.js', '--bump');
+    assert.equal(code, 0, stderr);
+    assert.ok(await prettier.check(await readFile(file, 'utf8'), options));
+  }
 });
 
 test('what is no version, or no later one, is not chosen', async () => {

@@ -143,7 +143,8 @@ function withVersion(changelog, next, date) {
   const told = isLost ? [news, before] : [news];
   const text = merged(told.map((part) => part.slice(part.indexOf('\n') + 1)));
   const heading = `## Unreleased\n\n## ${next} - ${date.toISOString().slice(0, 10)}\n`;
-  return [...parts.slice(0, at), heading, text, ...parts.slice(at + told.length)].join('');
+  const all = [...parts.slice(0, at), heading, text, ...parts.slice(at + told.length)];
+  return `${all.join('').trimEnd()}\n`;
 }
 
 /** Sections of the same title become one. */
