@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::connections::{Duty, OVERDUE, Slot};
 use super::leases::Lease;
 use super::loss::MOST_LOSSES;
-use super::overtaking::Twin;
 use super::{Call, Pool};
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
@@ -23,7 +22,8 @@ impl Pool {
         self.note_leases();
         self.connections.audit(now)?;
         self.audit_calls()?;
-        self.audit_twins()?;
+        self.requests.audit_twins()?;
+        self.requests.audit()?;
         self.audit_neighbours(now)?;
         self.audit_line(now)?;
         self.audit_leases()?;
@@ -61,13 +61,17 @@ impl Pool {
 
     /// The requests that wait for a connection.
     pub fn in_line(&self) -> impl Iterator<Item = u32> {
-        self.waiting.all().filter_map(|(key, _)| self.calls.get(key)).map(|call| call.request)
+        self.requests
+            .waiting
+            .all()
+            .filter_map(|(key, _)| self.requests.get(key))
+            .map(|call| call.request)
     }
 
     /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
     pub fn audit_rest(&self, remembered: usize) -> Result<(), String> {
         let (calls, leases, statements) =
-            (self.calls.iter().count(), self.leases.len(), self.statements.len());
+            (self.requests.iter().count(), self.leases.len(), self.statements.len());
         if calls + leases > 0 || statements != remembered {
             let leases = &self.leases;
             return Err(format!(
@@ -81,7 +85,7 @@ impl Pool {
     /// caller.
     fn audit_calls(&self) -> Result<(), String> {
         let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
-        for (key, _) in self.waiting.all() {
+        for (key, _) in self.requests.waiting.all() {
             places.entry(key).or_default().push("in line");
         }
         for key in self.leases.iter().flat_map(|(_, lease)| lease.held()) {
@@ -92,8 +96,8 @@ impl Pool {
                 places.entry(Key::from_bits(token.0)).or_default().push("in flight");
             }
         }
-        for (key, call) in self.calls.iter() {
-            if call.set_aside && call.lease.is_none() {
+        for (key, call) in self.requests.iter() {
+            if call.is_aside() && call.lease.is_none() {
                 places.entry(key).or_default().push("set aside");
             }
             let found = places.remove(&key).unwrap_or_default();
@@ -105,10 +109,11 @@ impl Pool {
                 return Err(format!("request {request} is sent again after {losses} losses"));
             }
             let in_flight = found == ["in flight"];
-            if in_flight != call.sent_to.is_some() {
+            if in_flight != call.sent_to().is_some() {
                 return Err(format!(
                     "request {} is {found:?}, sent to {:?}",
-                    call.request, call.sent_to
+                    call.request,
+                    call.sent_to()
                 ));
             }
         }
@@ -121,7 +126,7 @@ impl Pool {
     /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer
     /// while a connection is free.
     fn audit_neighbours(&self, now: Instant) -> Result<(), String> {
-        let call = |token: Token| self.calls.get(Key::from_bits(token.0));
+        let call = |token: Token| self.requests.get(Key::from_bits(token.0));
         let topology = self.cluster.topology();
         let takes_work = |slot: &Slot| {
             let serves = topology.rank(slot.host).is_some();
@@ -134,7 +139,8 @@ impl Pool {
             if is_alone || matches!(duty, Duty::Leased { .. }) {
                 continue;
             }
-            let reads = |call: &Call| self.statement_of(call).is_some_and(|s| s.is_plain_read);
+            let reads =
+                |call: &Call| call.statement_in(&self.statements).is_some_and(|s| s.is_plain_read);
             if self.config.pipelining == Pipelining::Reads
                 && let Some(call) = connection.requests().filter_map(call).find(|c| !reads(c))
             {
@@ -142,9 +148,7 @@ impl Pool {
             }
             let silent = connection.head_since().map_or(Duration::ZERO, |since| now.since(since));
             let is_left = |call: &Call| {
-                self.may_run_twice(call)
-                    && call.given_up.is_none()
-                    && !matches!(call.twin, Some(Twin::CopyOf(_)))
+                call.may_run_twice(&self.statements) && call.given_up.is_none() && !call.is_copy()
             };
             let mut behind = connection.requests().skip(1).filter_map(call);
             if something_is_free
@@ -159,12 +163,8 @@ impl Pool {
     }
 
     fn audit_line(&self, now: Instant) -> Result<(), String> {
-        let given_up = self.calls.iter().filter(|(_, call)| call.given_up.is_some()).count();
-        if given_up != self.given_up {
-            return Err(format!("{given_up} calls are given up, not {}", self.given_up));
-        }
-        for (key, deadline) in self.waiting.all() {
-            let Some(call) = self.calls.get(key) else { continue };
+        for (key, deadline) in self.requests.waiting.all() {
+            let Some(call) = self.requests.get(key) else { continue };
             if call.deadline != deadline {
                 let Call { request, deadline: own, .. } = call;
                 return Err(format!("request {request} waits until {deadline:?}, not {own:?}"));

@@ -20,13 +20,11 @@
 //! effect, and it is sent again without its caller noticing. On a connection that one caller has to itself nobody
 //! shares: what can be cancelled is sent alone there.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::connections::Duty;
-use super::given_up::{GivenUp, Reason, given_up_error, no_connection};
-use super::overtaking::Twin;
+use super::requests::{GivenUp, Reason, given_up_error, no_connection};
 use super::settle::COMPLETION_UNKNOWN;
 use super::verdict::Verdict;
 use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
@@ -83,80 +81,17 @@ impl super::Slot {
     }
 }
 
-/// The calls that can be given up, by the number of their request.
-#[derive(Debug, Default)]
-pub(super) struct Watches {
-    pub(super) calls: BTreeMap<u32, Watch>,
-    deadlines: BTreeSet<(Instant, u32)>,
-}
-
-#[derive(Debug)]
-pub(super) struct Watch {
-    pub(super) call: Key<Call>,
-    limit: Option<(Instant, Duration)>,
-}
-
-impl Watches {
-    pub(super) fn insert(&mut self, request: u32, call: Key<Call>) {
-        self.calls.insert(request, Watch { call, limit: None });
-    }
-
-    pub(super) fn call(&self, request: u32) -> Option<Key<Call>> {
-        self.calls.get(&request).map(|watch| watch.call)
-    }
-
-    /// A later limit replaces an earlier one; none at all takes it away.
-    pub(super) fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
-        let Some(watch) = self.calls.get_mut(&request) else { return };
-        if let Some((at, _)) = watch.limit.take() {
-            self.deadlines.remove(&(at, request));
-        }
-        if let Some(after) = after {
-            watch.limit = Some((now + after, after));
-            self.deadlines.insert((now + after, request));
-        }
-    }
-
-    /// When the time of a request is over.
-    pub(super) fn due(&self, request: u32) -> Option<Instant> {
-        self.calls.get(&request)?.limit.map(|(at, _)| at)
-    }
-
-    pub(super) fn remove(&mut self, request: u32) {
-        if let Some(Watch { limit: Some((at, _)), .. }) = self.calls.remove(&request) {
-            self.deadlines.remove(&(at, request));
-        }
-    }
-
-    pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
-        let first = self.deadlines.first().filter(|_| !Mutation::ForgetLimit.is_on());
-        first.map(|(at, _)| (*at, "query timeout"))
-    }
-
-    /// A call whose time is over. It is not named again.
-    fn take_due(&mut self, now: Instant) -> Option<(Key<Call>, Duration)> {
-        let (at, request) = self.deadlines.first().copied()?;
-        if at > now || Mutation::ForgetLimit.is_on() {
-            return None;
-        }
-        self.deadlines.remove(&(at, request));
-        let watch = self.calls.get_mut(&request)?;
-        let (_, after) = watch.limit.take()?;
-        Some((watch.call, after))
-    }
-}
-
 impl Pool {
     /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer; `None` lifts the
     /// bound that the pool's options set.
     pub fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
-        self.watches.limit(now, request, after);
+        self.requests.watches.limit(now, request, after);
     }
 
     /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] wants its answer no more.
     pub fn cancel(&mut self, now: Instant, request: u32) {
-        match self.watches.calls.get(&request) {
-            Some(watch) => self.give_up(now, watch.call, Reason::Aborted),
+        match self.requests.watches.call(request) {
+            Some(call) => self.give_up(now, call, Reason::Aborted),
             // It has been answered: its caller waits for the names of types no longer.
             None => self.hand_out_untyped(|_, of| of == request),
         }
@@ -195,16 +130,16 @@ impl Pool {
     }
 
     pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
-        let Some(call) = self.calls.get(key) else { return };
-        if call.given_up.is_some() || matches!(call.twin, Some(Twin::CopyOf(_))) {
+        let Some(call) = self.requests.get(key) else { return };
+        if call.given_up.is_some() || call.is_copy() {
             return;
         }
         if call.rolls_back() {
             return self.give_up_rollback(now, key, reason);
         }
-        self.win(now, key);
-        let Some(call) = self.calls.get(key) else { return };
-        let Some(id) = call.sent_to else { return self.take_back(now, key, reason) };
+        self.requests.win(now, key);
+        let Some(call) = self.requests.get(key) else { return };
+        let Some(id) = call.sent_to() else { return self.take_back(now, key, reason) };
         let (lease, commits) = (call.lease, self.may_commit(call));
         let token = Token(key.to_bits());
         let Some(slot) = self.connections.get_mut(id) else { return };
@@ -231,9 +166,8 @@ impl Pool {
             let what = "it had been sent behind others, so that the server may still run it";
             let error = self.given_up_error(id, reason, Outcome::Unknown, what);
             self.tell_early(now, key, reason, Err(error));
-        } else if let Some(call) = self.calls.get_mut(key) {
-            call.given_up = Some(GivenUp { reason, at: now, told });
-            self.given_up += 1;
+        } else {
+            self.requests.give_up(now, key, reason, told);
         }
         self.tend(now, id);
     }
@@ -247,29 +181,26 @@ impl Pool {
         result: Result<Response, Error>,
     ) {
         self.answer(key, result);
-        if let Some(call) = self.calls.get_mut(key) {
-            call.given_up = Some(GivenUp { reason, at: now, told: true });
-            self.given_up += 1;
-        }
+        self.requests.give_up(now, key, reason, true);
     }
 
     /// A call that no connection has.
     fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
-        let Some(call) = self.calls.get(key) else { return };
+        let Some(call) = self.requests.get(key) else { return };
         let error = match call.statement {
             Some(_) => given_up_error(reason, call.outcome(), "it still waited for a connection"),
             None => no_connection(reason),
         };
         match call.lease {
             Some(lease) => self.take_back_leased(key, lease),
-            None if call.set_aside => {}
-            None => self.waiting.strike(key),
+            None if call.is_aside() => {}
+            None => self.requests.waiting.strike(key),
         }
         self.finish_unsent(now, key, error);
     }
 
     fn finish_unsent(&mut self, now: Instant, key: Key<Call>, error: Error) {
-        let Some(call) = self.calls.get(key) else { return };
+        let Some(call) = self.requests.get(key) else { return };
         let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
         if let Some(lease) = lease.filter(|_| call.flags.has(QueryFlags::END)) {
             self.leave_unended(lease);
@@ -285,7 +216,7 @@ impl Pool {
 
     /// A call that was to be sent again: it had no effect, and nobody wants it any more.
     pub(super) fn is_wanted_again(&mut self, now: Instant, key: Key<Call>) -> bool {
-        let Some(call) = self.calls.get(key) else { return false };
+        let Some(call) = self.requests.get(key) else { return false };
         let Some(GivenUp { reason, .. }) = call.given_up else { return true };
         let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
         let ends = call.flags.has(QueryFlags::END);
@@ -315,7 +246,7 @@ impl Pool {
 
     /// Whether anything in flight on a connection may be a commit.
     fn has_commit(&self, id: ConnectionId) -> bool {
-        let call = |token: Token| self.calls.get(Key::from_bits(token.0));
+        let call = |token: Token| self.requests.get(Key::from_bits(token.0));
         let slot = self.connections.get(id);
         let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
         in_flight.filter_map(call).any(|call| self.may_commit(call))
@@ -326,7 +257,7 @@ impl Pool {
     fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Reason, Instant)> {
         let connection = &self.connections.get(id)?.connection;
         let (target, since) = (connection.first_request()?, connection.head_since()?);
-        let given_up = self.calls.get(Key::from_bits(target.0))?.given_up?;
+        let given_up = self.requests.get(Key::from_bits(target.0))?.given_up?;
         Some((target, given_up.reason, self.grace_ends(given_up.at.max(since))))
     }
 
@@ -392,7 +323,7 @@ impl Pool {
     }
 
     pub(super) fn handle_cancel_timeouts(&mut self, now: Instant) {
-        while let Some((key, after)) = self.watches.take_due(now) {
+        while let Some((key, after)) = self.requests.watches.take_due(now) {
             self.give_up(now, key, Reason::TimedOut { after });
         }
         let due = |slot: &super::Slot| slot.cancel_deadline().is_some_and(|at| at <= now);
@@ -421,7 +352,7 @@ impl Pool {
         let (grace, reached) = (self.config.cancel_grace.as_millis(), self.was_reached(id));
         let message = format!("a query that was given up was not answered within {grace} ms");
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        if let Some(call) = self.calls.get(key)
+        if let Some(call) = self.requests.get(key)
             && let Some(GivenUp { reason, .. }) = call.given_up
         {
             let is_own = self.is_at_work_in_own_transaction(id, target);
@@ -493,7 +424,7 @@ impl Pool {
         if !cancelling.fired {
             return None;
         }
-        let call = self.calls.get(key)?;
+        let call = self.requests.get(key)?;
         match (call.given_up, answer) {
             (Some(GivenUp { reason, .. }), Answer::Refused { error, .. })
                 if error.code() == CANCELED =>

@@ -46,7 +46,7 @@ impl Pool {
 
     /// Whether there is a crowd.
     pub(super) fn is_crowded(&mut self) -> bool {
-        self.calls.len() >= CROWD * self.connections.taking_calls()
+        self.requests.len() >= CROWD * self.connections.taking_calls()
     }
 
     /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it are worth one flight.
@@ -56,7 +56,7 @@ impl Pool {
             Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
             None => RUNNERS.saturating_mul(self.preferred().max(1)),
         };
-        let share = self.calls.len().div_ceil(runners).clamp(1, LONGEST_RUN);
+        let share = self.requests.len().div_ceil(runners).clamp(1, LONGEST_RUN);
         share.min(runs).max(1)
     }
 
@@ -85,12 +85,14 @@ impl Pool {
     fn enough(&mut self, host: HostId) -> Option<usize> {
         let enough = self.connections.cores(host)?.saturating_add(1);
         let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
-        (self.calls.len() <= most).then_some(enough)
+        (self.requests.len() <= most).then_some(enough)
     }
 
     /// How many runs of a call's statement are worth one flight.
     pub(super) fn runs_of(&self, call: &Call) -> usize {
-        self.statement_of(call).and_then(|s| s.habit.runs_within(RUN_WORTH)).unwrap_or(1)
+        call.statement_in(&self.statements)
+            .and_then(|s| s.habit.runs_within(RUN_WORTH))
+            .unwrap_or(1)
     }
 
     /// How many bytes the next answers will take, at least, that are worth hearing together on a connection which is kept

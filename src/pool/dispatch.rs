@@ -44,9 +44,9 @@ impl Pool {
         }
         let crowded = self.is_crowded();
         let mut run: Option<(ConnectionId, usize)> = None;
-        while let Some(key) = self.waiting.front() {
-            let Some(call) = self.calls.get(key) else {
-                self.waiting.pop_front();
+        while let Some(key) = self.requests.waiting.front() {
+            let Some(call) = self.requests.get(key) else {
+                self.requests.waiting.pop_front();
                 continue;
             };
             // Who takes a connection, or has lost one, wants it for itself.
@@ -74,7 +74,7 @@ impl Pool {
                 }
             };
             run = Some((id, left));
-            self.waiting.pop_front();
+            self.requests.waiting.pop_front();
             if exclusive {
                 self.seat(now, key, id);
                 continue;
@@ -91,7 +91,7 @@ impl Pool {
             Pipelining::Reads if Mutation::ShareWrites.is_on() => Pipelining::All,
             pipelining => pipelining,
         };
-        self.statement_of(call).is_some_and(|statement| {
+        call.statement_in(&self.statements).is_some_and(|statement| {
             let is_allowed = match pipelining {
                 Pipelining::Reads => statement.is_plain_read,
                 Pipelining::All => {
@@ -107,7 +107,8 @@ impl Pool {
     /// Whether a call may go where the one before it went in this turn: unless there is a crowd,
     /// only behind others, so that every connection is at work before any has more to do.
     fn joins_run(&self, now: Instant, id: ConnectionId, call: &Call, crowded: bool) -> bool {
-        let quick = self.statement_of(call).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
+        let quick =
+            call.statement_in(&self.statements).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
         let shared = |slot: &Slot| {
             let depth = slot.connection.depth();
             match crowded {
@@ -118,13 +119,9 @@ impl Pool {
         quick && self.connections.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
     }
 
-    pub(super) fn statement_of(&self, call: &Call) -> Option<&Statement> {
-        self.statements.get(call.statement?)
-    }
-
     /// Whether only a call's answer tells if its server can be asked for its role behind it.
     pub(super) fn hides_status(&self, key: Key<Call>, id: ConnectionId) -> bool {
-        let statement = self.calls.get(key).and_then(|call| self.statement_of(call));
+        let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
         statement.is_some_and(Statement::may_move_transaction)
             && self.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
     }
@@ -183,7 +180,7 @@ impl Pool {
         if Mutation::ForgetDeadline.is_on() {
             return;
         }
-        for key in self.waiting.take_late(now) {
+        for key in self.requests.waiting.take_late(now) {
             let error = self.acquire_timeout();
             self.give_up_call(key, &error);
         }
@@ -280,7 +277,7 @@ impl Pool {
 
     /// Fails every waiting call: no waiting would help.
     pub(super) fn give_up_waiting(&mut self, error: &Error) {
-        while let Some(key) = self.waiting.pop_front() {
+        while let Some(key) = self.requests.waiting.pop_front() {
             self.give_up_call(key, error);
         }
         self.refuse_ready(error);
@@ -288,7 +285,7 @@ impl Pool {
 
     /// A call gets no connection. One that had lost its own is not the only one that waits for it.
     fn give_up_call(&mut self, key: Key<Call>, error: &Error) {
-        let Some(call) = self.calls.get(key) else { return };
+        let Some(call) = self.requests.get(key) else { return };
         let error = error.clone().with_outcome(call.outcome());
         if let Some(lease) = call.lease {
             let releases = call.flags.has(QueryFlags::RELEASE);
@@ -308,7 +305,7 @@ impl Pool {
     ) {
         for key in keys.rev() {
             if self.is_wanted_again(now, key)
-                && let Some(call) = self.calls.get_mut(key)
+                && let Some(call) = self.requests.get_mut(key)
             {
                 call.come_back(now);
                 if Mutation::RestartDeadline.is_on() {
@@ -316,7 +313,7 @@ impl Pool {
                 }
                 match call.lease.filter(|_| call.flags.has(QueryFlags::END)) {
                     Some(lease) => self.end_unplaced(key, lease),
-                    None => self.waiting.push_front(key, call.deadline),
+                    None => self.requests.enqueue_in_front(key),
                 }
             }
         }

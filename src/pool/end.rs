@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use super::Pool;
-use super::given_up::Reason;
 use super::leases::nothing;
+use super::requests::Reason;
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// How a pool is to be ended.
@@ -46,15 +46,15 @@ impl Pool {
         if !matches!(self.life, Life::Open) {
             return Err(closed_pool());
         }
-        if self.waiting.len() >= self.config.max_queue {
-            return Err(super::line::full_queue(self.config.max_queue));
+        if self.requests.waiting.len() >= self.config.max_queue {
+            return Err(super::requests::full_queue(self.config.max_queue));
         }
         Ok(())
     }
 
     /// Whether somebody waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
-        !self.calls.is_empty()
+        !self.requests.is_empty()
             || !self.untyped.is_empty()
             || !self.ready.is_empty()
             || self.leases.is_any_alive()
@@ -101,7 +101,7 @@ impl Pool {
             return;
         }
         self.give_up_waiting(&closed_pool());
-        let calls: Vec<_> = self.calls.iter().map(|(key, _)| key).collect();
+        let calls: Vec<_> = self.requests.iter().map(|(key, _)| key).collect();
         calls.into_iter().for_each(|key| self.give_up(now, key, Reason::Ended));
     }
 
@@ -140,7 +140,7 @@ impl Pool {
             self.reclaim_for_end();
         }
         if !matches!(self.life, Life::Ending { .. })
-            || !self.calls.is_empty()
+            || !self.requests.is_empty()
             || !self.untyped.is_empty()
             || self.leases.is_any_alive()
         {

@@ -27,11 +27,11 @@ impl Pool {
             return self.complete(request, Err(error));
         }
         let deadline = now + self.config.acquire_timeout;
-        let key = self.calls.insert(Call::new(request, flags, deadline));
+        let key = self.requests.insert(Call::new(request, flags, deadline));
         if flags.has(QueryFlags::CANCELLABLE) {
-            self.watches.insert(request, key);
+            self.requests.watches.insert(request, key);
         }
-        self.waiting.push_back(key, deadline);
+        self.requests.enqueue(key);
     }
 
     /// Gives a lease back. Its connection serves again if it is at rest; `destroy` closes it in any case, and
@@ -56,7 +56,7 @@ impl Pool {
 
     /// A connection was found for a call that wants one for itself.
     pub(super) fn seat(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
-        let Some(call) = self.calls.get(key) else { return };
+        let Some(call) = self.requests.get(key) else { return };
         let (known, flags) = (call.lease, call.flags);
         if let Some(number) = known {
             self.leases.take_seat(number, id);
@@ -94,7 +94,7 @@ impl Pool {
     /// A call that comes after the timeout of the pool's end: a lease that goes on asking would never end. Whoever
     /// gives it back with the call has given it back.
     fn refuse_late(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
-        if self.calls.get(key).is_some_and(|call| call.flags.has(QueryFlags::RELEASE)) {
+        if self.requests.get(key).is_some_and(|call| call.flags.has(QueryFlags::RELEASE)) {
             self.end_lease(now, number);
         }
         self.refuse_gone(key, &closed_pool());
@@ -104,8 +104,8 @@ impl Pool {
     /// alone at work, so that a cancel can hit nothing else. What begins a transaction, or belongs to one, waits until
     /// the one before has ended: how, its answer tells, and whether a BEGIN is due.
     fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
-        let call = self.calls.get(key);
-        let aside = call.is_some_and(|call| call.set_aside);
+        let call = self.requests.get(key);
+        let aside = call.is_some_and(|call| call.is_aside());
         let in_transaction = call.is_some_and(|call| call.flags.begin().is_some());
         let is_ending = self.is_ending(lease) && !Mutation::BeginBehindEnd.is_on();
         // A BEGIN that its caller wrote as a statement may be among what is not answered.
@@ -122,7 +122,7 @@ impl Pool {
                 // One read has answered several calls: what is due for the next of them comes
                 // first.
                 || slot.connection.has_events()
-                || (!slot.connection.is_vacant() && self.calls.get(key).is_some_and(alone))
+                || (!slot.connection.is_vacant() && self.requests.get(key).is_some_and(alone))
         };
         lease.has_head()
             || aside
@@ -132,8 +132,8 @@ impl Pool {
 
     /// Whether a COMMIT or a ROLLBACK stands unanswered.
     fn is_ending(&self, lease: &Lease) -> bool {
-        let end = lease.ending().and_then(|key| self.calls.get(key));
-        end.is_some_and(|call| call.sent_to.is_some())
+        let end = lease.ending().and_then(|key| self.requests.get(key));
+        end.is_some_and(|call| call.sent_to().is_some())
     }
 
     fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
@@ -152,7 +152,7 @@ impl Pool {
     }
 
     fn send_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32, id: ConnectionId) {
-        let (Some(call), Some(lease)) = (self.calls.get(key), self.leases.get(number)) else {
+        let (Some(call), Some(lease)) = (self.requests.get(key), self.leases.get(number)) else {
             return;
         };
         let flags = call.flags;
@@ -181,7 +181,7 @@ impl Pool {
         number: NonZeroU32,
         result: Result<Response, Error>,
     ) {
-        let Some(call) = self.calls.get(key) else { return };
+        let Some(call) = self.requests.get(key) else { return };
         let flags = call.flags;
         if flags.has(QueryFlags::END)
             && let Some(lease) = self.leases.get_mut(number)
@@ -202,7 +202,8 @@ impl Pool {
         number: NonZeroU32,
         status: TransactionStatus,
     ) {
-        if let (Some(lease), Some(call)) = (self.leases.get_mut(number), self.calls.get_mut(key)) {
+        if let (Some(lease), Some(call)) = (self.leases.get_mut(number), self.requests.get_mut(key))
+        {
             call.come_back(now);
             lease.resumed(key, call.flags, status);
         }
@@ -254,7 +255,7 @@ impl Pool {
         number: NonZeroU32,
         status: TransactionStatus,
     ) {
-        let Some(flags) = self.calls.get(key).map(|call| call.flags) else { return };
+        let Some(flags) = self.requests.get(key).map(|call| call.flags) else { return };
         let Some(lease) = self.leases.get_mut(number) else { return };
         lease.settled(now, key, flags, status);
         if flags.has(QueryFlags::RELEASE) {
@@ -291,7 +292,7 @@ impl Pool {
 
     /// A call on a connection that is gone. The transaction is gone with it, which is all that a ROLLBACK wants.
     fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
-        let Some(call) = self.calls.get(key) else { return };
+        let Some(call) = self.requests.get(key) else { return };
         let (flags, lease) = (call.flags, call.lease);
         if flags.has(QueryFlags::RELEASE)
             && let Some(number) = lease
@@ -311,7 +312,7 @@ impl Pool {
         let mut lease = self.leases.remove(number)?;
         self.leave_line(&lease);
         for key in lease.take_head().into_iter().chain(lease.take_held()) {
-            if self.calls.get(key).is_none_or(|call| call.sent_to.is_none()) {
+            if self.requests.get(key).is_none_or(|call| call.sent_to().is_none()) {
                 self.finish_call(key, Err(given_back()));
             }
         }

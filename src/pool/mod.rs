@@ -17,12 +17,10 @@ mod crowd;
 mod dispatch;
 mod doors;
 mod end;
-mod given_up;
 mod hosts;
 mod lag;
 mod leases;
 mod leasing;
-mod line;
 mod liveness;
 mod loss;
 mod overtaking;
@@ -31,6 +29,7 @@ mod realm;
 mod relief;
 mod renewal;
 mod reports;
+mod requests;
 mod rewind;
 mod rivals;
 mod rollback;
@@ -45,11 +44,9 @@ mod verdict;
 mod worth;
 
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cancel::Watches;
 pub use connections::{ConnectionId, Slot};
 use connections::{Connections, Duty};
 use dispatch::BARRIER_AND_ONE;
@@ -58,95 +55,20 @@ pub use doors::{
 };
 pub use end::EndOptions;
 use end::Life;
-use given_up::GivenUp;
 use leases::Leases;
-use line::Line;
-use overtaking::{Overtaking, Twin};
+use overtaking::Overtaking;
+pub(crate) use requests::Call;
+use requests::{Phase, Requests};
 use upkeep::Ready;
 
-use crate::base::{Arena, Error, ErrorClass, Instant, Key, Mutation, Outcome, Random};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, Random};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{
-    Begin, Input, Request, Sent, Shared, Statement, StatementId, Statements, Telling, Token,
+    Begin, Input, Request, Sent, Shared, Statement, StatementId, Statements, Token,
 };
 use crate::protocol::scram::KeyCache;
-use crate::types::{Catalog, Params, Verbatim};
-
-/// A query until it is answered. It keeps its parameters, because it may be sent again.
-#[derive(Debug)]
-pub(crate) struct Call {
-    request: u32,
-    lease: Option<NonZeroU32>,
-    /// `None`: it wants a connection for itself, and nothing else.
-    statement: Option<StatementId>,
-    params: Params,
-    flags: QueryFlags,
-    /// When waiting for a connection ends. The time at work is no waiting.
-    deadline: Instant,
-    /// How often it was sent again because its statement, or its host's role, had changed since.
-    redescribed: u8,
-    /// How often a connection was lost that may have been at it, not counting those that were open when the one before was.
-    losses: u8,
-    /// When the last one that counts was lost.
-    lost_at: Instant,
-    /// The connection that it was written to.
-    sent_to: Option<ConnectionId>,
-    sent_at: Instant,
-    given_up: Option<GivenUp>,
-    /// It is in flight in another place too.
-    twin: Option<Twin>,
-    /// Whether a server has described its statement for it.
-    telling: Telling,
-    /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
-    set_aside: bool,
-}
-
-impl Call {
-    fn new(request: u32, flags: QueryFlags, deadline: Instant) -> Self {
-        Self {
-            request,
-            lease: None,
-            statement: None,
-            params: Params::new(),
-            flags,
-            deadline,
-            redescribed: 0,
-            losses: 0,
-            lost_at: Instant::ORIGIN,
-            sent_to: None,
-            sent_at: Instant::ORIGIN,
-            given_up: None,
-            twin: None,
-            telling: flags.telling(),
-            set_aside: false,
-        }
-    }
-
-    /// It is on no connection any more.
-    fn come_back(&mut self, now: Instant) {
-        if self.sent_to.take().is_some() {
-            self.deadline = self.deadline + now.since(self.sent_at);
-        }
-    }
-
-    /// What is certain of it while no connection has it. What may have run before is declared to change nothing, and a
-    /// transaction was begun so.
-    fn outcome(&self) -> Outcome {
-        match self.losses {
-            0 => Outcome::NotSent,
-            _ => Outcome::NotCommitted,
-        }
-    }
-
-    /// What its caller is told, who may have declared that it changes nothing.
-    fn outcome_of(&self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Unknown if self.flags.has(QueryFlags::READ_ONLY) => Outcome::NotCommitted,
-            outcome => outcome,
-        }
-    }
-}
+use crate::types::{Catalog, Verbatim};
 
 /// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end of the
 /// turn, then drain `poll_output`.
@@ -155,14 +77,8 @@ pub struct Pool {
     config: Arc<Config>,
     cluster: Cluster,
     connections: Connections,
-    calls: Arena<Call>,
-    /// Calls without a connection, first come first served; one that must be sent again goes in front.
-    waiting: Line,
-    /// Calls that may be given up.
-    watches: Watches,
+    requests: Requests,
     overtaking: Overtaking,
-    /// How many calls in flight have been given up.
-    given_up: usize,
     leases: Leases,
     /// Those who wait until the pool is warm, first come first.
     ready: VecDeque<Ready>,
@@ -208,11 +124,8 @@ impl Pool {
         Self {
             cluster: Cluster::new(hosts, config.mode, seed, now),
             connections: Connections::default(),
-            calls: Arena::default(),
-            waiting: Line::default(),
-            watches: Watches::default(),
+            requests: Requests::default(),
             overtaking: Overtaking::new(now),
-            given_up: 0,
             leases: Leases::default(),
             ready: VecDeque::new(),
             random: Random::from_seed(seed),
@@ -276,15 +189,14 @@ impl Pool {
         let bound = self.bound_of(flags);
         let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
         let call = Call::new(request, flags, now + self.config.acquire_timeout);
-        let deadline = call.deadline;
-        let key = self.calls.insert(Call { lease, statement: Some(statement), params, ..call });
+        let key = self.requests.insert(Call { lease, statement: Some(statement), params, ..call });
         if flags.has(QueryFlags::CANCELLABLE) {
-            self.watches.insert(request, key);
-            self.watches.limit(now, request, bound);
+            self.requests.watches.insert(request, key);
+            self.requests.watches.limit(now, request, bound);
         }
         match lease {
             Some(lease) => self.run_leased(now, key, lease),
-            None => self.waiting.push_back(key, deadline),
+            None => self.requests.enqueue(key),
         }
     }
 
@@ -295,7 +207,7 @@ impl Pool {
             size,
             available,
             in_use: size - available,
-            waiting: self.waiting.len(),
+            waiting: self.requests.waiting.len(),
         }
     }
 
@@ -380,14 +292,14 @@ impl Pool {
         let cancelling = cancelling.filter_map(|(_, slot)| slot.cancel_deadline()).min();
         let all = [
             connections,
-            self.waiting.deadline().map(|at| (at, "acquire timeout")),
+            self.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
             cancelling.map(|at| (at, "cancel")),
             self.search_timeout(),
             self.types_timeout(),
             self.liveness_timeout(),
             self.rewind_timeout(),
             self.reclaim_timeout(),
-            self.watches.deadline(),
+            self.requests.watches.deadline(),
             self.overtaking_timeout(),
             self.upkeep_timeout(),
             self.end_timeout(),
@@ -397,7 +309,7 @@ impl Pool {
 
     /// Whether all that waits is for servers to answer, so that a while makes no difference.
     pub fn is_at_ease(&self) -> bool {
-        self.waiting.is_empty() && self.cluster.topology().is_served()
+        self.requests.waiting.is_empty() && self.cluster.topology().is_served()
     }
 
     /// How many more bytes of rows will come there at least, if the answer is like those that its statement has had
@@ -465,8 +377,7 @@ impl Pool {
     }
 
     fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
-        let told = self.calls.get(key).and_then(|call| call.given_up).is_some_and(|g| g.is_told());
-        if !told {
+        if !self.requests.is_told(key) {
             self.answer(key, result);
         }
         self.forget_call(key);
@@ -474,26 +385,17 @@ impl Pool {
 
     /// The call is over; whoever waits for it is told elsewhere.
     fn forget_call(&mut self, key: Key<Call>) {
-        if let Some(call) = self.calls.remove(key) {
-            if let Some(statement) = call.statement {
-                self.statements.let_go(statement);
-            }
-            self.given_up -= usize::from(call.given_up.is_some());
+        let statement = self.requests.remove(key).and_then(|call| call.statement);
+        if let Some(statement) = statement {
+            self.statements.let_go(statement);
         }
     }
 
     /// Tells the caller what became of its call. Nothing else ever will.
     fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
-        let Some(call) = self.calls.get(key) else { return };
-        let (request, flags) = (call.request, call.flags);
-        let result = result.map_err(|error| match error.outcome() {
-            Some(outcome) => error.with_outcome(call.outcome_of(outcome)),
-            None => error,
-        });
-        if flags.has(QueryFlags::CANCELLABLE) {
-            self.watches.remove(request);
+        if let Some((request, result)) = self.requests.answer(key, result) {
+            self.complete(request, result);
         }
-        self.complete(request, result);
     }
 
     /// Writes a call to a connection. What does not fit (a parameter) is the call's own error: then nothing is
@@ -506,8 +408,8 @@ impl Pool {
         barrier: bool,
         begin: Option<Begin>,
     ) -> Option<Sent> {
-        let strange = self.is_strange(now, id, self.calls.get(key)?.statement?);
-        let (call, slot) = (self.calls.get_mut(key)?, self.connections.get_mut(id)?);
+        let strange = self.is_strange(now, id, self.requests.get(key)?.statement?);
+        let (call, slot) = (self.requests.get_mut(key)?, self.connections.get_mut(id)?);
         self.statements.reform(call.statement?);
         let free = match call.lease {
             None => true,
@@ -529,7 +431,7 @@ impl Pool {
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
-                (call.sent_to, call.sent_at) = (Some(id), now);
+                call.phase = Phase::Sent { to: id, at: now };
                 if call.lease.is_none() {
                     self.count_use(id);
                 }
@@ -537,7 +439,7 @@ impl Pool {
                 Some(sent)
             }
             Err(error) => {
-                self.win(now, key);
+                self.requests.win(now, key);
                 self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
                 None
             }

@@ -32,7 +32,7 @@ impl Pool {
         token: Token,
         outcome: Outcome,
     ) -> Outcome {
-        let call = self.calls.get(Key::from_bits(token.0));
+        let call = self.requests.get(Key::from_bits(token.0));
         match call.filter(|call| call.flags.begin().is_none() && call.lease.is_some()) {
             Some(call) if outcome == Outcome::Unknown => {
                 self.outcome_in_transaction(id, call, outcome)
@@ -44,7 +44,7 @@ impl Pool {
     /// Whether a call is what the server is at in such a transaction.
     pub(super) fn is_at_work_in_own_transaction(&self, id: ConnectionId, token: Token) -> bool {
         let at_work = self.connections.get(id).and_then(|slot| slot.connection.at_work());
-        let call = self.calls.get(Key::from_bits(token.0));
+        let call = self.requests.get(Key::from_bits(token.0));
         let lease = call.and_then(|call| self.leases.get(call.lease?));
         at_work == Some(token) && lease.is_some_and(|lease| self.is_in_own_transaction(lease))
     }

@@ -35,7 +35,7 @@ impl Pool {
 
     /// Looks at the hosts that do not serve, or that should serve more.
     pub(super) fn look_around(&mut self, now: Instant) {
-        if !matches!(self.life, Life::Open) || self.calls.is_empty() {
+        if !matches!(self.life, Life::Open) || self.requests.is_empty() {
             return;
         }
         self.ask_for_lag(now);

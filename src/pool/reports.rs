@@ -41,7 +41,7 @@ impl Pool {
         answer: &Answer,
     ) {
         let Answer::Refused { error, .. } = answer else { return };
-        let begin = self.calls.get(key).and_then(|call| call.flags.begin());
+        let begin = self.requests.get(key).and_then(|call| call.flags.begin());
         let Some(slot) = self.connections.get(id) else { return };
         let is_new = slot.connection.role() == Some(Role::ReadWrite);
         if error.code() == READ_ONLY_REFUSAL && is_new && !begin.is_some_and(|it| it.read_only) {

@@ -9,8 +9,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::given_up::Reason;
 use super::leases::{Lease, nothing};
+use super::requests::Reason;
 use super::{Call, Pool, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation};
 use crate::connection::Token;
@@ -38,20 +38,20 @@ impl Pool {
     /// The time of a ROLLBACK is over, or its caller has no more patience with it.
     pub(super) fn give_up_rollback(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
         let Some((number, request, flags)) =
-            self.calls.get(key).and_then(|call| Some((call.lease?, call.request, call.flags)))
+            self.requests.get(key).and_then(|call| Some((call.lease?, call.request, call.flags)))
         else {
             return;
         };
         if !matches!(reason, Reason::TimedOut { .. }) {
             let at = self.grace_ends(now);
-            if let Some(call) = self.calls.get_mut(key) {
+            if let Some(call) = self.requests.get_mut(key) {
                 call.flags = flags.with(QueryFlags::HURRIED);
             }
-            if self.watches.due(request).is_none_or(|due| due > at) {
-                self.watches.limit(now, request, Some(at.since(now)));
+            if self.requests.watches.due(request).is_none_or(|due| due > at) {
+                self.requests.watches.limit(now, request, Some(at.since(now)));
             }
         } else if let Some(at) = self.rollback_due(now, key, number).filter(|at| *at > now) {
-            self.watches.limit(now, request, Some(at.since(now)));
+            self.requests.watches.limit(now, request, Some(at.since(now)));
         } else {
             self.close_to_roll_back(now, key, number);
         }
@@ -60,7 +60,7 @@ impl Pool {
     /// When a ROLLBACK is given up that waits behind others, or has come to the server a moment
     /// ago.
     fn rollback_due(&self, now: Instant, key: Key<Call>, number: NonZeroU32) -> Option<Instant> {
-        let flags = self.calls.get(key)?.flags;
+        let flags = self.requests.get(key)?.flags;
         if flags.has(QueryFlags::HURRIED) {
             return None;
         }
@@ -75,7 +75,7 @@ impl Pool {
     }
 
     fn close_to_roll_back(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
-        let Some(flags) = self.calls.get(key).map(|call| call.flags) else { return };
+        let Some(flags) = self.requests.get(key).map(|call| call.flags) else { return };
         let message =
             "the connection was closed, because a ROLLBACK on it was not answered in time";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
@@ -90,7 +90,7 @@ impl Pool {
         let Some(id) = id else { return };
         let at_work = self.connections.get(id).and_then(|slot| slot.connection.first_request());
         let is_given_up = |token: &Token| {
-            self.calls.get(Key::from_bits(token.0)).is_some_and(|call| call.given_up.is_some())
+            self.requests.get(Key::from_bits(token.0)).is_some_and(|call| call.given_up.is_some())
         };
         match at_work.filter(is_given_up) {
             Some(target) => self.give_up_connection(now, id, target),

@@ -398,7 +398,7 @@ impl Pool {
         let behind = self.connections.behind();
         let recovers = |until: &Instant| *until > now;
         let recovering = self.recovering_until().filter(recovers).count();
-        let waiting = self.waiting.len().saturating_sub(recovering);
+        let waiting = self.requests.waiting.len().saturating_sub(recovering);
         if behind == 0 {
             self.backlog_since = None;
             return waiting + self.overtaking.stranded();
@@ -519,7 +519,7 @@ impl Pool {
             }
             false => None,
         };
-        let recovery = match self.waiting.is_empty() {
+        let recovery = match self.requests.waiting.is_empty() {
             true => None,
             false => self.recovering_until().filter(|at| *at > flushed_at).min(),
         };

@@ -10,6 +10,7 @@ use super::abandoned::{TRANSACTION_TIMEOUT, outlived};
 use super::addresses::Failed;
 use super::connections::Duty;
 use super::loss::{Fate, Loss, in_transaction, on_lost};
+use super::requests::Phase;
 use super::verdict::{Facts, On, Verdict, rule};
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -54,7 +55,7 @@ impl Pool {
         {
             self.resume_lease(now, lease);
         }
-        if self.given_up > 0
+        if self.requests.is_any_given_up()
             || self.connections.get(id).is_some_and(|slot| slot.cancelling.is_some())
         {
             self.tend(now, id);
@@ -107,7 +108,7 @@ impl Pool {
 
     fn learn_habit(&mut self, settled: &Settled) {
         if let Answer::Completed { results, .. } = &settled.answer
-            && let Some(call) = self.calls.get(Key::from_bits(settled.token.0))
+            && let Some(call) = self.requests.get(Key::from_bits(settled.token.0))
             && let Some(id) = call.statement
             && let Some(statement) = self.statements.get_mut(id)
         {
@@ -124,8 +125,8 @@ impl Pool {
     fn settle(&mut self, now: Instant, id: ConnectionId, settled: Settled) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(settled.token.0);
         let (role_after, status) = (settled.role_after, settled.status);
-        let lease = self.calls.get(key).and_then(|call| call.lease);
-        self.settle_twin(now, key, &settled.answer);
+        let lease = self.requests.get(key).and_then(|call| call.lease);
+        self.requests.settle_twin(now, key, &settled.answer);
         if self.ran_in_open_transaction(id, key) {
             return Some(key);
         }
@@ -156,13 +157,13 @@ impl Pool {
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
             (Verdict::Described, lease) => {
-                if let Some(call) = self.calls.get_mut(key) {
+                if let Some(call) = self.requests.get_mut(key) {
                     call.telling = Telling::Done;
                 }
-                let waits = self.ask_for_values(key) || self.ask_parameter_types(now, id, key);
+                let waits = self.ask_for_values(now, key) || self.ask_parameter_types(now, id, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status),
-                    None if waits => self.set_aside(now, key, id),
+                    None if waits => self.clean(now, id),
                     None => return Some(key),
                 }
             }
@@ -182,7 +183,7 @@ impl Pool {
 
     /// Says with an error that its transaction takes no more statements, where the server does.
     fn tell_transaction(&self, key: Key<Call>, status: TransactionStatus, error: Error) -> Error {
-        let flags = self.calls.get(key).map(|call| call.flags).unwrap_or_default();
+        let flags = self.requests.get(key).map(|call| call.flags).unwrap_or_default();
         let begun = flags.begin().is_some() && !flags.has(QueryFlags::END);
         match status {
             TransactionStatus::Failed => error.with_failed_transaction(),
@@ -206,7 +207,7 @@ impl Pool {
             return Verdict::Deliver(Err(Error::internal("an answer to no call")));
         };
         let ruling = rule(&facts, settled.answer);
-        if let Some(call) = self.calls.get_mut(key) {
+        if let Some(call) = self.requests.get_mut(key) {
             call.redescribed += u8::from(ruling.counts);
             call.telling = ruling.telling.unwrap_or(call.telling);
             if let Some(statement) = call.statement.filter(|_| ruling.doubts) {
@@ -225,7 +226,7 @@ impl Pool {
     }
 
     fn facts(&self, id: ConnectionId, key: Key<Call>, settled: &Settled) -> Option<Facts> {
-        let call = self.calls.get(key)?;
+        let call = self.requests.get(key)?;
         let slot = self.connections.get(id);
         let statement = call.statement.and_then(|id| self.statements.get(id));
         let on = match call.lease {
@@ -269,12 +270,12 @@ impl Pool {
     ) -> Option<Key<Call>> {
         let key: Key<Call> = Key::from_bits(token.0);
         let opened_at = self.connections.get(id).map(|slot| slot.opened_at);
-        self.drop_out(now, key);
+        self.requests.drop_out(now, key);
         let outcome = match self.ran_in_open_transaction(id, key) {
             true => Outcome::NotCommitted,
             false => outcome,
         };
-        let call = self.calls.get_mut(key)?;
+        let call = self.requests.get_mut(key)?;
         call.telling = Telling::No;
         // A host that goes down takes its sessions along, one after the other: that is one loss.
         let is_another = call.losses == 0 || opened_at.is_none_or(|at| at > call.lost_at);
@@ -285,12 +286,12 @@ impl Pool {
         // A pooler had it wait in a line of its own, which is waiting for a connection like any other.
         let was_in_line = why.server().is_some_and(was_never_handed_on);
         if was_in_line {
-            call.sent_to = None;
+            call.phase = Phase::Queued;
         }
         let (lease, begin) = (call.lease, call.flags.begin());
         let call_releases = call.flags.has(QueryFlags::RELEASE);
         let of_lease = lease.and_then(|lease| self.leases.get(lease));
-        let call = self.calls.get(key)?;
+        let call = self.requests.get(key)?;
         let loss = Loss {
             outcome,
             is_free: lease.is_none() || of_lease.is_some_and(|lease| !lease.has_seen()),
@@ -338,7 +339,7 @@ impl Pool {
         // A transaction has its connection to itself.
         let unanswered =
             self.connections.get(id).into_iter().flat_map(|s| s.connection.unanswered());
-        let mut behind = unanswered.filter_map(|token| self.calls.get(Key::from_bits(token.0)));
+        let mut behind = unanswered.filter_map(|token| self.requests.get(Key::from_bits(token.0)));
         let commits = |call: &Call| {
             let statement = call.statement.and_then(|id| self.statements.get(id));
             call.flags.has(QueryFlags::COMMIT)

@@ -70,11 +70,11 @@ impl Pool {
             true => self.name_types(&mut response),
             false => user_types(&response),
         };
-        let call = self.calls.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
+        let call = self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
         match call.map(|call| call.request) {
             Some(request) if !unknown.is_empty() && self.connections.contains(id) => {
-                let limit = self.watches.due(request);
-                self.watches.remove(request);
+                let limit = self.requests.watches.due(request);
+                self.requests.watches.remove(request);
                 let read = self.take_read(key, limit);
                 let answer = Waiter::Answer { request, response, read };
                 self.wait_for_types(now, id, answer, unknown, limit);
@@ -85,14 +85,14 @@ impl Pool {
 
     /// Takes a call that is answered out of the pool, and keeps it where it may run once more.
     fn take_read(&mut self, key: Key<Call>, limit: Option<Instant>) -> Option<Box<Read>> {
-        let call = self.calls.get(key)?;
+        let call = self.requests.get(key)?;
         let may_run_again = call.lease.is_none()
             && call.given_up.is_none()
             && call.twin.is_none()
             && call.redescribed < MOST_REDESCRIPTIONS
-            && self.may_run_twice(call);
+            && call.may_run_twice(&self.statements);
         if may_run_again {
-            return self.calls.remove(key).map(|call| Box::new(Read { call, limit }));
+            return self.requests.remove(key).map(|call| Box::new(Read { call, limit }));
         }
         self.forget_call(key);
         None
@@ -107,10 +107,10 @@ impl Pool {
             statement.form = Form::Undescribed;
         }
         let is_cancellable = call.flags.has(QueryFlags::CANCELLABLE);
-        let key = self.calls.insert(call);
+        let key = self.requests.insert(call);
         if is_cancellable {
-            self.watches.insert(request, key);
-            self.watches.limit(now, request, limit.map(|at| at.since(now)));
+            self.requests.watches.insert(request, key);
+            self.requests.watches.limit(now, request, limit.map(|at| at.since(now)));
         }
         self.wait_again(now, std::iter::once(key));
     }
@@ -131,7 +131,7 @@ impl Pool {
         key: Key<Call>,
     ) -> bool {
         let holds = self.enter(id);
-        let Some(call) = self.calls.get(key).filter(|call| call.given_up.is_none()) else {
+        let Some(call) = self.requests.get(key).filter(|call| call.given_up.is_none()) else {
             return false;
         };
         let statement = call.statement.and_then(|id| self.statements.get_mut(id));
@@ -154,8 +154,8 @@ impl Pool {
             *description = Arc::new(description.told(|oid| self.catalog.parameter_type(oid)));
             return false;
         }
-        if let Some(call) = self.calls.get_mut(key) {
-            call.set_aside = true;
+        if let Some(call) = self.requests.get_mut(key) {
+            call.set_aside(now);
         }
         self.wait_for_types(now, id, Waiter::Call(key), unknown, None);
         true
@@ -395,7 +395,7 @@ impl Pool {
 
     /// Puts what is known now into the description of a call's statement. Nothing more will be.
     fn fit_parameters(&mut self, key: Key<Call>) {
-        let statement = self.calls.get(key).and_then(|call| call.statement);
+        let statement = self.requests.get(key).and_then(|call| call.statement);
         let Some(statement) = statement.and_then(|id| self.statements.get_mut(id)) else { return };
         if let Form::Described(description) = &mut statement.form {
             let tell = |oid| self.catalog.parameter_type(oid).taken_as_it_is();

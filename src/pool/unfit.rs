@@ -32,8 +32,8 @@ impl Pool {
     /// being closed for that.
     pub(super) fn ran_in_open_transaction(&self, id: ConnectionId, key: Key<Call>) -> bool {
         let is_open = self.connections.get(id).is_some_and(|slot| slot.left_open);
-        let call = self.calls.get(key);
-        let statement = call.and_then(|call| self.statement_of(call));
+        let call = self.requests.get(key);
+        let statement = call.and_then(|call| call.statement_in(&self.statements));
         // No other statements are sent behind anything.
         is_open && statement.is_some_and(|statement| statement.may_share)
     }
@@ -46,7 +46,7 @@ impl Pool {
         key: Key<Call>,
         result: Result<Response, Error>,
     ) {
-        let statement = self.calls.get(key).and_then(|call| self.statement_of(call));
+        let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
         // What it had committed before is not known here.
         let may_have_committed = statement.is_none_or(Statement::may_commit);
         let outcome = if may_have_committed { Outcome::Unknown } else { Outcome::NotCommitted };

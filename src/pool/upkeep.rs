@@ -42,11 +42,11 @@ impl Pool {
 
     /// Whether connections are wanted, by calls or by the options.
     pub fn wants_connections(&mut self) -> bool {
-        !self.waiting.is_empty() || self.overtaking.stranded() > 0 || self.missing() > 0
+        !self.requests.waiting.is_empty() || self.overtaking.stranded() > 0 || self.missing() > 0
     }
 
     pub(super) fn somebody_waits(&self) -> bool {
-        !self.waiting.is_empty() || !self.ready.is_empty()
+        !self.requests.waiting.is_empty() || !self.ready.is_empty()
     }
 
     /// Connections to be opened although no call asks for them.

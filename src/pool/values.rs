@@ -9,15 +9,15 @@
 //! can be given up at any time. Where a connection is lost meanwhile, it may be described once more on the next
 //! one; whoever supplies in between is heard.
 
-use super::{Call, ConnectionId, Output, Pool, QueryFlags};
+use super::{Call, Output, Pool, QueryFlags};
 use crate::base::{Instant, Key};
 use crate::types::Params;
 
 impl Pool {
     /// The values of a request whose types were told.
     pub fn supply(&mut self, now: Instant, request: u32, params: Params) {
-        let Some(key) = self.watches.call(request) else { return };
-        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(key) = self.requests.watches.call(request) else { return };
+        let Some(call) = self.requests.get_mut(key) else { return };
         if !call.flags.has(QueryFlags::VALUES_TO_COME) {
             return;
         }
@@ -29,38 +29,30 @@ impl Pool {
     /// Nothing keeps a call aside any more.
     pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>) {
         self.take_up_unless_leased(key);
-        if let Some(lease) = self.calls.get(key).and_then(|call| call.lease) {
+        if let Some(lease) = self.requests.get(key).and_then(|call| call.lease) {
             self.resume_lease(now, lease);
         }
     }
 
     /// One of a lease stays where that has it.
     pub(super) fn take_up_unless_leased(&mut self, key: Key<Call>) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        if std::mem::take(&mut call.set_aside) && call.lease.is_none() {
-            self.waiting.push_front(key, call.deadline);
+        let Some(call) = self.requests.get_mut(key) else { return };
+        if call.take_up() && call.lease.is_none() {
+            self.requests.enqueue_in_front(key);
         }
     }
 
     /// Whether the caller of a statement that is described now has to write its values first.
-    pub(super) fn ask_for_values(&mut self, key: Key<Call>) -> bool {
-        let Some(call) = self.calls.get_mut(key) else { return false };
+    pub(super) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
+        let Some(call) = self.requests.get_mut(key) else { return false };
         if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {
             return false;
         }
-        call.set_aside = true;
+        call.set_aside(now);
         let statement = call.statement.and_then(|id| self.statements.get(id));
         let oids = statement.and_then(|statement| statement.parameter_types());
         let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
         self.outputs.push_back(Output::Types { request, oids });
         true
-    }
-
-    /// It lets go of its connection for as long as its caller takes.
-    pub(super) fn set_aside(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.come_back(now);
-        }
-        self.clean(now, id);
     }
 }

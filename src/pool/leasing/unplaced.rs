@@ -16,7 +16,7 @@ impl Pool {
             return lease.drop_held(key);
         }
         // It stood in the line for all of them.
-        self.waiting.strike(key);
+        self.requests.waiting.strike(key);
         self.next_in_line(key, number);
     }
 
@@ -45,11 +45,11 @@ impl Pool {
         while let Some(lease) = self.leases.get_mut(number)
             && let Some(next) = lease.next_held()
         {
-            let Some(call) = self.calls.get(next) else { continue };
-            let (flags, deadline) = (call.flags, call.deadline);
+            let Some(call) = self.requests.get(next) else { continue };
+            let flags = call.flags;
             if !flags.has(QueryFlags::END) || Mutation::QueueForEnd.is_on() {
                 lease.put_at_head(next);
-                return self.waiting.push_front(next, deadline);
+                return self.requests.enqueue_in_front(next);
             }
             let result = lease.end_unplaced(flags);
             if flags.has(QueryFlags::RELEASE) {
@@ -65,7 +65,7 @@ impl Pool {
             && lease.is_unplaced()
             && let Some(head) = lease.take_head()
         {
-            self.waiting.strike(head);
+            self.requests.waiting.strike(head);
             self.refuse_gone(head, error);
         }
     }
@@ -73,7 +73,7 @@ impl Pool {
     /// The call that stands in line for a lease that is given back leaves it.
     pub(super) fn leave_line(&mut self, lease: &Lease) {
         if let Some(head) = lease.head().filter(|_| lease.is_unplaced()) {
-            self.waiting.strike(head);
+            self.requests.waiting.strike(head);
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::Call;
+use super::call::Call;
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(in crate::pool) struct Line {
     /// Those that were put in front, whose deadlines are in no order.
     again: VecDeque<Waiting>,
     /// When these are to be answered. Some of them may have left.
@@ -25,20 +25,20 @@ pub(super) struct Line {
 type Waiting = (Key<Call>, Instant);
 
 impl Line {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::pool) fn len(&self) -> usize {
         self.again.len() + self.calls.len() - self.struck.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::pool) fn is_empty(&self) -> bool {
         self.again.is_empty() && self.calls.is_empty()
     }
 
-    pub(super) fn front(&self) -> Option<Key<Call>> {
+    pub(in crate::pool) fn front(&self) -> Option<Key<Call>> {
         self.again.front().or_else(|| self.calls.front()).map(|(key, _)| *key)
     }
 
     /// When the first of them is to be answered.
-    pub(super) fn deadline(&mut self) -> Option<Instant> {
+    pub(in crate::pool) fn deadline(&mut self) -> Option<Instant> {
         let first = self.calls.front().map(|(_, at)| *at);
         self.due_again().into_iter().chain(first).min()
     }
@@ -54,16 +54,16 @@ impl Line {
         None
     }
 
-    pub(super) fn push_back(&mut self, key: Key<Call>, deadline: Instant) {
+    pub(in crate::pool) fn push_back(&mut self, key: Key<Call>, deadline: Instant) {
         self.calls.push_back((key, deadline));
     }
 
-    pub(super) fn push_front(&mut self, key: Key<Call>, deadline: Instant) {
+    pub(in crate::pool) fn push_front(&mut self, key: Key<Call>, deadline: Instant) {
         self.again.push_front((key, deadline));
         self.again_due.insert((deadline, key));
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Key<Call>> {
+    pub(in crate::pool) fn pop_front(&mut self) -> Option<Key<Call>> {
         let key = match self.again.pop_front() {
             Some((key, deadline)) => {
                 self.again_due.remove(&(deadline, key));
@@ -76,7 +76,7 @@ impl Line {
     }
 
     /// Takes those out whose deadlines have passed, in their order.
-    pub(super) fn take_late(&mut self, now: Instant) -> Vec<Key<Call>> {
+    pub(in crate::pool) fn take_late(&mut self, now: Instant) -> Vec<Key<Call>> {
         let mut late = Vec::new();
         if self.due_again().is_some_and(|at| at <= now) {
             let (struck, due) = (&mut self.struck, &mut self.again_due);
@@ -100,13 +100,13 @@ impl Line {
     }
 
     /// Takes a call out that stands in the line.
-    pub(super) fn strike(&mut self, key: Key<Call>) {
+    pub(in crate::pool) fn strike(&mut self, key: Key<Call>) {
         self.struck.insert(key);
         self.trim();
     }
 
     #[cfg(feature = "sim")]
-    pub(super) fn all(&self) -> impl Iterator<Item = (Key<Call>, Instant)> {
+    pub(in crate::pool) fn all(&self) -> impl Iterator<Item = (Key<Call>, Instant)> {
         let all = self.again.iter().chain(&self.calls).copied();
         all.filter(|(key, _)| !self.struck.contains(key))
     }
@@ -132,7 +132,7 @@ impl Line {
     }
 }
 
-pub(super) fn full_queue(limit: usize) -> Error {
+pub(in crate::pool) fn full_queue(limit: usize) -> Error {
     let message = format!("{limit} queries wait for a connection already, which is maxQueue");
     Error::new(ErrorClass::PoolTimeout, "HYPERION_QUEUE_FULL", message)
         .with_outcome(Outcome::NotSent)

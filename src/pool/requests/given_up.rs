@@ -6,7 +6,7 @@ use crate::base::{Error, ErrorClass, Instant, Outcome};
 
 /// Who gave a call up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::pool) enum Reason {
     Aborted,
     TimedOut {
         after: Duration,
@@ -20,20 +20,20 @@ pub(super) enum Reason {
 
 /// A call that was written and then given up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GivenUp {
-    pub(super) reason: Reason,
-    pub(super) at: Instant,
+pub(in crate::pool) struct GivenUp {
+    pub(in crate::pool) reason: Reason,
+    pub(in crate::pool) at: Instant,
     /// Its caller has the answer already.
-    pub(super) told: bool,
+    pub(in crate::pool) told: bool,
 }
 
 impl GivenUp {
-    pub(super) fn is_told(&self) -> bool {
+    pub(in crate::pool) fn is_told(&self) -> bool {
         self.told
     }
 }
 
-pub(super) fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
+pub(in crate::pool) fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Error {
     let (class, code, message) = match reason {
         Reason::Aborted | Reason::Overtaken => {
             (ErrorClass::Abort, "HYPERION_ABORTED", format!("the query was aborted: {what}"))
@@ -56,7 +56,7 @@ pub(super) fn given_up_error(reason: Reason, outcome: Outcome, what: &str) -> Er
 }
 
 /// A call that wanted a connection, and nothing else.
-pub(super) fn no_connection(reason: Reason) -> Error {
+pub(in crate::pool) fn no_connection(reason: Reason) -> Error {
     let (class, code, message) = match reason {
         Reason::Aborted | Reason::WithTransaction | Reason::Overtaken => {
             let message = "the wait for a connection was aborted".to_owned();

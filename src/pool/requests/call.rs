@@ -1,0 +1,138 @@
+//! A query until it is answered, and where it is on its way there.
+
+use std::num::NonZeroU32;
+
+use super::given_up::GivenUp;
+use super::twins::Twin;
+use crate::base::{Instant, Outcome};
+use crate::connection::{Statement, StatementId, Statements, Telling};
+use crate::pool::{ConnectionId, QueryFlags};
+use crate::types::Params;
+
+/// A query until it is answered. It keeps its parameters, because it may be sent again.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(in crate::pool) request: u32,
+    pub(in crate::pool) lease: Option<NonZeroU32>,
+    /// `None`: it wants a connection for itself, and nothing else.
+    pub(in crate::pool) statement: Option<StatementId>,
+    pub(in crate::pool) params: Params,
+    pub(in crate::pool) flags: QueryFlags,
+    /// When waiting for a connection ends. The time at work is no waiting.
+    pub(in crate::pool) deadline: Instant,
+    /// How often it was sent again because its statement, or its host's role, had changed since.
+    pub(in crate::pool) redescribed: u8,
+    /// How often a connection was lost that may have been at it, not counting those that were open when the one before was.
+    pub(in crate::pool) losses: u8,
+    /// When the last one that counts was lost.
+    pub(in crate::pool) lost_at: Instant,
+    pub(in crate::pool) phase: Phase,
+    pub(in crate::pool) given_up: Option<GivenUp>,
+    /// It is in flight in another place too.
+    pub(in crate::pool) twin: Option<Twin>,
+    /// Whether a server has described its statement for it.
+    pub(in crate::pool) telling: Telling,
+}
+
+/// Where a call is on its way to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) enum Phase {
+    /// It waits in line for a connection, or for its turn on that of its lease.
+    Queued,
+    /// It was written to a connection.
+    Sent { to: ConnectionId, at: Instant },
+    /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
+    Aside,
+}
+
+impl Call {
+    pub(in crate::pool) fn new(request: u32, flags: QueryFlags, deadline: Instant) -> Self {
+        Self {
+            request,
+            lease: None,
+            statement: None,
+            params: Params::new(),
+            flags,
+            deadline,
+            redescribed: 0,
+            losses: 0,
+            lost_at: Instant::ORIGIN,
+            phase: Phase::Queued,
+            given_up: None,
+            twin: None,
+            telling: flags.telling(),
+        }
+    }
+
+    /// The connection that it was written to.
+    pub(in crate::pool) const fn sent_to(&self) -> Option<ConnectionId> {
+        match self.phase {
+            Phase::Sent { to, .. } => Some(to),
+            Phase::Queued | Phase::Aside => None,
+        }
+    }
+
+    pub(in crate::pool) const fn is_aside(&self) -> bool {
+        matches!(self.phase, Phase::Aside)
+    }
+
+    /// It is on no connection any more. The time at work was no waiting.
+    pub(in crate::pool) fn come_back(&mut self, now: Instant) {
+        if let Phase::Sent { at, .. } = self.phase {
+            self.deadline = self.deadline + now.since(at);
+            self.phase = Phase::Queued;
+        }
+    }
+
+    /// It lets go of its connection, and asks for none until it is taken up.
+    pub(in crate::pool) fn set_aside(&mut self, now: Instant) {
+        self.come_back(now);
+        self.phase = Phase::Aside;
+    }
+
+    /// Nothing keeps it aside any more. Returns whether something did.
+    pub(in crate::pool) fn take_up(&mut self) -> bool {
+        let was_aside = self.is_aside();
+        if was_aside {
+            self.phase = Phase::Queued;
+        }
+        was_aside
+    }
+
+    pub(in crate::pool) fn is_given_up(&self) -> bool {
+        self.given_up.is_some()
+    }
+
+    /// Whether it takes the place of another one that went elsewhere.
+    pub(in crate::pool) const fn is_copy(&self) -> bool {
+        matches!(self.twin, Some(Twin::CopyOf(_)))
+    }
+
+    pub(in crate::pool) fn statement_in<'a>(
+        &self,
+        statements: &'a Statements,
+    ) -> Option<&'a Statement> {
+        statements.get(self.statement?)
+    }
+
+    pub(in crate::pool) fn may_run_twice(&self, statements: &Statements) -> bool {
+        self.statement_in(statements).is_some_and(|statement| statement.may_run_twice)
+    }
+
+    /// What is certain of it while no connection has it. What may have run before is declared to change nothing, and a
+    /// transaction was begun so.
+    pub(in crate::pool) fn outcome(&self) -> Outcome {
+        match self.losses {
+            0 => Outcome::NotSent,
+            _ => Outcome::NotCommitted,
+        }
+    }
+
+    /// What its caller is told, who may have declared that it changes nothing.
+    pub(in crate::pool) fn outcome_of(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Unknown if self.flags.has(QueryFlags::READ_ONLY) => Outcome::NotCommitted,
+            outcome => outcome,
+        }
+    }
+}

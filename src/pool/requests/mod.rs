@@ -1,0 +1,130 @@
+//! What callers have asked for, until it is answered: the calls, the line in which they wait, and
+//! which of them may be given up. Nothing is sent here, and nobody is told.
+
+mod call;
+mod given_up;
+mod line;
+mod twins;
+mod watches;
+
+pub(crate) use call::Call;
+pub(super) use call::Phase;
+pub(super) use given_up::{GivenUp, Reason, given_up_error, no_connection};
+use line::Line;
+pub(super) use line::full_queue;
+use watches::Watches;
+
+use super::{ConnectionId, QueryFlags, Response};
+use crate::base::{Arena, Error, Instant, Key};
+
+/// Owns the calls.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    calls: Arena<Call>,
+    /// Calls without a connection, first come first served; one that must be sent again goes in front.
+    pub(super) waiting: Line,
+    /// Calls that may be given up.
+    pub(super) watches: Watches,
+    /// How many calls in flight have been given up.
+    given_up: usize,
+    /// Where a call in flight was given up for its twin.
+    forsaken: Vec<ConnectionId>,
+}
+
+impl Requests {
+    pub(super) fn get(&self, key: Key<Call>) -> Option<&Call> {
+        self.calls.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key<Call>) -> Option<&mut Call> {
+        self.calls.get_mut(key)
+    }
+
+    pub(super) fn insert(&mut self, call: Call) -> Key<Call> {
+        self.calls.insert(call)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key<Call>, &Call)> {
+        self.calls.iter()
+    }
+
+    /// A call waits for a connection from now on.
+    pub(super) fn enqueue(&mut self, key: Key<Call>) {
+        if let Some(call) = self.calls.get(key) {
+            self.waiting.push_back(key, call.deadline);
+        }
+    }
+
+    /// The same, in front of all others.
+    pub(super) fn enqueue_in_front(&mut self, key: Key<Call>) {
+        if let Some(call) = self.calls.get(key) {
+            self.waiting.push_front(key, call.deadline);
+        }
+    }
+
+    /// Whether any call in flight has been given up.
+    pub(super) const fn is_any_given_up(&self) -> bool {
+        self.given_up > 0
+    }
+
+    /// A call in flight was given up. `told`: its caller has the answer already.
+    pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason, told: bool) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.given_up = Some(GivenUp { reason, at: now, told });
+            self.given_up += 1;
+        }
+    }
+
+    /// Whether its caller has the answer of a call already.
+    pub(super) fn is_told(&self, key: Key<Call>) -> bool {
+        self.get(key).and_then(|call| call.given_up).is_some_and(|given_up| given_up.is_told())
+    }
+
+    /// A call is about to be answered: which request that is, and what its caller is told.
+    pub(super) fn answer(
+        &mut self,
+        key: Key<Call>,
+        result: Result<Response, Error>,
+    ) -> Option<(u32, Result<Response, Error>)> {
+        let call = self.calls.get(key)?;
+        let (request, flags) = (call.request, call.flags);
+        let result = result.map_err(|error| match error.outcome() {
+            Some(outcome) => error.with_outcome(call.outcome_of(outcome)),
+            None => error,
+        });
+        if flags.has(QueryFlags::CANCELLABLE) {
+            self.watches.remove(request);
+        }
+        Some((request, result))
+    }
+
+    /// A call is over.
+    pub(super) fn remove(&mut self, key: Key<Call>) -> Option<Call> {
+        let call = self.calls.remove(key)?;
+        self.given_up -= usize::from(call.is_given_up());
+        Some(call)
+    }
+
+    /// The connections on which calls were given up since for their twins.
+    pub(super) fn take_forsaken(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.forsaken)
+    }
+
+    /// Whether the counter is what a scan finds.
+    #[cfg(feature = "sim")]
+    pub(super) fn audit(&self) -> Result<(), String> {
+        let given_up = self.calls.iter().filter(|(_, call)| call.is_given_up()).count();
+        match given_up == self.given_up {
+            true => Ok(()),
+            false => Err(format!("{given_up} calls are given up, not {}", self.given_up)),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A read that is in flight in two places: the call, and a copy of it ([`crate::pool::overtaking`]).
+
+use super::Requests;
+use super::call::{Call, Phase};
+use super::given_up::Reason;
+use crate::base::{Instant, Key};
+use crate::connection::{Answer, StatementId};
+use crate::pool::QueryFlags;
+use crate::types::Params;
+
+/// The other place in which a call is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) enum Twin {
+    /// It has a copy in an older place.
+    Copy(Key<Call>),
+    /// It is the copy of another one.
+    CopyOf(Key<Call>),
+}
+
+impl Requests {
+    /// A call that takes the place in which another one is in flight. Its statement is held once
+    /// more by it.
+    pub(in crate::pool) fn leave_copy(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+    ) -> Option<(Key<Call>, StatementId)> {
+        let call = self.get(key)?;
+        let (statement, older) = (call.statement?, call.twin);
+        let copy = Call {
+            statement: Some(statement),
+            phase: call.phase,
+            twin: Some(Twin::CopyOf(key)),
+            ..Call::new(call.request, QueryFlags::default(), call.deadline)
+        };
+        let copy = self.insert(copy);
+        if older.is_some() {
+            self.forsake(now, copy);
+        } else if let Some(call) = self.get_mut(key) {
+            call.twin = Some(Twin::Copy(copy));
+        }
+        Some((copy, statement))
+    }
+
+    /// A call was answered. What a copy was refused for may be its place's own fault.
+    pub(in crate::pool) fn settle_twin(&mut self, now: Instant, key: Key<Call>, answer: &Answer) {
+        match answer {
+            Answer::Completed { .. } => self.win(now, key),
+            _ if self.get(key).is_some_and(Call::is_copy) => self.drop_out(now, key),
+            Answer::Described | Answer::Refused { .. } => self.win(now, key),
+        }
+    }
+
+    /// A call is the first of the two to be answered, or the one that its caller has to do with.
+    pub(in crate::pool) fn win(&mut self, now: Instant, key: Key<Call>) {
+        match self.get(key).and_then(|call| call.twin) {
+            Some(Twin::Copy(copy)) => {
+                self.forsake(now, copy);
+                if let Some(call) = self.get_mut(key) {
+                    call.twin = None;
+                }
+            }
+            Some(Twin::CopyOf(owner)) => self.take_over(now, key, owner),
+            None => {}
+        }
+    }
+
+    /// A call will not be answered where it is. Its other place is the only one from now on.
+    pub(in crate::pool) fn drop_out(&mut self, now: Instant, key: Key<Call>) {
+        match self.get(key).and_then(|call| call.twin) {
+            Some(Twin::Copy(copy)) => self.take_over(now, copy, key),
+            Some(Twin::CopyOf(owner)) => {
+                self.forsake(now, key);
+                if let Some(owner) = self.get_mut(owner) {
+                    owner.twin = None;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The copy becomes what its caller has asked for, and the other one what is of no use any
+    /// more.
+    fn take_over(&mut self, now: Instant, copy: Key<Call>, owner: Key<Call>) {
+        let Some(call) = self.get_mut(owner) else { return };
+        let params = std::mem::replace(&mut call.params, Params::new());
+        let flags = std::mem::take(&mut call.flags);
+        let (request, deadline) = (call.request, call.deadline);
+        let (redescribed, losses, lost_at) = (call.redescribed, call.losses, call.lost_at);
+        let owned = call.phase;
+        self.forsake(now, owner);
+        if let Some(call) = self.get_mut(copy) {
+            let phase = match (call.phase, owned) {
+                // Up to then its deadline is reckoned with.
+                (Phase::Sent { to, .. }, Phase::Sent { at, .. }) => Phase::Sent { to, at },
+                (phase, _) => phase,
+            };
+            let statement = call.statement;
+            *call = Call {
+                statement,
+                params,
+                redescribed,
+                losses,
+                lost_at,
+                phase,
+                ..Call::new(request, flags, deadline)
+            };
+        }
+        self.watches.follow(request, copy);
+    }
+
+    /// Nobody waits for the answer of a call in flight any more.
+    fn forsake(&mut self, now: Instant, key: Key<Call>) {
+        let Some(call) = self.get_mut(key) else { return };
+        call.twin = None;
+        let (is_given_up, sent_to) = (call.is_given_up(), call.sent_to());
+        if !is_given_up {
+            self.give_up(now, key, Reason::Overtaken, true);
+        }
+        self.forsaken.extend(sent_to);
+    }
+
+    #[cfg(feature = "sim")]
+    pub(in crate::pool) fn audit_twins(&self) -> Result<(), String> {
+        for (key, call) in self.iter() {
+            let twin = |key: Key<Call>| self.get(key).and_then(|call| call.twin);
+            let fits = match call.twin {
+                None => true,
+                Some(Twin::Copy(copy)) => {
+                    call.sent_to().is_some() && twin(copy) == Some(Twin::CopyOf(key))
+                }
+                Some(Twin::CopyOf(owner)) => twin(owner) == Some(Twin::Copy(key)),
+            };
+            if !fits || (call.twin.is_some() && call.given_up.is_some()) {
+                return Err(format!("request {} has no twin: {:?}", call.request, call.twin));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Calls that may be given up, and when they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::call::Call;
+use crate::base::{Instant, Key, Mutation};
+
+/// The calls that can be given up, by the number of their request.
+#[derive(Debug, Default)]
+pub(in crate::pool) struct Watches {
+    calls: BTreeMap<u32, Watch>,
+    deadlines: BTreeSet<(Instant, u32)>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    call: Key<Call>,
+    limit: Option<(Instant, Duration)>,
+}
+
+impl Watches {
+    pub(in crate::pool) fn insert(&mut self, request: u32, call: Key<Call>) {
+        self.calls.insert(request, Watch { call, limit: None });
+    }
+
+    pub(in crate::pool) fn call(&self, request: u32) -> Option<Key<Call>> {
+        self.calls.get(&request).map(|watch| watch.call)
+    }
+
+    /// A request goes on as another call.
+    pub(in crate::pool) fn follow(&mut self, request: u32, call: Key<Call>) {
+        if let Some(watch) = self.calls.get_mut(&request) {
+            watch.call = call;
+        }
+    }
+
+    /// A later limit replaces an earlier one; none at all takes it away.
+    pub(in crate::pool) fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
+        let Some(watch) = self.calls.get_mut(&request) else { return };
+        if let Some((at, _)) = watch.limit.take() {
+            self.deadlines.remove(&(at, request));
+        }
+        if let Some(after) = after {
+            watch.limit = Some((now + after, after));
+            self.deadlines.insert((now + after, request));
+        }
+    }
+
+    /// When the time of a request is over.
+    pub(in crate::pool) fn due(&self, request: u32) -> Option<Instant> {
+        self.calls.get(&request)?.limit.map(|(at, _)| at)
+    }
+
+    pub(in crate::pool) fn remove(&mut self, request: u32) {
+        if let Some(Watch { limit: Some((at, _)), .. }) = self.calls.remove(&request) {
+            self.deadlines.remove(&(at, request));
+        }
+    }
+
+    pub(in crate::pool) fn deadline(&self) -> Option<(Instant, &'static str)> {
+        let first = self.deadlines.first().filter(|_| !Mutation::ForgetLimit.is_on());
+        first.map(|(at, _)| (*at, "query timeout"))
+    }
+
+    /// A call whose time is over. It is not named again.
+    pub(in crate::pool) fn take_due(&mut self, now: Instant) -> Option<(Key<Call>, Duration)> {
+        let (at, request) = self.deadlines.first().copied()?;
+        if at > now || Mutation::ForgetLimit.is_on() {
+            return None;
+        }
+        self.deadlines.remove(&(at, request));
+        let watch = self.calls.get_mut(&request)?;
+        let (_, after) = watch.limit.take()?;
+        Some((watch.call, after))
+    }
+}
