@@ -84,13 +84,7 @@ const BUILT = {
 
 const INSTALLED = {
   name: (abi) => `hyperiondb-client-${abi}`,
-  isThere(abi) {
-    try {
-      return require.resolve(INSTALLED.name(abi)) !== '';
-    } catch {
-      return false;
-    }
-  },
+  isThere: (abi) => isInstalled(INSTALLED.name(abi)),
   /** The names stand here as they are, and within `try`: so bundlers and tracers of files see them, and let them be missing. */
   load(abi, failed) {
     try {
@@ -180,20 +174,16 @@ function remedy(platform, arch, failures) {
   const rust = '`npm run build`, which needs Rust (https://rustup.rs)';
   if (isThere(path.join(folder(), '..', 'Cargo.toml'))) return `Build one: ${rust}.`;
   const abi = ownAbi({ platform, arch });
-  const refused = failures.find(
-    (failure) =>
-      failure.abi === abi &&
-      failure.isThere &&
-      (failure.error.code === 'ERR_DLOPEN_FAILED' || failure.error instanceof NotWhole),
-  );
+  const own = failures.filter((failure) => failure.abi === abi);
+  const damaged = own.find(isDamaged);
+  if (damaged !== undefined) {
+    return (
+      `${damaged.name} is there, and is not whole${shortfall(damaged)}. npm leaves a package as it is that is there already: ` +
+      'remove node_modules, see that the disk is not full and that nothing takes files away, and run `npm install`.'
+    );
+  }
+  const refused = own.find((failure) => failure.isThere && isRefused(failure));
   if (refused !== undefined) {
-    const short = shortfall(refused);
-    if (short !== undefined) {
-      return (
-        `${refused.name} is there, and its binary is not whole${short}. npm leaves a package as it is that is there already: ` +
-        'remove node_modules, see that the disk is not full, and run `npm install`.'
-      );
-    }
     return (
       `${refused.name} is there, and this system does not load it, for the reason above. The file has to be whole, ` +
       'readable, for this C library, and on a file system that is not mounted noexec.'
@@ -224,17 +214,36 @@ function remedy(platform, arch, failures) {
   );
 }
 
-/** What lacks of a binary: how much, where its package says what there was. */
-function shortfall({ abi, name, error }) {
-  let about;
+const isRefused = ({ error }) => error.code === 'ERR_DLOPEN_FAILED';
+
+/** Whether a part of what was published is not there: a piece of a file, or a file that the others speak of. */
+function isDamaged(failure) {
+  const { name, error } = failure;
+  if (error instanceof NotWhole) return true;
+  if (isRefused(failure)) return shortfall(failure) !== '';
+  // Of a package.json, as Node 20 and as later ones say it.
+  if (error.name === 'SyntaxError' || error.code === 'ERR_INVALID_PACKAGE_CONFIG') return true;
+  return error.code === 'MODULE_NOT_FOUND' && isInstalled(`${name}/package.json`);
+}
+
+function isInstalled(name) {
   try {
-    about = require(`${name}/package.json`);
+    return require.resolve(name) !== '';
   } catch {
-    about = {};
+    return false;
+  }
+}
+
+/** How much of a binary is there, where its package says how much there was. */
+function shortfall({ abi, name }) {
+  let published;
+  try {
+    published = require(`${name}/package.json`).binaryBytes;
+  } catch {
+    return '';
   }
   const size = sizeOf(fileOf(abi));
-  if (size < about.binaryBytes) return `, ${size} bytes of ${about.binaryBytes}`;
-  return error instanceof NotWhole ? '' : undefined;
+  return size < published ? `, ${size} bytes of ${published}` : '';
 }
 
 /** Whether this file has become a part of another one, so that the package's own folder is not around it. */

@@ -409,16 +409,30 @@ test('what stands where the binary should be, and is none, is named', async () =
   await mkdir(file);
   const folder = await load(here);
   assert.match(folder.stdout, /^HYPERION_NO_BINARY/);
-  assert.ok(
-    folder.stdout.includes(`\n  hyperiondb-client-${abi}: Cannot find module`),
-    folder.stdout,
+  const name = `hyperiondb-client-${abi}`;
+  assert.ok(folder.stdout.includes(`\n  ${name}: Cannot find module`), folder.stdout);
+  const anew = new RegExp(
+    `\n${name} is there, and is not whole\\. .*remove node_modules, .* \`npm install\``,
   );
+  assert.match(folder.stdout, anew);
   await rm(file, { recursive: true });
+  // Whatever takes files away, as a virus scanner does.
+  const gone = await load(here);
+  assert.match(gone.stdout, anew);
+  assert.doesNotMatch(gone.stdout, /npm install --no-save/, 'for npm it is there');
   await writeFile(file, '<html>The proxy wants to know who you are.</html>');
   assert.match(
     (await load(here)).stdout,
     /^HYPERION_NO_BINARY[^]* is not whole, 49 bytes of 2000000/,
   );
+  const about = path.join(path.dirname(file), 'package.json');
+  const whole = await readFile(about, 'utf8');
+  for (const cut of ['', whole.slice(0, 40)]) {
+    await writeFile(about, cut);
+    const { stdout } = await load(here);
+    assert.match(stdout, anew);
+    assert.ok(stdout.includes(about));
+  }
   if (process.platform !== 'linux') return;
   // For another processor, whole and of the right size.
   const foreign = await readFile(addonPath);
