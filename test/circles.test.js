@@ -94,13 +94,7 @@ const CIRCLES = [
 ];
 
 test('no file of src imports one that imports it, but for those that are known', () => {
-  const circles = circlesOf(imports());
-  const ofPool = circles.filter(([first]) => first.startsWith('src/pool/'));
-  assert.ok(ofPool.length <= 1, 'src/pool is one circle, which is to be parted');
-  assert.deepEqual(
-    circles.filter((circle) => !ofPool.includes(circle)),
-    CIRCLES,
-  );
+  assert.deepEqual(circlesOf(imports()), CIRCLES);
 });
 
 test('no file of js requires one that requires it', () => {
@@ -147,3 +141,25 @@ for (const [folder, type] of [
     assert.deepEqual(circlesOf(graph), []);
   });
 }
+
+/** The files of `src/pool` whose methods still call one another in a circle: what loses one connection settles calls there. */
+const CORE = [
+  'cancel',
+  'dispatch',
+  'leasing',
+  'liveness',
+  'overtaking',
+  'rewind',
+  'rivals',
+  'rollback',
+  'search',
+  'settle',
+  'typing',
+  'unfit',
+  'values',
+];
+
+test('the files that Pool is spread over call one another in one direction, but for its core', () => {
+  const graph = calls('src/pool', 'Pool');
+  assert.deepEqual(circlesOf(graph), [CORE.map((name) => `src/pool/${name}.rs`)]);
+});

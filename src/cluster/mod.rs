@@ -61,6 +61,19 @@ impl Cluster {
         &self.topology
     }
 
+    /// The host in the seat, where that is not in doubt.
+    pub fn known_primary(&self) -> Option<HostId> {
+        match self.topology().primary() {
+            Primary::Known(host) => Some(host),
+            Primary::Unknown | Primary::Suspected(_) => None,
+        }
+    }
+
+    /// What a host of the list is called.
+    pub fn name(&self, host: HostId) -> Option<Arc<str>> {
+        self.topology().host(host).map(|host| Arc::clone(&host.name))
+    }
+
     pub fn observe(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
         if let Some(asking) = self.asking.get_mut(&host) {
             match observation {

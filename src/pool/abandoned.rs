@@ -1,11 +1,9 @@
 //! Transactions that are idle for too long, which nobody may ever finish: the pool takes their connections back, or
 //! the server ends them. The server may have a limit for all of a transaction, too.
 
-use std::num::NonZeroU32;
-
+use super::Pool;
 use super::connections::Duty;
 use super::leases::ABANDONED;
-use super::{Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// `idle_in_transaction_session_timeout`: the server's own limit has passed.
@@ -52,11 +50,6 @@ impl Pool {
             self.retire(id);
             self.tell_reclaimed(number, false);
         }
-    }
-
-    /// Nobody may wait for an error of it.
-    pub(super) fn tell_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
-        self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
     }
 
     pub(super) fn reclaim_timeout(&mut self) -> Option<(Instant, &'static str)> {

@@ -16,24 +16,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::connections::{Duty, Site, Slot};
+use super::connections::{Duty, Route, Site, Slot};
 use super::{ConnectionId, Output, Pool};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, fits, more_telling};
 use crate::connection::{Connection, Lineage, Role};
-
-/// How a session came to its address.
-#[derive(Debug, Default)]
-pub(super) struct Route {
-    /// All that the host's name led to, where it was opened to the name.
-    lookup: Option<Vec<SocketAddr>>,
-    /// Those of its look-up that are to be tried where it does not do.
-    untried: Vec<SocketAddr>,
-    /// Why those before did not do, where no session could be had.
-    failure: Option<Error>,
-    /// It goes to where the host serves, because its look-up led to nobody who does.
-    is_last: bool,
-}
 
 /// The addresses that did not do, when they were tried last, and what was said there.
 #[derive(Debug, Default)]
@@ -267,7 +254,7 @@ impl Pool {
     fn try_next(&mut self, now: Instant, host: HostId, mut route: Route) -> bool {
         let topology = self.cluster.topology();
         let is_wanted = match topology.has_seat() {
-            true => self.primary().is_none_or(|primary| primary == host),
+            true => self.cluster.known_primary().is_none_or(|primary| primary == host),
             false => true,
         };
         if !is_wanted
@@ -306,23 +293,4 @@ pub(super) struct Failed {
     pub(super) site: Site,
     pub(super) duty: Duty,
     pub(super) route: Route,
-}
-
-impl Slot {
-    /// Whether it is at another address of the same host.
-    pub(super) fn is_elsewhere(&self, (host, address): Site) -> bool {
-        let is_known = self.address.is_some() && address.is_some();
-        self.host == host && is_known && self.address != address
-    }
-
-    /// Whether a session that asks for its host does so in the place of an older one: at the same
-    /// address, or because the host's name no longer leads to that one.
-    pub(super) fn takes_over_from(&self, older: &Self) -> bool {
-        let leads_to = |at: SocketAddr| match &self.route.lookup {
-            Some(lookup) => lookup.contains(&at),
-            None => true,
-        };
-        self.host == older.host
-            && (self.address == older.address || !older.address.is_some_and(leads_to))
-    }
 }

@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use super::connections::{Duty, Load};
+use super::connections::Load;
 use super::{ConnectionId, Pool};
-use crate::base::Instant;
 use crate::cluster::{HostId, Rank};
 use crate::config::LoadBalance;
 
@@ -60,18 +59,6 @@ impl Pool {
             if round_trip(candidate) > nearest {
                 candidate.rank = Rank::Spare;
             }
-        }
-    }
-
-    /// A host that was once far gets no query, and nothing but queries measures it: a session of its own does, which goes
-    /// when it has been answered.
-    pub(super) fn measure(&mut self, now: Instant, host: HostId) {
-        if self.config.load_balance == LoadBalance::Nearest
-            && self.cluster.topology().is_measurement_old(host, now)
-            && self.cluster.may_look_at(host) <= now
-            && !self.connections.is_witnessed(host)
-        {
-            self.open(now, host, Duty::Witness { ask_at: None });
         }
     }
 

@@ -23,9 +23,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::connections::Duty;
+use super::connections::{Cancelling, Duty, Errand};
+use super::outcome::COMPLETION_UNKNOWN;
 use super::requests::{GivenUp, Reason, given_up_error, no_connection};
-use super::settle::COMPLETION_UNKNOWN;
 use super::verdict::Verdict;
 use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
@@ -40,46 +40,6 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const REPEAT: Duration = Duration::from_millis(25);
 /// `query_canceled`.
 const CANCELED: &str = "57014";
-
-/// What is done about a call that is at work on a connection.
-#[derive(Debug)]
-pub(super) struct Cancelling {
-    target: Token,
-    errand: Errand,
-    /// A CancelRequest went out, for this target or one before it.
-    fired: bool,
-    repeat_in: Duration,
-    give_up_at: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Errand {
-    Due { at: Instant },
-    Underway,
-    Over,
-}
-
-impl Cancelling {
-    pub(super) fn has_fired(&self) -> bool {
-        self.fired
-    }
-
-    /// `at_work`: the call that the server is at. What stands in front of the target is answered first.
-    pub(super) fn deadline(&self, at_work: Option<Token>) -> Instant {
-        match self.errand {
-            Errand::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),
-            Errand::Due { .. } | Errand::Underway | Errand::Over => self.give_up_at,
-        }
-    }
-}
-
-impl super::Slot {
-    pub(super) fn cancel_deadline(&self) -> Option<Instant> {
-        let cancelling = self.cancelling.as_ref()?;
-        let at = cancelling.deadline(self.connection.at_work());
-        (at < Instant::NEVER).then_some(at)
-    }
-}
 
 impl Pool {
     /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer; `None` lifts the
@@ -457,6 +417,6 @@ impl Pool {
         outcome: Outcome,
         what: &str,
     ) -> Error {
-        self.at_host(id, given_up_error(reason, outcome, what))
+        self.connections.at_host(id, given_up_error(reason, outcome, what))
     }
 }

@@ -52,7 +52,7 @@ impl Pool {
     /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it are worth one flight.
     /// At least one.
     pub(super) fn run_of_crowd(&mut self, runs: usize) -> usize {
-        let runners = match self.primary() {
+        let runners = match self.cluster.known_primary() {
             Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
             None => RUNNERS.saturating_mul(self.preferred().max(1)),
         };
@@ -70,7 +70,7 @@ impl Pool {
     /// Where a run of a crowd goes though there are idle connections: to the connection with the least to do of those that
     /// are at work already, once they are enough.
     pub(super) fn kept_at_work(&mut self, now: Instant, runs: usize) -> Option<ConnectionId> {
-        let host = self.primary()?;
+        let host = self.cluster.known_primary()?;
         let enough = self.enough(host)?;
         if !self.connections.are_joined(now, host, enough) {
             return None;

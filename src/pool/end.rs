@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::Pool;
 use super::leases::nothing;
+use super::life::{Life, Patience};
 use super::requests::Reason;
+use super::requests::closed_pool;
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
 
 /// How a pool is to be ended.
@@ -22,36 +24,7 @@ pub struct EndOptions {
     pub refuse_waiting: bool,
 }
 
-#[derive(Debug)]
-pub(super) enum Life {
-    Open,
-    Ending {
-        /// They wait for the last connection to be closed.
-        requests: Vec<u32>,
-        patience: Patience,
-    },
-    Ended,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    Endless,
-    Until(Instant),
-    Over { since: Instant },
-}
-
 impl Pool {
-    /// Why a call is not taken, where it is not.
-    pub(super) fn check_room(&self) -> Result<(), Error> {
-        if !matches!(self.life, Life::Open) {
-            return Err(closed_pool());
-        }
-        if self.requests.waiting.len() >= self.config.max_queue {
-            return Err(super::requests::full_queue(self.config.max_queue));
-        }
-        Ok(())
-    }
-
     /// Whether somebody waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         !self.requests.is_empty()
@@ -60,11 +33,6 @@ impl Pool {
             || self.leases.is_any_alive()
             || matches!(self.life, Life::Ending { .. })
             || (!self.config.allow_exit_on_idle && !self.connections.is_empty())
-    }
-
-    /// Nothing more will happen: all connections are closed after `end`.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.life, Life::Ended)
     }
 
     /// Takes no new work from now on; `request` is answered when all is done and closed.
@@ -105,20 +73,6 @@ impl Pool {
         calls.into_iter().for_each(|key| self.give_up(now, key, Reason::Ended));
     }
 
-    pub(super) fn is_overdue(&self) -> bool {
-        matches!(self.life, Life::Ending { patience: Patience::Over { .. }, .. })
-    }
-
-    /// How long a server has for a cancel that begins now. At the end of the pool all those that
-    /// share a connection have the same time together.
-    pub(super) fn grace_ends(&self, now: Instant) -> Instant {
-        let begins = match self.life {
-            Life::Ending { patience: Patience::Over { since }, .. } => since,
-            _ => now,
-        };
-        begins + self.config.cancel_grace
-    }
-
     /// Takes the connections of those back who do nothing with them at the moment.
     fn reclaim_for_end(&mut self) {
         let error = Error::new(
@@ -153,10 +107,4 @@ impl Pool {
             }
         }
     }
-}
-
-pub(super) fn closed_pool() -> Error {
-    let message = "the pool is closed: pool.end() was called";
-    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
-        .with_outcome(Outcome::NotSent)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::connections::{Duty, Slot};
 use super::doors::{Ages, HostStatus};
-use super::end::closed_pool;
 use super::leases::Lease;
+use super::requests::closed_pool;
 use super::{Life, Pool};
 use crate::base::{Error, Instant};
 use crate::cluster::{HostId, HostView};

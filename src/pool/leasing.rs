@@ -6,16 +6,17 @@
 //! be proven to have had no effect where any statement can, and then the lease moves to another connection and
 //! begins anew, without the caller noticing. After that the caller's own code must decide what to run again.
 
+mod lost;
 mod unplaced;
 
 use std::num::NonZeroU32;
 
 use super::connections::{Duty, Slot};
 use super::dispatch::GUARDED;
-use super::end::closed_pool;
-use super::leases::{ABANDONED, Lease, Plan, Vacated, given_back, nothing};
+use super::leases::{Lease, Plan, given_back};
+use super::requests::closed_pool;
 use super::{Call, ConnectionId, Pool, QueryFlags, Response};
-use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
 
@@ -263,62 +264,6 @@ impl Pool {
         }
     }
 
-    /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
-    pub(super) fn unseat_lease(&mut self, id: ConnectionId, key: Key<Call>, number: NonZeroU32) {
-        self.leases.unseat(number, key);
-        self.free_slot(id);
-    }
-
-    /// The connection is closed: a lease that nobody has used yet takes another one, all others are over.
-    pub(super) fn vacate(&mut self, number: NonZeroU32, error: Error) {
-        match self.leases.vacate(number) {
-            Some(Vacated::Lost) => {
-                if error.code() == ABANDONED {
-                    self.tell_reclaimed(number, true);
-                }
-                self.lose_lease(number, error);
-            }
-            Some(Vacated::Unseen) => self.stand_in_line(number),
-            None => {}
-        }
-    }
-
-    /// Nothing more can be done here: those that wait are told why, and whoever comes later.
-    pub(super) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
-        for key in self.leases.lose(number, error.clone()) {
-            self.refuse_gone(key, &error);
-        }
-    }
-
-    /// A call on a connection that is gone. The transaction is gone with it, which is all that a ROLLBACK wants.
-    fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
-        let Some(call) = self.requests.get(key) else { return };
-        let (flags, lease) = (call.flags, call.lease);
-        if flags.has(QueryFlags::RELEASE)
-            && let Some(number) = lease
-        {
-            self.leases.remove(number);
-        }
-        if flags.rolls_back() {
-            return self.finish_call(key, Ok(nothing()));
-        }
-        let in_transaction = flags.begin().is_some();
-        let outcome = if in_transaction { Outcome::NotCommitted } else { Outcome::NotSent };
-        self.finish_call(key, Err(error.clone().with_outcome(outcome)));
-    }
-
-    /// Nobody names it any more. What runs is settled with its connection.
-    fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
-        let mut lease = self.leases.remove(number)?;
-        self.leave_line(&lease);
-        for key in lease.take_head().into_iter().chain(lease.take_held()) {
-            if self.requests.get(key).is_none_or(|call| call.sent_to().is_none()) {
-                self.finish_call(key, Err(given_back()));
-            }
-        }
-        Some(lease)
-    }
-
     /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
     pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.remove_lease(number) else { return };
@@ -343,25 +288,6 @@ impl Pool {
         self.ask_types(now, id);
         self.retire_if_useless(id);
         self.clean(now, id);
-    }
-
-    /// Discards what the last user of a connection left behind.
-    pub(super) fn clean(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id)
-            && slot.takes_calls()
-            && !slot.connection.is_clean()
-            && !slot.connection.is_resetting()
-            && !Mutation::ForgetReset.is_on()
-        {
-            slot.connection.reset(now);
-            self.mark_writing(id);
-        }
-    }
-
-    pub(super) fn free_slot(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id) {
-            slot.duty = Duty::Serving;
-        }
     }
 
     /// Leases whose connections are at nothing of their users: the barrier of a call that was taken back may be left.

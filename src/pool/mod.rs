@@ -8,23 +8,30 @@
 
 mod abandoned;
 mod addresses;
+mod answers;
+mod asking;
 #[cfg(feature = "sim")]
 mod audit;
 mod balance;
 mod cancel;
+mod closing;
 mod connections;
 mod crowd;
+mod demand;
 mod dispatch;
 mod doors;
 mod end;
+mod failures;
 mod hosts;
 mod lag;
 mod leases;
 mod leasing;
+mod life;
 mod liveness;
 mod loss;
+mod outcome;
 mod overtaking;
-mod own_transaction;
+mod placement;
 mod realm;
 mod relief;
 mod renewal;
@@ -34,10 +41,12 @@ mod rewind;
 mod rivals;
 mod rollback;
 mod search;
+mod sending;
 mod settle;
 mod stale;
 mod typing;
 mod unfit;
+mod untyped;
 mod upkeep;
 mod values;
 mod verdict;
@@ -47,26 +56,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connections::Connections;
 pub use connections::{ConnectionId, Slot};
-use connections::{Connections, Duty};
-use dispatch::BARRIER_AND_ONE;
 pub use doors::{
     Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
 };
 pub use end::EndOptions;
-use end::Life;
 use leases::Leases;
+use life::Life;
 use overtaking::Overtaking;
+use placement::BARRIER_AND_ONE;
 pub(crate) use requests::Call;
-use requests::{Phase, Requests};
+use requests::Requests;
 use upkeep::Ready;
 
-use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, Random};
+use crate::base::{Error, Instant, Random};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::connection::{
-    Begin, Input, Request, Sent, Shared, Statement, StatementId, Statements, Token,
-};
+use crate::connection::{Input, Shared, Statement, StatementId, Statements};
 use crate::protocol::scram::KeyCache;
 use crate::types::{Catalog, Verbatim};
 
@@ -97,7 +104,7 @@ pub struct Pool {
     /// Of types that users made, and where they are that.
     catalog: Catalog,
     home: realm::Home,
-    untyped: Vec<typing::Untyped>,
+    untyped: Vec<untyped::Untyped>,
     /// When standbys may be asked again how far they are behind.
     lag_due: Instant,
     /// A host has got the seat since the last flush.
@@ -197,17 +204,6 @@ impl Pool {
         match lease {
             Some(lease) => self.run_leased(now, key, lease),
             None => self.requests.enqueue(key),
-        }
-    }
-
-    pub fn status(&mut self) -> Status {
-        let (size, available) = (self.connections.size(), self.connections.available());
-        Status {
-            max_size: self.config.pool_size,
-            size,
-            available,
-            in_use: size - available,
-            waiting: self.requests.waiting.len(),
         }
     }
 
@@ -369,133 +365,6 @@ impl Pool {
         if let Some(slot) = self.connections.get_mut(id) {
             slot.connection.advance(count);
             slot.writing = !slot.connection.outgoing().is_empty();
-        }
-    }
-
-    fn complete(&mut self, request: u32, result: Result<Response, Error>) {
-        self.outputs.push_back(Output::Completed { request, result });
-    }
-
-    fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
-        if !self.requests.is_told(key) {
-            self.answer(key, result);
-        }
-        self.forget_call(key);
-    }
-
-    /// The call is over; whoever waits for it is told elsewhere.
-    fn forget_call(&mut self, key: Key<Call>) {
-        let statement = self.requests.remove(key).and_then(|call| call.statement);
-        if let Some(statement) = statement {
-            self.statements.let_go(statement);
-        }
-    }
-
-    /// Tells the caller what became of its call. Nothing else ever will.
-    fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
-        if let Some((request, result)) = self.requests.answer(key, result) {
-            self.complete(request, result);
-        }
-    }
-
-    /// Writes a call to a connection. What does not fit (a parameter) is the call's own error: then nothing is
-    /// sent.
-    fn send(
-        &mut self,
-        now: Instant,
-        key: Key<Call>,
-        id: ConnectionId,
-        barrier: bool,
-        begin: Option<Begin>,
-    ) -> Option<Sent> {
-        let strange = self.is_strange(now, id, self.requests.get(key)?.statement?);
-        let (call, slot) = (self.requests.get_mut(key)?, self.connections.get_mut(id)?);
-        self.statements.reform(call.statement?);
-        let free = match call.lease {
-            None => true,
-            Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
-        };
-        let request = Request {
-            token: Token(key.to_bits()),
-            statement: call.statement?,
-            params: &call.params,
-            begin,
-            free,
-            barrier: barrier && !Mutation::ForgetBarrier.is_on(),
-            prepare: !call.flags.has(QueryFlags::UNPREPARED),
-            describe: call.flags.has(QueryFlags::VALUES_TO_COME),
-            telling: call.telling,
-            strange,
-        };
-        let mut shared =
-            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
-        match slot.connection.send(now, &request, &mut shared) {
-            Ok(sent) => {
-                call.phase = Phase::Sent { to: id, at: now };
-                if call.lease.is_none() {
-                    self.count_use(id);
-                }
-                self.mark_writing(id);
-                Some(sent)
-            }
-            Err(error) => {
-                self.requests.win(now, key);
-                self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
-                None
-            }
-        }
-    }
-
-    fn mark_writing(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id)
-            && !slot.writing
-            && !slot.connection.outgoing().is_empty()
-        {
-            slot.writing = true;
-            self.outputs.push_back(Output::Write { connection: id });
-        }
-    }
-
-    /// Takes a connection out of the pool for good. What was in flight on it is settled by `drain`.
-    fn drop_slot(&mut self, now: Instant, id: ConnectionId, error: &Error) {
-        if let Some(slot) = self.connections.get_mut(id) {
-            let mut shared = Shared {
-                config: &self.config,
-                statements: &mut self.statements,
-                keys: &mut self.keys,
-            };
-            let why = error.message().to_owned();
-            slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
-            self.settle_lost(now, id);
-            if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
-                let error = self.lost_error(id, Outcome::NotSent, false, error);
-                self.vacate(lease, error);
-            }
-            self.remove_slot(id, Vec::new());
-        }
-    }
-
-    /// Closes a connection that has nothing in flight.
-    fn retire(&mut self, id: ConnectionId) {
-        let farewell = self.connections.get(id).map(|slot| slot.connection.farewell());
-        self.remove_slot(id, farewell.unwrap_or_default());
-    }
-
-    fn remove_slot(&mut self, id: ConnectionId, farewell: Vec<u8>) {
-        if let Some(slot) = self.connections.remove(id) {
-            if let Duty::Leased { lease } = slot.duty {
-                let message = "the connection was closed by the pool";
-                let code = "HYPERION_CONNECTION_LOST";
-                self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
-            }
-            if slot.connection.has_moved_names() {
-                self.statements.names_moved();
-            }
-            if let Some(then) = slot.connection.role_told_at() {
-                self.cluster.said_until(slot.host, then);
-            }
-            self.outputs.push_back(Output::Close { connection: id, farewell });
-            self.release_untyped_of(id);
         }
     }
 }

@@ -110,14 +110,4 @@ impl Pool {
         self.ask_realm(now, id);
         self.statements.get(statement).is_some_and(Statement::has_user_types)
     }
-
-    /// Asks a session which database it is in, where that is to be known and nothing is in the way.
-    pub(super) fn ask_realm(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.connections.get_mut(id) else { return };
-        let is_known = slot.realm.is_some() || slot.connection.is_asking_realm();
-        if !is_known && slot.cancelling.is_none() && slot.is_at_rest() {
-            slot.connection.ask_realm(now);
-            self.mark_writing(id);
-        }
-    }
 }

@@ -11,6 +11,7 @@ use super::connections::Duty;
 use super::{ConnectionId, Life, Pool};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank, Standing};
+use crate::config::LoadBalance;
 
 impl Pool {
     /// Whether a host is gone one login tells, where idle sessions to it were cut and none is left
@@ -59,6 +60,18 @@ impl Pool {
             if at <= now && !self.connections.is_asked(host) {
                 self.open(now, host, Duty::Joining);
             }
+        }
+    }
+
+    /// A host that was once far gets no query, and nothing but queries measures it: a session of its own does, which goes
+    /// when it has been answered.
+    fn measure(&mut self, now: Instant, host: HostId) {
+        if self.config.load_balance == LoadBalance::Nearest
+            && self.cluster.topology().is_measurement_old(host, now)
+            && self.cluster.may_look_at(host) <= now
+            && !self.connections.is_witnessed(host)
+        {
+            self.open(now, host, Duty::Witness { ask_at: None });
         }
     }
 

@@ -83,7 +83,7 @@ impl Pool {
 
     fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
         let timeline = self.cluster.topology().timeline(host);
-        if let (Some(host), Some(timeline)) = (self.name(host), timeline) {
+        if let (Some(host), Some(timeline)) = (self.cluster.name(host), timeline) {
             let event = PoolEvent::Rewound { host, timeline, previous_timeline };
             self.outputs.push_back(Output::Event(event));
         }

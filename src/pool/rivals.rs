@@ -12,8 +12,7 @@
 
 use std::time::Duration;
 
-use super::cancel::Cancelling;
-use super::connections::{Duty, Slot};
+use super::connections::{Cancelling, Duty, Slot};
 use super::reports::is_contradiction;
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
@@ -104,7 +103,7 @@ impl Pool {
     }
 
     fn decide(&mut self, now: Instant, rival: HostId) {
-        let primary = self.primary();
+        let primary = self.cluster.known_primary();
         let decision = match self.cluster.decide(rival) {
             Verdict::Same => {
                 self.cluster.judge(rival);
@@ -159,21 +158,14 @@ impl Pool {
         may_tell
     }
 
-    pub(super) fn ask_session(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id) {
-            slot.connection.ask_place(now);
-            self.mark_writing(id);
-        }
-    }
-
     fn tell_rival(&mut self, rival: HostId, primary: Option<HostId>, decision: Decision) {
         if !self.cluster.judge(rival) {
             return;
         }
         let timeline = |host| self.cluster.topology().timeline(host);
         let timelines = (timeline(rival), primary.and_then(timeline));
-        let primary = primary.and_then(|id| self.name(id)).or_else(|| self.outage.last());
-        if let (Some(host), Some(primary)) = (self.name(rival), primary) {
+        let primary = primary.and_then(|id| self.cluster.name(id)).or_else(|| self.outage.last());
+        if let (Some(host), Some(primary)) = (self.cluster.name(rival), primary) {
             let (timeline, primary_timeline) = timelines;
             let event = PoolEvent::Rival { host, primary, timeline, primary_timeline, decision };
             self.outputs.push_back(Output::Event(event));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::balance::Candidate;
 use super::connections::{Duty, Slot};
-use super::end::Life;
+use super::life::Life;
 use super::reports::CHECK_EVERY;
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
@@ -127,7 +127,7 @@ impl Pool {
             }
             Change::Lost(host) => {
                 self.outage_begins(now);
-                if let (Some(name), Some(role)) = (self.name(host), role)
+                if let (Some(name), Some(role)) = (self.cluster.name(host), role)
                     && self.cluster.topology().has_seat()
                     && !Mutation::HideFence.is_on()
                 {
@@ -156,7 +156,7 @@ impl Pool {
         let after = self.cluster.topology().glance(host);
         if let (Some((previous, _)), Some((state, role))) = (before, after)
             && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
-            && let Some(host) = self.name(host)
+            && let Some(host) = self.cluster.name(host)
         {
             self.types_may_be_lost(state);
             let error = match observation {
@@ -186,7 +186,7 @@ impl Pool {
     pub(super) fn found(&mut self, now: Instant, host: HostId) {
         self.has_moved = true;
         let since = self.outage.since.take();
-        if let Some(name) = self.name(host)
+        if let Some(name) = self.cluster.name(host)
             && (self.outage.last.as_ref() != Some(&name) || Mutation::RepeatPrimary.is_on())
         {
             let previous = self.outage.last.replace(Arc::clone(&name));
@@ -370,7 +370,7 @@ impl Pool {
 
     /// Where the next connection goes: to the host with the fewest.
     fn roomiest(&mut self, now: Instant) -> Option<HostId> {
-        if let Some(host) = self.primary() {
+        if let Some(host) = self.cluster.known_primary() {
             return (self.cluster.may_connect_at(host) <= now).then_some(host);
         }
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -422,12 +422,6 @@ impl Pool {
         }
     }
 
-    /// Connections that serve, or did a moment ago.
-    pub(super) fn counted(&mut self) -> usize {
-        let topology = self.cluster.topology();
-        self.connections.counted(|host| topology.serves(host))
-    }
-
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
     fn is_wanted(&self, now: Instant) -> bool {
         let open = !matches!(self.life, Life::Ended);
@@ -476,7 +470,7 @@ impl Pool {
             self.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
         let host = site.0;
         let after = self.config.connect_timeout.as_millis();
-        let name = self.name(host).unwrap_or_else(|| Arc::from("a host"));
+        let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
         self.remove_slot(id, Vec::new());
@@ -552,10 +546,6 @@ impl Pool {
     fn is_to_come(&self, at: Instant, wanted: bool) -> bool {
         // What was due at the last flush has been done then, or can't be done.
         (wanted || at < self.search_until) && at > self.flushed_at
-    }
-
-    pub(super) fn name(&self, host: HostId) -> Option<Arc<str>> {
-        self.cluster.topology().host(host).map(|host| Arc::clone(&host.name))
     }
 }
 

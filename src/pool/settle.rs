@@ -6,17 +6,17 @@
 
 use std::time::Duration;
 
-use super::abandoned::{TRANSACTION_TIMEOUT, outlived};
+use super::abandoned::TRANSACTION_TIMEOUT;
 use super::addresses::Failed;
 use super::connections::Duty;
-use super::loss::{Fate, Loss, in_transaction, on_lost};
+use super::loss::{Fate, Loss, on_lost};
 use super::requests::Phase;
 use super::verdict::{Facts, On, Verdict, rule};
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Observation};
 use crate::connection::{
-    Answer, Effect, Event, Settled, Statement, Telling, Token, was_never_handed_on,
+    Answer, Effect, Event, Input, Settled, Shared, Statement, Telling, Token, was_never_handed_on,
 };
 use crate::protocol::backend::TransactionStatus;
 
@@ -24,8 +24,6 @@ use crate::protocol::backend::TransactionStatus;
 pub(super) const MOST_REDESCRIPTIONS: u8 = 2;
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
-/// `statement_completion_unknown` of the SQL standard.
-pub(super) const COMPLETION_UNKNOWN: &str = "40003";
 
 impl Pool {
     /// Takes all that a connection has to say.
@@ -64,6 +62,25 @@ impl Pool {
         self.clean(now, id);
     }
 
+    /// Takes a connection out of the pool for good. What was in flight on it is settled by `drain`.
+    pub(super) fn drop_slot(&mut self, now: Instant, id: ConnectionId, error: &Error) {
+        if let Some(slot) = self.connections.get_mut(id) {
+            let mut shared = Shared {
+                config: &self.config,
+                statements: &mut self.statements,
+                keys: &mut self.keys,
+            };
+            let why = error.message().to_owned();
+            slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
+            self.settle_lost(now, id);
+            if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
+                let error = self.lost_error(id, Outcome::NotSent, false, error);
+                self.vacate(lease, error);
+            }
+            self.remove_slot(id, Vec::new());
+        }
+    }
+
     /// Settles what was in flight on a connection that the pool itself gives up, and what had been answered and not
     /// been told yet. What it says of its host is no news any more.
     pub(super) fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
@@ -90,7 +107,7 @@ impl Pool {
                 self.lost(now, id, token, outcome, &why)
             }
             Event::Notice(fields) => {
-                if let Some(host) = self.host_name(id) {
+                if let Some(host) = self.connections.host_name(id) {
                     let event = PoolEvent::Notice { host, fields };
                     self.outputs.push_back(super::Output::Event(event));
                 }
@@ -220,7 +237,9 @@ impl Pool {
             }
         }
         match ruling.verdict {
-            Verdict::Deliver(Err(error)) => Verdict::Deliver(Err(self.at_host(id, error))),
+            Verdict::Deliver(Err(error)) => {
+                Verdict::Deliver(Err(self.connections.at_host(id, error)))
+            }
             verdict => verdict,
         }
     }
@@ -324,67 +343,6 @@ impl Pool {
         None
     }
 
-    pub(super) fn outcome_in_transaction(
-        &self,
-        id: ConnectionId,
-        call: &Call,
-        outcome: Outcome,
-    ) -> Outcome {
-        in_transaction(outcome, self.may_have_committed(id, call))
-    }
-
-    /// Whether a call, or what stands unanswered on its connection, may have committed its
-    /// transaction.
-    fn may_have_committed(&self, id: ConnectionId, call: &Call) -> bool {
-        // A transaction has its connection to itself.
-        let unanswered =
-            self.connections.get(id).into_iter().flat_map(|s| s.connection.unanswered());
-        let mut behind = unanswered.filter_map(|token| self.requests.get(Key::from_bits(token.0)));
-        let commits = |call: &Call| {
-            let statement = call.statement.and_then(|id| self.statements.get(id));
-            call.flags.has(QueryFlags::COMMIT)
-                || statement.is_none_or(Statement::may_leave_transaction)
-        };
-        let writes = !call.flags.begin().is_some_and(|begin| begin.read_only);
-        writes && !Mutation::DenyCommit.is_on() && (commits(call) || behind.any(commits))
-    }
-
-    pub(super) fn lost_error(
-        &self,
-        id: ConnectionId,
-        outcome: Outcome,
-        in_transaction: bool,
-        why: &Error,
-    ) -> Error {
-        let host = self.host_name(id);
-        let reason = why.message();
-        let name = host.as_deref().unwrap_or("the server");
-        let with_it = if in_transaction { ", and the transaction with it" } else { "" };
-        let error = match outcome {
-            // Whose fault it was says more than what it did to this call.
-            _ if why.class() == ErrorClass::Protocol => why.clone(),
-            Outcome::Unknown => {
-                let message = format!(
-                    "the connection to {name} was lost before it answered, and the statement may or \
-                     may not have been applied: {reason}"
-                );
-                Error::new(ErrorClass::Connection, COMPLETION_UNKNOWN, message)
-            }
-            Outcome::NotSent | Outcome::NotCommitted => outlived(why).unwrap_or_else(|| {
-                let message = format!("the connection to {name} was lost{with_it}: {reason}");
-                Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
-            }),
-        };
-        // The server's last words: an administrator's command, a timeout.
-        let error =
-            if why.class() == ErrorClass::Database { error.with_cause(why.clone()) } else { error };
-        let error = error.with_outcome(outcome);
-        match host {
-            Some(host) => error.with_host(host),
-            None => error,
-        }
-    }
-
     fn closed(&mut self, now: Instant, id: ConnectionId, error: Error, why: &Error, idle: bool) {
         let Some(slot) = self.connections.get_mut(id) else { return };
         let route = std::mem::take(&mut slot.route);
@@ -418,25 +376,5 @@ impl Pool {
         self.observe(now, host, observation);
         self.decide_rivals(now);
         self.may_be_hopeless = true;
-    }
-
-    /// A connection that has nothing to do on a host that does not serve.
-    pub(super) fn retire_if_useless(&mut self, id: ConnectionId) {
-        let useless = |slot: &super::Slot| slot.is_idle() && (slot.spent || !self.may_serve(id));
-        if self.connections.get(id).is_some_and(useless) {
-            self.retire(id);
-        }
-    }
-
-    /// An error of what was asked on a connection.
-    pub(super) fn at_host(&self, id: ConnectionId, error: Error) -> Error {
-        match self.host_name(id) {
-            Some(host) => error.with_host(host),
-            None => error,
-        }
-    }
-
-    pub(super) fn host_name(&self, id: ConnectionId) -> Option<std::sync::Arc<str>> {
-        self.connections.get(id).map(|slot| std::sync::Arc::clone(slot.connection.host()))
     }
 }

@@ -53,7 +53,7 @@ impl Pool {
         let result = result.and_then(|_| {
             let error = left_open("the statement left a transaction open, which was rolled back");
             let error = error.with_outcome(outcome);
-            Err(match self.host_name(id) {
+            Err(match self.connections.host_name(id) {
                 Some(host) => error.with_host(host),
                 None => error,
             })

@@ -11,16 +11,11 @@
 //! Nothing here costs a busy pool anything: since when a connection is free, its last ReadyForQuery
 //! tells.
 
-use std::time::Duration;
-
-use super::end::Life;
-use super::end::closed_pool;
+use super::Pool;
 use super::leases::nothing;
-use super::{ConnectionId, Pool};
-use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
-
-/// By how much a lifetime may be shorter than `maxLifetimeMs`: one part in so many.
-const JITTER: u32 = 10;
+use super::life::Life;
+use super::requests::closed_pool;
+use crate::base::{Error, Instant, Mutation};
 
 /// Somebody who waits until the pool is warm.
 #[derive(Debug)]
@@ -38,24 +33,6 @@ impl Pool {
         }
         let deadline = now + self.config.acquire_timeout;
         self.ready.push_back(Ready { request, deadline });
-    }
-
-    /// Whether connections are wanted, by calls or by the options.
-    pub fn wants_connections(&mut self) -> bool {
-        !self.requests.waiting.is_empty() || self.overtaking.stranded() > 0 || self.missing() > 0
-    }
-
-    pub(super) fn somebody_waits(&self) -> bool {
-        !self.requests.waiting.is_empty() || !self.ready.is_empty()
-    }
-
-    /// Connections to be opened although no call asks for them.
-    pub(super) fn missing(&mut self) -> usize {
-        if !matches!(self.life, Life::Open) {
-            return 0;
-        }
-        let missing = self.config.min_idle.saturating_sub(self.connections.available());
-        if self.ready.is_empty() || self.counted() > 0 { missing } else { missing.max(1) }
     }
 
     pub(super) fn settle_ready(&mut self) {
@@ -109,36 +86,5 @@ impl Pool {
         let first = self.connections.free_since();
         let idle = timeout.zip(first).map(|(timeout, first)| (first + timeout, "idle connection"));
         [ready, lifetime, idle].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-
-    /// When a connection that is opened now is to be replaced.
-    pub(super) fn expiry(&mut self, now: Instant) -> Instant {
-        let Some(lifetime) = self.config.max_lifetime else { return Instant::NEVER };
-        let most = u64::try_from((lifetime / JITTER).as_micros()).unwrap_or(u64::MAX);
-        let jitter = Duration::from_micros(self.random.below(most.saturating_add(1)));
-        now + lifetime.saturating_sub(jitter)
-    }
-
-    /// A connection was given to a caller.
-    pub(super) fn count_use(&mut self, id: ConnectionId) {
-        if let Some(most) = self.config.max_uses
-            && let Some(slot) = self.connections.get_mut(id)
-        {
-            slot.uses += 1;
-            slot.spent |= slot.uses >= most;
-        }
-    }
-
-    fn not_ready(&mut self) -> Error {
-        if !self.cluster.topology().is_served() {
-            return self.acquire_timeout();
-        }
-        let (open, wanted) = (self.counted(), self.config.min_idle.max(1));
-        let after = self.config.acquire_timeout.as_millis();
-        let message =
-            format!("only {open} of {wanted} connections (minIdle) were open within {after}ms");
-        Error::new(ErrorClass::PoolTimeout, "HYPERION_POOL_TIMEOUT", message)
-            .with_outcome(Outcome::NotSent)
-            .with_hosts(self.cluster.reports())
     }
 }

@@ -28,17 +28,9 @@ impl Pool {
 
     /// Nothing keeps a call aside any more.
     pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>) {
-        self.take_up_unless_leased(key);
+        self.requests.take_up_unless_leased(key);
         if let Some(lease) = self.requests.get(key).and_then(|call| call.lease) {
             self.resume_lease(now, lease);
-        }
-    }
-
-    /// One of a lease stays where that has it.
-    pub(super) fn take_up_unless_leased(&mut self, key: Key<Call>) {
-        let Some(call) = self.requests.get_mut(key) else { return };
-        if call.take_up() && call.lease.is_none() {
-            self.requests.enqueue_in_front(key);
         }
     }
 

@@ -7,17 +7,21 @@
 
 #[cfg(feature = "sim")]
 mod audit;
+mod cancelling;
 mod derivation;
 mod facts;
 mod index;
 mod min_tree;
 mod place_set;
 mod questions;
+mod route;
 mod sites;
 mod slot;
 
+pub(super) use cancelling::{Cancelling, Errand};
 use index::Index;
 pub(super) use questions::Load;
+pub(super) use route::Route;
 #[cfg(feature = "sim")]
 pub(super) use slot::OVERDUE;
 pub use slot::{ConnectionId, Slot};

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ConnectionId, Connections, Duty, Site, Slot};
-use crate::base::{Instant, Mutation};
+use crate::base::{Error, Instant, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
 use crate::connection::Role;
@@ -15,6 +15,19 @@ use crate::connection::Role;
 impl Connections {
     fn on_host(&self, host: HostId) -> impl Iterator<Item = &Slot> {
         self.slots.iter().map(|(_, slot)| slot).filter(move |slot| slot.host == host)
+    }
+
+    /// What the host of a connection is called.
+    pub(in crate::pool) fn host_name(&self, id: ConnectionId) -> Option<Arc<str>> {
+        self.get(id).map(|slot| Arc::clone(slot.connection.host()))
+    }
+
+    /// An error of what was asked on a connection.
+    pub(in crate::pool) fn at_host(&self, id: ConnectionId, error: Error) -> Error {
+        match self.host_name(id) {
+            Some(host) => error.with_host(host),
+            None => error,
+        }
     }
 
     pub(in crate::pool) fn at(&self, site: Site) -> impl Iterator<Item = (ConnectionId, &Slot)> {

@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cancelling::Cancelling;
 use super::facts::{Facts, Kind};
+use super::route::Route;
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Host;
 use crate::connection::{Connection, Realm, Role};
-use crate::pool::addresses::Route;
-use crate::pool::cancel::Cancelling;
 use crate::protocol::backend::TransactionStatus;
 
 /// Nothing is written behind a request that the server has been at for so long.
@@ -243,6 +243,30 @@ impl Slot {
             | Duty::Challenger { .. }
             | Duty::Witness { .. } => false,
         }
+    }
+
+    /// When something is to be done about a call at work that was given up.
+    pub(in crate::pool) fn cancel_deadline(&self) -> Option<Instant> {
+        let cancelling = self.cancelling.as_ref()?;
+        let at = cancelling.deadline(self.connection.at_work());
+        (at < Instant::NEVER).then_some(at)
+    }
+
+    /// Whether it is at another address of the same host.
+    pub(in crate::pool) fn is_elsewhere(&self, (host, address): Site) -> bool {
+        let is_known = self.address.is_some() && address.is_some();
+        self.host == host && is_known && self.address != address
+    }
+
+    /// Whether a session that asks for its host does so in the place of an older one: at the same
+    /// address, or because the host's name no longer leads to that one.
+    pub(in crate::pool) fn takes_over_from(&self, older: &Self) -> bool {
+        let leads_to = |at: SocketAddr| match &self.route.lookup {
+            Some(lookup) => lookup.contains(&at),
+            None => true,
+        };
+        self.host == older.host
+            && (self.address == older.address || !older.address.is_some_and(leads_to))
     }
 
     /// As the pool's connections are counted.

@@ -4,8 +4,8 @@
 
 use std::num::NonZeroU32;
 
-use crate::base::{Error, Key, Mutation};
-use crate::pool::leases::Lease;
+use crate::base::{Error, Key, Mutation, Outcome};
+use crate::pool::leases::{Lease, given_back, nothing};
 use crate::pool::{Call, Pool, QueryFlags};
 
 impl Pool {
@@ -75,5 +75,34 @@ impl Pool {
         if let Some(head) = lease.head().filter(|_| lease.is_unplaced()) {
             self.requests.waiting.strike(head);
         }
+    }
+
+    /// A call on a connection that is gone. The transaction is gone with it, which is all that a ROLLBACK wants.
+    pub(in crate::pool) fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
+        let Some(call) = self.requests.get(key) else { return };
+        let (flags, lease) = (call.flags, call.lease);
+        if flags.has(QueryFlags::RELEASE)
+            && let Some(number) = lease
+        {
+            self.leases.remove(number);
+        }
+        if flags.rolls_back() {
+            return self.finish_call(key, Ok(nothing()));
+        }
+        let in_transaction = flags.begin().is_some();
+        let outcome = if in_transaction { Outcome::NotCommitted } else { Outcome::NotSent };
+        self.finish_call(key, Err(error.clone().with_outcome(outcome)));
+    }
+
+    /// Nobody names it any more. What runs is settled with its connection.
+    pub(in crate::pool) fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
+        let mut lease = self.leases.remove(number)?;
+        self.leave_line(&lease);
+        for key in lease.take_head().into_iter().chain(lease.take_held()) {
+            if self.requests.get(key).is_none_or(|call| call.sent_to().is_none()) {
+                self.finish_call(key, Err(given_back()));
+            }
+        }
+        Some(lease)
     }
 }

@@ -3,8 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::given_up::GivenUp;
-use super::twins::Twin;
-use crate::base::{Instant, Outcome};
+use crate::base::{Instant, Key, Outcome};
 use crate::connection::{Statement, StatementId, Statements, Telling};
 use crate::pool::{ConnectionId, QueryFlags};
 use crate::types::Params;
@@ -43,6 +42,15 @@ pub(in crate::pool) enum Phase {
     Sent { to: ConnectionId, at: Instant },
     /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
     Aside,
+}
+
+/// The other place in which a call is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) enum Twin {
+    /// It has a copy in an older place.
+    Copy(Key<Call>),
+    /// It is the copy of another one.
+    CopyOf(Key<Call>),
 }
 
 impl Call {

@@ -74,3 +74,9 @@ pub(in crate::pool) fn no_connection(reason: Reason) -> Error {
     };
     Error::new(class, code, message).with_outcome(Outcome::NotSent)
 }
+
+pub(in crate::pool) fn closed_pool() -> Error {
+    let message = "the pool is closed: pool.end() was called";
+    Error::new(ErrorClass::Configuration, "HYPERION_POOL_CLOSED", message)
+        .with_outcome(Outcome::NotSent)
+}

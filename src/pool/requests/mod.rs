@@ -9,7 +9,7 @@ mod watches;
 
 pub(crate) use call::Call;
 pub(super) use call::Phase;
-pub(super) use given_up::{GivenUp, Reason, given_up_error, no_connection};
+pub(super) use given_up::{GivenUp, Reason, closed_pool, given_up_error, no_connection};
 use line::Line;
 pub(super) use line::full_queue;
 use watches::Watches;
@@ -67,6 +67,16 @@ impl Requests {
     pub(super) fn enqueue_in_front(&mut self, key: Key<Call>) {
         if let Some(call) = self.calls.get(key) {
             self.waiting.push_front(key, call.deadline);
+        }
+    }
+
+    /// Nothing keeps a call aside any more. One of a lease stays where that has it.
+    pub(super) fn take_up_unless_leased(&mut self, key: Key<Call>) {
+        if let Some(call) = self.calls.get_mut(key)
+            && call.take_up()
+            && call.lease.is_none()
+        {
+            self.enqueue_in_front(key);
         }
     }
 

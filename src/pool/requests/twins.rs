@@ -1,21 +1,12 @@
 //! A read that is in flight in two places: the call, and a copy of it ([`crate::pool::overtaking`]).
 
 use super::Requests;
-use super::call::{Call, Phase};
+use super::call::{Call, Phase, Twin};
 use super::given_up::Reason;
 use crate::base::{Instant, Key};
 use crate::connection::{Answer, StatementId};
 use crate::pool::QueryFlags;
 use crate::types::Params;
-
-/// The other place in which a call is in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pool) enum Twin {
-    /// It has a copy in an older place.
-    Copy(Key<Call>),
-    /// It is the copy of another one.
-    CopyOf(Key<Call>),
-}
 
 impl Requests {
     /// A call that takes the place in which another one is in flight. Its statement is held once

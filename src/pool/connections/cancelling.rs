@@ -1,0 +1,38 @@
+//! What is done about a call at work that was given up (`src/pool/cancel.rs`).
+
+use std::time::Duration;
+
+use crate::base::Instant;
+use crate::connection::Token;
+
+/// What is done about a call that is at work on a connection.
+#[derive(Debug)]
+pub(in crate::pool) struct Cancelling {
+    pub(in crate::pool) target: Token,
+    pub(in crate::pool) errand: Errand,
+    /// A CancelRequest went out, for this target or one before it.
+    pub(in crate::pool) fired: bool,
+    pub(in crate::pool) repeat_in: Duration,
+    pub(in crate::pool) give_up_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) enum Errand {
+    Due { at: Instant },
+    Underway,
+    Over,
+}
+
+impl Cancelling {
+    pub(in crate::pool) fn has_fired(&self) -> bool {
+        self.fired
+    }
+
+    /// `at_work`: the call that the server is at. What stands in front of the target is answered first.
+    pub(in crate::pool) fn deadline(&self, at_work: Option<Token>) -> Instant {
+        match self.errand {
+            Errand::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),
+            Errand::Due { .. } | Errand::Underway | Errand::Over => self.give_up_at,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A lease that is over, or has lost its connection: what becomes of the calls that wait for it.
+
+use std::num::NonZeroU32;
+
+use crate::base::{Error, Key};
+use crate::pool::leases::{ABANDONED, Vacated};
+use crate::pool::{Call, ConnectionId, Output, Pool, PoolEvent};
+
+impl Pool {
+    /// The connection is closed: a lease that nobody has used yet takes another one, all others are over.
+    pub(in crate::pool) fn vacate(&mut self, number: NonZeroU32, error: Error) {
+        match self.leases.vacate(number) {
+            Some(Vacated::Lost) => {
+                if error.code() == ABANDONED {
+                    self.tell_reclaimed(number, true);
+                }
+                self.lose_lease(number, error);
+            }
+            Some(Vacated::Unseen) => self.stand_in_line(number),
+            None => {}
+        }
+    }
+
+    /// Nothing more can be done here: those that wait are told why, and whoever comes later.
+    pub(in crate::pool) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
+        for key in self.leases.lose(number, error.clone()) {
+            self.refuse_gone(key, &error);
+        }
+    }
+
+    /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
+    pub(in crate::pool) fn unseat_lease(
+        &mut self,
+        id: ConnectionId,
+        key: Key<Call>,
+        number: NonZeroU32,
+    ) {
+        self.leases.unseat(number, key);
+        self.free_slot(id);
+    }
+
+    /// Nobody may wait for an error of it.
+    pub(in crate::pool) fn tell_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
+        self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
+    }
+}

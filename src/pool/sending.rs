@@ -1,0 +1,56 @@
+//! A call is written to a connection.
+
+use super::requests::Phase;
+use super::{Call, ConnectionId, Pool, QueryFlags};
+use crate::base::{Instant, Key, Mutation, Outcome};
+use crate::connection::{Begin, Request, Sent, Shared, Token};
+
+impl Pool {
+    /// Writes a call to a connection. What does not fit (a parameter) is the call's own error: then nothing is
+    /// sent.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        id: ConnectionId,
+        barrier: bool,
+        begin: Option<Begin>,
+    ) -> Option<Sent> {
+        let strange = self.is_strange(now, id, self.requests.get(key)?.statement?);
+        let (call, slot) = (self.requests.get_mut(key)?, self.connections.get_mut(id)?);
+        self.statements.reform(call.statement?);
+        let free = match call.lease {
+            None => true,
+            Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
+        };
+        let request = Request {
+            token: Token(key.to_bits()),
+            statement: call.statement?,
+            params: &call.params,
+            begin,
+            free,
+            barrier: barrier && !Mutation::ForgetBarrier.is_on(),
+            prepare: !call.flags.has(QueryFlags::UNPREPARED),
+            describe: call.flags.has(QueryFlags::VALUES_TO_COME),
+            telling: call.telling,
+            strange,
+        };
+        let mut shared =
+            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+        match slot.connection.send(now, &request, &mut shared) {
+            Ok(sent) => {
+                call.phase = Phase::Sent { to: id, at: now };
+                if call.lease.is_none() {
+                    self.count_use(id);
+                }
+                self.mark_writing(id);
+                Some(sent)
+            }
+            Err(error) => {
+                self.requests.win(now, key);
+                self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What waits for the types that were asked for on a connection, and how it goes on without them.
+
+use std::sync::Arc;
+
+use super::{Call, ConnectionId, Pool, Response};
+use crate::base::{Error, Instant, Key, Outcome, ServerFields};
+use crate::connection::Form;
+
+/// What waits on a connection for the types that were asked for there.
+#[derive(Debug)]
+pub(super) struct Untyped {
+    pub(super) connection: ConnectionId,
+    pub(super) what: Waiter,
+    pub(super) oids: Vec<u32>,
+    pub(super) is_asked: bool,
+    /// When nothing was told by then, it goes on as if the server had refused to.
+    pub(super) deadline: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Answer {
+        request: u32,
+        response: Response,
+        read: Option<Box<Read>>,
+    },
+    /// It is set aside.
+    Call(Key<Call>),
+}
+
+/// A call that changes nothing, and when its caller no longer waits for it.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) call: Call,
+    pub(super) limit: Option<Instant>,
+}
+
+impl Pool {
+    /// Whether a lease's calls wait for the types that an answer on its connection needs.
+    pub(super) fn is_typing(&self, id: ConnectionId) -> bool {
+        let asks = self.connections.get(id).is_some_and(|slot| slot.connection.is_asking_types());
+        asks || self.untyped.iter().any(|waits| waits.connection == id)
+    }
+
+    pub(super) fn types_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
+    }
+
+    /// Whoever waits for these answers wants them as they came, instead of later.
+    pub(super) fn hand_out_untyped(&mut self, is_wanted: impl Fn(ConnectionId, u32) -> bool) {
+        let wanted = |waits: &Untyped| match waits.what {
+            Waiter::Answer { request, .. } => is_wanted(waits.connection, request),
+            Waiter::Call(_) => false,
+        };
+        while let Some(at) = self.untyped.iter().position(wanted) {
+            let Untyped { connection, what, .. } = self.untyped.remove(at);
+            if let Waiter::Answer { request, response, read } = what {
+                self.let_read_go(read);
+                self.hand_out(connection, request, response);
+            }
+        }
+    }
+
+    /// No answer will come any more on a connection.
+    pub(super) fn release_untyped_of(&mut self, id: ConnectionId) {
+        while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
+            match self.untyped.remove(at).what {
+                Waiter::Answer { request, response, read } => {
+                    self.let_read_go(read);
+                    self.hand_out(id, request, response);
+                }
+                Waiter::Call(key) => self.requests.take_up_unless_leased(key),
+            }
+        }
+    }
+
+    /// A transaction was lost to the pool's own question. Whoever waits for the answer is told why:
+    /// nobody else would be.
+    pub(super) fn typing_ended_transaction(&mut self, id: ConnectionId, why: &ServerFields) {
+        while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
+            let error = Error::database(why.clone())
+                .with_outcome(Outcome::NotCommitted)
+                .with_failed_transaction();
+            let error = self.connections.at_host(id, error);
+            match self.untyped.remove(at).what {
+                Waiter::Answer { request, read, .. } => {
+                    self.let_read_go(read);
+                    self.complete(request, Err(error));
+                }
+                Waiter::Call(key) => self.finish_call(key, Err(error)),
+            }
+        }
+    }
+
+    /// A waiter of an answer, or of a call, goes: what was held for another try is let go.
+    pub(super) fn let_read_go(&mut self, read: Option<Box<Read>>) {
+        if let Some(statement) = read.and_then(|read| read.call.statement) {
+            self.statements.let_go(statement);
+        }
+    }
+
+    pub(super) fn hand_out(&mut self, id: ConnectionId, request: u32, mut response: Response) {
+        if self.enter(id) {
+            self.name_types(&mut response);
+        }
+        self.complete(request, Ok(response));
+    }
+
+    /// Puts what is known of types into the shapes, and returns the oids that nobody has asked for.
+    pub(super) fn name_types(&mut self, response: &mut Response) -> Vec<u32> {
+        let mut unknown = Vec::new();
+        for result in &mut response.results {
+            if let Some(shape) = &mut result.shape {
+                match self.catalog.name_types(shape) {
+                    Ok(named) => *shape = named,
+                    Err(oids) => unknown.extend(oids),
+                }
+            }
+        }
+        unknown
+    }
+
+    /// Puts what is known now into the description of a call's statement. Nothing more will be.
+    pub(super) fn fit_parameters(&mut self, key: Key<Call>) {
+        let statement = self.requests.get(key).and_then(|call| call.statement);
+        let Some(statement) = statement.and_then(|id| self.statements.get_mut(id)) else { return };
+        if let Form::Described(description) = &mut statement.form {
+            let tell = |oid| self.catalog.parameter_type(oid).taken_as_it_is();
+            *description = Arc::new(description.told(tell));
+        }
+    }
+}
