@@ -158,7 +158,7 @@ impl Pool {
 
     /// When a witness may go there. Sessions that the name leads elsewhere, however many there are,
     /// put it off no longer.
-    fn may_look_at(&self, site: Site) -> Instant {
+    fn may_look_at(&mut self, site: Site) -> Instant {
         if site.1.is_none() || !self.connections.is_elsewhere(site) {
             return self.cluster.may_look_at(site.0);
         }
@@ -188,7 +188,7 @@ impl Pool {
         }
     }
 
-    fn silence_ends(&self, site: Site) -> Option<Instant> {
+    fn silence_ends(&mut self, site: Site) -> Option<Instant> {
         self.connections.owed_at(site).map(|since| since + self.config.liveness_check)
     }
 
@@ -215,23 +215,27 @@ impl Pool {
     }
 
     fn next_look(&mut self) -> Option<Instant> {
-        let looks = self.connections.debtors().into_iter().filter_map(|site| {
-            let at = self.silence_ends(site)?;
-            let is_watched = self.connections.is_watched(site);
-            (!is_watched).then(|| at.max(self.may_look_at(site)))
-        });
-        looks.min()
+        let (mut next, mut place) = (None, 0);
+        while let Some((site, owed_since)) = self.connections.site(place) {
+            place += 1;
+            let Some(since) = owed_since else { continue };
+            if !self.connections.is_watched(site) {
+                let at = (since + self.config.liveness_check).max(self.may_look_at(site));
+                next = next.into_iter().chain([at]).min();
+            }
+        }
+        next
     }
 
     /// When what is in flight on a host that does not answer is to be given up.
     fn frozen_at(&mut self) -> Option<Instant> {
         let topology = self.cluster.topology();
-        if !topology.is_served() {
+        let is_dead = |host: HostId| topology.rank(host).is_none() && topology.is_silent(host);
+        let is_any_dead = topology.host_ids().iter().any(|host| is_dead(*host));
+        if !topology.is_served() || !is_any_dead {
             return None;
         }
-        let doomed = self.connections.owing().filter(|(_, slot)| {
-            topology.rank(slot.host).is_none() && topology.is_silent(slot.host)
-        });
+        let doomed = self.connections.owing().filter(|(_, slot)| is_dead(slot.host));
         let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min()?;
         Some(since + self.config.liveness_check)
     }

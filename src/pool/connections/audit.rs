@@ -1,9 +1,11 @@
 //! Whether the counters are what a scan finds.
 
+use std::collections::BTreeSet;
+
 use super::facts::Kind;
 use super::index::{Index, OnHost};
 use super::min_tree::MinTree;
-use super::{ConnectionId, Connections, Slot};
+use super::{ConnectionId, Connections, Duty, Site, Slot};
 use crate::base::Instant;
 use crate::cluster::HostId;
 
@@ -13,7 +15,7 @@ impl Connections {
         let Self { slots, index, .. } = &*self;
         let all = || slots.iter().map(|(_, slot)| slot);
         let count = |is: fn(&Slot) -> bool| all().filter(|slot| is(slot)).count();
-        let behind = all().filter(|slot| slot.duty == super::Duty::Serving && !slot.kept_at_work);
+        let behind = all().filter(|slot| slot.duty == Duty::Serving && !slot.kept_at_work);
         let behind: usize = behind.map(|slot| slot.connection.depth().saturating_sub(2)).sum();
         for (what, kept, found) in [
             ("take calls", index.taking_calls, count(Slot::takes_calls)),
@@ -44,10 +46,22 @@ impl Connections {
         check("expire at", &in_order(&index.expires_at), &times(expires_at))?;
         let idle = in_order(&index.lease_idle_since);
         check("leased and idle since", &idle, &times(Slot::lease_idle_since))?;
+        let sites: BTreeSet<_> = all().map(Slot::site).collect();
+        check("sites", &index.sites().iter().map(|on| on.site).collect(), &sites)?;
+        for on in index.sites() {
+            check("owed at a site since", on.owed_since(), self.scan_owed(on.site))?;
+        }
         for host in all().map(|slot| slot.host) {
             self.audit_host(now, host, index)?;
         }
         Ok(())
+    }
+
+    fn scan_owed(&self, site: Site) -> Option<Instant> {
+        let here = || self.at(site).map(|(_, slot)| slot);
+        let works = |slot: &&Slot| matches!(slot.duty, Duty::Serving | Duty::Leased { .. });
+        let asked = here().filter(works).filter_map(|slot| slot.connection.head_since()).min()?;
+        Some(here().map(|slot| slot.heard_at).max()?.max(asked))
     }
 
     fn audit_host(&self, now: Instant, host: HostId, index: &Index) -> Result<(), String> {
@@ -83,7 +97,7 @@ impl Connections {
 }
 
 fn shared_since(slot: &Slot) -> Option<Instant> {
-    let is_shared = !matches!(slot.duty, super::Duty::Leased { .. });
+    let is_shared = !matches!(slot.duty, Duty::Leased { .. });
     let has_others = is_shared && slot.connection.requests().nth(1).is_some();
     slot.connection.head_since().filter(|_| has_others)
 }

@@ -1,5 +1,7 @@
 //! What the pool goes by when it chooses among its connections, of each of them.
 
+use std::net::SocketAddr;
+
 use crate::base::Instant;
 
 /// A kind of duty.
@@ -47,6 +49,10 @@ pub(super) struct Facts {
     pub(super) quick_depth: usize,
     pub(super) free_since: Instant,
     pub(super) owes_since: Instant,
+    pub(super) address: Option<SocketAddr>,
+    /// Since when the server is at what a caller has asked.
+    pub(super) asked_since: Instant,
+    pub(super) heard_at: Instant,
     /// Since when the server is at the first of several requests.
     pub(super) shared_since: Instant,
     pub(super) expires_at: Instant,

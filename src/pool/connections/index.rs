@@ -4,12 +4,13 @@
 //! A connection that was changed is looked at once before the next question: what is known of it is
 //! replaced by its facts at that moment, so that no change can be forgotten, whoever made it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::facts::{Facts, Kind};
 use super::min_tree::MinTree;
 use super::place_set::PlaceSet;
-use super::slot::ConnectionId;
+use super::slot::{ConnectionId, Site};
 use crate::base::Instant;
 use crate::cluster::HostId;
 
@@ -66,10 +67,43 @@ impl OnHost {
     }
 }
 
+/// The connections to one address of a host.
+#[derive(Debug)]
+pub(super) struct OnSite {
+    pub(super) site: Site,
+    count: usize,
+    asked_since: MinTree<Instant>,
+    heard_at: MinTree<Reverse<Instant>>,
+}
+
+impl OnSite {
+    const fn new(site: Site) -> Self {
+        Self {
+            site,
+            count: 0,
+            asked_since: MinTree::new(Instant::NEVER),
+            heard_at: MinTree::new(Reverse(Instant::ORIGIN)),
+        }
+    }
+
+    fn put(&mut self, place: usize, facts: Option<&Facts>) {
+        self.asked_since.set(place, facts.map_or(Instant::NEVER, |facts| facts.asked_since));
+        self.heard_at.set(place, Reverse(facts.map_or(Instant::ORIGIN, |facts| facts.heard_at)));
+    }
+
+    /// Since when the server has owed an answer to a call without a byte on any connection.
+    pub(super) fn owed_since(&self) -> Option<Instant> {
+        let heard_at = self.heard_at.least().map_or(Instant::ORIGIN, |Reverse(at)| at);
+        self.asked_since.least().map(|asked| asked.max(heard_at))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     /// A few, each with a connection at least.
     hosts: Vec<OnHost>,
+    /// The same.
+    sites: Vec<OnSite>,
     pub(super) taking_calls: usize,
     pub(super) available: usize,
     /// Calls behind others.
@@ -92,6 +126,7 @@ impl Default for Index {
         let times = || MinTree::new(Instant::NEVER);
         Self {
             hosts: Vec::new(),
+            sites: Vec::new(),
             taking_calls: 0,
             available: 0,
             behind: 0,
@@ -116,6 +151,37 @@ impl Index {
 
     pub(super) fn hosts_mut(&mut self) -> impl Iterator<Item = &mut OnHost> {
         self.hosts.iter_mut()
+    }
+
+    pub(super) fn sites(&self) -> &[OnSite] {
+        &self.sites
+    }
+
+    /// A connection is at another site from now on, or has something new to tell of it.
+    fn note_site(
+        &mut self,
+        place: usize,
+        host: HostId,
+        known: Option<&Facts>,
+        now: Option<&Facts>,
+    ) {
+        let (was, is) = (known.map(|facts| facts.address), now.map(|facts| facts.address));
+        if let Some(address) = was.filter(|_| was != is)
+            && let Some(on) = self.sites.iter_mut().find(|on| on.site == (host, address))
+        {
+            on.put(place, None);
+            on.count = on.count.saturating_sub(1);
+            self.sites.retain(|on| on.count > 0);
+        }
+        let Some(address) = is else { return };
+        let site = (host, address);
+        if !self.sites.iter().any(|on| on.site == site) {
+            self.sites.push(OnSite::new(site));
+        }
+        if let Some(on) = self.sites.iter_mut().find(|on| on.site == site) {
+            on.count += usize::from(was != is);
+            on.put(place, now);
+        }
     }
 
     pub(super) fn on(&self, host: HostId) -> Option<&OnHost> {
@@ -148,6 +214,10 @@ impl Index {
             on.with_cores.shrink(places);
             on.quick.shrink(places);
         }
+        for on in &mut self.sites {
+            on.asked_since.shrink(places);
+            on.heard_at.shrink(places);
+        }
         self.times().into_iter().for_each(|times| times.shrink(places));
     }
 
@@ -173,6 +243,7 @@ impl Index {
         if let Some(on) = self.on_mut(host) {
             on.note(place, known, now);
         }
+        self.note_site(place, host, known, now);
         for (facts, adds) in [(known, false), (now, true)] {
             let Some(facts) = facts else { continue };
             let add = |count: &mut usize, by: usize| {

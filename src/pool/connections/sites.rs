@@ -41,15 +41,18 @@ impl Connections {
 
     /// The sites that owe somebody an answer, also those of hosts that are no longer in the list.
     pub(in crate::pool) fn debtors(&mut self) -> BTreeSet<Site> {
-        self.owing().map(|(_, slot)| slot.site()).collect()
+        let sites = self.look().0.sites().iter();
+        sites.filter(|on| on.owed_since().is_some()).map(|on| on.site).collect()
+    }
+
+    /// Of all sites the one in that place, and since when it owes somebody an answer.
+    pub(in crate::pool) fn site(&mut self, place: usize) -> Option<(Site, Option<Instant>)> {
+        self.look().0.sites().get(place).map(|on| (on.site, on.owed_since()))
     }
 
     /// Since when a server has owed an answer to a call without a byte on any connection.
-    pub(in crate::pool) fn owed_at(&self, site: Site) -> Option<Instant> {
-        let here = || self.at(site).map(|(_, slot)| slot);
-        let working = here().filter(|s| matches!(s.duty, Duty::Serving | Duty::Leased { .. }));
-        let asked = working.filter_map(|slot| slot.connection.head_since()).min()?;
-        Some(here().map(|slot| slot.heard_at).max()?.max(asked))
+    pub(in crate::pool) fn owed_at(&mut self, site: Site) -> Option<Instant> {
+        self.look().0.sites().iter().find(|on| on.site == site)?.owed_since()
     }
 
     /// Whether a session is on its way to ask the server there.
@@ -78,8 +81,9 @@ impl Connections {
     }
 
     /// Whether any session is known to be at another address of the host.
-    pub(in crate::pool) fn is_elsewhere(&self, site: Site) -> bool {
-        self.on_host(site.0).any(|slot| slot.address.is_some() && slot.address != site.1)
+    pub(in crate::pool) fn is_elsewhere(&mut self, (host, address): Site) -> bool {
+        let is_other = |(of, at): Site| of == host && at.is_some() && at != address;
+        self.look().0.sites().iter().any(|on| is_other(on.site))
     }
 
     /// Another address of a host where sessions serve, as far as they know.
