@@ -12,7 +12,6 @@
 //! new one is closed. Addresses that did not do come last in the next look-up, the one that was
 //! tried longest ago first, so that each is tried in the end.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,24 +20,6 @@ use super::{ConnectionId, Output, Pool};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, fits, more_telling};
 use crate::connection::{Connection, Lineage, Role};
-
-/// The addresses that did not do, when they were tried last, and what was said there.
-#[derive(Debug, Default)]
-pub(super) struct Unfit(BTreeMap<Site, (Instant, Option<Role>)>);
-
-impl Unfit {
-    /// The addresses of a host, the one that was tried longest ago first.
-    fn of(&self, host: HostId) -> Vec<SocketAddr> {
-        if Mutation::TryOneAddress.is_on() {
-            return Vec::new();
-        }
-        let tried = self.0.iter().filter(|((of, _), _)| *of == host);
-        let mut tried: Vec<_> =
-            tried.filter_map(|((_, at), when)| Some((when.0, (*at)?))).collect();
-        tried.sort_unstable();
-        tried.into_iter().map(|(_, address)| address).collect()
-    }
-}
 
 impl Pool {
     pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
@@ -66,7 +47,7 @@ impl Pool {
         let mut slot = Slot::new(now, connection, site, Arc::clone(&target), route, duty);
         slot.expires_at = self.expiry(now);
         let connection = self.connections.insert(slot);
-        let last = if address.is_none() { self.unfit.of(host) } else { Vec::new() };
+        let last = if address.is_none() { self.discovery.unfit.of(host) } else { Vec::new() };
         self.outputs.push_back(Output::Open { connection, host: target, address, last });
     }
 
@@ -80,11 +61,7 @@ impl Pool {
         let host = slot.host;
         let lookup: Vec<_> = std::iter::once(address).chain(others.iter().copied()).collect();
         let topology = self.cluster.topology();
-        // Of hosts that are gone nothing is kept, nor of what the name leads to no more.
-        self.unfit.0.retain(|(of, at), _| match at {
-            Some(at) if *of == host => lookup.contains(at),
-            _ => topology.host(*of).is_some(),
-        });
+        self.discovery.unfit.keep(host, &lookup, |host| topology.host(host).is_some());
         slot.route = Route { lookup: Some(lookup), untried: others, failure: None, is_last: false };
     }
 
@@ -92,8 +69,8 @@ impl Pool {
     pub(super) fn note_address(&mut self, now: Instant, id: ConnectionId, role: Role) {
         let Some(site) = self.connections.get(id).map(Slot::site) else { return };
         match fits(self.config.mode, role) {
-            true => drop(self.unfit.0.remove(&site)),
-            false => drop(self.unfit.0.insert(site, (now, Some(role)))),
+            true => self.discovery.unfit.remove(site),
+            false => self.discovery.unfit.add(now, site, Some(role)),
         }
     }
 
@@ -152,7 +129,7 @@ impl Pool {
         let Some(slot) = self.connections.get(id) else { return };
         let is_refused = self.cluster.topology().refuses(slot.host).is_some();
         if is_refused && slot.asks_for(slot.host) {
-            self.unfit.0.insert(slot.site(), (now, None));
+            self.discovery.unfit.add(now, slot.site(), None);
             self.try_beyond(now, id);
         }
     }
@@ -213,7 +190,7 @@ impl Pool {
             // What is asked of the old one is answered; nothing more is asked there.
             self.connections.on_host_mut(site.0, |other| other.spent |= other.is_elsewhere(site));
         } else if !is_same {
-            self.unfit.0.insert(site, (now, None));
+            self.discovery.unfit.add(now, site, None);
             self.leave_astray(now, id);
         }
         is_later
@@ -227,7 +204,7 @@ impl Pool {
             return Some(error);
         }
         if site.1.is_some() {
-            self.unfit.0.insert(site, (now, None));
+            self.discovery.unfit.add(now, site, None);
         }
         let is_next = site.1.is_some() && route.lookup.is_none();
         let is_last = route.is_last;
@@ -284,7 +261,7 @@ impl Pool {
 
     /// What was last said at the address of a session, where it did not fit.
     pub(super) fn said_before(&self, id: ConnectionId) -> Option<Role> {
-        self.unfit.0.get(&self.connections.get(id)?.site())?.1
+        self.discovery.unfit.said(self.connections.get(id)?.site())
     }
 }
 

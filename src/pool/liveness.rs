@@ -13,7 +13,7 @@
 //! whatever the name leads to. Where it finds nobody, and the host is served at another address,
 //! what is in flight at the silent one is given up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::connections::{Duty, Site, Slot};
 use super::{ConnectionId, Pool};
@@ -21,42 +21,24 @@ use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{HostId, fits};
 use crate::connection::Role;
 
-/// What is known of silent addresses.
-#[derive(Debug, Default)]
-pub(super) struct Silences {
-    /// A witness has found nobody there.
-    deserted: BTreeSet<Site>,
-    /// When the last witness was sent there.
-    looked_at: BTreeMap<Site, Instant>,
-}
-
-impl Silences {
-    /// Something came from there.
-    pub(super) fn end(&mut self, site: Site) {
-        if !self.deserted.is_empty() {
-            self.deserted.remove(&site);
-        }
-    }
-}
-
 impl Pool {
     /// Asks the hosts that have been silent for too long, and gives up what is in flight on the
     /// dead ones.
     pub(super) fn watch(&mut self, now: Instant) {
         // No site is silent for longer than the first connection there that is owed an answer.
         let is_due = self.soonest_silence().is_some_and(|at| at <= now);
-        let debtors = match is_due || !self.silences.looked_at.is_empty() {
+        let debtors = match is_due || self.discovery.silences.is_any_looked_at() {
             true => self.connections.debtors(),
             false => BTreeSet::new(),
         };
-        self.silences.looked_at.retain(|site, _| debtors.contains(site));
+        self.discovery.silences.keep(&debtors);
         for site in debtors {
             if self.silence_ends(site).is_none_or(|at| at > now) {
                 continue;
             }
             let asked = self.connections.is_watched(site);
             if !asked && self.may_look_at(site) <= now && !Mutation::ForgetWitness.is_on() {
-                self.silences.looked_at.insert(site, now);
+                self.discovery.silences.look(now, site);
                 let at = if Mutation::WitnessByName.is_on() { (site.0, None) } else { site };
                 self.open_at(now, at, Duty::Witness { ask_at: None });
             }
@@ -127,7 +109,7 @@ impl Pool {
         if site.1.is_none() || error.server().is_some() {
             return false;
         }
-        self.silences.deserted.insert(site);
+        self.discovery.silences.desert(site);
         let fits = |role: Role| fits(self.config.mode, role);
         let has_moved = self.connections.has_moved_from(site, fits);
         self.leave_deserted(now);
@@ -137,17 +119,14 @@ impl Pool {
     /// Closes what is at addresses where no server answers any more, once the host is served at
     /// another one.
     pub(super) fn leave_deserted(&mut self, now: Instant) {
-        if self.silences.deserted.is_empty() {
+        if !self.discovery.silences.is_any_deserted() {
             return;
         }
         let connections = &self.connections;
-        self.silences.deserted.retain(|site| connections.at(*site).next().is_some());
+        let is_there = |site: Site| connections.at(site).next().is_some();
         let fits = |role: Role| fits(self.config.mode, role);
-        let deserted = self.silences.deserted.iter().copied();
-        let left = deserted.filter(|site| connections.has_moved_from(*site, fits));
-        let left: Vec<_> = left.collect();
-        for site in left {
-            self.silences.deserted.remove(&site);
+        let has_moved = |site: Site| connections.has_moved_from(site, fits);
+        for site in self.discovery.silences.take_left(is_there, has_moved) {
             let there: Vec<_> = self.connections.at(site).map(|(id, _)| id).collect();
             let message = "nothing came for a while, no other session could be opened to its address, and the \
                            name of the host leads to another server";
@@ -162,7 +141,7 @@ impl Pool {
         if site.1.is_none() || !self.connections.is_elsewhere(site) {
             return self.cluster.may_look_at(site.0);
         }
-        self.cluster.may_look_again(site.0, self.silences.looked_at.get(&site).copied())
+        self.cluster.may_look_again(site.0, self.discovery.silences.looked_at(site))
     }
 
     /// Nobody knows what becomes of a host that is no longer in the list but those who still wait

@@ -18,6 +18,7 @@ mod closing;
 mod connections;
 mod crowd;
 mod demand;
+mod discovery;
 mod dispatch;
 mod doors;
 mod end;
@@ -58,6 +59,7 @@ use std::time::Duration;
 
 use connections::Connections;
 pub use connections::{ConnectionId, Slot};
+use discovery::Discovery;
 pub use doors::{
     Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
 };
@@ -93,12 +95,7 @@ pub struct Pool {
     statements: Statements,
     keys: KeyCache,
     life: Life,
-    /// While no host serves, others are asked until then even if nobody waits.
-    search_until: Instant,
-    /// Until when a host that would merely do is held back for better ones.
-    patient_until: Option<Instant>,
-    /// Who served last, and since when nobody does.
-    outage: search::Outage,
+    discovery: Discovery,
     /// Since when there have been calls behind others.
     backlog_since: Option<Instant>,
     /// Of types that users made, and where they are that.
@@ -111,9 +108,6 @@ pub struct Pool {
     has_moved: bool,
     /// The cluster may have gone back to an older timeline.
     rewinding: Option<rewind::Rewinding>,
-    /// Of the addresses that owe answers.
-    silences: liveness::Silences,
-    unfit: addresses::Unfit,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     has_surplus: bool,
     /// A host has refused, or was lost, since the last flush.
@@ -139,18 +133,13 @@ impl Pool {
             statements: Statements::default(),
             keys: KeyCache::default(),
             life: Life::Open,
-            // A pool that is to be warm looks for a host before anybody asks.
-            search_until: if config.min_idle > 0 { now + search::SEARCH_LINGER } else { now },
-            patient_until: None,
-            outage: search::Outage::new(),
+            discovery: Discovery::new(now, config.min_idle > 0),
             backlog_since: None,
             catalog: Catalog::default(),
             home: realm::Home::default(),
             untyped: Vec::new(),
             lag_due: now,
             has_moved: false,
-            silences: liveness::Silences::default(),
-            unfit: addresses::Unfit::default(),
             rewinding: None,
             has_surplus: false,
             may_be_hopeless: false,
@@ -211,7 +200,7 @@ impl Pool {
         if let Some(slot) = self.connections.get_mut(id) {
             slot.heard_at = now;
             if matches!(input, Input::Received(_)) {
-                self.silences.end(slot.site());
+                self.discovery.silences.end(slot.site());
             }
             let mut shared = Shared {
                 config: &self.config,

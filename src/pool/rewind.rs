@@ -39,7 +39,7 @@ impl Pool {
         match self.rewinding {
             None if topology.gone_back_to(Instant::ORIGIN, Instant::ORIGIN).is_some() => {
                 self.rewinding = Some(Rewinding { since: now, ask_at: now + ASK_EVERY });
-                self.search_until = self.search_until.max(now + STEADY + STEADY);
+                self.discovery.outage.search_until(now + STEADY + STEADY);
                 self.renew_scouts(now);
                 if Mutation::RewindBlindly.is_on() {
                     self.go_back(now, Instant::ORIGIN, Instant::ORIGIN);

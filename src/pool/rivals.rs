@@ -164,7 +164,8 @@ impl Pool {
         }
         let timeline = |host| self.cluster.topology().timeline(host);
         let timelines = (timeline(rival), primary.and_then(timeline));
-        let primary = primary.and_then(|id| self.cluster.name(id)).or_else(|| self.outage.last());
+        let primary =
+            primary.and_then(|id| self.cluster.name(id)).or_else(|| self.discovery.outage.last());
         if let (Some(host), Some(primary)) = (self.cluster.name(rival), primary) {
             let (timeline, primary_timeline) = timelines;
             let event = PoolEvent::Rival { host, primary, timeline, primary_timeline, decision };

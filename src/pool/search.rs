@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::balance::Candidate;
 use super::connections::{Duty, Slot};
+use super::discovery::Found;
 use super::life::Life;
 use super::reports::CHECK_EVERY;
 use super::{ConnectionId, Output, Pool, PoolEvent};
@@ -24,30 +25,9 @@ const MOST_JOINING: usize = 4;
 /// After a failover all pools of all clients find the new primary at once, and each login is a process that it
 /// has to start.
 const LOGIN: Duration = Duration::from_millis(10);
-/// How long hosts are asked after the last one was lost, while nobody waits. After that the next call
-/// starts the search.
-pub(super) const SEARCH_LINGER: Duration = Duration::from_secs(30);
 /// How long a host that would merely do is held back for a better one that has not answered yet, and how long a login is
 /// waited for where another host may serve as well. What comes later is welcome where there is room.
 const PATIENCE: Duration = Duration::from_millis(250);
-
-/// Who served last, and since when nobody does.
-#[derive(Debug)]
-pub(super) struct Outage {
-    /// Since nobody looked for a host, nobody has missed one: then it begins with the next search.
-    since: Option<Instant>,
-    last: Option<Arc<str>>,
-}
-
-impl Outage {
-    pub(super) fn last(&self) -> Option<Arc<str>> {
-        self.last.clone()
-    }
-
-    pub(super) fn new() -> Self {
-        Self { since: None, last: None }
-    }
-}
 
 impl Pool {
     /// A login is done.
@@ -172,8 +152,7 @@ impl Pool {
 
     pub(super) fn outage_begins(&mut self, now: Instant) {
         if !self.cluster.topology().is_served() {
-            self.outage.since.get_or_insert(now);
-            self.search_until = now + SEARCH_LINGER;
+            self.discovery.outage.begin(now);
         }
     }
 
@@ -185,14 +164,11 @@ impl Pool {
     /// said that they don't claim the same.
     pub(super) fn found(&mut self, now: Instant, host: HostId) {
         self.has_moved = true;
-        let since = self.outage.since.take();
-        if let Some(name) = self.cluster.name(host)
-            && (self.outage.last.as_ref() != Some(&name) || Mutation::RepeatPrimary.is_on())
-        {
-            let previous = self.outage.last.replace(Arc::clone(&name));
+        let name = self.cluster.name(host);
+        let found = self.discovery.outage.end(now, name.as_ref());
+        if let (Some(host), Some(Found { previous, outage })) = (name, found) {
             self.forget_lost_types();
-            let outage = since.map_or(Duration::ZERO, |since| now.since(since));
-            let event = PoolEvent::Primary { host: name, previous, outage };
+            let event = PoolEvent::Primary { host, previous, outage };
             self.outputs.push_back(Output::Event(event));
         }
         for id in self.connections.all() {
@@ -331,10 +307,10 @@ impl Pool {
                 self.look_around(now);
             }
         } else if self.is_wanted(now) {
-            self.outage.since.get_or_insert(now);
+            self.discovery.outage.miss(now);
             self.doubt_the_free(now);
-            if !self.cluster.topology().is_settled() && self.patient_until.is_none() {
-                self.patient_until = Some(now + PATIENCE);
+            if !self.cluster.topology().is_settled() {
+                self.discovery.outage.be_patient(now + PATIENCE);
             }
             for host in self.cluster.topology().host_ids().to_vec() {
                 if self.next_login_at(host).is_some_and(|at| at <= now) {
@@ -425,11 +401,11 @@ impl Pool {
     /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
     fn is_wanted(&self, now: Instant) -> bool {
         let open = !matches!(self.life, Life::Ended);
-        open && (self.somebody_waits() || now < self.search_until)
+        open && (self.somebody_waits() || self.discovery.outage.is_searching(now))
     }
 
     fn stop_asking(&mut self) {
-        self.outage.since = None;
+        self.discovery.outage.rest();
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         let ids = self.connections.those_apart(asks);
         ids.into_iter().for_each(|id| self.retire(id));
@@ -438,11 +414,8 @@ impl Pool {
     /// Asks the scouts whose time has come, and gives up on sessions that did not answer in time.
     pub(super) fn ask_scouts(&mut self, now: Instant) {
         self.dismiss_challengers(now);
-        if self.patient_until.is_some_and(|until| until <= now) {
-            self.patient_until = None;
-            if self.cluster.settle() {
-                self.settle_duties(now);
-            }
+        if self.discovery.outage.is_patience_over(now) && self.cluster.settle() {
+            self.settle_duties(now);
         }
         let timeout = self.config.connect_timeout;
         for id in self.connections.those_apart(|_| true) {
@@ -504,7 +477,7 @@ impl Pool {
             let at = at.filter(|at| self.is_to_come(*at, wanted));
             login = login.into_iter().chain(at).min();
         }
-        let patience = self.patient_until.map(|until| (until, "patience"));
+        let patience = self.discovery.outage.patient_until().map(|until| (until, "patience"));
         let (has_seat, flushed_at) = (self.cluster.topology().has_seat(), self.flushed_at);
         let late = match is_missing {
             true => {
@@ -545,7 +518,7 @@ impl Pool {
 
     fn is_to_come(&self, at: Instant, wanted: bool) -> bool {
         // What was due at the last flush has been done then, or can't be done.
-        (wanted || at < self.search_until) && at > self.flushed_at
+        (wanted || self.discovery.outage.is_searching(at)) && at > self.flushed_at
     }
 }
 
