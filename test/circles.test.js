@@ -143,21 +143,7 @@ for (const [folder, type] of [
 }
 
 /** The files of `src/pool` whose methods still call one another in a circle: what loses one connection settles calls there. */
-const CORE = [
-  'cancel',
-  'dispatch',
-  'leasing',
-  'liveness',
-  'overtaking',
-  'rewind',
-  'rivals',
-  'rollback',
-  'search',
-  'settle',
-  'typing',
-  'unfit',
-  'values',
-];
+const CORE = ['cancel', 'leasing', 'liveness', 'rivals', 'rollback', 'search', 'settle', 'typing'];
 
 test('the files that Pool is spread over call one another in one direction, but for its core', () => {
   const graph = calls('src/pool', 'Pool');

@@ -1,7 +1,7 @@
 //! What callers are told. Nothing else is done here.
 
-use super::{Call, Output, Pool, Response};
-use crate::base::{Error, Key};
+use super::{Call, Output, Pool, QueryFlags, Response};
+use crate::base::{Error, Instant, Key};
 
 impl Pool {
     pub(super) fn complete(&mut self, request: u32, result: Result<Response, Error>) {
@@ -28,5 +28,19 @@ impl Pool {
         if let Some((request, result)) = self.requests.answer(key, result) {
             self.complete(request, result);
         }
+    }
+
+    /// Whether the caller of a statement that is described now has to write its values first.
+    pub(super) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
+        let Some(call) = self.requests.get_mut(key) else { return false };
+        if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {
+            return false;
+        }
+        call.set_aside(now);
+        let statement = call.statement.and_then(|id| self.statements.get(id));
+        let oids = statement.and_then(|statement| statement.parameter_types());
+        let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
+        self.outputs.push_back(Output::Types { request, oids });
+        true
     }
 }

@@ -50,4 +50,17 @@ impl Pool {
             self.mark_writing(id);
         }
     }
+
+    /// A connection is about to be closed in the middle of its work: the server would go on with
+    /// that otherwise. A COMMIT goes on, and so does what stands in front of one: the signal may
+    /// come when its turn has come.
+    pub(super) fn cancel_work(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get(id)
+            && slot.connection.first_request().is_some()
+            && !self.has_commit(id)
+            && let Some(packet) = slot.connection.cancel_request()
+        {
+            self.outputs.push_back(Output::Cancel { connection: id, packet });
+        }
+    }
 }

@@ -174,44 +174,6 @@ impl Pool {
         }
     }
 
-    /// A call that was to be sent again: it had no effect, and nobody wants it any more.
-    pub(super) fn is_wanted_again(&mut self, now: Instant, key: Key<Call>) -> bool {
-        let Some(call) = self.requests.get(key) else { return false };
-        let Some(GivenUp { reason, .. }) = call.given_up else { return true };
-        let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
-        let ends = call.flags.has(QueryFlags::END);
-        if let Some(lease) = lease {
-            if ends {
-                self.leave_unended(lease);
-            }
-            self.next_in_line(key, lease);
-        }
-        let what = "it had no effect, and was not sent again";
-        self.finish_call(key, Err(given_up_error(reason, Outcome::NotCommitted, what)));
-        if let Some(lease) = lease.filter(|_| releases) {
-            self.end_lease(now, lease);
-        }
-        false
-    }
-
-    /// Whether the work may be a commit: a cancelled wait for synchronous standbys would make of it one that a
-    /// failover can lose.
-    fn may_commit(&self, call: &Call) -> bool {
-        if Mutation::CancelCommit.is_on() {
-            return false;
-        }
-        let statement = call.statement.and_then(|id| self.statements.get(id));
-        call.flags.has(QueryFlags::COMMIT) || statement.is_some_and(|s| s.may_commit())
-    }
-
-    /// Whether anything in flight on a connection may be a commit.
-    fn has_commit(&self, id: ConnectionId) -> bool {
-        let call = |token: Token| self.requests.get(Key::from_bits(token.0));
-        let slot = self.connections.get(id);
-        let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
-        in_flight.filter_map(call).any(|call| self.may_commit(call))
-    }
-
     /// The call that the server is at, where it was given up, and when its caller has waited for long enough. A
     /// CancelRequest for the call before it may be in the way of its own for some of that time.
     fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Reason, Instant)> {
@@ -344,19 +306,6 @@ impl Pool {
         }
     }
 
-    /// A connection is about to be closed in the middle of its work: the server would go on with
-    /// that otherwise. A COMMIT goes on, and so does what stands in front of one: the signal may
-    /// come when its turn has come.
-    pub(super) fn cancel_work(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.connections.get(id)
-            && slot.connection.first_request().is_some()
-            && !self.has_commit(id)
-            && let Some(packet) = slot.connection.cancel_request()
-        {
-            self.outputs.push_back(Output::Cancel { connection: id, packet });
-        }
-    }
-
     fn was_reached(&self, id: ConnectionId) -> bool {
         let cancelling = self.connections.get(id).and_then(|slot| slot.cancelling.as_ref());
         cancelling.is_some_and(|cancelling| matches!(cancelling.errand, Errand::Due { .. }))
@@ -418,5 +367,12 @@ impl Pool {
         what: &str,
     ) -> Error {
         self.connections.at_host(id, given_up_error(reason, outcome, what))
+    }
+
+    /// What was given up is cancelled where its turn comes and it takes long.
+    pub(super) fn tend_forsaken(&mut self, now: Instant) {
+        for id in self.requests.take_forsaken() {
+            self.tend(now, id);
+        }
     }
 }

@@ -99,26 +99,4 @@ impl Pool {
         }
         self.finish_call(key, Err(error));
     }
-
-    /// Puts calls back in front of the line, in the order in which they came.
-    pub(super) fn wait_again(
-        &mut self,
-        now: Instant,
-        keys: impl DoubleEndedIterator<Item = Key<Call>>,
-    ) {
-        for key in keys.rev() {
-            if self.is_wanted_again(now, key)
-                && let Some(call) = self.requests.get_mut(key)
-            {
-                call.come_back(now);
-                if Mutation::RestartDeadline.is_on() {
-                    call.deadline = now + self.config.acquire_timeout;
-                }
-                match call.lease.filter(|_| call.flags.has(QueryFlags::END)) {
-                    Some(lease) => self.end_unplaced(key, lease),
-                    None => self.requests.enqueue_in_front(key),
-                }
-            }
-        }
-    }
 }

@@ -15,8 +15,9 @@ use super::connections::{Duty, Slot};
 use super::dispatch::GUARDED;
 use super::leases::{Lease, Plan, given_back};
 use super::requests::closed_pool;
+use super::requests::{GivenUp, given_up_error};
 use super::{Call, ConnectionId, Pool, QueryFlags, Response};
-use crate::base::{Error, ErrorClass, Instant, Key, Mutation};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
 
@@ -299,5 +300,55 @@ impl Pool {
             rests.then_some((number, id))
         };
         self.leases.iter().filter_map(resting).collect()
+    }
+
+    /// Nothing keeps a call aside any more.
+    pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>) {
+        self.requests.take_up_unless_leased(key);
+        if let Some(lease) = self.requests.get(key).and_then(|call| call.lease) {
+            self.resume_lease(now, lease);
+        }
+    }
+
+    /// Puts calls back in front of the line, in the order in which they came.
+    pub(super) fn wait_again(
+        &mut self,
+        now: Instant,
+        keys: impl DoubleEndedIterator<Item = Key<Call>>,
+    ) {
+        for key in keys.rev() {
+            if self.is_wanted_again(now, key)
+                && let Some(call) = self.requests.get_mut(key)
+            {
+                call.come_back(now);
+                if Mutation::RestartDeadline.is_on() {
+                    call.deadline = now + self.config.acquire_timeout;
+                }
+                match call.lease.filter(|_| call.flags.has(QueryFlags::END)) {
+                    Some(lease) => self.end_unplaced(key, lease),
+                    None => self.requests.enqueue_in_front(key),
+                }
+            }
+        }
+    }
+
+    /// A call that was to be sent again: it had no effect, and nobody wants it any more.
+    pub(super) fn is_wanted_again(&mut self, now: Instant, key: Key<Call>) -> bool {
+        let Some(call) = self.requests.get(key) else { return false };
+        let Some(GivenUp { reason, .. }) = call.given_up else { return true };
+        let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
+        let ends = call.flags.has(QueryFlags::END);
+        if let Some(lease) = lease {
+            if ends {
+                self.leave_unended(lease);
+            }
+            self.next_in_line(key, lease);
+        }
+        let what = "it had no effect, and was not sent again";
+        self.finish_call(key, Err(given_up_error(reason, Outcome::NotCommitted, what)));
+        if let Some(lease) = lease.filter(|_| releases) {
+            self.end_lease(now, lease);
+        }
+        false
     }
 }

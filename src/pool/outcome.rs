@@ -124,4 +124,22 @@ impl Pool {
             None => error,
         }
     }
+
+    /// Whether the work may be a commit: a cancelled wait for synchronous standbys would make of it one that a
+    /// failover can lose.
+    pub(super) fn may_commit(&self, call: &Call) -> bool {
+        if Mutation::CancelCommit.is_on() {
+            return false;
+        }
+        let statement = call.statement.and_then(|id| self.statements.get(id));
+        call.flags.has(QueryFlags::COMMIT) || statement.is_some_and(|s| s.may_commit())
+    }
+
+    /// Whether anything in flight on a connection may be a commit.
+    pub(super) fn has_commit(&self, id: ConnectionId) -> bool {
+        let call = |token: Token| self.requests.get(Key::from_bits(token.0));
+        let slot = self.connections.get(id);
+        let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
+        in_flight.filter_map(call).any(|call| self.may_commit(call))
+    }
 }

@@ -119,13 +119,6 @@ impl Pool {
         self.send(now, key, to, GUARDED, None);
     }
 
-    /// What was given up is cancelled where its turn comes and it takes long.
-    pub(super) fn tend_forsaken(&mut self, now: Instant) {
-        for id in self.requests.take_forsaken() {
-            self.tend(now, id);
-        }
-    }
-
     pub(super) fn overtaking_timeout(&mut self) -> Option<(Instant, &'static str)> {
         if Mutation::StandBehind.is_on() {
             return None;

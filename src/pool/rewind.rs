@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::connections::{Duty, Slot};
-use super::{ConnectionId, Output, Pool, PoolEvent};
+use super::{ConnectionId, Pool};
 use crate::base::{Instant, Mutation};
 use crate::cluster::HostId;
 
@@ -71,21 +71,6 @@ impl Pool {
         if let Some(previous) = self.cluster.go_back_to(host) {
             self.tell_rewound(host, previous);
             self.found(now, host);
-        }
-    }
-
-    /// The host in the seat has said where it stands.
-    pub(super) fn check_seat(&mut self, host: HostId) {
-        if let Some(previous) = self.cluster.seat_went_back(host) {
-            self.tell_rewound(host, previous);
-        }
-    }
-
-    fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
-        let timeline = self.cluster.topology().timeline(host);
-        if let (Some(host), Some(timeline)) = (self.cluster.name(host), timeline) {
-            let event = PoolEvent::Rewound { host, timeline, previous_timeline };
-            self.outputs.push_back(Output::Event(event));
         }
     }
 

@@ -213,4 +213,19 @@ impl Pool {
         }
         self.decide_rivals(now);
     }
+
+    /// The host in the seat has said where it stands.
+    pub(super) fn check_seat(&mut self, host: HostId) {
+        if let Some(previous) = self.cluster.seat_went_back(host) {
+            self.tell_rewound(host, previous);
+        }
+    }
+
+    pub(super) fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
+        let timeline = self.cluster.topology().timeline(host);
+        if let (Some(host), Some(timeline)) = (self.cluster.name(host), timeline) {
+            let event = PoolEvent::Rewound { host, timeline, previous_timeline };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
 }

@@ -12,11 +12,12 @@ use super::connections::Duty;
 use super::loss::{Fate, Loss, on_lost};
 use super::requests::Phase;
 use super::verdict::{Facts, On, Verdict, rule};
-use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags};
+use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Observation};
 use crate::connection::{
-    Answer, Effect, Event, Input, Settled, Shared, Statement, Telling, Token, was_never_handed_on,
+    Answer, Effect, Event, Input, Settled, Shared, Statement, Telling, Token, left_open,
+    was_never_handed_on,
 };
 use crate::protocol::backend::TransactionStatus;
 
@@ -376,5 +377,39 @@ impl Pool {
         self.observe(now, host, observation);
         self.decide_rivals(now);
         self.may_be_hopeless = true;
+    }
+
+    /// An autocommit call was answered, and its session is in a transaction.
+    pub(super) fn close_left_open(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        key: Key<Call>,
+        result: Result<Response, Error>,
+    ) {
+        let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
+        // What it had committed before is not known here.
+        let may_have_committed = statement.is_none_or(Statement::may_commit);
+        let outcome = if may_have_committed { Outcome::Unknown } else { Outcome::NotCommitted };
+        let result = result.and_then(|_| {
+            let error = left_open("the statement left a transaction open, which was rolled back");
+            let error = error.with_outcome(outcome);
+            Err(match self.connections.host_name(id) {
+                Some(host) => error.with_host(host),
+                None => error,
+            })
+        });
+        self.finish_call(key, result);
+        self.drop_left_open(now, id);
+    }
+
+    pub(super) fn drop_left_open(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.connections.get_mut(id) {
+            slot.left_open = true;
+        }
+        let message =
+            "the connection was closed, because a statement had left a transaction open on it";
+        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+        self.drop_slot(now, id, &why);
     }
 }

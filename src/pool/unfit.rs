@@ -7,9 +7,9 @@
 
 use std::num::NonZeroU32;
 
-use super::{Call, ConnectionId, Pool, QueryFlags, Response};
-use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
-use crate::connection::{Statement, StatementId, Unfit, left_open};
+use super::{Call, ConnectionId, Pool, QueryFlags};
+use crate::base::{Error, ErrorClass, Key, Mutation, Outcome};
+use crate::connection::{StatementId, Unfit};
 use crate::protocol::backend::TransactionStatus;
 
 impl Pool {
@@ -36,40 +36,6 @@ impl Pool {
         let statement = call.and_then(|call| call.statement_in(&self.statements));
         // No other statements are sent behind anything.
         is_open && statement.is_some_and(|statement| statement.may_share)
-    }
-
-    /// An autocommit call was answered, and its session is in a transaction.
-    pub(super) fn close_left_open(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        key: Key<Call>,
-        result: Result<Response, Error>,
-    ) {
-        let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
-        // What it had committed before is not known here.
-        let may_have_committed = statement.is_none_or(Statement::may_commit);
-        let outcome = if may_have_committed { Outcome::Unknown } else { Outcome::NotCommitted };
-        let result = result.and_then(|_| {
-            let error = left_open("the statement left a transaction open, which was rolled back");
-            let error = error.with_outcome(outcome);
-            Err(match self.connections.host_name(id) {
-                Some(host) => error.with_host(host),
-                None => error,
-            })
-        });
-        self.finish_call(key, result);
-        self.drop_left_open(now, id);
-    }
-
-    pub(super) fn drop_left_open(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id) {
-            slot.left_open = true;
-        }
-        let message =
-            "the connection was closed, because a statement had left a transaction open on it";
-        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        self.drop_slot(now, id, &why);
     }
 
     /// Whether a session is in a transaction that belongs to nobody.

@@ -9,8 +9,8 @@
 //! can be given up at any time. Where a connection is lost meanwhile, it may be described once more on the next
 //! one; whoever supplies in between is heard.
 
-use super::{Call, Output, Pool, QueryFlags};
-use crate::base::{Instant, Key};
+use super::{Pool, QueryFlags};
+use crate::base::Instant;
 use crate::types::Params;
 
 impl Pool {
@@ -24,27 +24,5 @@ impl Pool {
         call.flags = call.flags.without(QueryFlags::VALUES_TO_COME);
         call.params = params;
         self.take_up(now, key);
-    }
-
-    /// Nothing keeps a call aside any more.
-    pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>) {
-        self.requests.take_up_unless_leased(key);
-        if let Some(lease) = self.requests.get(key).and_then(|call| call.lease) {
-            self.resume_lease(now, lease);
-        }
-    }
-
-    /// Whether the caller of a statement that is described now has to write its values first.
-    pub(super) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
-        let Some(call) = self.requests.get_mut(key) else { return false };
-        if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {
-            return false;
-        }
-        call.set_aside(now);
-        let statement = call.statement.and_then(|id| self.statements.get(id));
-        let oids = statement.and_then(|statement| statement.parameter_types());
-        let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
-        self.outputs.push_back(Output::Types { request, oids });
-        true
     }
 }
