@@ -2,7 +2,7 @@
 //! query or a look for the next deadline asks costs the same whether there are ten or ten thousand.
 //!
 //! A connection that was changed is looked at once before the next question: what is known of it is
-//! replaced by its facts at that moment, so that no change can be forgotten, whoever made it.
+//! replaced by its facts at that moment, so that no change of it can be missed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 //! A change costs the way from its place to the root, and no allocation; the least value stands in
 //! the root. Where several are equal the first place wins.
 
-/// So many places are kept, whoever needs them.
+/// So many places are kept in any case.
 const FEW: usize = 64;
 
 /// A value for each place. A place without one has `none`, which no value exceeds.

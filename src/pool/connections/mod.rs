@@ -1,9 +1,9 @@
 //! The connections of a pool: all of them, by their keys, what each is there for, and how many
 //! there are of each kind.
 //!
-//! Whoever changes a connection ([`Connections::get_mut`]) has it looked at again before the next
-//! question that all of them are asked, which takes `&mut self` for that. So counters are never
-//! older than what they count, and a query pays for the connection that it uses alone.
+//! [`Connections::get_mut`] notes which connection it hands out, and the next question about all
+//! of them has that one counted anew, for which it takes `&mut self`. So counters are never older
+//! than what they count, and a query pays for the connection that it uses alone.
 
 #[cfg(feature = "sim")]
 mod audit;

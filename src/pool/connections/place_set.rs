@@ -1,7 +1,7 @@
 //! A set of places, whose first is at hand however many there are: bits, and bits that say which of
 //! their words have any.
 
-/// So many words of bits are kept, whoever needs them.
+/// So many words of bits are kept in any case.
 const FEW: usize = 8;
 
 #[derive(Debug)]

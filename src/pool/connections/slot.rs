@@ -141,7 +141,7 @@ impl Slot {
         }
     }
 
-    /// Somebody may change it from now on.
+    /// The pool is about to change it.
     pub(super) fn change(&mut self, id: ConnectionId, changed: &mut Vec<ConnectionId>) {
         if !self.is_changed {
             self.is_changed = true;
