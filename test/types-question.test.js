@@ -348,6 +348,35 @@ test('a question for types waits for the end of a script that is sent in steps',
   }
 });
 
+test('a role of one session that may not be told of types refuses nothing to others', async (t) => {
+  await withoutRight(t);
+  const pool = open(t, { poolSize: 2, parameters: { DateStyle: 'German' } });
+  await cluster.query(
+    cluster.primary,
+    `DROP DOMAIN IF EXISTS moods.day CASCADE; CREATE DOMAIN moods.day AS date;
+     CREATE TABLE moods.days AS SELECT ARRAY['2024-02-01']::moods.day[] AS v`,
+  );
+  const connection = await pool.connect();
+  await connection.query('SET ROLE limited');
+  await connection.query("SELECT '{sad}'::moods.mood[] AS v; SELECT 1 AS one");
+  await connection.release();
+  for (let use = 0; use < 3; use++) {
+    const answers = await pool.query('SELECT v FROM moods.days; SELECT 2 AS two');
+    assert.deepEqual(answers, [[{ v: ['2024-02-01'] }], [{ two: 2 }]]);
+  }
+});
+
+test('a transaction whose caller waits for types is not idle', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  const hosts = [`${proxy.host}:${proxy.port}`];
+  const pool = open(t, { hosts, idleInTransactionTimeoutMs: 300 });
+  await pool.query('SELECT 1');
+  await proxy.delay(200);
+  const work = async (tx) => [await tx.query(VALUE), await tx.query('SELECT 1 AS one')];
+  assert.deepEqual(await pool.transaction(work), [ARRAY, [{ one: 1 }]]);
+  await proxy.pass();
+});
+
 /** Until a session has run the statement, whose answer may still be on its way. */
 async function waitForActivity(sql) {
   for (;;) {

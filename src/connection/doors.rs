@@ -1,5 +1,6 @@
 //! What goes in and out of a connection: requests and bytes in, and what is to be told of them out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::begin::Begin;
@@ -8,7 +9,7 @@ use super::handshake::Peer;
 use super::lineage::Place;
 use super::realm::Realm;
 use super::role::Role;
-use super::statement::{StatementId, Statements};
+use super::statement::{Description, StatementId, Statements};
 use super::user_types::TypesOutcome;
 use crate::base::{Error, Outcome, ServerFields};
 use crate::config::Config;
@@ -46,7 +47,7 @@ pub struct Request<'a> {
     pub barrier: bool,
     /// Run nothing: ask for the statement's description, whatever is known of it.
     pub describe: bool,
-    pub telling: Telling,
+    pub telling: &'a Telling,
     /// What is known of its statement may hold elsewhere alone.
     pub strange: bool,
 }
@@ -54,21 +55,39 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// Whether nothing runs before its statement is described for it.
     pub(super) fn is_question(&self) -> bool {
-        self.describe || (self.telling == Telling::Due && !self.params.is_empty())
+        self.describe || matches!(self.telling, Telling::Due)
+    }
+
+    /// What was told for it.
+    pub(super) fn told(&self) -> Option<&Arc<Description>> {
+        match self.telling {
+            Telling::Done(told) => Some(told),
+            Telling::No | Telling::Due => None,
+        }
     }
 }
 
 /// Whether a statement is described for one very request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Telling {
     /// It goes by what is known, where that is enough.
     #[default]
     No,
-    /// It is to be where it has parameters, whatever is known: it was refused before for what may
-    /// rest on that.
+    /// It is to be, whatever is known: it was refused before for what may rest on that, or its
+    /// answer could not be read.
     Due,
-    /// It was: what its parameters are is certain.
-    Done,
+    /// It was: this is certain. Of the same text others may have been told something else
+    /// meanwhile, where names mean something else.
+    Done(Arc<Description>),
+}
+
+impl Telling {
+    pub fn told_mut(&mut self) -> Option<&mut Arc<Description>> {
+        match self {
+            Self::Done(told) => Some(told),
+            Self::No | Self::Due => None,
+        }
+    }
 }
 
 /// What may come of a refused request that is sent once more.
@@ -113,7 +132,10 @@ pub enum Sent {
 #[derive(Debug)]
 pub enum Answer {
     /// What had to come first has come; the statement has not run.
-    Described,
+    Described {
+        /// Where its description was asked for.
+        told: Option<Arc<Description>>,
+    },
     Completed {
         results: Vec<StatementResult>,
         /// A commit was not waited for by its synchronous standbys.

@@ -6,6 +6,7 @@ use super::command::CommandTag;
 use super::rows::{Rows, TooLarge};
 use super::script::Copied;
 use super::staleness::Staleness;
+use super::statement::Description;
 use super::step::Sending;
 use crate::base::ServerFields;
 use crate::types::Shape;
@@ -25,7 +26,9 @@ pub(super) enum Ended {
         unreplicated: bool,
     },
     /// What had to come first has come, and the statement has not run.
-    Described,
+    Described {
+        told: Option<Arc<Description>>,
+    },
     /// A read with a column in a form that nothing here reads: it has another type by now.
     Unreadable {
         /// It is a text that the session's settings decide.

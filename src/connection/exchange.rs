@@ -270,7 +270,7 @@ impl Exchange {
             (
                 Step::ParameterDescription,
                 Flight::Parsing(Parsing { parameter_types, .. })
-                | Flight::Typing { parameter_types },
+                | Flight::Typing { parameter_types, .. },
                 M::ParameterDescription(types),
             ) => {
                 *parameter_types = types;
@@ -351,7 +351,9 @@ impl Exchange {
     fn describe(&mut self, fields: Option<Vec<Field>>) -> Learned {
         let (types, next) = match &mut self.flight {
             Flight::Parsing(parsing) => (std::mem::take(&mut parsing.parameter_types), Step::Bind),
-            Flight::Typing { parameter_types } => (std::mem::take(parameter_types), Step::Complete),
+            Flight::Typing { parameter_types, .. } => {
+                (std::mem::take(parameter_types), Step::Complete)
+            }
             Flight::Steps(steps) => {
                 self.shape = Description::new(Vec::new(), fields, &self.verbatim).shape;
                 let lacks_types = steps.lacks_types(self.shape.as_deref());
@@ -369,10 +371,15 @@ impl Exchange {
 
     /// The description that has come, by the name that all equal ones have, so that rows are built by the same code.
     pub(super) fn tell(&mut self, known: &Arc<Description>) {
-        let Flight::Parsing(parsing) = &self.flight else { return };
-        self.shape = parsing.asked.shape_of(known, &self.verbatim);
-        // Each flight has its own, which is told once.
-        let _ = parsing.told.set(Arc::clone(known));
+        match &mut self.flight {
+            Flight::Parsing(parsing) => {
+                self.shape = parsing.asked.shape_of(known, &self.verbatim);
+                // Each flight has its own, which is told once.
+                let _ = parsing.told.set(Arc::clone(known));
+            }
+            Flight::Typing { told, .. } => *told = Some(Arc::clone(known)),
+            _ => {}
+        }
     }
 
     fn complete(&mut self, command: CommandTag) {
@@ -531,8 +538,10 @@ impl Exchange {
             let has_run = !matches!(self.flight, Flight::Typing { .. });
             return Ended::TooLarge { why, has_run };
         }
-        if matches!(self.flight, Flight::Typing { .. } | Flight::Prelude) {
-            return Ended::Described;
+        match &mut self.flight {
+            Flight::Typing { told, .. } => return Ended::Described { told: told.take() },
+            Flight::Prelude => return Ended::Described { told: None },
+            _ => {}
         }
         if self.guesses
             && let (Some(shape), Some(asked)) = (&self.shape, self.flight.asked_like())

@@ -16,7 +16,7 @@ pub(super) enum Flight {
     /// The server parses the statement and describes it on the way.
     Parsing(Parsing),
     /// A parameter can't be written before its type is known: the description alone is asked for.
-    Typing { parameter_types: Vec<u32> },
+    Typing { parameter_types: Vec<u32>, told: Option<Arc<Description>> },
     /// It is prepared on this connection.
     Prepared {
         name: Arc<str>,

@@ -44,6 +44,11 @@ impl Naming {
         self.moves == Moves::Everybody
     }
 
+    /// Whether its session sees names otherwise than others do.
+    pub(super) fn moves_for_session(self) -> bool {
+        self.moves == Moves::Session
+    }
+
     pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
         let mut moves = Moves::Nobody;
         let mut seen = Seen::default();

@@ -86,6 +86,8 @@ pub(super) struct Session {
     startup: StartupSettings,
     /// Its user may have changed whether it takes writes.
     made_role: bool,
+    /// That role may not be told of types.
+    refuses_types: bool,
     /// Where values may look otherwise as text than this client reads them, a statement is
     /// described before its first use, so that its results come as binary.
     style: Style,
@@ -112,6 +114,7 @@ impl Session {
             RoleCheck::Reported => parameters.role(),
             RoleCheck::Query => None,
         };
+        let is_pooled = key.as_ref().is_none_or(BackendKey::is_of_pooler);
         Self {
             pipeline: Pipeline::new(),
             status: TransactionStatus::Idle,
@@ -127,7 +130,7 @@ impl Session {
             status_before: TransactionStatus::Idle,
             max_result_bytes: config.max_result_bytes,
             repeats_reads: config.pipelining != Pipelining::Off,
-            is_pooled: key.as_ref().is_none_or(BackendKey::is_of_pooler),
+            is_pooled,
             key,
             last_ready: now,
             asked_at: Instant::ORIGIN,
@@ -142,7 +145,8 @@ impl Session {
             reported_clean: parameters.fingerprint(),
             startup: StartupSettings::new(parameters, config),
             made_role: false,
-            style: Style::new(parameters, config),
+            refuses_types: false,
+            style: Style::new(parameters, config, is_pooled),
         }
     }
 
@@ -274,6 +278,7 @@ impl Session {
     /// Another session of the same host has shown it.
     pub(super) fn take_for_pooled(&mut self) {
         self.is_pooled = true;
+        self.style.share();
     }
 
     /// Appends a request to the pipeline and its bytes to `out`; an error leaves both as they were.
@@ -323,7 +328,7 @@ impl Session {
             self.prepared.clear();
         }
         let moment = self.moment(now, shared.statements.generation());
-        let verbatim = shared.statements.verbatim(statement);
+        let verbatim = shared.statements.verbatim(statement).without(self.refuses_types);
         let (flight, prelude) = if is_script && prelude.is_empty() {
             self.script(statement, shared.statements, out)?
         } else {
@@ -348,7 +353,7 @@ impl Session {
         let terms = Terms {
             verbatim,
             limit: self.max_result_bytes,
-            may_run_twice: self.may_repeat(request, statement),
+            may_run_twice: request.free && statement.may_run_twice,
             reads_text: self.style.reads_text(shared.statements),
         };
         let exchange = Exchange::new(request.statement, flight, prelude, moment, terms);
@@ -546,7 +551,7 @@ impl Session {
                     }
                 }
                 if exchange.may_not_ask_types() {
-                    shared.statements.refuse_types();
+                    self.refuse_types(shared);
                 }
                 // Where another transaction begins in the same breath, or others stand behind it, the
                 // session does not come to rest.
@@ -582,6 +587,7 @@ impl Session {
         self.begin_steps(sent, out)?;
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();
+            self.refuses_types &= self.tidiness != Tidiness::Clean;
             self.aborted = None;
             if self.names.rest() {
                 shared.statements.names_moved();

@@ -53,6 +53,9 @@ pub(super) struct Style {
     touched: Touched,
     /// [`CHECK`] has passed here.
     has_passed: bool,
+    /// A pooler may run each transaction in another session of the server's, whose settings nobody
+    /// has checked.
+    is_shared: bool,
 }
 
 /// What the session's users have done to its settings, as far as their statements show it.
@@ -66,7 +69,7 @@ enum Touched {
 }
 
 impl Style {
-    pub(super) fn new(parameters: &Parameters, config: &Config) -> Self {
+    pub(super) fn new(parameters: &Parameters, config: &Config, is_shared: bool) -> Self {
         let overrides = |name: &str| name.eq_ignore_ascii_case("extra_float_digits");
         let overridden = config.parameters.iter().any(|(name, _)| overrides(name));
         let is_reported = parameters.value("DateStyle").is_some();
@@ -77,12 +80,23 @@ impl Style {
             standard_strings: has_standard_strings(parameters),
             touched: Touched::Never,
             has_passed: false,
+            is_shared,
         }
+    }
+
+    /// What one transaction has shown tells nothing of the next one.
+    pub(super) fn share(&mut self) {
+        self.is_shared = true;
     }
 
     /// Whether text comes as this client reads it, as far as that is seen.
     fn is_ours(&self) -> bool {
         !self.overridden && !self.foreign && self.touched == Touched::Never
+    }
+
+    /// Whether nobody has changed settings of the session, as far as statements show it.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.touched == Touched::Never
     }
 
     /// How the request uses a statement that the pool does not know yet; `None` where it knows it.
@@ -119,7 +133,7 @@ impl Style {
         statement: &Statement,
         statements: &Statements,
     ) -> bool {
-        let may_pass = self.is_reported && self.is_ours() && !self.has_passed;
+        let may_pass = self.is_reported && self.is_ours() && !self.has_passed && !self.is_shared;
         may_pass
             && request.free
             && !statements.describes_first
@@ -137,7 +151,7 @@ impl Style {
 
     /// Whether results come in text that this client reads.
     pub(super) fn reads_text(&self, statements: &Statements) -> bool {
-        let has_passed = self.has_passed && !statements.describes_first;
+        let has_passed = self.has_passed && !self.is_shared && !statements.describes_first;
         (has_passed || !self.is_reported) && self.is_ours()
     }
 

@@ -85,6 +85,18 @@ impl Description {
         Some(Arc::new(Shape::with_verbatim(columns().map(in_format).collect(), verbatim)))
     }
 
+    /// Has its results asked for in the formats that fit what is known of types by now.
+    fn bring_up(self: &mut Arc<Self>, verbatim: &Verbatim, domains: &DomainArrays) {
+        if let Some(shape) = &self.shape
+            && shape.has_user_types()
+            && let Some(shape) = shape.with_formats(&verbatim.with_domains(domains))
+        {
+            let (parameter_types, fits) = (self.parameter_types.clone(), self.fits.clone());
+            let (shape, text) = (Some(Arc::new(shape)), self.text.clone());
+            *self = Arc::new(Self { parameter_types, fits, shape, text });
+        }
+    }
+
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
         let shape = self.shape.as_ref().map_or(0, |shape| 2 * shape.weight());
@@ -139,6 +151,8 @@ pub struct Statement {
     pub(super) naming: Naming,
     /// When a server described it otherwise than another one before.
     pub(super) changed_at: Option<Instant>,
+    /// How often names had moved for all when a server told it last.
+    told_in: u64,
     /// When a server last refused it, in a transaction, for what may be due to what was told
     /// before.
     pub(super) doubted_at: Option<Instant>,
@@ -260,6 +274,8 @@ pub struct Statements {
     /// How often names have come to mean something else for all sessions, as far as those of the
     /// pool show it.
     generation: u64,
+    /// A session has, or is to have, a search_path or tables of its own.
+    have_own_names: bool,
 }
 
 impl Statements {
@@ -287,6 +303,7 @@ impl Statements {
             is_plain_script: script.may_be_script && gives_no_values(sql),
             naming: Naming::of(sql, script.may_be_script),
             changed_at: None,
+            told_in: 0,
             doubted_at: None,
             holders: 0,
             forgotten: false,
@@ -324,18 +341,36 @@ impl Statements {
         statement.verbatim.with_domains(&self.domains)
     }
 
-    /// Brings a statement's description up to what is known of types.
-    pub fn reform(&mut self, id: StatementId) {
+    /// Brings a statement's description up to what is known of types, and what one call was told.
+    pub fn reform(&mut self, id: StatementId, told: Option<&mut Arc<Description>>) {
         let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
-        if let Form::Described(description) = &mut statement.form
-            && let Some(shape) = &description.shape
-            && shape.has_user_types()
-            && let Some(shape) = shape.with_formats(&statement.verbatim.with_domains(&self.domains))
+        let Statement { form, verbatim, .. } = statement;
+        if let Form::Described(description) = form {
+            description.bring_up(verbatim, &self.domains);
+        }
+        if let Some(told) = told {
+            told.bring_up(verbatim, &self.domains);
+        }
+    }
+
+    /// What the parameters of a statement are, wherever it runs. `None` where the server is to say
+    /// that of each use: it has not said it, has said something else before, or may do so, since
+    /// names mean something else to some session, or have come to do so for all.
+    pub fn parameter_types(&self, id: StatementId) -> Option<&[u32]> {
+        let statement = self.get(id)?;
+        let is_certain = !self.have_own_names
+            && statement.changed_at.is_none()
+            && statement.told_in == self.generation;
+        statement.parameter_types().filter(|_| is_certain)
+    }
+
+    /// What was known of the parameters of a statement is known better now.
+    pub fn fit(&mut self, id: StatementId, told: &Description, better: &Arc<Description>) {
+        if let Some(Some(statement)) = self.places.get_mut(id.0 as usize)
+            && let Form::Described(description) = &mut statement.form
+            && description.is_same(told)
         {
-            let (parameter_types, fits) =
-                (description.parameter_types.clone(), description.fits.clone());
-            let (shape, text) = (Some(Arc::new(shape)), description.text.clone());
-            *description = Arc::new(Description { parameter_types, fits, shape, text });
+            *description = Arc::clone(better);
         }
     }
 
@@ -347,8 +382,10 @@ impl Statements {
         now: Instant,
         told: Arc<Description>,
     ) -> Arc<Description> {
+        let generation = self.generation;
         match self.get_mut(id) {
             Some(statement) => {
+                statement.told_in = generation;
                 let (known, is_news) = statement.learn(now, told);
                 if is_news {
                     self.weigh(id, &known);
@@ -409,9 +446,10 @@ impl Statements {
 
     /// A call is going to use the statement: it stays until the call lets go of it.
     pub fn hold(&mut self, id: StatementId) -> bool {
-        match self.get_mut(id) {
+        match self.places.get_mut(id.0 as usize).and_then(Option::as_mut) {
             Some(statement) if !statement.forgotten => {
                 statement.holders += 1;
+                self.have_own_names |= statement.naming.moves_for_session();
                 true
             }
             _ => false,

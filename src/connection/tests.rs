@@ -182,7 +182,7 @@ impl Setup {
             prepare,
             barrier,
             describe,
-            telling: Telling::No,
+            telling: &Telling::No,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

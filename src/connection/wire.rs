@@ -14,7 +14,7 @@ use crate::types::{ParameterType, Shape};
 pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
     frontend::parse(out, "", &statement.sql, &[])?;
     frontend::describe_statement(out, "")?;
-    Ok(Flight::Typing { parameter_types: Vec::new() })
+    Ok(Flight::Typing { parameter_types: Vec::new(), told: None })
 }
 
 /// How the values of a request are written.

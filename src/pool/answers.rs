@@ -2,6 +2,7 @@
 
 use super::{Call, Output, Pool, QueryFlags, Response};
 use crate::base::{Error, Instant, Key};
+use crate::connection::Telling;
 
 impl Pool {
     pub(super) fn complete(&mut self, request: u32, result: Result<Response, Error>) {
@@ -38,7 +39,10 @@ impl Pool {
         }
         call.set_aside(now);
         let statement = call.statement.and_then(|id| self.statements.get(id));
-        let oids = statement.and_then(|statement| statement.parameter_types());
+        let oids = match &call.telling {
+            Telling::Done(told) => Some(&told.parameter_types[..]),
+            Telling::No | Telling::Due => statement.and_then(|it| it.parameter_types()),
+        };
         let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
         self.outputs.push_back(Output::Types { request, oids });
         true

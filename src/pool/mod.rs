@@ -166,7 +166,7 @@ impl Pool {
 
     /// The types of a statement's parameters, where a server has told them.
     pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
-        self.statements.get(statement)?.parameter_types()
+        self.statements.parameter_types(statement)
     }
 
     pub fn query(&mut self, now: Instant, query: Query) {

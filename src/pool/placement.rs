@@ -119,7 +119,7 @@ impl Pool {
     }
 }
 
-fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
+pub(super) fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
     depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
 }
 

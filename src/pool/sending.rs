@@ -18,7 +18,7 @@ impl Pool {
     ) -> Option<Sent> {
         let strange = self.is_strange(now, id, self.requests.get(key)?.statement?);
         let (call, slot) = (self.requests.get_mut(key)?, self.connections.get_mut(id)?);
-        self.statements.reform(call.statement?);
+        self.statements.reform(call.statement?, call.telling.told_mut());
         let free = match call.lease {
             None => true,
             Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
@@ -32,7 +32,7 @@ impl Pool {
             barrier: barrier && !Mutation::ForgetBarrier.is_on(),
             prepare: !call.flags.has(QueryFlags::UNPREPARED),
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
-            telling: call.telling,
+            telling: &call.telling,
             strange,
         };
         let mut shared =

@@ -9,10 +9,12 @@ use std::time::Duration;
 use super::abandoned::TRANSACTION_TIMEOUT;
 use super::addresses::Failed;
 use super::connections::Duty;
+use super::dispatch::GUARDED;
 use super::loss::{Fate, Loss, on_lost};
+use super::placement::may_be_shared;
 use super::requests::Phase;
 use super::verdict::{Facts, On, Verdict, rule};
-use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response};
+use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response, Slot};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Observation};
 use crate::connection::{
@@ -174,14 +176,15 @@ impl Pool {
                 return Some(key);
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status),
-            (Verdict::Described, lease) => {
-                if let Some(call) = self.requests.get_mut(key) {
-                    call.telling = Telling::Done;
+            (Verdict::Described(told), lease) => {
+                if let (Some(call), Some(told)) = (self.requests.get_mut(key), told) {
+                    call.telling = Telling::Done(told);
                 }
                 let waits = self.ask_for_values(now, key) || self.ask_parameter_types(now, id, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status),
                     None if waits => self.clean(now, id),
+                    None if self.run_as_told(now, key, id) => {}
                     None => return Some(key),
                 }
             }
@@ -211,6 +214,30 @@ impl Pool {
         }
     }
 
+    /// Its statement was described on this connection, and holds there, whatever it is elsewhere.
+    /// Returns whether it has been sent: it is where it has the connection for itself, or may share
+    /// it with what is under way there.
+    fn run_as_told(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) -> bool {
+        let serves = |host| self.cluster.topology().rank(host).is_some();
+        let quick = self.requests.get(key).is_some_and(|call| self.may_share(call));
+        let takes_it = |slot: &Slot| {
+            let depth = slot.connection.depth();
+            let has_room = depth == 0 || (quick && may_be_shared(now, slot, depth));
+            slot.takes_calls() && !slot.connection.has_events() && serves(slot.host) && has_room
+        };
+        if !self.connections.get(id).is_some_and(takes_it) || !self.is_wanted_again(now, key) {
+            return false;
+        }
+        let Some(call) = self.requests.get_mut(key) else { return false };
+        call.come_back(now);
+        if let Some(slot) = self.connections.get_mut(id) {
+            slot.quick = quick && (slot.quick || slot.connection.is_idle());
+            slot.kept_at_work = false;
+        }
+        self.send(now, key, id, GUARDED, None);
+        true
+    }
+
     fn judge(
         &mut self,
         now: Instant,
@@ -227,7 +254,9 @@ impl Pool {
         let ruling = rule(&facts, settled.answer);
         if let Some(call) = self.requests.get_mut(key) {
             call.redescribed += u8::from(ruling.counts);
-            call.telling = ruling.telling.unwrap_or(call.telling);
+            if let Some(telling) = ruling.telling {
+                call.telling = telling;
+            }
             if let Some(statement) = call.statement.filter(|_| ruling.doubts) {
                 self.statements.doubt(statement, now);
             }

@@ -14,16 +14,14 @@
 //! came as, and a parameter's type is taken for whatever its value fits. A connection that breaks
 //! does the same to answers; a call asks again on the next one.
 
-use std::sync::Arc;
-
 use super::connections::Duty;
 use super::settle::MOST_REDESCRIPTIONS;
 use super::untyped::{Read, Untyped, Waiter};
 use super::{Call, ConnectionId, Pool, QueryFlags, Response};
 use crate::base::{Error, Instant, Key};
-use crate::connection::{Form, Realm, TypesOutcome, TypesRefused};
+use crate::connection::{Form, Realm, Telling, TypesOutcome, TypesRefused};
 use crate::protocol::backend::TransactionStatus;
-use crate::types::{Shape, UserType};
+use crate::types::{ParameterType, Shape, UserType};
 
 impl Pool {
     /// A call has been answered on a connection.
@@ -99,11 +97,7 @@ impl Pool {
         let Some(call) = self.requests.get(key).filter(|call| call.given_up.is_none()) else {
             return false;
         };
-        let statement = call.statement.and_then(|id| self.statements.get_mut(id));
-        let Some(Form::Described(description)) = statement.map(|statement| &mut statement.form)
-        else {
-            return false;
-        };
+        let Telling::Done(description) = &call.telling else { return false };
         let needs_told = call.params.needs_told(&description.fits);
         let mut unknown = if needs_told { description.untold() } else { Vec::new() };
         // Arrays of domains among its results are asked for in binary, where it is known that they
@@ -116,7 +110,7 @@ impl Pool {
             return false;
         }
         if unknown.is_empty() {
-            *description = Arc::new(description.told(|oid| self.catalog.parameter_type(oid)));
+            self.fit_parameters(key, |parameter| parameter);
             return false;
         }
         if let Some(call) = self.requests.get_mut(key) {
@@ -137,6 +131,7 @@ impl Pool {
         let deadline = now + self.config.connect_timeout;
         let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         self.untyped.push(Untyped { connection, what, oids, is_asked: false, deadline });
+        self.note_waiting(now, connection);
         self.ask_types(now, connection);
     }
 
@@ -191,7 +186,7 @@ impl Pool {
                 }
                 return;
             }
-            TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(id, &why),
+            TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(now, id, &why),
         }
         self.ask_types(now, id);
         if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
@@ -272,10 +267,13 @@ impl Pool {
         match what {
             Waiter::Answer { request, response, read } => {
                 self.let_read_go(read);
+                self.note_waiting(now, connection);
                 self.hand_out(connection, request, response);
             }
             Waiter::Call(key) => {
-                self.fit_parameters(key);
+                self.note_waiting(now, connection);
+                // Nothing more will be told.
+                self.fit_parameters(key, ParameterType::taken_as_it_is);
                 self.take_up(now, key);
             }
         }

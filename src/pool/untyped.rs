@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::connections::Duty;
 use super::{Call, ConnectionId, Pool, Response};
 use crate::base::{Error, Instant, Key, Outcome, ServerFields};
-use crate::connection::Form;
+use crate::connection::Telling;
+use crate::types::ParameterType;
 
 /// What waits on a connection for the types that were asked for there.
 #[derive(Debug)]
@@ -47,7 +49,11 @@ impl Pool {
     }
 
     /// Whoever waits for these answers wants them as they came, instead of later.
-    pub(super) fn hand_out_untyped(&mut self, is_wanted: impl Fn(ConnectionId, u32) -> bool) {
+    pub(super) fn hand_out_untyped(
+        &mut self,
+        now: Instant,
+        is_wanted: impl Fn(ConnectionId, u32) -> bool,
+    ) {
         let wanted = |waits: &Untyped| match waits.what {
             Waiter::Answer { request, .. } => is_wanted(waits.connection, request),
             Waiter::Call(_) => false,
@@ -56,6 +62,7 @@ impl Pool {
             let Untyped { connection, what, .. } = self.untyped.remove(at);
             if let Waiter::Answer { request, response, read } = what {
                 self.let_read_go(read);
+                self.note_waiting(now, connection);
                 self.hand_out(connection, request, response);
             }
         }
@@ -76,7 +83,12 @@ impl Pool {
 
     /// A transaction was lost to the pool's own question. Whoever waits for the answer is told why:
     /// nobody else would be.
-    pub(super) fn typing_ended_transaction(&mut self, id: ConnectionId, why: &ServerFields) {
+    pub(super) fn typing_ended_transaction(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        why: &ServerFields,
+    ) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             let error = Error::database(why.clone())
                 .with_outcome(Outcome::NotCommitted)
@@ -89,6 +101,17 @@ impl Pool {
                 }
                 Waiter::Call(key) => self.finish_call(key, Err(error)),
             }
+        }
+        self.note_waiting(now, id);
+    }
+
+    /// A transaction whose caller waits for types is not idle.
+    pub(super) fn note_waiting(&mut self, now: Instant, id: ConnectionId) {
+        let waits = self.untyped.iter().any(|waits| waits.connection == id);
+        if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty)
+            && let Some(lease) = self.leases.get_mut(lease)
+        {
+            lease.await_types(now, waits);
         }
     }
 
@@ -120,13 +143,18 @@ impl Pool {
         unknown
     }
 
-    /// Puts what is known now into the description of a call's statement. Nothing more will be.
-    pub(super) fn fit_parameters(&mut self, key: Key<Call>) {
-        let statement = self.requests.get(key).and_then(|call| call.statement);
-        let Some(statement) = statement.and_then(|id| self.statements.get_mut(id)) else { return };
-        if let Form::Described(description) = &mut statement.form {
-            let tell = |oid| self.catalog.parameter_type(oid).taken_as_it_is();
-            *description = Arc::new(description.told(tell));
+    /// Puts what is known now into what was told for a call.
+    pub(super) fn fit_parameters(
+        &mut self,
+        key: Key<Call>,
+        taken: impl Fn(ParameterType) -> ParameterType,
+    ) {
+        let Some(call) = self.requests.get_mut(key) else { return };
+        let Telling::Done(told) = &mut call.telling else { return };
+        let fitted = Arc::new(told.told(|oid| taken(self.catalog.parameter_type(oid))));
+        if let Some(statement) = call.statement {
+            self.statements.fit(statement, told, &fitted);
         }
+        *told = fitted;
     }
 }

@@ -7,6 +7,7 @@
 //! must decide what to run again.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::Response;
 use super::stale::explain_staleness;
@@ -14,7 +15,7 @@ use super::worth::{Answered, Worth, unfit_host, worth};
 use crate::base::{Error, ErrorClass, Mutation, Outcome};
 use crate::cluster::fits;
 use crate::config::TargetSessionAttrs;
-use crate::connection::{Answer, Begin, Effect, Remedy, Role, Telling};
+use crate::connection::{Answer, Begin, Description, Effect, Remedy, Role, Telling};
 use crate::protocol::backend::TransactionStatus;
 
 /// `read_only_sql_transaction`: the server refused a write for its role.
@@ -29,8 +30,8 @@ pub(super) enum Verdict {
     SendAgain,
     /// On the same connection, which is the caller's.
     Resume(NonZeroU32),
-    /// The types of its parameters are known now, and nothing has run.
-    Described,
+    /// Its statement was described, or its check has passed; nothing has run.
+    Described(Option<Arc<Description>>),
 }
 
 /// Whose connection a call was sent on.
@@ -208,10 +209,10 @@ pub(super) fn rule(facts: &Facts, answer: Answer) -> Ruling {
     let begins = facts.begin.is_some();
     match answer {
         // Nothing but BEGIN has run yet.
-        Answer::Described if is_stale && begins => {
+        Answer::Described { .. } if is_stale && begins => {
             Ruling { leaves_unended: true, ..unfit(Outcome::NotCommitted) }
         }
-        Answer::Described => Verdict::Described.into(),
+        Answer::Described { told } => Verdict::Described(told).into(),
         Answer::Completed { unreplicated: true, .. } => {
             let message = "committed on the primary alone: the wait for its synchronous standbys was \
                            cancelled, so that a failover may lose it";
@@ -262,7 +263,8 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
     if had_no_effect && facts.has_tries {
         counts = true;
         telling = Some(if remedy == Remedy::Told { Telling::Due } else { Telling::No });
-        let ruling = |verdict: Verdict| Ruling { counts, telling, ..verdict.into() };
+        let ruling =
+            |verdict: Verdict| Ruling { counts, telling: telling.clone(), ..verdict.into() };
         match facts.on {
             // Outside of a transaction, and with nothing behind it that it would come after now.
             On::Leased { seen: true, lease, .. } if is_idle && facts.is_last => {
@@ -351,11 +353,11 @@ mod tests {
             }
             Verdict::SendAgain => "again".to_owned(),
             Verdict::Resume(_) => "resume".to_owned(),
-            Verdict::Described => "described".to_owned(),
+            Verdict::Described(_) => "described".to_owned(),
         };
         let marks = [
             (counts, "counts"),
-            (telling == Some(Telling::Due), "tells"),
+            (matches!(telling, Some(Telling::Due)), "tells"),
             (leaves_unended, "unended"),
             (doubts, "doubts"),
         ];
@@ -379,7 +381,7 @@ mod tests {
         for (facts, answer, expected) in [
             // A host that serves.
             (READ, rows(), "result"),
-            (READ, Answer::Described, "described"),
+            (READ, Answer::Described { told: None }, "described"),
             (CALL, error("23505", Remedy::Nothing), "23505 not-committed"),
             (
                 READ,
@@ -418,7 +420,11 @@ mod tests {
             // A transaction that the pool begins.
             (fenced(leased(false, begun)), done("INSERT 0 1"), again_once),
             (fenced(leased(true, begun)), rows(), &format!("{stale} unended")),
-            (fenced(leased(true, begun)), Answer::Described, &format!("{stale} unended")),
+            (
+                fenced(leased(true, begun)),
+                Answer::Described { told: None },
+                &format!("{stale} unended"),
+            ),
             (leased(true, begun), rows(), "result"),
             // What replay on a standby is in the way of.
             (

@@ -66,7 +66,7 @@ const NEUTRAL: [&str; 27] = [
 pub(super) fn worth(answered: Answered<'_>, fits_again: bool) -> Worth {
     let Answered { answer, effect, declared, is_open, opens } = answered;
     match answer {
-        Answer::Described => Worth::Nothing,
+        Answer::Described { .. } => Worth::Nothing,
         Answer::Refused { error, .. } if error.outcome() == Some(Outcome::NotCommitted) => {
             Worth::Nothing
         }

@@ -1,6 +1,8 @@
 //! The bodies of the fuzz targets. They compile with the crate, and their corpora are replayed by
 //! `cargo test`; `fuzz/` only wires them up.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 use serde_json::json;
@@ -8,8 +10,8 @@ use serde_json::json;
 use crate::base::{Body, Error, Instant};
 use crate::config::{Config, from_json};
 use crate::connection::{
-    Answer, Begin, Connection, Event, Input, Peer, Request, RowCursor, Settled, Shared,
-    StatementId, Statements, Telling, Token,
+    Answer, Begin, Connection, Description, Event, Input, Peer, Request, RowCursor, Settled,
+    Shared, StatementId, Statements, Telling, Token,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -18,7 +20,7 @@ use crate::protocol::scram::KeyCache;
 use crate::protocol::{Field, Format, frontend};
 use crate::transfer::{Lane, RowBatch};
 use crate::types::{
-    ArrayOf, Catalog, LongRow, ParameterType, Params, Piece, Shape, UserType, write_row,
+    ArrayOf, Catalog, LongRow, ParameterType, Params, Piece, Shape, UserType, Verbatim, write_row,
 };
 
 /// Bytes to decide by, one at a time; zeroes when they have run out.
@@ -246,7 +248,7 @@ impl Driver {
         let telling = match choice & 0x03 {
             0 | 1 => Telling::No,
             2 => Telling::Due,
-            _ => Telling::Done,
+            _ => Telling::Done(Arc::new(Description::new(Vec::new(), None, &Verbatim::default()))),
         };
         let request = Request {
             strange: false,
@@ -258,7 +260,7 @@ impl Driver {
             prepare,
             barrier,
             describe,
-            telling,
+            telling: &telling,
         };
         let mut shared =
             Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };

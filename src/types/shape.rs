@@ -235,6 +235,13 @@ impl Verbatim {
         Self { oids: self.oids.clone(), domains: domains.clone() }
     }
 
+    /// The same where no server is to be asked for types, or as it is.
+    #[must_use]
+    pub fn without(mut self, types: bool) -> Self {
+        self.domains.is_refused |= types;
+        self
+    }
+
     fn has(&self, type_oid: u32) -> bool {
         self.oids.as_ref().is_some_and(|oids| oids.contains(&type_oid))
     }

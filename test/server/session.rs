@@ -112,7 +112,7 @@ impl Session {
                 prepare: true,
                 barrier: false,
                 describe: false,
-                telling,
+                telling: &telling,
             };
             let mut shared = Shared {
                 config: &self.config,
@@ -123,8 +123,8 @@ impl Session {
             sent.map_err(|error| TestCaseError::fail(format!("{error} in {sql}")))?;
             match self.next_event() {
                 // A parameter's type had to be known first.
-                Event::Settled(Settled { answer: Answer::Described, .. }) => {
-                    telling = Telling::Done
+                Event::Settled(Settled { answer: Answer::Described { told }, .. }) => {
+                    telling = told.map_or(Telling::No, Telling::Done);
                 }
                 Event::Settled(Settled {
                     answer: Answer::Completed { mut results, .. }, ..

@@ -36,7 +36,7 @@ impl Session {
         shared: &mut Shared<'_>,
     ) -> Answer {
         match ended {
-            Ended::Described => Answer::Described,
+            Ended::Described { told } => Answer::Described { told },
             Ended::Unreadable { is_text } => {
                 // Its description says nothing yet of what users' types are: that is asked for
                 // behind one that comes first.
@@ -47,7 +47,7 @@ impl Session {
                 let class = ErrorClass::Configuration;
                 let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
                 let error = error.with_outcome(Outcome::NotCommitted);
-                Answer::Refused { error, remedy: Remedy::Anew }
+                Answer::Refused { error, remedy: Remedy::Told }
             }
             Ended::TooLarge { why, has_run } => {
                 // Its command tags were let go by with its rows.
@@ -104,7 +104,7 @@ impl Session {
                     shared.statements.describes_first = true;
                 }
                 if types_refused {
-                    shared.statements.refuse_types();
+                    self.refuse_types(shared);
                 }
                 let fields = self.refused(id, name, shared.statements.get(id), fields);
                 // What another statement was refused for.

@@ -99,6 +99,7 @@ impl Session {
     pub(super) fn was_reset(&mut self) {
         self.tidiness = Tidiness::Clean;
         self.made_role = false;
+        self.refuses_types = false;
         // What was sent behind it may have changed them again.
         if self.pipeline.is_empty() {
             self.style.reset();

@@ -15,13 +15,13 @@ use bytes::BytesMut;
 
 use super::Session;
 use crate::base::{Error, Instant};
+use crate::connection::Request;
 use crate::connection::exchange::{Asked, Begins, Flight, Parsing};
 use crate::connection::prepared::{Found, Moment, Told};
 use crate::connection::settings::FirstUse;
 use crate::connection::staleness::Relies;
 use crate::connection::statement::{Description, Form, Statement};
 use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
-use crate::connection::{Request, Telling};
 use crate::protocol::frontend;
 use crate::types::Verbatim;
 
@@ -63,12 +63,13 @@ impl Session {
         if request.is_question() {
             return describe(statement, out);
         }
-        let is_told = request.telling == Telling::Done;
+        let is_told = request.told().is_some();
         let known = match &statement.form {
+            _ if is_told => request.told(),
             // What it brings depends on what its name means when it runs: no description of it is
             // kept.
-            Form::Described(_) if statement.naming.names_result && !is_told => None,
-            Form::Described(_) if request.strange && !is_told => None,
+            Form::Described(_) if statement.naming.names_result => None,
+            Form::Described(_) if request.strange => None,
             Form::Described(known) => Some(known),
             Form::Undescribed => None,
         };
@@ -170,7 +171,7 @@ impl Session {
         texts: Texts<'_>,
         out: &mut BytesMut,
     ) -> Result<Flight, Error> {
-        let is_told = request.telling == Telling::Done;
+        let is_told = request.told().is_some();
         let needs_type = request.params.needs_type();
         if is_told || (needs_type && !request.params.are_plain(&own.fits, out)) {
             // Types that are declared are a part of what the pooler knows a statement by.
@@ -210,7 +211,7 @@ impl Session {
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
         let here = self.prepared.told_here(request.statement, statement, now).map(Arc::clone);
         let lately = lately.or_else(|| here.clone().filter(|_| self.is_pooled));
-        let (types, values, relies) = if request.telling == Telling::Done {
+        let (types, values, relies) = if request.told().is_some() {
             (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::Told)
         } else if !request.params.needs_type() {
             (&[][..], Values::Plain(&known.fits), Relies::Told)
@@ -274,8 +275,7 @@ impl Session {
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
         // What comes as text of a type that no server has told may turn out to be an array of dates.
         let is_read = texts.are_read || !shape.has_untold_text(texts.verbatim);
-        let is_known =
-            request.telling == Telling::Done || (is_read && self.may_repeat(request, statement));
+        let is_known = request.told().is_some() || (is_read && self.may_repeat(request, statement));
         is_known.then(|| Asked::Like(Arc::clone(shape)))
     }
 
@@ -294,7 +294,7 @@ fn unlike_before(sql: &str, name: &str) -> String {
 
 /// Whether another description would change nothing of it.
 fn is_final(error: &Error, request: &Request<'_>) -> bool {
-    request.telling == Telling::Done || error.code() != MISFIT
+    request.told().is_some() || error.code() != MISFIT
 }
 
 fn parsing(

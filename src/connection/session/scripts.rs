@@ -2,8 +2,9 @@
 
 use bytes::BytesMut;
 
-use super::Session;
+use super::{Session, Tidiness};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
+use crate::connection::Shared;
 use crate::connection::exchange::Flight;
 use crate::connection::pipeline::{Entry, Work};
 use crate::connection::prelude::Prelude;
@@ -36,6 +37,15 @@ impl Session {
             Flight::Script { reads_text: reads_text || !statement.is_plain_script },
             Prelude::default(),
         ))
+    }
+
+    /// The session's role may not be told of types between the statements of a script. It may be
+    /// another one than the pool's own, where the session's user has changed settings.
+    pub(super) fn refuse_types(&mut self, shared: &mut Shared<'_>) {
+        match self.tidiness == Tidiness::Clean && self.style.is_untouched() {
+            true => shared.statements.refuse_types(),
+            false => self.refuses_types = true,
+        }
     }
 
     /// Sends the first step of a script, once nothing stands in front of it.

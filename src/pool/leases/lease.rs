@@ -24,6 +24,8 @@ pub(in crate::pool) struct Lease {
     held: VecDeque<Key<Call>>,
     /// Since when nothing of it runs, where nothing does.
     idle_since: Instant,
+    /// Its caller has no answer yet, although the server has: the types in it are being asked for.
+    awaits_types: bool,
     /// It may have changed since the last look.
     pub(super) is_changed: bool,
 }
@@ -69,6 +71,7 @@ impl Lease {
             head: None,
             held: VecDeque::new(),
             idle_since: now,
+            awaits_types: false,
             is_changed: false,
         }
     }
@@ -137,7 +140,14 @@ impl Lease {
 
     /// Since when its transaction is idle, if nothing of it runs.
     pub(in crate::pool) fn idle_since(&self) -> Option<Instant> {
-        self.is_in_transaction().then_some(self.idle_since)
+        (self.is_in_transaction() && !self.awaits_types).then_some(self.idle_since)
+    }
+
+    /// Whether its caller still waits for types.
+    pub(in crate::pool) fn await_types(&mut self, now: Instant, awaits: bool) {
+        if std::mem::replace(&mut self.awaits_types, awaits) && !awaits {
+            self.idle_since = now;
+        }
     }
 
     #[cfg(feature = "sim")]

@@ -38,7 +38,7 @@ impl Requests {
         match answer {
             Answer::Completed { .. } => self.win(now, key),
             _ if self.get(key).is_some_and(Call::is_copy) => self.drop_out(now, key),
-            Answer::Described | Answer::Refused { .. } => self.win(now, key),
+            Answer::Described { .. } | Answer::Refused { .. } => self.win(now, key),
         }
     }
 
