@@ -1,5 +1,5 @@
 // Values that are longer than what crosses in one turn of the loop: they come in pieces
-// (docs/ARCHITECTURE.md, Rows), and nobody sees that.
+// (docs/design/rows-and-memory.md), and nobody sees that.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';

@@ -1,5 +1,5 @@
 // What results leave behind, and what one kept cell of a large result holds alive
-// (docs/ARCHITECTURE.md, Rows).
+// (docs/design/rows-and-memory.md).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
