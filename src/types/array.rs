@@ -10,8 +10,7 @@ use std::borrow::Cow;
 use crate::base::memory::LARGE;
 use crate::protocol::Format;
 
-use super::decode;
-use super::shape::Scalar;
+use super::scalar::{self, Scalar};
 
 /// `MAXDIM` of the server.
 const MOST_DIMENSIONS: usize = 6;
@@ -154,7 +153,7 @@ impl Elements {
             // JSON escapes a byte by six, and a few bytes can be all digits of a numeric.
             out.try_reserve(element.len().checked_mul(6)?.checked_add(LONGEST_NUMERIC)?).ok()?;
         }
-        decode::write_json(element, self.scalar, out)?;
+        scalar::write_json(element, self.scalar, out)?;
         (out.len() <= LONGEST).then_some(())
     }
 }

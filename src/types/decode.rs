@@ -1,17 +1,14 @@
 //! From the fields of a DataRow to the cells of a batch, in one pass and without an allocation.
 
-use std::str::FromStr;
-
-use postgres_protocol::types as wire;
-
 use crate::base::Error;
 use crate::base::ErrorClass;
 use crate::base::memory::LARGE;
 use crate::protocol::data_row;
 use crate::transfer::{Full, Lane, RowBatch};
 
-use super::shape::{Column, Decoder, Scalar, Shape};
-use super::{bytes, datetime, float, interval, numeric, oid};
+use super::oid;
+use super::scalar::{Read, Scalar, compose, read};
+use super::shape::{Column, Decoder, Shape};
 
 /// Writes one row, whose structure the frame's parser has checked. Where the batch is full or a
 /// value can't be read, the batch is as before.
@@ -86,139 +83,6 @@ fn write_cell(value: &[u8], column: &Column, batch: &mut RowBatch<'_>) -> Option
         Decoder::Unreadable => return None,
     }
     Some(())
-}
-
-/// Appends an element of an array as JSON.
-pub(super) fn write_json(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
-    match read(value, scalar)? {
-        Read::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-        Read::Int32(value) => serde_json::to_writer(out, &value).ok()?,
-        Read::Uint32(value) => serde_json::to_writer(out, &value).ok()?,
-        Read::Float(value) if value.is_finite() => serde_json::to_writer(out, &value).ok()?,
-        Read::Text(value) => {
-            serde_json::to_writer(out, std::str::from_utf8(value).ok()?).ok()?;
-        }
-        // None of these has anything that a string of JSON must escape.
-        composed @ (Read::Int64(_) | Read::Uint64(_) | Read::Float(_) | Read::Composed) => {
-            out.push(b'"');
-            match composed {
-                Read::Int64(value) => serde_json::to_writer(&mut *out, &value).ok()?,
-                Read::Uint64(value) => serde_json::to_writer(&mut *out, &value).ok()?,
-                Read::Float(value) => float::write_js(value, out),
-                _ => compose(value, scalar, out)?,
-            }
-            out.push(b'"');
-        }
-    }
-    Some(())
-}
-
-/// A value as it was read, before it is known where it goes.
-enum Read<'a> {
-    Bool(bool),
-    Int32(i32),
-    Uint32(u32),
-    Int64(i64),
-    Uint64(u64),
-    Float(f64),
-    /// Whether it is UTF-8, is seen where it is measured.
-    Text(&'a [u8]),
-    /// The server's bytes are not the text that crosses: [`compose`] makes it, in ASCII.
-    Composed,
-}
-
-#[inline]
-fn read(value: &[u8], scalar: Scalar) -> Option<Read<'_>> {
-    Some(match scalar {
-        Scalar::BoolBinary => Read::Bool(bool_from_binary(value)?),
-        Scalar::BoolText => Read::Bool(bool_from_text(value)?),
-        Scalar::Int2Binary => Read::Int32(wire::int2_from_sql(value).ok()?.into()),
-        Scalar::Int4Binary => Read::Int32(wire::int4_from_sql(value).ok()?),
-        Scalar::Int2Text => Read::Int32(from_text::<i16>(value)?.into()),
-        Scalar::Int4Text => Read::Int32(from_text(value)?),
-        Scalar::Uint32Binary => Read::Uint32(wire::oid_from_sql(value).ok()?),
-        Scalar::Uint32Text => Read::Uint32(from_text(value)?),
-        Scalar::Int8Binary => Read::Int64(wire::int8_from_sql(value).ok()?),
-        Scalar::Int8Text => Read::Int64(from_text(value)?),
-        Scalar::Xid8Binary => Read::Uint64(wire::int8_from_sql(value).ok()?.cast_unsigned()),
-        Scalar::Xid8Text => Read::Uint64(from_text(value)?),
-        Scalar::Float4Binary => Read::Float(float::widen(wire::float4_from_sql(value).ok()?)),
-        Scalar::Float8Binary => Read::Float(wire::float8_from_sql(value).ok()?),
-        Scalar::FloatText => Read::Float(from_text(value)?),
-        Scalar::Text | Scalar::Json => Read::Text(value),
-        Scalar::JsonbBinary => Read::Text(document(value)?),
-        Scalar::NumericBinary
-        | Scalar::DateBinary
-        | Scalar::DateText
-        | Scalar::TimeBinary
-        | Scalar::TimetzBinary
-        | Scalar::TimestampBinary
-        | Scalar::TimestampText
-        | Scalar::TimestamptzBinary
-        | Scalar::TimestamptzText
-        | Scalar::IntervalBinary
-        | Scalar::UuidBinary
-        | Scalar::ByteaBinary
-        | Scalar::ByteaText => Read::Composed,
-    })
-}
-
-/// The text of a binary jsonb, which stands behind the only version that there is.
-const fn document(value: &[u8]) -> Option<&[u8]> {
-    match value {
-        [1, document @ ..] => Some(document),
-        _ => None,
-    }
-}
-
-/// Appends the text of a [`Read::Composed`] value.
-fn compose(value: &[u8], scalar: Scalar, out: &mut Vec<u8>) -> Option<()> {
-    match scalar {
-        Scalar::NumericBinary => numeric::write(value, out),
-        Scalar::DateBinary => datetime::write_date(wire::int4_from_sql(value).ok()?, out),
-        Scalar::DateText => datetime::date_from_text(value, out),
-        Scalar::TimeBinary => datetime::write_time(wire::int8_from_sql(value).ok()?, out),
-        Scalar::TimetzBinary => {
-            let (micros, zone) = value.split_at_checked(size_of::<i64>())?;
-            let micros = wire::int8_from_sql(micros).ok()?;
-            datetime::write_timetz(micros, wire::int4_from_sql(zone).ok()?, out)
-        }
-        Scalar::TimestampBinary => {
-            datetime::write_timestamp(wire::int8_from_sql(value).ok()?, false, out)
-        }
-        Scalar::TimestampText => datetime::timestamp_from_text(value, false, out),
-        Scalar::TimestamptzBinary => {
-            datetime::write_timestamp(wire::int8_from_sql(value).ok()?, true, out)
-        }
-        Scalar::TimestamptzText => datetime::timestamp_from_text(value, true, out),
-        Scalar::IntervalBinary => interval::write(value, out),
-        Scalar::UuidBinary => bytes::write_uuid(value, out),
-        Scalar::ByteaBinary => bytes::write_base64(value, out),
-        Scalar::ByteaText => bytes::bytea_from_text(value, out),
-        _ => None,
-    }
-}
-
-/// `bool_from_sql` takes any byte but 0 for true; the server sends 0 and 1 alone.
-const fn bool_from_binary(value: &[u8]) -> Option<bool> {
-    match value {
-        [0] => Some(false),
-        [1] => Some(true),
-        _ => None,
-    }
-}
-
-const fn bool_from_text(value: &[u8]) -> Option<bool> {
-    match value {
-        b"f" => Some(false),
-        b"t" => Some(true),
-        _ => None,
-    }
-}
-
-/// Rust reads all that the server writes: digits with a minus, exponents, `NaN`, `-Infinity`.
-fn from_text<T: FromStr>(value: &[u8]) -> Option<T> {
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The value itself is never shown: it may be what the user has to keep secret.

@@ -13,7 +13,8 @@ use crate::transfer::{Full, Lane, RowBatch};
 
 use super::bytes;
 use super::decode::{no_memory, unreadable, write_value, wrong_count};
-use super::shape::{Column, Decoder, Scalar, Shape};
+use super::scalar::Scalar;
+use super::shape::{Column, Decoder, Shape};
 
 /// A row whose body is longer is a long one.
 pub const LONG_ROW: usize = 256 * 1024;

@@ -22,6 +22,7 @@ pub mod oid;
 mod parameter_type;
 pub mod params;
 mod plain;
+mod scalar;
 pub mod shape;
 mod sure;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Storm;
-use super::applications::{Ask, What};
+use super::ask::{Ask, What};
 use super::ledger::describe;
 use super::network::Link;
 use super::visits::{Visit, VisitStage};

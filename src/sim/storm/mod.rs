@@ -10,6 +10,7 @@
 //! be served, and the pool come to rest: ended, or idle without a timer.
 
 mod applications;
+mod ask;
 mod controller;
 mod dice;
 mod judgement;

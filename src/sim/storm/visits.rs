@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 
 use super::Storm;
-use super::applications::What;
+use super::ask::What;
 use crate::base::Error;
 use crate::pool::{QueryFlags, Response};
 
