@@ -1,4 +1,5 @@
-//! How a value from JavaScript is fitted to the type that the server inferred for its parameter.
+//! How a value from JavaScript that is no array is fitted to the type that the server inferred for
+//! its parameter.
 //!
 //! A value goes as binary to the types whose binary form says all of it, and else as text, which
 //! every PostgreSQL type reads or refuses in its own words. What would change the value (a fraction
@@ -7,35 +8,11 @@
 use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
-use postgres_protocol::IsNull;
 
 use crate::protocol::backend::Format;
 
-use super::catalog::ArrayOf;
-use super::nested::{self, Nested};
-use super::parameter_type::{Kind, ParameterType};
+use super::value::{Misfit, Value};
 use super::{datetime, float, oid};
-
-/// A value as [`super::Params`] keeps it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
-    Null,
-    Bool(bool),
-    Number(f64),
-    /// In milliseconds since 1970; NaN is an invalid Date.
-    Date(f64),
-    /// In decimal digits.
-    BigInt(&'a str),
-    /// UTF-8, without a NUL outside of arrays.
-    Text(&'a [u8]),
-    /// What JSON.stringify made of an object.
-    Json(&'a [u8]),
-    Bytes(&'a [u8]),
-    Array(Nested<'a>),
-}
-
-/// Why a value does not fit, for the sentence "parameter $3 of type int4: ...".
-pub(super) type Misfit = &'static str;
 
 const FRACTION: Misfit = "a number with a fraction does not fit an integer type";
 const NO_INTEGER: Misfit = "NaN and Infinity do not fit an integer type";
@@ -46,14 +23,14 @@ const NO_NUMBER_TYPE: Misfit = "a number fits number and text types: pass a stri
 const ROUNDED: Misfit = "the BigInt is no exact number: pass Number(value) to have it rounded";
 const NOT_BYTES: Misfit =
     "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
-const NOT_ELEMENTS: Misfit =
+pub(super) const NOT_ELEMENTS: Misfit =
     "a Buffer or typed array is bytes, and no array of PostgreSQL: pass Array.from(value)";
-const NOT_JSON: Misfit = "an object fits json and jsonb alone: pass a string, or cast the \
-                          parameter to jsonb";
-const NOT_AN_ARRAY: Misfit = "an array fits array types, json and jsonb alone";
+pub(super) const NOT_JSON: Misfit =
+    "an object fits json and jsonb alone: pass a string, or cast the parameter to jsonb";
+pub(super) const NOT_AN_ARRAY: Misfit = "an array fits array types, json and jsonb alone";
 const NOT_A_DATE: Misfit = "a Date fits date, time, timestamp and text types, json and jsonb alone";
 const INVALID_DATE: Misfit = "the Date is invalid";
-const NOT_KNOWN: Misfit = "the type must be known before this value can be sent";
+pub(super) const NOT_KNOWN: Misfit = "the type must be known before this value can be sent";
 
 impl Value<'_> {
     /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...`
@@ -72,69 +49,21 @@ impl Value<'_> {
             Self::Null => false,
         }
     }
+}
 
-    pub(super) fn format(self, type_oid: u32) -> Format {
-        match (self, type_oid) {
-            (Self::Array(array), _) => array.format(type_oid),
-            (Self::Bool(_), oid::BOOL)
-            | (Self::Number(_), oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8)
-            | (Self::BigInt(_), oid::INT2 | oid::INT4 | oid::INT8)
-            | (Self::Date(_), oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ)
-            | (Self::Bytes(_), _) => Format::Binary,
-            _ => Format::Text,
-        }
-    }
-
-    /// The form in which [`Value::encode_for`] writes it.
-    pub(super) fn format_for(self, of: &ParameterType) -> Format {
-        match (self, of.kind()) {
-            (Self::Array(array), Kind::Array(of)) => array.format_of(of),
-            _ => self.format(of.oid()),
-        }
-    }
-
-    /// Appends the value as a parameter of the type. On an error nothing was appended.
-    pub(super) fn encode_for(
-        self,
-        of: &ParameterType,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Misfit> {
-        match (self, of.kind()) {
-            (Self::Array(array), Kind::Array(of)) => {
-                let mark = out.len();
-                let encoded = match array.format_of(of) {
-                    Format::Binary => array.encode_binary(of, out),
-                    Format::Text => array.encode_text_of(of, out),
-                };
-                encoded.inspect_err(|_| out.truncate(mark))?;
-                Ok(IsNull::No)
-            }
-            (Self::Array(_), Kind::Other) => Err(NOT_AN_ARRAY),
-            (Self::Json(_), Kind::Array(_) | Kind::Other) => Err(NOT_JSON),
-            (Self::Bytes(_), Kind::Array(_)) => Err(NOT_ELEMENTS),
-            _ => self.encode(of.oid(), out),
-        }
-    }
-
-    /// Appends the value in the form that [`Value::format`] tells. On an error nothing was
-    /// appended.
-    pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Misfit> {
-        if matches!(self, Self::Null) {
-            return Ok(IsNull::Yes);
-        }
-        let mark = out.len();
-        let encoded = match self.format(type_oid) {
-            Format::Binary => encode_binary(self, type_oid, out),
-            Format::Text => encode_text(self, type_oid, out),
-        };
-        if encoded.is_err() {
-            out.truncate(mark);
-        }
-        encoded.map(|()| IsNull::No)
+/// The form in which a value that is no array travels to a parameter of the type.
+pub(super) fn format(value: Value<'_>, type_oid: u32) -> Format {
+    match (value, type_oid) {
+        (Value::Bool(_), oid::BOOL)
+        | (Value::Number(_), oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8)
+        | (Value::BigInt(_), oid::INT2 | oid::INT4 | oid::INT8)
+        | (Value::Date(_), oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ)
+        | (Value::Bytes(_), _) => Format::Binary,
+        _ => Format::Text,
     }
 }
 
-/// For the values and types for which [`Value::format`] says so.
+/// For the values and types for which [`format`] says so.
 pub(super) fn encode_binary(
     value: Value<'_>,
     type_oid: u32,
@@ -162,11 +91,7 @@ pub(super) fn encode_binary(
             check_bytes(type_oid)?;
             out.extend_from_slice(bytes);
         }
-        (Value::Array(array), _) => {
-            let element = oid::element(type_oid).ok_or(NOT_AN_ARRAY)?;
-            array.encode_binary(ArrayOf::plain(element), out)?;
-        }
-        (Value::Null | Value::Text(_) | Value::Json(_), _) => {
+        (Value::Null | Value::Text(_) | Value::Json(_) | Value::Array(_), _) => {
             return encode_text(value, type_oid, out);
         }
     }
@@ -199,7 +124,9 @@ pub(super) fn encode_text(
             check_bytes(type_oid)?;
             put_hex(bytes, out);
         }
-        Value::Array(array) => return encode_array(array, type_oid, out),
+        // Its elements come here one by one, and are none.
+        Value::Array(_) if type_oid == oid::NOT_KNOWN => return Err(NOT_KNOWN),
+        Value::Array(_) => return Err(NOT_AN_ARRAY),
     }
     Ok(())
 }
@@ -226,16 +153,6 @@ const fn is_no_number(type_oid: u32) -> bool {
             | oid::TIMESTAMPTZ
             | oid::INTERVAL
     )
-}
-
-fn encode_array(array: Nested<'_>, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
-    match type_oid {
-        oid::JSON | oid::JSONB => array.encode_json(out),
-        oid::NOT_KNOWN => Err(NOT_KNOWN),
-        // Where no server tells what it is: the likeliest.
-        oid::FIRST_OF_USERS.. => array.encode_text(type_oid, out),
-        _ => array.encode_text(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out),
-    }
 }
 
 fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
@@ -360,7 +277,7 @@ pub(super) fn valid(millis: f64) -> Result<i64, Misfit> {
 fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
     let mut text = Vec::new();
     match type_oid {
-        oid::JSON | oid::JSONB => return nested::put_json_date(millis, out),
+        oid::JSON | oid::JSONB => return put_json_date(millis, out),
         oid::TEXT | oid::VARCHAR | oid::BPCHAR => {
             datetime::write_js_date(valid(millis)?, &mut text);
         }
@@ -373,6 +290,15 @@ fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
         oid::NOT_KNOWN => return Err(NOT_KNOWN),
         _ => return Err(NOT_A_DATE),
     }
+    out.extend_from_slice(&text);
+    Ok(())
+}
+
+/// As Date's own toJSON shows it.
+pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Misfit> {
+    let mut text = vec![b'"'];
+    datetime::write_js_date(valid(millis)?, &mut text);
+    text.push(b'"');
     out.extend_from_slice(&text);
     Ok(())
 }
@@ -400,6 +326,7 @@ fn put_hex(bytes: &[u8], out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
+    use postgres_protocol::IsNull;
     use proptest::prelude::*;
 
     use super::*;

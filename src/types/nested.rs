@@ -9,11 +9,9 @@ use bytes::{BufMut, BytesMut};
 use crate::protocol::backend::Format;
 
 use super::catalog::ArrayOf;
-use super::fit::{self, Misfit, Value};
-use super::kept::{Kinds, Token};
-use super::oid;
-use super::params::MAX_BYTES;
-use super::{datetime, float, sure};
+use super::fit;
+use super::value::{MAX_BYTES, Misfit, Nested, Token, Value};
+use super::{float, oid, sure};
 
 /// `MAXDIM` of the server.
 const MOST_DIMENSIONS: usize = 6;
@@ -29,14 +27,6 @@ const TOO_LONG: Misfit = "the array is longer than a message can be";
 const NO_BINARY: Misfit = "the element has no binary form here";
 const NUL: Misfit = "PostgreSQL stores no NUL character in text";
 const NO_JSON_BYTES: Misfit = "bytes have no form in JSON: encode them, for example as base64";
-
-/// An array as it was captured.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Nested<'a> {
-    tokens: &'a [Token],
-    kinds: Kinds,
-    bytes: &'a [u8],
-}
 
 enum Step<'a> {
     Open,
@@ -57,10 +47,6 @@ impl Dimensions {
 }
 
 impl<'a> Nested<'a> {
-    pub(super) const fn new(tokens: &'a [Token], kinds: Kinds, bytes: &'a [u8]) -> Self {
-        Self { tokens, kinds, bytes }
-    }
-
     fn steps(self) -> impl Iterator<Item = Step<'a>> {
         self.tokens.iter().map(move |token| match token {
             Token::Open => Step::Open,
@@ -106,7 +92,7 @@ impl<'a> Nested<'a> {
         let has_binary_form = |value: Value<'_>| {
             matches!(value, Value::Null)
                 || is_text_in_binary(element)
-                || value.format(element) == Format::Binary
+                || fit::format(value, element) == Format::Binary
         };
         self.kinds.all(has_binary_form)
     }
@@ -256,7 +242,7 @@ fn put_binary(value: Value<'_>, of: ArrayOf, out: &mut BytesMut) -> Result<(), M
     if of.is_textual || is_text_in_binary(element) {
         return fit::encode_text(value, element, out);
     }
-    if value.format(element) == Format::Binary {
+    if fit::format(value, element) == Format::Binary {
         return fit::encode_binary(value, element, out);
     }
     let mut text = BytesMut::new();
@@ -321,20 +307,12 @@ fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), Misfit> {
             // Neither text nor memory fails.
             let _ = serde_json::to_writer(out.writer(), text);
         }
-        Value::Date(millis) => put_json_date(millis, out)?,
+        Value::Date(millis) => fit::put_json_date(millis, out)?,
         Value::Json(json) => out.extend_from_slice(json),
         Value::Bytes(_) => return Err(NO_JSON_BYTES),
         // Arrays are flat lists of tokens, and never elements.
         Value::Array(_) => return Err(RAGGED),
     }
-    Ok(())
-}
-
-pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Misfit> {
-    let mut text = vec![b'"'];
-    datetime::write_js_date(fit::valid(millis)?, &mut text);
-    text.push(b'"');
-    out.extend_from_slice(&text);
     Ok(())
 }
 

@@ -12,16 +12,11 @@ use postgres_protocol::IsNull;
 use crate::base::{Error, ErrorClass, Outcome};
 use crate::protocol::backend::Format;
 
-use super::fit::Value;
-use super::kept::{Kept, Kinds, Span, Token, push_token};
 use super::parameter_type::ParameterType;
+use super::value::{Kept, Kinds, MAX_BYTES, Span, Token, Value, push_token};
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
 pub const MAX_COUNT: usize = 65_535;
-
-/// What the values of one query may weigh together: a server reads no message longer than this
-/// (`PQ_LARGE_MESSAGE_LIMIT`), and ends the session that sends one.
-pub const MAX_BYTES: usize = 0x3fff_fffe;
 
 /// The 131,072 digits that a numeric can have before its point, in words of 64 bits. Writing them
 /// takes time that grows with the square of their number.

@@ -12,8 +12,9 @@
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
-use super::fit::{Misfit, Value, encode_text, put_text, valid};
+use super::fit::{encode_text, put_text, valid};
 use super::parameter_type::{Kind, ParameterType};
+use super::value::{Misfit, Value};
 use super::{Params, datetime, oid};
 use crate::base::Error;
 

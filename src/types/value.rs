@@ -1,10 +1,40 @@
-//! Values as `Params` keeps them: small, with their text and bytes in one buffer of the whole
-//! query.
+//! The values of a query's parameters. `Params` keeps them as [`Kept`]: in a small form, with their
+//! text and bytes in one buffer of the whole query. [`Value`] is how they are read from there.
 
-use super::fit::Value;
-use super::nested::Nested;
+/// What the values of one query may weigh together: a server reads no message longer than this
+/// (`PQ_LARGE_MESSAGE_LIMIT`), and ends the session that sends one.
+pub(super) const MAX_BYTES: usize = 0x3fff_fffe;
 
-/// A part of a query's bytes, or of its tokens. Both are fewer than 2^30 (`MAX_BYTES`).
+/// A value with its text or bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Number(f64),
+    /// In milliseconds since 1970; NaN is an invalid Date.
+    Date(f64),
+    /// In decimal digits.
+    BigInt(&'a str),
+    /// UTF-8, without a NUL outside of arrays.
+    Text(&'a [u8]),
+    /// What JSON.stringify made of an object.
+    Json(&'a [u8]),
+    Bytes(&'a [u8]),
+    Array(Nested<'a>),
+}
+
+/// An array as it was captured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nested<'a> {
+    pub(super) tokens: &'a [Token],
+    pub(super) kinds: Kinds,
+    pub(super) bytes: &'a [u8],
+}
+
+/// Why a value does not fit, for the sentence "parameter $3 of type int4: ...".
+pub(super) type Misfit = &'static str;
+
+/// A part of a query's bytes, or of its tokens. Both are fewer than 2^30 ([`MAX_BYTES`]).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -94,7 +124,9 @@ impl Kept {
             Self::Text(span) => Value::Text(span.of(bytes)),
             Self::Json(span) => Value::Json(span.of(bytes)),
             Self::Bytes(span) => Value::Bytes(span.of(bytes)),
-            Self::Array(span, kinds) => Value::Array(Nested::new(span.of(tokens), kinds, bytes)),
+            Self::Array(span, kinds) => {
+                Value::Array(Nested { tokens: span.of(tokens), kinds, bytes })
+            }
         }
     }
 }

@@ -1,0 +1,87 @@
+//! How a parameter's value is written: which rules hold for it, by its type and by whether it is an
+//! array. The rules for one value are in [`super::fit`], those for arrays in [`super::nested`].
+
+use bytes::BytesMut;
+use postgres_protocol::IsNull;
+
+use crate::protocol::backend::Format;
+
+use super::catalog::ArrayOf;
+use super::fit::{self, NOT_AN_ARRAY, NOT_ELEMENTS, NOT_JSON, NOT_KNOWN};
+use super::oid;
+use super::parameter_type::{Kind, ParameterType};
+use super::value::{Misfit, Nested, Value};
+
+impl Value<'_> {
+    pub(super) fn format(self, type_oid: u32) -> Format {
+        match self {
+            Self::Array(array) => array.format(type_oid),
+            _ => fit::format(self, type_oid),
+        }
+    }
+
+    /// The form in which [`Value::encode_for`] writes it.
+    pub(super) fn format_for(self, of: &ParameterType) -> Format {
+        match (self, of.kind()) {
+            (Self::Array(array), Kind::Array(of)) => array.format_of(of),
+            _ => self.format(of.oid()),
+        }
+    }
+
+    /// Appends the value as a parameter of the type. On an error nothing was appended.
+    pub(super) fn encode_for(
+        self,
+        of: &ParameterType,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Misfit> {
+        match (self, of.kind()) {
+            (Self::Array(array), Kind::Array(of)) => {
+                let mark = out.len();
+                let encoded = match array.format_of(of) {
+                    Format::Binary => array.encode_binary(of, out),
+                    Format::Text => array.encode_text_of(of, out),
+                };
+                encoded.inspect_err(|_| out.truncate(mark))?;
+                Ok(IsNull::No)
+            }
+            (Self::Array(_), Kind::Other) => Err(NOT_AN_ARRAY),
+            (Self::Json(_), Kind::Array(_) | Kind::Other) => Err(NOT_JSON),
+            (Self::Bytes(_), Kind::Array(_)) => Err(NOT_ELEMENTS),
+            _ => self.encode(of.oid(), out),
+        }
+    }
+
+    /// Appends the value in the form that [`Value::format`] tells. On an error nothing was
+    /// appended.
+    pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Misfit> {
+        if matches!(self, Self::Null) {
+            return Ok(IsNull::Yes);
+        }
+        let mark = out.len();
+        let encoded = match self {
+            Self::Array(array) => encode_array(array, type_oid, out),
+            _ => match fit::format(self, type_oid) {
+                Format::Binary => fit::encode_binary(self, type_oid, out),
+                Format::Text => fit::encode_text(self, type_oid, out),
+            },
+        };
+        if encoded.is_err() {
+            out.truncate(mark);
+        }
+        encoded.map(|()| IsNull::No)
+    }
+}
+
+fn encode_array(array: Nested<'_>, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    if array.format(type_oid) == Format::Binary {
+        let element = oid::element(type_oid).ok_or(NOT_AN_ARRAY)?;
+        return array.encode_binary(ArrayOf::plain(element), out);
+    }
+    match type_oid {
+        oid::JSON | oid::JSONB => array.encode_json(out),
+        oid::NOT_KNOWN => Err(NOT_KNOWN),
+        // Where no server tells what it is: the likeliest.
+        oid::FIRST_OF_USERS.. => array.encode_text(type_oid, out),
+        _ => array.encode_text(oid::element(type_oid).ok_or(NOT_AN_ARRAY)?, out),
+    }
+}
