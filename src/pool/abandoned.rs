@@ -1,5 +1,6 @@
-//! Transactions that are idle for too long, which nobody may ever finish: the pool takes their connections back, or
-//! the server ends them. The server may have a limit for all of a transaction, too.
+//! Transactions that are idle for too long, and that their callers may never finish. The pool takes
+//! their connections back, or the server ends them. The server may also limit the time of a whole
+//! transaction.
 
 use super::Pool;
 use super::connections::Duty;
@@ -12,8 +13,8 @@ const IDLE_IN_TRANSACTION: &str = "25P03";
 /// `transaction_timeout` of PostgreSQL 17 and later, which ends the session too, at work or not.
 pub(super) const TRANSACTION_TIMEOUT: &str = "25P04";
 
-/// The error of a transaction that the server ended for its time, whoever set that limit; `None` where it was
-/// something else that ended the session.
+/// The error of a transaction that the server ended because it had passed a time limit, wherever
+/// that limit was set. `None` where something else ended the session.
 pub(super) fn outlived(why: &Error) -> Option<Error> {
     let (class, code, message) = match why.code() {
         IDLE_IN_TRANSACTION => (

@@ -1,8 +1,9 @@
 //! Which of the hosts that serve gets a query, and which one the next connection.
 //!
-//! A query never waits for the host of its choice while a connection to another one is idle. Connections
-//! go where the fewest are, and nothing is reshuffled when a host comes or goes: what is missing is opened,
-//! and `relief` moves one connection at a time to a host that came back.
+//! A query never waits for the host of its choice while a connection to another one is idle.
+//! Connections go to the host with the fewest, and nothing is reshuffled when a host comes or goes.
+//! The pool opens the connections that are missing, and `relief` moves one connection at a time to
+//! a host that came back.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::{ConnectionId, Pool};
 use crate::cluster::{HostId, Rank};
 use crate::config::LoadBalance;
 
-/// A host counts as near as the nearest one where its round trip is at most half as long again, or so
-/// little longer.
+/// A host counts as near as the nearest one where its round trip is at most half as long again, or
+/// longer by no more than this.
 const NEAR_MARGIN: Duration = Duration::from_micros(200);
 
 /// A host that serves, and what the pool has there.
@@ -62,8 +63,8 @@ impl Pool {
         }
     }
 
-    /// The idle connection of the host that the option `loadBalance` means. A crowd goes out in few runs: drawn by lot, they
-    /// might leave a host out.
+    /// The idle connection of the host that the option `loadBalance` means. A crowd goes out in few
+    /// runs: a random choice might leave a host out.
     pub(super) fn choose(
         &mut self,
         candidates: &[Candidate],

@@ -1,24 +1,28 @@
-//! Calls that are given up before they are answered: by their caller, by their deadline, or by the pool's end.
+//! Calls that are given up before they are answered: by their caller, by their deadline, or by the
+//! end of the pool.
 //!
-//! What was not written is taken back. What was written can't be, and the server is asked to cancel it, by a
-//! CancelRequest on a connection of its own. That hits whatever the session is at when it arrives, so it is sent
-//! only when the call is certainly the one at work, and the session gets no other work before the call's
-//! ReadyForQuery has come and the server has closed the cancel connection: by then the signal was delivered.
+//! A call that was not written is taken back. A call that was written can't be taken back, so the
+//! pool asks the server to cancel it, by a CancelRequest on a connection of its own. A
+//! CancelRequest hits whatever statement the session runs when it arrives. So the pool sends it
+//! only when the call is certainly the one at work. The session gets no other work before the
+//! call's ReadyForQuery has come and the server has closed the cancel connection: by then the
+//! signal was delivered.
 //!
 //! ```text
 //! waiting, held, not written ──▶ taken back: not sent
-//! a COMMIT                   ──▶ never cancelled: its connection is closed, and the outcome is unknown
-//! a ROLLBACK                 ──▶ not cancelled either: closing its connection does the same (`rollback`)
-//! behind others              ──▶ its caller is told at once; cancelled only if its turn comes and it is slow
-//! at work                    ──▶ CancelRequest ──▶ 57014: not committed
-//!                                              ──▶ any other answer: it was faster, and is delivered
-//!                                              ──▶ none within cancelGraceMs: closed, outcome unknown
+//! a COMMIT       ──▶ never cancelled: its connection is closed, and the outcome is unknown
+//! a ROLLBACK     ──▶ not cancelled either: closing its connection does the same (`rollback`)
+//! behind others  ──▶ its caller is told at once; cancelled only if its turn comes and it is slow
+//! at work        ──▶ CancelRequest ──▶ 57014: not committed
+//!                                  ──▶ any other answer: it was faster, and is delivered
+//!                                  ──▶ none within cancelGraceMs: closed, outcome unknown
 //! ```
 //!
-//! A call that shares the session may be hit where the cancelled one ends just before the signal arrives. It
-//! is one of the statements that can't commit half-way (`dispatch`), so that its 57014 proves that it had no
-//! effect, and it is sent again without its caller noticing. On a connection that one caller has to itself nobody
-//! shares: what can be cancelled is sent alone there.
+//! A call that shares the session may be hit where the cancelled one ends just before the signal
+//! arrives. Such a call is one of the statements that can't commit half-way (`dispatch`). So its
+//! 57014 proves that it had no effect, and the pool sends it again without its caller noticing. A
+//! connection that one caller has to itself has no such calls: a call that can be cancelled is sent
+//! alone there.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -32,23 +36,25 @@ use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::Observation;
 use crate::connection::{Answer, Token};
 
-/// With others behind it, a call is cancelled only once the server has been at it for so long: all that share a
-/// session were quick lately, and most are done sooner than a CancelRequest is there.
+/// With others behind it, a call is cancelled only once the server has worked on it for this long.
+/// All calls that share a session were quick lately, and most are done before a CancelRequest
+/// arrives.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// A CancelRequest that arrives before the server began with the call hits nothing: it is repeated after this
-/// time, and then after twice as long each.
+/// A CancelRequest that arrives before the server began with the call hits nothing. The pool
+/// repeats it after this time, and then each time after twice as long.
 const REPEAT: Duration = Duration::from_millis(25);
 /// `query_canceled`.
 const CANCELED: &str = "57014";
 
 impl Pool {
-    /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer; `None` lifts the
-    /// bound that the pool's options set.
+    /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer.
+    /// `None` lifts the bound that the pool's options set.
     pub fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
         self.requests.watches.limit(now, request, after);
     }
 
-    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] wants its answer no more.
+    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] does not want its
+    /// answer any more.
     pub fn cancel(&mut self, now: Instant, request: u32) {
         match self.requests.watches.call(request) {
             Some(call) => self.give_up(now, call, Reason::Aborted),
@@ -57,8 +63,9 @@ impl Pool {
         }
     }
 
-    /// The user of a lease wants nothing more of what runs there or waits to run. First comes what runs, so that it
-    /// is cancelled also where the end of what waits closes its connection.
+    /// The user of a lease gives up all calls that run there or wait to run. The running call is
+    /// given up first, so that it is cancelled even where the end of a waiting call closes the
+    /// connection.
     pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.leases.get(number) else { return };
         let connection = lease.connection();
@@ -174,8 +181,8 @@ impl Pool {
         }
     }
 
-    /// The call that the server is at, where it was given up, and when its caller has waited for long enough. A
-    /// CancelRequest for the call before it may be in the way of its own for some of that time.
+    /// The call that the server is at, why it was given up, and when its caller has waited for long
+    /// enough. A CancelRequest for the call before it may take some of that time.
     fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Reason, Instant)> {
         let connection = &self.connections.get(id)?.connection;
         let (target, since) = (connection.first_request()?, connection.head_since()?);
@@ -322,7 +329,8 @@ impl Pool {
         self.drop_slot(now, id, &why);
     }
 
-    /// What the server's answer means where somebody has given a call up, or was hit by the signal for another.
+    /// What the server's answer means where the call was given up, or where the signal for another
+    /// call hit it.
     pub(super) fn judge_cancelled(
         &self,
         id: ConnectionId,

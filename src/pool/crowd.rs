@@ -1,9 +1,10 @@
-//! A crowd: so much to do that what counts is how soon all of it is done.
+//! A crowd: so many calls that only the time until all of them are done counts.
 //!
-//! Whoever is served last waits less where fewer server processes and sockets are woken, each for a longer run. Where the
-//! servers share their cores with this process, a few of them are not even let go to sleep: more than there are cores
-//! can't do more at once, so that calls go behind others on the same few connections, while the rest stay free. What these
-//! answer is heard in parts of several answers: else this process would wake for each of them, take the core from the
+//! The last call of a crowd waits less where fewer server processes and sockets are woken, each for
+//! a longer run. Where the servers share their cores with this process, a few of them are not even
+//! let go to sleep. More servers than cores can't do more at once, so calls go behind others on the
+//! same few connections, while the rest stay free. The pool hears the answers of these connections
+//! several at a time. Otherwise this process would wake for each answer, take the core from the
 //! server that has more, and ask again in parts as small.
 
 use std::time::Duration;
@@ -20,24 +21,27 @@ const LONGEST_RUN: usize = 64;
 const RUN_WORTH: Duration = Duration::from_millis(2);
 /// So many connections to each host share a crowd at least, unless fewer are enough.
 const RUNNERS: usize = 4;
-/// A connection that is kept at work gets another run when it has no more to do than that, or than what a run is worth.
+/// A connection that is kept at work gets another run when it has no more to do than this, or than
+/// what a run is worth.
 const LEFT_TO_DO: usize = 96;
 /// So many answers are heard together, where as many follow and they take no longer than that.
 const HEARD_TOGETHER: usize = 8;
 const WORTH_HEARING: Duration = Duration::from_micros(250);
 /// Fewer are not worth a call to the system.
 const FEWEST_HEARD: usize = 4;
-/// What an answer takes beside its rows, at least: BindComplete, CommandComplete with the shortest tag, ReadyForQuery.
+/// What an answer takes at least, beside its rows: BindComplete, CommandComplete with the shortest
+/// tag, ReadyForQuery.
 const FRAME_OF_ANSWER: usize = 5 + 8 + 6;
 
 impl Pool {
-    /// How many messages have come there since this was asked last that are much more work than their bytes.
+    /// How many messages have come there, since the last time this was asked, that are much more
+    /// work than their bytes tell.
     pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
         self.connections.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
     }
 
-    /// The server of the connection shares so many cores with this process, and several of its answers can be waited for
-    /// at once ([`Self::heard_together`]).
+    /// The server of the connection shares so many cores with this process, and the loop can wait
+    /// for several of its answers at once ([`Self::heard_together`]).
     pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {
         if let Some(slot) = self.connections.get_mut(id) {
             slot.shared_cores = Some(cores);
@@ -49,8 +53,8 @@ impl Pool {
         self.requests.len() >= CROWD * self.connections.taking_calls()
     }
 
-    /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it are worth one flight.
-    /// At least one.
+    /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it
+    /// are worth one flight. At least one.
     pub(super) fn run_of_crowd(&mut self, runs: usize) -> usize {
         let runners = match self.cluster.known_primary() {
             Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
@@ -67,8 +71,8 @@ impl Pool {
         topology.host_ids().iter().filter(is_preferred).count()
     }
 
-    /// Where a run of a crowd goes though there are idle connections: to the connection with the least to do of those that
-    /// are at work already, once they are enough.
+    /// Where a run of a crowd goes although there are idle connections. Once enough connections are
+    /// at work, it goes to the one of them with the least to do.
     pub(super) fn kept_at_work(&mut self, now: Instant, runs: usize) -> Option<ConnectionId> {
         let host = self.cluster.known_primary()?;
         let enough = self.enough(host)?;
@@ -79,9 +83,10 @@ impl Pool {
         (depth <= runs.min(LEFT_TO_DO)).then_some(id)
     }
 
-    /// How many servers are enough for the crowd, where they share cores with this process: one for each, and one that has
-    /// something to do when another one waits for this process. A larger crowd is for all connections, and so is
-    /// any where servers are asked for their role, the answer to which comes in between.
+    /// How many servers are enough for the crowd, where they share cores with this process: one for
+    /// each core, and one that has something to do while another one waits for this process. A
+    /// larger crowd is for all connections. So is any crowd where servers are asked for their role,
+    /// because that answer comes in between.
     fn enough(&mut self, host: HostId) -> Option<usize> {
         let enough = self.connections.cores(host)?.saturating_add(1);
         let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
@@ -95,8 +100,9 @@ impl Pool {
             .unwrap_or(1)
     }
 
-    /// How many bytes the next answers will take, at least, that are worth hearing together on a connection which is kept
-    /// at work, because as many follow soon. 0 where each is worth hearing by itself. A guess.
+    /// How many bytes the next answers will take, at least, that are worth hearing together on a
+    /// connection which is kept at work, because as many follow soon. 0 where each answer is worth
+    /// hearing by itself. A guess.
     pub fn heard_together(&self, id: ConnectionId) -> usize {
         let Some(slot) = self.connections.get(id).filter(|slot| slot.kept_at_work) else {
             return 0;

@@ -38,8 +38,8 @@ impl QueryFlags {
     /// `Pool::limit` and `Pool::cancel` may name it.
     pub const CANCELLABLE: Self = Self(query_flags::CANCELLABLE);
     pub const UNPREPARED: Self = Self(query_flags::UNPREPARED);
-    /// Its values come by `Pool::supply`: somebody's own code writes them, once [`Output::Types`] has
-    /// told their types.
+    /// Its values come by `Pool::supply`: code of the caller's writes them, once [`Output::Types`]
+    /// has told their types.
     pub const VALUES_TO_COME: Self = Self(query_flags::VALUES_TO_COME);
     pub const HURRIED: Self = Self(query_flags::HURRIED);
     pub const TRANSACTION: Self = Self(query_flags::TRANSACTION);

@@ -3,7 +3,8 @@
 //! ```text
 //! Open ──end──▶ Ending: what runs is finished, what waits is served or refused
 //!                 ├──all is done──▶ Ended: every connection has been said goodbye to
-//!                 └──timeout──▶ overdue: what waits is refused, what runs is cancelled, the rest is closed ──▶ Ended
+//!                 └──timeout──▶ overdue: what waits is refused, what runs is cancelled,
+//!                                        the rest is closed ──▶ Ended
 //! ```
 
 use std::time::Duration;

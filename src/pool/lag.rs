@@ -1,5 +1,6 @@
-//! How far the standbys that serve are behind. No server reports it by itself: each is asked about once a second while
-//! the pool is in use, on a session that is open already.
+//! How far the standbys that serve are behind. Servers do not report it by themselves. The pool
+//! asks each standby about once a second while the pool is in use, on a session that is open
+//! already.
 
 use std::time::Duration;
 

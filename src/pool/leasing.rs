@@ -1,10 +1,11 @@
 //! Connections that one caller has to itself: a transaction's, or one for session work.
 //!
-//! A lease is granted when a connection is found; nothing is sent for that. BEGIN travels in front of the first
-//! statement, in the same flight, and all further calls wait until that is answered: a statement never runs
-//! outside of the transaction that it belongs to. As long as the caller has seen no answer, the first flight can
-//! be proven to have had no effect where any statement can, and then the lease moves to another connection and
-//! begins anew, without the caller noticing. After that the caller's own code must decide what to run again.
+//! A lease is granted when a connection is found; nothing is sent for that. BEGIN travels in front
+//! of the first statement, in the same flight. All further calls wait until that flight is
+//! answered, so a statement never runs outside of its transaction. As long as the caller has seen
+//! no answer, the pool may prove that the first flight had no effect, as it may for any statement.
+//! Then the lease moves to another connection and begins anew, without the caller noticing. After
+//! that the caller's own code must decide what to run again.
 
 mod lost;
 mod unplaced;
@@ -22,8 +23,8 @@ use crate::connection::Sent;
 use crate::protocol::backend::TransactionStatus;
 
 impl Pool {
-    /// Takes a connection for one caller: `TRANSACTION` says that it is for no more than that. The answer names
-    /// the lease.
+    /// Takes a connection for one caller. `TRANSACTION` says that it is only for one transaction.
+    /// The answer names the lease.
     pub fn acquire(&mut self, now: Instant, request: u32, flags: QueryFlags) {
         if let Err(error) = self.check_room() {
             return self.complete(request, Err(error));
@@ -36,8 +37,8 @@ impl Pool {
         self.requests.enqueue(key);
     }
 
-    /// Gives a lease back. Its connection serves again if it is at rest; `destroy` closes it in any case, and
-    /// fails what runs on it.
+    /// Gives a lease back. Its connection serves again if it is at rest. `destroy` closes it in any
+    /// case, and fails the calls that run on it.
     pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
         if !destroy {
             return self.end_lease(now, lease);
@@ -93,8 +94,8 @@ impl Pool {
         self.resume_lease(now, number);
     }
 
-    /// A call that comes after the timeout of the pool's end: a lease that goes on asking would never end. Whoever
-    /// gives it back with the call has given it back.
+    /// A call that comes after the timeout of the pool's end: a lease whose caller goes on asking
+    /// would never end. A call that gives the lease back has given it back, although it is refused.
     fn refuse_late(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
         if self.requests.get(key).is_some_and(|call| call.flags.has(QueryFlags::RELEASE)) {
             self.end_lease(now, number);
@@ -102,9 +103,10 @@ impl Pool {
         self.refuse_gone(key, &closed_pool());
     }
 
-    /// Whether a call must not be sent before something else is answered, or is set aside. What can be cancelled is
-    /// alone at work, so that a cancel can hit nothing else. What begins a transaction, or belongs to one, waits until
-    /// the one before has ended: how, its answer tells, and whether a BEGIN is due.
+    /// Whether a call must not be sent before another one is answered, or is set aside. A call that
+    /// can be cancelled runs alone, so that a cancel can hit nothing else. A call that begins a
+    /// transaction, or belongs to one, waits until the transaction before has ended. Its answer
+    /// tells how it ended, and whether a BEGIN is due.
     fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
         let call = self.requests.get(key);
         let aside = call.is_some_and(|call| call.is_aside());
@@ -196,7 +198,8 @@ impl Pool {
         self.finish_call(key, result);
     }
 
-    /// What had to come first for a statement has come: it is sent now, and those that wait behind it.
+    /// The answers that a statement needed first have come. The pool sends the statement now, and
+    /// the calls that wait behind it.
     pub(super) fn resume_with(
         &mut self,
         now: Instant,
@@ -265,7 +268,8 @@ impl Pool {
         }
     }
 
-    /// The caller is done with its connection: it serves again if it is at rest on a host that serves.
+    /// The caller is done with its connection: it serves again if it is at rest on a host that
+    /// serves.
     pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.remove_lease(number) else { return };
         let Some(id) = lease.connection() else { return };
@@ -291,7 +295,8 @@ impl Pool {
         self.clean(now, id);
     }
 
-    /// Leases whose connections are at nothing of their users: the barrier of a call that was taken back may be left.
+    /// Leases whose connections run no call of their users. The barrier of a call that was taken
+    /// back may be left.
     pub(super) fn resting_leases(&self) -> Vec<(NonZeroU32, ConnectionId)> {
         let resting = |(number, lease): (NonZeroU32, &Lease)| {
             let id = lease.connection()?;

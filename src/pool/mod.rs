@@ -79,8 +79,8 @@ use crate::connection::{Input, Shared, Statement, StatementId, Statements};
 use crate::protocol::scram::KeyCache;
 use crate::types::{Catalog, Verbatim};
 
-/// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end of the
-/// turn, then drain `poll_output`.
+/// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end
+/// of the turn, then drain `poll_output`.
 #[derive(Debug)]
 pub struct Pool {
     config: Arc<Config>,
@@ -238,7 +238,8 @@ impl Pool {
         self.release_overdue(now);
         self.reclaim_idle(now);
         self.watch(now);
-        // A connection that became free while the loop was blocked serves a call whose deadline passed then.
+        // A connection that became free while the loop was blocked serves a call whose deadline
+        // passed in that time.
         self.dispatch(now);
         self.expire_waiting(now);
         self.handle_cancel_timeouts(now);
@@ -297,8 +298,8 @@ impl Pool {
         self.requests.waiting.is_empty() && self.cluster.topology().is_served()
     }
 
-    /// How many more bytes of rows will come there at least, if the answer is like those that its statement has had
-    /// before. A guess.
+    /// How many more bytes of rows will come there at least, if the answer is like earlier answers
+    /// of the same statement. A guess.
     pub fn expected_rest(&self, id: ConnectionId) -> usize {
         self.arriving(id).map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
     }
@@ -313,8 +314,9 @@ impl Pool {
         self.connections.get(id).is_some_and(|slot| slot.connection.depth() > 0)
     }
 
-    /// What is worth hearing of a connection to which all was written, going by the answers that its statement has had
-    /// before. Rows are told of where they came within such a time.
+    /// Which answers are worth hearing together on a connection to which all was written. The pool
+    /// goes by earlier answers of the same statement. It tells of rows only where those answers
+    /// came within such a time.
     pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
         let mut together = self.heard_together(id);
         let Some(connection) = self.connections.get_mut(id).map(|slot| &mut slot.connection) else {
@@ -325,7 +327,8 @@ impl Pool {
         let habit = &mut statement.habit;
         let is_alone = connection.depth() <= BARRIER_AND_ONE;
         let barrier = connection.begins_with_barrier().then(|| {
-            // How long the first of a run took decides how long the next run is: it is heard as it is, or with many.
+            // How long the first answer of a run took decides how the next run is heard: as it
+            // comes, or with many others.
             let waits = together > 0 || (is_alone && habit.waits_for_answer());
             match waits && connection.hear_together() {
                 true => Barrier::HeardWithRequest,

@@ -1,5 +1,5 @@
-//! What a statement has come to whose connection is lost, and whether a transaction is open in front
-//! of it.
+//! What a statement has come to whose connection is lost, and whether a transaction is open in
+//! front of it.
 //!
 //! The user of a dedicated connection may have begun one by a statement, BEGIN for one. Another one
 //! must not begin inside of it: its COMMIT or ROLLBACK would end both. What is to begin one waits
@@ -125,8 +125,8 @@ impl Pool {
         }
     }
 
-    /// Whether the work may be a commit: a cancelled wait for synchronous standbys would make of it one that a
-    /// failover can lose.
+    /// Whether the work may be a commit. If the wait of a commit for synchronous standbys is
+    /// cancelled, a failover can lose the commit.
     pub(super) fn may_commit(&self, call: &Call) -> bool {
         if Mutation::CancelCommit.is_on() {
             return false;

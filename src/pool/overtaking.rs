@@ -6,12 +6,13 @@
 //! be held by another transaction, or a view may hide what waits for a lock.
 //!
 //! ```text
-//! behind a silent call ──▶ not written: taken back, and sent elsewhere
-//!                      ──▶ written: a copy takes its place there, and it is sent elsewhere itself
-//!                             ├──it is answered──▶ the copy is given up
-//!                             ├──the copy is answered──▶ the two change places, and what is the copy now is given up
-//!                             ├──the copy is refused, or lost──▶ the call is on its own
-//!                             └──its connection is lost──▶ the two change places
+//! behind a silent call
+//!     ──▶ not written: taken back, and sent elsewhere
+//!     ──▶ written: a copy takes its place there, and the call itself is sent elsewhere
+//!            ├──the call is answered──▶ the copy is given up
+//!            ├──the copy is answered──▶ the two change places, and the new copy is given up
+//!            ├──the copy is refused, or lost──▶ the call is on its own
+//!            └──its connection is lost──▶ the two change places
 //! ```
 //!
 //! Each of the two is a call in one place. The copy has the caller's request only once it is the

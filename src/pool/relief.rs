@@ -63,8 +63,8 @@ impl Pool {
         }
     }
 
-    /// A host that was once far gets no query, and nothing but queries measures it: a session of its own does, which goes
-    /// when it has been answered.
+    /// A host that was once far gets no query, and only queries measure it. So a session of its own
+    /// measures it, which is closed once it has been answered.
     fn measure(&mut self, now: Instant, host: HostId) {
         if self.config.load_balance == LoadBalance::Nearest
             && self.cluster.topology().is_measurement_old(host, now)

@@ -1,9 +1,11 @@
-//! A cluster that has gone back to an older timeline than the newest one that served (`src/cluster/topology/rewind.rs`).
+//! A cluster that has gone back to an older timeline than the newest one that served
+//! (`src/cluster/topology/rewind.rs`).
 //!
-//! While none serves, and somebody claims an older timeline, every host is asked where it stands. Where all of them are
-//! behind the newest timeline, they are asked again on sessions that are opened for that, because a name may lead to
-//! another server by now, and for [`STEADY`] on end, because whoever manages the cluster may be about to start the one that has
-//! it. Then the older timeline is served.
+//! While no host serves, and a host claims an older timeline, every host is asked for its timeline.
+//! Where all of them are behind the newest timeline, the pool opens new sessions and asks again,
+//! because a name may lead to another server by now. It asks for [`STEADY`] on end, because whoever
+//! manages the cluster may be about to start the server that has the newest timeline. Then the
+//! older timeline is served.
 
 use std::time::Duration;
 

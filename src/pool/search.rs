@@ -1,10 +1,11 @@
-//! Where connections are opened: to the hosts that serve while there is demand, and to every host while
-//! none serves.
+//! Where connections are opened: to the hosts that serve while there is demand, and to every host
+//! while none serves.
 //!
-//! There is one way for the first connection, for a failover and for a switchover: one session to each
-//! host is opened side by side, so that a silent host costs nothing but its own attempt. Who fits serves
-//! at once; who does not is kept and asked every `failoverProbeMs`, so that a promoted standby serves with
-//! its login long done. When a host serves, the sessions to those that do not are closed.
+//! There is one way for the first connection, for a failover and for a switchover. The pool opens
+//! one session to each host side by side, so that a silent host costs only its own attempt. A host
+//! that fits serves at once. A host that does not fit is kept and asked every `failoverProbeMs`, so
+//! that a promoted standby serves with its login long done. When a host serves, the sessions to
+//! hosts that do not serve are closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +22,13 @@ use crate::connection::Role;
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;
-/// About what a login takes: calls that have been answered by then would not be served any sooner by one more connection.
-/// After a failover all pools of all clients find the new primary at once, and each login is a process that it
-/// has to start.
+/// About what a login takes. One more connection would not serve calls any sooner that have been
+/// answered by then. After a failover all pools of all clients find the new primary at once, and
+/// the server has to start a process for each login.
 const LOGIN: Duration = Duration::from_millis(10);
-/// How long a host that would merely do is held back for a better one that has not answered yet, and how long a login is
-/// waited for where another host may serve as well. What comes later is welcome where there is room.
+/// How long an acceptable host is held back for a better one that has not answered yet. How long
+/// the pool waits for a login where another host may serve as well. A host that comes later is
+/// welcome where there is room.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Pool {
@@ -71,7 +73,8 @@ impl Pool {
         self.settle_duty(now, id);
     }
 
-    /// What a session said of its host. Where one read has brought two answers that differ, the later one counts.
+    /// What a session said of its host. Where one read has brought two answers that differ, the
+    /// later one counts.
     pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
         let Some(slot) = self.connections.get_mut(id) else { return };
         let before = slot.told.replace(role);
@@ -160,8 +163,8 @@ impl Pool {
         self.connections.all().into_iter().for_each(|id| self.settle_duty(now, id));
     }
 
-    /// One host serves, and nobody else: its scout joins the pool, those of the others are not needed once they have
-    /// said that they don't claim the same.
+    /// One host serves, and no other: its scout joins the pool. The scouts of the other hosts are
+    /// not needed once they have said that they don't claim the same.
     pub(super) fn found(&mut self, now: Instant, host: HostId) {
         self.has_moved = true;
         let name = self.cluster.name(host);
@@ -197,8 +200,8 @@ impl Pool {
         self.give_up_frozen(now);
     }
 
-    /// The host that served no longer fits: those of its sessions that are at work go on to their end, the
-    /// others are closed. While nobody serves one of them is kept to ask it.
+    /// The host that served no longer fits. Its sessions that are at work go on to their end, the
+    /// others are closed. While no host serves, one of them is kept to ask it.
     pub(super) fn unseat(&mut self, now: Instant, host: HostId) {
         let is_served = self.cluster.topology().is_served();
         let keep_one = !is_served && !self.connections.is_scouted(host);
@@ -227,7 +230,8 @@ impl Pool {
         self.ask_doubted(now, ids);
     }
 
-    /// What became free since on a host that may be gone is asked as well: it may be all that there is to ask.
+    /// A connection to a host that may be gone is asked as well once it becomes free: it may be the
+    /// only one that there is to ask.
     fn doubt_the_free(&mut self, now: Instant) {
         let topology = self.cluster.topology();
         let doubtful =
@@ -253,7 +257,8 @@ impl Pool {
         let topology = self.cluster.topology();
         let Some(slot) = self.connections.get(id) else { return };
         let (host, before, is_served) = (slot.host, slot.duty, topology.is_served());
-        // A session that waits for an answer is looked at again when that has come. Who serves does not wait.
+        // A session that waits for an answer is looked at again when the answer has come. A host
+        // that serves does not wait.
         let serves_on = topology.serves(host) && slot.connection.is_vacant();
         if !serves_on && !slot.connection.is_idle() {
             return;
@@ -368,8 +373,8 @@ impl Pool {
         hosts.get(drawn).copied()
     }
 
-    /// Calls that would be served sooner by one more connection: those that wait, and those behind others, where that
-    /// lasts and nothing is free.
+    /// Calls that one more connection would serve sooner: the waiting ones, and calls behind
+    /// others, where that lasts and no connection is free.
     fn demand(&mut self, now: Instant) -> usize {
         let behind = self.connections.behind();
         let recovers = |until: &Instant| *until > now;
@@ -391,7 +396,8 @@ impl Pool {
         recovering.filter_map(Slot::recovering_since).map(|since| since + LOGIN)
     }
 
-    /// After answers: a backlog has ended where nobody is behind others, even if new calls are about to come.
+    /// After answers: a backlog has ended where no call is behind others, even if new calls are
+    /// about to come.
     pub(super) fn end_backlog(&mut self) {
         if self.backlog_since.is_some() && self.connections.behind() == 0 {
             self.backlog_since = None;

@@ -6,8 +6,8 @@ use crate::base::{Instant, Key, Mutation, Outcome};
 use crate::connection::{Begin, Request, Sent, Shared, Token};
 
 impl Pool {
-    /// Writes a call to a connection. What does not fit (a parameter) is the call's own error: then nothing is
-    /// sent.
+    /// Writes a call to a connection. A parameter that does not fit is the call's own error: then
+    /// nothing is sent.
     pub(super) fn send(
         &mut self,
         now: Instant,

@@ -1,8 +1,8 @@
-//! What becomes of a call when its connection has something to say: an answer, another try, or an error
-//! that says whether it may have run.
+//! What becomes of a call when its connection has something to say: an answer, another try, or an
+//! error that says whether it may have run.
 //!
-//! A call whose connection is lost is sent again only where it was never written, or where the caller
-//! has declared that it changes nothing. What an answer leads to, `verdict` says.
+//! A call whose connection is lost is sent again only where it was never written, or where the
+//! caller has declared that it changes nothing. What an answer leads to, `verdict` says.
 
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ use crate::connection::{
 };
 use crate::protocol::backend::TransactionStatus;
 
-/// Descriptions and roles can change while calls wait; this often a call finds out before its error is told.
+/// Descriptions and roles can change while calls wait. The pool tells a call's error once the call
+/// has met such changes this often.
 pub(super) const MOST_REDESCRIPTIONS: u8 = 2;
 /// A session that ends so soon was hardly one.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
@@ -84,8 +85,8 @@ impl Pool {
         }
     }
 
-    /// Settles what was in flight on a connection that the pool itself gives up, and what had been answered and not
-    /// been told yet. What it says of its host is no news any more.
+    /// Settles the calls in flight on a connection that the pool itself gives up, and the answers
+    /// that their callers have not been told yet. What the connection says of its host is outdated.
     pub(super) fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
         let mut again = Vec::new();
         while let Some(event) = self.connections.get_mut(id).and_then(|s| s.connection.poll_event())
@@ -153,7 +154,8 @@ impl Pool {
         self.doubt_refusal(now, id, key, &settled.answer);
         let verdict = self.judge(now, id, key, settled);
         let left_open = self.is_left_open(lease, status);
-        // A session that is over, or whose user may have changed its settings, is no witness of its host's role.
+        // A session that is over, or whose user may have changed its settings, does not tell the
+        // role of its host.
         if let Some(role) = role_after
             && self.connections.get(id).is_some_and(|slot| slot.connection.is_clean())
         {
@@ -332,7 +334,8 @@ impl Pool {
             call.losses = call.losses.saturating_add(1);
             call.lost_at = now;
         }
-        // A pooler had it wait in a line of its own, which is waiting for a connection like any other.
+        // A pooler had the call wait in a queue of its own, which is like any other wait for a
+        // connection.
         let was_in_line = why.server().is_some_and(was_never_handed_on);
         if was_in_line {
             call.phase = Phase::Queued;

@@ -1,9 +1,11 @@
-//! Statements that a pool does not send, and what one leaves behind that no other caller may have.
+//! Statements that a pool does not send, and what a statement leaves behind that no other caller
+//! may have.
 //!
-//! A transaction that an autocommit call leaves open would be everybody's: what others write in it is answered, and lost
-//! with it. Where the text shows it the call is refused. Where ReadyForQuery tells it, the connection is closed
-//! before anybody else has it, which rolls the transaction back. What was sent behind the call ran in the transaction and
-//! has no effect, so that it is sent again.
+//! An autocommit call that leaves a transaction open would leave it to every caller. The writes of
+//! other callers in it would be answered, and lost with it. Where the text shows it, the pool
+//! refuses the call. Where ReadyForQuery tells it, the pool closes the connection before another
+//! caller has it, which rolls the transaction back. The calls that were sent behind it ran in the
+//! transaction and have no effect, so the pool sends them again.
 
 use std::num::NonZeroU32;
 
@@ -28,8 +30,8 @@ impl Pool {
         unfit.and_then(|unfit: Unfit| unfit.refusal(lease.is_some()))
     }
 
-    /// Whether an answer came out of a transaction that another caller's statement has left open: its connection is
-    /// being closed for that.
+    /// Whether an answer came out of a transaction that another caller's statement has left open.
+    /// The pool closes its connection for that.
     pub(super) fn ran_in_open_transaction(&self, id: ConnectionId, key: Key<Call>) -> bool {
         let is_open = self.connections.get(id).is_some_and(|slot| slot.left_open);
         let call = self.requests.get(key);

@@ -1,13 +1,15 @@
-//! Calls whose values come late: their caller writes them by code of its own, which needs to know the parameters'
-//! types.
+//! Calls whose values come late: code of the caller's writes them, and needs to know the types of
+//! the parameters.
 //!
 //! ```text
-//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ Output::Types ──▶ supply ──▶ as any other call
+//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ Output::Types
+//!                        ──▶ supply ──▶ as any other call
 //! ```
 //!
-//! While its caller writes, a call of the pool's has no connection, and one of a lease holds up those behind it. It
-//! can be given up at any time. Where a connection is lost meanwhile, it may be described once more on the next
-//! one; whoever supplies in between is heard.
+//! While its caller writes the values, a call of the pool has no connection, and a call of a lease
+//! holds up the calls behind it. Its caller can give it up at any time. Where a connection is lost
+//! meanwhile, the statement may be described once more on the next one. Values that a caller
+//! supplies in between are taken.
 
 use super::{Pool, QueryFlags};
 use crate::base::Instant;

@@ -277,7 +277,8 @@ constants! {
 constants! {
     /// What ran.
     commands {
-        /// Those that have a number, their place here, so that their names need not cross each time.
+        /// Command tags that have a number, which is their place here. So their names need not
+        /// cross each time.
         const COMMANDS: [&str; 30] = [
             "",
             "SELECT",
@@ -362,7 +363,8 @@ constants! {
         const BIGINT: u8 = 8;
         const JSON: u8 = 9;
         const BYTES: u8 = 10;
-        /// A parameter that is JSON: too long, perhaps, to be copied once more into the text of all.
+        /// A parameter that is JSON. It may be too long to be copied once more into the text of
+        /// all.
         const WHOLE_JSON: u8 = 11;
     }
 }
@@ -392,10 +394,11 @@ constants! {
         const END: u32 = 1 << 17;
         const BEGIN_READ_ONLY: u32 = 1 << 18;
         const BEGIN_DEFERRABLE: u32 = 1 << 19;
-        /// Where the number of the isolation level stands, in three bits; 0 for the server's default.
+        /// Where the number of the isolation level stands, in three bits; 0 for the server's
+        /// default.
         const ISOLATION_SHIFT: u32 = 20;
-        /// The transaction failed before, perhaps for what was told of its statements: they are told
-        /// anew.
+        /// The transaction failed before, perhaps for what was told of its statements. They are
+        /// told anew.
         const REPEATED: u32 = 1 << 23;
     }
 }

@@ -28,7 +28,7 @@ impl Cancelling {
         self.fired
     }
 
-    /// `at_work`: the call that the server is at. What stands in front of the target is answered first.
+    /// `at_work`: the call that the server is at. Calls in front of the target are answered first.
     pub(in crate::pool) fn deadline(&self, at_work: Option<Token>) -> Instant {
         match self.errand {
             Errand::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),

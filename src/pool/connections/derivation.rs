@@ -1,8 +1,10 @@
-//! Whose key is derived in this turn of the loop, where several connections log in by SCRAM at once.
+//! Whose key is derived in this turn of the loop, where several connections log in by SCRAM at
+//! once.
 //!
-//! One slice a turn is what the loop can spare (`src/protocol/scram.rs`), however many hosts are raced. It goes to
-//! whoever needs the fewest more: a host that asks for as many iterations as it may holds up none of the others,
-//! and of connections that need the same key one derives it, for all of them.
+//! The loop can spare one slice a turn (`src/protocol/scram.rs`), however many hosts are raced. The
+//! slice goes to the connection that needs the fewest more. So a host that asks for as many
+//! iterations as it may holds up none of the others. Of connections that need the same key, one
+//! derives it for all of them.
 
 use super::{ConnectionId, Connections};
 use crate::base::Instant;

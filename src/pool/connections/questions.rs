@@ -124,8 +124,8 @@ impl Connections {
         index.at_hand.iter().rev().find(|id| serves(id)).copied()
     }
 
-    /// The connection to such a host with the least in flight, where a quick call may join that, and
-    /// how much it is.
+    /// The connection to such a host with the least in flight, where a quick call may join that,
+    /// and how much it is.
     pub(in crate::pool) fn least_joined(
         &mut self,
         now: Instant,

@@ -1,5 +1,6 @@
-//! What is known of the search for hosts beside the topology (`src/cluster/topology.rs`): since when
-//! none serves, which addresses did not do, and which are silent. Nothing is opened or closed here.
+//! What is known of the search for hosts beside the topology (`src/cluster/topology.rs`): since
+//! when none serves, which addresses did not do, and which are silent. Nothing is opened or closed
+//! here.
 
 mod outage;
 mod silences;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::base::{Instant, Mutation};
 
-/// How long hosts are asked after the last one was lost, while nobody waits. After that the next call
-/// starts the search.
+/// How long hosts are asked after the last one was lost, while nobody waits. After that the next
+/// call starts the search.
 const SEARCH_LINGER: Duration = Duration::from_secs(30);
 
 /// Who served last, and since when nobody does.

@@ -24,8 +24,8 @@ impl Unfit {
         tried.into_iter().map(|(_, address)| address).collect()
     }
 
-    /// A host's name leads to these addresses by now. Of hosts that are gone nothing is kept, nor of
-    /// what the name leads to no more.
+    /// A host's name leads to these addresses by now. Of hosts that are gone nothing is kept, nor
+    /// of what the name leads to no more.
     pub(in crate::pool) fn keep(
         &mut self,
         host: HostId,

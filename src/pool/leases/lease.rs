@@ -19,7 +19,8 @@ pub(in crate::pool) struct Lease {
     for_transaction: bool,
     /// The caller has seen an answer: what this connection knows is not to be had on another.
     seen: bool,
-    /// The call that all others wait behind: the first one, or one whose statement is being described.
+    /// The call that all others wait behind: the first one, or one whose statement is being
+    /// described.
     head: Option<Key<Call>>,
     held: VecDeque<Key<Call>>,
     /// Since when nothing of it runs, where nothing does.
@@ -35,7 +36,8 @@ pub(super) enum Seat {
     On(ConnectionId),
     /// Its connection is gone, and nobody noticed: the next call looks for another one.
     Unplaced,
-    /// Its connection is gone, with all that the caller has seen on it. Stays until it is given back.
+    /// The connection is gone, with all that the caller has seen on it. Stays until the lease is
+    /// given back.
     Gone(Error),
 }
 
@@ -44,10 +46,11 @@ pub(super) enum Seat {
 enum Progress {
     None,
     Open,
-    /// Its END was refused, or given up before it was sent, and the server is in it still: nothing but a ROLLBACK is sent,
-    /// since what comes may belong to the next transaction.
+    /// Its END was refused, or given up before it was sent, and the server is still in the
+    /// transaction. Only a ROLLBACK is sent, since other calls may belong to the next transaction.
     Unended,
-    /// The server is in no transaction any more, and nobody asked it to end this one by the commands for that.
+    /// The server is in no transaction any more, although its caller has not used the commands that
+    /// end one.
     Over,
 }
 

@@ -97,8 +97,8 @@ impl Leases {
         }
     }
 
-    /// The first flight of a lease had no effect: it gives up its connection, and its call waits for
-    /// another one.
+    /// The first flight of a lease had no effect: it gives up its connection, and its call waits
+    /// for another one.
     pub(super) fn unseat(&mut self, number: NonZeroU32, key: Key<Call>) {
         if let Some(lease) = self.change_seat(number, Seat::Unplaced) {
             lease.begin_anew();

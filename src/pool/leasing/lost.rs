@@ -7,7 +7,8 @@ use crate::pool::leases::{ABANDONED, Vacated};
 use crate::pool::{Call, ConnectionId, Output, Pool, PoolEvent};
 
 impl Pool {
-    /// The connection is closed: a lease that nobody has used yet takes another one, all others are over.
+    /// The connection is closed. A lease that its caller has not used yet takes another one, all
+    /// others are over.
     pub(in crate::pool) fn vacate(&mut self, number: NonZeroU32, error: Error) {
         match self.leases.vacate(number) {
             Some(Vacated::Lost) => {
@@ -28,7 +29,8 @@ impl Pool {
         }
     }
 
-    /// The first flight of a lease had no effect: it gives up its connection, and its call waits for another one.
+    /// The first flight of a lease had no effect: it gives up its connection, and its call waits
+    /// for another one.
     pub(in crate::pool) fn unseat_lease(
         &mut self,
         id: ConnectionId,

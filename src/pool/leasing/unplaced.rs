@@ -77,7 +77,8 @@ impl Pool {
         }
     }
 
-    /// A call on a connection that is gone. The transaction is gone with it, which is all that a ROLLBACK wants.
+    /// A call on a connection that is gone. The transaction is gone with it, which is all that a
+    /// ROLLBACK wants.
     pub(in crate::pool) fn refuse_gone(&mut self, key: Key<Call>, error: &Error) {
         let Some(call) = self.requests.get(key) else { return };
         let (flags, lease) = (call.flags, call.lease);

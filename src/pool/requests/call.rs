@@ -21,7 +21,8 @@ pub(crate) struct Call {
     pub(in crate::pool) deadline: Instant,
     /// How often it was sent again because its statement, or its host's role, had changed since.
     pub(in crate::pool) redescribed: u8,
-    /// How often a connection was lost that may have been at it, not counting those that were open when the one before was.
+    /// How often a connection was lost that may have been at it. Connections that were open at the
+    /// previous loss do not count.
     pub(in crate::pool) losses: u8,
     /// When the last one that counts was lost.
     pub(in crate::pool) lost_at: Instant,
@@ -40,7 +41,8 @@ pub(in crate::pool) enum Phase {
     Queued,
     /// It was written to a connection.
     Sent { to: ConnectionId, at: Instant },
-    /// It asks for no connection: its caller is to supply its values, or a server to tell their types.
+    /// It asks for no connection: its caller is to supply its values, or a server to tell their
+    /// types.
     Aside,
 }
 
@@ -127,8 +129,8 @@ impl Call {
         self.statement_in(statements).is_some_and(|statement| statement.may_run_twice)
     }
 
-    /// What is certain of it while no connection has it. What may have run before is declared to change nothing, and a
-    /// transaction was begun so.
+    /// What is certain of it while no connection has it. A call that may have run before was
+    /// declared to change nothing, or its transaction was begun read-only.
     pub(in crate::pool) fn outcome(&self) -> Outcome {
         match self.losses {
             0 => Outcome::NotSent,

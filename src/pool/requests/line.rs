@@ -1,8 +1,8 @@
-//! The waiting line: calls without a connection, first come first served.
+//! The queue: calls without a connection, first come first served.
 //!
-//! One that leaves from the middle is struck off where it stands, and stepped over when it comes to the
-//! front: a thousand calls that are given up at once cost no more than a thousand that are served. When
-//! the first of them is to be answered costs no look at the others.
+//! A call that leaves from the middle is struck off where it stands, and stepped over when it comes
+//! to the front. A thousand calls that are given up at once cost no more than a thousand that are
+//! served. When the first of them must be answered is known without a look at the others.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,7 +17,8 @@ pub(in crate::pool) struct Line {
     again_due: BTreeSet<(Instant, Key<Call>)>,
     /// Everybody else: whoever comes later may wait until later.
     calls: VecDeque<Waiting>,
-    /// Those that have left, and still stand in one of the two. Neither end of them is one of these.
+    /// Calls that have left, and still stand in one of the two. Neither end of the two is one of
+    /// these.
     struck: BTreeSet<Key<Call>>,
 }
 

@@ -21,7 +21,8 @@ use crate::base::{Arena, Error, Instant, Key};
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     calls: Arena<Call>,
-    /// Calls without a connection, first come first served; one that must be sent again goes in front.
+    /// Calls without a connection, first come first served; one that must be sent again goes in
+    /// front.
     pub(super) waiting: Line,
     /// Calls that may be given up.
     pub(super) watches: Watches,

@@ -1,4 +1,5 @@
-//! A read that is in flight in two places: the call, and a copy of it ([`crate::pool::overtaking`]).
+//! A read that is in flight in two places: the call, and a copy of it
+//! ([`crate::pool::overtaking`]).
 
 use super::Requests;
 use super::call::{Call, Phase, Twin};
