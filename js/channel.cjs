@@ -111,11 +111,12 @@ class Channel {
   }
 
   /**
-   * Sends one query, on a connection of the pool or on the one that `lease` holds. Throws what it is refused with
-   * before it is queued: whose call that was, the methods know that users call.
+   * Sends one query, on a connection of the pool or on the one that `lease` holds. Throws the
+   * errors that refuse the query before it is queued. Which call they belong to is known to the
+   * methods that users call.
    *
-   * First comes all code of the caller's (options, parameters, the signal), which may throw and may make queries. Behind
-   * the addon's taking of the request nothing throws.
+   * All code of the caller's (options, parameters, the signal) runs first, because it may throw and
+   * may make queries. Once the addon has taken the request, nothing throws.
    */
   query(sql, params, options, lease, flags) {
     const wrong = wrongArguments(sql, params);
@@ -225,8 +226,8 @@ class Channel {
   }
 
   /**
-   * Listens to a signal, for a request that is made next. Throws where it was aborted by code of the caller's that has
-   * run meanwhile.
+   * Listens to a signal, for the request that is made next. Throws where code of the caller's has
+   * run meanwhile and has aborted it.
    */
   #watch(signal, what, sql) {
     const watch = new Watch();
@@ -262,8 +263,8 @@ class Channel {
   }
 
   /**
-   * The types of a request's parameters are known: its values are written. They may be told again, where a connection
-   * was lost meanwhile.
+   * The types of a request's parameters are known: its values are written. The types may be told
+   * again, where a connection was lost meanwhile.
    */
   #supply(slot, request, oids) {
     const { values: given, choices, context } = request;
@@ -469,8 +470,8 @@ class Channel {
   }
 
   /**
-   * Called by the addon, once for each wake of the loop. No code of the user runs here, but for promises and for what
-   * the option `types` has.
+   * Called by the addon, once for each wake of the loop. No code of the user runs here, except for
+   * promises and the functions of the option `types`.
    */
   #deliver(text) {
     try {

@@ -23,8 +23,9 @@ const { needStack } = require('./stack.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
 /**
- * A callback whose connection is being released has so long, in milliseconds, for whatever else it is at: one that asks
- * nothing of its transaction for longer is taken to wait for the release, which waits for the callback.
+ * How long a callback may be busy with something else while its connection is being released, in
+ * milliseconds. A callback that asks nothing of its transaction for longer is taken to wait for the
+ * release, which waits for the callback.
  */
 const PATIENCE = 5000;
 
@@ -32,7 +33,10 @@ class Connection {
   #lease;
   /** The transaction that is open on it, or was last. */
   #open = null;
-  /** How many calls of `transaction` are under way, with all of their attempts, and who waits for the last of them. */
+  /**
+   * How many calls of `transaction` are under way, with all of their attempts, and who waits for
+   * the last of them.
+   */
   #running = 0;
   #whenDone = null;
   #released = null;
@@ -99,8 +103,9 @@ class Connection {
   }
 
   /**
-   * Resolves when the connection is back in the pool, or closed where that is asked for. A second call gives the same
-   * promise. As in `pg`, an error in place of `true` says that the connection is of no use any more.
+   * Resolves when the connection is back in the pool, or closed where the caller asks for that. A
+   * second call gives the same promise. As in `pg`, an error in place of `true` says that the
+   * connection is of no use any more.
    */
   release(destroy) {
     try {
@@ -130,7 +135,10 @@ class Connection {
     return `Connection ${inspect({ host: this.#lease.locate(), state }, options)}`;
   }
 
-  /** Resolves when all that `transaction` runs is done, or when its callback seems to wait for the release. */
+  /**
+   * Resolves when all that `transaction` runs is done, or when its callback seems to wait for the
+   * release.
+   */
   async #untilDone() {
     const lease = this.#lease;
     let { asked } = lease;

@@ -144,7 +144,10 @@ const pieceFlags = Object.freeze({
 
 /** What ran. */
 const commands = Object.freeze({
-  /** Those that have a number, their place here, so that their names need not cross each time. */
+  /**
+   * Command tags that have a number, which is their place here. So their names need not
+   * cross each time.
+   */
   COMMANDS: Object.freeze([
     '',
     'SELECT',
@@ -223,7 +226,10 @@ const codes = Object.freeze({
   BIGINT: 8,
   JSON: 9,
   BYTES: 10,
-  /** A parameter that is JSON: too long, perhaps, to be copied once more into the text of all. */
+  /**
+   * A parameter that is JSON. It may be too long to be copied once more into the text of
+   * all.
+   */
   WHOLE_JSON: 11,
 });
 
@@ -255,11 +261,14 @@ const queryFlags = Object.freeze({
   END: 131072,
   BEGIN_READ_ONLY: 262144,
   BEGIN_DEFERRABLE: 524288,
-  /** Where the number of the isolation level stands, in three bits; 0 for the server's default. */
+  /**
+   * Where the number of the isolation level stands, in three bits; 0 for the server's
+   * default.
+   */
   ISOLATION_SHIFT: 20,
   /**
-   * The transaction failed before, perhaps for what was told of its statements: they are told
-   * anew.
+   * The transaction failed before, perhaps for what was told of its statements. They are
+   * told anew.
    */
   REPEATED: 8388608,
 });

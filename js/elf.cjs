@@ -1,6 +1,7 @@
 'use strict';
 
-// What programs and binaries of Linux say of themselves, as far as it is asked here: a few bytes of each.
+// What programs and binaries of Linux say of themselves, as far as this package needs it: a few
+// bytes of each.
 
 const fs = require('node:fs');
 
@@ -13,9 +14,10 @@ const [LOADED, INTERPRETER] = [1, 3];
 const LONGEST_NAME = 4096;
 
 /**
- * @returns {{ size: number, needed: number, isFilled?: boolean, interpreter?: string } | undefined} how many bytes there are, and
- *   how many its segments need; whether its end was written; who loads what it needs. Undefined where it can't be read from here,
- *   or is none of them.
+ * The size of the file, how many bytes its segments need, whether its end was written, and which
+ * program loads what it needs. Undefined where the file can't be read from here, or is no ELF file.
+ *
+ * @returns {{ size: number, needed: number, isFilled?: boolean, interpreter?: string } | undefined}
  */
 function readElf(file) {
   let descriptor;

@@ -9,15 +9,19 @@ const { THROWN_MARK } = require('./contract.cjs').thrown;
 /** How much of the SQL text a stack shows, in characters. */
 const SHOWN_QUERY = 200;
 
-/** Whether it is an Error of this realm or another one: a test runner may load this package in a context of its own. */
+/**
+ * Whether it is an Error of this realm or another one: a test runner may load this package in a
+ * context of its own.
+ */
 const isError = (value) => types.isNativeError(value) || value instanceof Error;
 
 /** Above all errors of this package. */
 class HyperionError extends Error {
   /**
-   * `details` become own properties: `code`, `outcome`, `host`, the server's fields. `query` is the SQL
-   * text; it is not enumerable, since loggers print what is, and SQL can hold more than they should see.
-   * `transactionFailed`, not enumerable either, says that its transaction takes no more statements.
+   * `details` become own properties: `code`, `outcome`, `host`, the server's fields. `query` is the
+   * SQL text. It is not enumerable, since loggers print enumerable properties, and SQL can hold
+   * secrets. `transactionFailed`, not enumerable either, says that its transaction takes no more
+   * statements.
    */
   constructor(message, given) {
     // Without a prototype: what somebody puts on Object.prototype is nothing that an error has.
@@ -39,7 +43,9 @@ class HyperionError extends Error {
   }
 }
 
-/** The name is the prototype's, as in JavaScript's own errors, so that it shows in the stack alone. */
+/**
+ * The name is the prototype's, as in JavaScript's own errors, so that it shows in the stack alone.
+ */
 function named(constructor, name) {
   Object.defineProperty(constructor.prototype, 'name', {
     value: name,
@@ -107,7 +113,10 @@ function fromRecord(record, query) {
   return new constructor(message, { ...details, cause: causeOf(cause), query });
 }
 
-/** It was made where its effect was: what the stack shows is that one's to say. Many may fail for one cause, so none is taken. */
+/**
+ * A cause is made where the error that has it is made, and the stack of that error shows the place.
+ * Many calls may fail for one cause, so no stack is taken here.
+ */
 function causeOf(record) {
   if (record === undefined) return undefined;
   const limit = Error.stackTraceLimit;
@@ -121,7 +130,10 @@ function causeOf(record) {
 const withCause = ({ cause, ...host }) =>
   cause === undefined ? host : { ...host, cause: causeOf(cause) };
 
-/** What a call into the addon threw. The addon makes its errors in Node's own realm, whatever realm this package is in. */
+/**
+ * What a call into the addon threw. The addon makes its errors in Node's own realm, whatever realm
+ * this package is in.
+ */
 function fromThrown(thrown, query) {
   const isOurs = types.isNativeError(thrown) && thrown.code === THROWN_MARK;
   // Anything else was thrown by the caller's own code: a getter, a `toJSON`.
@@ -135,9 +147,10 @@ const ROLLED_BACK = 'HYPERION_TRANSACTION_ROLLED_BACK';
 const MOST_CAUSES = 10;
 
 /**
- * Where the same may succeed when it is tried once more, although it failed. Of class 08 these are lost connections, which
- * functions tell of too (dblink): a refusal (08004), a violation of the protocol such as a wrong number of parameters
- * (08P01) and an end that nobody knows (08007) are none.
+ * Errors after which the same call may succeed when it is tried once more. Of class 08 these are
+ * lost connections, which functions such as dblink report too. A refusal (08004), a violation of
+ * the protocol such as a wrong number of parameters (08P01), and an unknown end (08007) are not
+ * among them.
  */
 const TRANSIENT = new Set([
   ...['08000', '08001', '08003', '08006'],
@@ -155,7 +168,10 @@ const STALE_PLANS = [
   "the types of the statement's parameters were told before",
 ];
 
-/** A table has changed since the statement was prepared, which is done anew. Messages are translated. */
+/**
+ * A table has changed since the statement was prepared, and the statement is prepared anew.
+ * Messages are translated.
+ */
 function isStalePlan({ code, routine, hint }) {
   const isTold = typeof hint === 'string' && STALE_PLANS.some((text) => hint.startsWith(text));
   return isTold || (code === '0A000' && routine === 'RevalidateCachedQuery');
@@ -164,7 +180,9 @@ function isStalePlan({ code, routine, hint }) {
 /** Errors that pass where others with their code come from, and not here. */
 const lasting = new WeakSet();
 
-/** A write in a transaction that its user declared read-only is refused again, whenever it is tried. */
+/**
+ * A write in a transaction that its user declared read-only is refused again, whenever it is tried.
+ */
 function explainRefusal(error, isDeclaredReadOnly) {
   if (isDeclaredReadOnly && error.code === '25006') lasting.add(error);
 }
@@ -271,8 +289,9 @@ function dropOwnFrames(error) {
 }
 
 /**
- * What the method `name` of `Class`, which the user called on `self`, rejects with where it threw. Without its object, as
- * in `const { query } = pool`, it has thrown a TypeError about a private field.
+ * The rejection of the method `name` of `Class` where it threw, as the user called it on `self`.
+ * Called without its object, as in `const { query } = pool`, the method has thrown a TypeError
+ * about a private field.
  */
 function refused(self, Class, name, thrown) {
   const error = self instanceof Class ? thrown : detached(Class.name.toLowerCase(), name);
@@ -303,8 +322,9 @@ function callPlace() {
 const isOwnFrame = (frame) => typeof __dirname === 'string' && frame.includes(__dirname);
 
 /**
- * Where none of the caller's functions awaits the promise, the stack shows none of its lines. The head of the SQL text takes
- * their place: a process that ends by the error, and a callback of `catch` that logs it, shows which query it was.
+ * Where none of the caller's functions awaits the promise, the stack shows none of the caller's
+ * lines. The head of the SQL text takes their place. So the error shows its query where it ends the
+ * process, and where a callback of `catch` logs it.
  */
 function withTrace(error, place) {
   if (!(error instanceof HyperionError) || typeof error.query !== 'string') return error;
@@ -323,14 +343,15 @@ function withTrace(error, place) {
 }
 
 /**
- * Rejects the promise that `resolve` belongs to with the error that `make` returns, so that its stack
- * shows who awaits that promise.
+ * Rejects the promise that `resolve` belongs to with the error that `make` returns, so that its
+ * stack shows who awaits that promise.
  *
- * V8 adds the awaiting functions to the stack of an error that is made in a reaction of a promise they
- * wait for, and only then. So the promise is resolved with another one, whose reaction makes the error.
- * `open` comes after `resolve`: when the error is made, the two promises are linked already. A query
- * that succeeds pays nothing for this; an `async` function or a `.then` around each would cost it 100 to
- * 170 ns. `place` is where the caller asked, if that was taken down (`callPlace`).
+ * V8 adds the awaiting functions to the stack of an error only where it is made in a reaction of
+ * the promise that they wait for. So the promise is resolved with another one, whose reaction makes
+ * the error. `open` comes after `resolve`: when the error is made, the two promises are linked
+ * already. A query that succeeds pays nothing for this; an `async` function or a `.then` around
+ * each would cost it 100 to 170 ns. `place` is where the caller asked, if that was taken down
+ * (`callPlace`).
  */
 function rejectWithin(resolve, make, place = null) {
   let open;

@@ -5,7 +5,10 @@
 const { classes, explainRefusal } = require('./errors.cjs');
 const { RELEASE } = require('./contract.cjs').queryFlags;
 
-/** Leases whose user let go of them without giving them back. Holds the lease, never what the user holds. */
+/**
+ * Leases whose user let go of them without giving them back. Holds the lease, never what the user
+ * holds.
+ */
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
 
 class Lease {
@@ -14,7 +17,10 @@ class Lease {
   #what;
   /** Has a `stack` that says where it was taken. */
   #place;
-  /** The request that ends its transaction is with the addon, and gives it back, whatever comes of that. */
+  /**
+   * The addon has the request that ends the transaction, and gives the lease back, whatever comes
+   * of that.
+   */
   #isGivenBack = false;
 
   /** The addon's word for it; 0 until it is granted, and once it is given back. */
@@ -28,8 +34,8 @@ class Lease {
   /** Where its connection is, once an error of the server or `locate` has said so. */
   host = undefined;
   /**
-   * What the transaction on it has failed with, as the server sees it, and what it had failed with before that was undone:
-   * `{ error }`, which is filled in when somebody hears of it.
+   * What the transaction on it has failed with, as the server sees it, and what it had failed with
+   * before that was undone: `{ error }`, which is filled in when the error arrives.
    */
   #failure = null;
   #healed = null;
@@ -58,7 +64,10 @@ class Lease {
     this.#channel.rememberLease(this);
   }
 
-  /** `holder` is what the user has: when it is collected as garbage, nobody can give the lease back. */
+  /**
+   * `holder` is the user's object: once it is collected as garbage, the user can't give the lease
+   * back.
+   */
   heldBy(holder) {
     forgotten.register(holder, this, this);
   }
@@ -79,7 +88,10 @@ class Lease {
     return this.host;
   }
 
-  /** Gives up what runs on it and what waits for that. A COMMIT is not cancelled: its connection is closed. */
+  /**
+   * Gives up the calls that run on it and wait for it. A COMMIT is not cancelled: its connection is
+   * closed.
+   */
   cancel() {
     if (this.number !== 0) this.#channel.cancelLease(this);
   }
@@ -91,7 +103,10 @@ class Lease {
     this.#leave();
   }
 
-  /** Its user is done with it: where the request that gives it back could not be made, nobody else does. */
+  /**
+   * Its user is done with it. Where the request that gives it back could not be made, it is given
+   * back here.
+   */
   ended() {
     if (!this.#isGivenBack) this.release(true);
     if (this.number !== 0) this.#channel.forgetLease(this);
@@ -122,7 +137,10 @@ class Lease {
     this.#failure = null;
   }
 
-  /** The first error of those that the transaction has failed with, or had before the last of its queries succeeded. */
+  /**
+   * The first error that the transaction has failed with, or had failed with before the last of its
+   * queries succeeded.
+   */
   get failure() {
     return (this.#failure ?? this.#healed)?.error ?? null;
   }
@@ -161,8 +179,8 @@ class Lease {
   }
 
   /**
-   * What the user is told of an error; called in the stack of whoever waits for it. `failure` is what `failed` gave for
-   * it, or null where the transaction goes on.
+   * What the user is told of an error; called in the stack of the caller that waits for it.
+   * `failure` is what `failed` gave for the error, or null where the transaction goes on.
    */
   explain(error, failure) {
     this.host ??= error.host;

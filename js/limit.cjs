@@ -113,7 +113,10 @@ class Limit {
     if (this.isOver) throw this.error('not-sent');
   }
 
-  /** `promise`, or an error when the limit passes before, whose stack begins at whoever awaits `method`. */
+  /**
+   * `promise`, or an error when the limit passes before. The stack of the error begins at the
+   * function that awaits `method`.
+   */
   async bound(promise, outcome, method) {
     const first = await Promise.race([promise, this.#passed]);
     // It may have passed behind the promise, and before anybody heard of that.

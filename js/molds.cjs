@@ -167,10 +167,13 @@ function pass(piece) {
 }
 
 /**
- * What makes documents of the same form as this one, or null where that is not worth it.
+ * A function that makes documents of the same form as this one, or null where that is not worth it.
+ * It takes `count` documents, which stand in `text` from `start` up to `stop` as an array. It
+ * returns null where one of them has another form.
+ *
  * @param {string} document valid JSON, without anything unusual
- * @returns {null | ((text: string, start: number, stop: number, count: number) => null | unknown[])} takes `count`
- *   documents, which stand in `text` from `start` up to `stop` as an array; returns null where one has another form
+ * @returns {null |
+ *   ((text: string, start: number, stop: number, count: number) => null | unknown[])}
  */
 function mold(document) {
   if (document.length > LONGEST_DOCUMENT) return null;
@@ -208,7 +211,10 @@ return (text, start, stop, count) => {
 /** So few documents are not worth looking at. */
 const FEW = 16;
 const MOST_CREDIT = 32;
-/** Each form takes code of its own: four batches in a row with other ones, or more than one in nine, end the attempts. */
+/**
+ * Each form takes code of its own. Four batches in a row with other forms, or more than one in
+ * nine, end the attempts.
+ */
 const MISFIT_COSTS = 8;
 
 /** The documents of one column, a batch at a time. */
@@ -217,10 +223,10 @@ class Molds {
   #credit = MOST_CREDIT;
 
   /**
-   * The values of documents that stand in `text` as an array, or null where JSON.parse is to make them.
+   * The values of documents that stand in `text` as an array, or null where JSON.parse is to make
+   * them. `from` and `to` are the bounds of a typical document.
    * @param {string} text
-   * @param {{ start: number, stop: number, count: number, from: number, to: number }} bounds `from` and `to` are those of
-   *   a document that is typical
+   * @param {{ start: number, stop: number, count: number, from: number, to: number }} bounds
    */
   values(text, bounds) {
     if (this.#credit < MISFIT_COSTS || bounds.count < FEW) return null;

@@ -55,8 +55,9 @@ function wrongRuntime(versions) {
 }
 
 /**
- * A binary for the other C library most often does not load, and the search goes on: so which one it is is asked only where
- * both are there, or where musl, which may take one for glibc for its own, is. That one is untested.
+ * A binary for the other C library usually does not load, and the search goes on. So the C library
+ * is asked for only where both binaries are there, or where the system has musl. musl may take a
+ * binary for glibc for its own, and such a binary is untested there.
  */
 function fitting(possible, source, arch) {
   const [gnu, musl] = possible;
@@ -85,7 +86,10 @@ const BUILT = {
 const INSTALLED = {
   name: (abi) => `hyperiondb-client-${abi}`,
   isThere: (abi) => isInstalled(INSTALLED.name(abi)),
-  /** The names stand here as they are, and within `try`: so bundlers and tracers of files see them, and let them be missing. */
+  /**
+   * The names are literals inside of `try`. So bundlers and file tracers see them, and let them be
+   * missing.
+   */
   load(abi, failed) {
     try {
       switch (abi) {
@@ -141,7 +145,10 @@ function isReady(about, abi) {
   return true;
 }
 
-/** What Node will load for a package. A bundler may have moved it, and others may know better than Node where it is. */
+/**
+ * The file that Node will load for a package. A bundler may have moved it, and other loaders may
+ * know better than Node where it is.
+ */
 function fileOf(abi) {
   if (isBundled()) return undefined;
   try {
@@ -151,7 +158,9 @@ function fileOf(abi) {
   }
 }
 
-/** What was loaded is the other half of this package, and of the same version: the two share memory. */
+/**
+ * What was loaded is the other half of this package, and of the same version: the two share memory.
+ */
 function checked(found) {
   if (typeof found?.createPool !== 'function') throw new Error('is no addon of hyperiondb-client');
   isOurs(found);
@@ -216,7 +225,10 @@ function remedy(platform, arch, failures) {
 
 const isRefused = ({ error }) => error.code === 'ERR_DLOPEN_FAILED';
 
-/** Whether a part of what was published is not there: a piece of a file, or a file that the others speak of. */
+/**
+ * Whether a part of what was published is missing: a piece of a file, or a file that the others
+ * name.
+ */
 function isDamaged(failure) {
   const { name, error } = failure;
   if (error instanceof NotWhole) return true;
@@ -246,7 +258,10 @@ function shortfall({ abi, name }) {
   return size < published ? `, ${size} bytes of ${published}` : '';
 }
 
-/** Whether this file has become a part of another one, so that the package's own folder is not around it. */
+/**
+ * Whether a bundler has put this file into another one, so that the package's own folder is not
+ * around it.
+ */
 function isBundled() {
   try {
     return require(path.join(folder(), '..', 'package.json')).name !== 'hyperiondb-client';

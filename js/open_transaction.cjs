@@ -19,7 +19,10 @@ class Scope {
   name;
   /** It takes no more: its callback is done, or what is around it has ended. */
   isOver = false;
-  /** What its callback has, as long as that runs: it keeps the transaction from being taken for garbage. */
+  /**
+   * What its callback has, as long as that runs: it keeps the transaction from being taken for
+   * garbage.
+   */
   view = null;
   /** Why it can't be kept: what has failed inside of it was not undone. */
   spoiled = null;
@@ -38,9 +41,13 @@ class OpenTransaction {
   #release;
   #limit;
   #isCommitting = false;
-  /** It was given up in the middle of a COMMIT, or behind one that its user wrote as a statement. */
+  /**
+   * It was given up in the middle of a COMMIT, or behind one that its user wrote as a statement.
+   */
   #isUnknown = false;
-  /** Where all that was asked last runs. A savepoint is the innermost until the server has ended it. */
+  /**
+   * Where all that was asked last runs. A savepoint is the innermost until the server has ended it.
+   */
   #innermost;
   /** Whether its caller has asked for the rollback. */
   #isWanted = false;
@@ -58,7 +65,10 @@ class OpenTransaction {
   isClosed = false;
   /** What its own view asks is part of. */
   root = new Scope(null, 0);
-  /** What the callback did may stand, although it failed behind that: running it again could do it twice. */
+  /**
+   * What the callback did may stand, although it failed behind that: running it again could do it
+   * twice.
+   */
   mayStand = false;
 
   constructor(lease, flags, release, limit) {
@@ -130,20 +140,27 @@ class OpenTransaction {
     else await this.#ended?.catch(() => {});
   }
 
-  /** Its connection is released: what is not finished is rolled back, which nobody has asked for who works in it. */
+  /**
+   * Its connection is released. Unfinished work is rolled back, although the code that works in it
+   * has not asked for that.
+   */
   async abandon() {
     if (this.isOpen) await this.#rollBack().catch(() => {});
     await this.whenClosed();
   }
 
-  /** Resolves when nothing of it is to be sent any more: only then another one may begin on the connection. */
+  /**
+   * Resolves when nothing of it is to be sent any more: only then another one may begin on the
+   * connection.
+   */
   async whenClosed() {
     await this.#closed;
   }
 
   /**
-   * What the callback comes to, unless the limit passes before that. A COMMIT of its own, which is never cancelled, has
-   * the last word. The stack of the limit's error begins at whoever awaits `method`.
+   * The result of the callback, unless the limit passes before. If the callback has sent a COMMIT,
+   * which is never cancelled, the answer to the COMMIT decides. The stack of the limit's error
+   * begins at the function that awaits `method`.
    */
   async hear(running, method) {
     const limit = this.#limit;
@@ -172,8 +189,8 @@ class OpenTransaction {
   }
 
   /**
-   * The callback is done: commits, unless it left something undone. Its own `commit()` it may not have waited for. Stacks
-   * begin at whoever awaits `method`.
+   * The callback is done: commits, unless the callback left something undone. It may not have
+   * waited for its own `commit()`. Stacks begin at the function that awaits `method`.
    */
   async finish(method) {
     if (!this.isOpen) {
@@ -193,8 +210,8 @@ class OpenTransaction {
   }
 
   /**
-   * Runs the callback in a savepoint inside of `outer`, for which `check` has been asked. `make` gives it its own view of
-   * this transaction.
+   * Runs the callback in a savepoint inside of `outer`, for which `check` has been asked. `make`
+   * gives the callback its own view of this transaction.
    */
   async savepoint(outer, callback, make) {
     const scope = new Scope(outer, outer.depth + 1);
@@ -268,7 +285,9 @@ class OpenTransaction {
     return false;
   }
 
-  /** Resolves to the error, or to null: what follows waits for all of them, and leaves none unheard. */
+  /**
+   * Resolves to the error, or to null: what follows waits for all of them, and leaves none unheard.
+   */
   async #tryTo(sql) {
     try {
       await this.#lease.query(sql, undefined, undefined, this.#flags);
@@ -350,8 +369,8 @@ class OpenTransaction {
   }
 
   /**
-   * The limit has passed: what runs is cancelled, and the server rolls back. A COMMIT is not cancelled. Returns what
-   * was being run.
+   * The limit has passed: the running call is cancelled, and the server rolls back. A COMMIT is not
+   * cancelled. Returns what was being run.
    */
   #giveUp() {
     const limit = this.#limit;
@@ -396,7 +415,10 @@ const GIVEN_UP = 'HYPERION_ABORTED';
 
 const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 
-/** The server is in no transaction any more: a statement has ended this one, and how, nobody has looked at. */
+/**
+ * The server is in no transaction any more. A statement has ended this one, and how it ended is not
+ * known.
+ */
 const OVER = 'HYPERION_TRANSACTION_OVER';
 
 /** What was thrown first stays what is thrown. */

@@ -12,8 +12,9 @@ const DEEPEST = 2;
 const isGiven = (value) => value !== undefined && value !== null;
 
 /**
- * The options of a call, each read once, since a getter may give another value the second time, and only the object's own:
- * what somebody puts on Object.prototype chooses nothing. Throws what `unknown(name)` makes of one that is not `allowed`.
+ * The options of a call. Each one is read once, since a getter may give another value the second
+ * time. Only the object's own options count: a property of Object.prototype chooses nothing. Throws
+ * what `unknown(name)` makes of an option that is not `allowed`.
  */
 function readOwn(options, allowed, unknown) {
   const own = { __proto__: null };
@@ -24,7 +25,9 @@ function readOwn(options, allowed, unknown) {
   return own;
 }
 
-/** `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`. */
+/**
+ * `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`.
+ */
 function translate(first, second) {
   const given = typeof first === 'string' ? withString(first, second) : first;
   if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {

@@ -74,8 +74,8 @@ class Capture {
   }
 
   /**
-   * Without recursion, since an array may be as deep as memory is; and in one function on variables of its own,
-   * which is five times as fast for large arrays.
+   * Without recursion, since an array may be as deep as memory is. In one function on variables of
+   * its own, which is five times as fast for large arrays.
    */
   array(root, parameter) {
     let [codes, codeCount] = [this.codes, this.#codeCount];
@@ -181,8 +181,9 @@ class Parameters {
   #capture = null;
 
   /**
-   * `writers`, where there are any, have for some parameters what makes of a value the text that the server reads:
-   * `(value, parameter) => value`. Throws what the user's code throws, and a ConfigurationError for what can't be sent.
+   * `writers`, where there are any, have for some parameters a function that makes the text for the
+   * server: `(value, parameter) => value`. Throws what the user's code throws, and a
+   * ConfigurationError for a value that can't be sent.
    */
   constructor(given, writers = null) {
     const count = lengthOf(given);
@@ -259,7 +260,10 @@ function writeTaken(taken, writers) {
   }
 }
 
-/** The bytes of a Buffer, of any other typed array or view, and of an ArrayBuffer; null for all else. */
+/**
+ * The bytes of a Buffer, of any other typed array or view, and of an ArrayBuffer; null for all
+ * else.
+ */
 function bytesOf(value, parameter) {
   if (types.isUint8Array(value) && value.length > 0) return value;
   try {
@@ -320,7 +324,7 @@ function lengthOf(array) {
   return Number.isInteger(length) && length >= 0 ? length : Math.max(0, Math.trunc(length) || 0);
 }
 
-/** Places of an array's own, so that accessors that somebody puts on Array.prototype are not asked. */
+/** Places that the array owns itself, so that accessors on Array.prototype are not asked. */
 let places = [null, null, null, null, null, null, null, null];
 
 function owned(count) {

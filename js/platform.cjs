@@ -16,7 +16,10 @@ const PUBLISHED = Object.freeze([
   'win32-x64-msvc',
 ]);
 
-/** What a platform may run. On Linux that depends on its C library, glibc or musl, which `process.arch` does not tell. */
+/**
+ * What a platform may run. On Linux that depends on its C library, glibc or musl, which
+ * `process.arch` does not tell.
+ */
 function abis(platform, arch) {
   if (platform === 'linux') return [`linux-${arch}-gnu`, `linux-${arch}-musl`];
   return [platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`];
@@ -54,7 +57,8 @@ function sizeOf(file) {
 
 /** Undefined where that can't be told. */
 function isMusl() {
-  // By who has loaded what Node needs: Node's report says it too, and looks up the names of all peers for that, before 20.13.
+  // The program that has loaded what Node needs tells the C library. Node's report tells it too,
+  // but before 20.13 it looks up the names of all peers for that.
   const { interpreter = '' } = readElf('/proc/self/exe') ?? {};
   if (interpreter.includes('/ld-musl-')) return true;
   return interpreter.includes('/ld-linux') ? false : reportsMusl();

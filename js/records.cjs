@@ -35,7 +35,10 @@ const { RESULT_COMPLETE, REQUEST_COMPLETE, LONG_ROW } = contract.resultFlags;
 const { LAST_PIECE, BYTES } = contract.pieceFlags;
 const { COMMANDS } = contract.commands;
 
-/** Stands in the JSON of an error with which its transaction has failed, and in no string of it, where quotes are escaped. */
+/**
+ * Stands in the JSON of an error with which its transaction has failed. It stands in no string of
+ * that JSON, where quotes are escaped.
+ */
 const TRANSACTION_FAILED = '"transactionFailed":true';
 
 const NO_FIELDS = Object.freeze([]);
@@ -43,7 +46,9 @@ const NO_FIELDS = Object.freeze([]);
 /** Of a request whose caller was answered by us: the addon's answer comes all the same. */
 const unheard = () => {};
 
-/** One query on its way. The slots of the table keep these objects, and use them again and again. */
+/**
+ * One query on its way. The slots of the table keep these objects, and use them again and again.
+ */
 class Request {
   slot;
   /** Null where the slot is free. */
@@ -52,7 +57,10 @@ class Request {
   asArrays = false;
   /** What was chosen about types, or null. */
   choices = null;
-  /** The asynchronous context of the caller, an AsyncResource, where code of the user's runs for the request; or null. */
+  /**
+   * The asynchronous context of the caller, an AsyncResource, where code of the user's runs for the
+   * request; or null.
+   */
   context = null;
   /** The Lease that it runs on, or null for a request of the pool. */
   lease = null;
@@ -68,7 +76,10 @@ class Request {
   place = null;
   /** The values of parameters that the user's code writes once their types are known. */
   values = null;
-  /** Why a row could not be built, or a value not be written: the request fails with it when it is over. */
+  /**
+   * Why a row could not be built, or a value not be written. The request fails with it when it is
+   * over.
+   */
   failure = null;
   nextFree = null;
 
@@ -119,11 +130,13 @@ class Watch {
 }
 
 /**
- * Requests by number. A number is taken once the addon has the request, and used again only after the addon reported the
- * request's end: whoever has it in between gets the answer that is for somebody else.
+ * Requests by number. A number is taken once the addon has the request, and used again only after
+ * the addon has reported the request's end. A request that took the number in between would get the
+ * answer for another one.
  *
- * Whatever is called may throw, at the latest where the stack ends. So nothing is called behind the addon's taking of a
- * request: `next` only shows the request that comes next, and its caller takes it by plain assignments.
+ * Any call may throw, at the latest where the stack ends. So nothing is called once the addon has
+ * taken a request: `next` only shows the request that comes next, and its caller takes it by plain
+ * assignments.
  */
 class Requests {
   #slots = [];
@@ -394,7 +407,9 @@ class Records {
   }
 }
 
-/** A value's own error says what there is to say; it is made anew, where its caller is on the stack. */
+/**
+ * A value's own error says what there is to say; it is made anew, where its caller is on the stack.
+ */
 function unreadable(cause, query) {
   if (cause instanceof classes.HyperionError) {
     const { message, code, outcome, cause: deeper } = cause;
@@ -408,14 +423,19 @@ function unreadable(cause, query) {
   });
 }
 
-/** A value could not be written, so that the query was given up. What the user's own code threw stays as it is. */
+/**
+ * A value could not be written, so that the query was given up. An error that the user's own code
+ * threw stays as it is.
+ */
 function unwritten(cause, query) {
   if (!(cause instanceof classes.ConfigurationError)) return cause;
   const { message, code, outcome, cause: deeper } = cause;
   return new classes.ConfigurationError(message, { code, outcome, cause: deeper, query });
 }
 
-/** A count of rows; null where the command has none, or where a number could not hold it exactly. */
+/**
+ * A count of rows; null where the command has none, or where a number could not hold it exactly.
+ */
 function countOf(low, high) {
   if (high === 0) return low >>> 0;
   const count = (high >>> 0) * 0x1_0000_0000 + (low >>> 0);
@@ -433,10 +453,10 @@ const rowsProperty = {
 };
 
 /**
- * The rows stay a plain array, equal to any other with the same rows, and say what else is known of the
- * result in properties that nobody sees who does not ask. These definitions cost some 100 ns each
- * (an Object.defineProperties half as much again, fresh descriptors a quarter); a subclass of Array would cost 80,
- * but is not deepStrictEqual to an array.
+ * The rows stay a plain array, equal to any other with the same rows. All else that is known of the
+ * result stands in properties that are not enumerable. These definitions cost some 100 ns each (an
+ * Object.defineProperties half as much again, fresh descriptors a quarter); a subclass of Array
+ * would cost 80, but is not deepStrictEqual to an array.
  */
 function describe(rows, rowCount, command, shape) {
   rowCountProperty.value = rowCount;

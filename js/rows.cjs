@@ -59,8 +59,8 @@ function readText(segment, c) {
 }
 
 /**
- * Compiling takes as long as looping over some 150 rows of five columns, so that a statement that is
- * run a few times never pays for it.
+ * Compiling takes as long as looping over some 150 rows of five columns, so that a statement that
+ * is run a few times never pays for it.
  */
 const ROWS_BEFORE_COMPILING = 150;
 
@@ -121,7 +121,10 @@ class Shape {
     }
   }
 
-  /** The values of the column whose JSON stands beside the text, from `start` on: by one parse, where that can be. */
+  /**
+   * The values of the column whose JSON stands beside the text, from `start` on: by one parse,
+   * where that can be.
+   */
   #join(count, segment, start, units) {
     const { joined, converters, parsesJoined, molds } = this.#plan;
     const convert = converters[joined];

@@ -32,8 +32,9 @@ class Slip {
   }
 
   /**
-   * Returns whether the values are on it too. They are in an array that nobody else has. `timeoutMs` may be a number that
-   * stands for no time, and a statement that `isTransient` is forgotten by the addon when the request is queued.
+   * Returns whether the values are on it too. They are in an array that no other code has.
+   * `timeoutMs` may be a number that stands for no time. The addon forgets a statement that
+   * `isTransient` when the request is queued.
    */
   write(slot, lease, statement, flags, { timeoutMs, isTransient }, values) {
     const words = this.#words;

@@ -7,7 +7,9 @@
 /** Each level is some 120 bytes. */
 const LEVELS = 48;
 
-/** Its arguments make it large. V8 compiles no function into itself, so that each level has a frame. */
+/**
+ * Its arguments make it large. V8 compiles no function into itself, so that each level has a frame.
+ */
 function descend(level, a, b, c, d, e, f, g) {
   return level === 0 ? a : descend(level - 1, b, c, d, e, f, g, a) | g;
 }

@@ -6,8 +6,8 @@
 const MOST_STATEMENTS = 1000;
 
 /**
- * A text longer than this (UTF-16 units) is not worth remembering: it is a script or a bulk INSERT, and
- * a thousand of them would fill the memory.
+ * A text longer than this (UTF-16 units) is not worth remembering: it is a script or a bulk INSERT,
+ * and a thousand of them would fill the memory.
  */
 const LONGEST_TEXT = 64 * 1024;
 
@@ -15,11 +15,11 @@ const LONGEST_TEXT = 64 * 1024;
 const MOST_UNITS = 8 * 1024 * 1024;
 
 /**
- * Least recently used, but roughly: two generations. A hit is one look into one Map; when the young
- * generation is full, what was not used since the last time is forgotten.
+ * Least recently used, but roughly: two generations. A hit is one look into one Map. When the young
+ * generation is full, the statements that were not used since the last time are forgotten.
  *
- * Whatever is called may throw, at the latest where the stack ends: each number that the addon gave is in one of the
- * generations before the next thing is called.
+ * Any call may throw, at the latest where the stack ends. So each number that the addon gave is in
+ * one of the generations before anything else is called.
  */
 class Statements {
   #create;

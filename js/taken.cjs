@@ -12,7 +12,10 @@ const { types } = require('node:util');
 
 const { getTime } = Date.prototype;
 
-/** The JSON of an object, or why it has none: which is nobody's trouble where a `serialize` writes it. */
+/**
+ * The JSON of an object, or why it has none: which is nobody's trouble where a `serialize` writes
+ * it.
+ */
 class JsonText {
   #json = undefined;
   #failure = null;
@@ -37,7 +40,10 @@ class Taken {
   /** Objects among them, and among the elements of their arrays, to the JsonText of each. */
   texts = new Map();
 
-  /** `stringify(value, parameter)` is how an object is written, and `lengthOf` reads the length of an array. */
+  /**
+   * `stringify(value, parameter)` is how an object is written, and `lengthOf` reads the length of
+   * an array.
+   */
   constructor(given, { stringify, lengthOf }) {
     const count = lengthOf(given);
     for (let n = 0; n < count; n += 1) {
@@ -114,7 +120,10 @@ function fill(from, to, copied, lengthOf) {
 
 const { keys: keysOfTyped } = Reflect.getPrototypeOf(Uint8Array.prototype);
 
-/** Throws for a typed array whose memory was transferred, or made so small that it lies outside: it says that it is empty. */
+/**
+ * Throws for a typed array whose memory was transferred, or made so small that the array lies
+ * outside of it: such an array says that it is empty.
+ */
 function checkMemory(value) {
   if (types.isTypedArray(value) && value.length === 0) keysOfTyped.call(value);
 }

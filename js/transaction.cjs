@@ -42,7 +42,10 @@ const LONGEST_BACKOFF = 1000;
 
 class Transaction {
   #open;
-  /** The Connection that it is on, where a user has that: once nobody can reach it, it is taken back. */
+  /**
+   * The Connection that it is on, where a user has that: once nobody can reach it, it is taken
+   * back.
+   */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
 
@@ -210,8 +213,8 @@ function termsOf(options) {
 }
 
 /**
- * `begin` gives each attempt its transaction. On a connection that its user keeps `canRepeat` says whether another attempt has
- * anything to run on, and `done` is called behind the last one.
+ * `begin` gives each attempt its transaction. On a connection that its user keeps, `canRepeat` says
+ * whether another attempt has anything to run on. `done` is called behind the last attempt.
  */
 function transactionOn(callback, options, on) {
   needFunction('a transaction', callback);
@@ -220,13 +223,17 @@ function transactionOn(callback, options, on) {
   return attempts(callback, terms, on);
 }
 
-/** Runs the callback in a transaction, again and again where that can help and `retries` allow it. */
+/**
+ * Runs the callback in a transaction, again and again where that can help and `retries` allow it.
+ */
 async function attempts(
   callback,
   { flags, limit, retries },
   { begin: beginAnew, canRepeat, done },
 ) {
-  /** Why the attempt before failed: where nothing comes of the next one, it says why that was made. */
+  /**
+   * Why the attempt before failed: where nothing comes of the next one, it says why that was made.
+   */
   let cause;
   let begins = flags;
   try {
@@ -283,8 +290,9 @@ async function attemptOnce(callback, { lease, holder }, open) {
 }
 
 /**
- * A use behind the last `await`: V8 drops from the frame of a function that it has optimized what is not used any more, and
- * takes the view for garbage while its transaction is at work.
+ * A use behind the last `await`. V8 drops variables that are not used any more from the frame of an
+ * optimized function. Without this use, it would take the view for garbage while its transaction is
+ * at work.
  */
 function keep() {}
 

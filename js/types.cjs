@@ -22,7 +22,10 @@ const JSONS = [114, 3802];
 /** timestamp, timestamptz and date. */
 const TIMESTAMPS = [1114, 1184, 1082];
 
-/** Of a text in base64 without padding. The memory is the Buffer's own, and not a part of Node's pool. */
+/**
+ * Of a text in base64 without padding. The memory is the Buffer's own, and not a part of Node's
+ * pool.
+ */
 function toBuffer(text) {
   const buffer = Buffer.allocUnsafeSlow((text.length * 3) >>> 2);
   buffer.write(text, 'base64');
@@ -87,7 +90,9 @@ const PRESETS = {
 /** Own code for a type: `{ parse, serialize }`, each of them or both. */
 const OWN = ['parse', 'serialize'];
 
-/** What one set of choices says, whoever made it: choices with the same content are the same object. */
+/**
+ * What one set of choices says, whoever made it: choices with the same content are the same object.
+ */
 class Choices {
   /** The content, by which it is found again. */
   key;
@@ -133,7 +138,7 @@ class ChoicesOfPool {
   #onForget;
 
   /**
-   * `types` is the pool's option. `onForget` hears of choices that nobody will be given again. Throws a
+   * `types` is the pool's option. `onForget` hears of choices that will not be used again. Throws a
    * ConfigurationError that names what is wrong.
    */
   constructor(types, onForget = () => {}) {
@@ -143,7 +148,9 @@ class ChoicesOfPool {
     this.own = this.#base.size === 0 ? null : new Choices(this.#keyOf(this.#base), this.#base);
   }
 
-  /** The choices of a query with the option `types`: its own, and the pool's for all other types. */
+  /**
+   * The choices of a query with the option `types`: its own, and the pool's for all other types.
+   */
   forQuery(types) {
     const own = readTypes(types, 'query option');
     if (own.size === 0) return this.own;
@@ -258,8 +265,8 @@ function oidOf(name, where) {
 const typeName = (oid) => NAMES[oid];
 
 /**
- * What makes the value of a column from what its lane gives; null where that is the value already. The error
- * of a value names the column.
+ * The function that makes the value of a column from what its lane gives; null where that is the
+ * value already. The error of a value names the column.
  */
 function converterOf({ name, typeOid, lane, elementOid, elementLane }, choices) {
   const chosen = choices?.converter(typeOid) ?? null;

@@ -1,8 +1,10 @@
 'use strict';
 
-// Whether a binary is all there. Linux maps a file that a download or a full disk has cut off without a word, and ends the
-// process by SIGBUS once it reaches for the rest: so what the file says of itself is compared with what there is. Other systems
-// compare that themselves, and whoever changed the file on purpose (a signature, a path for its libraries) has changed both.
+// Whether a binary is complete. Linux maps a file that a download or a full disk has cut off
+// without an error, and ends the process by SIGBUS once it reaches for the missing part. So the
+// size that the file tells of itself is compared with its real size. Other systems compare that
+// themselves. A tool that changed the file on purpose (a signature, a path for its libraries) has
+// changed both.
 
 const { readElf } = require('./elf.cjs');
 
@@ -11,8 +13,8 @@ class NotWhole extends Error {}
 /**
  * @param {string} file
  * @param {number} [published] how many bytes it had then
- * @throws {NotWhole} where the file would end the process. One that can't be read from here, or is none of ELF's, is the system's
- *   to judge: it refuses what it does not know.
+ * @throws {NotWhole} where the file would end the process. A file that can't be read from here, or
+ *   is no ELF file, is left to the system, which refuses files that it does not know.
  */
 function assertWhole(file, published) {
   const { size, needed, isFilled } = readElf(file) ?? {};

@@ -18,15 +18,19 @@ const ELEMENTS = new Map();
 }
 
 /**
- * For each type, what makes of a value the text that the server reads, `(value, parameter) => value`, or null where
- * nobody's own code does; null where that is so of all of them. `serializers` has the user's functions by oid.
+ * For each type, a function that makes the text for the server from a value, `(value, parameter) =>
+ * value`, or null where the user has given none. Null where the user has given none for any of the
+ * types. `serializers` has the user's functions by oid.
  */
 function writersOf(oids, serializers) {
   const writers = oids.map((oid) => writerOf(oid, serializers));
   return writers.some((write) => write !== null) ? writers : null;
 }
 
-/** What is chosen for the elements of an array gets each of them, at any depth: to it an element is never an array. */
+/**
+ * The function that is chosen for the elements of an array gets each of them, at any depth: to it
+ * an element is never an array.
+ */
 function writerOf(oid, serializers) {
   const own = serializers.get(oid);
   if (own !== undefined) return writer(own, NAMES[oid] ?? oid);
