@@ -12,7 +12,11 @@ const VERSION = '1.4.5';
 const SYSTEMS = { linux: 'linux', darwin: 'darwin', win32: 'windows' };
 const PROCESSORS = { x64: 'x64', arm64: 'aarch64' };
 
-/** @returns {Promise<{ program: string } | { missing: string }>} `missing` says why there is none */
+/**
+ * `missing` says why there is none.
+ *
+ * @returns {Promise<{ program: string } | { missing: string }>}
+ */
 export async function findBun() {
   const musl = process.platform === 'linux' && platform.isMusl() ? '-musl' : '';
   const name = `@oven/bun-${SYSTEMS[process.platform]}-${PROCESSORS[process.arch]}${musl}`;

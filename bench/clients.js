@@ -11,7 +11,14 @@
  * @property {(error: any) => string} [sqlState] where `code` of its errors is not that
  */
 
-/** @type {Record<string, (connection: Record<string, any>, size: number, options?: object) => Promise<Client>>} */
+/**
+ * @callback Open
+ * @param {Record<string, any>} connection
+ * @param {number} size
+ * @param {object} [options]
+ * @returns {Promise<Client>}
+ */
+/** @type {Record<string, Open>} */
 export const CLIENTS = {
   async hyperiondb(connection, size, options) {
     const { createPool } = await import('../js/index.mjs');

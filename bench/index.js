@@ -67,7 +67,10 @@ function printTable(title, rows) {
   }
 }
 
-/** What the project promises: a figure of a work against that of another client, and a bound for their ratio. */
+/**
+ * What the project promises: a figure of one work against that of another client, and a bound for
+ * their ratio.
+ */
 const PROMISES = [
   ['p50, 1 at a time / pgbench average', 'one-by-one', 'p50', 'pgbench', 'average', 'at most 1.15'],
   ['p50, 1 at a time / pg', 'one-by-one', 'p50', 'pg', 'p50', 'below 1'],

@@ -33,7 +33,10 @@ function check(answer) {
   if (length !== work.rows) throw new Error(`${name}: ${length} rows`);
 }
 
-/** How long each query took, in µs. An array that grows to a million numbers would be a tenth of this client's CPU. */
+/**
+ * How long each query took, in µs. An array that grows to a million numbers would be a tenth of
+ * this client's CPU.
+ */
 class Latencies {
   #values = new Float64Array(1 << 10);
   #count = 0;

@@ -5,9 +5,9 @@ import process from 'node:process';
 import { findInstalled } from '../test/cluster/binaries.js';
 
 /**
- * Options for `startCluster`: the server that the system has, as people run it in production, where nothing else is
- * asked for. npm's package, which the tests prefer, is built for every Linux there is, and takes a tenth more CPU for
- * a small query.
+ * Options for `startCluster`: where the caller asks for nothing else, the server that the system
+ * has, as people run it in production. The tests prefer npm's package, which is built for every
+ * Linux, and takes a tenth more CPU for a small query.
  */
 export function chooseServer() {
   if (process.env.PG_BIN || process.env.HYPERION_PG_VERSION) return {};

@@ -25,7 +25,10 @@ const WORKS = {
   array: `SELECT array_agg(n) AS a FROM generate_series(1, 2000000) n`,
 };
 
-/** Milliseconds of CPU that this thread has had; where the system does not tell these exactly, those that have passed. */
+/**
+ * Milliseconds of CPU that this thread has had. Where the system does not tell these exactly,
+ * milliseconds that have passed.
+ */
 function threadClock() {
   const { threadCpuUsage } = process;
   if (threadCpuUsage !== undefined) {

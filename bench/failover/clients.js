@@ -65,7 +65,9 @@ function retrying(client) {
   return { write, close: () => client.close() };
 }
 
-/** One pool of `pg` for the primary; another one is looked for among all hosts when a write fails. */
+/**
+ * One pool of `pg` for the primary. When a write fails, it looks for the primary among all hosts.
+ */
 class PgFollower {
   #pg;
   #connection;

@@ -79,8 +79,8 @@ class Writer {
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 
 /**
- * The primary dies with all its connections, and a standby is promoted. Replication is asynchronous, so that what
- * is measured is not when the other standby has found its new primary.
+ * The primary dies with all its connections, and a standby is promoted. Replication is
+ * asynchronous, so the time that the other standby needs to find its new primary is not measured.
  * @param {Case} options
  * @param {number} count
  * @param {(done: number) => void} [progress]
@@ -155,7 +155,10 @@ async function untilWritten(writers, more) {
   await waitUntil(what, isThere, { timeoutMs: 60_000, intervalMs: 20 });
 }
 
-/** From the first write that the promoted node took to the first one of each pool, in ms, all rounds together. */
+/**
+ * From the first write that the promoted node took to the first one of each pool, in ms, all rounds
+ * together.
+ */
 export function delays(rounds, client) {
   return rounds.flatMap(({ crashed, promoted, times }) =>
     times[client].map((pool) => pool.find((time) => time > crashed + SETTLED_MS) - promoted),
