@@ -3,14 +3,14 @@
  */
 
 /**
- * What is known of the work that failed: it never reached the server, it had no effect, or nobody knows.
- * The first two are safe to try again.
+ * What is known of the work that failed: it never reached the server, it had no effect, or this is
+ * not known. The first two are safe to try again.
  */
 export type Outcome = 'not-sent' | 'not-committed' | 'unknown';
 
 /**
- * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it failed passes.
- * Looks through other errors by their `cause`.
+ * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it
+ * failed passes. Looks through other errors by their `cause`.
  */
 export function isRetryable(error: unknown): boolean;
 
@@ -22,7 +22,9 @@ export class HyperionError extends Error {
   readonly host?: string;
   /** The SQL text, never the parameters. Not enumerable, so that loggers don't print it. */
   readonly query?: string;
-  /** Its transaction has failed with it, and takes no statement before a rollback. Not enumerable. */
+  /**
+   * Its transaction has failed with it, and takes no statement before a rollback. Not enumerable.
+   */
   readonly transactionFailed?: true;
   /** A ROLLBACK that failed after this had been thrown in a transaction. */
   readonly suppressed?: unknown;
@@ -67,8 +69,8 @@ export interface HostReport {
   readonly cause?: SystemErrorCause | DatabaseError;
 }
 /**
- * A connection could not be made, or was lost. `code` is `'40003'` where a statement may have been applied. Where a connect
- * failed, `cause` is a `SystemErrorCause`.
+ * A connection could not be made, or was lost. `code` is `'40003'` where a statement may have been
+ * applied. Where a connect failed, `cause` is a `SystemErrorCause`.
  */
 export class ConnectionError extends HyperionError {
   /** Of `HYPERION_UNREACHABLE`: what each host had to say last. */
@@ -82,7 +84,10 @@ export class PoolTimeoutError extends HyperionError {
 /** A time limit of the caller was over. Its `name` is `'TimeoutError'`, as the platform's own. */
 export class QueryTimeoutError extends HyperionError {}
 export { QueryTimeoutError as TimeoutError };
-/** The signal of a query, a transaction or a wait for a connection was aborted. `cause` is the signal's reason. */
+/**
+ * The signal of a query, a transaction or a wait for a connection was aborted. `cause` is the
+ * signal's reason.
+ */
 export class AbortError extends HyperionError {}
 /** An option or an argument is wrong. */
 export class ConfigurationError extends HyperionError {}

@@ -1,16 +1,22 @@
 /// <reference types="node" />
 
 /**
- * A PostgreSQL connection pool that finds the primary of a cluster by itself and follows it through failovers.
+ * A PostgreSQL connection pool that finds the primary of a cluster by itself and follows it through
+ * failovers.
  */
 
 import type { EventEmitter } from 'node:events';
 import type { LookupAddress } from 'node:dns';
 
+import type { HostStatus, PoolEvents, PoolStatus } from './status.js';
+
 // What is not marked as exported is not.
 export {};
 
-/** What a host must be fit for, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`). */
+/**
+ * What a host must be fit for, in libpq's words (PostgreSQL manual, 34.1.2,
+ * `target_session_attrs`).
+ */
 export type TargetSessionAttrs =
   'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | 'any';
 
@@ -19,9 +25,9 @@ export interface PoolOptions {
   /** A URI as libpq reads it. The other options override what it says. */
   connectionString?: string | null | undefined;
   /**
-   * The hosts of the cluster, in any order: `'host'`, `'host:port'`, `'[v6]:port'`, the folder of a Unix socket
-   * (`'/run/postgresql'`), or a socket in Linux's abstract namespace (`'@name'`). At most 64. As one string they
-   * are separated by commas. Default: `'localhost'`.
+   * The hosts of the cluster, in any order: `'host'`, `'host:port'`, `'[v6]:port'`, the folder of a
+   * Unix socket (`'/run/postgresql'`), or a socket in Linux's abstract namespace (`'@name'`). At
+   * most 64. As one string they are separated by commas. Default: `'localhost'`.
    */
   hosts?: readonly string[] | string | null | undefined;
   /** One host; the same as `hosts` with one entry. */
@@ -35,98 +41,122 @@ export interface PoolOptions {
   /** Default: the same as `user`. */
   database?: string | null | undefined;
   /**
-   * What a session must be fit for. In `'read-write'` and `'primary'` one host serves, in all other modes every host
-   * that fits. `'prefer-standby'` takes standbys, and other hosts while there is none; a standby that has not answered
-   * yet is waited for 250 ms, and connections move to one that comes later. Default: `'read-write'`.
+   * What a session must be fit for. In `'read-write'` and `'primary'` one host serves, in all other
+   * modes every host that fits. `'prefer-standby'` takes standbys, and other hosts while there is
+   * none; a standby that has not answered yet is waited for 250 ms, and connections move to one
+   * that comes later. Default: `'read-write'`.
    */
   mode?: TargetSessionAttrs | null | undefined;
   /**
-   * Where many hosts serve, which of them gets a query: any; the one where the fewest of this pool's connections are
-   * at work; or the nearest by measured round trip, together with those at most half as far again. No query waits
-   * while a connection to another host is idle. Default: `'random'`.
+   * Where many hosts serve, which of them gets a query: any; the one where the fewest of this
+   * pool's connections are at work; or the nearest by measured round trip, together with those at
+   * most half as far again. No query waits while a connection to another host is idle. Default:
+   * `'random'`.
    */
   loadBalance?: 'random' | 'least-connections' | 'nearest' | null | undefined;
   /**
-   * `'query'` asks the server for its role in front of each request, and trusts nothing that was reported: needed
-   * where a connection pooler stands in between. Servers before 14 are always asked. With `'reported'` a host is asked from
-   * then on where its reports were contradicted: a write was refused as read-only (`25006`), what it says of its timeline is
-   * another role's, or it was said not to fit while no host served. Default: `'reported'`.
+   * `'query'` asks the server for its role in front of each request, and trusts nothing that was
+   * reported: needed where a connection pooler stands in between. Servers before 14 are always
+   * asked. With `'reported'` a host is asked from then on where its reports were contradicted: a
+   * write was refused as read-only (`25006`), what it says of its timeline is another role's, or it
+   * was said not to fit while no host served. Default: `'reported'`.
    */
   roleCheck?: 'reported' | 'query' | null | undefined;
   /**
-   * Which queries may stand behind others on a connection once all are busy. `'reads'`: those whose text is known to do
-   * nothing but read: a SELECT, VALUES, TABLE or SHOW that locks no rows, and calls no function that is volatile or not one
-   * of the system's. Whatever else there is has a connection to itself, so that it waits behind nobody's lock. A read that a
-   * table's lock holds up all the same is asked again on a free connection. `'all'`: writes too, where they have been quick
-   * lately; one that then waits for a lock holds up those behind it for as long, and a transaction that waits for one of
-   * them waits for ever. `'off'`: none. Default: `'reads'`.
+   * Which queries may stand behind others on a connection once all are busy. `'reads'`: those whose
+   * text is known to do nothing but read: a SELECT, VALUES, TABLE or SHOW that locks no rows, and
+   * calls no function that is volatile or not one of the system's. Any other query has a connection
+   * to itself, so that it waits behind no other query's lock. A read that a table's lock holds up
+   * all the same is asked again on a free connection. `'all'`: writes too, where they have been
+   * quick lately; one that then waits for a lock holds up those behind it for as long, and a
+   * transaction that waits for one of them waits for ever. `'off'`: none. Default: `'reads'`.
    */
   pipelining?: 'reads' | 'all' | 'off' | null | undefined;
   /** The most connections, over all hosts. Default: 10. */
   poolSize?: number | null | undefined;
   /**
-   * Free connections that are kept ready, opened at once and ahead of demand; at most `poolSize`. While no host
-   * serves, one is looked for 30 s long, and again with the next query. Default: 0.
+   * Free connections that are kept ready, opened at once and ahead of demand; at most `poolSize`.
+   * While no host serves, one is looked for 30 s long, and again with the next query. Default: 0.
    */
   minIdle?: number | null | undefined;
-  /** How long a connection beyond `minIdle` may be free before it is closed, in milliseconds; 0 is for ever. Default: 30,000. */
+  /**
+   * How long a connection beyond `minIdle` may be free before it is closed, in milliseconds; 0 is
+   * for ever. Default: 30,000.
+   */
   idleTimeoutMs?: number | null | undefined;
   /**
-   * How long a connection is used, in milliseconds, less up to a tenth at random, so that not all are replaced at
-   * once; 0 is for ever. Work is never interrupted. Default: 3,600,000.
+   * How long a connection is used, in milliseconds, less up to a tenth at random, so that not all
+   * are replaced at once; 0 is for ever. Work is never interrupted. Default: 3,600,000.
    */
   maxLifetimeMs?: number | null | undefined;
-  /** How many queries, transactions or checkouts a connection is used for; 0 is any number. Default: 0. */
+  /**
+   * How many queries, transactions or checkouts a connection is used for; 0 is any number. Default:
+   * 0.
+   */
   maxUses?: number | null | undefined;
   /** The most queries that wait for a connection at once. Default: 1,000,000. */
   maxQueue?: number | null | undefined;
   /**
-   * What the rows of one query may take in memory, in bytes as they come from the server. A longer result fails
-   * with `HYPERION_RESULT_TOO_LARGE`, as does a row with 2^28 - 16 characters of text or more, whatever this says; the
-   * connection goes on. Default: 1,073,741,824 (1 GiB).
+   * What the rows of one query may take in memory, in bytes as they come from the server. A longer
+   * result fails with `HYPERION_RESULT_TOO_LARGE`, as does a row with 2^28 - 16 characters of text
+   * or more, whatever this says; the connection goes on. Default: 1,073,741,824 (1 GiB).
    */
   maxResultBytes?: number | null | undefined;
   /** For one attempt at one host, login included, in milliseconds. Default: 2000. */
   connectTimeoutMs?: number | null | undefined;
-  /** How long a query waits for a connection, through a failover too, in milliseconds. Default: 5000. */
+  /**
+   * How long a query waits for a connection, through a failover too, in milliseconds. Default:
+   * 5000.
+   */
   acquireTimeoutMs?: number | null | undefined;
   /**
-   * Whether calls fail with `HYPERION_UNREACHABLE` once every host has refused an attempt outright (`ECONNREFUSED`, `ENOENT`,
-   * `ENOTFOUND`), where no server has ever answered this pool. False where servers start later than their clients: then
-   * calls wait, up to `acquireTimeoutMs`. Default: true.
+   * Whether calls fail with `HYPERION_UNREACHABLE` once every host has refused an attempt outright
+   * (`ECONNREFUSED`, `ENOENT`, `ENOTFOUND`), where no server has ever answered this pool. False
+   * where servers start later than their clients: then calls wait, up to `acquireTimeoutMs`.
+   * Default: true.
    */
   failFast?: boolean | null | undefined;
-  /** The `timeoutMs` of queries that have none of their own, in milliseconds. 0 is no limit. Default: 0. */
+  /**
+   * The `timeoutMs` of queries that have none of their own, in milliseconds. 0 is no limit.
+   * Default: 0.
+   */
   queryTimeoutMs?: number | null | undefined;
   /**
-   * How long the server may take to answer a query that it was asked to cancel, or the ROLLBACK of a transaction whose
-   * limit has passed, in milliseconds. Then the connection is closed, which rolls back. Default: 1000.
+   * How long the server may take to answer a query that it was asked to cancel, or the ROLLBACK of
+   * a transaction whose limit has passed, in milliseconds. Then the connection is closed, which
+   * rolls back. Default: 1000.
    */
   cancelGraceMs?: number | null | undefined;
-  /** How often the hosts are asked while none serves, in milliseconds. Default: 25. On a new session: once a second. */
+  /**
+   * How often the hosts are asked while none serves, in milliseconds. Default: 25. On a new
+   * session: once a second.
+   */
   failoverProbeMs?: number | null | undefined;
   /**
-   * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more connection. If that
-   * gets no answer within `connectTimeoutMs`, and another host serves, what was in flight fails with `outcome: 'unknown'`.
-   * A long query on a host that lives is never harmed. A late ROLLBACK is done by closing its connection. Default: 2000.
+   * A host that owes an answer and sends nothing for so long, in milliseconds, is asked on one more
+   * connection. If that gets no answer within `connectTimeoutMs`, and another host serves, what was
+   * in flight fails with `outcome: 'unknown'`. A long query on a host that lives is never harmed. A
+   * late ROLLBACK is done by closing its connection. Default: 2000.
    */
   livenessCheckMs?: number | null | undefined;
   /** TCP keepalive. Default: true. */
   keepAlive?: boolean | null | undefined;
   /**
-   * How long a connection is silent before the system probes it, and again every five seconds, in milliseconds.
-   * Default: 10,000.
+   * How long a connection is silent before the system probes it, and again every five seconds, in
+   * milliseconds. Default: 10,000.
    */
   keepAliveDelayMs?: number | null | undefined;
   /**
-   * How long sent bytes may stay unacknowledged before the system gives the connection up, in milliseconds,
-   * where it has TCP_USER_TIMEOUT (Linux) or its relatives TCP_RXT_CONNDROPTIME (macOS) and TCP_MAXRTMS (Windows). A host that acknowledges what it gets is never given up, also where its server
-   * is at a long statement and takes nothing of what was written behind it. 0 leaves it to the system. Default: 30,000.
+   * How long sent bytes may stay unacknowledged before the system gives the connection up, in
+   * milliseconds, where it has TCP_USER_TIMEOUT (Linux) or its relatives TCP_RXT_CONNDROPTIME
+   * (macOS) and TCP_MAXRTMS (Windows). A host that acknowledges what it gets is never given up,
+   * also where its server is at a long statement and takes nothing of what was written behind it. 0
+   * leaves it to the system. Default: 30,000.
    */
   tcpUserTimeoutMs?: number | null | undefined;
   /**
-   * Statements kept prepared on each connection. 0 behind a transaction-mode pooler that does not keep them itself.
-   * Default: 256.
+   * Statements kept prepared on each connection. 0 behind a transaction-mode pooler that does not
+   * keep them itself. Default: 256.
    */
   statementCacheSize?: number | null | undefined;
   /** `application_name` of the sessions. */
@@ -136,31 +166,39 @@ export interface PoolOptions {
   /** `lock_timeout` of the sessions, in milliseconds; 0 is none. Default: the server's. */
   lockTimeoutMs?: number | null | undefined;
   /**
-   * How long a transaction may be idle before it is rolled back and its connection taken back, with a process warning
-   * that says where it began, in milliseconds; 0 is for ever. Where it is given, the server is told too, with a second
-   * more, as `idle_in_transaction_session_timeout`. Default: 300,000 here, and the server's own there.
+   * How long a transaction may be idle before it is rolled back and its connection taken back, with
+   * a process warning that says where it began, in milliseconds; 0 is for ever. Where it is given,
+   * the server is told too, with a second more, as `idle_in_transaction_session_timeout`. Default:
+   * 300,000 here, and the server's own there.
    */
   idleInTransactionTimeoutMs?: number | null | undefined;
-  /** `search_path` of the sessions: a list as PostgreSQL writes it, or schema names, which are quoted here. */
+  /**
+   * `search_path` of the sessions: a list as PostgreSQL writes it, or schema names, which are
+   * quoted here.
+   */
   searchPath?: string | readonly string[] | null | undefined;
   /**
-   * More run-time parameters for the sessions, sent at startup. `default_transaction_read_only` is refused: a session
-   * that sets it itself would write on a host that was fenced by it.
+   * More run-time parameters for the sessions, sent at startup. `default_transaction_read_only` is
+   * refused: a session that sets it itself would write on a host that was fenced by it.
    */
   parameters?: Readonly<Record<string, string>> | null | undefined;
   /**
-   * Whether a session that its user changed is reset (`DISCARD ALL`) before somebody else has it: after
-   * `pool.connect()` always, else where the statement or a report of the server shows it (`SET`, `PREPARE`, temporary
-   * tables, session level advisory locks). Costs the next user no round trip. Default: true.
+   * Whether a session that its user changed is reset (`DISCARD ALL`) before another caller has it:
+   * after `pool.connect()` always, else where the statement or a report of the server shows it
+   * (`SET`, `PREPARE`, temporary tables, session level advisory locks). Costs the next user no
+   * round trip. Default: true.
    */
   resetOnRelease?: boolean | null | undefined;
   /** Whether the process may end by itself while only idle connections are open. Default: true. */
   allowExitOnIdle?: boolean | null | undefined;
-  /** Resolves host names, as `dns.lookup` does by default. Asked at every attempt, which tries 256 addresses at most. */
+  /**
+   * Resolves host names, as `dns.lookup` does by default. Asked at every attempt, which tries 256
+   * addresses at most.
+   */
   lookup?: LookupFunction | null | undefined;
   /**
-   * For development: errors of queries show the lines of the code that asked for them, also where no function awaits the
-   * query. Each query pays some microseconds for it. Default: false.
+   * For development: errors of queries show the lines of the code that asked for them, also where
+   * no function awaits the query. Each query pays some microseconds for it. Default: false.
    */
   longStackTraces?: boolean | null | undefined;
   /** What becomes of the types of the server. Default: as the table in the README says. */
@@ -170,38 +208,44 @@ export interface PoolOptions {
 /** Own code for one type. What it throws fails that query alone. */
 export interface TypeCode {
   /**
-   * For results: gets exactly the text that psql shows; NULL is null without it. Arrays of the type give it each
-   * element. It is called while results are read, so it should be quick.
+   * For results: gets exactly the text that psql shows; NULL is null without it. Arrays of the type
+   * give it each element. It is called while results are read, so it should be quick.
    */
   parse?: ((text: string) => unknown) | undefined;
   /**
-   * For parameters of this type: gets every value but null and undefined, and returns the text that PostgreSQL reads.
-   * Parameters that are arrays of the type give it each element that is no array itself; choices for the array type (`_point`)
-   * get the whole. For an array of a type that users made, and for a domain, it is to be chosen by the oid of that array or
-   * domain itself. It is called when the query is made, or, on the first use of a statement in the pool, once the server
-   * has told the types: then with copies of bytes, Dates, arrays, Maps, Sets and plain objects as they were at the call, at any
-   * depth; an object of another class it gets itself. It runs in the asynchronous context of the query's caller, as `parse`
-   * does. What it throws is the `cause` of a `HYPERION_PARAMETER`.
+   * For parameters of this type: gets every value but null and undefined, and returns the text that
+   * PostgreSQL reads. Parameters that are arrays of the type give it each element that is no array
+   * itself; choices for the array type (`_point`) get the whole. For an array of a type that users
+   * made, and for a domain, it is to be chosen by the oid of that array or domain itself. It is
+   * called when the query is made, or, on the first use of a statement in the pool, once the server
+   * has told the types: then with copies of bytes, Dates, arrays, Maps, Sets and plain objects as
+   * they were at the call, at any depth; an object of another class it gets itself. It runs in the
+   * asynchronous context of the query's caller, as `parse` does. What it throws is the `cause` of a
+   * `HYPERION_PARAMETER`.
    */
   serialize?: ((value: any) => string) | undefined;
 }
 
 /**
- * Choices about types. They hold for arrays of the types too. Those of a query stand over those of its pool.
- * Choices that say the same, with the same functions, are one: define functions once, outside of the query.
+ * Choices about types. They hold for arrays of the types too. Those of a query stand over those of
+ * its pool. Choices that say the same, with the same functions, are one: define functions once,
+ * outside of the query.
  */
 export interface TypeChoices {
   /** `'number'` refuses what is beyond 2^53, and never rounds. Default: `'bigint'`. */
   int8?: 'number' | 'bigint' | 'string' | TypeCode | undefined;
   /**
-   * Of timestamptz, timestamp and date. A Date has milliseconds, so that the microseconds are cut off; timestamp and
-   * date are taken as UTC; `infinity` is the number; what no Date can hold is refused. As `TypeCode`, of timestamp
-   * alone. Default: `'string'`.
+   * Of timestamptz, timestamp and date. A Date has milliseconds, so that the microseconds are cut
+   * off; timestamp and date are taken as UTC; `infinity` is the number; what no Date can hold is
+   * refused. As `TypeCode`, of timestamp alone. Default: `'string'`.
    */
   timestamp?: 'string' | 'date' | TypeCode | undefined;
   /** `'number'` rounds to the nearest. Default: `'string'`. */
   numeric?: 'string' | 'number' | TypeCode | undefined;
-  /** Of json and jsonb. `'text'` is what the server sends. As `TypeCode`, of json alone. Default: `'parse'`. */
+  /**
+   * Of json and jsonb. `'text'` is what the server sends. As `TypeCode`, of json alone. Default:
+   * `'parse'`.
+   */
   json?: 'parse' | 'text' | TypeCode | undefined;
   /** By oid, or by the name that `pg_type` has for a built-in type: `'timestamptz'`, `'_int4'`. */
   [type: string]: string | TypeCode | undefined;
@@ -214,9 +258,10 @@ export type LookupFunction = (
 ) => void;
 
 /**
- * What can be sent as the value of `$1`, `$2` ... `undefined` is NULL, bytes are bytea, a Date is a moment in UTC. Arrays are
- * arrays of PostgreSQL, and JSON where the parameter is json or jsonb, as all other objects are. With a `serialize` of
- * your own for its type (option `types`), a value may be anything.
+ * What can be sent as the value of `$1`, `$2` ... `undefined` is NULL, bytes are bytea, a Date is a
+ * moment in UTC. Arrays are arrays of PostgreSQL, and JSON where the parameter is json or jsonb, as
+ * all other objects are. With a `serialize` of your own for its type (option `types`), a value may
+ * be anything.
  */
 export type Param =
   | null
@@ -238,8 +283,8 @@ export interface Field {
   /** The oid of the type in `pg_type`. */
   readonly typeOid: number;
   /**
-   * The type's name in `pg_type`, as it was when the pool first met it; of a domain that of the type under it.
-   * `undefined` where the server did not tell.
+   * The type's name in `pg_type`, as it was when the pool first met it; of a domain that of the
+   * type under it. `undefined` where the server did not tell.
    */
   readonly typeName: string | undefined;
   /** 0 where the column is none of a table. */
@@ -263,23 +308,30 @@ export type QueryResult<R = Row> = R[] & {
 
 export interface QueryOptions {
   /**
-   * The caller's word that the statement changes nothing, so that it may be sent again when its connection
-   * breaks. Default: false.
+   * The caller's word that the statement changes nothing, so that it may be sent again when its
+   * connection breaks. Default: false.
    */
   readOnly?: boolean | null | undefined;
-  /** `'array'`: each row is an array, in the order of `fields`, duplicate names and all. Default: `'object'`. */
+  /**
+   * `'array'`: each row is an array, in the order of `fields`, duplicate names and all. Default:
+   * `'object'`.
+   */
   rowMode?: 'object' | 'array' | null | undefined;
   /** Over those of the pool. */
   types?: TypeChoices | null | undefined;
   /**
-   * From the call to the answer, waiting for a connection included, in milliseconds. Then the query is given up:
-   * taken back where it was not sent, else cancelled on the server. 0 lifts the pool's `queryTimeoutMs`, which is
-   * the default. A COMMIT is never cancelled: its connection is closed, and its outcome is unknown.
+   * From the call to the answer, waiting for a connection included, in milliseconds. Then the query
+   * is given up: taken back where it was not sent, else cancelled on the server. 0 lifts the pool's
+   * `queryTimeoutMs`, which is the default. A COMMIT is never cancelled: its connection is closed,
+   * and its outcome is unknown.
    */
   timeoutMs?: number | null | undefined;
   /** Gives the query up when it is aborted, in the same way. */
   signal?: AbortSignal | null | undefined;
-  /** `false`: no prepared statement is kept for it, good for a text that is not used again. Default: true. */
+  /**
+   * `false`: no prepared statement is kept for it, good for a text that is not used again. Default:
+   * true.
+   */
   prepare?: boolean | null | undefined;
 }
 
@@ -289,14 +341,16 @@ interface Queryable {
    * `(await pool.query('...; ...')) as unknown as QueryResult[]`.
    *
    * @throws {DatabaseError} the server refused
-   * @throws {ConnectionError} the connection was lost; `outcome` says whether the statement may have run
+   * @throws {ConnectionError} the connection was lost; `outcome` says whether the statement may
+   *   have run
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: it was not done within `timeoutMs`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
-   * @throws {ConfigurationError} an argument can't be sent: `HYPERION_PARAMETER` names the parameter, and its type where
-   *   that is known
+   * @throws {ConfigurationError} an argument can't be sent: `HYPERION_PARAMETER` names the
+   *   parameter, and its type where that is known
    * @throws {TransactionError} the transaction is finished
-   * @param params what each `$1`, `$2` ... is: `Param` has what can be sent, and anything else is refused before it is sent
+   * @param params what each `$1`, `$2` ... is: `Param` has what can be sent, and anything else is
+   *   refused before it is sent
    */
   query<R extends unknown[] = unknown[]>(
     sql: string,
@@ -313,10 +367,12 @@ interface Queryable {
 /** A part of a transaction that can be undone, for as long as the callback of `savepoint` runs. */
 export interface Savepoint extends Queryable {
   /**
-   * Runs the callback between SAVEPOINT and RELEASE, and resolves to what it resolves to. What it throws is thrown again,
-   * after ROLLBACK TO, and the transaction goes on. Until its promise has settled, anything around it refuses what it is asked.
+   * Runs the callback between SAVEPOINT and RELEASE, and resolves to what it resolves to. What it
+   * throws is thrown again, after ROLLBACK TO, and the transaction goes on. Until its promise has
+   * settled, anything around it refuses what it is asked.
    *
-   * @throws {TransactionError} `HYPERION_SAVEPOINTS_OVERLAP`: another one is open, and nothing was sent
+   * @throws {TransactionError} `HYPERION_SAVEPOINTS_OVERLAP`: another one is open, and nothing was
+   *   sent
    */
   savepoint<T>(callback: (savepoint: Savepoint) => Promise<T> | T): Promise<T>;
   /** The same as `savepoint`. */
@@ -328,12 +384,15 @@ export interface Transaction extends Savepoint {
   /**
    * Ends it, for good or not at all.
    *
-   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement in it had failed, which is the `cause`
+   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement in it had failed,
+   *   which is the `cause`
    * @throws {TransactionError} `HYPERION_NOT_REPLICATED`: committed on the primary alone
    * @throws {ConnectionError} `outcome: 'unknown'`: the answer never came
    */
   commit(): Promise<void>;
-  /** Ends it without effect. Where this fails, the connection is closed, and the server rolls back. */
+  /**
+   * Ends it without effect. Where this fails, the connection is closed, and the server rolls back.
+   */
   rollback(): Promise<void>;
   /** Rolls back what is not finished: `await using tx = await pool.begin()`. */
   [Symbol.asyncDispose](): Promise<void>;
@@ -344,16 +403,16 @@ export interface BeginOptions {
   isolation?:
     'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable' | null | undefined;
   /**
-   * BEGIN READ ONLY. What is lost with its connection before anything of it was answered is sent again.
-   * Default: false.
+   * BEGIN READ ONLY. What is lost with its connection before anything of it was answered is sent
+   * again. Default: false.
    */
   readOnly?: boolean | null | undefined;
   /** For `serializable` and `readOnly`: waits for a snapshot that can't fail. Default: false. */
   deferrable?: boolean | null | undefined;
   /**
-   * From the call to the answer of COMMIT, waiting for a connection and all attempts included, in milliseconds. Then what
-   * runs is cancelled on the server and the transaction is rolled back. A COMMIT is never cancelled: its connection is
-   * closed, and its outcome is unknown. Default: none.
+   * From the call to the answer of COMMIT, waiting for a connection and all attempts included, in
+   * milliseconds. Then what runs is cancelled on the server and the transaction is rolled back. A
+   * COMMIT is never cancelled: its connection is closed, and its outcome is unknown. Default: none.
    */
   timeoutMs?: number | null | undefined;
   /** Ends the transaction when it is aborted, in the same way, at whatever it is. */
@@ -361,7 +420,10 @@ export interface BeginOptions {
 }
 
 export interface ConnectOptions {
-  /** How long to wait for a connection, in milliseconds, where that is less than `acquireTimeoutMs`. Default: none. */
+  /**
+   * How long to wait for a connection, in milliseconds, where that is less than `acquireTimeoutMs`.
+   * Default: none.
+   */
   timeoutMs?: number | null | undefined;
   /** Ends the wait when it is aborted. Once the connection is there, it does nothing. */
   signal?: AbortSignal | null | undefined;
@@ -369,16 +431,17 @@ export interface ConnectOptions {
 
 export interface TransactionOptions extends BeginOptions {
   /**
-   * How often the whole callback may be run again, in a new transaction and after a pause that grows, where
-   * `isRetryable` says that it can help: serialization failures, deadlocks, lost connections. Never where the answer to
-   * COMMIT was lost. Default: 0.
+   * How often the whole callback may be run again, in a new transaction and after a pause that
+   * grows, where `isRetryable` says that it can help: serialization failures, deadlocks, lost
+   * connections. Never where the answer to COMMIT was lost. Default: 0.
    */
   retries?: number | null | undefined;
 }
 
 interface Transactional {
   /**
-   * A transaction, to be finished by `commit` or `rollback`. BEGIN travels with its first statement.
+   * A transaction, to be finished by `commit` or `rollback`. BEGIN travels with its first
+   * statement.
    *
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: none within `timeoutMs`
@@ -386,13 +449,16 @@ interface Transactional {
    */
   begin(options?: BeginOptions | null): Promise<Transaction>;
   /**
-   * Runs the callback in a transaction, commits when it resolves, and resolves to what it resolves to. What it throws is
-   * thrown again, after ROLLBACK. All its queries must be awaited.
+   * Runs the callback in a transaction, commits when it resolves, and resolves to what it resolves
+   * to. What it throws is thrown again, after ROLLBACK. All its queries must be awaited.
    *
-   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement had failed and the callback went
-   * on, so that the server answered COMMIT with ROLLBACK; `cause` is that statement's error
-   * @throws {TransactionError} `HYPERION_QUERY_NOT_AWAITED`: a query was still running when the callback was done
-   * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: not done within `timeoutMs` or `transaction_timeout`
+   * @throws {TransactionError} `HYPERION_TRANSACTION_ROLLED_BACK`: a statement had failed and the
+   *   callback went on, so that the server answered COMMIT with ROLLBACK; `cause` is that
+   *   statement's error
+   * @throws {TransactionError} `HYPERION_QUERY_NOT_AWAITED`: a query was still running when the
+   *   callback was done
+   * @throws {QueryTimeoutError} `HYPERION_TRANSACTION_TIMEOUT`: not done within `timeoutMs` or
+   *   `transaction_timeout`
    * @throws {AbortError} `HYPERION_ABORTED`: its signal was aborted; `cause` is the signal's reason
    * @throws {ConnectionError} `outcome: 'unknown'`: the answer to COMMIT never came
    */
@@ -405,154 +471,35 @@ interface Transactional {
 /** A connection for session work: settings, advisory locks, temporary tables. */
 export interface Connection extends Queryable, Transactional {
   /**
-   * Waits for what runs, a `transaction(callback)` too unless that asks nothing for 5 s, rolls back what is open still, and
-   * gives the connection back to the pool, reset. A second call gives the same promise.
+   * Waits for what runs, a `transaction(callback)` too unless that asks nothing for 5 s, rolls back
+   * what is open still, and gives the connection back to the pool, reset. A second call gives the
+   * same promise.
    *
-   * @param destroy `true`, or the error that made it useless: the connection is closed at once instead, and what runs on
-   *   it fails with `HYPERION_CONNECTION_LOST`. Default: false.
+   * @param destroy `true`, or the error that made it useless: the connection is closed at once
+   *   instead, and what runs on it fails with `HYPERION_CONNECTION_LOST`. Default: false.
    */
   release(destroy?: boolean | Error | null): Promise<void>;
   /** `await using connection = await pool.connect()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** A moment's count. */
-export interface PoolStatus {
-  /** `poolSize`. */
-  maxSize: number;
-  /** Connections that are logged in. */
-  size: number;
-  /** Those without work. */
-  available: number;
-  inUse: number;
-  /** Queries that have no connection yet. */
-  waiting: number;
-}
-
-/** `'suspected'`: a session broke at work, or was silent. `'refusing'`: it answers, and takes no new session. */
-export type HostState = 'unknown' | 'up' | 'suspected' | 'refusing' | 'down';
-export type HostRole = 'read-write' | 'read-only' | 'standby';
-
-/** Why a host was not reached, or a session of it was lost. What the system said of it is as in Node's own errors. */
-export interface HostError {
-  code: string;
-  message: string;
-  errno?: number;
-  syscall?: string;
-  address?: string;
-  port?: number;
-  hostname?: string;
-}
-
-/** A host as the pool knows it, by what its own sessions say; nothing is asked for this. */
-export interface HostStatus {
-  /** As errors name it: `'h1:5432'`. */
-  host: string;
-  state: HostState;
-  /** Since when, by this machine's clock. */
-  since: Date;
-  /** As it said last, by whatever session; `null` before the first. */
-  role: HostRole | null;
-  /** Whether it is given work. */
-  serves: boolean;
-  /** The last failure, which may lie long back. */
-  lastError: HostError | null;
-  /** The mean of what it lately took to answer a bare Sync; `null` before the first. */
-  roundTripMs: number | null;
-  /**
-   * Of a standby that serves, asked about once a second while the pool is in use: the age of the last transaction that it
-   * has replayed, 0 where it has replayed all that it has received. `null` where it receives nothing at the moment (its
-   * primary is gone, or it is fed from an archive), and in the modes in which one host serves.
-   */
-  replicationLagMs: number | null;
-  /**
-   * How long ago each of these was last found out, in milliseconds; `null` where it never was. While a host serves, its
-   * sessions tell its role with each answer. A pool that has its primary asks nothing of other hosts, so that what it
-   * knows of them may be old.
-   */
-  ages: {
-    /** When `state` was last seen to be true. Since when it has been so, `since` says. */
-    stateMs: number | null;
-    roleMs: number | null;
-    roundTripMs: number | null;
-    replicationLagMs: number | null;
-  };
-  /** `open` are logged in, probes too; `busy` ones are at work or belong to a caller. */
-  connections: { open: number; busy: number };
-}
-
 export interface EndOptions {
   /**
-   * How long to wait for what runs, in milliseconds. What is left then is cancelled on the server and fails with
-   * `HYPERION_POOL_CLOSED`, what waits is refused, open transactions are rolled back; a server that does not
-   * answer to that is given up after `cancelGraceMs`. Default: no limit.
+   * How long to wait for what runs, in milliseconds. What is left then is cancelled on the server
+   * and fails with `HYPERION_POOL_CLOSED`, what waits is refused, open transactions are rolled
+   * back; a server that does not answer to that is given up after `cancelGraceMs`. Default: no
+   * limit.
    */
   timeoutMs?: number | null | undefined;
   /** What becomes of queries that have no connection yet. Default: `'serve'`. */
   waiting?: 'serve' | 'refuse' | null | undefined;
 }
 
-export interface PoolEvents {
-  /**
-   * Never told: errors reject the calls that they concern, and a connection that is lost while nobody uses it is replaced.
-   * A listener, as pools of other clients demand it, does no harm.
-   */
-  error: [error: Error];
-  /** In the modes in which one host serves: another one does. `outageMs` is how long none did, while it was looked for. */
-  primary: [event: { host: string; previous: string | null; outageMs: number }];
-  /** The state or the role of a host changed. `error` says why it got worse. */
-  host: [
-    event: {
-      host: string;
-      state: HostState;
-      previous: HostState;
-      role: HostRole | null;
-      error: HostError | null;
-    },
-  ];
-  /**
-   * The cluster has gone back to an older timeline than the one that served, because it was restored from a backup or a
-   * promotion was taken back. `host` serves again: every host of the list was heard for 5 s on end, and none has the
-   * later timeline. Acknowledged writes may be gone.
-   */
-  rewound: [event: { host: string; timeline: number; previousTimeline: number }];
-  /** In the modes in which one host serves: it became read-only, or a standby. */
-  fence: [event: { host: string; role: 'read-only' | 'standby' }];
-  /**
-   * A second host claims to be the primary, while or after another one served: said once. Timelines (PostgreSQL manual, Continuous
-   * Archiving) are `null` where a host is gone, or does not tell.
-   *
-   * - `stays`: the primary is who it was; its timeline is not lower, or nothing is known of timelines.
-   * - `taken`: `host` was promoted later, and serves from now on. What ran on the other one has been ended.
-   * - `contested`: both were promoted side by side. Neither serves until one gives up: `HYPERION_SPLIT_BRAIN`.
-   * - `refused`: there is no primary at the moment, and `host` is an old one, or of another cluster.
-   */
-  rival: [
-    event: {
-      host: string;
-      /** Who served when `host` was heard of, or did last. */
-      primary: string;
-      timeline: number | null;
-      primaryTimeline: number | null;
-      decision: 'stays' | 'taken' | 'contested' | 'refused';
-    },
-  ];
-  notice: [
-    event: {
-      host: string;
-      severity: string;
-      code: string;
-      message: string;
-      detail: string | null;
-      hint: string | null;
-    },
-  ];
-}
-
 export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional {
   /**
-   * A connection for its caller alone, until it is released. One that its holder lets go of is taken back when that is
-   * collected as garbage, with a process warning that says where it was taken.
+   * A connection for its caller alone, until it is released. One that its holder lets go of is
+   * taken back when that is collected as garbage, with a process warning that says where it was
+   * taken.
    *
    * @throws {PoolTimeoutError} no connection within `acquireTimeoutMs`
    * @throws {QueryTimeoutError} `HYPERION_QUERY_TIMEOUT`: none within `timeoutMs`
@@ -563,9 +510,9 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
   /** Each host, in the order of the list, as the pool knows it at this moment. */
   cluster(): HostStatus[];
   /**
-   * Takes another list of hosts, in the forms of the option `hosts`. Those that were there before keep their
-   * connections; connections to hosts that are gone are closed, busy ones when their callers are done. A pool that is
-   * ending finishes its work on the hosts that it has.
+   * Takes another list of hosts, in the forms of the option `hosts`. Those that were there before
+   * keep their connections; connections to hosts that are gone are closed, busy ones when their
+   * callers are done. A pool that is ending finishes its work on the hosts that it has.
    *
    * @throws {ConfigurationError} the list is wrong, or `end` was called; the old list stays
    */
@@ -578,8 +525,8 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
    */
   ready(): Promise<void>;
   /**
-   * Takes no new work, waits for what runs, serves or refuses what waits, and closes all connections. A second
-   * call gives the same promise, whatever its options.
+   * Takes no new work, waits for what runs, serves or refuses what waits, and closes all
+   * connections. A second call gives the same promise, whatever its options.
    */
   end(options?: EndOptions | null): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -588,13 +535,18 @@ export interface Pool extends EventEmitter<PoolEvents>, Queryable, Transactional
 /**
  * Makes a pool; it connects when it is first asked.
  *
- * @throws {ConfigurationError} an option is wrong; the message names it, what was given and what is allowed
+ * @throws {ConfigurationError} an option is wrong; the message names it, what was given and what is
+ *   allowed
  */
 export function createPool(options: PoolOptions): Pool;
-/** @param connectionString `postgres://user:password@host1:5432,host2/database?target_session_attrs=read-write` */
+/**
+ * @param connectionString
+ * `postgres://user:password@host1:5432,host2/database?target_session_attrs=read-write`
+ */
 export function createPool(
   connectionString: string,
   options?: Omit<PoolOptions, 'connectionString'> | null,
 ): Pool;
 
 export * from './errors.js';
+export * from './status.js';
