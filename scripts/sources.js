@@ -41,6 +41,6 @@ export function builtFrom(bytes) {
 /** Runs a build, which gets what it has to say of its sources, and refuses sources that change meanwhile. */
 export function withSources(build) {
   const hash = sourcesHash();
-  build({ HYPERION_SOURCES: `${MARK}${hash}` });
+  build({ HYPERIONDB_SOURCES: `${MARK}${hash}` });
   if (sourcesHash() !== hash) throw new Error('the sources have changed while they were built');
 }

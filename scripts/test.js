@@ -75,7 +75,7 @@ const EACH_VERSION = [
   ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared', 'rows'],
   ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
-  ...['pooled-settings', 'moved-names', 'sessions'],
+  ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions'],
 ].map((name) => path.join('test', `${name}.test.js`));
 
 const { files, flags } = readArguments();

@@ -102,10 +102,12 @@ test('a value that is none fails its query, and the connection goes on', async (
 const typeColumns = ['oid', 'typname', 'base', 'element', 'typdelim', 'element_base'].map(
   (name) => [name, 25],
 );
+/** What a read brings that is sent again, since its type is gone. */
+const SENT_AGAIN = 1;
 /** Answers to the question for a type of a user's, and what its value is then. */
 const TOLD = {
   'a refusal': [[b.error({ S: 'ERROR', C: '42501', M: 'no' })], '{a}'],
-  'no row': [[b.rowDescription(...typeColumns), b.commandComplete('SELECT 0')], '{a}'],
+  'no row': [[b.rowDescription(...typeColumns), b.commandComplete('SELECT 0')], SENT_AGAIN],
   'rows of another form, and more than were asked for': [
     [
       b.rowDescription(...typeColumns),
@@ -117,7 +119,7 @@ const TOLD = {
         ['16400', 'l', '9'],
       ],
     ].map((part) => (Array.isArray(part) ? b.dataRow(...part) : part)),
-    '{a}',
+    SENT_AGAIN,
   ],
   'an array of itself': [[b.dataRow('16400', 'loop', '16400', '16400', ',', '16400', 'x')], ['a']],
   nothing: [null, '{a}'],
@@ -134,9 +136,11 @@ for (const [name, [told, value]] of Object.entries(TOLD)) {
       await frontend.until('Q');
       if (told === null) return;
       frontend.send(b.readyForQuery(), ...told, b.readyForQuery());
-      await frontend.until('S');
-      await frontend.until('S');
-      frontend.send(b.readyForQuery(), b.firstAnswer(b.dataRow('1')));
+      for (let read = 0; read < (value === SENT_AGAIN ? 2 : 1); read++) {
+        await frontend.until('S');
+        await frontend.until('S');
+        frontend.send(b.readyForQuery(), b.firstAnswer(b.dataRow('1')));
+      }
     };
     const { pool } = await withHostile(t, script, { connectTimeoutMs: 200, livenessCheckMs: 100 });
     assert.deepEqual(await pool.query('SELECT one'), [{ one: value }]);

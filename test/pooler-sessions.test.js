@@ -83,3 +83,22 @@ test(
     for (let use = 0; use < 3; use++) assert.deepEqual(await pool.query(script), expected);
   },
 );
+
+test('what does not fit a domain is refused there as it is directly', thatPrepares, async (t) => {
+  const settings = { max_prepared_statements: 100 };
+  const behind = await cluster.pooler(cluster.primary, { size: 2, settings, program: preparing });
+  const pool = open({ hosts: [behind.address], statementCacheSize: 256 });
+  t.after(() => pool.end());
+  await cluster.query(
+    cluster.primary,
+    'CREATE DOMAIN small AS int4; CREATE TABLE smalls (v small)',
+  );
+  const insert = (value) => pool.query('INSERT INTO smalls VALUES ($1)', [value]);
+  for (let use = 0; use < 4; use++) await insert('5');
+  for (const value of [Buffer.from([0, 255, 92, 39]), new Int32Array([1]), [5], { a: 1 }]) {
+    for (let use = 0; use < 3; use++) {
+      await assert.rejects(insert(value), { code: 'HYPERION_PARAMETER', outcome: 'not-sent' });
+    }
+  }
+  assert.deepEqual(await pool.query('SELECT DISTINCT v FROM smalls'), [{ v: 5 }]);
+});

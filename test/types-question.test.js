@@ -377,6 +377,22 @@ test('a transaction whose caller waits for types is not idle', async (t) => {
   await proxy.pass();
 });
 
+test('an answer that waits for types does not outlast the pool’s end', async (t) => {
+  const locker = await cluster.openSession(cluster.primary);
+  t.after(() => locker.close());
+  const proxy = await cluster.proxy(cluster.primary);
+  const pool = open(t, { hosts: [`${proxy.host}:${proxy.port}`], connectTimeoutMs: 60_000 });
+  await pool.query('SELECT 1');
+  await proxy.delay(200);
+  const read = pool.query(VALUE);
+  await waitForActivity(VALUE.replaceAll("'", "''"));
+  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type');
+  await pool.end({ timeoutMs: 100 });
+  assert.deepEqual(await read, TEXT);
+  await locker.query('ROLLBACK');
+  await proxy.pass();
+});
+
 /** Until a session has run the statement, whose answer may still be on its way. */
 async function waitForActivity(sql) {
   for (;;) {

@@ -256,7 +256,7 @@ fn init(exports: Object, env: napi::Env) -> napi::Result<()> {
 }
 
 /// What this was built from: `scripts/sources.js` says it, and finds it in the file. A build by cargo alone says nothing.
-const SOURCES: &str = match option_env!("HYPERION_SOURCES") {
+const SOURCES: &str = match option_env!("HYPERIONDB_SOURCES") {
     Some(said) => said,
     None => "unknown",
 };

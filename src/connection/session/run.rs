@@ -114,7 +114,10 @@ impl Session {
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
         if self.is_pooled {
-            let own = Arc::clone(told.get().unwrap_or(known));
+            // The pool may know more of the same types; what was told for this call is newer.
+            let own =
+                told.get().filter(|own| !is_told && own.parameter_types != known.parameter_types);
+            let own = Arc::clone(own.unwrap_or(known));
             return self.describe_and_run(now, request, statement, (&name, &own), texts, out);
         }
         let Some(own) = told.get() else {
