@@ -1,7 +1,7 @@
 // The clients that are measured, each behind the same three calls: run a query, see its rows,
 // close. Each one is used as its own documentation recommends for repeated queries: with prepared
-// statements. What is awaited is the client's own promise, so that nobody pays for a layer of the
-// benchmark's.
+// statements. What is awaited is the client's own promise, so that no client pays for a layer of
+// the benchmark's.
 
 /**
  * @typedef {object} Client

@@ -30,7 +30,7 @@ export const SETUP = `
   ANALYZE bench_mixed;`;
 
 // The server does next to nothing for it, so that the clients are what is measured: on two cores a
-// look-up in a table keeps the server busy for three quarters of the time, whoever asks.
+// look-up in a table keeps the server busy for three quarters of the time, with every client.
 const ONE_ROW = "SELECT $1::int AS id, 'a name'::text AS name";
 const WRITTEN = 'UPDATE bench_written SET n = n + 1 WHERE id = $1';
 const REFUSED = 'SELECT $1::int / 0 AS id';

@@ -269,7 +269,7 @@ class Channel {
   #supply(slot, request, oids) {
     const { values: given, choices, context } = request;
     if (given === null) {
-      // Nobody waits for it any more.
+      // Its caller does not wait for it any more.
       if (this.#defect !== null) this.#cancel(slot);
       return;
     }
@@ -482,7 +482,7 @@ class Channel {
     }
   }
 
-  /** A record that can't be read leaves the others behind it unread: nobody may wait for them. */
+  /** A record that can't be read leaves the others behind it unread: no call may wait for them. */
   #fail(cause) {
     this.#defect = cause;
     this.#requests.failAll((sql) => this.#defectError(sql));
@@ -514,7 +514,7 @@ class Channel {
         // Whatever it gave instead of addresses and of an error.
         ips = '';
       }
-      // A pool that was closed meanwhile lets it go by: nobody waits for the address.
+      // A pool that was closed meanwhile ignores it: no connection waits for the address.
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     };
@@ -543,9 +543,9 @@ function withQuery(thrown, sql) {
   return thrown;
 }
 
-/** What a query is refused with that nobody has sent. */
+/** The error of a query that was refused before it was sent. */
 function unsent(error, flags = 0) {
-  // After a defect nobody knows.
+  // After a defect the outcome is not known.
   if (error instanceof classes.ConfigurationError) error.outcome ??= 'not-sent';
   // What was sent before of its transaction has been rolled back with the pool's end.
   if (error.code === POOL_CLOSED && (flags & TRANSACTION) !== 0) error.outcome = 'not-committed';

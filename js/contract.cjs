@@ -239,7 +239,7 @@ const queryFlags = Object.freeze({
   READ_ONLY: 1,
   /** The connection goes back once this is done and the session is in no transaction. */
   RELEASE: 4,
-  /** It commits: where its answer is lost, nobody knows. */
+  /** It commits: where its answer is lost, the outcome is unknown. */
   COMMIT: 8,
   /** It may be given up, and given another limit. */
   CANCELLABLE: 256,

@@ -24,7 +24,7 @@ class HyperionError extends Error {
    * statements.
    */
   constructor(message, given) {
-    // Without a prototype: what somebody puts on Object.prototype is nothing that an error has.
+    // Without a prototype: a property of Object.prototype is none of the error.
     const { cause, query, transactionFailed, ...details } = { __proto__: null, ...given };
     super(message, cause === undefined ? undefined : { cause });
     Object.assign(this, details);
@@ -318,7 +318,7 @@ function callPlace() {
   return place;
 }
 
-/** Whether a line of a stack is of this package. In a bundle nobody can tell. */
+/** Whether a line of a stack is of this package. In a bundle that can't be told. */
 const isOwnFrame = (frame) => typeof __dirname === 'string' && frame.includes(__dirname);
 
 /**

@@ -194,16 +194,16 @@ class Lease {
     return error;
   }
 
-  /** Nobody can use it any more. */
+  /** Its user can't use it any more. */
   async reclaim() {
     await this.idle();
-    // Whoever waits for the end of a transaction does not need its view.
+    // A caller that waits for the end of a transaction does not need its view.
     if (this.number === 0 || this.#isGivenBack) return;
     this.release(true);
     this.warn(`was never ${this.#what === 'transaction' ? 'finished' : 'released'}`);
   }
 
-  /** Says where it was taken, because nobody waits for an error. */
+  /** Says where it was taken, because no caller waits for an error. */
   warn(why) {
     const isTransaction = this.#what === 'transaction';
     process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {

@@ -65,7 +65,7 @@ class Limit {
   }
 
   #watch() {
-    // The signal may be somebody's object that throws.
+    // The signal may be an object of the user's that throws.
     if (this.#signal !== undefined) this.#watched = signals.add(this.#signal, this);
     if (this.#timeoutMs !== undefined) {
       const left = Math.max(1, this.#deadline - now());

@@ -96,7 +96,7 @@ class OpenTransaction {
     return this.#lease.query(sql, params, options, this.#flags);
   }
 
-  /** Stacks begin at whoever awaits `method`. */
+  /** Stacks begin at the function that awaits `method`. */
   async commit(method = this.commit) {
     if (!this.isOpen) throw seenFrom(method, await this.#over('COMMIT'));
     // Half of what belongs together would be committed.
@@ -216,7 +216,7 @@ class OpenTransaction {
   async savepoint(outer, callback, make) {
     const scope = new Scope(outer, outer.depth + 1);
     this.#innermost = scope;
-    // Nobody waits for it: what is sent behind it fails where it has failed.
+    // No caller waits for it: what is sent behind it fails where it has failed.
     const opened = this.#tryTo(`SAVEPOINT ${scope.name}`);
     try {
       scope.view = make(scope);
@@ -233,7 +233,7 @@ class OpenTransaction {
     }
   }
 
-  /** The callback is done. Stacks begin at whoever awaits `savepoint`. */
+  /** The callback is done. Stacks begin at the function that awaits `savepoint`. */
   async #keep(scope, opened) {
     if (scope.isOver) throw seenFrom(this.savepoint, lost());
     if (!this.isOpen)
@@ -392,7 +392,7 @@ class OpenTransaction {
     return running > 0 ? lastQuery : undefined;
   }
 
-  /** Whoever ends a transaction that was given up may rely on its being rolled back. */
+  /** A caller that ends a transaction that was given up may rely on its being rolled back. */
   async #over(query) {
     if (this.#verdict !== null) await this.leave();
     return this.#finished(query);

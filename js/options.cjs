@@ -87,7 +87,7 @@ function sayableObject(value, depth) {
   }
   if (depth === DEEPEST) return unsayable(isArray ? 'an array' : 'an object');
   if (isArray) return Array.from(value, (item) => sayable(item, depth + 1));
-  // Without a prototype, so that an option named `__proto__` is an option that nobody knows.
+  // Without a prototype, so that an option named `__proto__` is an unknown option.
   const copy = { __proto__: null };
   for (const [name, item] of Object.entries(value)) {
     const isSaid = depth === 0 ? isGiven(item) : item !== undefined;

@@ -3,9 +3,9 @@
 // Reads a query's parameters: each value once, in order, before anything of the query is queued.
 //
 // Reading may run the user's code (getters, `toJSON`, Proxies), which may query the same pool. So
-// the addon gets arrays that nobody else has: primitives, bytes and Dates as they are, and all else
-// captured. What a captured value becomes depends on its parameter's type (`{1,2}` or `[1,2]`),
-// which the server may not have said yet.
+// the addon gets arrays that no other code has: primitives, bytes and Dates as they are, and all
+// else captured. What a captured value becomes depends on its parameter's type (`{1,2}` or
+// `[1,2]`), which the server may not have said yet.
 //
 // Arrays are captured as a list of codes, with their numbers and their text beside them: a call
 // across Node-API for each element would cost many times as much.

@@ -1,7 +1,7 @@
 'use strict';
 
 // The options of a query. Each is read once, since a getter may give another value the second time,
-// and only where it is the object's own: what somebody puts on Object.prototype chooses nothing.
+// and only where it is the object's own: a property of Object.prototype chooses nothing.
 
 const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
 const { configurationError, wrongOption } = require('./errors.cjs');

@@ -445,7 +445,7 @@ function countOf(low, high) {
 const rowCountProperty = { value: null };
 const commandProperty = { value: '' };
 const fieldsProperty = { value: NO_FIELDS };
-/** For whoever comes from `pg`, and for libraries that are made for it. */
+/** For users who come from `pg`, and for libraries that are made for it. */
 const rowsProperty = {
   get() {
     return this;
@@ -468,7 +468,7 @@ function describe(rows, rowCount, command, shape) {
     Object.defineProperty(rows, 'fields', fieldsProperty);
     Object.defineProperty(rows, 'rows', rowsProperty);
   } catch {
-    // Somebody has given Object.prototype a `get`, a `set` or a `value`, so that these are no
+    // Other code has given Object.prototype a `get`, a `set` or a `value`, so that these are no
     // descriptors any more.
     const described = { rowCount, command, fields: fieldsProperty.value };
     for (const [name, value] of Object.entries(described)) {

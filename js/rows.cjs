@@ -201,7 +201,7 @@ function loopObjects({ names, lanes, joined: beside, converters }) {
   // has; it is three times faster for all others.
   const readers = lanes.map((lane, k) => reader(lane, converters[k]));
   return (rows, count, segment, joined) => {
-    // Anew for each batch: somebody may give it one at any time.
+    // Anew for each batch: any code may give it one at any time.
     const defined = names.map((name) => name in Object.prototype);
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {

@@ -86,7 +86,7 @@ function copyOf(root, lengthOf) {
   return copy;
 }
 
-/** Empty, where its parts are to be copied too; the value itself where nobody knows how. */
+/** Empty, where its parts are to be copied too; the value itself where it is not known how. */
 function beginCopy(value) {
   if (Array.isArray(value)) return [];
   if (isBytes(value)) return copyOfBytes(value);

@@ -3,7 +3,7 @@
 // What users choose about types: the option `types`, of a pool and of a query, and what becomes of
 // a cell.
 //
-// Choices are JavaScript's alone. The addon only hears of the types whose text somebody's own
+// Choices are JavaScript's alone. The addon only hears of the types whose text the user's own
 // `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
 // comes anyway.
 
@@ -64,7 +64,7 @@ function refused(message) {
   return configurationError(message);
 }
 
-/** What to do with the value of a lane where nobody chose anything. */
+/** What to do with the value of a lane where the user chose nothing. */
 const BY_LANE = { __proto__: null, [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
 /** The same for the strings of an array's JSON. */
 const BY_ELEMENT_LANE = {
@@ -300,7 +300,7 @@ function naming(convert, name, typeOid) {
   };
 }
 
-/** `outcome`: the statement ran, and whoever gets this error did not see what it gave. */
+/** `outcome`: the statement ran, and the caller that gets this error did not see its result. */
 function unreadable(cause, name, typeOid) {
   const why = messageOf(cause);
   const isOurs = cause instanceof classes.HyperionError;

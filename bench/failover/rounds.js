@@ -50,7 +50,7 @@ class Writer {
     const promise = new Promise((resolve, reject) => {
       this.#answer = { resolve, reject };
     });
-    // After the last answer nobody listens any more.
+    // After the last answer no code listens any more.
     promise.catch(() => {});
     return promise;
   }

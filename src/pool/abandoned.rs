@@ -34,7 +34,7 @@ pub(super) fn outlived(why: &Error) -> Option<Error> {
 }
 
 impl Pool {
-    /// Takes back the connections of transactions that somebody forgot to finish.
+    /// Takes back the connections of transactions that their callers forgot to finish.
     pub(super) fn reclaim_idle(&mut self, now: Instant) {
         let Some(after) = self.config.idle_in_transaction else { return };
         self.note_leases();

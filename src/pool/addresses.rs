@@ -52,7 +52,7 @@ impl Pool {
     }
 
     /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
-    /// others as well, which nobody has found to fail.
+    /// others as well, which have not failed so far.
     pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
         let Some(slot) = self.connections.get_mut(id) else { return };
         if slot.address.replace(address).is_some() {

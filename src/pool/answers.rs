@@ -16,7 +16,7 @@ impl Pool {
         self.forget_call(key);
     }
 
-    /// The call is over; whoever waits for it is told elsewhere.
+    /// The call is over; the caller that waits for it is told elsewhere.
     pub(super) fn forget_call(&mut self, key: Key<Call>) {
         let statement = self.requests.remove(key).and_then(|call| call.statement);
         if let Some(statement) = statement {

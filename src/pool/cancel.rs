@@ -90,7 +90,7 @@ impl Pool {
         } else if reached {
             cancelling.errand = Errand::Over;
         } else {
-            // Whether the signal is still to come, nobody knows.
+            // It is not known whether the signal is still to come.
             return self.distrust(now, id);
         }
         self.tend(now, id);
@@ -124,7 +124,7 @@ impl Pool {
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
             self.drop_slot(now, id, &why);
-            // Whoever commits has no more use for its connection.
+            // A caller that commits has no more use for its connection.
             return lease.into_iter().for_each(|lease| self.end_lease(now, lease));
         }
         let at_work = slot.connection.first_request() == Some(token);

@@ -26,7 +26,7 @@ pub struct EndOptions {
 }
 
 impl Pool {
-    /// Whether somebody waits for something, so that the process must not end by itself.
+    /// Whether a caller waits for something, so that the process must not end by itself.
     pub fn keeps_loop_alive(&self) -> bool {
         !self.requests.is_empty()
             || !self.untyped.is_empty()

@@ -41,7 +41,7 @@ impl Pool {
 
     /// What waiting calls fail with where no server has ever answered, each host has just refused
     /// an attempt outright, and no other attempt is under way. Who asks then waits for the next
-    /// attempt, so that nobody fails more often than hosts are asked.
+    /// attempt, so that no caller fails more often than hosts are asked.
     pub(super) fn fast_failure(&mut self) -> Option<Error> {
         let is_nowhere = self.config.fail_fast && self.cluster.is_nowhere();
         if !is_nowhere || self.connections.apart().any(|(_, slot)| slot.is_joining()) {
@@ -64,8 +64,8 @@ impl Pool {
     }
 
     /// What waiting calls fail with where no waiting would help. Whatever new sessions are told,
-    /// those that are open may serve whoever waits for them, and so may those that are on their way
-    /// to a host that has refused for good: a person may have healed that since.
+    /// those that are open may serve callers that wait for them, and so may those that are on their
+    /// way to a host that has refused for good: a person may have healed that since.
     pub(super) fn hopeless(&mut self) -> Option<Error> {
         let may_serve = |slot: &Slot| {
             let role = slot.connection.role();

@@ -337,7 +337,8 @@ impl Pool {
         }
     }
 
-    /// A call that was to be sent again: it had no effect, and nobody wants it any more.
+    /// A call that was to be sent again: it had no effect, and its caller does not want it any
+    /// more.
     pub(super) fn is_wanted_again(&mut self, now: Instant, key: Key<Call>) -> bool {
         let Some(call) = self.requests.get(key) else { return false };
         let Some(GivenUp { reason, .. }) = call.given_up else { return true };

@@ -6,11 +6,11 @@
 //! If it gets no answer within `connectTimeoutMs`, the host is suspected, as if a session on it had
 //! broken. What is in flight there is given up only when another host serves: until then the frozen
 //! one may come back and answer. On a host that is no longer in the list it is given up as soon as
-//! the witness has found nobody.
+//! the witness has found no server.
 //!
 //! All this is of one **address**: the name of a host may lead to another server by now, which says
 //! nothing of the one that is silent. The witness goes to the address of the silent session,
-//! whatever the name leads to. Where it finds nobody, and the host is served at another address,
+//! whatever the name leads to. Where it finds no server, and the host is served at another address,
 //! what is in flight at the silent one is given up.
 
 use std::collections::BTreeSet;
@@ -103,7 +103,7 @@ impl Pool {
         }
     }
 
-    /// A witness has found nobody at an address. Returns whether that says nothing of its host,
+    /// A witness has found no server at an address. Returns whether that says nothing of its host,
     /// which is at another one.
     pub(super) fn desert(&mut self, now: Instant, site: Site, error: &Error) -> bool {
         if site.1.is_none() || error.server().is_some() {

@@ -15,7 +15,7 @@ pub(super) const MOST_LOSSES: u8 = 2;
 pub(super) struct Loss {
     /// Whether it may have run, by what its connection knows.
     pub(super) outcome: Outcome,
-    /// Nobody has seen anything yet that came before it on its connection.
+    /// Its caller has seen nothing yet that came before it on its connection.
     pub(super) is_free: bool,
     /// Its caller has declared that it changes nothing.
     pub(super) declared: bool,

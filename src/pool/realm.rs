@@ -10,8 +10,9 @@
 //! A database hands an oid out once. But what was not replicated is lost with a failover, and what
 //! was done since a backup with its restoration, and then the same oids are handed out again, for
 //! other types. So what is known is forgotten as well when another host serves, when one can't be
-//! reached any more, and when a server was started that nobody has met. None of that shows behind a
-//! pooler, which keeps its sessions through all of it: there types are asked for anew now and then.
+//! reached any more, and when a server was started that is new to the pool. None of that shows
+//! behind a pooler, which keeps its sessions through all of it: there types are asked for anew now
+//! and then.
 
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl Home {
 
 impl Pool {
     /// What is known of users' types is what holds on this connection from now on. False where
-    /// nobody knows whether it does.
+    /// it is not known whether it does.
     pub(super) fn enter(&mut self, id: ConnectionId) -> bool {
         let Some(realm) = self.connections.get(id).and_then(|slot| slot.realm) else {
             return self.catalog.is_empty();

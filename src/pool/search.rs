@@ -404,7 +404,7 @@ impl Pool {
         }
     }
 
-    /// Whether a host is worth asking: somebody waits, or the last one was lost a moment ago.
+    /// Whether a host is worth asking: a caller waits, or the last one was lost a moment ago.
     fn is_wanted(&self, now: Instant) -> bool {
         let open = !matches!(self.life, Life::Ended);
         open && (self.somebody_waits() || self.discovery.outage.is_searching(now))

@@ -365,7 +365,7 @@ impl Pool {
         };
         let error = self.lost_error(id, outcome, begin.is_some(), why);
         if let Some(lease) = lease {
-            // Whoever comes later was certainly not heard.
+            // A call that comes later was certainly not sent.
             let gone = self.lost_error(id, Outcome::NotSent, begin.is_some(), why);
             self.lose_lease(lease, gone);
             if call_releases {

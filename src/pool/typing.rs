@@ -202,7 +202,7 @@ impl Pool {
         asked: &[u32],
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
     ) {
-        // Of whose database nobody knows, nothing is learned.
+        // Nothing is learned from a connection whose database is not known.
         let is_known = self.connections.get(id).is_some_and(|slot| slot.realm.is_some());
         let told = match is_known && self.enter(id) {
             true => told,
@@ -223,7 +223,7 @@ impl Pool {
             }
             Err(refused) => self.refused_types(id, asked, refused),
         }
-        // Nobody may wait for it any more.
+        // Its caller may not wait for it any more.
         let waits =
             |waits: &Untyped| waits.connection == id && waits.is_asked && waits.oids == asked;
         let Some(at) = self.untyped.iter().position(waits) else { return };

@@ -40,7 +40,7 @@ impl Pool {
         is_open && statement.is_some_and(|statement| statement.may_share)
     }
 
-    /// Whether a session is in a transaction that belongs to nobody.
+    /// Whether a session is in a transaction that belongs to no caller.
     pub(super) fn is_left_open(
         &self,
         lease: Option<NonZeroU32>,

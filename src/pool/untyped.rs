@@ -48,7 +48,7 @@ impl Pool {
         self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
     }
 
-    /// Whoever waits for these answers wants them as they came, instead of later.
+    /// The callers that wait for these answers want them as they came, instead of later.
     pub(super) fn hand_out_untyped(
         &mut self,
         now: Instant,
@@ -129,7 +129,8 @@ impl Pool {
         self.complete(request, Ok(response));
     }
 
-    /// Puts what is known of types into the shapes, and returns the oids that nobody has asked for.
+    /// Puts what is known of types into the shapes, and returns the oids that no server was asked
+    /// for.
     pub(super) fn name_types(&mut self, response: &mut Response) -> Vec<u32> {
         let mut unknown = Vec::new();
         for result in &mut response.results {

@@ -1,8 +1,8 @@
-//! How many connections are kept although nobody uses them, and for how long any is used.
+//! How many connections are kept although no caller uses them, and for how long any is used.
 //!
 //! - `minIdle` free connections are kept ready, opened ahead of demand, a few logins at a time.
-//!   While no host serves they are looked for as long as for calls that nobody waits for, and again
-//!   with the next call.
+//!   While no host serves they are looked for as long as for calls that no caller waits for, and
+//!   again with the next call.
 //! - One that is free for `idleTimeoutMs` is closed, unless it is one of those.
 //! - One that is older than `maxLifetimeMs`, or was used `maxUses` times, is spent: it takes
 //!   nothing new and is closed once it is free. Lifetimes differ by up to a tenth, so that
@@ -17,7 +17,7 @@ use super::life::Life;
 use super::requests::closed_pool;
 use crate::base::{Error, Instant, Mutation};
 
-/// Somebody who waits until the pool is warm.
+/// A caller that waits until the pool is warm.
 #[derive(Debug)]
 pub(super) struct Ready {
     request: u32,

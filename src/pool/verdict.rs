@@ -117,7 +117,7 @@ impl Facts {
         matches!(self.on, On::Leased { .. })
     }
 
-    /// Whether nobody has seen anything yet that came before it on its connection.
+    /// Whether its caller has seen nothing yet that came before it on its connection.
     fn is_free(&self) -> bool {
         matches!(self.on, On::Pooled | On::Leased { seen: false, .. })
     }
@@ -308,7 +308,7 @@ mod tests {
         has_tries: true,
         is_last: true,
     };
-    /// A function that nobody knows.
+    /// An unknown function.
     const CALL: Facts = Facts { effect: Effect::Possible, is_plain_read: false, ..READ };
 
     fn leased(seen: bool, facts: Facts) -> Facts {

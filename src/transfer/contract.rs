@@ -376,7 +376,7 @@ constants! {
         const READ_ONLY: u32 = 1;
         /// The connection goes back once this is done and the session is in no transaction.
         const RELEASE: u32 = 1 << 2;
-        /// It commits: where its answer is lost, nobody knows.
+        /// It commits: where its answer is lost, the outcome is unknown.
         const COMMIT: u32 = 1 << 3;
         /// It may be given up, and given another limit.
         const CANCELLABLE: u32 = 1 << 8;

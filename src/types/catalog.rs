@@ -90,7 +90,7 @@ impl Catalog {
         }
     }
 
-    /// The shape with what is known of its types, or the oids of those that nobody has asked for
+    /// The shape with what is known of its types, or the oids of those that no server was asked for
     /// yet.
     pub fn name_types(&mut self, shape: &Arc<Shape>) -> Result<Arc<Shape>, Vec<u32>> {
         if !shape.has_user_types() {

@@ -87,8 +87,8 @@ fn widen_by_text(value: f32) -> Option<f64> {
 }
 
 /// Appends what `String(value)` gives in JavaScript (ECMA-262, Number::toString), except that the
-/// sign of a negative zero is kept: whoever wants JavaScript's `0` gives 0. PostgreSQL reads every
-/// form of it.
+/// sign of a negative zero is kept: a caller that wants JavaScript's `0` passes 0. PostgreSQL reads
+/// every form of it.
 pub(super) fn write_js(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
         return out.extend_from_slice(b"NaN");

@@ -143,7 +143,7 @@ impl LongRow {
         self.value.is_none() && self.walk.column == shape.columns().len()
     }
 
-    /// Bytes of the body that nobody reads again.
+    /// Bytes of the body that are not read again.
     pub const fn crossed(&self) -> &Range<usize> {
         &self.crossed
     }

@@ -64,7 +64,7 @@ impl Decoder {
     }
 }
 
-/// Types whose values are wanted as exactly the text that psql shows, because somebody's own code
+/// Types whose values are wanted as exactly the text that psql shows, because the user's own code
 /// reads it. Their arrays come as arrays of such text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verbatim {
@@ -194,7 +194,7 @@ impl Shape {
             .map(|field| {
                 let decoder = Decoder::for_column(field.type_oid, field.format, verbatim);
                 let decoder = match (decoder, field.format) {
-                    // Whoever asks for it later may be told nothing: it may be rolled back by then.
+                    // A later question may get no answer: the type may be rolled back by then.
                     (Decoder::Unreadable, Format::Binary) => {
                         verbatim.domain_array(field.type_oid).unwrap_or(decoder)
                     }

@@ -39,13 +39,13 @@ impl Connections {
         self.on_host(host).next().map(|slot| Arc::clone(&slot.target))
     }
 
-    /// The sites that owe somebody an answer, also those of hosts that are no longer in the list.
+    /// The sites that owe an answer, also those of hosts that are no longer in the list.
     pub(in crate::pool) fn debtors(&mut self) -> BTreeSet<Site> {
         let sites = self.look().0.sites().iter();
         sites.filter(|on| on.owed_since().is_some()).map(|on| on.site).collect()
     }
 
-    /// Of all sites the one in that place, and since when it owes somebody an answer.
+    /// Of all sites the one in that place, and since when it owes an answer.
     pub(in crate::pool) fn site(&mut self, place: usize) -> Option<(Site, Option<Instant>)> {
         self.look().0.sites().get(place).map(|on| (on.site, on.owed_since()))
     }
@@ -60,7 +60,7 @@ impl Connections {
         let asks = |slot: &Slot| match slot.duty {
             Duty::Witness { .. } if Mutation::WitnessByName.is_on() => slot.host == site.0,
             Duty::Witness { .. } | Duty::Scouting { .. } => slot.site() == site,
-            // Nobody knows yet where it leads.
+            // It is not known yet where it leads.
             Duty::Joining | Duty::Challenger { .. } => {
                 slot.host == site.0 && slot.address.is_none_or(|address| Some(address) == site.1)
             }

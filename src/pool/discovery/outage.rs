@@ -1,22 +1,22 @@
-//! While no host serves: since when, how long others are asked though nobody waits, and how long a
-//! better one than the first is waited for.
+//! While no host serves: since when, how long others are asked though no caller waits, and how long
+//! a better one than the first is waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Instant, Mutation};
 
-/// How long hosts are asked after the last one was lost, while nobody waits. After that the next
+/// How long hosts are asked after the last one was lost, while no caller waits. After that the next
 /// call starts the search.
 const SEARCH_LINGER: Duration = Duration::from_secs(30);
 
-/// Who served last, and since when nobody does.
+/// Which host served last, and since when none does.
 #[derive(Debug)]
 pub(in crate::pool) struct Outage {
     /// Since nobody looked for a host, nobody has missed one: then it begins with the next search.
     since: Option<Instant>,
     last: Option<Arc<str>>,
-    /// While no host serves, others are asked until then even if nobody waits.
+    /// While no host serves, others are asked until then even if no caller waits.
     search_until: Instant,
     /// Until when a host that would merely do is held back for better ones.
     patient_until: Option<Instant>,
@@ -45,12 +45,12 @@ impl Outage {
         self.search_until = now + SEARCH_LINGER;
     }
 
-    /// Somebody has missed a host.
+    /// The pool has missed a host.
     pub(in crate::pool) fn miss(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// Nobody misses a host any more.
+    /// The pool misses no host any more.
     pub(in crate::pool) fn rest(&mut self) {
         self.since = None;
     }
@@ -67,7 +67,7 @@ impl Outage {
         Some(Found { previous, outage })
     }
 
-    /// Whether hosts are asked at that time though nobody waits.
+    /// Whether hosts are asked at that time though no caller waits.
     pub(in crate::pool) fn is_searching(&self, at: Instant) -> bool {
         at < self.search_until
     }

@@ -7,7 +7,7 @@ use crate::pool::connections::Site;
 
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Silences {
-    /// A witness has found nobody there.
+    /// A witness has found no server there.
     deserted: BTreeSet<Site>,
     /// When the last witness was sent there.
     looked_at: BTreeMap<Site, Instant>,
@@ -40,7 +40,7 @@ impl Silences {
         self.looked_at.get(&site).copied()
     }
 
-    /// A witness has found nobody there.
+    /// A witness has found no server there.
     pub(in crate::pool) fn desert(&mut self, site: Site) {
         self.deserted.insert(site);
     }
@@ -49,7 +49,7 @@ impl Silences {
         !self.deserted.is_empty()
     }
 
-    /// The addresses where nobody was found and that are to be left, of those where anything is.
+    /// The addresses where no server was found and that are to be left, of those where anything is.
     pub(in crate::pool) fn take_left(
         &mut self,
         is_there: impl Fn(Site) -> bool,

@@ -34,7 +34,7 @@ pub(in crate::pool) struct Lease {
 #[derive(Debug)]
 pub(super) enum Seat {
     On(ConnectionId),
-    /// Its connection is gone, and nobody noticed: the next call looks for another one.
+    /// Its connection is gone, and its caller has not noticed: the next call looks for another one.
     Unplaced,
     /// The connection is gone, with all that the caller has seen on it. Stays until the lease is
     /// given back.
@@ -102,7 +102,7 @@ impl Lease {
         matches!(self.seat, Seat::Unplaced)
     }
 
-    /// Whether somebody still has a claim to a connection.
+    /// Whether its caller still has a claim to a connection.
     pub(in crate::pool) const fn is_alive(&self) -> bool {
         !matches!(self.seat, Seat::Gone(_))
     }
@@ -212,7 +212,7 @@ impl Lease {
         self.head.take()
     }
 
-    /// Nobody waits behind that call any more. Returns whether somebody did.
+    /// No call waits behind that call any more. Returns whether one did.
     pub(in crate::pool) fn pass_head(&mut self, key: Key<Call>) -> bool {
         let is_head = self.head == Some(key);
         if is_head {

@@ -45,7 +45,7 @@ impl Leases {
         self.all.iter().map(|(number, lease)| (*number, lease))
     }
 
-    /// Whether somebody still has a claim to a connection.
+    /// Whether a caller still has a claim to a connection.
     pub(super) const fn is_any_alive(&self) -> bool {
         self.alive > 0
     }
@@ -69,7 +69,7 @@ impl Leases {
         number
     }
 
-    /// A number that JavaScript reads as a signed one, and that nobody has.
+    /// A number that JavaScript reads as a signed one, and that no lease has.
     fn next_number(&mut self) -> NonZeroU32 {
         const LAST: u32 = i32::MAX as u32;
         loop {
@@ -82,7 +82,7 @@ impl Leases {
         }
     }
 
-    /// Nobody names it any more.
+    /// No call names it any more.
     pub(super) fn remove(&mut self, number: NonZeroU32) -> Option<Lease> {
         let lease = self.all.remove(&number)?;
         self.seated -= usize::from(lease.is_seated());
@@ -106,7 +106,8 @@ impl Leases {
         }
     }
 
-    /// Its connection is gone. Returns whether nobody noticed, so that it takes another one.
+    /// Its connection is gone. Returns whether its caller has not noticed, so that it takes another
+    /// one.
     pub(super) fn vacate(&mut self, number: NonZeroU32) -> Option<Vacated> {
         let lease = self.all.get(&number).filter(|lease| lease.is_seated())?;
         if lease.has_seen() {

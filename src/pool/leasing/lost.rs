@@ -22,7 +22,7 @@ impl Pool {
         }
     }
 
-    /// Nothing more can be done here: those that wait are told why, and whoever comes later.
+    /// Nothing more can be done here: calls that wait are told why, and so are later calls.
     pub(in crate::pool) fn lose_lease(&mut self, number: NonZeroU32, error: Error) {
         for key in self.leases.lose(number, error.clone()) {
             self.refuse_gone(key, &error);
@@ -41,7 +41,7 @@ impl Pool {
         self.free_slot(id);
     }
 
-    /// Nobody may wait for an error of it.
+    /// No caller may be waiting for an error of it.
     pub(in crate::pool) fn tell_reclaimed(&mut self, lease: NonZeroU32, by_server: bool) {
         self.outputs.push_back(Output::Event(PoolEvent::Reclaimed { lease, by_server }));
     }

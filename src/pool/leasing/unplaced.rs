@@ -95,7 +95,7 @@ impl Pool {
         self.finish_call(key, Err(error.clone().with_outcome(outcome)));
     }
 
-    /// Nobody names it any more. What runs is settled with its connection.
+    /// No call names it any more. What runs is settled with its connection.
     pub(in crate::pool) fn remove_lease(&mut self, number: NonZeroU32) -> Option<Lease> {
         let mut lease = self.leases.remove(number)?;
         self.leave_line(&lease);

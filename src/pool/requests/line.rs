@@ -15,7 +15,7 @@ pub(in crate::pool) struct Line {
     again: VecDeque<Waiting>,
     /// When these are to be answered. Some of them may have left.
     again_due: BTreeSet<(Instant, Key<Call>)>,
-    /// Everybody else: whoever comes later may wait until later.
+    /// All other calls: one that comes later may wait until later.
     calls: VecDeque<Waiting>,
     /// Calls that have left, and still stand in one of the two. Neither end of the two is one of
     /// these.

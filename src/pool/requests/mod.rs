@@ -1,5 +1,5 @@
 //! What callers have asked for, until it is answered: the calls, the line in which they wait, and
-//! which of them may be given up. Nothing is sent here, and nobody is told.
+//! which of them may be given up. Nothing is sent here, and no caller is told.
 
 mod call;
 mod given_up;

@@ -101,7 +101,7 @@ impl Requests {
         self.watches.follow(request, copy);
     }
 
-    /// Nobody waits for the answer of a call in flight any more.
+    /// No caller waits for the answer of a call in flight any more.
     fn forsake(&mut self, now: Instant, key: Key<Call>) {
         let Some(call) = self.get_mut(key) else { return };
         call.twin = None;
