@@ -2,13 +2,13 @@
  * What a pool tells of itself and of its hosts: by `status()`, by `cluster()` and by its events.
  */
 
-/** A moment's count. */
+/** The counts of one moment. */
 export interface PoolStatus {
   /** `poolSize`. */
   maxSize: number;
   /** Connections that are logged in. */
   size: number;
-  /** Those without work. */
+  /** Connections that are idle. */
   available: number;
   inUse: number;
   /** Queries that have no connection yet. */
@@ -16,15 +16,15 @@ export interface PoolStatus {
 }
 
 /**
- * `'suspected'`: a session broke at work, or was silent. `'refusing'`: it answers, and takes no new
- * session.
+ * `'suspected'`: a session in use broke, or was silent. `'refusing'`: the host answers, and takes
+ * no new session.
  */
 export type HostState = 'unknown' | 'up' | 'suspected' | 'refusing' | 'down';
 export type HostRole = 'read-write' | 'read-only' | 'standby';
 
 /**
- * Why a host was not reached, or a session of it was lost. What the system said of it is as in
- * Node's own errors.
+ * Why a host was not reached, or a session to it was lost. Errors of the system have Node's own
+ * properties.
  */
 export interface HostError {
   code: string;
@@ -36,53 +36,57 @@ export interface HostError {
   hostname?: string;
 }
 
-/** A host as the pool knows it, by what its own sessions say; nothing is asked for this. */
+/** A host, by what the pool's own sessions have heard. The pool asks nothing for this. */
 export interface HostStatus {
   /** As errors name it: `'h1:5432'`. */
   host: string;
   state: HostState;
   /** Since when, by this machine's clock. */
   since: Date;
-  /** As it said last, by whatever session; `null` before the first. */
+  /** The role that the host said last, on any session; `null` before the first. */
   role: HostRole | null;
-  /** Whether it is given work. */
+  /** Whether the pool sends it queries. */
   serves: boolean;
-  /** The last failure, which may lie long back. */
+  /** The last failure, which may be long ago. */
   lastError: HostError | null;
-  /** The mean of what it lately took to answer a bare Sync; `null` before the first. */
+  /** The mean time that it lately took to answer a bare Sync; `null` before the first answer. */
   roundTripMs: number | null;
   /**
-   * Of a standby that serves, asked about once a second while the pool is in use: the age of the
-   * last transaction that it has replayed, 0 where it has replayed all that it has received. `null`
-   * where it receives nothing at the moment (its primary is gone, or it is fed from an archive),
-   * and in the modes in which one host serves.
+   * For a standby that serves: the age of the last transaction that it has replayed, and 0 if it
+   * has replayed all that it has received. The pool asks about once a second while it is in use.
+   * `null` if the standby receives nothing at the moment (its primary is gone, or it is fed from an
+   * archive), and in the modes in which one host serves.
    */
   replicationLagMs: number | null;
   /**
-   * How long ago each of these was last found out, in milliseconds; `null` where it never was.
+   * How long ago the pool last found each of these out, in milliseconds; `null` if it never has.
    * While a host serves, its sessions tell its role with each answer. A pool that has its primary
-   * asks nothing of other hosts, so that what it knows of them may be old.
+   * asks the others nothing, so its facts of them may be old.
    */
   ages: {
-    /** When `state` was last seen to be true. Since when it has been so, `since` says. */
+    /** When `state` was last seen to be true. `since` says when it began. */
     stateMs: number | null;
     roleMs: number | null;
     roundTripMs: number | null;
     replicationLagMs: number | null;
   };
-  /** `open` are logged in, probes too; `busy` ones are at work or belong to a caller. */
+  /**
+   * `open` connections are logged in, probes included; `busy` ones run a query or belong to a
+   * caller.
+   */
   connections: { open: number; busy: number };
 }
 
 export interface PoolEvents {
   /**
-   * Never told: errors reject the calls that they concern, and a connection that is lost while no
-   * caller uses it is replaced. A listener, as pools of other clients demand it, does no harm.
+   * Never emitted: errors reject the calls that they concern, and the pool replaces a connection
+   * that is lost while no caller uses it. A listener, as pools of other clients need it, does no
+   * harm.
    */
   error: [error: Error];
   /**
-   * In the modes in which one host serves: another one does. `outageMs` is how long none did, while
-   * it was looked for.
+   * In the modes in which one host serves: another one serves now. `outageMs` is for how long none
+   * did while the pool looked for one.
    */
   primary: [event: { host: string; previous: string | null; outageMs: number }];
   /** The state or the role of a host changed. `error` says why it got worse. */
@@ -105,22 +109,22 @@ export interface PoolEvents {
   /** In the modes in which one host serves: it became read-only, or a standby. */
   fence: [event: { host: string; role: 'read-only' | 'standby' }];
   /**
-   * A second host claims to be the primary, while or after another one served: said once. Timelines
-   * (PostgreSQL manual, Continuous Archiving) are `null` where a host is gone, or does not tell.
+   * A second host claims to be the primary, while another one serves or after one has served.
+   * Emitted once. Timelines (PostgreSQL manual, Continuous Archiving) are `null` if a host is gone,
+   * or does not tell.
    *
-   * - `stays`: the primary is who it was; its timeline is not lower, or nothing is known of
-   *   timelines.
-   * - `taken`: `host` was promoted later, and serves from now on. What ran on the other one has
-   *   been ended.
+   * - `stays`: the primary stays the same. Its timeline is not lower, or no timelines are known.
+   * - `taken`: `host` was promoted later, and serves from now on. Requests that ran on the other
+   *   host have been ended.
    * - `contested`: both were promoted side by side. Neither serves until one gives up:
    *   `HYPERION_SPLIT_BRAIN`.
-   * - `refused`: there is no primary at the moment, and `host` is an old one, or of another
+   * - `refused`: there is no primary at the moment, and `host` is an old one, or belongs to another
    *   cluster.
    */
   rival: [
     event: {
       host: string;
-      /** Who served when `host` was heard of, or did last. */
+      /** The host that served when `host` was heard, or that served last. */
       primary: string;
       timeline: number | null;
       primaryTimeline: number | null;
