@@ -377,20 +377,34 @@ test('a transaction whose caller waits for types is not idle', async (t) => {
   await proxy.pass();
 });
 
-test('an answer that waits for types does not outlast the pool’s end', async (t) => {
-  const locker = await cluster.openSession(cluster.primary);
-  t.after(() => locker.close());
-  const proxy = await cluster.proxy(cluster.primary);
-  const pool = open(t, { hosts: [`${proxy.host}:${proxy.port}`], connectTimeoutMs: 60_000 });
-  await pool.query('SELECT 1');
-  await proxy.delay(200);
-  const read = pool.query(VALUE);
-  await waitForActivity(VALUE.replaceAll("'", "''"));
-  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type');
-  await pool.end({ timeoutMs: 100 });
-  assert.deepEqual(await read, TEXT);
-  await locker.query('ROLLBACK');
-  await proxy.pass();
+test('a read that waits for types outlasts neither the pool’s end nor its caller’s time', async (t) => {
+  const make = `DROP TABLE IF EXISTS moods.shelf; CREATE TABLE moods.shelf AS ${VALUE}`;
+  await cluster.query(cluster.primary, make);
+  const begun = async (whenAsked) => {
+    const relay = await countingRelay(cluster.primary, (chunk) => {
+      const asks = chunk.includes('pg_catalog.pg_type AS');
+      if (asks) setImmediate(whenAsked);
+      return asks ? Buffer.alloc(0) : chunk;
+    });
+    t.after(() => relay.close());
+    return createPool(
+      cluster.options({ hosts: [relay.address], poolSize: 1, connectTimeoutMs: 60_000 }),
+    );
+  };
+  let ended;
+  const pool = await begun(() => (ended ??= pool.end({ timeoutMs: 100 })));
+  const read = pool.query('SELECT v FROM moods.shelf');
+  await assert.rejects(read, { code: 'HYPERION_POOL_CLOSED', outcome: 'not-committed' });
+  await ended;
+
+  const other = await begun(() => {});
+  const late = other.query('SELECT v FROM moods.shelf', [], { timeoutMs: 200 });
+  await assert.rejects(late, { code: 'HYPERION_QUERY_TIMEOUT', outcome: 'not-committed' });
+  const controller = new AbortController();
+  const third = await begun(() => controller.abort());
+  const aborted = third.query('SELECT v FROM moods.shelf', [], { signal: controller.signal });
+  await assert.rejects(aborted, { code: 'HYPERION_ABORTED', outcome: 'not-committed' });
+  await Promise.all([other.end({ timeoutMs: 1 }), third.end({ timeoutMs: 1 })]);
 });
 
 /** Until a session has run the statement, whose answer may still be on its way. */

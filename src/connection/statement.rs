@@ -259,6 +259,9 @@ fn gives_no_values(script: &str) -> bool {
 
 /// What descriptions take together at most.
 const MOST_WEIGHT: usize = 16 * 1024 * 1024;
+/// Users' types of which something is known. What is told of one more copies it all, where a
+/// request is under way.
+const MOST_TYPES: usize = 4096;
 
 /// The statements of a pool, by the small numbers that floor 7 uses for them.
 #[derive(Debug, Default)]
@@ -324,6 +327,11 @@ impl Statements {
 
     pub fn get_mut(&mut self, id: StatementId) -> Option<&mut Statement> {
         self.places.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Whether so many more types can be known. If not, all that is known of types is forgotten.
+    pub fn has_room_for_types(&self, more: usize) -> bool {
+        self.domains.count().saturating_add(more) <= MOST_TYPES
     }
 
     /// A server has told what types are: arrays of domains are asked for in binary from now on.

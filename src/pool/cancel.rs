@@ -59,7 +59,7 @@ impl Pool {
         match self.requests.watches.call(request) {
             Some(call) => self.give_up(now, call, Reason::Aborted),
             // It has been answered: its caller waits for the names of types no longer.
-            None => self.hand_out_untyped(now, |_, of| of == request),
+            None => self.hand_out_untyped(now, Reason::Aborted, |_, of| of == request),
         }
     }
 
@@ -76,7 +76,7 @@ impl Pool {
         for key in calls {
             self.give_up(now, key, Reason::WithTransaction);
         }
-        self.hand_out_untyped(now, |id, _| Some(id) == connection);
+        self.hand_out_untyped(now, Reason::WithTransaction, |id, _| Some(id) == connection);
     }
 
     /// The connection of a CancelRequest has ended: `reached` where the server closed it.

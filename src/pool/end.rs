@@ -72,8 +72,7 @@ impl Pool {
         self.give_up_waiting(&closed_pool());
         let calls: Vec<_> = self.requests.iter().map(|(key, _)| key).collect();
         calls.into_iter().for_each(|key| self.give_up(now, key, Reason::Ended));
-        // Answers that wait for types go out as they came, and none of them is asked for again.
-        self.hand_out_untyped(now, |_, _| true);
+        self.hand_out_untyped(now, Reason::Ended, |_, _| true);
     }
 
     /// Takes the connections of those back who do nothing with them at the moment.

@@ -47,7 +47,7 @@ impl Pool {
             if let Some(call) = self.requests.get_mut(key) {
                 call.flags = flags.with(QueryFlags::HURRIED);
             }
-            if self.requests.watches.due(request).is_none_or(|due| due > at) {
+            if self.requests.watches.due(request).is_none_or(|(due, _)| due > at) {
                 self.requests.watches.limit(now, request, Some(at.since(now)));
             }
         } else if let Some(at) = self.rollback_due(now, key, number).filter(|at| *at > now) {

@@ -14,11 +14,14 @@
 //! came as, and a parameter's type is taken for whatever its value fits. A connection that breaks
 //! does the same to answers; a call asks again on the next one.
 
+use std::time::Duration;
+
 use super::connections::Duty;
+use super::requests::Reason;
 use super::settle::MOST_REDESCRIPTIONS;
 use super::untyped::{Read, Untyped, Waiter};
 use super::{Call, ConnectionId, Pool, QueryFlags, Response};
-use crate::base::{Error, Instant, Key};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::{Form, Realm, Telling, TypesOutcome, TypesRefused};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::{ParameterType, Shape, UserType};
@@ -47,19 +50,22 @@ impl Pool {
                 self.requests.watches.remove(request);
                 let read = self.take_read(key, limit);
                 let answer = Waiter::Answer { request, response, read };
-                self.wait_for_types(now, id, answer, unknown, limit);
+                self.wait_for_types(now, id, answer, unknown, limit.map(|(at, _)| at));
             }
             _ => self.finish_call(key, Ok(response)),
         }
     }
 
     /// Takes a call that is answered out of the pool, and keeps it where it may run once more.
-    fn take_read(&mut self, key: Key<Call>, limit: Option<Instant>) -> Option<Box<Read>> {
+    fn take_read(
+        &mut self,
+        key: Key<Call>,
+        limit: Option<(Instant, Duration)>,
+    ) -> Option<Box<Read>> {
         let call = self.requests.get(key)?;
         let may_run_again = call.lease.is_none()
             && call.given_up.is_none()
             && call.twin.is_none()
-            && call.redescribed < MOST_REDESCRIPTIONS
             && call.may_run_twice(&self.statements);
         if may_run_again {
             return self.requests.remove(key).map(|call| Box::new(Read { call, limit }));
@@ -69,9 +75,16 @@ impl Pool {
     }
 
     /// The types of a read's answer are gone: its tables were made anew meanwhile, or dropped.
-    fn read_again(&mut self, now: Instant, read: Read) {
-        let Read { mut call, limit } = read;
-        let request = call.request;
+    pub(super) fn read_again(&mut self, now: Instant, read: Box<Read>) {
+        let request = read.call.request;
+        if read.call.redescribed >= MOST_REDESCRIPTIONS {
+            self.let_read_go(Some(read));
+            let message = "the types of its columns have changed while it was asked for";
+            let class = ErrorClass::Configuration;
+            let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
+            return self.complete(request, Err(error.with_outcome(Outcome::NotCommitted)));
+        }
+        let Read { mut call, limit } = *read;
         call.redescribed += 1;
         if let Some(statement) = call.statement.and_then(|id| self.statements.get_mut(id)) {
             statement.form = Form::Undescribed;
@@ -80,7 +93,7 @@ impl Pool {
         let key = self.requests.insert(call);
         if is_cancellable {
             self.requests.watches.insert(request, key);
-            self.requests.watches.limit(now, request, limit.map(|at| at.since(now)));
+            self.requests.watches.limit(now, request, limit.map(|(at, _)| at.since(now)));
         }
         self.wait_again(now, std::iter::once(key));
     }
@@ -211,6 +224,9 @@ impl Pool {
         let mut are_gone = false;
         match told {
             Ok(told) => {
+                if !self.statements.has_room_for_types(told.len()) {
+                    self.forget_types();
+                }
                 self.statements.learn_types(&told);
                 // A transaction's snapshot may be older than a type: that this is not there is no
                 // news then.
@@ -234,7 +250,7 @@ impl Pool {
         match read {
             Some(read) => {
                 self.untyped.remove(at);
-                self.read_again(now, *read);
+                self.read_again(now, read);
             }
             None => self.release_untyped(now, at),
         }
@@ -266,9 +282,18 @@ impl Pool {
         let Untyped { connection, what, .. } = self.untyped.remove(at);
         match what {
             Waiter::Answer { request, response, read } => {
-                self.let_read_go(read);
                 self.note_waiting(now, connection);
-                self.hand_out(connection, request, response);
+                let limit = read.as_ref().and_then(|read| read.limit);
+                match limit.filter(|(at, _)| *at <= now) {
+                    Some((_, after)) => {
+                        let reason = Reason::TimedOut { after };
+                        self.hand_out_early(connection, request, response, read, reason);
+                    }
+                    None => {
+                        self.let_read_go(read);
+                        self.hand_out(connection, request, response);
+                    }
+                }
             }
             Waiter::Call(key) => {
                 self.note_waiting(now, connection);

@@ -1,8 +1,11 @@
 //! What waits for the types that were asked for on a connection, and how it goes on without them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connections::Duty;
+use super::life::Life;
+use super::requests::{Reason, given_up_error};
 use super::{Call, ConnectionId, Pool, Response};
 use crate::base::{Error, Instant, Key, Outcome, ServerFields};
 use crate::connection::Telling;
@@ -34,7 +37,7 @@ pub(super) enum Waiter {
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) call: Call,
-    pub(super) limit: Option<Instant>,
+    pub(super) limit: Option<(Instant, Duration)>,
 }
 
 impl Pool {
@@ -48,10 +51,11 @@ impl Pool {
         self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
     }
 
-    /// The callers that wait for these answers want them as they came, instead of later.
+    /// The callers of these answers wait no longer for the types in them.
     pub(super) fn hand_out_untyped(
         &mut self,
         now: Instant,
+        reason: Reason,
         is_wanted: impl Fn(ConnectionId, u32) -> bool,
     ) {
         let wanted = |waits: &Untyped| match waits.what {
@@ -61,20 +65,40 @@ impl Pool {
         while let Some(at) = self.untyped.iter().position(wanted) {
             let Untyped { connection, what, .. } = self.untyped.remove(at);
             if let Waiter::Answer { request, response, read } = what {
-                self.let_read_go(read);
                 self.note_waiting(now, connection);
-                self.hand_out(connection, request, response);
+                self.hand_out_early(connection, request, response, read, reason);
             }
         }
+    }
+
+    /// Nobody waits for the types of an answer any more: a read is as if it had not run, and the
+    /// answer of anything else goes out as it came.
+    pub(super) fn hand_out_early(
+        &mut self,
+        id: ConnectionId,
+        request: u32,
+        response: Response,
+        read: Option<Box<Read>>,
+        reason: Reason,
+    ) {
+        if read.is_none() {
+            return self.hand_out(id, request, response);
+        }
+        self.let_read_go(read);
+        let what = "what the types in its answer are was not told yet";
+        let error = given_up_error(reason, Outcome::NotCommitted, what);
+        self.complete(request, Err(self.connections.at_host(id, error)));
     }
 
     /// No answer will come any more on a connection.
     pub(super) fn release_untyped_of(&mut self, id: ConnectionId) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             match self.untyped.remove(at).what {
+                Waiter::Answer { read: Some(read), .. } if matches!(self.life, Life::Open) => {
+                    self.read_again(self.flushed_at, read);
+                }
                 Waiter::Answer { request, response, read } => {
-                    self.let_read_go(read);
-                    self.hand_out(id, request, response);
+                    self.hand_out_early(id, request, response, read, Reason::Ended);
                 }
                 Waiter::Call(key) => self.requests.take_up_unless_leased(key),
             }

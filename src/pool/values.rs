@@ -13,6 +13,7 @@
 
 use super::{Pool, QueryFlags};
 use crate::base::Instant;
+use crate::connection::Telling;
 use crate::types::Params;
 
 impl Pool {
@@ -25,6 +26,12 @@ impl Pool {
         }
         call.flags = call.flags.without(QueryFlags::VALUES_TO_COME);
         call.params = params;
+        // They were written for types of which the pool does not know yet what stands behind them.
+        if let Telling::Done(told) = &call.telling
+            && call.params.needs_told(&told.fits)
+        {
+            call.telling = Telling::Due;
+        }
         self.take_up(now, key);
     }
 }

@@ -91,6 +91,19 @@ impl DomainArrays {
         Arc::make_mut(all).insert(type_oid, known.array.filter(is_read));
     }
 
+    /// Of how many types something is known.
+    pub fn count(&self) -> usize {
+        self.known.as_ref().map_or(0, |known| known.len())
+    }
+
+    /// What is known of these alone: whoever keeps it must not keep what is known of all others.
+    fn only(&self, type_oids: impl Iterator<Item = u32>) -> Self {
+        let known: BTreeMap<_, _> =
+            type_oids.filter_map(|oid| Some((oid, self.get(oid)?))).collect();
+        let known = (!known.is_empty()).then(|| Arc::new(known));
+        Self { known, is_refused: self.is_refused }
+    }
+
     /// What a server has told of a type.
     fn get(&self, type_oid: u32) -> Option<Option<ArrayOf>> {
         self.known.as_ref()?.get(&type_oid).copied()
@@ -207,8 +220,12 @@ impl Shape {
             first.lane = Lane::Joined;
         }
         let has_text = columns.iter().any(|column| column.lane.takes_text());
-        let has_user_types = columns.iter().any(|column| oid::is_of_users(column.field.type_oid));
-        Self { columns, has_text, has_user_types, verbatim: verbatim.clone() }
+        let user_types = || columns.iter().map(|column| column.field.type_oid);
+        let user_types = || user_types().filter(|oid| oid::is_of_users(*oid));
+        let has_user_types = user_types().next().is_some();
+        let domains = verbatim.domains.only(user_types());
+        let verbatim = Verbatim { oids: verbatim.oids.clone(), domains };
+        Self { columns, has_text, has_user_types, verbatim }
     }
 
     /// Whether a column comes as text of a type of users' that no server has told yet.

@@ -47,9 +47,9 @@ impl Watches {
         }
     }
 
-    /// When the time of a request is over.
-    pub(in crate::pool) fn due(&self, request: u32) -> Option<Instant> {
-        self.calls.get(&request)?.limit.map(|(at, _)| at)
+    /// When the time of a request is over, and how long that was.
+    pub(in crate::pool) fn due(&self, request: u32) -> Option<(Instant, Duration)> {
+        self.calls.get(&request)?.limit
     }
 
     pub(in crate::pool) fn remove(&mut self, request: u32) {
