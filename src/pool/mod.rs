@@ -102,6 +102,8 @@ pub struct Pool {
     catalog: Catalog,
     home: realm::Home,
     untyped: Vec<untyped::Untyped>,
+    /// Reads whose connections were lost while they waited for types.
+    unread: Vec<untyped::Read>,
     /// When standbys may be asked again how far they are behind.
     lag_due: Instant,
     /// A host has got the seat since the last flush.
@@ -138,6 +140,7 @@ impl Pool {
             catalog: Catalog::default(),
             home: realm::Home::default(),
             untyped: Vec::new(),
+            unread: Vec::new(),
             lag_due: now,
             has_moved: false,
             rewinding: None,
@@ -253,6 +256,7 @@ impl Pool {
         self.leave_deposed(now);
         self.shed();
         self.relieve();
+        self.read_unread(now);
         self.end_hopeless_waits();
         self.dispatch(now);
         self.tend_forsaken(now);

@@ -74,17 +74,24 @@ impl Pool {
         None
     }
 
+    /// Sends those reads again whose connections were lost while they waited for types.
+    pub(super) fn read_unread(&mut self, now: Instant) {
+        for read in std::mem::take(&mut self.unread) {
+            self.read_again(now, read);
+        }
+    }
+
     /// The types of a read's answer are gone: its tables were made anew meanwhile, or dropped.
-    pub(super) fn read_again(&mut self, now: Instant, read: Box<Read>) {
+    fn read_again(&mut self, now: Instant, read: Read) {
         let request = read.call.request;
         if read.call.redescribed >= MOST_REDESCRIPTIONS {
-            self.let_read_go(Some(read));
+            self.let_read_go(Some(Box::new(read)));
             let message = "the types of its columns have changed while it was asked for";
             let class = ErrorClass::Configuration;
             let error = Error::new(class, "HYPERION_BINARY_RESULT", message);
             return self.complete(request, Err(error.with_outcome(Outcome::NotCommitted)));
         }
-        let Read { mut call, limit } = *read;
+        let Read { mut call, limit } = read;
         call.redescribed += 1;
         if let Some(statement) = call.statement.and_then(|id| self.statements.get_mut(id)) {
             statement.form = Form::Undescribed;
@@ -250,7 +257,7 @@ impl Pool {
         match read {
             Some(read) => {
                 self.untyped.remove(at);
-                self.read_again(now, read);
+                self.read_again(now, *read);
             }
             None => self.release_untyped(now, at),
         }

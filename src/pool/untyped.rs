@@ -95,7 +95,7 @@ impl Pool {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             match self.untyped.remove(at).what {
                 Waiter::Answer { read: Some(read), .. } if matches!(self.life, Life::Open) => {
-                    self.read_again(self.flushed_at, read);
+                    self.unread.push(*read);
                 }
                 Waiter::Answer { request, response, read } => {
                     self.hand_out_early(id, request, response, read, Reason::Ended);
