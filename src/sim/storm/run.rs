@@ -304,9 +304,11 @@ impl Storm {
         while self.pool.poll_timeout().is_some_and(|(at, _)| at <= end) && self.failure.is_none() {
             self.pass_to_next_deadline(IDLE);
             self.settle();
-            // Without them it goes on trying to open what `minIdle` asks for.
-            let is_complete = self.numbers.len() >= self.config.min_idle;
-            if self.wakes > most && is_complete {
+            // As long as they are missing it goes on trying to open what `minIdle` asks for.
+            if self.pool.status().size < self.config.min_idle {
+                self.wakes = 0;
+            }
+            if self.wakes > most {
                 let timer = self.pool.poll_timeout();
                 return self.fail(format!("an idle pool does not come to rest: {timer:?}"));
             }
