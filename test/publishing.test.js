@@ -2,11 +2,10 @@
 // days.
 
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 
@@ -14,28 +13,12 @@ import platform from '../js/platform.cjs';
 import { addonPath } from '../scripts/build.js';
 import { layOut, packAll } from '../scripts/release/packages.js';
 import { version } from '../scripts/release/versions.js';
-import { runToEnd, settingsFor, startRegistry } from './registry.js';
+import { env, folder, registry, run, useRegistry } from './registry.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const workflow = (name) => readFile(path.join(root, '.github', 'workflows', name), 'utf8');
 
-let folder;
-let registry;
-let env;
-before(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'hyperion-publishing-'));
-});
-beforeEach(async () => {
-  await registry?.close();
-  registry = await startRegistry();
-  env = await settingsFor(registry, folder);
-});
-after(async () => {
-  await registry.close();
-  await rm(folder, { recursive: true });
-});
-
-const run = (program, args, options) => runToEnd(program, args, { env, ...options });
+useRegistry('publishing');
 
 const readJson = async (...names) => JSON.parse(await readFile(path.join(...names), 'utf8'));
 

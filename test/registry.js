@@ -3,10 +3,12 @@
 // version that it has, and gives the tokens that npm asks GitHub for.
 
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
+import { after, before, beforeEach } from 'node:test';
 import { promisify } from 'node:util';
 
 export async function startRegistry() {
@@ -113,3 +115,25 @@ export async function runToEnd(program, args, options) {
     return error;
   }
 }
+
+/** Where a test file that has called `useRegistry` works, the registry of its test, and npm's settings for that. */
+export let folder;
+export let registry;
+export let env;
+
+export function useRegistry(name) {
+  before(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), `hyperion-${name}-`));
+  });
+  beforeEach(async () => {
+    await registry?.close();
+    registry = await startRegistry();
+    env = await settingsFor(registry, folder);
+  });
+  after(async () => {
+    await registry.close();
+    await rm(folder, { recursive: true });
+  });
+}
+
+export const run = (program, args, options) => runToEnd(program, args, { env, ...options });

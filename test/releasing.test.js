@@ -2,11 +2,10 @@
 // is committed. `publishing.test.js` has the rest.
 
 import assert from 'node:assert/strict';
-import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
 
@@ -14,28 +13,12 @@ import prettier from 'prettier';
 
 import { isAsked } from '../scripts/release/asked.js';
 import { nextPatch, SAYING, version } from '../scripts/release/versions.js';
-import { runToEnd, settingsFor, startRegistry } from './registry.js';
+import { env, folder, registry, run, useRegistry } from './registry.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const workflow = (name) => readFile(path.join(root, '.github', 'workflows', name), 'utf8');
 
-let folder;
-let registry;
-let env;
-before(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'hyperion-releasing-'));
-});
-beforeEach(async () => {
-  await registry?.close();
-  registry = await startRegistry();
-  env = await settingsFor(registry, folder);
-});
-after(async () => {
-  await registry.close();
-  await rm(folder, { recursive: true });
-});
-
-const run = (program, args, options) => runToEnd(program, args, { env, ...options });
+useRegistry('releasing');
 
 async function git(cwd, ...args) {
   const { code, stdout, stderr } = await run('git', args, { cwd });
