@@ -487,7 +487,7 @@ impl Exchange {
         }
     }
 
-    /// Whether it describes a statement under the name that this was prepared under.
+    /// Whether a prepared statement is described in the flight that runs it.
     pub(super) fn describes_anew(&self) -> bool {
         matches!(&self.flight, Flight::Parsing(Parsing { begins: Begins::Description, .. }))
     }

@@ -13,7 +13,7 @@ use crate::types::{Shape, Verbatim};
 /// How the request was sent, which decides what the server answers.
 #[derive(Debug)]
 pub(super) enum Flight {
-    /// The server parses the statement and describes it on the way.
+    /// The server parses the statement, unless it is prepared, and describes it on the way.
     Parsing(Parsing),
     /// A parameter can't be written before its type is known: the description alone is asked for.
     Typing { parameter_types: Vec<u32>, told: Option<Arc<Description>> },
