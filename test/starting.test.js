@@ -31,7 +31,7 @@ async function untilRefused(pool, why) {
 
 /** Whoever does not wait for so long is told why, and that nothing was sent. */
 async function assertRefused(cluster, why, options) {
-  const pool = createPool(cluster.options({ acquireTimeoutMs: 100, failFast: false, ...options }));
+  const pool = createPool(cluster.options({ acquireTimeoutMs: 1000, failFast: false, ...options }));
   await assert.rejects(pool.query('SELECT 1'), (error) => {
     assert.equal(error.name, 'PoolTimeoutError');
     assert.equal(error.outcome, 'not-sent');
