@@ -81,7 +81,8 @@ impl Pool {
         }
     }
 
-    /// The types of a read's answer are gone: its tables were made anew meanwhile, or dropped.
+    /// Sends a read again whose types are gone, since its tables were made anew or dropped meanwhile,
+    /// or whose connection was lost before they were told.
     fn read_again(&mut self, now: Instant, read: Read) {
         let request = read.call.request;
         if read.call.redescribed >= MOST_REDESCRIPTIONS {

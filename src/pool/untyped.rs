@@ -71,8 +71,8 @@ impl Pool {
         }
     }
 
-    /// Nobody waits for the types of an answer any more: a read is as if it had not run, and the
-    /// answer of anything else goes out as it came.
+    /// The caller of an answer waits no longer for the types in it: a read is as if it had not run,
+    /// and the answer of any other statement goes out as it came.
     pub(super) fn hand_out_early(
         &mut self,
         id: ConnectionId,
@@ -105,8 +105,8 @@ impl Pool {
         }
     }
 
-    /// A transaction was lost to the pool's own question. Whoever waits for the answer is told why:
-    /// nobody else would be.
+    /// A transaction was lost to the pool's own question. The caller that waits for the answer is
+    /// told why, since no other call of the transaction has failed.
     pub(super) fn typing_ended_transaction(
         &mut self,
         now: Instant,
