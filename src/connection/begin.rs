@@ -21,10 +21,11 @@ impl Isolation {
     }
 }
 
-/// The modes of a BEGIN. There is no `READ WRITE`: a transaction that says so writes through a fence.
+/// The modes of a BEGIN. `READ WRITE` is not offered: a transaction that states it can write
+/// although the primary is fenced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Begin {
-    /// `None` leaves it to `default_transaction_isolation`.
+    /// `None` leaves the level to `default_transaction_isolation`.
     pub isolation: Option<Isolation>,
     pub read_only: bool,
     pub deferrable: bool,

@@ -1,4 +1,5 @@
-//! The command tag of a CommandComplete message (PostgreSQL manual, 55.7): what ran, on how many rows.
+//! The command tag of a CommandComplete message (PostgreSQL manual, 55.7): which command ran, and
+//! on how many rows.
 
 use std::borrow::Cow;
 
@@ -14,8 +15,8 @@ impl CommandTag {
     /// The answer to an empty query string: no command ran.
     pub const EMPTY: Self = Self { name: Cow::Borrowed(""), count: None };
 
-    /// `INSERT 0 5` is an INSERT of 5 rows, `SELECT 3` has 3, `CREATE TABLE` no count. A count that is no
-    /// 64-bit number is no count.
+    /// `INSERT 0 5` is an INSERT of 5 rows, `SELECT 3` is a SELECT of 3 rows, and `CREATE TABLE`
+    /// has no count. A count that does not fit 64 bits is taken for none.
     pub fn parse(tag: &str) -> Self {
         let Some((words, last)) = tag.rsplit_once(' ') else {
             return Self { name: name_of(tag), count: None };
@@ -23,7 +24,7 @@ impl CommandTag {
         if last.is_empty() || !last.bytes().all(|b| b.is_ascii_digit()) {
             return Self { name: name_of(tag), count: None };
         }
-        // INSERT alone has the oid of a row between its name and its count.
+        // Only INSERT has an oid between its name and its count.
         let name = if words.starts_with("INSERT ") { "INSERT" } else { words };
         Self { name: name_of(name), count: last.parse().ok() }
     }
@@ -36,8 +37,9 @@ impl CommandTag {
         self.count
     }
 
-    /// Whether it commits what came before it, or itself. The statements of a text are else one transaction, which the
-    /// server rolls back where one of them fails (PostgreSQL manual, 55.2.2.1).
+    /// Whether the command commits the statements before it, or itself. Otherwise the statements of
+    /// one text are a single transaction, which the server rolls back if one of them fails
+    /// (PostgreSQL manual, 55.2.2.1).
     pub(super) fn commits(&self) -> bool {
         const NAMES: [&str; 12] = [
             "COMMIT",
@@ -56,7 +58,7 @@ impl CommandTag {
         NAMES.contains(&self.name())
     }
 
-    /// The command's place in [`COMMANDS`].
+    /// The command's index in [`COMMANDS`].
     pub fn number(&self) -> Option<u8> {
         COMMANDS.iter().zip(0u8..).find(|(known, _)| **known == self.name).map(|(_, n)| n)
     }

@@ -1,16 +1,16 @@
 //! Floor 2: one connection to one server, as a state machine without a socket.
 //!
 //! Owns: the handshake, the pipeline of requests, the statements prepared on this connection, and
-//! what is known of a request when the connection breaks. Imports `base`, `protocol`, `types` and
-//! `config`. Never does I/O, never reads a clock, never decides what is sent again: it says what
-//! happened.
+//! what is known of each request when the connection breaks. Imports `base`, `protocol`, `types`
+//! and `config`. This floor never does I/O, never reads a clock and never decides what is sent
+//! again: it reports what happened.
 //!
 //! ```text
 //! Opening ──Connected──▶ Handshake ──ReadyForQuery──▶ Asking ──role──▶ Session ──▶ Closed
 //! ```
 //!
-//! `Asking` is there for servers before 14 alone, which do not report their role; any error leads
-//! to `Closed`, whose events say of each request whether it may have run.
+//! Only a server before PostgreSQL 14 passes through `Asking`, since it does not report its role.
+//! Any error leads to `Closed`, whose events say of each request whether it may have run.
 
 mod begin;
 mod command;
@@ -90,11 +90,12 @@ enum State {
     Closed,
 }
 
-/// What a request takes beside its text and its values: the messages around them, and a prelude.
+/// Bytes that a request takes in addition to its text and its values: the messages around them, and
+/// a prelude.
 const ROUND_REQUEST: usize = 1024;
 
-/// A connection. Drive it by `handle_input` and `handle_timeout`, then drain `poll_event`, then
-/// write `outgoing` and tell by `advance` how much was taken.
+/// One connection. Its owner calls `handle_input` and `handle_timeout`, then drains `poll_event`,
+/// then writes `outgoing` and reports to `advance` how many bytes the kernel took.
 #[derive(Debug)]
 pub struct Connection {
     host: Arc<str>,
@@ -104,12 +105,14 @@ pub struct Connection {
     parameters: Parameters,
     intake: Intake,
     random: [u8; 8],
-    /// What its host reports of its role was contradicted.
+    /// The role that the host reports was contradicted by the answer to a question, so reports are
+    /// no longer believed.
     distrusts_reports: bool,
-    /// Its session ended in the middle of what may give names another meaning for others.
+    /// The session ended while a statement was under way that may change what names mean for other
+    /// sessions.
     has_moved_names: bool,
     outbox: BytesMut,
-    /// The most that was in it since it was last given back.
+    /// The largest size of `outbox`, in bytes, since its memory was last given back.
     largest_outbox: usize,
     /// How many bytes the kernel has taken since the connection began.
     written: u64,
@@ -136,7 +139,7 @@ impl Connection {
     }
 
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>, shared: &mut Shared<'_>) {
-        // What comes behind the end is nobody's.
+        // Bytes that arrive after the end belong to no request.
         if matches!(self.state, State::Closed) {
             return;
         }
@@ -162,8 +165,8 @@ impl Connection {
         }
     }
 
-    /// How many messages have come since this was asked last that are much more work than their
-    /// bytes.
+    /// How many messages have come, since the last call, that take much more work than their bytes
+    /// suggest.
     pub fn take_laborious(&mut self) -> usize {
         self.intake.take_laborious()
     }
@@ -202,8 +205,8 @@ impl Connection {
         }
     }
 
-    /// How many iterations the key of the login still takes. Each [`Self::handle_timeout`] does
-    /// some of them; whoever has several connections decides whose turn it is.
+    /// How many iterations of key derivation the login still takes. Each [`Self::handle_timeout`]
+    /// does some of them. The owner of several connections decides which of them works next.
     pub fn derivation_left(&self, now: Instant) -> Option<u32> {
         match &self.state {
             State::Handshake { deadline, handshake } if now < *deadline => handshake.work_left(),
@@ -215,14 +218,14 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Whether [`Self::poll_event`] has more to say: whoever drops the connection now leaves calls
-    /// unanswered.
+    /// Whether [`Self::poll_event`] has more events. An owner that drops the connection now leaves
+    /// calls unanswered.
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Appends a request to the pipeline. An error (a parameter does not fit) leaves the connection
-    /// as it was.
+    /// Appends a request to the pipeline. An error (a parameter that does not fit its type, or no
+    /// memory) leaves the connection as it was.
     pub fn send(
         &mut self,
         now: Instant,
@@ -242,7 +245,7 @@ impl Connection {
         }
     }
 
-    /// Makes the server say what has changed: [`Event::Answered`] follows.
+    /// Asks the server for a sign of life and for its role: [`Event::Answered`] follows.
     pub fn probe(&mut self, now: Instant) {
         if let State::Session(session) = &mut self.state
             && let Err(error) = session.probe(now, self.written, &mut self.outbox)
@@ -251,20 +254,22 @@ impl Connection {
         }
     }
 
-    /// Makes the server discard what the session's user left behind, before any further request:
-    /// [`Event::Answered`].
+    /// Makes the server discard what the session's last user left behind, before any further
+    /// request: [`Event::Answered`] follows.
     pub fn reset(&mut self, now: Instant) {
         self.send_own(|session, written, out| session.reset(now, written, out));
     }
 
-    /// The session's user may have left something behind that no answer showed.
+    /// Marks the session as one in which its user may have left something behind that no answer
+    /// showed.
     pub fn soil(&mut self) {
         if let State::Session(session) = &mut self.state {
             session.soil();
         }
     }
 
-    /// Whether nothing was left behind that the server has not discarded yet.
+    /// Whether the session holds nothing that its user left behind and the server has not discarded
+    /// yet.
     pub fn is_clean(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_clean())
     }
@@ -274,18 +279,19 @@ impl Connection {
         matches!(&self.state, State::Session(session) if session.is_resetting())
     }
 
-    /// Ready, and with nothing in flight but a reset or a question of the pool's own.
+    /// Whether the connection is ready, with nothing in flight except a reset or a question of the
+    /// pool's own.
     pub fn is_vacant(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_vacant())
     }
 
-    /// Whether a request can be sent here that waits for nothing but a reset or a question of the
-    /// pool's own, and for a reset only where that keeps the settings of the login.
+    /// Whether a request that is sent now waits for nothing except a reset or a question of the
+    /// pool's own. A reset counts only if it keeps the settings of the login.
     pub fn is_at_hand(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_at_hand())
     }
 
-    /// What is to be written now: no more than may be unanswered at a time behind a pooler.
+    /// The bytes to write now. Behind a pooler these are no more than may be unanswered at a time.
     pub fn outgoing(&self) -> &[u8] {
         let gate = match &self.state {
             State::Session(session) => session.gate(),
@@ -295,12 +301,14 @@ impl Connection {
         open.and_then(|open| self.outbox.get(..open)).unwrap_or(&self.outbox)
     }
 
-    /// Whether a pooler stands in between, as far as its key shows.
+    /// Whether a pooler stands between this client and the server, as far as the session's
+    /// cancellation key shows.
     pub fn is_pooled(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_pooled())
     }
 
-    /// Another session of the same host has shown that a pooler stands in between.
+    /// Takes the session for a pooler's, because another session of the same host has shown that a
+    /// pooler stands in between.
     pub fn take_for_pooled(&mut self) {
         if let State::Session(session) = &mut self.state {
             session.take_for_pooled();
@@ -315,8 +323,8 @@ impl Connection {
         self.written += count as u64;
     }
 
-    /// The Terminate message, for a connection that is idle; otherwise nothing: a server that is at
-    /// work learns by the closed socket.
+    /// The Terminate message, for an idle connection. For any other it is empty: a server that is
+    /// still working learns of the end from the closed socket.
     pub fn farewell(&self) -> Vec<u8> {
         let mut out = BytesMut::new();
         if self.is_idle() && self.outbox.is_empty() && frontend::terminate(&mut out).is_ok() {
@@ -325,17 +333,17 @@ impl Connection {
         Vec::new()
     }
 
-    /// The host's name, which a list of hosts that has changed since may not hold any more.
+    /// The name of the host. The list of hosts may have changed since, and no longer contain it.
     pub fn host(&self) -> &Arc<str> {
         &self.host
     }
 
-    /// Ready, and with nothing in flight.
+    /// Whether the connection is ready, with nothing in flight.
     pub fn is_idle(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.depth() == 0)
     }
 
-    /// How many entries wait for their ReadyForQuery, barriers too.
+    /// How many entries wait for their ReadyForQuery, including barriers.
     pub fn depth(&self) -> usize {
         match &self.state {
             State::Session(session) => session.depth(),
@@ -412,7 +420,7 @@ impl Connection {
                 return Ok(());
             };
             self.state = State::Session(session);
-            // The probe's own event says the same.
+            // The probe's own event has the same content.
             self.events.clear();
             self.events.push_back(Event::Ready { role });
         }
@@ -444,7 +452,7 @@ impl Connection {
                 self.has_moved_names = session.has_moved_names();
                 session.abandon(self.written, &why, &mut self.events);
             }
-            // A handshake that fails has given its state away.
+            // A handshake that fails has already given its state away.
             State::Opening { .. } | State::Handshake { .. } | State::Closed => {}
         }
         self.intake = Intake::default();

@@ -1,8 +1,8 @@
 //! The session behind a finished login: a pipeline of requests, each delimited by a Sync.
 //!
-//! The server takes requests one after the other and answers each with a ReadyForQuery. What it
-//! reports of itself in between belongs to the ReadyForQuery that follows, so that each request
-//! knows the role that the server had said in front of it and behind it.
+//! The server takes requests one after the other and answers each with a ReadyForQuery. Reports of
+//! its settings that come in between belong to the ReadyForQuery that follows. So each request
+//! knows the role that the server had told before it and after it.
 
 mod ended;
 mod questions;
@@ -44,61 +44,60 @@ use crate::protocol::frontend;
 pub(super) struct Session {
     pipeline: Pipeline,
     status: TransactionStatus,
-    /// In front of what was answered last.
+    /// The status before the request that was answered last.
     status_before: TransactionStatus,
-    /// As last said by the server, and as said before the ReadyForQuery of the last settled entry.
+    /// The role as the server told it last, and as it had told it by its last ReadyForQuery.
     role: Option<Role>,
     role_at_ready: Option<Role>,
     reports_role: bool,
     doubt: Doubt,
     asking: Asking,
-    /// It does not tell its place in the cluster.
+    /// The server does not tell its place in the cluster.
     refuses_place: bool,
     max_result_bytes: usize,
-    /// A read may run twice where its text shows nothing against it.
+    /// The options allow a read to run twice if its text shows nothing against it.
     repeats_reads: bool,
     prepared: Prepared,
     names: Names,
-    /// What the server said last of a transaction that had failed.
+    /// The error with which the server last refused a statement because its transaction had failed.
     aborted: Option<Box<ServerFields>>,
     key: Option<BackendKey>,
     is_pooled: bool,
     last_ready: Instant,
-    /// When that was asked for which the last ReadyForQuery answered.
+    /// When the question was sent that the server last answered with its role.
     asked_at: Instant,
-    /// How long the server took to answer the last question that gives it nothing to do.
+    /// How long the server took to answer the last bare Sync or question for its role.
     round_trip: Option<Duration>,
     lead: Lead,
-    /// A FATAL error of the server's own: it closes, and never looked at what stands behind the
-    /// first entry.
+    /// The server said FATAL itself, and has looked at no entry behind the first.
     fatal: bool,
-    /// A pooler has ended the session before any of its servers had what is unanswered.
+    /// A pooler has ended the session, and handed no unanswered request to a server.
     never_handed_on: bool,
     tidiness: Tidiness,
-    /// The server refused to reset the session, and skipped the request behind that.
+    /// The server refused to reset the session, and skipped the request after the reset.
     skipped: bool,
-    /// It is to be asked for its place behind the last step of a script.
+    /// The question for its place waits until the last step of a script is sent.
     place_is_due: bool,
-    /// What the server reports of its settings, and what it did when the session was new or was
-    /// reset.
+    /// Fingerprints of the settings as the server reports them now, and as it did when the session
+    /// was new or was last reset.
     reported: u64,
     reported_clean: u64,
     startup: StartupSettings,
-    /// Its user may have changed whether it takes writes.
+    /// The session's user may have changed whether the session accepts writes.
     made_role: bool,
-    /// That role may not be told of types.
+    /// The session's role may not read what types are.
     refuses_types: bool,
-    /// Where values may look otherwise as text than this client reads them, a statement is
-    /// described before its first use, so that its results come as binary.
+    /// Whether values as text look as this client reads them. If not, a statement is described
+    /// before its first use, so that its results come in binary.
     style: Style,
 }
 
-/// What this session's users left behind in it.
+/// Whether this session's users left something behind in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tidiness {
     Clean,
     Soiled,
-    /// A DISCARD ALL is under way, and the server has not said that it is done.
+    /// A DISCARD ALL is under way, and the server has not confirmed it.
     Resetting,
 }
 
@@ -174,12 +173,12 @@ impl Session {
         self.pipeline.len()
     }
 
-    /// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
+    /// Whether nothing is in flight except a reset or a question of the pool's own.
     pub(super) fn is_vacant(&self) -> bool {
         pipeline::is_vacant(&self.pipeline)
     }
 
-    /// Whether others may see names otherwise that were moved here, as far as nobody has told them.
+    /// Whether names may mean something else for other sessions, which have not been told so.
     pub(super) fn has_moved_names(&self) -> bool {
         self.names.have_moved_for_all()
     }
@@ -237,8 +236,8 @@ impl Session {
         pipeline::place_of(&self.pipeline, token).is_some_and(|n| n + 1 < self.pipeline.len())
     }
 
-    /// Takes a request back of which nothing was written. `written` is how many bytes the kernel
-    /// has taken, and `out` what it has not. False where that can't be done.
+    /// Takes back a request of which nothing was written; false if that can't be done. `written` is
+    /// how many bytes the kernel has taken, and `out` holds those that it has not.
     pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
         let Some(place) = pipeline::place_of(&self.pipeline, token) else { return false };
         let is_awaited = self.pipeline.get(place + 1).is_some_and(Entry::is_waiting_script);
@@ -255,7 +254,7 @@ impl Session {
         true
     }
 
-    /// Up to which byte may be written of all that was sent here.
+    /// Up to which byte of all that is ever sent here may be written now; `None` sets no limit.
     pub(super) fn gate(&self) -> Option<u64> {
         if !self.is_pooled {
             return None;
@@ -263,26 +262,26 @@ impl Session {
         self.pipeline.iter().find(|entry| entry.gated).map(|entry| entry.start)
     }
 
-    /// Nothing stands in front of the first entry.
+    /// Opens the gate of the first entry, since nothing unanswered stands in front of it.
     fn open_gate(&mut self) {
         if let Some(front) = self.pipeline.front_mut() {
             front.gated = false;
         }
     }
 
-    /// Whether a pooler stands in between, as far as its key shows.
+    /// Whether a pooler stands in between, as far as the session's key shows.
     pub(super) fn is_pooled(&self) -> bool {
         self.is_pooled
     }
 
-    /// Another session of the same host has shown it.
+    /// Another session of the same host has shown that a pooler stands in between.
     pub(super) fn take_for_pooled(&mut self) {
         self.is_pooled = true;
         self.style.share();
     }
 
-    /// Appends a request to the pipeline and its bytes to `out`; an error leaves both as they were.
-    /// `sent` is how much was sent before what stands in `out`.
+    /// Appends a request to the pipeline and its bytes to `out`. An error leaves both as they were.
+    /// `sent` is how many bytes were sent before those in `out`.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -367,7 +366,7 @@ impl Session {
         Ok(how)
     }
 
-    /// Takes any message but DataRow.
+    /// Takes any message except DataRow.
     pub(super) fn message(
         &mut self,
         now: Instant,
@@ -431,7 +430,7 @@ impl Session {
             {
                 return Ok(());
             }
-            // It tells nothing of a session that was established.
+            // A refusal tells nothing of the role of a session that was established.
             Work::Barrier { asked: true, .. }
                 if self.role.is_some() && matches!(message, M::ErrorResponse(_)) =>
             {
@@ -462,7 +461,7 @@ impl Session {
                     self.prepared.learn(id, &sql, &known, exchange.moment);
                 }
             }
-            // Whatever was sent behind it the server would take for its data.
+            // The server would take whatever was sent after it for the COPY's data.
             Learned::Copy(copied) if !alone => return Err(copied.refusal()),
             Learned::Copy(copied) => self.refuse_copy(copied, out)?,
         }
@@ -477,7 +476,7 @@ impl Session {
         events: &mut VecDeque<Event>,
         (sent, out): (u64, &mut BytesMut),
     ) -> Result<(), Error> {
-        // An entry that is not done stays in the pipeline: the end of the connection answers it.
+        // An incomplete entry stays in the pipeline: the end of the connection answers it.
         match self.pipeline.front().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
             Some(Work::Reset { step: ResetStep::Due | ResetStep::Restoring }) => {
@@ -499,13 +498,13 @@ impl Session {
             events.push_back(Event::Contradicted);
         }
         self.last_ready = now;
-        // Where the role is not reported, what else is answered says nothing of it.
+        // Where the role is not reported, only an answer to the question for it tells it.
         if self.reports_role || matches!(entry.work, Work::Barrier { told: Some(_), .. }) {
             self.asked_at = entry.queued_at;
         }
         let (took, parted) = match entry.work {
             Work::Request { .. } => self.lead.request(now, entry.queued_at, took),
-            // Behind others it may be heard with them, which tells nothing of the way.
+            // Behind others it may be heard with them, and then tells nothing of the round trip.
             Work::Barrier { together, .. } if !waited => {
                 self.round_trip = self.lead.barrier(took, together).or(self.round_trip);
                 (took, None)
@@ -531,8 +530,7 @@ impl Session {
                 if !self.end_reset(now, step, (sent, &mut *out))? {
                     return Ok(());
                 }
-                // Where the role is not reported, it was last asked for in the session as its user
-                // had it.
+                // A role that is not reported was last asked for while its user's settings held.
                 let role = self.role.filter(|_| self.reports_role);
                 events.push_back(Event::Answered { role });
             }
@@ -553,8 +551,8 @@ impl Session {
                 if exchange.may_not_ask_types() {
                     self.refuse_types(shared);
                 }
-                // Where another transaction begins in the same breath, or others stand behind it, the
-                // session does not come to rest.
+                // Behind AND CHAIN, or with further entries in flight, the session does not come to
+                // rest: other sessions are told here.
                 let moved = shared.statements.get(id).is_some_and(|it| it.naming.moves_for_all());
                 let is_over = exchange.committed || (moved && status == TransactionStatus::Idle);
                 if is_over && self.names.have_moved_for_all() {

@@ -1,8 +1,8 @@
-//! What the whole pool knows of its statements.
+//! The statements of the whole pool.
 //!
-//! A statement is described by the server that runs it first, on whichever connection. From then on
-//! every connection of the pool prepares and runs it in one flight, and goes by what it is told
-//! there itself: what the others were told is a hint for that one flight.
+//! The first server that runs a statement describes it, on any connection. Then every connection
+//! prepares and runs the statement in one flight, and follows the description that its own server
+//! returns there. A description from another connection is only a hint for that one flight.
 
 use std::sync::Arc;
 
@@ -19,25 +19,25 @@ use crate::base::{Instant, ServerFields};
 use crate::protocol::{Field, Format};
 use crate::types::{Column, DomainArrays, ParameterType, Shape, UserType, Verbatim, is_of_users};
 
-/// Names a statement for as long as floor 7 remembers its text.
+/// Names a statement for as long as JavaScript remembers its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StatementId(pub u32);
 
-/// What the server said a statement looks like.
+/// How a server has described a statement: its parameters and its columns.
 #[derive(Debug)]
 pub struct Description {
-    /// As the server inferred them.
+    /// The oids of the parameters' types, as the server inferred them.
     pub parameter_types: Vec<u32>,
-    /// What values are fitted to, for each of these.
+    /// How values are encoded, for each of these types.
     pub fits: Vec<ParameterType>,
-    /// With the formats that we ask for; `None` where the statement returns no rows.
+    /// The columns in the formats that this client asks for; `None` if there are no rows.
     pub shape: Option<Arc<Shape>>,
-    /// The same with text for every column.
+    /// The same columns with text as the format of each.
     pub text: Option<Arc<Shape>>,
 }
 
 impl Description {
-    /// `fields` as RowDescription gave them, with whatever formats.
+    /// `fields` are as RowDescription gave them. Their formats are ignored.
     pub fn new(parameter_types: Vec<u32>, fields: Option<Vec<Field>>, verbatim: &Verbatim) -> Self {
         let in_formats = |format_of: &dyn Fn(&Field) -> Format| {
             let mut fields = fields.clone()?;
@@ -53,21 +53,21 @@ impl Description {
         Self { parameter_types, fits, shape, text }
     }
 
-    /// Whether a server has said the same, whatever is known of the types besides.
+    /// Whether both say the same, whatever is known of the types in addition.
     pub fn is_same(&self, other: &Self) -> bool {
         self.parameter_types == other.parameter_types && self.shape == other.shape
     }
 
-    /// How rows look that come in the formats of `asked`, which another description had.
+    /// The shape of rows in the formats of `asked`, another description's shape.
     pub(super) fn in_formats_of(&self, asked: &Shape, verbatim: &Verbatim) -> Option<Arc<Shape>> {
-        // The format of a single column holds for all that there are.
+        // The format of a single column holds for all columns (Bind, PostgreSQL manual, 55.7).
         let all = asked.columns().first().filter(|_| asked.columns().len() == 1);
         let column = |n: usize| all.or_else(|| asked.columns().get(n));
         self.in_formats(verbatim, |n| column(n).map(|column| column.field.format))
     }
 
-    /// The same for any formats. Where there is none for a column, the server has none either, and
-    /// refuses.
+    /// The shape of rows in the formats that `format_of` gives. The server refuses a request in
+    /// which a column has none.
     pub(super) fn in_formats(
         &self,
         verbatim: &Verbatim,
@@ -85,7 +85,7 @@ impl Description {
         Some(Arc::new(Shape::with_verbatim(columns().map(in_format).collect(), verbatim)))
     }
 
-    /// Has its results asked for in the formats that fit what is known of types by now.
+    /// Updates the formats in which results are asked for by the types that are known now.
     fn bring_up(self: &mut Arc<Self>, verbatim: &Verbatim, domains: &DomainArrays) {
         if let Some(shape) = &self.shape
             && shape.has_user_types()
@@ -97,14 +97,14 @@ impl Description {
         }
     }
 
-    /// About how many bytes it takes.
+    /// About how many bytes of memory the description takes.
     pub fn weight(&self) -> usize {
         let shape = self.shape.as_ref().map_or(0, |shape| 2 * shape.weight());
         let each = size_of::<u32>() + size_of::<ParameterType>();
         size_of::<Self>() + shape + each * self.parameter_types.len()
     }
 
-    /// The types of users of which nothing is known yet, each once.
+    /// The oids of parameter types that users made and of which nothing is known yet, each once.
     pub fn untold(&self) -> Vec<u32> {
         let pairs = self.parameter_types.iter().zip(&self.fits);
         let mut oids: Vec<_> =
@@ -114,7 +114,7 @@ impl Description {
         oids
     }
 
-    /// The same with what `tell` knows of such types.
+    /// The same description, with `tell` filling in each parameter type that was not known.
     pub fn told(&self, tell: impl Fn(u32) -> ParameterType) -> Self {
         let pairs = self.parameter_types.iter().zip(&self.fits);
         let fits =
@@ -128,8 +128,8 @@ impl Description {
 /// How a statement can be sent.
 #[derive(Clone, Debug)]
 pub enum Form {
-    /// Never seen by a server: parameters and results travel as text, and the description comes
-    /// along.
+    /// No server has described it yet: parameters and results travel as text, and it is described
+    /// on the way.
     Undescribed,
     Described(Arc<Description>),
 }
@@ -140,38 +140,36 @@ pub struct Statement {
     pub form: Form,
     pub verbatim: Verbatim,
     pub habit: Habit,
-    /// What its text says of the statements in it.
+    /// Facts about the statements in its text.
     script: Script,
     pub traces: Traces,
     pub(super) text_results: TextResults,
-    /// Whether a script may change what its own results look like as text.
+    /// Whether it is a script that may change what its own results look like as text.
     pub(super) restyles: bool,
-    /// Whether it is a script that gives no values but of text.
+    /// Whether it is a script whose results have no values except of text.
     pub(super) is_plain_script: bool,
     pub(super) naming: Naming,
-    /// When a server described it otherwise than another one before.
+    /// When a server described it differently from an earlier description.
     pub(super) changed_at: Option<Instant>,
-    /// How often names had moved for all when a server told it last.
+    /// The value of `Statements::generation` when a server last described it.
     told_in: u64,
-    /// When a server last refused it, in a transaction, for what may be due to what was told
-    /// before.
+    /// When a server last refused it, in a transaction, perhaps for an outdated description.
     pub(super) doubted_at: Option<Instant>,
-    /// Whether it may be sent behind others: refused, it certainly had no effect, whatever it was
-    /// at.
+    /// Whether it may be sent behind other requests: refused at any point, it has no effect.
     pub may_share: bool,
-    /// Whether all of its text is known to do nothing but read.
+    /// Whether its whole text is known to do nothing but read.
     pub is_plain_read: bool,
-    /// What it may have changed where it has succeeded.
+    /// What it may have changed if it succeeded.
     pub effect: Effect,
-    /// Whether it is one that may run twice.
+    /// Whether it may run twice.
     pub may_run_twice: bool,
-    /// Calls that will still ask for it; a forgotten statement goes with the last of them.
+    /// Calls that will still ask for it. A forgotten statement is dropped with the last of them.
     holders: usize,
     forgotten: bool,
 }
 
 impl Statement {
-    /// As the server inferred them; `None` before it has said so.
+    /// The oids of its parameters' types; `None` before a server has described it.
     pub fn parameter_types(&self) -> Option<&[u32]> {
         match &self.form {
             Form::Undescribed => None,
@@ -179,7 +177,7 @@ impl Statement {
         }
     }
 
-    /// Whether what is known of it holds in one database alone.
+    /// Whether its description names types that users made, and so holds in one database only.
     pub fn has_user_types(&self) -> bool {
         match &self.form {
             Form::Undescribed => false,
@@ -190,7 +188,7 @@ impl Statement {
         }
     }
 
-    /// A server has described it. Returns what is known of it now, and whether that is news.
+    /// Takes a server's description. Returns the one that is known now, and whether it is new.
     pub(super) fn learn(
         &mut self,
         now: Instant,
@@ -205,19 +203,19 @@ impl Statement {
         (told, true)
     }
 
-    /// Whether it is, or may hold, a command that commits what came before it.
+    /// Whether it is, or may contain, a command that commits the statements before it.
     pub fn may_commit(&self) -> bool {
         self.script.may_commit
     }
 
-    /// Whether it may have an effect of its own although its transaction has none: it commits that,
+    /// Whether it may have an effect although its transaction has none: it commits the transaction,
     /// or ends it and goes on.
     pub fn may_leave_transaction(&self) -> bool {
         self.script.may_commit || self.script.may_go_on
     }
 
-    /// Whether it may have committed something in its middle that no command tag tells of, where
-    /// the server has refused what it was at.
+    /// Whether the statement may have committed something in its middle that no command tag tells
+    /// of, although the server refused it with `refused`.
     pub(super) fn may_have_committed(&self, sending: Sending, refused: &ServerFields) -> bool {
         match sending {
             Sending::Simple if self.script.is_block => false,
@@ -226,28 +224,28 @@ impl Statement {
         }
     }
 
-    /// Whether there may be several statements in it, which the server takes by the simple protocol
-    /// alone and without parameters.
+    /// Whether there may be several statements in it, which the server takes only by the simple
+    /// protocol and without parameters.
     pub fn may_be_script(&self) -> bool {
         self.script.may_be_script
     }
 
-    /// Whether only its answer tells if the session is in a transaction behind it.
+    /// Whether only its answer tells if the session is inside a transaction after it.
     pub fn may_move_transaction(&self) -> bool {
         self.script.may_move
     }
 
-    /// Whether it may change how the strings in it are read.
+    /// Whether it may change how the string constants in it are read.
     pub(super) fn may_respell(&self) -> bool {
         self.sql.contains('\\') && contains_ignoring_case(&self.sql, "standard_conforming_strings")
     }
 
-    /// Whether it hands its transaction over to whoever ends that by its name.
+    /// Whether it is PREPARE TRANSACTION: another session may commit the transaction by its name.
     pub fn prepares_transaction(&self) -> bool {
         self.script.prepares_transaction
     }
 
-    /// Why it is not sent.
+    /// Why this client refuses to send it.
     pub fn unfit(&self) -> Option<Unfit> {
         self.script.unfit
     }
@@ -257,27 +255,27 @@ fn gives_no_values(script: &str) -> bool {
     parts(script).all(|part| !part.is_ambiguous && TextResults::of(part.text) == TextResults::Plain)
 }
 
-/// What descriptions take together at most.
+/// How many bytes all descriptions may take together.
 const MOST_WEIGHT: usize = 16 * 1024 * 1024;
-/// Users' types of which something is known. What is told of one more copies it all, where a
-/// request is under way.
+/// The most user-made types of which the pool remembers something. Each type that is learned copies
+/// the whole table if a request in flight still holds it.
 const MOST_TYPES: usize = 4096;
 
-/// The statements of a pool, by the small numbers that floor 7 uses for them.
+/// The statements of a pool, by the small numbers that JavaScript uses for them.
 #[derive(Debug, Default)]
 pub struct Statements {
-    /// A session has shown that its settings give values another text than this client reads: the
-    /// pool describes each statement before its first use from then on.
+    /// A session has shown that its settings give values another text than this client reads. From
+    /// then on the pool describes each statement before its first use.
     pub(super) describes_first: bool,
     domains: DomainArrays,
     places: Vec<Option<Statement>>,
     vacant: Vec<u32>,
-    /// What the descriptions take, and those that have gone since this was reckoned.
+    /// An upper bound of the bytes that descriptions take. Descriptions that were dropped count
+    /// until the next time that all are added up.
     weight: usize,
-    /// How often names have come to mean something else for all sessions, as far as those of the
-    /// pool show it.
+    /// How often names have changed their meaning for all sessions, by this pool's statements.
     generation: u64,
-    /// A session has, or is to have, a search_path or tables of its own.
+    /// A session has, or is about to get, a search_path or temporary tables of its own.
     have_own_names: bool,
 }
 
@@ -286,7 +284,7 @@ impl Statements {
         self.insert_verbatim(sql, Verbatim::default())
     }
 
-    /// The same text with other choices is another statement.
+    /// The same text with another choice of types as text (`verbatim`) is another statement.
     pub fn insert_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
         let script = Script::of(sql);
         let is_plain_read = !script.may_be_script && is_plain_read(sql);
@@ -329,12 +327,12 @@ impl Statements {
         self.places.get_mut(id.0 as usize)?.as_mut()
     }
 
-    /// Whether so many more types can be known. If not, all that is known of types is forgotten.
+    /// Whether `more` types can be remembered. If not, the caller makes the pool forget all types.
     pub fn has_room_for_types(&self, more: usize) -> bool {
         self.domains.count().saturating_add(more) <= MOST_TYPES
     }
 
-    /// A server has told what types are: arrays of domains are asked for in binary from now on.
+    /// Takes what a server has told of types, so that arrays of domains are asked for in binary.
     pub fn learn_types(&mut self, told: &[(u32, UserType)]) {
         told.iter().for_each(|(oid, known)| self.domains.learn(*oid, known));
     }
@@ -344,12 +342,12 @@ impl Statements {
         self.domains.refuse();
     }
 
-    /// How the statement's results are wanted, by all that is known of types.
+    /// In which form the statement's results are wanted, by all that is known of types.
     pub fn verbatim(&self, statement: &Statement) -> Verbatim {
         statement.verbatim.with_domains(&self.domains)
     }
 
-    /// Brings a statement's description up to what is known of types, and what one call was told.
+    /// Updates a statement's description, and one call's, by the types that are known now.
     pub fn reform(&mut self, id: StatementId, told: Option<&mut Arc<Description>>) {
         let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
         let Statement { form, verbatim, .. } = statement;
@@ -361,9 +359,10 @@ impl Statements {
         }
     }
 
-    /// What the parameters of a statement are, wherever it runs. `None` where the server is to say
-    /// that of each use: it has not said it, has said something else before, or may do so, since
-    /// names mean something else to some session, or have come to do so for all.
+    /// The types of a statement's parameters, if they are the same on every connection. `None` if
+    /// each use has to ask its server: no server has described the statement, two servers have
+    /// described it differently, a session has a search_path or tables of its own, or names have
+    /// changed their meaning for all sessions since the last description.
     pub fn parameter_types(&self, id: StatementId) -> Option<&[u32]> {
         let statement = self.get(id)?;
         let is_certain = !self.have_own_names
@@ -372,7 +371,7 @@ impl Statements {
         statement.parameter_types().filter(|_| is_certain)
     }
 
-    /// What was known of the parameters of a statement is known better now.
+    /// Replaces the statement's description by `better`, which knows more of the same types.
     pub fn fit(&mut self, id: StatementId, told: &Description, better: &Arc<Description>) {
         if let Some(Some(statement)) = self.places.get_mut(id.0 as usize)
             && let Form::Described(description) = &mut statement.form
@@ -382,8 +381,8 @@ impl Statements {
         }
     }
 
-    /// A server has described a statement. Where descriptions take too much memory all others are
-    /// forgotten, and told anew with the next use.
+    /// Takes a server's description of a statement. If descriptions take too much memory, all
+    /// others are forgotten, and servers tell them again with the next use.
     pub fn describe(
         &mut self,
         id: StatementId,
@@ -404,8 +403,8 @@ impl Statements {
         }
     }
 
-    /// What was told of a statement up to now may have led to an error that can't be healed:
-    /// whoever repeats its transaction may do so on any connection.
+    /// Marks what was told of the statement so far as a possible cause of an error. Its caller may
+    /// repeat the transaction on any connection, so each connection prepares the statement anew.
     pub fn doubt(&mut self, id: StatementId, now: Instant) {
         if let Some(statement) = self.get_mut(id) {
             statement.doubted_at = Some(now);
@@ -437,12 +436,12 @@ impl Statements {
         self.generation
     }
 
-    /// Names may mean something else in all sessions.
+    /// Counts that names may have changed their meaning for all sessions.
     pub fn names_moved(&mut self) {
         self.generation += 1;
     }
 
-    /// What servers have told of them holds no longer.
+    /// Forgets all descriptions, because they hold no longer.
     pub fn forget_descriptions(&mut self) {
         self.describes_first = false;
         self.domains = DomainArrays::default();
@@ -452,7 +451,7 @@ impl Statements {
         self.generation += 1;
     }
 
-    /// A call is going to use the statement: it stays until the call lets go of it.
+    /// Keeps the statement for a call until [`Self::let_go`]. False if it is forgotten.
     pub fn hold(&mut self, id: StatementId) -> bool {
         match self.places.get_mut(id.0 as usize).and_then(Option::as_mut) {
             Some(statement) if !statement.forgotten => {
@@ -464,7 +463,7 @@ impl Statements {
         }
     }
 
-    /// The same for one more call of a statement that one holds already.
+    /// The same for one more call of a statement that another call holds already.
     pub fn hold_once_more(&mut self, id: StatementId) {
         if let Some(statement) = self.get_mut(id) {
             statement.holders += 1;
@@ -478,7 +477,7 @@ impl Statements {
         }
     }
 
-    /// Floor 7 won't name the statement again; its number is given anew once no call holds it.
+    /// JavaScript will not name the statement again. Its number is reused once no call holds it.
     pub fn forget(&mut self, id: StatementId) {
         if let Some(statement) = self.get_mut(id) {
             statement.forgotten = true;
@@ -504,8 +503,8 @@ impl Statements {
     }
 }
 
-/// Whether a statement has all of its effect or none, as those have that begin with these words. A
-/// procedure or a block of code can commit in its middle, and so do VACUUM and CREATE INDEX
+/// Whether a statement either has its whole effect or none. Statements that begin with these words
+/// are so. A procedure or a DO block can commit in its middle, and so do VACUUM and CREATE INDEX
 /// CONCURRENTLY.
 fn is_all_or_nothing(sql: &str) -> bool {
     const WORDS: [&str; 9] =
@@ -533,7 +532,7 @@ mod tests {
             assert_eq!(known, if n < most { n + 1 } else { 1 });
         }
         assert!(is_known(&statements, ids[most]));
-        // Those that were forgotten by floor 7 do not count.
+        // Statements that JavaScript has forgotten do not count.
         for n in 0..3 * most {
             let id = statements.insert(&format!("SELECT {n}, {n}"));
             statements.describe(id, Instant::ORIGIN, Arc::new(told()));

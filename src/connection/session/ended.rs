@@ -1,5 +1,5 @@
-//! What a request has come to when the server is ready for the next one, or the connection is over,
-//! and what that leaves behind in the session.
+//! The result of a request when the server is ready for the next one or the connection is over, and
+//! its effects on the session.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ impl Session {
         match ended {
             Ended::Described { told } => Answer::Described { told },
             Ended::Unreadable { is_text } => {
-                // Its description says nothing yet of what users' types are: that is asked for
-                // behind one that comes first.
+                // The description doesn't say yet what user-made types are. The pool asks for these
+                // only after a statement was described before its first use.
                 if is_text && let Some(statement) = shared.statements.get_mut(id) {
                     statement.form = Form::Undescribed;
                 }
@@ -50,7 +50,7 @@ impl Session {
                 Answer::Refused { error, remedy: Remedy::Told }
             }
             Ended::TooLarge { why, has_run } => {
-                // Its command tags were let go by with its rows.
+                // Its command tags were dropped with its rows.
                 if let Some(Statement { traces, .. }) = shared.statements.get(id) {
                     self.style.ran_in_part(*traces);
                     if traces.is_likely() {
@@ -107,7 +107,7 @@ impl Session {
                     self.refuse_types(shared);
                 }
                 let fields = self.refused(id, name, shared.statements.get(id), fields);
-                // What another statement was refused for.
+                // The server refused it because of another statement's error.
                 let staleness = match fields.code == FAILED_TRANSACTION {
                     true => Staleness::No,
                     false => staleness,
@@ -143,7 +143,7 @@ impl Session {
                     }
                 }
                 // A script may have committed in its middle, and so may a procedure, unless it
-                // failed in a transaction block that was there before. Any other statement that
+                // failed in a transaction block that was open before. Any other statement that
                 // fails has no effect.
                 let statement = shared.statements.get(id);
                 let halfway = (began || self.status == TransactionStatus::Idle)
@@ -160,9 +160,10 @@ impl Session {
         }
     }
 
-    /// What the server said of a request. It looks for a prepared statement before it looks whether
-    /// the transaction has failed, and does not prepare what is sent behind the failure: of all but
-    /// the end of a transaction it would say that.
+    /// The error of a refused request, as its caller is told. A failed transaction parses no
+    /// statement, and the server looks for a prepared statement before it looks at the transaction.
+    /// So it reports 26000, and this returns the transaction's own error in its place, unless the
+    /// statement ends the transaction.
     fn refused(
         &mut self,
         id: StatementId,
@@ -188,7 +189,7 @@ impl Session {
         }
     }
 
-    /// Whether it ends while nobody has asked anything in it, and no server says why.
+    /// Whether the session ended while no request was in flight, and no server said why.
     pub(in crate::connection) fn is_cut_idle(&self, why: &Error) -> bool {
         let said_by_server = why.server().is_some_and(is_of_server);
         requests(&self.pipeline).next().is_none()
@@ -196,8 +197,8 @@ impl Session {
             && !said_by_server
     }
 
-    /// The connection is over: says of each request whether it may have run. `written` is how many
-    /// bytes the kernel has taken.
+    /// The connection is over: reports of each request whether it may have run. `written` is how
+    /// many bytes the kernel has taken.
     pub(in crate::connection) fn abandon(
         &mut self,
         written: u64,
@@ -207,8 +208,8 @@ impl Session {
         let mut in_transaction = self.status != TransactionStatus::Idle;
         for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
             let Work::Request { token, exchange } = entry.work else { continue };
-            // The server works in order: behind a FATAL error it looked at nothing. A description
-            // runs nothing.
+            // The server works in order: after a FATAL error it looked at no further request. A
+            // description runs nothing.
             let untouched = entry.start >= written
                 || (self.never_handed_on && !Mutation::DoubtDismissal.is_on())
                 || matches!(exchange.flight, Flight::Typing { .. })
@@ -216,13 +217,14 @@ impl Session {
                 || (self.skipped && behind == 0);
             let outcome = if untouched { Outcome::NotSent } else { Outcome::Unknown };
             events.push_back(Event::Lost { token, outcome, in_transaction, why: why.clone() });
-            // It may have ended it.
+            // The request may have ended the transaction.
             in_transaction = false;
         }
     }
 }
 
-/// What a server says that was not asked.
+/// The error that a server gives to any statement in a failed transaction, for when it was not
+/// asked.
 fn aborted() -> Box<ServerFields> {
     let message = "current transaction is aborted, commands ignored until end of transaction block";
     Box::new(ServerFields {
@@ -237,13 +239,13 @@ pub(super) fn is_fatal(fields: &ServerFields) -> bool {
     matches!(fields.severity.as_str(), "FATAL" | "PANIC")
 }
 
-/// Said where the pooler's sessions are all at work; of the server it says nothing.
+/// A pooler's error when all its server connections stayed in use. It says nothing of the server.
 pub const QUERY_WAIT_TIMEOUT: &str = "query_wait_timeout";
 
-/// What PgBouncer says to clients that wait for a session of the server, and to nobody else:
-/// nothing of theirs that is unanswered has been handed on. Newer ones (1.24) repeat what the
-/// server has said to PgBouncer's own login. All else that it says FATAL of may be of a server that
-/// was at work.
+/// Whether PgBouncer has handed nothing on: it gives these errors only to clients that still wait
+/// for a server connection, so no server has seen their unanswered requests. From 1.24 on it
+/// repeats the error that the server gave to PgBouncer's own login. Any other FATAL error of a
+/// pooler may be about a server that was already working.
 pub fn was_never_handed_on(fields: &ServerFields) -> bool {
     const PROTOCOL_VIOLATION: &str = "08P01";
     let waited = match fields.code.as_str() {
@@ -256,13 +258,14 @@ pub fn was_never_handed_on(fields: &ServerFields) -> bool {
     is_fatal(fields) && !is_of_server(fields) && waited
 }
 
-/// What a server ends a login with, and no session that was established: the wrong authorization,
-/// password or database, no privilege to connect, a database that accepts no connections, no place
-/// for one more, and a server that is starting or stopping.
+/// The codes with which a server ends a login and never an established session: wrong
+/// authorization, password or database, no privilege to connect, a database that accepts no
+/// connections, too many connections, and a server that is starting or stopping.
 const REFUSED_LOGIN: [&str; 7] = ["28000", "28P01", "3D000", "42501", "55000", "53300", "57P03"];
 
-/// PostgreSQL names the routine that it says something in. A pooler, which names none, says FATAL
-/// of a server that it has lost, and that may have run all that was handed on to it.
+/// Whether PostgreSQL itself reports the error: it names the routine that raised it. A pooler names
+/// none. Its FATAL error may be about a server that it has lost, and that may have run everything
+/// that was handed on to it.
 pub(super) fn is_of_server(fields: &ServerFields) -> bool {
     fields.routine.is_some()
 }

@@ -1,4 +1,5 @@
-//! What the pool asks for itself: barriers, the role, the place in the cluster, and types.
+//! Questions of the pool's own: barriers, and those for the role, the place in the cluster, and
+//! types.
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use crate::connection::{lineage, role};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
 
-/// In which form the server is asked for its role, where it does not report it.
+/// In which form a server that does not report its role is asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asking {
-    /// In full. Where that is refused, whether new transactions may write is all that there is to
-    /// know; it does not tell a standby from a fenced primary.
+    /// In full. If the server refuses that, the plain question tells only whether new transactions
+    /// may write, and can't tell a standby from a fenced primary.
     InFull {
         may_fall_back: bool,
     },
@@ -27,15 +28,16 @@ pub(super) enum Asking {
     },
 }
 
-/// What a session thinks of the role that its server reports: a pooler in between may report what
-/// it heard once.
+/// How far a session doubts the role that its server reports: a pooler in between may repeat an old
+/// report.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
-    /// The next barrier of an idle session is the question for the role.
+    /// The next barrier of an idle session asks for the role.
     is_due: bool,
-    /// When the question was asked last.
+    /// When the server was last asked for its role.
     checked_at: Option<Instant>,
-    /// What is in flight went out when the reports were believed in: it may begin a transaction.
+    /// Requests in flight were sent while the reports were believed, and may begin a transaction.
+    /// No question is asked before all of them are answered.
     pub(super) must_run_dry: bool,
 }
 
@@ -51,7 +53,7 @@ impl Asking {
         }
     }
 
-    /// Whether it is to be asked in another form.
+    /// Whether the server has to be asked in the plain form, by its answer to the full one.
     pub(super) fn falls_back(&mut self, message: &BackendMessage<'_>) -> bool {
         let falls_back = match message {
             BackendMessage::ErrorResponse(fields) => {
@@ -67,7 +69,7 @@ impl Asking {
 }
 
 impl Session {
-    /// Whether it is to be asked for its role in another form. Says so once.
+    /// Whether the server has to be asked for its role again, in the plain form. True only once.
     pub(in crate::connection) fn must_ask_again(&mut self) -> bool {
         let must = self.asking == Asking::Plainly { is_asked: false };
         if must {
@@ -76,12 +78,12 @@ impl Session {
         must
     }
 
-    /// Whether it did not tell its place in the cluster, and won't.
+    /// Whether the server has refused to tell its place in the cluster, and would refuse again.
     pub(in crate::connection) fn refuses_place(&self) -> bool {
         self.refuses_place
     }
 
-    /// Makes the server say what has changed: a bare Sync, or the question for its role.
+    /// Sends a bare Sync or the question for the role, so that the server tells what has changed.
     pub(in crate::connection) fn probe(
         &mut self,
         now: Instant,
@@ -91,7 +93,7 @@ impl Session {
         self.barrier(now, true, sent, out)
     }
 
-    /// Whether what was sent last is a script that has statements left.
+    /// Whether the entry that was sent last is a script that has statements left.
     pub(in crate::connection) fn is_stepping(&self) -> bool {
         match self.pipeline.back().map(|entry| &entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.has_steps_left(),
@@ -99,7 +101,7 @@ impl Session {
         }
     }
 
-    /// Asks where the server stands in its cluster.
+    /// Asks for the server's place in its cluster.
     pub(in crate::connection) fn ask_place(
         &mut self,
         now: Instant,
@@ -118,8 +120,7 @@ impl Session {
         Ok(())
     }
 
-    /// Asks what stands behind the oids of types; with none, goes back to the savepoint in front of
-    /// the last question.
+    /// Asks what the types with these oids are.
     pub(in crate::connection) fn ask_types(
         &mut self,
         now: Instant,
@@ -131,7 +132,7 @@ impl Session {
         self.send_types(now, TypesAsked::new(oids, in_transaction), sent, out)
     }
 
-    /// Takes a transaction back to the savepoint of a question that was refused.
+    /// Rolls a transaction back to the savepoint in front of a question that was refused.
     pub(in crate::connection) fn roll_back_types(
         &mut self,
         now: Instant,
@@ -156,7 +157,7 @@ impl Session {
         Ok(())
     }
 
-    /// Asks which database this is.
+    /// Asks which database the session is in.
     pub(in crate::connection) fn ask_realm(
         &mut self,
         now: Instant,
@@ -181,23 +182,24 @@ impl Session {
         self.place_is_due || self.pipeline.iter().any(asks)
     }
 
-    /// Whether what goes out now stands behind something whose answer will tell the role. What went
-    /// out before is no barrier: its answer may be on its way already, and older than a fence.
+    /// Whether an entry that is sent now stands behind one whose answer will tell the role. An
+    /// entry that was sent earlier does not count: its answer may be on its way already, and older
+    /// than a fence.
     pub(super) fn has_barrier(&self, now: Instant) -> bool {
         let is_new = |entry: &Entry| entry.queued_at == now || Mutation::TakeOldBarrier.is_on();
         self.reports_role && self.pipeline.back().is_some_and(is_new)
     }
 
-    /// Whether a barrier can tell the role. A transaction has its own way to be read-only, takes no
-    /// question once it has failed, and may be one whose first statement is still to come: no
-    /// server is asked in one.
+    /// Whether a barrier can tell the role. A server that has to be asked is not asked inside a
+    /// transaction: the transaction may be read-only by itself, may have failed, or may be one
+    /// whose first statement is still to come.
     pub(super) fn may_ask_role(&self) -> bool {
         let is_idle = self.status == TransactionStatus::Idle && !self.doubt.must_run_dry;
         self.reports_role || is_idle || Mutation::AskInTransaction.is_on()
     }
 
-    /// Takes what a barrier has told, and says whether it contradicts what the server reports. A
-    /// question that was refused, or asked in a transaction, tells nothing.
+    /// Takes the role that a barrier has told, and returns whether it contradicts the role that the
+    /// server reports. A question that was refused, or asked inside a transaction, tells nothing.
     pub(super) fn take_role(&mut self, work: &Work) -> bool {
         let &Work::Barrier { asked: true, told, .. } = work else {
             self.role_at_ready = self.role;
@@ -205,7 +207,7 @@ impl Session {
         };
         let is_idle = self.status == TransactionStatus::Idle;
         let told = told.filter(|_| is_idle || Mutation::AskInTransaction.is_on());
-        // What was reported behind the answer is newer than it.
+        // A role that was reported after the answer is newer than the answer.
         let is_contradicted = self.reports_role
             && self.role_at_ready == self.role
             && told.is_some()
@@ -223,18 +225,20 @@ impl Session {
         is_contradicted
     }
 
-    /// Has the server asked for its role, too, once it can be, unless it was within such a time.
+    /// Has the next barrier of an idle session ask for the role too, unless the server was asked
+    /// less than `within` ago.
     pub(in crate::connection) fn doubt_reports(&mut self, now: Instant, within: Duration) {
         self.doubt.is_due |= self.doubt.checked_at.is_none_or(|at| at + within <= now);
     }
 
-    /// Believes in no report of the role from now on, and asks for it.
+    /// Stops believing reports of the role, and asks for it from now on.
     pub(in crate::connection) fn distrust_reports(&mut self) {
         self.doubt.must_run_dry |= self.reports_role && !self.pipeline.is_empty();
         self.reports_role = false;
     }
 
-    /// Asks for the role before anything else is done.
+    /// Stops believing reports of the role in a new session, which then asks for the role before
+    /// anything else.
     pub(in crate::connection) fn forget_reports(&mut self) {
         self.reports_role = false;
         self.role = None;

@@ -1,5 +1,5 @@
-//! Sessions are handed on as they were at their login: what a user left behind is discarded, and
-//! what a DISCARD ALL takes away behind a pooler is set again.
+//! Each user gets a session as it was at its login: what the last user left behind is discarded,
+//! and settings that a DISCARD ALL takes away behind a pooler are set again.
 
 use bytes::BytesMut;
 
@@ -21,13 +21,15 @@ impl Session {
         self.tidiness == Tidiness::Clean
     }
 
-    /// Somebody may have left something behind that nobody saw.
+    /// Marks the session as one in which a user may have left something behind that no answer
+    /// showed.
     pub(in crate::connection) fn soil(&mut self) {
         self.tidiness = Tidiness::Soiled;
     }
 
-    /// Whether a request can be sent, with nothing in front but what the pool asks for itself.
-    /// Behind a reset it waits where that may take the settings away by which values are read.
+    /// Whether a request can be sent now, with nothing in front of it except questions of the
+    /// pool's own. Behind a reset it has to wait if the reset may take away settings by which
+    /// values are read.
     pub(in crate::connection) fn is_at_hand(&self) -> bool {
         let is_whole = !self.is_resetting()
             || self.startup.outlast_reset()
@@ -35,8 +37,8 @@ impl Session {
         is_vacant(&self.pipeline) && is_whole
     }
 
-    /// Discards what was left behind. Until the server has said so, each request brings a DISCARD
-    /// ALL of its own, so that none runs where this one failed.
+    /// Discards what the session's user left behind. Until the server has confirmed that, each
+    /// request brings a DISCARD ALL of its own, so that none runs if this one failed.
     pub(in crate::connection) fn reset(
         &mut self,
         now: Instant,
@@ -62,7 +64,7 @@ impl Session {
         Ok(())
     }
 
-    /// A step of a reset is over. Returns whether it was the last one.
+    /// Ends a step of a reset. Returns whether it was the last step.
     pub(super) fn end_reset(
         &mut self,
         now: Instant,
@@ -77,11 +79,12 @@ impl Session {
         }
         if !self.startup.are_lost() || Mutation::ForgetLoss.is_on() {
             self.was_reset();
-            // What is otherwise now, a reload has changed.
+            // A setting that differs now was changed by a reload of the server's configuration.
             self.reported_clean = self.reported;
             return Ok(true);
         }
-        // What was sent behind it brings a DISCARD ALL of its own, and is looked at then.
+        // Requests that were sent after the reset bring a DISCARD ALL of their own, and their
+        // answers are checked then.
         if requests(&self.pipeline).next().is_some() {
             return self.startup.check_encoding().map(|()| true);
         }
@@ -100,14 +103,14 @@ impl Session {
         self.tidiness = Tidiness::Clean;
         self.made_role = false;
         self.refuses_types = false;
-        // What was sent behind it may have changed them again.
+        // Requests that were sent after the reset may have changed the settings again.
         if self.pipeline.is_empty() {
             self.style.reset();
         }
     }
 
-    /// The server has told a setting. What changes while no request runs, a reload has changed for
-    /// all sessions.
+    /// Takes a setting that the server reports. A setting that changes while no request runs was
+    /// changed by a reload, which reaches all sessions.
     pub(super) fn report(
         &mut self,
         (name, value): (&str, &str),
@@ -116,7 +119,7 @@ impl Session {
     ) -> Result<(), Error> {
         let front = self.pipeline.front().map(|entry| &entry.work);
         let runs = matches!(front, Some(Work::Request { .. }));
-        // Behind a pooler it may be another one until it is set again.
+        // Behind a pooler the encoding may differ until the reset has set it again.
         if name == "client_encoding" && !matches!(front, Some(Work::Reset { .. })) {
             check_encoding(value)?;
         }
@@ -127,7 +130,8 @@ impl Session {
         parameters.set(name, value);
         self.reported = parameters.fingerprint();
         if !runs && self.is_clean() {
-            // The server had it by itself when a pooler was asked for it, and has another one now.
+            // When the pooler was asked for this setting, its server had the same value by itself.
+            // The server behind the pooler now has another.
             if is_lost && shared.config.reset_on_release && !Mutation::ForgetLoss.is_on() {
                 self.startup.vanished();
                 self.soil();
@@ -142,8 +146,8 @@ impl Session {
         Ok(())
     }
 
-    /// What a statement has left behind in the settings shows in the reports, whatever its text
-    /// says.
+    /// A setting that a statement has left changed shows in the server's reports, whatever the
+    /// statement's text says.
     pub(super) fn check_settings(&mut self, status: TransactionStatus, shared: &Shared<'_>) {
         let has_changed = self.reported != self.reported_clean && !Mutation::IgnoreReports.is_on();
         if has_changed && status == TransactionStatus::Idle && shared.config.reset_on_release {

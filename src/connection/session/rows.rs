@@ -1,4 +1,4 @@
-//! The rows that come, and whose they are.
+//! Rows that arrive, and the entry of the pipeline that each of them belongs to.
 
 use super::Session;
 use crate::base::Error;
@@ -30,7 +30,8 @@ impl Session {
         }
     }
 
-    /// A row that comes in parts: returns whether these are wanted. The pool's own questions have no such answers.
+    /// Begins a row that arrives in parts. Returns whether the parts are wanted: answers to the
+    /// pool's own questions are never so long.
     pub(in crate::connection) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
         match self.pipeline.front_mut().map(|entry| &mut entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.begin_row(length),
@@ -39,7 +40,7 @@ impl Session {
         }
     }
 
-    /// The next part of it, with so many bytes still to come.
+    /// Takes the next part of the row, of which `left` bytes are still to come.
     pub(in crate::connection) fn row_part(&mut self, part: &[u8], left: usize) -> bool {
         self.asked_for().is_some_and(|exchange| exchange.row_part(part, left))
     }
@@ -48,7 +49,7 @@ impl Session {
         self.asked_for().map_or(Ok(()), |exchange| exchange.end_row())
     }
 
-    /// A RowDescription was let go by, because it is too long.
+    /// A RowDescription was skipped because it is too long.
     pub(in crate::connection) fn long_description(&mut self) -> Result<(), Error> {
         match self.asked_for() {
             Some(exchange) => exchange.long_description(),

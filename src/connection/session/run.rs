@@ -1,12 +1,12 @@
-//! How a request's statement is sent: as text, by what this connection was told of it, or not
-//! before it is told.
+//! How a request's statement is sent: with values as text, by a description from this connection,
+//! or only after it was described.
 //!
-//! Values and results go in binary form only by what the server has said on this very connection.
-//! Where a connection has not been told, the server parses the statement without any types of ours
-//! and tells them on the way, while values travel as text that is right for whatever these are: as
-//! on a first use, or as `types::plain` has it where they were told here before. Any other value
-//! waits for the types (`Typing`), and so does one that would be refused here for a type that may
-//! be another by now.
+//! Values and results are binary only by what the server has said on this very connection. If it
+//! has said nothing yet, the server parses the statement without declared types and describes it on
+//! the way. Values then travel as text that is right for any type: as on a first use, or as
+//! `types::plain` writes it by types that were told here before. Any other value waits for the
+//! types (`Flight::Typing`), and so does a value that does not fit a type which may have changed
+//! since.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,25 +25,25 @@ use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
 use crate::protocol::frontend;
 use crate::types::Verbatim;
 
-/// What a value is refused with that does not fit the type of its parameter.
+/// The error code for a value that does not fit the type of its parameter.
 const MISFIT: &str = "HYPERION_PARAMETER";
 
-/// Whether a statement is kept, once the server has parsed it.
+/// Whether the server keeps a statement under a name, once it has parsed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     Named,
-    /// As before, but what its names mean may be something else by now.
+    /// Under a name, but as a new text, because its names may mean something else by now.
     Anew,
     Unnamed,
 }
 
-/// What is known of how values look as text, where a request is sent.
+/// What is known of values as text at the moment when a request is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Texts<'a> {
     pub(super) first_use: Option<FirstUse>,
-    /// They come as this client reads them.
+    /// Values as text come as this client reads them.
     pub(super) are_read: bool,
-    /// Which types come as text, as far as servers have told.
+    /// Which types are wanted as text, by all that servers have told of types.
     pub(super) verbatim: &'a Verbatim,
 }
 
@@ -66,7 +66,7 @@ impl Session {
         let is_told = request.told().is_some();
         let known = match &statement.form {
             _ if is_told => request.told(),
-            // What it brings depends on what its name means when it runs: no description of it is
+            // Its result depends on what its name means when it runs, so no description of it is
             // kept.
             Form::Described(_) if statement.naming.names_result => None,
             Form::Described(_) if request.strange => None,
@@ -85,7 +85,7 @@ impl Session {
             parse_and_run(out, ("", &statement.sql), request, &[], values, None)?;
             return Ok(parsing(None, Begins::Parse, Told::default(), Asked::Text, Relies::No));
         };
-        // Behind a DISCARD ALL that is not answered a pooler would lose count of it.
+        // Behind an unanswered DISCARD ALL a pooler would lose track of a named statement.
         let is_kept = request.prepare
             && !self.prepared.is_off()
             && !statement.naming.names_result
@@ -98,8 +98,8 @@ impl Session {
         };
         let preparation = match keep {
             Found::Nothing | Found::Outdated => {
-                // A first use that was described is kept no sooner than one that was not: by the
-                // second one, what its tables are may have changed.
+                // A statement that was described for its first use is kept under a name no sooner
+                // than one that was not: by its second use its tables may have changed.
                 let keep = match keep {
                     Found::Nothing if is_told && known.shape.is_none() => Keep::Unnamed,
                     Found::Nothing if (now.epoch, now.generation) == (0, 0) => Keep::Named,
@@ -114,7 +114,8 @@ impl Session {
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
         if self.is_pooled {
-            // The pool may know more of the same types; what was told for this call is newer.
+            // The pool may know more of the same types. A description that was made for this call
+            // is newer.
             let own =
                 told.get().filter(|own| !is_told && own.parameter_types != known.parameter_types);
             let own = Arc::clone(own.unwrap_or(known));
@@ -140,11 +141,11 @@ impl Session {
             .zip(own.shape.as_deref())
             .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
         if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
-            // It was described a moment ago, and otherwise; or its results are wanted in other
+            // Either it was described differently a moment ago, or its results are wanted in other
             // formats by now.
             return self.parse(now, request, statement, (known, texts), Keep::Anew, out);
         }
-        // The pool may know more of the same types.
+        // The pool may know more of the same types than this connection.
         let fits = if is_same { &known.fits } else { &own.fits };
         if request.params.needs_told(fits) && !is_told {
             return describe(statement, out);
@@ -161,10 +162,9 @@ impl Session {
         }
     }
 
-    /// Runs a statement that a pooler has under this name, and has it described in the same flight.
-    /// The server's session may be another one than before, in which the pooler has had the text
-    /// parsed anew without a word, so that parameters and columns may have other types than `own`
-    /// has.
+    /// Runs a statement that a pooler has under this name, and describes it in the same flight. The
+    /// pooler may have moved this client to another server connection and parsed the text there
+    /// anew, without saying so. Then parameters and columns may have other types than in `own`.
     fn describe_and_run(
         &mut self,
         now: Moment,
@@ -177,7 +177,7 @@ impl Session {
         let is_told = request.told().is_some();
         let needs_type = request.params.needs_type();
         if is_told || (needs_type && !request.params.are_plain(&own.fits, out)) {
-            // Types that are declared are a part of what the pooler knows a statement by.
+            // A pooler identifies a statement by its text and its declared types.
             return self.parse(now, request, statement, (own, texts), Keep::Unnamed, out);
         }
         let asked = match self.formats(request, statement, own, texts) {
@@ -198,7 +198,8 @@ impl Session {
         }))
     }
 
-    /// The server parses the statement. `known` is what it was told last, here or elsewhere.
+    /// Has the server parse the statement. `known` is its latest description, from this connection
+    /// or another.
     fn parse(
         &mut self,
         now: Moment,
@@ -264,10 +265,10 @@ impl Session {
         Ok(parsing(name, begins, told, results, relies))
     }
 
-    /// The formats in which results are asked for, before the server has said on this connection
-    /// what they are. Columns may have other types by now, of which nothing here may read the
-    /// binary form, or another number. So only what can be sent once more goes by what was told
-    /// elsewhere. `None` where the columns have to be known first.
+    /// The formats in which results are asked for before this connection's server has described
+    /// them. The columns may have changed in type or number since, and this client can't read an
+    /// unknown type in binary. So only a statement that can be sent once more uses the formats of
+    /// another connection's description. `None` if the columns must be described first.
     fn formats(
         &self,
         request: &Request<'_>,
@@ -276,26 +277,27 @@ impl Session {
         texts: Texts<'_>,
     ) -> Option<Asked> {
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
-        // What comes as text of a type that no server has told may turn out to be an array of dates.
+        // A type that no server has told, and that comes as text, may turn out to be an array of
+        // dates.
         let is_read = texts.are_read || !shape.has_untold_text(texts.verbatim);
         let is_known = request.told().is_some() || (is_read && self.may_repeat(request, statement));
         is_known.then(|| Asked::Like(Arc::clone(shape)))
     }
 
-    /// Whether it can run once more although it has: it reads, and nobody has seen anything yet
-    /// that came before it.
+    /// Whether the statement may run a second time: it reads, and its caller has not yet seen
+    /// anything from the same transaction.
     pub(super) fn may_repeat(&self, request: &Request<'_>, statement: &Statement) -> bool {
         self.repeats_reads && request.free && statement.may_run_twice
     }
 }
 
-/// A text that no pooler has had a server parse: PgBouncer (1.21 and later) answers for one that it
-/// has had parsed, whatever its names mean by now.
+/// A text that no pooler has had a server parse. PgBouncer (1.21 and later) answers a Parse by
+/// itself for a text that it knows, even if the text's names mean something else by now.
 fn unlike_before(sql: &str, name: &str) -> String {
     format!("{sql} /* {name} */")
 }
 
-/// Whether another description would change nothing of it.
+/// Whether a fresh description of the statement would lead to the same error.
 fn is_final(error: &Error, request: &Request<'_>) -> bool {
     request.told().is_some() || error.code() != MISFIT
 }

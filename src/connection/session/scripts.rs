@@ -1,4 +1,4 @@
-//! Scripts that are run in steps: until the last one is sent, nothing else may be.
+//! Scripts that run in steps. Nothing else may be sent until the last step is sent.
 
 use bytes::BytesMut;
 
@@ -14,8 +14,8 @@ use crate::connection::steps::Steps;
 use crate::protocol::frontend;
 
 impl Session {
-    /// Writes a script as it is. Where text would not come as this client reads it, it is run in
-    /// steps, and [`Self::begin_steps`] sends the first one.
+    /// Writes a script as a single simple query. If text would not come as this client reads it,
+    /// the script runs in steps, and [`Self::begin_steps`] sends the first of them.
     pub(super) fn script(
         &self,
         statement: &Statement,
@@ -39,8 +39,9 @@ impl Session {
         ))
     }
 
-    /// The session's role may not be told of types between the statements of a script. It may be
-    /// another one than the pool's own, where the session's user has changed settings.
+    /// Remembers that the session's role may not read types between the statements of a script. If
+    /// the session's user has changed settings, it may be another role than the pool's own, and the
+    /// refusal counts for this session only.
     pub(super) fn refuse_types(&mut self, shared: &mut Shared<'_>) {
         match self.tidiness == Tidiness::Clean && self.style.is_untouched() {
             true => shared.statements.refuse_types(),
@@ -48,7 +49,7 @@ impl Session {
         }
     }
 
-    /// Sends the first step of a script, once nothing stands in front of it.
+    /// Sends the first step of a script, once nothing unanswered stands in front of it.
     pub(super) fn begin_steps(&mut self, sent: u64, out: &mut BytesMut) -> Result<(), Error> {
         if let Some(Entry { work: Work::Request { exchange, .. }, start, .. }) =
             self.pipeline.front_mut()
@@ -61,7 +62,7 @@ impl Session {
         Ok(())
     }
 
-    /// A statement of a script was described, or refused.
+    /// Sends the next step after a statement of a script was described or refused.
     pub(super) fn go_on(
         &mut self,
         now: Instant,
@@ -78,8 +79,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends a COPY that waits for data. A Sync behind it was taken for data too. One in both
-    /// directions knows no CopyFail (PostgreSQL manual, 55.2.7).
+    /// Ends a COPY that waits for data. The server took a Sync that was sent before for data, so
+    /// another one follows. A COPY in both directions has no CopyFail (PostgreSQL manual, 55.2.7).
     pub(super) fn refuse_copy(&mut self, copied: Copied, out: &mut BytesMut) -> Result<(), Error> {
         match copied {
             Copied::Both => frontend::copy_done(out)?,
@@ -94,8 +95,8 @@ impl Session {
     }
 }
 
-/// In steps, each statement would be read as the ones before it have set it; in the simple
-/// protocol, all of them as the session was when it took the text.
+/// In steps, the server reads each statement by the settings that the statements before it left. In
+/// the simple protocol it reads all of them by the settings at the time when it received the text.
 fn respelled() -> Error {
     let message = "the text names standard_conforming_strings and has backslashes in it, and was not sent: its \
                    statements can't be sent together in a session whose settings for values are not the defaults. \
