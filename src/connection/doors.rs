@@ -1,4 +1,4 @@
-//! What goes in and out of a connection: requests and bytes in, and what is to be told of them out.
+//! The interface of a connection: requests and bytes go in, events and answers come out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::protocol::backend::TransactionStatus;
 use crate::protocol::scram::KeyCache;
 use crate::types::Params;
 
-/// The caller's name for a request.
+/// The pool's name for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(pub u64);
 
-/// What connections of one pool share.
+/// State that all connections of one pool share.
 #[derive(Debug)]
 pub struct Shared<'a> {
     pub config: &'a Config,
@@ -35,30 +35,31 @@ pub struct Request<'a> {
     pub token: Token,
     pub statement: StatementId,
     pub params: &'a Params,
-    /// The transaction that begins in the same flight. Where the server refuses that, the request
-    /// is not run.
+    /// The transaction that begins in the same flight. If the server refuses the BEGIN, the request
+    /// does not run.
     pub begin: Option<Begin>,
-    /// Where it is refused without effect it is sent again: nobody has seen anything yet that it
-    /// builds on.
+    /// Whether the request may be sent again if the server refuses it without effect: its caller
+    /// has not seen anything yet that it builds on.
     pub free: bool,
-    /// Keep it prepared on this connection, where the options allow that.
+    /// Keep the statement prepared on this connection, if the options allow that.
     pub prepare: bool,
-    /// Make the server say its role in front of the request, where nothing in flight does.
+    /// Make the server tell its role in front of the request, unless an entry in flight does so
+    /// already.
     pub barrier: bool,
-    /// Run nothing: ask for the statement's description, whatever is known of it.
+    /// Run nothing, and ask for the statement's description, whatever is known of it.
     pub describe: bool,
     pub telling: &'a Telling,
-    /// What is known of its statement may hold elsewhere alone.
+    /// Whether the statement's description may not hold on this connection.
     pub strange: bool,
 }
 
 impl Request<'_> {
-    /// Whether nothing runs before its statement is described for it.
+    /// Whether the statement has to be described for this request before it runs.
     pub(super) fn is_question(&self) -> bool {
         self.describe || matches!(self.telling, Telling::Due)
     }
 
-    /// What was told for it.
+    /// The description that was made for this request.
     pub(super) fn told(&self) -> Option<&Arc<Description>> {
         match self.telling {
             Telling::Done(told) => Some(told),
@@ -67,17 +68,17 @@ impl Request<'_> {
     }
 }
 
-/// Whether a statement is described for one very request.
+/// Whether a statement is described for one particular request.
 #[derive(Clone, Debug, Default)]
 pub enum Telling {
-    /// It goes by what is known, where that is enough.
+    /// No: the request goes by what the pool knows, if that is enough.
     #[default]
     No,
-    /// It is to be, whatever is known: it was refused before for what may rest on that, or its
-    /// answer could not be read.
+    /// It has to be, whatever is known: the server refused the request before, perhaps because of
+    /// an earlier description, or the answer could not be read.
     Due,
-    /// It was: this is certain. Of the same text others may have been told something else
-    /// meanwhile, where names mean something else.
+    /// It was, and this description is certain. Meanwhile other requests may have been told
+    /// something else of the same text, if names mean something else to them.
     Done(Arc<Description>),
 }
 
@@ -90,14 +91,14 @@ impl Telling {
     }
 }
 
-/// What may come of a refused request that is sent once more.
+/// What a refused request can hope for if it is sent once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     Nothing,
-    /// Its statement is prepared or described anew.
+    /// Its statement will be prepared or described anew.
     Anew,
-    /// What the server says may be due to the types that parameters had before, which are told
-    /// first. It may as well be as the server says.
+    /// The server's error may be due to the types that parameters had before. These are told first,
+    /// and then the error may turn out to be right.
     Told,
 }
 
@@ -108,7 +109,7 @@ pub enum Input<'a> {
     /// No socket could be connected to the host.
     Unreached {
         why: String,
-        /// What the system said.
+        /// The error that the operating system gave.
         cause: Option<Error>,
     },
     /// The end of the stream, or an error of the socket.
@@ -121,24 +122,24 @@ pub enum Input<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     Request,
-    /// Only what must come first: the question for the statement's description, without which a
-    /// parameter can't be written, or the BEGIN in front of a script. [`Answer::Described`]
-    /// follows, and the request must be sent again.
+    /// Only the part that must come first: the question for the statement's description, without
+    /// which a parameter can't be encoded, or the BEGIN in front of a script. [`Answer::Described`]
+    /// follows, and then the request must be sent again.
     Question,
-    /// The first step of a script. Nothing is sent behind it before it is answered.
+    /// The first step of a script. Nothing is sent behind the script before its last step.
     Steps,
 }
 
 #[derive(Debug)]
 pub enum Answer {
-    /// What had to come first has come; the statement has not run.
+    /// The part that had to come first is answered, and the statement has not run.
     Described {
-        /// Where its description was asked for.
+        /// The description, if the request asked for it.
         told: Option<Arc<Description>>,
     },
     Completed {
         results: Vec<StatementResult>,
-        /// A commit was not waited for by its synchronous standbys.
+        /// The server warned that its synchronous standbys had not confirmed a commit.
         unreplicated: bool,
     },
     Refused {
@@ -153,10 +154,10 @@ pub enum Event {
     Ready {
         role: Role,
     },
-    /// The server has told another role than it reports: it is asked from now on. What tells that
-    /// role follows.
+    /// The server has told another role than it reports. From now on it is asked. The event that
+    /// follows has the role.
     Contradicted,
-    /// A probe's answer.
+    /// The answer to a probe or a reset.
     Answered {
         role: Option<Role>,
     },
@@ -165,11 +166,11 @@ pub enum Event {
         place: Place,
         role: Option<Role>,
     },
-    /// The answer to the question for types, or to the ROLLBACK behind it, or to the question for
-    /// the database, which names none.
+    /// The answer to the question for types, to the ROLLBACK after it, or to the question for the
+    /// database, which names no types.
     Typed {
         outcome: TypesOutcome,
-        /// The database, where it was asked for and the answer stands.
+        /// The database, if it was asked for and the answer holds.
         realm: Option<Realm>,
     },
     /// A request's ReadyForQuery has come.
@@ -178,7 +179,8 @@ pub enum Event {
     Lost {
         token: Token,
         outcome: Outcome,
-        /// The server was in a transaction when it came to the request, as far as is known.
+        /// The server was in a transaction when it came to the request, as far as this client
+        /// knows.
         in_transaction: bool,
         why: Error,
     },
@@ -188,35 +190,36 @@ pub enum Event {
         channel: String,
         payload: String,
     },
-    /// Nothing more will come; every request has been settled or lost before.
+    /// No event follows this one. Every request was settled or lost before.
     Closed {
-        /// With what it did to the connection.
+        /// The error with a sentence about what it did to the connection.
         error: Error,
-        /// The same without that, as the requests that were lost have it.
+        /// The same error without that sentence, as the lost requests have it.
         why: Error,
-        /// Nobody had asked anything, and the server gave no reason: what lies in between ends idle
+        /// No request was in flight, and the server gave no reason: network devices end idle
         /// sessions too.
         idle: bool,
     },
 }
 
-/// What a request has come to, and what the server has said of itself meanwhile.
+/// The result of a request, and what the server has told of itself meanwhile.
 #[derive(Debug)]
 pub struct Settled {
     pub token: Token,
     pub answer: Answer,
-    /// The role that the server had said when it began with the request.
+    /// The role that the server had told when it began with the request.
     pub role_before: Option<Role>,
     pub role_after: Option<Role>,
     pub took: Duration,
-    /// How long after its barrier's answer it came, where that was heard by itself.
+    /// How long after its barrier's answer the answer came, if the barrier was heard by itself.
     pub parted: Option<Duration>,
-    /// Before the request, and behind it.
+    /// The transaction status before the request, and after it.
     pub status_before: TransactionStatus,
     pub status: TransactionStatus,
-    /// Nothing had been sent behind it by then. One read may answer that too, before this is
-    /// looked at.
+    /// Whether no request was in flight behind it when it was answered. The pool may look at this
+    /// only after later requests were answered too, since one read of the socket brings several
+    /// answers.
     pub last: bool,
-    /// The session's user may have changed whether it takes writes.
+    /// The session's user may have changed whether the session accepts writes.
     pub role_is_own: bool,
 }

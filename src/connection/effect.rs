@@ -1,8 +1,8 @@
-//! What a statement that has succeeded may have changed, as far as its text shows it.
+//! What a statement may have changed if it succeeded, as far as its text shows it.
 //!
-//! The command tag does not tell: `SELECT f()` may write, and WITH may hold an INSERT. Where a host
-//! turns out to take no writes any more, what certainly changed nothing is asked again elsewhere,
-//! and nothing else is.
+//! The command tag does not tell: `SELECT f()` may write, and WITH may contain an INSERT. If a host
+//! turns out to accept no writes any more, only statements that certainly changed nothing are sent
+//! again elsewhere.
 
 use super::lexer::{SqlToken, first_tokens, tokens};
 use super::plain_read::changes_nothing;
@@ -10,16 +10,16 @@ use super::script::{is_framed, parts};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// Nothing: all of it is known to do nothing but read.
+    /// Nothing: its whole text is known to do nothing but read.
     None,
-    /// It calls what may do anything, be it in a read-only transaction: NOTIFY, a message to a
+    /// It calls code that may do anything, even in a read-only transaction: NOTIFY, a message to a
     /// replication slot, a statement on another server.
     Possible,
-    /// It changes a table, so that it would have been refused where nothing may be written.
+    /// It changes a table, so a read-only server would have refused it.
     Certain,
 }
 
-/// Longer texts are not looked at.
+/// The longest text that is looked at, in bytes. A longer one counts as `Possible`.
 const LONGEST: usize = 1 << 16;
 
 impl Effect {
@@ -42,15 +42,14 @@ impl Effect {
     }
 }
 
-/// Whether it is over with its transaction, and gives no rows.
+/// Whether the statement's effect ends with its transaction, and it returns no rows.
 fn is_local(statement: &str) -> bool {
     let [first, second] = first_tokens::<2>(statement);
     let sets = first.is_word("set") && second.is_any(&["local", "transaction"]);
     sets || first.is_any(&["savepoint", "release"])
 }
 
-/// Whether a statement that gives rows of its own changes a table: by WITH, or as what EXPLAIN
-/// analyzes.
+/// Whether a statement that returns rows changes a table in its WITH list.
 fn modifies_within(statement: &str) -> bool {
     const CHANGES: [&str; 4] = ["insert", "update", "delete", "merge"];
     let mut words = tokens(statement).skip_while(|token| token.is_symbol('('));

@@ -1,4 +1,4 @@
-//! What a request has come to, once the server is ready for the next one.
+//! The result of a request, once the server is ready for the next one.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::step::Sending;
 use crate::base::ServerFields;
 use crate::types::Shape;
 
-/// What one statement answered.
+/// The answer to one statement.
 #[derive(Debug)]
 pub struct StatementResult {
-    /// `None` where the statement returns no rows.
+    /// `None` if the statement returns no rows.
     pub shape: Option<Arc<Shape>>,
     pub rows: Rows,
     pub command: CommandTag,
@@ -25,42 +25,44 @@ pub(super) enum Ended {
         results: Vec<StatementResult>,
         unreplicated: bool,
     },
-    /// What had to come first has come, and the statement has not run.
+    /// The part that had to come first is answered, and the statement has not run.
     Described {
         told: Option<Arc<Description>>,
     },
-    /// A read with a column in a form that nothing here reads: it has another type by now.
+    /// A read with a column in a format that this client can't read: the column has another type by
+    /// now.
     Unreadable {
-        /// It is a text that the session's settings decide.
+        /// The column came as text whose form the session's settings decide.
         is_text: bool,
     },
-    /// It had more rows than may be held.
+    /// The answer took more memory than it may.
     TooLarge {
         why: TooLarge,
         has_run: bool,
     },
-    /// A COPY stood in it, which can't be done here.
+    /// The text contained a COPY to or from this client, which is not supported.
     Copied {
         copied: Copied,
-        /// The server has refused it, and undone what stood in front of it.
+        /// The server refused the text, and has undone the statements in front of the COPY.
         is_undone: bool,
     },
     Refused {
         fields: Box<ServerFields>,
         staleness: Staleness,
-        /// It would have given values another text than this client reads, and has not run.
+        /// The check in front of the statement failed: the session's settings give values another
+        /// text than this client reads. The statement has not run.
         check_failed: bool,
-        /// It has no right to be told of types, which were asked for between its statements.
+        /// The role has no right to read types, which were asked for between the text's statements.
         types_refused: bool,
-        /// The server had taken the Parse message before it refused.
+        /// The server had accepted the Parse message before it refused.
         parsed: bool,
         /// Statements in front of the refused one have completed.
         had_results: bool,
-        /// One of them has committed: the others are undone with the refused one.
+        /// One of these statements has committed. The others are undone with the refused one.
         committed: bool,
-        /// One of them has begun a transaction, so that what was committed was committed outside of that.
+        /// One of these statements has begun a transaction, so a commit was made outside of it.
         began: bool,
-        /// The server had begun with the work.
+        /// How the statement was sent, if the server had begun to run it.
         begun: Option<Sending>,
     },
 }

@@ -3,16 +3,16 @@
 //! ```text
 //! Parsing:    (Close ▶) Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Complete
 //! Typing:     Parse ▶ ParameterDescription ▶ Describe ▶ Complete
-//! Prepared:   Bind ▶ Execute ▶ Complete; behind a pooler ParameterDescription ▶ Describe ▶ Bind ▶ ...
+//! Prepared:   Bind ▶ Execute ▶ Complete; with a pooler ParameterDescription ▶ Describe ▶ Bind ...
 //! Steps:      Parse ▶ ParameterDescription ▶ Describe ▶ Bind ▶ Execute ▶ Parse ▶ ... ▶ Complete
 //! Script:     Execute ▶ Execute ▶ ... (the simple protocol says nothing of Parse and Bind)
-//! Execute ▶ Copy ▶ Execute: a COPY to standard output, which is let go by. One from standard input is refused.
-//! ErrorResponse leads from each of them to Refused; ReadyForQuery ends Complete, Refused, and a script.
-//! A prelude's answers come before all of it.
+//! Execute ▶ Copy ▶ Execute: a COPY to standard output, whose data is dropped.
+//! ErrorResponse leads from each step to Refused. ReadyForQuery ends Complete, Refused and a script.
+//! The answers to a prelude come before all of these.
 //! ```
 //!
-//! An answer is held here until ReadyForQuery: before it, a write is not committed (a deferred constraint
-//! can fail it behind CommandComplete), and a fence is not known.
+//! An answer is held here until ReadyForQuery: before that, a write is not committed (a deferred
+//! constraint can fail after CommandComplete), and a fence may go unnoticed.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ use crate::protocol::backend::{BackendMessage, Field};
 use crate::protocol::data_row::{check_data_row, check_long_row};
 use crate::types::{Shape, Verbatim};
 
-/// What a result takes beside its rows.
+/// Bytes that a result takes in addition to its rows.
 const RESULT_OVERHEAD: usize = 2 * size_of::<StatementResult>();
 
 #[derive(Debug)]
@@ -47,51 +47,56 @@ pub(super) struct Exchange {
     pub(super) flight: Flight,
     prelude: Prelude,
     step: Step,
-    /// When it was sent, and what names meant then.
+    /// When it was sent, and what names meant at that time.
     pub(super) moment: Moment,
     verbatim: Verbatim,
-    /// How the rows that come are to be read.
+    /// How to read the rows that come.
     shape: Option<Arc<Shape>>,
     rows: Rows,
-    /// What the answers of all its statements take, and how much they may.
+    /// How many bytes the answers of all its statements take, and how many they may.
     held: usize,
     limit: usize,
-    /// There was more: what came is forgotten, and what comes is let go by.
+    /// The answer was larger: what has come of it is dropped, and the rest is skipped.
     too_large: Option<TooLarge>,
     results: Vec<StatementResult>,
-    /// One of its statements has completed, whether or not its result is held.
+    /// One of its statements has completed, whether or not its result was kept.
     has_completed: bool,
     refusal: Option<Box<ServerFields>>,
-    /// The step at which the server refused.
+    /// The step that was due when the server refused.
     refused_at: Step,
-    /// It refused what was at work already, or something behind that.
+    /// How the statement was sent, if the server refused it after it had begun to run it or an
+    /// earlier one.
     begun: Option<Sending>,
-    /// It refused in the check in front.
+    /// The server refused the check in front of the statement.
     check_failed: bool,
-    /// The server said that a commit was not waited for by its synchronous standbys.
+    /// The server warned that its synchronous standbys had not confirmed a commit.
     unreplicated: bool,
     /// One of its statements has committed.
     pub(super) committed: bool,
     /// One of its statements has begun a transaction.
     began: bool,
-    /// A rule gives rows in a text that this client does not read. The extended protocol would not bring them.
+    /// A rule returns rows in a text form that this client does not read. They are dropped, as the
+    /// extended protocol would not return them at all.
     drops_rows: bool,
     /// A COPY had this client at its other end.
     copied: Option<Copied>,
-    /// It may run twice, and its results were asked for in the formats that its columns had elsewhere, or a moment ago.
+    /// The statement may run twice, and its results were asked for in the formats of a description
+    /// from elsewhere or from a moment ago.
     guesses: bool,
-    /// Text comes as this client reads it.
+    /// Values as text come as this client reads them.
     reads_text: bool,
 }
 
-/// What a message taught the connection beside the answer itself.
+/// What a message has taught the connection, in addition to the answer itself.
 pub(super) enum Learned {
     Nothing,
     /// The next step of a script is due.
     Step,
-    /// What the server says of the statement: [`Exchange::tell`] goes on with what is known of it now.
+    /// The server's description of the statement. [`Exchange::tell`] continues with the description
+    /// that the pool knows now.
     Description(Arc<Description>),
-    /// The server waits for the data of a COPY, of which there is none, and may send some too.
+    /// The server waits for the data of a COPY. This client has none, and the server may send data
+    /// too.
     Copy(Copied),
 }
 
@@ -142,7 +147,7 @@ impl Exchange {
         }
     }
 
-    /// How much of its rows has come.
+    /// How many bytes of its rows have come.
     pub(super) fn held(&self) -> usize {
         self.held
     }
@@ -165,7 +170,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// The same for one that comes in parts. Returns whether these are wanted.
+    /// Begins a row that comes in parts. Returns whether the parts are wanted.
     pub(super) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
         if !self.takes_row(length)? {
             return Ok(false);
@@ -197,7 +202,7 @@ impl Exchange {
         }
     }
 
-    /// So much more is to be held: returns whether it may be.
+    /// Counts bytes that are to be held, and returns whether they may be.
     fn hold(&mut self, bytes: usize) -> bool {
         self.held = self.held.saturating_add(bytes);
         if self.held > self.limit {
@@ -219,7 +224,7 @@ impl Exchange {
         self.results = Vec::new();
     }
 
-    /// A RowDescription that is longer than any server's was let go by.
+    /// Skips a RowDescription that is longer than any server's.
     pub(super) fn long_description(&mut self) -> Result<(), Error> {
         let is_due = match self.flight {
             Flight::Script { .. } => self.step == Step::Execute,
@@ -300,13 +305,14 @@ impl Exchange {
             (Step::Bind, _, M::BindComplete) => self.step = Step::Execute,
             (Step::Execute, Flight::Script { reads_text }, M::RowDescription(fields)) => {
                 let is_kept = *reads_text || fields.iter().all(|field| is_of_text(field.type_oid));
-                // A rule may have several queries for one command. The server says nothing at the end of the first.
+                // A rule may turn one command into several queries. The server does not tell where
+                // the first one ends.
                 if self.shape.is_some() {
                     self.complete(CommandTag::EMPTY);
                 }
                 self.drops_rows = !is_kept;
                 let shape = self.shape_of(fields);
-                // Without rows, too, a script may answer without end.
+                // A script may answer without end even if it returns no rows.
                 if !self.results.is_empty() {
                     self.hold(shape.weight());
                 }
@@ -323,7 +329,7 @@ impl Exchange {
                 self.step = Step::Copy;
                 return Ok(Learned::Copy(Copied::Both));
             }
-            // There is nowhere to put the data.
+            // This client has no place for the data.
             (Step::Execute, _, M::CopyOutResponse) => {
                 self.copied = Some(Copied::ToStdout);
                 self.step = Step::Copy;
@@ -335,7 +341,7 @@ impl Exchange {
         Ok(Learned::Nothing)
     }
 
-    /// Whether the server may have begun with the work of the statement, or with that of the first of several.
+    /// Whether the server may have begun to run the statement, or the first of several.
     fn is_at_work(&self) -> bool {
         let is_running = matches!(self.step, Step::Execute | Step::Copy | Step::Complete);
         let begins = !self.prelude.is_pending() && !self.flight.is_preparation();
@@ -343,7 +349,7 @@ impl Exchange {
     }
 
     pub(super) fn notice(&mut self, fields: &ServerFields) {
-        // The routine's name is not translated, the message is.
+        // The routine's name is not translated, and the message is.
         self.unreplicated |=
             fields.code == "01000" && fields.routine.as_deref() == Some("SyncRepWaitForLSN");
     }
@@ -360,7 +366,7 @@ impl Exchange {
                 self.step = if lacks_types { Step::Types } else { Step::Bind };
                 return Learned::Step;
             }
-            // They come to no step at which a description is due.
+            // These never come to a step at which a description is due.
             Flight::Prepared { .. } | Flight::Script { .. } | Flight::Prelude => {
                 return Learned::Nothing;
             }
@@ -369,12 +375,13 @@ impl Exchange {
         Learned::Description(Arc::new(Description::new(types, fields, &self.verbatim)))
     }
 
-    /// The description that has come, by the name that all equal ones have, so that rows are built by the same code.
+    /// Takes the description that the pool knows. Equal descriptions are the same object there, so
+    /// that the same code builds their rows.
     pub(super) fn tell(&mut self, known: &Arc<Description>) {
         match &mut self.flight {
             Flight::Parsing(parsing) => {
                 self.shape = parsing.asked.shape_of(known, &self.verbatim);
-                // Each flight has its own, which is told once.
+                // Each flight has a cell of its own, which is filled once.
                 let _ = parsing.told.set(Arc::clone(known));
             }
             Flight::Typing { told, .. } => *told = Some(Arc::clone(known)),
@@ -402,7 +409,7 @@ impl Exchange {
         };
         self.has_completed = true;
         if self.results.is_empty() {
-            // Seldom are there more, and a Vec makes room for four.
+            // There is seldom a second result, and a Vec would make room for four.
             self.results.reserve_exact(1);
         } else {
             self.hold(RESULT_OVERHEAD);
@@ -414,12 +421,12 @@ impl Exchange {
         }
     }
 
-    /// Whether it is a script that is run in steps, the last of which was not sent.
+    /// Whether this is a script in steps whose last step was not sent.
     pub(super) fn has_steps_left(&self) -> bool {
         matches!(&self.flight, Flight::Steps(steps) if !steps.has_ended())
     }
 
-    /// Whether the role has no right to be told of types between the statements of a script.
+    /// Whether the role has no right to read types between the statements of a script.
     pub(super) fn may_not_ask_types(&self) -> bool {
         matches!(&self.flight, Flight::Steps(steps) if steps.may_not_ask())
     }
@@ -442,7 +449,7 @@ impl Exchange {
         }
     }
 
-    /// Whether a Sync was sent behind it.
+    /// Whether a Sync was sent behind the request.
     pub(super) fn has_synced(&self) -> bool {
         match &self.flight {
             Flight::Script { .. } => false,
@@ -451,7 +458,8 @@ impl Exchange {
         }
     }
 
-    /// Whether the session is being reset in front of the request: refused, the request has not run.
+    /// Whether the session is being reset in front of the request. If the server refuses that, the
+    /// request has not run.
     pub(super) fn is_resetting(&self) -> bool {
         self.prelude.is_resetting()
     }
@@ -460,12 +468,12 @@ impl Exchange {
         self.prelude.has_reset()
     }
 
-    /// The check in front has shown that text comes as this client reads it.
+    /// Whether the check in front has shown that text comes as this client reads it.
     pub(super) fn has_checked(&self) -> bool {
         self.prelude.has_checked()
     }
 
-    /// ReadyForQuery may come only when nothing else is due.
+    /// ReadyForQuery may come only when no other message is due.
     pub(super) fn check_finished(&self) -> Result<(), Error> {
         let script = matches!(self.flight, Flight::Script { .. }) && self.shape.is_none();
         match self.step {
@@ -477,7 +485,7 @@ impl Exchange {
         }
     }
 
-    /// The name under which the request was to prepare its statement.
+    /// The name under which this request prepares its statement.
     pub(super) fn preparing(&self) -> Option<&Arc<str>> {
         match &self.flight {
             Flight::Parsing(parsing) if parsing.begins != Begins::Description => {
@@ -492,7 +500,7 @@ impl Exchange {
         matches!(&self.flight, Flight::Parsing(Parsing { begins: Begins::Description, .. }))
     }
 
-    /// The name of the prepared statement that the request uses, made or not.
+    /// The name of the prepared statement that this request uses, or prepares.
     pub(super) fn name(&self) -> Option<&Arc<str>> {
         match &self.flight {
             Flight::Prepared { name, .. } => Some(name),
@@ -501,8 +509,8 @@ impl Exchange {
         }
     }
 
-    /// ReadyForQuery has come: what the request has come to. It is not moved for that, being the largest thing in
-    /// the pipeline.
+    /// Returns the result of the request, now that ReadyForQuery has come. The exchange is not
+    /// moved for that, since it is the largest value in the pipeline.
     pub(super) fn finish(&mut self) -> Ended {
         let is_refused = self.refusal.is_some();
         if let Some(copied) = self.copied

@@ -1,4 +1,4 @@
-//! How a request was sent, and what its answer is at.
+//! How a request was sent, and how far its answer is.
 
 use std::sync::Arc;
 
@@ -13,44 +13,48 @@ use crate::types::{Shape, Verbatim};
 /// How the request was sent, which decides what the server answers.
 #[derive(Debug)]
 pub(super) enum Flight {
-    /// The server parses the statement, unless it is prepared, and describes it on the way.
+    /// The server parses the statement, unless it is prepared already, and describes it before it
+    /// runs.
     Parsing(Parsing),
-    /// A parameter can't be written before its type is known: the description alone is asked for.
+    /// Only the description is asked for, since a parameter can't be encoded before its type is
+    /// known.
     Typing { parameter_types: Vec<u32>, told: Option<Arc<Description>> },
-    /// It is prepared on this connection.
+    /// The statement is prepared on this connection.
     Prepared {
         name: Arc<str>,
         told: Told,
-        /// Where it was sent before that was told.
+        /// The formats of the results, if it was sent before this connection's description had
+        /// come.
         asked: Option<Asked>,
         relies: Relies,
     },
     Script {
-        /// Values come as this client reads them. Else there are none, as far as the text of the
-        /// script shows.
+        /// Values come as text that this client reads. If not, the script returns none except of
+        /// text, as far as its own text shows.
         reads_text: bool,
     },
-    /// A script, one statement after the other.
+    /// A script that is sent one statement after the other.
     Steps(Box<Steps>),
-    /// The prelude of a script, which can't travel with one: a script begins a message of its own.
+    /// Only the prelude of a script. A script is a message of its own, so the prelude can't be sent
+    /// in the same flight.
     Prelude,
 }
 
-/// What holds for a request and its answer.
+/// The terms on which a request was sent.
 #[derive(Debug)]
 pub(super) struct Terms {
-    /// As the statement wants it.
+    /// The types that the caller wants as text.
     pub(super) verbatim: Verbatim,
-    /// How many bytes its answer may take.
+    /// How many bytes of memory the answer may take.
     pub(super) limit: usize,
-    /// It is a read of which nobody has seen anything yet.
+    /// It is a read, and its caller has not seen anything yet of the same transaction.
     pub(super) may_run_twice: bool,
     /// The session's text comes as this client reads it.
     pub(super) reads_text: bool,
 }
 
 impl Flight {
-    /// What the server has refused at this step.
+    /// How the server had the statement that it refused at this step.
     pub(super) fn sending(&self, step: Step, refused: &ServerFields) -> Sending {
         match self {
             Self::Script { .. } => Sending::Simple,
@@ -59,7 +63,8 @@ impl Flight {
         }
     }
 
-    /// The shape in whose formats results were asked for, before this connection was told theirs.
+    /// The shape in whose formats results were asked for, before this connection's server had
+    /// described them.
     pub(super) fn asked_like(&self) -> Option<&Shape> {
         let asked = match self {
             Self::Parsing(parsing) => Some(&parsing.asked),
@@ -69,30 +74,30 @@ impl Flight {
         asked.and_then(Asked::shape)
     }
 
-    /// Whether anything of it was sent.
+    /// Whether any byte of it was sent.
     pub(super) fn was_sent(&self) -> bool {
         !matches!(self, Self::Steps(steps) if steps.is_waiting())
     }
 
-    /// Whether nothing of the statement runs by it.
+    /// Whether it runs nothing of the statement.
     pub(super) fn is_preparation(&self) -> bool {
         matches!(self, Self::Typing { .. } | Self::Prelude)
     }
 }
 
-/// What a flight that describes its statement begins with.
+/// The first message of a flight that describes its statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begins {
-    /// Another statement is closed to make room for it.
+    /// Close, of another statement, to make room for this one.
     Close,
     Parse,
-    /// It is prepared: a pooler has it under this name.
+    /// Describe: a pooler has the statement under this name already.
     Description,
 }
 
 #[derive(Debug)]
 pub(super) struct Parsing {
-    /// Under which it is kept.
+    /// The name under which the statement is kept.
     pub(super) name: Option<Arc<str>>,
     pub(super) begins: Begins,
     pub(super) told: Told,
@@ -101,11 +106,11 @@ pub(super) struct Parsing {
     pub(super) parameter_types: Vec<u32>,
 }
 
-/// The formats in which results were asked for, before the server had said what they are.
+/// The formats in which results were asked for, before the server had described them.
 #[derive(Clone, Debug)]
 pub(super) enum Asked {
     Text,
-    /// Those of a shape.
+    /// The formats of this shape.
     Like(Arc<Shape>),
 }
 
@@ -117,7 +122,7 @@ impl Asked {
         }
     }
 
-    /// How the rows of a statement look that come in these formats.
+    /// The shape of rows in these formats, for a statement with this description.
     pub(super) fn shape_of(&self, told: &Description, verbatim: &Verbatim) -> Option<Arc<Shape>> {
         match self {
             Self::Text => told.text.clone(),
@@ -126,8 +131,8 @@ impl Asked {
     }
 }
 
-/// Whether no setting decides what a value of the type looks like as text: `text`, `name`,
-/// `varchar`, `json`, `xml`.
+/// Whether values of the type look the same as text under all settings: `text`, `name`, `varchar`,
+/// `json`, `xml`.
 pub(super) const fn is_of_text(type_oid: u32) -> bool {
     matches!(type_oid, 25 | 19 | 1043 | 114 | 142)
 }

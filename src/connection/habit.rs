@@ -1,33 +1,36 @@
-//! What a statement's answers were like lately: what pipelining and waking are decided by.
+//! The recent answers of a statement, by which the pool decides about pipelining and about waking
+//! the loop.
 
 use std::time::Duration;
 
 /// How long a statement has taken lately, and what its answers were.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Habit {
-    /// A moving mean of the server's time and the way, in µs; `None` before the first answer.
+    /// A moving mean of the server's time and the round trip, in µs; `None` before the first
+    /// answer.
     mean: Option<u64>,
-    /// The same in ns, where a slow run weighs no more than a quick one: among many, how long each of them takes. Of
-    /// several that are heard together, the first has taken all of the time and the others none.
+    /// A moving mean in ns, in which a slow run weighs no more than a quick one: how long each of
+    /// many runs takes. Of several answers that are read together, the first counts with the whole
+    /// time and the others with none.
     pace: u64,
     selects: bool,
     size: Size,
     parting: Parting,
 }
 
-/// How many answers the pace is a mean of.
+/// Over how many answers the pace is a mean.
 const PACE_OVER: u64 = 32;
 
-/// How much the rows of a statement's answers have taken lately.
+/// How many bytes the rows of a statement's recent answers took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
-    /// The least of them, in bytes, among those of the last generation and of this one.
+    /// The smallest answer, in bytes, of the last generation and of this one.
     least: [Option<usize>; 2],
-    /// Answers in this generation.
+    /// How many answers this generation has had.
     count: u8,
 }
 
-/// After so many answers a generation is over.
+/// How many answers make a generation.
 const GENERATION: u8 = 8;
 
 impl Size {
@@ -46,27 +49,30 @@ impl Size {
     }
 }
 
-/// Whether answers come so long after those to the barriers in front of them that the loop would be woken for either.
+/// Whether answers come so long after the answers to their barriers that the loop would be woken
+/// for each.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parting {
-    /// Rises with each answer that came so, and falls twice as fast.
+    /// Rises by 1 with each answer that comes late, and falls by 2 with each that does not.
     evidence: u8,
-    /// Answers since it was looked for.
+    /// Answers since the last one that was read apart from its barrier's.
     unseen: u8,
 }
 
-/// To be woken, and to sleep again, takes about as long.
+/// About how long it takes to wake the loop and to let it sleep again.
 const APART: Duration = Duration::from_micros(20);
 const EVIDENCE: u8 = 4;
 const MOST_EVIDENCE: u8 = 8;
-/// One answer in so many is heard apart from its barrier's, to see whether that still comes long before it.
+/// One answer in this many is read apart from its barrier's, to see whether it still comes long
+/// after it.
 const LOOK_EACH: u8 = 16;
 
 impl Habit {
-    /// `size` is what the rows took, in bytes.
+    /// Takes an answer. `size` is how many bytes its rows took.
     pub fn learn(&mut self, took: Duration, selects: bool, size: usize) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // A slow run weighs in at once and is forgotten slowly; a stall of the loop is no slow run.
+        // A slow run weighs in at once and is forgotten slowly. A stall of the event loop does not
+        // count as a slow run.
         let mean = self.mean.unwrap_or(took);
         let mean = if took > mean { mean + (took - mean) / 4 } else { mean - (mean - took) / 16 };
         self.pace = match self.mean {
@@ -82,24 +88,26 @@ impl Habit {
         self.mean.is_some_and(|mean| u128::from(mean) <= bound.as_micros())
     }
 
-    /// How often it is expected to run within a time, one behind the other.
+    /// How often the statement is expected to run within a time, one run after the other.
     pub fn runs_within(&self, time: Duration) -> Option<usize> {
         self.mean?;
         let runs = time.as_nanos() / u128::from(self.pace.max(1));
         Some(usize::try_from(runs).unwrap_or(usize::MAX))
     }
 
-    /// What the rows of its next answer will take at least, in bytes, if it is like those before.
+    /// How many bytes the rows of its next answer will take at least, if it is like the answers
+    /// before.
     pub fn expected_size(&self) -> usize {
         self.size.least()
     }
 
-    /// Whether it answered as a SELECT the last time.
+    /// Whether its last answer was that of a SELECT.
     pub fn selects(&self) -> bool {
         self.selects
     }
 
-    /// An answer has come so long after its barrier's, which was heard by itself.
+    /// Takes how long after its barrier's answer an answer came, if the barrier's was read by
+    /// itself.
     pub fn learn_parting(&mut self, gap: Duration) {
         let Parting { evidence, .. } = &mut self.parting;
         *evidence = match gap >= APART {
@@ -108,8 +116,8 @@ impl Habit {
         };
     }
 
-    /// Whether it is not worth waking up for the answer to the barrier in front of the next request, because its own comes
-    /// much later.
+    /// Whether the loop should not wake up for the answer to the next request's barrier, because
+    /// the request's own answer comes much later.
     pub fn waits_for_answer(&mut self) -> bool {
         let Parting { evidence, unseen } = &mut self.parting;
         if *evidence < EVIDENCE {
@@ -159,7 +167,7 @@ mod tests {
         assert_eq!(learn(&[]), 0);
         assert_eq!(learn(&[900]), 900);
         assert_eq!(learn(&[1000, 800, 1000]), 800);
-        // It is forgotten once there have been as many again behind its generation.
+        // The smallest size is forgotten once as many answers again have come after its generation.
         assert_eq!(learn(&[1000; 12]), 800);
         assert_eq!(learn(&[1000]), 1000);
     }

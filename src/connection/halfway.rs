@@ -1,20 +1,20 @@
 //! Which statements may commit in their middle, so that one that fails may have had an effect: a
-//! procedure, a block of code, and what does its work in several transactions of its own
-//! (PostgreSQL manual, the notes of each command). In a transaction block the server refuses all of
-//! that.
+//! procedure, a DO block, and commands that work in several transactions of their own (PostgreSQL
+//! manual, the notes of each command). In a transaction block the server refuses all of these
+//! commits.
 
 use super::lexer::{SqlToken, contains_ignoring_case, first_tokens, tokens};
 use crate::base::ServerFields;
 
-/// What a statement that is no COMMIT may have committed when it fails.
+/// What a statement other than COMMIT may have committed when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Halfway {
     #[default]
     Never,
-    /// It works in transactions of its own. In a block the server refuses it before it does
-    /// anything.
+    /// It works in transactions of its own. In a transaction block the server refuses it before it
+    /// does anything.
     Alone,
-    /// Code, at any point of it.
+    /// It runs code, which may commit at any point.
     ByCode,
 }
 
@@ -26,7 +26,8 @@ impl Halfway {
         let of_index =
             second.is_word("index") || (second.is_word("unique") && third.is_word("index"));
         let may_be_beside = (makes && of_index) || (changes && second.is_word("table"));
-        // A partitioned table is clustered or reindexed part by part, which its name does not tell.
+        // CLUSTER and REINDEX work on a partitioned table part by part, and its name does not tell
+        // that it is one.
         let is_alone = first.is_any(&["vacuum", "cluster", "reindex", "repack"])
             || (first.is_any(&["analyze", "analyse"]) && analyzes_several(statement))
             || (changes && second.is_any(&["system", "database", "subscription"]))
@@ -41,7 +42,8 @@ impl Halfway {
         }
     }
 
-    /// Whether something may have been committed, where the server had begun and says this.
+    /// Whether the statement may have committed something, if the server had begun to run it and
+    /// then refused it with `refused`.
     pub(super) fn may_have_committed(self, refused: &ServerFields) -> bool {
         match self {
             Self::Never => false,
@@ -51,15 +53,16 @@ impl Halfway {
     }
 }
 
-/// By the routine, which stands in front of all work.
+/// Whether the server refused to run the statement in a transaction block. The routine that says so
+/// runs before all work.
 fn is_refused_in_block(refused: &ServerFields) -> bool {
     const ACTIVE_SQL_TRANSACTION: &str = "25001";
     refused.code == ACTIVE_SQL_TRANSACTION
         && refused.routine.as_deref() == Some("PreventInTransactionBlock")
 }
 
-/// Whether a block of code may commit: in PL/pgSQL by one of three words. Of other languages
-/// nothing is known here.
+/// Whether a DO block may commit. In PL/pgSQL one of three words tells. Nothing is known here of
+/// other languages.
 fn is_code_that_commits(block: &str) -> bool {
     let (mut code, mut all) = ("", tokens(block).skip(1));
     while let Some(token) = all.next() {
@@ -68,17 +71,17 @@ fn is_code_that_commits(block: &str) -> bool {
         match token {
             _ if is_known => {}
             SqlToken::Text { body, .. } if code.is_empty() => code = body,
-            // A string that goes on behind a line break, or UESCAPE, which tells of another sign
-            // for letters.
+            // A string that continues after a line break, or UESCAPE, which gives escapes another
+            // sign.
             SqlToken::Text { .. } | SqlToken::Word(_) => return true,
             _ => {}
         }
     }
-    // Behind a backslash a word may be spelled in any way.
+    // A backslash may spell a word in any way.
     ["commit", "call", "execute", "\\"].iter().any(|word| contains_ignoring_case(code, word))
 }
 
-/// ANALYZE of a single table is one transaction.
+/// Whether an ANALYZE is of more than a single table. ANALYZE of one table is one transaction.
 fn analyzes_several(analyze: &str) -> bool {
     let (mut depth, mut tables, mut commas) = (0_usize, 0_usize, 0_usize);
     for token in tokens(analyze).skip(1) {

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! Started ──Ok──────────────────────────────┐
-//!    │  └─CleartextPassword, MD5Password─▶ PasswordSent ─Ok─▶ Authenticated ─ReadyForQuery─▶ session
+//!    │  └─CleartextPassword, MD5Password─▶ PasswordSent ─Ok─▶ Authenticated ─ReadyForQuery─▶ end
 //!    └─SASL─▶ Scram(first ▶ keys ▶ final) ──Ok (verified)──▶┘
 //! ```
 //!
-//! Each state takes the one authentication message that may come next, so that a server can't make the
-//! client authenticate in circles. ErrorResponse ends it from anywhere, NoticeResponse changes nothing.
+//! Each state takes the one authentication message that may come next, so a server can't make the
+//! client authenticate in circles. An ErrorResponse ends the handshake in any state. A
+//! NoticeResponse changes nothing.
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
@@ -20,18 +21,18 @@ use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
 use crate::protocol::scram::{ChannelBinding, Scram, Work};
 
-/// What a CancelRequest must quote.
+/// The key that a CancelRequest must quote.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BackendKey {
     pub process_id: i32,
     pub secret: Vec<u8>,
 }
 
-/// No process has a larger number: Linux allows none beyond it, and other systems give none.
+/// The largest number of a process: Linux allows none beyond it, and other systems give none.
 const LARGEST_PROCESS_ID: i32 = 1 << 22;
 
 impl BackendKey {
-    /// Whether it is no server's: a pooler makes up both halves of its keys.
+    /// Whether this key can't be a server's: a pooler makes up both halves of its keys.
     pub(super) fn is_of_pooler(&self) -> bool {
         !(1..=LARGEST_PROCESS_ID).contains(&self.process_id)
     }
@@ -43,12 +44,13 @@ impl std::fmt::Debug for BackendKey {
     }
 }
 
-/// How the socket came to be: what the first steps need to know.
+/// Facts about the socket that the first steps of a login need.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Random bytes from the system, for SCRAM and for names that nobody else has.
+    /// Random bytes from the operating system, for SCRAM and for names that no other client has.
     pub nonce: [u8; 18],
-    /// A Unix socket or a loopback address: nobody listens in between.
+    /// The socket is a Unix socket or leads to a loopback address, so no network can be listened to
+    /// in between.
     pub local: bool,
 }
 
@@ -66,7 +68,7 @@ pub(super) enum Handshake {
     Authenticated { key: Option<BackendKey> },
 }
 
-/// Where a message has led.
+/// The state that a message has led to.
 pub(super) enum Next {
     Handshake(Handshake),
     Done { key: Option<BackendKey> },
@@ -78,7 +80,7 @@ impl Handshake {
         let mut parameters = vec![
             ("user", config.user.as_str()),
             ("database", config.database.as_str()),
-            // Text is UTF-8 on both sides of this client.
+            // This client sends and reads text as UTF-8.
             ("client_encoding", "UTF8"),
         ];
         if let Some(name) = &config.application_name {
@@ -94,12 +96,12 @@ impl Handshake {
         matches!(self, Self::Scram { scram } if scram.has_work())
     }
 
-    /// How many iterations of it are left.
+    /// How many iterations of the key derivation are left.
     pub(super) fn work_left(&self) -> Option<u32> {
         if let Self::Scram { scram } = self { scram.work_left() } else { None }
     }
 
-    /// One slice of key derivation: less than a millisecond.
+    /// Does one slice of key derivation, which takes less than a millisecond.
     pub(super) fn work(
         &mut self,
         shared: &mut Shared<'_>,
@@ -125,7 +127,7 @@ impl Handshake {
         let next = match (self, message) {
             (_, M::ErrorResponse(fields)) => return Err(login_refused(*fields)),
             (state, M::NoticeResponse(_)) => state,
-            // The server knows protocol 3 only up to some minor version: 3.0, which was asked for.
+            // The server knows protocol 3 only up to some minor version. This client asks for 3.0.
             (state @ Self::Started { .. }, M::NegotiateProtocolVersion { .. }) => state,
 
             (Self::Started { .. }, M::AuthenticationOk) => Self::Authenticated { key: None },
@@ -157,7 +159,7 @@ impl Handshake {
                 scram.server_final(data)?;
                 Self::Scram { scram }
             }
-            // A server that leaves its own proof out does not know the password (RFC 5802, section 5).
+            // A server that omits its own proof does not know the password (RFC 5802, section 5).
             (Self::Scram { scram }, M::AuthenticationOk) if scram.is_verified() => {
                 Self::Authenticated { key: None }
             }
@@ -226,9 +228,11 @@ fn scram(
     Ok(Handshake::Scram { scram })
 }
 
-/// With what to do about it, where a person can do something and the server does not say what.
+/// The error of a refused login, with advice if a person can mend it and the server does not say
+/// how.
 fn login_refused(mut fields: ServerFields) -> Error {
-    // Of 'options' that it can't read, a server says: Try "postgres --help" for more information.
+    // For 'options' that it can't read, a server's hint is: Try "postgres --help" for more
+    // information.
     if fields.code == "42601" {
         fields.hint = None;
     }

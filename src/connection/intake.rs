@@ -1,8 +1,9 @@
-//! What has come from the server, from bytes to messages.
+//! Incoming data, from bytes to messages.
 //!
-//! A whole message is read where it lies. Of one that has not wholly come the beginning is kept, unless it is long: a long
-//! row goes where its result is held while it comes, of a long report each field's beginning is kept, and what is longer
-//! than this client takes is let go by without being held.
+//! A whole message is read where it lies in the receive buffer. If only a part of a message has
+//! come, that part is copied, unless the message is long. A long row goes to its result part by
+//! part. Of a long report the beginning of each field is kept. A message that is longer than this
+//! client takes is skipped, without being held.
 
 use super::{Connection, Shared, State};
 use crate::base::{Error, ErrorClass, Instant};
@@ -18,28 +19,30 @@ const NOTICE_RESPONSE: u8 = b'N';
 const READY_FOR_QUERY: u8 = b'Z';
 const NOTIFICATION_RESPONSE: u8 = b'A';
 const PARAMETER_STATUS: u8 = b'S';
-/// Bytes of a description that are as much work as a message.
+/// How many bytes of a description are as much work as one message.
 const COLUMN: usize = 64;
 
-/// Bodies from here on are taken as they come.
+/// Bodies of this size or more, in bytes, are taken in parts.
 const LONG: usize = 16 * 1024;
-/// A server describes at most 1,664 columns (`MaxTupleAttributeNumber`), whose names have 63 bytes.
+/// A server describes at most 1,664 columns (`MaxTupleAttributeNumber`), whose names have at most
+/// 63 bytes.
 const LONGEST_DESCRIPTION: usize = 1024 * 1024;
 
-/// The messages that are under way from the server.
+/// The messages that are arriving from the server.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     limits: Limits,
     /// The beginning of a message whose rest has not come.
     begun: Vec<u8>,
     long: Option<Long>,
-    /// Nothing of the next answer was in what was received last.
+    /// Nothing of the next answer was among the bytes that were received last.
     pub(super) ends_whole: bool,
-    /// The messages since this was asked last that are much more work than their bytes.
+    /// How many messages, since the last call of `take_laborious`, take much more work than their
+    /// bytes suggest.
     laborious: usize,
 }
 
-/// A long message, of whose body so much is to come.
+/// A long message, of whose body `left` bytes are still to come.
 #[derive(Debug)]
 struct Long {
     tag: u8,
@@ -54,7 +57,8 @@ enum Kind {
     LetGo,
 }
 
-/// What a message counts for beside its bytes: it may be an event in JavaScript, or has to be taken apart.
+/// How much a message counts in addition to its bytes: it may become an event in JavaScript, or has
+/// to be taken apart.
 fn labour(tag: u8, length: usize) -> usize {
     match tag {
         ERROR_RESPONSE
@@ -75,7 +79,7 @@ impl Intake {
 
 #[cfg(test)]
 impl Intake {
-    /// The bytes of messages that have not wholly come.
+    /// How many bytes are allocated for messages that have come only in part.
     pub(super) fn held(&self) -> usize {
         self.begun.capacity()
     }
@@ -96,7 +100,7 @@ impl Connection {
             extend(&mut begun, bytes)?;
             let taken = self.consume(now, &begun, shared)?;
             if taken == begun.len() {
-                // A long message's buffer is not kept for the short ones to come.
+                // The buffer of a long message is not kept for short ones.
                 begun = Vec::new();
             } else {
                 begun.drain(..taken);
@@ -147,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// `None` for a message that is waited for as a whole.
+    /// How a long message is taken; `None` for a message that is waited for as a whole.
     fn begin_long(&mut self, tag: u8, body: usize) -> Result<Option<Kind>, Error> {
         let (State::Session(session) | State::Asking { session, .. }) = &mut self.state else {
             return Ok(None);
@@ -161,7 +165,7 @@ impl Connection {
         })
     }
 
-    /// Takes what has come of a long message, and returns what is left behind it.
+    /// Takes the part of a long message that has come, and returns the bytes after it.
     fn go_on<'a>(
         &mut self,
         now: Instant,
@@ -243,7 +247,8 @@ impl Connection {
     }
 }
 
-/// All that is added fits into memory, or the connection is over: an allocation that fails would end the process.
+/// Appends bytes if there is memory for them. If not, this ends the connection, since an allocation
+/// that fails would end the process.
 fn extend(begun: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
     if begun.try_reserve(bytes.len()).is_err() {
         let message = "there is no memory left for what the server sends";

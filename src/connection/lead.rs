@@ -1,4 +1,5 @@
-//! How long a request has taken, also where it was heard together with the barrier in front of it.
+//! How long a request has taken, even if its answer was read together with that of the barrier in
+//! front of it.
 
 use std::time::Duration;
 
@@ -6,21 +7,22 @@ use crate::base::Instant;
 
 #[derive(Debug, Default)]
 pub(super) struct Lead {
-    /// What the last barrier took that was heard by itself: the way, and nothing to do for the server.
+    /// The round trip: how long the last barrier took whose answer was read by itself, with nothing
+    /// for the server to do.
     way: Option<Duration>,
-    /// How the last answer was heard, where that was a barrier's.
+    /// How the last answer was read, if it was a barrier's.
     heard: Option<Heard>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Alone,
-    /// Only when the request's answer had come too, or its time was up.
+    /// Together with the request's answer, or when the time to wait for that was up.
     Together,
 }
 
 impl Lead {
-    /// The answer to a barrier has come after such a time. Returns that, where it tells how long the way is.
+    /// Takes how long a barrier's answer took. Returns that if it tells the round trip.
     pub(super) fn barrier(&mut self, took: Duration, together: bool) -> Option<Duration> {
         if together {
             self.heard = Some(Heard::Together);
@@ -31,8 +33,9 @@ impl Lead {
         self.way
     }
 
-    /// An answer to a request that stands since `queued_at`, so long after the one before it: how long it took, and how
-    /// long after its barrier's it came where that was heard by itself.
+    /// Takes an answer to a request that was queued at `queued_at`, and that came `took` after the
+    /// answer before it. Returns how long the request took, and how long after its barrier's answer
+    /// it came if that was read by itself.
     pub(super) fn request(
         &mut self,
         now: Instant,
@@ -49,12 +52,12 @@ impl Lead {
         }
     }
 
-    /// Whether the time of what is heard with its barrier could be told.
+    /// Whether the time of a request can be told that is read together with its barrier.
     pub(super) fn knows_way(&self) -> bool {
         self.way.is_some()
     }
 
-    /// An answer to something else.
+    /// Takes an answer to anything else.
     pub(super) fn other(&mut self, took: Duration) -> Duration {
         self.heard = None;
         took

@@ -1,37 +1,39 @@
-//! The tokens of an SQL text, as PostgreSQL's own scanner has them (manual, 4.1).
+//! The tokens of an SQL text, divided as PostgreSQL's own scanner does (manual, 4.1).
 //!
-//! What a statement is and does to its session is decided by these tokens, so that neither a comment, nor a
-//! string, nor a line break hides it. The scanner knows no grammar. It never fails: a text that ends inside of a
+//! These tokens decide what a statement is and what it does to its session, so no comment, string
+//! or line break hides it. The scanner knows no grammar. It never fails: a text that ends inside a
 //! string or a comment ends there.
 
 /// A part of a text that is neither white space nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SqlToken<'a> {
-    /// A key word or an identifier without quotes, as it was written.
+    /// A key word, or an identifier without quotes, as it was written.
     Word(&'a str),
-    /// An identifier in double quotes, without these. Doubled quotes inside stay doubled.
+    /// An identifier in double quotes, without the quotes. Doubled quotes inside stay doubled.
     Quoted(&'a str),
-    /// A string constant of any kind, without its quotes. Doubled quotes and escapes stay as they are.
+    /// A string constant of any kind, without its quotes. Doubled quotes and escapes stay as
+    /// written.
     Text {
         body: &'a str,
-        /// A plain string with a backslash in front of a quote. Its end depends on
-        /// `standard_conforming_strings`, which a scanner can't see: it is taken to be on, as it is by default.
+        /// It is a plain string with a backslash in front of a quote. Where it ends depends on
+        /// `standard_conforming_strings`, which the scanner can't see. The setting is taken to be
+        /// on, as it is by default.
         is_ambiguous: bool,
     },
     Number(&'a str),
-    /// `$1`, without the sign.
+    /// `$1`, without the dollar sign.
     Parameter(&'a str),
-    /// Any other character, by itself: operators come in parts.
+    /// Any other character, by itself. An operator of several characters comes as several tokens.
     Symbol(char),
 }
 
 impl<'a> SqlToken<'a> {
-    /// Whether it is this key word, in any case.
+    /// Whether the token is this key word, in upper or lower case.
     pub(super) fn is_word(self, word: &str) -> bool {
         matches!(self, Self::Word(found) if found.eq_ignore_ascii_case(word))
     }
 
-    /// Whether it is one of these key words, in any case.
+    /// Whether the token is one of these key words, in upper or lower case.
     pub(super) fn is_any(self, words: &[&str]) -> bool {
         words.iter().any(|word| self.is_word(word))
     }
@@ -40,7 +42,7 @@ impl<'a> SqlToken<'a> {
         self == Self::Symbol(symbol)
     }
 
-    /// The identifier or key word that it is, with or without quotes.
+    /// The key word or identifier, with or without quotes; empty for any other token.
     pub(super) fn name(self) -> &'a str {
         match self {
             Self::Word(name) | Self::Quoted(name) => name,
@@ -60,12 +62,13 @@ pub(super) struct SqlTokens<'a> {
 }
 
 impl<'a> SqlTokens<'a> {
-    /// What was not read yet.
+    /// The part of the text that was not read yet.
     pub(super) fn rest(&self) -> &'a str {
         self.rest
     }
 
-    /// Takes `length` bytes, and what lies in them without `before` bytes in front and `after` bytes behind.
+    /// Takes `length` bytes, and returns them without the first `before` and the last `after`
+    /// bytes.
     fn take(&mut self, length: usize, before: usize, after: usize) -> &'a str {
         let (token, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
         self.rest = rest;
@@ -126,7 +129,7 @@ impl<'a> Iterator for SqlTokens<'a> {
 }
 
 impl<'a> SqlTokens<'a> {
-    /// `$1`, `$$text$$`, `$tag$text$tag$`, or the sign by itself.
+    /// `$1`, `$$text$$`, `$tag$text$tag$`, or the dollar sign by itself.
     fn dollar(&mut self) -> SqlToken<'a> {
         let bytes = self.rest.as_bytes();
         let behind = bytes.get(1..).unwrap_or_default();
@@ -153,7 +156,7 @@ impl<'a> SqlTokens<'a> {
     }
 }
 
-/// What follows white space and comments.
+/// The text after white space and comments.
 fn behind_blank(mut text: &str) -> &str {
     loop {
         // PostgreSQL's white space: no other character of Unicode counts.
@@ -169,7 +172,7 @@ fn behind_blank(mut text: &str) -> &str {
     }
 }
 
-/// What follows a comment that begins with `/*`. They nest.
+/// The text after a comment that begins with `/*`. Comments nest.
 fn behind_comment(text: &str) -> &str {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(rest) = text.get(at..)
@@ -188,7 +191,8 @@ fn behind_comment(text: &str) -> &str {
     ""
 }
 
-/// How long a quoted token is that begins with `before` bytes, the last of them the quote, and whether it ends at all.
+/// The length of a quoted token, and whether it has an end. It begins with `before` bytes, the last
+/// of which is the quote.
 fn quoted_length(text: &str, before: usize, quote: u8, escapes: bool) -> (usize, bool) {
     let bytes = text.as_bytes();
     let mut at = before;
@@ -206,7 +210,8 @@ fn quoted_length(text: &str, before: usize, quote: u8, escapes: bool) -> (usize,
     (bytes.len(), false)
 }
 
-/// Whether a backslash would escape a quote of the string, or the one behind it, if backslashes escaped.
+/// Whether a backslash would escape a quote inside the string or its closing quote, if backslashes
+/// were escapes.
 fn has_escaped_quote(body: &str) -> bool {
     let mut escapes = false;
     for byte in body.bytes() {
@@ -220,7 +225,8 @@ fn has_escaped_quote(body: &str) -> bool {
 }
 
 fn number_length(bytes: &[u8]) -> usize {
-    // What follows a digit without a blank belongs to the number, or is an error of the server's.
+    // Whatever follows a digit without a blank belongs to the number, or is an error that the
+    // server reports.
     let end = bytes.iter().position(|byte| {
         !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_')) || !byte.is_ascii()
     });
@@ -235,10 +241,10 @@ fn is_word_part(byte: u8) -> bool {
     is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
 }
 
-/// What stands behind the last token.
+/// The token after the last one.
 pub(super) const NONE: SqlToken<'_> = SqlToken::Word("");
 
-/// The first tokens of a statement. A query may stand in parentheses.
+/// The first tokens of a statement, without parentheses in front: a query may stand in them.
 pub(super) fn first_tokens<const N: usize>(statement: &str) -> [SqlToken<'_>; N] {
     let mut all = tokens(statement).skip_while(|t| t.is_symbol('(') || t.is_symbol(';'));
     std::array::from_fn(|_| all.next().unwrap_or(NONE))

@@ -1,14 +1,16 @@
-//! Where a server stands in its cluster, which it reports to nobody by itself. Of a primary: its place in the history
-//! of the data, which tells two hosts apart that both claim to be the primary. Of a standby: how far it is behind.
+//! Where a server stands in its cluster, which no server reports by itself. For a primary: its
+//! place in the history of the data, which tells apart two hosts that both claim to be the primary.
+//! For a standby: how far it is behind.
 
 use std::time::Duration;
 
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// Whatever role may log in may call these, and none of its operators is one that a schema of somebody's brings along. A
-/// standby that has replayed all it received is behind by nothing: what the primary has not sent yet, nobody knows there;
-/// one that receives nothing knows not even that. The timeline that it follows is in its control file sooner or later, and
-/// `pg_stat_wal_receiver` shows the one that it is sent to roles that may see it.
+/// Any role that can log in may call these functions, and every operator is qualified, so that no
+/// schema can replace one. A standby that has replayed everything it received counts as 0 behind,
+/// since it can't know what the primary has not sent yet. A standby that receives nothing can't
+/// tell its lag. The timeline that it follows is in its control file sooner or later, and
+/// `pg_stat_wal_receiver` shows the timeline that it is being sent, to roles that may see it.
 pub(super) const QUESTION: &str = "\
     SELECT s.system_identifier, extract(epoch FROM pg_catalog.pg_postmaster_start_time()), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.substr(\
@@ -24,7 +26,7 @@ pub(super) const QUESTION: &str = "\
     pg_catalog.pg_control_recovery() AS r";
 
 const COLUMNS: usize = 5;
-/// An identifier or a number; a server can send anything.
+/// The longest text that is kept of a column, in bytes: a server can send anything.
 const LONGEST: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,23 +35,24 @@ pub struct Lineage {
     pub system: String,
     /// Each promotion begins a new one, with a higher number.
     pub timeline: u32,
-    /// When this server started: two names for one server have it in common too.
+    /// When this server started. Two names of one server have it in common.
     pub started: String,
 }
 
-/// What a server tells of its place; nothing, where it is no PostgreSQL and answers something else.
+/// What a server tells of its place. All fields are empty for a server that is not PostgreSQL and
+/// answers something else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Of a primary.
+    /// For a primary only.
     pub lineage: Option<Lineage>,
-    /// Of a standby: the age of the last transaction that it has replayed, by its own clock. Nothing, where it receives
-    /// nothing.
+    /// For a standby only: the age of the last transaction that it has replayed, by its own clock.
+    /// `None` if it receives nothing.
     pub lag: Option<Duration>,
-    /// Of a standby: the timeline that it follows.
+    /// For a standby only: the timeline that it follows.
     pub follows: Option<u32>,
-    /// The question was cancelled, and its answer says nothing of the server.
+    /// The question was cancelled, so its answer says nothing of the server.
     pub cancelled: bool,
-    /// The server does not know what it was asked, or does not tell.
+    /// The server does not understand the question, or refuses to answer it.
     pub refused: bool,
 }
 
@@ -75,7 +78,7 @@ impl Place {
             }
             _ => None,
         };
-        // The two clocks may differ.
+        // The clocks of the standby and the primary may differ, so the age may be negative.
         let seconds = lag.and_then(|text| text.parse::<f64>().ok()).map(|seconds| seconds.max(0.0));
         let lag = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
         Self { lineage, lag, follows, cancelled: false, refused: false }

@@ -1,50 +1,51 @@
-//! What the names in statements mean: tables, functions and types are looked up when a server
-//! parses a statement, and what it was told to look up there holds until a name means something
-//! else.
+//! What the names in statements mean. A server looks up tables, functions and types when it parses
+//! a statement, and the result holds until a name means something else.
 //!
-//! Some statements name their result themselves and are never planned: what FETCH and EXECUTE bring
-//! depends on what a cursor or a prepared statement of that name is when they run. Others change
-//! what names mean: DDL for everybody, `search_path`, roles and temporary tables for their session.
+//! Some statements name their result and are never planned: the result of FETCH and EXECUTE depends
+//! on what the cursor or prepared statement of that name is when they run. Other statements change
+//! what names mean: DDL for all sessions, `search_path`, roles and temporary tables for their own
+//! session.
 
 use super::lexer::{SqlToken, contains_ignoring_case, tokens};
 use super::plain_read::is_plain_read;
 use super::traces::runs_strings;
 
-/// What a statement's text says of names.
+/// Facts about names that a statement's text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Naming {
-    /// Its result is that of whatever has a name when it runs. The server checks no description of
-    /// it.
+    /// Its result is that of the object which has its name when it runs. The server does not check
+    /// a description of it.
     pub(super) names_result: bool,
     moves: Moves,
-    /// It may change whether its session takes writes.
+    /// It may change whether its session accepts writes.
     pub(super) makes_role: bool,
 }
 
-/// For whom names mean something else behind a statement.
+/// Which sessions see names differently after a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Moves {
     Nobody,
-    /// It ends a transaction, and with it what that has set for itself.
+    /// The statement's own session: the statement ends a transaction, and with it names that the
+    /// transaction had changed for itself.
     Back,
     Session,
     Everybody,
 }
 
-/// More than this of a script is not looked at: it may do anything.
+/// How many bytes of a script are looked at. A longer one may do anything.
 const LONGEST_LOOK: usize = 64 * 1024;
-/// So many of the tokens of a statement are looked at.
+/// How many tokens of a statement are looked at.
 const MOST_TOKENS: usize = 16 * 1024;
-/// So much of a statement tells what it is.
+/// How many tokens at its beginning tell what a statement is.
 const WORDS: usize = 5;
 
 impl Naming {
-    /// Whether other sessions see names otherwise, once it is committed.
+    /// Whether other sessions see names differently once the statement is committed.
     pub(super) fn moves_for_all(self) -> bool {
         self.moves == Moves::Everybody
     }
 
-    /// Whether its session sees names otherwise than others do.
+    /// Whether the statement's session sees names differently from others.
     pub(super) fn moves_for_session(self) -> bool {
         self.moves == Moves::Session
     }
@@ -79,31 +80,31 @@ impl Naming {
     }
 }
 
-/// What has been seen of a statement.
+/// The part of a statement that was read.
 #[derive(Debug, Default)]
 struct Seen<'a> {
-    /// Its first words.
+    /// Its first tokens.
     head: Vec<SqlToken<'a>>,
     before: Option<SqlToken<'a>>,
-    /// What it makes comes next, which may be temporary.
+    /// The next token is what it creates, which may be temporary.
     makes: bool,
     call: Call,
     updates: bool,
     moves: Option<Moves>,
 }
 
-/// How much has been seen of a call of `set_config`.
+/// How far a call of `set_config` was read.
 #[derive(Clone, Copy, Debug, Default)]
 enum Call {
     #[default]
     None,
     Name,
     Open,
-    /// Its first argument begins with the name of a setting that moves nothing.
+    /// Its first argument begins with the name of a setting that does not change names.
     Setting,
 }
 
-/// The settings that say which tables names mean.
+/// The settings that decide which tables names mean.
 const SETTINGS: [&str; 3] = ["search_path", "role", "session_authorization"];
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
@@ -123,7 +124,7 @@ impl<'a> Seen<'a> {
         if writes_settings || runs_strings(token.name()) {
             self.add(Moves::Session);
         }
-        // SELECT makes a table with INTO, and EXPLAIN makes one that it analyzes.
+        // SELECT creates a table by INTO, and EXPLAIN ANALYZE creates one by CREATE.
         let into = token.is_word("into") && !self.before_is(&["insert", "merge", "as"]);
         let explained = self.head.first().is_some_and(|first| first.is_word("explain"));
         self.makes = into || (explained && token.is_word("create"));
@@ -133,7 +134,7 @@ impl<'a> Seen<'a> {
         self.before = Some(token);
     }
 
-    /// A call of `set_config` says which setting it sets, or it is not plain.
+    /// Reads a call of `set_config`. Unless its setting is a plain string, it may be any setting.
     fn look_at_call(&mut self, token: SqlToken<'a>) {
         self.call = match (self.call, token) {
             (Call::Name, SqlToken::Symbol('(')) => Call::Open,
@@ -146,7 +147,7 @@ impl<'a> Seen<'a> {
                 self.add(Moves::Session);
                 Call::None
             }
-            // A cast.
+            // A cast of the setting's name.
             (Call::Setting, SqlToken::Symbol(':') | SqlToken::Word(_)) => Call::Setting,
             (Call::Setting, token) => {
                 if !token.is_symbol(',') {
@@ -179,8 +180,8 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
         let is_temporary = has(&["temp", "temporary"]);
         return if is_temporary { Moves::Session } else { Moves::Everybody };
     }
-    // A block of code may hold any of them. A schema is passed over by whoever has no right to use
-    // it.
+    // A DO block may contain any statement. A role without the right to use a schema passes over
+    // it, so GRANT and REVOKE change what names mean.
     if first.is_any(&["do", "grant", "revoke"]) {
         return Moves::Everybody;
     }
@@ -190,11 +191,11 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     if first.is_word("discard") || (first.is_any(&["set", "reset"]) && sets_names(rest)) {
         return Moves::Session;
     }
-    // It may be a prepared `set_config`.
+    // The prepared statement may call `set_config`.
     if first.is_word("execute") {
         return Moves::Session;
     }
-    // With them go the names that this client has given.
+    // DEALLOCATE ALL also drops the names that this client has given.
     if first.is_word("deallocate") && has(&["all"]) {
         return Moves::Session;
     }
@@ -204,8 +205,8 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     Moves::Nobody
 }
 
-/// Whether what stands behind SET or RESET says which tables names mean. `app.role` is a setting of
-/// a user's.
+/// Whether the tokens after SET or RESET name a setting that decides which tables names mean.
+/// `app.role` is a user's own setting.
 fn sets_names(rest: &[SqlToken<'_>]) -> bool {
     let mut words = rest.iter().skip_while(|word| word.is_any(&["session", "local"]));
     words.next().is_some_and(|setting| {
@@ -215,21 +216,20 @@ fn sets_names(rest: &[SqlToken<'_>]) -> bool {
     })
 }
 
-/// As much of a text as is looked at.
+/// The beginning of a text, as far as it is looked at.
 fn beginning(sql: &str) -> &str {
     let end = (LONGEST_LOOK.saturating_sub(3)..=LONGEST_LOOK).rev();
     end.into_iter().find_map(|end| sql.get(..end)).unwrap_or(sql)
 }
 
-/// How often names have come to mean something else in one session, as far as its statements show
-/// it. Statements are counted when they are sent, which is the order in which the server looks
-/// names up.
+/// How often names have changed their meaning in one session, as far as its statements show it. A
+/// statement counts when it is sent: the server looks names up in the same order.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     epoch: u64,
-    /// Something has moved since the session was last at rest, perhaps for its transaction alone.
+    /// Names have changed since the session was last at rest, perhaps for its transaction only.
     moved: bool,
-    /// So it has for other sessions, once it is committed.
+    /// They have changed for other sessions too, once the transaction is committed.
     moved_for_all: bool,
 }
 
@@ -238,9 +238,9 @@ impl Names {
         self.epoch
     }
 
-    /// A statement is on its way. What was parsed before it may mean something else behind it.
-    /// Returns whether that holds for other sessions, too: who is held up by the lock of the
-    /// statement goes on when it is committed.
+    /// Counts a statement that is being sent, after which earlier names may mean something else.
+    /// Returns whether that holds for other sessions too. They are told already now: a statement of
+    /// theirs that waits for a lock continues at the commit, before the answer has come here.
     pub(super) fn sent(&mut self, naming: Naming) -> bool {
         match naming.moves {
             Moves::Nobody => return false,
@@ -253,18 +253,18 @@ impl Names {
         naming.moves == Moves::Everybody
     }
 
-    /// The server says so itself.
+    /// The server itself has reported another `search_path`.
     pub(super) fn told(&mut self) {
         self.epoch += 1;
     }
 
-    /// Whether other sessions see names otherwise, once what is under way is committed.
+    /// Whether other sessions see names differently once the statements under way are committed.
     pub(super) fn have_moved_for_all(&self) -> bool {
         self.moved_for_all
     }
 
-    /// Nothing is under way, and no transaction is open. Returns whether other sessions may see it
-    /// now.
+    /// The session is at rest: nothing is under way, and no transaction is open. Returns whether
+    /// other sessions may see names differently now.
     pub(super) fn rest(&mut self) -> bool {
         if std::mem::take(&mut self.moved) {
             self.epoch += 1;

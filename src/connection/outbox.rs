@@ -1,5 +1,6 @@
-//! Room in the buffer of what is to be sent. The encoders append to it as if memory never ended, where an allocation that
-//! fails would end the process: so room for a large request is made before it is written.
+//! Room in the buffer of outgoing bytes. The encoders append to it without a check for memory, and
+//! an allocation that fails would end the process. So room for a large request is made before the
+//! request is written.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,7 +11,7 @@ pub(super) fn make_room(out: &mut BytesMut, bytes: usize) -> Result<(), Error> {
     if bytes < LARGE || out.capacity() - out.len() >= bytes {
         return Ok(());
     }
-    // None of this copies the bytes, but where their beginning was sent.
+    // This copies the bytes only if the kernel has taken some of them already.
     let mut plain = Vec::from(std::mem::take(out));
     let made = plain.try_reserve_exact(bytes);
     *out = BytesMut::from(Bytes::from(plain));
@@ -21,7 +22,7 @@ pub(super) fn make_room(out: &mut BytesMut, bytes: usize) -> Result<(), Error> {
     })
 }
 
-/// A large request's memory is not kept for the small ones to come.
+/// Gives back the memory of a large request, in place of keeping it for small ones.
 pub(super) fn give_back(out: &mut BytesMut, largest: &mut usize) {
     if out.is_empty() && *largest >= LARGE {
         *out = BytesMut::new();

@@ -1,5 +1,5 @@
-//! What is in flight on a session, in the order in which the server takes it: requests, and what
-//! the session asks for itself in between.
+//! The entries in flight on a session, in the order in which the server takes them: requests, and
+//! the session's own questions in between.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,33 +24,35 @@ pub(super) type Pipeline = VecDeque<Entry>;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) work: Work,
-    /// The place of its first byte in all that this connection ever sent.
+    /// The place of its first byte among all bytes that this connection ever sent.
     pub(super) start: u64,
     pub(super) queued_at: Instant,
-    /// It is not to be written before all that stands in front of it is answered.
+    /// It must not be written before everything in front of it is answered.
     pub(super) gated: bool,
 }
 
-/// So much may be unanswered on a session of a pooler: it reaches that in one segment, whatever the
-/// network. PgBouncer before 1.21 gives the server to another client behind the last ReadyForQuery
-/// that it expects, also where it has handed on a part of what comes next.
+/// How many bytes may be unanswered on a pooler's session, so that they reach the pooler in one TCP
+/// segment on any network. PgBouncer before 1.21 gives the server connection to another client
+/// after the last ReadyForQuery that it expects, even if it has already handed on a part of the
+/// next request.
 const ONE_SEGMENT: u64 = 1024;
 
 #[derive(Debug)]
 pub(super) enum Work {
-    /// A bare Sync, or the question for the role where the server does not report it.
+    /// A bare Sync, or the question for the role if the server does not report it.
     Barrier {
         probe: bool,
         asked: bool,
-        /// The answer to that.
+        /// The role in the answer to the question.
         told: Option<Role>,
-        /// Nobody listens before the answer to what stands behind it has come too.
+        /// The loop is not woken for its answer before the answer to the request behind it has come
+        /// too.
         together: bool,
     },
     Reset {
         step: ResetStep,
     },
-    /// The pool's own question, which the server may refuse.
+    /// The question for the server's place in its cluster, which the server may refuse.
     Place {
         place: Place,
     },
@@ -65,16 +67,16 @@ pub(super) enum Work {
 pub(super) enum ResetStep {
     Due,
     Done,
-    /// The settings of the login are to be set again, which the reset has taken away.
+    /// Settings of the login that the reset took away are being set again.
     Restoring,
     Restored,
-    /// What was sent behind it has a DISCARD ALL of its own in front.
+    /// The server refused the reset. Requests that were sent behind it have a DISCARD ALL of their
+    /// own.
     Refused,
 }
 
 impl Work {
-    /// Takes an answer to what the session has asked for itself. `alone`: nothing was sent behind
-    /// it.
+    /// Takes an answer to one of the session's own questions. `alone`: nothing was sent behind it.
     pub(super) fn message(
         &mut self,
         message: BackendMessage<'_>,
@@ -123,12 +125,13 @@ impl Entry {
         }
     }
 
-    /// Whether it is to be written, or was, at least in part.
+    /// Whether the entry was written, or may be written now, at least in part.
     pub(super) fn was_sent(&self) -> bool {
         !self.gated && !self.is_waiting_script()
     }
 
-    /// A script that is run in steps begins behind the answers to what stands in front of it.
+    /// Whether this is a script in steps whose first step was not sent: it waits for the answers to
+    /// all entries in front of it.
     pub(super) fn is_waiting_script(&self) -> bool {
         match &self.work {
             Work::Request { exchange, .. } => !exchange.flight.was_sent(),
@@ -137,7 +140,7 @@ impl Entry {
     }
 }
 
-/// Appends what was written into such bytes of all that was sent.
+/// Appends an entry that takes up these bytes of all that this connection sends.
 pub(super) fn push(
     pipeline: &mut Pipeline,
     is_pooled: bool,
@@ -153,7 +156,7 @@ pub(super) fn push(
     pipeline.push_back(Entry { work, start: bytes.start, queued_at, gated });
 }
 
-/// Whether nothing is in flight, or nothing but a reset or a question of the pool's own.
+/// Whether nothing is in flight except a reset or a question of the pool's own.
 pub(super) fn is_vacant(pipeline: &Pipeline) -> bool {
     let is_short =
         |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. } | Work::Types(_));
@@ -164,24 +167,24 @@ pub(super) fn requests(pipeline: &Pipeline) -> impl Iterator<Item = Token> {
     pipeline.iter().filter_map(Entry::token)
 }
 
-/// Whether it is answered by a ReadyForQuery and nothing else.
+/// Whether the entry's answer is a ReadyForQuery and nothing else.
 fn is_bare_sync(entry: Option<&Entry>) -> bool {
     matches!(entry, Some(Entry { work: Work::Barrier { asked: false, .. }, .. }))
 }
 
-/// Whether a bare Sync stands in front, and a request that was sent behind it.
+/// Whether the first entry is a bare Sync, and the second one a request that was sent.
 pub(super) fn begins_with_barrier(pipeline: &Pipeline) -> bool {
     let is_request = |entry: &Entry| entry.token().is_some() && entry.was_sent();
     is_bare_sync(pipeline.front()) && pipeline.get(1).is_some_and(is_request)
 }
 
-/// Whether what comes next is a ReadyForQuery, and then no request's answer.
+/// Whether the next answer is a ReadyForQuery, and no answer to a request follows it.
 pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
 }
 
-/// The statement of each request in flight, and `None` for what is no request. Barriers are left
-/// out.
+/// The statement of each entry in flight, in order; `None` for an entry that is no request.
+/// Barriers are left out.
 pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<StatementId>> {
     pipeline.iter().filter_map(|entry| match &entry.work {
         Work::Request { exchange, .. } => Some(Some(exchange.statement)),
@@ -190,7 +193,8 @@ pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<Sta
     })
 }
 
-/// The answer to the barrier in front is not listened for by itself. False where there is none.
+/// Marks the first entry's answer as one that is not read by itself. False if that entry is no
+/// barrier.
 pub(super) fn hear_together(pipeline: &mut Pipeline) -> bool {
     let Some(Entry { work: Work::Barrier { together, .. }, .. }) = pipeline.front_mut() else {
         return false;
@@ -204,7 +208,7 @@ pub(super) fn place_of(pipeline: &Pipeline, token: Token) -> Option<usize> {
 }
 
 impl Connection {
-    /// A request in flight is known by another token from now on.
+    /// Gives a request in flight another token.
     pub fn rename(&mut self, token: Token, name: Token) {
         let State::Session(session) = &mut self.state else { return };
         for entry in session.pipeline_mut() {
@@ -217,8 +221,7 @@ impl Connection {
     }
 }
 
-/// Whether nothing behind a request builds on what it does to the prepared statements of its
-/// session.
+/// Whether no entry behind the request uses the prepared statement that the request makes.
 pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     let Some(Entry { work: Work::Request { exchange, .. }, .. }) = pipeline.get(place) else {
         return false;
@@ -228,7 +231,7 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
         Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => false,
     };
     match exchange.flight {
-        // What it closes is forgotten already.
+        // The statement that it closes is forgotten already.
         Flight::Parsing(Parsing { begins: Begins::Close, .. }) => false,
         Flight::Parsing(Parsing { begins: Begins::Description, .. }) => true,
         Flight::Parsing(Parsing { name: Some(_), .. }) => {
@@ -238,8 +241,8 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     }
 }
 
-/// Cuts a request and its bytes out of what is still to be written; those behind it move up. `None`
-/// where some of it was written, which nobody can take back.
+/// Removes a request and its bytes from those that are still to be written; the entries behind it
+/// move up. `None` if some of its bytes were written, and so can't be taken back.
 pub(super) fn cut(
     pipeline: &mut Pipeline,
     place: usize,

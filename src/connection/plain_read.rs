@@ -1,32 +1,32 @@
-//! Which statements do nothing but read, as far as their text can show: they write nothing and ask
-//! for no lock on a row, nor for an advisory lock. Only such a statement may stand in front of
-//! others on a connection, or behind them: it waits for nobody's transaction. Where it is sure,
-//! too, it can be sent a second time ([`is_sure`]).
+//! Which statements do nothing but read, as far as their text can show. Such a statement writes
+//! nothing and asks for no lock on a row and no advisory lock, so it waits for no other
+//! transaction. Only such a statement may stand in front of others on a connection, or behind them.
+//! If its text is also certain ([`is_sure`]), it can be sent a second time.
 //!
-//! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with functions,
-//! operators and types that are known (`plain_names`). Whatever is not known here is not plain.
-//! What no text shows:
-//! - what a view, a rule or a policy of row security does, and a function or an operator of a
-//!   user's that has the name of one of the system's, for types of the user's own or from a schema
-//!   that `search_path` explicitly places before `pg_catalog`;
-//! - a function that is called as a column of its argument, `row.name`, and those of casts that
-//!   users made;
-//! - a table that another transaction holds, as ALTER TABLE does.
+//! A text is plain if all of it is understood: a SELECT, VALUES, TABLE or SHOW with known
+//! functions, operators and types (`plain_names`). Anything unknown makes it not plain. A text does
+//! not show:
+//! - the effects of a view, a rule or a row security policy;
+//! - a user's function or operator with the name of a system one, for the user's own types or from
+//!   a schema that `search_path` explicitly places before `pg_catalog`;
+//! - a function that is called as a column of its argument, `row.name`, and the functions of
+//!   user-made casts;
+//! - a table that another transaction has locked, as ALTER TABLE does.
 //!
-//! For these there is a bound on how long a plain read is left behind others (`pool::overtaking`).
+//! For these there is a bound on how long a plain read stays behind others (`pool::overtaking`).
 
 use super::lexer::{SqlToken, tokens};
 use super::plain_names::{FUNCTIONS, OPERATORS, RESERVED, TYPES};
 
-/// Longer texts are not looked at: to share a connection saves them nothing.
+/// The longest text that is looked at, in bytes. Sharing a connection saves a longer one nothing.
 const LONGEST: usize = 1 << 16;
-/// Words of statements that write, or that make what is read into something else. RETURNING stands
-/// in front of a type too, and OPERATOR in front of any operator.
+/// Words of statements that write, or that turn a read into something else. RETURNING may stand in
+/// front of a type too, and OPERATOR in front of any operator.
 const NEVER: [&str; 7] = ["into", "insert", "update", "delete", "merge", "returning", "operator"];
-/// Behind FOR.
+/// The words after FOR that lock rows.
 const LOCKS: [&str; 4] = ["update", "no", "share", "key"];
-/// Key words that are no names of functions or types, where the grammar itself has something in
-/// parentheses.
+/// Key words that the grammar itself lets stand in front of a parenthesis, so that they name no
+/// function or type there.
 const SYNTAX: [&str; 27] = [
     "between",
     "bit",
@@ -56,12 +56,12 @@ const SYNTAX: [&str; 27] = [
     "trim",
     "values",
 ];
-/// What follows the name of a type.
+/// Words that may follow the name of a type.
 const OF_TYPES: [&str; 7] = ["varying", "precision", "with", "without", "time", "zone", "array"];
-/// Key words that can be names too, and have an operand behind them.
+/// Key words that can also be names, and that have an operand after them.
 const BEFORE_OPERANDS: [&str; 6] = ["between", "by", "escape", "ilike", "like", "zone"];
 
-/// Volatile functions that change nothing all the same, besides what the session itself may see.
+/// Volatile functions that change nothing except what the session itself may see.
 const HARMLESS: [&str; 10] = [
     "clock_timestamp",
     "gen_random_uuid",
@@ -80,14 +80,13 @@ pub(super) fn is_plain_read(sql: &str) -> bool {
     reads(sql, &[])
 }
 
-/// Whether the text is one statement that changes nothing: the same, or one that a session may be
-/// kept waiting by.
+/// Whether the text is one statement that changes nothing: a plain read, or one that keeps its
+/// session waiting.
 pub(super) fn changes_nothing(sql: &str) -> bool {
     reads(sql, &HARMLESS)
 }
 
-/// Whether the text is one statement that reads, and calls no functions but those that are known or
-/// are allowed.
+/// Whether the text is one statement that reads, and calls only known or allowed functions.
 fn reads(sql: &str, allowed: &'static [&'static str]) -> bool {
     if sql.len() > LONGEST {
         return false;
@@ -105,9 +104,10 @@ fn reads(sql: &str, allowed: &'static [&'static str]) -> bool {
     }
 }
 
-/// Whether a plain read can't but be what it says, so that it may run twice. A user's function or
-/// operator of the same name as one of the system's is called where its arguments fit better: so
-/// all calls have a schema or nothing to fit, and all operators compare or calculate.
+/// Whether a plain read is certainly what its text says, so that it may run twice. The server
+/// prefers a user's function or operator over a system one of the same name if its parameter types
+/// fit better. So every call must have a schema or no arguments, and every operator must compare or
+/// calculate.
 pub(super) fn is_sure(sql: &str) -> bool {
     const SURE: [&str; 13] = ["=", "<>", "!=", "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "||"];
     let parts = parts(sql);
@@ -127,7 +127,7 @@ pub(super) fn is_sure(sql: &str) -> bool {
     })
 }
 
-/// Whether a table, whose names are in the order of their bytes, has this one.
+/// Whether a table contains a name. Its names are sorted by their bytes.
 fn has(table: &str, name: &str) -> bool {
     let is_blank = |byte: &u8| byte.is_ascii_whitespace();
     let (mut rest, name) = (table.as_bytes(), name.as_bytes());
@@ -145,12 +145,13 @@ fn has(table: &str, name: &str) -> bool {
     false
 }
 
-/// A token as it matters here: words in lower case, and the characters of an operator together.
+/// A token in the form that matters here: words are in lower case, and the characters of an
+/// operator are together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part<'a> {
     Word(String),
     Quoted(&'a str),
-    /// Its end is where the scanner saw it whatever the session's settings are.
+    /// A string whose end is the same under all settings of the session.
     Text,
     Value,
     Operator(&'a str),
@@ -212,27 +213,27 @@ fn parts(sql: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// Of an operator's characters, those at the end that are signs of what follows do not belong to it
-/// (manual, 4.1.3).
+/// Whether an operator is known. Signs at the end of its characters that belong to the operand
+/// after it do not count (manual, 4.1.3).
 fn is_known_operator(mut operator: &str) -> bool {
     if !operator.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']) {
         while operator.len() > 1 && operator.ends_with(['+', '-']) {
             operator = operator.get(..operator.len() - 1).unwrap_or("");
         }
     }
-    // The latter is no operator, but what names an argument.
+    // `=>` is no operator: it names an argument.
     has(OPERATORS, operator) || operator == "!=" || operator == "=>"
 }
 
-/// What a pair of parentheses or brackets holds.
+/// The content of a pair of parentheses or brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Expression,
     /// `CAST(value AS type)`
     Cast,
-    /// Names of columns, which may have types.
+    /// Names of columns, perhaps with types.
     Columns,
-    /// `DISTINCT ON (...)`: what follows it is an expression.
+    /// `DISTINCT ON (...)`: an expression follows it.
     DistinctOn,
     Bracket,
 }
@@ -240,7 +241,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     kind: Kind,
-    /// In the list of WITH, in front of its statement.
+    /// Whether the reader is in the list of WITH, in front of its statement.
     in_with: bool,
 }
 
@@ -253,13 +254,13 @@ impl Frame {
 struct Reader<'a> {
     parts: &'a [Part<'a>],
     frames: Vec<Frame>,
-    /// What the last parenthesis that was closed held.
+    /// The content of the last parenthesis that was closed.
     closed: Kind,
-    /// Functions that may be called besides those that only read.
+    /// Functions that may be called in addition to those that only read.
     allowed: &'static [&'static str],
 }
 
-/// `None` where the text is not plain.
+/// `None` for a text that is not plain.
 type Plain = Option<()>;
 
 fn only_if(condition: bool) -> Plain {
@@ -287,7 +288,7 @@ impl<'a> Reader<'a> {
         self.frames.last().map_or(Kind::Expression, |frame| frame.kind)
     }
 
-    /// So many parts before a place.
+    /// The part that stands `count` parts before a place.
     fn before(&self, at: usize, count: usize) -> Option<&'a Part<'a>> {
         self.parts.get(at.checked_sub(count)?)
     }
@@ -328,13 +329,13 @@ impl<'a> Reader<'a> {
             Part::Symbol(',') | Part::Text | Part::Value => Some(()),
             Part::Symbol(_) | Part::Unclear => None,
             Part::Operator(operator) => only_if(is_known_operator(operator)),
-            // A constant of a type that only its own quotes tell.
+            // A constant of a type whose name is in quotes.
             Part::Quoted(_) => only_if(self.parts.get(at + 1) != Some(&Part::Text)),
             Part::Word(word) => self.word(at, word),
         }
     }
 
-    /// In a list of columns all but names, commas and types is not understood.
+    /// Checks a list of columns, in which only names, commas and types are understood.
     fn check_column(&self, at: usize) -> Plain {
         if self.kind() != Kind::Columns {
             return Some(());
@@ -378,7 +379,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A word in front of a string: the string's type, or a key word.
+    /// Checks a word in front of a string: it is the string's type, or a key word.
     fn before_text(&self, at: usize, word: &str) -> Plain {
         if at > 0 && self.is_symbol(at - 1, '.') {
             return self.type_name(at.checked_sub(2)?);
@@ -397,7 +398,7 @@ impl<'a> Reader<'a> {
         only_if(known)
     }
 
-    /// Whether what stands before a place can be the end of an operand.
+    /// Whether the part before a place can be the end of an operand.
     fn is_behind_operand(&self, at: usize) -> bool {
         match self.before(at, 1) {
             Some(Part::Word(word)) => {
@@ -409,8 +410,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a type of the system's is named there. An input function of another type's, or the
-    /// check of a domain, may do anything.
+    /// Whether a system type is named there. The input function of another type, or the check of a
+    /// domain, may do anything.
     fn type_name(&self, at: usize) -> Plain {
         let at = match self.parts.get(at)? {
             Part::Word(schema) if schema == "pg_catalog" && self.is_symbol(at + 1, '.') => at + 2,
@@ -424,7 +425,7 @@ impl<'a> Reader<'a> {
         only_if(known && !self.is_symbol(at + 1, '.'))
     }
 
-    /// What a parenthesis holds; `None` where it may belong to a call that is not known.
+    /// The content of a parenthesis; `None` if it may belong to an unknown call.
     fn parenthesis(&self, at: usize) -> Option<Kind> {
         let Some(before) = at.checked_sub(1) else { return Some(Kind::Expression) };
         let word = match self.parts.get(before)? {
@@ -470,12 +471,12 @@ impl<'a> Reader<'a> {
         self.columns(before).or_else(|| self.may_call(word).then_some(Kind::Expression))
     }
 
-    /// Whether a parenthesis was closed in front of a place, behind which no expression begins.
+    /// Whether a parenthesis was closed before a place that no expression can follow.
     fn is_behind_call(&self, at: usize) -> bool {
         self.before(at, 1) == Some(&Part::Symbol(')')) && self.closed != Kind::DistinctOn
     }
 
-    /// Behind AS: a statement, a window, or the columns of what a function returns.
+    /// After AS stands a statement, a window, or the columns that a function returns.
     fn behind_as(&self, at: usize) -> Kind {
         const BEGINS: [&str; 9] =
             ["select", "values", "table", "with", "partition", "order", "rows", "range", "groups"];
@@ -486,7 +487,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a name in front of a parenthesis is an alias, or one of WITH.
+    /// Whether a name in front of a parenthesis is an alias, or a name in the list of WITH.
     fn columns(&self, name: usize) -> Option<Kind> {
         let in_with = self.frames.last().is_some_and(|frame| frame.in_with);
         let is_alias = (self.follows(name, &["as"]) && self.kind() != Kind::Cast)

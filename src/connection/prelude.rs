@@ -1,10 +1,11 @@
-//! What stands in front of a request in the same flight: DISCARD ALL, BEGIN, the check of what values look like as
-//! text, in this order.
+//! Commands in front of a request in the same flight, in this order: DISCARD ALL, BEGIN, and the
+//! check of how values look as text.
 //!
-//! No Sync separates them from the request: where the server refuses one of them it skips all that follows up
-//! to the Sync, so that a statement never runs outside of the transaction that it belongs to, nor in a session
-//! that somebody else has changed. The first two end their own transaction command at once, so that the
-//! pipeline's implicit transaction (PostgreSQL manual, 55.2.3.1) does not span them.
+//! No Sync separates them from the request: if the server refuses one of them, it skips everything
+//! up to the Sync. So a statement never runs outside the transaction that it belongs to, nor in a
+//! session that another user has changed. The first two commands end their own transaction command
+//! at once, so that the pipeline's implicit transaction (PostgreSQL manual, 55.2.3.1) does not
+//! include them.
 
 use bytes::BytesMut;
 
@@ -15,8 +16,8 @@ use crate::protocol::backend::BackendMessage;
 use crate::protocol::{Format, frontend};
 
 pub(super) const RESET: &str = "DISCARD ALL";
-/// In front of a script that is run in steps, where the server is to see that there are several.
-/// It takes no snapshot, so that SET TRANSACTION may follow, gives no row, and standbys take it.
+/// Stands in front of a script in steps, so that the server sees several commands. It takes no
+/// snapshot, so SET TRANSACTION may follow, it returns no row, and standbys accept it.
 pub(super) const OPENING: &str = "UNLISTEN hyperiondb_client";
 /// Each command is answered by ParseComplete, BindComplete and CommandComplete.
 const ANSWERS: u8 = 3;
@@ -28,7 +29,7 @@ pub(super) struct Prelude {
     check: bool,
     /// The opening of a script that is run in steps.
     opening: bool,
-    /// Messages that have come.
+    /// How many of their answers have come.
     answers: u8,
 }
 
@@ -68,12 +69,12 @@ impl Prelude {
         self.answers < self.commands() * ANSWERS
     }
 
-    /// Whether the session is being reset, and the server has not said that it is.
+    /// Whether the session is being reset, and the server has not confirmed it.
     pub(super) fn is_resetting(&self) -> bool {
         self.reset && self.answers < ANSWERS
     }
 
-    /// Whether the answer to the check is what is due.
+    /// Whether the next answer is the check's.
     pub(super) fn is_checking(&self) -> bool {
         self.check && self.is_pending() && self.answers / ANSWERS + 1 == self.commands()
     }
@@ -86,7 +87,7 @@ impl Prelude {
         self.reset && self.answers >= ANSWERS
     }
 
-    /// Takes the next answer; false where it is none.
+    /// Takes the next answer; false if the message is none.
     pub(super) fn accept(&mut self, message: &BackendMessage<'_>) -> bool {
         use BackendMessage as M;
         let due = matches!(

@@ -1,10 +1,11 @@
-//! The statements that this connection has prepared under names, bounded: the least recently used
-//! one makes room for the next.
+//! The statements that this connection has prepared under names. Their number is bounded: the least
+//! recently used one makes room for the next.
 //!
-//! A name means one statement of one connection and nothing else: it begins with random digits of
-//! its connection. Behind a pooler that hands out sessions by the transaction, a name that another
-//! client has prepared would be that client's statement, and with a name made of the text alone its
-//! parameters could have other types. Such a pooler answers that there is no such statement.
+//! A name stands for a single statement of a single connection, since it begins with the
+//! connection's random digits. A pooler in transaction mode may lend a server connection on which
+//! another client has prepared statements. A shared name would then run that client's statement,
+//! and a name made from the text alone could have parameters of other types. With names of their
+//! own, such a pooler answers that there is no such statement.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -13,36 +14,38 @@ use std::time::Duration;
 use super::statement::{Description, Statement, StatementId};
 use crate::base::Instant;
 
-/// What the server has told of a statement in the flight that prepares it; empty before.
+/// The server's description from the flight that prepares a statement; empty before that is
+/// answered.
 pub(super) type Told = Arc<OnceLock<Arc<Description>>>;
 
-/// Names may mean something else by now without anybody having seen it, so that a statement is
-/// prepared anew now and then.
+/// The age at which a statement is prepared anew: its names may mean something else by now without
+/// this client having seen that.
 const OLD: Duration = Duration::from_secs(60);
-/// Another connection has been told something else since, which may hold for that one alone.
+/// The age from which a statement is prepared anew when another connection was told something else,
+/// which may hold for that connection only.
 const DOUBTFUL: Duration = Duration::from_secs(1);
 
-/// What the descriptions of statements without a name take together at most, and likewise those of
-/// the ones under names: a wide table's is as large as some hundred others, and a connection meets
-/// a thousand statements.
+/// How many bytes the descriptions of named statements may take together, and likewise those of
+/// unnamed ones. A wide table's description is as large as some hundred others, and a connection
+/// meets a thousand statements.
 const MOST_WEIGHT: usize = 2 * 1024 * 1024;
 
-/// When something was told, and what names meant then.
+/// When a statement was described, and what names meant at that time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     pub(super) at: Instant,
-    /// Of the session's names, and of the pool's.
+    /// How often names had changed in the session, and in the whole pool.
     pub(super) epoch: u64,
     pub(super) generation: u64,
 }
 
 impl Moment {
-    /// Whether what was told then of a statement may be wrong by now.
+    /// Whether a description of that moment may be wrong by now.
     pub(super) fn is_outdated(self, now: Self, statement: &Statement) -> bool {
         self.is_disputed(now, statement) || now.at.since(self.at) >= OLD
     }
 
-    /// The same, not counting that it is old.
+    /// The same, without regard to its age.
     fn is_disputed(self, now: Self, statement: &Statement) -> bool {
         let age = now.at.since(self.at);
         let contradicted = statement.changed_at.is_some_and(|at| at > self.at) && age >= DOUBTFUL;
@@ -55,16 +58,16 @@ impl Moment {
 #[derive(Debug)]
 pub(super) struct Preparation {
     pub(super) name: Arc<str>,
-    /// Tells a statement from an earlier one of the same number.
+    /// Tells the statement from an earlier one with the same number.
     sql: Arc<str>,
     pub(super) told: Told,
     moment: Moment,
     used: u64,
-    /// The name that is closed in the flight which prepares it.
+    /// The name that the flight which prepares this one closes.
     replaces: Option<Arc<str>>,
 }
 
-/// What was told of a statement without a name.
+/// The description of a statement that has no name here.
 #[derive(Debug)]
 struct Lately {
     sql: Arc<str>,
@@ -72,7 +75,7 @@ struct Lately {
     moment: Moment,
 }
 
-/// Who makes room for the next statement.
+/// Which statement makes room for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Victim {
     Kept(StatementId),
@@ -82,35 +85,35 @@ pub(super) enum Victim {
 #[derive(Debug)]
 pub(super) struct Prepared {
     places: Vec<Option<Preparation>>,
-    /// What was told of statements without a name, by their numbers.
+    /// Descriptions of statements without a name, by the statements' numbers.
     lately: Vec<Option<Lately>>,
     lately_weight: usize,
     count: usize,
-    /// Names that are of no use any more, and that the server still holds.
+    /// Names that are no longer used, and that the server still holds.
     doomed: VecDeque<Arc<str>>,
-    /// 0 prepares nothing under a name, as transaction-mode poolers need it.
+    /// How many statements may have names. 0 prepares none, as poolers in transaction mode may need it.
     capacity: usize,
-    /// What all names begin with.
+    /// The beginning of all names.
     prefix: Box<str>,
     names: u64,
     uses: u64,
-    /// The name that was evicted for the next preparation.
+    /// The name that the next preparation closes.
     evicted: Option<Arc<str>>,
 }
 
-/// What is to become of a statement.
+/// What is known here of a statement that is about to run.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
     Nothing,
-    /// It is to be prepared anew.
+    /// It has to be prepared anew.
     Outdated,
-    /// The same, and the flight that prepared it is not answered.
+    /// The same, and the flight that prepared it has no answer yet.
     OutdatedUnheard,
     Known(&'a Preparation),
 }
 
 impl Prepared {
-    /// `random` is for the names.
+    /// `random` makes the names different from those of other connections.
     pub(super) fn new(capacity: usize, random: [u8; 8]) -> Self {
         let prefix = format!("h{:016x}_", u64::from_be_bytes(random)).into_boxed_str();
         Self {
@@ -131,7 +134,7 @@ impl Prepared {
         self.capacity == 0
     }
 
-    /// The preparation of a statement, which counts as used now.
+    /// Finds the preparation of a statement, and counts it as used now.
     pub(super) fn find(
         &mut self,
         id: StatementId,
@@ -151,7 +154,7 @@ impl Prepared {
         Found::Known(kept)
     }
 
-    /// What was told lately of a statement that has no name here.
+    /// The recent description of a statement that has no name here.
     pub(super) fn lately(
         &self,
         id: StatementId,
@@ -163,8 +166,8 @@ impl Prepared {
         (is_it && !lately.moment.is_outdated(now, statement)).then_some(&lately.description)
     }
 
-    /// What was told of a statement in this session, although it may be time to have it told anew:
-    /// one that is used all the time goes by it in the flight that does so.
+    /// The description from this session, even if the statement is about to be described anew. A
+    /// statement that is used all the time is sent by it in the very flight that describes it anew.
     pub(super) fn told_here(
         &self,
         id: StatementId,
@@ -180,8 +183,8 @@ impl Prepared {
         self.lately(id, statement, now).or_else(|| kept?.told.get())
     }
 
-    /// A statement was described without a name. One that is kept under a name and was described
-    /// otherwise is of no use.
+    /// Takes the description of a statement that was sent without a name. If the same statement has
+    /// a name here and another description, the name is no longer used.
     pub(super) fn learn(
         &mut self,
         id: StatementId,
@@ -211,7 +214,7 @@ impl Prepared {
         }
     }
 
-    /// Whether what is kept under this name was told the same.
+    /// Whether the statement under this name has the same description.
     pub(super) fn is_as(
         &self,
         id: StatementId,
@@ -230,9 +233,8 @@ impl Prepared {
         self.lately_weight = 0;
     }
 
-    /// Whose name is closed in the flight that prepares `id`: an earlier statement's of the same
-    /// number, one that is of no use any more, or the least recently used one's where the cache is
-    /// full.
+    /// Which name the flight that prepares `id` closes: that of an earlier statement with the same
+    /// number, one that is no longer used, or, if the cache is full, the least recently used one.
     pub(super) fn victim(&self, id: StatementId) -> Option<(Victim, Arc<str>)> {
         if let Some(Some(earlier)) = self.places.get(id.0 as usize) {
             return Some((Victim::Kept(id), Arc::clone(&earlier.name)));
@@ -248,7 +250,7 @@ impl Prepared {
         kept.min_by_key(|(p, _)| p.used).map(|(p, id)| (Victim::Kept(id), Arc::clone(&p.name)))
     }
 
-    /// Its name is being closed.
+    /// Removes the statement whose name is being closed.
     pub(super) fn evict(&mut self, victim: Victim) {
         self.evicted = match victim {
             Victim::Kept(id) => self.take(id).map(|preparation| preparation.name),
@@ -256,9 +258,9 @@ impl Prepared {
         };
     }
 
-    /// The server refused the flight before it had parsed the statement, and perhaps, with the
-    /// BEGIN in front, before it had closed the other one. No name is used twice: to close one that
-    /// is gone does nothing.
+    /// The server refused the flight before it had parsed the statement, and perhaps, with a BEGIN
+    /// in front, before it had closed the other one. So the other name is closed once more: no name
+    /// is used twice, and closing a name that is gone does nothing.
     pub(super) fn unparsed(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             let replaces = self.take(id).and_then(|preparation| preparation.replaces);
@@ -266,7 +268,7 @@ impl Prepared {
         }
     }
 
-    /// What the server has under this name is of no use any more.
+    /// The server's statement under this name is no longer used.
     pub(super) fn doom_name(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             self.doom(id);
@@ -278,14 +280,14 @@ impl Prepared {
         self.doomed.extend(preparation.map(|preparation| preparation.name));
     }
 
-    /// What was told of the statement without a name holds no longer.
+    /// Forgets the description of the statement without a name.
     pub(super) fn unlearn(&mut self, id: StatementId) {
         if let Some(lately) = self.lately.get_mut(id.0 as usize).and_then(Option::take) {
             self.lately_weight -= lately.description.weight();
         }
     }
 
-    /// A name that nobody has used before.
+    /// A name that no statement had before.
     pub(super) fn next_name(&mut self) -> Arc<str> {
         self.names += 1;
         Arc::from(format!("{}{}", self.prefix, self.names))
@@ -315,7 +317,8 @@ impl Prepared {
         self.lighten();
     }
 
-    /// Lets go of the least recently used ones until the others take no more than they may.
+    /// Drops the least recently used statements until the descriptions of the others fit into their
+    /// limit.
     fn lighten(&mut self) {
         let told = |place: &Option<Preparation>| {
             place.as_ref().and_then(|kept| Some((kept.used, kept.told.get()?.weight())))
@@ -330,7 +333,7 @@ impl Prepared {
         }
     }
 
-    /// The server has dropped them all.
+    /// The server has dropped all of them.
     pub(super) fn clear(&mut self) {
         self.places.clear();
         self.doomed.clear();
@@ -338,7 +341,7 @@ impl Prepared {
         self.count = 0;
     }
 
-    /// The flight that was to prepare it is not sent.
+    /// The flight that should have prepared the statement is not sent.
     pub(super) fn remove(&mut self, id: StatementId, name: &Arc<str>) {
         if self.has(id, name) {
             drop(self.take(id));
@@ -450,7 +453,7 @@ mod tests {
                 id
             })
             .collect();
-        // What the last one takes is told behind its preparation.
+        // The description of the last one is only counted with the preparation after it.
         let known: Vec<_> = ids.iter().map(|id| setup.is_known(*id)).collect();
         assert_eq!(known.iter().filter(|known| **known).count(), most + 1);
         assert!(known.ends_with(&vec![true; most + 1]));

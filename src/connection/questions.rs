@@ -1,4 +1,4 @@
-//! What the pool asks a server for itself, on a session that is open.
+//! The pool's own questions to a server, on an open session.
 
 #[cfg(doc)]
 use super::Event;
@@ -11,15 +11,16 @@ use super::{Connection, RefusedInTransaction, State};
 use crate::base::{Error, Instant};
 
 impl Connection {
-    /// Has the server asked for the role that it reports too, once that can be done, unless it was
-    /// within such a time: [`Event::Contradicted`] may follow.
+    /// Has the next barrier of an idle session ask the server for its role, even if the server
+    /// reports its role. Does nothing if the server was asked less than `within` ago.
+    /// [`Event::Contradicted`] may follow.
     pub fn doubt_reports(&mut self, now: Instant, within: Duration) {
         if let State::Session(session) = &mut self.state {
             session.doubt_reports(now, within);
         }
     }
 
-    /// Asks the server for its role from now on, whatever it reports.
+    /// Asks the server for its role from now on, whatever the server reports.
     pub fn distrust_reports(&mut self) {
         self.distrusts_reports = true;
         if let State::Session(session) = &mut self.state {
@@ -27,41 +28,42 @@ impl Connection {
         }
     }
 
-    /// Asks where the server stands in its cluster: [`Event::Placed`] follows. Not for a session in
+    /// Asks for the server's place in its cluster: [`Event::Placed`] follows. Must not be called in
     /// a transaction, which a refusal would end.
     pub fn ask_place(&mut self, now: Instant) {
         self.send_own(|session, written, out| session.ask_place(now, written, out));
     }
 
-    /// Asks what stands behind the oids of types: [`Event::Typed`] follows. In a transaction
-    /// nothing else may be in flight.
+    /// Asks what the types with these oids are: [`Event::Typed`] follows. In a transaction, nothing
+    /// else may be in flight.
     pub fn ask_types(&mut self, now: Instant, oids: Vec<u32>) {
         self.send_own(|session, written, out| session.ask_types(now, oids, written, out));
     }
 
-    /// Whether a script is under way there in steps, behind which nothing can be sent.
+    /// Whether a script in steps is under way, so that nothing can be sent behind it.
     pub fn is_stepping(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_stepping())
     }
 
-    /// Asks which database the session is in: [`Event::Typed`] follows. Not in a transaction.
+    /// Asks which database the session is in: [`Event::Typed`] follows. Must not be called in a
+    /// transaction.
     pub fn ask_realm(&mut self, now: Instant) {
         self.send_own(|session, written, out| session.ask_realm(now, written, out));
     }
 
-    /// Whether the answer to that is still to come.
+    /// Whether the answer to [`Self::ask_realm`] is still to come.
     pub fn is_asking_realm(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_asking_realm())
     }
 
-    /// Takes a transaction back to where it was before [`Self::ask_types`] was refused:
+    /// Rolls a transaction back to where it was before [`Self::ask_types`] was refused:
     /// [`Event::Typed`] follows.
     pub fn roll_back_types(&mut self, now: Instant, refused: Box<RefusedInTransaction>) {
         self.send_own(|session, written, out| session.roll_back_types(now, refused, written, out));
     }
 
-    /// Writes something of the pool's own behind what was `written`. Where it can't be, the session
-    /// is over.
+    /// Writes something of the pool's own after the bytes that were written before. An error ends
+    /// the session.
     pub(super) fn send_own(
         &mut self,
         write: impl FnOnce(&mut Session, u64, &mut BytesMut) -> Result<(), Error>,
@@ -73,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Whether the answer to either of these is still to come.
+    /// Whether the answer to [`Self::ask_types`] or [`Self::roll_back_types`] is still to come.
     pub fn is_asking_types(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_asking_types())
     }

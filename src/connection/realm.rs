@@ -1,15 +1,16 @@
-//! Which database a session is in: the oids of types that users made mean something in their own
-//! database alone, and begin at the same number in each cluster. An address may lead to another
-//! cluster from one login to the next, or to the same one as it was before: a restored copy hands
-//! the oids out again that were used since.
+//! Which database a session is in. The oids of user-made types mean something in their own database
+//! only, and begin at the same number in each cluster. An address may lead to another cluster from
+//! one login to the next, or to an older copy of the same one. Such a copy assigns the same oids
+//! again to other types.
 
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// Three statements, so that a role that may not call a function is told the rest all the same.
+/// Asked by three statements: a role without the right to call one function still gets the other
+/// answers.
 pub(super) const DATABASE: &str = "\
     SELECT NULL, d.oid, NULL FROM pg_catalog.pg_database AS d \
     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()";
-/// In microseconds since 1970, which no setting of the session's shows otherwise.
+/// In microseconds since 1970, so that no setting of the session changes its form.
 pub(super) const STARTED: &str = "\
     SELECT NULL, NULL, (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) \
     OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
@@ -18,10 +19,11 @@ pub(super) const SYSTEM: &str =
 
 const COLUMNS: usize = 3;
 
-/// What a server has told; nothing, where it is no PostgreSQL.
+/// What a server has told of its database. All fields are empty for a server that is not
+/// PostgreSQL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Realm {
-    /// The system identifier, which a cluster has in common with its standbys.
+    /// The system identifier, which a primary and its standbys have in common.
     system: Option<u64>,
     /// The oid of the database.
     database: Option<u32>,
@@ -30,7 +32,7 @@ pub struct Realm {
 }
 
 impl Realm {
-    /// Whether both can't be the same database.
+    /// Whether the two certainly are different databases.
     pub fn differs(self, other: Self) -> bool {
         fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_some_and(|(one, other)| one != other)
@@ -43,7 +45,7 @@ impl Realm {
         self.started
     }
 
-    /// With what else is known of the same database.
+    /// This, completed with what else is known of the same database.
     pub fn with(self, other: Self) -> Self {
         Self {
             system: self.system.or(other.system),
@@ -52,7 +54,7 @@ impl Realm {
         }
     }
 
-    /// A row of an answer; false for any other row.
+    /// Takes a row of an answer; false for any other row.
     pub(super) fn learn(&mut self, body: &[u8]) -> bool {
         if check_data_row(body, COLUMNS).is_err() {
             return false;

@@ -1,4 +1,4 @@
-//! What a server says of itself, and how sure that is.
+//! What a server reports of itself: its role and its run-time parameters.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,27 +7,27 @@ use super::script::is_utf8_by_name;
 use crate::base::Error;
 use crate::protocol::data_row::{check_data_row, fields};
 
-/// What a session of this server may do, as it last said.
+/// The role of a server, as it last told it: what a session there may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Out of recovery, and new transactions may write.
     ReadWrite,
-    /// Out of recovery, and new transactions are read-only: `default_transaction_read_only` is on,
-    /// which is how a primary is fenced.
+    /// Out of recovery, and new transactions are read-only: `default_transaction_read_only` is on.
+    /// Administrators fence a primary in this way.
     ReadOnly,
     /// In recovery.
     Standby,
 }
 
-/// For servers that do not report their role by themselves.
+/// For servers that do not report their role.
 pub(super) const QUESTION: &str = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'standby' \
                                    ELSE pg_catalog.current_setting('transaction_read_only') END";
 
-/// For servers that speak the protocol and have no `pg_is_in_recovery()`, or let nobody call it.
+/// For servers that speak the protocol and have no `pg_is_in_recovery()`, or forbid calling it.
 pub(super) const PLAIN_QUESTION: &str = "SHOW transaction_read_only";
 
-/// Whether a server says with this code that it does not know what it was asked, or does not tell
-/// it: it will say the same the next time.
+/// Whether this error code says that the server does not understand the question or may not answer
+/// it, so that it will say the same the next time.
 pub(super) fn is_refusal(code: &str) -> bool {
     matches!(code, "42883" | "42P01" | "42703" | "3F000" | "42704" | "42601" | "42501" | "0A000")
 }
@@ -56,8 +56,8 @@ impl Role {
 const MOST_PARAMETERS: usize = 256;
 const LONGEST_PARAMETER: usize = 1024;
 
-/// The run-time parameters that the server reports (PostgreSQL manual, 55.2.7), bounded: a server
-/// can send as many as it likes.
+/// The run-time parameters that the server reports (PostgreSQL manual, 55.2.7). Their number and
+/// length are bounded, since a server can send as many as it likes.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     values: BTreeMap<String, String>,
@@ -83,8 +83,8 @@ impl Parameters {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Of all that a session's user can change, and nobody else does: a fence and a promotion
-    /// change the role.
+    /// A hash of all reported settings that only the session's user changes. The role is left out,
+    /// since a fence and a promotion change it.
     pub(super) fn fingerprint(&self) -> u64 {
         const OF_ROLE: [&str; 2] = ["default_transaction_read_only", "in_hot_standby"];
         let mut hasher = DefaultHasher::new();
@@ -93,7 +93,7 @@ impl Parameters {
         hasher.finish()
     }
 
-    /// The role, where the server reports it: PostgreSQL 14 and newer.
+    /// The role, if the server reports it: PostgreSQL 14 and newer.
     pub(super) fn role(&self) -> Option<Role> {
         match (self.value("in_hot_standby")?, self.value("default_transaction_read_only")?) {
             ("on", _) => Some(Role::Standby),
@@ -103,7 +103,7 @@ impl Parameters {
     }
 }
 
-/// What the server sends texts in.
+/// Checks the encoding of the texts that the server sends.
 pub(super) fn check_encoding(client_encoding: &str) -> Result<(), Error> {
     match is_utf8_by_name(client_encoding) {
         true => Ok(()),

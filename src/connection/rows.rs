@@ -1,43 +1,45 @@
 //! Rows as the server sent them, held until ReadyForQuery proves that they may be handed out.
 //!
-//! A result is not read while it arrives: its DataRow bodies are kept side by side in a few chunks and
-//! go into a row batch in one pass at the end. Chunks grow with what has come, never by what a peer
-//! claims.
+//! A result is not read while it arrives: its DataRow bodies are kept side by side in a few chunks,
+//! and go into a row batch in one pass at the end. Chunks grow with the bytes that have come, never
+//! by a length that a peer claims.
 
 use std::ops::Range;
 
 use crate::base::body::{NoMemory, Parts};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 
-/// For the one row of most small results: the allocator is quickest with what is as small.
+/// Enough for the one row of most small results, in bytes: the allocator is fastest for small
+/// sizes.
 const FIRST_CHUNK: usize = 64;
-/// Chunks double up to this, so that what is given back of a large result is large enough for the allocator to keep: with
-/// chunks of 256 KiB glibc gave all of it back to the system, and the next result paid for each page again.
+/// Chunks double up to this size, in bytes. Chunks of a large result are then large enough for the
+/// allocator to keep when they are freed: glibc returned chunks of 256 KiB to the system, and the
+/// next result paid for each page again.
 const LARGEST_CHUNK: usize = 4 * 1024 * 1024;
 const LENGTH: usize = size_of::<u32>();
-/// What a row takes beside its body.
+/// Bytes that a row takes in addition to its body.
 pub(super) const ROW_OVERHEAD: usize = LENGTH;
 
 /// The bodies of DataRow messages, in order.
 #[derive(Debug, Default)]
 pub struct Rows {
     full: Vec<Chunk>,
-    /// The chunk that is being filled: all there is of a small result.
+    /// The chunk that is being filled, and the only one of a small result.
     last: Vec<u8>,
     count: usize,
-    /// Chunks in front of it have been given back.
+    /// How many chunks at the beginning have been given back.
     freed: usize,
 }
 
 #[derive(Debug)]
 enum Chunk {
-    /// Bodies side by side, each behind its length.
+    /// Bodies side by side, each with its length in front.
     Many(Vec<u8>),
-    /// One that came in parts.
+    /// One body that came in parts.
     Long(Parts),
 }
 
-/// How far [`Rows`] have been read. A copy is a place to come back to.
+/// How far [`Rows`] have been read. A copy marks a place to return to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowCursor {
     chunk: usize,
@@ -60,7 +62,7 @@ impl Rows {
             self.end_chunk()?;
             self.last = chunk;
         }
-        // A frame's length field is 32 bits wide, so that its body's length fits.
+        // A frame's length field has 32 bits, so the length of its body fits.
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
         self.last.extend_from_slice(&length.to_ne_bytes());
         self.last.extend_from_slice(body);
@@ -68,7 +70,7 @@ impl Rows {
         Ok(())
     }
 
-    /// A body is to come in parts.
+    /// Begins a body that comes in parts.
     pub fn begin(&mut self) -> Result<(), NoMemory> {
         self.end_chunk()?;
         self.full.try_reserve(1).map_err(|_| NoMemory)?;
@@ -76,7 +78,7 @@ impl Rows {
         Ok(())
     }
 
-    /// The next part of the body that has begun, of which `left` bytes are still to come.
+    /// Takes the next part of the body that has begun. `left` bytes of it are still to come.
     pub fn extend(&mut self, part: &[u8], left: usize) -> Result<(), NoMemory> {
         match self.full.last_mut() {
             Some(Chunk::Long(parts)) => parts.extend(part, left),
@@ -84,7 +86,7 @@ impl Rows {
         }
     }
 
-    /// The body has come wholly.
+    /// Ends the body that came in parts, and returns it.
     pub fn end(&mut self) -> Body<'_> {
         self.count += 1;
         match self.full.last() {
@@ -101,7 +103,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Bytes, about as many as they took on the wire.
+    /// About as many bytes as the rows took on the wire.
     pub fn size(&self) -> usize {
         let size = |chunk: &Chunk| match chunk {
             Chunk::Many(bytes) => bytes.len(),
@@ -114,7 +116,7 @@ impl Rows {
         self.count
     }
 
-    /// The body under the cursor, which moves past it; `None` behind the last.
+    /// The body under the cursor, which moves past it; `None` after the last body.
     pub fn next_body(&self, cursor: &mut RowCursor) -> Option<Body<'_>> {
         loop {
             let chunk = match self.full.get(cursor.chunk) {
@@ -148,7 +150,8 @@ impl Rows {
         }
     }
 
-    /// Gives back what it can of a part of the body under the cursor, which nobody reads again.
+    /// Gives back as much as possible of a range of the body under the cursor. Nothing may read
+    /// that range again.
     pub fn free_within(&mut self, mut cursor: RowCursor, range: &Range<usize>) {
         while let Some(chunk) = self.full.get_mut(cursor.chunk) {
             match chunk {

@@ -1,6 +1,6 @@
-//! What the statements of a text are, as far as the pool has to know it before a server has read
-//! them: how many there are, which of them begin and end transactions, and whether one of them is
-//! of no use here.
+//! Facts about the statements of a text that the pool has to know before a server has read it: how
+//! many there are, which of them begin and end transactions, and whether this client does not
+//! support one.
 
 use super::halfway::Halfway;
 use super::lexer::{NONE, SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
@@ -9,32 +9,32 @@ use crate::base::{Error, ErrorClass, Outcome};
 const COPY: &str = "HYPERION_COPY";
 const REPLICATION: &str = "HYPERION_REPLICATION";
 
-/// What a text says of the statements in it.
+/// Facts about the statements in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Script {
-    /// There may be several statements.
+    /// There may be more than one statement.
     pub(super) may_be_script: bool,
-    /// One of them may commit what came before it.
+    /// One of them may commit the statements before it.
     pub(super) may_commit: bool,
-    /// One of them may end its transaction, and another one run behind that.
+    /// One of them may end its transaction, and another one run after that.
     pub(super) may_go_on: bool,
-    /// The session may be in a transaction behind it and not in front of it, or the other way
+    /// The session may be in a transaction after the text and not before it, or the other way
     /// round.
     pub(super) may_move: bool,
     /// What one of them may commit in its middle.
     pub(super) halfway: Halfway,
-    /// There are certainly several statements, which the simple protocol has in one transaction
-    /// block.
+    /// There certainly is more than one statement, so the simple protocol runs them in one
+    /// transaction block.
     pub(super) is_block: bool,
-    /// It is PREPARE TRANSACTION.
+    /// One of them is PREPARE TRANSACTION.
     pub(super) prepares_transaction: bool,
     pub(super) unfit: Option<Unfit>,
 }
 
-/// Why a text is not sent at all.
+/// Why this client refuses to send a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// It leaves a transaction open, which is refused where the connection is not its caller's.
+    /// It leaves a transaction open. That is refused on a connection that its caller shares.
     LeavesTransactionOpen,
     Copy,
     Listen,
@@ -43,7 +43,8 @@ pub enum Unfit {
 }
 
 impl Unfit {
-    /// What its caller is told, who has a connection to itself or not. `None`: there he may.
+    /// The error for the caller. `None` if the text may be sent, since the caller has the
+    /// connection to itself.
     pub fn refusal(self, is_leased: bool) -> Option<Error> {
         let error = match self {
             Self::LeavesTransactionOpen if is_leased => return None,
@@ -76,12 +77,12 @@ impl Unfit {
 pub(super) enum Copied {
     FromStdin,
     ToStdout,
-    /// In both directions at once, as replication has it.
+    /// In both directions at once, as in replication.
     Both,
 }
 
 impl Copied {
-    /// Why it is not done here.
+    /// The error that says why it is not supported.
     pub(super) fn refusal(self) -> Error {
         self.refused("")
     }
@@ -109,7 +110,7 @@ pub(super) fn copied_error(copied: Copied, is_undone: bool, failed: bool) -> Err
     copied.refused(&format!(": {what}")).with_outcome(outcome)
 }
 
-/// `what` was done, or would be.
+/// The error for a transaction left open. `what` says what was done, or would be.
 pub fn left_open(what: &str) -> Error {
     let message = format!(
         "{what}: its connection would go to other callers with the transaction open. Use pool.transaction, \
@@ -144,7 +145,7 @@ impl Script {
                 }
                 Control::None => {}
             }
-            // Behind a string whose end is not certain nothing is.
+            // After a string whose end is uncertain, no statement's beginning is certain.
             if !is_ambiguous && script.unfit.is_none() {
                 script.unfit = unfit(part.text);
             }
@@ -165,7 +166,7 @@ impl Script {
     }
 }
 
-/// What a statement does to the transaction that it is in.
+/// The effect of a statement on the transaction that it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Control {
     None,
@@ -205,15 +206,15 @@ impl Control {
     }
 }
 
-/// Whether the server takes a statement in a transaction that has failed: it ends that, or a part
-/// of it.
+/// Whether the server accepts the statement in a failed transaction, because it ends the
+/// transaction or a part of it.
 pub(super) fn is_end(statement: &str) -> bool {
     let [first] = first_tokens::<1>(statement);
     first.is_any(&["commit", "end", "rollback", "abort", "prepare"])
 }
 
-/// Whether several statements are one transaction: the first begins it, the last ends it, and none
-/// in between does either.
+/// Whether the statements form one transaction: the first begins it, the last ends it, and no other
+/// one begins or ends any.
 pub(super) fn is_framed(script: &str) -> bool {
     let controls: Vec<_> = parts(script).map(|part| Control::of(part.text)).collect();
     let [Control::Begin, inner @ .., last] = &controls[..] else { return false };
@@ -268,7 +269,7 @@ fn copies_to_client(copy: &str) -> bool {
     false
 }
 
-/// `set_config('client_encoding', '...', ...)`, with texts that can be read.
+/// Finds `set_config('client_encoding', '...', ...)` whose arguments are plain strings.
 fn sets_encoding(select: &str) -> Option<Unfit> {
     let mut all = tokens(select);
     while let Some(token) = all.next() {
@@ -287,18 +288,20 @@ fn sets_encoding(select: &str) -> Option<Unfit> {
     None
 }
 
-/// Whether a value of `client_encoding` leaves it at UTF8, to which DEFAULT goes back.
+/// Whether a value of `client_encoding` leaves it at UTF8. DEFAULT does, since UTF8 is the login's
+/// value.
 fn is_utf8(value: SqlToken<'_>) -> bool {
     match value {
         SqlToken::Text { body, .. } => is_utf8_by_name(body),
         SqlToken::Word(word) => is_utf8_by_name(word) || value.is_word("default"),
         SqlToken::Quoted(name) => is_utf8_by_name(name),
-        // It is wrong, or it is not known here.
+        // The value is wrong, or it is not known here.
         _ => true,
     }
 }
 
-/// By any of the names that the server has for it: it looks at letters and digits alone.
+/// Whether the name is one of the server's names for UTF-8. The server compares only letters and
+/// digits.
 pub(super) fn is_utf8_by_name(name: &str) -> bool {
     let clean = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
     let clean: String = clean.take(8).collect();
@@ -309,12 +312,12 @@ pub(super) fn is_utf8_by_name(name: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'a> {
     pub(super) text: &'a str,
-    /// Where it begins.
+    /// At which byte of the text it begins.
     pub(super) start: usize,
     pub(super) is_ambiguous: bool,
 }
 
-/// The statements of a text, as the server's parser divides it. Empty ones are none.
+/// The statements of a text, divided as by the server's parser. Empty ones are left out.
 pub(super) fn parts(sql: &str) -> impl Iterator<Item = Part<'_>> {
     let mut rest = tokens(sql);
     std::iter::from_fn(move || {
@@ -332,7 +335,7 @@ fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
     let whole = rest.rest();
     let [first, second, third, fourth] = next_tokens::<4>(&mut rest.clone());
     let what = if second.is_word("or") && third.is_word("replace") { fourth } else { second };
-    // A body in SQL holds statements of its own (PostgreSQL manual, CREATE FUNCTION, sql_body).
+    // A body in SQL contains statements of its own (PostgreSQL manual, CREATE FUNCTION, sql_body).
     let may_have_body = first.is_word("create") && what.is_any(&["function", "procedure"]);
     let (mut count, mut depth, mut blocks, mut is_ambiguous) = (0_usize, 0_usize, 0_usize, false);
     let mut end = whole.len();
@@ -369,8 +372,8 @@ fn next_tokens<'a, const N: usize>(all: &mut SqlTokens<'a>) -> [SqlToken<'a>; N]
     std::array::from_fn(|_| all.next().unwrap_or(NONE))
 }
 
-/// The simple protocol takes a single statement as well; the other way round would be an error that
-/// ends a transaction.
+/// Whether an uncertain text is sent by the simple protocol. That protocol takes a single statement
+/// too, while the extended one would refuse several, and the error would end a transaction.
 fn has_inner_semicolon(sql: &str) -> bool {
     sql.trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ';').contains(';')
 }

@@ -1,10 +1,10 @@
-//! The settings that decide what values look like as text, which is how the first use of a
-//! statement and several statements in one text bring their results.
+//! The settings that decide what values look like as text. A statement's first use, and a text of
+//! several statements, bring their results as text.
 //!
-//! They decide as well how the server reads what users write, and what it makes of their casts to
-//! text. So nothing is said of them at startup, and nothing later: what the server, the database,
-//! the role and the user's own `parameters` say holds. Where results would come in another form
-//! than this client reads, a statement is described before its first use, and they come in binary.
+//! The same settings decide how the server reads users' values, and the results of their casts to
+//! text. So this client sets none of them, at startup or later: those of the server, the database,
+//! the role and the user's own `parameters` hold. If results would come in a form that this client
+//! does not read, a statement is described before its first use, and its results come in binary.
 
 use super::Request;
 use super::command::CommandTag;
@@ -14,10 +14,10 @@ use super::text_results::TextResults;
 use super::traces::Traces;
 use crate::config::Config;
 
-/// Stands in front of a first use in the same flight, and fails where text would not be what this
-/// client reads: `extra_float_digits` is reported by no server, a reload changes it in a session
-/// that is open, and so does a function or a trigger that nobody sees. It gives no row. Every name
-/// in it is qualified, and its error tells whoever reads the server's log.
+/// Stands in front of a first use in the same flight, and fails if text would not come as this
+/// client reads it. Reports don't tell that: no server reports `extra_float_digits`, and a reload,
+/// a function or a trigger can change it in an open session. The check returns no row, and every
+/// name in it is qualified. Its error says in the server's log why it was raised.
 pub(super) const CHECK: &str = "SELECT WHERE CASE \
     WHEN pg_catalog.current_setting('extra_float_digits')::pg_catalog.int4 OPERATOR(pg_catalog.>) 0 \
     AND pg_catalog.current_setting('IntervalStyle') OPERATOR(pg_catalog.=) 'postgres' \
@@ -26,43 +26,44 @@ pub(super) const CHECK: &str = "SELECT WHERE CASE \
     pg_catalog.current_setting('DateStyle'), ', IntervalStyle ', pg_catalog.current_setting('IntervalStyle'), \
     ', extra_float_digits ', pg_catalog.current_setting('extra_float_digits')) END::pg_catalog.int4 \
     OPERATOR(pg_catalog.<>) 0";
-/// `invalid_text_representation`, by which it fails.
+/// `invalid_text_representation`, the code with which the check fails.
 pub(super) const CHECK_REFUSED: &str = "22P02";
 
 /// How a statement is used for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FirstUse {
     Text,
-    /// Behind [`CHECK`], in the same flight.
+    /// Text, with [`CHECK`] in front in the same flight.
     CheckedText,
-    /// It is described first, one round trip before.
+    /// The statement is described first, which costs one round trip.
     Described,
 }
 
-/// What is known of these settings in one session.
+/// The state of these settings in one session.
 #[derive(Debug)]
 pub(super) struct Style {
-    /// The user's options may have set the one that the server does not report.
+    /// The user's options may have set `extra_float_digits`, which the server does not report.
     overridden: bool,
-    /// The server reports them as this client does not read them.
+    /// The server reports a form that this client does not read.
     foreign: bool,
-    /// A backslash in a string is one.
+    /// `standard_conforming_strings` is on: a backslash in a string is an ordinary character.
     standard_strings: bool,
-    /// It reports them at all, as every PostgreSQL does.
+    /// The server reports these settings at all, as every PostgreSQL does.
     is_reported: bool,
     touched: Touched,
-    /// [`CHECK`] has passed here.
+    /// [`CHECK`] has passed in this session.
     has_passed: bool,
-    /// A pooler may run each transaction in another session of the server's, whose settings nobody
-    /// has checked.
+    /// A pooler may run each transaction on another server connection, whose settings were not
+    /// checked.
     is_shared: bool,
 }
 
-/// What the session's users have done to its settings, as far as their statements show it.
+/// How long changes hold that the session's users made to settings, as far as their statements show
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Touched {
     Never,
-    /// By a statement that is under way, or until the end of the transaction.
+    /// Until the statement that is under way, or the transaction, ends.
     Passing,
     /// Until the session is reset.
     Lasting,
@@ -84,22 +85,23 @@ impl Style {
         }
     }
 
-    /// What one transaction has shown tells nothing of the next one.
+    /// Marks the session as a pooler's: what one transaction has shown tells nothing of the next
+    /// one.
     pub(super) fn share(&mut self) {
         self.is_shared = true;
     }
 
-    /// Whether text comes as this client reads it, as far as that is seen.
+    /// Whether text comes as this client reads it, as far as reports and statements show it.
     fn is_ours(&self) -> bool {
         !self.overridden && !self.foreign && self.touched == Touched::Never
     }
 
-    /// Whether nobody has changed settings of the session, as far as statements show it.
+    /// Whether the session's users have changed no settings, as far as their statements show it.
     pub(super) fn is_untouched(&self) -> bool {
         self.touched == Touched::Never
     }
 
-    /// How the request uses a statement that the pool does not know yet; `None` where it knows it.
+    /// How the request uses a statement that the pool does not know yet; `None` for a known one.
     pub(super) fn first_use(
         &self,
         request: &Request<'_>,
@@ -116,9 +118,9 @@ impl Style {
             TextResults::Styled if !self.is_ours() || statement.traces.may_change_settings() => {
                 FirstUse::Described
             }
-            // No PostgreSQL: its settings are its own.
+            // The server is not PostgreSQL, and has settings of its own.
             TextResults::Styled if !self.is_reported => FirstUse::Text,
-            // A check that fails must change nothing for the caller.
+            // A check that fails must have no effect for the caller.
             TextResults::Styled if request.free && !statements.describes_first => {
                 FirstUse::CheckedText
             }
@@ -126,7 +128,7 @@ impl Style {
         })
     }
 
-    /// Whether [`CHECK`] stands in front of a script, and the script waits for its answer.
+    /// Whether [`CHECK`] is sent in front of a script, which then waits for its answer.
     pub(super) fn checks_script(
         &self,
         request: &Request<'_>,
@@ -149,7 +151,7 @@ impl Style {
         self.has_passed = true;
     }
 
-    /// Whether results come in text that this client reads.
+    /// Whether results come as text that this client reads.
     pub(super) fn reads_text(&self, statements: &Statements) -> bool {
         let has_passed = self.has_passed && !self.is_shared && !statements.describes_first;
         (has_passed || !self.is_reported) && self.is_ours()
@@ -165,7 +167,7 @@ impl Style {
         self.standard_strings = has_standard_strings(parameters);
     }
 
-    /// A statement is on its way.
+    /// A statement is being sent.
     pub(super) fn ask(&mut self, traces: Traces) {
         if traces.may_change_settings() {
             self.touched = self.touched.max(Touched::Passing);
@@ -179,21 +181,21 @@ impl Style {
         }
     }
 
-    /// A statement has ended, and nobody knows what ran of it.
+    /// A statement has ended, and it is not known which parts of it ran.
     pub(super) fn ran_in_part(&mut self, traces: Traces) {
         if traces.may_change_settings() {
             self.touched = Touched::Lasting;
         }
     }
 
-    /// Nothing is under way, and no transaction is open.
+    /// The session is at rest: nothing is under way, and no transaction is open.
     pub(super) fn rest(&mut self) {
         if self.touched == Touched::Passing {
             self.touched = Touched::Never;
         }
     }
 
-    /// All settings are as they were at startup.
+    /// All settings are as they were at startup again.
     pub(super) fn reset(&mut self) {
         self.touched = Touched::Never;
     }
@@ -203,7 +205,7 @@ fn has_standard_strings(parameters: &Parameters) -> bool {
     parameters.value("standard_conforming_strings") == Some("on")
 }
 
-/// Whether they are as this client reads them, as far as the server reports them.
+/// Whether the settings are as this client reads them, as far as the server reports them.
 fn are_ours(parameters: &Parameters) -> bool {
     parameters.value("DateStyle").is_none_or(|style| style.starts_with("ISO"))
         && parameters.value("IntervalStyle").is_none_or(|style| style == "postgres")

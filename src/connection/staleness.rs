@@ -1,49 +1,50 @@
-//! Whether a server refuses a request because of what was told of its statement before.
+//! Whether a server refused a request because of an earlier description of its statement.
 
 use super::step::Step;
 use crate::base::ServerFields;
 use crate::types::Params;
 
-/// How far what was written for a request relies on what was told before.
+/// How far the bytes of a request rely on an earlier description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relies {
     No,
-    /// The statement was described for this very request, or nothing of its values depends on their
+    /// The statement was described for this request, or the form of its values does not depend on
     /// types.
     Told,
-    /// The server infers their types anew, and the form of values depends on what they were.
+    /// The server infers the types anew, and the form of the values depends on what they were
+    /// before.
     InPart,
-    /// The statement has parameters of types that were told some time ago.
+    /// The types of the parameters were declared as they were told some time ago.
     OnTypes,
 }
 
 impl Relies {
-    /// Of a request whose parameters were given their types some time ago.
+    /// For a request whose parameters were declared with types that were told some time ago.
     pub(super) fn on_types(params: &Params) -> Self {
         if params.is_empty() { Self::Told } else { Self::OnTypes }
     }
 }
 
-/// Whether the server refused because of what was told before, so that it helps to send the
-/// statement anew.
+/// Whether the server refused because of an earlier description, so that sending the statement anew
+/// can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Staleness {
     No,
-    /// The name is that of another statement.
+    /// Another statement has the name.
     NameTaken,
-    /// It has to be parsed anew.
+    /// The statement has to be parsed anew.
     Preparation,
-    /// It has to be described anew.
+    /// The statement has to be described anew.
     Description,
-    /// The same, before its values are written. It may as well be as the server says.
+    /// The same, before its values are encoded. The server's error may also be right.
     Types,
 }
 
-/// The statement is gone (26000), its result has changed (0A000), Bind's formats don't match its
-/// columns (08P01), or a type that it names by its oid was dropped, and perhaps made anew (42704,
-/// XX000). Where values were written for the types that parameters once had, whatever else the
-/// server says before anything runs may be due to that: of a value, by the input function of any
-/// type, or of an operator, a function or a table.
+/// Decides that by the error. The statement is gone (26000), its result has changed (0A000), Bind's
+/// formats don't match its columns (08P01), or a type that it names by oid was dropped and perhaps
+/// made anew (42704, XX000). If values were encoded for earlier types of the parameters, any other
+/// error before the statement runs may be due to that too: an error about a value, from the input
+/// function of any type, or about an operator, a function or a table.
 pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> Staleness {
     let parses = step == Step::Parse;
     let binds = matches!(step, Step::ParameterDescription | Step::Describe | Step::Bind);
@@ -76,9 +77,9 @@ pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> St
 
 pub(super) const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// Whether a server that refused with this may answer the same another time: it tells of the
-/// transaction's state, of what that is rolled back for, of resources, locks, cancels and
-/// shutdowns, or of the system.
+/// Whether a server that refused with this code may answer the same request another time: the error
+/// is about the transaction's state, a serialization failure, resources, locks, cancels, shutdowns,
+/// or the operating system.
 pub(super) fn is_passing(code: &str) -> bool {
     const CLASSES: [&str; 6] = ["25", "40", "53", "55", "57", "58"];
     CLASSES.iter().any(|class| code.starts_with(class))

@@ -1,12 +1,12 @@
-//! The settings that this client has named at the login, as far as the server reports them, and
-//! whether they outlast a DISCARD ALL.
+//! The settings that this client named at the login, as far as the server reports them, and whether
+//! they survive a DISCARD ALL.
 //!
-//! In a session of PostgreSQL they do: DISCARD ALL and RESET go back to what the StartupMessage
-//! said. A pooler such as PgBouncer takes them for itself and SETs them once in the session that it
-//! links to its client, so that a DISCARD ALL takes them away, and values would be read and written
-//! otherwise from then on. Only what the server reports behind a DISCARD ALL tells one from the
-//! other, on each connection anew. Where they are lost they are set again, before anybody else has
-//! the session.
+//! In a session of PostgreSQL they do: DISCARD ALL and RESET return to the values of the
+//! StartupMessage. A pooler such as PgBouncer keeps the StartupMessage for itself, and SETs the
+//! values once on the server connection that it links to its client. A DISCARD ALL takes them away
+//! there, and values would be read and written differently from then on. Only the server's reports
+//! after a DISCARD ALL tell the two apart, on each connection anew. Lost settings are set again
+//! before another caller gets the session.
 
 use super::role::{Parameters, check_encoding};
 use super::script::is_utf8_by_name;
@@ -16,7 +16,7 @@ use crate::config::Config;
 const ENCODING: &str = "client_encoding";
 const APPLICATION_NAME: &str = "application_name";
 
-/// What an application may be called, and a schema that there is.
+/// A value that both an application_name and a search_path may have.
 const OTHER: &str = "pg_catalog";
 
 #[derive(Debug)]
@@ -27,20 +27,20 @@ pub(super) struct StartupSettings {
 
 #[derive(Debug)]
 struct Setting {
-    /// As the server reports it.
+    /// Its name, as the server reports it.
     name: String,
-    /// What it told at the login.
+    /// The value that the server told at the login.
     wanted: String,
-    /// What it tells where this holds: a server may have other words for it than a pooler, which
-    /// repeats what it was told.
+    /// The value that the server reports while `wanted` holds. A server may spell it differently
+    /// from a pooler, which repeats the client's spelling.
     expected: String,
-    /// What it told last.
+    /// The value that the server told last.
     told: String,
-    /// Whether values depend on it.
+    /// Whether the form of values depends on it.
     decides: bool,
 }
 
-/// Whether a DISCARD ALL has been seen to keep them.
+/// Whether a DISCARD ALL was seen to keep the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outlast {
     Unknown,
@@ -50,7 +50,7 @@ enum Outlast {
 
 impl StartupSettings {
     pub(super) fn new(parameters: &Parameters, config: &Config) -> Self {
-        // A database in UTF-8 has its sessions so, too.
+        // Sessions of a database in UTF-8 use UTF-8 by default too.
         let is_utf8 = parameters.value("server_encoding").is_some_and(is_utf8_by_name);
         let settings = parameters.iter().filter(|(name, _)| is_named(name, config));
         let settings = settings.map(|(name, value)| Setting {
@@ -63,7 +63,8 @@ impl StartupSettings {
         Self { settings: settings.collect(), outlast: Outlast::Unknown }
     }
 
-    /// The server has told a setting. Returns whether it is no more what this client has named.
+    /// Takes a setting that the server reports. Returns whether it no longer has the value that
+    /// this client named.
     pub(super) fn report(&mut self, name: &str, value: &str) -> bool {
         let Some(setting) = self.settings.iter_mut().find(|setting| setting.name == name) else {
             return false;
@@ -76,7 +77,7 @@ impl StartupSettings {
         self.settings.iter().any(Setting::is_lost)
     }
 
-    /// A DISCARD ALL has been done, and what it has changed is told.
+    /// A DISCARD ALL is complete, and the server has reported all changes.
     pub(super) fn were_reset(&mut self) {
         self.outlast = match (self.are_lost(), self.outlast) {
             (false, Outlast::Unknown | Outlast::Kept) => Outlast::Kept,
@@ -84,14 +85,14 @@ impl StartupSettings {
         };
     }
 
-    /// They are not what they were, although nobody has changed them.
+    /// The settings have changed although no user changed them.
     pub(super) fn vanished(&mut self) {
         self.outlast = Outlast::Lost;
     }
 
-    /// Whether what is sent behind a DISCARD ALL that is not answered yet runs with them, as far as
-    /// values go. What they are at present, a user may have set, or a reload, against which only
-    /// those of a StartupMessage are proof.
+    /// Whether requests behind an unanswered DISCARD ALL run with those of the settings that values
+    /// depend on. Their present value does not prove that: a user may have set it, or a reload,
+    /// which changes all settings except those of a StartupMessage.
     pub(super) fn outlast_reset(&self) -> bool {
         let mut deciding = self.settings.iter().filter(|setting| setting.decides);
         match self.outlast {
@@ -101,10 +102,12 @@ impl StartupSettings {
         }
     }
 
-    /// The statements that set those again which are lost. What a pooler has never set is not among
-    /// them. PgBouncer sets nothing of which it has heard that it is empty, and may have had one
-    /// server answer the reset and have another one set what that has still: then that has no
-    /// news, and PgBouncer does not learn of it. So what is empty is set to something else first.
+    /// The statements that set the lost settings again. A setting that a pooler never set is not
+    /// lost. PgBouncer does not pass on a setting whose last report was empty, and may run these
+    /// statements on another server connection than the one that answered the reset. If that one
+    /// still has the wanted value, setting it changes nothing, the server reports nothing, and
+    /// PgBouncer does not learn of it. So a setting that was told as empty is set to another value
+    /// first.
     pub(super) fn restore(&self) -> Vec<String> {
         let lost = || self.settings.iter().filter(|setting| setting.is_lost());
         let empty = lost().filter(|setting| setting.told.is_empty());
@@ -113,7 +116,7 @@ impl StartupSettings {
         [first, second].into_iter().flatten().collect()
     }
 
-    /// The server has set them.
+    /// The server has set them again.
     pub(super) fn were_restored(&mut self) -> Result<(), Error> {
         self.check_encoding()?;
         self.settings.iter_mut().for_each(|setting| setting.expected.clone_from(&setting.told));
@@ -132,7 +135,7 @@ impl Setting {
     }
 }
 
-/// Whether the StartupMessage says a setting, by itself or in `options`.
+/// Whether the StartupMessage names a setting, directly or in `options`.
 fn is_named(name: &str, config: &Config) -> bool {
     let in_options = |options: &str| {
         let options = options.to_ascii_lowercase().replace('-', "_");
@@ -147,8 +150,8 @@ fn is_named(name: &str, config: &Config) -> bool {
         || config.parameters.iter().any(says)
 }
 
-/// They are set as the StartupMessage sets them: SET would take a list of schemas for the name of
-/// one. It gives no row.
+/// Sets values as the StartupMessage does: SET would take a list of schemas for the name of one
+/// schema. The statement returns no row.
 fn set<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
     let mut sql = String::from("SELECT WHERE pg_catalog.concat(''");
     let before = sql.len();
@@ -164,7 +167,7 @@ fn set<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String>
     sets.then_some(sql)
 }
 
-/// Escapes mean the same whatever `standard_conforming_strings` says.
+/// Escapes in this form mean the same under any `standard_conforming_strings`.
 fn push_literal(sql: &mut String, value: &str) {
     sql.push_str("E'");
     for character in value.chars() {
@@ -219,7 +222,7 @@ mod tests {
         assert!(sets(first, &["E'application_name', E'pg_catalog'"]), "{first}");
         let both = ["E'TimeZone', E'asia/tokyo'", "E'application_name', E'a''b'"];
         assert!(sets(second, &both), "{second}");
-        // The server has words of its own.
+        // The server spells the value in its own way.
         settings.report("TimeZone", "Asia/Tokyo");
         settings.report("application_name", "a'b");
         assert!(settings.were_restored().is_ok() && !settings.are_lost());

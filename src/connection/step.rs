@@ -1,4 +1,4 @@
-//! Which message of a server's is due next.
+//! The server's message that is due next.
 
 use crate::base::Error;
 
@@ -9,11 +9,11 @@ pub(super) enum Step {
     Parse,
     ParameterDescription,
     Describe,
-    /// Of the question for users' types between two statements.
+    /// A message of the answer about types, which are asked for between two statements.
     Types,
     Bind,
     Execute,
-    /// A COPY to standard output, up to its CopyDone.
+    /// A message of a COPY to standard output, up to its CopyDone.
     Copy,
     Complete,
     Refused,
@@ -35,14 +35,14 @@ impl Step {
     }
 }
 
-/// By which of its protocols the server has a statement.
+/// By which protocol a statement was sent to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
     Simple,
     Extended,
-    /// The extended one, one statement after the other.
+    /// The extended protocol, one statement of the text after the other.
     Steps {
-        /// They may have committed something that no command tag tells of.
+        /// Earlier statements may have committed something that no command tag tells of.
         has_left: bool,
     },
 }

@@ -1,20 +1,20 @@
-//! A script by the extended protocol: one statement after the other, each described before it runs,
-//! so that its results come in binary. The simple protocol has text alone, which the settings of a
-//! session decide.
+//! A script in steps: its statements are sent by the extended protocol one after the other, and
+//! each is described before it runs, so that its results come in binary. The simple protocol
+//! returns only text, whose form the session's settings decide.
 //!
 //! A single Sync ends all of them, so that they are one implicit transaction, as in the simple
-//! protocol: what one of them begins or commits holds for the others. A Flush behind each
-//! description makes the server send it. What stands behind users' types that nobody has told yet
-//! is asked for in between, since arrays of domains come in binary too.
+//! protocol: a BEGIN or COMMIT in one of them holds for the others. A Flush after each Describe
+//! makes the server send its answer. User-made types that are not known yet are asked for in
+//! between, since arrays of domains come in binary too.
 //!
-//! Nothing is sent before all that stands in front of it is answered. A pooler gives the server
-//! back behind the last ReadyForQuery that it expects. Commands without a Sync behind them it does
-//! not count (PgBouncer 1.18), and never hands on their answers.
+//! Nothing is sent before everything in front of the script is answered. A pooler gives the server
+//! connection back after the last ReadyForQuery that it expects. PgBouncer 1.18 does not count
+//! commands without a Sync, and never passes on their answers.
 //!
-//! The server takes the first command behind a Sync for one that stands alone, and lets it commit
-//! by itself. A command in front that does nothing (`prelude::OPENING`) makes it see that there are
-//! several. Where it does not see that for code (DO, CALL: before PostgreSQL 18), the code may
-//! commit, and that is remembered.
+//! The server takes the first command after a Sync for one that stands alone, and lets it commit by
+//! itself. A command in front that does nothing (`prelude::OPENING`) shows the server that there
+//! are several. For DO and CALL, PostgreSQL before 18 does not notice that, so their code may
+//! commit. This is remembered.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,18 +34,19 @@ use crate::types::{Column, Shape, UserType};
 #[derive(Debug)]
 pub(super) struct Steps {
     sql: Arc<str>,
-    /// The statements that were not sent.
+    /// The statements that were not sent yet.
     left: VecDeque<Range<usize>>,
-    /// The one whose description was asked for.
+    /// The statement whose description was asked for.
     described: Range<usize>,
-    /// The one that was run last, and what it may have committed.
+    /// The statement that was run last, and what it may have committed.
     running: (Range<usize>, Halfway),
-    /// One of those before it may have committed.
+    /// A statement before that one may have committed something.
     has_left: bool,
     phase: Phase,
-    /// Whether types may be asked for. A refusal would end the transaction that is open.
+    /// Whether the role may read types. A refusal would end the open transaction.
     right: Right,
-    /// The types of users that were asked for, and of which of the last of them a server has told.
+    /// The user-made types that were asked for, which of them by the last question, and what the
+    /// server has told of them.
     asked: Vec<u32>,
     asking: Range<usize>,
     told: Vec<(u32, UserType)>,
@@ -64,7 +65,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
     Unknown,
-    /// The server is asked for it. No answer denies it.
+    /// The server is being asked for it. A missing answer counts as no.
     Asked {
         has: bool,
     },
@@ -72,18 +73,18 @@ enum Right {
     Denied,
 }
 
-/// What comes behind an answer of the server's about types.
+/// What follows after an answer about types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The question for the types themselves.
     Types,
-    /// The statement whose results have them.
+    /// The statement whose results have these types.
     Statement,
 }
 
 impl Steps {
-    /// `None` where the text can't be cut into statements beyond doubt:
-    /// `standard_conforming_strings` is not known to be on, and a string depends on it.
+    /// `None` if the text can't be divided into statements with certainty: a string depends on
+    /// `standard_conforming_strings`, which is not known to be on.
     pub(super) fn of(sql: &Arc<str>, standard_strings: bool) -> Option<Self> {
         let mut left = VecDeque::new();
         for part in parts(sql) {
@@ -106,7 +107,8 @@ impl Steps {
         })
     }
 
-    /// What stands in front of it, where it stands in front. A failed transaction takes nothing but its end.
+    /// The command in front of the script. A script that begins with transaction control has none:
+    /// a failed transaction accepts nothing but its end.
     pub(super) fn prelude(&self) -> Prelude {
         let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
         Prelude::opening(first.is_some_and(|first| !is_control(first)))
@@ -116,14 +118,14 @@ impl Steps {
         self.phase == Phase::Waiting
     }
 
-    /// Nothing that was sent before is unanswered: the first of it is sent.
+    /// Sends the first step, once everything that was sent before is answered.
     pub(super) fn begin(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         self.phase = Phase::UnderWay;
         self.prelude().write(out)?;
         self.describe_next(out)
     }
 
-    /// The description of the next statement is asked for.
+    /// Asks for the description of the next statement.
     fn describe_next(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let Some(next) = self.left.pop_front() else { return self.end(out) };
         let Some(sql) = self.sql.get(next.clone()) else { return self.end(out) };
@@ -133,7 +135,7 @@ impl Steps {
         frontend::flush(out)
     }
 
-    /// The statement that was described is run, and the next one described.
+    /// Runs the statement that was described, and asks for the next one's description.
     pub(super) fn run(&mut self, shape: Option<&Shape>, out: &mut BytesMut) -> Result<(), Error> {
         let columns = shape.map_or(&[][..], Shape::columns);
         run_unnamed(columns, out)?;
@@ -144,8 +146,8 @@ impl Steps {
         self.describe_next(out)
     }
 
-    /// Whether the types of a description have to be asked for before its statement runs: each is
-    /// once.
+    /// Whether types of a description have to be asked for before its statement runs. Each type is
+    /// asked for once.
     pub(super) fn lacks_types(&mut self, shape: Option<&Shape>) -> bool {
         if self.right == Right::Denied {
             return false;
@@ -158,7 +160,8 @@ impl Steps {
         !self.asking.is_empty()
     }
 
-    /// Asks for them, in place of the statement that was described; but for the right to ask first.
+    /// Asks for the types, in place of running the statement that was described. The first question
+    /// is whether the role may ask.
     pub(super) fn ask(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         if self.right == Right::Unknown {
             self.right = Right::Asked { has: false };
@@ -171,7 +174,7 @@ impl Steps {
         frontend::flush(out)
     }
 
-    /// A row of the answer. What makes no sense is let go by.
+    /// Takes a row of the answer. A row that makes no sense is dropped.
     pub(super) fn row(&mut self, body: &[u8]) {
         if let Right::Asked { has } = &mut self.right {
             *has = user_types::grants(body);
@@ -182,14 +185,14 @@ impl Steps {
         }
     }
 
-    /// The answer has come: to the question for the right, or for the types.
+    /// The answer is complete: to the question for the right, or for the types.
     pub(super) fn answered(&mut self) -> Next {
         let Right::Asked { has } = self.right else { return Next::Statement };
         self.right = if has { Right::Granted } else { Right::Denied };
         if has { Next::Types } else { Next::Statement }
     }
 
-    /// Whether the role has no right to be told of types.
+    /// Whether the role has no right to read types.
     pub(super) fn may_not_ask(&self) -> bool {
         self.right == Right::Denied
     }
@@ -198,13 +201,13 @@ impl Steps {
         std::mem::take(&mut self.told)
     }
 
-    /// The statement is described once more, by what was told.
+    /// Describes the statement once more, by the types that were told.
     pub(super) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         self.left.push_front(self.described.clone());
         self.describe_next(out)
     }
 
-    /// Nothing more is run.
+    /// Sends the Sync: no further statement runs.
     pub(super) fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         self.left.clear();
         let before = std::mem::replace(&mut self.phase, Phase::Ended);
@@ -215,9 +218,8 @@ impl Steps {
         self.phase == Phase::Ended
     }
 
-    /// The error that the server has said at this step is of the statement that runs, or of the one
-    /// that was to be described. It counts from the beginning of that statement, and the caller
-    /// from that of the text.
+    /// Corrects the position of an error. The server counts from the beginning of the statement
+    /// that runs or was to be described, and the caller from the beginning of the text.
     pub(super) fn place(&self, refused: &mut ServerFields, step: Step) {
         let runs = matches!(step, Step::Bind | Step::Execute | Step::Copy);
         let start = if runs { self.running.0.start } else { self.described.start };
@@ -226,8 +228,8 @@ impl Steps {
         refused.position = refused.position.map(|position| position.saturating_add(before));
     }
 
-    /// Whether the statements may have committed something that no command tag tells of, by the
-    /// step at which the server has refused one.
+    /// Whether the statements may have committed something that no command tag tells of, judging by
+    /// the step at which the server refused one.
     pub(super) fn has_left(&self, step: Step, refused: &ServerFields) -> bool {
         let running = self.running.1;
         let by_it = match step {
@@ -239,8 +241,8 @@ impl Steps {
     }
 }
 
-/// Binds the statement without a name, which has no parameters, and runs it. Without columns its
-/// results come as text.
+/// Binds the unnamed statement, which has no parameters, and runs it. Without `columns` its results
+/// come as text.
 fn run_unnamed(columns: &[Column], out: &mut BytesMut) -> Result<(), Error> {
     let results = columns.iter().map(|column| column.field.format);
     let no_parameter =

@@ -1,15 +1,16 @@
-//! Whether a statement's results depend on settings when they come as text.
+//! Whether a statement's results as text depend on settings.
 
 use super::lexer::{SqlToken, tokens};
 
-/// What the results of a statement's first use depend on.
+/// On which settings the text results of a statement's first use depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextResults {
-    /// It gives no rows, or none but of text.
+    /// None: it returns no rows, or none with values other than text.
     Plain,
-    /// It may give values whose text the settings decide.
+    /// It may return values whose text the settings decide.
     Styled,
-    /// It may, and no check can stand in front of it: it names what gives them.
+    /// The same, and no check can stand in front of it: its result is that of an object with the
+    /// name that it gives.
     Named,
 }
 
@@ -31,7 +32,8 @@ impl TextResults {
     }
 }
 
-/// Whether a text may change what results look like as text. What it calls is not seen.
+/// Whether a text may change what results look like as text. Functions that it calls are not looked
+/// at.
 pub(super) fn names_styles(sql: &str) -> bool {
     let names = ["datestyle", "intervalstyle", "extra_float_digits", "set_config", "discard"];
     let reset_all = || {

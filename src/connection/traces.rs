@@ -1,17 +1,17 @@
-//! What statements do to their session: what they leave behind, so that it must be reset before
-//! somebody else has it, and whether they change settings, for their transaction or for longer
-//! (`settings`).
+//! Effects of statements on their session: whether they leave something behind, so that the session
+//! must be reset before another caller has it, and whether they change settings, for their
+//! transaction or for longer (`settings`).
 //!
-//! The command tag tells of settings, listening and prepared statements. The rest is seen in the
-//! text, which is looked at once for each statement of the pool, and in what the server reports of
-//! its settings. What else a function does can't be seen: session work belongs on a dedicated
+//! The command tag shows settings, LISTEN and prepared statements. Other effects show in the text,
+//! which is looked at once for each statement of the pool, and in the server's reports of its
+//! settings. Further effects of functions can't be seen: session work belongs on a dedicated
 //! connection, which is always reset.
 
 use super::command::CommandTag;
 use super::lexer::{SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
 use super::script::parts;
 
-/// What a statement's text says of what it does to its session.
+/// The effects on its session that a statement's text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traces {
     leaves: Leaves,
@@ -20,13 +20,13 @@ pub struct Traces {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Leaves {
-    /// Nothing: the command tag has the last word.
+    /// Nothing, unless the command tag says otherwise.
     ByTag,
-    /// Nothing, although its tag says SET: it ends with the transaction.
+    /// Nothing, although the tag says SET: the setting ends with the transaction.
     Local,
-    /// As `ByTag`, and its first word makes it likely.
+    /// As `ByTag`, and the first word makes it likely.
     LikelyByTag,
-    /// Something that no tag tells of.
+    /// Something that no tag shows.
     Certain,
 }
 
@@ -69,18 +69,19 @@ impl Traces {
         }
     }
 
-    /// Whether settings may be others behind it, be it only until the end of the transaction.
+    /// Whether settings may differ after the statement, even if only until the end of the
+    /// transaction.
     pub(super) fn may_change_settings(self) -> bool {
         self.changes_settings
     }
 
-    /// Whether they may stay so beyond it, now that it ran.
+    /// Whether they may still differ after the transaction, now that the statement ran.
     pub(super) fn changed_settings(self, command: &CommandTag) -> bool {
         self.changes_settings && self.were_left(command)
     }
 }
 
-/// Whether all settings are what they were at startup.
+/// Whether all settings have their values of the startup again.
 pub(super) fn resets_settings(command: &CommandTag) -> bool {
     command.name() == "DISCARD ALL"
 }
@@ -90,28 +91,28 @@ pub(super) fn deallocates_all(command: &CommandTag) -> bool {
     matches!(command.name(), "DEALLOCATE ALL" | "DISCARD ALL")
 }
 
-/// What SET says of how long it holds.
+/// Whether a SET with this second word ends with its transaction.
 fn is_local(scope: SqlToken<'_>) -> bool {
     scope.is_any(&["local", "transaction", "constraints"])
 }
 
-/// What the words of a statement tell, wherever in it they stand.
+/// Effects that the words of a statement show, anywhere in it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
-    /// Whether it leaves something behind that no tag tells of.
+    /// Whether the statement leaves something behind that no tag shows.
     leaves: bool,
-    /// Whether it changes settings.
+    /// Whether the statement changes settings.
     sets: bool,
 }
 
-/// Functions that run the statement which they are given as a string.
+/// Functions that run a statement given as a string.
 const RUN_STRINGS: [&str; 5] =
     ["query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_rewrite", "ts_stat"];
-/// What a block of code may do to the session, and not to its tables alone. UPDATE has one of the
-/// words too: a reset too many does no harm.
+/// Words of a DO block that may change the session, and not only its tables. UPDATE contains one of
+/// them too: an unneeded reset does no harm.
 const IN_BLOCKS: [&str; 7] = ["set", "reset", "execute", "listen", "load", "prepare", "discard"];
 
-/// Whether a function of this name runs a statement that it is given.
+/// Whether a function of this name runs a statement given as a string.
 pub(super) fn runs_strings(name: &str) -> bool {
     RUN_STRINGS.iter().any(|one| one.eq_ignore_ascii_case(name))
 }
@@ -119,7 +120,7 @@ pub(super) fn runs_strings(name: &str) -> bool {
 impl Marks {
     fn of(statement: &str) -> Self {
         let mut marks = Self::default();
-        // Its escapes can hide any name.
+        // Escapes in such an identifier can hide any name.
         let hides_names = contains_ignoring_case(statement, "u&\"");
         marks.leaves |= hides_names;
         marks.sets |= hides_names;
@@ -130,7 +131,7 @@ impl Marks {
             let initial = token.name().bytes().next().unwrap_or(0).to_ascii_lowercase();
             match initial {
                 b'c' if token.is_word("create") => marks.leaves |= is_temporary(&all),
-                // INSERT and MERGE have a table behind the word.
+                // After INSERT and MERGE the word names an existing table.
                 b'i' if token.is_word("into") && !before.is_any(&["insert", "merge"]) => {
                     marks.leaves |= is_temporary(&all);
                 }
@@ -157,7 +158,7 @@ impl Marks {
             }
             before = token;
         }
-        // The view sets what is written to it, for the session.
+        // An UPDATE of this view sets the setting for the session.
         if updates && names_settings {
             marks = Self { leaves: true, sets: true };
         }
@@ -168,7 +169,7 @@ impl Marks {
         marks
     }
 
-    /// What the code of a DO statement says of itself. The functions that it calls say nothing.
+    /// Adds the effects of a DO statement's code. The functions that it calls are not looked at.
     fn add_block(&mut self, statement: &str) {
         let mut all = tokens(statement);
         while let Some(token) = all.next() {
@@ -194,8 +195,8 @@ impl Marks {
     }
 }
 
-/// Whether what is made is temporary: `TEMP`, `LOCAL TEMPORARY`, `OR REPLACE TEMP`, whatever stands
-/// in between.
+/// Whether a temporary object is created: `TEMP`, `LOCAL TEMPORARY`, `OR REPLACE TEMP`, with
+/// anything in between.
 fn is_temporary(rest: &SqlTokens<'_>) -> bool {
     let mut rest = rest.clone();
     let mut next = rest.next();
@@ -207,8 +208,8 @@ fn is_temporary(rest: &SqlTokens<'_>) -> bool {
     next.is_some_and(|token| token.is_any(&["temp", "temporary"]))
 }
 
-/// Whether a call of `set_config` is SET LOCAL: its third argument is `true` and nothing else. What
-/// can't be read counts as not.
+/// Whether a call of `set_config` is a SET LOCAL: its third argument is `true` and nothing else. An
+/// argument that can't be read counts as not.
 fn sets_locally(call: SqlTokens<'_>) -> bool {
     let (mut depth, mut commas) = (0_usize, 0);
     let mut third = [None; 2];
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_changes_settings_is_seen_and_for_how_long() {
-        // In the order of: for a while at least, and beyond the transaction.
+        // In this order: for a while at least, and beyond the transaction.
         for (sql, tag, expected) in [
             ("SET work_mem = '1MB'", "SET", (true, true)),
             ("/* a */ -- b\n set search_path to x", "SET", (true, true)),
@@ -329,7 +330,7 @@ mod tests {
             ("DO $$ BEGIN PERFORM f(); END $$", "DO", (false, false)),
             ("UPDATE t SET a = 1", "UPDATE 1", (false, false)),
             ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "SET", (false, false)),
-            // They go back to what this client has asked for.
+            // These return to the values that this client asked for.
             ("RESET ALL", "RESET", (false, false)),
             ("DISCARD ALL", "DISCARD ALL", (false, false)),
         ] {

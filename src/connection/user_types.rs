@@ -1,10 +1,9 @@
-//! The question for what stands behind the oids of types that users and extensions made.
+//! The question for the meaning of oids of types that users and extensions made.
 //!
 //! It is asked on the connection whose answer needs it, because the type may have been made in the
-//! very transaction that is open there. In a transaction it stands behind a savepoint, so that a
-//! server which refuses the question, or ends it by a time limit or a cancel, ends nothing of the
-//! user's. It never waits for long: whoever holds a lock on `pg_type` would hold up the session's
-//! own work behind it.
+//! transaction that is open there. In a transaction the question stands behind a savepoint, so that
+//! a refusal, a time limit or a cancel does not end the user's transaction. It never waits long: a
+//! session that holds a lock on `pg_type` would otherwise hold up this session's own work.
 
 use super::realm::{self, Realm};
 use super::staleness::is_passing;
@@ -15,25 +14,26 @@ use crate::protocol::data_row::{check_data_row, fields};
 use crate::types::{ArrayOf, UserType};
 
 const COLUMNS: usize = 7;
-/// `NAMEDATALEN` is 64; a server can send anything.
+/// `NAMEDATALEN` is 64, but a server can send anything.
 const LONGEST_NAME: usize = 256;
 
-/// How long the question may wait for a lock. It holds for the question's own transaction or
-/// savepoint.
+/// How long the question may wait for a lock. The setting ends with the question's own transaction
+/// or savepoint.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
-/// Undoes the savepoint and the lock timeout with it.
+/// Undoes the savepoint, and the lock timeout with it.
 const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT hyperion_types";
-/// The functions of the server that read text as a binary form: of enums, text and what has its
-/// form (citext, for one).
+/// The server's functions that read text as a binary form: of enums, of text, and of types with
+/// text's form (citext, for example).
 const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"];
 
-/// Whether a role may ask [`question`]. It is answered to every role, and never refused.
+/// Whether a role may ask [`question`]. The server answers this to every role.
 pub(super) const RIGHT: &str = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_type', 'SELECT') \
      AND pg_catalog.has_table_privilege('pg_catalog.pg_proc', 'SELECT')";
 
-/// An array is what `array_in` reads, on every version. Domains are told with the type under them,
-/// and so are the elements of arrays; of these it is told as well what reads their binary form.
+/// On every version, an array type is one that `array_in` reads. The answer gives the type under a
+/// domain and under an array's elements, and the function that reads the binary form of the
+/// elements.
 pub(super) fn question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!(
@@ -64,11 +64,10 @@ pub(super) fn question(oids: &[u32]) -> String {
     )
 }
 
-/// The same for those of them that are not in `pg_type` as the transaction sees it, since they were
-/// made behind its snapshot. The server's parser goes by no snapshot: what a type is called, what
-/// it is once a domain is lost among other types, and what separates the elements of its array, is
-/// asked of that. `ts_stat` has the server parse what the answer is put together from, on every
-/// version.
+/// The same for types that are not in `pg_type` as the transaction sees it, since they were made
+/// after its snapshot. The server's parser ignores snapshots, so it is asked for the name of such a
+/// type, for the type under a domain, and for the delimiter of an array's elements. `ts_stat` makes
+/// the server parse the text that the answer is put together from, on every version.
 fn newer_question(oids: &[u32]) -> String {
     let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let identify = |oid: &str| {
@@ -109,50 +108,50 @@ fn newer_question(oids: &[u32]) -> String {
     )
 }
 
-/// Why a server did not tell of types.
+/// Why a server did not tell types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypesRefused {
-    /// The refusal is about the question itself, so that this role would be refused again: a right
-    /// is missing, or the server has no such catalog. Else a time limit or a cancel came in
+    /// The refusal is about the question itself, so this role would be refused again: it lacks a
+    /// right, or the server has no such catalog. Otherwise a time limit or a cancel came in
     /// between.
     pub lasts: bool,
 }
 
-/// How often a transaction is taken back to the savepoint: whatever cancels that, too, may come
-/// again.
+/// How often a ROLLBACK to the savepoint is tried: whatever cancels it may come again.
 const MOST_ROLLBACKS: u8 = 5;
 
-/// A question that a server refused behind its savepoint: the transaction has failed until it is
-/// taken back there.
+/// A question that a server refused behind its savepoint. The transaction has failed until it is
+/// rolled back to the savepoint.
 #[derive(Debug)]
 pub struct RefusedInTransaction {
     asked: Vec<u32>,
-    /// The types were told where the question for the database alone was refused.
+    /// The types are known if only the question for the database was refused.
     told: Result<Vec<(u32, UserType)>, TypesRefused>,
     why: Box<ServerFields>,
     rollbacks: u8,
 }
 
-/// What has come of a question, once nothing of it is in flight.
+/// The result of a question, once nothing of it is in flight.
 #[derive(Debug)]
 pub enum TypesOutcome {
     Answered {
         asked: Vec<u32>,
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
     },
-    /// Its transaction is to be taken back.
+    /// Its transaction has to be rolled back to the savepoint.
     Refused(Box<RefusedInTransaction>),
-    /// There is no way back: the server was made to give up the savepoint itself, or each ROLLBACK.
+    /// The transaction can't be saved: the server was made to give up the savepoint itself, or each
+    /// ROLLBACK.
     EndedTransaction(Box<ServerFields>),
 }
 
-/// The question under way, with what has been answered so far.
+/// A question under way, with the answers so far.
 #[derive(Debug)]
 pub(super) struct TypesAsked {
     oids: Vec<u32>,
     step: Step,
     told: Vec<(u32, UserType)>,
-    /// Nothing of the answer for the oids is still to come.
+    /// All answers about the oids have come.
     has_told: bool,
     realm: Realm,
     refusal: Option<Box<ServerFields>>,
@@ -161,15 +160,15 @@ pub(super) struct TypesAsked {
 #[derive(Debug)]
 enum Step {
     Asking,
-    /// With the question for the database behind it: in a transaction, a question is alone in
+    /// Includes the question for the database, since in a transaction a question must be alone in
     /// flight.
     AskingBehindSavepoint,
     RollingBack(Box<RefusedInTransaction>),
-    /// For the database alone.
+    /// For the database only.
     AskingRealm,
 }
 
-/// What has come of a question, and the database, where it was asked for and the answer stands.
+/// The result of a question, and the database, if it was asked for and the answer holds.
 #[derive(Debug)]
 pub(super) struct TypesAnswer {
     pub(super) outcome: TypesOutcome,
@@ -182,12 +181,12 @@ impl TypesAsked {
         Self::in_step(oids, step)
     }
 
-    /// The way back to the savepoint of a question that was refused.
+    /// The ROLLBACK to the savepoint of a question that was refused.
     pub(super) fn rolling_back(refused: Box<RefusedInTransaction>) -> Self {
         Self::in_step(Vec::new(), Step::RollingBack(refused))
     }
 
-    /// The question for the database alone.
+    /// The question for the database only.
     pub(super) fn of_realm() -> Self {
         Self::in_step(Vec::new(), Step::AskingRealm)
     }
@@ -207,7 +206,7 @@ impl TypesAsked {
             Step::Asking => format!("{LOCK_TIMEOUT}; {}", question(&self.oids)),
             Step::AskingBehindSavepoint => {
                 let (types, newer) = (question(&self.oids), newer_question(&self.oids));
-                // What a server may refuse comes last.
+                // The parts that a server may refuse come last.
                 let (base, started, cluster) = (realm::DATABASE, realm::STARTED, realm::SYSTEM);
                 format!(
                     "{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {base}; {newer}; {started}; {cluster}; {ROLL_BACK}"
@@ -221,7 +220,7 @@ impl TypesAsked {
         }
     }
 
-    /// What has come of it.
+    /// Returns the result of the question.
     pub(super) fn finish(self) -> TypesAnswer {
         let Self { oids: asked, step, told, has_told, realm, refusal } = self;
         let stands = refusal.as_deref().is_none_or(|refusal| !is_passing(&refusal.code));
@@ -244,7 +243,7 @@ impl TypesAsked {
         TypesAnswer { outcome, realm }
     }
 
-    /// A row of the answer. What makes no sense is let go by.
+    /// Takes a row of the answer. A row that makes no sense is dropped.
     pub(super) fn row(&mut self, body: &[u8]) {
         if !self.realm.learn(body)
             && self.told.len() < self.oids.len()
@@ -272,7 +271,7 @@ impl TypesAsked {
 }
 
 impl RefusedInTransaction {
-    /// A ROLLBACK to the savepoint was answered.
+    /// Takes the answer to a ROLLBACK to the savepoint.
     fn rolled_back(mut self: Box<Self>, refusal: Option<&ServerFields>) -> TypesOutcome {
         match refusal {
             None => TypesOutcome::Answered { asked: self.asked, told: self.told },
@@ -285,7 +284,7 @@ impl RefusedInTransaction {
     }
 }
 
-/// Whether a row of the answer to [`RIGHT`] grants it.
+/// Whether a row of the answer to [`RIGHT`] grants the right.
 pub(super) fn grants(body: &[u8]) -> bool {
     check_data_row(body, 1).is_ok() && fields(body).next() == Some(Some(b"t"))
 }

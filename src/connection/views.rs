@@ -1,4 +1,5 @@
-//! What can be seen of a connection from outside, and the little that changes nothing on its way.
+//! Questions that the pool asks about a connection, and small commands that leave the answers under
+//! way as they are.
 
 use std::time::Duration;
 
@@ -11,18 +12,18 @@ use crate::protocol::backend::TransactionStatus;
 use crate::protocol::frontend;
 
 impl Connection {
-    /// The first request in flight, whatever stands in front of it.
+    /// The first request in flight, without regard to other entries in front of it.
     pub fn first_request(&self) -> Option<Token> {
         self.session()?.first_request()
     }
 
-    /// All that is in flight, in order.
+    /// All requests in flight, in order.
     pub fn requests(&self) -> impl Iterator<Item = Token> {
         self.session().into_iter().flat_map(Session::requests)
     }
 
-    /// The requests that have no answer: those in flight, and those that are lost by an event which
-    /// is still to be polled, from the last one to the first.
+    /// The requests that have no answer: those in flight in order, and then the lost ones whose
+    /// event is still to be polled, from the last one to the first.
     pub fn unanswered(&self) -> impl Iterator<Item = Token> {
         let lost = self.events.iter().rev().filter_map(|event| match event {
             Event::Lost { token, .. } => Some(*token),
@@ -31,30 +32,30 @@ impl Connection {
         self.requests().chain(lost)
     }
 
-    /// When that was asked whose answer came last: what it told of the server's role is no older
-    /// than this.
+    /// When the question was sent whose answer came last: the role that it told is no older than
+    /// this.
     pub fn asked_at(&self) -> Instant {
         let session = self.session().map_or(Instant::ORIGIN, Session::asked_at);
         session.max(self.connected_at)
     }
 
-    /// Since when nothing is in flight.
+    /// Since when nothing has been in flight.
     pub fn idle_since(&self) -> Option<Instant> {
         self.session()?.idle_since()
     }
 
-    /// The request that the server is at.
+    /// The request that the server is working on.
     pub fn at_work(&self) -> Option<Token> {
         self.session()?.at_work()
     }
 
-    /// Whether anything is in flight behind the request.
+    /// Whether any entry is in flight behind the request.
     pub fn has_followers(&self, token: Token) -> bool {
         self.session().is_some_and(|session| session.has_followers(token))
     }
 
-    /// Takes a request back of which no byte was written. False where that can't be done: it was
-    /// written, or something behind it builds on it.
+    /// Takes back a request of which no byte was written. False if that can't be done: bytes of it
+    /// were written, or an entry behind it builds on it.
     pub fn withdraw(&mut self, token: Token) -> bool {
         match &mut self.state {
             State::Session(session) => session.withdraw(token, self.written, &mut self.outbox),
@@ -62,17 +63,18 @@ impl Connection {
         }
     }
 
-    /// Whether the server does not tell its place in the cluster, however often it is asked.
+    /// Whether the server refuses to tell its place in the cluster, however often it is asked.
     pub fn refuses_place(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.refuses_place())
     }
 
-    /// Whether names may have another meaning for others by what was under way here, or is.
+    /// Whether names may mean something else for other sessions because of statements that are, or
+    /// were, under way here.
     pub fn has_moved_names(&self) -> bool {
         self.session().map_or(self.has_moved_names, Session::has_moved_names)
     }
 
-    /// Whether there is a session. Once there is none any more, [`Event::Closed`] is on its way.
+    /// Whether there is an open session. Once it is gone, [`Event::Closed`] is on its way.
     pub fn is_open(&self) -> bool {
         self.session().is_some()
     }
@@ -84,30 +86,30 @@ impl Connection {
         }
     }
 
-    /// The statement whose rows are to come next, and how much of them has come.
+    /// The statement whose rows come next, and how many bytes of them have come.
     pub fn arriving(&self) -> Option<(StatementId, usize)> {
         self.session()?.arriving()
     }
 
-    /// What is asked for by each that is in flight, in order: `None` where that is no request.
+    /// The statement of each entry in flight, in order; `None` for an entry that is no request.
     /// Barriers are left out.
     pub fn statements_in_flight(&self) -> impl Iterator<Item = Option<StatementId>> {
         self.session().into_iter().flat_map(|s| pipeline::statements(s.pipeline()))
     }
 
-    /// Whether what comes next is the answer to a bare Sync, and behind it that to a request.
+    /// Whether the next answer is that to a bare Sync, and the answer after it that to a request.
     pub fn begins_with_barrier(&self) -> bool {
         self.session().is_some_and(|s| pipeline::begins_with_barrier(s.pipeline()))
     }
 
-    /// Whether what comes next, if anything does, begins an answer to more than a bare Sync.
+    /// Whether the next bytes begin an answer to more than a bare Sync, if any bytes come.
     pub fn is_between_answers(&self) -> bool {
         self.intake.ends_whole
             && self.session().is_some_and(|s| !pipeline::begins_with_lone_sync(s.pipeline()))
     }
 
-    /// The two are to be heard together: nobody listens for the barrier's answer alone. False where
-    /// that can't be, because none has been heard alone yet.
+    /// Has the answers to the barrier and to the request behind it read together. False if that
+    /// can't be done, because no barrier's answer was read by itself yet.
     pub fn hear_together(&mut self) -> bool {
         match &mut self.state {
             State::Session(session) => session.hear_together(),
@@ -129,17 +131,18 @@ impl Connection {
         }
     }
 
-    /// When the server last told its role, where it has one.
+    /// When the server last told its role, if it has told one.
     pub fn role_told_at(&self) -> Option<Instant> {
         self.session().filter(|session| session.role().is_some()).map(Session::role_told_at)
     }
 
-    /// Whether the server says by itself when its role changes.
+    /// Whether the server reports changes of its role by itself.
     pub fn reports_role(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.reports_role())
     }
 
-    /// How long the server took to answer a question that gave it nothing to do, once for each.
+    /// How long the server took to answer a question that gave it nothing to do. Each value is
+    /// returned once.
     pub fn take_round_trip(&mut self) -> Option<Duration> {
         match &mut self.state {
             State::Session(session) => session.take_round_trip(),
@@ -154,9 +157,9 @@ impl Connection {
         }
     }
 
-    /// A CancelRequest for what this session is at, to be sent on a connection of its own; `None`
-    /// where the server gave no key. It hits whatever the session is at when it arrives: until that
-    /// connection has ended, the session must get no other work.
+    /// A CancelRequest for the request that this session is working on, to be sent on a connection
+    /// of its own. `None` if the server gave no key. It cancels whatever the session is doing when
+    /// it arrives, so the session must get no other work until that connection has ended.
     pub fn cancel_request(&self) -> Option<Vec<u8>> {
         let key = self.backend_key()?;
         let mut out = BytesMut::new();

@@ -10,7 +10,7 @@ use crate::base::Error;
 use crate::protocol::{Format, frontend};
 use crate::types::{ParameterType, Shape};
 
-/// The description alone is asked for: nothing runs.
+/// Asks only for the description. Nothing runs.
 pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
     frontend::parse(out, "", &statement.sql, &[])?;
     frontend::describe_statement(out, "")?;
@@ -20,15 +20,15 @@ pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flig
 /// How the values of a request are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Values<'a> {
-    /// As text that is right for whatever types the server infers. With what they were when they
-    /// were last told.
+    /// As text that is right for any type that the server infers. Carries the types as they were
+    /// last told.
     Plain(&'a [ParameterType]),
-    /// For these types.
+    /// Encoded for these types.
     Fitted(&'a [ParameterType]),
 }
 
-/// Parses, describes and runs a statement. `types` are declared to the server; without any it
-/// infers them. `results` come in the formats of that shape, or as text.
+/// Parses, describes and runs a statement. `types` are declared to the server, which infers them if
+/// there are none. Results come in the formats of the shape `results`, or as text.
 pub(super) fn parse_and_run(
     out: &mut BytesMut,
     (name, sql): (&str, &str),
