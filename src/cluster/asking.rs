@@ -1,24 +1,24 @@
-//! When a host may be asked for a session, and which of its answers are old.
+//! When a host may be asked for a session, and which of its answers are out of date.
 
 use std::time::Duration;
 
 use super::backoff::Backoff;
 use crate::base::{Instant, Random};
 
-/// While others serve, a host that does not is asked this seldom, and only while the pool is in
-/// use.
+/// How often a host that does not serve is asked while others serve. It is asked only while the
+/// pool is in use.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// By how much later a host is asked anew, in microseconds.
+/// The most by which a host is asked later than `LOOK_EVERY`, in microseconds, at random.
 const JITTER: u64 = 250_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     backoff: Backoff,
-    /// When the last attempt began.
+    /// When the last attempt to open a session began.
     asked_at: Option<Instant>,
-    /// When it last said that it does not fit.
+    /// When a session of the host last told a role that does not fit.
     denied_at: Option<Instant>,
-    /// When a new session is to ask it, whatever those say that are open.
+    /// When a new session has to ask the host, whatever its open sessions say.
     renew_at: Instant,
 }
 
@@ -39,14 +39,14 @@ impl Asking {
         self.denied_at = Some(now);
     }
 
-    /// Whether it was heard at that time or later. What is asked and heard in one turn has the same
-    /// time.
+    /// Whether the host has told such a role at `then` or later. Questions and answers of one turn
+    /// have the same time.
     pub(super) fn has_denied_since(&self, then: Instant) -> bool {
         self.denied_at.is_some_and(|at| then <= at)
     }
 
-    /// A session that its name leads to now begins, or one is kept that did for long enough.
-    /// Clients that have begun together do not go on so.
+    /// Starts that time anew: a session begins behind a new look-up of the host's name, or one that
+    /// served is kept to ask the host. The random delay separates clients that have begun together.
     pub(super) fn renewed(&mut self, now: Instant, random: &mut Random) {
         self.renew_at = now + LOOK_EVERY + Duration::from_micros(random.below(JITTER));
     }

@@ -1,5 +1,5 @@
-//! How long to leave a host alone after it failed: 50 ms to 500 ms, doubled each time, with jitter
-//! so that many clients don't come back at once.
+//! How long a host is left alone after an attempt failed: from 50 ms to 500 ms, doubled each time,
+//! and with jitter, so that many clients don't come back at once.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ impl Backoff {
     pub(super) fn failed(&mut self, now: Instant, random: &mut Random) {
         let longest = (SHORTEST << self.failures.min(8)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        // Half is certain, half is chance: never at once, never all together.
+        // Half of the wait is certain and half is random: clients never come at once, and never
+        // together.
         let wait = longest / 2 + random.below(longest / 2 + 1);
         self.until = now + Duration::from_micros(wait);
     }

@@ -1,4 +1,4 @@
-//! One host of the cluster: what was last heard of it, since when, and how far away it is.
+//! One host of the cluster: what it told last and when, and how far away it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,33 +7,34 @@ use crate::base::{Error, HostReport, Instant, Key, Mutation, ServerFields};
 use crate::config::Host;
 use crate::connection::{Lineage, QUERY_WAIT_TIMEOUT, Role, was_never_handed_on};
 
-/// Names a host of the cluster; a host that is taken out of the list leaves nobody its name.
+/// Names a host of the cluster. The name of a host that was taken out of the list is never given to
+/// another host.
 pub type HostId = Key<Member>;
 
-/// How far away a host is, nobody knows for longer than this: where no query measures it, something
-/// else must.
+/// How long a measured round trip counts as current. If no query measures it again, the pool has
+/// to.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
-/// What was last heard of a host.
+/// The latest news of a host.
 #[derive(Clone, Debug)]
 pub enum Standing {
     Unheard,
     Says(Role),
-    /// A session on it broke, or it was silent. Its other sessions are asked.
+    /// One of its sessions broke or was silent. Its other sessions are being asked.
     Suspected(Error),
-    /// No session with it can be had.
+    /// No session of it can be opened.
     Failed(Error),
 }
 
 #[derive(Clone, Debug)]
 pub enum Observation {
-    /// A session of this host reported its role.
+    /// A session of this host has told its role.
     Says(Role),
     /// A session could not be opened, or was silent when it was asked.
     ConnectFailed(Error),
-    /// A session that had been established broke.
+    /// An established session broke.
     SessionLost(Error),
-    /// One was ended while nobody had asked anything in it, and nobody said why.
+    /// An idle session was cut, with no request in flight and no reason given by the server.
     IdleCut(Error),
 }
 
@@ -41,53 +42,56 @@ pub enum Observation {
 pub struct Member {
     pub(super) host: Arc<Host>,
     pub(super) standing: Standing,
-    /// It is suspected because of idle sessions alone that were cut, which something in between may
-    /// do: it is asked, and nobody is told.
+    /// Only idle sessions that were cut speak against the host, and a network device may have cut
+    /// them. So the host is asked, and users are not told that it is suspected.
     is_quiet: bool,
-    /// As last said, by whatever session.
+    /// The role that any of its sessions told last.
     role: Option<Role>,
-    /// When a session last said it, as far as that has ended or had something new to say.
+    /// When a session told the role last. Open sessions that repeat a known role are not counted
+    /// here.
     role_at: Option<Instant>,
-    /// When the host was last found to be out of reach.
+    /// When the host was last found to be unreachable.
     failed_at: Option<Instant>,
-    /// Since when the standing is what it is.
+    /// Since when users have seen its present state.
     since: Instant,
     last_error: Option<Error>,
     round_trip: Option<Duration>,
-    /// When that was last measured.
+    /// When the round trip was last measured.
     measured_at: Instant,
-    /// How far it was behind when it last said so, as a standby.
+    /// How far it was behind when it last told that, as a standby.
     lag: Option<Duration>,
-    /// When that was.
+    /// When it told that.
     lag_at: Instant,
     claim: Claim,
-    /// Sessions were opened since it showed that: the server may have been started anew.
+    /// Sessions were opened since the host proved its claim, so the server may have been restarted
+    /// since.
     is_claim_old: bool,
-    /// What it reports of its role was contradicted by its own answers: a pooler stands in between.
+    /// Its reports of its role were contradicted by its own answers: a pooler stands in between.
     is_distrusted: bool,
-    /// What its newest session was told of its place.
+    /// What its newest session has told of its place.
     told: Option<Told>,
-    /// It was decided, and told, what becomes of its claim to be the primary on this timeline.
+    /// The timeline with which its claim to be the primary was decided and announced; outer `None`
+    /// if it was not.
     judged: Option<Option<u32>>,
 }
 
-/// What a host said of its place in the history of the data.
+/// A host's place in the history of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// The timeline that it follows, as a standby.
+    /// The timeline that it follows, if it is a standby.
     pub follows: Option<u32>,
     pub told_at: Instant,
-    /// When the session was opened.
+    /// When the session was opened that told this.
     pub opened_at: Instant,
 }
 
-/// What a host can show for being the primary.
+/// What a host can prove of its claim to be the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// It has not been asked since it was last heard to be a primary.
+    /// It was not asked since its claim was last in doubt.
     Unproved,
     Proved(Lineage),
-    /// It was asked, and did not tell.
+    /// It was asked, and did not answer.
     Mute,
 }
 
@@ -95,15 +99,16 @@ pub(super) enum Claim {
 #[derive(Clone, Debug)]
 pub struct HostView {
     pub host: Arc<str>,
-    /// As last said; `None` before it said anything.
+    /// The role that it told last; `None` before it told any.
     pub role: Option<Role>,
     pub state: &'static str,
     pub since: Instant,
     pub last_error: Option<Error>,
     pub round_trip: Option<Duration>,
-    /// As last said, of a standby that is at work.
+    /// The lag that it told last, while it is a reachable standby.
     pub lag: Option<Duration>,
-    /// When each of them was true: as far as sessions that are open have not said it again since.
+    /// When each of these facts was last true, not counting open sessions that have confirmed it
+    /// since.
     pub role_at: Option<Instant>,
     pub failed_at: Option<Instant>,
     pub measured_at: Instant,
@@ -111,12 +116,12 @@ pub struct HostView {
 }
 
 impl Standing {
-    /// `None`: it is what it was.
+    /// The standing after an observation; `None` if it stays the same.
     fn after(&self, observation: &Observation) -> Option<Self> {
         match (self, observation) {
             (Self::Says(known), Observation::Says(role)) if known == role => None,
             (_, Observation::Says(role)) => Some(Self::Says(*role)),
-            // A host without a free place for one more session is well.
+            // A host that only has no room for another connection is in order.
             (Self::Says(_) | Self::Suspected(_), Observation::ConnectFailed(error))
                 if error.code() == TOO_MANY_CONNECTIONS && !Mutation::SuspectFullHost.is_on() =>
             {
@@ -128,7 +133,7 @@ impl Standing {
                 | Observation::SessionLost(error)
                 | Observation::IdleCut(error),
             ) if is_own_end(error) => None,
-            // It is being asked already.
+            // The host is being asked already.
             (Self::Suspected(_), Observation::IdleCut(_)) => None,
             (
                 Self::Says(_),
@@ -148,7 +153,8 @@ impl Standing {
         }
     }
 
-    /// In one word. `'refusing'`: it answers, and will have no session.
+    /// The standing in one word. `'refusing'` means that a server answers there and accepts no
+    /// session.
     pub fn state(&self) -> &'static str {
         match self {
             Self::Unheard => "unknown",
@@ -196,8 +202,8 @@ impl Member {
             Observation::IdleCut(_) => {}
         }
         let before = self.state();
-        // What says nothing against a host that is up says nothing against one that is quietly
-        // looked into.
+        // An error that would not make a host suspected changes nothing either while the host is
+        // suspected quietly.
         let says_nothing = self.is_quiet
             && match observation {
                 Observation::Says(_) => false,
@@ -206,7 +212,7 @@ impl Member {
                 | Observation::IdleCut(error) => is_own_end(error),
             };
         if !says_nothing && let Some(standing) = self.standing.after(observation) {
-            // Behind this it may have been rewound, or promoted anew.
+            // After this the host may have been rewound, or promoted once more.
             if matches!(standing, Standing::Failed(_) | Standing::Says(Role::Standby)) {
                 self.claim = Claim::Unproved;
                 self.told = None;
@@ -243,7 +249,7 @@ impl Member {
         self.is_claim_old = true;
     }
 
-    /// What it showed was of an earlier session. It may have been promoted since.
+    /// The claim was proved on an earlier session, and the host may have been promoted since.
     pub(super) fn doubt_claim(&mut self) {
         self.claim = Claim::Unproved;
         self.told = None;
@@ -276,14 +282,15 @@ impl Member {
         self.judged == Some(self.timeline())
     }
 
-    /// Says whether it was not judged before.
+    /// Records the decision about the present claim. Returns whether it had not been decided
+    /// before.
     pub(super) fn judge(&mut self) -> bool {
         let timeline = Some(self.timeline());
         std::mem::replace(&mut self.judged, timeline) != timeline
     }
 
-    /// A turn of a loop that was busy makes a sample longer and never shorter: what is short is
-    /// believed sooner than what is long.
+    /// Takes a measured round trip. A busy event loop makes a sample longer and never shorter, so a
+    /// short sample counts for more than a long one.
     pub(super) fn measured(&mut self, now: Instant, sample: Duration) {
         let is_old = self.is_measurement_old(now);
         self.measured_at = now;
@@ -304,7 +311,7 @@ impl Member {
         self.lag_at = now;
     }
 
-    /// A session that said the same as before, and is over, said it until then.
+    /// A session is over that confirmed the known role until `then`.
     pub(super) fn said_until(&mut self, then: Instant) {
         self.role_at = self.role_at.map(|at| at.max(then));
     }
@@ -313,12 +320,12 @@ impl Member {
         self.round_trip
     }
 
-    /// As last said, by whatever session.
+    /// The role that any of its sessions told last.
     pub(super) fn role(&self) -> Option<Role> {
         self.role
     }
 
-    /// Whether a session with it could ever be had.
+    /// Whether a session of it was ever open.
     pub(super) fn has_served(&self) -> bool {
         self.role.is_some() && !Mutation::ForgetServed.is_on()
     }
@@ -327,7 +334,7 @@ impl Member {
         self.is_quiet
     }
 
-    /// In one word, as users see it.
+    /// The state in one word, as users see it.
     fn state(&self) -> &'static str {
         if self.is_quiet { "up" } else { self.standing.state() }
     }
@@ -376,9 +383,9 @@ impl Member {
 /// `too_many_connections`.
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
-/// A session that its own time limits ended: `idle_session_timeout`,
-/// `idle_in_transaction_session_timeout` and `transaction_timeout` say nothing of the host, and no
-/// more does a pooler that has no session free.
+/// Whether an error says nothing of its host: the session's own time limits ended it
+/// (`idle_session_timeout`, `idle_in_transaction_session_timeout`, `transaction_timeout`), or a
+/// pooler had no server connection free.
 fn is_own_end(error: &Error) -> bool {
     let is_crowded =
         |fields: &ServerFields| was_never_handed_on(fields) && fields.message == QUERY_WAIT_TIMEOUT;
@@ -387,15 +394,15 @@ fn is_own_end(error: &Error) -> bool {
     says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 
-/// Which of two failures, at two addresses of a host, says more of it: a server's own word, and of
-/// two of these the one that may pass.
+/// Which of two failures, at two addresses of one host, says more of the host: an error that a
+/// server reported, and of two such errors the one that may pass.
 pub fn more_telling(earlier: Error, later: Error) -> Error {
     let weight = |error: &Error| (error.server().is_some(), !is_permanent(error));
     if weight(&earlier) > weight(&later) { earlier } else { later }
 }
 
-/// Wrong password, role, database, privilege or startup parameter, or an authentication that can't
-/// work: only a person can heal these.
+/// Whether only a person can mend the error: a wrong password, role, database, privilege or startup
+/// parameter, or a method of authentication that can't work.
 pub(super) fn is_permanent(error: &Error) -> bool {
     if Mutation::RefuseToWait.is_on() && error.code() == "57P03" {
         return true;
@@ -408,8 +415,8 @@ pub(super) fn is_permanent(error: &Error) -> bool {
     }
 }
 
-/// PgBouncer has one code for all that it refuses, and names no routine. In 1.18 an unknown
-/// database, too, is a login that failed.
+/// Whether a refusal of PgBouncer's is permanent. PgBouncer uses one code for all refusals, and
+/// names no routine. In 1.18 it reports an unknown database as a failed login too.
 fn is_final_word_of_pooler(fields: &ServerFields) -> bool {
     const REFUSALS: [&str; 6] = [
         "SASL authentication failed",

@@ -1,16 +1,16 @@
-//! Floor 3: the hosts, what each of them last said, and where to look for those that serve.
+//! Floor 3: the hosts, what each of them last told, and where to look for hosts that serve.
 //!
-//! Owns: the topology, a value that changes by observations alone, and when each host may be asked
-//! again. Imports `base`, `config` and `connection`. Never holds a connection, never does I/O,
-//! never reads a clock.
+//! Owns: the topology, a value that changes only by observations, and the times at which each host
+//! may be asked again. Imports `base`, `config` and `connection`. Never holds a connection, never
+//! does I/O, never reads a clock.
 //!
 //! ```text
-//! The seat of a mode in which one host serves:
-//! Unknown ──a host fits──▶ Known ──a session breaks──▶ Suspected ──it answers, or another host fits──▶ Known
-//!    ▲                       └──the host says that it no longer fits──┐
-//!    └─────────────────────────────────────────────────────────────────┘
-//! A host's standing, which alone decides in all other modes:
-//! Unheard ──▶ Says(role) ──a session breaks──▶ Suspected ──no session can be had──▶ Failed ──▶ Says(role)
+//! The seat, in a mode in which one host serves:
+//! Unknown ─a host fits─▶ Known ─a session breaks─▶ Suspected ─it or another host fits─▶ Known
+//!    ▲                     └──the host says that it no longer fits──┐
+//!    └─────────────────────────────────────────────────────────────┘
+//! The standing of a host, which alone decides in all other modes:
+//! Unheard ─▶ Says(role) ─a session breaks─▶ Suspected ─no session opens─▶ Failed ─▶ Says(role)
 //! ```
 
 mod asking;
@@ -36,7 +36,7 @@ pub struct Cluster {
     topology: Topology,
     asking: BTreeMap<HostId, Asking>,
     random: Random,
-    /// A server has answered, whatever it said.
+    /// A server of the cluster has answered, with any answer.
     is_met: bool,
 }
 
@@ -47,7 +47,7 @@ impl Cluster {
         Self { topology, asking, random: Random::from_seed(seed), is_met: false }
     }
 
-    /// Takes another list of hosts, and returns those that are no longer in it.
+    /// Takes another list of hosts, and returns the hosts that are no longer in it.
     pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Arc<Host>>) -> Vec<HostId> {
         let gone = self.topology.set_hosts(now, hosts);
         self.asking.retain(|id, _| !gone.contains(id));
@@ -61,7 +61,7 @@ impl Cluster {
         &self.topology
     }
 
-    /// The host in the seat, where that is not in doubt.
+    /// The host in the seat, unless it is suspected.
     pub fn known_primary(&self) -> Option<HostId> {
         match self.topology().primary() {
             Primary::Known(host) => Some(host),
@@ -69,7 +69,7 @@ impl Cluster {
         }
     }
 
-    /// What a host of the list is called.
+    /// The name of a host that is in the list.
     pub fn name(&self, host: HostId) -> Option<Arc<str>> {
         self.topology().host(host).map(|host| Arc::clone(&host.name))
     }
@@ -91,36 +91,36 @@ impl Cluster {
         self.topology.update(now, host, observation)
     }
 
-    /// Whether a session that was asked at that time may have answered before its host denied that
-    /// it fits: another session's answer was faster.
+    /// Whether an answer is out of date: its session was asked before the host told, on another
+    /// session, that it no longer fits.
     pub fn is_old_news(&self, host: HostId, role: Role, asked_at: Instant) -> bool {
         self.asking.get(&host).is_some_and(|asking| asking.has_denied_since(asked_at))
             && !Mutation::BelieveOldNews.is_on()
             && fits(self.topology.mode(), role)
     }
 
-    /// An attempt to open a session begins.
+    /// An attempt to open a session of the host begins.
     pub fn asked(&mut self, now: Instant, host: HostId) {
         if let Some(asking) = self.asking.get_mut(&host) {
             asking.asked(now);
         }
     }
 
-    /// The host is asked on a session that its name leads to now.
+    /// The host is being asked on a session to the address that its name leads to now.
     pub fn renewed(&mut self, now: Instant, host: HostId) {
         if let Some(asking) = self.asking.get_mut(&host) {
             asking.renewed(now, &mut self.random);
         }
     }
 
-    /// When a host whose sessions do not fit is to be asked on a new one, behind a new look-up of
-    /// its name.
+    /// When a host whose sessions do not fit has to be asked on a new session, behind a new look-up
+    /// of its name.
     pub fn renewal_at(&self, host: HostId) -> Instant {
         self.asking.get(&host).map_or(Instant::ORIGIN, Asking::renewal_at)
     }
 
-    /// A login has succeeded. What older sessions say proves nothing of that: a host may refuse new
-    /// ones.
+    /// A login at the host has succeeded. Only a login proves that: a host with open sessions may
+    /// refuse new ones.
     pub fn logged_in(&mut self, host: HostId) {
         self.topology.begin_session(host);
         if let Some(asking) = self.asking.get_mut(&host) {
@@ -128,111 +128,113 @@ impl Cluster {
         }
     }
 
-    /// Asks the host for no session for a while, as after an attempt that failed.
+    /// Asks the host for no session for a while, as after a failed attempt.
     pub fn leave_alone(&mut self, now: Instant, host: HostId) {
         if let Some(asking) = self.asking.get_mut(&host) {
             asking.failed(now, &mut self.random);
         }
     }
 
-    /// A session of the host answered a bare Sync after so long.
+    /// A session of the host has answered a bare Sync after `round_trip`.
     pub fn measured(&mut self, now: Instant, host: HostId, round_trip: Duration) {
         if let Some(member) = self.topology.member_mut(host) {
             member.measured(now, round_trip);
         }
     }
 
-    /// How far the host said that it is behind, as a standby.
+    /// The host has told, as a standby, how far it is behind.
     pub fn lags(&mut self, now: Instant, host: HostId, lag: Option<Duration>) {
         if let Some(member) = self.topology.member_mut(host) {
             member.lags(now, lag);
         }
     }
 
-    /// A session of the host is over, which said last at that time what is known of it.
+    /// A session of the host is over. It last confirmed the known role at `then`.
     pub fn said_until(&mut self, host: HostId, then: Instant) {
         if let Some(member) = self.topology.member_mut(host) {
             member.said_until(then);
         }
     }
 
-    /// What the host answered to the question for its history.
+    /// The host has answered the question for its history, or refused it.
     pub fn set_claim(&mut self, host: HostId, lineage: Option<Lineage>) {
         self.topology.set_claim(host, lineage);
     }
 
-    /// What the host reports of its role says nothing.
+    /// The host's reports of its role prove nothing from now on.
     pub fn distrust(&mut self, host: HostId) {
         if let Some(member) = self.topology.member_mut(host) {
             member.distrust();
         }
     }
 
-    /// What the host said of its place.
+    /// The host has told its place in the history of the data.
     pub fn tell_place(&mut self, host: HostId, told: Told) {
         self.topology.tell_place(host, told);
     }
 
-    /// The host serves, on an older timeline than the one that is returned.
+    /// Gives the seat to a host on an older timeline than the newest one that served. Returns that
+    /// newest timeline.
     pub fn go_back_to(&mut self, host: HostId) -> Option<u32> {
         self.topology.go_back_to(host)
     }
 
-    /// The timeline that the host in the seat has gone back from.
+    /// If the host in the seat has gone back to an older timeline, accepts that and returns the
+    /// newer one.
     pub fn seat_went_back(&mut self, host: HostId) -> Option<u32> {
         self.topology.seat_went_back(host)
     }
 
-    /// Decides about a host that claims the seat of another one.
+    /// Decides about a host that claims another host's seat.
     pub fn decide(&mut self, rival: HostId) -> Verdict {
         self.topology.decide(rival)
     }
 
-    /// Takes note that a host's claim has been decided about, and says whether it had not been
-    /// before.
+    /// Records that a host's claim was decided. Returns whether it had not been decided before.
     pub fn judge(&mut self, rival: HostId) -> bool {
         self.topology.judge(rival)
     }
 
-    /// Hosts that would merely do were held back for long enough.
+    /// Stops holding back hosts that are acceptable and not preferred. Returns whether any was held
+    /// back.
     pub fn settle(&mut self) -> bool {
         self.topology.settle()
     }
 
-    /// When the host may be asked again; the past, where it may be asked now.
+    /// When the host may be asked for a session again. A time in the past means now.
     pub fn may_connect_at(&self, host: HostId) -> Instant {
         self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_connect_at)
     }
 
-    /// When a host that nobody waits for may be asked again.
+    /// When a host may be asked again that no call is waiting for.
     pub fn may_look_at(&self, host: HostId) -> Instant {
         self.asking.get(&host).map_or(Instant::ORIGIN, Asking::may_look_at)
     }
 
-    /// When a host that was last looked at then may be asked again, whoever else asked it
-    /// meanwhile.
+    /// When a host may be asked again that was last looked at then, without regard to other
+    /// questions that it was asked since.
     pub fn may_look_again(&self, host: HostId, looked_at: Option<Instant>) -> Instant {
         self.asking.get(&host).map_or(Instant::ORIGIN, |asking| asking.may_look_again(looked_at))
     }
 
-    /// A number below `bound`, for a choice among equals.
+    /// A random number below `bound`, for a choice among equals.
     pub fn draw(&mut self, bound: usize) -> usize {
         usize::try_from(self.random.below(bound as u64)).unwrap_or(0)
     }
 
-    /// Why no host will do, host by host.
+    /// Why none of the hosts serves, for each host.
     pub fn reports(&self) -> Vec<HostReport> {
         self.topology.reports()
     }
 
-    /// Whether there is no server at any host as far as the system knows, and none has ever
-    /// answered: the list of hosts may be wrong. Where one has, it is a restart or a failover,
-    /// which ends.
+    /// Whether the operating system says that no server exists at any host, and no server has ever
+    /// answered: the list of hosts may be wrong. Once a server has answered, such errors mean a
+    /// restart or a failover, which ends.
     pub fn is_nowhere(&self) -> bool {
         (!self.is_met || Mutation::ForgetServer.is_on()) && self.topology.is_nowhere()
     }
 
-    /// The error that no waiting heals, where every host that answers at all gave one.
+    /// An error that no waiting can mend, if every host that answers at all gave such an error.
     pub fn hopeless(&self) -> Option<&Error> {
         self.topology.hopeless()
     }

@@ -1,10 +1,10 @@
-//! The cluster as a value: what each host last said, and who serves. It changes by observations
-//! alone, and tells what each of them changed.
+//! The cluster as a value: what each host last told, and which hosts serve. It changes only by
+//! observations, and returns what each observation changed.
 //!
-//! In the modes that name the primary one host serves, because a cluster has one primary: it keeps
-//! its seat until it says that it no longer fits, or until another one fits while it is suspected.
-//! In all other modes every host serves that fits, and nothing but the hosts' own standings decides
-//! which.
+//! In the modes that name the primary, one host serves, because a cluster has one primary. It keeps
+//! its seat until it tells that it no longer fits, or until another host fits while it is
+//! suspected. In all other modes every host that fits serves, and each host's own standing decides
+//! that.
 
 use std::sync::Arc;
 
@@ -13,37 +13,39 @@ use crate::base::{Arena, Error, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::{Lineage, Role};
 
-/// Who serves, in the modes in which one host does.
+/// Which host serves, in the modes in which only one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Primary {
     Unknown,
     Known(HostId),
-    /// A session on it broke. Its other sessions are asked, and so is everybody else.
+    /// A session on it broke. Its other sessions are being asked, and so are all other hosts.
     Suspected(HostId),
 }
 
-/// How well a host serves. Work goes to the best that is there.
+/// How well a host serves. Work goes to the best host that is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     Preferred,
-    /// It would do if no better host were there: it uses up the sessions it has, and gets no new
-    /// ones.
+    /// Acceptable only if no better host is available. It uses the sessions that it has, and gets
+    /// no new ones.
     Spare,
 }
 
-/// What an observation changed.
+/// The effect of an observation on which hosts serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Nothing,
-    /// The host serves from now on; where one alone serves, whoever did before does no longer.
+    /// The host serves from now on. In a mode with one seat, it replaces the host that served
+    /// before.
     Found(HostId),
-    /// The host that served says that it no longer fits, or can't be reached.
+    /// The host that served has told that it no longer fits, or can't be reached.
     Lost(HostId),
-    /// The host that serves may be gone.
+    /// The host that serves may be down.
     Suspected(HostId),
-    /// The host claims what another one has, or had more right to. Said once.
+    /// The host claims a seat that another host has or had a better right to. Returned once for
+    /// each claim.
     Rival,
-    /// No better host is to be waited for: those that would merely do serve from now on.
+    /// A better host is no longer waited for: acceptable hosts serve from now on.
     Settled,
 }
 
@@ -51,7 +53,7 @@ pub enum Change {
 enum Seat {
     Empty,
     Taken(HostId),
-    /// Two hosts were promoted side by side, and nothing tells which of them is right.
+    /// Two hosts were promoted side by side, and nothing shows which of them is right.
     Contested(HostId, HostId),
 }
 
@@ -65,12 +67,13 @@ impl Seat {
 enum Serving {
     One {
         seat: Seat,
-        /// The newest history that a host in the seat had: nobody with an older one gets it.
+        /// The newest history that a host in the seat had. A host with an older one does not get
+        /// the seat.
         lineage: Option<Lineage>,
     },
     Many {
-        /// Every host has been heard once, or was waited for long enough: a host that would merely
-        /// do (`prefer-standby`) is not held back any more.
+        /// Every host was heard once, or waited for long enough. From now on an acceptable host
+        /// (`prefer-standby`) is not held back.
         settled: bool,
     },
 }
@@ -78,14 +81,13 @@ enum Serving {
 #[derive(Debug)]
 pub struct Topology {
     members: Arena<Member>,
-    /// As the user listed them.
+    /// In the order of the user's list.
     order: Vec<HostId>,
     mode: TargetSessionAttrs,
     serving: Serving,
 }
 
-/// Whether a session with this role is what `target_session_attrs` asks for (PostgreSQL manual,
-/// 34.1.2).
+/// Whether `target_session_attrs` asks for a session with this role (PostgreSQL manual, 34.1.2).
 pub fn fits(mode: TargetSessionAttrs, role: Role) -> bool {
     use TargetSessionAttrs as Mode;
     match mode {
@@ -115,8 +117,8 @@ impl Topology {
         topology
     }
 
-    /// Takes this list of hosts in place of the one before. Hosts that are in both keep what is
-    /// known of them; those that are gone come back as names that name nothing any more.
+    /// Replaces the list of hosts. Hosts in both lists keep what is known of them. Returns the ids
+    /// of the other old hosts, which name no host any more.
     pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Arc<Host>>) -> Vec<HostId> {
         let mut old = std::mem::take(&mut self.order);
         for host in hosts {
@@ -135,7 +137,7 @@ impl Topology {
             if !kept {
                 *seat = Seat::Empty;
             }
-            // Another list may be another cluster.
+            // Another list may be that of another cluster.
             if !old.is_empty() {
                 *lineage = None;
             }
@@ -147,12 +149,12 @@ impl Topology {
         self.mode
     }
 
-    /// Whether one host alone serves.
+    /// Whether only one host serves in this mode.
     pub fn has_seat(&self) -> bool {
         matches!(self.serving, Serving::One { .. })
     }
 
-    /// `Unknown` in the modes in which many hosts serve.
+    /// The host in the seat. Always `Unknown` in the modes in which many hosts serve.
     pub fn primary(&self) -> Primary {
         let Serving::One { seat: Seat::Taken(seat), .. } = self.serving else {
             return Primary::Unknown;
@@ -180,12 +182,12 @@ impl Topology {
         self.members.get(id).map(Member::glance)
     }
 
-    /// Whether nothing but idle sessions that were cut speaks against the host.
+    /// Whether only idle sessions that were cut speak against the host.
     pub fn is_quiet(&self, id: HostId) -> bool {
         self.members.get(id).is_some_and(Member::is_quiet)
     }
 
-    /// Whether what the host reports of its role says nothing.
+    /// Whether the host's reports of its role prove nothing.
     pub fn is_distrusted(&self, id: HostId) -> bool {
         self.members.get(id).is_some_and(Member::is_distrusted)
     }
@@ -194,8 +196,7 @@ impl Topology {
         self.members.get(id)?.round_trip()
     }
 
-    /// Whether the host was measured so long ago that it may have come nearer since, or gone
-    /// farther away.
+    /// Whether the round trip to the host was measured so long ago that it may be another by now.
     pub fn is_measurement_old(&self, id: HostId, now: Instant) -> bool {
         self.members.get(id).is_some_and(|member| member.is_measurement_old(now))
     }
@@ -204,7 +205,7 @@ impl Topology {
         self.members.get(id).map(|member| &member.standing)
     }
 
-    /// The role that is known of the host, where nothing speaks against that.
+    /// The host's role, unless the host is suspected or has failed.
     pub fn said(&self, id: HostId) -> Option<Role> {
         match self.standing(id)? {
             Standing::Says(role) => Some(*role),
@@ -212,7 +213,7 @@ impl Topology {
         }
     }
 
-    /// How well the host serves; `None` where it takes no new work.
+    /// How well the host serves; `None` if it takes no new work.
     pub fn rank(&self, id: HostId) -> Option<Rank> {
         let &Standing::Says(role) = self.standing(id)? else { return None };
         match &self.serving {
@@ -233,8 +234,8 @@ impl Topology {
         self.mode == TargetSessionAttrs::PreferStandby && role != Role::Standby
     }
 
-    /// Whether sessions of this host are worth keeping: it serves, or is asked whether it still
-    /// does.
+    /// Whether sessions of this host are worth keeping: it serves, or is being asked whether it
+    /// still does.
     pub fn serves(&self, id: HostId) -> bool {
         match &self.serving {
             Serving::One { seat, .. } => seat.is(id),
@@ -302,7 +303,7 @@ impl Topology {
                 Change::Nothing
             }
             (Seat::Empty, _) if wins => self.take_seat(host),
-            // A third one, promoted over the heads of the two.
+            // A third host, which was promoted after the other two.
             (Seat::Contested(..), _) if wins && self.is_newer(host) => self.take_seat(host),
             (Seat::Taken(known), _) if known == host && says && !fit => {
                 self.set_seat(Seat::Empty);
@@ -344,14 +345,13 @@ impl Topology {
         Change::Found(host)
     }
 
-    /// Whether the host serves and said this role last, so that nothing changes when it says it
-    /// again.
+    /// Whether the host serves and told this role last, so that hearing it again changes nothing.
     pub fn knows(&self, id: HostId, role: Role) -> bool {
         matches!(self.standing(id), Some(Standing::Says(said)) if *said == role)
             && self.rank(id).is_some()
     }
 
-    /// Whether no server answers there: neither in an open session nor at a login.
+    /// Whether no server answers at the host, neither in an open session nor at a login.
     pub fn is_silent(&self, id: HostId) -> bool {
         match self.standing(id) {
             Some(Standing::Suspected(error)) => error.code() == "HYPERION_CONNECT_TIMEOUT",
@@ -360,7 +360,7 @@ impl Topology {
         }
     }
 
-    /// Holds no host back any more that would merely do. Returns whether any was.
+    /// Stops holding back acceptable hosts. Returns whether they were held back.
     pub fn settle(&mut self) -> bool {
         match &mut self.serving {
             Serving::Many { settled } => !std::mem::replace(settled, true),
@@ -368,7 +368,7 @@ impl Topology {
         }
     }
 
-    /// Whether hosts that would merely do are held back.
+    /// Whether acceptable hosts are no longer held back.
     pub fn is_settled(&self) -> bool {
         !matches!(self.serving, Serving::Many { settled: false })
     }
@@ -399,7 +399,8 @@ impl Topology {
         self.order.iter().filter_map(|id| self.members.get(*id))
     }
 
-    /// Whether the last attempt at each host was refused outright.
+    /// Whether, at each host, the last attempt failed with an error that says no server exists
+    /// there.
     pub fn is_nowhere(&self) -> bool {
         let refused = |member: &Member| match &member.standing {
             Standing::Failed(error) => error.cause().is_some_and(Error::names_no_server),
@@ -408,14 +409,14 @@ impl Topology {
         self.ordered().all(refused)
     }
 
-    /// Whether no waiting heals what the host said last.
+    /// Whether no waiting can mend the error that the host gave last.
     pub fn refuses_for_good(&self, id: HostId) -> bool {
         matches!(self.standing(id), Some(Standing::Failed(error)) if is_permanent(error))
     }
 
-    /// An error that no waiting heals, where no host can still turn out to fit: each one has been
-    /// heard, none of them speaks as a server that just has another role or is not ready yet, and
-    /// none that is down has ever had a session: it is being started anew.
+    /// An error that no waiting can mend, if no host can still turn out to fit: every host was
+    /// heard, no server there merely has another role or is not ready yet, and no host that is down
+    /// ever had a session. A host that had one is taken to be restarting.
     pub fn hopeless(&self) -> Option<&Error> {
         let mut found = None;
         for member in self.ordered() {

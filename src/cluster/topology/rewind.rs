@@ -1,50 +1,51 @@
-//! A cluster that goes back to a timeline from before the newest one that served: it was restored
-//! from a backup in place, or whoever manages it took the last promotion back. Writes that were
-//! acknowledged on the later timeline may be gone, which no client can mend; all that it can do is
-//! to be sure that nobody goes on with them.
+//! A cluster that goes back to a timeline before the newest one that served: it was restored in
+//! place from a backup, or its administrator took the last promotion back. Acknowledged writes of
+//! the later timeline may be gone, and no client can restore them. A client can only make sure that
+//! no other host goes on from them.
 //!
-//! That is so when every host of the list is heard, one claims to be the primary, and none claims
-//! the later timeline or follows it. A host that can't be asked may be the one that has it.
+//! That is certain when every host of the list has been heard, one claims to be the primary, and
+//! none claims the later timeline or follows it. A host that can't be asked may be the one that has
+//! it.
 
 use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
 use crate::base::{Instant, Mutation};
 use crate::cluster::member::{Claim, Told};
 use crate::connection::{Lineage, Role};
 
-/// Where a host stands, compared to the newest timeline that served.
+/// A host's place, compared to the newest timeline that served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
-    /// It is on it, or it does not tell, or nobody can ask it.
+    /// It is on that timeline, or does not tell, or can't be asked.
     Newest,
-    /// It has not been asked on its session.
+    /// It has a session that was not asked yet.
     Untold,
-    /// It follows an older one, or belongs to another cluster.
+    /// It follows an older timeline, or belongs to another cluster.
     Behind,
-    /// It is the primary of an older one.
+    /// It is the primary of an older timeline.
     Claims(u32),
 }
 
 impl Topology {
-    /// What the host said of its place, on a session that was opened then.
+    /// Takes the place that the host has told.
     pub fn tell_place(&mut self, id: HostId, told: Told) {
         if let Some(member) = self.members.get_mut(id) {
             member.tell_place(told);
         }
     }
 
-    /// Whether none serves, and no host may be on the newest timeline that served, or follow it.
+    /// Whether no host serves, and none may be on the newest timeline that served, or follow it.
     pub fn none_is_newest(&self) -> bool {
         let mut stands = self.ordered().map(|member| self.stand_of(member));
         !self.is_served() && !stands.any(|stand| stand == Stand::Newest)
     }
 
-    /// Whether a host claims an older timeline besides.
+    /// Whether, in addition, a host claims an older timeline.
     pub fn may_have_gone_back(&self) -> bool {
         let claims = self.ordered().any(|m| matches!(self.stand_of(m), Stand::Claims(_)));
         claims && (self.none_is_newest() || Mutation::RewindBlindly.is_on())
     }
 
-    /// The listed hosts that have not said where they stand.
+    /// The listed hosts that have not told their place.
     pub fn untold(&self) -> Vec<HostId> {
         let is_untold = |id: &HostId| {
             self.members.get(*id).is_some_and(|member| self.stand_of(member) == Stand::Untold)
@@ -52,8 +53,8 @@ impl Topology {
         self.order.iter().copied().filter(is_untold).collect()
     }
 
-    /// The primary of the older timeline, where every host has said so at that time or later, each
-    /// on a session that is not older than `opened`.
+    /// The primary of the older timeline, if every host has told its place at `told` or later, on a
+    /// session that was opened at `opened` or later.
     pub fn gone_back_to(&self, opened: Instant, told: Instant) -> Option<HostId> {
         if !self.may_have_gone_back() {
             return None;
@@ -70,11 +71,12 @@ impl Topology {
         };
         let newest = self.order.iter().filter_map(timeline_of).max();
         let mut claims = self.order.iter().filter(|id| timeline_of(id) == newest);
-        // Of two that were promoted side by side nothing tells which one is right.
+        // Of two hosts that were promoted side by side, nothing shows which one is right.
         claims.next().filter(|_| claims.next().is_none()).copied()
     }
 
-    /// The host serves from now on, on an older timeline than the one that is returned.
+    /// Gives the seat to a host on an older timeline than the newest one that served. Returns that
+    /// newest timeline.
     pub fn go_back_to(&mut self, id: HostId) -> Option<u32> {
         let Claim::Proved(claimed) = self.claim(id) else { return None };
         let claimed = claimed.clone();
@@ -83,8 +85,8 @@ impl Topology {
         Some(std::mem::replace(newest, claimed).timeline)
     }
 
-    /// The timeline that the host in the seat has gone back from: nobody else had the seat
-    /// meanwhile.
+    /// If the host in the seat has gone back to an older timeline, accepts that and returns the
+    /// newer one. No other host had the seat meanwhile.
     pub fn seat_went_back(&mut self, id: HostId) -> Option<u32> {
         let is_older = |newest: &Lineage, claimed: &Lineage| {
             claimed.system == newest.system && claimed.timeline < newest.timeline

@@ -1,11 +1,11 @@
-//! Hosts that claim a seat which is another one's, or was: what they report of themselves is the
-//! same, so they are told apart by the history of their data.
+//! Hosts that claim a seat which another host has or had. They report the same role, so the history
+//! of their data tells them apart.
 //!
-//! A promotion begins a new timeline, so that of two primaries of one cluster the one with the
-//! higher timeline was promoted later, and takes the seat. A lower one is an old primary that does
-//! not know it yet. Equal timelines on two servers mean that two standbys were promoted side by
-//! side: neither gets the seat until the other one gives up, because whichever it got, somebody's
-//! writes would be lost. A host of another cluster never gets it.
+//! A promotion begins a new timeline. Of two primaries of one cluster, the one with the higher
+//! timeline was promoted later, and takes the seat. The one with the lower timeline is an old
+//! primary that does not know it yet. Equal timelines on two servers mean that two standbys were
+//! promoted side by side. Neither gets the seat until the other gives up, because with either of
+//! them the writes made on the other would be lost. A host of another cluster never gets the seat.
 
 use std::cmp::Ordering;
 
@@ -14,10 +14,10 @@ use crate::base::Mutation;
 use crate::cluster::member::Claim;
 use crate::connection::{Lineage, Role};
 
-/// What is to be done about a second host that claims the seat.
+/// What to do about a second host that claims the seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not all is known that it takes: these are to be asked.
+    /// The decision needs more facts: the hosts marked here have to be asked first.
     Ask {
         rival: bool,
         primary: bool,
@@ -27,16 +27,16 @@ pub enum Verdict {
     Decided(Decision),
 }
 
-/// What became of a host that claims to be the primary beside another one.
+/// The decision about a host that claims to be the primary in addition to another host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The seat stays with whoever has it.
+    /// The seat stays with its present host.
     Stays,
-    /// It was promoted later, and has the seat from now on.
+    /// The host was promoted later, and has the seat from now on.
     Taken,
-    /// Nothing tells them apart, and neither has the seat.
+    /// Nothing tells the two apart, and neither has the seat.
     Contested,
-    /// Nobody has the seat at the moment, and this one must not have it.
+    /// No host has the seat at the moment, and this one must not get it.
     Refused,
 }
 
@@ -52,7 +52,7 @@ impl Decision {
 }
 
 impl Topology {
-    /// What the host was found to have for a history; `None` where it does not tell.
+    /// Takes the history that the host has shown; `None` if it shows none.
     pub fn set_claim(&mut self, id: HostId, lineage: Option<Lineage>) {
         if let Some(member) = self.members.get_mut(id) {
             member.set_claim(lineage);
@@ -78,8 +78,8 @@ impl Topology {
         self.members.get(id)?.timeline()
     }
 
-    /// A session is new. What its host showed on an earlier one is not sure any more, unless it has
-    /// the seat.
+    /// A session of the host is new. A claim that the host proved on an earlier session is no
+    /// longer certain, unless the host has the seat.
     pub fn begin_session(&mut self, id: HostId) {
         let is_seated = self.seat().is(id);
         match self.members.get_mut(id) {
@@ -89,14 +89,14 @@ impl Topology {
         }
     }
 
-    /// Whether the host in the seat could have rivals, and was not asked what would tell it from
-    /// them.
+    /// Whether the host in the seat could have rivals, and was not asked for the history that would
+    /// tell it from them.
     pub fn is_unproved(&self, id: HostId) -> bool {
         self.seat().is(id) && self.order.len() > 1 && *self.claim(id) == Claim::Unproved
     }
 
-    /// Whether a host that says this role must show its history before it gets the seat: somebody
-    /// else had it, or the host was away.
+    /// Whether a host that tells this role must show its history before it gets the seat, because
+    /// another host had the seat, or this one was away.
     pub fn must_prove(&self, id: HostId, role: Role) -> bool {
         let is_challenge = match (self.primary(), &self.serving) {
             (Primary::Unknown, Serving::One { lineage: Some(_), .. }) => true,
@@ -106,7 +106,7 @@ impl Topology {
         is_challenge && fits(self.mode, role) && *self.claim(id) == Claim::Unproved
     }
 
-    /// Why the host must not have the seat, whoever else claims it.
+    /// Why the host must not get the seat, whichever other hosts claim it; `None` if it may.
     pub fn refuses(&self, id: HostId) -> Option<String> {
         let Serving::One { lineage: Some(newest), .. } = &self.serving else { return None };
         let Claim::Proved(lineage) = self.claim(id) else { return None };
@@ -136,7 +136,7 @@ impl Topology {
         self.timeline(id).is_some_and(|timeline| timeline > newest.timeline)
     }
 
-    /// The hosts that claim a seat which is another one's, or was, and of which nobody was told
+    /// The hosts that claim a seat which another host has or had, and whose claims were not decided
     /// yet.
     pub fn rivals(&self) -> Vec<HostId> {
         let is_rival = |id: &HostId| match self.primary() {
@@ -153,13 +153,12 @@ impl Topology {
         })
     }
 
-    /// Takes note that a host's claim has been decided about, and says whether it had not been
-    /// before.
+    /// Records that a host's claim was decided. Returns whether it had not been decided before.
     pub fn judge(&mut self, id: HostId) -> bool {
         self.members.get_mut(id).is_some_and(Member::judge)
     }
 
-    /// Decides about one of them.
+    /// Decides about one of the rivals.
     pub fn decide(&mut self, rival: HostId) -> Verdict {
         let Primary::Known(primary) = self.primary() else {
             return Verdict::Decided(Decision::Refused);
@@ -183,7 +182,7 @@ impl Topology {
             }
             _ => Decision::Stays,
         };
-        // One server under two names, which was started anew, would be two: it is asked under both.
+        // One server under two names looks like two after a restart, so it is asked under both.
         let is_old = self.members.get(primary).is_some_and(Member::is_claim_old);
         if decision == Decision::Contested
             && is_old
@@ -200,7 +199,7 @@ impl Topology {
         Verdict::Decided(decision)
     }
 
-    /// The two hosts of which neither has the seat because both claim it.
+    /// The two hosts that both claim the seat, so that neither has it.
     pub fn contest(&self) -> Option<(HostId, HostId)> {
         match self.seat() {
             Seat::Contested(a, b) => Some((a, b)),
@@ -208,7 +207,7 @@ impl Topology {
         }
     }
 
-    /// The newest history that a host in the seat had never becomes an older one.
+    /// Keeps the newest history that a host in the seat had. It never becomes an older one here.
     pub(super) fn remember(&mut self, id: HostId) {
         let Claim::Proved(claimed) = self.claim(id) else { return };
         let claimed = claimed.clone();

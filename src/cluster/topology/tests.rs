@@ -186,7 +186,7 @@ fn a_host_that_has_served_and_is_down_is_waited_for_whoever_else_refuses_for_goo
         topology.update(Instant::ORIGIN, b, &wrong());
         gone(&mut topology, a);
         assert!(topology.hopeless().is_none(), "{:?}", topology.reports());
-        // It has come back, and refuses as well.
+        // The host has come back, and refuses as well.
         topology.update(Instant::ORIGIN, a, &wrong());
         assert_eq!(topology.hopeless().map(Error::code), Some("28000"));
     }
