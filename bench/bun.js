@@ -5,7 +5,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-import platform from '../js/platform.cjs';
+import platform from '../js/native/platform.cjs';
 import { fromNpm } from '../test/nodes.js';
 
 const VERSION = '1.4.5';

@@ -2,11 +2,11 @@
 
 // What `require('hyperiondb-client')` gives. The addon is loaded by the first `createPool`.
 
-require('./bundled.cjs');
-const { classes, fromThrown, isRetryable, seenFrom } = require('./errors.cjs');
-const { native } = require('./native.cjs');
-const { translate } = require('./options.cjs');
-const { Pool } = require('./pool.cjs');
+require('./native/bundled.cjs');
+const { classes, fromThrown, isRetryable, seenFrom } = require('./api/errors.cjs');
+const { native } = require('./native/loader.cjs');
+const { translate } = require('./api/options.cjs');
+const { Pool } = require('./api/pool.cjs');
 
 function createPool(options, moreOptions) {
   try {

@@ -1,5 +1,5 @@
 // npm run build: compiles the addon in release mode and puts it beside package.json, where
-// js/native.cjs looks.
+// js/native/loader.cjs looks.
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';
@@ -7,7 +7,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-import platform from '../js/platform.cjs';
+import platform from '../js/native/platform.cjs';
 import { withSources } from './sources.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

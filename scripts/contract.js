@@ -1,4 +1,4 @@
-// npm run contract: writes js/contract.cjs, what Rust and JavaScript have in common, from
+// npm run contract: writes js/transfer/contract.cjs, what Rust and JavaScript have in common, from
 // src/transfer/contract.rs. The test that compares the two is what writes it.
 
 import { spawnSync } from 'node:child_process';

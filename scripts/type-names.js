@@ -1,4 +1,4 @@
-// node scripts/type-names.js: writes js/type-names.cjs, the types that every server has, as the newest server of
+// node scripts/type-names.js: writes js/types/type-names.cjs, the types that every server has, as the newest server of
 // the test cluster lists them. Oids below 10,000 are fixed in pg_type.dat and never change their meaning.
 
 import { writeFileSync } from 'node:fs';
@@ -22,4 +22,4 @@ module.exports = {
   __proto__: null,
 ${names.join('')}};
 `;
-writeFileSync(fileURLToPath(new URL('../js/type-names.cjs', import.meta.url)), text);
+writeFileSync(fileURLToPath(new URL('../js/types/type-names.cjs', import.meta.url)), text);

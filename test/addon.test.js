@@ -10,8 +10,8 @@ import { promisify } from 'node:util';
 import { clusterFor } from './cluster/index.js';
 
 const require = createRequire(import.meta.url);
-const { native } = require('../js/native.cjs');
-const { THROWN_MARK } = require('../js/contract.cjs').thrown;
+const { native } = require('../js/native/loader.cjs');
+const { THROWN_MARK } = require('../js/transfer/contract.cjs').thrown;
 
 let cluster;
 let pool;
@@ -144,7 +144,7 @@ async function inOwnProcess(body) {
 
 test('setters on Object.prototype take no function away from an addon that is loaded later', async () => {
   const told = await inOwnProcess(`
-    const { native } = require(${JSON.stringify(require.resolve('../js/native.cjs'))});
+    const { native } = require(${JSON.stringify(require.resolve('../js/native/loader.cjs'))});
     const taken = [];
     for (const name of ${JSON.stringify(Object.keys(ALL))}) {
       Object.defineProperty(Object.prototype, name, { set() { taken.push(name); }, configurable: true });

@@ -11,7 +11,7 @@ import process from 'node:process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
-import contract from '../js/contract.cjs';
+import contract from '../js/transfer/contract.cjs';
 import { clusterFor } from './cluster/index.js';
 import { buildDefective } from './defective.js';
 
@@ -24,8 +24,8 @@ let createPool;
 let file;
 before(async () => {
   file = buildDefective(folder);
-  // In the place of the addon that js/native.cjs would find.
-  require('../js/native.cjs').native = () => require(file);
+  // In the place of the addon that js/native/loader.cjs would find.
+  require('../js/native/loader.cjs').native = () => require(file);
   ({ createPool } = require('../js/index.cjs'));
   cluster = await clusterFor({ nodes: 1 });
 });
@@ -88,7 +88,7 @@ for (const where of ['panic in a command', 'panic in a turn']) {
 
 // This addon lends JavaScript no memory, as where the runtime refuses that.
 test('memory of JavaScript’s that is taken away from a pool is an error of that pool', async () => {
-  const addon = require('../js/native.cjs').native();
+  const addon = require('../js/native/loader.cjs').native();
   for (const name of ['slip', 'records', 'cells', 'nulls']) {
     const { handle, ...buffers } = addon.createPool(JSON.stringify(cluster.options()), () => {});
     structuredClone(buffers[name], { transfer: [buffers[name]] });

@@ -10,9 +10,9 @@ import { inspect } from 'node:util';
 import { CUT, LANE, ScriptedAddon } from './scripted/addon.js';
 
 const require = createRequire(import.meta.url);
-const { Pool } = require('../js/pool.cjs');
-const contract = require('../js/contract.cjs');
-const { MOST_STATEMENTS, LONGEST_TEXT } = require('../js/statements.cjs');
+const { Pool } = require('../js/api/pool.cjs');
+const contract = require('../js/transfer/contract.cjs');
+const { MOST_STATEMENTS, LONGEST_TEXT } = require('../js/transfer/statements.cjs');
 
 const { RESULT_COMPLETE, REQUEST_COMPLETE, LONG_ROW } = contract.resultFlags;
 const refused = { class: 'DatabaseError', code: '42P01', message: 'no such table' };

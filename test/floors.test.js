@@ -7,7 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import contract from '../js/contract.cjs';
+import contract from '../js/transfer/contract.cjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const LONGEST_FILE = 600;
@@ -95,7 +95,7 @@ test('no code reads a wall clock but to show a time', () => {
     /\bDate\.now\b|new Date\(\)|\bDate\(\)/.test(code(name)),
   );
   // `since` of `cluster()`, and nothing else.
-  assert.deepEqual(readers, [path.join('js', 'pool.cjs')]);
+  assert.deepEqual(readers, [path.join('js', 'api', 'pool.cjs')]);
 });
 
 test('memory of the addon’s becomes an ArrayBuffer at one place, which knows where that is refused', () => {
@@ -124,7 +124,7 @@ test('no file is longer than can be read at once', () => {
 });
 
 test('what Rust and JavaScript have in common is said in src/transfer/contract.rs alone', () => {
-  // That `js/contract.cjs` is what is generated from it, a test in Rust says.
+  // That `js/transfer/contract.cjs` is what is generated from it, a test in Rust says.
   const constants = Object.values(contract).flatMap((group) => Object.entries(group));
   const said = constants.map(([name, value]) => `\\bconst ${name} = '?${value}\\b`).join('|');
   for (const name of [...files('js', ['.cjs', '.mjs']), ...files('test', ['.js'])]) {

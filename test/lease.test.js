@@ -9,9 +9,9 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { ScriptedAddon } from './scripted/addon.js';
 
 const require = createRequire(import.meta.url);
-const { Pool } = require('../js/pool.cjs');
-const { isRetryable } = require('../js/errors.cjs');
-const { queryFlags, isolationLevels } = require('../js/contract.cjs');
+const { Pool } = require('../js/api/pool.cjs');
+const { isRetryable } = require('../js/api/errors.cjs');
+const { queryFlags, isolationLevels } = require('../js/transfer/contract.cjs');
 
 const { TRANSACTION: TX, BEGIN_READ_ONLY, BEGIN_DEFERRABLE, ISOLATION_SHIFT } = queryFlags;
 const END = TX | queryFlags.END | queryFlags.RELEASE;

@@ -21,7 +21,7 @@ import { promisify } from 'node:util';
 
 import { build as bundle } from 'esbuild';
 
-import platform from '../js/platform.cjs';
+import platform from '../js/native/platform.cjs';
 import { addonPath } from '../scripts/build.js';
 
 const run = promisify(execFile);
@@ -84,7 +84,7 @@ async function load({
       return { header: isMusl ? {} : { glibcVersionRuntime: '2.36' } };
     };
     ${report};
-    const { native } = require('./node_modules/hyperiondb-client/js/native.cjs');
+    const { native } = require('./node_modules/hyperiondb-client/js/native/loader.cjs');
     try {
       const addon = native();
       console.log(addon.abi ?? typeof addon.createPool);
@@ -101,7 +101,7 @@ test('the names in the loader are those of the packages that are released', asyn
     return [{ windows: 'win32' }[system] ?? system, arch, library].filter(Boolean).join('-');
   });
   assert.deepEqual(names.sort(), [...platform.PUBLISHED].sort());
-  const source = await readFile(path.join(root, 'js', 'native.cjs'), 'utf8');
+  const source = await readFile(path.join(root, 'js', 'native', 'loader.cjs'), 'utf8');
   const literals = [...source.matchAll(/require\('hyperiondb-client-([\w-]+)'\)/g)];
   assert.deepEqual(literals.map(([, abi]) => abi).sort(), [...platform.PUBLISHED].sort());
 });
@@ -281,7 +281,7 @@ test('a process that may read nothing but its own folder loads the addon', async
   const app = path.join(project, 'app.cjs');
   await writeFile(
     app,
-    `const { native } = require('./node_modules/hyperiondb-client/js/native.cjs');
+    `const { native } = require('./node_modules/hyperiondb-client/js/native/loader.cjs');
     console.log(process.permission.has('fs.read', '/lib'), typeof native().createPool);`,
   );
   const allowed = ['--allow-addons', `--allow-fs-read=${path.join(project, '*')}`];

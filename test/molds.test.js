@@ -1,4 +1,4 @@
-// Documents of one form, made without JSON.parse (js/molds.cjs): what comes out is what JSON.parse
+// Documents of one form, made without JSON.parse (js/transfer/json-templates.cjs): what comes out is what JSON.parse
 // makes of them.
 
 import assert from 'node:assert/strict';
@@ -7,7 +7,7 @@ import { test } from 'node:test';
 
 import { Random } from './random.js';
 
-const { Molds } = createRequire(import.meta.url)('../js/molds.cjs');
+const { Molds } = createRequire(import.meta.url)('../js/transfer/json-templates.cjs');
 
 /** What `molds` makes of documents, which stand somewhere in a text. */
 function valuesOf(molds, documents, joined = `[${documents.join(',')}]`) {

@@ -9,8 +9,8 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
-const { wrongOption } = require('../js/errors.cjs');
-const { translate } = require('../js/options.cjs');
+const { wrongOption } = require('../js/api/errors.cjs');
+const { translate } = require('../js/api/options.cjs');
 const js = fileURLToPath(new URL('../js', import.meta.url));
 
 const json = (...given) => JSON.parse(translate(...given).json);
@@ -118,8 +118,8 @@ test('what is wrong is refused by its name, with what is allowed and what was gi
     assert.equal(wrongOption("option 'o'", 'a number', given).message, message);
   }
   // Nothing of JavaScript's own options is told without what was given.
-  const files = readdirSync(js).filter((name) => name.endsWith('.cjs'));
-  for (const name of files.filter((name) => name !== 'errors.cjs')) {
+  const files = readdirSync(js, { recursive: true }).filter((name) => name.endsWith('.cjs'));
+  for (const name of files.filter((name) => path.basename(name) !== 'errors.cjs')) {
     const said = /(configurationError|refused)\(\s*[`'](.*) must be (?!.*\bnot \$\{)/;
     assert.doesNotMatch(readFileSync(path.join(js, name), 'utf8'), said, name);
   }

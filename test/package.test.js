@@ -23,7 +23,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import platform from '../js/platform.cjs';
+import platform from '../js/native/platform.cjs';
 import { addonPath } from '../scripts/build.js';
 import { licenses, licensesPath } from '../scripts/licenses.js';
 import { compareVersions, readBinary } from '../scripts/release/binary.js';

@@ -10,7 +10,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { after, before, test } from 'node:test';
 
-import platform from '../js/platform.cjs';
+import platform from '../js/native/platform.cjs';
 import { addonPath } from '../scripts/build.js';
 import { buildAddon, fileOf } from '../scripts/release/addons.js';
 import { Unavailable } from '../scripts/release/fetch.js';

@@ -9,7 +9,7 @@ import process from 'node:process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
-import contract from '../js/contract.cjs';
+import contract from '../js/transfer/contract.cjs';
 import { clusterFor } from './cluster/index.js';
 
 const { absences, codes, slipWords, thrown } = contract;
@@ -27,7 +27,7 @@ async function inOwnProcess(body) {
   const text = `
     const { createPool } = require(${JSON.stringify(index)});
     const fs = require('node:fs');
-    const { native } = require(${JSON.stringify(index.replace('index.cjs', 'native.cjs'))});
+    const { native } = require(${JSON.stringify(index.replace('index.cjs', 'native/loader.cjs'))});
     const options = ${JSON.stringify(cluster.options({ poolSize: 1 }))};
     (async () => {
       const addon = native();

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 
-import platform from '../js/platform.cjs';
+import platform from '../js/native/platform.cjs';
 import { addonPath } from '../scripts/build.js';
 import { layOut, packAll } from '../scripts/release/packages.js';
 import { version } from '../scripts/release/versions.js';

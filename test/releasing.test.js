@@ -31,7 +31,12 @@ const RELEASED = `# Changelog\n\n## Unreleased\n\n- What is new.\n\n## ${version
 /** What says the version, and the scripts that change it, after a release. */
 async function copyOf(name) {
   const copy = path.join(folder, name);
-  for (const file of [...SAYING, 'scripts/release', 'js/platform.cjs', 'js/elf.cjs']) {
+  for (const file of [
+    ...SAYING,
+    'scripts/release',
+    'js/native/platform.cjs',
+    'js/native/elf.cjs',
+  ]) {
     await mkdir(path.dirname(path.join(copy, file)), { recursive: true });
     await cp(path.join(root, file), path.join(copy, file), { recursive: true });
   }
@@ -333,13 +338,13 @@ test('a version that was pushed, and whose run ended before it said so, is said 
   const other = path.join(folder, 'again', 'other');
   await git(other, 'fetch', '--quiet', 'origin', 'main');
   await git(other, 'reset', '--quiet', '--hard', 'FETCH_HEAD');
-  await push('js/pool.cjs', "'use strict';\n");
+  await push('js/api/pool.cjs', "'use strict';\n");
   await git(ci, 'reset', '--quiet', '--hard', tested);
   const again = await inCopy(ci, 'commit.js');
   assert.deepEqual([again.code, again.stdout], [0, first.stdout], again.stderr);
   assert.equal(await git(ci, 'rev-parse', 'HEAD'), commit);
   const subjects = await git(origin, 'log', '--format=%s', `${tested}..main`);
-  assert.deepEqual(subjects.split('\n'), ['Change js/pool.cjs', `Release ${nextPatch()}`]);
+  assert.deepEqual(subjects.split('\n'), ['Change js/api/pool.cjs', `Release ${nextPatch()}`]);
 
   // Somebody's commit that has that subject, and changes more.
   const forged = await clones('forged');
@@ -382,7 +387,7 @@ test('a tag that is there already is the same one, or ends the job', async () =>
 test('nothing is released behind a commit that was not tested, and it says which', async () => {
   const { ci, origin, other, push } = await clones('code');
   await push('README.md', 'What it is.\n');
-  await push('js/pool.cjs', "'use strict';\n");
+  await push('js/api/pool.cjs', "'use strict';\n");
   const main = await git(origin, 'rev-parse', 'main');
   const refused = await inCopy(ci, 'commit.js');
   assert.equal(refused.code, 1);

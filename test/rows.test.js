@@ -1,4 +1,4 @@
-// Rows from cells: what `js/rows.cjs` builds, with and without code generation, whatever the
+// Rows from cells: what `js/transfer/rows.cjs` builds, with and without code generation, whatever the
 // columns are called (CVE-2017-16082).
 
 import assert from 'node:assert/strict';
@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { LANE, Segments, columns } from './scripted/addon.js';
 
-const { Shape, ROWS_BEFORE_COMPILING } = createRequire(import.meta.url)('../js/rows.cjs');
+const { Shape, ROWS_BEFORE_COMPILING } = createRequire(import.meta.url)('../js/transfer/rows.cjs');
 
 /** Puts `rows` into cells and builds them again; `before` rows make the shape compile. */
 function build(lanes, rows, { before = 0, asArrays = false } = {}) {

@@ -94,8 +94,8 @@ export async function benchBarrier(rounds) {
 /** One side: runs its work for as long as it is told, and tells the figures. */
 async function runSide([addon, workName, optionsJson]) {
   const require = createRequire(import.meta.url);
-  // In the place of the addon that js/native.cjs would find.
-  require('../../js/native.cjs').native = () => require(addon);
+  // In the place of the addon that js/native/loader.cjs would find.
+  require('../../js/native/loader.cjs').native = () => require(addon);
   const { createPool } = require('../../js/index.cjs');
   const pool = createPool(JSON.parse(optionsJson));
   const work = WORKS[workName];

@@ -9,7 +9,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 
-import platforms from '../../js/platform.cjs';
+import platforms from '../../js/native/platform.cjs';
 import { nodeOf } from '../../test/nodes.js';
 import { licenses, licensesPath } from '../licenses.js';
 import { buildAddon, fileOf } from './addons.js';

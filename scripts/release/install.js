@@ -18,7 +18,7 @@ import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-import platforms from '../../js/platform.cjs';
+import platforms from '../../js/native/platform.cjs';
 import { npm, root, run } from './fetch.js';
 
 const REGISTRY = fileURLToPath(new URL('registry.js', import.meta.url));

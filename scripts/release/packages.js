@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 
-import platforms from '../../js/platform.cjs';
+import platforms from '../../js/native/platform.cjs';
 import { npm, root, run } from './fetch.js';
 import { faults } from './gates.js';
 
@@ -21,7 +21,7 @@ import { faults } from './gates.js';
 const LARGEST_MAIN = 150_000;
 /** All that the package without a binary may hold: no sources of the addon, no tests. */
 const MAIN_FILES =
-  /^(package\.json|README\.md|LICENSE|THIRD_PARTY_LICENSES|CHANGELOG\.md|docs\/ERRORS\.md|js\/[\w-]+\.[cm]js|typings\/(package\.json|[\w-]+\.d\.m?ts))$/;
+  /^(package\.json|README\.md|LICENSE|THIRD_PARTY_LICENSES|CHANGELOG\.md|docs\/ERRORS\.md|js\/([\w-]+\/)?[\w-]+\.[cm]js|typings\/(package\.json|[\w-]+\.d\.m?ts))$/;
 
 /** Of what npm has to know of both kinds. */
 const SHARED = [
@@ -79,7 +79,7 @@ function layOutBinary(parent, about, abi, file, options) {
   }
   writeJson(path.join(folder, 'package.json'), {
     ...aboutBinary(about, abi),
-    // So that js/native.cjs can say how much is missing of one that is cut off.
+    // So that js/native/loader.cjs can say how much is missing of one that is cut off.
     binaryBytes: statSync(file).size,
   });
   const text =

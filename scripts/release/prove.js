@@ -7,7 +7,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 
-import platform from '../../js/platform.cjs';
+import platform from '../../js/native/platform.cjs';
 import { fileOf } from './addons.js';
 import { cache } from './fetch.js';
 import { installed, queryInEachWay, smoke } from './install.js';

@@ -4,7 +4,7 @@
 import path from 'node:path';
 import process from 'node:process';
 
-import platform from '../../js/platform.cjs';
+import platform from '../../js/native/platform.cjs';
 import { fileOf } from './addons.js';
 import { cache, run, tool } from './fetch.js';
 import { layOut, packAll } from './packages.js';

@@ -9,7 +9,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import platforms from '../../js/platform.cjs';
+import platforms from '../../js/native/platform.cjs';
 import { compareVersions } from './binary.js';
 import { npm, root, Unavailable } from './fetch.js';
 

@@ -60,7 +60,7 @@ const KNOWN: [&str; 37] = [
     "user",
 ];
 
-/// Options that never come down here: `js/options.cjs` keeps them.
+/// Options that never come down here: `js/api/options.cjs` keeps them.
 const OF_JAVASCRIPT: [&str; 3] = ["longStackTraces", "lookup", "types"];
 
 /// Reads a pool's options. What JSON can't say comes as `{"$given": "a function"}`.

@@ -1,4 +1,4 @@
-//! An error as `js/errors.cjs` takes it: one JSON object, whose empty fields are left out.
+//! An error as `js/api/errors.cjs` takes it: one JSON object, whose empty fields are left out.
 
 use serde_json::{Map, Value};
 

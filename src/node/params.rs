@@ -1,6 +1,6 @@
 //! A query's parameters, from JavaScript's values to the pool's.
 //!
-//! `js/parameters.cjs` has read them already, each of them once: what comes here are its own arrays
+//! `js/types/parameters.cjs` has read them already, each of them once: what comes here are its own arrays
 //! of plain values, so that no code of the user's runs here. What is neither a primitive, bytes nor
 //! a Date was captured there: objects as JSON, arrays as a list of codes with their numbers and
 //! text beside them.

@@ -1,6 +1,6 @@
 //! What JavaScript writes a request on: memory that is shared, so that numbers cost no call each.
 //!
-//! `js/slip.cjs` writes it and calls `query` at once, with no code of a user's in between.
+//! `js/transfer/request-buffer.cjs` writes it and calls `query` at once, with no code of a user's in between.
 #![allow(unsafe_code)] // JavaScript writes the same memory.
 
 use std::num::NonZeroU32;

@@ -402,7 +402,7 @@ impl Env {
         Ok(result)
     }
 
-    /// Throws an error whose message is JSON. Its code is the mark by which `js/errors.cjs` knows
+    /// Throws an error whose message is JSON. Its code is the mark by which `js/api/errors.cjs` knows
     /// it.
     pub(super) fn throw(self, message: &str) {
         let text = self.create_string(message.as_bytes(), false);

@@ -19,7 +19,7 @@ const STRANGE_SESSION: &str = "the session has dropped its prepared statements, 
                                session in its place (behind PgBouncer in transaction mode, set statementCacheSize: 0); \
                                the statement is prepared anew when it, or its transaction, is repeated";
 
-/// `js/errors.cjs` knows these hints, and that it may help to repeat what has them.
+/// `js/api/errors.cjs` knows these hints, and that it may help to repeat what has them.
 pub(super) fn explain_staleness(error: Error, remedy: Remedy, is_outrun: bool) -> Error {
     match error.code() {
         _ if remedy == Remedy::Told => error.with_hint_in_front(PERHAPS_STALE),

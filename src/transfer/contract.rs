@@ -1,7 +1,7 @@
 //! The contract of Rust and JavaScript: every number, layout and word that both sides use, said
 //! once.
 //!
-//! `npm run contract` writes it as `js/contract.cjs`, which is committed. A test fails where that
+//! `npm run contract` writes it as `js/transfer/contract.cjs`, which is committed. A test fails where that
 //! file says anything else than this one.
 
 /// Constants that JavaScript has as the properties of one object, which has the module's name.
@@ -456,7 +456,7 @@ mod tests {
             limits::group(),
             thrown::group(),
         ]);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("js/contract.cjs");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("js/transfer/contract.cjs");
         if std::env::var_os("HYPERION_WRITE_CONTRACT").is_some() {
             std::fs::write(&path, &generated).unwrap();
         }
@@ -465,7 +465,7 @@ mod tests {
         let is_same = committed.lines().eq(generated.lines());
         assert!(
             is_same,
-            "js/contract.cjs is not what is generated from this file: npm run contract"
+            "js/transfer/contract.cjs is not what is generated from this file: npm run contract"
         );
     }
 }

@@ -2,7 +2,7 @@
 // and reads what went down. No server, no native code. (`backend.js` plays the server, for the real
 // addon.)
 
-import contract from '../../js/contract.cjs';
+import contract from '../../js/transfer/contract.cjs';
 
 const { lanes: LANE, cells, codes, records } = contract;
 const { LAST_PIECE, BYTES } = contract.pieceFlags;

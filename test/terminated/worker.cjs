@@ -26,7 +26,7 @@ const ENDS = {
 
 function throwInDeliver() {
   // The package's own `deliver` throws nothing: this pool is the addon's alone.
-  const { native } = require('../../js/native.cjs');
+  const { native } = require('../../js/native/loader.cjs');
   const { handle } = native().createPool(JSON.stringify(options), () => {
     throw new Error('asked for');
   });

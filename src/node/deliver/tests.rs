@@ -1,4 +1,4 @@
-//! A reader of segments, as `js/records.cjs` is one, and what it must see.
+//! A reader of segments, as `js/transfer/records.cjs` is one, and what it must see.
 
 use super::super::sheet::TEXT_LIMIT;
 use super::*;

@@ -1,4 +1,4 @@
-//! Long rows put together again, as `js/records.cjs` does it.
+//! Long rows put together again, as `js/transfer/records.cjs` does it.
 
 use proptest::prelude::*;
 

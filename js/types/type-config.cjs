@@ -7,10 +7,10 @@
 // `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
 // comes anyway.
 
-const { lanes } = require('./contract.cjs');
-const { classes, configurationError, isError, wrongOption } = require('./errors.cjs');
+const { lanes } = require('../transfer/contract.cjs');
+const { classes, configurationError, isError, wrongOption } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');
-const { writersOf } = require('./writers.cjs');
+const { writersOf } = require('./serializers.cjs');
 
 const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
 

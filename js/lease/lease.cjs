@@ -2,8 +2,8 @@
 
 // One connection that a caller has to itself: a transaction's, or one for session work.
 
-const { classes, explainRefusal } = require('./errors.cjs');
-const { RELEASE } = require('./contract.cjs').queryFlags;
+const { classes, explainRefusal } = require('../api/errors.cjs');
+const { RELEASE } = require('../transfer/contract.cjs').queryFlags;
 
 /**
  * Leases whose user let go of them without giving them back. Holds the lease, never what the user

@@ -5,7 +5,7 @@
 
 const { clearTimeout, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
-const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
+const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
 const {
   classes,
   aborted,
@@ -15,11 +15,11 @@ const {
   seenFrom,
   wrongOption,
 } = require('./errors.cjs');
-const { Lease } = require('./lease.cjs');
-const { OpenTransaction } = require('./open_transaction.cjs');
+const { Lease } = require('../lease/lease.cjs');
+const { OpenTransaction } = require('../lease/open-transaction.cjs');
 const { isGiven, readOwn } = require('./options.cjs');
-const { isSignal } = require('./signals.cjs');
-const { needStack } = require('./stack.cjs');
+const { isSignal } = require('../transfer/signals.cjs');
+const { needStack } = require('./stack-space.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
 /**

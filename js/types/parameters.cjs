@@ -11,9 +11,9 @@
 // across Node-API for each element would cost many times as much.
 
 const { types } = require('node:util');
-const contract = require('./contract.cjs');
-const { classes } = require('./errors.cjs');
-const { Taken, checkMemory } = require('./taken.cjs');
+const contract = require('../transfer/contract.cjs');
+const { classes } = require('../api/errors.cjs');
+const { Taken, checkMemory } = require('./parameter-snapshot.cjs');
 
 const { MOST_PARAMETERS } = contract.limits;
 const { CLOSE, OPEN, NULL, FALSE, TRUE, NUMBER, DATE, TEXT, BIGINT } = contract.codes;

@@ -5,8 +5,8 @@
 
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setTimeout } = require('node:timers');
-const { classes, seenFrom } = require('./errors.cjs');
-const { Signals, isAborted } = require('./signals.cjs');
+const { classes, seenFrom } = require('../api/errors.cjs');
+const { Signals, isAborted } = require('../transfer/signals.cjs');
 
 // Taken once: a test's fake clock, which comes later, must not keep a transaction from being given
 // up.

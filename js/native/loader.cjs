@@ -4,9 +4,9 @@
 
 const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
-const { classes } = require('./errors.cjs');
+const { classes } = require('../api/errors.cjs');
 const { abis, hasMusl, isMusl, isThere, ownAbi, PUBLISHED, sizeOf } = require('./platform.cjs');
-const { assertWhole, NotWhole } = require('./whole.cjs');
+const { assertWhole, NotWhole } = require('./completeness.cjs');
 
 const OLDEST_NODE = 20;
 const REPOSITORY = 'https://github.com/hyperiondb/hyperiondb-client';
@@ -70,7 +70,7 @@ function fitting(possible, source, arch) {
 
 /** What `npm run build` puts beside package.json. */
 const BUILT = {
-  name: (abi) => path.join(folder(), '..', `hyperiondb-client.${abi}.node`),
+  name: (abi) => path.join(folder(), '..', '..', `hyperiondb-client.${abi}.node`),
   isThere: (abi) => isThere(BUILT.name(abi)),
   load(abi, failed) {
     try {
@@ -168,7 +168,7 @@ function checked(found) {
 }
 
 function isOurs({ version }) {
-  const own = require('../package.json').version;
+  const own = require('../../package.json').version;
   if (version === own) return true;
   const said = version === undefined ? 'names no version' : `is of version ${version}`;
   throw new Error(`${said}, and hyperiondb-client is of ${own}`);
@@ -179,9 +179,9 @@ function remedy(platform, arch, failures) {
     return 'Node.js was told to load no addons: start it with `--allow-addons` beside `--permission`, or without `--no-addons`.';
   }
   if (isBundled()) return `${REMEDY}.`;
-  const { version } = require('../package.json');
+  const { version } = require('../../package.json');
   const rust = '`npm run build`, which needs Rust (https://rustup.rs)';
-  if (isThere(path.join(folder(), '..', 'Cargo.toml'))) return `Build one: ${rust}.`;
+  if (isThere(path.join(folder(), '..', '..', 'Cargo.toml'))) return `Build one: ${rust}.`;
   const abi = ownAbi({ platform, arch });
   const own = failures.filter((failure) => failure.abi === abi);
   const damaged = own.find(isDamaged);
@@ -264,7 +264,7 @@ function shortfall({ abi, name }) {
  */
 function isBundled() {
   try {
-    return require(path.join(folder(), '..', 'package.json')).name !== 'hyperiondb-client';
+    return require(path.join(folder(), '..', '..', 'package.json')).name !== 'hyperiondb-client';
   } catch {
     return true;
   }

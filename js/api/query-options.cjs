@@ -3,9 +3,9 @@
 // The options of a query. Each is read once, since a getter may give another value the second time,
 // and only where it is the object's own: a property of Object.prototype chooses nothing.
 
-const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
+const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
 const { configurationError, wrongOption } = require('./errors.cjs');
-const { isSignal } = require('./signals.cjs');
+const { isSignal } = require('../transfer/signals.cjs');
 
 const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
 

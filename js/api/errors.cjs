@@ -3,8 +3,9 @@
 // The errors that users catch. The addon sends an error as JSON (`src/node` writes what
 // `base::Error` holds); it becomes an object here, in the caller's own asynchronous stack.
 
+const path = require('node:path');
 const { types } = require('node:util');
-const { THROWN_MARK } = require('./contract.cjs').thrown;
+const { THROWN_MARK } = require('../transfer/contract.cjs').thrown;
 
 /** How much of the SQL text a stack shows, in characters. */
 const SHOWN_QUERY = 200;
@@ -318,8 +319,14 @@ function callPlace() {
   return place;
 }
 
+/** Where all JavaScript of this package is. In a bundle this file is elsewhere, beside the user's code. */
+const OWN_FOLDER =
+  typeof __dirname === 'string' && __dirname.endsWith(path.join('js', 'api'))
+    ? path.dirname(__dirname)
+    : undefined;
+
 /** Whether a line of a stack is of this package. In a bundle that can't be told. */
-const isOwnFrame = (frame) => typeof __dirname === 'string' && frame.includes(__dirname);
+const isOwnFrame = (frame) => OWN_FOLDER !== undefined && frame.includes(OWN_FOLDER);
 
 /**
  * Where none of the caller's functions awaits the promise, the stack shows none of the caller's

@@ -3,7 +3,7 @@
 // Transactions as users see them: `begin`, and `transaction` with its callback and its retries.
 
 const { setTimeout: sleep } = require('node:timers/promises');
-const contract = require('./contract.cjs');
+const contract = require('../transfer/contract.cjs');
 const {
   configurationError,
   disposable,
@@ -14,12 +14,12 @@ const {
   seenFrom,
   wrongOption,
 } = require('./errors.cjs');
-const { Lease, hidden } = require('./lease.cjs');
-const { Limit } = require('./limit.cjs');
-const { OpenTransaction } = require('./open_transaction.cjs');
+const { Lease, hidden } = require('../lease/lease.cjs');
+const { Limit } = require('../lease/deadline.cjs');
+const { OpenTransaction } = require('../lease/open-transaction.cjs');
 const { isGiven, readOwn } = require('./options.cjs');
-const { isSignal } = require('./signals.cjs');
-const { needStack } = require('./stack.cjs');
+const { isSignal } = require('../transfer/signals.cjs');
+const { needStack } = require('./stack-space.cjs');
 
 const { RELEASE, TRANSACTION, BEGIN_READ_ONLY, BEGIN_DEFERRABLE } = contract.queryFlags;
 const { REPEATED, ISOLATION_SHIFT } = contract.queryFlags;

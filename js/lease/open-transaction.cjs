@@ -7,8 +7,8 @@
 // run inside of that one, and be undone with it although its own caller was told that it is done:
 // it is refused at once.
 
-const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('./contract.cjs').queryFlags;
-const { classes, isError, seenFrom } = require('./errors.cjs');
+const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
+const { classes, isError, seenFrom } = require('../api/errors.cjs');
 const { hidden } = require('./lease.cjs');
 
 /** What one view asks for: the transaction itself, or a savepoint. */

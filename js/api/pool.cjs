@@ -4,13 +4,13 @@
 
 const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
-const { Channel } = require('./channel.cjs');
+const { Channel } = require('../transfer/bridge.cjs');
 const { connect } = require('./connection.cjs');
-const { LONGEST_TIMEOUT } = require('./contract.cjs').limits;
+const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
 const { configurationError, disposable, refused, seenFrom, wrongOption } = require('./errors.cjs');
-const { placeOf } = require('./lease.cjs');
+const { placeOf } = require('../lease/lease.cjs');
 const { isGiven, readOwn, translateValue } = require('./options.cjs');
-const { needStack } = require('./stack.cjs');
+const { needStack } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {

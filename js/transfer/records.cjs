@@ -7,7 +7,7 @@
 
 const contract = require('./contract.cjs');
 const { Shape } = require('./rows.cjs');
-const { classes, explain, fromJson, rejectWithin } = require('./errors.cjs');
+const { classes, explain, fromJson, rejectWithin } = require('../api/errors.cjs');
 
 const { SEGMENT_USED, SEGMENT_MORE, SEGMENT_WORDS } = contract.records;
 const {

@@ -6,14 +6,20 @@
 const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');
 const contract = require('./contract.cjs');
-const { QueryOptions } = require('./query-options.cjs');
+const { QueryOptions } = require('../api/query-options.cjs');
 const { Records, Requests, Watch } = require('./records.cjs');
 const { Signals } = require('./signals.cjs');
 const { Statements, LONGEST_TEXT } = require('./statements.cjs');
-const { classes, aborted, callPlace, configurationError, fromThrown } = require('./errors.cjs');
-const { Parameters, take, writeTaken } = require('./parameters.cjs');
-const { Slip } = require('./slip.cjs');
-const { ChoicesOfPool } = require('./types.cjs');
+const {
+  classes,
+  aborted,
+  callPlace,
+  configurationError,
+  fromThrown,
+} = require('../api/errors.cjs');
+const { Parameters, take, writeTaken } = require('../types/parameters.cjs');
+const { Slip } = require('./request-buffer.cjs');
+const { ChoicesOfPool } = require('../types/type-config.cjs');
 
 const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, TRANSACTION } = contract.queryFlags;
 const { NO_LIMIT } = contract.absences;

@@ -9,9 +9,9 @@
 // name from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
 
 const { cells, lanes: LANE } = require('./contract.cjs');
-const { Molds } = require('./molds.cjs');
+const { Molds } = require('./json-templates.cjs');
 const { isPlain } = require('./plain-names.cjs');
-const { converterOf, typeName: nameOf } = require('./types.cjs');
+const { converterOf, typeName: nameOf } = require('../types/type-config.cjs');
 
 const { CUT } = cells;
 const { JOINED } = LANE;
@@ -41,7 +41,7 @@ const LANES = {
     code: (c) => `BigInt.asUintN(64, bigint64[${c}])`,
     read: (segment, c) => BigInt.asUintN(64, segment.bigint64[c]),
   },
-  // `types.cjs` makes their values of the text.
+  // `type-config.cjs` makes their values of the text.
   [LANE.JSON]: TEXT,
   [LANE.BYTES]: TEXT,
   [LANE.ARRAY]: TEXT,
