@@ -1,4 +1,4 @@
-//! When the loop is to come back without any news from a socket.
+//! Wakes the loop for a deadline, when no socket has anything new.
 //!
 //! One timer serves all deadlines of a pool. It is stopped when there are none, so that an idle
 //! pool costs nothing.
@@ -11,20 +11,21 @@ use std::time::Duration;
 use super::libuv::{IdleHandle, Loop, TimerHandle, Wake};
 use crate::base::Instant;
 
-/// Does nothing before it is attached to a loop: then somebody else turns the reactor, as tests do.
+/// Does nothing before it is attached to a loop. Without a loop its owner turns the reactor, as
+/// tests do.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     handles: Option<Handles>,
-    /// The loop is to come back in its next turn.
+    /// The loop has to come back in its next turn.
     soon: bool,
 }
 
 #[derive(Debug)]
 struct Handles {
     timer: TimerHandle,
-    /// For when the timer fires; `None` once it has.
+    /// For when the timer is set; `None` once it has fired.
     timer_at: Rc<Cell<Option<Instant>>>,
-    /// It runs as long as that is so.
+    /// Runs while `Alarm::soon` is true.
     idle: IdleHandle,
 }
 
@@ -42,7 +43,8 @@ impl Alarm {
         Ok(())
     }
 
-    /// Wakes at the deadline, or in the loop's next turn where `soon` or the deadline says so.
+    /// Wakes the loop at the deadline, or in its next turn if `soon` is true or the deadline has
+    /// passed.
     pub(super) fn set(&mut self, now: Instant, deadline: Option<Instant>, soon: bool) {
         let soon = soon || deadline.is_some_and(|at| at <= now);
         let has_changed = std::mem::replace(&mut self.soon, soon) != soon;
@@ -56,8 +58,8 @@ impl Alarm {
                 handles.timer_at.set(None);
                 handles.timer.stop();
             }
-            // A timer that is early fires for nothing, once. That costs less than to set it anew
-            // for each query's deadline.
+            // A timer that is set too early fires once for nothing. That costs less than setting it
+            // again for each query's deadline.
             (Some(at), Some(set)) if set <= at => {}
             (Some(at), _) if at <= now => {}
             (Some(at), _) => {
@@ -67,7 +69,7 @@ impl Alarm {
         }
     }
 
-    /// Wakes in the loop's next turn, and leaves the deadline as it is.
+    /// Wakes the loop in its next turn, and leaves the deadline as it is.
     pub(super) fn start_soon(&mut self) {
         if let Some(handles) = &self.handles
             && !self.soon
@@ -90,8 +92,7 @@ impl Alarm {
     }
 }
 
-/// A deadline is never handled before its time, so that part of a millisecond counts as a whole
-/// one.
+/// Rounds up, so that a deadline is never handled before its time.
 fn milliseconds_up(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }

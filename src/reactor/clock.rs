@@ -1,8 +1,8 @@
-//! The only clock of the house.
+//! The only clock of this crate.
 
 use crate::base::Instant;
 
-/// Monotonic: neither a change of the wall clock nor a time zone moves it.
+/// A monotonic clock: changes of the wall clock and of the time zone do not move it.
 #[derive(Debug)]
 pub(super) struct Clock {
     origin: std::time::Instant,
@@ -14,7 +14,8 @@ impl Clock {
         Self { origin: std::time::Instant::now() }
     }
 
-    /// Later than [`Instant::ORIGIN`], so that a deadline at the origin is always due.
+    /// The time in microseconds since the clock was made. It is later than [`Instant::ORIGIN`], so
+    /// that a deadline at the origin is always due.
     pub(super) fn now(&self) -> Instant {
         let micros = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
         Instant::from_micros(micros.saturating_add(1))

@@ -1,15 +1,15 @@
-//! Servers whose hosts live and take nothing.
+//! Servers that accept no bytes although their hosts are alive.
 //!
-//! A server that is at a long statement does not read, and once its host's buffer is full its
-//! receive window is closed. `TCP_USER_TIMEOUT` counts from then on, although the host answers each
-//! probe of the window: it would end the session of a server that lives. So while more is on its
-//! way than any window is sure to take, the option is off, and the kernel is asked each second what
-//! it has heard instead (`TCP_INFO`, tcp(7)): only a host that has acknowledged nothing for as long
-//! as the option says, although something waits for that, is given up. Keepalive is no help here,
-//! since it rests while bytes are unacknowledged.
+//! A server that runs a long statement does not read. Once its host's buffer is full, its receive
+//! window is closed. From then on `TCP_USER_TIMEOUT` counts, although the host answers each probe
+//! of the window, and would end the session of a server that is alive. So the option is turned off
+//! while more bytes are on their way than any window certainly takes. Meanwhile the kernel is asked
+//! each second what it has heard (`TCP_INFO`, tcp(7)). A host is given up only if it has
+//! acknowledged nothing for the time of the option although something waits for its
+//! acknowledgement. Keepalive does not help here, since it rests while bytes are unacknowledged.
 //!
-//! Where the system has no such report the option stays as it is; where it has no such option there
-//! is nothing to do.
+//! A system without this report keeps the option as it is. On a system without the option, nothing
+//! is done.
 
 use std::time::Duration;
 
@@ -17,40 +17,40 @@ use super::links::Links;
 use super::socket::{Descriptor, Token};
 use crate::base::Instant;
 
-/// What the kernel knows of the way to a peer.
+/// The kernel's report of the connection to a peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpReport {
-    /// Bytes that were written and not sent: the window has no room for them.
+    /// How many bytes were written and not sent, because the window has no room for them.
     pub unsent: u32,
-    /// Segments that were sent and not acknowledged.
+    /// How many segments were sent and not acknowledged.
     pub unacknowledged: u32,
-    /// Probes of a closed window that nothing has answered.
+    /// How many probes of a closed window have no answer.
     pub probes: u32,
-    /// How long ago the peer acknowledged anything, probes too.
+    /// How long ago the peer acknowledged anything, including probes.
     pub last_heard: Duration,
 }
 
-/// The calls to the system that tell of a closed window.
+/// The system calls for closed windows.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpCalls {
     pub report: fn(Descriptor) -> Option<TcpReport>,
-    /// Has a closed window probed at least that often, where the system can: by default the time
-    /// between two probes grows to two minutes.
+    /// Makes the kernel probe a closed window at least this often, if the system can. By default
+    /// the time between two probes grows to two minutes.
     pub probe_every: fn(Descriptor, Duration),
 }
 
-/// What is on its way beyond this may not fit into a window.
+/// How many bytes may be on their way and still certainly fit into a window.
 const WORTH_WATCHING: usize = 32 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A host answers a probe within this, whatever the option says: it may answer one of two that come
-/// quickly.
+/// The shortest time after which a host is given up, whatever the option says: a host answers a
+/// probe within this, but may answer only one of two probes that come quickly.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The sockets with much on its way.
+/// The sockets with many bytes on their way.
 #[derive(Debug)]
 pub(super) struct Windows {
     pub(super) tcp: Option<TcpCalls>,
-    /// What the option is where it is not off.
+    /// The value of the option for sockets that are not watched.
     user_timeout: Option<Duration>,
     watched: Vec<Watched>,
     looked_at: Instant,
@@ -60,15 +60,15 @@ pub(super) struct Windows {
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     token: Token,
-    /// So many looks in a row the host was silent. Each counts for a second: between two of them
-    /// the process may have been at something else for long.
+    /// In how many looks in a row the host was silent. Each counts as one second, since the process
+    /// may have been busy for long between two of them.
     silent_looks: u32,
 }
 
-/// What a look tells of a host.
+/// What a look has shown of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// It has all that was written.
+    /// The host has acknowledged everything that was written.
     HasAll,
     Lives,
     /// Something waits for an acknowledgement, and nothing was acknowledged since the last look.
@@ -96,18 +96,20 @@ impl Windows {
         self.look_at
     }
 
-    /// How long a host may be silent that is asked for something.
+    /// How long a host may be silent while something waits for its acknowledgement.
     fn patience(&self) -> Option<Duration> {
         self.user_timeout.map(|timeout| timeout.max(LEAST_PATIENCE))
     }
 
-    /// The first look tells of less than a second.
+    /// Whether the host is given up. The first look covers less than a second, so it does not
+    /// count.
     fn is_lost(&self, silent_looks: u32) -> bool {
         let silent = LOOK_EVERY * silent_looks.saturating_sub(1);
         self.patience().is_some_and(|patience| silent >= patience)
     }
 
-    /// For a socket that was written to.
+    /// Watches a socket that was just written to, if many of its bytes are unanswered or the kernel
+    /// takes no more.
     pub(super) fn watch(&mut self, now: Instant, token: Token, links: &mut Links) {
         let Some(stream) = links.stream(token) else { return };
         let is_worth_it = stream.unanswered >= WORTH_WATCHING || stream.blocked;
@@ -130,8 +132,8 @@ impl Windows {
         }
     }
 
-    /// Gives up the hosts that have been silent for too long, and forgets those that have all that
-    /// was written.
+    /// Gives up the hosts that were silent for too long, and stops watching the hosts that have
+    /// acknowledged everything.
     pub(super) fn look(&mut self, now: Instant, links: &mut Links) {
         let Some(tcp) = self.tcp else { return };
         if self.look_at.is_none_or(|at| at > now) {

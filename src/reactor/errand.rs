@@ -1,10 +1,10 @@
-//! Short connections that deliver one packet, a CancelRequest, and wait until the server closes
+//! Cancel requests: short connections that deliver one packet and wait until the server closes
 //! them.
 //!
-//! The end of the stream is the answer: the server closes when it has sent the signal (PostgreSQL
-//! manual, 55.2.9). An errand goes to the very address that its connection has reached: behind the
-//! name of a host there may be several servers, and only one of them knows the key. What else the
-//! peer says is let go by.
+//! The end of the stream is the answer: the server closes the connection once it has sent the
+//! signal (PostgreSQL manual, 55.2.9). A cancel request goes to the same address that its
+//! connection has reached, since a host's name may lead to several servers, and only one of them
+//! knows the key. Bytes from the peer are dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -14,23 +14,23 @@ use super::socket::{Progress, Socket, Token};
 use crate::base::Instant;
 use crate::pool::ConnectionId;
 
-/// Reads on one errand in one turn. A server says nothing at all.
+/// How often one socket is read in one turn. A server sends nothing at all.
 const MOST_READS: usize = 4;
 
 #[derive(Debug)]
 struct Errand {
     connection: ConnectionId,
     socket: Socket,
-    /// What is still to be written.
+    /// The bytes that are still to be written.
     packet: Vec<u8>,
     deadline: Instant,
 }
 
-/// How an errand ended.
+/// The end of a cancel request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) connection: ConnectionId,
-    /// The packet was taken, and the server closed the connection.
+    /// Whether the server took the packet and closed the connection.
     pub(super) reached: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Ended {
 pub(super) struct Errands {
     underway: BTreeMap<Token, Errand>,
     ended: VecDeque<Ended>,
-    /// For the whole of it.
+    /// How long a cancel request may take as a whole.
     timeout: Duration,
 }
 
@@ -79,14 +79,15 @@ impl Errands {
         self.underway.values().map(|errand| errand.deadline).min()
     }
 
-    /// Those whose time is over; their sockets are closed by the caller, with [`Self::finish`].
+    /// The tokens of the sockets whose time is over. The caller closes these, and calls
+    /// [`Self::finish`].
     pub(super) fn overdue(&self, now: Instant) -> Vec<Token> {
         let overdue = self.underway.iter().filter(|(_, errand)| errand.deadline <= now);
         overdue.map(|(token, _)| *token).collect()
     }
 
-    /// Goes on as far as the socket lets it. Says whether the server closed, where the errand is
-    /// over.
+    /// Continues as far as the socket allows. Returns, once the request is over, whether the server
+    /// closed the connection.
     pub(super) fn advance(&mut self, token: Token) -> Option<bool> {
         let errand = self.underway.get_mut(&token)?;
         if !errand.packet.is_empty() {

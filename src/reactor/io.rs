@@ -1,9 +1,9 @@
-//! The pool and its sockets: bytes from and to these, so many in one turn and no more, and what the
-//! pool wants done.
+//! The pool and its sockets: moves bytes between them, within a bound for each turn, and carries
+//! out the pool's commands.
 //!
-//! The selector is edge-triggered. A socket is readable until a read has found it empty, whatever
-//! the selector says later; so one that the budget left undrained stays in the reactor's list, and
-//! the next turn follows at once. The same holds for writing.
+//! The selector is edge-triggered: it reports once that a socket is readable, and not again before
+//! a read has found the socket empty. So a socket that the budget left unread stays in the
+//! reactor's list, and the next turn follows at once. The same holds for writing.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -18,26 +18,25 @@ use crate::base::{Error, Instant};
 use crate::connection::{Input, Peer};
 use crate::pool::{ConnectionId, Output, Pool, PoolEvent, Response};
 
-/// Bytes read in one turn, from all sockets: a few milliseconds of work.
+/// How many bytes one turn reads from all sockets: a few milliseconds of work.
 const READ_BUDGET: usize = 2 * 1024 * 1024;
-/// Bytes read from one socket before the others have their turn.
+/// How many bytes are read from one socket before the others have their turn.
 const READ_SHARE: usize = 512 * 1024;
-/// What a message takes of these beside its bytes, where it is an answer's end or news that
-/// somebody hears. So no more than some 2,000 of them come in one turn.
+/// How many bytes of these budgets a message takes in addition to its own bytes, if it ends an
+/// answer or becomes an event. So no more than some 2,000 of these messages come in one turn.
 const MESSAGE: usize = 1024;
-/// So much is read at once of a socket that brought many such messages before: all that was read is
-/// taken in one turn.
+/// How many bytes one read takes from a socket that brought many such messages before. All bytes of
+/// a read are handled in one turn.
 const SMALL_READ: usize = 8 * 1024;
 
-/// Bytes written to one socket in one turn. The kernel's buffer is smaller, unless the server reads
-/// as fast as this writes.
+/// How many bytes are written to one socket in one turn. The kernel's buffer is smaller, unless the
+/// server reads as fast as this client writes.
 const WRITE_SHARE: usize = 1024 * 1024;
 
-/// One read takes at most this much, and most servers' answers fit.
+/// How many bytes one read takes at most. Most answers are smaller.
 const BUFFER: usize = 64 * 1024;
 
-/// Calls to the system for which socket2 has none: each is missing where the system is not known to
-/// have it.
+/// System calls that socket2 lacks. `None` for each one that the system is not known to have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemCalls {
     pub low_water: Option<SetLowWater>,
@@ -45,7 +44,7 @@ pub struct SystemCalls {
     pub prepare: Option<PrepareSocket>,
 }
 
-/// What the reactor has to say to floor 6.
+/// What the reactor has to report to `node`.
 #[derive(Debug)]
 pub enum News {
     Completed {
@@ -58,19 +57,19 @@ pub enum News {
     },
     Event(PoolEvent),
     Lookup(Lookup),
-    /// A defect was found in the middle of some work: this reactor does nothing more, and every
-    /// request that it still owes an answer has failed.
+    /// A defect was found in the middle of some work. This reactor does nothing more, and all
+    /// requests without an answer have failed.
     Poisoned(Error),
 }
 
-/// The pool, its sockets, and what it has said that nobody has heard yet.
+/// The pool, its sockets, and news that `node` has not taken yet.
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) pool: Pool,
     pub(super) links: Links,
     /// Sockets whose connections have bytes to write.
     unwritten: VecDeque<Token>,
-    /// All sockets are read into this one buffer, because the pool keeps what it needs.
+    /// All sockets are read into this one buffer. The pool copies the bytes that it keeps.
     buffer: Box<[u8]>,
     pub(super) low_water: LowWater,
     pub(super) windows: Windows,
@@ -78,12 +77,12 @@ pub(super) struct Io {
     pub(super) news: VecDeque<News>,
 }
 
-/// How a socket was left.
+/// The state of a socket after it was read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
-    /// Nothing to do until the selector names it again.
+    /// Nothing to do until the selector reports the socket again.
     Drained,
-    /// There is more.
+    /// There is more to read or to write.
     Unfinished,
     Closed,
 }
@@ -118,12 +117,12 @@ impl Io {
         self.links.unread() == 0
     }
 
-    /// Whether a socket may hold bytes, or has some to send.
+    /// Whether a socket may hold bytes to read, or has bytes to write.
     pub(super) fn has_work(&self) -> bool {
         !self.is_read() || !self.unwritten.is_empty()
     }
 
-    /// Closes all sockets, and forgets what was to be done with them.
+    /// Closes all sockets, and forgets what was left to do with them.
     pub(super) fn close_all(&mut self) {
         let connections: Vec<_> = self.links.connections();
         connections.into_iter().for_each(|connection| self.links.close(connection, &[]));
@@ -144,8 +143,9 @@ impl Io {
         self.pool.handle_timeout(now);
     }
 
-    /// Takes what has come meanwhile, within bounds. `wholly`: also what the kernel holds back
-    /// below a mark, and of sockets that have not been told of.
+    /// Handles the bytes that have come meanwhile, within bounds. With `wholly`, this includes
+    /// bytes that the kernel holds back below a low-water mark, and sockets that were not reported
+    /// yet.
     pub(super) fn catch_up(&mut self, now: Instant, wholly: bool, is_due: bool) {
         let counts = wholly || is_due;
         if self.low_water.is_due(now) || (counts && self.low_water.holds_back()) {
@@ -158,8 +158,8 @@ impl Io {
         }
     }
 
-    /// Where there is a single socket, most wakes are for an answer that came there: it is read
-    /// without asking the selector. Returns whether there was something.
+    /// With a single socket, most wakes are for an answer on it, so it is read without asking the
+    /// selector. Returns whether there was something to read.
     fn read_single_socket(&mut self, now: Instant) -> bool {
         let Some(token) = self.links.single_socket() else { return false };
         let is_told = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
@@ -170,11 +170,12 @@ impl Io {
         self.read(now)
     }
 
-    /// Asks which sockets are ready.
+    /// Asks the selector which sockets are ready.
     pub(super) fn look(&mut self, now: Instant) {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
-        // The selector's own descriptor can't fail but by a defect; then deadlines end what waits.
+        // Only a defect can make the selector's own descriptor fail. Then deadlines end the waiting
+        // calls.
         let looked = self.links.collect(&mut ready);
         debug_assert!(looked.is_ok(), "{looked:?}");
         for event in &ready {
@@ -184,7 +185,7 @@ impl Io {
             }
             if self.links.is_runner(event.token) {
                 self.links.handle_runner(now, event.token);
-                // What it may have said already would not be told again.
+                // The selector would not report again a readiness that it has reported already.
                 if self.links.is_open(event.token) {
                     self.links.list_unread(event.token, event.closed);
                 }
@@ -201,8 +202,9 @@ impl Io {
         self.ready = ready;
     }
 
-    /// Carries messages between the pool and its sockets until both are silent. Returns whether the
-    /// pool has heard of an attempt that is over, so that there may be more for it to do.
+    /// Carries messages between the pool and its sockets until neither has one. Returns whether the
+    /// pool has heard of an attempt to connect or to cancel that is over, so that there may be more
+    /// for it to do.
     pub(super) fn carry(&mut self, now: Instant) -> bool {
         let mut has_heard = false;
         loop {
@@ -267,8 +269,8 @@ impl Io {
         self.pool.handle_input(now, connection, input);
     }
 
-    /// Reads the sockets that may have something, each at most once. Returns whether one had, or
-    /// has ended.
+    /// Reads the sockets that may have bytes, each at most once. Returns whether any socket had
+    /// bytes or has ended.
     pub(super) fn read(&mut self, now: Instant) -> bool {
         let mut budget = READ_BUDGET;
         let mut ended = false;
@@ -333,7 +335,8 @@ impl Io {
         Left::Unfinished
     }
 
-    /// For a socket that was read until it was empty.
+    /// Takes note that all requests on a socket are answered. Called for a socket that was read
+    /// until it was empty.
     fn note_answered(&mut self, token: Token) {
         if let Some(stream) = self.links.stream(token)
             && stream.unanswered > 0
@@ -353,7 +356,7 @@ impl Io {
         Left::Closed
     }
 
-    /// Writes to the sockets that have something to send and can take it, each at most once.
+    /// Writes to the sockets that have bytes to send and can take them, each at most once.
     pub(super) fn write(&mut self, now: Instant) {
         for _ in 0..self.unwritten.len() {
             let Some(token) = self.unwritten.pop_front() else { break };

@@ -1,11 +1,13 @@
-//! libuv's handles as types: closed when dropped, their memory freed by the close callback.
+//! libuv's handles as types. A handle is closed when it is dropped, and its close callback frees
+//! its memory.
 //!
-//! libuv goes on using a handle's memory after `uv_close`, until it calls back, and what a callback
-//! owns must outlive the call in which its own handle is dropped. So both belong to the handle's
-//! `Context`, which the close callback frees; or, where JavaScript runs the loop inside a
-//! callback, as `deasync` does, so that its handle is closed under it, the end of that callback.
-//! Whoever needs to know when that was puts a value with a `Drop` into the callback.
-#![allow(unsafe_code)] // libuv is C; what makes each call right is said where it is.
+//! libuv uses a handle's memory after `uv_close`, until it calls the close callback. And values
+//! that a callback owns must outlive the call in which the callback's handle is dropped. So both
+//! belong to the handle's `Context`, which the close callback frees. JavaScript may run the loop
+//! inside a callback, as `deasync` does, and the callback's own handle may be closed there. Then
+//! the end of that callback frees the context. An owner that needs to know when that was puts a
+//! value with a `Drop` into the callback.
+#![allow(unsafe_code)] // libuv is C. A comment at each call says why it is right.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::{CStr, c_int, c_void};
@@ -24,10 +26,11 @@ pub(super) const WRITABLE: c_int = 2;
 #[cfg(windows)]
 pub(super) const DISCONNECT: c_int = 4;
 
-/// Larger than the alignment of anything in a libuv handle.
+/// Larger than the alignment of any member of a libuv handle.
 const ALIGNMENT: usize = 16;
 
-/// What libuv calls: it must turn the reactor and hand its news on, and must not panic.
+/// The function that libuv calls. It must turn the reactor and hand its news on, and must not
+/// panic.
 pub type Wake = Rc<dyn Fn()>;
 
 /// A running event loop.
@@ -40,11 +43,11 @@ pub struct Loop {
 impl Loop {
     /// # Errors
     ///
-    /// The process has no libuv, or not all of it.
+    /// If the process has no libuv, or lacks one of its functions.
     ///
     /// # Safety
     ///
-    /// `raw` is the `uv_loop_t` of this thread, and outlives every handle that is made with it.
+    /// `raw` must be the `uv_loop_t` of this thread, and outlive every handle that is made with it.
     pub unsafe fn from_raw(raw: *mut c_void) -> io::Result<Self> {
         let symbols = symbols().map_err(|name| {
             io::Error::new(io::ErrorKind::Unsupported, format!("this runtime has no {name}"))
@@ -53,8 +56,8 @@ impl Loop {
     }
 }
 
-/// What a handle owns besides libuv's part of it. libuv has a share of it from `Handle::new` to
-/// `on_close`, and each callback that runs has another one.
+/// The memory and the callback of a handle. libuv has a share of it from `Handle::new` to
+/// `on_close`, and each callback that runs has another.
 struct Context {
     raw: NonNull<RawHandle>,
     layout: Layout,
@@ -64,33 +67,36 @@ struct Context {
 impl Context {
     /// # Safety
     ///
-    /// `share` is libuv's.
+    /// `share` must be libuv's.
     unsafe fn run(share: *const Self, status: c_int, events: c_int) {
-        // SAFETY: libuv's share came from `Rc::into_raw`, and is there: this makes another one of it.
+        // SAFETY: libuv's share came from `Rc::into_raw` and still exists. This makes another one
+        // of it.
         let context = unsafe {
             Rc::increment_strong_count(share);
             Rc::from_raw(share)
         };
-        // The callback has its own door for panics; this one is for a defect in that door, and for
-        // what runs where this was the last share.
+        // The callback catches its own panics. This catches a defect in that code, and a panic of a
+        // destructor that runs here because this was the last share.
         let _ = catch_unwind(AssertUnwindSafe(move || (context.callback)(status, events)));
     }
 
     /// # Safety
     ///
-    /// `share` is libuv's, which gives it back.
+    /// `share` must be libuv's, which gives it back.
     unsafe fn release(share: *const Self) {
-        // SAFETY: it came from `Rc::into_raw`, and this runs once for each.
+        // SAFETY: the share came from `Rc::into_raw`, and this runs once for each.
         let context = unsafe { Rc::from_raw(share) };
-        // What a callback owned may run code when it is dropped; a panic must not reach libuv.
+        // Values that a callback owned may run code when they are dropped. A panic must not reach
+        // libuv.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(context)));
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `Handle::new`. libuv does not know the memory (the
-        // initialisation failed) or has given it back (the close callback runs, or has run).
+        // SAFETY: the memory was allocated with this layout in `Handle::new`. libuv does not know
+        // it (the initialisation failed) or has given it back (the close callback runs, or has
+        // run).
         unsafe { dealloc(self.raw.as_ptr().cast(), self.layout) };
     }
 }
@@ -102,7 +108,7 @@ struct Handle {
 }
 
 impl Handle {
-    /// Not referenced: a handle does not keep the loop alive until it is told to.
+    /// The new handle is not referenced: it does not keep the loop alive until it is told to.
     fn new(
         uv_loop: Loop,
         kind: HandleType,
@@ -120,8 +126,8 @@ impl Handle {
         };
         let context = Rc::new(Context { raw, layout, callback });
         check(symbols, init(uv_loop.raw, raw.as_ptr()))?;
-        // SAFETY: the handle is initialised. A share of the context is given to it, and is taken back by
-        // `on_close` alone.
+        // SAFETY: the handle is initialised. It is given a share of the context, which only
+        // `on_close` takes back.
         unsafe {
             (symbols.handle_set_data)(raw.as_ptr(), Rc::into_raw(context).cast_mut().cast());
             (symbols.unref)(raw.as_ptr());
@@ -131,14 +137,15 @@ impl Handle {
 
     fn set_referenced(&self, referenced: bool) {
         let change = if referenced { self.symbols.r#ref } else { self.symbols.unref };
-        // SAFETY: initialised and not closed, as long as `self` lives.
+        // SAFETY: the handle is initialised, and not closed as long as `self` lives.
         unsafe { change(self.raw.as_ptr()) };
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: initialised, and closed here once. libuv calls `on_close` from the loop, later.
+        // SAFETY: the handle is initialised, and closed here once. libuv calls `on_close` later,
+        // from the loop.
         unsafe { (self.symbols.close)(self.raw.as_ptr(), Some(on_close)) };
     }
 }
@@ -151,21 +158,21 @@ impl std::fmt::Debug for Handle {
 
 unsafe extern "C" fn on_close(raw: *mut RawHandle) {
     let Ok(symbols) = symbols() else { return };
-    // SAFETY: `Handle::new` put the share there, and this runs once for each handle.
+    // SAFETY: `Handle::new` stored the share there, and this runs once for each handle.
     unsafe { Context::release((symbols.handle_get_data)(raw).cast::<Context>()) };
 }
 
 /// # Safety
 ///
-/// `raw` is a handle of [`Handle::new`] that is not closed.
+/// `raw` must be a handle of [`Handle::new`] that is not closed.
 unsafe fn call(raw: *mut RawHandle, status: c_int, events: c_int) {
     let Ok(symbols) = symbols() else { return };
-    // SAFETY: `Handle::new` put the share there, and libuv has it until `on_close`.
+    // SAFETY: `Handle::new` stored the share there, and libuv has it until `on_close`.
     unsafe { Context::run((symbols.handle_get_data)(raw).cast::<Context>(), status, events) };
 }
 
 unsafe extern "C" fn on_poll(raw: *mut RawHandle, status: c_int, events: c_int) {
-    // SAFETY: libuv calls with a handle that was started, and is not closed.
+    // SAFETY: libuv calls this with a handle that was started and is not closed.
     unsafe { call(raw, status, events) };
 }
 
@@ -174,7 +181,7 @@ unsafe extern "C" fn on_fire(raw: *mut RawHandle) {
     unsafe { call(raw, 0, 0) };
 }
 
-/// Longer than every name and every message of libuv's.
+/// More bytes than any name or message of libuv has.
 const LONGEST_MESSAGE: usize = 128;
 
 fn check(symbols: &Symbols, status: c_int) -> io::Result<()> {
@@ -183,7 +190,8 @@ fn check(symbols: &Symbols, status: c_int) -> io::Result<()> {
     }
     let text = |write: WriteMessage| {
         let mut bytes = [0_u8; LONGEST_MESSAGE];
-        // SAFETY: libuv writes a text and its NUL into that many bytes, and cuts what is longer.
+        // SAFETY: libuv writes a text with its NUL into at most that many bytes, and cuts a longer
+        // one.
         unsafe { write(status, bytes.as_mut_ptr().cast(), bytes.len()) };
         let text = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
         text.to_string_lossy().into_owned()
@@ -192,12 +200,12 @@ fn check(symbols: &Symbols, status: c_int) -> io::Result<()> {
     Err(io::Error::other(format!("libuv refuses: {message} ({name}, {status})")))
 }
 
-/// Says when a descriptor is ready. The descriptor must stay open for as long as this lives.
+/// Reports when a descriptor is ready. The descriptor must stay open as long as this lives.
 #[derive(Debug)]
 pub(super) struct PollHandle(Handle);
 
 impl PollHandle {
-    /// `callback` gets a status, negative for an error, and the events.
+    /// `callback` gets a status, which is negative for an error, and the events.
     pub(super) fn new(
         uv_loop: Loop,
         pollable: Pollable,
@@ -222,7 +230,7 @@ impl PollHandle {
     }
 }
 
-/// Fires once for each start.
+/// A timer that fires once for each start.
 #[derive(Debug)]
 pub(super) struct TimerHandle(Handle);
 
@@ -238,12 +246,12 @@ impl TimerHandle {
 
     pub(super) fn start(&self, milliseconds: u64) {
         let Handle { raw, symbols } = &self.0;
-        // SAFETY: an initialised timer. It fails for a closed handle or none alone.
+        // SAFETY: an initialised timer. It fails only for a closed handle or a missing callback.
         unsafe { (symbols.timer_start)(raw.as_ptr(), Some(on_fire), milliseconds, 0) };
     }
 
     pub(super) fn stop(&self) {
-        // SAFETY: an initialised timer; stopping a stopped one does nothing.
+        // SAFETY: an initialised timer. Stopping a stopped one does nothing.
         unsafe { (self.0.symbols.timer_stop)(self.0.raw.as_ptr()) };
     }
 
@@ -254,7 +262,7 @@ impl TimerHandle {
 
 /// Fires in every turn of the loop until it is stopped, and keeps the loop from sleeping.
 ///
-/// A timer that is due at once won't do for that: libuv before 1.49 would run one that starts
+/// A timer that is due at once can't replace it: libuv before 1.49 would run a timer that starts
 /// itself again for ever, before it looked at any descriptor.
 #[derive(Debug)]
 pub(super) struct IdleHandle(Handle);
@@ -271,12 +279,12 @@ impl IdleHandle {
 
     pub(super) fn start(&self) {
         let Handle { raw, symbols } = &self.0;
-        // SAFETY: an initialised idle handle. It fails without a callback alone.
+        // SAFETY: an initialised idle handle. It fails only without a callback.
         unsafe { (symbols.idle_start)(raw.as_ptr(), Some(on_fire)) };
     }
 
     pub(super) fn stop(&self) {
-        // SAFETY: an initialised idle handle; stopping a stopped one does nothing.
+        // SAFETY: an initialised idle handle. Stopping a stopped one does nothing.
         unsafe { (self.0.symbols.idle_stop)(self.0.raw.as_ptr()) };
     }
 
@@ -309,18 +317,18 @@ mod tests {
         let (noting, runs, closing) = (Noting(is_dropped.clone()), ran.clone(), share.clone());
         let callback = Box::new(move |_, _| {
             // A loop that runs in here closes the handle.
-            // SAFETY: libuv's share, which is given back once.
+            // SAFETY: this is libuv's share, and it is given back once.
             unsafe { Context::release(closing.get()) };
             runs.set(!noting.0.get());
         });
         share.set(Rc::into_raw(Rc::new(Context { raw, layout, callback })));
-        // SAFETY: libuv's share.
+        // SAFETY: this is libuv's share.
         unsafe { Context::run(share.get(), 0, 0) };
         assert!(ran.get() && is_dropped.get());
     }
 
-    /// A libuv that does nothing, and writes down what a poll handle's descriptor was when the
-    /// handle was closed.
+    /// A libuv that does nothing, except record whether a poll handle's descriptor was still open
+    /// when the handle was closed.
     #[cfg(unix)]
     mod noting_libuv {
         use std::cell::Cell;
@@ -355,7 +363,7 @@ mod tests {
         };
 
         pub(super) fn is_open(descriptor: Pollable) -> bool {
-            // SAFETY: asks for a number's flags, whatever it is.
+            // SAFETY: this asks for the flags of a descriptor, and any number is allowed.
             unsafe { libc::fcntl(descriptor, libc::F_GETFD) != -1 }
         }
 
@@ -371,7 +379,7 @@ mod tests {
         unsafe extern "C" fn close(_: *mut RawHandle, _: Option<OnClose>) {
             OPEN_AT_CLOSE.set(Some(is_open(POLLED.get())));
         }
-        /// As the real ones: cut to the room there is, with a NUL behind it.
+        /// Like the real functions: cuts the text to the room there is, and ends it with a NUL.
         unsafe extern "C" fn write_message(
             status: c_int,
             into: *mut c_char,
@@ -379,7 +387,7 @@ mod tests {
         ) -> *mut c_char {
             let text = format!("E{}", -status);
             let length = text.len().min(room - 1);
-            // SAFETY: there is room for that and a NUL.
+            // SAFETY: there is room for the text and a NUL.
             unsafe {
                 std::ptr::copy_nonoverlapping(text.as_ptr(), into.cast(), length);
                 *into.add(length) = 0;
@@ -442,7 +450,7 @@ mod tests {
             "no other file had its number yet"
         );
         assert_eq!(Rc::strong_count(&wake), 2, "the callback may still be called");
-        // SAFETY: as `on_close` does it, once.
+        // SAFETY: done once, as `on_close` does it.
         unsafe { Context::release(noting_libuv::DATA.get().cast()) };
         assert_eq!(Rc::strong_count(&wake), 1);
     }

@@ -1,13 +1,13 @@
 //! libuv's functions, looked up in the running process.
 //!
-//! Node exports them, and nothing is linked: a test or a fuzz target of this crate runs without
+//! Node exports them, and nothing is linked, so a test or a fuzz target of this crate runs without
 //! Node.
 #![allow(unsafe_code)] // Functions of another language, found by name.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 
-/// `uv_handle_t` and everything that begins like it. Its size is libuv's secret.
+/// `uv_handle_t` and all types that begin like it. Only libuv knows its size.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct RawHandle {
@@ -28,7 +28,7 @@ pub(super) type OnPoll = unsafe extern "C" fn(*mut RawHandle, status: c_int, eve
 /// `uv_err_name_r` and `uv_strerror_r`.
 pub(super) type WriteMessage = unsafe extern "C" fn(c_int, *mut c_char, usize) -> *mut c_char;
 
-/// What `uv_poll_init` takes on Unix and `uv_poll_init_socket` on Windows.
+/// The argument of `uv_poll_init` on Unix, and of `uv_poll_init_socket` on Windows.
 #[cfg(unix)]
 pub(super) type Pollable = std::os::fd::RawFd;
 #[cfg(windows)]
@@ -45,7 +45,7 @@ pub(super) enum HandleType {
 
 macro_rules! symbols {
     ($($(#[$attribute:meta])* $field:ident = $name:literal : fn($($argument:ty),*) $(-> $result:ty)?;)+) => {
-        /// One field for each function, named as libuv names it without `uv_`.
+        /// One field for each function, with libuv's name without `uv_`.
         #[derive(Debug)]
         pub(super) struct Symbols {
             $($(#[$attribute])* pub(super) $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)+
@@ -89,7 +89,7 @@ symbols! {
     idle_stop = "uv_idle_stop": fn(*mut RawHandle) -> c_int;
 }
 
-/// The table, or the name of the function that this process lacks. The same for all threads.
+/// The table of functions, or the name of one that this process lacks. All threads get the same.
 pub(super) fn symbols() -> Result<&'static Symbols, &'static str> {
     static SYMBOLS: OnceLock<Result<Symbols, &'static str>> = OnceLock::new();
     match SYMBOLS.get_or_init(|| Symbols::find(&libraries())) {
@@ -98,13 +98,13 @@ pub(super) fn symbols() -> Result<&'static Symbols, &'static str> {
     }
 }
 
-/// The libraries stay loaded when these values are dropped: they are the process itself.
+/// These values may be dropped: the library is the process itself, and stays loaded.
 #[cfg(unix)]
 fn libraries() -> Vec<libloading::Library> {
     vec![libloading::os::unix::Library::this().into()]
 }
 
-/// Node's own program, or the library that a program embeds it by.
+/// Node's own program, or the library by which a program embeds Node.
 #[cfg(windows)]
 fn libraries() -> Vec<libloading::Library> {
     use libloading::os::windows::Library;

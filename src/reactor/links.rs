@@ -1,4 +1,5 @@
-//! From a host to a connected socket: look-ups, races of addresses, and which socket is whose.
+//! The way from a host to a connected socket: look-ups, races of addresses, and which socket
+//! belongs to which connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -14,17 +15,17 @@ use crate::base::Instant;
 use crate::config::{Config, Endpoint, Host};
 use crate::pool::ConnectionId;
 
-/// A name whose addresses a connection waits for.
+/// A name for whose addresses a connection waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
     pub token: u32,
     pub name: String,
 }
 
-/// How the opening of a connection ended.
+/// The result of opening a connection.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// `others`: addresses of the look-up that have not failed.
+    /// `others`: the addresses of the look-up that have not failed.
     Connected {
         connection: ConnectionId,
         local: bool,
@@ -36,29 +37,29 @@ pub(super) enum Opened {
     },
 }
 
-/// A socket and what is known of it.
+/// A socket and its state.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) socket: Socket,
     pub(super) connection: ConnectionId,
     target: Target,
-    /// It stands in the list of those that are to be read.
+    /// The socket is in the list of those to read.
     listed: bool,
-    /// The system said that the stream ends: then a short read is not the last one.
+    /// The system has reported the end of the stream, so a short read is not the last one.
     pub(super) ending: bool,
-    /// The kernel takes no more bytes until it says that the socket is writable.
+    /// The kernel takes no more bytes until it reports that the socket is writable.
     pub(super) blocked: bool,
-    /// With fewer bytes to read, the kernel does not say that it is readable.
+    /// The kernel reports the socket as readable from this many bytes on.
     pub(super) low_water: usize,
-    /// It is read because its low-water mark was not reached in time.
+    /// The socket is read because its low-water mark was not reached in time.
     pub(super) overdue: bool,
-    /// Of the last bytes many were messages that are more work than these.
+    /// Many of the last bytes were messages that take more work than their bytes suggest.
     pub(super) brings_messages: bool,
-    /// Bytes that were written since the server had last answered all.
+    /// How many bytes were written since the server had last answered everything.
     pub(super) unanswered: usize,
-    /// It is asked each second whether the server's host lives (`closed_window`).
+    /// The kernel is asked each second whether the server's host is alive (`closed_window`).
     pub(super) watched: bool,
-    /// Why a write failed. What the server said before is read first, for it says more.
+    /// Why a write failed. The server's last messages are read first, since they say more.
     pub(super) broken: Option<String>,
 }
 
@@ -68,7 +69,7 @@ impl Stream {
     }
 }
 
-/// Where the opening of a connection has come to.
+/// How far the opening of a connection is.
 #[derive(Debug)]
 enum Opening {
     Resolving { lookup: u32, port: u16, last: Vec<SocketAddr> },
@@ -83,8 +84,7 @@ pub(super) struct Links {
     open: BTreeMap<ConnectionId, Token>,
     streams: BTreeMap<Token, Stream>,
     errands: Errands,
-    /// Sockets that may hold bytes which were not read: nobody will say again that they are
-    /// readable.
+    /// Sockets that may hold unread bytes. The selector will not report them again.
     unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
     lookups: VecDeque<Lookup>,
@@ -128,7 +128,7 @@ impl Links {
         self.readiness.collect(ready)
     }
 
-    /// Begins to connect; an [`Opened`] will say how that ended, unless the connection is closed
+    /// Begins to connect. An [`Opened`] tells how that ended, unless the connection is closed
     /// before.
     pub(super) fn open(
         &mut self,
@@ -156,7 +156,7 @@ impl Links {
         self.start_race(now, connection, vec![target], &[]);
     }
 
-    /// The answer to a [`Lookup`]; one that nobody waits for any more is no news.
+    /// Takes the answer to a [`Lookup`]. It has no effect if its connection waits no longer.
     pub(super) fn resolved(
         &mut self,
         now: Instant,
@@ -187,7 +187,7 @@ impl Links {
         self.opened.pop_front()
     }
 
-    /// When the next address of some race is to start.
+    /// When the next address of a race is due, or a cancel request has run out of time.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let racing = self.opening.values().filter_map(|opening| match opening {
             Opening::Racing { race, .. } => race.deadline(),
@@ -204,8 +204,8 @@ impl Links {
         }
     }
 
-    /// Sends a packet on a connection of its own to the address that `connection` has reached;
-    /// [`Self::next_errand`] says how that ended.
+    /// Sends a packet on a connection of its own, to the address that `connection` has reached.
+    /// [`Self::next_errand`] tells how that ended.
     pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
         let stream = self.token(connection).and_then(|token| self.streams.get(&token));
         let socket = stream.map(|stream| Socket::connect(&stream.target, &self.options));
@@ -216,7 +216,7 @@ impl Links {
             return self.errands.fail(connection);
         }
         self.errands.begin(now, token, connection, socket, packet);
-        // A connect that is done already is not news.
+        // The selector does not report a connect that has succeeded at once.
         self.handle_errand(token);
     }
 
@@ -245,13 +245,12 @@ impl Links {
         self.errands.finish(token, reached);
     }
 
-    /// Whether the socket's connect has not ended.
+    /// Whether the socket's connect is still under way.
     pub(super) fn is_runner(&self, token: Token) -> bool {
         self.streams.get(&token).is_some_and(|stream| !self.is_open_for(stream.connection, token))
     }
 
-    /// The socket that is meant by whatever the selector has to say, where there is no other and it
-    /// need not be asked.
+    /// The only socket, if any wake must be for it and the selector need not be asked.
     pub(super) fn single_socket(&self) -> Option<Token> {
         let (token, stream) = self.streams.first_key_value()?;
         let is_alone = self.streams.len() == 1 && self.errands.is_empty();
@@ -263,7 +262,7 @@ impl Links {
         self.streams.get(&token).is_some_and(|stream| self.is_open_for(stream.connection, token))
     }
 
-    /// Looks at what became of a connect.
+    /// Handles the progress of a socket's connect.
     pub(super) fn handle_runner(&mut self, now: Instant, token: Token) {
         let Some(stream) = self.streams.get(&token) else { return };
         let connection = stream.connection;
@@ -295,7 +294,8 @@ impl Links {
         self.streams.get_mut(&token)
     }
 
-    /// A socket may hold bytes: it is to be read. `ending`: the system said that its stream ends.
+    /// Lists a socket that may hold bytes for reading. `ending`: the system has reported the end of
+    /// its stream.
     pub(super) fn list_unread(&mut self, token: Token, ending: bool) {
         if let Some(stream) = self.streams.get_mut(&token) {
             stream.ending |= ending;
@@ -310,12 +310,12 @@ impl Links {
         self.unread.len()
     }
 
-    /// The next socket that is to be read, of which [`Self::was_read`] is to tell.
+    /// The next socket to read. The caller reports to [`Self::was_read`].
     pub(super) fn next_unread(&mut self) -> Option<Token> {
         self.unread.pop_front()
     }
 
-    /// `more`: it may hold more.
+    /// Takes note that a socket was read. `more`: it may hold more bytes.
     pub(super) fn was_read(&mut self, token: Token, more: bool) {
         if let Some(stream) = self.streams.get_mut(&token) {
             stream.listed = more;
@@ -329,7 +329,7 @@ impl Links {
         self.unread.clear();
     }
 
-    /// The kernel took not all bytes, or it has taken them again.
+    /// Records that the kernel did not take all bytes, or that it takes bytes again.
     pub(super) fn set_blocked(&mut self, token: Token, blocked: bool) {
         if let Some(stream) = self.streams.get_mut(&token)
             && stream.blocked != blocked
@@ -344,7 +344,7 @@ impl Links {
         self.opening.keys().chain(self.open.keys()).copied().collect()
     }
 
-    /// Closes a connection wherever it has come to, with all that was started for it.
+    /// Closes a connection at any stage, with everything that was started for it.
     pub(super) fn close(&mut self, connection: ConnectionId, farewell: &[u8]) {
         if let Some(Opening::Racing { runners, .. }) = self.opening.remove(&connection) {
             runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
@@ -353,7 +353,8 @@ impl Links {
             if let Some(stream) = self.streams.get(&token)
                 && !farewell.is_empty()
             {
-                // A courtesy: the server finds out by the closed socket otherwise.
+                // This is a courtesy: without it, the server learns of the end from the closed
+                // socket.
                 let _ = stream.socket.write(farewell);
             }
             self.drop_stream(token);
@@ -376,7 +377,7 @@ impl Links {
         self.run_race(now, connection);
     }
 
-    /// Starts every address whose time has come, and ends a race that nobody can win.
+    /// Starts every address that is due, and ends a race that no address can win.
     fn run_race(&mut self, now: Instant, connection: ConnectionId) {
         loop {
             let Some(Opening::Racing { race, runners }) = self.opening.get_mut(&connection) else {
@@ -446,13 +447,13 @@ impl Links {
         self.opened.push_back(Opened::Connected { connection, local, others });
     }
 
-    /// The address that an open connection has reached, over TCP.
+    /// The address that an open connection over TCP has reached.
     pub(super) fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
         let stream = self.open.get(&connection).and_then(|token| self.streams.get(token))?;
         stream.target.ip()
     }
 
-    /// Whether the connection is one over TCP within this machine.
+    /// Whether the connection runs over TCP within this machine.
     pub(super) fn is_loopback(&self, connection: ConnectionId) -> bool {
         let stream = self.open.get(&connection).and_then(|token| self.streams.get(token));
         stream.is_some_and(|stream| stream.is_tcp() && stream.target.is_local())
@@ -469,7 +470,7 @@ impl Links {
     }
 }
 
-// Elsewhere sockets are polled by a loop, which a unit test has not.
+// On Windows a loop polls the sockets, and a unit test has none.
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

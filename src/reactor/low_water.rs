@@ -1,19 +1,19 @@
-//! Low-water marks: how many bytes are worth waking the loop for.
+//! Low-water marks: how many bytes have to arrive before the kernel wakes the loop.
 //!
-//! The answer to a barrier comes first, and says nothing that could not be heard with the answer
-//! behind it. Where that comes much later, the loop would be woken twice for each query. So the
-//! kernel is told to wait for more than a barrier's answer.
+//! The answer to a barrier comes first, and could just as well be read together with the answer to
+//! the request behind it. If that one comes much later, the loop would be woken twice for each
+//! query. So the kernel is told to wait for more bytes than a barrier's answer has.
 //!
-//! The same holds for many small answers to a crowd, where the server is kept at work
-//! (`pool::crowd`): they are heard in parts of several, as long as as many follow.
+//! The same holds for many small answers to a burst of requests, which keep the server busy
+//! (`pool::crowd`). They are read in groups of several, as long as that many follow.
 //!
-//! A server sends 8 KiB at a time. Where nothing else keeps the loop busy, each of them wakes it,
-//! and that costs more than to read them. So while the rest of an answer is expected to be large,
-//! going by what its statement has answered before, the kernel is told to wait for more
-//! (`SO_RCVLOWAT`). A mark stays below what is expected, so that the last bytes are told as soon as
-//! they come; an answer that is shorter for once is read after [`PATIENCE`]. A server that has sent
-//! nothing by then may be at it for long: each of its bytes is told again. Where the receive window
-//! is smaller than a mark, the kernel speaks up when it is full.
+//! A server sends 8 KiB at a time. If nothing else keeps the loop busy, each of these parts wakes
+//! it, which costs more than reading them. So while the rest of an answer is expected to be large,
+//! by the earlier answers of its statement, the kernel is told to wait for more bytes
+//! (`SO_RCVLOWAT`). A mark stays below the expected size, so that the kernel reports the last bytes
+//! as soon as they come. An answer that is shorter for once is read after [`PATIENCE`]. A server
+//! that has sent nothing by then may take long, so from then on the kernel reports each of its
+//! bytes. If the receive window is smaller than a mark, the kernel reports a full window.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -24,37 +24,37 @@ use super::socket::{Descriptor, Token};
 use crate::base::Instant;
 use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 
-/// Sets the least number of bytes that make a socket readable, and returns whether that could be
-/// done.
+/// Sets the least number of bytes that makes a socket readable. Returns whether the system did.
 pub type SetLowWater = fn(Descriptor, usize) -> bool;
 
-/// What answers a bare Sync is a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or longer,
-/// where there is news.
+/// A bare Sync is answered by a ReadyForQuery of six bytes (PostgreSQL manual, 55.7), or by more if
+/// the server has news.
 const MORE_THAN_BARRIER: usize = 7;
-/// A rest that is smaller is not worth a call to the system.
+/// A smaller rest of an answer, in bytes, is not worth a system call.
 const LARGE: usize = 16 * 1024;
-/// What one look at a socket reads (`io`): a mark of 128 KiB costs 9% more CPU for a result of 3
-/// MiB.
+/// The highest mark, in bytes: what one turn reads from a socket (`io`). A mark of 128 KiB costs 9%
+/// more CPU for a result of 3 MiB.
 const HIGHEST: usize = 512 * 1024;
-/// So late is a result at most that is shorter than those before it.
+/// The most by which a mark delays a result that is shorter than those before it.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// Nobody waits for a barrier's answer, but when a server was last heard counts where it says
-/// nothing more (`liveness`).
+/// How long a barrier's answer may stay unread. No call waits for it, but the time when a server
+/// was last heard counts if it sends nothing more (`liveness`).
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The marks of all sockets.
 #[derive(Debug, Default)]
 pub(super) struct LowWater {
-    /// `None` where the system has no marks.
+    /// `None` if the system has no low-water marks.
     pub(super) set: Option<SetLowWater>,
-    /// How many processes the machine runs at once.
+    /// How many threads the machine runs at once.
     pub(super) cores: Option<usize>,
-    /// The sockets to servers that have something to answer, and that are not told of each byte.
+    /// The sockets of servers that have requests to answer, and of which the kernel does not report
+    /// each byte.
     raised: Vec<Token>,
-    /// When they are read all the same, for the sake of those with high marks.
+    /// When the sockets with high marks are read, even if the kernel has not reported them.
     pub(super) until: Option<Instant>,
-    /// And for the sake of the others. It stays when there are none any more, so that it need not
-    /// be set for each request.
+    /// The same for the sockets with low marks. The time stays when there are no such sockets any
+    /// more, so that it need not be set for each request.
     look_at: Option<Instant>,
 }
 
@@ -64,7 +64,7 @@ impl LowWater {
         self.cores = available_parallelism().ok().map(NonZero::get);
     }
 
-    /// Whether there may be bytes that nobody was told of.
+    /// Whether there may be bytes that the kernel has not reported.
     pub(super) fn holds_back(&self) -> bool {
         !self.raised.is_empty()
     }
@@ -77,8 +77,8 @@ impl LowWater {
         self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// Tells the pool whether the server of a new connection is on this machine, and its answers
-    /// can be held back: on a Unix socket the kernel tells of each byte, whatever the mark.
+    /// Tells the pool if the server of a new connection runs on this machine and the kernel can
+    /// hold its answers back. On a Unix socket the kernel reports each byte, whatever the mark.
     pub(super) fn share_cores(&self, connection: ConnectionId, links: &Links, pool: &mut Pool) {
         if let (Some(_), Some(cores)) = (self.set, self.cores)
             && links.is_loopback(connection)
@@ -87,8 +87,9 @@ impl LowWater {
         }
     }
 
-    /// For a socket to which all was written: what comes back may be known to be large, and to come
-    /// before it would be looked for all the same; or to come long after a barrier's answer.
+    /// Sets the mark of a socket on which everything was written. The next answer may be known to
+    /// be large, and to come before its socket would be read anyway, or to come long after its
+    /// barrier's answer.
     pub(super) fn expect_answer(
         &mut self,
         now: Instant,
@@ -107,13 +108,14 @@ impl LowWater {
             None => Self::least(token, links, pool),
         };
         let mark = mark(rows).max(least).max(together.min(HIGHEST));
-        // What stands above that is for an answer which has begun to come.
+        // A higher mark is for an answer that has begun to come.
         if is_low(before) || before < mark {
             self.set_mark(now, token, mark, links, pool);
         }
     }
 
-    /// For a socket that has been read until it was empty; `moves`: something was there.
+    /// Sets the mark of a socket that was read until it was empty. `moves`: there was something to
+    /// read.
     pub(super) fn after_read(
         &mut self,
         now: Instant,
@@ -125,7 +127,7 @@ impl LowWater {
         let (Some(_), Some(stream)) = (self.set, links.stream(token)) else {
             return;
         };
-        // The selector may name a socket whose bytes have been read meanwhile: that says nothing.
+        // The selector may report a socket whose bytes were read meanwhile, which means nothing.
         let is_overdue = std::mem::take(&mut stream.overdue);
         let connection = stream.connection;
         let mark = match (moves, is_overdue) {
@@ -141,9 +143,9 @@ impl LowWater {
         self.set_mark(now, token, mark, links, pool);
     }
 
-    /// A mark above a barrier's answer stays, which spares calls to the system, as long as nothing
-    /// is that short which may come next by itself: news of a server's own is not, and the
-    /// beginning of an answer is followed by more.
+    /// Keeps a mark that is just above a barrier's answer, which saves system calls, unless the
+    /// next bytes may be as short. A server's own news is never so short, and the beginning of an
+    /// answer is followed by more bytes.
     fn least(token: Token, links: &mut Links, pool: &Pool) -> usize {
         let stays = links.stream(token).is_some_and(|stream| {
             stream.low_water == MORE_THAN_BARRIER && pool.is_between_answers(stream.connection)
@@ -151,8 +153,8 @@ impl LowWater {
         if stays { MORE_THAN_BARRIER } else { 1 }
     }
 
-    /// What stands there already will do where it is not much less, which spares a call to the
-    /// system.
+    /// Keeps the present mark if it is not much lower than the wanted one, which saves a system
+    /// call.
     fn mark_for_several(token: Token, links: &mut Links, pool: &Pool) -> usize {
         let Some(stream) = links.stream(token) else { return 1 };
         let (before, connection) = (stream.low_water, stream.connection);
@@ -191,7 +193,7 @@ impl LowWater {
         }
     }
 
-    /// Has the sockets read that may hold something which is below their marks.
+    /// Lists the sockets for reading that may hold fewer bytes than their marks.
     pub(super) fn look_below(&mut self, links: &mut Links) {
         (self.until, self.look_at) = (None, None);
         for token in std::mem::take(&mut self.raised) {
@@ -203,12 +205,12 @@ impl LowWater {
     }
 }
 
-/// Whether a socket with such a mark is told of everything but barriers' answers.
+/// Whether the kernel reports everything except barriers' answers on a socket with this mark.
 pub(super) fn is_low(mark: usize) -> bool {
     mark <= MORE_THAN_BARRIER
 }
 
-/// What is worth waking for, where so many bytes are expected.
+/// The mark for an answer of which `rest` bytes are expected.
 fn mark(rest: usize) -> usize {
     if rest < LARGE { 1 } else { (rest - rest / 8 - LARGE / 4).min(HIGHEST) }
 }

@@ -1,18 +1,19 @@
 //! Floor 5: sockets, readiness, the only clock, and libuv's handles.
 //!
-//! Owns: every socket of a pool, when it is read and written, how much of that one turn of the loop
-//! may do, and the libuv handles that wake it. Imports the floors below and drives `pool` by its
-//! doors. Never knows of JavaScript, never starts a thread, never blocks, never resolves a name:
-//! the names that connections need are handed up as look-ups, and their addresses come back down.
+//! Owns: every socket of a pool, when each is read and written, how much of that one turn of the
+//! loop may do, and the libuv handles that wake the loop. Imports the floors below, and drives
+//! `pool` by its commands. Never knows of JavaScript, never starts a thread, never blocks, and
+//! never looks up a name: it hands the names that connections need upwards, and their addresses
+//! come back down.
 //!
 //! ```text
 //! libuv ──wake──▶ Reactor::turn: readiness ─▶ read ─▶ pool ─▶ write ─▶ deadlines ─▶ alarm
-//! floor 6 ──────▶ Reactor::flush:                     pool ─▶ write ─────────────▶ alarm
+//! node ──commands─▶ Reactor::flush:                   pool ─▶ write ─────────────▶ alarm
 //! ```
 //!
-//! A pool has one reactor, and a reactor one selector: mio's on Unix, whose descriptor libuv polls;
-//! on Windows libuv polls each socket. Both are behind `readiness`, which differs by system and by
-//! nothing else.
+//! A pool has one reactor, and a reactor has one selector. On Unix this is mio's, whose descriptor
+//! libuv polls. On Windows libuv polls each socket. `readiness` hides the difference, and only it
+//! differs by system.
 
 mod alarm;
 mod clock;

@@ -1,8 +1,8 @@
-//! Which of a host's addresses to try, and when: Happy Eyeballs (RFC 8305) without its look-ups.
+//! Which addresses of a host are tried, and when: Happy Eyeballs (RFC 8305) without its look-ups.
 //!
-//! The families take turns, the first address of the system's order first. Each next address starts
-//! when the one before has failed, or has been silent for [`STAGGER`]; the first that connects
-//! wins.
+//! The address families take turns, beginning with the first address in the system's order. The
+//! next address starts when the one before it has failed, or has been silent for [`STAGGER`]. The
+//! first that connects wins.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,12 +13,12 @@ use super::socket::Target;
 use super::system_error::{Unreached, connect_error, reason};
 use crate::base::Instant;
 
-/// RFC 8305 advises 250 ms for the distances of the web and allows 100. Database servers are near,
-/// and what a start too early costs is one connection that the server forgets again.
+/// RFC 8305 recommends 250 ms for distances on the web and allows 100 ms. Database servers are
+/// near, and a start too early costs no more than a connection that the server forgets again.
 const STAGGER: Duration = Duration::from_millis(50);
 
-/// More addresses than any host of a cluster has. Each that refuses costs a system call, and all
-/// of them may do so in one turn of the loop.
+/// The most addresses that are tried: more than any host of a cluster has. Each refusal costs a
+/// system call, and all addresses may refuse in one turn of the loop.
 const MAX_TARGETS: usize = 256;
 
 /// The race for one connection.
@@ -30,7 +30,7 @@ pub(super) struct Race {
 }
 
 impl Race {
-    /// Those of `last` come behind the others, in that order.
+    /// Addresses in `last` are tried after the others, in that order.
     pub(super) fn new(targets: Vec<Target>, last: &[SocketAddr], now: Instant) -> Self {
         let mut waiting = in_turns(targets);
         let place = |target: &Target| {
@@ -42,7 +42,7 @@ impl Race {
         Self { waiting, next_at: now, failures: Vec::new() }
     }
 
-    /// The next address, where its time has come.
+    /// The next address, if it is due.
     pub(super) fn start_next(&mut self, now: Instant) -> Option<Target> {
         if now < self.next_at {
             return None;
@@ -52,12 +52,12 @@ impl Race {
         Some(target)
     }
 
-    /// Addresses that were not tried.
+    /// The addresses that were not tried.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Target> {
         self.waiting.iter()
     }
 
-    /// An address has failed: the next one need not wait.
+    /// Records that an address has failed, so that the next one need not wait.
     pub(super) fn fail(&mut self, target: Target, error: io::Error, now: Instant) {
         self.failures.push((target, error));
         self.next_at = now;
@@ -67,8 +67,9 @@ impl Race {
         (!self.waiting.is_empty()).then_some(self.next_at)
     }
 
-    /// Why no address would do. The cause is that of the first address where a server may yet come
-    /// to be, if there is such a one: the host as a whole is not known to have none.
+    /// Why no address could be reached. The cause is the error of the first address where a server
+    /// may still appear, if there is one: otherwise the host would be taken for one without a
+    /// server.
     pub(super) fn unreached(&self) -> Unreached {
         let why = match self.failures.as_slice() {
             [] => "the name has no addresses".to_owned(),

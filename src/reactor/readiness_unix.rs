@@ -1,6 +1,6 @@
 //! Which sockets are ready, on Unix: mio's selector, whose own descriptor libuv polls.
 //!
-//! Edge-triggered: what is said once is not said again until something changes.
+//! Edge-triggered: a readiness is reported once, and not again until something changes.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,20 +13,20 @@ use super::libuv::{Loop, PollHandle, READABLE, Wake};
 use super::socket::Socket;
 use super::socket::{Ready, Token};
 
-/// Sockets that one look at the selector can name. What is left over wakes the loop again.
+/// How many sockets one look at the selector can name. The loop is woken again for the rest.
 const EVENTS: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Readiness {
-    /// Stands before the selector: it must be closed before the descriptor is.
+    /// Declared before the selector, so that it is closed before the selector's descriptor.
     handle: Option<PollHandle>,
     poll: Poll,
     events: Events,
 }
 
 impl Readiness {
-    /// Whether what it has to say of a socket is void once that has been read, although it was not
-    /// asked: epoll looks again before it says so, kqueue does not.
+    /// Whether a report that was not collected disappears once its socket was read: epoll checks
+    /// the socket before it reports it, and kqueue does not.
     pub(super) const LOOKS_AGAIN: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     pub(super) fn new() -> io::Result<Self> {
@@ -42,28 +42,29 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket until it is closed, for both directions at first: it may have to connect.
+    /// Watches a socket until it is closed. At first it is watched for both directions, since it
+    /// may have to connect.
     pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE.add(Interest::WRITABLE);
         let registry = self.poll.registry();
         registry.register(&mut SourceFd(&socket.descriptor()), mio::Token(token), interest)
     }
 
-    /// Must be called before the socket is closed, which here is all that it takes.
+    /// Must be called before the socket is closed. Here the closing is enough.
     pub(super) fn forget(&mut self, _token: Token) {}
 
-    /// Most sockets are always writable, and would keep the selector readable once they were named
-    /// and nobody asked.
+    /// Watches for writability only while it is wanted. Most sockets are always writable, and a
+    /// report that is not collected would keep the selector readable.
     pub(super) fn want_write(&mut self, socket: &Socket, token: Token, wanted: bool) {
         let readable = Interest::READABLE;
         let interest = if wanted { readable.add(Interest::WRITABLE) } else { readable };
         let (registry, descriptor) = (self.poll.registry(), socket.descriptor());
-        // It fails for want of memory alone. Then more is said than is asked for, or a deadline
-        // ends what waits.
+        // This fails only for lack of memory. Then the selector reports more than was asked for, or
+        // a deadline ends the waiting call.
         let _ = registry.reregister(&mut SourceFd(&descriptor), mio::Token(token), interest);
     }
 
-    /// Never waits.
+    /// Collects the sockets that are ready, without waiting.
     pub(super) fn collect(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

@@ -1,8 +1,8 @@
-//! Which sockets are ready, on Windows: libuv polls each of them, because there is no descriptor
-//! that stands for them all.
+//! Which sockets are ready, on Windows: libuv polls each of them, because no single descriptor
+//! stands for all.
 //!
-//! Level-triggered: what is said is said again until it is no longer so. Writability is asked for
-//! only while bytes wait for it. Each ready socket wakes the reactor by itself.
+//! Level-triggered: a readiness is reported again until it ends. Writability is asked for only
+//! while bytes wait for it. Each ready socket wakes the reactor by itself.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Attached {
 }
 
 impl Readiness {
-    /// What is said here is kept until it is asked for.
+    /// Reports are kept here until they are collected.
     pub(super) const LOOKS_AGAIN: bool = false;
 
     pub(super) fn new() -> io::Result<Self> {
@@ -46,15 +46,15 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket until it is forgotten; for its writability too, because it is about to
-    /// connect.
+    /// Watches a socket until it is forgotten. Its writability is watched too, because it is about
+    /// to connect.
     pub(super) fn watch(&mut self, socket: &Socket, token: Token) -> io::Result<()> {
         let Some(Attached { uv_loop, wake }) = &self.attached else {
             return Err(io::Error::other("there is no loop to poll the socket"));
         };
         let (said, wake) = (self.said.clone(), wake.clone());
         let callback = Box::new(move |status, events: i32| {
-            // An error is found by the read or the write that follows.
+            // The next read or write finds the error.
             let failed = status < 0;
             said.borrow_mut().push(Ready {
                 token,
@@ -82,14 +82,14 @@ impl Readiness {
         if handle.start(events).is_err()
             && let Some(Attached { wake, .. }) = &self.attached
         {
-            // Nothing will be said of this socket any more: its stream is read, and ends, now.
+            // No report of this socket will come any more, so its stream is read, and ends, now.
             let ready = Ready { token, readable: true, writable: true, closed: true };
             self.said.borrow_mut().push(ready);
             wake();
         }
     }
 
-    /// Never waits.
+    /// Collects the sockets that are ready, without waiting.
     pub(super) fn collect(&mut self, ready: &mut Vec<Ready>) -> io::Result<()> {
         ready.append(&mut self.said.borrow_mut());
         Ok(())

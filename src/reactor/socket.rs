@@ -1,4 +1,4 @@
-//! One non-blocking stream socket, whatever its family.
+//! One non-blocking stream socket of any address family.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -8,24 +8,25 @@ use socket2::{Domain, Protocol, SockAddr, TcpKeepalive, Type};
 
 use crate::config::Config;
 
-/// Names a socket. Never used twice, so that late news of a closed socket is nobody's.
+/// Names a socket. A token is never used twice, so late news of a closed socket reaches no other
+/// one.
 pub(super) type Token = usize;
 
-/// What the system said of a socket. It may be wrong: nothing but a look at the socket is proof.
+/// The selector's report of a socket. It may be wrong: only the socket itself gives proof.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
     pub(super) token: Token,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// One direction has ended, or the socket has failed.
+    /// One direction of the stream has ended, or the socket has failed.
     pub(super) closed: bool,
 }
 
-/// Where a socket connects to, with nothing left to resolve.
+/// The address to which a socket connects, with nothing left to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Ip(SocketAddr),
-    /// The path of a Unix socket; one that begins with a NUL is a name in Linux's abstract
+    /// The path of a Unix socket. A path that begins with a NUL is a name in Linux's abstract
     /// namespace.
     Unix(Vec<u8>),
 }
@@ -38,7 +39,7 @@ impl Target {
         }
     }
 
-    /// Whether nobody can listen in between.
+    /// Whether the connection stays on this machine, so that no network can be listened to.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Self::Ip(address) => address.ip().to_canonical().is_loopback(),
@@ -59,11 +60,11 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Tells a TCP socket that is about to connect what the system has under a name of its own: how
-/// long sent bytes may stay unacknowledged, and that a host which refuses is not asked again.
+/// Sets options of a TCP socket that is about to connect for which only its own system has a name:
+/// how long sent bytes may stay unacknowledged, and that a host which refuses is not asked again.
 pub type PrepareSocket = fn(Descriptor, Option<Duration>);
 
-/// What all TCP sockets of a pool have in common.
+/// The options that all TCP sockets of a pool have in common.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     keep_alive: Option<Duration>,
@@ -81,14 +82,14 @@ impl Options {
     }
 }
 
-/// How far a connect has come.
+/// How far a connect is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Connecting,
     Connected,
 }
 
-/// What the system calls a socket.
+/// The system's type for a socket.
 #[cfg(unix)]
 pub type Descriptor = std::os::fd::RawFd;
 #[cfg(windows)]
@@ -101,7 +102,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Begins to connect. [`Self::progress`] says, once the socket is writable, what became of it.
+    /// Begins to connect. Once the socket is writable, [`Self::progress`] tells the result.
     pub(super) fn connect(target: &Target, options: &Options) -> io::Result<(Self, Progress)> {
         let (domain, protocol, address) = match target {
             Target::Ip(address) => {
@@ -126,8 +127,8 @@ impl Socket {
         Ok((socket, progress))
     }
 
-    /// What became of a connect. A wake-up without cause is no success: only a socket that has a
-    /// peer is connected.
+    /// The state of a connect. A wake-up without cause is no success: only a socket with a peer is
+    /// connected.
     pub(super) fn progress(&self) -> io::Result<Progress> {
         if let Some(error) = self.inner.take_error()? {
             return Err(error);
@@ -147,7 +148,7 @@ impl Socket {
         self.inner.send_with_flags(bytes, NO_SIGNAL)
     }
 
-    /// Where the system has `TCP_USER_TIMEOUT`. Returns whether that could be done.
+    /// Sets `TCP_USER_TIMEOUT`. Returns whether the system has the option and did it.
     pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) -> bool {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         return self.inner.set_tcp_user_timeout(timeout).is_ok();
@@ -174,8 +175,8 @@ impl Socket {
     }
 }
 
-/// Between the probes of a connection that does not answer them. By the system's default of 75
-/// seconds a dead one would pass for an idle one for that long.
+/// The time between keepalive probes that have no answer. With the system's default of 75 seconds,
+/// a dead connection would pass for an idle one for that long.
 const PROBE_AGAIN: Duration = Duration::from_secs(5);
 
 fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()> {
@@ -186,7 +187,7 @@ fn set_tcp_options(socket: &socket2::Socket, options: &Options) -> io::Result<()
         let keep_alive = keep_alive.with_interval(PROBE_AGAIN);
         socket.set_tcp_keepalive(&keep_alive)?;
     }
-    // Set before the connect: it bounds the handshake's packets too.
+    // This is set before the connect, since it bounds the handshake's packets too.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
@@ -205,7 +206,8 @@ fn unix_address(_path: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
-/// A Unix socket's EAGAIN is a full queue of the server, and an error: nothing will follow it.
+/// On a Unix socket EAGAIN means that the server's queue is full. It is an error, since nothing
+/// will follow.
 #[cfg(unix)]
 fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
@@ -216,8 +218,8 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Node ignores SIGPIPE, a program that embeds it may not. On Apple's systems the socket itself
-/// says so.
+/// Node ignores SIGPIPE, but a program that embeds it may not. On Apple's systems an option of the
+/// socket itself does the same.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(any(windows, target_vendor = "apple"))]

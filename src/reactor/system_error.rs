@@ -1,5 +1,5 @@
-//! What the system says of a connect or of a look-up that failed, in the words that users search
-//! for and with the fields that Node's own errors have.
+//! The operating system's errors of a connect or a look-up that failed, in the words that users
+//! search for, and with the fields of Node's own errors.
 
 use std::io::{self, ErrorKind as Kind};
 
@@ -13,8 +13,8 @@ pub struct Unreached {
     pub cause: Option<Error>,
 }
 
-/// By kind: the words, the name, and the number that libuv has for it where the system has none of
-/// its own.
+/// For each kind: its words, its name, and libuv's number for it on systems that have no such
+/// number.
 const KNOWN: [(Kind, &str, &str, i32); 11] = [
     (Kind::ConnectionRefused, "connection refused", "ECONNREFUSED", -4078),
     (Kind::ConnectionReset, "connection reset by peer", "ECONNRESET", -4077),
@@ -29,7 +29,7 @@ const KNOWN: [(Kind, &str, &str, i32); 11] = [
     (Kind::WouldBlock, "the server's queue of connections is full", "EAGAIN", -4088),
 ];
 
-/// Of those without a kind of their own.
+/// The names of errors that have no kind of their own.
 #[cfg(unix)]
 const OTHERS: [(i32, &str); 8] = [
     (libc::EPERM, "EPERM"),
@@ -42,7 +42,7 @@ const OTHERS: [(i32, &str); 8] = [
     (libc::EINVAL, "EINVAL"),
 ];
 
-/// An error of the system in the words that users search for.
+/// An error of the operating system, in the words that users search for.
 pub(super) fn reason(error: &io::Error) -> String {
     match KNOWN.iter().find(|(kind, ..)| *kind == error.kind()) {
         Some((_, words, code, _)) => format!("{words} ({code})"),
@@ -50,7 +50,7 @@ pub(super) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// The error that Node makes of it.
+/// The error that Node would make of a failed connect.
 pub(super) fn connect_error(target: &Target, error: &io::Error) -> Error {
     let (code, errno) = code_of(error);
     let (address, port) = match target {
@@ -64,7 +64,7 @@ pub(super) fn connect_error(target: &Target, error: &io::Error) -> Error {
     Error::system(code, message, fields)
 }
 
-/// The error of a look-up, from what Node or the caller's own function said of it.
+/// The error of a failed look-up, with the fields that Node or the caller's own function gave.
 pub fn lookup_error(code: String, errno: Option<i32>, syscall: String, hostname: String) -> Error {
     let message = format!("{syscall} {code} {hostname}");
     let hostname = Some(hostname);

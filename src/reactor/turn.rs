@@ -20,20 +20,20 @@ use crate::connection::StatementId;
 use crate::pool::{EndOptions, HostStatus, Pool, Query, QueryFlags, Status};
 use crate::types::{Params, Verbatim};
 
-/// Drive it by its commands and [`Self::turn`], call [`Self::flush`] after the last command, then
-/// drain [`Self::next_news`].
+/// Its owner gives it commands and calls [`Self::turn`] for each wake, calls [`Self::flush`] after
+/// the last command, and then drains [`Self::next_news`].
 pub struct Reactor {
     clock: Clock,
     io: Io,
-    /// Deadlines were due while sockets still held unread bytes: they have waited once.
+    /// Deadlines were due while sockets still held unread bytes, and have waited for one turn.
     grace_given: bool,
-    /// What is left of the turn is done when its news has been heard ([`Self::rest`]).
+    /// The rest of the turn follows when callers have heard its news ([`Self::rest`]).
     unfinished: bool,
-    /// The first deadline, as of the last turn's end.
+    /// The first deadline, as of the end of the last turn.
     due_at: Option<Instant>,
     alarm: Alarm,
     referenced: bool,
-    /// Floor 6 took news that it has not handed on yet, a part of a large result for example.
+    /// `node` took news that it has not handed on yet, a part of a large result for example.
     undelivered: bool,
     poisoned: bool,
 }
@@ -64,11 +64,11 @@ impl Reactor {
         })
     }
 
-    /// Lets a loop wake it. The handles are closed when the reactor is dropped.
+    /// Lets a loop wake the reactor. The handles are closed when the reactor is dropped.
     pub fn attach(&mut self, uv_loop: Loop, wake: &Wake, calls: SystemCalls) -> io::Result<()> {
         self.io.attach(uv_loop, wake, calls)?;
         self.alarm.attach(uv_loop, wake)?;
-        // A pool that is to be warm begins at once.
+        // A pool that wants connections from the start begins at once.
         self.alarm.set(self.clock.now(), None, self.io.pool.wants_connections());
         Ok(())
     }
@@ -81,12 +81,12 @@ impl Reactor {
         self.io.pool.forget(statement);
     }
 
-    /// Of a statement's parameters, where a server has told them.
+    /// The oids of a statement's parameter types, if a server has told them.
     pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
         self.io.pool.parameter_types(statement)
     }
 
-    /// The values of a request whose types were told.
+    /// Takes the values of a request, now that its types are known.
     pub fn supply(&mut self, request: u32, params: Params) {
         self.io.pool.supply(self.clock.now(), request, params);
     }
@@ -99,28 +99,28 @@ impl Reactor {
         self.io.pool.acquire(self.clock.now(), request, flags);
     }
 
-    /// Bounds a request from now on; `None` lifts the bound that the pool's options set.
+    /// Bounds a request from now on. `None` removes the bound that the pool's options set.
     pub fn limit(&mut self, request: u32, after: Option<Duration>) {
         self.io.pool.limit(self.clock.now(), request, after);
     }
 
-    /// The request's caller does not want the answer any more. One that has come already is an
-    /// answer all the same, also where it still lies in the kernel's buffer.
+    /// Cancels a request whose caller does not want the answer any more. An answer that has already
+    /// arrived still counts, even if it lies unread in the kernel's buffer.
     pub fn cancel(&mut self, request: u32) {
         let now = self.catch_up(true);
         self.io.pool.cancel(now, request);
         self.flush();
     }
 
-    /// The same for all that runs on a lease or waits there.
+    /// The same for all requests that run or wait on a lease.
     pub fn cancel_lease(&mut self, lease: NonZeroU32) {
         let now = self.catch_up(true);
         self.io.pool.cancel_lease(now, lease);
         self.flush();
     }
 
-    /// Takes what has come meanwhile, down to the last byte where a deadline is due or `wholly`
-    /// says so.
+    /// Handles the bytes that have come meanwhile. If a deadline is due, or with `wholly`, that
+    /// includes bytes below a low-water mark.
     fn catch_up(&mut self, wholly: bool) -> Instant {
         let now = self.clock.now();
         let is_due = self.due_at.is_some_and(|at| at <= now);
@@ -133,7 +133,7 @@ impl Reactor {
         self.flush();
     }
 
-    /// The name of the host that a lease's connection is to.
+    /// The name of the host to which a lease's connection leads.
     pub fn lease_host(&self, lease: NonZeroU32) -> Option<&str> {
         self.io.pool.lease_host(lease).map(|host| &*host.name)
     }
@@ -143,12 +143,12 @@ impl Reactor {
         self.io.pool.lease_is_alive(lease)
     }
 
-    /// Whether a lease's user has begun a transaction there by a statement.
+    /// Whether a lease's user has begun a transaction by a statement.
     pub fn lease_is_in_own_transaction(&self, lease: NonZeroU32) -> bool {
         self.io.pool.lease_is_in_own_transaction(lease)
     }
 
-    /// Answers when the pool is warm.
+    /// Answers when the pool has its wanted connections.
     pub fn ready(&mut self, request: u32) {
         self.io.pool.ready(self.clock.now(), request);
     }
@@ -174,13 +174,13 @@ impl Reactor {
         Ok(())
     }
 
-    /// The answer to a [`Lookup`](super::Lookup).
+    /// Takes the answer to a [`Lookup`](super::Lookup).
     pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, Unreached>) {
         self.io.links.resolved(self.clock.now(), token, answer);
         self.flush();
     }
 
-    /// There is nothing left to do: after [`Self::end`], or after a defect, when all news has been
+    /// Whether nothing is left to do: after [`Self::end`] or a defect, once all news has been
     /// taken.
     pub fn has_ended(&self) -> bool {
         self.io.news.is_empty() && (self.poisoned || self.io.pool.has_ended())
@@ -198,8 +198,7 @@ impl Reactor {
         self.io.news.pop_front()
     }
 
-    /// Asks to be woken in the loop's next turn, for the sake of what could not be handed on in
-    /// this one.
+    /// Asks to be woken in the loop's next turn, for news that could not be handed on in this one.
     pub fn wake_soon(&mut self) {
         let now = self.clock.now();
         if self.unfinished {
@@ -210,8 +209,8 @@ impl Reactor {
         self.set_referenced();
     }
 
-    /// What is queued now is sent by [`Self::rest`], where that is called before the loop goes on;
-    /// should a loop run inside of the one that waits for that, by its first turn.
+    /// Lets [`Self::rest`] send the queued requests. If another loop runs before that, inside the
+    /// present one, its first turn sends them.
     pub fn flush_by_rest(&mut self) {
         if !self.poisoned {
             self.unfinished = true;
@@ -219,7 +218,8 @@ impl Reactor {
         }
     }
 
-    /// All news has been handed on: from now on the pool alone says whether the process must live.
+    /// All news has been handed on. From now on only the pool decides whether the process must stay
+    /// alive.
     pub fn rest(&mut self) {
         self.undelivered = false;
         if self.unfinished {
@@ -229,20 +229,20 @@ impl Reactor {
         }
     }
 
-    /// Sends what was queued since the last turn: called once for all commands of a turn of the
-    /// loop.
+    /// Sends the requests that were queued since the last turn. Called once for all commands of a
+    /// turn of the loop.
     pub fn flush(&mut self) {
         if !self.poisoned {
             self.finish(self.clock.now());
         }
     }
 
-    /// Does what has become possible since the last turn, within bounds, and never waits. What
-    /// callers ask for when they hear the news most often belongs to the same flight: the turn ends
-    /// behind that, in [`Self::rest`], unless there is something to do at once.
+    /// Does what has become possible since the last turn, within bounds and without waiting.
+    /// Requests that callers make when they hear the news usually belong to the same flight. So the
+    /// turn ends after that, in [`Self::rest`], unless there is something to do at once.
     pub fn turn(&mut self) {
         if self.poisoned {
-            // The idle handle that brought the last news here has done its work.
+            // The idle handle that woke the loop for the last news has done its work.
             return self.alarm.set(self.clock.now(), None, false);
         }
         let now = self.catch_up(false);
@@ -254,8 +254,7 @@ impl Reactor {
         }
     }
 
-    /// Gives everything up after a panic. The pool is never asked again: nobody knows what it
-    /// holds.
+    /// Gives everything up after a panic. The pool is never used again, since its state is unknown.
     pub fn poison(&mut self) {
         self.poisoned = true;
         self.unfinished = false;
@@ -268,9 +267,9 @@ impl Reactor {
         self.set_referenced();
     }
 
-    /// Deadlines come after the sockets were read: the answer that lay in the kernel's buffer while
-    /// the loop was blocked wins over a deadline that passed meanwhile. Where a turn's budget was
-    /// not enough to read all, deadlines wait for the next turn, once.
+    /// Handles deadlines after the sockets were read: an answer that lay in the kernel's buffer
+    /// while the loop was blocked wins over a deadline that passed meanwhile. If a turn's budget
+    /// was not enough to read everything, deadlines wait for the next turn, once.
     fn handle_deadlines(&mut self, now: Instant) {
         let may_be_due = self.due_at.is_some_and(|at| at <= now);
         if !may_be_due || self.deadline().is_none_or(|at| at > now) {
@@ -285,13 +284,13 @@ impl Reactor {
         self.io.handle_timeout(now);
     }
 
-    /// The turn's end: the waiting line is served, what is to be sent is sent, the alarm is set.
+    /// Ends the turn: serves the queue, writes to the sockets, and sets the alarm.
     fn finish(&mut self, now: Instant) {
         self.unfinished = false;
         self.io.carry(now);
         self.io.pool.flush(now);
-        // An attempt that the kernel refuses at once: what follows from that has its own turn, and
-        // no deadline.
+        // The kernel may refuse an attempt to connect at once. The consequences need a turn of
+        // their own, and no deadline would bring it.
         let has_heard = self.io.carry(now);
         self.io.write(now);
         let soon = has_heard || self.io.has_work();
@@ -311,7 +310,7 @@ impl Reactor {
         self.io.deadline()
     }
 
-    /// The process must not end by itself while somebody waits for something.
+    /// Keeps the process alive while a caller waits for something.
     fn set_referenced(&mut self) {
         let wanted = self.undelivered
             || !self.io.news.is_empty()
@@ -329,7 +328,7 @@ pub fn poisoned() -> Error {
     Error::new(ErrorClass::Internal, "HYPERION_INTERNAL", "a defect has ended this pool")
 }
 
-// They need Unix sockets, whose connects end at once.
+// These tests need Unix sockets, whose connects end at once.
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;

@@ -26,7 +26,7 @@ impl Bench {
         self.links.open(self.clock.now(), Key::from_bits(connection), &host, None, Vec::new());
     }
 
-    /// Turns until a connection is open or has failed, and says whose it was.
+    /// Turns until a connection is open or has failed, and returns which one and how.
     fn outcome(&mut self) -> (u64, Result<bool, String>) {
         loop {
             let mut ready = Vec::new();
@@ -75,7 +75,7 @@ fn all_addresses_of_a_name_are_tried_and_the_losers_closed() {
     bench.open(1, Endpoint::Name { name: "db".to_owned(), port });
     let lookup = bench.links.next_lookup().unwrap();
     assert_eq!(lookup.name, "db");
-    // Nobody listens on the first; the last is never needed.
+    // Nothing listens on the first address, and the last one is never needed.
     let ips = ["127.0.0.2", "127.0.0.1", "127.0.0.3"].map(|ip| ip.parse().unwrap());
     bench.links.resolved(bench.clock.now(), lookup.token, Ok(ips.to_vec()));
     assert_eq!(bench.outcome(), (1, Ok(true)));

@@ -1,4 +1,4 @@
-//! A reactor, on Unix sockets mostly, which somebody else turns.
+//! A reactor that the test turns itself, mostly on Unix sockets.
 
 mod bounds;
 
@@ -49,7 +49,7 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     [&[tag][..], &length.to_be_bytes(), body].concat()
 }
 
-/// A login of a primary. Nothing is answered behind it.
+/// The server's side of a login at a primary. Nothing is answered after it.
 fn welcome(mut stream: impl Write) {
     let reports = [&b"in_hot_standby\0off\0"[..], b"default_transaction_read_only\0off\0"];
     let [standby, read_only] = reports.map(|report| message(b'S', report));
@@ -64,7 +64,7 @@ fn ask(reactor: &mut Reactor, statement: StatementId, request: u32) {
     reactor.query(Query { request, lease: None, statement, params, flags });
 }
 
-/// A pool on a server whose other end the test holds, with as many connections as it needs.
+/// A pool on a server whose other end the test holds, with any number of connections.
 struct Served {
     reactor: Reactor,
     statement: StatementId,
@@ -121,7 +121,7 @@ impl Served {
         session
     }
 
-    /// Answers until so many requests have been.
+    /// Answers until this many requests were answered.
     fn answer(&mut self, session: &mut Socket, requests: usize) {
         let mut unanswered = requests;
         while unanswered > 0 {
@@ -137,7 +137,7 @@ impl Served {
         }
     }
 
-    /// Turns until so many requests are answered.
+    /// Turns the reactor until this many requests are answered.
     fn hear(&mut self, answers: usize) {
         let mut heard = 0;
         while heard < answers {
@@ -171,7 +171,7 @@ fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
         reactor.turn();
         std::thread::yield_now();
     }
-    // The other host may be asked again, when the first one is gone with its socket.
+    // The other host may be asked again by the time when the first one is gone with its socket.
     let next = sockets.listen("b");
     let until = reactor.clock.now() + Duration::from_millis(60);
     while reactor.clock.now() < until {
@@ -197,7 +197,7 @@ fn note_mark(_: Descriptor, mark: usize) -> bool {
     true
 }
 
-/// What a server says to such bytes of a client's, for a statement that takes and returns nothing.
+/// A server's answer to these bytes from a client, for a statement without parameters and results.
 fn answer(mut bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     while let [tag, a, b, c, d, rest @ ..] = bytes {
@@ -216,7 +216,7 @@ fn answer(mut bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// What has come from the client.
+/// The bytes that have come from the client.
 fn received(session: &mut Socket) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     session.set_nonblocking(true).unwrap();
@@ -304,8 +304,8 @@ fn the_end_of_the_only_connection_is_heard_behind_its_last_answer() {
     served.turn_until(|reactor| reactor.status().size == 0);
 }
 
-/// The answer to a statement's use in three parts: what stands in front of its rows (the barrier's
-/// first), a hundred rows of about 1 KiB, and the end.
+/// The answer to a statement in three parts: everything before its rows (beginning with the
+/// barrier's answer), a hundred rows of about 1 KiB, and the end.
 fn large_answer(front: &[Vec<u8>]) -> [Vec<u8>; 3] {
     let row = [&1_u16.to_be_bytes()[..], &1024_u32.to_be_bytes(), &[b'x'; 1024]].concat();
     let end = [message(b'C', b"SELECT 100\0"), message(b'Z', b"I")].concat();
@@ -324,7 +324,7 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
     let rows = message(b'T', &[&1_u16.to_be_bytes()[..], &column].concat());
     let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
     let types = message(b't', &[0; 2]);
-    // The second use prepares the statement, and is told once more what it is.
+    // The second use prepares the statement, so the server describes it once more.
     let described = large_answer(&[parsed, types, rows, bound.clone()]).concat();
     for request in 1..=2 {
         if request == 2 {
@@ -335,8 +335,8 @@ fn not_every_part_of_an_answer_that_is_known_to_be_large_is_worth_a_turn() {
         served.hear(1);
     }
 
-    // The beginning of one that comes quickly is not worth a turn either. A moment of the machine's
-    // may have passed for slow.
+    // The beginning of an answer that comes quickly is not worth a turn either. A pause of the
+    // machine may have made an earlier answer look slow.
     for request in 3.. {
         MARKS.with_borrow_mut(Vec::clear);
         served.ask(request);
@@ -378,7 +378,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     served.reactor.io.low_water.set = Some(note_mark);
     let last = || MARKS.with_borrow(|marks| marks.last().copied());
     let mut session = None;
-    // The answers, and where that to the barrier ends.
+    // The answers, and where the barrier's one ends.
     let answers = |session: &mut Socket| {
         let answer = answer(&received(session));
         assert_eq!(&answer[..6], message(b'Z', b"I"));
@@ -419,7 +419,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     served.hear(1);
     assert!(!served.reactor.io.low_water.holds_back());
 
-    // The mark stays for the next one, and goes for another statement.
+    // The mark stays for the next request of the statement, and goes for another statement.
     MARKS.with_borrow_mut(Vec::clear);
     for request in [300, 301] {
         served.ask(request);
@@ -428,7 +428,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
         served.hear(1);
     }
     assert_eq!(MARKS.with_borrow(Vec::clone), [7]);
-    // The beginning of a message leaves an end behind it that may be as short.
+    // The end of a message that came in part may be as short as a barrier's answer.
     served.ask(302);
     served.reactor.flush();
     let answer = answers(&mut session);
@@ -445,7 +445,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     assert_eq!(last(), Some(1));
     reply(&mut session);
     served.hear(1);
-    // One look behind the last of them, and then there is peace.
+    // One look follows the last of them, and no more.
     let at = served.reactor.io.low_water.deadline().unwrap();
     assert!(served.reactor.deadline().unwrap() <= at);
     while served.reactor.clock.now() < at {
@@ -464,7 +464,7 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     let mut session = served.accept();
     reply(&mut session);
     served.hear(1);
-    // Described by the first use, prepared by the second.
+    // The first use describes the statement, and the second one prepares it.
     served.ask(2);
     served.reactor.flush();
     reply(&mut session);
@@ -475,7 +475,7 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
 
     let last = || MARKS.with_borrow(|marks| marks.last().copied()).unwrap_or(1);
     let mut next = 3;
-    // A moment of the machine's may have passed for slow.
+    // A pause of the machine may have made an answer look slow.
     let (asked, mark) = loop {
         for _ in 0..2 {
             for request in next..next + 16 {
@@ -490,10 +490,10 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
         }
         assert!(next < 5000);
         session.write_all(&answer(&asked)).unwrap();
-        // Not all go out at once where they are not known to be quick.
+        // Statements that are not known to be quick are not all sent at once.
         served.answer(&mut session, 32);
     };
-    // A barrier in front of each run.
+    // A barrier stands in front of each run.
     let answers = answer(&asked);
     let one = (answers.len() - 2 * 6) / 32;
     assert!((4 * one..=8 * one).contains(&mark), "{mark} for some of {one}");
@@ -521,7 +521,7 @@ fn a_server_on_this_machine_is_kept_at_work_over_tcp() {
     let mut session = served.accept();
     served.answer(&mut session, 1);
     let is_raised = || MARKS.with_borrow(|marks| marks.iter().any(|mark| *mark > 7));
-    // Not the first crowd, where a moment of the machine's has passed for a slow statement.
+    // A pause of the machine may have made the statement look slow in the first burst.
     for crowd in 0.. {
         for request in 0..32 {
             served.ask(request);

@@ -1,11 +1,11 @@
-//! What a turn takes at most, and how long a server is waited for that takes nothing.
+//! The bound on one turn, and how long a server is waited for that accepts nothing.
 
 use super::super::super::closed_window::TcpReport;
 use super::*;
 use crate::pool::PoolEvent;
 use crate::reactor::closed_window::TcpCalls;
 
-/// The most events of a turn, while so many such messages come on an idle connection.
+/// The most events of a turn while many such messages come on an idle connection.
 fn most_in_a_turn(message: &[u8], count: usize) -> usize {
     let mut served = Served::over_tcp(1, "SELECT 1");
     served.ask(1);
@@ -16,7 +16,7 @@ fn most_in_a_turn(message: &[u8], count: usize) -> usize {
     let flood = message.repeat(count);
     let (mut sent, mut heard, mut most) = (0, 0, 0);
     while heard < count {
-        // All that fits, so that each turn finds as much as it can take.
+        // Write everything that fits, so that each turn finds as much as it can take.
         while let Ok(written) = session.write(&flood[sent..]) {
             sent += written;
             if written == 0 {
@@ -40,7 +40,7 @@ fn a_turn_takes_some_thousand_small_messages_and_not_all_that_have_come() {
     let small = message(b'N', b"SNOTICE\0C00000\0Mx\0\0");
     let most = most_in_a_turn(&small, 30_000);
     assert!((100..=3000).contains(&most), "{most} notices in one turn");
-    // Of large ones their bytes count.
+    // For large messages their bytes count.
     let text = "x".repeat(8000);
     let large = message(b'N', format!("SNOTICE\0C00000\0M{text}\0\0").as_bytes());
     let most = most_in_a_turn(&large, 300);
@@ -83,7 +83,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
         served.reactor.io.links.stream(token).unwrap().broken.is_some()
     };
     for _ in 0..100 {
-        // The probes that are not answered yet are never the same.
+        // The number of unanswered probes differs from look to look.
         report(9, 1, 1000);
         assert!((0..30).all(|_| !look(&mut served)));
         report(9, 1, 10);
@@ -91,7 +91,8 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
         report(9, 0, 50_000);
         assert!((0..50).all(|_| !look(&mut served)));
     }
-    // It has all: the kernel takes over again, until as much is on its way once more.
+    // The host has acknowledged everything: the kernel takes over again, until as many bytes are on
+    // their way once more.
     report(0, 0, 1);
     assert!(!look(&mut served) && served.reactor.io.windows.deadline().is_none());
     assert!(is_on(&mut served));
@@ -106,7 +107,7 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     served.reactor.flush();
     assert!(!is_on(&mut served));
     report(9, 1, 1000);
-    // The first of these looks is hours behind the one before.
+    // The first of these looks comes hours after the one before.
     assert!((0..31).all(|_| !look(&mut served)) && look(&mut served));
     served.turn_until(|reactor| reactor.status().size == 0);
 }
