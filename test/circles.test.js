@@ -127,6 +127,7 @@ for (const [folder, type] of [
   ['src/reactor', 'Io'],
   ['src/reactor', 'Links'],
   ['src/connection', 'Session'],
+  ['src/pool', 'Pool'],
 ]) {
   test(`the files that ${type} is spread over call one another in one direction`, () => {
     const graph = calls(folder, type);
@@ -134,11 +135,3 @@ for (const [folder, type] of [
     assert.deepEqual(circlesOf(graph), []);
   });
 }
-
-/** The files of `src/pool` whose methods still call one another in a circle: what loses one connection settles calls there. */
-const CORE = ['cancel', 'leasing', 'liveness', 'rivals', 'rollback', 'search', 'settle', 'typing'];
-
-test('the files that Pool is spread over call one another in one direction, but for its core', () => {
-  const graph = calls('src/pool', 'Pool');
-  assert.deepEqual(circlesOf(graph), [CORE.map((name) => `src/pool/${name}.rs`)]);
-});

@@ -20,6 +20,9 @@ impl Pool {
     /// Says what does not fit. Call it at the end of a turn.
     pub fn audit(&mut self, now: Instant) -> Result<(), String> {
         self.note_leases();
+        if let Some((id, _)) = self.dropped.front() {
+            return Err(format!("{id:?} was dropped, and is not closed"));
+        }
         self.connections.audit(now)?;
         self.audit_calls()?;
         self.requests.audit_twins()?;

@@ -33,7 +33,6 @@ use super::requests::{GivenUp, Reason, given_up_error, no_connection};
 use super::verdict::Verdict;
 use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
-use crate::cluster::Observation;
 use crate::connection::{Answer, Token};
 
 /// With others behind it, a call is cancelled only once the server has worked on it for this long.
@@ -53,9 +52,7 @@ impl Pool {
         self.requests.watches.limit(now, request, after);
     }
 
-    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] does not want its
-    /// answer any more.
-    pub fn cancel(&mut self, now: Instant, request: u32) {
+    pub(super) fn cancel_request(&mut self, now: Instant, request: u32) {
         match self.requests.watches.call(request) {
             Some(call) => self.give_up(now, call, Reason::Aborted),
             // It has been answered: its caller waits for the names of types no longer.
@@ -63,10 +60,9 @@ impl Pool {
         }
     }
 
-    /// The user of a lease gives up all calls that run there or wait to run. The running call is
-    /// given up first, so that it is cancelled even where the end of a waiting call closes the
-    /// connection.
-    pub fn cancel_lease(&mut self, now: Instant, number: NonZeroU32) {
+    /// Gives up the running call of a lease first, so that it is cancelled even where the end of a
+    /// waiting call closes the connection.
+    pub(super) fn cancel_all_of(&mut self, now: Instant, number: NonZeroU32) {
         let Some(lease) = self.leases.get(number) else { return };
         let connection = lease.connection();
         let slot = connection.and_then(|id| self.connections.get(id));
@@ -79,8 +75,7 @@ impl Pool {
         self.hand_out_untyped(now, Reason::WithTransaction, |id, _| Some(id) == connection);
     }
 
-    /// The connection of a CancelRequest has ended: `reached` where the server closed it.
-    pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
+    pub(super) fn end_cancel(&mut self, now: Instant, id: ConnectionId, reached: bool) {
         let Some(slot) = self.connections.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         let Some(cancelling) = &mut slot.cancelling else { return };
@@ -91,7 +86,7 @@ impl Pool {
             cancelling.errand = Errand::Over;
         } else {
             // It is not known whether the signal is still to come.
-            return self.distrust(now, id);
+            return self.distrust(id);
         }
         self.tend(now, id);
     }
@@ -123,7 +118,7 @@ impl Pool {
             self.tell_early(now, key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            self.drop_slot(now, id, &why);
+            self.drop_slot(id, why);
             // A caller that commits has no more use for its connection.
             return lease.into_iter().for_each(|lease| self.end_lease(now, lease));
         }
@@ -267,7 +262,7 @@ impl Pool {
             } else if let Some(target) = at_work.filter(|token| *token == cancelling.target) {
                 self.give_up_connection(now, id, target);
             } else if cancelling.errand == Errand::Underway {
-                self.distrust(now, id);
+                self.distrust(id);
             } else {
                 // Only neighbours are left, who are waited for like any other call.
                 cancelling.give_up_at = Instant::NEVER;
@@ -275,58 +270,15 @@ impl Pool {
         }
     }
 
-    /// The server answered neither the call nor the CancelRequest.
-    pub(super) fn give_up_connection(&mut self, now: Instant, id: ConnectionId, target: Token) {
-        let key: Key<Call> = Key::from_bits(target.0);
-        let (grace, reached) = (self.config.cancel_grace.as_millis(), self.was_reached(id));
-        let message = format!("a query that was given up was not answered within {grace} ms");
-        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        if let Some(call) = self.requests.get(key)
-            && let Some(GivenUp { reason, .. }) = call.given_up
-        {
-            let is_own = self.is_at_work_in_own_transaction(id, target);
-            let outcome = match is_own || call.flags.begin().is_some() {
-                true => self.outcome_in_transaction(id, call, Outcome::Unknown),
-                false => Outcome::Unknown,
-            };
-            let what = format!(
-                "the server answered neither it nor a CancelRequest within {grace} ms \
-                 (cancelGraceMs), and the connection was closed"
-            );
-            let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
-            let error = self.given_up_error(id, reason, outcome, &what);
-            if let Some(lease) = lease {
-                self.lose_lease(lease, why.clone());
-                if releases {
-                    self.leases.remove(lease);
-                }
-            }
-            self.finish_call(key, Err(error));
-        }
-        let host = self.connections.get(id).map(|slot| slot.host);
-        self.drop_slot(now, id, &why);
-        // A server that still takes CancelRequests is there, whatever keeps this session busy.
-        if let Some(host) = host
-            && !reached
-        {
-            self.observe(now, host, Observation::SessionLost(why));
-        }
-    }
-
-    fn was_reached(&self, id: ConnectionId) -> bool {
-        let cancelling = self.connections.get(id).and_then(|slot| slot.cancelling.as_ref());
-        cancelling.is_some_and(|cancelling| matches!(cancelling.errand, Errand::Due { .. }))
-    }
-
     /// A late signal may still hit whatever this session would do next.
-    fn distrust(&mut self, now: Instant, id: ConnectionId) {
+    fn distrust(&mut self, id: ConnectionId) {
         let Some(slot) = self.connections.get(id) else { return };
         if slot.duty == Duty::Serving && slot.connection.is_idle() {
             return self.retire(id);
         }
         let message = "the connection was closed, because a CancelRequest for it got lost";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        self.drop_slot(now, id, &why);
+        self.drop_slot(id, why);
     }
 
     /// What the server's answer means where the call was given up, or where the signal for another

@@ -1,10 +1,21 @@
-//! A connection that is taken out of the pool, with nothing in flight that matters.
+//! Connections that are taken out of the pool.
 
 use super::connections::Duty;
 use super::{ConnectionId, Output, Pool};
 use crate::base::{Error, ErrorClass};
 
 impl Pool {
+    /// Takes a connection out of the pool for good, whatever is in flight on it. Nothing is sent
+    /// there any more. What was in flight is settled once the pool is done with what it does at the
+    /// moment (`settle_dropped`): that may drop other connections.
+    pub(super) fn drop_slot(&mut self, id: ConnectionId, error: Error) {
+        if let Some(slot) = self.connections.get_mut(id)
+            && !std::mem::replace(&mut slot.is_dropped, true)
+        {
+            self.dropped.push_back((id, error));
+        }
+    }
+
     /// Closes a connection that has nothing in flight.
     pub(super) fn retire(&mut self, id: ConnectionId) {
         let farewell = self.connections.get(id).map(|slot| slot.connection.farewell());

@@ -37,12 +37,8 @@ impl Pool {
         self.requests.enqueue(key);
     }
 
-    /// Gives a lease back. Its connection serves again if it is at rest. `destroy` closes it in any
-    /// case, and fails the calls that run on it.
-    pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
-        if !destroy {
-            return self.end_lease(now, lease);
-        }
+    /// The connection of a lease is closed, and the calls that run on it fail.
+    pub(super) fn destroy_lease(&mut self, lease: NonZeroU32) {
         let message = "the connection was discarded by its user";
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
         let Some(mut lease) = self.leases.remove(lease) else { return };
@@ -50,10 +46,13 @@ impl Pool {
         if let Some(id) = lease.connection() {
             self.cancel_work(id);
             self.free_slot(id);
-            self.drop_slot(now, id, &error);
+            self.drop_slot(id, error.clone());
         }
+        // What was sent is settled with its connection.
         for key in lease.take_head().into_iter().chain(lease.take_held()) {
-            self.refuse_gone(key, &error);
+            if self.requests.get(key).is_none_or(|call| call.sent_to().is_none()) {
+                self.refuse_gone(key, &error);
+            }
         }
     }
 
@@ -122,6 +121,7 @@ impl Pool {
         };
         let busy = |slot: &Slot| {
             slot.cancelling.is_some()
+                || slot.is_dropped
                 || !slot.connection.is_open()
                 // One read has answered several calls: what is due for the next of them comes
                 // first.
@@ -282,7 +282,7 @@ impl Pool {
         if !slot.is_at_rest() {
             let message = "the connection was given back while its session was at work";
             let code = "HYPERION_CONNECTION_LOST";
-            return self.drop_slot(now, id, &Error::new(ErrorClass::Connection, code, message));
+            return self.drop_slot(id, Error::new(ErrorClass::Connection, code, message));
         }
         // What session work leaves behind can't be seen: an advisory lock, for one.
         if lease.has_worked() && reset {

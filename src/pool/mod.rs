@@ -23,6 +23,7 @@ mod dispatch;
 mod doors;
 mod end;
 mod failures;
+mod frozen;
 mod hosts;
 mod lag;
 mod leases;
@@ -30,6 +31,7 @@ mod leasing;
 mod life;
 mod liveness;
 mod loss;
+mod observing;
 mod outcome;
 mod overtaking;
 mod placement;
@@ -42,10 +44,13 @@ mod rewind;
 mod rivals;
 mod rollback;
 mod search;
+mod seat;
 mod sending;
 mod settle;
 mod stale;
+mod told;
 mod typing;
+mod unanswered;
 mod unfit;
 mod untyped;
 mod upkeep;
@@ -54,6 +59,7 @@ mod verdict;
 mod worth;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +120,8 @@ pub struct Pool {
     has_surplus: bool,
     /// A host has refused, or was lost, since the last flush.
     may_be_hopeless: bool,
+    /// Connections that were given up, and why: `follow_up` closes them.
+    dropped: VecDeque<(ConnectionId, Error)>,
     /// Scratch, empty between uses.
     candidates: Vec<balance::Candidate>,
     flushed_at: Instant,
@@ -146,6 +154,7 @@ impl Pool {
             rewinding: None,
             has_surplus: false,
             may_be_hopeless: false,
+            dropped: VecDeque::new(),
             candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
@@ -197,6 +206,36 @@ impl Pool {
             Some(lease) => self.run_leased(now, key, lease),
             None => self.requests.enqueue(key),
         }
+        self.follow_up(now);
+    }
+
+    /// Gives a lease back. Its connection serves again if it is at rest. `destroy` closes it in any
+    /// case, and fails the calls that run on it.
+    pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
+        match destroy {
+            true => self.destroy_lease(lease),
+            false => self.end_lease(now, lease),
+        }
+        self.follow_up(now);
+    }
+
+    /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] does not want its
+    /// answer any more.
+    pub fn cancel(&mut self, now: Instant, request: u32) {
+        self.cancel_request(now, request);
+        self.follow_up(now);
+    }
+
+    /// The user of a lease gives up all calls that run there or wait to run.
+    pub fn cancel_lease(&mut self, now: Instant, lease: NonZeroU32) {
+        self.cancel_all_of(now, lease);
+        self.follow_up(now);
+    }
+
+    /// The connection of a CancelRequest has ended: `reached` where the server closed it.
+    pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
+        self.end_cancel(now, id, reached);
+        self.follow_up(now);
     }
 
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
@@ -241,19 +280,23 @@ impl Pool {
         self.release_overdue(now);
         self.reclaim_idle(now);
         self.watch(now);
+        self.follow_up(now);
         // A connection that became free while the loop was blocked serves a call whose deadline
         // passed in that time.
         self.dispatch(now);
         self.expire_waiting(now);
         self.handle_cancel_timeouts(now);
+        self.follow_up(now);
         self.handle_upkeep_timeout(now);
         self.handle_end_timeout(now);
+        self.follow_up(now);
     }
 
     /// The turn's end: serves the waiting line, looks for hosts, closes what is no longer needed.
     pub fn flush(&mut self, now: Instant) {
         self.decide_rivals(now);
-        self.leave_deposed(now);
+        self.leave_deposed();
+        self.follow_up(now);
         self.shed();
         self.relieve();
         self.read_unread(now);
@@ -261,6 +304,7 @@ impl Pool {
         self.dispatch(now);
         self.tend_forsaken(now);
         self.watch_rewind(now);
+        self.follow_up(now);
         self.search(now);
         self.settle_ready();
         self.finish_ending();

@@ -10,14 +10,11 @@
 //! it was not asked: it is asked again, on a session where no signal is on its way. The end of a
 //! turn sees to it.
 
-use std::time::Duration;
-
-use super::connections::{Cancelling, Duty, Slot};
-use super::reports::is_contradiction;
+use super::connections::{Duty, Slot};
 use super::{ConnectionId, Output, Pool, PoolEvent};
 use crate::base::{Error, ErrorClass, Instant};
-use crate::cluster::{Decision, HostId, Told, Verdict, fits};
-use crate::connection::{Place, Role};
+use crate::cluster::{Decision, HostId, Verdict, fits};
+use crate::connection::Role;
 
 impl Pool {
     /// Whether the host must show its history before what it says of its role counts.
@@ -35,63 +32,6 @@ impl Pool {
             self.ask_session(now, id);
         }
         true
-    }
-
-    /// A session to the host in the seat is new: nobody is answered there before the host was
-    /// asked.
-    pub(super) fn ask_the_seated(&mut self, now: Instant, id: ConnectionId) {
-        let unproved = |slot: &Slot| self.cluster.topology().is_unproved(slot.host);
-        if self.connections.get(id).is_some_and(unproved) {
-            self.ask_session(now, id);
-        }
-        if !self.catalog.is_empty() {
-            self.ask_realm(now, id);
-        }
-    }
-
-    /// A host has answered the question for its place.
-    pub(super) fn placed(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        Place { lineage, lag, follows, cancelled, .. }: Place,
-        role: Option<Role>,
-    ) {
-        let Some(slot) = self.connections.get(id) else { return };
-        let host = slot.host;
-        // Whoever else cancels a question, a time limit of the server's own for one, would do so
-        // again.
-        let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
-        let asked_at = slot.connection.asked_at();
-        if !was_hit && self.is_stranger(id) && !self.meet_stranger(now, id, lineage.as_ref()) {
-            return self.settle_duty(now, id);
-        }
-        let Some(slot) = self.connections.get(id) else { return };
-        let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
-        let opened_at = slot.opened_at;
-        // The server that the host's name led to before has a place of its own.
-        let is_old = is_old || self.connections.is_of_another_server(id);
-        if is_contradiction(role, lineage.is_some(), follows.is_some()) {
-            self.doubt_reports(now, host, Duration::ZERO);
-        }
-        // A standby has nothing to show before it is promoted. Nor has one that was a primary when
-        // it was asked: it would be taken for an old one when it is promoted again.
-        if !was_hit && !is_old {
-            let told = Told { follows, told_at: now, opened_at };
-            self.cluster.tell_place(host, told);
-        }
-        match role {
-            _ if was_hit || is_old => {}
-            Some(Role::Standby) => self.cluster.lags(now, host, lag),
-            _ => self.cluster.set_claim(host, lineage),
-        }
-        self.check_seat(host);
-        if let Some(role) = role {
-            self.observe_session(now, id, role);
-        }
-        self.decide_rivals(now);
-        self.leave_refused(now, id);
-        self.settle_duty(now, id);
     }
 
     /// Decides about the hosts that claim the seat of another one, as far as is known what it
@@ -176,7 +116,7 @@ impl Pool {
     /// Ends what could still commit on hosts in whose place another one was promoted: it will be
     /// rewound, and who reads there sees the past. What they have answered by the end of the turn
     /// counts. A fenced host runs no new writes, and behind its barrier a read is asked again.
-    pub(super) fn leave_deposed(&mut self, now: Instant) {
+    pub(super) fn leave_deposed(&mut self) {
         if !std::mem::take(&mut self.has_moved) {
             return;
         }
@@ -196,7 +136,7 @@ impl Pool {
         let deposed: Vec<_> = deposed.collect();
         for (id, why) in deposed {
             let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
-            self.drop_slot(now, id, &error);
+            self.drop_slot(id, error);
         }
     }
 

@@ -7,18 +7,15 @@
 //! that a promoted standby serves with its login long done. When a host serves, the sessions to
 //! hosts that do not serve are closed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::Pool;
 use super::balance::Candidate;
 use super::connections::{Duty, Slot};
-use super::discovery::Found;
 use super::life::Life;
 use super::reports::CHECK_EVERY;
-use super::{ConnectionId, Output, Pool, PoolEvent};
-use crate::base::{Error, ErrorClass, Instant, Mutation};
-use crate::cluster::{Change, HostId, Observation, Rank, fits};
-use crate::connection::Role;
+use crate::base::{Instant, Mutation};
+use crate::cluster::{HostId, Rank};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;
@@ -32,204 +29,6 @@ const LOGIN: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Pool {
-    /// A login is done.
-    pub(super) fn joined(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        if self.is_astray(id, role) {
-            self.note_address(now, id, role);
-            return self.leave_astray(now, id);
-        }
-        self.connections.share_pooler(id);
-        let Some(slot) = self.connections.get_mut(id) else { return };
-        self.cluster.logged_in(slot.host);
-        let is_tried = slot.duty == Duty::Joining;
-        match slot.duty {
-            Duty::Witness { .. } => self.witnessed(now, id),
-            Duty::Challenger { .. } => {
-                let deadline = Some(now + self.config.connect_timeout);
-                slot.duty = Duty::Challenger { deadline };
-            }
-            // Until the topology has heard it, the session is one that can't serve.
-            _ => {
-                slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
-                let replaced = self.connections.replaced_by(id);
-                replaced.into_iter().for_each(|id| self.retire(id));
-            }
-        }
-        // It may be closed at once, where there is no room for one more.
-        self.leave_deserted(now);
-        self.observe_session(now, id, role);
-        self.note_address(now, id, role);
-        if is_tried && !fits(self.config.mode, role) {
-            self.try_beyond(now, id);
-        }
-        self.settle_duty(now, id);
-    }
-
-    /// A probe was answered.
-    pub(super) fn answered(&mut self, now: Instant, id: ConnectionId, role: Option<Role>) {
-        if let Some(role) = role {
-            self.observe_session(now, id, role);
-        }
-        self.settle_duty(now, id);
-    }
-
-    /// What a session said of its host. Where one read has brought two answers that differ, the
-    /// later one counts.
-    pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        let Some(slot) = self.connections.get_mut(id) else { return };
-        let before = slot.told.replace(role);
-        if slot.connection.role() == Some(role)
-            && !self.cluster.topology().knows(slot.host, role)
-            && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
-        {
-            let host = slot.host;
-            if self.is_left_behind(id, before, role) || self.ask_for_proof(now, id, role) {
-                return;
-            }
-            self.leave_other_addresses(id, role);
-            self.observe(now, host, Observation::Says(role));
-        }
-    }
-
-    pub(super) fn observe(&mut self, now: Instant, host: HostId, observation: Observation) {
-        let role = match &observation {
-            Observation::Says(role) => Some(*role),
-            Observation::ConnectFailed(_)
-            | Observation::SessionLost(_)
-            | Observation::IdleCut(_) => None,
-        };
-        let before = self.cluster.topology().glance(host);
-        let change = self.cluster.observe(now, host, &observation);
-        self.tell_host(host, before, observation);
-        match change {
-            Change::Nothing => {}
-            Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
-            Change::Found(_) | Change::Settled => {
-                self.has_surplus = true;
-                self.settle_duties(now);
-            }
-            Change::Lost(host) => {
-                self.outage_begins(now);
-                if let (Some(name), Some(role)) = (self.cluster.name(host), role)
-                    && self.cluster.topology().has_seat()
-                    && !Mutation::HideFence.is_on()
-                {
-                    let event = PoolEvent::Fence { host: name, role: role.as_str() };
-                    if Mutation::RepeatFence.is_on() {
-                        self.outputs.push_back(Output::Event(event.clone()));
-                    }
-                    self.outputs.push_back(Output::Event(event));
-                }
-                self.unseat(now, host);
-            }
-            Change::Suspected(host) => {
-                self.outage_begins(now);
-                self.doubt(now, host);
-            }
-            Change::Rival => self.decide_rivals(now),
-        }
-    }
-
-    fn tell_host(
-        &mut self,
-        host: HostId,
-        before: Option<(&'static str, Option<Role>)>,
-        observation: Observation,
-    ) {
-        let after = self.cluster.topology().glance(host);
-        if let (Some((previous, _)), Some((state, role))) = (before, after)
-            && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
-            && let Some(host) = self.cluster.name(host)
-        {
-            self.types_may_be_lost(state);
-            let error = match observation {
-                Observation::Says(_) => None,
-                Observation::ConnectFailed(error)
-                | Observation::SessionLost(error)
-                | Observation::IdleCut(error) => Some(error),
-            };
-            let event = PoolEvent::Host { host, state, previous, role, error };
-            self.outputs.push_back(Output::Event(event));
-        }
-    }
-
-    pub(super) fn outage_begins(&mut self, now: Instant) {
-        if !self.cluster.topology().is_served() {
-            self.discovery.outage.begin(now);
-        }
-    }
-
-    fn settle_duties(&mut self, now: Instant) {
-        self.connections.all().into_iter().for_each(|id| self.settle_duty(now, id));
-    }
-
-    /// One host serves, and no other: its scout joins the pool. The scouts of the other hosts are
-    /// not needed once they have said that they don't claim the same.
-    pub(super) fn found(&mut self, now: Instant, host: HostId) {
-        self.has_moved = true;
-        let name = self.cluster.name(host);
-        let found = self.discovery.outage.end(now, name.as_ref());
-        if let (Some(host), Some(Found { previous, outage })) = (name, found) {
-            self.forget_lost_types();
-            let event = PoolEvent::Primary { host, previous, outage };
-            self.outputs.push_back(Output::Event(event));
-        }
-        for id in self.connections.all() {
-            let Some(of) = self.connections.get(id).map(|slot| slot.host) else { continue };
-            if of == host {
-                self.settle_duty(now, id);
-                continue;
-            }
-            let is_challenged = self.connections.is_challenged_by(of);
-            let Some(slot) = self.connections.get_mut(id) else { continue };
-            match slot.duty {
-                Duty::Joining | Duty::Scouting { .. } if is_challenged => self.retire(id),
-                Duty::Joining => slot.duty = Duty::Challenger { deadline: None },
-                Duty::Scouting { .. } if !slot.connection.is_idle() => {
-                    let deadline = Some(now + self.config.connect_timeout);
-                    slot.duty = Duty::Challenger { deadline };
-                }
-                Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => self.retire(id),
-                Duty::Serving if slot.is_idle() => self.retire(id),
-                Duty::Serving
-                | Duty::Leased { .. }
-                | Duty::Challenger { .. }
-                | Duty::Witness { .. } => {}
-            }
-        }
-        self.give_up_frozen(now);
-    }
-
-    /// The host that served no longer fits. Its sessions that are at work go on to their end, the
-    /// others are closed. While no host serves, one of them is kept to ask it.
-    pub(super) fn unseat(&mut self, now: Instant, host: HostId) {
-        let is_served = self.cluster.topology().is_served();
-        let keep_one = !is_served && !self.connections.is_scouted(host);
-        if keep_one {
-            self.cluster.renewed(now, host);
-        }
-        let ask_at = now + self.config.failover_probe;
-        let idle = |slot: &Slot| {
-            slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
-        };
-        let ids = self.connections.those(idle);
-        for (id, first) in
-            ids.into_iter().zip(std::iter::once(keep_one).chain(std::iter::repeat(false)))
-        {
-            match self.connections.get_mut(id) {
-                Some(slot) if first => slot.duty = Duty::Scouting { ask_at },
-                _ => self.retire(id),
-            }
-        }
-    }
-
-    /// A session of the serving host broke: its idle sessions are asked at once, all together.
-    fn doubt(&mut self, now: Instant, host: HostId) {
-        let idle = |slot: &Slot| slot.host == host && slot.is_idle();
-        let ids = self.connections.those(idle);
-        self.ask_doubted(now, ids);
-    }
-
     /// A connection to a host that may be gone is asked as well once it becomes free: it may be the
     /// only one that there is to ask.
     fn doubt_the_free(&mut self, now: Instant) {
@@ -239,68 +38,6 @@ impl Pool {
         let doubtful = self.connections.all_free().filter(|(_, slot)| doubtful(slot));
         let ids = doubtful.map(|(id, _)| id).collect();
         self.ask_doubted(now, ids);
-    }
-
-    fn ask_doubted(&mut self, now: Instant, ids: Vec<ConnectionId>) {
-        let deadline = now + self.config.connect_timeout;
-        for id in ids {
-            if let Some(slot) = self.connections.get_mut(id) {
-                slot.duty = Duty::Doubted { deadline };
-                slot.connection.probe(now);
-                self.mark_writing(id);
-            }
-        }
-    }
-
-    /// After an answer: a session that was only asked takes up what its host is there for.
-    pub(super) fn settle_duty(&mut self, now: Instant, id: ConnectionId) {
-        let topology = self.cluster.topology();
-        let Some(slot) = self.connections.get(id) else { return };
-        let (host, before, is_served) = (slot.host, slot.duty, topology.is_served());
-        // A session that waits for an answer is looked at again when the answer has come. A host
-        // that serves does not wait.
-        let serves_on = topology.serves(host) && slot.connection.is_vacant();
-        if !serves_on && !slot.connection.is_idle() {
-            return;
-        }
-        let fit = slot.connection.role().is_some_and(|role| fits(self.config.mode, role));
-        let rank = topology.rank(host).filter(|_| fit);
-        let duty = match before {
-            Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
-            Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
-                Some(Rank::Preferred) if self.is_stranger(id) => {
-                    return self.ask_session(now, id);
-                }
-                Some(Rank::Preferred)
-                    if self.counted() < self.config.pool_size || Mutation::OverfillPool.is_on() =>
-                {
-                    Some(Duty::Serving)
-                }
-                Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
-                // One session of each host goes on asking.
-                None if !is_served => match before {
-                    Duty::Scouting { .. } if self.connections.is_replaced(id) => None,
-                    Duty::Scouting { .. } => Some(before),
-                    _ if self.connections.is_scouted(host) => None,
-                    _ => Some(Duty::Scouting { ask_at: self.flushed_at }),
-                },
-                Some(_) | None => None,
-            },
-            Duty::Relief => rank.map(|_| Duty::Relief),
-            unchanged @ (Duty::Serving | Duty::Leased { .. } | Duty::Witness { .. }) => {
-                Some(unchanged)
-            }
-        };
-        match (duty, self.connections.get_mut(id)) {
-            (Some(duty), Some(slot)) => {
-                let begins = duty == Duty::Serving && slot.duty != Duty::Serving;
-                slot.duty = duty;
-                if begins {
-                    self.ask_the_seated(now, id);
-                }
-            }
-            _ => self.retire(id),
-        }
     }
 
     /// Opens what is missing.
@@ -441,23 +178,6 @@ impl Pool {
                 _ => {}
             }
         }
-    }
-
-    pub(super) fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
-        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
-        let is_witness =
-            self.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
-        let host = site.0;
-        let after = self.config.connect_timeout.as_millis();
-        let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
-        let message = format!("{name}: no answer within {after} ms while asking for its role");
-        let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
-        self.remove_slot(id, Vec::new());
-        self.judge_unlisted(now, host, &error);
-        if is_witness && self.desert(now, site, &error) {
-            return;
-        }
-        self.observe(now, host, Observation::ConnectFailed(error));
     }
 
     /// When the search has something to do next.

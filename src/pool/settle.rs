@@ -47,6 +47,7 @@ impl Pool {
                 Event::Closed { error, why, idle } => self.closed(now, id, error, &why, idle),
                 of_call => again.extend(self.hear(now, id, of_call)),
             }
+            self.follow_up(now);
         }
         self.wait_again(now, again.into_iter());
         self.ask_types(now, id);
@@ -64,10 +65,20 @@ impl Pool {
         }
         self.retire_if_useless(id);
         self.clean(now, id);
+        self.follow_up(now);
     }
 
-    /// Takes a connection out of the pool for good. What was in flight on it is settled by `drain`.
-    pub(super) fn drop_slot(&mut self, now: Instant, id: ConnectionId, error: &Error) {
+    /// Does what the last step of the pool has left to be done: closes the connections that were
+    /// dropped, settles what was in flight there, and lets go what waits in a failed transaction.
+    pub(super) fn follow_up(&mut self, now: Instant) {
+        self.release_untold(now);
+        while let Some((id, error)) = self.dropped.pop_front() {
+            self.close_dropped(now, id, &error);
+            self.release_untold(now);
+        }
+    }
+
+    fn close_dropped(&mut self, now: Instant, id: ConnectionId, error: &Error) {
         if let Some(slot) = self.connections.get_mut(id) {
             let mut shared = Shared {
                 config: &self.config,
@@ -87,7 +98,7 @@ impl Pool {
 
     /// Settles the calls in flight on a connection that the pool itself gives up, and the answers
     /// that their callers have not been told yet. What the connection says of its host is outdated.
-    pub(super) fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
+    fn settle_lost(&mut self, now: Instant, id: ConnectionId) {
         let mut again = Vec::new();
         while let Some(event) = self.connections.get_mut(id).and_then(|s| s.connection.poll_event())
         {
@@ -163,11 +174,11 @@ impl Pool {
         }
         match (verdict, lease) {
             (Verdict::SendAgain, None) if left_open => {
-                self.drop_left_open(now, id);
+                self.drop_left_open(id);
                 return Some(key);
             }
             (Verdict::Deliver(result), None) if left_open => {
-                self.close_left_open(now, id, key, result);
+                self.close_left_open(id, key, result);
             }
             (Verdict::SendAgain, None) => return Some(key),
             (Verdict::SendAgain, Some(lease)) => {
@@ -390,7 +401,7 @@ impl Pool {
         self.remove_slot(id, Vec::new());
         let observation = if joining {
             self.judge_unlisted(now, host, &error);
-            if is_witness && self.desert(now, site, &error) {
+            if is_witness && self.desert(site, &error) {
                 return;
             }
             let failed = Failed { site, duty, route };
@@ -412,9 +423,8 @@ impl Pool {
     }
 
     /// An autocommit call was answered, and its session is in a transaction.
-    pub(super) fn close_left_open(
+    fn close_left_open(
         &mut self,
-        now: Instant,
         id: ConnectionId,
         key: Key<Call>,
         result: Result<Response, Error>,
@@ -432,16 +442,16 @@ impl Pool {
             })
         });
         self.finish_call(key, result);
-        self.drop_left_open(now, id);
+        self.drop_left_open(id);
     }
 
-    pub(super) fn drop_left_open(&mut self, now: Instant, id: ConnectionId) {
+    fn drop_left_open(&mut self, id: ConnectionId) {
         if let Some(slot) = self.connections.get_mut(id) {
             slot.left_open = true;
         }
         let message =
             "the connection was closed, because a statement had left a transaction open on it";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        self.drop_slot(now, id, &why);
+        self.drop_slot(id, why);
     }
 }

@@ -153,47 +153,8 @@ impl Pool {
         let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         self.untyped.push(Untyped { connection, what, oids, is_asked: false, deadline });
         self.note_waiting(now, connection);
+        self.release_untold(now);
         self.ask_types(now, connection);
-    }
-
-    /// Asks for the types that something waits for on a connection, once that can be done.
-    pub(super) fn ask_types(&mut self, now: Instant, id: ConnectionId) {
-        if self.untyped.is_empty() {
-            return;
-        }
-        let Some(slot) = self.connections.get_mut(id) else { return };
-        let is_leased = matches!(slot.duty, Duty::Leased { .. });
-        // Where the requests in flight leave the transaction, nobody knows before they are
-        // answered.
-        let is_early = is_leased && slot.connection.requests().next().is_some();
-        // A script that is sent in steps ends before anything stands behind it.
-        let is_late = slot.connection.is_stepping();
-        if slot.cancelling.is_some() || is_early || is_late || slot.connection.is_asking_types() {
-            return;
-        }
-        // A transaction that has failed tells nothing.
-        if slot.connection.transaction_status() == Some(TransactionStatus::Failed) {
-            while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
-                self.release_untyped(now, at);
-            }
-            return;
-        }
-        // In a transaction it goes along with the question for the types.
-        let in_transaction =
-            slot.connection.transaction_status() == Some(TransactionStatus::InTransaction);
-        if slot.realm.is_none() && !in_transaction && !slot.connection.is_asking_realm() {
-            slot.connection.ask_realm(now);
-        }
-        for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
-            if !std::mem::replace(&mut waits.is_asked, true) {
-                slot.connection.ask_types(now, waits.oids.clone());
-                // Each question in a transaction is alone in flight.
-                if is_leased {
-                    break;
-                }
-            }
-        }
-        self.mark_writing(id);
     }
 
     /// The question for types, or the way back from it, was answered.
@@ -209,6 +170,7 @@ impl Pool {
             }
             TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(now, id, &why),
         }
+        self.release_untold(now);
         self.ask_types(now, id);
         if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
             self.resume_lease(now, lease);
@@ -276,6 +238,13 @@ impl Pool {
         if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
             // The role of a lease's session may be another one than the pool's.
             self.catalog.learn(asked, Vec::new());
+        }
+    }
+
+    /// What waits in a transaction that has failed goes on as if its server had refused to tell.
+    pub(super) fn release_untold(&mut self, now: Instant) {
+        while let Some(at) = self.untold() {
+            self.release_untyped(now, at);
         }
     }
 

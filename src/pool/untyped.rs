@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::connections::Duty;
 use super::life::Life;
 use super::requests::{Reason, given_up_error};
-use super::{Call, ConnectionId, Pool, Response};
+use super::{Call, ConnectionId, Pool, Response, Slot};
 use crate::base::{Error, Instant, Key, Outcome, ServerFields};
 use crate::connection::Telling;
+use crate::protocol::backend::TransactionStatus;
 use crate::types::ParameterType;
 
 /// What waits on a connection for the types that were asked for there.
@@ -49,6 +50,47 @@ impl Pool {
 
     pub(super) fn types_timeout(&self) -> Option<(Instant, &'static str)> {
         self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
+    }
+
+    /// Asks for the types that something waits for on a connection, once that can be done.
+    pub(super) fn ask_types(&mut self, now: Instant, id: ConnectionId) {
+        if self.untyped.is_empty() {
+            return;
+        }
+        let Some(slot) = self.connections.get_mut(id).filter(|slot| may_ask(slot)) else { return };
+        let is_leased = matches!(slot.duty, Duty::Leased { .. });
+        // A transaction that has failed tells nothing.
+        if slot.connection.transaction_status() == Some(TransactionStatus::Failed) {
+            return;
+        }
+        // In a transaction it goes along with the question for the types.
+        let in_transaction =
+            slot.connection.transaction_status() == Some(TransactionStatus::InTransaction);
+        if slot.realm.is_none() && !in_transaction && !slot.connection.is_asking_realm() {
+            slot.connection.ask_realm(now);
+        }
+        for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
+            if !std::mem::replace(&mut waits.is_asked, true) {
+                slot.connection.ask_types(now, waits.oids.clone());
+                // Each question in a transaction is alone in flight.
+                if is_leased {
+                    break;
+                }
+            }
+        }
+        self.mark_writing(id);
+    }
+
+    /// What waits on a connection for types whose transaction has failed, so that its server tells
+    /// nothing.
+    pub(super) fn untold(&self) -> Option<usize> {
+        let is_untold = |waits: &Untyped| {
+            let slot = self.connections.get(waits.connection);
+            slot.filter(|slot| may_ask(slot)).is_some_and(|slot| {
+                slot.connection.transaction_status() == Some(TransactionStatus::Failed)
+            })
+        };
+        self.untyped.iter().position(is_untold)
     }
 
     /// The callers of these answers wait no longer for the types in them.
@@ -182,4 +224,15 @@ impl Pool {
         }
         *told = fitted;
     }
+}
+
+/// Whether a question for types may be put on a connection now.
+fn may_ask(slot: &Slot) -> bool {
+    // Where the requests in flight leave the transaction, nobody knows before they are answered.
+    let is_leased = matches!(slot.duty, Duty::Leased { .. });
+    let is_early = is_leased && slot.connection.requests().next().is_some();
+    // A script that is sent in steps ends before anything stands behind it.
+    let is_late = slot.connection.is_stepping();
+    let is_held_up = slot.is_dropped || slot.cancelling.is_some();
+    !is_held_up && !is_early && !is_late && !slot.connection.is_asking_types()
 }

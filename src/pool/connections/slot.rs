@@ -57,6 +57,8 @@ pub struct Slot {
     pub(in crate::pool) vouched: bool,
     /// A call has left a transaction open here, which ends with the connection.
     pub(in crate::pool) left_open: bool,
+    /// The pool has given it up, and is about to close it.
+    pub(in crate::pool) is_dropped: bool,
     /// Since when the transaction of its lease is idle, where one is open and nothing of it runs.
     pub(in crate::pool) lease_idle_since: Option<Instant>,
     /// It may have changed since the pool's connections were counted.
@@ -135,6 +137,7 @@ impl Slot {
             told: None,
             vouched: false,
             left_open: false,
+            is_dropped: false,
             lease_idle_since: None,
             is_changed: false,
             known: None,
@@ -164,12 +167,13 @@ impl Slot {
     /// this slot.
     pub(in crate::pool) fn is_idle(&self) -> bool {
         let serves = self.duty == Duty::Serving && self.cancelling.is_none();
-        serves && self.connection.is_idle() && !self.connection.has_events()
+        serves && !self.is_dropped && self.connection.is_idle() && !self.connection.has_events()
     }
 
     /// Whether calls may be sent here.
     pub(in crate::pool) fn takes_calls(&self) -> bool {
-        self.duty == Duty::Serving && self.cancelling.is_none() && !self.spent
+        let serves = self.duty == Duty::Serving && !self.spent && !self.is_dropped;
+        serves && self.cancelling.is_none()
     }
 
     /// Whether a call would find it free.
@@ -214,7 +218,7 @@ impl Slot {
 
     /// Since when the server has owed a caller an answer, and has sent nothing.
     pub(in crate::pool) fn owes_since(&self) -> Option<Instant> {
-        let works = matches!(self.duty, Duty::Serving | Duty::Leased { .. });
+        let works = matches!(self.duty, Duty::Serving | Duty::Leased { .. }) && !self.is_dropped;
         let asked = self.connection.head_since().filter(|_| works)?;
         Some(asked.max(self.heard_at))
     }

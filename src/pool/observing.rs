@@ -1,0 +1,108 @@
+//! What is heard of a host, from a session or from an attempt to open one, and what that changes.
+
+use std::sync::Arc;
+
+use super::connections::{Duty, Slot};
+use super::{ConnectionId, Output, Pool, PoolEvent};
+use crate::base::{Error, ErrorClass, Instant, Mutation};
+use crate::cluster::{Change, HostId, Observation};
+use crate::connection::Role;
+
+impl Pool {
+    /// What a session said of its host. Where one read has brought two answers that differ, the
+    /// later one counts.
+    pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
+        let Some(slot) = self.connections.get_mut(id) else { return };
+        let before = slot.told.replace(role);
+        if slot.connection.role() == Some(role)
+            && !self.cluster.topology().knows(slot.host, role)
+            && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
+        {
+            let host = slot.host;
+            if self.is_left_behind(id, before, role) || self.ask_for_proof(now, id, role) {
+                return;
+            }
+            self.leave_other_addresses(id, role);
+            self.observe(now, host, Observation::Says(role));
+        }
+    }
+
+    pub(super) fn observe(&mut self, now: Instant, host: HostId, observation: Observation) {
+        let role = match &observation {
+            Observation::Says(role) => Some(*role),
+            Observation::ConnectFailed(_)
+            | Observation::SessionLost(_)
+            | Observation::IdleCut(_) => None,
+        };
+        let before = self.cluster.topology().glance(host);
+        let change = self.cluster.observe(now, host, &observation);
+        self.tell_host(host, before, observation);
+        match change {
+            Change::Nothing => {}
+            Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
+            Change::Found(_) | Change::Settled => {
+                self.has_surplus = true;
+                self.settle_duties(now);
+            }
+            Change::Lost(host) => {
+                self.outage_begins(now);
+                if let (Some(name), Some(role)) = (self.cluster.name(host), role)
+                    && self.cluster.topology().has_seat()
+                    && !Mutation::HideFence.is_on()
+                {
+                    let event = PoolEvent::Fence { host: name, role: role.as_str() };
+                    if Mutation::RepeatFence.is_on() {
+                        self.outputs.push_back(Output::Event(event.clone()));
+                    }
+                    self.outputs.push_back(Output::Event(event));
+                }
+                self.unseat(now, host);
+            }
+            Change::Suspected(host) => {
+                self.outage_begins(now);
+                self.doubt(now, host);
+            }
+            Change::Rival => self.decide_rivals(now),
+        }
+    }
+
+    fn tell_host(
+        &mut self,
+        host: HostId,
+        before: Option<(&'static str, Option<Role>)>,
+        observation: Observation,
+    ) {
+        let after = self.cluster.topology().glance(host);
+        if let (Some((previous, _)), Some((state, role))) = (before, after)
+            && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
+            && let Some(host) = self.cluster.name(host)
+        {
+            self.types_may_be_lost(state);
+            let error = match observation {
+                Observation::Says(_) => None,
+                Observation::ConnectFailed(error)
+                | Observation::SessionLost(error)
+                | Observation::IdleCut(error) => Some(error),
+            };
+            let event = PoolEvent::Host { host, state, previous, role, error };
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    pub(super) fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
+        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
+        let is_witness =
+            self.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
+        let host = site.0;
+        let after = self.config.connect_timeout.as_millis();
+        let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
+        let message = format!("{name}: no answer within {after} ms while asking for its role");
+        let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
+        self.remove_slot(id, Vec::new());
+        self.judge_unlisted(now, host, &error);
+        if is_witness && self.desert(site, &error) {
+            return;
+        }
+        self.observe(now, host, Observation::ConnectFailed(error));
+    }
+}

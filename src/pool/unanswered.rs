@@ -1,0 +1,53 @@
+//! Calls that were given up, and whose server has answered neither them nor a CancelRequest.
+
+use super::connections::Errand;
+use super::requests::{GivenUp, given_up_error};
+use super::{Call, ConnectionId, Pool, QueryFlags};
+use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::cluster::Observation;
+use crate::connection::Token;
+
+impl Pool {
+    /// Answers the call, and closes its connection.
+    pub(super) fn give_up_connection(&mut self, now: Instant, id: ConnectionId, target: Token) {
+        let key: Key<Call> = Key::from_bits(target.0);
+        let (grace, reached) = (self.config.cancel_grace.as_millis(), self.was_reached(id));
+        let message = format!("a query that was given up was not answered within {grace} ms");
+        let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+        if let Some(call) = self.requests.get(key)
+            && let Some(GivenUp { reason, .. }) = call.given_up
+        {
+            let is_own = self.is_at_work_in_own_transaction(id, target);
+            let outcome = match is_own || call.flags.begin().is_some() {
+                true => self.outcome_in_transaction(id, call, Outcome::Unknown),
+                false => Outcome::Unknown,
+            };
+            let what = format!(
+                "the server answered neither it nor a CancelRequest within {grace} ms \
+                 (cancelGraceMs), and the connection was closed"
+            );
+            let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
+            let error = self.connections.at_host(id, given_up_error(reason, outcome, &what));
+            if let Some(lease) = lease {
+                self.lose_lease(lease, why.clone());
+                if releases {
+                    self.leases.remove(lease);
+                }
+            }
+            self.finish_call(key, Err(error));
+        }
+        let host = self.connections.get(id).map(|slot| slot.host);
+        self.drop_slot(id, why.clone());
+        // A server that still takes CancelRequests is there, whatever keeps this session busy.
+        if let Some(host) = host
+            && !reached
+        {
+            self.observe(now, host, Observation::SessionLost(why));
+        }
+    }
+
+    fn was_reached(&self, id: ConnectionId) -> bool {
+        let cancelling = self.connections.get(id).and_then(|slot| slot.cancelling.as_ref());
+        cancelling.is_some_and(|cancelling| matches!(cancelling.errand, Errand::Due { .. }))
+    }
+}
