@@ -1,12 +1,13 @@
-//! One pool as JavaScript has it: its reactor, its segments, and the one place that calls back.
+//! One pool as JavaScript has it: its reactor, its segments, and the one place that calls back into
+//! JavaScript.
 //!
 //! ```text
-//! libuv ──▶ wake: turn the reactor ─▶ fill a segment ─▶ deliver(text) ─▶ drain() until there is no more
+//! libuv ──▶ wake: turn the reactor ─▶ fill a segment ─▶ deliver(text) ─▶ drain() until it is empty
 //! ```
 //!
-//! The reactor is borrowed for a turn or a command and never while JavaScript runs, so that
-//! whatever `deliver` calls back into finds it free. News that comes up inside a command is never
-//! delivered there: the loop is asked for a wake.
+//! The reactor is borrowed for a turn or a command, and never while JavaScript runs. So code that
+//! `deliver` calls finds it free. News that comes up inside a command is not delivered there: the
+//! client asks the loop to wake it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -29,9 +30,9 @@ use crate::config::Config;
 use crate::reactor::libuv::Loop;
 use crate::reactor::{Reactor, Wake, poisoned};
 
-/// So long a wake takes at most, but for the last two segments that it hands over, which take up to
-/// half a millisecond each: then the loop has its turn. Where there was much to read, half as long
-/// is left for that all the same.
+/// How long a wake may take, not counting the last two segments that it delivers, each of which
+/// takes up to half a millisecond. After that, the loop has its turn. If reading took long,
+/// delivering may still take half of this time.
 const WAKE: Duration = Duration::from_millis(3);
 
 pub(super) struct Client {
@@ -42,9 +43,9 @@ pub(super) struct Client {
     pub(super) slip: Slip,
     /// `None` once the pool is closed.
     state: RefCell<Option<State>>,
-    /// JavaScript reads a segment, which must not be written meanwhile.
+    /// JavaScript is reading a segment, which must not be written meanwhile.
     delivering: Cell<bool>,
-    /// When the wake is to come to its end.
+    /// When the present wake has to end.
     until: Cell<Instant>,
     poisoned: Cell<bool>,
     #[cfg(feature = "defects")]
@@ -71,7 +72,8 @@ impl State {
 }
 
 impl Client {
-    /// Starts a pool, and puts its buffers into `object`. Its handles hold `last_one_out`.
+    /// Starts a pool, and puts its buffers into `object`. Each of its libuv handles holds
+    /// `last_one_out`.
     pub(super) fn open(
         env: Env,
         config: Config,
@@ -105,7 +107,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The handles do not keep the client alive. It may be gone while they are being closed.
+    /// The handles do not keep the client alive: it may be gone while they are being closed.
     fn wake_callback(self: &Rc<Self>, last_one_out: Rc<LastOneOut>) -> Wake {
         let client = Rc::downgrade(self);
         Rc::new(move || {
@@ -116,7 +118,7 @@ impl Client {
         })
     }
 
-    /// Runs a command on the reactor. What it has to say at once is delivered in the loop's next
+    /// Runs a command on the reactor. News that the command causes is delivered in the loop's next
     /// turn.
     pub(super) fn run<T>(&self, command: impl FnOnce(&mut Reactor) -> T) -> Result<T, Error> {
         let result = self.guard(|state| {
@@ -129,9 +131,9 @@ impl Client {
         result.ok_or_else(|| self.refusal())
     }
 
-    /// Runs a command that JavaScript waits for. Where this fails, it does not wait. Returns
-    /// whether JavaScript has to [flush](Reactor::flush) what it has queued: while it hears the
-    /// news, it has not.
+    /// Runs a command whose answer JavaScript waits for, unless this returns an error. Returns
+    /// whether JavaScript has to [flush](Reactor::flush) its queued requests. It need not while it
+    /// is hearing news, since the wake ends with a flush.
     pub(super) fn request(
         &self,
         request: u32,
@@ -150,19 +152,19 @@ impl Client {
         done.map(|()| !rests).ok_or_else(|| self.refusal())
     }
 
-    /// The next segment, for a JavaScript that was told that there is more.
+    /// Fills the next segment, when JavaScript was told that there is more.
     pub(super) fn drain(&self) -> Result<sys::napi_value, Fault> {
         self.fill()?.ok_or_else(|| Fault::Own(self.refusal()))
     }
 
-    /// Closes handles and sockets, and forgets what was in flight.
+    /// Closes handles and sockets, and forgets everything in flight.
     pub(super) fn close(&self) {
         let state = self.state.take();
-        // A defect may have left it in any state, the reactor's own end included.
+        // A defect may have left the state broken, so that dropping the reactor panics too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(state)));
     }
 
-    /// The door through which libuv comes in.
+    /// libuv calls this to wake the client.
     fn wake(self: &Rc<Self>) {
         self.guard(|state| {
             #[cfg(feature = "defects")]
@@ -170,8 +172,8 @@ impl Client {
             let begun = state.reactor.now();
             state.reactor.turn();
             if self.delivering.get() {
-                // The loop runs inside of JavaScript's own turn (debuggers do that), whose end may
-                // be far.
+                // The loop runs inside JavaScript's own turn, as under a debugger, and that turn
+                // may take long.
                 state.reactor.flush();
             } else {
                 self.until.set((begun + WAKE).max(state.reactor.now() + WAKE / 2));
@@ -185,9 +187,9 @@ impl Client {
         self.rest();
     }
 
-    /// Calls into JavaScript, once, with all that there is to say.
+    /// Calls into JavaScript once, with all news that there is.
     fn deliver(&self) -> Result<(), Fault> {
-        // A loop that runs inside of JavaScript's own turn finds the segment in use.
+        // A loop that runs inside JavaScript's own turn finds the segment in use.
         if self.delivering.get() || !self.has_news() {
             return Ok(());
         }
@@ -198,15 +200,14 @@ impl Client {
         called
     }
 
-    /// After the last word of a wake: what is left over is for the next one, and an ended pool
-    /// goes.
+    /// Ends a wake: leaves the rest of the news to the next one, and closes a pool that has ended.
     fn rest(&self) {
         if self.delivering.get() {
             return;
         }
         let is_over = self.guard(|state| {
             if !state.has_news() {
-                // What is done at last may be news again.
+                // The end of the reactor's turn may bring news again.
                 state.reactor.rest();
             }
             if state.has_news() {
@@ -217,7 +218,8 @@ impl Client {
         });
         if is_over == Some(true) {
             self.close();
-            // One that a defect has ended stays known, so that its calls can say so.
+            // A pool that a defect has ended stays known, so that calls to it can report the
+            // defect.
             if !self.poisoned.get() {
                 (self.on_end)();
             }
@@ -228,7 +230,7 @@ impl Client {
         self.guard(|state| state.has_news()).unwrap_or(false)
     }
 
-    /// `None` where the pool is closed.
+    /// Fills a segment, and returns its text; `None` if the pool is closed.
     fn fill(&self) -> Result<Option<sys::napi_value>, Fault> {
         let filled = self.guard(|State { reactor, delivery, segment }| {
             let reactor = RefCell::new(reactor);
@@ -270,7 +272,7 @@ impl Client {
         if self.poisoned.get() { poisoned() } else { pool_is_closed() }
     }
 
-    /// Whether commands would be heard.
+    /// Whether the pool takes commands.
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if self.poisoned.get() { Err(poisoned()) } else { Ok(()) }
     }
@@ -282,7 +284,8 @@ fn event_loop(env: Env) -> Result<Loop, Fault> {
     // SAFETY: as all calls with an `Env`.
     let status = unsafe { sys::napi_get_uv_event_loop(env.raw(), &mut raw) };
     super::value::check(status, "the event loop")?;
-    // SAFETY: Node's loop of this thread. It outlives the environment, which waits for all handles.
+    // SAFETY: this is Node's loop of this thread. It outlives the environment, which waits for all
+    // handles.
     let uv_loop = unsafe { Loop::from_raw(raw.cast()) };
     uv_loop.map_err(|error| Fault::Own(not_started(&error)))
 }

@@ -1,5 +1,5 @@
-//! Feature `defects`: panics and a mutation on demand, for the tests that no panic crosses into
-//! Node and that no exception is left to it.
+//! Feature `defects`: panics and a mutation on demand. Tests use them to show that no panic crosses
+//! into Node, and that no exception is left to it.
 #![allow(clippy::panic)] // That is what it is there for.
 
 use std::cell::Cell;
@@ -12,22 +12,22 @@ thread_local! {
     static PANICS_SELDOM: Cell<bool> = const { Cell::new(false) };
 }
 
-/// In the next call of a function of napi's, once the SQL text has said so.
+/// Panics in the next call of a napi function, once the SQL text has asked for that.
 pub(super) fn strike_seldom() {
     assert!(!PANICS_SELDOM.take(), "asked for");
 }
 
-/// While the addon is loaded, where a variable of the process's environment says so.
+/// Panics while the addon is loaded, if a variable of the process's environment asks for that.
 pub(super) fn strike_loading() {
     assert!(std::env::var_os("PANIC_IN_LOADING").is_none(), "asked for");
 }
 
-/// The mutation: what JavaScript throws in a call from the loop stays pending.
+/// The mutation: an exception that JavaScript throws in a call from the loop stays pending.
 pub(super) fn leaves_exceptions() -> bool {
     LEAVES_EXCEPTIONS.get()
 }
 
-/// Panics where the SQL text says, or breaks the addon of this thread.
+/// Panics as the SQL text asks, or breaks the addon of this thread.
 pub(super) fn strike(client: &Client, sql: &str) -> Result<(), Fault> {
     match sql {
         "panic in a call" => panic!("asked for"),

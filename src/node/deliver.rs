@@ -1,12 +1,12 @@
-//! From the reactor's news to records, cells and one text, a segment at a time.
+//! Writes the reactor's news as records, cells and one text, a segment at a time.
 //!
-//! Knows nothing of JavaScript: it writes into memory that it is lent (`sheet`).
+//! This file knows nothing of JavaScript: it writes into memory that it is lent (`sheet`).
 //!
-//! A result that does not fit is continued in the next segment by another RESULT. A command without
-//! a number comes in a RESULT of its own behind the rows, so that a row of any length finds a
-//! segment whose text is empty. A request without any result (`end`) is completed by one that says
-//! nothing. Of a row that is too long for one turn the long values come in pieces, over as many
-//! segments as they take, and then the row.
+//! A result that does not fit is continued by another RESULT record in the next segment. A command
+//! that has no number comes in a RESULT of its own after the rows, so that a row of any length
+//! finds a segment whose text is empty. A request without any result (`end`) is completed by an
+//! empty RESULT. If a row is too long for one turn, its long values come first, in pieces over as
+//! many segments as they take, and then the row.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -26,24 +26,24 @@ use crate::transfer::contract::absences::NONE;
 use crate::transfer::contract::result_flags::{self, REQUEST_COMPLETE, RESULT_COMPLETE};
 use crate::types::{LONG_ROW, LongRow, Shape, write_row};
 
-/// The longest string that V8 makes on every platform (2^28 - 16). Only a single row can be longer
-/// than [`super::sheet::TEXT_LIMIT`].
+/// The longest string that V8 makes on every platform (2^28 - 16), in UTF-16 units. Only a single
+/// row can be longer than [`super::sheet::TEXT_LIMIT`].
 const LONGEST_TEXT: usize = (1 << 28) - 16;
 
-/// A request's answer, as far as it has not been delivered.
+/// A request's answer, as far as it was not delivered.
 #[derive(Debug)]
 struct Answer {
     request: u32,
     lease: Option<NonZeroU32>,
     results: VecDeque<StatementResult>,
-    /// Into the first of the results.
+    /// The place in the first of the results.
     cursor: RowCursor,
-    /// What has been delivered of the row at which the cursor stands, where that is a long one.
+    /// The state of the row at the cursor, if that is a long one.
     long: Option<LongRow>,
 }
 
 impl Answer {
-    /// One of its RESULT records, so far without anything in it.
+    /// A RESULT record for this answer, with nothing in it yet.
     fn record(&self, slot: i32) -> ResultRecord {
         ResultRecord {
             request: self.request,
@@ -59,7 +59,7 @@ impl Answer {
     }
 }
 
-/// What is to be written next.
+/// The next thing to write.
 #[derive(Debug)]
 enum Item {
     Answer(Answer),
@@ -75,7 +75,7 @@ enum Item {
         json: String,
     },
     Lookup(Lookup),
-    /// An error for every request that waits.
+    /// An error for every waiting request.
     Poisoned {
         json: String,
     },
@@ -99,20 +99,20 @@ impl From<News> for Item {
     }
 }
 
-/// As JavaScript takes them: separated by commas.
+/// The oids in the form that JavaScript reads, separated by commas.
 pub(super) fn list_oids(oids: &[u32]) -> String {
     let oids: Vec<_> = oids.iter().map(u32::to_string).collect();
     oids.join(",")
 }
 
-/// What became of an item.
+/// How far an item was written.
 enum Written {
     Wholly,
-    /// The segment is full: this is to be written into the next one.
+    /// The segment is full. This has to be written into the next one.
     Rest(Item),
 }
 
-/// What became of one result, or of one row.
+/// How far a result or a row was written.
 enum Fitted {
     Wholly,
     InPart,
@@ -120,25 +120,25 @@ enum Fitted {
 
 /// Why no more rows are written.
 enum Stop {
-    /// There are no more.
+    /// There are no more rows.
     End,
     Full,
-    /// The next one is long.
+    /// The next row is a long one.
     Long,
 }
 
-/// Remembers what did not fit, who waits, and which shapes JavaScript knows.
+/// Remembers what did not fit, which requests wait, and which shapes JavaScript knows.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
     rest: Option<Item>,
     shapes: ShapeSlots,
     waiting: Requests,
-    /// Answered in the segment that is being filled, and so still waiting.
+    /// Requests that are answered in the segment being filled. They wait until it is delivered.
     answered: Vec<u32>,
 }
 
 impl Delivery {
-    /// JavaScript waits for this request from now on.
+    /// Records that JavaScript waits for this request from now on.
     pub(super) fn expect(&mut self, request: u32) {
         self.waiting.insert(request);
     }
@@ -147,9 +147,9 @@ impl Delivery {
         self.rest.is_some()
     }
 
-    /// Writes until there is no more news or no more room, and returns whether all text is ASCII,
-    /// or bytes. Where `may_go_on` says no in the end, JavaScript is told that there is no more,
-    /// and will be called again.
+    /// Writes until there is no more news or no more room. Returns whether all text is ASCII, or
+    /// bytes. If `may_go_on` returns false in the end, JavaScript is told that there is no more for
+    /// now, and will be called again.
     pub(super) fn fill(
         &mut self,
         room: Room<'_>,
@@ -166,14 +166,14 @@ impl Delivery {
         sheet.finish(self.rest.is_some() && may_go_on())
     }
 
-    /// JavaScript will read the segment that was filled last.
+    /// JavaScript is about to read the segment that was filled last.
     pub(super) fn hand_over(&mut self) {
         for request in self.answered.drain(..) {
             self.waiting.remove(request);
         }
     }
 
-    /// Forgets a segment that JavaScript will not read, and what was to come behind it.
+    /// Forgets a segment that JavaScript will not read, and the rest that would have followed.
     pub(super) fn give_up(&mut self) {
         self.rest = None;
         self.answered.clear();
@@ -232,7 +232,7 @@ impl Delivery {
                     answer.results.push_front(result);
                     return Written::Rest(Item::Answer(answer));
                 }
-                // The rows that JavaScript has got already are dropped there. The statement ran.
+                // JavaScript drops the rows that it has got already. The statement has run.
                 Err(error) => {
                     let json = error_to_json(&error.with_outcome(Outcome::Unknown));
                     return self.write(sheet, Item::Error { request: answer.request, json });
@@ -243,7 +243,7 @@ impl Delivery {
         Written::Wholly
     }
 
-    /// `result` has been taken out of the answer's, so that what is left comes behind it.
+    /// `result` was taken out of the answer's results: those that are left come after it.
     fn write_result(
         &mut self,
         sheet: &mut Sheet<'_>,
@@ -299,7 +299,8 @@ impl Delivery {
         Ok(Fitted::Wholly)
     }
 
-    /// The shape's slot, after JavaScript has been told of it; `None` where its text does not fit.
+    /// The shape's slot, after JavaScript was told of the shape. `None` if the shape's text does
+    /// not fit.
     fn announce(
         &mut self,
         sheet: &mut Sheet<'_>,
@@ -323,8 +324,8 @@ impl Delivery {
     }
 }
 
-/// Writes the rows from the answer's cursor on, up to one that is long, and returns how many
-/// fitted.
+/// Writes rows from the answer's cursor on, up to a long one. Returns how many fitted, and why it
+/// stopped.
 fn write_rows(
     sheet: &mut Sheet<'_>,
     answer: &mut Answer,
@@ -361,8 +362,8 @@ fn write_rows(
     }
 }
 
-/// Writes the next pieces of the row at the answer's cursor, or the row itself, for which no piece
-/// is in the same segment.
+/// Writes the next pieces of the row at the answer's cursor, or the row itself. A segment with
+/// pieces gets no row.
 fn write_long_row(
     sheet: &mut Sheet<'_>,
     answer: &mut Answer,

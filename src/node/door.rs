@@ -1,4 +1,5 @@
-//! What stands between JavaScript and each call of the addon: errors are thrown, and no panic leaves.
+//! The boundary between JavaScript and each call of the addon: errors are thrown, and no panic gets
+//! out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,8 +7,8 @@ use super::error_json::error_to_json;
 use super::value::{Env, Fault};
 use crate::base::Error;
 
-/// The door through which JavaScript comes in: what goes wrong behind it is thrown, a panic too.
-/// Returns nothing where something was.
+/// Runs a call from JavaScript. An error or a panic in it is thrown as an exception, and then this
+/// returns `None`.
 pub(super) fn door<T>(
     env: Env,
     run: impl FnOnce() -> Result<T, Fault>,
@@ -22,7 +23,7 @@ pub(super) fn door<T>(
     None
 }
 
-/// What is thrown for a panic in a call.
+/// The exception for a panic in a call.
 pub(super) fn defect() -> String {
     error_to_json(&Error::internal("a defect in hyperiondb-client was found in this call"))
 }

@@ -1,9 +1,8 @@
-//! The entry points on the way of a query, the door that all of the addon's share, and their
-//! registration.
+//! The entry points on the way of a query, and the registration of all entry points.
 //!
-//! These here are Node-API as it is, since they are called for each query and each turn; those of
-//! `seldom` are functions of napi's, which cost 0.1 µs more.
-#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+//! These use Node-API directly, since they are called for each query and each turn. The entry
+//! points in `seldom` are napi functions, which cost 0.1 µs more.
+#![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::ffi::{CStr, c_void};
 use std::net::IpAddr;
@@ -33,14 +32,14 @@ use crate::pool::{Query, QueryFlags};
 use crate::reactor::{Reactor, Unreached, lookup_error};
 use crate::types::Verbatim;
 
-/// The most that an entry point takes.
+/// The most arguments that an entry point takes.
 const ARGUMENTS: usize = 4;
 
 /// One call from JavaScript.
 struct Call {
     env: Env,
     environment: Rc<Environment>,
-    /// Those that were not passed are `undefined`.
+    /// Arguments that were not passed are `undefined`.
     arguments: [sys::napi_value; ARGUMENTS],
 }
 
@@ -61,8 +60,8 @@ static ENTRIES: [Entry; 9] = [
     Entry { name: c"resolved", run: resolved },
 ];
 
-/// `statement(handle, sql, oids) -> id`; `oids` of the types that are wanted as text, separated by
-/// commas
+/// `statement(handle, sql, oids) -> id`. `oids` are those of the types that are wanted as text,
+/// separated by commas.
 fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let [_, sql, oids, ..] = call.arguments;
@@ -71,7 +70,7 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
         let message = "the query's text holds a NUL, which PostgreSQL's text can't";
         return Err(Error::new(ErrorClass::Configuration, "HYPERION_QUERY_TEXT", message).into());
     }
-    // It is copied, and looked through in other copies.
+    // The text is copied, and examined in further copies.
     if !is_there_room_for(sql.len().saturating_mul(4)) {
         let message = "there is no memory left for the query's text";
         let error = Error::new(ErrorClass::Configuration, "HYPERION_OUT_OF_MEMORY", message);
@@ -85,8 +84,9 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
     call.env.create_u32(id)
 }
 
-/// `query(handle[, values, captured | undefined]) -> true` where a `flush` has to follow, else
-/// `undefined`. All else is on the slip, and the values too where they are not passed.
+/// `query(handle[, values, captured | undefined]) -> true` if a `flush` has to follow, and
+/// otherwise `undefined`. Everything else is in the request buffer, and so are the values if they
+/// are not passed.
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let written = client.slip.read()?;
@@ -109,8 +109,8 @@ fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     if must_flush { call.env.create_bool(true) } else { Ok(NOTHING) }
 }
 
-/// `supply(handle, request, values, captured | undefined)`: for a query that was made without its
-/// values
+/// `supply(handle, request, values, captured | undefined)`, for a query that was made without its
+/// values.
 fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, values, captured, ..] = call.arguments;
     let request = call.u32(1)?;
@@ -119,8 +119,8 @@ fn supply(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// `acquire(handle, request, flags, milliseconds)`: the answer names a lease; the largest number is
-/// no limit
+/// `acquire(handle, request, flags, milliseconds)`. The answer names a lease. The largest number
+/// means no limit.
 fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
     let (request, flags) = (call.u32(1)?, QueryFlags(call.u32(2)?));
@@ -132,8 +132,8 @@ fn acquire(call: &Call) -> Result<sys::napi_value, Fault> {
     Ok(NOTHING)
 }
 
-/// The limit of the call comes with the request, so that JavaScript has nothing left to do that
-/// could throw.
+/// Sets the call's time limit together with the request, so that JavaScript has nothing left to do
+/// that could throw.
 fn bound(reactor: &mut Reactor, request: u32, limit: Option<Duration>) {
     if let Some(after) = limit {
         reactor.limit(request, Some(after).filter(|after| !after.is_zero()));
@@ -156,19 +156,19 @@ fn release(call: &Call) -> Result<sys::napi_value, Fault> {
     }
 }
 
-/// `flush(handle)`: once for all commands of a turn of the loop.
+/// `flush(handle)`, once for all commands of a turn of the loop.
 fn flush(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(Reactor::flush)
 }
 
-/// `drain(handle) -> text` of the next segment
+/// `drain(handle) -> text` of the next segment.
 fn drain(call: &Call) -> Result<sys::napi_value, Fault> {
-    // Of a poisoned pool too: its last words are drained.
+    // This serves a poisoned pool too, whose last news is drained.
     call.environment.client(call.u32(0)?)?.drain()
 }
 
-/// `resolved(handle, token, addresses separated by commas, error as JSON)`; an empty text is no
-/// error
+/// `resolved(handle, token, addresses separated by commas, error as JSON)`. An empty text means no
+/// error.
 fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     let [_, _, addresses, error, ..] = call.arguments;
     let token = call.u32(1)?;
@@ -180,8 +180,8 @@ fn resolved(call: &Call) -> Result<sys::napi_value, Fault> {
     call.late(|reactor| reactor.resolved(token, answer))
 }
 
-/// There is no cause where the look-up gave no code: an error of the caller's own function need not
-/// be of the system.
+/// There is no cause if the look-up gave no code: an error of the caller's own function need not
+/// come from the operating system.
 fn parse_lookup_error(error: &str) -> Unreached {
     let fields: Value = serde_json::from_str(error).unwrap_or_default();
     let text = |name: &str| fields.get(name)?.as_str().map(str::to_owned);
@@ -193,7 +193,7 @@ fn parse_lookup_error(error: &str) -> Unreached {
     Unreached { why: text("message").unwrap_or_else(|| "the look-up failed".to_owned()), cause }
 }
 
-/// Addresses that can't be used (`fe80::1%eth0` names an interface) are left out while others can.
+/// Drops addresses that can't be used (`fe80::1%eth0` names an interface), unless all are such.
 fn parse_addresses(addresses: &str) -> Result<Vec<IpAddr>, Unreached> {
     let usable: Vec<IpAddr> =
         addresses.split(',').filter_map(|ip| ip.trim().parse().ok()).collect();
@@ -208,8 +208,8 @@ impl Call {
     fn read(env: Env, info: sys::napi_callback_info) -> Result<(Self, &'static Entry), Fault> {
         let mut arguments = [NOTHING; ARGUMENTS];
         let (mut count, mut data) = (ARGUMENTS, null_mut());
-        // SAFETY: Node fills as many arguments as there is room for, with `undefined` for those that
-        // were not passed; `this` is not wanted.
+        // SAFETY: Node fills as many arguments as there is room for, and `undefined` for those that
+        // were not passed. `this` is not asked for.
         let status = unsafe {
             let (arguments, count) = (arguments.as_mut_ptr(), &mut count);
             sys::napi_get_cb_info(env.raw(), info, count, arguments, null_mut(), &mut data)
@@ -224,7 +224,7 @@ impl Call {
         self.env.u32(self.arguments.get(index).copied().unwrap_or(NOTHING))
     }
 
-    /// Runs what may come when the pool has gone meanwhile.
+    /// Runs a command that may come after the pool has gone.
     fn late(&self, command: impl FnOnce(&mut Reactor)) -> Result<sys::napi_value, Fault> {
         self.environment.late(self.u32(0)?, command);
         Ok(NOTHING)
@@ -237,7 +237,7 @@ impl Call {
 }
 
 unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    // SAFETY: Node calls with the environment of this thread.
+    // SAFETY: Node calls this with the environment of this thread.
     let env = unsafe { Env::from_raw(env) };
     let run = || {
         let (call, entry) = Call::read(env, info)?;
@@ -246,23 +246,24 @@ unsafe extern "C" fn enter(env: sys::napi_env, info: sys::napi_callback_info) ->
     door(env, run, defect).unwrap_or(NOTHING)
 }
 
-/// napi calls this once for each environment that loads the addon, and stops no panic here.
+/// napi calls this once for each environment that loads the addon, and does not stop a panic here.
 #[napi(module_exports)]
 fn init(exports: Object, env: napi::Env) -> napi::Result<()> {
-    // SAFETY: napi hands on the environment with which Node has called.
+    // SAFETY: napi hands on the environment with which Node has called it.
     let env = unsafe { Env::from_raw(env.raw()) };
     let panicked = || "hyperiondb-client could not be loaded".to_owned();
     door(env, || register(env, exports.raw()), panicked).ok_or_else(thrown)
 }
 
-/// What this was built from: `scripts/sources.js` says it, and finds it in the file. A build by cargo alone says nothing.
+/// The sources from which the addon was built. `scripts/sources.js` sets this, and finds it in the
+/// built file. A build by cargo alone leaves it unknown.
 const SOURCES: &str = match option_env!("HYPERIONDB_SOURCES") {
     Some(said) => said,
     None => "unknown",
 };
 
-/// The functions of napi's are registered here too, by a definition of each property: napi itself
-/// would assign them, and a setter on `Object.prototype` could have one of them.
+/// napi's functions are registered here too, each as a defined property. napi itself would assign
+/// them, and a setter on `Object.prototype` could take one of them.
 fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
     #[cfg(feature = "defects")]
     super::defect::strike_loading();
@@ -275,7 +276,8 @@ fn register(env: Env, exports: sys::napi_value) -> Result<(), Fault> {
     for (name, callback, data) in entries.chain(seldom) {
         env.define(exports, name, env.create_function(name, callback, data)?)?;
     }
-    // By it JavaScript knows its other half: the two share memory.
+    // JavaScript checks by this version that it was built with this addon, since the two share
+    // memory.
     let version = env.create_string(env!("CARGO_PKG_VERSION").as_bytes(), true)?;
     env.define(exports, c"version", version)?;
     env.define(exports, c"sources", env.create_string(SOURCES.as_bytes(), true)?)

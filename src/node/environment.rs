@@ -1,9 +1,9 @@
-//! What one environment of Node (the main thread, a worker, a vm context) has: its pools.
+//! The state of one Node environment (the main thread, a worker, a vm context): its pools.
 //!
-//! An environment that ends waits for all of libuv's handles to be closed, because Node aborts the
-//! whole process over an open one. Every handle's callback holds the [`LastOneOut`], whose end
-//! tells Node.
-#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+//! When an environment ends, Node must wait until all of libuv's handles are closed, because it
+//! aborts the whole process over an open one. Every handle's callback holds the [`LastOneOut`].
+//! When that is dropped, it tells Node.
+#![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -24,12 +24,12 @@ use crate::reactor::Reactor;
 pub(super) struct Environment {
     clients: RefCell<BTreeMap<u32, Rc<Client>>>,
     last_handle: Cell<u32>,
-    /// Gone once the environment ends.
+    /// `None` once the environment ends.
     last_one_out: RefCell<Option<Rc<LastOneOut>>>,
 }
 
 impl Environment {
-    /// Puts a new one into the environment's instance data.
+    /// Creates an environment's state, and stores it in the environment's instance data.
     pub(super) fn install(env: Env) -> Result<(), Fault> {
         let environment = Rc::new(Self {
             clients: RefCell::default(),
@@ -57,15 +57,15 @@ impl Environment {
             return Err(Error::internal("there is no instance data").into());
         }
         let data = data.cast::<Self>().cast_const();
-        // SAFETY: `install` put a share of an `Rc` there, which stays: this is one more.
+        // SAFETY: `install` stored a share of an `Rc` there, and it stays. This makes one more.
         unsafe {
             Rc::increment_strong_count(data);
             Ok(Rc::from_raw(data))
         }
     }
 
-    /// Starts a pool, and puts its number and its buffers into `object`. An environment that ends
-    /// takes none.
+    /// Starts a pool, and puts its number and its buffers into `object`. An environment that is
+    /// ending starts none.
     pub(super) fn open(
         self: &Rc<Self>,
         env: Env,
@@ -91,7 +91,7 @@ impl Environment {
 
     fn remove(&self, handle: u32) {
         let removed = self.clients.borrow_mut().remove(&handle);
-        // Dropped after the borrow has ended.
+        // This drops it after the borrow has ended.
         drop(removed);
     }
 
@@ -99,25 +99,25 @@ impl Environment {
         self.clients.borrow().get(&handle).cloned().ok_or_else(pool_is_closed)
     }
 
-    /// A client that takes commands.
+    /// The client of an open pool.
     pub(super) fn open_client(&self, handle: u32) -> Result<Rc<Client>, Error> {
         let client = self.client(handle)?;
         client.check_open()?;
         Ok(client)
     }
 
-    /// Runs what may come when the pool has gone meanwhile (an answer to a look-up, the flush
-    /// behind the last command). Then there is nothing to do, and nobody to whom an error would say
-    /// anything.
+    /// Runs a command that may come after the pool has gone: the answer to a look-up, or the flush
+    /// after the last command. Then there is nothing to do, and no caller that needs an error.
     pub(super) fn late(&self, handle: u32, command: impl FnOnce(&mut Reactor)) {
         if let Ok(client) = self.open_client(handle) {
-            // An error says that a defect was found just now. The requests that it concerns are
+            // An error means that a defect was found just now. The requests that it concerns are
             // told.
             let _ = client.run(command);
         }
     }
 
-    /// Closes all that is open. What was in flight is never answered: nobody is there to hear it.
+    /// Closes everything. Requests in flight are never answered, since no JavaScript will run to
+    /// hear it.
     fn end(&self, hook: sys::napi_async_cleanup_hook_handle) {
         let last_one_out = self.last_one_out.take();
         if let Some(last_one_out) = &last_one_out {
@@ -126,21 +126,21 @@ impl Environment {
         let clients = self.clients.take();
         clients.values().for_each(|client| client.close());
         drop(clients);
-        // Ends the hook at once where no handle was open.
+        // If no handle was open, this ends the hook at once.
         drop(last_one_out);
     }
 }
 
 unsafe extern "C" fn on_cleanup(hook: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {
-    // SAFETY: the share that `install` made for this hook, taken back once.
+    // SAFETY: this is the share that `install` made for this hook, taken back once.
     let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
     let end = std::panic::AssertUnwindSafe(|| environment.end(hook));
-    // There is nobody left to tell; what matters is that no panic reaches Node.
+    // There is no caller left to tell. What matters is that no panic reaches Node.
     let _ = std::panic::catch_unwind(end);
 }
 
 unsafe extern "C" fn on_finalize(_env: sys::napi_env, data: *mut c_void, _hint: *mut c_void) {
-    // SAFETY: the share that `install` put into the instance data, taken back once.
+    // SAFETY: this is the share that `install` stored in the instance data, taken back once.
     let environment = unsafe { Rc::from_raw(data.cast::<Environment>().cast_const()) };
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(environment)));
 }

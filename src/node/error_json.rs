@@ -1,4 +1,4 @@
-//! An error as `js/api/errors.cjs` takes it: one JSON object, whose empty fields are left out.
+//! An error in the form that `js/api/errors.cjs` reads: one JSON object, without empty fields.
 
 use serde_json::{Map, Value};
 
@@ -8,8 +8,8 @@ pub(super) fn error_to_json(error: &Error) -> String {
     error_value(error).to_string()
 }
 
-/// What is said of an error that is nobody's in particular, in events and of hosts: with what the
-/// system said of it, as its own errors have it.
+/// A short form of an error, for events and hosts, where it belongs to no single request. It
+/// includes the operating system's fields.
 pub(super) fn error_in_brief(error: &Error) -> Value {
     let mut fields = Fields(Map::new());
     fields.text("code", Some(error.code()));
@@ -82,7 +82,7 @@ impl Fields {
         self.text("hostname", system.hostname.as_deref());
     }
 
-    /// `code` and `message` are the error's own.
+    /// `code` and `message` are already the error's own.
     fn server(&mut self, server: &ServerFields) {
         self.text("severity", Some(&server.severity));
         self.text("detail", server.detail.as_deref());

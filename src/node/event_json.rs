@@ -1,4 +1,4 @@
-//! Events and hosts as `js/` takes them: JSON objects.
+//! Events and hosts in the form that `js/` reads: JSON objects.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The one call from Node's loop into JavaScript.
-#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+#![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::ptr::null_mut;
 
@@ -8,7 +8,7 @@ use napi_sys as sys;
 use super::value::{Env, Fault, Reference, check};
 use crate::base::Error;
 
-/// A JavaScript function that is called from the loop, and not from JavaScript.
+/// A JavaScript function that is called from the loop, with no JavaScript caller.
 #[derive(Debug)]
 pub(super) struct LoopCallback {
     function: Reference,
@@ -23,28 +23,28 @@ impl LoopCallback {
         let name = env.create_string(b"HyperionPool", true)?;
         let function = Reference::new(env, function)?;
         let mut context = null_mut();
-        // SAFETY: as all calls with an `Env`; without a resource, Node makes one.
+        // SAFETY: as all calls with an `Env`. Without a resource, Node makes one.
         let status = unsafe { sys::napi_async_init(env.raw(), null_mut(), name, &mut context) };
         check(status, "an async context")?;
         Ok(Self { function, context })
     }
 
-    /// Calls as Node itself calls back: the microtasks and `process.nextTick` run behind it, and
-    /// what it throws is an uncaught exception. Nothing happens where JavaScript can't run any
-    /// more.
+    /// Calls the function as Node itself calls back: microtasks and `process.nextTick` run after
+    /// it, and an exception in it is an uncaught exception. Nothing happens if JavaScript can't run
+    /// any more.
     ///
-    /// Leaves no exception pending. That is an invariant: where JavaScript has called, Node throws
-    /// on what is left; here there is nobody, and it stays until the environment ends. napi's hook
-    /// for that end (since 3.12.1) takes such an exception without a scope for its value, by which
-    /// V8 ends the whole process. A worker that is terminated in the middle of the call leaves one
-    /// each time.
+    /// Leaves no exception pending. That is an invariant: if JavaScript had called, Node would
+    /// throw the exception on there. Here there is no caller, and it would stay until the
+    /// environment ends. napi's hook for that end (since 3.12.1) takes such an exception without a
+    /// scope for its value, and V8 then ends the whole process. A worker that is terminated in the
+    /// middle of the call leaves an exception each time.
     pub(super) fn call(&self, argument: sys::napi_value) -> Result<(), Fault> {
         let env = self.function.env();
         let function = self.function.value()?;
         let mut receiver = null_mut();
         // SAFETY: as all calls with an `Env`.
         check(unsafe { sys::napi_get_global(env.raw(), &mut receiver) }, "the global object")?;
-        // SAFETY: one argument, of this scope; the result is not wanted.
+        // SAFETY: there is one argument, of this scope. The result is not asked for.
         let status = unsafe {
             let (count, arguments, result) = (1, &raw const argument, null_mut());
             sys::napi_make_callback(
@@ -70,17 +70,18 @@ impl LoopCallback {
 
 impl Drop for LoopCallback {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, destroyed once.
+        // SAFETY: `new` made the context, and this destroys it once.
         unsafe { sys::napi_async_destroy(self.function.env().raw(), self.context) };
     }
 }
 
-/// Hands an exception that nobody can catch to `process.on('uncaughtException')`.
+/// Hands an exception without a JavaScript caller to `process.on('uncaughtException')`.
 fn report_exception(env: Env) {
     if let Some(exception) = take_exception(env) {
-        // SAFETY: as all calls with an `Env`. In an environment that is being ended nothing is called.
+        // SAFETY: as all calls with an `Env`. In an environment that is being ended this calls
+        // nothing.
         unsafe { sys::napi_fatal_exception(env.raw(), exception) };
-        // That is JavaScript too, in the middle of which its environment may be ended.
+        // The handler is JavaScript too, and its environment may be ended in the middle of it.
         take_exception(env);
     }
 }

@@ -1,17 +1,18 @@
 //! Floor 6: the addon, and the only code that knows Node-API.
 //!
 //! Owns: the entry points that `js/` calls, the reading of JavaScript's values, the segments in
-//! which rows go back, the one place that calls into JavaScript (`client`), and the life of all
-//! that with its environment. Imports `reactor` and the floors below. Never speaks PostgreSQL,
-//! never holds a borrow across a call into JavaScript, never lets a panic leave.
+//! which rows go back, the one place that calls into JavaScript (`client`), and the lifetime of
+//! these in their environment. Imports `reactor` and the floors below. Never speaks PostgreSQL,
+//! never holds a borrow across a call into JavaScript, never lets a panic out.
 //!
-//! `napi` and `napi-derive` carry what is called seldom (`seldom`) and the addon's registration; on
-//! the way of a query (`entry`) and of its answer (`loop_callback`) Node-API is used as it is, and
-//! every status is looked at. An environment (the main thread, a worker, a vm context) has its own
-//! state, in its instance data, which is this addon's and never napi's. What environments share are
-//! the tables of Node's functions and of napi's registration alone.
+//! The crates `napi` and `napi-derive` serve the entry points that are called seldom (`seldom`),
+//! and the addon's registration. On the way of a query (`entry`) and of its answer
+//! (`loop_callback`) the addon calls Node-API directly, and checks every status. Each environment
+//! (the main thread, a worker, a vm context) has its own state in its instance data, which belongs
+//! to this addon and not to napi. Environments share nothing but the tables of Node's functions and
+//! of napi's registration.
 
-// napi-derive registers nothing where tests are built, so that nothing seems to be in use.
+// napi-derive registers nothing in builds for tests, so that all of this seems unused there.
 #![cfg_attr(test, allow(dead_code))]
 
 mod argument;

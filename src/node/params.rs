@@ -1,9 +1,9 @@
-//! A query's parameters, from JavaScript's values to the pool's.
+//! Reads a query's parameters from JavaScript's values.
 //!
-//! `js/types/parameters.cjs` has read them already, each of them once: what comes here are its own arrays
-//! of plain values, so that no code of the user's runs here. What is neither a primitive, bytes nor
-//! a Date was captured there: objects as JSON, arrays as a list of codes with their numbers and
-//! text beside them.
+//! `js/types/parameters.cjs` has read each of them once already. The values here are in its own
+//! arrays of plain values, so that none of the user's code runs here. A value that is neither a
+//! primitive, bytes nor a Date was captured there: an object as JSON, and an array as a list of
+//! codes, with its numbers and text in lists of their own.
 
 use napi_sys as sys;
 
@@ -13,14 +13,14 @@ use crate::transfer::contract::codes as code;
 use crate::transfer::contract::limits::MOST_PARAMETERS;
 use crate::types::{Params, Piece, Pieces};
 
-/// Strings up to here are read in one call, without asking for their length before.
+/// The longest string, in bytes, that is read in one call, without asking for its length first.
 const SHORT: usize = 512;
-/// What a copy that was cut short leaves free at most: the room of a character of four bytes but
-/// one, and the NUL.
+/// How many bytes a copy that was cut short may leave free: one less than a character of four
+/// bytes, and the NUL.
 const CUT: usize = 4;
 
-/// `values` is `undefined` for a query without parameters, `captured` where all of them are plain:
-/// else `[codes, numbers, text, ...extras]`.
+/// `values` is `undefined` for a query without parameters. `captured` is `undefined` if all values
+/// are plain, and otherwise `[codes, numbers, text, ...extras]`.
 pub(super) fn read(
     env: Env,
     values: sys::napi_value,
@@ -50,8 +50,8 @@ pub(super) fn read(
     let length = env.utf8_length(text)?;
     let pieces = params
         .append_pieces_with(length, |out| env.append_utf8(text, length, out).map_err(into_error))?;
-    // Of arrays of the package's own elements are no getters; whoever calls the addon with others
-    // runs code here, and not while memory of JavaScript's is lent.
+    // The package's own arrays have no getters. Code that calls the addon with other arrays may run
+    // here, but not while JavaScript's memory is lent.
     let values = elements(env, values, count)?;
     let captured = elements(env, captured, env.array_length(captured)?)?;
     let read = env.with_bytes(codes, |codes| {
@@ -112,17 +112,17 @@ fn read_one(
     Ok(())
 }
 
-/// What is left of the captured values.
+/// The captured values that were not read yet.
 struct Captured<'a> {
     codes: std::slice::Iter<'a, u8>,
     numbers: std::slice::Iter<'a, [u8; size_of::<f64>()]>,
     pieces: Pieces,
-    /// The bytes and the JSON that stand for themselves.
+    /// The values that are elements of their own: bytes and JSON.
     extras: std::iter::Skip<std::slice::Iter<'a, sys::napi_value>>,
 }
 
 impl Captured<'_> {
-    /// One parameter: an array, or what an object is as JSON.
+    /// Reads one parameter: an array, or the JSON of an object.
     fn read(&mut self, env: Env, params: &mut Params) -> Result<(), Fault> {
         loop {
             match self.codes.next().copied().unwrap_or(u8::MAX) {
@@ -200,7 +200,7 @@ fn read_string(
     Ok(pushed?)
 }
 
-/// For reading a string, which runs no JavaScript and so raises no exception of it.
+/// The error of reading a string, which runs no JavaScript and so leaves no exception pending.
 fn into_error(fault: Fault) -> Error {
     match fault {
         Fault::Own(error) => error,

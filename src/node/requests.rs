@@ -1,17 +1,17 @@
-//! Which requests JavaScript still waits for, so that none is left without an answer when a defect ends the
-//! pool and nobody else can be trusted to know.
+//! Which requests JavaScript waits for, so that each gets an answer when a defect ends the pool.
+//! The pool's own state can't be trusted then.
 
 use std::collections::BTreeSet;
 
-/// Requests have numbers that are used again, so that they are small and a bit is enough for each.
+/// The numbers of requests are used again, so they stay small, and one bit is enough for each.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     words: Vec<u64>,
-    /// Numbers that would make the bits a waste.
+    /// Numbers that are too large for bits.
     large: BTreeSet<u32>,
 }
 
-/// As many requests as that wait at the same time when a pool is very busy.
+/// More requests than wait at the same time in a very busy pool.
 const SMALL: u32 = 1 << 20;
 
 impl Requests {
@@ -40,7 +40,7 @@ impl Requests {
         }
     }
 
-    /// Takes one of them, whichever.
+    /// Takes any one of them.
     pub(super) fn pop(&mut self) -> Option<u32> {
         while let Some(word) = self.words.last_mut() {
             if *word == 0 {

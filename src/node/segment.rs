@@ -1,4 +1,4 @@
-//! The memory that is shared with JavaScript: three ArrayBuffers, filled again and again.
+//! The memory that is shared with JavaScript: three ArrayBuffers, which are filled again and again.
 #![allow(unsafe_code)] // JavaScript reads the same memory.
 
 use std::ffi::{CStr, c_void};
@@ -14,18 +14,18 @@ use super::value::{Env, Fault, Reference};
 use crate::base::Error;
 use crate::types::LONG_ROW;
 
-/// Words of records, and cells, of a segment.
+/// How many words of records and how many cells a segment has.
 const RECORDS: usize = 4096;
 const CELLS: usize = 8192;
 
-/// Zeroes for both sides. It lives until neither can reach it.
+/// Zeroed memory for both sides. It lives until neither side can reach it.
 #[derive(Debug)]
 struct Memory {
     words: NonNull<[u64]>,
 }
 
-// SAFETY: it is allocated and freed, which any thread may do, and read and written by its address alone: by one thread,
-// that of the environment.
+// SAFETY: any thread may allocate and free the memory. Only one thread, that of the environment,
+// reads and writes it, by its address.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -43,24 +43,24 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: leaked by `new`, and taken back once.
+        // SAFETY: `new` leaked it, and this takes it back once.
         drop(unsafe { Box::from_raw(self.words.as_ptr()) });
     }
 }
 
-/// JavaScript's share of the memory ends.
+/// Ends JavaScript's share of the memory.
 unsafe extern "C" fn release(_: sys::napi_env, _: *mut c_void, hint: *mut c_void) {
-    // SAFETY: `Shared::new` made the pointer of an `Arc`, for this one call.
+    // SAFETY: `Shared::new` made the pointer from an `Arc`, for this one call.
     drop(unsafe { Arc::from_raw(hint.cast::<Memory>().cast_const()) });
 }
 
-/// Memory that JavaScript has as an ArrayBuffer, `length` values of T.
+/// Memory that JavaScript has as an ArrayBuffer: `length` values of type `T`.
 #[derive(Debug)]
 pub(super) struct Shared<T> {
     start: NonNull<T>,
     length: usize,
     buffer: Reference,
-    /// `None` where the runtime takes no memory of ours: then it is the ArrayBuffer's.
+    /// `None` if the runtime takes no memory of ours. Then the memory is the ArrayBuffer's own.
     memory: Option<Arc<Memory>>,
 }
 
@@ -80,7 +80,7 @@ impl<T> Shared<T> {
                 memory: Some(memory),
             });
         }
-        // SAFETY: nobody else has it.
+        // SAFETY: no other code has this share.
         drop(unsafe { Arc::from_raw(hint) });
         let (value, start) = env.create_array_buffer(bytes)?;
         let start = NonNull::new(start.cast::<T>()).filter(|start| start.is_aligned());
@@ -93,7 +93,8 @@ impl<T> Shared<T> {
         self.buffer.value()
     }
 
-    /// Where the memory is the ArrayBuffer's, code that gets hold of that can take it away.
+    /// Fails if the memory was the ArrayBuffer's own and code that got hold of the buffer took it
+    /// away.
     pub(super) fn check(&self) -> Result<(), Fault> {
         if self.memory.is_none() && self.buffer.env().array_buffer_length(self.value()?)? == 0 {
             return Err(Error::internal("a buffer of the pool was transferred").into());
@@ -103,36 +104,37 @@ impl<T> Shared<T> {
 
     /// # Safety
     ///
-    /// No JavaScript runs while the slice lives, and `check` was asked behind the last that did.
+    /// No JavaScript may run while the slice lives, and `check` must have succeeded since the last
+    /// that did.
     pub(super) unsafe fn as_slice(&self) -> &[T] {
-        // SAFETY: as below.
+        // SAFETY: as in `as_mut_slice`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
     /// # Safety
     ///
-    /// As of `as_slice`.
+    /// As for `as_slice`.
     unsafe fn as_mut_slice(&mut self) -> &mut [T] {
-        // SAFETY: `length` aligned values of a plain number type, zeroed when they were made. Where the memory is
-        // ours, it is there whatever JavaScript does with the ArrayBuffer.
+        // SAFETY: these are `length` aligned values of a plain number type, zeroed when they were
+        // made. Memory of ours stays there whatever JavaScript does with the ArrayBuffer.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }
 
-/// What one call into JavaScript carries.
+/// The data of one call into JavaScript.
 #[derive(Debug)]
 pub(super) struct Segment {
     records: Shared<i32>,
     cells: Shared<u64>,
     nulls: Shared<u8>,
     text: Vec<u8>,
-    /// A long text as V8 keeps it.
+    /// A long text in the form in which V8 keeps it.
     transcoded: Transcoded,
 }
 
-/// A long text's memory is not kept for the short ones to come,
+/// The most memory of a text, in bytes, that is kept after a long text,
 const KEPT_TEXT: usize = 4 * TEXT_LIMIT;
-/// but for the pieces of a long value it is, so that each of them finds it in the caches.
+/// and after a piece of a long value, so that the next piece finds the memory in the caches.
 const KEPT_BETWEEN_PIECES: usize = 2 * LONG_ROW;
 
 impl Segment {
@@ -146,7 +148,7 @@ impl Segment {
         })
     }
 
-    /// Hands the buffers to JavaScript, by names that it knows.
+    /// Puts the buffers into `object`, under the names that JavaScript expects.
     pub(super) fn share(&self, env: Env, object: sys::napi_value) -> Result<(), Fault> {
         let buffers: [(&CStr, &Reference); 3] = [
             (c"records", &self.records.buffer),
@@ -156,8 +158,8 @@ impl Segment {
         buffers.into_iter().try_for_each(|(name, buffer)| env.define(object, name, buffer.value()?))
     }
 
-    /// `fill` writes records, cells and text, and returns whether all of the text is ASCII; the text comes
-    /// back as a string.
+    /// Lets `fill` write records, cells and text, and returns the text as a JavaScript string.
+    /// `fill` returns whether all of the text is ASCII.
     pub(super) fn fill(
         &mut self,
         env: Env,

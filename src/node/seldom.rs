@@ -1,7 +1,8 @@
-//! The entry points that are called once for a pool, a lease or a second, as functions of napi's.
+//! The entry points that are called at most once for a pool, a lease or a second, as functions of
+//! napi's.
 //!
-//! napi reads their arguments as the types of `argument`, and stops a panic there. What goes wrong
-//! behind that is thrown by the door that all entry points share, so that JavaScript gets the same
+//! napi reads their arguments as the types of `argument`, and stops a panic while it does. Errors
+//! after that are thrown by `door`, which all entry points share, so that JavaScript gets the same
 //! errors from all of them.
 #![allow(unsafe_code)] // napi-derive writes calls of Node-API.
 
@@ -42,7 +43,7 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 12] = [
     (c"end", Some(end_c_callback)),
 ];
 
-/// An answer that JavaScript may have to do without.
+/// A text, or `undefined`.
 type Perhaps = Either<String, Undefined>;
 
 /// `createPool(optionsJson, deliver) -> { handle, slip, records, cells, nulls }`
@@ -58,8 +59,8 @@ fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<s
     })
 }
 
-/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` where no server has
-/// told them yet
+/// `parameterTypes(handle, id) -> oids` separated by commas, or `undefined` if no server has told
+/// them yet.
 #[napi(catch_unwind, no_export)]
 fn parameter_types(env: napi::Env, handle: Number, id: Number) -> napi::Result<Perhaps> {
     enter(env, |_, environment| {
@@ -79,7 +80,7 @@ fn forget(env: napi::Env, handle: Number, id: Number) -> napi::Result<()> {
     })
 }
 
-/// `leaseHost(handle, lease) -> host`, or `undefined` where it has no connection
+/// `leaseHost(handle, lease) -> host`, or `undefined` if the lease has no connection.
 #[napi(catch_unwind, no_export)]
 fn lease_host(env: napi::Env, handle: Number, lease: Number) -> napi::Result<Perhaps> {
     enter(env, |_, environment| {
@@ -90,7 +91,8 @@ fn lease_host(env: napi::Env, handle: Number, lease: Number) -> napi::Result<Per
     })
 }
 
-/// `leaseIsAlive(handle, lease) -> boolean`: whether it has a connection, or a claim to another one
+/// `leaseIsAlive(handle, lease) -> boolean`: whether the lease has a connection, or a claim to
+/// another one.
 #[napi(catch_unwind, no_export)]
 fn lease_is_alive(env: napi::Env, handle: Number, lease: Number) -> napi::Result<bool> {
     enter(env, |_, environment| {
@@ -100,8 +102,8 @@ fn lease_is_alive(env: napi::Env, handle: Number, lease: Number) -> napi::Result
     })
 }
 
-/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether its user has begun one by a
-/// statement
+/// `leaseIsInOwnTransaction(handle, lease) -> boolean`: whether the lease's user has begun a
+/// transaction by a statement.
 #[napi(catch_unwind, no_export)]
 fn lease_is_in_own_transaction(
     env: napi::Env,
@@ -115,7 +117,7 @@ fn lease_is_in_own_transaction(
     })
 }
 
-/// `cancelLease(handle, lease)`: all that runs there, and what waits for that
+/// `cancelLease(handle, lease)`: cancels all requests that run or wait on the lease.
 #[napi(catch_unwind, no_export)]
 fn cancel_lease(env: napi::Env, handle: Number, lease: Number) -> napi::Result<()> {
     enter(env, |_, environment| {
@@ -176,7 +178,7 @@ fn set_hosts(env: napi::Env, handle: Number, hosts: Text) -> napi::Result<()> {
     })
 }
 
-/// `end(handle, request, milliseconds, refuseWaiting)`: the largest number is no limit
+/// `end(handle, request, milliseconds, refuseWaiting)`. The largest number means no limit.
 #[napi(catch_unwind, no_export)]
 fn end(
     env: napi::Env,
@@ -194,12 +196,12 @@ fn end(
     })
 }
 
-/// Runs `body` behind the door.
+/// Runs `body` with the environment's state. Its errors and panics are thrown.
 fn enter<T>(
     env: napi::Env,
     body: impl FnOnce(Env, &Rc<Environment>) -> Result<T, Fault>,
 ) -> napi::Result<T> {
-    // SAFETY: napi hands on the environment with which Node has called.
+    // SAFETY: napi hands on the environment with which Node has called it.
     let env = unsafe { Env::from_raw(env.raw()) };
     let run = || {
         #[cfg(feature = "defects")]

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use crate::types::Shape;
 
-/// More statements than most applications have; `js/` keeps an array of as many row builders.
+/// How many slots there are: more than most applications have statements. `js/` keeps an array of
+/// as many row builders.
 pub(super) const SLOTS: usize = 1024;
-/// What their shapes take together in memory here. In JavaScript it is some times as much.
+/// How many bytes of memory all shapes may take here. In JavaScript they take several times as
+/// much.
 const MOST_WEIGHT: usize = 8 * 1024 * 1024;
 
-/// A shape in a slot is kept alive, so that its address is its name. When there are too many, all are forgotten, and those
-/// that are still in use are described anew.
+/// A slot keeps its shape alive, so that the shape's address identifies it. When there are too many
+/// shapes, all are forgotten, and those that are still in use are described anew.
 #[derive(Debug, Default)]
 pub(super) struct ShapeSlots {
     slots: Vec<Arc<Shape>>,
@@ -24,7 +26,8 @@ impl ShapeSlots {
         self.by_address.get(&address(shape)).copied()
     }
 
-    /// Gives the shape a slot. With the first one JavaScript forgets what was in all of them.
+    /// Gives the shape a slot. When slot 0 is given again, JavaScript forgets the shapes of all
+    /// slots.
     pub(super) fn take(&mut self, shape: &Arc<Shape>) -> usize {
         let weight = shape.weight();
         if self.slots.len() >= SLOTS || self.weight.saturating_add(weight) > MOST_WEIGHT {

@@ -1,6 +1,6 @@
-//! One segment while it is written: records of 32-bit words, cells, and one text.
+//! One segment while it is being written: records of 32-bit words, cells, and one text.
 //!
-//! Which records there are, and of which words, says `crate::transfer::contract::records`.
+//! `crate::transfer::contract::records` defines the records and their words.
 
 use std::num::NonZeroU32;
 
@@ -13,10 +13,11 @@ use crate::transfer::contract::records::{
 };
 use crate::types::RowPiece;
 
-/// Bytes of text in a segment: what one kept cell can hold alive, and what V8 allocates at once.
+/// How many bytes of text a segment has. A cell that JavaScript keeps can keep this much alive, and
+/// V8 allocates this much at once.
 pub(super) const TEXT_LIMIT: usize = 32 * 1024;
 
-/// The longest of the records that are nothing but text.
+/// The longest of the records that have nothing but a text.
 const TEXT_WORDS: usize = longest(&[
     ErrorWords::WORDS,
     ShapeWords::WORDS,
@@ -24,7 +25,7 @@ const TEXT_WORDS: usize = longest(&[
     LookupWords::WORDS,
     TypesWords::WORDS,
 ]);
-/// A result may need its shape in front, and its command behind.
+/// A result may need its shape in front of it, and its command after it.
 const WHOLE_RESULT_WORDS: usize = ShapeWords::WORDS + 2 * ResultWords::WORDS;
 
 const fn longest(lengths: &[usize]) -> usize {
@@ -46,7 +47,7 @@ pub(super) struct Room<'a> {
     pub(super) text: &'a mut Vec<u8>,
 }
 
-/// What a RESULT record says.
+/// The content of a RESULT record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResultRecord {
     pub(super) request: u32,
@@ -60,7 +61,8 @@ pub(super) struct ResultRecord {
     pub(super) joined_units: i32,
 }
 
-/// What a segment holds so far. Whoever writes a record asks first whether there is room.
+/// The segment as far as it is written. The writer of a record first asks whether there is room for
+/// it.
 #[derive(Debug)]
 pub(super) struct Sheet<'a> {
     records: &'a mut [i32],
@@ -78,17 +80,17 @@ impl<'a> Sheet<'a> {
         Self { records, used: SegmentWords::WORDS, columns_limit, batch }
     }
 
-    /// More columns than this don't fit into any segment.
+    /// The most columns that fit into a segment.
     pub(super) fn columns_limit(&self) -> usize {
         self.columns_limit
     }
 
-    /// Whether a result fits, whatever comes with it, except for text and rows.
+    /// Whether there is room for all records of a result, not counting text and rows.
     pub(super) fn has_room_for_result(&self) -> bool {
         self.has_room(WHOLE_RESULT_WORDS)
     }
 
-    /// For a record that is nothing but its text.
+    /// Whether there is room for a record that has nothing but this text.
     pub(super) fn has_room_for_text(&self, text: &str) -> bool {
         self.has_room(TEXT_WORDS) && self.text_fits(text)
     }
@@ -97,18 +99,19 @@ impl<'a> Sheet<'a> {
         self.batch.reserve(0, text.len()).is_ok()
     }
 
-    /// Pieces are long, and must not be kept alive by cells beside them.
+    /// Whether there is room for a piece. A piece is long, and cells in the same segment must not
+    /// keep it alive.
     pub(super) fn has_room_for_piece(&self) -> bool {
         self.has_room(PieceWords::WORDS) && self.batch.cells_used() == 0
     }
 
-    /// Returns the length in UTF-16 units.
+    /// Appends a text, and returns its length in UTF-16 units.
     pub(super) fn append_text(&mut self, text: &str) -> i32 {
-        // A string has less than 2^30 units.
+        // A string has fewer than 2^30 units.
         i32::try_from(self.batch.append_text(text)).unwrap_or(i32::MAX)
     }
 
-    /// The JSON beside the rows that were written last, in UTF-16 units.
+    /// Ends the JSON of the rows that were written last, and returns its length in UTF-16 units.
     pub(super) fn close_joined(&mut self) -> i32 {
         i32::try_from(self.batch.close_joined()).unwrap_or(i32::MAX)
     }
@@ -156,11 +159,11 @@ impl<'a> Sheet<'a> {
         self.put(&TypesWords { request: request.cast_signed(), units }.words());
     }
 
-    /// Of a piece whose text was appended.
+    /// Puts the record of a piece whose text was appended.
     pub(super) fn put_piece(&mut self, request: u32, piece: RowPiece) {
         let RowPiece { is_bytes, is_last, units, size } = piece;
         let flags = if is_bytes { BYTES } else { 0 } | if is_last { LAST_PIECE } else { 0 };
-        // A message has less than 2^30 bytes.
+        // A message has fewer than 2^30 bytes.
         let number = |number| i32::try_from(number).unwrap_or(i32::MAX);
         let (request, units, size) = (request.cast_signed(), number(units as usize), number(size));
         self.put(&PieceWords { request, units, size, flags }.words());
@@ -190,7 +193,7 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// A count as two words. One that would look like none is none: no table has 2^63 rows.
+/// A count as two words. A count that would look like none is dropped: no table has 2^63 rows.
 fn halves(count: Option<u64>) -> (i32, i32) {
     match count {
         Some(count) if i64::try_from(count).is_ok() => {

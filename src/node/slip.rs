@@ -1,6 +1,8 @@
-//! What JavaScript writes a request on: memory that is shared, so that numbers cost no call each.
+//! The buffer into which JavaScript writes a request. The memory is shared, so that the request's
+//! numbers cost no call each.
 //!
-//! `js/transfer/request-buffer.cjs` writes it and calls `query` at once, with no code of a user's in between.
+//! `js/transfer/request-buffer.cjs` writes it and calls `query` at once, so that none of the user's
+//! code runs in between.
 #![allow(unsafe_code)] // JavaScript writes the same memory.
 
 use std::num::NonZeroU32;
@@ -24,18 +26,18 @@ pub(super) struct Slip {
     memory: Shared<u8>,
 }
 
-/// A request as it was written.
+/// A request as JavaScript wrote it.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) request: u32,
     pub(super) lease: Option<NonZeroU32>,
     pub(super) statement: StatementId,
     pub(super) flags: QueryFlags,
-    /// `None` where the request has no limit of its own, and zero for none at all.
+    /// `None` if the request has no limit of its own. Zero means no limit at all.
     pub(super) limit: Option<Duration>,
     /// The statement is forgotten once the request is queued.
     pub(super) is_transient: bool,
-    /// `None` where they are arguments of the call.
+    /// `None` if the values are arguments of the call.
     pub(super) params: Option<Params>,
 }
 
@@ -44,14 +46,14 @@ impl Slip {
         Ok(Self { memory: Shared::new(env, LENGTH)? })
     }
 
-    /// Hands the memory to JavaScript, by a name that it knows.
+    /// Puts the memory into `object`, under the name that JavaScript expects.
     pub(super) fn share(&self, env: Env, object: sys::napi_value) -> Result<(), Fault> {
         env.define(object, c"slip", self.memory.value()?)
     }
 
     pub(super) fn read(&self) -> Result<Written, Fault> {
         self.memory.check()?;
-        // SAFETY: no JavaScript runs before this function returns, and with it the slice ends.
+        // SAFETY: no JavaScript runs before this function returns, and the slice ends with it.
         Ok(read(unsafe { self.memory.as_slice() })?)
     }
 }
@@ -81,7 +83,7 @@ fn read(slip: &[u8]) -> Result<Written, Error> {
     })
 }
 
-/// A time that a call has, or has not: zero says that there is none at all.
+/// A call's time limit; `None` if the call has none of its own. Zero means no limit at all.
 pub(super) fn milliseconds(word: u32) -> Option<Duration> {
     (word != NO_LIMIT).then(|| Duration::from_millis(word.into()))
 }

@@ -1,4 +1,4 @@
-//! What the system knows of a socket and socket2 has no call for.
+//! System calls on sockets that socket2 lacks.
 #![allow(unsafe_code)] // getsockopt and setsockopt are C.
 
 #[cfg(target_vendor = "apple")]
@@ -22,15 +22,15 @@ mod linux {
     use super::SystemCalls;
     use crate::reactor::{TcpCalls, TcpReport};
 
-    /// `epoll` tells of a socket when its low-water mark is reached, also where that is so because
-    /// the mark was lowered.
+    /// `epoll` reports a socket when its low-water mark is reached, even if that is because the
+    /// mark was lowered.
     pub(crate) const CALLS: SystemCalls = SystemCalls {
         low_water: Some(set_low_water),
         tcp: Some(TcpCalls { report, probe_every }),
         prepare: None,
     };
 
-    /// Since Linux 6.15; in milliseconds, from 1,000 to 120,000.
+    /// In milliseconds, from 1,000 to 120,000. The option exists since Linux 6.15.
     const TCP_RTO_MAX_MS: libc::c_int = 44;
 
     /// `SO_RCVLOWAT`, socket(7).
@@ -40,29 +40,30 @@ mod linux {
 
     fn probe_every(descriptor: RawFd, time: Duration) {
         let time = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).clamp(1_000, 120_000);
-        // Where it fails, probes come as the system has them.
+        // If this fails, probes come as often as the system sends them.
         let _ = set(descriptor, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, time);
     }
 
     fn set(descriptor: RawFd, level: libc::c_int, option: libc::c_int, value: usize) -> bool {
         let Ok(value) = libc::c_int::try_from(value) else { return false };
         let length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the option is an int, which lives until the call is over. Whether the descriptor is one is for the
-        // kernel to say.
+        // SAFETY: the option is an int, which lives until the call is over. The kernel checks the
+        // descriptor.
         unsafe {
             libc::setsockopt(descriptor, level, option, (&raw const value).cast(), length) == 0
         }
     }
 
-    /// What `struct tcp_info` has up to `tcpi_notsent_bytes`, since Linux 4.6.
+    /// The size of `struct tcp_info` up to `tcpi_notsent_bytes`, which exists since Linux 4.6.
     const REPORT: usize = 148;
 
-    /// By the places of linux/tcp.h, which libc's own structure does not have all.
+    /// Reads `TCP_INFO` by the offsets of linux/tcp.h, since libc's own structure lacks some
+    /// fields.
     fn report(descriptor: RawFd) -> Option<TcpReport> {
         let mut bytes = [0_u8; REPORT];
         let mut length = REPORT as libc::socklen_t;
         let into = (&raw mut bytes).cast();
-        // SAFETY: the kernel writes at most `length` bytes, and says how many these were.
+        // SAFETY: the kernel writes at most `length` bytes, and returns how many it wrote.
         let done = unsafe {
             libc::getsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length)
         };
@@ -92,15 +93,15 @@ mod apple {
     pub(crate) const CALLS: SystemCalls =
         SystemCalls { low_water: None, tcp: None, prepare: Some(prepare) };
 
-    /// Of `netinet/tcp.h`: for how many seconds bytes are sent again before the connection is
-    /// given up. This system's relative of `TCP_USER_TIMEOUT`.
+    /// For how many seconds bytes are sent again before the connection is given up
+    /// (`netinet/tcp.h`). It is the closest that this system has to `TCP_USER_TIMEOUT`.
     const TCP_RXT_CONNDROPTIME: libc::c_int = 0x80;
 
     fn prepare(descriptor: RawFd, user_timeout: Option<Duration>) {
         let Some(timeout) = user_timeout else { return };
         let seconds = libc::c_int::try_from(timeout.as_secs().max(1)).unwrap_or(libc::c_int::MAX);
         let length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the option is an int, which lives until the call is over. Where it fails, the
+        // SAFETY: the option is an int, which lives until the call is over. If this fails, the
         // system's own limit holds.
         unsafe {
             libc::setsockopt(
@@ -129,12 +130,13 @@ mod windows {
     pub(crate) const CALLS: SystemCalls =
         SystemCalls { low_water: None, tcp: None, prepare: Some(prepare) };
 
-    /// Of `mstcpip.h`: the round trip is the system's own guess, and a refused SYN is not sent
-    /// again. By default it is, twice, so that "connection refused" is told after two seconds.
+    /// From `mstcpip.h`: the round trip is the system's own guess, and a refused SYN is not sent
+    /// again. By default it is sent again twice, so that "connection refused" is reported after two
+    /// seconds.
     const UNSPECIFIED: u16 = 0xffff;
     const NO_SYN_RETRANSMISSIONS: u8 = 0xfe;
 
-    /// Where one of them fails, the system's own limits hold.
+    /// If one of these calls fails, the system's own limits hold.
     fn prepare(descriptor: RawSocket, user_timeout: Option<Duration>) {
         let Ok(socket) = SOCKET::try_from(descriptor) else { return };
         let rto = TCP_INITIAL_RTO_PARAMETERS {
@@ -143,7 +145,7 @@ mod windows {
         };
         let mut returned = 0;
         let length = size_of::<TCP_INITIAL_RTO_PARAMETERS>() as u32;
-        // SAFETY: the parameters and the count live until the call is over, which does not wait:
+        // SAFETY: the parameters and the count live until the call is over. It does not wait, since
         // there is no OVERLAPPED.
         unsafe {
             WSAIoctl(
@@ -161,8 +163,8 @@ mod windows {
         let Some(timeout) = user_timeout else { return };
         let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let length = size_of::<u32>() as i32;
-        // SAFETY: the option is a DWORD, which lives until the call is over. It is this system's
-        // relative of `TCP_USER_TIMEOUT`, since Windows 10.
+        // SAFETY: the option is a DWORD, which lives until the call is over. It is the closest that
+        // this system has to `TCP_USER_TIMEOUT`, since Windows 10.
         unsafe {
             setsockopt(socket, IPPROTO_TCP, TCP_MAXRTMS, (&raw const milliseconds).cast(), length)
         };

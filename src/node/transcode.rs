@@ -1,10 +1,10 @@
-//! Long text in the two forms in which V8 keeps it. V8's own decoder reads each byte twice, and
-//! takes several times as long.
+//! Turns long text into the two forms in which V8 keeps it. V8's own decoder reads each byte twice,
+//! and takes several times as long.
 //!
-//! The text was checked where it was appended. What is no UTF-8 becomes some other text, and
-//! nothing worse.
+//! The text was checked when it was appended. Bytes that are not valid UTF-8 would become some
+//! other text, and do no other harm.
 
-/// The first byte of characters beyond U+00FF.
+/// The first byte of the UTF-8 form of characters beyond U+00FF.
 const BEYOND_LATIN1: u8 = 0xC4;
 
 /// Text in one of the two forms.
@@ -24,7 +24,7 @@ pub(super) struct Transcoded {
 }
 
 impl Transcoded {
-    /// `None` where there is no memory for it.
+    /// `None` if there is no memory for the result.
     pub(super) fn read(&mut self, text: &[u8]) -> Option<Text<'_>> {
         let Self { narrow, wide } = self;
         if text.iter().fold(false, |beyond, byte| beyond | (*byte >= BEYOND_LATIN1)) {
@@ -45,7 +45,7 @@ const fn continued(byte: u8) -> u32 {
     (byte & 0x3F) as u32
 }
 
-/// Of text without characters beyond it.
+/// Writes text without characters beyond Latin-1.
 fn write_latin1(mut text: &[u8], out: &mut Vec<u8>) {
     loop {
         text = match text {

@@ -1,5 +1,5 @@
-//! JavaScript's values, through Node-API, every status looked at.
-#![allow(unsafe_code)] // Node-API is C; what makes each call right is said where it is.
+//! JavaScript's values by Node-API, with every status checked.
+#![allow(unsafe_code)] // Node-API is C. A comment at each call says why it is right.
 
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
@@ -9,10 +9,10 @@ use napi_sys as sys;
 use crate::base::{Error, ErrorClass};
 use crate::transfer::contract::thrown::THROWN_MARK;
 
-/// Why a call did not do what it was made for.
+/// Why a call of the addon failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// An exception of JavaScript is under way, and goes on as it is.
+    /// An exception of JavaScript is pending, and is passed on as it is.
     Pending,
     Own(Error),
 }
@@ -31,18 +31,19 @@ pub(super) fn check(status: sys::napi_status, what: &str) -> Result<(), Fault> {
     }
 }
 
-/// An environment of Node-API. A value of this type is proof that its thread is the one that runs:
-/// it is made from what Node hands to a callback, and is neither `Send` nor `Sync`.
+/// An environment of Node-API. A value of this type proves that the environment's own thread is
+/// running: it is made from the environment that Node hands to a callback, and is neither `Send`
+/// nor `Sync`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Env(sys::napi_env);
 
-// All of these are calls with an environment of this thread and with values of a scope that is
-// open, because values are read where they were handed over; what else they need is said with them.
+// Each method is a call with an environment of this thread, and with values of an open scope, since
+// values are read in the call in which they were handed over. Further conditions stand at each
+// call.
 impl Env {
     /// # Safety
-    ///
-    /// Node gave it to a callback or a module's registration on this thread, and it is not torn
-    /// down.
+    /// Node must have given it to a callback or a module's registration on this thread, and must
+    /// not have torn it down.
     pub(super) unsafe fn from_raw(raw: sys::napi_env) -> Self {
         Self(raw)
     }
@@ -79,16 +80,16 @@ impl Env {
         Ok(result)
     }
 
-    /// The sign and the words of a BigInt, the least significant first.
+    /// The sign of a BigInt, and its words, the least significant first.
     pub(super) fn bigint(self, value: sys::napi_value) -> Result<(bool, Vec<u64>), Fault> {
         let mut count = 0;
-        // SAFETY: without a buffer, Node-API says how many words there are.
+        // SAFETY: without a buffer, Node-API returns the number of words.
         let status = unsafe {
             sys::napi_get_value_bigint_words(self.0, value, null_mut(), &mut count, null_mut())
         };
         check(status, "a BigInt")?;
         let (mut words, mut sign) = (vec![0; count], 0);
-        // SAFETY: `words` has room for `count` of them.
+        // SAFETY: `words` has room for `count` words.
         let status = unsafe {
             sys::napi_get_value_bigint_words(
                 self.0,
@@ -103,19 +104,18 @@ impl Env {
         Ok((sign != 0, words))
     }
 
-    /// How many bytes a string has as UTF-8, where each half of a broken surrogate pair counts
-    /// three.
+    /// How many bytes a string has as UTF-8. Each half of a broken surrogate pair counts as three.
     pub(super) fn utf8_length(self, value: sys::napi_value) -> Result<usize, Fault> {
         let mut length = 0;
-        // SAFETY: without a buffer, Node-API says the length.
+        // SAFETY: without a buffer, Node-API returns the length.
         let status =
             unsafe { sys::napi_get_value_string_utf8(self.0, value, null_mut(), 0, &mut length) };
         check(status, "a string")?;
         Ok(length)
     }
 
-    /// Copies as much of a string into `buffer` as fits, in whole characters, and returns how many
-    /// bytes that were. One byte of the buffer is lost to a NUL.
+    /// Copies as many whole characters of a string into `buffer` as fit, and returns their bytes.
+    /// One byte of the buffer goes to a NUL.
     pub(super) fn copy_utf8(
         self,
         value: sys::napi_value,
@@ -130,7 +130,7 @@ impl Env {
         Ok(written)
     }
 
-    /// Appends a string of [`Self::utf8_length`] bytes.
+    /// Appends a string that has `length` bytes, as of [`Self::utf8_length`].
     pub(super) fn append_utf8(
         self,
         value: sys::napi_value,
@@ -152,15 +152,15 @@ impl Env {
         copied.map(|_| ())
     }
 
-    /// Whether a string is UTF-16 without halves of surrogate pairs. `utf8` are its bytes, in which
-    /// V8 writes U+FFFD for each half, as for a character that is one.
+    /// Whether a string has no halves of surrogate pairs. `utf8` are its bytes. V8 writes U+FFFD
+    /// there for each half, as for the character U+FFFD itself.
     pub(super) fn is_well_formed(self, value: sys::napi_value, utf8: &[u8]) -> Result<bool, Fault> {
         const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
         if utf8.is_ascii() || !utf8.windows(REPLACEMENT.len()).any(|three| three == REPLACEMENT) {
             return Ok(true);
         }
         let mut length = 0;
-        // SAFETY: without a buffer, Node-API says the length.
+        // SAFETY: without a buffer, Node-API returns the length.
         let status =
             unsafe { sys::napi_get_value_string_utf16(self.0, value, null_mut(), 0, &mut length) };
         check(status, "a string")?;
@@ -170,7 +170,7 @@ impl Env {
             return Err(Error::new(ErrorClass::Configuration, "HYPERION_PARAMETER", message).into());
         }
         units.resize(length + 1, 0u16);
-        // SAFETY: Node-API writes at most as many units as the vector has, a NUL among them.
+        // SAFETY: Node-API writes at most as many units as the vector has, including a NUL.
         let status = unsafe {
             let (start, size) = (units.as_mut_ptr(), units.len());
             sys::napi_get_value_string_utf16(self.0, value, start, size, &mut length)
@@ -180,7 +180,7 @@ impl Env {
         Ok(char::decode_utf16(units).all(|character| character.is_ok()))
     }
 
-    /// A text that has to have a form in UTF-8.
+    /// A text that must have a form in UTF-8.
     pub(super) fn string(self, value: sys::napi_value) -> Result<String, Fault> {
         let (length, mut bytes) = (self.utf8_length(value)?, Vec::new());
         self.append_utf8(value, length, &mut bytes)?;
@@ -200,8 +200,8 @@ impl Env {
         Ok(result)
     }
 
-    /// Would run JavaScript where an element is a getter: those of the user's arrays are read
-    /// before they come here.
+    /// An element of an array. A getter would run JavaScript here, so users' arrays are read before
+    /// they come here.
     pub(super) fn element(
         self,
         array: sys::napi_value,
@@ -213,9 +213,8 @@ impl Env {
         Ok(result)
     }
 
-    /// The bytes under a Buffer or any other typed array; `None` for all other values. They belong
-    /// to JavaScript and are to be copied before it runs again, which is why they are lent to
-    /// `read`.
+    /// Lends `read` the bytes under a Buffer or any other typed array; `None` for all other values.
+    /// The bytes belong to JavaScript, and must be copied before it runs again.
     pub(super) fn with_bytes<T>(
         self,
         value: sys::napi_value,
@@ -229,7 +228,7 @@ impl Env {
             return Ok(None);
         }
         let (mut kind, mut length, mut data) = (0, 0, null_mut());
-        // SAFETY: `value` is a typed array; the last two answers are not wanted.
+        // SAFETY: `value` is a typed array. The last two answers are not asked for.
         let status = unsafe {
             let (kind, length, data) = (&mut kind, &mut length, &mut data);
             sys::napi_get_typedarray_info(self.0, value, kind, length, data, null_mut(), null_mut())
@@ -239,16 +238,16 @@ impl Env {
         let bytes = if data.is_null() || length == 0 {
             &[]
         } else {
-            // SAFETY: `data` is where the array's `length` bytes begin, and no JavaScript runs on this
-            // thread while they are read. Another thread that writes to a SharedArrayBuffer
-            // meanwhile changes what is sent, as it would with any other client.
+            // SAFETY: the array's `length` bytes begin at `data`, and no JavaScript runs on this
+            // thread while they are read. If another thread writes to a SharedArrayBuffer
+            // meanwhile, it changes what is sent, as with any other client.
             unsafe { std::slice::from_raw_parts(data.cast::<u8>(), length) }
         };
         Ok(Some(read(bytes)))
     }
 
-    /// The milliseconds of a Date, NaN for an invalid one; `None` for all other values. Runs no
-    /// JavaScript.
+    /// The milliseconds of a Date since 1970, NaN for an invalid one; `None` for all other values.
+    /// Runs no JavaScript.
     pub(super) fn date(self, value: sys::napi_value) -> Result<Option<f64>, Fault> {
         let mut is_date = false;
         // SAFETY: see above.
@@ -271,7 +270,7 @@ impl Env {
             if is_ascii { sys::napi_create_string_latin1 } else { sys::napi_create_string_utf8 };
         let length = isize::try_from(text.len()).unwrap_or(isize::MAX);
         let mut result = null_mut();
-        // SAFETY: `length` bytes can be read; what is no UTF-8 in them comes out as U+FFFD.
+        // SAFETY: `length` bytes can be read. Bytes that are not valid UTF-8 become U+FFFD.
         check(
             unsafe { create(self.0, text.as_ptr().cast(), length, &mut result) },
             "a new string",
@@ -311,8 +310,8 @@ impl Env {
         Ok(result)
     }
 
-    /// Gives an object of ours a property of its own. A setter that somebody has put on
-    /// `Object.prototype` is not asked.
+    /// Gives one of our objects a property of its own, without calling a setter that the user's
+    /// code has put on `Object.prototype`.
     pub(super) fn define(
         self,
         object: sys::napi_value,
@@ -330,12 +329,12 @@ impl Env {
             attributes: Attributes::writable | Attributes::enumerable | Attributes::configurable,
             data: null_mut(),
         };
-        // SAFETY: `name` ends with a NUL, and one property is what there is.
+        // SAFETY: `name` ends with a NUL, and there is one property.
         let status = unsafe { sys::napi_define_properties(self.0, object, 1, &property) };
         check(status, "a new property")
     }
 
-    /// A buffer of zeroes, and where they begin.
+    /// A buffer of zeroes, and its address.
     pub(super) fn create_array_buffer(
         self,
         length: usize,
@@ -348,14 +347,13 @@ impl Env {
         Ok((result, data))
     }
 
-    /// An ArrayBuffer over memory of ours, or `None` where the runtime has none of that kind, as
-    /// Electron, whose V8 keeps all such memory in a cage. (Nor has the addon of
-    /// `test/defect.test.js`.) `release` gets `hint` once nothing of JavaScript's can reach the
-    /// memory any more.
+    /// An ArrayBuffer over memory of ours. `None` if the runtime allows none, as Electron, whose V8
+    /// keeps all such memory in a cage. (The addon of `test/defect.test.js` makes none either.)
+    /// `release` gets `hint` once JavaScript can't reach the memory any more.
     ///
     /// # Safety
     ///
-    /// `length` bytes from `data` on are valid until then.
+    /// The `length` bytes from `data` on must be valid until then.
     pub(super) unsafe fn lend_array_buffer(
         self,
         data: *mut c_void,
@@ -367,7 +365,7 @@ impl Env {
             return None;
         }
         let mut result = null_mut();
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         let status = unsafe {
             let release = Some(release);
             sys::napi_create_external_arraybuffer(self.0, data, length, release, hint, &mut result)
@@ -375,7 +373,7 @@ impl Env {
         (status == sys::Status::napi_ok).then_some(result)
     }
 
-    /// The bytes that an ArrayBuffer has: none, once it was handed to somebody else.
+    /// How many bytes an ArrayBuffer has: none, once it was transferred.
     pub(super) fn array_buffer_length(self, value: sys::napi_value) -> Result<usize, Fault> {
         let (mut data, mut length) = (null_mut(), 0);
         // SAFETY: see above.
@@ -385,7 +383,7 @@ impl Env {
         Ok(length)
     }
 
-    /// A function whose `data` is what its trampoline gets.
+    /// A function whose `trampoline` gets `data`.
     pub(super) fn create_function(
         self,
         name: &std::ffi::CStr,
@@ -393,7 +391,7 @@ impl Env {
         data: *const c_void,
     ) -> Result<sys::napi_value, Fault> {
         let (mut result, length) = (null_mut(), -1);
-        // SAFETY: the name ends with a NUL, which the length -1 stands for.
+        // SAFETY: the name ends with a NUL, as the length -1 says.
         let status = unsafe {
             let data = data.cast_mut();
             sys::napi_create_function(self.0, name.as_ptr(), length, trampoline, data, &mut result)
@@ -402,15 +400,15 @@ impl Env {
         Ok(result)
     }
 
-    /// Throws an error whose message is JSON. Its code is the mark by which `js/api/errors.cjs` knows
-    /// it.
+    /// Throws an error whose message is JSON. `js/api/errors.cjs` recognises it by its code, which
+    /// is a fixed mark.
     pub(super) fn throw(self, message: &str) {
         let text = self.create_string(message.as_bytes(), false);
         let mark = self.create_string(THROWN_MARK.as_bytes(), true);
         let (Ok(text), Ok(mark)) = (text, mark) else { return };
         let mut error = null_mut();
-        // SAFETY: both are strings. Where this fails, an exception is pending or the environment ends, and there is
-        // no caller to tell.
+        // SAFETY: both are strings. If this fails, an exception is pending or the environment is
+        // ending, and there is no caller to tell.
         unsafe {
             if sys::napi_create_error(self.0, mark, text, &mut error) == sys::Status::napi_ok {
                 sys::napi_throw(self.0, error);
@@ -418,27 +416,27 @@ impl Env {
         }
     }
 
-    /// Runs `body` with a scope of its own for the values that it makes. Node opens one around each
-    /// entry point, but none around libuv's callbacks.
+    /// Runs `body` with a scope for the values that it makes. Node opens one around each entry
+    /// point, but none around libuv's callbacks.
     pub(super) fn with_scope<T>(self, body: impl FnOnce() -> T) -> Result<T, Fault> {
         let mut scope = null_mut();
         // SAFETY: see above.
         check(unsafe { sys::napi_open_handle_scope(self.0, &mut scope) }, "a new scope")?;
         let result = body();
-        // SAFETY: opened above, and scopes inside of it are closed.
+        // SAFETY: this scope was opened above, and the scopes inside it are closed.
         check(unsafe { sys::napi_close_handle_scope(self.0, scope) }, "a scope's end")?;
         Ok(result)
     }
 }
 
-/// Bytes for each element, by `napi_typedarray_type`.
+/// Bytes of each element, by `napi_typedarray_type`.
 fn element_size(kind: sys::napi_typedarray_type) -> usize {
     use sys::TypedarrayType as Type;
     match kind {
         Type::int16_array | Type::uint16_array => 2,
         Type::int32_array | Type::uint32_array | Type::float32_array => 4,
         Type::float64_array | Type::bigint64_array | Type::biguint64_array => 8,
-        // A kind that is not known here is read too short rather than too long.
+        // An unknown kind is read too short rather than too long.
         _ => 1,
     }
 }
@@ -464,7 +462,7 @@ impl Reference {
 
     pub(super) fn value(&self) -> Result<sys::napi_value, Fault> {
         let mut result = null_mut();
-        // SAFETY: `raw` is deleted by `drop` alone.
+        // SAFETY: only `drop` deletes `raw`.
         let status = unsafe { sys::napi_get_reference_value(self.env.0, self.raw, &mut result) };
         check(status, "a reference")?;
         Ok(result)
@@ -473,11 +471,11 @@ impl Reference {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, deleted once. Clients die before their environment does.
+        // SAFETY: `new` made it, and this deletes it once. Clients are dropped before their
+        // environment is.
         unsafe { sys::napi_delete_reference(self.env.0, self.raw) };
     }
 }
 
-/// No value: what an argument that was not passed looks like, and what a function without a result
-/// returns.
+/// No value: an argument that was not passed, and the result of a function without one.
 pub(super) const NOTHING: sys::napi_value = null::<c_void>().cast_mut().cast();

@@ -1,4 +1,4 @@
-//! A reader of segments, as `js/transfer/records.cjs` is one, and what it must see.
+//! A reader of segments, like `js/transfer/records.cjs`, and what it must see.
 
 use super::super::sheet::TEXT_LIMIT;
 use super::*;
@@ -11,20 +11,20 @@ use crate::transfer::contract::records::{
     ErrorWords, PieceWords, ResultWords, SegmentWords, ShapeWords,
 };
 
-/// What came out, in order.
+/// What was read, in order.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Rows(u32, Vec<Vec<String>>),
-    /// The columns of values that have come in pieces are left out, and the values with how many
-    /// pieces they took.
+    /// A row with values that came in pieces. These columns are left out, and each such value
+    /// stands with the number of its pieces.
     Long(u32, Vec<String>, Vec<(Vec<u8>, usize)>),
-    /// With a `#` in front of a command that came as its number.
+    /// A command that came as its number begins with `#`.
     Done(u32, String, Option<u64>),
     Error(u32),
     Segment,
 }
 
-/// A segment's text, cut from the front.
+/// A segment's text, which is read from the front.
 struct Text {
     units: Vec<u16>,
     at: usize,
@@ -35,7 +35,7 @@ impl Text {
         self.take_to(self.at as i32 + units)
     }
 
-    /// Each unit is a byte.
+    /// Text of which each unit is a byte.
     fn take_bytes(&mut self, units: i32) -> Vec<u8> {
         let begin = self.at;
         self.at += units as usize;
@@ -54,12 +54,12 @@ struct Reader {
     cells: Vec<u64>,
     nulls: Vec<u8>,
     text: Vec<u8>,
-    /// Columns of each slot.
+    /// The number of columns of each slot.
     shapes: Vec<usize>,
-    /// Of a long row: values, and how many pieces each has taken so far.
+    /// Values of a long row, each with the number of its pieces so far.
     pieces: Vec<(Vec<u8>, usize)>,
     seen: Vec<Seen>,
-    /// Bytes of text of each segment.
+    /// The bytes of text of each segment.
     lengths: Vec<usize>,
 }
 
@@ -96,7 +96,7 @@ impl Reader {
         }
     }
 
-    /// Of the record that begins there.
+    /// The words of the record that begins there.
     fn words<const N: usize>(&self, at: usize) -> [i32; N] {
         *self.records[at..].first_chunk().unwrap()
     }
@@ -144,7 +144,7 @@ impl Reader {
                         let count = (record.count_high >= 0).then_some(record.count_low as u64);
                         self.seen.push(Seen::Done(request, command, count));
                     }
-                    // Documents of JSON, joined: these results have none.
+                    // These results have no joined JSON documents.
                     assert_eq!(record.joined_units, 0);
                     ResultWords::WORDS
                 }
@@ -335,7 +335,7 @@ fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
     let mut reader = Reader::new(12, 8);
     (0..5).for_each(|request| reader.delivery.expect(request));
     reader.read(vec![News::Completed { request: 3, result: Err(Error::internal("no")) }]);
-    // Written into a segment that JavaScript never read.
+    // This is written into a segment that JavaScript never reads.
     let lost = News::Completed { request: 4, result: Err(Error::internal("no")) };
     let Reader { delivery, records, cells, nulls, text, .. } = &mut reader;
     let mut lost = Some(lost);
@@ -346,7 +346,7 @@ fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
     assert_eq!(seen, [0, 1, 2, 4].map(Seen::Error));
 }
 
-/// The most text that a segment may take: a piece, and what stands in front of it.
+/// The most text of a segment: a piece, and the text in front of it.
 const LONGEST_SEGMENT: usize = LONG_ROW + TEXT_LIMIT;
 
 #[test]
@@ -364,7 +364,8 @@ fn a_long_value_comes_in_pieces_that_are_no_longer_than_any_segment() {
     let mut seen = reader.read(news);
     assert!(reader.lengths.iter().all(|length| *length <= LONGEST_SEGMENT));
     let segments = seen.iter().filter(|seen| **seen == Seen::Segment).count();
-    // The first row's, 5 MB of text, 1 MB of bytes, and the long row's with the last.
+    // One segment for the first row, then 5 MB of text and 1 MB of bytes, and one for the long row
+    // with the last.
     assert_eq!(segments, 1 + 20 + 16 + 1);
     seen.retain(|seen| *seen != Seen::Segment);
     let values = vec![(long.into_bytes(), 20), (vec![0xe9; 1_000_000], 16)];
@@ -416,7 +417,7 @@ fn a_long_value_that_can_t_be_read_fails_its_request_in_the_middle_of_its_pieces
     ]);
     seen.retain(|seen| *seen != Seen::Segment);
     assert_eq!(seen, [Seen::Error(1), rows(2, good), done(2, "#SELECT", Some(1))]);
-    // What came of it before, its request's end lets go.
+    // The end of its request drops what has come of it before.
     assert!(reader.pieces[0].1 > 0);
 }
 
