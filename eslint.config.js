@@ -24,7 +24,7 @@ export default [
   },
   {
     // The builders of rows and of documents, and a test: what may reach generated code is said there.
-    files: ['js/transfer/rows.cjs', 'js/transfer/json-templates.cjs', 'test/rows.test.js'],
+    files: ['js/transfer/rows.cjs', 'js/transfer/json-templates.cjs', 'test/unit/rows.test.js'],
     rules: { 'no-new-func': 'off' },
   },
   { files: ['js/**'], rules: { 'no-console': 'error', 'no-shadow': 'error' } },

@@ -6,7 +6,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 import platform from '../js/native/platform.cjs';
-import { fromNpm } from '../test/nodes.js';
+import { fromNpm } from '../test/support/nodes.js';
 
 const VERSION = '1.4.5';
 const SYSTEMS = { linux: 'linux', darwin: 'darwin', win32: 'windows' };

@@ -2,7 +2,7 @@
 // beyond a healthy cluster. Part of npm run bench.
 
 import { createPool } from '../js/index.mjs';
-import { startCluster } from '../test/cluster/index.js';
+import { startCluster } from '../test/support/cluster/index.js';
 import { chooseServer } from './server.js';
 
 const ROUNDS = 30;

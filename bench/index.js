@@ -9,7 +9,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { startCluster } from '../test/cluster/index.js';
+import { startCluster } from '../test/support/cluster/index.js';
 import { findBun } from './bun.js';
 import { CLIENTS } from './clients.js';
 import { benchFirstQuery } from './first-query.js';

@@ -2,7 +2,7 @@
 
 import process from 'node:process';
 
-import { findInstalled } from '../test/cluster/binaries.js';
+import { findInstalled } from '../test/support/cluster/binaries.js';
 
 /**
  * Options for `startCluster`: where the caller asks for nothing else, the server that the system

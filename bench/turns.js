@@ -5,7 +5,7 @@ import { openSync, readSync } from 'node:fs';
 import process from 'node:process';
 
 import { createPool } from '../js/index.mjs';
-import { startCluster } from '../test/cluster/index.js';
+import { startCluster } from '../test/support/cluster/index.js';
 import { machine } from './machine.js';
 import { chooseServer } from './server.js';
 

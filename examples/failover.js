@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import process from 'node:process';
 
-import { startCluster } from '../test/cluster/index.js';
+import { startCluster } from '../test/support/cluster/index.js';
 import { Ledger } from './failover/ledger.js';
 import { View } from './failover/view.js';
 

@@ -5,8 +5,8 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { EMBEDDED_VERSIONS } from '../test/cluster/binaries.js';
-import { startCluster } from '../test/cluster/index.js';
+import { EMBEDDED_VERSIONS } from '../test/support/cluster/binaries.js';
+import { startCluster } from '../test/support/cluster/index.js';
 
 const QUESTIONS = {
   FUNCTIONS: `SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace GROUP BY proname

@@ -1,6 +1,6 @@
 // npm test: every check of this repository, in the order in which failures are found soonest. With
 // arguments only the tests are run, and node's test runner gets them: npm test --
-// test/fence.test.js --test-name-pattern=barrier
+// test/integration/fence.test.js --test-name-pattern=barrier
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -66,7 +66,7 @@ function readArguments() {
 }
 
 const all = () =>
-  readdirSync(path.join(root, 'test'))
+  readdirSync(path.join(root, 'test'), { recursive: true })
     .filter((name) => name.endsWith('.test.js'))
     .map((name) => path.join('test', name));
 
@@ -76,7 +76,7 @@ const EACH_VERSION = [
   ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
   ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions'],
-].map((name) => path.join('test', `${name}.test.js`));
+].flatMap((name) => all().filter((file) => path.basename(file) === `${name}.test.js`));
 
 const { files, flags } = readArguments();
 const isWhole = files.length + flags.length === 0;
@@ -87,7 +87,7 @@ const concurrency = process.env.HYPERION_HOSTS ? 1 : 2;
 const limit = '--test-timeout=600000';
 const runner = [node, '--test', `--test-concurrency=${concurrency}`, limit];
 run([...runner, ...flags, ...(files.length > 0 ? files : all())]);
-// The oldest and the newest servers: `test/versions.test.js` has their failovers.
+// The oldest and the newest servers: `test/integration/versions.test.js` has their failovers.
 if (isWhole && !process.env.HYPERION_HOSTS) {
   for (const version of ['13', '18']) {
     run([...runner, ...EACH_VERSION], { HYPERION_PG_VERSION: version });

@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { startCluster } from '../test/cluster/index.js';
+import { startCluster } from '../test/support/cluster/index.js';
 
 const cluster = await startCluster({ nodes: 1, version: '18' });
 const rows = await cluster.query(

@@ -6,7 +6,7 @@
 //! # The floors
 //!
 //! The crate is a house of floors. A floor imports only the floors under it, which
-//! `test/floors.test.js` checks: calls go down, and values are drained upwards.
+//! `test/unit/floors.test.js` checks: calls go down, and values are drained upwards.
 //!
 //! ```text
 //!  7  js/           pools, rows and errors, as users of the package see them

@@ -12,7 +12,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 import { addonPath, LIBRARY } from '../../scripts/build.js';
-import { startCluster } from '../../test/cluster/index.js';
+import { startCluster } from '../../test/support/cluster/index.js';
 import { SETUP, WORKS } from '../works.js';
 
 const self = fileURLToPath(import.meta.url);

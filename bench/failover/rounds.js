@@ -6,8 +6,8 @@ import process from 'node:process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-import { startCluster } from '../../test/cluster/index.js';
-import { waitUntil } from '../../test/cluster/lock.js';
+import { startCluster } from '../../test/support/cluster/index.js';
+import { waitUntil } from '../../test/support/cluster/lock.js';
 import { startWitness } from './witness.js';
 
 const WRITER = fileURLToPath(new URL('writer.js', import.meta.url));

@@ -3,7 +3,7 @@
 
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 
-import { openSession } from '../../test/cluster/session.js';
+import { openSession } from '../../test/support/cluster/session.js';
 
 /** Started before the node is promoted. */
 export async function startWitness(node, credentials) {

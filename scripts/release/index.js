@@ -10,7 +10,7 @@ import process from 'node:process';
 import { parseArgs } from 'node:util';
 
 import platforms from '../../js/native/platform.cjs';
-import { nodeOf } from '../../test/nodes.js';
+import { nodeOf } from '../../test/support/nodes.js';
 import { licenses, licensesPath } from '../licenses.js';
 import { buildAddon, fileOf } from './addons.js';
 import { cache, root, run, tool, Unavailable } from './fetch.js';

@@ -13,8 +13,8 @@ import {
   serverAccount,
   spawnOptions,
   temporaryFolder,
-} from '../../test/cluster/account.js';
-import { findBinaries } from '../../test/cluster/binaries.js';
+} from '../../test/support/cluster/account.js';
+import { findBinaries } from '../../test/support/cluster/binaries.js';
 
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');

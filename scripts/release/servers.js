@@ -3,7 +3,7 @@
 
 import process from 'node:process';
 
-import { startCluster } from '../../test/cluster/index.js';
+import { startCluster } from '../../test/support/cluster/index.js';
 import { startPair } from './pair.js';
 
 /** @returns {Promise<{ options: object, failOver: () => unknown, close: () => unknown }>} */

@@ -348,8 +348,8 @@ impl Env {
     }
 
     /// An ArrayBuffer over memory of ours. `None` if the runtime allows none, as Electron, whose V8
-    /// keeps all such memory in a cage. (The addon of `test/defect.test.js` makes none either.)
-    /// `release` gets `hint` once JavaScript can't reach the memory any more.
+    /// keeps all such memory in a cage. (The addon of `test/integration/defect.test.js` makes none
+    /// either.) `release` gets `hint` once JavaScript can't reach the memory any more.
     ///
     /// # Safety
     ///

@@ -10,8 +10,8 @@ import { createPool } from '../../js/index.mjs';
  * @property {(scene: Scene) => Promise<(() => Promise<unknown>) | void>} strike
  *
  * @typedef {object} Scene
- * @property {import('../cluster/cluster.js').Cluster} cluster
- * @property {Map<object, import('../cluster/proxy.js').Proxy>} proxies by node
+ * @property {import('../support/cluster/cluster.js').Cluster} cluster
+ * @property {Map<object, import('../support/cluster/proxy.js').Proxy>} proxies by node
  * @property {import('./random.js').Random} random
  * @property {{ progress(writes: number): Promise<void> }} load
  */

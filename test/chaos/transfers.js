@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 
-import { waitUntil } from '../cluster/lock.js';
+import { waitUntil } from '../support/cluster/lock.js';
 import { Random } from './random.js';
 
 const ACCOUNTS = 20;

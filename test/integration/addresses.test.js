@@ -1,0 +1,122 @@
+// Names that lead to several servers: the primary that was and the one that is, while name servers
+// still know both, or a primary and its standby in turn.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+
+import { createPool } from '../../js/index.mjs';
+import { startCluster } from '../support/cluster/index.js';
+import { startAddress } from '../support/relay.js';
+
+const FIRST = '127.0.0.2';
+const SECOND = '127.0.0.3';
+const WHERE = 'INSERT INTO kept VALUES (1) RETURNING inet_server_port() AS port';
+
+async function start(t, nodes = 2) {
+  const cluster = await startCluster({ nodes });
+  t.after(() => cluster.close());
+  await cluster.query(cluster.primary, 'CREATE TABLE kept (key int)');
+  await cluster.waitForReplication();
+  return cluster;
+}
+
+/** Two addresses with one port, and a look-up that gives what `choose` makes of its number. */
+async function startName(t, [first, second], choose) {
+  const one = await startAddress(t, FIRST, 0, first);
+  const other = await startAddress(t, SECOND, one.port, second);
+  let lookups = 0;
+  const lookup = (_name, _options, callback) => {
+    lookups += 1;
+    const addresses = choose(lookups);
+    callback(
+      null,
+      addresses.map((address) => ({ address, family: 4 })),
+    );
+  };
+  return { one, other, options: { hosts: [`db.example:${one.port}`], lookup } };
+}
+
+function open(t, cluster, options) {
+  const pool = createPool(cluster.options(options));
+  t.after(() => pool.end());
+  const events = [];
+  for (const name of ['fence', 'host']) pool.on(name, (event) => events.push([name, event]));
+  pool.on('error', () => {});
+  return { pool, events };
+}
+
+const CHOICES = {
+  both: () => [FIRST, SECOND],
+  'both, in turn': (n) => (n % 2 ? [FIRST, SECOND] : [SECOND, FIRST]),
+  'one of them, in turn': (n) => [n % 2 ? FIRST : SECOND],
+};
+
+for (const [what, choose] of Object.entries(CHOICES)) {
+  for (const how of ['fenced', 'a standby']) {
+    test(`a name that leads to ${what}, of which the first is ${how}, is served by the other`, async (t) => {
+      const cluster = await start(t);
+      const [old, next] = cluster.nodes;
+      await cluster.fence(old);
+      await cluster.promote(next);
+      if (how === 'a standby') await cluster.rejoin(old);
+      const name = await startName(t, [old, next], choose);
+      const { pool, events } = open(t, cluster, { ...name.options, poolSize: 4 });
+      // The pool grows, and its sessions go one after the other: each comes to the name anew.
+      const user = async () => {
+        for (let round = 0; round < 30; round += 1) {
+          const [{ port }] = await pool.query(WHERE);
+          assert.equal(port, next.port);
+        }
+      };
+      await Promise.all(Array.from({ length: 8 }, user));
+      assert.deepEqual(
+        events.filter(([event]) => event === 'fence'),
+        [],
+      );
+      assert.equal(pool.status().size, 4);
+      assert.ok(name.one.accepted <= 8, `${name.one.accepted} logins to the first`);
+    });
+  }
+}
+
+test('a pool that serves is not stopped by a standby at another address of its name', async (t) => {
+  const cluster = await start(t);
+  const [primary, standby] = cluster.nodes;
+  let addresses = [FIRST];
+  const name = await startName(t, [primary, standby], () => addresses);
+  const { pool, events } = open(t, cluster, { ...name.options, poolSize: 6 });
+  await pool.query(WHERE);
+  const connection = await pool.connect();
+  await connection.query('SELECT 1');
+  events.length = 0;
+  // From here on new look-ups give the standby alone.
+  addresses = [SECOND];
+  const user = async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const [{ port }] = await pool.query(WHERE);
+      assert.equal(port, primary.port);
+    }
+  };
+  await Promise.all([1, 2, 3, 4].map(user));
+  await connection.query(WHERE);
+  assert.ok(name.other.accepted > 0, 'the standby was asked');
+  assert.deepEqual(events, []);
+  await connection.release();
+});
+
+test('sessions that serve are not believed behind their own fence, wherever their name leads', async (t) => {
+  const cluster = await start(t);
+  const [old, next] = cluster.nodes;
+  let addresses = [FIRST];
+  const name = await startName(t, [old, next], () => addresses);
+  const { pool, events } = open(t, cluster, { ...name.options, poolSize: 3 });
+  await Promise.all([1, 2, 3].map(() => pool.query(WHERE)));
+  addresses = [SECOND, FIRST];
+  await cluster.fence(old);
+  const writes = Promise.all(Array.from({ length: 6 }, () => pool.query(WHERE)));
+  await once(pool, 'fence');
+  await cluster.promote(next);
+  for (const [{ port }] of await writes) assert.equal(port, next.port);
+  assert.equal(events.filter(([event]) => event === 'fence').length, 1);
+});

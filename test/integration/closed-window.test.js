@@ -1,0 +1,37 @@
+// Servers that live and do not read (src/reactor/closed_window.rs): one that is at a long statement
+// takes nothing of what was written behind it, and TCP_USER_TIMEOUT counts that as silence.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../../js/index.mjs';
+import { startCluster } from '../support/cluster/index.js';
+
+const onLinux = { skip: process.platform !== 'linux' && 'no other system has TCP_USER_TIMEOUT' };
+
+let cluster;
+before(async () => {
+  cluster = await startCluster({ nodes: 1 });
+});
+after(() => cluster?.close());
+
+const MIB = 1024 * 1024;
+
+// The larger one blocks the socket; the smaller one fits into the kernel's buffer, and not into the
+// server's.
+for (const size of [24 * MIB, MIB]) {
+  test(`${size / MIB} MiB behind a statement longer than the option`, onLinux, async (t) => {
+    const options = { poolSize: 1, tcpUserTimeoutMs: 2000, acquireTimeoutMs: 60_000 };
+    const pool = createPool(cluster.options(options));
+    t.after(() => pool.end());
+    const connection = await pool.connect();
+    const length = 'SELECT length($1::bytea) AS length';
+    assert.equal((await connection.query(length, [Buffer.alloc(1)]))[0].length, 1);
+    const answers = await Promise.all([
+      connection.query('SELECT pg_sleep(7)'),
+      connection.query(length, [Buffer.alloc(size)]),
+    ]);
+    assert.equal(answers[1][0].length, size);
+    await connection.release();
+  });
+}

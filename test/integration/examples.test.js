@@ -1,0 +1,121 @@
+// Each example is a program that runs, and imports the package by its name.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { text } from 'node:stream/consumers';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { clusterFor } from '../support/cluster/index.js';
+
+const folder = fileURLToPath(new URL('../../examples', import.meta.url));
+
+let cluster;
+let url;
+before(async () => {
+  cluster = await clusterFor({ nodes: 2 });
+  await cluster.waitForReplication();
+  const { user, password, database } = cluster;
+  const login = [user, password].map(encodeURIComponent).join(':');
+  url = `postgres://${login}@${cluster.hosts().join(',')}/${database}`;
+});
+after(() => cluster?.close());
+
+function start(name, env = {}) {
+  return spawn(process.execPath, [path.join(folder, name)], {
+    cwd: folder,
+    env: { ...process.env, DATABASE_URL: url, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+}
+
+/** Runs an example to its end, and gives back its lines. */
+async function run(name) {
+  const child = start(name);
+  const [said, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  assert.equal(status, 0, said);
+  return said.trim().split('\n');
+}
+
+const EXPECTED = {
+  'queries.js': [
+    'INSERT of 2 rows',
+    'order bigint, total 12.50',
+    'order bigint, total 7.25',
+    '2 orders of 3 customers',
+    '[ 1, 2 ]',
+    'two',
+  ],
+  'transactions.js': [
+    "[ { name: 'alice', balance: 80 }, { name: 'bob', balance: 120 } ]",
+    'both are done',
+    '23514: accounts_balance_check',
+    'undone: 23505',
+    '[ { balance: 1 } ]',
+  ],
+  'outcome.js': ['paid', 'lost: outcome unknown', '100 in all'],
+  'deadlines.js': [
+    'TimeoutError HYPERION_QUERY_TIMEOUT, outcome not-committed',
+    'AbortError: the client hung up',
+    'HYPERION_TRANSACTION_TIMEOUT',
+    '[ { one: 1 } ]',
+  ],
+  'standbys.js': [
+    'primary pool [ { standby: false } ]',
+    'standby pool [ { standby: true } ]',
+    'true',
+  ],
+  'types.js': [
+    '{',
+    '  n: 9007199254740991,',
+    '  at: 2024-01-02T03:04:05.000Z,',
+    '  place: [ 1, 2.5 ],',
+    "  document: { tags: [ 'a', 'b' ] },",
+    '  bytes: <Buffer 68 69>,',
+    '  list: [ 1, 2, null ]',
+    '}',
+    "{ n: 1n, document: '[1]' }",
+  ],
+  'session.js': ['another one is at it', 'done as nightly', 'and again'],
+};
+
+for (const [name, lines] of Object.entries(EXPECTED)) {
+  test(`examples/${name}`, async () => assert.deepEqual(await run(name), lines));
+}
+
+test('examples/service.js', async () => {
+  const child = start('service.js', { PORT: '0' });
+  const said = text(child.stdout);
+  const [address] = await once(child.stdout, 'data');
+  const response = await fetch(String(address).trim());
+  assert.equal(response.status, 200);
+  assert.match((await response.json()).now, /^\d{4}-\d\d-\d\dT/);
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  assert.deepEqual(await exited, [0, null]);
+  assert.match(await said, /\nended\n$/);
+});
+
+test('examples/failover.js', async () => {
+  const lines = await run('failover.js');
+  assert.ok(
+    lines.some((line) => line.includes('the pool follows: ')),
+    lines.join('\n'),
+  );
+});
+
+test('each example is run here, is listed, and names the package', () => {
+  const named = [...Object.keys(EXPECTED), 'service.js', 'failover.js'].sort();
+  const programs = readdirSync(folder).filter((name) => name.endsWith('.js'));
+  assert.deepEqual(programs.sort(), named);
+  const list = readFileSync(path.join(folder, 'README.md'), 'utf8');
+  for (const name of programs) {
+    assert.ok(list.includes(`| \`${name}\` |`), name);
+    const source = readFileSync(path.join(folder, name), 'utf8');
+    assert.match(source, /\bfrom 'hyperiondb-client'|import\('hyperiondb-client'\)/, name);
+  }
+});

@@ -1,0 +1,188 @@
+// Hosts that stop answering without closing anything, and long queries on hosts that are well.
+
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../../js/index.mjs';
+import { clusterFor } from '../support/cluster/index.js';
+
+/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
+const onOwnNodes = {
+  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
+};
+
+let cluster;
+before(async () => {
+  cluster = await clusterFor({ nodes: 3 });
+});
+after(() => cluster?.close());
+
+const WHERE = "SELECT current_setting('port')::int AS port";
+/** Soon, for the tests' sake; each is far longer than a host that is well takes to answer. */
+const impatient = { livenessCheckMs: 150, connectTimeoutMs: 1500, acquireTimeoutMs: 60_000 };
+
+/** The number of this pool's sessions on the node. */
+async function sessions(node, name) {
+  const sql = `SELECT count(*) FROM pg_stat_activity WHERE application_name = '${name}'`;
+  return Number((await cluster.query(node, sql))[0][0]);
+}
+
+test('a long query on a host that is well is asked after, and left alone', async (t) => {
+  const applicationName = 'long-query';
+  const pool = createPool(cluster.options({ ...impatient, applicationName, poolSize: 1 }));
+  t.after(() => pool.end());
+  await pool.query('SELECT 1');
+  const events = [];
+  for (const name of ['host', 'primary', 'fence', 'rival']) {
+    pool.on(name, (event) => events.push([name, event]));
+  }
+  // The standbys may be heard of only now.
+  const isNews = ([, { previous }]) => previous !== 'unknown';
+  let isDone = false;
+  const long = pool.query('SELECT 7 AS seven FROM pg_sleep(2)').finally(() => (isDone = true));
+  let most = 0;
+  while (!isDone) most = Math.max(most, await sessions(cluster.primary, applicationName));
+  assert.equal((await long)[0].seven, 7);
+  assert.equal(most, 2, 'one witness beside it, however long it takes');
+  assert.deepEqual(events.filter(isNews), []);
+  while ((await sessions(cluster.primary, applicationName)) > 1);
+});
+
+test(
+  'a frozen standby is left for another one, and readers wait for nobody',
+  onOwnNodes,
+  async (t) => {
+    const [frozen, other] = cluster.nodes.filter((node) => node !== cluster.primary);
+    const hosts = [frozen.address, other.address];
+    const pool = createPool(cluster.options({ ...impatient, hosts, mode: 'standby', poolSize: 2 }));
+    t.after(() => pool.end());
+    while (pool.cluster().some(({ connections }) => connections.open === 0)) {
+      await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
+    }
+    await cluster.freeze(frozen);
+    // Again, where the test has failed before.
+    t.after(() => cluster.thaw(frozen).catch(() => {}));
+    // One of the two goes to the frozen host. It was declared to change nothing, so it is sent
+    // again.
+    const ask = () => pool.query(WHERE, [], { readOnly: true });
+    assert.deepEqual(await Promise.all([ask(), ask()]), [
+      [{ port: other.port }],
+      [{ port: other.port }],
+    ]);
+    await cluster.thaw(frozen);
+    const isBack = () => pool.cluster().every(({ serves }) => serves);
+    while (!isBack()) await ask();
+  },
+);
+
+test(
+  'a frozen primary: what was in flight is unknown once another one serves',
+  onOwnNodes,
+  async (t) => {
+    const pool = createPool(cluster.options(impatient));
+    t.after(() => pool.end());
+    await pool.query('CREATE TABLE frozen_write (key int)');
+    // Whoever is promoted has the table.
+    await cluster.waitForReplication();
+    const old = cluster.primary;
+    await cluster.freeze(old);
+    const lost = assert.rejects(pool.query('INSERT INTO frozen_write VALUES (1)'), (error) => {
+      assert.equal(error.name, 'ConnectionError');
+      assert.equal(error.code, '40003');
+      assert.equal(error.outcome, 'unknown');
+      assert.equal(error.host, old.address);
+      return true;
+    });
+    const promoted = await cluster.failover();
+    await lost;
+    assert.deepEqual(await pool.query(WHERE), [{ port: promoted.port }]);
+    assert.equal((await pool.query('INSERT INTO frozen_write VALUES (2)')).rowCount, 1);
+    assert.deepEqual(await cluster.query(promoted, 'SELECT key FROM frozen_write'), [['2']]);
+    await cluster.thaw(old);
+    await cluster.rejoin(old);
+  },
+);
+
+test(
+  'a frozen primary that is taken out of the list keeps nobody waiting',
+  onOwnNodes,
+  async (t) => {
+    const pool = createPool(cluster.options(impatient));
+    t.after(() => pool.end());
+    await pool.query('CREATE TABLE taken_out (key int)');
+    await cluster.waitForReplication();
+    const old = cluster.primary;
+    await cluster.freeze(old);
+    const unknown = { code: '40003', outcome: 'unknown', host: old.address };
+    const lost = assert.rejects(pool.query('INSERT INTO taken_out VALUES (1)'), unknown);
+    await new Promise(setImmediate);
+    pool.setHosts(cluster.nodes.filter((node) => node !== old).map((node) => node.address));
+    await cluster.failover();
+    assert.equal((await pool.query('INSERT INTO taken_out VALUES (2)')).rowCount, 1);
+    await lost;
+    await cluster.thaw(old);
+    await cluster.rejoin(old);
+  },
+);
+
+test('a blocked loop is no silent server', async (t) => {
+  const pool = createPool(cluster.options({ ...impatient, connectTimeoutMs: 300 }));
+  t.after(() => pool.end());
+  await pool.query('SELECT 1');
+  const events = [];
+  pool.on('host', (event) => event.previous !== 'unknown' && events.push(event));
+  const answer = pool.query('SELECT 1 AS one FROM pg_sleep(0.3)');
+  // Long enough for the witness to be asked, and for its time to pass, both behind the answer's
+  // arrival.
+  const blockFor = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  await new Promise((resolve) => setTimeout(resolve, 160));
+  blockFor(1000);
+  assert.equal((await answer)[0].one, 1);
+  await pool.query('SELECT 1');
+  assert.deepEqual(events, []);
+});
+
+test(
+  'a name that leads to another server now vouches for none that is silent',
+  onOwnNodes,
+  async (t) => {
+    const [frozen, other] = cluster.nodes;
+    // Two addresses with one port: where the name leads decides which server is reached.
+    const relays = [];
+    const relay = (node, address, port) =>
+      new Promise((resolve) => {
+        const server = net.createServer((socket) => {
+          const to = net.connect(node.port, node.host);
+          for (const end of [socket, to]) end.on('error', () => {});
+          socket.pipe(to).pipe(socket);
+          socket.on('close', () => to.destroy());
+        });
+        relays.push(server);
+        server.listen(port, address, () => resolve(server.address().port));
+      });
+    const port = await relay(frozen, '127.0.0.1', 0);
+    await relay(other, '127.0.0.2', port);
+    t.after(() => relays.forEach((server) => server.close()));
+    let address = '127.0.0.1';
+    const lookup = (name, options, callback) => callback(null, [{ address, family: 4 }]);
+    const options = { ...impatient, hosts: ['db.example'], port, lookup, mode: 'any', poolSize: 2 };
+    const pool = createPool(cluster.options(options));
+    t.after(() => pool.end({ timeoutMs: 1000 }));
+    const [{ port: first }] = await pool.query(WHERE);
+    assert.equal(first, frozen.port);
+    await frozen.freeze();
+    t.after(() => frozen.thaw());
+    address = '127.0.0.2';
+    const stuck = pool.query("SELECT 'stuck'").catch((error) => error);
+    // One after the other on new connections, whose answers are no word of the silent one.
+    let settled = false;
+    stuck.then(() => {
+      settled = true;
+    });
+    while (!settled) await pool.query(WHERE, [], { timeoutMs: 500 }).catch(() => {});
+    assert.equal((await stuck).outcome, 'unknown');
+    const [{ port: next }] = await pool.query(WHERE);
+    assert.equal(next, other.port);
+  },
+);

@@ -1,0 +1,151 @@
+// Transactions in random disorder: savepoints side by side and inside of each other, queries of any
+// view at any moment, one transaction begun behind the end of another, releases in the middle. What
+// was acknowledged is there, unless its savepoint or its transaction was said to have failed; all
+// else is not. On a real server.
+
+import assert from 'node:assert/strict';
+import process from 'node:process';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { createPool } from '../../js/index.mjs';
+import { clusterFor } from '../support/cluster/index.js';
+import { Random } from '../support/random.js';
+
+const ACTORS = 8;
+const ROUNDS = 30;
+const DEEPEST = 3;
+
+let cluster;
+let pool;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  pool = createPool(cluster.options({ poolSize: ACTORS }));
+  await pool.query(
+    `DROP TABLE IF EXISTS storm_late, storm;
+     CREATE TABLE storm (id int PRIMARY KEY);
+     CREATE TABLE storm_late (id int REFERENCES storm DEFERRABLE INITIALLY DEFERRED)`,
+  );
+});
+after(async () => {
+  await pool?.end();
+  await cluster?.close();
+});
+
+class Storm {
+  there = [];
+  absent = [];
+  /** Ends that nobody waits for at once. */
+  ends = [];
+  #ids = 0;
+
+  constructor(dice) {
+    this.dice = dice;
+  }
+
+  chance(percent) {
+    return this.dice.below(100) < percent;
+  }
+
+  pause() {
+    return sleep(this.dice.below(4));
+  }
+
+  /** For what was just begun, for a moment, or not at all. */
+  wait(promise) {
+    return [promise, promise, this.pause(), null][this.dice.below(4)];
+  }
+
+  /** Views are nodes: `kept` are the ids that were acknowledged to them and not undone by what is inside. */
+  async insert(node) {
+    this.#ids += 1;
+    const id = this.#ids;
+    const inserted = node.view.query('INSERT INTO storm VALUES ($1)', [id]);
+    await inserted.then(
+      () => node.kept.push(id),
+      () => this.absent.push(id),
+    );
+  }
+
+  async savepoint(node) {
+    const inner = { view: null, kept: [], outer: node, depth: node.depth + 1 };
+    const run = async (view) => {
+      inner.view = view;
+      await this.disorder(inner);
+      if (this.chance(30)) throw new Error('undo');
+    };
+    await node.view.savepoint(run).then(
+      () => node.kept.push(...inner.kept.splice(0)),
+      () => this.absent.push(...inner.kept.splice(0)),
+    );
+  }
+
+  /** A few things, one after the other or at once. */
+  async disorder(node) {
+    const deeds = [];
+    for (let n = 1 + this.dice.below(4); n > 0; n -= 1) {
+      deeds.push(this.act(node));
+      await this.wait(deeds.at(-1));
+    }
+    await Promise.all(deeds);
+  }
+
+  async act(node) {
+    if (this.chance(10)) await node.view.query('SELECT 1/0').catch(() => {});
+    else if (node.depth < DEEPEST && this.chance(40)) await this.savepoint(node);
+    else if (node.outer !== null && this.chance(20)) await this.insert(node.outer);
+    else await this.insert(node);
+    if (this.chance(30)) await this.pause();
+  }
+
+  async transact(connection) {
+    const root = { view: null, kept: [], outer: null, depth: 0 };
+    const run = async (view) => {
+      root.view = view;
+      await this.disorder(root);
+      if (this.chance(15)) await view.query('INSERT INTO storm_late VALUES (-1)').catch(() => {});
+      if (this.chance(15)) throw new Error('undo');
+    };
+    const kept = () => this.there.push(...root.kept.splice(0));
+    const undone = () => this.absent.push(...root.kept.splice(0));
+    if (this.chance(40)) return connection.transaction(run).then(kept, undone);
+    const tx = await connection.begin().catch(() => null);
+    if (tx === null) return undefined;
+    const succeeds = await run(tx).then(
+      () => this.chance(70),
+      () => false,
+    );
+    const end = succeeds ? tx.commit().then(kept, undone) : tx.rollback().then(undone, undone);
+    this.ends.push(end);
+    return this.chance(50) ? end : undefined;
+  }
+
+  async visit() {
+    const connection = await pool.connect();
+    const work = [];
+    for (let n = 1 + this.dice.below(4); n > 0; n -= 1) {
+      work.push(this.transact(connection));
+      await this.wait(work.at(-1));
+    }
+    if (this.chance(60)) await Promise.all(work);
+    await connection.release();
+    await Promise.all([...work, ...this.ends]);
+  }
+}
+
+test('what is acknowledged in a transaction that committed is there, and nothing else', async () => {
+  const seed = Number(process.env.HYPERION_SEED ?? Date.now() % 1_000_000);
+  const storm = new Storm(new Random(seed));
+  const act = async () => {
+    for (let round = 0; round < ROUNDS; round += 1) await storm.visit();
+  };
+  await Promise.all(Array.from({ length: ACTORS }, act));
+  const rows = await pool.query('SELECT id FROM storm');
+  const there = new Set(rows.map(({ id }) => id));
+  const lost = storm.there.filter((id) => !there.has(id));
+  const unwanted = storm.absent.filter((id) => there.has(id));
+  assert.deepEqual({ lost, unwanted }, { lost: [], unwanted: [] }, `seed ${seed}`);
+  assert.equal(storm.there.length, there.size, `seed ${seed}`);
+  assert.ok(there.size > 50 && storm.absent.length > 50, `seed ${seed}`);
+  assert.equal(pool.status().inUse, 0);
+});

@@ -1,0 +1,126 @@
+// What the open sessions of a host do not show, and a new one does: where its name leads by now,
+// where a balancer in front of it does, and settings that the server reads at the login.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { createPool } from '../../js/index.mjs';
+import { startCluster } from '../support/cluster/index.js';
+import { startAddress } from '../support/relay.js';
+
+/** A cluster with a table. */
+async function start(t, nodes) {
+  const cluster = await startCluster({ nodes });
+  t.after(() => cluster.close());
+  await cluster.query(cluster.primary, 'CREATE TABLE kept (key int)');
+  await cluster.waitForReplication();
+  return cluster;
+}
+
+/** The primary is fenced, or becomes a standby, and lives; its standby is promoted. */
+async function depose(cluster, how) {
+  const [old, next] = cluster.nodes;
+  await cluster.fence(old);
+  await cluster.promote(next);
+  if (how === 'a standby') await cluster.rejoin(old);
+}
+
+/** Three users who ask without a pause, so that somebody always waits, until they are served again behind `move`. */
+async function writeAcross(pool, move) {
+  const errors = [];
+  let hasMoved = false;
+  const user = async () => {
+    for (let served = 0; served < 2;) {
+      const counts = hasMoved;
+      try {
+        await pool.query('INSERT INTO kept VALUES (1)');
+        if (counts) served += 1;
+      } catch (error) {
+        assert.match(error.code, /^HYPERION_(NO_PRIMARY|POOL_TIMEOUT)$/);
+        errors.push(error);
+        assert.ok(errors.length < 150, `no primary was found: ${error.message}`);
+      }
+    }
+  };
+  const users = Promise.all([user(), user(), user()]);
+  while (errors.length < 3) await sleep(5);
+  await move();
+  hasMoved = true;
+  await users;
+}
+
+/** The primary that is asked for by these options serves; its place is taken, and new sessions are led there. */
+async function follow(t, cluster, how, options, move) {
+  const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 300, ...options }));
+  t.after(() => pool.end());
+  const fences = [];
+  pool.on('fence', ({ role }) => fences.push(role));
+  // A caller that keeps what it has says nothing of where others are led.
+  const kept = await pool.connect();
+  await kept.query('SELECT 1');
+  await pool.query('INSERT INTO kept VALUES (0)');
+  const [old, next] = cluster.nodes;
+  await depose(cluster, how);
+  await kept.query('SELECT 1').catch(() => {});
+  await writeAcross(pool, async () => {
+    // A server that is slow to start again as a standby is heard before others are led elsewhere.
+    while (fences.length === 0) await sleep(5);
+    await move();
+  });
+  await kept.query('SELECT 1').catch(() => {});
+  await pool.query('INSERT INTO kept VALUES (2)');
+  await kept.release();
+  assert.equal(fences.length, 1);
+  const [[written]] = await cluster.query(next, 'SELECT count(*) FROM kept WHERE key = 2');
+  assert.equal(written, '1');
+  if (how === 'fenced') {
+    const [[behind]] = await cluster.query(old, 'SELECT count(*) FROM kept WHERE key > 0');
+    assert.equal(behind, '0', 'nothing was written behind the fence');
+  }
+}
+
+for (const how of ['fenced', 'a standby']) {
+  test(`a name follows the primary, and the one before lives on, ${how}`, async (t) => {
+    const cluster = await start(t, 2);
+    const [old, next] = cluster.nodes;
+    const { port } = await startAddress(t, '127.0.0.2', 0, old);
+    await startAddress(t, '127.0.0.3', port, next);
+    let address = '127.0.0.2';
+    const lookup = (_hostname, _options, callback) => callback(null, [{ address, family: 4 }]);
+    const move = () => (address = '127.0.0.3');
+    await follow(t, cluster, how, { hosts: [`db.example:${port}`], lookup }, move);
+  });
+
+  test(`a balancer leads to the primary, and the one before lives on, ${how}`, async (t) => {
+    const cluster = await start(t, 2);
+    const [old, next] = cluster.nodes;
+    const balancer = await cluster.proxy(old);
+    t.after(() => balancer.close());
+    const hosts = [`${balancer.host}:${balancer.port}`];
+    await follow(t, cluster, how, { hosts }, () => balancer.leadTo(next));
+  });
+}
+
+for (const roleCheck of ['reported', 'query']) {
+  test(`a fence of the database alone is seen to be lifted, roleCheck '${roleCheck}'`, async (t) => {
+    const cluster = await start(t, 1);
+    const { primary } = cluster;
+    const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 300, roleCheck }));
+    t.after(() => pool.end());
+    await pool.query('INSERT INTO kept VALUES (0)');
+    const set = 'ALTER DATABASE hyperion SET default_transaction_read_only = on';
+    await cluster.query(primary, set);
+    // Sessions that are open go on writing: whoever fences so ends them.
+    const others = "pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`;
+    await cluster.query(primary, end);
+    await writeAcross(pool, async () => {
+      const session = await cluster.openSession(primary);
+      // The session of whoever lifts it is read-only itself.
+      await session.query('SET default_transaction_read_only = off');
+      await session.query('ALTER DATABASE hyperion RESET default_transaction_read_only');
+      await session.close();
+    });
+  });
+}

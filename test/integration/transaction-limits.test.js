@@ -1,0 +1,164 @@
+// Limits of transactions whose host is gone: it is frozen while they are at nothing, or dies before
+// their first statement. On real servers.
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { after, afterEach, before, test } from 'node:test';
+
+import { createPool } from '../../js/index.mjs';
+import { startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/cluster/lock.js';
+
+let cluster;
+let node;
+before(async () => {
+  cluster = await startCluster({ nodes: 1 });
+  node = cluster.primary;
+  await cluster.query(node, 'CREATE TABLE limited (id int)');
+});
+// Where the test has failed before.
+afterEach(() => cluster.thaw(node).catch(() => {}));
+after(() => cluster?.close());
+
+/** Nothing but what is tested ends a wait soon. */
+const options = { acquireTimeoutMs: 300_000, cancelGraceMs: 200, livenessCheckMs: 60_000 };
+
+async function poolFor(t, given) {
+  const pool = createPool(cluster.options({ ...options, poolSize: 2, ...given }));
+  t.after(() => pool.end({ timeoutMs: 100 }));
+  await pool.query('SELECT 1');
+  return pool;
+}
+
+/** What `running` has come to, unless it never settles. */
+async function outcomeOf(running) {
+  const settled = running.then(
+    () => 'fulfilled',
+    (error) => `${error.code} ${error.outcome}`,
+  );
+  const late = new AbortController();
+  const unsettled = sleep(30_000, 'unsettled', { signal: late.signal }).catch(() => {});
+  const first = await Promise.race([settled, unsettled]);
+  late.abort();
+  return first;
+}
+
+const insert = (tx) => tx.query('INSERT INTO limited VALUES (1)');
+/** The host is silent from here on, until the limit has passed and behind it. */
+async function fallSilent(tx) {
+  await insert(tx);
+  await cluster.freeze(node);
+  await sleep(1_000);
+}
+const timedOut = 'HYPERION_TRANSACTION_TIMEOUT not-committed';
+
+for (const [name, run, expected] of [
+  [
+    'timeoutMs of transaction()',
+    (pool) => pool.transaction(fallSilent, { timeoutMs: 700 }),
+    timedOut,
+  ],
+  [
+    'its signal',
+    (pool) => pool.transaction(fallSilent, { signal: AbortSignal.timeout(700) }),
+    'HYPERION_ABORTED not-committed',
+  ],
+  [
+    'timeoutMs of begin(), and a statement behind it',
+    async (pool) => {
+      const tx = await pool.begin({ timeoutMs: 700 });
+      await fallSilent(tx);
+      await insert(tx);
+    },
+    timedOut,
+  ],
+  [
+    'timeoutMs of begin(), and a rollback behind it',
+    async (pool) => {
+      const tx = await pool.begin({ timeoutMs: 700 });
+      await fallSilent(tx);
+      await tx.rollback();
+    },
+    timedOut,
+  ],
+  [
+    'timeoutMs on a connection',
+    async (pool) => {
+      const connection = await pool.connect();
+      try {
+        await connection.transaction(fallSilent, { timeoutMs: 700 });
+      } finally {
+        await connection.release();
+      }
+    },
+    timedOut,
+  ],
+]) {
+  test(`${name} ends a transaction whose host has fallen silent while it was idle`, async (t) => {
+    const pool = await poolFor(t);
+    assert.equal(await outcomeOf(run(pool)), expected);
+    await cluster.thaw(node);
+    await waitUntil('the server has heard of the end', async () => {
+      const open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+      return Number((await cluster.query(node, open))[0][0]) === 0;
+    });
+    assert.equal((await cluster.query(node, 'SELECT count(*) FROM limited'))[0][0], '0');
+    assert.equal(pool.status().inUse, 0);
+  });
+}
+
+test('a ROLLBACK without a limit waits for a silent host no longer than livenessCheckMs', async (t) => {
+  const pool = await poolFor(t, { livenessCheckMs: 300 });
+  const failed = pool.transaction(async (tx) => {
+    await insert(tx);
+    await cluster.freeze(node);
+    throw Object.assign(new Error('of the callback'), { code: 'OWN' });
+  });
+  assert.equal(await outcomeOf(failed), 'OWN undefined');
+  await cluster.thaw(node);
+  const tx = await pool.begin();
+  await insert(tx);
+  await cluster.freeze(node);
+  assert.equal(await outcomeOf(tx.rollback()), 'fulfilled');
+});
+
+/** The connection breaks while nothing was asked on it yet. */
+async function insertBehindCrash(tx) {
+  await cluster.crash(node);
+  await insert(tx);
+}
+
+for (const [name, run, expected] of [
+  [
+    'timeoutMs of transaction()',
+    (pool) => pool.transaction(insertBehindCrash, { timeoutMs: 2_000 }),
+    /^HYPERION_TRANSACTION_TIMEOUT not-/,
+  ],
+  [
+    'timeoutMs of begin(), and a rollback behind it',
+    async (pool) => {
+      const tx = await pool.begin({ timeoutMs: 2_000 });
+      await assert.rejects(insertBehindCrash(tx), { code: 'HYPERION_TRANSACTION_TIMEOUT' });
+      await tx.rollback();
+    },
+    /^HYPERION_TRANSACTION_TIMEOUT not-/,
+  ],
+  [
+    'timeoutMs of the statement',
+    (pool) =>
+      pool.transaction(async (tx) => {
+        await cluster.crash(node);
+        await tx.query('SELECT 1', [], { timeoutMs: 300 });
+      }),
+    /^HYPERION_QUERY_TIMEOUT not-/,
+  ],
+]) {
+  test(`${name} ends a transaction that waits for a host with its first statement`, async (t) => {
+    const pool = await poolFor(t);
+    try {
+      assert.match(await outcomeOf(run(pool)), expected);
+    } finally {
+      await cluster.start(node);
+    }
+  });
+}

@@ -1,0 +1,383 @@
+// Types that users and extensions made: their names, and arrays of them.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { after, before, test } from 'node:test';
+
+import { createPool } from '../../js/index.mjs';
+import { clusterFor } from '../support/cluster/index.js';
+
+let cluster;
+before(async () => {
+  cluster = await clusterFor({ nodes: 1 });
+  for (const sql of [
+    'DROP SCHEMA IF EXISTS made CASCADE',
+    'CREATE SCHEMA made',
+    "CREATE TYPE made.mood AS ENUM ('sad', 'so,so', 'NULL', 'say \"hi\"')",
+    'CREATE DOMAIN made.big AS int8',
+    'CREATE DOMAIN made.bigger AS made.big CHECK (value > 0)',
+    'CREATE DOMAIN made.row_of AS int[]',
+    'CREATE DOMAIN made.doc AS jsonb',
+    'CREATE DOMAIN made.email AS text',
+    'CREATE DOMAIN made.file AS bytea',
+    'CREATE DOMAIN made.moment AS timestamptz',
+    'CREATE DOMAIN made.id AS oid',
+    'CREATE TYPE made.pair AS (a int, b text)',
+    'CREATE TYPE made.span AS RANGE (subtype = float8)',
+  ]) {
+    await cluster.query(cluster.primary, sql);
+  }
+});
+after(() => cluster?.close());
+
+function open(t, options) {
+  const pool = createPool(cluster.options({ poolSize: 1, searchPath: 'made', ...options }));
+  t.after(() => pool.end());
+  return pool;
+}
+
+/** SQL, the value, and the type's name. */
+const CASES = [
+  ["'sad'::mood", 'sad', 'mood'],
+  [
+    `'{sad,"so,so",NULL,"NULL","say \\"hi\\""}'::mood[]`,
+    ['sad', 'so,so', null, 'NULL', 'say "hi"'],
+    '_mood',
+  ],
+  ["'[2:3][1:1]={{sad},{sad}}'::mood[]", [['sad'], ['sad']], '_mood'],
+  ["'{}'::mood[]", [], '_mood'],
+  ['NULL::mood[]', null, '_mood'],
+  ['7::bigger', 7n, 'int8'],
+  ["'{7,NULL,9223372036854775807}'::bigger[]", [7n, null, 9223372036854775807n], '_bigger'],
+  ["ARRAY['{1,2}'::row_of]", ['{1,2}'], '_row_of'],
+  [`ROW(1, 'x y')::pair`, '(1,"x y")', 'pair'],
+  [
+    `ARRAY[ROW(1, 'x "y"')::pair, NULL, ROW(NULL, 'a\\b')::pair]`,
+    ['(1,"x ""y""")', null, '(,"a\\\\b")'],
+    '_pair',
+  ],
+  ["'[1.5,2)'::span", '[1.5,2)', 'span'],
+  [`'{"[1.5,2)",empty}'::span[]`, ['[1.5,2)', 'empty'], '_span'],
+];
+
+for (const mode of ['first uses', 'in a transaction', 'many at once']) {
+  test(`values and names of such types: ${mode}`, async (t) => {
+    const pool = open(t, { poolSize: 3 });
+    const check = async (on) => {
+      for (const [sql, value, name] of CASES) {
+        for (let use = 0; use < 4; use++) {
+          const rows = await on.query(`SELECT ${sql} AS v, $1::int AS n`, [use]);
+          assert.deepStrictEqual(rows, [{ v: value, n: use }], `${sql}, use ${use}`);
+          assert.equal(rows.fields[0].typeName, name, sql);
+        }
+      }
+    };
+    if (mode === 'first uses') await check(pool);
+    else if (mode === 'in a transaction') await pool.transaction(check);
+    else await Promise.all(Array.from({ length: 9 }, () => check(pool)));
+  });
+}
+
+test('arrays are parameters of such types, and an empty one never becomes an empty object', async (t) => {
+  const pool = open(t);
+  const cases = [
+    [['sad', null, 'NULL', 'say "hi"'], 'mood[]'],
+    [[['sad'], ['so,so']], 'mood[]'],
+    [[], 'mood[]'],
+    [[7n, null], 'bigger[]'],
+    [[], 'bigger[]'],
+    [[], 'doc[]'],
+  ];
+  for (const [value, type] of cases) {
+    for (let use = 0; use < 3; use++) {
+      assert.deepEqual(await pool.query(`SELECT $1::${type} AS v`, [value]), [{ v: value }], type);
+    }
+  }
+  for (let use = 0; use < 3; use++) {
+    const rows = await pool.query('SELECT $1::row_of AS v, $2::doc AS d, $3::doc AS e', [
+      [],
+      {},
+      [],
+    ]);
+    assert.deepEqual(rows, [{ v: [], d: {}, e: [] }]);
+  }
+});
+
+test('a parameter of a domain is fitted to the type under it, in each use', async (t) => {
+  const moment = new Date('2024-02-29T12:34:56.789Z');
+  const object = { a: 1, when: moment };
+  /** The domain or array, values that fit with what they become, and values that do not. */
+  const cases = [
+    ['email', [['a@b', 'a@b']], [object, ['a'], Buffer.from('a')]],
+    [
+      'doc',
+      [
+        [object, JSON.parse(JSON.stringify(object))],
+        [
+          [1, [null]],
+          [1, [null]],
+        ],
+      ],
+      [],
+    ],
+    ['file', [[Buffer.from([0, 255]), Buffer.from([0, 255])]], [object, ['a'], moment]],
+    ['moment', [[moment, moment.toISOString()]], [object, ['a'], Buffer.from('a')]],
+    ['bigger', [[2 ** 40, BigInt(2 ** 40)]], [object, [1], 1.5, 2 ** 64]],
+    ['id', [[2 ** 32 - 1, 2 ** 32 - 1]], [-1, 2 ** 32, 0.5]],
+    [
+      'row_of',
+      [
+        [
+          [1, null],
+          [1, null],
+        ],
+      ],
+      [object, [1.5], Buffer.from('a')],
+    ],
+    ['mood', [['sad', 'sad']], [object, ['sad']]],
+    ['mood[]', [[['sad'], ['sad']]], [object, Buffer.from('a')]],
+    [
+      'email[]',
+      [
+        [
+          ['a', null],
+          ['a', null],
+        ],
+      ],
+      [object, [object], [Buffer.from('a')]],
+    ],
+    ['pair', [['(1,x)', '(1,x)']], [object, [1, 'x']]],
+  ];
+  for (const [type, fitting, others] of cases) {
+    const sql = `SELECT $1::${type} AS v`;
+    for (const first of [...fitting.keys(), ...others.keys()]) {
+      // Each value is the first of its statement once, and so the one for which the types are asked
+      // for.
+      const pool = open(t);
+      if (first < others.length) {
+        const refused = { code: 'HYPERION_PARAMETER', outcome: 'not-sent' };
+        await assert.rejects(pool.query(sql, [others[first]]), refused, `${type} ${first}`);
+      }
+      for (const [value, becomes] of [...fitting.slice(first), ...fitting, ...fitting]) {
+        assert.deepEqual(await pool.query(sql, [value]), [{ v: becomes }], type);
+      }
+      await pool.transaction(async (tx) => {
+        for (const value of others) {
+          await assert.rejects(tx.query(sql, [value]), ({ code, message }) => {
+            assert.equal(code, 'HYPERION_PARAMETER');
+            assert.ok(message.startsWith(`parameter $1 of type ${type}: `), message);
+            return true;
+          });
+        }
+        for (const [value, becomes] of fitting) {
+          assert.deepEqual(await tx.query(sql, [value]), [{ v: becomes }], type);
+        }
+      });
+    }
+  }
+});
+
+test('what is behind a parameter is known in the transaction that makes its type', async (t) => {
+  const pool = open(t, { poolSize: 2 });
+  const failed = new Error('on purpose');
+  const making = pool.transaction(async (tx) => {
+    await tx.query('CREATE DOMAIN lately AS jsonb');
+    assert.deepEqual(await tx.query('SELECT $1::lately AS v', [[1]]), [{ v: [1] }]);
+    throw failed;
+  });
+  await assert.rejects(making, failed);
+  // The same text means another type now.
+  await pool.query('CREATE DOMAIN lately AS int[]');
+  const many = () => pool.query('SELECT $1::lately AS v', [[1]]);
+  for (const rows of await Promise.all(Array.from({ length: 20 }, many))) {
+    assert.deepEqual(rows, [{ v: [1] }]);
+  }
+  await pool.query('DROP DOMAIN lately');
+});
+
+test('where no server tells what is behind a parameter, its type is taken for what the value fits', async (t) => {
+  const pool = open(t, { connectTimeoutMs: 300 });
+  // What the statement itself needs of types is with the session then.
+  for (const value of ['{}', '[1]']) {
+    assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
+  }
+  const locker = await cluster.openSession(cluster.primary);
+  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  const waits = pool.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  await locker.query('ROLLBACK');
+  await locker.close();
+  assert.deepEqual(await waits, [{ v: '{"a": 1}' }]);
+});
+
+test('a connection that ends before it has told leaves a call to the next one', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  for (const inTransaction of [false, true]) {
+    const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`] });
+    for (const value of ['{}', '[1]']) {
+      assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
+    }
+    const locker = await cluster.openSession(cluster.primary);
+    await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+    const ask = (on) => on.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
+    const answer = inTransaction ? pool.transaction(ask) : ask(pool);
+    const waits = "query LIKE '%WITH RECURSIVE asked%'";
+    while ((await inSessions(locker, waits)) === 0);
+    await proxy.cut();
+    await locker.query('ROLLBACK');
+    await locker.close();
+    await proxy.pass();
+    assert.deepEqual(await answer, [{ v: '{"a": 1}' }]);
+  }
+});
+
+test('a type is known in the transaction that makes it, and nowhere if that is rolled back', async (t) => {
+  const pool = open(t);
+  const failed = new Error('on purpose');
+  const making = pool.transaction(async (tx) => {
+    await tx.query("CREATE TYPE fresh AS ENUM ('x')");
+    assert.deepEqual(await tx.query("SELECT '{x}'::fresh[] AS v"), [{ v: ['x'] }]);
+    throw failed;
+  });
+  await assert.rejects(making, failed);
+  await pool.query('CREATE TYPE fresh AS (a int)');
+  assert.deepEqual(await pool.query('SELECT ARRAY[ROW(1)::fresh] AS v'), [{ v: ['(1)'] }]);
+  await pool.query('DROP TYPE fresh');
+});
+
+test('several statements in one query, arrays for rows, and a cursor', async (t) => {
+  const pool = open(t);
+  const [first, second] = await pool.query("SELECT '{sad}'::mood[] AS v; SELECT '{7}'::big[] AS v");
+  assert.deepEqual([first, second], [[{ v: ['sad'] }], [{ v: [7n] }]]);
+  const other = open(t);
+  const options = { rowMode: 'array' };
+  assert.deepEqual(await other.query("SELECT '{sad}'::mood[], 1", [], options), [[['sad'], 1]]);
+  await other.transaction(async (tx) => {
+    await tx.query("DECLARE c CURSOR FOR SELECT '{7}'::big[] AS v");
+    assert.deepEqual(await tx.query('FETCH 1 FROM c'), [{ v: [7n] }]);
+  });
+});
+
+test('the end of a transaction that stands behind several statements holds up no type', async (t) => {
+  const sql = "SELECT 1 AS n; SELECT '{sad,NULL}'::mood[] AS v";
+  for (const end of ['commit', 'rollback']) {
+    for (let run = 0; run < 8; run++) {
+      const tx = await open(t).begin();
+      await tx.query('SELECT 1');
+      const [results] = await Promise.all([tx.query(sql), tx[end]()]);
+      const [{ v }] = results[1];
+      assert.deepEqual([v, results[1].fields[0].typeName], [['sad', null], '_mood'], end);
+    }
+  }
+});
+
+test('choices by oid are for values and for the elements of arrays', async (t) => {
+  const pool = open(t);
+  const [{ mood, list }] = await pool.query(
+    "SELECT 'mood'::regtype::oid AS mood, 'mood[]'::regtype::oid AS list",
+  );
+  const ask = (types) =>
+    pool.query("SELECT 'sad'::mood AS v, '{sad,NULL}'::mood[] AS l", [], { types });
+  for (let use = 0; use < 3; use++) {
+    const upper = { parse: (text) => text.toUpperCase() };
+    assert.deepEqual(await ask({ [mood]: upper }), [{ v: 'SAD', l: ['SAD', null] }]);
+    assert.deepEqual(await ask({ [list]: upper }), [{ v: 'sad', l: '{SAD,NULL}' }]);
+    assert.deepEqual(await ask(undefined), [{ v: 'sad', l: ['sad', null] }]);
+  }
+  const serialize = (value) => (Array.isArray(value) ? `{${value.join()}}` : value.toLowerCase());
+  for (let use = 0; use < 3; use++) {
+    const types = { [mood]: { serialize }, [list]: { serialize } };
+    const rows = await pool.query('SELECT $1::mood AS v, $2::mood[] AS l', ['SAD', ['sad']], {
+      types,
+    });
+    assert.deepEqual(rows, [{ v: 'sad', l: ['sad'] }]);
+  }
+  const numbers = await pool.query("SELECT '{7}'::bigger[] AS v", [], {
+    types: { int8: 'number' },
+  });
+  assert.deepEqual(numbers, [{ v: [7] }]);
+});
+
+test('an answer waits for its types when the pool ends, is aborted, or times out', async (t) => {
+  const pool = open(t);
+  await pool.ready();
+  const controller = new AbortController();
+  const queries = [
+    pool.query("SELECT '{sad}'::mood[] AS v"),
+    pool.query("SELECT '{7}'::big[] AS v", [], { signal: controller.signal, timeoutMs: 10_000 }),
+  ];
+  await pool.end();
+  controller.abort();
+  assert.deepEqual(await Promise.all(queries), [[{ v: ['sad'] }], [{ v: [7n] }]]);
+});
+
+/** How many sessions there are of which this holds; asked anew within a transaction, too. */
+async function inSessions(session, what) {
+  await session.query('SELECT pg_stat_clear_snapshot()');
+  const sql = `SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ${what}`;
+  return (await session.query(sql)).length;
+}
+
+test('a connection that ends in between leaves the text, and no write is called undone', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`] });
+  // What the answer needs of types is with the session then.
+  await pool.query("SELECT '{sad}'::made.mood[]::text");
+  // The answer comes at once, that to the question for the types does not.
+  const locker = await cluster.openSession(cluster.primary);
+  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  const answer = pool.query("SELECT '{sad}'::made.mood[] AS v").catch((error) => error);
+  const waits = "query LIKE '%WITH RECURSIVE asked%'";
+  while ((await inSessions(locker, waits)) === 0);
+  await proxy.cut();
+  await locker.query('ROLLBACK');
+  await locker.close();
+  const result = await answer;
+  assert.deepEqual(result, [{ v: '{sad}' }]);
+  await proxy.pass();
+  assert.deepEqual(await pool.query("SELECT '{sad}'::made.mood[] AS v"), [{ v: ['sad'] }]);
+});
+
+/** Hands on everything, but CancelRequests not before `letGo` is called. */
+async function lateCancels(t, { host, port }) {
+  let letGo;
+  const released = new Promise((resolve) => (letGo = resolve));
+  const listener = createServer((client) => {
+    const server = connect({ host, port });
+    for (const socket of [client, server]) socket.on('error', () => {});
+    client.once('data', async (first) => {
+      if (first.readInt32BE(4) === 80877102) await released;
+      server.write(first);
+      client.pipe(server);
+    });
+    server.pipe(client);
+  });
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  t.after(() => listener.close());
+  return { address: `127.0.0.1:${listener.address().port}`, letGo };
+}
+
+test('a CancelRequest that comes late does not hit the question, and end its transaction', async (t) => {
+  const relay = await lateCancels(t, cluster.primary);
+  const pool = open(t, { hosts: [relay.address], cancelGraceMs: 60_000, connectTimeoutMs: 60_000 });
+  const locker = await cluster.openSession(cluster.primary);
+  const sessions = (what) => inSessions(locker, what);
+  const tx = await pool.begin();
+  // What the answer needs of types is with the session now.
+  await tx.query("SELECT '{sad}'::mood[]::text");
+  const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(0.3)";
+  const answer = tx.query(sql, [], { timeoutMs: 50 });
+  while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) === 0);
+  await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
+  while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0);
+  for (let n = 0; n < 100; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
+  relay.letGo();
+  for (let n = 0; n < 20; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
+  await locker.query('ROLLBACK');
+  await locker.close();
+  assert.deepEqual(await answer, [{ v: ['sad'] }]);
+  assert.deepEqual(await tx.query('SELECT 1 AS one'), [{ one: 1 }]);
+  await tx.commit();
+});

@@ -1,0 +1,115 @@
+// PgBouncer in front of a node. It is installed by `.ci/pgbouncer` alone: `findPooler` says whether
+// it is there.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chown, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import process from 'node:process';
+import { makePrivateFolder, serverAccount } from './account.js';
+import { waitUntil } from './lock.js';
+import { freePort } from './port.js';
+import { openSession } from './session.js';
+
+/**
+ * The first pgbouncer that fits, or undefined: of those that HYPERION_PGBOUNCER names, then of those on the PATH. Debian
+ * puts it where only root has its PATH.
+ * @param {{ prepares?: boolean }} [wanted] `prepares`: one that keeps prepared statements in transaction mode
+ *   (`max_prepared_statements`), as 1.21 and later do
+ */
+export function findPooler({ prepares = false } = {}) {
+  const { PATH = '', HYPERION_PGBOUNCER: named = '' } = process.env;
+  const list = named.split(path.delimiter).filter((file) => file !== '');
+  const lost = list.find((file) => !existsSync(file));
+  if (lost !== undefined) throw new Error(`HYPERION_PGBOUNCER: there is no ${lost}`);
+  const folders = [...PATH.split(path.delimiter), '/usr/sbin'];
+  const files = folders.map((folder) => path.join(folder, 'pgbouncer')).filter(existsSync);
+  return [...list, ...files].find((file) => !prepares || keepsPrepared(file));
+}
+
+function keepsPrepared(program) {
+  const { stdout } = spawnSync(program, ['--version'], { encoding: 'utf8' });
+  const [, major, minor] = /^PgBouncer (\d+)\.(\d+)/.exec(stdout) ?? [0, 0, 0];
+  return Number(major) > 1 || Number(minor) >= 21;
+}
+
+/**
+ * @typedef {object} PoolerOptions
+ * @property {'session' | 'transaction' | 'statement'} [mode]
+ * @property {number} [size] sessions on the server, for each user and database
+ * @property {Record<string, unknown>} [settings] more of pgbouncer.ini
+ * @property {string} [program] which pgbouncer, if not the first that `findPooler` finds
+ */
+
+export class Pooler {
+  host = '127.0.0.1';
+  port = 0;
+
+  #guard;
+  #folder;
+  #credentials;
+
+  /**
+   * @param {{ guard: import('./guard.js').Guard, folder: string,
+   *   credentials: import('./session.js').Credentials }} parts `folder` is made
+   */
+  constructor({ guard, folder, credentials }) {
+    this.#guard = guard;
+    this.#folder = folder;
+    this.#credentials = credentials;
+  }
+
+  /** `host:port` */
+  get address() {
+    return `${this.host}:${this.port}`;
+  }
+
+  /**
+   * @param {{ host: string, port: number }} node
+   * @param {PoolerOptions} options
+   */
+  async start(node, { mode = 'transaction', size = 5, settings = {}, program = findPooler() }) {
+    if (program === undefined) throw new Error('pgbouncer is not installed');
+    await makePrivateFolder(this.#folder, serverAccount());
+    this.port = await freePort();
+    const { user, password } = this.#credentials;
+    const users = await this.#write('users.txt', `"${user}" "${password}"\n`);
+    const all = {
+      listen_addr: this.host,
+      listen_port: this.port,
+      unix_socket_dir: '',
+      auth_type: 'scram-sha-256',
+      auth_file: users,
+      pool_mode: mode,
+      default_pool_size: size,
+      max_client_conn: 500,
+      ...settings,
+    };
+    const lines = Object.entries(all).map(([name, value]) => `${name} = ${value}\n`);
+    const databases = `[databases]\n* = host=${node.host} port=${node.port}\n`;
+    const file = await this.#write('pgbouncer.ini', `${databases}[pgbouncer]\n${lines.join('')}`);
+    const logFile = path.join(this.#folder, 'pgbouncer.log');
+    await this.#guard.start(
+      this.#folder,
+      { program, args: [file], dataFolder: this.#folder, logFile },
+      () => {},
+    );
+    await waitUntil(`pgbouncer serves at ${this.address}`, () =>
+      openSession(this, this.#credentials)
+        .then((session) => session.close().then(() => true))
+        .catch(() => false),
+    );
+  }
+
+  async #write(name, text) {
+    const file = path.join(this.#folder, name);
+    await writeFile(file, text, { mode: 0o600 });
+    const account = serverAccount();
+    if (account !== null) await chown(file, account.uid, account.gid);
+    return file;
+  }
+
+  close() {
+    return this.#guard.kill(this.#folder);
+  }
+}

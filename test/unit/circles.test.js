@@ -1,0 +1,137 @@
+// No file imports, by whatever way round, a file that imports it, and no method of a state that is
+// spread over several files calls, by whatever way round, one that calls it: what one file does can
+// be read without all the others.
+
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+function filesOf(folder, ending) {
+  return readdirSync(path.join(root, folder), { recursive: true })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => path.posix.join(folder, name.replaceAll(path.sep, '/')))
+    .sort();
+}
+
+const read = (name) => readFileSync(path.join(root, name), 'utf8');
+/** Without comments and tests. */
+const code = (name) =>
+  read(name)
+    .split('#[cfg(test)]\nmod tests')[0]
+    .replace(/\/\/.*/g, '');
+
+/** Of a graph, as lists of what each name leads to: those that lead back to themselves, together (Tarjan's algorithm). */
+function circlesOf(graph) {
+  const [index, low, stack, circles] = [new Map(), new Map(), [], []];
+  const visit = (name) => {
+    index.set(name, index.size);
+    low.set(name, index.get(name));
+    stack.push(name);
+    for (const next of graph.get(name) ?? []) {
+      if (!index.has(next)) visit(next);
+      if (stack.includes(next)) low.set(name, Math.min(low.get(name), low.get(next)));
+    }
+    if (low.get(name) !== index.get(name)) return;
+    const circle = stack.splice(stack.indexOf(name));
+    if (circle.length > 1) circles.push(circle.sort());
+  };
+  for (const name of graph.keys()) if (!index.has(name)) visit(name);
+  return circles.sort();
+}
+
+/** `a::{b, c::{d}}` as `a::b` and `a::c::d`. */
+function pathsOf(use) {
+  const [, before, list] = /^([^{]*)\{(.*)\}$/s.exec(use) ?? [];
+  if (list === undefined) return [use.replace(/ as .*/, '')];
+  let depth = 0;
+  const cut = [...list].map((c) => {
+    depth += { '{': 1, '}': -1 }[c] ?? 0;
+    return c === ',' && depth === 0 ? '\n' : c;
+  });
+  const parts = cut.join('').split('\n');
+  return parts
+    .filter((part) => part.trim() !== '')
+    .flatMap((part) => pathsOf(before + part.trim()));
+}
+
+/** The files of `src` that each of them imports by name. A folder's `mod.rs` and its files are one another's by nature. */
+function imports() {
+  const names = filesOf('src', '.rs').filter((name) => !/\btests\b/.test(name));
+  const moduleOf = (name) => name.replace(/\.rs$/, '').replace(/\/(mod|lib)$/, '');
+  const files = new Map(names.map((name) => [moduleOf(name), name]));
+  const graph = new Map();
+  for (const name of names) {
+    const own = moduleOf(name);
+    const uses = [...code(name).matchAll(/^\s*(?:pub(?:\([^)]*\))? )?use ([^;]+);/gm)];
+    const led = new Set();
+    for (const used of uses.flatMap(([, use]) => pathsOf(use.replace(/\s+/g, ' ')))) {
+      const words = used.split('::');
+      let at = words[0] === 'crate' ? 'src' : own;
+      let found = null;
+      for (const word of words) {
+        if (word === 'super') at = path.posix.dirname(at);
+        else if (word !== 'crate' && word !== 'self') at = `${at}/${word}`;
+        if (files.has(at)) found = at;
+      }
+      const isFamily =
+        found !== null && (own.startsWith(`${found}/`) || found.startsWith(`${own}/`));
+      if (found !== null && found !== own && !isFamily) led.add(files.get(found));
+    }
+    graph.set(name, led);
+  }
+  return graph;
+}
+
+test('no file of src imports one that imports it', () => {
+  assert.deepEqual(circlesOf(imports()), []);
+});
+
+test('no file of js requires one that requires it', () => {
+  const graph = new Map();
+  for (const name of filesOf('js', '.cjs')) {
+    const required = [...code(name).matchAll(/require\('(\.[^']+\.cjs)'\)/g)];
+    graph.set(
+      name,
+      required.map(([, other]) => path.posix.join(path.posix.dirname(name), other)),
+    );
+  }
+  assert.deepEqual(circlesOf(graph), []);
+});
+
+/** Which files of a folder call methods of a type that stand in another one. */
+function calls(folder, type) {
+  const homes = new Map();
+  const names = filesOf(folder, '.rs').filter((name) => !/\btests\b/.test(name));
+  for (const name of names) {
+    for (const [, block] of code(name).matchAll(new RegExp(`^impl ${type} \\{(.*?)^\\}`, 'gms'))) {
+      for (const [, method] of block.matchAll(/\bfn (\w+)\s*(?:<[^>]*>)?\(\s*&/g)) {
+        homes.set(method, name);
+      }
+    }
+  }
+  const called = new RegExp(`(?:self|Self|${type.toLowerCase()})(?:\\.|::)(\\w+)\\(`, 'g');
+  return new Map(
+    names.map((name) => {
+      const others = [...code(name).matchAll(called)].map(([, method]) => homes.get(method));
+      return [name, new Set(others.filter((home) => home !== undefined && home !== name))];
+    }),
+  );
+}
+
+for (const [folder, type] of [
+  ['src/reactor', 'Reactor'],
+  ['src/reactor', 'Io'],
+  ['src/reactor', 'Links'],
+  ['src/connection', 'Session'],
+  ['src/pool', 'Pool'],
+]) {
+  test(`the files that ${type} is spread over call one another in one direction`, () => {
+    const graph = calls(folder, type);
+    assert.ok(graph.size > 0);
+    assert.deepEqual(circlesOf(graph), []);
+  });
+}

@@ -1,0 +1,127 @@
+// What the documents name has to be there: files, names in them, headings and commands. A document
+// that sends its reader to a file which was renamed is worse than none.
+
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+/** What is built, installed or fetched, and what the changelog says of earlier versions, is not looked at. */
+const NOT_OURS = ['node_modules', 'target', '.cache', '.git', 'corpus', 'artifacts'];
+const EXTENSIONS = 'rs|js|cjs|mjs|ts|mts|md|toml|yml|json|svg';
+
+function* files(folder = '') {
+  for (const entry of readdirSync(path.join(root, folder), { withFileTypes: true })) {
+    if (NOT_OURS.includes(entry.name)) continue;
+    const name = path.posix.join(folder, entry.name);
+    if (entry.isDirectory()) yield* files(name);
+    else yield name;
+  }
+}
+
+const all = [...files()];
+const basenames = new Set(all.map((name) => path.posix.basename(name)));
+const roots = new Set(all.map((name) => name.split('/')[0]));
+const documents = all.filter((name) => name.endsWith('.md') && name !== 'CHANGELOG.md');
+const read = (name) => readFileSync(path.join(root, name), 'utf8');
+const withoutBlocks = (text) => text.replace(/^```[^]*?^```/gm, '');
+
+/** Each of them, with what it says in `code`, outside of blocks. */
+function* spans() {
+  for (const document of documents) {
+    for (const [, span] of withoutBlocks(read(document)).matchAll(/`([^`\n]+)`/g)) {
+      yield { document, span };
+    }
+  }
+}
+
+/** As GitHub makes it from a heading. */
+const anchor = (heading) =>
+  heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+    .trim()
+    .replaceAll(' ', '-');
+
+function isThere(name) {
+  if (!name.includes('*')) return existsSync(path.join(root, name));
+  const [start, end] = name.split('*');
+  return all.some((file) => file.startsWith(start) && file.endsWith(end));
+}
+
+test('each path and each file that a document names is there', () => {
+  const isFile = new RegExp(`^[\\w.-]+\\.(${EXTENSIONS})$`);
+  const isPath = /^\.{0,1}[\w-]+(\/[\w.*-]+)*\/?$/;
+  const endsAsFile = new RegExp(`\\.(${EXTENSIONS})$`);
+  let paths = 0;
+  for (const { document, span } of spans()) {
+    for (const word of span.split(/[\s,]+/)) {
+      if (isFile.test(word)) {
+        paths += 1;
+        assert.ok(basenames.has(word), `${document} names ${word}`);
+      } else if (word.includes('/') && isPath.test(word)) {
+        if (!roots.has(word.split('/')[0]) && !endsAsFile.test(word)) continue;
+        paths += 1;
+        assert.ok(isThere(word), `${document} names ${word}`);
+      }
+    }
+  }
+  assert.ok(paths > 100, `${paths} were found`);
+});
+
+test('each file that a comment names by its path is there', () => {
+  const folders = [...roots].filter((name) => !name.includes('.')).join('|');
+  const named = new RegExp(`(?<![\\w./-])(?:${folders})/[\\w./-]+\\.(?:${EXTENSIONS})\\b`, 'g');
+  let paths = 0;
+  for (const name of all.filter((file) => /\.(rs|js|cjs|mjs|ts|mts)$/.test(file))) {
+    for (const [comment] of read(name).matchAll(/^\s*\*.*$|\/\/.*$/gm)) {
+      for (const [found] of comment.matchAll(named)) {
+        paths += 1;
+        assert.ok(existsSync(path.join(root, found)), `${name} names ${found}`);
+      }
+    }
+  }
+  assert.ok(paths > 10, `${paths} were found`);
+});
+
+test('a name that a document says is in a file is in that file', () => {
+  const inside = new RegExp(
+    `\`([\\w./-]+\\.(?:rs|cjs|js|mjs))\`\\s\\(\`(\\w+)\`|\`(\\w+)\`\\sin\\s\`([\\w./-]+\\.(?:rs|cjs|js|mjs))\``,
+    'g',
+  );
+  for (const document of documents) {
+    for (const [, before, first, second, behind] of read(document).matchAll(inside)) {
+      const [file, name] = [before ?? behind, first ?? second];
+      const places = all.filter((other) => other === file || other.endsWith(`/${file}`));
+      const has = places.some((place) => new RegExp(`\\b${name}\\b`).test(read(place)));
+      assert.ok(has, `${document} says that ${name} is in ${file}`);
+    }
+  }
+});
+
+test('each link within the documents leads to a file, and to a heading of it', () => {
+  for (const document of documents) {
+    for (const [, link] of withoutBlocks(read(document)).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^\w+:/.test(link)) continue;
+      const [file, heading] = link.split('#');
+      const target = file ? path.posix.join(path.posix.dirname(document), file) : document;
+      assert.ok(existsSync(path.join(root, target)), `${document} links to ${link}`);
+      if (heading === undefined) continue;
+      const headings = withoutBlocks(read(target)).matchAll(/^#+ (.*)$/gm);
+      const anchors = [...headings].map(([, text]) => anchor(text));
+      assert.ok(anchors.includes(heading), `${document} links to ${link}: ${anchors}`);
+    }
+  }
+});
+
+test('each command of npm that a document names is in package.json', () => {
+  const { scripts } = JSON.parse(read('package.json'));
+  for (const document of documents) {
+    for (const [command, name] of read(document).matchAll(/\bnpm (?:run )?([a-z][\w:]*)/g)) {
+      if (!command.startsWith('npm run') && !['start', 'test'].includes(name)) continue;
+      assert.ok(name in scripts, `${document} names ${command}`);
+    }
+  }
+});
