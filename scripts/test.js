@@ -1,6 +1,7 @@
 // npm test: every check of this repository, in the order in which failures are found soonest. With
-// arguments only the tests are run, and node's test runner gets them: npm test --
-// test/integration/fence.test.js --test-name-pattern=barrier
+// arguments only the tests are run that they name, by folder or by file, and node's test runner
+// gets the flags: npm test -- unit; npm test -- test/integration/fence.test.js
+// --test-name-pattern=barrier
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -17,6 +18,10 @@ const node = process.execPath;
 const floors = ['--no-default-features', '--features', 'sim'];
 const strict = ['--', '-D', 'warnings'];
 
+// The tests in Rust beside the code: of the floors below the sockets, and of those above.
+const LOWER_FLOORS = ['cargo', 'test', '--locked', '--quiet', ...floors];
+const UPPER_FLOORS = ['cargo', 'test', '--locked', '--quiet', '--lib', '--', 'reactor::', 'node::'];
+
 const CHECKS = [
   ['cargo', 'fmt', '--check'],
   // By file, and not by node_modules/.bin, where Windows has batch files.
@@ -25,9 +30,8 @@ const CHECKS = [
   [node, 'node_modules/typescript/bin/tsc', '--project', 'test/typings'],
   ['cargo', 'clippy', '--locked', '--all-targets', '--features', 'defects', ...strict],
   ['cargo', 'clippy', '--locked', '--all-targets', ...floors, ...strict],
-  ['cargo', 'test', '--locked', '--quiet', ...floors],
-  // The floors above them too; their tests need no Node either.
-  ['cargo', 'test', '--locked', '--quiet', '--lib', '--', 'reactor::', 'node::'],
+  LOWER_FLOORS,
+  UPPER_FLOORS,
   [node, 'scripts/simulate.js'],
   [node, 'scripts/simulate.js', '--mutations'],
 ];
@@ -50,43 +54,57 @@ function run([command, ...args], env = {}) {
   process.exit(1);
 }
 
-/** The tests to run, and the flags for node's test runner. */
+/** The folders of tests, in the order in which `npm test` runs them. docs/TESTING.md says what each holds. */
+const FOLDERS = ['unit', 'typings', 'packages', 'properties', 'integration', 'chaos'];
+
+const testsIn = (folder) =>
+  readdirSync(path.join(root, 'test', folder))
+    .filter((name) => name.endsWith('.test.js'))
+    .map((name) => path.join('test', folder, name));
+
+/** The folders and files of tests to run, and the flags for node's test runner. */
 function readArguments() {
   const { tokens } = parseArgs({ strict: false, allowPositionals: true, tokens: true });
-  const files = tokens.filter((token) => token.kind === 'positional').map(({ value }) => value);
+  const names = tokens.filter((token) => token.kind === 'positional').map(({ value }) => value);
+  const folders = names.filter((name) => FOLDERS.includes(name));
+  const files = names.filter((name) => !FOLDERS.includes(name));
   for (const file of files) {
     if (existsSync(path.join(root, file))) continue;
-    console.error(`there is no test ${file}; flags of the test runner take the form --name=value`);
+    const known = FOLDERS.join(', ');
+    console.error(`there is no test ${file}: name a file, or a folder of tests (${known})`);
+    console.error('flags of the test runner take the form --name=value');
     process.exit(1);
   }
   const flags = tokens
     .filter((token) => token.kind === 'option')
     .map(({ rawName, value }) => (value === undefined ? rawName : `${rawName}=${value}`));
-  return { files, flags };
+  return { folders, files: [...folders.flatMap(testsIn), ...files], flags };
 }
 
-const all = () =>
-  readdirSync(path.join(root, 'test'), { recursive: true })
-    .filter((name) => name.endsWith('.test.js'))
-    .map((name) => path.join('test', name));
-
-/** What differs from version to version: values and their types, settings, statements, sessions and how they fail. */
+/** What differs from version to version: values, their types, settings, statements, sessions and how they fail. */
 const EACH_VERSION = [
-  ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared', 'rows'],
-  ...['transaction', 'overlap', 'connect', 'lease', 'standby', 'types-question', 'statements'],
+  ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared'],
+  ...['transaction', 'overlap', 'connect', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
   ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions'],
-].flatMap((name) => all().filter((file) => path.basename(file) === `${name}.test.js`));
+].map((name) => path.join('test', 'integration', `${name}.test.js`));
 
-const { files, flags } = readArguments();
+const { folders, files, flags } = readArguments();
 const isWhole = files.length + flags.length === 0;
 if (isWhole) CHECKS.forEach((check) => run(check));
-// A cluster that is already there is one for all files: they take turns.
-const concurrency = process.env.HYPERION_HOSTS ? 1 : 2;
+// The flags are for node's test runner: whoever gives one asks for tests in JavaScript.
+if (folders.includes('unit') && flags.length === 0) {
+  run([...LOWER_FLOORS, '--lib']);
+  run(UPPER_FLOORS);
+}
+// Each chaos test keeps a machine busy, and a cluster that is already there is one for all files:
+// there the files take turns.
+const takesTurns = process.env.HYPERION_HOSTS || folders.includes('chaos');
+const concurrency = takesTurns ? 1 : 2;
 // A test that fails may leave open what would keep its file from ever ending.
 const limit = '--test-timeout=600000';
 const runner = [node, '--test', `--test-concurrency=${concurrency}`, limit];
-run([...runner, ...flags, ...(files.length > 0 ? files : all())]);
+run([...runner, ...flags, ...(files.length > 0 ? files : FOLDERS.flatMap(testsIn))]);
 // The oldest and the newest servers: `test/integration/versions.test.js` has their failovers.
 if (isWhole && !process.env.HYPERION_HOSTS) {
   for (const version of ['13', '18']) {
