@@ -1,5 +1,5 @@
-//! Pools whose hosts refuse every attempt, outright or for who asks: who is told at once, and who
-//! is waited for.
+//! Pools whose hosts refuse every attempt, because no server exists or the pool's login is refused:
+//! which calls fail at once, and which wait.
 
 use std::time::Duration;
 
@@ -58,14 +58,14 @@ fn who_asks_again_waits_for_the_next_attempt_so_that_nobody_runs_a_host_over() {
     }
     assert!((8..40).contains(&failed), "{failed} failures in 5 s");
     assert_eq!(world.attempts.len(), failed, "one attempt for each");
-    // It is served as soon as there is a server.
+    // A call is served as soon as a server exists.
     world.hosts[0].reach = Reach::Open;
     let request = world.query("SELECT", None, NONE);
     world.pass(Duration::from_millis(500));
     assert!(world.answers[&request].is_ok());
 }
 
-/// Until `acquireTimeoutMs` is over.
+/// Until `acquireTimeoutMs` has passed.
 fn assert_waits(world: &mut World) {
     let request = world.query("SELECT", None, NONE);
     world.pass(Duration::from_millis(4_900));
@@ -112,7 +112,7 @@ fn whoever_refuses_for_good_does_not_end_the_wait_for_a_server_that_has_served()
     world.hosts[0].reach = Reach::Open;
     world.pass(Duration::from_secs(1));
     assert!(world.answers[&request].is_ok());
-    // Once it refuses as well, no waiting helps.
+    // Once this host refuses as well, no waiting helps.
     world.hosts[0].reach = Reach::Denying;
     world.cut(0, "ECONNRESET");
     world.settle();
@@ -128,7 +128,7 @@ fn what_a_host_refused_before_does_not_end_a_wait_while_it_is_asked_anew() {
     let request = world.query("SELECT", None, NONE);
     world.settle();
     assert_eq!(world.answers[&request].as_ref().err().map(Error::code), Some("28P01"));
-    // Nobody asks the hosts before the next call. What the other host says comes first.
+    // The pool asks no host before the next call. The other host's answer comes first.
     world.pass(Duration::from_secs(10));
     world.hosts[0].reach = Reach::Silent;
     let healed = world.query("SELECT", None, NONE);
@@ -164,7 +164,7 @@ fn assert_left_waiting(world: &mut World, waiting: std::ops::Range<u32>) {
     assert!(world.events.iter().any(is_told));
 }
 
-/// Without any session nobody waits in vain.
+/// Without any session no call waits in vain.
 #[track_caller]
 fn assert_refused_without_sessions(world: &mut World) {
     world.cut(0, "ECONNRESET");

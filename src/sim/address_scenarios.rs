@@ -1,4 +1,4 @@
-//! Names that lead to several servers, at one look-up or one after the other.
+//! Names that lead to several servers, by one look-up or by look-ups one after the other.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ const PRIMARY: Role = Role::ReadWrite;
 const FENCED: Role = Role::ReadOnly;
 const STANDBY: Role = Role::Standby;
 
-/// One name, which leads to all of these.
+/// One name, which leads to all hosts.
 fn named(roles: &[Role], options: serde_json::Value) -> World {
     let mut world = World::new(config(1, options), roles);
     world.spread(0, &(0..roles.len()).collect::<Vec<_>>());
     world
 }
 
-/// Asks several at once, and returns the requests.
+/// Makes several calls at once, and returns their requests.
 fn crowd(world: &mut World, sql: &str) -> Vec<u32> {
     let requests = (0..6).map(|_| world.ask(sql, None, NONE, Params::new())).collect();
     world.settle();
     requests
 }
 
-/// Lets time pass while there is always somebody who waits.
+/// Lets time pass while there is always a call that waits.
 fn wait_in_line(world: &mut World, duration: Duration) {
     let end = world.now + duration;
     while world.now < end {
@@ -36,7 +36,7 @@ fn wait_in_line(world: &mut World, duration: Duration) {
     }
 }
 
-/// What changed of a host, and fences.
+/// How many events announced a fence or the state of a host.
 fn news(world: &World) -> usize {
     let is_news =
         |event: &&PoolEvent| matches!(event, PoolEvent::Fence { .. } | PoolEvent::Host { .. });
@@ -53,7 +53,7 @@ fn the_addresses_of_a_look_up_are_tried_until_one_fits() {
             let primary = roles.iter().position(|role| *role == PRIMARY).unwrap();
             assert_eq!(world.attempts, (0..=primary).collect::<Vec<_>>());
             assert_eq!((0..3).map(|host| world.connections(host)).sum::<usize>(), 1);
-            // Whose sessions come later go where one fits.
+            // Later sessions go to the host that fits.
             world.attempts.clear();
             let requests = crowd(&mut world, "INSERT b");
             requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "INSERT"));
@@ -93,7 +93,7 @@ fn what_no_waiting_heals_is_told_when_every_address_has_said_it() {
     let write = world.query("INSERT a", None, NONE);
     assert_eq!(world.answers[&write].as_ref().unwrap_err().code(), "28P01");
     assert_eq!(world.attempts, [0, 1]);
-    // A server's own word says more than that there is none.
+    // A server's error says more than an error that no server exists.
     let mut world = named(&[PRIMARY, PRIMARY], serde_json::json!({}));
     world.hosts[0].reach = Reach::Denying;
     world.hosts[1].reach = Reach::Refusing;
@@ -108,7 +108,7 @@ fn a_session_that_does_not_fit_at_another_address_says_nothing_of_those_that_ser
         world.spread(0, &[1]);
         world.query("INSERT a", None, NONE);
         let before = news(&world);
-        // The look-ups give the one and the other in turn.
+        // The look-ups lead to the two servers in turn.
         for round in 0..20 {
             world.spread(0, &[round % 2]);
             let requests = crowd(&mut world, "INSERT b");
@@ -132,7 +132,7 @@ fn a_pool_grows_where_it_is_served_as_long_as_the_name_leads_to_none_that_fits()
     let write = world.query("INSERT b", None, NONE);
     assert_eq!(answered(&world, write), "INSERT");
     assert_eq!((world.attempts.as_slice(), news(&world)), ([0, 1].as_slice(), before));
-    // The same where whoever the name leads to says nothing, or lets nobody in.
+    // The same if the server to which the name leads is silent, or refuses the login.
     for reach in [Reach::Silent, Reach::Denying] {
         world.hosts[0].reach = reach;
         let lease = world.acquire(NONE);
@@ -140,7 +140,8 @@ fn a_pool_grows_where_it_is_served_as_long_as_the_name_leads_to_none_that_fits()
         assert!(world.answers[&lease].is_ok());
         assert_eq!(news(&world), before, "{reach:?}");
     }
-    // Where nobody asks on a session that its caller has, a new one at its address tells.
+    // The only session belongs to a caller, so no call asks on it. A new session at its address
+    // tells the role.
     let mut world = named(&[STANDBY, PRIMARY], serde_json::json!({ "poolSize": 4 }));
     let lease = world.acquire(NONE);
     let lease = world.answers[&lease].as_ref().unwrap().lease;
@@ -164,7 +165,7 @@ fn sessions_that_serve_are_told_of_their_own_fence_whatever_comes_from_another_a
     world.pass(Duration::from_secs(3));
     assert!(requests.iter().all(|request| !world.answers.contains_key(request)));
     assert_eq!(world.hosts[1].server.keys.len(), keys, "nothing is written behind the fence");
-    // Whichever of the two is the primary then is found by the sessions that ask.
+    // Whichever of the two servers becomes the primary, the sessions that ask find it.
     for (host, server) in [(0, PRIMARY), (1, PRIMARY)] {
         let mut world = named(&[STANDBY, FENCED], serde_json::json!({ "maxQueue": 500 }));
         let write = world.query("INSERT b", None, NONE);
@@ -190,7 +191,7 @@ fn while_none_fits_each_address_is_asked_by_about_one_login_a_second() {
         assert_eq!(world.connections(host), 1, "and one session that is asked");
     }
     assert_eq!(news(&world), before, "nothing changes");
-    // Where the name no longer leads nobody goes on asking.
+    // The pool stops asking a server to which the name no longer leads.
     world.spread(0, &[2]);
     wait_in_line(&mut world, Duration::from_millis(1500));
     assert_eq!([0, 1, 2].map(|host| world.connections(host)), [0, 0, 1]);

@@ -1,5 +1,5 @@
-//! A pool over simulated hosts, in virtual time: bytes arrive one step after they were sent,
-//! deadlines fire when the world has nothing else to do.
+//! A pool over simulated hosts, in virtual time: bytes arrive one step after they were sent, and
+//! deadlines fire when nothing else is left to do.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ use crate::connection::{Input, Peer, Role, StatementId};
 use crate::pool::{ConnectionId, EndOptions, Output, Pool, PoolEvent, Query, QueryFlags, Response};
 use crate::types::Params;
 
-/// What comes of a turn of the loop is heard in a later one.
+/// The time of one turn of the loop. The pool hears in a later turn what follows from this one.
 pub const TURN: Duration = Duration::from_micros(1);
 
-/// How a host treats whoever connects.
+/// How a host treats connection attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     Open,
     Refusing,
-    /// A connection attempt is never answered.
+    /// An attempt is never answered.
     BlackHole,
-    /// Accepts and says nothing.
+    /// The host accepts and then stays silent.
     Silent,
-    /// Has no place for one more session.
+    /// The host has no room for another session.
     Full,
-    /// Does not let the pool's role in any more.
+    /// The host no longer lets the pool's role log in.
     Denying,
 }
 
@@ -37,13 +37,14 @@ pub enum Reach {
 pub struct Host {
     pub server: Server,
     pub reach: Reach,
-    /// Time passes while an answer of its is on the way, and nothing else happens.
+    /// How much time passes while an answer of the host is on the way. Nothing else happens
+    /// meanwhile.
     pub round_trip: Duration,
-    /// Its system takes connections and bytes; nobody there reads them.
+    /// The host's kernel accepts connections and bytes, but no process reads them.
     frozen: bool,
 }
 
-/// What a call came to.
+/// The result of a call.
 pub type Answer = Result<Response, Error>;
 
 #[derive(Debug)]
@@ -55,28 +56,29 @@ pub struct World {
     pub events: Vec<PoolEvent>,
     /// Requests whose callers were told the types of their parameters.
     pub typed: Vec<u32>,
-    /// Every attempt to connect, in order, by host.
+    /// The host of every attempt to connect, in order.
     pub attempts: Vec<usize>,
     /// How many bytes the pool has sent.
     pub written: usize,
-    /// How often the pool has heard news.
+    /// How often the pool was given news.
     pub turns: u32,
-    /// The connections whose work was asked to be cancelled; what the servers do about it is up to
-    /// the test.
+    /// The connections for which the pool has sent a CancelRequest. The test decides what their
+    /// servers do.
     pub cancels: Vec<ConnectionId>,
-    /// How many cores the servers share with the pool.
+    /// How many processor cores the servers share with the pool.
     pub cores: Option<usize>,
-    /// Bytes that the hosts have said so far.
+    /// How many bytes the hosts have sent so far.
     pub said: usize,
     links: BTreeMap<u64, (ConnectionId, usize)>,
     /// Names that lead to other hosts than the one of their number, in this order.
     names: BTreeMap<usize, Vec<usize>>,
-    /// Addresses of their look-up that sessions on their way have not tried.
+    /// For each session on its way, the addresses of its look-up that it has not tried.
     others: BTreeMap<u64, Vec<SocketAddr>>,
-    /// Where an answer that tells a history, and whatever comes with it, is on its way for long.
+    /// The host whose answer about its history is delayed, with everything that comes with that
+    /// answer.
     pub delays_history: Option<usize>,
     delayed: Vec<(ConnectionId, News)>,
-    /// Sessions whose bytes nobody reads for now, and those bytes.
+    /// Sessions whose bytes no process reads for now, and those bytes.
     stalled: BTreeMap<u64, Vec<u8>>,
     news: Vec<(ConnectionId, News)>,
     requests: u32,
@@ -90,7 +92,7 @@ enum News {
     Refused,
 }
 
-/// Nobody listens there.
+/// The input for an attempt at a host where no server listens.
 pub fn refused() -> Input<'static> {
     let (syscall, address) = ("connect".into(), Some("10.0.0.1".to_owned()));
     let fields =
@@ -100,7 +102,7 @@ pub fn refused() -> Input<'static> {
 }
 
 impl World {
-    /// One host for each role; their names must be in `config.hosts` in the same order.
+    /// One host for each role. Their names must be in `config.hosts` in the same order.
     pub fn new(config: Config, roles: &[Role]) -> Self {
         let host = |role: &Role| Host {
             server: Server::new(*role),
@@ -132,7 +134,7 @@ impl World {
         }
     }
 
-    /// Asks the pool and lets the world turn until nothing is left to do at this moment. Returns
+    /// Asks the pool, and lets the world turn until nothing is left to do at this moment. Returns
     /// the number of the request.
     pub fn query(&mut self, sql: &str, lease: Option<NonZeroU32>, flags: QueryFlags) -> u32 {
         let request = self.ask(sql, lease, flags, Params::new());
@@ -147,14 +149,14 @@ impl World {
         request
     }
 
-    /// Asks for a connection, and lets nobody hear of it yet.
+    /// Asks for a connection, and sends nothing to the hosts yet.
     pub fn ask_acquire(&mut self, flags: QueryFlags) -> u32 {
         self.requests += 1;
         self.pool.acquire(self.now, self.requests, flags);
         self.requests
     }
 
-    /// Asks the pool, and lets nobody hear of it yet.
+    /// Asks the pool, and sends nothing to the hosts yet.
     pub fn ask(
         &mut self,
         sql: &str,
@@ -170,13 +172,13 @@ impl World {
         request
     }
 
-    /// What the caller of a request has written.
+    /// Supplies the values of a request, as its caller would.
     pub fn supply(&mut self, request: u32, params: Params) {
         self.pool.supply(self.now, request, params);
         self.settle();
     }
 
-    /// Asks for a statement that the pool remembers, and how quick it was.
+    /// Asks for a statement that the pool remembers, including how quick it was.
     pub fn ask_known(&mut self, statement: StatementId) -> u32 {
         self.ask_flagged(statement, QueryFlags::default())
     }
@@ -211,14 +213,14 @@ impl World {
         self.requests
     }
 
-    /// What was asked reaches the hosts; the pool does not hear their answers yet.
+    /// Sends the requests to the hosts. The pool does not hear their answers yet.
     pub fn send(&mut self) {
         self.pool.flush(self.now);
         self.take_outputs();
     }
 
-    /// Hosts answer and the pool hears it, again and again, until nobody has anything to say; no
-    /// time passes but that of the turns.
+    /// Lets the hosts answer and the pool hear it, until neither has anything left to send. Only
+    /// the time of these turns passes.
     pub fn settle(&mut self) {
         loop {
             self.send();
@@ -261,7 +263,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, stopping at each deadline on the way.
+    /// Lets time pass, and stops at each deadline on the way.
     pub fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some((at, _)) = self.pool.poll_timeout()
@@ -274,7 +276,7 @@ impl World {
         self.now = end;
     }
 
-    /// The whole server dies: its sessions break, and connections are refused.
+    /// The whole server dies: its sessions break, and further connections are refused.
     pub fn crash(&mut self, host: usize) {
         if let Some(host) = self.hosts.get_mut(host) {
             host.reach = Reach::Refusing;
@@ -296,7 +298,7 @@ impl World {
         self.settle();
     }
 
-    /// Stops a host where it is, without closing anything.
+    /// Stops all processes of a host, without closing anything.
     pub fn freeze(&mut self, host: usize) {
         self.stall(host);
         if let Some(host) = self.hosts.get_mut(host) {
@@ -304,7 +306,7 @@ impl World {
         }
     }
 
-    /// Keeps the sessions that are open now busy with whatever they are asked.
+    /// Keeps the open sessions of a host busy with whatever they are asked.
     pub fn stall(&mut self, host: usize) {
         let of_host = self.links.iter().filter(|(_, (_, of))| *of == host);
         for (id, _) in of_host {
@@ -312,7 +314,7 @@ impl World {
         }
     }
 
-    /// Ends what `freeze` and `stall` began: what was written meanwhile is read.
+    /// Ends `freeze` and `stall`: the bytes that were written meanwhile are read.
     pub fn thaw(&mut self, host: usize) {
         if let Some(host) = self.hosts.get_mut(host) {
             host.frozen = false;
@@ -333,7 +335,7 @@ impl World {
         }
     }
 
-    /// So many bytes of what was written meanwhile are read.
+    /// Reads only this many of the bytes that were written meanwhile to each session.
     pub fn trickle(&mut self, host: usize, count: usize) {
         for (id, mut bytes) in std::mem::take(&mut self.stalled) {
             if let Some(&(connection, of)) = self.links.get(&id) {
@@ -345,8 +347,8 @@ impl World {
         self.settle();
     }
 
-    /// A pooler in front of the host says FATAL to every session, and has handed on nothing of what
-    /// it holds back.
+    /// A pooler in front of the host gives each session a FATAL error, and has passed on none of
+    /// the bytes that it holds back.
     pub fn dismiss(&mut self, host: usize, said: (&str, &str)) {
         let mut bytes = Vec::new();
         dismissal(said, &mut bytes);
@@ -357,7 +359,8 @@ impl World {
         }
     }
 
-    /// Says FATAL to every session of the host and closes it, as a server that shuts down does.
+    /// Gives each session of the host a FATAL error and closes it, as a server that shuts down
+    /// does.
     pub fn shut_down(&mut self, host: usize) {
         let mut bytes = Vec::new();
         error("FATAL", "57P01", "terminating connection due to administrator command", &mut bytes);
@@ -373,7 +376,7 @@ impl World {
         }
     }
 
-    /// The connections that the pool holds to the host.
+    /// How many connections the pool has to the host.
     pub fn connections(&self, host: usize) -> usize {
         self.sessions(host).count()
     }
@@ -408,7 +411,8 @@ impl World {
         }
     }
 
-    /// From now on the name of a host leads to another server. What is open stays where it is.
+    /// From now on the name of a host leads to another server. Open connections stay where they
+    /// are.
     pub fn readdress(&mut self, name: usize, host: usize) {
         self.names.insert(name, vec![host]);
     }
@@ -429,7 +433,7 @@ impl World {
         address: Option<SocketAddr>,
         last: &[SocketAddr],
     ) {
-        // Hosts are called h0, h1, ...
+        // Hosts are named h0, h1, ...
         let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
         let Ok(number) = number.parse::<usize>() else { return };
         let mut targets = self.names.get(&number).cloned().unwrap_or_else(|| vec![number]);
@@ -437,7 +441,7 @@ impl World {
         if let Some(address) = address {
             targets = (0..self.hosts.len()).filter(|n| Self::address(*n) == address).collect();
         }
-        // Who does not answer loses the race.
+        // An address that does not answer loses the race.
         let is_there = |n: &usize| {
             let reach = self.hosts.get(*n).map(|host| host.reach);
             !matches!(reach, None | Some(Reach::Refusing | Reach::BlackHole))
@@ -483,7 +487,7 @@ impl World {
         }
     }
 
-    /// What was on its way for long is there.
+    /// Delivers the answers that were delayed.
     pub fn deliver_delayed(&mut self) {
         self.delays_history = None;
         self.news.append(&mut self.delayed);

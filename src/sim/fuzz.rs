@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets. They compile with the crate, and their corpora are replayed by
-//! `cargo test`; `fuzz/` only wires them up.
+//! The bodies of the fuzz targets. They are part of the crate, and `cargo test` replays their
+//! corpora; `fuzz/` only calls them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::types::{
     ArrayOf, Catalog, LongRow, ParameterType, Params, Piece, Shape, UserType, Verbatim, write_row,
 };
 
-/// Bytes to decide by, one at a time; zeroes when they have run out.
+/// Bytes to decide by, one at a time. Once they are used up, each decision is zero.
 struct Choices<'a> {
     rest: &'a [u8],
 }
@@ -51,8 +51,8 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// Frames cover the input without a gap, and a prefix never gives another first frame than the
-/// whole.
+/// Frames cover the input without a gap. A prefix of the input never gives another first frame than
+/// the whole.
 pub fn frames(data: &[u8]) {
     let limits = Limits::default();
     for phase in [Phase::Startup, Phase::Session] {
@@ -70,7 +70,7 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// Any frame is a message or an error; rows that pass their check can be written, or are an error.
+/// Any frame is a message or an error. A row that passes its check can be written, or is an error.
 pub fn backend_messages(data: &[u8]) {
     let mut shape: Option<Shape> = None;
     let (mut cells, mut nulls, mut text) = (vec![0; 4096], vec![0; 4096], Vec::new());
@@ -94,9 +94,8 @@ pub fn backend_messages(data: &[u8]) {
     }
 }
 
-/// The values of one type, as the columns of a row, in the format that the first byte tells: a
-/// value is read or refused, the batch stays as it was where it is refused, and what is JSON can be
-/// parsed.
+/// The values of one type, as a row, in the format that the first byte chooses. A value is read or
+/// refused, a refused one leaves the batch as it was, and JSON that comes out can be parsed.
 fn values(data: &[u8], oids: &[u32]) {
     let mut choices = Choices { rest: data };
     let choice = choices.byte();
@@ -123,7 +122,7 @@ fn values(data: &[u8], oids: &[u32]) {
     let text = String::from_utf8_lossy(&text);
     assert_eq!(text.encode_utf16().count(), units);
     assert!(text.is_ascii() || !is_ascii);
-    // A numeric is the one that says much in few bytes, and an array has a comma for each element.
+    // A numeric has the most text for its bytes, and an array has a comma for each element.
     assert!(text.len() <= choices.rest.len().saturating_mul(6 + 150_000 / 8) + 64);
     match read {
         Ok(_) if shape.columns().iter().any(|column| column.lane == Lane::Array) => {
@@ -135,7 +134,7 @@ fn values(data: &[u8], oids: &[u32]) {
     }
 }
 
-/// Arrays of numbers, text, bytes, times, and of a type that has its text alone.
+/// Arrays of numbers, text, bytes and times, and of a type that has only its text form.
 pub fn arrays(data: &[u8]) {
     values(data, &[1007, 1009, 1016, 1001, 1021, 1185, 3807, 1231, 1041, 1020]);
 }
@@ -155,13 +154,13 @@ pub fn timestamps(data: &[u8]) {
     values(data, &[1082, 1083, 1114, 1184, 1186, 1266]);
 }
 
-/// What else has a decoder of its own: integers, floats, bool, bytea, uuid.
+/// The other types with a decoder of their own: integers, floats, bool, bytea, uuid.
 pub fn scalars(data: &[u8]) {
     values(data, &[20, 21, 23, 26, 5069, 700, 701, 16, 17, 2950, 25]);
 }
 
-/// A whole connection fed arbitrary bytes in arbitrary chunks, with requests in between: every
-/// request is settled at most once, and all of them by the time the connection is closed.
+/// A whole connection gets arbitrary bytes in arbitrary chunks, with requests in between. Every
+/// request is settled at most once, and all are settled when the connection is closed.
 pub fn connection(data: &[u8]) {
     let mut choices = Choices { rest: data };
     let mut driver = Driver::new(choices.byte());
@@ -192,7 +191,7 @@ struct Driver {
     statements: Statements,
     keys: KeyCache,
     known: Vec<StatementId>,
-    /// Requests that wait for their end.
+    /// Requests that are not settled.
     open: Vec<Token>,
     next: u64,
     closed: bool,
@@ -201,7 +200,7 @@ struct Driver {
 impl Driver {
     fn new(cache: u8) -> Self {
         let options = json!({ "user": "u", "password": "p", "statementCacheSize": cache % 3 });
-        // These options are right; should they become wrong, every input of the corpus says so.
+        // These options are right. If they become wrong, every input of the corpus shows it.
         let Ok(config) = from_json(&options) else { unreachable!("the fuzzer's own options") };
         let mut statements = Statements::default();
         let known = ["SELECT 1", "SELECT $1", "a; b", "SELECT 2"].map(|sql| statements.insert(sql));
@@ -333,7 +332,7 @@ fn read_rows(answer: &Answer) {
     }
 }
 
-/// Whatever is encoded, and whichever of it fails: the buffer is always a whole number of messages.
+/// Whatever is encoded, and whichever encoding fails, the buffer always holds whole messages.
 pub fn output_buffer(data: &[u8]) {
     let mut choices = Choices { rest: data };
     let mut out = BytesMut::new();
@@ -379,12 +378,12 @@ fn encode(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
     }
 }
 
-/// Types that take, refuse or ask for each kind of value: array types, json, types of users, and
-/// none at all.
+/// Types that take, refuse or ask for each kind of value: array types, json, user-made types, and
+/// no type at all.
 const PARAMETER_TYPES: [u32; 16] =
     [0, 16, 17, 20, 23, 25, 114, 701, 1082, 1184, 1700, 1001, 1007, 1009, 3807, 16_400];
 
-/// A type of users that is built on another one: an array of it, a domain over it, or neither.
+/// A user-made type over another one: an array of it, a domain over it, or neither.
 fn user_type(base: u32, kind: u8) -> ParameterType {
     let (base, array) = match kind % 3 {
         0 => {
@@ -399,7 +398,7 @@ fn user_type(base: u32, kind: u8) -> ParameterType {
     catalog.parameter_type(16_401)
 }
 
-/// Values as JavaScript captures them, for types that they may fit or not.
+/// Binds values as JavaScript captures them, for types that they may fit or not.
 fn bind_values(choices: &mut Choices<'_>, out: &mut BytesMut) -> Result<(), Error> {
     let mut params = Params::new();
     let type_oid = usize::from(choices.byte()) % PARAMETER_TYPES.len();
@@ -449,7 +448,7 @@ fn push_value(choices: &mut Choices<'_>, params: &mut Params) -> Result<(), Erro
     }
 }
 
-/// How many messages stand in a buffer; `None` where the last one is not whole.
+/// How many messages a buffer holds; `None` if the last one is not whole.
 fn count_messages(mut bytes: &[u8]) -> Option<usize> {
     let mut count = 0;
     while let Some((_, rest)) = bytes.split_first() {
@@ -492,8 +491,8 @@ mod tests {
         }
     }
 
-    /// A fuzzer without coverage, for machines without nightly: a few thousand inputs that begin
-    /// well.
+    /// A fuzzer without coverage, for machines without a nightly toolchain: thousands of inputs,
+    /// half of which begin with a login.
     #[test]
     fn seeded_inputs_find_nothing() {
         let mut random = Random::from_seed(20_260_101);
@@ -501,7 +500,7 @@ mod tests {
             let length = random.below(200);
             let mut data: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
             if random.below(2) == 0 {
-                // The welcome first, so that what follows meets a session.
+                // The login comes first, so that the rest meets a session.
                 data.splice(0..data.len().min(2), [1, 3, 2, 255]);
             }
             TARGETS.iter().for_each(|(_, target)| target(&data));

@@ -1,14 +1,14 @@
-//! What a query costs a pool that has many connections, and many calls that wait: each figure is to
-//! be flat.
+//! The cost of a query for a pool with many connections, and with many waiting calls. Each figure
+//! must stay flat.
 //!
-//! The simulated servers are part of what is timed: of the rows of a table the differences count.
+//! The time includes the simulated servers, so compare the rows of a table with each other.
 
 use super::cluster::World;
 use crate::config::from_json;
 use crate::connection::{Role, StatementId};
 use crate::pool::QueryFlags;
 
-/// A pool whose connections are all open, on one primary.
+/// A pool whose connections are all open, to one primary.
 #[derive(Debug)]
 pub struct Grown {
     world: World,
@@ -16,7 +16,7 @@ pub struct Grown {
 }
 
 impl Grown {
-    /// `None` where so large a pool can't be had.
+    /// `None` if the pool does not open that many connections.
     pub fn new(connections: usize) -> Option<Self> {
         let options = serde_json::json!({
             "hosts": ["h0"], "user": "u", "poolSize": connections, "acquireTimeoutMs": 3_600_000,
@@ -39,7 +39,7 @@ impl Grown {
         (grown.world.connections(0) == connections).then_some(grown)
     }
 
-    /// So many reads in one turn, until all are answered.
+    /// Runs this many reads in one turn, until all are answered.
     pub fn read(&mut self, calls: usize) {
         for _ in 0..calls {
             self.world.ask_known(self.statement);
@@ -49,7 +49,7 @@ impl Grown {
         self.world.answers.clear();
     }
 
-    /// Has so many calls wait behind a server that says nothing, each for a connection to itself.
+    /// Has this many calls wait behind a silent server, each for a connection of its own.
     pub fn wait(&mut self, calls: usize) {
         self.world.stall(0);
         for _ in 0..calls {
@@ -58,7 +58,7 @@ impl Grown {
         self.world.settle();
     }
 
-    /// One turn while they wait: the next time-out is looked for, and one call comes.
+    /// Runs one turn while they wait: one more call comes, and the next deadline is looked for.
     pub fn turn(&mut self) {
         self.world.ask_acquire(QueryFlags::default());
         self.world.settle();

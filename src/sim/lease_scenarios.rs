@@ -183,7 +183,7 @@ fn a_write_that_is_refused_later_in_the_transaction_is_the_caller_s_to_repeat() 
 
 #[test]
 fn a_transaction_that_begins_across_a_fence_begins_anew_elsewhere() {
-    // A bare Sync.
+    // The bytes of a bare Sync.
     const BARRIER: usize = 5;
     let mut world = world(&[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
@@ -205,7 +205,7 @@ fn a_transaction_that_begins_across_a_fence_begins_anew_elsewhere() {
 
 #[test]
 fn a_transaction_that_begins_behind_a_fence_begins_anew_where_that_is_lifted() {
-    // A bare Sync.
+    // The bytes of a bare Sync.
     const END: usize = 5;
     let mut world = world(&[PRIMARY]);
     world.query("SELECT", None, NONE);
@@ -282,7 +282,7 @@ fn a_dedicated_connection_is_reset_for_the_next_one_who_waits_no_longer_for_that
     assert_eq!(world.hosts[0].server.changed_sessions(), 1);
     let Some(lease) = lease else { panic!("no lease") };
     world.pool.release(world.now, lease, false);
-    // Behind the reset, in the same write.
+    // It is sent behind the reset, in the same write.
     let next = world.ask("SELECT prepared", None, NONE, Params::new());
     world.settle();
     assert_eq!(answered(&world, next), "SELECT");
@@ -350,8 +350,8 @@ fn what_is_answered_behind_the_call_that_gives_a_connection_back_is_told() {
     let mut world = world(&[PRIMARY]);
     let lease = take(&mut world, NONE);
     world.query("SELECT", lease, NONE);
-    // All in one read: the session is in a transaction by the time that the first answer is looked
-    // at.
+    // One read brings all answers: the session is in a transaction before the pool looks at the
+    // first.
     let first = world.ask("SELECT", lease, QueryFlags::RELEASE, Params::new());
     let behind = ["BEGIN", "INSERT a"].map(|sql| world.ask(sql, lease, NONE, Params::new()));
     world.settle();
@@ -387,14 +387,14 @@ fn a_refused_question_for_types_ends_no_transaction() {
         assert_eq!(Some(answered(&world, request)), sql.split(' ').next());
     }
     assert_eq!(world.hosts[0].server.types_asked, 2);
-    // The question waits until it can be told how the calls in flight leave the transaction.
+    // The question waits until the calls in flight have shown how they leave the transaction.
     let calls = ["SELECT mood", "INSERT c"].map(|sql| world.ask(sql, lease, TX, Params::new()));
     world.settle();
     assert_eq!(calls.map(|request| answered(&world, request)), ["SELECT", "INSERT"]);
     let commit = world.query("COMMIT", lease, COMMIT);
     assert_eq!(answered(&world, commit), "COMMIT");
     assert_eq!(world.hosts[0].server.keys, ["a", "b", "c"]);
-    // Outside of a transaction the session has the role of the pool: that is asked once.
+    // Outside a transaction the session has the pool's own role, which is asked once.
     let before = world.hosts[0].server.types_asked;
     for _ in 0..3 {
         let request = world.query("SELECT mood", None, NONE);
@@ -416,13 +416,13 @@ fn a_lost_connection_is_said_to_be_lost_once() {
     told.push(unsure);
     told.push(world.query("SELECT", lease, NONE));
     world.pass(Duration::from_secs(1));
-    // Idle when it breaks.
+    // The connection is idle when it breaks.
     let lease = take(&mut world, NONE);
     world.query("SELECT", lease, NONE);
     world.cut(0, "ECONNRESET");
     world.settle();
     told.push(world.query("SELECT", lease, NONE));
-    // Given back in the middle of its work.
+    // The connection is given back in the middle of its work.
     world.pass(Duration::from_secs(1));
     let lease = take(&mut world, NONE);
     world.query("SELECT", lease, NONE);
@@ -465,7 +465,7 @@ fn a_lease_that_goes_on_asking_does_not_hold_up_the_end_of_the_pool() {
                 assert_eq!(failed(&world, late), refused, "{sql}");
             }
         }
-        // Whoever gives the connection back with the call is waited for no longer.
+        // A call that gives the connection back with itself is not waited for.
         assert_eq!(world.answers.contains_key(&end), flags != TX, "{sql}");
         world.pass(Duration::from_secs(1));
         assert!(world.answers[&end].is_ok() && world.answers[&running].is_err(), "{sql}");
@@ -501,7 +501,7 @@ fn nothing_but_a_rollback_follows_an_end_that_was_not_sent() {
     let mut world = world(&[PRIMARY]);
     let lease = take(&mut world, NONE);
     world.stall(0);
-    // The first flight holds all others back.
+    // The first flight holds all other calls back.
     let insert = world.ask("INSERT a", lease, TX, Params::new());
     let cancellable = KEPT_COMMIT.with(QueryFlags::CANCELLABLE);
     let commit = world.ask("COMMIT", lease, cancellable, Params::new());
@@ -518,8 +518,8 @@ fn nothing_but_a_rollback_follows_an_end_that_was_not_sent() {
     assert_eq!(world.hosts[0].server.keys, ["c"]);
 }
 
-/// A dedicated connection on which INSERT a, whose number is told, is prepared, and whose session
-/// has forgotten that.
+/// A dedicated connection on which INSERT a is prepared, and whose session has forgotten that.
+/// Returns the statement too.
 #[track_caller]
 fn take_forgetful(world: &mut World) -> (Option<NonZeroU32>, StatementId) {
     let lease = take(world, NONE);
@@ -538,12 +538,12 @@ fn what_a_session_has_forgotten_is_not_sent_again_behind_what_was_asked_later() 
     for flags in [TX, NONE] {
         let mut world = world(&[PRIMARY]);
         let (lease, insert) = take_forgetful(&mut world);
-        // One read brings the answers to both: nothing is in flight any more when the first is
-        // looked at.
+        // One read brings the answers to both, so nothing is in flight when the pool looks at the
+        // first.
         let stale = world.ask_known_on(lease, insert, NONE);
         let behind = world.ask("INSERT b", lease, flags, Params::new());
         world.settle();
-        // What begins a transaction waits for all that was asked before.
+        // A call that begins a transaction waits for all earlier calls.
         match flags {
             TX => assert_eq!(answered(&world, stale), "INSERT"),
             _ => assert_eq!(failed(&world, stale), ("26000", Some(Outcome::NotCommitted))),
@@ -559,8 +559,8 @@ fn what_a_session_has_forgotten_is_not_sent_again_behind_what_was_asked_later() 
 fn what_a_session_has_forgotten_is_sent_again_before_what_waits_behind_it() {
     let mut world = world(&[PRIMARY]);
     let (lease, insert) = take_forgetful(&mut world);
-    // What can be cancelled waits until it is alone, and one read brings the answers to both in
-    // front of it.
+    // A call that can be cancelled waits until it is alone, and one read brings the answers to both
+    // calls before it.
     let first = world.ask("INSERT c", lease, NONE, Params::new());
     let stale = world.ask_known_on(lease, insert, NONE);
     let held = world.ask("INSERT b", lease, QueryFlags::CANCELLABLE, Params::new());

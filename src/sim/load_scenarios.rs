@@ -1,5 +1,5 @@
-//! How much goes to which connection, when one more is opened, and how long those wait who share
-//! one, in virtual time.
+//! How many calls go to which connection, when another one is opened, and how long calls wait that
+//! share a connection, in virtual time.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ const BARRIER: usize = 5;
 /// The bytes of a ReadyForQuery.
 const READY: usize = 6;
 
-/// A pool that has so many connections to its primary, and knows a statement that takes so long.
+/// A pool with `open` connections to its primary, which knows how long a statement takes.
 fn world(size: usize, open: usize, takes: Duration) -> (World, StatementId) {
     world_sharing(None, size, open, takes)
 }
 
-/// The same with servers that share so many cores with the pool.
+/// The same with servers that share `cores` processor cores with the pool.
 fn world_sharing(
     cores: Option<usize>,
     size: usize,
@@ -52,7 +52,7 @@ fn world_sharing(
     (world, statement)
 }
 
-/// How many connections are at work after so many calls in one turn, of which none waits.
+/// How many connections have work after this many calls in one turn, none of which waits.
 #[track_caller]
 fn at_work(world: &mut World, statement: StatementId, calls: usize) -> usize {
     let requests: Vec<_> = (0..calls).map(|_| world.ask_known(statement)).collect();
@@ -105,8 +105,8 @@ fn servers_are_kept_at_work_and_heard_in_parts_of_several_answers() {
         (2, vec![]),
         "woken, and not kept at work yet"
     );
-    // While these have something to do, what else is asked goes there too, to one of them, behind a
-    // barrier of its own.
+    // While these connections have work, further calls go to one of them too, behind a barrier of
+    // their own.
     world.pass(Duration::from_micros(10));
     let written = world.written;
     let mut more: Vec<_> = (0..20).map(|_| world.ask_known(quick)).collect();
@@ -116,7 +116,7 @@ fn servers_are_kept_at_work_and_heard_in_parts_of_several_answers() {
     assert_eq!((written, world.pool.status().in_use), (BARRIER + 20 * one, 2));
     let [mark] = heard_of(&world)[..] else { panic!("not one connection got all of them") };
     assert!((6 * answer..=8 * answer).contains(&mark), "{mark} for eight of {answer}");
-    // It falls with what is left, down to four answers, of which a part has come.
+    // The mark falls with the answers that are left, down to four, part of which has come.
     let mut marks = vec![mark];
     for _ in 0..60 {
         world.trickle(0, one);
@@ -245,7 +245,7 @@ fn a_call_that_is_given_up_waits_no_longer_because_another_one_is_cancelled_firs
         world.trickle(0, 1);
     }
     assert_eq!(answered(&world, first), "SELECT", "it was faster");
-    // The server takes its time for the connection that the CancelRequest came on.
+    // The server is slow to close the connection that brought the CancelRequest.
     world.pass(Duration::from_millis(700));
     world.pool.cancel_ended(world.now, session, true);
     world.settle();
@@ -265,7 +265,7 @@ fn a_call_that_is_given_up_is_at_work_when_those_in_front_are_taken_back() {
         world.ask_known(other);
         world.settle();
     }
-    // The next session has not prepared it.
+    // The next session has not prepared the statement.
     world.cut(0, "ECONNRESET");
     world.settle();
     world.ask_known(quick);
@@ -274,7 +274,7 @@ fn a_call_that_is_given_up_is_at_work_when_those_in_front_are_taken_back() {
         [quick, other].map(|statement| world.ask_flagged(statement, QueryFlags::CANCELLABLE));
     let third = world.ask_known(other);
     world.pool.flush(world.now);
-    // What prepares a statement for those behind it can't be taken back.
+    // A call that prepares a statement for later calls can't be taken back.
     world.pool.cancel(world.now, second);
     world.pool.cancel(world.now, first);
     world.stall(0);
@@ -282,7 +282,7 @@ fn a_call_that_is_given_up_is_at_work_when_those_in_front_are_taken_back() {
     let outcomes =
         [first, second].map(|request| world.answers[&request].as_ref().unwrap_err().outcome());
     assert_eq!(outcomes, [Some(Outcome::NotSent), Some(Outcome::Unknown)]);
-    // The server has no longer for it than for any that is at work.
+    // The server gets no more time for this call than for any that is running.
     world.pass(Duration::from_millis(1000));
     let error = world.answers[&third].as_ref().unwrap_err();
     assert_eq!(error.code(), "40003", "its connection was closed");
@@ -297,7 +297,7 @@ fn sessions_that_go_down_one_by_one_are_one_loss_of_a_read() {
     for _ in 0..5 {
         let at_it = world.sessions(0).find(|id| world.pool.waits_for(*id));
         world.lose(at_it.unwrap());
-        // The others say that they are well.
+        // The other sessions answer that they are in order.
         world.trickle(0, BARRIER);
     }
     assert!(!world.answers.contains_key(&read));

@@ -1,13 +1,14 @@
 //! Runs storms.
 //!
-//! - `simulate <first seed> <count>`: fails with the first seed that breaks a rule; with `trace`
-//!   behind it every storm tells what happens in it.
-//! - `simulate mutations <count> [<name>...]`: breaks the code on purpose, in one way after
-//!   another, and fails if one of them breaks no rule in so many storms.
-//! - `simulate growth`: what a query costs pools with many connections, and with many calls.
-//! - `simulate reads <connections> <calls> <turns>`: so many turns of so many reads, for a profiler.
+//! - `simulate <first seed> <count>` fails with the first seed that breaks a rule. With `trace`
+//!   after it, every storm prints its events.
+//! - `simulate mutations <count> [<name>...]` breaks the code on purpose, in one way after another,
+//!   and fails if one of these mutations breaks no rule in that many storms.
+//! - `simulate growth` prints the cost of a query for pools with many connections, and with many
+//!   calls.
+//! - `simulate reads <connections> <calls> <turns>` runs turns of that many reads, for a profiler.
 //!
-//! `scripts/simulate.js` is the command for people.
+//! `scripts/simulate.js` is the command to use.
 #![allow(clippy::print_stdout, reason = "a command says what it has found")]
 
 use std::cell::RefCell;
@@ -23,7 +24,7 @@ use hyperiondb_client::sim::growth::Grown;
 use hyperiondb_client::sim::storm::run;
 
 thread_local! {
-    /// What the last panic said, and where it was.
+    /// The message of the last panic, and its place.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -70,7 +71,7 @@ fn run_seeds(first: u64, count: u64, rest: &[String]) -> bool {
     found.is_none()
 }
 
-/// So many turns of so many reads, for a profiler.
+/// Runs turns of many reads, for a profiler.
 fn run_reads(size: u64, calls: u64, turns: u64) -> Option<bool> {
     let (size, calls) = (usize::try_from(size).ok()?, usize::try_from(calls).ok()?);
     let mut grown = Grown::new(size)?;
@@ -78,7 +79,7 @@ fn run_reads(size: u64, calls: u64, turns: u64) -> Option<bool> {
     Some(true)
 }
 
-/// What a query costs pools of many connections, and a turn while many calls wait.
+/// Prints the cost of a query for pools with many connections, and of a turn while many calls wait.
 fn run_growth() -> bool {
     for size in [10, 1_000, 10_000] {
         let Some(mut grown) = Grown::new(size) else { return false };
@@ -95,7 +96,7 @@ fn run_growth() -> bool {
     true
 }
 
-/// How long one takes, in nanoseconds, of so many.
+/// How long one of `count` runs takes, in nanoseconds.
 #[allow(clippy::disallowed_methods, reason = "a command may look at the clock")]
 fn timed(count: u32, mut run: impl FnMut()) -> u128 {
     run();
@@ -104,7 +105,7 @@ fn timed(count: u32, mut run: impl FnMut()) -> u128 {
     began.elapsed().as_nanos() / u128::from(count)
 }
 
-/// Those that are named, or all.
+/// Runs the named mutations, or all.
 fn run_mutations(count: u64, names: &[String]) -> bool {
     let is_named = |mutation: &Mutation| {
         names.is_empty() || names.iter().any(|name| *name == format!("{mutation:?}"))
@@ -122,7 +123,7 @@ fn run_mutations(count: u64, names: &[String]) -> bool {
     all
 }
 
-/// The first seed that breaks a rule, on all processors.
+/// The first seed that breaks a rule. The search uses all processors.
 fn find(
     first: u64,
     count: u64,

@@ -1,22 +1,21 @@
-//! What a backend says, as bytes, and how it reads what it is told.
+//! A backend's messages as bytes, and how it reads a frontend's.
 
 use crate::connection::Role;
 
-/// An ErrorResponse, for what a server says when it will not have a session.
+/// The ErrorResponse of a server that refuses a session.
 pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
     let body = format!("S{severity}\0V{severity}\0C{code}\0M{text}\0Rroutine\0\0");
     message(b'E', body.as_bytes(), out);
 }
 
-/// What PgBouncer says where it has never had a session of the server for a client: it names no
-/// routine.
+/// PgBouncer's error to a client that never had a server connection. It names no routine.
 pub(super) fn dismissal((code, text): (&str, &str), out: &mut Vec<u8>) {
     let body = format!("SFATAL\0VFATAL\0C{code}\0M{text}\0\0");
     message(b'E', body.as_bytes(), out);
 }
 
-/// What a server says of a commit whose wait for synchronous standbys was cancelled: in front of
-/// the ReadyForQuery that it was about to send.
+/// A server's warning for a commit whose wait for synchronous standbys was cancelled. It comes in
+/// front of the ReadyForQuery that the server was about to send.
 pub(super) fn unreplicated(out: &mut Vec<u8>) {
     const READY: usize = 6;
     let text = "canceling wait for synchronous replication due to user request";
@@ -26,7 +25,7 @@ pub(super) fn unreplicated(out: &mut Vec<u8>) {
     out.extend_from_slice(&ready);
 }
 
-/// What a backend says when another one has crashed; nothing but the end follows.
+/// A backend's warning when another backend has crashed. Only the end of the stream follows it.
 pub(super) fn quick_death(out: &mut Vec<u8>) {
     let text = "terminating connection because of crash of another server process";
     warning("57P02", text, "quickdie", out);
@@ -47,7 +46,7 @@ pub(super) fn report_role(role: Role, out: &mut Vec<u8>) {
     message(b'S', format!("default_transaction_read_only\0{read_only}\0").as_bytes(), out);
 }
 
-/// A statement that mentions `$1` has one parameter, a bytea.
+/// Describes the parameters: a statement with `$1` in it has one, a bytea.
 pub(super) fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
     match sql.contains("$1") {
         true => message(b't', &[0, 1, 0, 0, 0, 17], out),
@@ -55,8 +54,8 @@ pub(super) fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The first of the values of a Bind, which follow the codes of their formats. A bytea is read in
-/// both of its forms.
+/// The first value of a Bind, whose values follow the codes of their formats. Both forms of a bytea
+/// are read.
 pub(super) fn first_value(body: &[u8]) -> String {
     let number = |at: usize| {
         let bytes = body.get(at..)?.first_chunk::<2>()?;
@@ -79,7 +78,7 @@ pub(super) fn first_value(body: &[u8]) -> String {
     }
 }
 
-/// One column called `v`, as text.
+/// Describes one column named `v`, as text.
 pub(super) fn row_description(type_oid: u32, out: &mut Vec<u8>) {
     let mut body = vec![0, 1, b'v', 0, 0, 0, 0, 0, 0, 0];
     body.extend_from_slice(&type_oid.to_be_bytes());
@@ -107,14 +106,14 @@ pub(super) fn message(tag: u8, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// A string up to its NUL, and what follows.
+/// A string up to its NUL, and the bytes after it.
 pub(super) fn text(bytes: &[u8]) -> (&str, &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let string = bytes.get(..end).unwrap_or_default();
     (std::str::from_utf8(string).unwrap_or(""), bytes.get(end + 1..).unwrap_or_default())
 }
 
-/// Which database it is. False where the last statement is to be refused.
+/// Answers which database this is. False if the last statement has to be refused.
 pub(super) fn tell_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -> bool {
     row_of(&[None, Some("16384"), None], out);
     message(b'C', b"SELECT 1\0", out);
@@ -126,8 +125,8 @@ pub(super) fn tell_realm(system: Option<u64>, started: u64, out: &mut Vec<u8>) -
     true
 }
 
-/// The answer to the question for the role, in a transaction that was begun as one that reads
-/// alone, or not.
+/// Answers the question for the role. `begun_read_only`: it was asked in a transaction that began
+/// as read-only.
 pub(super) fn tell_role(role: Role, begun_read_only: bool, out: &mut Vec<u8>) {
     let answer = match role {
         Role::Standby => "standby",

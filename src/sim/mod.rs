@@ -1,5 +1,5 @@
-//! Beside the house: a simulated PostgreSQL and a world to run the pool in, for tests of the floors
-//! that do no I/O. Nothing imports it.
+//! A simulated PostgreSQL, and simulated clusters to run the pool in, for tests of the floors that
+//! do no I/O. No other module imports this one.
 
 #[cfg(test)]
 mod absence_scenarios;

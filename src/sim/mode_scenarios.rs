@@ -28,7 +28,7 @@ fn burst(world: &mut World, count: usize) -> Vec<u32> {
     requests
 }
 
-/// A query now and then, as an application has it.
+/// A query now and then, as an application makes them.
 fn use_for(world: &mut World, seconds: u64) {
     for _ in 0..seconds * 10 {
         world.query("SELECT", None, NONE);
@@ -193,8 +193,8 @@ fn a_login_that_takes_long_keeps_nobody_waiting_where_another_host_serves() {
     assert!(world.attempts.contains(&0));
 }
 
-/// A pool for readers with two connections at work on a host which takes writes again, and one on
-/// another host.
+/// A pool for readers, with two busy connections on a host that accepts writes again, and one
+/// connection on another host.
 fn two_beside() -> World {
     let options = serde_json::json!({ "mode": "read-only", "poolSize": 4 });
     let mut world = world(&[Role::ReadOnly, STANDBY], options);
@@ -244,7 +244,7 @@ fn a_host_that_does_not_answer_is_not_asked_again_and_again() {
     let request = world.query("SELECT", None, NONE);
     world.freeze(0);
     world.pass(Duration::from_millis(50));
-    // About a second after the last one, it is asked on a new session.
+    // About a second after the last attempt, the host is asked on a new session.
     let (at, why) = world.pool.poll_timeout().unwrap();
     assert!(why == "login" && at.since(world.now) > Duration::from_millis(900), "{why}");
     let attempts = world.attempts.len();
@@ -394,7 +394,7 @@ fn a_long_query_on_a_host_that_lives_is_left_alone() {
     assert_eq!(world.pool.poll_timeout(), None);
 }
 
-/// What was told of hosts, in order: the state of each.
+/// The state of each event about a host, in order.
 fn states(world: &World) -> Vec<&'static str> {
     let state = |event: &PoolEvent| match event {
         PoolEvent::Host { state, .. } => Some(*state),
@@ -403,7 +403,7 @@ fn states(world: &World) -> Vec<&'static str> {
     world.events.iter().filter_map(state).collect()
 }
 
-/// A pool whose sessions on both hosts have had nothing to do for a while.
+/// A pool whose sessions on both hosts have been idle for a while.
 fn rested(mode: &str) -> World {
     let mut world = world(&[PRIMARY, STANDBY], serde_json::json!({ "mode": mode }));
     for _ in 0..6 {
@@ -420,7 +420,7 @@ fn idle_sessions_that_are_cut_say_nothing_against_their_host() {
         let mut world = rested(mode);
         let told = states(&world).len();
         for host in [0, 1] {
-            // All of them at once, as a proxy does.
+            // All of them are cut at once, as by a proxy.
             world.cut(host, "ECONNRESET");
             world.settle();
             world.pass(Duration::from_secs(5));

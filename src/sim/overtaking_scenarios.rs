@@ -1,4 +1,4 @@
-//! Which calls stand behind others, and what becomes of reads that are stuck there, in virtual
+//! Which calls are sent behind others, and what becomes of reads that are stuck there, in virtual
 //! time.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::connection::{Role, StatementId};
 use crate::pool::QueryFlags;
 
 const PRIMARY: Role = Role::ReadWrite;
-/// How long a request may be at work before those behind it go elsewhere.
+/// How long a request may run before the requests behind it are sent elsewhere.
 const OVERDUE: Duration = Duration::from_millis(20);
 
 struct Known {
@@ -18,7 +18,8 @@ struct Known {
     write: StatementId,
 }
 
-/// A pool of `size` with `open` connections, which knows a read and a write as quick.
+/// A pool of at most `size` connections with `open` of them, which knows a read and a write as
+/// quick.
 fn world(pipelining: &str, size: usize, open: usize) -> (World, Known) {
     let options = serde_json::json!({ "poolSize": size, "pipelining": pipelining });
     let mut world = World::new(config(1, options), &[PRIMARY]);
@@ -78,7 +79,7 @@ fn a_read_does_not_stand_behind_a_write() {
 #[test]
 fn reads_that_are_stuck_are_asked_again_where_something_is_free() {
     let (mut world, known) = world("reads", 2, 2);
-    // All go out behind each other while nobody else is at work, and then one session gets free.
+    // All reads go out behind each other while no other call runs. Then one session becomes free.
     world.stall(0);
     let all = ask(&mut world, known.read, 10);
     let stuck = world.sessions(0).next().unwrap();
@@ -93,7 +94,7 @@ fn reads_that_are_stuck_are_asked_again_where_something_is_free() {
     world.pass(OVERDUE);
     let unanswered = all.iter().filter(|n| !world.answers.contains_key(n)).count();
     assert_eq!(unanswered, 1, "the one at work");
-    // What is answered late was answered before.
+    // The late answers have no effect, since other answers came before.
     world.thaw(0);
     world.settle();
     all_answered(&world, &all);
@@ -138,8 +139,8 @@ fn a_read_is_lost_only_with_both_of_its_connections() {
         world.stall(0);
         let at_work = ask(&mut world, known.read, 4);
         let sessions: Vec<_> = world.sessions(0).collect();
-        // Two are stuck behind each other on the first session; the others answer, and get stuck
-        // with what is sent again.
+        // Two reads are stuck behind each other on the first session. The other sessions answer,
+        // and then get stuck with the reads that are sent again.
         world.thaw_one(sessions[1]);
         world.thaw_one(sessions[2]);
         world.settle();
@@ -201,7 +202,7 @@ fn an_answer_that_nobody_waits_for_any_more_is_cancelled_where_it_takes_long() {
     world.settle();
     world.pass(OVERDUE);
     assert_eq!(all.iter().filter(|n| !world.answers.contains_key(n)).count(), 1);
-    // The first of the two is answered, and the server is at the second now.
+    // The server has answered the first of the two, and runs the second now.
     while !all.iter().all(|n| world.answers.contains_key(n)) {
         world.trickle(0, 1);
     }

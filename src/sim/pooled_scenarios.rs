@@ -1,5 +1,5 @@
-//! Settings that were named at the login, behind a pooler that sets them itself, and on a server's
-//! own sessions.
+//! Settings that were named at the login, behind a pooler that sets them by itself, and on a
+//! server's own sessions.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn world(is_pooled: bool) -> World {
     world
 }
 
-/// Somebody takes a connection, changes it, and gives it back.
+/// A caller takes a connection, changes its session, and gives it back.
 fn visit(world: &mut World, statement: &str) {
     let request = world.acquire(NONE);
     let lease = world.answers[&request].as_ref().unwrap().lease;
@@ -47,7 +47,7 @@ fn nobody_has_a_session_from_which_a_reset_has_taken_its_settings() {
         let mut world = world(is_pooled);
         for _ in 0..5 {
             visit(&mut world, "CALL");
-            // It comes before the reset is answered, and waits for that rather than for one more
+            // This call comes before the reset is answered. It waits for that, and not for another
             // connection.
             let next = world.ask("INSERT k", None, NONE, Params::new());
             world.settle();
@@ -63,7 +63,7 @@ fn nobody_has_a_session_from_which_a_reset_has_taken_its_settings() {
 fn a_server_that_was_seen_to_keep_them_is_asked_behind_the_reset() {
     for is_pooled in [false, true] {
         let mut world = world(is_pooled);
-        // What CALL changes was named at the login, and what SET changes was not.
+        // CALL changes a setting that was named at the login, and SET changes none of these.
         for (statement, is_known) in [("SET x", false), ("SET x", true), ("CALL", false)] {
             visit(&mut world, statement);
             let next = world.ask("INSERT k", None, NONE, Params::new());

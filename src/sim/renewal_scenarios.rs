@@ -1,5 +1,5 @@
-//! Hosts whose open sessions do not show what a new one would: a name or an address that leads to
-//! another server by now, and settings that are read at the login.
+//! Hosts whose open sessions do not show what a new session would: a name or an address that leads
+//! to another server by now, and settings that are read at the login.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ const NONE: QueryFlags = QueryFlags(0);
 const PRIMARY: Role = Role::ReadWrite;
 const FENCED: Role = Role::ReadOnly;
 const STANDBY: Role = Role::Standby;
-/// When a host has been asked on a new session, at the latest, and has answered.
+/// By this time at the latest, a host has been asked on a new session and has answered.
 const RENEWAL: Duration = Duration::from_millis(1300);
 
-/// One name, which leads to the first of these.
+/// One name, which leads to the first of these servers.
 fn named(roles: &[Role], options: serde_json::Value) -> World {
     World::new(config(1, options), roles)
 }
 
-/// Lets time pass while there is always somebody who waits. Returns the last request.
+/// Lets time pass while there is always a call that waits. Returns the last request.
 fn wait_in_line(world: &mut World, sql: &str, duration: Duration) -> u32 {
     let end = world.now + duration;
     loop {
@@ -69,7 +69,7 @@ fn while_none_serves_each_host_is_asked_by_about_one_login_a_second() {
         assert!((8..=10).contains(&logins), "{logins} logins to one host in 10 s");
         assert_eq!(world.connections(host), 1, "and one session that is asked");
     }
-    // Who is asked every 25 ms says at once that its fence is lifted.
+    // A host that is asked every 25 ms tells at once that its fence is lifted.
     world.hosts[0].server.role = PRIMARY;
     let write = world.query("INSERT b", None, NONE);
     world.pass(Duration::from_millis(30));
@@ -130,7 +130,7 @@ fn what_a_caller_keeps_on_the_server_that_a_name_has_left_says_nothing_of_the_na
     let mut world = named(&[PRIMARY, STANDBY], serde_json::json!({ "maxQueue": 500 }));
     let lease = world.acquire(NONE);
     let lease = world.answers[&lease].as_ref().unwrap().lease;
-    // Behind an answer that its caller has seen, it stays where it is.
+    // After an answer that its caller has seen, the lease stays on its server.
     world.query("SELECT", lease, NONE);
     world.query("SELECT", None, NONE);
     world.hosts[0].server.role = FENCED;
@@ -156,14 +156,14 @@ fn what_a_caller_keeps_on_the_server_that_a_name_has_left_says_nothing_of_the_na
 fn where_many_hosts_serve_a_name_whose_server_does_not_fit_is_looked_up_anew() {
     let roles = [PRIMARY, STANDBY, STANDBY];
     for mode in ["standby", "read-only"] {
-        // None fits.
+        // No host fits.
         let options = serde_json::json!({ "mode": mode, "maxQueue": 500 });
         let mut world = World::new(config(1, options.clone()), &roles);
         wait_in_line(&mut world, "SELECT", Duration::from_secs(2));
         world.readdress(0, 1);
         let read = wait_in_line(&mut world, "SELECT", RENEWAL);
         assert_eq!(answered(&world, read), "SELECT");
-        // Another one fits.
+        // Another host fits.
         let mut world = World::new(config(2, options), &roles);
         wait_in_line(&mut world, "SELECT", Duration::from_secs(2));
         assert_eq!(world.connections(0), 0);

@@ -1,4 +1,4 @@
-//! Poolers that report a role which their servers have no longer, in virtual time.
+//! Poolers that report a role which their servers no longer have, in virtual time.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn a_primary_that_is_said_to_be_a_standby_is_found() {
         world.pass(Duration::from_millis(100));
         assert_eq!(answered(&world, write), "INSERT");
         assert_eq!(world.hosts[1].server.keys, ["a"]);
-        // From now on it is asked: a new session serves at once.
+        // From now on the host is asked for its role: a new session serves at once.
         world.pass(Duration::from_secs(2));
         world.cut(1, "ECONNRESET");
         world.settle();
@@ -50,7 +50,7 @@ fn a_write_that_a_hidden_standby_refuses_goes_to_the_primary() {
     world.hosts[1].server.reports = Reports::Changes;
     let first = world.query("INSERT a", None, NONE);
     assert_eq!(answered(&world, first), "INSERT");
-    // A switchover that the pooler in front of it says nothing of.
+    // A switchover that the pooler in front of the host does not report.
     world.hosts[0].server.role = STANDBY;
     world.hosts[1].server.role = PRIMARY;
     world.hosts[1].server.lineage.2 = 2;
@@ -59,7 +59,7 @@ fn a_write_that_a_hidden_standby_refuses_goes_to_the_primary() {
     assert_eq!(answered(&world, second), "INSERT");
     assert_eq!(world.hosts[1].server.keys, ["b"]);
     assert_eq!(fences(&world), 1);
-    // And back again, of which it says nothing either.
+    // A switchover back, which the pooler does not report either.
     world.hosts[0].server.role = PRIMARY;
     world.hosts[0].server.lineage.2 = 3;
     world.hosts[1].server.role = STANDBY;
@@ -84,7 +84,7 @@ fn what_a_statement_raises_by_itself_costs_a_question_and_nothing_else() {
     assert!(!world.hosts[0].server.asked_in_transaction);
     let written = world.written;
     world.query("INSERT c", lease, NONE);
-    // A Sync in front, as always: what is reported is believed.
+    // There is a Sync in front, as always: the pool believes the reports.
     let asked = world.written;
     world.query("INSERT d", lease, NONE);
     assert_eq!(world.written - asked, asked - written);
@@ -95,7 +95,7 @@ fn what_a_statement_raises_by_itself_costs_a_question_and_nothing_else() {
 fn a_refused_write_is_looked_into_however_lately_the_reports_were_right() {
     let mut world = world(&[STANDBY, PRIMARY], PRIMARY, "read-write");
     world.hosts[0].server.reports = Reports::Stale(STANDBY);
-    // Nobody serves for a moment, in which both are asked.
+    // For a moment no host serves, and both are asked.
     world.hosts[1].server.role = Role::ReadOnly;
     world.hosts[1].server.reports = Reports::Changes;
     let first = world.query("INSERT a", None, NONE);

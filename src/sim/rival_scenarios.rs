@@ -14,7 +14,7 @@ const STANDBY: Role = Role::Standby;
 /// The bytes of a Sync.
 const BARRIER: usize = 5;
 
-/// Each host is a server of its own, on its timeline.
+/// Each host is a server of its own, with its own timeline.
 fn world(hosts: &[(Role, u32)]) -> World {
     let roles: Vec<_> = hosts.iter().map(|(role, _)| *role).collect();
     let mut world = World::new(config(roles.len(), serde_json::json!({})), &roles);
@@ -146,8 +146,8 @@ fn a_question_for_the_history_that_a_cancel_hits_is_asked_again() {
     });
     let mut world = World::new(config(2, options), &[PRIMARY, STANDBY]);
     world.query("SELECT", None, NONE);
-    // Its one session is busy, and it takes no other ones, so that it is taken for dead. The next
-    // one is promoted.
+    // The host's one session is busy and it accepts no others, so the pool takes it for dead. The
+    // other host is promoted.
     world.stall(0);
     let slow = world.query("SELECT", None, NONE.with(QueryFlags::CANCELLABLE));
     world.trickle(0, BARRIER);
@@ -156,7 +156,7 @@ fn a_question_for_the_history_that_a_cancel_hits_is_asked_again() {
     world.hosts[1].server.role = PRIMARY;
     world.hosts[1].server.lineage = (7, 1, 2);
     world.pass(Duration::from_secs(2));
-    // But it lives, and is asked for its history behind the call.
+    // But the host lives, and is asked for its history behind the call.
     world.hosts[0].reach = Reach::Open;
     world.pass(Duration::from_millis(600));
     world.thaw(1);
@@ -181,12 +181,12 @@ fn what_a_host_showed_before_it_was_a_standby_is_no_claim_however_late_it_comes(
     let mut world = world(&[(STANDBY, 1), (PRIMARY, 2)]);
     world.delays_history = Some(1);
     world.query("SELECT", None, NONE);
-    // It is taken for dead, and answers a new session as a standby.
+    // The pool takes the host for dead. On a new session it answers as a standby.
     world.pass(Duration::from_secs(4));
     world.hosts[1].server.role = STANDBY;
     world.pass(Duration::from_millis(200));
     world.deliver_delayed();
-    // The other one is promoted, and fenced.
+    // The other host is promoted, and fenced.
     world.stall(1);
     world.pass(Duration::from_millis(50));
     world.hosts[0].server.promote();
@@ -196,7 +196,7 @@ fn what_a_host_showed_before_it_was_a_standby_is_no_claim_however_late_it_comes(
     assert_eq!(answered(&world, next), "INSERT");
     world.hosts[0].server.role = Role::ReadOnly;
     let moved = world.query("INSERT b", None, NONE);
-    // And then the old one is promoted again.
+    // Then the old primary is promoted again.
     world.hosts[1].server.promote();
     world.hosts[1].server.lineage.2 = 4;
     world.thaw(1);
@@ -206,7 +206,7 @@ fn what_a_host_showed_before_it_was_a_standby_is_no_claim_however_late_it_comes(
     assert_eq!(decisions(&world), []);
 }
 
-/// A cluster whose second host was promoted, and served; then both were stopped.
+/// A cluster whose second host was promoted and served. Then both hosts were stopped.
 fn promoted() -> World {
     let mut world = world(&[(PRIMARY, 1), (STANDBY, 1)]);
     world.query("SELECT", None, NONE);
@@ -233,7 +233,8 @@ fn rewound(world: &World) -> Vec<(String, u32, u32)> {
     world.events.iter().filter_map(rewound).collect()
 }
 
-/// Whether a write is served, within a time that is enough to be sure that a cluster has gone back.
+/// Whether a write is served, within the time that the pool takes to be sure that a cluster has
+/// gone back.
 fn is_served(world: &mut World) -> bool {
     (0..3).any(|_| {
         let write = world.query("INSERT b", None, NONE);
@@ -258,7 +259,7 @@ fn a_cluster_that_has_gone_back_to_an_older_timeline_is_served_again() {
     world.pass(Duration::from_secs(1));
     assert_eq!(answered(&world, write), "INSERT");
     assert_eq!(rewound(&world), [("h0:5432".to_owned(), 1, 2)]);
-    // Whoever is promoted next is newer than that, and not too old.
+    // The next promoted host is newer than that, and is not refused as too old.
     world.crash(0);
     world.settle();
     world.hosts[1].server.promote();
@@ -305,7 +306,7 @@ fn five_seconds_on_end_begin_anew_when_a_host_is_gone_for_a_moment() {
 fn the_primary_itself_may_come_back_on_an_older_timeline() {
     let mut world = promoted();
     world.hosts[0].reach = Reach::Refusing;
-    // It is found to be down, and comes back.
+    // The pool finds the host down, and then the host comes back.
     world.pass(Duration::from_secs(1));
     world.hosts[1].reach = Reach::Open;
     world.hosts[1].server.lineage = (7, 9, 1);

@@ -14,7 +14,7 @@ const NONE: QueryFlags = QueryFlags(0);
 
 pub(super) fn config(hosts: usize, options: serde_json::Value) -> Config {
     let hosts: Vec<_> = (0..hosts).map(|n| format!("h{n}")).collect();
-    // No connection is closed for its age: `upkeep_scenarios` is about that.
+    // No connection is closed for its age here. `upkeep_scenarios` tests that.
     let mut all = serde_json::json!({
         "hosts": hosts, "user": "u", "poolSize": 3, "idleTimeoutMs": 0, "maxLifetimeMs": 0,
     });
@@ -81,7 +81,8 @@ fn silent_and_black_holed_hosts_cost_no_time_at_all() {
         assert_eq!(answered(&world, request), "SELECT");
         let began = Instant::ORIGIN;
         assert_eq!(world.now, began + TURN * world.turns, "no deadline had to pass");
-        // They might claim to be the primary too, and are heard as long as a login may take.
+        // These hosts might claim to be the primary too, so the pool listens to them as long as a
+        // login may take.
         world.pass(Duration::from_secs(2));
         assert_eq!(world.connections(0) + world.connections(1), 0);
         assert_eq!(world.pool.poll_timeout(), None);
@@ -218,7 +219,7 @@ fn a_lost_transaction_is_not_committed_and_a_lost_commit_is_unknown() {
         assert_eq!((error.outcome(), error.code()), (Some(outcome), code), "{sql}");
         let after = world.query("SELECT", lease, TX);
         let error = world.answers[&after].as_ref().unwrap_err();
-        // The COMMIT was the last of its lease, whatever became of it.
+        // The COMMIT was the last call of its lease, whatever became of it.
         let expect = if flags == TX { Outcome::NotCommitted } else { Outcome::NotSent };
         assert_eq!(error.outcome(), Some(expect));
     }
@@ -289,7 +290,7 @@ fn an_idle_pool_has_no_deadline() {
     assert_eq!(world.pool.poll_timeout(), None);
     world.crash(0);
     world.settle();
-    // It looks for the new primary for a while, and then leaves everybody alone.
+    // The pool looks for the new primary for a while, and then asks no host any more.
     assert!(world.pool.poll_timeout().is_some());
     world.pass(Duration::from_secs(60));
     assert_eq!(world.pool.poll_timeout(), None);
@@ -416,7 +417,7 @@ fn what_a_pooler_says_of_a_server_that_was_at_work_proves_nothing() {
 
 #[test]
 fn a_name_that_leads_to_another_server_vouches_for_none_that_is_silent() {
-    // The server of the name is frozen under a call, and the name leads to the one that was
+    // The name's server is frozen during a call, and then the name leads to the server that was
     // promoted in its place.
     let options = serde_json::json!({ "poolSize": 4 });
     let mut world = World::new(config(1, options), &[PRIMARY, PRIMARY]);

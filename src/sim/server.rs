@@ -1,14 +1,20 @@
-//! A small simulated PostgreSQL: one host with a role, sessions that log in by trust, and a table
-//! of keys.
+//! A small simulated PostgreSQL: one host with a role, sessions that log in without a password, and
+//! a table of keys.
 //!
-//! It takes bytes and gives bytes. `SELECT` answers one row, `SELECT keys` one with all keys,
-//! `SELECT role` one with the session's role and when it got that, and `SELECT mood` one with a
-//! value of a type that a user has made; `SELECT open` is a statement that leaves a transaction
-//! open, which its text does not show; `INSERT <key>` adds a key, or is refused with 25006 where
-//! the role forbids it, and `SELECT write(<key>)` does the same by a function; `SET` leaves
-//! something behind that `DISCARD ALL` discards, and so does `CALL`, of which the server's reports
-//! tell alone; with `slow` at its end a statement sleeps before it runs. A change of role is told
-//! as PostgreSQL tells it: by ParameterStatus in front of the next ReadyForQuery.
+//! It takes bytes and returns bytes. Its statements:
+//! - `SELECT` returns one row.
+//! - `SELECT keys` returns one row with all keys.
+//! - `SELECT role` returns one row with the session's role, and the time when it got that.
+//! - `SELECT mood` returns one row with a value of a user-made type.
+//! - `SELECT open` leaves a transaction open, which its text does not show.
+//! - `INSERT <key>` adds a key, or is refused with 25006 if the role forbids that. `SELECT
+//!   write(<key>)` does the same by a function.
+//! - `SET` leaves something behind that `DISCARD ALL` discards. So does `CALL`, which only the
+//!   server's reports show.
+//! - A statement that ends with `slow` sleeps before it runs.
+//!
+//! A change of the role is reported as PostgreSQL does, by ParameterStatus in front of the next
+//! ReadyForQuery.
 
 mod questions;
 mod states;
@@ -23,37 +29,37 @@ use super::messages::{
 };
 use crate::connection::Role;
 
-/// The oid of a type that a user has made.
+/// The oid of a user-made type.
 const MOOD: u32 = 16_384;
 const CANCELED: &str = "canceling statement due to user request";
 
-/// One host. Sessions are numbered by the caller.
+/// One host. The caller numbers its sessions.
 #[derive(Debug)]
 pub struct Server {
     pub role: Role,
-    /// What a setting of the role or the database makes of sessions that begin now, for as long as
-    /// they last.
+    /// The role of sessions that begin now, for as long as they last, by a setting of the database
+    /// role or the database.
     pub role_at_login: Option<Role>,
-    /// The system identifier, the start of the server, and its timeline.
+    /// The system identifier, the start time of the server, and its timeline.
     pub lineage: (u64, u64, u32),
-    /// Whether it may be asked for that.
+    /// Whether the server answers the question for these.
     pub tells_lineage: bool,
-    /// Whether it lets its roles read what there is of types.
+    /// Whether the server lets its database roles read what types there are.
     pub tells_types: bool,
-    /// What the type is called that a user has made.
+    /// The name of the user-made type.
     pub mood: &'static str,
-    /// How often it was asked for them.
+    /// How often the server was asked for types.
     pub types_asked: usize,
-    /// It was asked for its role in a transaction that a user began by a statement.
+    /// The server was asked for its role in a transaction that a user began by a statement.
     pub asked_in_transaction: bool,
     pub reports: Reports,
     /// A pooler in front sets what was named at the login, and a reset takes that away.
     pub is_pooled: bool,
-    /// A caller's statement has run without that.
+    /// A caller's statement has run without the settings that were named at the login.
     pub ran_unset: bool,
-    /// Keys that are committed, in order.
+    /// The committed keys, in order.
     pub keys: Vec<String>,
-    /// The time, by a clock of the caller's.
+    /// The time by the caller's own clock.
     pub clock: u32,
     sessions: BTreeMap<u64, Session>,
 }
@@ -62,46 +68,46 @@ pub struct Server {
 struct Session {
     input: Vec<u8>,
     started: bool,
-    /// What the session was last told.
+    /// The role that the session last reported.
     told: Role,
-    /// The role that its backend still goes by: the signal of a reload has not reached it.
+    /// The role that its backend still has, since the signal of a reload has not reached it.
     deaf: Option<Role>,
-    /// When its role changed last.
+    /// When its role last changed.
     changed_at: u32,
     /// Statements by name.
     statements: BTreeMap<String, String>,
     bound: String,
     sleep: Sleep,
-    /// After an error: everything up to the next Sync is skipped.
+    /// An error occurred: everything up to the next Sync is skipped.
     skipping: bool,
-    /// It has had something behind the last Sync.
+    /// It has received something since the last Sync.
     is_amid: bool,
     transaction: Transaction,
-    /// That was begun by a BEGIN.
+    /// A BEGIN began the transaction.
     is_said: bool,
-    /// As it was at the savepoint in front of a question that was refused.
+    /// The transaction as it was at the savepoint in front of a question that was refused.
     savepoint: Option<Transaction>,
-    /// `SET` was run and `DISCARD ALL` was not.
+    /// `SET` has run, and `DISCARD ALL` has not run since.
     changed: bool,
-    /// A setting that is reported when it changes, and what was told of it.
+    /// A setting that is reported when it changes.
     zone: &'static str,
-    /// What a reset goes back to.
+    /// The value to which a reset returns.
     zone_at_reset: &'static str,
     told_zone: &'static str,
-    /// What the implicit or explicit transaction has written.
+    /// The keys that the implicit or explicit transaction has written.
     written: Vec<String>,
-    /// A signal comes while it is at the next question for its host's history.
+    /// A cancel hits it at the next question for its host's history.
     cancels_question: bool,
 }
 
-/// The setting as each session has it that begins, and as the server has it by itself.
+/// The setting's value at the beginning of each session, and the server's own value.
 const ZONE: &str = "here";
 const ZONE_OF_SERVER: &str = "there";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transaction {
     None,
-    /// Read-only or not is decided when it begins.
+    /// Whether it may write is decided when it begins.
     Open {
         writable: bool,
     },
@@ -153,7 +159,7 @@ impl Server {
         self.sessions.insert(session, session_state);
     }
 
-    /// The session's socket is gone: what it had not committed is forgotten.
+    /// The session's socket is closed. Its uncommitted keys are forgotten.
     pub fn hang_up(&mut self, session: u64) {
         self.sessions.remove(&session);
     }
@@ -162,13 +168,13 @@ impl Server {
         self.sessions.clear();
     }
 
-    /// Sessions forget what was prepared in them, as a pooler puts others in their place.
+    /// All sessions forget their prepared statements, as when a pooler replaces them by others.
     pub fn forget_statements(&mut self) {
         self.sessions.values_mut().for_each(|session| session.statements.clear());
     }
 
-    /// Changes the role as a reload does: sessions that begin later have it, those that are open
-    /// only once their signal has been delivered.
+    /// Changes the role as a reload does: later sessions have the new role, and an open session
+    /// gets it once its signal is delivered.
     pub fn reload(&mut self, role: Role) {
         for session in self.sessions.values_mut() {
             session.deaf.get_or_insert(self.role);
@@ -176,7 +182,7 @@ impl Server {
         self.role = role;
     }
 
-    /// The signal of a reload reaches one session.
+    /// Delivers the signal of a reload to one session.
     pub fn deliver_signal(&mut self, session: u64) {
         if let Some(session) = self.sessions.get_mut(&session)
             && session.deaf.take().is_some_and(|role| role != self.role)
@@ -185,7 +191,7 @@ impl Server {
         }
     }
 
-    /// A standby becomes a primary, and with it the sessions that it has.
+    /// Makes a standby the primary, with all of its sessions.
     pub fn promote(&mut self) {
         self.role = Role::ReadWrite;
         for session in self.sessions.values_mut().filter(|session| session.deaf.is_none()) {
@@ -193,7 +199,7 @@ impl Server {
         }
     }
 
-    /// Whether a session goes by a role that the server has no longer.
+    /// Whether a session still has a role that the server no longer has.
     pub fn has_deaf_sessions(&self) -> bool {
         self.sessions.values().any(|session| session.deaf.is_some())
     }
@@ -207,7 +213,7 @@ impl Server {
         self.sessions.get(&session).is_some_and(|s| s.transaction != Transaction::None)
     }
 
-    /// Whether the session has answered all that has come, and is in no transaction.
+    /// Whether the session has answered everything, and is in no transaction.
     pub fn is_at_rest(&self, session: u64) -> bool {
         self.sessions.get(&session).is_some_and(|session| {
             let is_done = session.input.is_empty() && session.written.is_empty();
@@ -218,7 +224,7 @@ impl Server {
         })
     }
 
-    /// Sessions in which somebody has left something behind.
+    /// How many sessions hold something that a user left behind.
     pub fn changed_sessions(&self) -> usize {
         self.sessions.values().filter(|session| session.changed).count()
     }
@@ -227,7 +233,7 @@ impl Server {
         self.sessions.len()
     }
 
-    /// Takes what the frontend wrote and returns what the backend answers, at once.
+    /// Takes the frontend's bytes, and returns the backend's answers at once.
     pub fn receive(&mut self, session: u64, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.take(session, bytes);
@@ -240,7 +246,7 @@ impl Server {
         }
     }
 
-    /// What the frontend wrote has come; nobody has read it.
+    /// Takes the frontend's bytes, without reading them yet.
     pub fn take(&mut self, session: u64, bytes: &[u8]) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.input.extend_from_slice(bytes);
@@ -251,7 +257,7 @@ impl Server {
         self.sessions.contains_key(&session)
     }
 
-    /// A slow statement has slept for long enough.
+    /// Ends the sleep of a slow statement.
     pub fn wake(&mut self, session: u64) {
         if let Some(session) = self.sessions.get_mut(&session)
             && session.sleep == Sleep::Asleep
@@ -260,12 +266,12 @@ impl Server {
         }
     }
 
-    /// The statement that the session ran last.
+    /// The statement that the session last ran.
     pub fn last_statement(&self, session: u64) -> &str {
         self.sessions.get(&session).map_or("", |session| &session.bound)
     }
 
-    /// The signal of a CancelRequest: it ends a statement that sleeps. Returns whether it hit one.
+    /// The signal of a CancelRequest: it ends a sleeping statement. Returns whether it hit one.
     pub fn cancel(&mut self, session: u64, out: &mut Vec<u8>) -> bool {
         let Some(state) = self.sessions.get_mut(&session) else { return false };
         if state.sleep != Sleep::Asleep {
@@ -277,7 +283,7 @@ impl Server {
         true
     }
 
-    /// The signal of a CancelRequest comes too late for what it was meant for: it hits the next
+    /// The signal of a CancelRequest comes too late for its statement, and will hit the next
     /// question for the host's history.
     pub fn cancel_question(&mut self, session: u64) {
         if let Some(session) = self.sessions.get_mut(&session) {
@@ -285,7 +291,7 @@ impl Server {
         }
     }
 
-    /// Reads messages until there is a reason not to. What `out` holds then is sent when the
+    /// Reads messages until there is a reason to pause. The bytes in `out` are sent when the
     /// session is ready.
     pub fn work(&mut self, session: u64, out: &mut Vec<u8>) -> Pause {
         let committed = self.keys.len();
@@ -339,20 +345,20 @@ impl Server {
 }
 
 impl Session {
-    /// Whether the next message begins a slow statement, which has not slept yet.
+    /// Whether the next message begins a slow statement that has not slept yet.
     fn is_about_to_sleep(&self) -> bool {
         let is_execute = self.started && self.input.first() == Some(&b'E');
         let slow = is_execute && !self.skipping && self.bound.ends_with(" slow");
         slow && self.sleep != Sleep::Over
     }
 
-    /// Whether it is about to run a caller's statement without what was named at the login.
+    /// Whether the session is about to run a caller's statement without the settings of the login.
     fn runs_unset(&self) -> bool {
         let verb = self.bound.split(' ').next().unwrap_or("");
         self.zone == ZONE_OF_SERVER && matches!(verb, "SELECT" | "INSERT" | "SET" | "CALL")
     }
 
-    /// Tag 0 is the StartupMessage.
+    /// The next message and its tag. Tag 0 is the StartupMessage.
     fn next_message(&mut self) -> Option<(u8, Vec<u8>)> {
         let header = usize::from(self.started);
         let length = self.input.get(header..)?.first_chunk::<4>()?;
@@ -404,7 +410,7 @@ impl Session {
         match tag {
             b'P' => {
                 let (name, rest) = text(body);
-                // A comment tells it from what a pooler has seen.
+                // A comment makes the text unknown to poolers.
                 let (sql, _) = text(rest);
                 let sql = sql.split_once(" /*").map_or(sql, |(before, _)| before);
                 if self.is_refused(sql) {
@@ -456,7 +462,8 @@ impl Session {
         }
     }
 
-    /// In a transaction that has failed nothing is parsed and bound but its end.
+    /// Whether a statement is refused because its transaction has failed. Such a transaction parses
+    /// and binds nothing but its end.
     fn is_refused(&self, sql: &str) -> bool {
         self.transaction == Transaction::Failed && sql != "ROLLBACK" && sql != "COMMIT"
     }
@@ -561,7 +568,7 @@ impl Session {
         message(b'C', format!("{tag}\0").as_bytes(), out);
     }
 
-    /// Outside a transaction block what was written is committed at Sync.
+    /// Outside a transaction block, a Sync commits what was written.
     fn end_implicit_transaction(&mut self, keys: &mut Vec<String>) {
         if self.transaction == Transaction::None {
             if self.skipping {

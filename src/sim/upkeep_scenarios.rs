@@ -23,7 +23,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// Several connections: each lease has one.
+/// Opens several connections: each lease has one.
 fn open(world: &mut World, count: usize) {
     let leases: Vec<_> = (0..count).map(|_| world.acquire(NONE)).collect();
     for request in leases {
@@ -40,7 +40,7 @@ fn free_connections_are_closed_and_then_nothing_is_due() {
     open(&mut world, 5);
     assert_eq!(world.connections(0), 5);
     world.pass(seconds(9));
-    // One of them is used, and starts anew.
+    // One of them is used, so its idle time starts again.
     world.query("SELECT", None, NONE);
     world.pass(seconds(2));
     assert_eq!(world.connections(0), 1);
@@ -77,7 +77,7 @@ fn after_a_failover_the_pool_refills_a_few_logins_at_a_time() {
     world.hosts[1].reach = Reach::Silent;
     world.crash(0);
     world.settle();
-    // A host that is slow to log anybody in has no more than these at its door.
+    // A host that is slow with logins gets no more than these at once.
     assert!(world.connections(1) <= 4, "{} logins at once", world.connections(1));
     world.hosts[1].reach = Reach::Open;
     world.pass(seconds(5));
@@ -94,7 +94,7 @@ fn a_pool_that_is_to_be_warm_looks_for_a_host_as_long_as_for_lost_ones() {
     assert_eq!((world.connections(0), world.pool.poll_timeout()), (0, None));
     world.hosts[0].server.role = PRIMARY;
     world.query("SELECT", None, NONE);
-    // Two were free beside the one that was at work.
+    // Two were free in addition to the one that was busy.
     assert_eq!(world.connections(0), 3);
     world.pass(seconds(40));
     assert_eq!(world.connections(0), 2);

@@ -1,6 +1,5 @@
-//! Calls whose values come once their types are told, in virtual time: what waits for them, and
-//! what becomes of them when their connection is lost, nobody wants them any more, or the pool
-//! ends.
+//! Calls whose values are supplied once their types are told, in virtual time: what waits for them,
+//! and what becomes of them when their connection is lost, their caller gives up, or the pool ends.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -46,7 +45,7 @@ fn a_call_without_values_holds_no_connection_up() {
     world.supply(late, value("a"));
     assert_eq!(answered(&world, late), "INSERT");
     assert_eq!(world.hosts[0].server.keys, ["b", "a"]);
-    // Who supplies twice is not heard.
+    // Values that are supplied a second time are ignored.
     world.supply(late, value("c"));
     assert_eq!((world.hosts[0].server.keys.len(), world.typed.len()), (2, 1));
 }
@@ -158,19 +157,19 @@ fn what_types_are_called_is_not_taken_over_to_another_cluster() {
         world.settle();
         world.pass(Duration::from_secs(1));
     };
-    // A new session of the same database asks for nothing but that.
+    // A new session of the same database asks only which database it is in.
     expire(&mut world, 7, "mood");
     assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("mood".to_owned(), 0));
     expire(&mut world, 8, "size");
     assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("size".to_owned(), 1));
-    // In a transaction, too.
+    // The same in a transaction.
     expire(&mut world, 9, "color");
     let lease = lease(&mut world);
     let request = world.query("SELECT mood", lease, TX);
     assert_eq!(name(&world, request), "color");
     world.query("COMMIT", lease, COMMIT);
-    // Where a role may not ask for the cluster, the question ends no transaction, and what is known
-    // holds on.
+    // If a role may not ask for the cluster, the refusal ends no transaction, and the known types
+    // stay.
     world.hosts[0].server.tells_lineage = false;
     expire(&mut world, 9, "color");
     assert_eq!((ask(&mut world), world.hosts[0].server.types_asked), ("color".to_owned(), 0));
@@ -185,7 +184,7 @@ fn what_types_are_called_is_not_taken_over_to_a_cluster_that_has_lost_some() {
         let at = shape.find("\"typeName\":\"").unwrap() + 12;
         shape[at..].split('"').next().unwrap().to_owned()
     };
-    // Another host serves, which has not got the last of the types.
+    // Another host serves, which lacks the newest types.
     let mut world = World::new(config(2, serde_json::json!({})), &[PRIMARY, Role::Standby]);
     assert_eq!(name(&mut world), "mood");
     world.crash(0);
@@ -194,7 +193,7 @@ fn what_types_are_called_is_not_taken_over_to_a_cluster_that_has_lost_some() {
     world.hosts[1].server.role = PRIMARY;
     world.pass(Duration::from_secs(1));
     assert_eq!(name(&mut world), "size");
-    // The server was started from a backup, and nobody has noticed.
+    // The server was restored from a backup, and the pool has not noticed.
     let mut world = World::new(config(1, serde_json::json!({})), &[PRIMARY]);
     assert_eq!(name(&mut world), "mood");
     world.cut(0, "ECONNRESET");

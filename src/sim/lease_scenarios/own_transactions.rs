@@ -9,7 +9,7 @@ fn nothing_begins_inside_of_a_transaction_that_was_begun_by_a_statement() {
     for is_under_way in [false, true] {
         let mut world = world(&[PRIMARY]);
         let lease = take(&mut world, NONE);
-        // What is seen first holds all others back.
+        // The lease's first answer is seen here, since it would hold all other calls back.
         world.query("SELECT", lease, NONE);
         if is_under_way {
             world.stall(0);

@@ -1,10 +1,10 @@
-//! ROLLBACKs that no server answers, and ends of transactions that are on no server.
+//! ROLLBACKs that no server answers, and ends of transactions that no server has.
 
 use super::*;
 
 const HURRIED: QueryFlags = QueryFlags(ROLLBACK.0 | QueryFlags::HURRIED.0);
 const KEPT: QueryFlags = QueryFlags(HURRIED.0 & !QueryFlags::RELEASE.0);
-/// `cancelGraceMs`, `livenessCheckMs` and a little.
+/// `cancelGraceMs`, `livenessCheckMs`, and a little more for each.
 const GRACE: Duration = Duration::from_millis(1_010);
 const SILENCE: Duration = Duration::from_millis(2_010);
 
@@ -56,7 +56,7 @@ fn the_end_of_a_transaction_that_is_on_no_server_waits_for_none() {
         let select = world.query("SELECT", lease, TX.with(QueryFlags::CANCELLABLE));
         world.pass(Duration::from_millis(100));
         assert!(!world.answers.contains_key(&select));
-        // It stands behind what is in line, and in no line of its own.
+        // It stands behind the queued call, and does not queue by itself.
         let behind = flags.has(QueryFlags::HURRIED).then(|| world.query("ROLLBACK", lease, flags));
         world.pool.cancel(world.now, select);
         world.settle();

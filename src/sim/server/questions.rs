@@ -1,12 +1,12 @@
-//! What the pool asks for itself: where the host stands, what types there are, and which role it
-//! has. And how it sets what was named at the login.
+//! The pool's own questions: where the host stands, what types there are, and which role it has.
+//! Also how the pool sets again what was named at the login.
 
 use super::{CANCELED, MOOD, Server, Transaction, ZONE};
 use crate::connection::Role;
 use crate::sim::messages::{message, row_of, tell_realm, tell_role};
 
 impl Server {
-    /// Answers a question that the pool asks for itself. False where it is none.
+    /// Answers a question of the pool's own. False if the statement is none.
     pub(super) fn answer(
         &mut self,
         session: u64,

@@ -1,15 +1,15 @@
-//! What the simulated server and its sessions may be at.
+//! States of the simulated server and its sessions.
 
 use crate::connection::Role;
 
-/// What sessions report of the role by ParameterStatus.
+/// What a session reports of the role by ParameterStatus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reports {
-    /// What it is at the login, and each change.
+    /// The role at the login, and each change.
     Changes,
-    /// What a pooler heard once, of whomever.
+    /// A role that a pooler once heard, perhaps from another server.
     Stale(Role),
-    /// Nothing, as before PostgreSQL 14.
+    /// Nothing, as servers before PostgreSQL 14.
     Nothing,
 }
 
@@ -18,18 +18,18 @@ pub enum Reports {
 pub(super) enum Sleep {
     Awake,
     Asleep,
-    /// The statement that it slept over runs now.
+    /// The statement over which the session slept runs now.
     Over,
 }
 
-/// Why a session reads no further.
+/// Why a session stops reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// It has read all there is.
+    /// It has read everything.
     Idle,
     /// It has answered a request, and may have more to read.
     Ready,
-    /// It has committed, and may not say so before the standbys have it.
+    /// It has committed, and must not answer before the standbys have the commit.
     Committed,
     Asleep,
 }

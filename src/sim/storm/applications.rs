@@ -1,4 +1,4 @@
-//! The applications, and what they ask of the pool.
+//! The applications, and their calls.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -22,11 +22,11 @@ pub(super) struct Applications {
     requests: u32,
     keys: usize,
     pub(super) ended: bool,
-    /// What was asked after the last fault was answered.
+    /// A call that was made after the last fault was answered.
     pub(super) is_served: bool,
-    /// Statements that are asked for again and again.
+    /// Statements that are used again and again.
     statements: Option<Statements>,
-    /// Values that come once their types are told.
+    /// Values that are supplied once their types are told.
     values: BTreeMap<u32, Params>,
     /// Requests whose types were told.
     pub(super) told: Vec<u32>,
@@ -61,7 +61,7 @@ impl Applications {
         }
     }
 
-    /// Statements whose texts they have not forgotten.
+    /// How many statements the applications have not forgotten.
     pub(super) fn remembered(&self) -> usize {
         if self.statements.is_some() { 9 } else { 0 }
     }
@@ -98,7 +98,7 @@ impl Storm {
         self.apps.is_over()
     }
 
-    /// One of them does something.
+    /// One application does something.
     pub(super) fn act(&mut self) {
         let busy = self.apps.unanswered() >= MOST_UNANSWERED;
         match self.dice.below(100) {
@@ -128,7 +128,7 @@ impl Storm {
         }
     }
 
-    /// Goes on with what was begun, and begins nothing.
+    /// Continues what was begun, and begins nothing new.
     pub(super) fn finish_acting(&mut self) {
         for visit in self.open_visits() {
             self.go_on(visit, true);
@@ -194,7 +194,7 @@ impl Storm {
         if let (true, What::Write(key) | What::Insert(_, key) | What::PartInsert(_, _, key)) =
             (with_key, &what)
         {
-            // A few bytes always fit.
+            // A few bytes always fit into memory.
             let _fits = params.push_bytes(key.as_bytes());
         }
         let request = self.next_request(what.clone(), cancellable);
@@ -230,7 +230,7 @@ impl Storm {
         request
     }
 
-    /// Those who were told types in an earlier turn have written their values, most of them.
+    /// Most applications that were told types in an earlier turn have their values ready.
     pub(super) fn supply_values(&mut self) {
         for request in std::mem::take(&mut self.apps.told) {
             if self.dice.percent(30) {
@@ -273,7 +273,7 @@ impl Storm {
         request
     }
 
-    /// An INSERT, by one of the ways there are.
+    /// An INSERT, in one of the ways that there are.
     pub(super) fn insert(
         &mut self,
         what: What,
@@ -326,7 +326,7 @@ impl Storm {
         self.pool.cancel(self.now, request);
     }
 
-    /// All that a visit has asked for and is not told yet.
+    /// Gives up all unanswered calls of a visit.
     fn give_up_visit(&mut self) {
         let visits = self.apps.visits.iter().enumerate().filter(|(_, visit)| visit.is_there());
         let visits: Vec<_> = visits.filter_map(|(n, visit)| Some((n, visit.lease?))).collect();
@@ -341,7 +341,7 @@ impl Storm {
         self.pool.cancel_lease(self.now, lease);
     }
 
-    /// What no application should do.
+    /// Does what no application should do.
     fn misuse(&mut self) {
         if self.dice.percent(50) {
             let Statements { begin, open, call, .. } = self.statements();
@@ -370,8 +370,8 @@ impl Storm {
         }
     }
 
-    /// An application that does not use the pool writes to the primary, and is told so by the
-    /// cluster.
+    /// An application that does not use the pool writes to the primary, and the cluster
+    /// acknowledges it.
     pub(super) fn write_elsewhere(&mut self) {
         let leader = self.nodes.leader;
         let writable = self.nodes.leader().is_some_and(|node| {
@@ -382,7 +382,7 @@ impl Storm {
         };
         let standby = self.nodes.standbys().find(follows);
         let (true, Some(standby)) = (writable, standby) else { return };
-        // Whoever has seen nothing of the new primary can't know that the old one is old.
+        // A client that has heard nothing of the new primary can't know that the old one is old.
         if self.has_usurper() {
             return;
         }

@@ -1,29 +1,29 @@
-//! What an application waits for, and what it asked.
+//! A call of an application that is not answered yet.
 
 use std::time::Duration;
 
 use crate::base::Instant;
 
-/// What is waited for.
+/// One unanswered call.
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) what: What,
     pub(super) since: Instant,
-    /// How many keys were known to be there when it was asked.
+    /// How many keys were certainly committed when it was asked.
     pub(super) known: usize,
     pub(super) cancellable: bool,
-    /// Its caller gave it up, or bounded it.
+    /// Its caller gave it up or set a limit.
     pub(super) bounded: bool,
-    /// Its caller has said that it changes nothing.
+    /// Its caller has declared that it changes nothing.
     pub(super) declared: bool,
-    /// How long it has been in line so far, and since when it is there now.
+    /// How long it was in the queue so far, and since when it is there now.
     pub(super) waited: Duration,
     pub(super) in_line_since: Option<Instant>,
     /// How many connections had been lost when it was asked.
     pub(super) losses: usize,
-    /// It is a ROLLBACK behind the limit of its transaction.
+    /// It is a ROLLBACK after the time limit of its transaction.
     pub(super) is_hurried: bool,
-    /// When its caller's patience ends, and at which turn of the loop it had ended.
+    /// When its caller's time limit ends, and in which turn of the loop that was first noticed.
     pub(super) limit: Option<Instant>,
     pub(super) overdue_since: Option<Instant>,
 }
@@ -31,37 +31,37 @@ pub(super) struct Ask {
 #[derive(Clone, Debug)]
 pub(super) enum What {
     Write(String),
-    /// What is asked after the last fault, and repeated until it is served: a write, unless the
-    /// mode is none for writers.
+    /// A call after the last fault, repeated until it is served. It writes a key, unless the mode
+    /// is not for writers.
     Probe(Option<String>),
     Read,
-    /// What the session may do.
+    /// Asks what role the session has.
     Role,
-    /// Whether the session is as it was when it began.
+    /// Asks whether the session is as it was when it began.
     Clean,
-    /// BEGIN, which is not a caller's of the pool to say.
+    /// BEGIN, which callers of the pool must not send.
     Begin,
-    /// What leaves a transaction open, and does not show it.
+    /// A statement that leaves a transaction open, and does not show it.
     Open,
-    /// What changes its session, and does not show it.
+    /// A statement that changes its session, and does not show it.
     Change,
     Acquire(usize),
-    /// On the connection of a visit.
+    /// Inserts a key on the connection of a visit.
     Insert(usize, String),
     Look(usize),
     Set(usize),
     Commit(usize),
     Rollback(usize),
-    /// In one of the transactions of a visit.
+    /// Inserts a key in one of the transactions of a visit.
     PartInsert(usize, usize, String),
-    /// The end of one, by COMMIT or by ROLLBACK.
+    /// Ends one of these transactions, by COMMIT or by ROLLBACK.
     PartEnd(usize, usize, bool),
     Ready,
     End,
 }
 
 impl What {
-    /// Whose connection it is asked on.
+    /// The visit on whose connection it is asked.
     pub(super) fn visit(&self) -> Option<usize> {
         match self {
             Self::Insert(visit, _)

@@ -1,9 +1,9 @@
 //! What happens to the cluster: faults, and a controller that fences and promotes as a good one
 //! does.
 //!
-//! A play is a few deeds one after another, each some time after the one before. A deed that can't
-//! be done yet is tried again. One play at a time loses a node at most, and that is what three
-//! nodes are there for.
+//! A play is a few deeds, each some time after the one before. A deed that can't be done yet is
+//! tried again. Since only one play runs at a time, no more than one node is lost, which three
+//! nodes survive.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,19 +20,19 @@ use crate::sim::messages::{dismissal, error, quick_death, unreplicated};
 pub(super) enum Deed {
     /// The server process and all of its backends are killed.
     Crash(usize),
-    /// The machine goes off: nobody closes anything.
+    /// The machine goes off, and closes nothing.
     PowerOff(usize),
-    /// A fast shutdown: 57P01 and the end.
+    /// A fast shutdown: 57P01 and the end of the stream.
     ShutDown(usize),
-    /// A backend crashed, and all others are told to go: a WARNING 57P02 and the end.
+    /// A backend crashed, and all others have to end: a WARNING 57P02 and the end of the stream.
     CrashOfABackend(usize),
     Start(usize),
     Promote,
-    /// A second standby is promoted while nobody looks.
+    /// A second standby is promoted, unknown to the controller.
     PromoteBeside,
-    /// Comes back as the primary that it was, though another one has been promoted.
+    /// Comes back as the primary that it was, although another node has been promoted.
     Revive(usize),
-    /// Whoever is a primary beside the leader is shut down, and started as its standby.
+    /// A primary in addition to the leader is shut down, and started as the leader's standby.
     Depose,
     Freeze(usize),
     Thaw(usize),
@@ -40,42 +40,42 @@ pub(super) enum Deed {
     Mend(usize),
     Fence(usize),
     Unfence(usize),
-    /// What a controller does between the fence and the promotion: every session has heard of
-    /// the fence, and transactions that are older than that are ended.
+    /// The controller's step between the fence and the promotion: every session has heard of the
+    /// fence, and older transactions are ended.
     Seal(usize),
     Starting(usize),
     Crowd(usize),
     Uncrowd(usize),
     SlowLogins(usize),
-    /// It refuses all who come, by its pg_hba.conf, and takes them again.
+    /// Its pg_hba.conf refuses every login, or accepts logins again.
     Bar(usize, bool),
-    /// All of them do, as behind a wrong rule that is rolled out everywhere.
+    /// All nodes do, as after a wrong rule was rolled out everywhere.
     BarAll(bool),
-    /// Some of its connections are reset, or all.
+    /// Some or all of its connections are reset.
     Reset(usize),
     ResetLeader,
-    /// The pool is told of a list of hosts without it, and of one with it again.
+    /// The pool gets a list of hosts without it, and later one with it again.
     Unlist(usize),
     Relist(usize),
-    /// Its time limits end sessions that are at nothing: 57P05, and 25P03 or 25P04 in a transaction.
+    /// Its time limits end idle sessions: 57P05, or 25P03 or 25P04 in a transaction.
     EndIdle(usize),
-    /// Something in front of it ends sessions that are at nothing, and says nothing.
+    /// A network device in front of it ends idle sessions without any message.
     CutIdle(usize),
     /// Its name leads to the leader.
     Readdress(usize),
-    /// Its name leads to it, and to another one.
+    /// Its name leads to it, and to another node.
     Spread(usize),
-    /// All names lead to their own nodes.
+    /// Each name leads to its own node again.
     RestoreNames,
-    /// All of them are stopped, and started on the timeline before the newest.
+    /// All nodes are stopped, and started on the timeline before the newest.
     Rewind,
-    /// A pooler in front of it says to sessions that it has never handed on what they wait for.
+    /// A pooler in front of it tells sessions that it has never passed on what they wait for.
     Dismiss(usize),
-    /// All of them lose their power, and come back as what they were.
+    /// All nodes lose their power, and come back in their roles.
     CrashAll,
     StartAll,
-    /// Fenced, sealed, and another one promoted and written to, all before the pool hears a word of
-    /// it. Then it is asked for what is there now.
+    /// The node is fenced and sealed, and another one is promoted and written to, all before the
+    /// pool hears of it. Then the pool is asked for the keys.
     SwitchUnseen(usize),
 }
 
@@ -103,7 +103,7 @@ impl Storm {
         self.wait_for_next_deed();
     }
 
-    /// Brings the play to its end at once, and undoes whatever is left of it.
+    /// Ends the play at once, and undoes what is left of it.
     pub(super) fn end_the_play(&mut self) {
         for node in 0..self.nodes.all.len() {
             self.perform(Deed::Uncrowd(node));
@@ -130,13 +130,13 @@ impl Storm {
         self.perform(Deed::RestoreNames);
         let leader = self.nodes.leader;
         self.perform(Deed::Unfence(leader));
-        // A calm in which the old primary never says another word.
+        // In this calm the old primary stays silent for good.
         if self.nodes.all.len() > 2 && self.dice.percent(10) {
             self.follow_a_name();
         } else if self.nodes.all.len() > 2 && self.dice.percent(25) {
             let dark = self.dice.pick(&[Deed::Freeze(leader), Deed::Cut(leader)]);
-            // Its name may lead to the new one. Two that were promoted side by side are a matter of
-            // their own.
+            // Its name may lead to the new one. Two that were promoted side by side are another
+            // matter.
             let moves = self.dice.percent(40) && !self.nodes.were_split;
             let moves = moves.then_some(Deed::Readdress(leader));
             for deed in dark.into_iter().chain([Deed::Promote]).chain(moves) {
@@ -146,15 +146,15 @@ impl Storm {
         }
     }
 
-    /// A calm in which one name is all that the pool has, and follows the primary. The server that
-    /// it led to before is fenced, and goes on answering.
+    /// A calm in which the pool has a single name, which follows the primary. The server to which
+    /// it led before is fenced, and keeps answering.
     fn follow_a_name(&mut self) {
         let leader = self.nodes.leader;
         if !self.is_read_write() || self.nodes.were_split {
             return;
         }
         (0..self.nodes.all.len()).filter(|node| *node != leader).for_each(|n| self.list(n, false));
-        // Or it leads to that one as well.
+        // Or the name leads to the old server as well.
         let leads = match self.dice.percent(50) {
             true => Deed::Spread(leader),
             false => Deed::Readdress(leader),
@@ -174,13 +174,13 @@ impl Storm {
         self.controller.due
     }
 
-    /// Whether there is a primary beside the leader, or will be in this play.
+    /// Whether there is a primary in addition to the leader, or will be in this play.
     pub(super) fn has_usurper(&self) -> bool {
         let plays = |deed: &Deed| matches!(deed, Deed::Revive(_) | Deed::PromoteBeside);
         self.nodes.usurper().is_some() || self.controller.play.iter().any(plays)
     }
 
-    /// Returns whether it could be done.
+    /// Returns whether the deed could be done.
     fn perform(&mut self, deed: Deed) -> bool {
         match deed {
             Deed::Crash(node) => self.stop(node, Stop::Killed),
@@ -282,14 +282,14 @@ impl Storm {
         true
     }
 
-    /// The list has room for a host again, or has it no longer. That of a pool that ends stays as
-    /// it is.
+    /// Adds a host to the pool's list, or removes it. The list of a pool that is ending stays as it
+    /// is.
     fn list(&mut self, number: usize, listed: bool) {
         match self.nodes.get_mut(number) {
             Some(node) if node.listed != listed && !self.apps.ended => node.listed = listed,
             _ => return,
         }
-        // What was said of it before is heard before.
+        // Earlier events about the host are heard first.
         self.take_outputs();
         let hosts = self.config.hosts.iter().zip(&self.nodes.all);
         let hosts = hosts.filter(|(_, node)| node.listed).map(|(host, _)| host.clone()).collect();
@@ -299,7 +299,7 @@ impl Storm {
         }
     }
 
-    /// The list is whole.
+    /// Makes the list complete.
     pub(super) fn list_all(&mut self) {
         (0..self.nodes.all.len()).for_each(|node| self.list(node, true));
     }
@@ -348,7 +348,7 @@ impl Storm {
     fn cut_idle(&mut self, number: usize) {
         for link in self.links_of(number) {
             let Some(node) = self.nodes.get_mut(number) else { return };
-            // What the pool is about to send is on its way as well.
+            // Bytes that the pool is about to send count as on their way.
             let is_quiet =
                 |link: &Link| link.is_quiet() && self.pool.outgoing(link.connection).is_empty();
             let is_cut = self.links.get(&link).is_some_and(is_quiet)
@@ -364,7 +364,7 @@ impl Storm {
         }
     }
 
-    /// What has not reached the server by now never does.
+    /// Bytes that have not reached the server by now never do.
     fn dismiss(&mut self, number: usize) {
         for link in self.links_of(number) {
             let waits = |link: &Link| {
@@ -376,8 +376,8 @@ impl Storm {
                 continue;
             }
             let Some(node) = self.nodes.get_mut(number) else { return };
-            // One that is in a transaction has its server to itself, and one that has begun to
-            // speak is heard out.
+            // A session in a transaction has a server connection to itself, and an answer that has
+            // begun is completed.
             if !node.server.is_at_rest(link) {
                 continue;
             }
@@ -424,7 +424,7 @@ impl Storm {
         }
     }
 
-    /// The connection breaks, with or without what was on its way.
+    /// The connection breaks, with or without the bytes that were on their way.
     fn reset(&mut self, number: u64) {
         let spares = self.dice.percent(60);
         if let Some(link) = self.links.get_mut(&number)
@@ -440,8 +440,8 @@ impl Storm {
         }
     }
 
-    /// A machine that comes back knows nothing of the connections it had, and says so when it is
-    /// asked.
+    /// A machine that comes back knows nothing of its former connections, and resets them when it
+    /// gets a packet.
     fn forget_lost(&mut self, node: usize) {
         for link in self.links.values_mut().filter(|link| link.node == node && link.lost) {
             link.lost = false;
@@ -456,7 +456,7 @@ impl Storm {
         }
     }
 
-    /// What was asked before is older than what comes now.
+    /// Moves the clock, so that earlier questions are older than what comes now.
     pub(super) fn tick(&mut self) {
         self.now = self.now + Duration::from_micros(1);
     }
@@ -478,7 +478,7 @@ impl Storm {
         }
     }
 
-    /// A backend that has committed says nothing that would sound like a refusal.
+    /// The last words of a backend. One that has committed must not seem to refuse the commit.
     pub(super) fn last_words(&self, link: u64, words: fn(&mut Vec<u8>)) -> Vec<u8> {
         let mut said = Vec::new();
         match self.links.get(&link).map(|link| link.stage) {

@@ -1,4 +1,4 @@
-//! What a seed decides.
+//! Random decisions, which the seed determines.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ impl Dice {
         items.get(self.below(items.len())).copied()
     }
 
-    /// Short times are as likely as long ones: each factor of two between the bounds is.
+    /// A random time. Each doubling between the bounds is equally likely, so short times are as
+    /// likely as long ones.
     pub(super) fn time(&mut self, least: Duration, most: Duration) -> Duration {
         let (least, most) = (least.as_micros().max(1) as u64, most.as_micros().max(1) as u64);
         let doublings = (most / least).max(1).ilog2() as usize;
@@ -34,7 +35,7 @@ impl Dice {
         Duration::from_micros(micros.min(most))
     }
 
-    /// A part of a number of bytes, and mostly all of them.
+    /// A part of a number of bytes, and in most cases all of them.
     pub(super) fn part(&mut self, whole: usize) -> usize {
         if self.percent(70) { whole } else { (1 + self.below(whole)).min(whole) }
     }

@@ -1,4 +1,4 @@
-//! What the applications are told, and whether that can be true.
+//! Checks whether the answers to the applications can be true.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::protocol::data_row::fields;
 use crate::sim::server::Reports;
 
 impl Storm {
-    /// Somebody is told what became of a request.
+    /// An application gets the answer to a request.
     pub(super) fn answered(&mut self, request: u32, result: Result<Response, Error>) {
         self.note(|| match &result {
             Ok(response) => {
@@ -42,8 +42,8 @@ impl Storm {
         }
     }
 
-    /// Nobody is in line for longer than `acquireTimeoutMs` in all, however often he was sent
-    /// again. While he is at work he is not in line.
+    /// A call is in the queue for at most `acquireTimeoutMs` in all, however often it was sent
+    /// again. While it is on a connection it is not in the queue.
     pub(super) fn check_line(&mut self) -> Result<(), String> {
         let now = self.now;
         let in_line: BTreeSet<_> = self.pool.in_line().collect();
@@ -62,12 +62,12 @@ impl Storm {
         Ok(())
     }
 
-    /// Whoever has said how long he waits is answered then, or when the server had `cancelGraceMs`
-    /// for the cancel.
+    /// A call with a time limit is answered by then, or once the server had `cancelGraceMs` for the
+    /// cancel.
     pub(super) fn check_limits(&mut self) -> Result<(), String> {
         let now = self.now;
         for (request, ask) in &mut self.apps.asks {
-            // A ROLLBACK waits for what was asked before it, which may have no limit, unless it is in a hurry.
+            // A ROLLBACK waits for earlier calls, which may have no limit, unless it is hurried.
             let is_rollback = matches!(ask.what, What::Rollback(_) | What::PartEnd(_, _, false));
             let waits = is_rollback && !ask.is_hurried;
             if waits || ask.limit.is_none_or(|limit| limit > now) {
@@ -97,7 +97,7 @@ impl Storm {
         }
     }
 
-    /// Whether there can be such an error.
+    /// Whether such an error is possible.
     fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
         let described = || Err(describe(error));
         let waited = self.now.since(ask.since);
@@ -109,7 +109,7 @@ impl Storm {
         );
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
-            // A limit of the server's own is named.
+            // The error must name a time limit of the server's own.
             (_, "HYPERION_CONNECTION_LOST") if matches!(last_words, Some("25P03" | "25P04")) => {
                 described()
             }
@@ -119,8 +119,8 @@ impl Storm {
                 Ok(())
             }
             (ErrorClass::Abort | ErrorClass::QueryTimeout, _) if !bounded => described(),
-            // It is given up when it is lost for the third time, which is counted behind the
-            // server's last words.
+            // A declared read fails when it is lost for the third time. The loss is counted after
+            // the server's last message.
             (_, "HYPERION_CONNECTION_LOST")
                 if ask.declared
                     && !self.apps.ended
@@ -129,22 +129,22 @@ impl Storm {
             {
                 described()
             }
-            // A pooler that was never at a server has told so.
+            // If a pooler never passed a request on, it has said so, and the request is sent again.
             (_, "40003")
                 if error.cause().and_then(Error::server).is_some_and(was_never_handed_on) =>
             {
                 described()
             }
             _ if ask.declared && error.outcome() == Some(Outcome::Unknown) => described(),
-            // Such a host is waited for, or another one.
+            // The pool waits for such a host, or for another one.
             (_, "57014" | "57P03" | "53300") => described(),
             (_, "25006") if self.is_read_write() && (alone || self.began_for_good(ask)) => {
                 described()
             }
-            // Whoever refuses for good is not all that there is, where a server that has served is
-            // down, or where a login is on its way.
+            // A host that refuses for good does not decide alone if a server that has served is
+            // down, or a login is on its way.
             (_, "28000") if !self.is_barred(ask) && self.may_get_in() => described(),
-            // Where a server has answered before, its restart and every failover are waited for.
+            // Once a server has answered, the pool waits for its restart and for every failover.
             (_, "HYPERION_UNREACHABLE") if self.news.has_heard => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
             (
@@ -159,14 +159,14 @@ impl Storm {
         }
     }
 
-    /// Whether its connection was lost before, and its caller was told why.
+    /// Whether the visit lost its connection before, and was told that logins are refused.
     fn is_barred(&self, ask: &Ask) -> bool {
         let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
         visit.is_some_and(|visit| visit.is_barred)
     }
 
-    /// Whether a host that has served may come back, or what a host that has refused says now is
-    /// not known yet.
+    /// Whether a host that has served may come back, or the present answer of a host that has
+    /// refused is not known yet.
     fn may_get_in(&self) -> bool {
         let hosts = self.pool.cluster(self.now);
         let refuses = |link: &Link| {
@@ -179,15 +179,15 @@ impl Storm {
         is_asked || hosts.iter().any(has_gone)
     }
 
-    /// Whether it is asked in a transaction that can't have begun behind a fence: what began before
-    /// one writes on, and what began across one has begun anew.
+    /// Whether it is asked in a transaction that can't have begun after a fence: a transaction that
+    /// began before keeps writing, and one that began across the fence has begun anew.
     fn began_for_good(&self, ask: &Ask) -> bool {
         let visit = ask.what.visit().and_then(|number| self.apps.visits.get(number));
         let reports = self.nodes.leader().map(|node| node.server.reports);
         visit.is_some_and(Visit::is_transaction) && reports == Some(Reports::Changes)
     }
 
-    /// A session that is not what the mode asks for may answer only what was asked while it was.
+    /// A session that does not fit the mode may answer only calls that were made while it did.
     fn check_role(&self, request: u32, said: &str) -> Result<(), String> {
         let (role, changed_at) = said.split_once(' ').ok_or("no role")?;
         let roles = [Role::ReadWrite, Role::ReadOnly, Role::Standby];
@@ -199,7 +199,7 @@ impl Storm {
         }
     }
 
-    /// Writes down what an answer says.
+    /// Records what an answer tells.
     fn learn(
         &mut self,
         request: u32,
@@ -242,7 +242,7 @@ impl Storm {
             (What::Look(number), result) => {
                 if let Ok(response) = result {
                     let seen = value(&response)?;
-                    // Who changes the session is on his own.
+                    // A visit that changes its session is on its own.
                     if must_be_whole
                         && !self.apps.visits.get(*number).is_some_and(|visit| visit.has_set)
                     {
@@ -283,7 +283,7 @@ impl Storm {
     }
 }
 
-/// A host that has had sessions, and has none for now.
+/// Whether a host had sessions, and has none for now.
 fn has_gone(host: &HostStatus) -> bool {
     host.view.role.is_some() && host.view.state == "down"
 }

@@ -1,4 +1,4 @@
-//! What the applications were told, against what the cluster has in the end.
+//! Compares what the applications were told with what the cluster has in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use crate::pool::Response;
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Keys that were acknowledged, in that order.
+    /// Keys whose commit was acknowledged, in that order.
     acknowledged: Vec<String>,
-    /// Keys of which somebody was told that they are not there.
+    /// Keys of which a caller was told that they are not there, with the error.
     absent: BTreeMap<String, String>,
-    /// Keys of transactions whose end nobody knows: all of them are there, or none.
+    /// Keys of transactions whose end is unknown. All keys of one are there, or none.
     together: Vec<Vec<String>>,
 }
 
@@ -28,7 +28,7 @@ impl Ledger {
         self.together.push(keys);
     }
 
-    /// What the COMMIT of a transaction with these keys says of them.
+    /// Records what the COMMIT of a transaction with these keys has returned.
     pub(super) fn end(
         &mut self,
         keys: Vec<String>,
@@ -53,12 +53,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// How many keys are known by now to be there for good.
+    /// How many keys are certainly there for good by now.
     pub(super) fn known(&self) -> usize {
         self.acknowledged.len()
     }
 
-    /// The error of a write.
+    /// Records the error of a write.
     pub(super) fn failed(&mut self, key: &str, error: &Error) -> Result<(), String> {
         match error.outcome() {
             Some(Outcome::NotSent | Outcome::NotCommitted) => self.refuse(key, &describe(error)),
@@ -68,7 +68,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whoever asked when so many keys were known must see them.
+    /// Checks that a read sees all keys that were known when it was asked.
     pub(super) fn check_read(&self, known: usize, seen: &str) -> Result<(), String> {
         let seen: BTreeSet<_> = seen.split(',').collect();
         let missing = self.acknowledged.iter().take(known).find(|key| !seen.contains(key.as_str()));
@@ -80,7 +80,7 @@ impl Ledger {
         }
     }
 
-    /// What the last primary has, against what was said.
+    /// Compares the keys of the last primary with everything that was told.
     pub(super) fn check(&self, keys: &[String]) -> Result<(), String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for key in keys {

@@ -1,13 +1,13 @@
 //! A storm: one pool, some applications, and a cluster to which everything happens that can, in an
-//! order that a seed decides. No socket, no real time.
+//! order that a seed determines. No sockets, no real time.
 //!
-//! What can be reordered is: bytes arrive in parts and late, connections end behind what was sent
-//! on them or before it, signals, standbys and cancels take their time, timers are late, and the
-//! loop is blocked now and then. The storm knows the truth: what every node has, and what every
-//! application was told. A rule that does not hold ends it, and the seed repeats it.
+//! Everything happens in any order that it can: bytes arrive in parts and late, connections end
+//! before or after the bytes sent on them, signals, standbys and cancels take their time, timers
+//! are late, and the loop is blocked at times. The storm knows the truth: the keys of every node,
+//! and the answers to every application. A broken rule ends the storm, and its seed repeats it.
 //!
-//! After the faults there is a calm. All that was asked must have been answered soon, a new write
-//! be served, and the pool come to rest: ended, or idle without a timer.
+//! After the faults there is a calm. Then every call must be answered soon, a new write must be
+//! served, and the pool must come to rest: ended, or idle without a timer.
 
 mod applications;
 mod ask;
@@ -42,7 +42,8 @@ use crate::config::{Config, TargetSessionAttrs};
 use crate::connection::{Input, Peer};
 use crate::pool::{ConnectionId, Output, Pool};
 
-/// Deadlines that are due again at once, one after another, in a loop that has nothing else to do.
+/// How many times in a row a deadline may be due again at once, in a loop that has nothing else to
+/// do.
 const BUSY_LOOP: usize = 20;
 
 #[derive(Debug)]
@@ -56,15 +57,15 @@ struct Storm {
     /// The link of each connection that the pool has.
     numbers: BTreeMap<u64, u64>,
     next_link: u64,
-    /// Connections that have said that they have bytes to write.
+    /// Connections that have bytes to write.
     unwritten: BTreeSet<ConnectionId>,
     errands: Vec<Errand>,
     controller: Controller,
     apps: Applications,
     news: News,
-    /// How many cores the nodes share with the pool.
+    /// How many processor cores the nodes share with the pool.
     cores: Option<usize>,
-    /// The first rule that did not hold.
+    /// The first broken rule.
     failure: Option<String>,
     /// Takes the lines of the trace.
     trace: Option<fn(&str)>,
@@ -75,12 +76,13 @@ struct Storm {
 }
 
 impl Storm {
-    /// Whether the pool must find the one host that takes writes, with all that was acknowledged.
+    /// Whether the pool must find the one host that accepts writes, with everything that was
+    /// acknowledged.
     fn is_read_write(&self) -> bool {
         self.config.mode == TargetSessionAttrs::ReadWrite
     }
 
-    /// Whether one host alone serves.
+    /// Whether only one host serves.
     fn has_seat(&self) -> bool {
         use TargetSessionAttrs as Mode;
         matches!(self.config.mode, Mode::ReadWrite | Mode::Primary)
@@ -94,14 +96,14 @@ impl Storm {
         }
     }
 
-    /// Writes a line of the trace, where there is one.
+    /// Writes a line of the trace, if there is one.
     fn note(&self, line: impl FnOnce() -> String) {
         if let Some(trace) = self.trace {
             trace(&format!("{:?} {}", self.now, line()));
         }
     }
 
-    /// The end of a turn of the loop, as the reactor does it.
+    /// Ends a turn of the loop, as the reactor does.
     fn end_turn(&mut self) {
         let is_due = |pool: &mut Pool, now| pool.poll_timeout().is_some_and(|(at, _)| at <= now);
         self.supply_values();
@@ -198,7 +200,7 @@ impl Storm {
         self.errands.push(Errand { link, connection, node, signalled: false, deadline });
     }
 
-    /// One CancelRequest gets on.
+    /// One CancelRequest makes progress.
     fn move_an_errand(&mut self) {
         if self.errands.is_empty() {
             return;
@@ -226,7 +228,7 @@ impl Storm {
         }
     }
 
-    /// The signal of a CancelRequest hits whatever the session is at.
+    /// The signal of a CancelRequest hits whatever the session is doing.
     fn signal(&mut self, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
         let Some(node) = self.nodes.get_mut(link.node) else { return };
@@ -236,7 +238,7 @@ impl Storm {
                 self.work(number);
             }
             Stage::Session(Backend::Replicating { .. }) => {
-                // The wait is over; what was committed stays, on this node alone.
+                // The wait is over. The commit stays, on this node only.
                 let commits = node.server.last_statement(number) == "COMMIT";
                 unreplicated(&mut link.unsent);
                 self.note(|| format!("link {number}: its wait for the standbys is cancelled"));
@@ -249,7 +251,7 @@ impl Storm {
         }
     }
 
-    /// Something gets on between the pool and the nodes.
+    /// Some bytes or a connection make progress between the pool and the nodes.
     fn move_a_link(&mut self) {
         let numbers: Vec<_> = self.links.keys().copied().collect();
         if let Some(number) = self.dice.pick(&numbers) {
@@ -297,7 +299,7 @@ impl Storm {
         self.work(number);
     }
 
-    /// The server begins a session, or says why not.
+    /// The server begins a session, or refuses it.
     fn admit(now: Instant, node: &mut Node, link: &mut Link, number: u64) -> bool {
         let mut said = Vec::new();
         if node.starting_until > now {
@@ -316,7 +318,7 @@ impl Storm {
         true
     }
 
-    /// The backend goes on until there is a reason to pause.
+    /// The backend works until there is a reason to pause.
     fn work(&mut self, number: u64) {
         loop {
             let Some(link) = self.links.get_mut(&number) else { return };
@@ -389,7 +391,7 @@ impl Storm {
             if harmless {
                 self.take_outputs();
             }
-            // Of what was not written yet nothing is lost with it.
+            // Bytes that were not written yet are not lost with the connection.
             let asked = self.pool.waits_for(id);
             self.pool.handle_input(self.now, id, Input::Closed { why: why.to_owned() });
             if harmless && !asked {
@@ -400,7 +402,7 @@ impl Storm {
         }
     }
 
-    /// A connection that the pool has left goes when nothing is left on it.
+    /// Removes a connection that the pool has closed, once nothing is left on it.
     fn clear_away(&mut self, number: u64) {
         let Some(link) = self.links.get(&number) else { return };
         let done = link.to_server.is_empty() && link.is_idle();
@@ -443,7 +445,7 @@ impl Storm {
         }
     }
 
-    /// A backend hears of the reload.
+    /// A backend learns of the reload.
     fn deliver_signal(&mut self, number: u64) {
         self.tick();
         if let Some(link) = self.links.get(&number)
@@ -463,7 +465,7 @@ impl Storm {
         }
     }
 
-    /// Commits that a standby has by now are answered.
+    /// Answers the commits that a standby has by now.
     fn answer_commits(&mut self) {
         let done = self.links.iter().filter(|(_, link)| match link.stage {
             Stage::Session(Backend::Replicating { length }) => {
@@ -476,7 +478,7 @@ impl Storm {
         done.into_iter().for_each(|number| self.work(number));
     }
 
-    /// Time passes: a little, up to the next deadline, or more than anybody has reckoned with.
+    /// Lets time pass: a little, up to the next deadline, or more than any timer expects.
     fn pass_time(&mut self) {
         let short = Duration::from_micros(10)..Duration::from_millis(20);
         let pause = match self.dice.below(100) {

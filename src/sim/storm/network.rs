@@ -1,46 +1,46 @@
-//! What lies between the pool and the nodes: bytes on their way, and connections that end.
+//! The network between the pool and the nodes: bytes on their way, and connections that end.
 
 use crate::base::Instant;
 use crate::pool::ConnectionId;
 
-/// Why a connection has ended on which nothing was asked.
+/// Why an idle connection has ended.
 pub(super) const IDLE_CUT: &str = "it was idle for too long";
 
-/// One connection, seen from its middle.
+/// One connection, as the network sees it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) connection: ConnectionId,
     pub(super) node: usize,
-    /// Nodes that are tried where that one can't be had.
+    /// Nodes to try if `node` can't be reached.
     pub(super) others: Vec<usize>,
     pub(super) stage: Stage,
     pub(super) to_server: Vec<u8>,
     pub(super) to_pool: Vec<u8>,
-    /// What the backend sends when its session is idle again.
+    /// Bytes that the backend sends when its session is idle again.
     pub(super) unsent: Vec<u8>,
-    /// The node has closed it: the pool hears so behind the last byte.
+    /// The node has closed the connection. The pool hears of that after the last byte.
     pub(super) ending: Option<&'static str>,
-    /// The pool has written to it since.
+    /// The pool has written to it since it was closed.
     pub(super) is_written_to: bool,
-    /// The pool has closed it. What it sent before still arrives.
+    /// The pool has closed it. Bytes that the pool sent before still arrive.
     pub(super) left: bool,
-    /// Nothing gets through any more, and nobody says so.
+    /// Nothing arrives any more in either direction, without any notice.
     pub(super) lost: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Connecting,
-    /// The kernel has taken it.
+    /// The node's kernel has accepted it.
     Accepted,
     Session(Backend),
 }
 
-/// What the process behind a session is at.
+/// The state of the process behind a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
     Idle,
-    /// It has committed, and waits for a standby to have so much of the log.
+    /// It has committed, and waits until a standby has this much of the log.
     Replicating {
         length: usize,
     },
@@ -68,13 +68,13 @@ impl Link {
         matches!(self.stage, Stage::Accepted | Stage::Session(Backend::Idle))
     }
 
-    /// No server has said anything to its login yet.
+    /// Whether no server has answered its login yet.
     pub(super) fn is_joining(&self) -> bool {
         let is_early = matches!(self.stage, Stage::Connecting | Stage::Accepted);
         is_early && self.ending.is_none() && !self.left
     }
 
-    /// Nothing is on its way.
+    /// Whether nothing is on its way.
     pub(super) fn is_quiet(&self) -> bool {
         let empty = self.to_server.is_empty() && self.to_pool.is_empty();
         empty
@@ -83,7 +83,7 @@ impl Link {
             && matches!(self.stage, Stage::Session(Backend::Idle))
     }
 
-    /// The node closes it. `also` is what it says last.
+    /// The node closes the connection. `also` are its last bytes.
     pub(super) fn close(&mut self, why: &'static str, also: &[u8]) {
         self.to_server.clear();
         self.unsent.clear();

@@ -1,5 +1,4 @@
-//! What the pool says without being asked, against what it shows whoever asks it, and against the
-//! truth.
+//! Compares the events of the pool with the state that it shows, and with the truth.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +8,10 @@ use crate::cluster::{Decision, fits};
 use crate::connection::Role;
 use crate::pool::PoolEvent;
 
-/// What a host is that nothing was said of.
+/// The state of a host before any event about it.
 const UNKNOWN: Known = ("unknown", None);
-/// A full house, and sessions that ended by their own time limits, say nothing against their host.
+/// Errors that don't speak against their host: it has no free connection, or sessions ended by
+/// their own time limits.
 const HARMLESS: [&str; 4] = ["53300", "57P05", "25P03", "25P04"];
 const CROWDED: &str = "query_wait_timeout";
 
@@ -20,20 +20,21 @@ type Known = (&'static str, Option<Role>);
 
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// As last said.
+    /// The states of the last events.
     hosts: BTreeMap<String, Known>,
-    /// Who was said to serve, last.
+    /// The host that was last announced to serve.
     primary: Option<String>,
-    /// Who served at the end of the last turn or before, and has lost that to nobody.
+    /// The host that served at the end of an earlier turn, and was not announced as replaced or
+    /// fenced since.
     seat: Option<String>,
-    /// Hosts whose fences were told when all of their sessions had heard of them: the node that
-    /// each led to, and how often its role had changed then.
+    /// Hosts whose fence was announced when all of their sessions had heard of it, each with its
+    /// node and the number of role changes of that node at that time.
     fenced: BTreeMap<String, (usize, usize)>,
     /// Nothing has happened that speaks against a host.
     pub(super) expects_no_doubt: bool,
-    /// Nobody is fenced who serves.
+    /// No serving host is fenced.
     pub(super) expects_no_fence: bool,
-    /// A server has answered, whatever it said.
+    /// A server has answered, with any answer.
     pub(super) has_heard: bool,
 }
 
@@ -65,8 +66,8 @@ impl Storm {
         }
     }
 
-    /// A fence is told once, as long as nothing but sessions that have not heard of it say
-    /// otherwise.
+    /// A fence is announced once, unless sessions that have not heard of it say otherwise
+    /// meanwhile.
     fn fence_told(&mut self, host: &str, role: &str) -> Result<(), String> {
         if self.news.primary.as_deref() != Some(host) {
             return Err("a fence of a host that did not serve".to_owned());
@@ -82,8 +83,8 @@ impl Storm {
         if self.news.fenced.get(host) == Some(&(number, node.changes)) {
             return Err("a fence that was told before".to_owned());
         }
-        // Answers that were on their way when the server ended may still say the one thing and the
-        // other, and so may sessions that the name has left behind, of another server.
+        // Answers that were on their way at the end of a server may still contradict each other,
+        // and so may sessions of another server that the name has left behind.
         let is_certain = !node.server.has_deaf_sessions() && !self.nodes.were_moved;
         if is_certain && node.server.role.as_str() == role {
             self.news.fenced.insert(host.to_owned(), (number, node.changes));
@@ -91,7 +92,7 @@ impl Storm {
         Ok(())
     }
 
-    /// Whoever listens knows what the pool shows to those who ask.
+    /// A listener to the events knows the same as a caller that asks for the state.
     pub(super) fn check_news(&mut self) -> Result<(), String> {
         let mode = self.config.mode;
         for status in self.pool.cluster(self.now) {
@@ -100,7 +101,7 @@ impl Storm {
             if said != is {
                 return Err(format!("{name} is {is:?}, and was said to be {said:?}"));
             }
-            // Where many serve, nobody is told who.
+            // In modes in which many hosts serve, no event says which do.
             if !self.has_seat() {
                 continue;
             }
@@ -121,12 +122,12 @@ impl Storm {
 }
 
 impl News {
-    /// A host's name leads elsewhere: a node that it led to before may be found fenced again.
+    /// The host's name leads elsewhere: a node to which it led before may be found fenced again.
     pub(super) fn forget_fence(&mut self, number: usize) {
         self.fenced.retain(|name, _| !name.starts_with(&format!("h{number}:")));
     }
 
-    /// The pool knows nothing more of a host.
+    /// The pool has forgotten everything about a host.
     pub(super) fn forget(&mut self, number: usize) {
         let of = |name: &str| name.starts_with(&format!("h{number}:"));
         self.hosts.retain(|name, _| !of(name));

@@ -1,7 +1,7 @@
 //! The nodes of the simulated cluster, and what they replicate.
 //!
-//! A commit is answered once a standby that lives has it, as with `synchronous_standby_names = 'ANY
-//! 1 (...)'`. So whatever was acknowledged is on two nodes of three, and survives the loss of one.
+//! A commit is answered once a live standby has it, as with `synchronous_standby_names = 'ANY 1
+//! (...)'`. So an acknowledged commit is on two nodes of three, and survives the loss of one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use crate::sim::server::Server;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Power {
     Up,
-    /// Its kernel takes connections and bytes; no process of it runs.
+    /// Its kernel accepts connections and bytes, but no process runs.
     Frozen,
-    /// Connections are refused.
+    /// Its machine refuses connections.
     Down,
 }
 
@@ -23,19 +23,19 @@ pub(super) enum Power {
 pub(super) struct Node {
     pub(super) server: Server,
     pub(super) power: Power,
-    /// Nothing gets through between the pool and it.
+    /// Nothing arrives in either direction between the pool and the node.
     pub(super) cut: bool,
-    /// It says 57P03 until then.
+    /// Until then it refuses logins with 57P03.
     pub(super) starting_until: Instant,
-    /// More sessions than this are refused with 53300.
+    /// It refuses more sessions than this with 53300.
     pub(super) session_limit: usize,
-    /// Its pg_hba.conf has no entry for anybody.
+    /// Its pg_hba.conf has no entry for the pool's role.
     pub(super) is_barred: bool,
-    /// Logins get no answer until then.
+    /// Until then logins get no answer.
     pub(super) slow_until: Instant,
     /// The node whose log it replays.
     pub(super) follows: Option<usize>,
-    /// The pool knows of it.
+    /// The pool's list of hosts has it.
     pub(super) listed: bool,
     /// How often its role has changed.
     pub(super) changes: usize,
@@ -74,18 +74,18 @@ impl Node {
 #[derive(Debug)]
 pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
-    /// Who is the primary, or was last.
+    /// The primary, or the last one.
     pub(super) leader: usize,
     starts: u64,
-    /// How often all of them have gone back to an older timeline.
+    /// How often all nodes have gone back to an older timeline.
     pub(super) rewinds: usize,
-    /// Two were promoted side by side.
+    /// Two nodes were promoted side by side.
     pub(super) were_split: bool,
     /// Names that lead to other nodes than the one of their number, in this order.
     moved: BTreeMap<usize, Vec<usize>>,
-    /// Some have.
+    /// Some names did at any time.
     pub(super) were_moved: bool,
-    /// A name that leads to several gives one of them at each look-up, in turn.
+    /// A name that leads to several nodes gives one of them at each look-up, in turn.
     pub(super) take_turns: bool,
     /// How often names were looked up.
     pub(super) lookups: usize,
@@ -125,15 +125,15 @@ impl Nodes {
         }
     }
 
-    /// The nodes that whoever asks for a name tries, in this order: those that the name leads to
-    /// now, or the one at an address.
+    /// The nodes that an attempt tries, in this order: those to which the name leads now, or the
+    /// one at an address.
     pub(super) fn found_at(
         &self,
         name: &str,
         address: Option<SocketAddr>,
         last: &[SocketAddr],
     ) -> Vec<usize> {
-        // Hosts are called h0, h1, ...
+        // Hosts are named h0, h1, ...
         let number = name.trim_start_matches('h').split(':').next().unwrap_or("");
         let number = number.parse().unwrap_or(usize::MAX);
         let at = |address| (0..self.all.len()).find(|node| address_of(*node) == address);
@@ -150,14 +150,14 @@ impl Nodes {
         named
     }
 
-    /// From now on a node's name leads to the leader. What is open stays where it is.
+    /// From now on the node's name leads to the leader. Open connections stay where they are.
     pub(super) fn readdress(&mut self, node: usize) {
         self.moved.insert(node, vec![self.leader]);
         self.were_moved = true;
     }
 
-    /// From now on a node's name leads to it, and to the leader, or a standby of it. Which of them
-    /// is the leader, if either is, changes.
+    /// From now on the node's name leads to the node, and to the leader or one of the leader's
+    /// standbys. The leader may be either of them, or neither, later.
     pub(super) fn spread(&mut self, node: usize) {
         let standby = self.standbys().next().unwrap_or(node);
         let other = if node == self.leader { standby } else { self.leader };
@@ -165,7 +165,7 @@ impl Nodes {
         self.were_moved = true;
     }
 
-    /// Whether a name leads to a node that is not the leader, and to the leader.
+    /// Whether a name leads to the leader, and to another node too.
     pub(super) fn has_spread_names(&self) -> bool {
         self.moved.values().any(|nodes| nodes.len() > 1 && nodes.contains(&self.leader))
     }
@@ -174,7 +174,7 @@ impl Nodes {
         !self.moved.is_empty()
     }
 
-    /// Each name leads to its own node again. Returns those that did not.
+    /// Leads each name to its own node again. Returns the nodes whose names led elsewhere.
     pub(super) fn restore_names(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.moved).into_keys().collect()
     }
@@ -204,7 +204,7 @@ impl Nodes {
         self.all.iter().any(has)
     }
 
-    /// A standby takes what its primary has.
+    /// A standby takes its primary's log.
     pub(super) fn replicate(&mut self, standby: usize) {
         let Some(from) = self.get(standby).filter(|node| node.is_up()).and_then(|n| n.follows)
         else {
@@ -218,9 +218,9 @@ impl Nodes {
         }
     }
 
-    /// Promotes the standby that has the most, as a majority decides: a standby that can't be asked
-    /// may have what was acknowledged last. A leader that lives was sealed, and hands over all it
-    /// has.
+    /// Promotes the standby that has the longest log, as a majority decides: a standby that can't
+    /// be asked may have the last acknowledged commit. A live leader was sealed before, and hands
+    /// over its whole log.
     pub(super) fn promote(&mut self) -> Option<usize> {
         if !self.standbys().all(|node| self.get(node).is_some_and(Node::is_up)) {
             return None;
@@ -248,8 +248,8 @@ impl Nodes {
         }
     }
 
-    /// Promotes a standby of the primary that was promoted just now as well: two that were cut off
-    /// from each other take the same timeline. Nobody follows it, so that nothing it commits is
+    /// Promotes a standby of the newly promoted primary as well: two nodes that are cut off from
+    /// each other take the same timeline. No node follows the second one, so none of its commits is
     /// acknowledged.
     pub(super) fn promote_beside(&mut self) -> bool {
         let leader = self.leader;
@@ -263,7 +263,8 @@ impl Nodes {
         true
     }
 
-    /// Starts a node that was replaced as the primary that it was: it knows nothing of that.
+    /// Starts a node that was replaced, as the primary that it was. It does not know that it was
+    /// replaced.
     pub(super) fn revive(&mut self, number: usize) {
         self.count_start(number);
         if let Some(node) = self.get_mut(number) {
@@ -273,8 +274,8 @@ impl Nodes {
         }
     }
 
-    /// All of them go back to the timeline before the newest, and one of the standbys is the
-    /// primary of that. No write is lost: the storm is to find its writes again.
+    /// All nodes go back to the timeline before the newest, with a standby as the primary. No write
+    /// is lost, so that the storm's checks still find all writes.
     pub(super) fn rewind(&mut self) {
         let newest = self.all.iter().map(|node| node.server.lineage.2).max().unwrap_or(1);
         let log = self.leader().map(|node| node.server.keys.clone()).unwrap_or_default();
@@ -292,13 +293,14 @@ impl Nodes {
         }
     }
 
-    /// Whether anybody but the leader takes writes.
+    /// A node other than the leader that accepts writes.
     pub(super) fn usurper(&self) -> Option<usize> {
         let is_one = |node: &Node| node.is_up() && node.server.role == Role::ReadWrite;
         self.standbys().find(|number| self.get(*number).is_some_and(is_one))
     }
 
-    /// Starts a node that was down: as the primary it was, or behind the one that there is now.
+    /// Starts a node that was down: as the primary that it was, or as a standby of the present
+    /// leader.
     pub(super) fn start(&mut self, number: usize) {
         self.count_start(number);
         let leader = self.leader;
@@ -311,7 +313,7 @@ impl Nodes {
             node.follows = None;
             return;
         }
-        // What it had and nobody else is rewound.
+        // Commits that only this node had are rewound.
         let own = node.server.keys.iter().zip(&log).take_while(|(a, b)| a == b).count();
         node.server.keys.truncate(own);
         node.server.lineage.2 = timeline;

@@ -1,4 +1,4 @@
-//! One run of a storm, from its first call to its last rule.
+//! One run of a storm, from its first call to its last check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use crate::connection::Role;
 use crate::pool::Pool;
 use crate::sim::server::Reports;
 
-/// Things that happen in one storm.
+/// How many things happen in one storm.
 const STEPS: usize = 1500;
-/// How long after the last fault everything that was asked must have been answered, and a write be
-/// served: a connection attempt that went into nothing (`connectTimeoutMs`), the longest pause
-/// between two of them, a query that waits for its cancel (`cancelGraceMs`), and as much again for
-/// what that delayed.
+/// How soon after the last fault every call must be answered and a write be served: the time of a
+/// connection attempt without an answer (`connectTimeoutMs`), the longest pause between two
+/// attempts, a query that waits for its cancel (`cancelGraceMs`), and as much again for the calls
+/// that these delayed.
 const RECOVERY: Duration = Duration::from_secs(8);
-/// Longer than any silence that is looked into.
+/// Longer than any silence before the pool looks into it.
 const LONG: Duration = Duration::from_secs(20);
-/// An idle pool is watched for so long.
+/// How long an idle pool is watched.
 const IDLE: Duration = Duration::from_secs(600);
-/// What it may wake for in that time: connections that are closed for their age, one by one.
+/// How often it may wake in that time, to close connections for their age one by one.
 const IDLE_WAKES: usize = 60;
-/// A name that has come back is looked up anew within this time. Until then the pool asks, at
-/// every `failoverProbeMs`, each host that its old look-up led to.
+/// Within this time a name that leads back to its host is looked up again. Until then the pool
+/// asks, at every `failoverProbeMs`, each host to which its old look-up led.
 const LOOKED_UP: Duration = Duration::from_millis(1250);
 
-/// Runs the storm of a seed to its end, and says which rule did not hold. `trace` is told what
-/// happens.
+/// Runs the storm of a seed to its end, and returns the broken rule if there is one. `trace` gets a
+/// line for each event.
 pub fn run(seed: u64, trace: Option<fn(&str)>) -> Result<(), String> {
     let mut storm = Storm::new(seed, trace);
     storm.rage();
@@ -52,7 +52,7 @@ impl Storm {
         let config = Arc::new(draw_config(&mut dice, nodes));
         let now = Instant::ORIGIN;
         let mut nodes = Nodes::new(nodes);
-        // A pooler tells what it heard once, and servers before 14 tell nothing.
+        // A pooler repeats what it once heard, and servers before PostgreSQL 14 report nothing.
         let reports = match config.role_check {
             RoleCheck::Query => Reports::Stale(Role::ReadWrite),
             RoleCheck::Reported if dice.percent(10) => Reports::Nothing,
@@ -101,8 +101,8 @@ impl Storm {
                 60..78 => self.move_the_cluster(),
                 _ => {
                     self.pass_time();
-                    // What came while the loop was blocked is read before its deadlines are looked
-                    // at.
+                    // Bytes that came while the loop was blocked are read before its deadlines are
+                    // looked at.
                     if self.dice.percent(50) {
                         self.move_a_link();
                     }
@@ -118,8 +118,8 @@ impl Storm {
         }
     }
 
-    /// Whoever waits for standbys to have a commit, on a server that none follows any more, waits
-    /// until somebody ends that.
+    /// A commit that waits for standbys, on a server that none follows any more, waits until its
+    /// session is ended.
     pub(super) fn end_vain_waits(&mut self) {
         let is_vain = |link: &Link| {
             link.node != self.nodes.leader
@@ -138,13 +138,13 @@ impl Storm {
         }
     }
 
-    /// No more faults. Everything that was begun comes to its end.
+    /// No more faults happen. Everything that was begun comes to its end.
     fn calm_down(&mut self) {
         self.note(|| "the storm is over".to_owned());
         self.end_the_play();
         let limit = self.now + RECOVERY;
-        // A read that was sent again may be on a host that is silent, too, after it was answered
-        // elsewhere.
+        // A read that was sent again may still be on a silent host after another host has answered
+        // it.
         let rests = |storm: &Self| storm.pool.audit_rest(storm.apps.remembered());
         while !(self.applications_are_done() && self.is_quiet() && rests(self).is_ok()) {
             if self.now > limit {
@@ -179,12 +179,12 @@ impl Storm {
         }
     }
 
-    /// Everything gets through that is on its way, and no time passes.
+    /// Lets everything arrive that is on its way, and lets no time pass.
     fn settle(&mut self) {
         self.get_through(true);
     }
 
-    /// `wakes`: statements that take long are done.
+    /// Lets everything arrive. `wakes`: slow statements end too.
     fn get_through(&mut self, wakes: bool) {
         for _ in 0..200 {
             let numbers: Vec<_> = self.links.keys().copied().collect();
@@ -208,7 +208,7 @@ impl Storm {
         }
     }
 
-    /// Nothing is on its way, and a statement sleeps.
+    /// Whether nothing is on its way, and a statement sleeps.
     fn is_asleep(&self) -> bool {
         let sleeps = |link: &Link| {
             let empty = link.to_server.is_empty() && link.to_pool.is_empty();
@@ -219,14 +219,14 @@ impl Storm {
             && self.links.values().all(|l| l.is_quiet() || sleeps(l) || self.is_dark(l.node))
     }
 
-    /// Nothing is on its way.
+    /// Whether nothing is on its way.
     fn is_quiet(&self) -> bool {
         self.errands.is_empty()
             && self.unwritten.is_empty()
             && self.links.values().all(|link| link.is_quiet() || self.is_dark(link.node))
     }
 
-    /// Nothing will ever come from the node.
+    /// Whether nothing will ever come from the node.
     fn is_dark(&self, node: usize) -> bool {
         self.nodes.get(node).is_none_or(|node| node.cut || !node.is_up())
     }
@@ -248,14 +248,15 @@ impl Storm {
         }
     }
 
-    /// Where a session serves, new ones that a name leads elsewhere say nothing of it.
+    /// While a session serves, new sessions to another server of the same name say nothing against
+    /// it.
     fn check_turns(&mut self) {
         let config = &self.config;
         let is_kept = config.max_uses.is_none() && config.max_lifetime.is_none();
         if !is_kept || !self.nodes.has_spread_names() || self.nodes.were_split {
             return;
         }
-        // A session is open then, and no time passes.
+        // This leaves a session open, and lets no time pass.
         self.read();
         self.settle();
         (self.nodes.take_turns, self.news.expects_no_fence) = (true, true);
@@ -264,13 +265,13 @@ impl Storm {
         (self.nodes.take_turns, self.news.expects_no_fence) = (false, false);
     }
 
-    /// On a host that is well a query may take as long as it likes.
+    /// On a host in order, a query may take as long as it likes.
     fn check_long_read(&mut self) {
-        // Where many serve, it may go to one that is not well.
+        // If many hosts serve, the query may go to one that is not in order.
         let is_dark = (0..self.nodes.all.len()).any(|node| self.is_dark(node));
         let goes_astray = is_dark && !self.has_seat();
-        // A login that was on its way to where the name led before fails late, and speaks against
-        // the name.
+        // A login on its way to the server to which the name led before fails late, and speaks
+        // against the name.
         let is_well = !goes_astray && !self.nodes.has_moved_names();
         if self.config.query_timeout.is_some() || !is_well || !self.dice.percent(10) {
             return;
@@ -290,7 +291,8 @@ impl Storm {
         }
     }
 
-    /// A pool that nobody uses closes what it does not need, and then does nothing at all.
+    /// A pool without calls closes the connections that it does not need, and then does nothing at
+    /// all.
     fn check_idle(&mut self) {
         let renews = self.config.min_idle > 0 && self.config.max_lifetime.is_some();
         if renews {
@@ -304,7 +306,8 @@ impl Storm {
         while self.pool.poll_timeout().is_some_and(|(at, _)| at <= end) && self.failure.is_none() {
             self.pass_to_next_deadline(IDLE);
             self.settle();
-            // As long as they are missing it goes on trying to open what `minIdle` asks for.
+            // While connections are missing that `minIdle` asks for, the pool keeps trying to open
+            // them.
             if self.pool.status().size < self.config.min_idle {
                 self.wakes = 0;
             }
@@ -322,13 +325,13 @@ impl Storm {
     }
 }
 
-/// What a standby is said to be does for nobody: whoever believes it sends nothing, and nothing
-/// wrong is sent.
+/// Whether the mode is for writers. A standby's role is no use there: a pool that believes it sends
+/// nothing, so nothing wrong is sent.
 fn is_for_writers(config: &Config) -> bool {
     matches!(config.mode, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary)
 }
 
-/// Options as users choose them, and some as nobody should.
+/// Options as users choose them, and some that nobody should choose.
 fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
     let hosts: Vec<_> = (0..nodes).map(|n| format!("h{n}")).collect();
     let largest = if dice.percent(80) { 4 } else { 12 };

@@ -1,5 +1,5 @@
-//! Visits: an application has a connection to itself for a while, for a transaction or for a
-//! session.
+//! Visits: an application has a connection to itself for a while, for a transaction or for session
+//! work.
 
 use std::num::NonZeroU32;
 
@@ -16,31 +16,31 @@ pub(super) struct Visit {
     pub(super) lease: Option<NonZeroU32>,
     pub(super) stage: VisitStage,
     for_transaction: bool,
-    /// Asks on without waiting for answers.
+    /// It makes further calls without waiting for answers.
     hasty: bool,
     /// It has changed its session.
     pub(super) has_set: bool,
-    /// It was told that no host lets anybody in. Whoever asks on is told so again, whatever the
-    /// hosts say by then.
+    /// It was told that no host accepts its logins. Further calls of the visit are told so again,
+    /// whatever the hosts say by then.
     pub(super) is_barred: bool,
     steps: usize,
     unanswered: usize,
-    /// Keys that were inserted in its transaction, as far as is known.
+    /// Keys that were inserted in its transaction, as far as the application knows.
     pub(super) keys: Vec<String>,
     flags: QueryFlags,
-    /// Of a session that runs one transaction after the other, and may begin the next before the
-    /// end of the last is answered: these transactions.
+    /// The transactions of a session that runs one after the other, and may begin the next before
+    /// the end of the last is answered.
     parts: Option<Vec<Part>>,
 }
 
 /// One transaction of many on the same connection.
 #[derive(Debug, Default)]
 struct Part {
-    /// Something was asked in it.
+    /// A call was made in it.
     is_begun: bool,
-    /// Keys that were inserted in it, as far as is known.
+    /// Keys that were inserted in it, as far as the application knows.
     keys: Vec<String>,
-    /// Its end was asked for.
+    /// A call for its end was made.
     is_ending: bool,
 }
 
@@ -128,8 +128,8 @@ impl Storm {
         }
         visit.stage = VisitStage::Leaving;
         if !visit.for_transaction {
-            // Its promises are awaited before, as pool.connect's release does not do: what still
-            // runs is lost.
+            // Unlike pool.connect's release, this does not wait for the visit's calls first: those
+            // that still run are lost.
             let destroy = self.dice.percent(20);
             self.leave(number, destroy);
         } else if self.dice.percent(8) {
@@ -147,7 +147,7 @@ impl Storm {
         }
     }
 
-    /// A transaction whose limit has passed has little time for its ROLLBACK.
+    /// Ends a transaction. After its time limit has passed, its ROLLBACK has little time.
     fn end_visit(&mut self, sql: &str, what: What, lease: Option<NonZeroU32>, flags: QueryFlags) {
         if flags.has(QueryFlags::HURRIED)
             && let Some(lease) = lease
@@ -160,7 +160,7 @@ impl Storm {
         self.pool.forget(statement);
     }
 
-    /// A transaction that its user says by statements, all at once and last of all.
+    /// Makes a transaction by statements, all at once, as the visit's last calls.
     fn say_transaction(&mut self, number: usize) {
         let Some(visit) = self.apps.visits.get_mut(number) else { return };
         (visit.steps, visit.has_set) = (0, true);
@@ -247,7 +247,7 @@ impl Storm {
         }
     }
 
-    /// Gives the connection back without another word.
+    /// Gives the connection back without another call.
     pub(super) fn leave(&mut self, number: usize, destroy: bool) {
         let Some(visit) = self.apps.visits.get_mut(number) else { return };
         visit.stage = VisitStage::Over;
@@ -300,7 +300,7 @@ impl Storm {
                 ledger.acknowledge(key);
                 Ok(())
             }
-            // It was destroyed meanwhile.
+            // The connection was destroyed meanwhile.
             Ok(_) if visit.stage == VisitStage::Over => {
                 ledger.refuse(key, "its transaction was never committed");
                 Ok(())
