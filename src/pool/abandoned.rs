@@ -47,8 +47,8 @@ impl Pool {
             );
             let error = Error::new(ErrorClass::Transaction, ABANDONED, message);
             self.lose_lease(number, error.with_outcome(Outcome::NotCommitted));
-            self.free_slot(id);
-            self.retire(id);
+            self.connections.free_slot(id);
+            self.connections.retire(id);
             self.tell_reclaimed(number, false);
         }
     }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::connections::{Duty, Route, Site, Slot};
-use super::{ConnectionId, Output, Pool};
+use super::{ConnectionId, Pool};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, fits, more_telling};
 use crate::connection::{Connection, Lineage, Role};
@@ -44,11 +44,10 @@ impl Pool {
             connection.distrust_reports();
         }
         let site = (host, address);
-        let mut slot = Slot::new(now, connection, site, Arc::clone(&target), route, duty);
+        let mut slot = Slot::new(now, connection, site, target, route, duty);
         slot.expires_at = self.expiry(now);
-        let connection = self.connections.insert(slot);
         let last = if address.is_none() { self.discovery.unfit.of(host) } else { Vec::new() };
-        self.outputs.push_back(Output::Open { connection, host: target, address, last });
+        self.connections.open(slot, last);
     }
 
     /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
@@ -97,7 +96,7 @@ impl Pool {
     pub(super) fn leave_astray(&mut self, now: Instant, id: ConnectionId) {
         let Some(slot) = self.connections.get_mut(id) else { return };
         let (site, route) = (slot.site(), std::mem::take(&mut slot.route));
-        self.retire(id);
+        self.connections.retire(id);
         if !self.try_next(now, site.0, route) {
             self.open_where_it_serves(now, site);
         }
@@ -148,7 +147,7 @@ impl Pool {
             return;
         }
         let others = self.connections.asking_elsewhere(site);
-        others.into_iter().for_each(|id| self.retire(id));
+        others.into_iter().for_each(|id| self.connections.retire(id));
     }
 
     /// Whether a session that would serve is at another address than those that do, and has not

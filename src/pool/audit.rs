@@ -20,8 +20,8 @@ impl Pool {
     /// Says what does not fit. Call it at the end of a turn.
     pub fn audit(&mut self, now: Instant) -> Result<(), String> {
         self.note_leases();
-        if let Some((id, _)) = self.dropped.front() {
-            return Err(format!("{id:?} was dropped, and is not closed"));
+        if !self.connections.is_all_followed_up() {
+            return Err("what hung on a connection that is gone was left".to_owned());
         }
         self.connections.audit(now)?;
         self.audit_calls()?;

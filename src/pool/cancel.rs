@@ -31,7 +31,7 @@ use super::connections::{Cancelling, Duty, Errand};
 use super::outcome::COMPLETION_UNKNOWN;
 use super::requests::{GivenUp, Reason, given_up_error, no_connection};
 use super::verdict::Verdict;
-use super::{Call, ConnectionId, Output, Pool, QueryFlags, Response};
+use super::{Call, ConnectionId, Pool, QueryFlags, Response};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::{Answer, Token};
 
@@ -118,7 +118,7 @@ impl Pool {
             self.tell_early(now, key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            self.drop_slot(id, why);
+            self.connections.drop_slot(id, why);
             // A caller that commits has no more use for its connection.
             return lease.into_iter().for_each(|lease| self.end_lease(now, lease));
         }
@@ -229,20 +229,22 @@ impl Pool {
             && let Errand::Due { at } = cancelling.errand
             && at <= now
             && slot.connection.at_work() == Some(cancelling.target)
-            && let Some(packet) = slot.connection.cancel_request()
+            && self.connections.send_cancel(id)
+            && let Some(slot) = self.connections.get_mut(id)
+            && let Some(cancelling) = &mut slot.cancelling
         {
             cancelling.errand = Errand::Underway;
             cancelling.fired = true;
-            self.outputs.push_back(Output::Cancel { connection: id, packet });
         }
+        let Some(slot) = self.connections.get(id) else { return };
         if slot.cancelling.is_none() {
             self.ask_types(now, id);
             let Some(slot) = self.connections.get(id) else { return };
             if let Duty::Leased { lease } = slot.duty {
                 self.resume_lease(now, lease);
             }
-            self.clean(now, id);
-            self.retire_if_useless(id);
+            self.connections.clean(now, id);
+            self.connections.retire_if_useless(id, self.cluster.topology());
         }
     }
 
@@ -274,11 +276,11 @@ impl Pool {
     fn distrust(&mut self, id: ConnectionId) {
         let Some(slot) = self.connections.get(id) else { return };
         if slot.duty == Duty::Serving && slot.connection.is_idle() {
-            return self.retire(id);
+            return self.connections.retire(id);
         }
         let message = "the connection was closed, because a CancelRequest for it got lost";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        self.drop_slot(id, why);
+        self.connections.drop_slot(id, why);
     }
 
     /// What the server's answer means where the call was given up, or where the signal for another

@@ -58,14 +58,4 @@ impl Pool {
         let jitter = Duration::from_micros(self.random.below(most.saturating_add(1)));
         now + lifetime.saturating_sub(jitter)
     }
-
-    /// A connection was given to a caller.
-    pub(super) fn count_use(&mut self, id: ConnectionId) {
-        if let Some(most) = self.config.max_uses
-            && let Some(slot) = self.connections.get_mut(id)
-        {
-            slot.uses += 1;
-            slot.spent |= slot.uses >= most;
-        }
-    }
 }

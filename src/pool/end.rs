@@ -84,7 +84,7 @@ impl Pool {
         );
         for (number, id) in self.resting_leases() {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
-            self.retire(id);
+            self.connections.retire(id);
         }
         for number in self.leases.unplaced() {
             self.lose_lease(number, error.clone().with_outcome(Outcome::NotSent));
@@ -102,7 +102,7 @@ impl Pool {
         {
             return;
         }
-        self.connections.all().into_iter().for_each(|id| self.retire(id));
+        self.connections.all().into_iter().for_each(|id| self.connections.retire(id));
         if let Life::Ending { requests, .. } = std::mem::replace(&mut self.life, Life::Ended) {
             for request in requests {
                 self.complete(request, Ok(nothing()));

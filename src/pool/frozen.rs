@@ -27,7 +27,7 @@ impl Pool {
                 bound.as_millis()
             );
             let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            self.drop_slot(id, error);
+            self.connections.drop_slot(id, error);
         }
     }
 
@@ -46,7 +46,7 @@ impl Pool {
             let message = "nothing came for a while, no other session could be opened to its address, and the \
                            name of the host leads to another server";
             let lost = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            there.into_iter().for_each(|id| self.drop_slot(id, lost.clone()));
+            there.into_iter().for_each(|id| self.connections.drop_slot(id, lost.clone()));
         }
     }
 
@@ -81,7 +81,7 @@ impl Pool {
             match self.connections.get_mut(id) {
                 // A server that refuses a session lives: it is asked again after another silence.
                 Some(slot) if error.server().is_some() => slot.heard_at = now,
-                _ => self.drop_slot(id, lost.clone()),
+                _ => self.connections.drop_slot(id, lost.clone()),
             }
         }
     }

@@ -74,7 +74,7 @@ impl Pool {
             _ => true,
         };
         let useless = self.connections.those(|slot| gone.contains(&slot.host) && idle(slot));
-        useless.into_iter().for_each(|id| self.retire(id));
+        useless.into_iter().for_each(|id| self.connections.retire(id));
         if was_served {
             self.outage_begins(now);
         }

@@ -30,7 +30,7 @@ impl Pool {
                     && !slot.connection.refuses_place()
             };
             if let Some(id) = self.connections.freest(may_ask) {
-                self.ask_session(now, id);
+                self.connections.ask_place(now, id);
             }
         }
     }

@@ -45,8 +45,8 @@ impl Pool {
         self.leave_line(&lease);
         if let Some(id) = lease.connection() {
             self.cancel_work(id);
-            self.free_slot(id);
-            self.drop_slot(id, error.clone());
+            self.connections.free_slot(id);
+            self.connections.drop_slot(id, error.clone());
         }
         // What was sent is settled with its connection.
         for key in lease.take_head().into_iter().chain(lease.take_held()) {
@@ -68,7 +68,7 @@ impl Pool {
         }
         let number = self.leases.begin(now, id, flags.has(QueryFlags::TRANSACTION));
         self.hand_over(id, number);
-        self.count_use(id);
+        self.connections.count_use(id, self.config.max_uses);
         self.finish_call(key, Ok(Response { results: Vec::new(), lease: Some(number) }));
     }
 
@@ -276,13 +276,15 @@ impl Pool {
         if Mutation::LeakLease.is_on() {
             return;
         }
-        self.free_slot(id);
+        self.connections.free_slot(id);
         let reset = self.config.reset_on_release;
         let Some(slot) = self.connections.get_mut(id) else { return };
         if !slot.is_at_rest() {
             let message = "the connection was given back while its session was at work";
             let code = "HYPERION_CONNECTION_LOST";
-            return self.drop_slot(id, Error::new(ErrorClass::Connection, code, message));
+            return self
+                .connections
+                .drop_slot(id, Error::new(ErrorClass::Connection, code, message));
         }
         // What session work leaves behind can't be seen: an advisory lock, for one.
         if lease.has_worked() && reset {
@@ -291,8 +293,8 @@ impl Pool {
         // An answer may have waited for this end, to ask for its types: the connection is looked at
         // again when they came.
         self.ask_types(now, id);
-        self.retire_if_useless(id);
-        self.clean(now, id);
+        self.connections.retire_if_useless(id, self.cluster.topology());
+        self.connections.clean(now, id);
     }
 
     /// Leases whose connections run no call of their users. The barrier of a call that was taken

@@ -56,11 +56,10 @@ impl Pool {
         let Some(slot) = self.connections.get_mut(id) else { return };
         if slot.connection.is_idle() {
             if !is_owed {
-                return self.retire(id);
+                return self.connections.retire(id);
             }
             slot.duty = Duty::Witness { ask_at: Some(again.min(now + timeout)) };
-            slot.connection.probe(now);
-            self.mark_writing(id);
+            self.connections.probe(now, id);
         } else if slot.is_silent(now, timeout) {
             self.give_up_session(now, id);
         } else if let Some(since) = slot.connection.head_since() {
@@ -73,8 +72,7 @@ impl Pool {
         let ask_at = Some(now + self.config.liveness_check);
         if let Some(slot) = self.connections.get_mut(id) {
             slot.duty = Duty::Witness { ask_at };
-            slot.connection.probe(now);
-            self.mark_writing(id);
+            self.connections.probe(now, id);
         }
     }
 

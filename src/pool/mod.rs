@@ -9,12 +9,10 @@
 mod abandoned;
 mod addresses;
 mod answers;
-mod asking;
 #[cfg(feature = "sim")]
 mod audit;
 mod balance;
 mod cancel;
-mod closing;
 mod connections;
 mod crowd;
 mod demand;
@@ -120,8 +118,6 @@ pub struct Pool {
     has_surplus: bool,
     /// A host has refused, or was lost, since the last flush.
     may_be_hopeless: bool,
-    /// Connections that were given up, and why: `follow_up` closes them.
-    dropped: VecDeque<(ConnectionId, Error)>,
     /// Scratch, empty between uses.
     candidates: Vec<balance::Candidate>,
     flushed_at: Instant,
@@ -154,7 +150,6 @@ impl Pool {
             rewinding: None,
             has_surplus: false,
             may_be_hopeless: false,
-            dropped: VecDeque::new(),
             candidates: Vec::new(),
             flushed_at: now,
             outputs: VecDeque::new(),
@@ -307,12 +302,14 @@ impl Pool {
         self.follow_up(now);
         self.search(now);
         self.settle_ready();
+        self.follow_up(now);
         self.finish_ending();
+        self.follow_up(now);
         self.flushed_at = now;
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outputs.pop_front().or_else(|| self.connections.poll_output())
     }
 
     pub fn poll_timeout(&mut self) -> Option<(Instant, &'static str)> {

@@ -98,7 +98,7 @@ impl Pool {
         let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
-        self.remove_slot(id, Vec::new());
+        self.connections.close(id, Vec::new());
         self.judge_unlisted(now, host, &error);
         if is_witness && self.desert(site, &error) {
             return;

@@ -142,4 +142,16 @@ impl Pool {
         let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
         in_flight.filter_map(call).any(|call| self.may_commit(call))
     }
+
+    /// A connection is about to be closed in the middle of its work: the server would go on with
+    /// that otherwise. A COMMIT goes on, and so does what stands in front of one: the signal may
+    /// come when its turn has come.
+    pub(super) fn cancel_work(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.connections.get(id)
+            && slot.connection.first_request().is_some()
+            && !self.has_commit(id)
+        {
+            self.connections.send_cancel(id);
+        }
+    }
 }

@@ -108,7 +108,7 @@ impl Pool {
         if self.enter(id) {
             return false;
         }
-        self.ask_realm(now, id);
+        self.connections.ask_realm(now, id);
         self.statements.get(statement).is_some_and(Statement::has_user_types)
     }
 }

@@ -102,7 +102,7 @@ impl Pool {
             let topology = self.cluster.topology();
             let idle = self.connections.all_free().find(|(_, slot)| topology.serves(slot.host));
             match idle.map(|(id, _)| id) {
-                Some(id) => self.retire(id),
+                Some(id) => self.connections.retire(id),
                 None => return,
             }
         }
@@ -118,12 +118,12 @@ impl Pool {
             Some(Some(excess)) => {
                 // Nothing is idle there now: later.
                 if let Some(victim) = excess.idle {
-                    self.retire(victim);
+                    self.connections.retire(victim);
                     self.set_serving(id);
                 }
             }
             Some(None) if !self.is_full() => self.set_serving(id),
-            _ => self.retire(id),
+            _ => self.connections.retire(id),
         }
         self.candidates = candidates;
     }

@@ -80,7 +80,7 @@ impl Pool {
     fn renew_scouts(&mut self, since: Instant) {
         let is_old = |slot: &Slot| is_scout(slot) && slot.opened_at < since;
         let scouts = self.connections.those_apart(is_old);
-        scouts.into_iter().for_each(|id| self.retire(id));
+        scouts.into_iter().for_each(|id| self.connections.retire(id));
     }
 
     fn ask_scout(&mut self, now: Instant, host: HostId) {
@@ -92,7 +92,7 @@ impl Pool {
         if let Some(id) = newest
             && self.connections.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
         {
-            self.ask_session(now, id);
+            self.connections.ask_place(now, id);
         }
     }
 

@@ -29,7 +29,7 @@ impl Pool {
             // What it shows would not be taken for the host's.
             && !self.connections.is_of_another_server(id)
         {
-            self.ask_session(now, id);
+            self.connections.ask_place(now, id);
         }
         true
     }
@@ -93,7 +93,7 @@ impl Pool {
         let freest = safe.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| *id);
         let may_tell = !sessions.is_empty();
         if let Some(id) = freest {
-            self.ask_session(now, id);
+            self.connections.ask_place(now, id);
         }
         may_tell
     }
@@ -136,7 +136,7 @@ impl Pool {
         let deposed: Vec<_> = deposed.collect();
         for (id, why) in deposed {
             let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
-            self.drop_slot(id, error);
+            self.connections.drop_slot(id, error);
         }
     }
 
@@ -149,7 +149,7 @@ impl Pool {
             return;
         }
         for id in late {
-            self.remove_slot(id, Vec::new());
+            self.connections.close(id, Vec::new());
         }
         self.decide_rivals(now);
     }

@@ -94,7 +94,7 @@ impl Pool {
         };
         match at_work.filter(is_given_up) {
             Some(target) => self.give_up_connection(now, id, target),
-            None => self.drop_slot(id, why),
+            None => self.connections.drop_slot(id, why),
         }
     }
 }

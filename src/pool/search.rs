@@ -151,7 +151,7 @@ impl Pool {
         self.discovery.outage.rest();
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
         let ids = self.connections.those_apart(asks);
-        ids.into_iter().for_each(|id| self.retire(id));
+        ids.into_iter().for_each(|id| self.connections.retire(id));
     }
 
     /// Asks the scouts whose time has come, and gives up on sessions that did not answer in time.
@@ -168,8 +168,7 @@ impl Pool {
                     if slot.connection.is_idle() {
                         slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
                         slot.connection.doubt_reports(now, CHECK_EVERY);
-                        slot.connection.probe(now);
-                        self.mark_writing(id);
+                        self.connections.probe(now, id);
                     } else if slot.is_silent(now, timeout) {
                         self.give_up_session(now, id);
                     }

@@ -33,14 +33,18 @@ impl Pool {
             let is_challenged = self.connections.is_challenged_by(of);
             let Some(slot) = self.connections.get_mut(id) else { continue };
             match slot.duty {
-                Duty::Joining | Duty::Scouting { .. } if is_challenged => self.retire(id),
+                Duty::Joining | Duty::Scouting { .. } if is_challenged => {
+                    self.connections.retire(id)
+                }
                 Duty::Joining => slot.duty = Duty::Challenger { deadline: None },
                 Duty::Scouting { .. } if !slot.connection.is_idle() => {
                     let deadline = Some(now + self.config.connect_timeout);
                     slot.duty = Duty::Challenger { deadline };
                 }
-                Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => self.retire(id),
-                Duty::Serving if slot.is_idle() => self.retire(id),
+                Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => {
+                    self.connections.retire(id)
+                }
+                Duty::Serving if slot.is_idle() => self.connections.retire(id),
                 Duty::Serving
                 | Duty::Leased { .. }
                 | Duty::Challenger { .. }
@@ -68,7 +72,7 @@ impl Pool {
         {
             match self.connections.get_mut(id) {
                 Some(slot) if first => slot.duty = Duty::Scouting { ask_at },
-                _ => self.retire(id),
+                _ => self.connections.retire(id),
             }
         }
     }
@@ -85,8 +89,7 @@ impl Pool {
         for id in ids {
             if let Some(slot) = self.connections.get_mut(id) {
                 slot.duty = Duty::Doubted { deadline };
-                slot.connection.probe(now);
-                self.mark_writing(id);
+                self.connections.probe(now, id);
             }
         }
     }
@@ -112,7 +115,7 @@ impl Pool {
             Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
             Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
                 Some(Rank::Preferred) if self.is_stranger(id) => {
-                    return self.ask_session(now, id);
+                    return self.connections.ask_place(now, id);
                 }
                 Some(Rank::Preferred)
                     if self.counted() < self.config.pool_size || Mutation::OverfillPool.is_on() =>
@@ -142,7 +145,7 @@ impl Pool {
                     self.ask_the_seated(now, id);
                 }
             }
-            _ => self.retire(id),
+            _ => self.connections.retire(id),
         }
     }
 
@@ -151,10 +154,10 @@ impl Pool {
     pub(super) fn ask_the_seated(&mut self, now: Instant, id: ConnectionId) {
         let unproved = |slot: &Slot| self.cluster.topology().is_unproved(slot.host);
         if self.connections.get(id).is_some_and(unproved) {
-            self.ask_session(now, id);
+            self.connections.ask_place(now, id);
         }
         if !self.catalog.is_empty() {
-            self.ask_realm(now, id);
+            self.connections.ask_realm(now, id);
         }
     }
 }

@@ -41,9 +41,9 @@ impl Pool {
             Ok(sent) => {
                 call.phase = Phase::Sent { to: id, at: now };
                 if call.lease.is_none() {
-                    self.count_use(id);
+                    self.connections.count_use(id, self.config.max_uses);
                 }
-                self.mark_writing(id);
+                self.connections.mark_writing(id);
                 Some(sent)
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::abandoned::TRANSACTION_TIMEOUT;
 use super::addresses::Failed;
-use super::connections::Duty;
+use super::connections::{Closed, Duty};
 use super::dispatch::GUARDED;
 use super::loss::{Fate, Loss, on_lost};
 use super::placement::may_be_shared;
@@ -51,7 +51,7 @@ impl Pool {
         }
         self.wait_again(now, again.into_iter());
         self.ask_types(now, id);
-        self.mark_writing(id);
+        self.connections.mark_writing(id);
         // What its calls wait for may be an answer that is no news to anybody else.
         if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty)
             && !Mutation::StrandCalls.is_on()
@@ -63,8 +63,8 @@ impl Pool {
         {
             self.tend(now, id);
         }
-        self.retire_if_useless(id);
-        self.clean(now, id);
+        self.connections.retire_if_useless(id, self.cluster.topology());
+        self.connections.clean(now, id);
         self.follow_up(now);
     }
 
@@ -72,10 +72,30 @@ impl Pool {
     /// dropped, settles what was in flight there, and lets go what waits in a failed transaction.
     pub(super) fn follow_up(&mut self, now: Instant) {
         self.release_untold(now);
-        while let Some((id, error)) = self.dropped.pop_front() {
+        loop {
+            while let Some(closed) = self.connections.next_closed() {
+                self.leave(closed);
+            }
+            let Some((id, error)) = self.connections.next_dropped() else { return };
             self.close_dropped(now, id, &error);
             self.release_untold(now);
         }
+    }
+
+    /// A connection was closed: what hung on it goes on without it.
+    fn leave(&mut self, closed: Closed) {
+        if let Some(lease) = closed.lease {
+            let message = "the connection was closed by the pool";
+            let code = "HYPERION_CONNECTION_LOST";
+            self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
+        }
+        if closed.has_moved_names {
+            self.statements.names_moved();
+        }
+        if let Some(then) = closed.role_told_at {
+            self.cluster.said_until(closed.host, then);
+        }
+        self.release_untyped_of(closed.id);
     }
 
     fn close_dropped(&mut self, now: Instant, id: ConnectionId, error: &Error) {
@@ -92,7 +112,7 @@ impl Pool {
                 let error = self.lost_error(id, Outcome::NotSent, false, error);
                 self.vacate(lease, error);
             }
-            self.remove_slot(id, Vec::new());
+            self.connections.close(id, Vec::new());
         }
     }
 
@@ -184,7 +204,7 @@ impl Pool {
             (Verdict::SendAgain, Some(lease)) => {
                 self.unseat_lease(id, key, lease);
                 if !self.connections.get(id).is_some_and(super::Slot::is_at_rest) {
-                    self.remove_slot(id, Vec::new());
+                    self.connections.close(id, Vec::new());
                 }
                 return Some(key);
             }
@@ -196,14 +216,14 @@ impl Pool {
                 let waits = self.ask_for_values(now, key) || self.ask_parameter_types(now, id, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status),
-                    None if waits => self.clean(now, id),
+                    None if waits => self.connections.clean(now, id),
                     None if self.run_as_told(now, key, id) => {}
                     None => return Some(key),
                 }
             }
             (Verdict::Deliver(result), None) => {
                 self.deliver(now, id, key, result);
-                self.clean(now, id);
+                self.connections.clean(now, id);
             }
             (Verdict::Deliver(result), Some(lease)) => {
                 let result = result.map_err(|error| self.tell_transaction(key, status, error));
@@ -398,7 +418,7 @@ impl Pool {
             let error = self.lost_error(id, Outcome::NotSent, false, why);
             self.vacate(lease, error);
         }
-        self.remove_slot(id, Vec::new());
+        self.connections.close(id, Vec::new());
         let observation = if joining {
             self.judge_unlisted(now, host, &error);
             if is_witness && self.desert(site, &error) {
@@ -452,6 +472,6 @@ impl Pool {
         let message =
             "the connection was closed, because a statement had left a transaction open on it";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        self.drop_slot(id, why);
+        self.connections.drop_slot(id, why);
     }
 }

@@ -30,7 +30,7 @@ impl Pool {
             _ => {
                 slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
                 let replaced = self.connections.replaced_by(id);
-                replaced.into_iter().for_each(|id| self.retire(id));
+                replaced.into_iter().for_each(|id| self.connections.retire(id));
             }
         }
         // It may be closed at once, where there is no room for one more.

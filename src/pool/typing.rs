@@ -164,7 +164,7 @@ impl Pool {
             TypesOutcome::Refused(refused) => {
                 if let Some(slot) = self.connections.get_mut(id) {
                     slot.connection.roll_back_types(now, refused);
-                    self.mark_writing(id);
+                    self.connections.mark_writing(id);
                 }
                 return;
             }

@@ -37,7 +37,7 @@ impl Pool {
             self.finish_call(key, Err(error));
         }
         let host = self.connections.get(id).map(|slot| slot.host);
-        self.drop_slot(id, why.clone());
+        self.connections.drop_slot(id, why.clone());
         // A server that still takes CancelRequests is there, whatever keeps this session busy.
         if let Some(host) = host
             && !reached

@@ -78,7 +78,7 @@ impl Pool {
                 }
             }
         }
-        self.mark_writing(id);
+        self.connections.mark_writing(id);
     }
 
     /// What waits on a connection for types whose transaction has failed, so that its server tells

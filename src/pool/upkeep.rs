@@ -63,7 +63,7 @@ impl Pool {
             if let Some(slot) = self.connections.get_mut(id) {
                 slot.spent = true;
             }
-            self.retire_if_useless(id);
+            self.connections.retire_if_useless(id, self.cluster.topology());
         }
         // Those that are used least come last: calls take the first that is free.
         let Some(timeout) = self.config.idle_timeout else { return };
@@ -74,7 +74,7 @@ impl Pool {
         let mut free = self.connections.free_for(now, timeout);
         free.sort_by_key(|(since, _)| *since);
         for (_, id) in free.into_iter().take(surplus) {
-            self.retire(id);
+            self.connections.retire(id);
         }
     }
 

@@ -5,6 +5,7 @@
 //! of them has that one counted anew, for which it takes `&mut self`. So counters are never older
 //! than what they count, and a query pays for the connection that it uses alone.
 
+mod acts;
 #[cfg(feature = "sim")]
 mod audit;
 mod cancelling;
@@ -18,6 +19,9 @@ mod route;
 mod sites;
 mod slot;
 
+use std::collections::VecDeque;
+
+pub(super) use acts::Closed;
 pub(super) use cancelling::{Cancelling, Errand};
 use index::Index;
 pub(super) use questions::Load;
@@ -27,7 +31,8 @@ pub(super) use slot::OVERDUE;
 pub use slot::{ConnectionId, Slot};
 pub(super) use slot::{Duty, Site};
 
-use crate::base::{Arena, Mutation};
+use crate::base::{Arena, Error, Mutation};
+use crate::pool::Output;
 
 /// Owns the slots. What is asked of all of them is asked here.
 #[derive(Debug, Default)]
@@ -36,6 +41,10 @@ pub(super) struct Connections {
     index: Index,
     /// Those that may have changed since the last look, each once.
     changed: Vec<ConnectionId>,
+    outputs: VecDeque<Output>,
+    /// Those that the pool has given up, and why.
+    dropped: VecDeque<(ConnectionId, Error)>,
+    closed: VecDeque<Closed>,
 }
 
 impl Connections {

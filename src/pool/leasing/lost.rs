@@ -38,7 +38,7 @@ impl Pool {
         number: NonZeroU32,
     ) {
         self.leases.unseat(number, key);
-        self.free_slot(id);
+        self.connections.free_slot(id);
     }
 
     /// No caller may be waiting for an error of it.

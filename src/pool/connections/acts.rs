@@ -1,0 +1,167 @@
+//! What is done on a connection for the pool itself, what that has to write, and how a connection
+//! ends.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::{ConnectionId, Connections, Duty, Slot};
+use crate::base::{Error, Instant, Mutation};
+use crate::cluster::{HostId, Topology};
+use crate::pool::Output;
+
+/// What is left of a connection that was closed.
+#[derive(Debug)]
+pub(in crate::pool) struct Closed {
+    pub(in crate::pool) id: ConnectionId,
+    pub(in crate::pool) host: HostId,
+    /// The lease that it still belonged to.
+    pub(in crate::pool) lease: Option<NonZeroU32>,
+    /// Its session may have made other tables of the names that statements use.
+    pub(in crate::pool) has_moved_names: bool,
+    pub(in crate::pool) role_told_at: Option<Instant>,
+}
+
+impl Connections {
+    /// What the sockets are to do.
+    pub(in crate::pool) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Opens a session. Of the addresses that the name of its host leads to, `last` come last.
+    pub(in crate::pool) fn open(&mut self, slot: Slot, last: Vec<SocketAddr>) {
+        let (host, address) = (Arc::clone(&slot.target), slot.address);
+        let connection = self.insert(slot);
+        self.outputs.push_back(Output::Open { connection, host, address, last });
+    }
+
+    pub(in crate::pool) fn mark_writing(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.get_mut(id)
+            && !slot.writing
+            && !slot.connection.outgoing().is_empty()
+        {
+            slot.writing = true;
+            self.outputs.push_back(Output::Write { connection: id });
+        }
+    }
+
+    /// Discards what the last user of a connection left behind.
+    pub(in crate::pool) fn clean(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.get_mut(id)
+            && slot.takes_calls()
+            && !slot.connection.is_clean()
+            && !slot.connection.is_resetting()
+            && !Mutation::ForgetReset.is_on()
+        {
+            slot.connection.reset(now);
+            self.mark_writing(id);
+        }
+    }
+
+    pub(in crate::pool) fn free_slot(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.duty = Duty::Serving;
+        }
+    }
+
+    /// Asks a session for the place of its host: its timeline, and whom it follows.
+    pub(in crate::pool) fn ask_place(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.connection.ask_place(now);
+            self.mark_writing(id);
+        }
+    }
+
+    /// Asks a session which database it is in, where that is to be known and nothing is in the way.
+    pub(in crate::pool) fn ask_realm(&mut self, now: Instant, id: ConnectionId) {
+        let Some(slot) = self.get_mut(id) else { return };
+        let is_known = slot.realm.is_some() || slot.connection.is_asking_realm();
+        if !is_known && slot.cancelling.is_none() && slot.is_at_rest() {
+            slot.connection.ask_realm(now);
+            self.mark_writing(id);
+        }
+    }
+
+    /// Asks a session for the role of its host.
+    pub(in crate::pool) fn probe(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.connection.probe(now);
+            self.mark_writing(id);
+        }
+    }
+
+    /// Has the server cancel what it is at on a connection, by a CancelRequest. Returns whether it
+    /// can be asked to.
+    pub(in crate::pool) fn send_cancel(&mut self, id: ConnectionId) -> bool {
+        let packet = self.get(id).and_then(|slot| slot.connection.cancel_request());
+        let Some(packet) = packet else { return false };
+        self.outputs.push_back(Output::Cancel { connection: id, packet });
+        true
+    }
+
+    /// A connection was given to a caller. It serves `most` of them, where that is bounded.
+    pub(in crate::pool) fn count_use(&mut self, id: ConnectionId, most: Option<u64>) {
+        if let Some(most) = most
+            && let Some(slot) = self.get_mut(id)
+        {
+            slot.uses += 1;
+            slot.spent |= slot.uses >= most;
+        }
+    }
+
+    /// Closes a connection that has nothing in flight.
+    pub(in crate::pool) fn retire(&mut self, id: ConnectionId) {
+        let farewell = self.get(id).map(|slot| slot.connection.farewell());
+        self.close(id, farewell.unwrap_or_default());
+    }
+
+    /// Closes a connection that has nothing to do on a host that does not serve.
+    pub(in crate::pool) fn retire_if_useless(&mut self, id: ConnectionId, topology: &Topology) {
+        let Some(slot) = self.get(id) else { return };
+        if slot.is_idle() && (slot.spent || !topology.serves(slot.host)) {
+            self.retire(id);
+        }
+    }
+
+    pub(in crate::pool) fn close(&mut self, id: ConnectionId, farewell: Vec<u8>) {
+        if let Some(slot) = self.remove(id) {
+            let lease = match slot.duty {
+                Duty::Leased { lease } => Some(lease),
+                _ => None,
+            };
+            self.outputs.push_back(Output::Close { connection: id, farewell });
+            self.closed.push_back(Closed {
+                id,
+                host: slot.host,
+                lease,
+                has_moved_names: slot.connection.has_moved_names(),
+                role_told_at: slot.connection.role_told_at(),
+            });
+        }
+    }
+
+    /// Takes a connection out of the pool for good, whatever is in flight on it. Nothing is sent
+    /// there any more. What was in flight is settled once the pool is done with what it does at the
+    /// moment: that may drop other connections.
+    pub(in crate::pool) fn drop_slot(&mut self, id: ConnectionId, error: Error) {
+        if let Some(slot) = self.get_mut(id)
+            && !std::mem::replace(&mut slot.is_dropped, true)
+        {
+            self.dropped.push_back((id, error));
+        }
+    }
+
+    /// The next connection that is to be closed, whatever is in flight on it, and why.
+    pub(in crate::pool) fn next_dropped(&mut self) -> Option<(ConnectionId, Error)> {
+        self.dropped.pop_front()
+    }
+
+    /// The next connection that was closed since the last look.
+    pub(in crate::pool) fn next_closed(&mut self) -> Option<Closed> {
+        self.closed.pop_front()
+    }
+
+    pub(in crate::pool) fn is_all_followed_up(&self) -> bool {
+        self.dropped.is_empty() && self.closed.is_empty()
+    }
+}
