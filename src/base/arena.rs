@@ -1,4 +1,4 @@
-//! Things that come and go, named by keys that never name the wrong one.
+//! Values that come and go, named by keys that never name the wrong value.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,9 +6,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// Names one value of an [`Arena`]. The generation tells a value from a later one in the same
-/// place, so that a late message about a dead connection can't reach the connection that took its
-/// place.
+/// Names one value of an [`Arena`]. The generation tells the value from a later one in the same
+/// place. So a late message about a dead connection can't reach the connection in its place.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -16,12 +15,13 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// One number for both halves, for tokens of the system and for JavaScript's side.
+    /// The index and the generation in one number, for the operating system's tokens and for
+    /// JavaScript.
     pub const fn to_bits(self) -> u64 {
         ((self.generation as u64) << 32) | self.index as u64
     }
 
-    /// Its place among all that are there, which a later value may have when this one is gone.
+    /// The value's place. A later value may have the same one, once this value is gone.
     pub const fn place(self) -> usize {
         self.index as usize
     }
@@ -31,7 +31,7 @@ impl<T> Key<T> {
     }
 }
 
-// Derives would ask the same of `T`.
+// Derived implementations would demand the same traits of `T`.
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
         *self
@@ -70,19 +70,20 @@ struct Place<T> {
     value: Option<T>,
 }
 
-/// Values in stable places, iterated in the order of their places. The first vacant place is taken
-/// first, and vacant ones at the end are given up: what a burst took is given back when it is over.
+/// Values in stable places, iterated in the order of their places. A new value takes the first
+/// vacant place. Vacant places at the end are given up, so that the memory of a burst is given back
+/// after it.
 pub struct Arena<T> {
     places: Vec<Place<T>>,
-    /// Vacant places. Those behind the last of `places` are none any more.
+    /// The vacant places. Indices at or after the end of `places` have no meaning.
     vacant: BinaryHeap<Reverse<u32>>,
     count: usize,
-    /// The generation of a place that is new: no key has named one with it, nor will one that was
-    /// given up.
+    /// The generation for the next new place. No key with it was ever given for such a place, and
+    /// none will be given again for one that was given up.
     youngest: u32,
 }
 
-/// So many places are kept, whoever needs them.
+/// How many places keep their memory at any time.
 const FEW: usize = 64;
 
 impl<T> Default for Arena<T> {
@@ -107,7 +108,7 @@ impl<T> Arena<T> {
             place.value = Some(value);
             return Key { index, generation: place.generation, of: PhantomData };
         }
-        // None that is left is one of `places`, and must not become one again by itself.
+        // The indices that are left lie behind `places`, and must not become valid when it grows.
         self.vacant.clear();
         let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
         let generation = self.youngest;
@@ -144,8 +145,7 @@ impl<T> Arena<T> {
     /// Gives up the vacant places at the end.
     fn trim(&mut self) {
         while let Some(Place { generation, value: None }) = self.places.last() {
-            // Which of two is younger tells their distance: generations begin anew after the last
-            // one.
+            // Generations wrap around, so their distance tells which of two is younger.
             if generation.wrapping_sub(self.youngest) < u32::MAX / 2 {
                 self.youngest = *generation;
             }
@@ -159,7 +159,7 @@ impl<T> Arena<T> {
         }
     }
 
-    /// The value in a place, and its key.
+    /// The value in a place, with its key.
     pub fn at(&self, place: usize) -> Option<(Key<T>, &T)> {
         let Place { generation, value } = self.places.get(place)?;
         let index = u32::try_from(place).ok()?;
@@ -167,7 +167,7 @@ impl<T> Arena<T> {
         value.as_ref().map(|value| (key, value))
     }
 
-    /// Behind the last place that has a value.
+    /// The number of places up to the last value.
     pub fn places(&self) -> usize {
         self.places.len()
     }
@@ -220,7 +220,7 @@ mod tests {
     fn the_first_vacant_place_is_taken_and_those_at_the_end_are_given_up() {
         let mut arena = Arena::default();
         let burst: Vec<_> = (0..1000).map(|n| arena.insert(n)).collect();
-        // One in the middle stays, and whoever comes next does not stand behind it.
+        // One value in the middle stays. The next value must not go behind it.
         let (left, stays) = (&burst[..600], burst[600]);
         burst
             .iter()
@@ -241,7 +241,7 @@ mod tests {
             let (mut given, mut kept) = (std::collections::BTreeSet::new(), Vec::new());
             let mut random = crate::base::Random::from_seed(1);
             for n in 0..10_000 {
-                // Now many come, now many go.
+                // Phases in which values come alternate with phases in which they go.
                 let grows = (n / 50) % 2 == 0;
                 if kept.is_empty() || (random.below(10) < 7) == grows {
                     let key = arena.insert(n);

@@ -1,25 +1,25 @@
-//! The bytes of one row, which may lie in several parts.
+//! The bytes of one row, in one or several parts.
 
 use std::ops::Range;
 
-/// The first part grows up to this: what is shorter lies in one piece.
+/// The most bytes of the first part. A shorter row lies in one piece.
 const FIRST_PART: usize = 1024 * 1024;
-/// Later parts are as large as all before them, up to this.
+/// The most bytes of a later part. Each is as large as all parts before it, up to this.
 const LARGEST_PART: usize = 4 * 1024 * 1024;
 
-/// There is no memory left for a row.
+/// There is no memory for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
 #[derive(Debug)]
 struct Part {
-    /// Where it begins among all bytes.
+    /// Its first byte's index among all bytes.
     start: usize,
     bytes: Vec<u8>,
 }
 
-/// Bytes that came one after another. None is moved again once it lies behind the first part, and
-/// those that are done with can be given back before the others.
+/// Bytes that arrived one after another. Bytes after the first part are never moved again, and
+/// parts that were read can be given back before the others.
 #[derive(Debug, Default)]
 pub struct Parts {
     parts: Vec<Part>,
@@ -27,7 +27,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Appends bytes, behind which `left` more are to come.
+    /// Appends bytes, after which `left` more are to come.
     pub fn extend(&mut self, mut bytes: &[u8], left: usize) -> Result<(), NoMemory> {
         let all = bytes.len().saturating_add(left);
         if self.parts.is_empty() {
@@ -39,7 +39,7 @@ impl Parts {
         {
             let (now, later) = bytes.split_at(bytes.len().min(FIRST_PART - self.length));
             if first.bytes.capacity() - first.bytes.len() < now.len() {
-                // It doubles, and never exceeds what it takes in the end.
+                // The first part doubles, and never exceeds its final size.
                 let most = all.min(FIRST_PART - self.length);
                 let more = first.bytes.len().clamp(now.len(), most.max(now.len()));
                 first.bytes.try_reserve_exact(more).map_err(|_| NoMemory)?;
@@ -77,7 +77,8 @@ impl Parts {
         self.length == 0
     }
 
-    /// Gives back the memory of all that lies wholly in `range`, which nobody reads again.
+    /// Gives back the memory of all parts that lie completely in `range`. Nothing may read these
+    /// again.
     pub fn free_within(&mut self, range: &Range<usize>) {
         let first = self.parts.partition_point(|part| part.start < range.start);
         for Part { start, bytes } in self.parts.iter_mut().skip(first) {
@@ -94,7 +95,7 @@ impl Parts {
         part.and_then(|part| part.bytes.get(at - part.start..)).unwrap_or_default()
     }
 
-    /// The bytes, where they lie in one part.
+    /// The bytes, if they lie in one part.
     fn whole(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
             [] => Some(&[]),
@@ -112,7 +113,7 @@ pub enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// In one piece, where they lie so.
+    /// The body in one piece, if its bytes lie in one part.
     pub fn of(parts: &'a Parts) -> Self {
         parts.whole().map_or(Self::Parts(parts), Self::Whole)
     }
@@ -128,8 +129,8 @@ impl<'a> Body<'a> {
         self.len() == 0
     }
 
-    /// What lies in one piece from `range`'s start on, and no more than all of it. Empty where
-    /// nothing is there.
+    /// The bytes from the start of `range` on that lie in one piece, and no more than the range
+    /// has. Empty if there are none.
     pub fn slice(self, range: &Range<usize>) -> &'a [u8] {
         let from = match self {
             Self::Whole(bytes) => bytes.get(range.start..).unwrap_or_default(),
@@ -138,7 +139,7 @@ impl<'a> Body<'a> {
         from.get(..range.len()).unwrap_or(from)
     }
 
-    /// So many bytes from `at` on, wherever they lie.
+    /// `N` bytes from `at` on, in whatever parts they lie; `None` if the body ends before.
     pub fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
         let mut array = [0; N];
         let mut filled = 0;
@@ -154,7 +155,7 @@ impl<'a> Body<'a> {
         Some(array)
     }
 
-    /// Appends the bytes of `range` to `out`, as far as they are there.
+    /// Appends the bytes of `range` to `out`, as far as the body has them.
     pub fn copy(self, mut range: Range<usize>, out: &mut Vec<u8>) -> Result<(), NoMemory> {
         out.try_reserve(range.len()).map_err(|_| NoMemory)?;
         while !range.is_empty() {
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(Body::of(&parts).array::<1>(usize::MAX), None);
         parts.free_within(&(10..7_000_000));
         let body = Body::of(&parts);
-        // The first part is needed in front of the range, and the one at its end behind it.
+        // The range ends inside a later part and begins inside the first one, so both stay.
         assert_eq!(body.slice(&(9..12)), &all[9..12]);
         assert_eq!(body.slice(&(FIRST_PART..FIRST_PART + 1)), b"");
         assert_eq!(body.slice(&(6_999_999..7_000_001)), &all[6_999_999..7_000_001]);

@@ -1,4 +1,4 @@
-//! What can go wrong, in the form in which it reaches the user.
+//! All errors, in the form in which they reach the user.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 pub enum Outcome {
     /// No byte of it reached a socket, or the server said that it never looked at it.
     NotSent,
-    /// The server refused it or rolled it back: certainly no effect.
+    /// The server refused it or rolled it back, so it certainly had no effect.
     NotCommitted,
-    /// It was sent and the answer never came. It may have happened.
+    /// It was sent, and no answer came. It may have had its effect.
     Unknown,
 }
 
@@ -25,27 +25,28 @@ impl Outcome {
     }
 }
 
-/// The class of the JavaScript error. Whose fault it is: the server's refusal, the network, the
-/// peer's bytes, the caller, or this library.
+/// The class of the JavaScript error. It tells what failed: the server refused, the network failed,
+/// the peer sent invalid bytes, the caller made a mistake, or this library has a defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// The server sent an ErrorResponse; `code` is its SQLSTATE.
     Database,
-    /// A connection could not be made, or was lost.
+    /// A connection could not be opened, or was lost.
     Connection,
-    /// No connection could be had within `acquireTimeoutMs`, or the waiting line was full.
+    /// There was no free connection within `acquireTimeoutMs`, or the queue was full.
     PoolTimeout,
     QueryTimeout,
     Abort,
     /// An option or an argument is wrong.
     Configuration,
-    /// The server sent bytes that are no PostgreSQL protocol, or in the wrong moment.
+    /// The server sent bytes that are not valid PostgreSQL protocol, or a message at the wrong
+    /// moment.
     Protocol,
-    /// A transaction was used wrongly, or did not commit although COMMIT was sent.
+    /// A transaction was used in a wrong way, or did not commit although COMMIT was sent.
     Transaction,
     /// A defect in this library.
     Internal,
-    /// The operating system's own words: always the cause of another error.
+    /// The operating system's error. It is always the cause of another error.
     System,
 }
 
@@ -67,18 +68,18 @@ impl ErrorClass {
     }
 }
 
-/// The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), each cut to a bound
-/// by the parser. `code` is kept apart, in [`Error::code`].
+/// The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8). The parser cuts each
+/// of them to 8 KiB (`protocol::report`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerFields {
-    /// Not localised: ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO or LOG.
+    /// ERROR, FATAL, PANIC, WARNING, NOTICE, DEBUG, INFO or LOG, not translated.
     pub severity: String,
     /// The SQLSTATE.
     pub code: String,
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
-    /// In characters, from 1, into the query text.
+    /// The place in the query text, in characters, counted from 1.
     pub position: Option<u32>,
     pub internal_position: Option<u32>,
     pub internal_query: Option<String>,
@@ -93,30 +94,30 @@ pub struct ServerFields {
     pub routine: Option<String>,
 }
 
-/// What Node's own errors say of a connect or a look-up that failed. The name of the error
-/// (`ECONNREFUSED`) is kept apart, in [`Error::code`].
+/// The fields of Node's own error for a connect or a look-up that failed. The name of the error
+/// (`ECONNREFUSED`) is in [`Error::code`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemFields {
-    /// As libuv numbers them: below zero.
+    /// libuv's number for the error, which is negative.
     pub errno: Option<i32>,
     pub syscall: Cow<'static, str>,
-    /// An IP address, or the path of a socket.
+    /// An IP address, or the path of a Unix socket.
     pub address: Option<String>,
     pub port: Option<u16>,
-    /// What was looked up.
+    /// The name that was looked up.
     pub hostname: Option<String>,
 }
 
-/// What one host had to say when no host would do.
+/// Why one host does not serve, for an error that names all hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostReport {
     pub host: Arc<str>,
     pub why: String,
-    /// What the system or the server said, where the host could not be had.
+    /// The error of the operating system or the server, if no session could be opened.
     pub cause: Option<Error>,
 }
 
-/// An error as the user sees it. Never holds a password or a parameter's value.
+/// An error as the user sees it. It never contains a password or a parameter's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 
@@ -135,7 +136,8 @@ struct Parts {
 }
 
 impl Error {
-    /// `code` begins with `HYPERION_`, or is an SQLSTATE where the standard has the very case.
+    /// A new error. `code` begins with `HYPERION_`, or is an SQLSTATE if the standard has one for
+    /// exactly this case.
     pub fn new(class: ErrorClass, code: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             class,
@@ -151,8 +153,8 @@ impl Error {
         }))
     }
 
-    /// The server's refusal. An ERROR that was followed by ReadyForQuery had no effect; the caller
-    /// says so where it knows.
+    /// The error that the server has reported. It has no outcome yet: an ERROR that a ReadyForQuery
+    /// followed had no effect, and only the caller knows whether one did.
     pub fn database(fields: ServerFields) -> Self {
         Self(Box::new(Parts {
             class: ErrorClass::Database,
@@ -168,7 +170,7 @@ impl Error {
         }))
     }
 
-    /// What the system said, under the name that it has for that.
+    /// An error of the operating system, with the system's own name for it.
     pub fn system(
         code: impl Into<Cow<'static, str>>,
         message: String,
@@ -180,9 +182,9 @@ impl Error {
         error
     }
 
-    /// Whether the system says that there is no server where one was looked for: it was refused
-    /// outright, or the name leads nowhere. A name server that does not answer (`EAI_AGAIN`) and a
-    /// host that is silent say nothing of that.
+    /// Whether the operating system says that no server exists at the address: it refused the
+    /// connection, or the name has no address. A name server without an answer (`EAI_AGAIN`) and a
+    /// silent host are no such errors.
     pub fn names_no_server(&self) -> bool {
         self.0.system.is_some() && matches!(self.code(), "ECONNREFUSED" | "ENOENT" | "ENOTFOUND")
     }
@@ -207,7 +209,7 @@ impl Error {
         self
     }
 
-    /// Where the server gave none itself.
+    /// Adds a hint, unless the server gave one.
     #[must_use]
     pub fn with_hint(mut self, hint: &str) -> Self {
         if let Some(server) = &mut self.0.server {
@@ -216,7 +218,7 @@ impl Error {
         self
     }
 
-    /// The same where the server may have one of its own, which stands behind it.
+    /// Adds a hint in front of the server's own.
     #[must_use]
     pub fn with_hint_in_front(mut self, hint: &str) -> Self {
         if let Some(server) = &mut self.0.server {
@@ -240,14 +242,15 @@ impl Error {
         self
     }
 
-    /// What led to it: the server's last words, for a connection that was lost.
+    /// Adds the error that led to this one: for a lost connection, the server's last message.
     #[must_use]
     pub fn with_cause(mut self, cause: Self) -> Self {
         self.0.cause = Some(cause);
         self
     }
 
-    /// The transaction that it was in takes no more statements: the server said so with it.
+    /// Records that the transaction has failed by this error, so that it accepts no more
+    /// statements.
     #[must_use]
     pub fn with_failed_transaction(mut self) -> Self {
         self.0.transaction_failed = true;

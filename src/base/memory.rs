@@ -1,14 +1,16 @@
-//! Whether there is memory for something large. Where an allocation fails that nobody looks at, the
-//! process ends.
+//! Whether there is memory for a large value. An allocation that fails without a check ends the
+//! process.
 
-/// What is smaller is not asked for: without memory for that the process could not go on anyway.
+/// Smaller sizes, in bytes, are not checked: without memory for those, the process could not go on
+/// anyway.
 pub const LARGE: usize = 64 * 1024;
 
-/// For what follows at once and can't fail itself. True for what is not large.
+/// Whether an allocation of this size would succeed now, for a following one that can't report
+/// failure. True for every size below [`LARGE`].
 pub fn is_there_room_for(bytes: usize) -> bool {
     let mut room = Vec::<u8>::new();
     let is_there = bytes < LARGE || room.try_reserve_exact(bytes).is_ok();
-    // Else the allocation would be optimized away, being of no use.
+    // Without this, the compiler would remove the unused allocation.
     std::hint::black_box(&room);
     is_there
 }

@@ -1,7 +1,7 @@
-//! Floor 0: words that every floor shares.
+//! Floor 0: types that every floor uses.
 //!
-//! Owns: points in time, keys of things that come and go, seeded random numbers and errors. Imports
-//! nothing of this crate, does no I/O, reads no clock.
+//! Owns: points in time, keys of values that come and go, seeded random numbers, and errors.
+//! Imports nothing of this crate, does no I/O, reads no clock.
 
 pub mod arena;
 pub mod body;

@@ -1,139 +1,144 @@
-//! Switches that break the code on purpose, one at a time: the simulation must notice each of them
-//! (`npm run simulate -- --mutations`). Without the feature `sim` they are constants that the
-//! compiler removes.
+//! Switches that break the code on purpose, one at a time. The simulation must notice each of them
+//! (`npm run simulate -- --mutations`). Without the feature `sim` they are constants, and the
+//! compiler removes them.
 
 /// A way in which the code can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
-    /// What a barrier says of a fence is not looked at.
+    /// A barrier's answer that shows a fence is ignored.
     ForgetFence,
     /// A standby is taken for a primary.
     ServeStandby,
-    /// A primary in whose place another one was promoted is served when it comes back.
+    /// A primary that was replaced by a promoted host is served again when it comes back.
     ServeOldPrimary,
-    /// What may have run is sent again.
+    /// A statement that may have run is sent again.
     RepeatUnknown,
-    /// What its caller has declared to change nothing is not sent again.
+    /// A statement is not sent again although its caller declared that it changes nothing.
     ForgetDeclaration,
-    /// What is sent again waits for a connection as long as if it were new.
+    /// A call that is sent again waits for a connection as long as a new call.
     RestartDeadline,
     /// A declared read is sent again however many connections it has cost.
     RepeatForever,
-    /// A lost COMMIT is said to have had no effect, so that its caller repeats the transaction.
+    /// A lost COMMIT is reported as having had no effect, so that its caller repeats the
+    /// transaction.
     DenyCommit,
     /// A transaction that moves to another connection does not begin anew there.
     ForgetBegin,
-    /// What begins a transaction is sent behind the COMMIT of the one before, as if that were open
-    /// still.
+    /// The beginning of a transaction is sent behind the COMMIT of the one before, as if that were
+    /// still open.
     BeginBehindEnd,
-    /// What comes behind a COMMIT or ROLLBACK that was never sent goes on in the transaction which
-    /// that was to end.
+    /// Statements after a COMMIT or ROLLBACK that was never sent continue the transaction that it
+    /// should have ended.
     ForgetLostEnd,
-    /// The connection that somebody gave back stays his.
+    /// A connection that its caller gave back stays that caller's.
     LeakLease,
-    /// What a session's last user left is not discarded.
+    /// What a session's last user left behind is not discarded.
     ForgetReset,
-    /// A session that was asked to cancel gets other work before the signal is known to have come.
+    /// A session gets other work before the signal of a CancelRequest to it is known to have
+    /// arrived.
     HurryCancel,
-    /// A COMMIT is cancelled like any query.
+    /// A COMMIT is cancelled like any other statement.
     CancelCommit,
-    /// A request that was taken back leaves its connection believing that it is written already.
+    /// A request that was taken back leaves its connection with a wrong count of written bytes.
     ForgetWrite,
-    /// Calls behind one that was taken back are left where they are.
+    /// Calls behind one that was taken back stay where they are.
     StrandCalls,
-    /// Nobody is told that its time is over.
+    /// No call is told that its time is over.
     ForgetDeadline,
-    /// What a caller bounded is not given up, and no timer is set for it.
+    /// A call whose caller set a limit is not given up, and no timer is set for it.
     ForgetLimit,
-    /// A pool that is ended waits for its last call, however long that takes.
+    /// A pool that is ending waits for its last call without a limit.
     EndlessEnd,
-    /// A pool whose end is overdue goes on with what its leases ask.
+    /// A pool whose end is overdue keeps serving its leases.
     ServePastEnd,
-    /// `poolSize` is not looked at.
+    /// `poolSize` is ignored.
     OverfillPool,
-    /// All connections that are missing are opened at once.
+    /// All missing connections are opened at once.
     Stampede,
-    /// What changes of a host is told only where its state does.
+    /// A change of a host is announced only if the host's state changes.
     ForgetNews,
-    /// Whoever serves again is told to have taken somebody's place.
+    /// A host that serves again is announced as the successor of another one.
     RepeatPrimary,
-    /// A fence is told, and told again.
+    /// A fence is announced more than once.
     RepeatFence,
-    /// A fence is not told.
+    /// A fence is not announced.
     HideFence,
-    /// What a host said before it denied that it fits is taken for what it says now.
+    /// An older answer of a host is believed although the host has told since that it no longer
+    /// fits.
     BelieveOldNews,
-    /// A host that has no room for one more session is suspected.
+    /// A host that has no room for another session is suspected.
     SuspectFullHost,
-    /// So is one whose time limits end idle sessions.
+    /// A host whose time limits end idle sessions is suspected.
     SuspectTidyHost,
-    /// So is one in front of which something ends idle sessions.
+    /// A host is suspected because a network device ends idle sessions in front of it.
     SuspectIdleCut,
-    /// The time limit by which a server has ended a transaction is not named.
+    /// The error does not name the time limit by which a server has ended a transaction.
     HideLimit,
-    /// Nobody waits for a server that is starting.
+    /// The pool does not wait for a server that is starting.
     RefuseToWait,
-    /// A transaction that began across a fence goes on where it is.
+    /// A transaction that began across a fence continues on its host.
     GoOnAcrossFence,
     /// A request is sent without a barrier in front of it.
     ForgetBarrier,
-    /// What was written in an earlier turn is taken for a barrier, although its answer may be older
-    /// than a fence.
+    /// An entry that was sent in an earlier turn is taken for a barrier, although its answer may be
+    /// older than a fence.
     TakeOldBarrier,
-    /// What a server reports of its role is believed, whatever contradicts it.
+    /// A server's report of its role is believed although an answer contradicts it.
     BelieveReports,
-    /// Asks a server for its role in its user's transaction.
+    /// A server is asked for its role inside a user's transaction.
     AskInTransaction,
-    /// Statements share connections that may wait for locks.
+    /// Statements that may wait for locks share connections.
     ShareWrites,
-    /// Reads are left behind calls that don't answer.
+    /// Reads stay behind calls that get no answer.
     StandBehind,
-    /// Hosts that stop answering are not asked.
+    /// Hosts that stop answering are not probed.
     ForgetWitness,
-    /// A server is taken to live because its name leads to one that does.
+    /// A silent server is taken to be alive because its name leads to another server that is.
     WitnessByName,
-    /// What is silent for long is given up, whether its host lives or not.
+    /// A connection that is silent for long is given up, even if its host is alive.
     PunishSilence,
-    /// While none serves, a host is asked on the session that it has, wherever its name leads by
-    /// now.
+    /// While no host serves, a host is asked only on its open session, even if its name leads
+    /// elsewhere by now.
     KeepScouts,
     /// A host is asked for its role without a pause.
     AskWithoutPause,
-    /// Connections that are not needed stay open.
+    /// Connections that are no longer needed stay open.
     KeepIdle,
-    /// What a pooler says it has never handed on to a server may have run.
+    /// Requests that a pooler says it has never passed on are treated as if they may have run.
     DoubtDismissal,
     /// A cluster that has gone back to an older timeline is never served again.
     ForgetRewind,
-    /// It is taken to have gone back as soon as one host claims an older timeline.
+    /// A cluster counts as gone back as soon as one host claims an older timeline.
     RewindBlindly,
-    /// What can't be of use to its caller, or would leave a transaction open, is sent all the same.
+    /// A statement that can't work for its caller, or would leave a transaction open, is sent
+    /// anyway.
     SendUnfit,
     /// A transaction that an autocommit call has left open goes to the next caller.
     LeaveOpen,
-    /// What the server reports of a session's settings says nothing of what its user left.
+    /// The server's reports of a session's settings are ignored when the session is given back.
     IgnoreReports,
     /// The settings of the login that a reset has taken away are not set again.
     ForgetLoss,
-    /// Calls are sent behind a reset that may take the settings of the login away.
+    /// Calls are sent behind a reset that may take away the settings of the login.
     HurryBehindReset,
-    /// Nobody waits for a server that has served before and refuses now.
+    /// The pool does not wait for a server that has served before and refuses now.
     ForgetServer,
-    /// Whatever answers with the tag of a read has changed nothing.
+    /// A statement that answers with the tag of a read is taken to have changed nothing.
     TrustTags,
-    /// What a server says at one address of a name counts for the sessions at another one.
+    /// The role of a server at one address of a name is believed of the sessions at another
+    /// address.
     BelieveStrays,
-    /// Of the addresses that a name leads to the first one alone is tried.
+    /// Only the first of the addresses to which a name leads is tried.
     TryOneAddress,
     /// A ROLLBACK is waited for until it is answered.
     AwaitRollback,
     /// The end of a transaction that no server has begun waits for a connection.
     QueueForEnd,
-    /// A host that refuses for good ends the wait for those that have served.
+    /// A host that refuses for good ends the wait for hosts that have served.
     ForgetServed,
-    /// What a host that refuses for good said before ends the wait while it is asked anew.
+    /// An earlier refusal of a host ends the wait while the host is being asked again.
     BelieveOldRefusal,
-    /// The counters of connections are not kept when one of these changes.
+    /// The counters of connections are not updated when a connection changes.
     Miscount,
 }
 
@@ -204,7 +209,7 @@ impl Mutation {
         Self::Miscount,
     ];
 
-    /// Whether this thread runs with it.
+    /// Whether this thread runs with the mutation.
     #[cfg(feature = "sim")]
     pub fn is_on(self) -> bool {
         ACTIVE.get() == Some(self)
@@ -215,7 +220,7 @@ impl Mutation {
         false
     }
 
-    /// Breaks the code that this thread runs, or mends it.
+    /// Sets the mutation with which this thread runs, or none.
     #[cfg(feature = "sim")]
     pub fn set(mutation: Option<Self>) {
         ACTIVE.set(mutation);

@@ -1,4 +1,4 @@
-//! Random numbers from a seed, so that a run can be repeated. For jitter and choice, never for
+//! Random numbers from a seed, so that a run can be repeated. For jitter and choices, never for
 //! secrets.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, full period, good enough for jitter.
@@ -20,9 +20,9 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 where `bound` is 0.
+    /// A number from 0 to `bound - 1`, or 0 if `bound` is 0.
     pub const fn below(&mut self, bound: u64) -> u64 {
-        // The high half of a 128-bit product: no division, and a bias too small to matter for
+        // The high half of a 128-bit product needs no division. Its bias is too small to matter for
         // jitter.
         ((self.next_u64() as u128 * bound as u128) >> 64) as u64
     }

@@ -1,10 +1,10 @@
-//! Points in time, as numbers: only the reactor reads a clock and hands them down.
+//! Points in time, as numbers. Only the reactor reads a clock. It passes the time down.
 
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// Microseconds on a monotonic clock whose origin is the reactor's start.
+/// Microseconds since the reactor's start, on a monotonic clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 
@@ -22,7 +22,7 @@ impl Instant {
         self.0
     }
 
-    /// Zero where `earlier` lies in the future.
+    /// The time since `earlier`, or zero if that lies in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -1,4 +1,5 @@
-//! A configuration in the making: defaults, then the connection string, then the options over it.
+//! A configuration in the making: the defaults, then the connection string, then the options on
+//! top.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use super::refusal::{error, quote, refuse, refuse_nul};
 use super::{Config, LoadBalance, Pipelining, RoleCheck, TargetSessionAttrs};
 use crate::base::Error;
 
-/// A server reads no longer StartupMessage than 10,000 bytes (`MAX_STARTUP_PACKET_LENGTH`); what
-/// this client adds of its own is left room for.
+/// The most bytes of all parameters. A server accepts no StartupMessage above 10,000 bytes
+/// (`MAX_STARTUP_PACKET_LENGTH`), and this client adds some parameters of its own.
 const MAX_STARTUP_BYTES: usize = 9_500;
 
 const MODES: [TargetSessionAttrs; 6] = [
@@ -32,8 +33,8 @@ const ROLE_CHECKS: [(&str, RoleCheck); 2] =
 const PIPELININGS: [(&str, Pipelining); 3] =
     [("reads", Pipelining::Reads), ("all", Pipelining::All), ("off", Pipelining::Off)];
 
-/// Parameters of the StartupMessage that are said another way, or that this client can't live with:
-/// it reads text as UTF-8, and a replication connection speaks another protocol.
+/// Parameters of the StartupMessage that have an option of their own, or that this client can't
+/// work with: it reads text as UTF-8, and a replication connection speaks another protocol.
 const RESERVED: [(&str, &str); 6] = [
     ("user", "give it as option 'user'"),
     ("database", "give it as option 'database'"),
@@ -43,12 +44,12 @@ const RESERVED: [(&str, &str); 6] = [
     ("replication", "replication connections are not offered"),
 ];
 
-/// The switch by which a host is fenced.
+/// The setting by which a host is fenced.
 const READ_ONLY: &str = "default_transaction_read_only";
 
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// Still without hosts; an empty user or database was not given.
+    /// Has no hosts yet. An empty user or database was not given.
     pub(super) config: Config,
     pub(super) addresses: Vec<Address>,
     pub(super) port: u16,
@@ -73,28 +74,29 @@ impl Draft {
             query_timeout: None,
             cancel_grace: Duration::from_secs(1),
             min_idle: 0,
-            // Long enough for the pauses of a service that is used, short enough that a burst does
-            // not hold its server processes for long, and below the idle timeouts of most routers
-            // and proxies.
+            // Long enough for the pauses of a busy service, short enough that a burst does not keep
+            // its server processes for long, and below the idle timeouts of most routers and
+            // proxies.
             idle_timeout: Some(Duration::from_secs(30)),
-            // A session's caches grow, and a load balancer's weights change: once an hour is cheap.
+            // A session's caches grow, and a load balancer's weights change. A new connection once
+            // an hour is cheap.
             max_lifetime: Some(Duration::from_secs(3600)),
             max_uses: None,
             failover_probe: Duration::from_millis(25),
             liveness_check: Duration::from_secs(2),
             keep_alive: true,
             keep_alive_delay: Duration::from_secs(10),
-            // Keepalive probes an idle connection only. Where a host dies with our data underway,
-            // Linux resends for some 15 minutes before it tells. Half a minute outlasts a route
-            // that changes or a machine that is moved, and nobody waits longer for a dead one. It
-            // also ends a connection whose server reads nothing for so long while data waits for
-            // it.
+            // Keepalive probes only idle connections. If a host dies while data is under way to it,
+            // Linux sends the data again for some 15 minutes before it reports that. Half a minute
+            // outlasts a change of routes or the move of a machine, and no call waits longer for a
+            // dead one. It also ends a connection whose server reads nothing for that long while
+            // data waits for it.
             tcp_user_timeout: Some(Duration::from_secs(30)),
             statement_cache_size: 256,
             application_name: None,
             parameters: Vec::new(),
-            // Far longer than a transaction should be idle, and soon enough for the locks of a
-            // forgotten one.
+            // Far longer than a transaction should be idle, and soon enough to release the locks of
+            // a forgotten one.
             idle_in_transaction: Some(Duration::from_secs(300)),
             reset_on_release: true,
             allow_exit_on_idle: true,
@@ -124,7 +126,7 @@ impl Draft {
         Ok(())
     }
 
-    /// A run-time parameter; the last one of a name counts, and names know no case.
+    /// Sets a run-time parameter. Its name ignores case, and the last value counts.
     pub(super) fn set_parameter(
         &mut self,
         subject: &str,
@@ -154,7 +156,7 @@ impl Draft {
         Ok(())
     }
 
-    /// A run-time parameter that has an option of its own.
+    /// Sets a run-time parameter that has an option of its own.
     pub(super) fn set_own_parameter(
         &mut self,
         subject: &str,
@@ -198,13 +200,14 @@ impl Draft {
     }
 }
 
-/// libpq's own default where it was built without Unix sockets.
+/// libpq's default host when it was built without Unix sockets.
 pub(super) fn default_address() -> Address {
     Address { place: Place::Name("localhost".to_owned()), port: None }
 }
 
-/// `options` is a command line: `-c name=value` or `--name=value`, where a dash stands for an
-/// underscore too, and a backslash takes the next letter as it is. Any mention counts.
+/// Whether `options` may set it. They are a command line, `-c name=value` or `--name=value`, in
+/// which a dash may stand for an underscore, and a backslash takes the next letter as it is. Any
+/// mention counts.
 fn sets_read_only(options: &str) -> bool {
     options.replace('\\', "").replace('-', "_").to_ascii_lowercase().contains(READ_ONLY)
 }
@@ -223,7 +226,7 @@ fn refuse_long_startup(config: &Config) -> Result<(), Error> {
         ("application_name", config.application_name.as_deref().unwrap_or_default()),
     ];
     let others = config.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    // Each name and each value ends in a NUL.
+    // Each name and each value ends with a NUL.
     let length: usize =
         own.into_iter().chain(others).map(|(name, value)| name.len() + value.len() + 2).sum();
     if length > MAX_STARTUP_BYTES {

@@ -1,4 +1,4 @@
-//! Hosts as users write them: names, addresses, socket directories.
+//! Hosts in the forms that users write: names, addresses, socket directories.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -10,16 +10,16 @@ use crate::base::Error;
 
 pub(super) const DEFAULT_PORT: u16 = 5432;
 
-/// The longest name of a Unix socket that the system takes, without the NUL at its end.
+/// The longest name of a Unix socket that the system accepts, in bytes, without the NUL at its end.
 const MAX_SOCKET_NAME: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// The longest name of the Domain Name System.
+/// The longest name in the Domain Name System, in bytes.
 const MAX_NAME: usize = 253;
 
 const FORMS: &str = "'host', 'host:port', an IPv4 or IPv6 address, '[v6]:port', '/socket/directory' or \
                      '@abstract-socket-directory'";
 
-/// One host before the default port is known.
+/// One host, before the default port is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) place: Place,
@@ -30,14 +30,14 @@ pub(super) struct Address {
 pub(super) enum Place {
     Name(String),
     Ip(IpAddr),
-    /// An address of one link: the number of the interface goes with it.
+    /// A link-local address, with the number of its interface.
     Scoped(Ipv6Addr, u32),
     Directory(String),
     Abstract(String),
 }
 
 impl Place {
-    /// A host alone, without a port; an IPv6 address without its brackets. `None` where it is no
+    /// Reads a host without a port, and an IPv6 address without brackets. `None` if the text is no
     /// host.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.starts_with('/') {
@@ -62,7 +62,7 @@ impl Place {
 }
 
 impl Address {
-    /// `None` where it is no host, or the port is none.
+    /// Reads a host that may have a port. `None` if either is not valid.
     fn parse(text: &str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
             let (inside, behind) = rest.split_once(']')?;
@@ -77,7 +77,8 @@ impl Address {
         }
         let is_socket = text.starts_with(['/', '@']);
         match text.split_once(':') {
-            // More than one colon: an IPv6 address without brackets, which can't have a port.
+            // A text with more than one colon is an IPv6 address without brackets, which can't have
+            // a port.
             Some((host, port)) if !is_socket && !port.contains(':') => {
                 Some(Self { place: Place::parse(host)?, port: Some(parse_port(port)?) })
             }
@@ -110,7 +111,8 @@ impl Address {
     }
 }
 
-/// Two servers of one machine share the directory and differ in the port.
+/// The name of a socket's host for errors. Two servers of one machine may share the directory, and
+/// then have different ports.
 fn shown_socket(directory: String, port: u16) -> String {
     if port == DEFAULT_PORT { directory } else { format!("{directory}:{port}") }
 }
@@ -125,13 +127,13 @@ fn socket_name(directory: &str, port: u16) -> Result<String, Error> {
     Ok(name)
 }
 
-/// Digits alone: Rust would take a plus sign too.
+/// Accepts only digits: Rust would accept a plus sign too.
 pub(super) fn parse_port(text: &str) -> Option<u16> {
     let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|&port| is_digits && port > 0)
 }
 
-/// The option `hosts` or `host`: an array of strings, or one string with commas.
+/// Reads the option `hosts` or `host`: an array of strings, or one string with commas.
 pub(super) fn from_option(subject: &str, value: &Value) -> Result<Vec<Address>, Error> {
     let entries: Vec<&str> = match value {
         Value::String(list) => list.split(',').map(str::trim).collect(),

@@ -1,8 +1,8 @@
-//! Floor 1: what the user asks for, as data.
+//! Floor 1: the options of a pool, as data.
 //!
-//! Owns: the options of a pool, the connection string, and the words in which a wrong one is
-//! refused. May import `base`. Never reads the environment or a file, never resolves a name, and
-//! never puts a password, or a connection string that may hold one, into a message.
+//! Owns: the options, the connection string, and the messages for wrong ones. May import `base`.
+//! Never reads the environment or a file, and never looks up a name. Never puts a password, or a
+//! connection string that may contain one, into a message.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,70 +21,86 @@ pub use options::{from_json, hosts_from_json};
 /// The options of a pool, checked and with their defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// At least one, at most [`MAX_HOSTS`].
+    /// The hosts: at least 1, at most [`MAX_HOSTS`]. Default: `localhost`.
     pub hosts: Vec<Host>,
-    /// For hosts without a port of their own.
+    /// The port of hosts that have none of their own. Default: 5432.
     pub port: u16,
+    /// The role to log in as. It has no default.
     pub user: String,
+    /// `None` for a login without a password, which is the default.
     pub password: Option<Secret>,
+    /// Default: the user's name.
     pub database: String,
+    /// Default: `ReadWrite`.
     pub mode: TargetSessionAttrs,
+    /// Default: `Random`.
     pub load_balance: LoadBalance,
+    /// Default: `Reported`.
     pub role_check: RoleCheck,
+    /// Default: `Reads`.
     pub pipelining: Pipelining,
+    /// The most connections over all hosts. Default: 10.
     pub pool_size: usize,
-    /// For one attempt at one host, from the first packet to ReadyForQuery.
+    /// How long one attempt at one host may take, from the first packet to ReadyForQuery. Default:
+    /// 2 s.
     pub connect_timeout: Duration,
-    /// For a checkout, over all hosts and attempts.
+    /// How long a call may wait for a connection, over all hosts and attempts. Default: 5 s.
     pub acquire_timeout: Duration,
-    /// Whether a pool that no server has ever answered gives up where every host refuses it
-    /// outright.
+    /// Whether calls fail at once if every host refuses outright and no server has ever answered
+    /// the pool. Default: true.
     pub fail_fast: bool,
-    /// For one query, from the call to its answer; `None` sets no bound.
+    /// How long one query may take, from the call to its answer. `None`, the default, sets no
+    /// limit.
     pub query_timeout: Option<Duration>,
-    /// How long a server may take to answer a query that it was asked to cancel.
+    /// How long a server may take to answer a query that it was asked to cancel. Default: 1 s.
     pub cancel_grace: Duration,
-    /// Free connections that are kept ready; at most `pool_size`.
+    /// How many free connections are kept ready, at most `pool_size`. Default: 0.
     pub min_idle: usize,
-    /// How long a connection may be free before it is closed.
+    /// How long a connection may be free before it is closed; `None` for ever. Default: 30 s.
     pub idle_timeout: Option<Duration>,
-    /// How long a connection is used, less a jitter.
+    /// How long a connection is used, less a jitter; `None` for ever. Default: 1 h.
     pub max_lifetime: Option<Duration>,
-    /// How often a connection is given to a caller.
+    /// How often a connection is given to a caller; `None`, the default, sets no limit.
     pub max_uses: Option<u64>,
-    /// How often the sessions to the other hosts are asked once the primary is suspected.
+    /// How often the sessions to the other hosts are asked once the primary is suspected. Default:
+    /// 25 ms.
     pub failover_probe: Duration,
-    /// A host that owes an answer and sends nothing for so long is asked on another connection.
+    /// After this much silence a host that owes an answer is probed on another connection. Default:
+    /// 2 s.
     pub liveness_check: Duration,
+    /// Whether idle TCP connections are probed. Default: true.
     pub keep_alive: bool,
-    /// How long a connection is silent before the system probes it.
+    /// How long a connection is silent before the operating system probes it. Default: 10 s.
     pub keep_alive_delay: Duration,
-    /// How long sent data may stay unacknowledged before the system gives the connection up; `None`
-    /// leaves it to the system.
+    /// How long sent data may stay unacknowledged before the operating system gives the connection
+    /// up; `None` leaves that to the system. Default: 30 s.
     pub tcp_user_timeout: Option<Duration>,
-    /// Prepared statements kept on each connection; 0 prepares none for reuse.
+    /// How many prepared statements each connection keeps. 0 prepares none for reuse. Default: 256.
     pub statement_cache_size: usize,
+    /// `None`, the default, sends no application_name.
     pub application_name: Option<String>,
-    /// Run-time parameters for the StartupMessage, `options` and what options of their own set
-    /// among them.
+    /// Run-time parameters for the StartupMessage, including `options` and those that have an
+    /// option of their own. Default: none.
     pub parameters: Vec<(String, String)>,
-    /// How long the transaction of a caller may be idle before its connection is taken back; `None`
-    /// for ever.
+    /// How long a caller's transaction may be idle before its connection is taken back; `None` for
+    /// ever. Default: 5 min.
     pub idle_in_transaction: Option<Duration>,
-    /// Whether a session that its user changed is reset before the next one has it.
+    /// Whether a session that its user changed is reset before the next user gets it. Default:
+    /// true.
     pub reset_on_release: bool,
     /// Whether the process may end while idle connections are open and the pool was not ended.
+    /// Default: true.
     pub allow_exit_on_idle: bool,
-    /// What the rows of one query may take in memory, as they come from the server.
+    /// How many bytes the rows of one query may take, in the server's format. Default: 1 GiB.
     pub max_result_bytes: usize,
-    /// Queries and checkouts that may wait for a connection at the same time.
+    /// How many calls may wait for a connection at the same time. Default: 1,000,000.
     pub max_queue: usize,
 }
 
-/// More hosts than any cluster has, few enough to race them all.
+/// The most hosts of a pool: more than any cluster has, and few enough to try all at once.
 pub const MAX_HOSTS: usize = 64;
 
-/// A password. It can be used, not printed.
+/// A password. It can be used, and is never printed.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -93,7 +109,7 @@ impl Secret {
         Self(value)
     }
 
-    /// An empty password is none, as in libpq.
+    /// An empty password counts as none, as in libpq.
     fn from_option(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.to_owned()))
     }
@@ -111,7 +127,7 @@ impl fmt::Debug for Secret {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// As errors show it: `h1:5432`, `[::1]:5432`, `/tmp`.
+    /// The name that errors show: `h1:5432`, `[::1]:5432`, `/tmp`.
     pub name: Arc<str>,
     pub endpoint: Endpoint,
 }
@@ -119,23 +135,24 @@ pub struct Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Ip(SocketAddr),
-    /// To be resolved by Node, anew at every connection attempt.
+    /// A name that Node looks up, anew for every connection attempt.
     Name {
         name: String,
         port: u16,
     },
-    /// The whole path of the socket, `<directory>/.s.PGSQL.<port>`.
+    /// The whole path of a Unix socket, `<directory>/.s.PGSQL.<port>`.
     Unix {
         path: String,
     },
-    /// Linux's abstract namespace: the name without the NUL byte that it begins with on the wire to
-    /// the kernel, as `SocketAddrExt::from_abstract_name` takes it.
+    /// A socket in Linux's abstract namespace. The name comes without the NUL byte that begins it
+    /// for the kernel, as `SocketAddrExt::from_abstract_name` takes it.
     Abstract {
         name: Vec<u8>,
     },
 }
 
-/// Which hosts will do, in libpq's words (PostgreSQL manual, 34.1.2, `target_session_attrs`).
+/// Which hosts are acceptable, in libpq's words (PostgreSQL manual, 34.1.2,
+/// `target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetSessionAttrs {
     ReadWrite,
@@ -159,32 +176,32 @@ impl TargetSessionAttrs {
     }
 }
 
-/// Which of the hosts that serve gets a query.
+/// Which of the serving hosts gets a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadBalance {
     Random,
     LeastConnections,
-    /// The one with the shortest round trip.
+    /// The host with the shortest round trip.
     Nearest,
 }
 
-/// Which calls may stand in front of others on a connection, or behind them.
+/// Which calls may be sent behind others on a connection, with others behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pipelining {
-    /// Those that do nothing but read, as far as their text can show.
+    /// Calls that do nothing but read, as far as their text can show.
     Reads,
-    /// Those that have been quick lately, whatever they wait for the next time.
+    /// Calls whose statement was quick lately, whatever it waits for the next time.
     All,
     /// None.
     Off,
 }
 
-/// How a session's role is known.
+/// How the role of a session is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleCheck {
-    /// As the server reports it; a server before 14, which does not, is asked.
+    /// From the server's reports. A server before PostgreSQL 14 does not report its role, and is
+    /// asked.
     Reported,
-    /// The server is asked in front of each request: a connection pooler in between reports what is
-    /// stale.
+    /// By a question in front of each request, since a pooler in between may repeat an old report.
     Query,
 }

@@ -1,4 +1,4 @@
-//! Options as one JSON object, as the JavaScript floor hands them down.
+//! The options as one JSON object, in the form in which JavaScript passes them down.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::refusal::{cut, error, kind, refuse, refuse_nul, show, unknown};
 use super::{Config, Host, Secret, hosts, uri};
 use crate::base::Error;
 
-/// By so much longer than the pool the server waits for an idle transaction.
+/// How many milliseconds the server waits longer for an idle transaction than the pool.
 const SERVER_IDLE_GRACE: u64 = 1000;
 const PROBE_MILLISECONDS: RangeInclusive<u64> = 1..=60_000;
 const POOL_SIZES: RangeInclusive<u64> = 1..=10_000;
@@ -60,10 +60,10 @@ const KNOWN: [&str; 37] = [
     "user",
 ];
 
-/// Options that never come down here: `js/api/options.cjs` keeps them.
+/// Options that are never passed down: `js/api/options.cjs` handles them.
 const OF_JAVASCRIPT: [&str; 3] = ["longStackTraces", "lookup", "types"];
 
-/// Reads a pool's options. What JSON can't say comes as `{"$given": "a function"}`.
+/// Reads a pool's options. A value that JSON can't express comes as `{"$given": "a function"}`.
 pub fn from_json(options: &Value) -> Result<Config, Error> {
     let object = match options {
         Value::Object(object) if !object.contains_key("$given") => object,
@@ -73,21 +73,21 @@ pub fn from_json(options: &Value) -> Result<Config, Error> {
         return Err(error("options 'host' and 'hosts' say the same: give one of them"));
     }
     let mut draft = Draft::new();
-    // The other options override the connection string, whatever their order.
+    // The other options override the connection string, wherever it stands among them.
     if let Some(text) = object.get("connectionString") {
         uri::apply(&mut draft, string("connectionString", text, kind)?)?;
     }
     for (name, value) in object {
         apply(&mut draft, name, value)?;
     }
-    // Behind `parameters`, which must not say the same.
+    // This comes after `parameters`, which must not set the same parameter.
     for (name, value) in object {
         apply_own_parameter(&mut draft, name, value)?;
     }
     draft.finish()
 }
 
-/// Another list of hosts for a pool that exists, in the forms of the option `hosts`.
+/// Reads another list of hosts for an existing pool, in the forms of the option `hosts`.
 pub fn hosts_from_json(hosts: &Value, default_port: u16) -> Result<Vec<Host>, Error> {
     let addresses = hosts::from_option("the list of hosts", hosts)?;
     addresses.into_iter().map(|address| address.into_host(default_port)).collect()
@@ -157,14 +157,14 @@ fn apply_parameters(draft: &mut Draft, name: &str, value: &Value) -> Result<(), 
     };
     for (parameter, value) in object {
         let path = format!("{name}.{}", cut(parameter));
-        // A parameter may hold a secret of the user's own extension.
+        // A parameter may contain a secret of the user's own extension.
         let text = string(&path, value, kind)?;
         draft.set_parameter(&subject(&path), parameter, text)?;
     }
     Ok(())
 }
 
-/// Options that become run-time parameters of the sessions.
+/// Sets the options that become run-time parameters of the sessions.
 fn apply_own_parameter(draft: &mut Draft, name: &str, value: &Value) -> Result<(), Error> {
     let parameter = match name {
         "statementTimeoutMs" => "statement_timeout",
@@ -180,8 +180,8 @@ fn apply_own_parameter(draft: &mut Draft, name: &str, value: &Value) -> Result<(
         _ => return Ok(()),
     };
     let timeout = match integer(name, value, SERVER_MILLISECONDS)? {
-        // The pool's own timer comes first, and says whose transaction it was: the server's is for
-        // a pool that is gone.
+        // The pool's own timer ends first, and knows whose transaction it was. The server's limit
+        // is for a pool that is gone.
         limit if name == "idleInTransactionTimeoutMs" && limit > 0 => {
             limit.saturating_add(SERVER_IDLE_GRACE).min(*SERVER_MILLISECONDS.end())
         }
@@ -190,7 +190,7 @@ fn apply_own_parameter(draft: &mut Draft, name: &str, value: &Value) -> Result<(
     draft.set_own_parameter(&subject(name), parameter, &timeout.to_string())
 }
 
-/// A list as PostgreSQL writes it, or schema names, which are quoted here.
+/// A list in PostgreSQL's own form, or an array of schema names, which are quoted here.
 fn search_path(name: &str, value: &Value) -> Result<String, Error> {
     let Value::Array(schemas) = value else {
         let Value::String(text) = value else {
@@ -205,7 +205,7 @@ fn search_path(name: &str, value: &Value) -> Result<String, Error> {
     Ok(schemas.collect::<Result<Vec<_>, Error>>()?.join(", "))
 }
 
-/// Names that other clients have for the same thing.
+/// The error for an unknown option. It knows the names that other clients use.
 fn unknown_option(name: &str) -> Error {
     let ours = match name {
         "max" => "poolSize",
@@ -232,7 +232,7 @@ fn subject(name: &str) -> String {
     format!("option '{name}'")
 }
 
-/// `given` says what of a wrong value may be shown.
+/// `given` decides how much of a wrong value may be shown.
 fn string<'a>(
     name: &str,
     value: &'a Value,
@@ -265,7 +265,7 @@ fn integer(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<u6
 
 fn size(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<usize, Error> {
     let number = integer(name, value, allowed)?;
-    // Every size that is allowed fits, but for a result larger than a 32-bit machine's memory.
+    // Every allowed size fits, except a result larger than a 32-bit machine's memory.
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
@@ -278,7 +278,7 @@ fn duration(name: &str, value: &Value, allowed: RangeInclusive<u64>) -> Result<D
     integer(name, value, allowed).map(Duration::from_millis)
 }
 
-/// A duration where 0 means that there is no bound.
+/// A duration of which 0 means no limit.
 fn limit(name: &str, value: &Value) -> Result<Option<Duration>, Error> {
     let duration = duration(name, value, 0..=*MILLISECONDS.end())?;
     Ok(Some(duration).filter(|duration| !duration.is_zero()))

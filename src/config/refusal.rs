@@ -1,23 +1,22 @@
-//! The words in which a wrong option is refused: what it is called, what is allowed, what was
-//! given.
+//! The messages for wrong options: the option's name, what is allowed, and what was given.
 
 use serde_json::Value;
 
 use crate::base::{Error, ErrorClass};
 
-/// Longer values are cut: a message is for reading.
+/// How many characters of a value are shown: a message is for reading.
 const SHOWN: usize = 64;
 
 pub(super) fn error(message: impl Into<String>) -> Error {
     Error::new(ErrorClass::Configuration, "HYPERION_CONFIGURATION", message)
 }
 
-/// `subject` is `option 'port'` or the like.
+/// The error for a wrong value. `subject` is for example `option 'port'`.
 pub(super) fn refuse(subject: &str, allowed: &str, given: &str) -> Error {
     error(format!("{subject} must be {allowed}, not {given}"))
 }
 
-/// The value, for options that hold no secret.
+/// The value itself, for options that contain no secret.
 pub(super) fn show(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
@@ -27,7 +26,7 @@ pub(super) fn show(value: &Value) -> String {
     }
 }
 
-/// The kind of the value, which says nothing of what is in it.
+/// The kind of the value, which shows nothing of its content.
 pub(super) fn kind(value: &Value) -> String {
     let kind = match value {
         Value::Null => "null",
@@ -35,7 +34,7 @@ pub(super) fn kind(value: &Value) -> String {
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
-        // The JavaScript floor says so what JSON has no word for: NaN, a function, a Date.
+        // JavaScript describes in this way what JSON can't express: NaN, a function, a Date.
         Value::Object(object) => match object.get("$given") {
             Some(Value::String(given)) if object.len() == 1 => return cut(given),
             _ => "an object",
@@ -44,8 +43,8 @@ pub(super) fn kind(value: &Value) -> String {
     kind.to_owned()
 }
 
-/// A text in quotes, unless it looks as if a password were in it: a connection string in the wrong
-/// place, or cut in the wrong place.
+/// A text in quotes, unless it looks as if it contained a password: a connection string in the
+/// wrong place, or cut in the wrong place.
 pub(super) fn quote(text: &str) -> String {
     if text.contains("://") || text.char_indices().any(|(at, letter)| at > 0 && letter == '@') {
         "a text with '://' or '@' in it (not shown: it may hold a password)".to_owned()
@@ -68,7 +67,7 @@ pub(super) fn refuse_nul(subject: &str, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// For a name that nobody knows: the known one that was probably meant.
+/// The error for an unknown name. It suggests the known name that was probably meant.
 pub(super) fn unknown(what: &str, name: &str, known: &[&'static str]) -> Error {
     let hint = match nearest(name, known) {
         Some(near) => format!("did you mean '{near}'?"),
@@ -91,7 +90,7 @@ fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance: letters to insert, delete or replace.
+/// Levenshtein's distance: how many letters to insert, delete or replace.
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (line, letter) in from.chars().enumerate() {

@@ -1,6 +1,6 @@
-//! The connection string: a URI as libpq reads it (PostgreSQL manual, 34.1.1.2).
+//! The connection string: a URI in libpq's form (PostgreSQL manual, 34.1.1.2).
 //!
-//! Text of it is shown in an error only where no password can be: a `/` or `@` that was not
+//! An error shows a part of the text only if no password can be in it: a `/` or `@` that was not
 //! percent-encoded moves parts of the password into the host, the port or the database.
 
 use std::ops::RangeInclusive;
@@ -32,7 +32,7 @@ const KEYS: [&str; 14] = [
 
 const SUBJECT: &str = "the connection string";
 
-/// The parts, still percent-encoded.
+/// The parts of the text, still percent-encoded.
 #[derive(Default)]
 struct Parts<'a> {
     user: Option<&'a str>,
@@ -43,7 +43,7 @@ struct Parts<'a> {
     query: Option<&'a str>,
 }
 
-/// Hosts and ports are two lists, of which the query may replace each.
+/// The hosts and the ports, as two lists. The query may replace either.
 #[derive(Default)]
 struct Lists {
     hosts: Vec<String>,
@@ -66,7 +66,7 @@ pub(super) fn apply(draft: &mut Draft, text: &str) -> Result<(), Error> {
         if pair.is_empty() {
             continue;
         }
-        // The pair is not shown: it may be what follows an ampersand in a password.
+        // The pair is not shown: it may be the end of a password with an ampersand.
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| error(format!("{SUBJECT} has a query key without '='")))?;
@@ -86,7 +86,7 @@ fn split(text: &str) -> Result<Parts<'_>, Error> {
     };
     let mut parts = Parts::default();
     let mut rest = rest;
-    // As libpq has it: what comes before the first '@' names the user, unless a '/' comes first.
+    // As in libpq, the text before the first '@' names the user, unless a '/' comes first.
     if let Some((user, behind)) = rest.split_once('@').filter(|(user, _)| !user.contains('/')) {
         rest = behind;
         match user.split_once(':') {
@@ -184,7 +184,8 @@ fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Re
         "keepalives" => config.keep_alive = integer(key, value, 0..=1)? == 1,
         "keepalives_idle" => {
             let seconds = integer(key, value, 0..=KEEP_ALIVE_MILLISECONDS.end() / 1000)?;
-            // 0 asks for a default. The system's two hours are no use to a pool: ours stays.
+            // 0 asks for a default. The system's two hours are no use to a pool, so the pool's own
+            // default stays.
             if seconds > 0 {
                 config.keep_alive_delay = Duration::from_secs(seconds);
             }
@@ -199,7 +200,7 @@ fn apply_key(draft: &mut Draft, lists: &mut Lists, key: &str, value: &str) -> Re
     Ok(())
 }
 
-/// These three allow a connection without TLS, which is the only one there is.
+/// These three values allow a connection without TLS, which is the only kind that this client has.
 fn check_sslmode(value: &str) -> Result<(), Error> {
     match value {
         "disable" | "allow" | "prefer" => Ok(()),
@@ -211,7 +212,7 @@ fn check_sslmode(value: &str) -> Result<(), Error> {
     }
 }
 
-/// libpq's `disable`, its default, takes hosts in the order of the list; all hosts are raced here.
+/// libpq's default, `disable`, tries hosts in the order of the list. This client tries all at once.
 fn check_load_balance(draft: &mut Draft, value: &str) -> Result<(), Error> {
     let subject = subject("load_balance_hosts");
     match value {
@@ -240,7 +241,7 @@ fn no_port(index: usize) -> Error {
     error(format!("{SUBJECT}: the port of host {} must be an integer from 1 to 65535", index + 1))
 }
 
-/// Percent-decoding; `part` names what is decoded, the text itself is never shown.
+/// Decodes percent-encoding. `part` names the part in errors, and the text itself is never shown.
 fn decode(part: &str, text: &str) -> Result<String, Error> {
     let wrong = |why: &str| error(format!("{SUBJECT}: {why} in its {}", quote(part)));
     let mut bytes = Vec::with_capacity(text.len());

@@ -1,9 +1,9 @@
-//! Messages of the backend (PostgreSQL manual, 55.7).
+//! Messages from the server (PostgreSQL manual, 55.7).
 //!
-//! The frequent and simple ones are read in place by a small checked reader, errors and notices by
-//! one of their own (`report`). Some authentication requests and row descriptions go through
-//! `postgres-protocol`, on a frame of known length, and never by its size hints: those are the
-//! peer's words.
+//! A small checked reader reads the frequent and simple messages in place, and `report` reads
+//! errors and notices. Some authentication requests and row descriptions go through
+//! `postgres-protocol`, as a frame of known length. Its size hints are not used, since they are
+//! numbers from the peer.
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
@@ -13,7 +13,7 @@ use super::frame::Frame;
 use super::report::ReportReader;
 use crate::base::{Error, ServerFields};
 
-/// Longer ones come in no protocol version up to 3.2.
+/// The longest secret key, in bytes. No protocol version up to 3.2 has a longer one.
 const LONGEST_SECRET_KEY: usize = 256;
 const MOST_MECHANISMS: usize = 16;
 
@@ -29,7 +29,7 @@ pub enum BackendMessage<'a> {
     },
     AuthenticationSaslContinue(&'a [u8]),
     AuthenticationSaslFinal(&'a [u8]),
-    /// One of those that this client does not have.
+    /// A method that this client does not support.
     AuthenticationUnsupported {
         kind: &'static str,
     },
@@ -55,7 +55,7 @@ pub enum BackendMessage<'a> {
     EmptyQueryResponse,
     ParameterDescription(Vec<u32>),
     RowDescription(Vec<Field>),
-    /// Its body, unchecked: `data_row::check_data_row` knows how.
+    /// The unchecked body. `data_row::check_data_row` checks it.
     DataRow(&'a [u8]),
     CommandComplete(&'a str),
     ErrorResponse(Box<ServerFields>),
@@ -72,12 +72,12 @@ pub enum BackendMessage<'a> {
     CopyDone,
 }
 
-/// What ReadyForQuery says of the session's transaction block.
+/// The state of the session's transaction block, as ReadyForQuery tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionStatus {
     Idle,
     InTransaction,
-    /// Until it is rolled back, all is refused.
+    /// All statements are refused until it is rolled back.
     Failed,
 }
 
@@ -136,7 +136,7 @@ impl BackendMessage<'_> {
     }
 }
 
-/// Reads a whole frame; bytes left over are an error.
+/// Reads a whole frame. Bytes that are left over are an error.
 pub fn parse<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     use BackendMessage as M;
     let mut body = Reader { rest: frame.body, tag: frame.tag };
@@ -193,7 +193,7 @@ pub fn parse<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     if body.rest.is_empty() { Ok(message) } else { Err(body.broken("bytes behind its end")) }
 }
 
-/// Reads fields of a body, and never past it.
+/// Reads fields of a body, and never past its end.
 struct Reader<'a> {
     rest: &'a [u8],
     tag: u8,
@@ -240,7 +240,7 @@ fn negotiate<'a>(body: &mut Reader<'a>) -> Result<BackendMessage<'a>, Error> {
     let count = body.int()?;
     let mut unsupported = Vec::new();
     for _ in 0..count {
-        // A count that lies runs into the end of the body.
+        // A false count runs into the end of the body.
         unsupported.push(body.string()?.to_owned());
     }
     if count < 0 {
@@ -287,7 +287,7 @@ fn authentication<'a>(
     Ok(message)
 }
 
-/// What `postgres-protocol` reads for us, on a copy: these messages are rare.
+/// Lets `postgres-protocol` read a copy of the message. These messages are rare.
 fn by_library<'a>(frame: &Frame<'a>) -> Result<BackendMessage<'a>, Error> {
     use BackendMessage as M;
     let broken = || {

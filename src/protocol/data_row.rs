@@ -1,5 +1,4 @@
-//! DataRow bodies (PostgreSQL manual, 55.7): a count, and for each field a length and that many
-//! bytes.
+//! DataRow bodies (PostgreSQL manual, 55.7): a count, and for each field its length and its bytes.
 
 use std::ops::Range;
 
@@ -8,8 +7,8 @@ use crate::base::{Body, Error};
 const NULL: i32 = -1;
 
 /// Checks a body's structure once, when it arrives: it has as many fields as its description has
-/// columns, each length is -1 or lies within the body, and nothing is left over. After that
-/// [`fields`] can be trusted.
+/// columns, each length is -1 or lies within the body, and no bytes are left over. After that,
+/// [`fields`] reads all of it.
 pub fn check_data_row(body: &[u8], columns: usize) -> Result<(), Error> {
     let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(|| broken("has no count"))?;
     if usize::from(u16::from_be_bytes(*count)) != columns {
@@ -44,7 +43,7 @@ pub fn check_long_row(body: Body<'_>, columns: usize) -> Result<(), Error> {
     if places.at == body.len() { Ok(()) } else { Err(broken("has bytes behind its fields")) }
 }
 
-/// Where the fields of a body lie, one after the other. A copy is a place to come back to.
+/// The places of a body's fields, one after the other. A copy marks a place to return to.
 #[derive(Clone, Debug)]
 pub struct Places {
     at: usize,
@@ -57,7 +56,8 @@ impl Default for Places {
 }
 
 impl Places {
-    /// The next field; NULL is `None`. There is none where the body ends, or is broken.
+    /// The next field, with `None` for NULL. The outer `None` means that the body ends, or is
+    /// broken.
     pub fn next(&mut self, body: Body<'_>) -> Option<Option<Range<usize>>> {
         let length = body.array(self.at).map(i32::from_be_bytes)?;
         let start = self.at.checked_add(size_of::<i32>())?;
@@ -78,7 +78,7 @@ fn broken(why: &str) -> Error {
     Error::protocol(format!("a DataRow {why}"))
 }
 
-/// The fields of a body; NULL is `None`. On a body that was not checked it stops where that is
+/// The fields of a body, with `None` for NULL. In an unchecked body it stops where the body is
 /// broken.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {

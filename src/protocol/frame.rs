@@ -1,21 +1,22 @@
 //! Frames: a tag, a length, a body (PostgreSQL manual, 55.2).
 //!
-//! Only the header is looked at before the body has come. A length that its type can't have is an
-//! error at once, so that nobody waits for a gigabyte that never comes, or makes room for it.
+//! Only the header is read before the body has come. A length that its type can't have is an error
+//! at once, so that this client never waits, or makes room, for a gigabyte that never comes.
 
 use crate::base::Error;
 
 const HEADER: usize = 5;
 /// The length field counts itself.
 const LENGTH_ITSELF: u32 = 4;
-/// A ParameterDescription: its length field, a count of 16 bits, and as many oids.
+/// The longest ParameterDescription: its length field, a count of 16 bits, and as many oids.
 const PARAMETER_DESCRIPTION: u32 = 4 + 2 + 4 * 65_535;
 
-/// The longest messages, in bytes of the length field. The small bound is libpq's
-/// (`VALID_LONG_MESSAGE_TYPE` in fe-protocol3.c: all but a few types are below 30,000 bytes).
+/// The longest messages, by the value of their length field, in bytes. The small limit is libpq's:
+/// only a few types may have 30,000 bytes or more (`VALID_LONG_MESSAGE_TYPE` in fe-protocol3.c).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Rows, descriptions and data: what the server itself can build (MaxAllocSize), in a session.
+    /// Rows, descriptions and data in a session: the most that the server itself can build
+    /// (MaxAllocSize).
     pub large: u32,
     /// Errors and notices in a session.
     pub report: u32,
@@ -29,7 +30,7 @@ impl Default for Limits {
     }
 }
 
-/// Before and after the first ReadyForQuery.
+/// Before or after the first ReadyForQuery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Startup,
@@ -40,25 +41,25 @@ pub enum Phase {
 pub struct Frame<'a> {
     pub tag: u8,
     pub body: &'a [u8],
-    /// Of the whole frame, its tag included.
+    /// The length of the whole frame in bytes, including its tag.
     pub len: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split<'a> {
     Frame(Frame<'a>),
-    /// Of a frame that may be whole one day the header, its body's length, and what has come of
-    /// that.
+    /// A frame whose body has come only in part: its type, its body's length, and the part that has
+    /// come.
     Begun {
         tag: u8,
         body: usize,
         came: &'a [u8],
     },
-    /// Less than a header.
+    /// Fewer bytes than a header has.
     Partial,
 }
 
-/// The first frame of `bytes`.
+/// The first frame of `bytes`, as far as it has come.
 pub fn split<'a>(bytes: &'a [u8], phase: Phase, limits: &Limits) -> Result<Split<'a>, Error> {
     let Some((tag, rest)) = bytes.split_first() else { return Ok(Split::Partial) };
     let limit = limit_of(*tag, phase, limits)?;

@@ -1,8 +1,8 @@
-//! Messages of the frontend (PostgreSQL manual, 55.7), by `postgres-protocol`'s encoders.
+//! Messages to the server (PostgreSQL manual, 55.7), by `postgres-protocol`'s encoders.
 //!
-//! Those leave a half-written message behind when they fail. In a buffer that several requests
-//! share that would be the beginning of a message whose rest the next request writes: so everything
-//! goes through one wrapper that takes a failed message back.
+//! An encoder that fails leaves a part of its message behind. In a buffer that several requests
+//! share, the next request would then continue that message. So every message goes through one
+//! wrapper, which removes a failed message again.
 
 use std::io;
 
@@ -15,8 +15,8 @@ use crate::base::{Error, ErrorClass};
 
 /// Bind counts its parameters with 16 bits.
 const MOST_PARAMETERS: usize = 65_535;
-/// A message's length field is a signed 32-bit number, and the server takes at most so much
-/// (PQ_LARGE_MESSAGE_LIMIT is MaxAllocSize).
+/// The longest message, in bytes. The server accepts no more (PQ_LARGE_MESSAGE_LIMIT is
+/// MaxAllocSize).
 const LONGEST_MESSAGE: usize = 0x3fff_ffff;
 
 /// Appends one whole message, or nothing.
@@ -39,12 +39,13 @@ fn configuration(code: &'static str, message: impl Into<String>) -> Error {
     Error::new(ErrorClass::Configuration, code, message)
 }
 
-/// The codec refuses text with a NUL byte, and what does not fit its length field.
+/// The error of an encoder: it refuses text with a NUL byte, and text too long for its length
+/// field.
 fn refused(error: io::Error) -> Error {
     configuration("HYPERION_ENCODING", format!("this can't be sent to PostgreSQL: {error}"))
 }
 
-/// Asks for protocol 3.0.
+/// Appends a StartupMessage for protocol 3.0.
 pub fn startup(out: &mut BytesMut, parameters: &[(&str, &str)]) -> Result<(), Error> {
     append(out, |out| codec::startup_message(parameters.iter().copied(), out).map_err(refused))
 }
@@ -65,12 +66,14 @@ pub fn sasl_response(out: &mut BytesMut, data: &[u8]) -> Result<(), Error> {
     append(out, |out| codec::sasl_response(data, out).map_err(refused))
 }
 
-/// `types` may be shorter than the statement's parameters; 0 leaves one to the server.
+/// Appends a Parse. `types` may have fewer oids than the statement has parameters. 0 lets the
+/// server infer a type.
 pub fn parse(out: &mut BytesMut, name: &str, sql: &str, types: &[u32]) -> Result<(), Error> {
     append(out, |out| codec::parse(name, sql, types.iter().copied(), out).map_err(refused))
 }
 
-/// `encode` writes the value of one parameter; no result format at all means text for every column.
+/// Appends a Bind. `encode` writes the value of one parameter. Without any result format, every
+/// column comes as text.
 pub fn bind<F>(
     out: &mut BytesMut,
     portal: &str,
@@ -92,7 +95,7 @@ where
     append(out, |out| {
         let begin = out.len();
         let serializer = |n: usize, out: &mut BytesMut| {
-            // The parameters before this one may have filled the message.
+            // The parameters before this one may already exceed the longest message.
             if out.len().saturating_sub(begin) > LONGEST_MESSAGE {
                 let message = "the parameters together are longer than 1 GiB";
                 return Err(configuration("HYPERION_MESSAGE_TOO_LONG", message).into());
@@ -131,12 +134,12 @@ pub fn close_statement(out: &mut BytesMut, name: &str) -> Result<(), Error> {
     append(out, |out| codec::close(b'S', name, out).map_err(refused))
 }
 
-/// `most_rows` of 0 is no limit.
+/// Appends an Execute. A `most_rows` of 0 sets no limit.
 pub fn execute(out: &mut BytesMut, portal: &str, most_rows: i32) -> Result<(), Error> {
     append(out, |out| codec::execute(portal, most_rows, out).map_err(refused))
 }
 
-/// Makes the server send what it has.
+/// Makes the server send its answers so far.
 pub fn flush(out: &mut BytesMut) -> Result<(), Error> {
     append(out, |out| {
         codec::flush(out);
@@ -151,12 +154,12 @@ pub fn sync(out: &mut BytesMut) -> Result<(), Error> {
     })
 }
 
-/// The simple protocol: one or several statements without parameters.
+/// Appends a Query of the simple protocol: one or several statements without parameters.
 pub fn query(out: &mut BytesMut, sql: &str) -> Result<(), Error> {
     append(out, |out| codec::query(sql, out).map_err(refused))
 }
 
-/// Ends a COPY FROM STDIN: the server refuses it with this message.
+/// Ends a COPY FROM STDIN. The server then fails it with the message `why`.
 pub fn copy_fail(out: &mut BytesMut, why: &str) -> Result<(), Error> {
     append(out, |out| codec::copy_fail(why, out).map_err(refused))
 }
@@ -176,8 +179,9 @@ pub fn terminate(out: &mut BytesMut) -> Result<(), Error> {
     })
 }
 
-/// For a connection of its own (PostgreSQL manual, 55.2.8). Written here because the codec knows
-/// keys of four bytes alone, and protocol 3.2 has up to 256.
+/// A CancelRequest, for a connection of its own (PostgreSQL manual, 55.2.8). It is encoded here
+/// because `postgres-protocol` supports only keys of four bytes, and protocol 3.2 has keys of up to
+/// 256.
 pub fn cancel_request(out: &mut BytesMut, process_id: i32, secret_key: &[u8]) -> Result<(), Error> {
     const CODE: i32 = 80_877_102;
     append(out, |out| {

@@ -1,9 +1,9 @@
 //! Floor 1: PostgreSQL's frontend/backend protocol, version 3.0 (PostgreSQL manual, chapter 55).
 //!
-//! Owns: the wall around `postgres-protocol`. Each frame's length is checked against its type
-//! before it is awaited, each body is parsed to its last byte, no count of a peer is a capacity,
-//! and an encoder that fails leaves the output as it was. Imports `base`. Never keeps state, except
-//! for SCRAM's few steps.
+//! Owns: everything that touches `postgres-protocol`. A frame's length is checked against its type
+//! before its body is awaited. A body is parsed to its last byte. A count from the peer is never
+//! used as a capacity. An encoder that fails leaves the output as it was. Imports `base`. Keeps no
+//! state, except for the steps of SCRAM.
 
 #![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]
 

@@ -1,21 +1,21 @@
-//! The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), read as their bytes
-//! come.
+//! The fields of an ErrorResponse or NoticeResponse (PostgreSQL manual, 55.8), read while their
+//! bytes arrive.
 //!
-//! A server sends reports of up to a gigabyte (`RAISE`). Of each field so much is kept as an error
-//! shows, and the rest is let go by, so that no report is ever held as a whole.
+//! A server may send reports of up to a gigabyte (`RAISE`). Only the beginning of each field is
+//! kept, so that no report is ever held as a whole.
 
 use crate::base::{Error, ServerFields};
 
-/// One field of an error or notice keeps at most so many bytes.
+/// How many bytes are kept of one field of an error or notice.
 pub(super) const LONGEST_FIELD: usize = 8 * 1024;
 
-/// What the next byte is.
+/// The meaning of the next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     /// The letter of a field, or the end.
     Letter,
     TextOf(u8),
-    /// The report has ended: there must be none.
+    /// The report has ended, and there must be no further byte.
     Nothing,
 }
 
@@ -36,7 +36,7 @@ impl Default for ReportReader {
 }
 
 impl ReportReader {
-    /// The next bytes of the body.
+    /// Reads the next bytes of the body.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while let Some((first, rest)) = bytes.split_first() {
             match self.next {
@@ -61,14 +61,14 @@ impl ReportReader {
         Ok(())
     }
 
-    /// All of the body has been read.
+    /// Ends the report, after the whole body was read.
     pub fn finish(self) -> Result<Box<ServerFields>, Error> {
         if self.next != Next::Nothing {
             return Err(broken("a field without an end"));
         }
         let mut fields = self.fields;
         if fields.severity.is_empty() {
-            // Before 9.6, and from poolers: the translated one is all there is.
+            // Servers before 9.6 and poolers send only the translated severity.
             fields.severity = self.translated_severity;
         }
         if !is_sqlstate(&fields.code) {
@@ -101,7 +101,7 @@ impl ReportReader {
             b'F' => fields.file = Some(text),
             b'L' => fields.line = text.parse().ok(),
             b'R' => fields.routine = Some(text),
-            // The manual asks frontends to let unknown fields go by.
+            // The manual asks frontends to ignore unknown fields.
             _ => {}
         }
     }
@@ -111,12 +111,14 @@ fn broken(has: &str) -> Error {
     Error::protocol(format!("an error or notice has {has}"))
 }
 
-/// Programs decide by the code: what has not its form (PostgreSQL manual, appendix A) is none.
+/// Whether a code has the form of an SQLSTATE (PostgreSQL manual, appendix A). Programs decide by
+/// the code, so any other text is not passed on.
 fn is_sqlstate(code: &str) -> bool {
     code.len() == 5 && code.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
 }
 
-/// As text, of whatever bytes it is, and cut anew where these take more as text.
+/// The bytes as text. Invalid ones are replaced, which may make the text longer, so it is cut
+/// again.
 fn cut(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut end = text.len().min(LONGEST_FIELD);

@@ -1,8 +1,9 @@
 //! SCRAM-SHA-256 (RFC 5802, RFC 7677), the client's side.
 //!
-//! `postgres-protocol` has one, which derives its key in one go: 19 ms of a blocked event loop for
-//! the most iterations that a server may ask for, and again for each connection. This one is made
-//! of the same crates, derives the key in slices, and remembers it for the connections to come.
+//! `postgres-protocol` has an implementation too, which derives its key in one go. With the most
+//! iterations that a server may ask for, that blocks the event loop for 19 ms, for each connection.
+//! This implementation uses the same crates, derives the key in slices, and keeps it for later
+//! connections.
 //!
 //! ```text
 //! First ──server_first──▶ Deriving ──work──▶ Final ──server_final──▶ Verified
@@ -19,19 +20,20 @@ use sha2::{Digest, Sha256};
 
 use crate::base::{Error, ErrorClass};
 
-/// The server chooses how much work a login is. More than this is refused before any of it is done.
+/// The most iterations. The server chooses how many a login takes, and more than this are refused
+/// before any is done.
 const MOST_ITERATIONS: u32 = 100_000;
-/// One slice, some 0.4 ms.
+/// The iterations of one slice, which take some 0.4 ms.
 const SLICE: u32 = 2_000;
-/// Keys of so many logins are kept: a user has one salt, until the password changes.
+/// How many keys are kept. A user has one salt until the password changes.
 const MOST_KEYS: usize = 16;
 
 type Key = [u8; 32];
 
-/// What the client can say about channel binding (RFC 5802, section 7).
+/// What the client tells of channel binding (RFC 5802, section 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelBinding {
-    /// There is no TLS.
+    /// Not supported, since there is no TLS.
     Unsupported,
 }
 
@@ -43,11 +45,11 @@ impl ChannelBinding {
     }
 }
 
-/// What a slice of work has led to.
+/// The result of a slice of work.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Work {
     More,
-    /// The client-final-message, to be sent.
+    /// The client-final-message, to be sent now.
     ClientFinal(Vec<u8>),
 }
 
@@ -73,7 +75,7 @@ impl Keys {
     }
 }
 
-/// What a key was derived from. Holds a digest in place of the password.
+/// Everything that determines a key. It contains a digest in place of the password.
 #[derive(Clone, PartialEq, Eq)]
 struct Origin {
     user: String,
@@ -82,7 +84,7 @@ struct Origin {
     iterations: u32,
 }
 
-/// Derived keys, so that a pool of a hundred connections derives one.
+/// Derived keys, so that a pool of a hundred connections derives only one.
 #[derive(Default)]
 pub struct KeyCache {
     entries: VecDeque<(Origin, Keys)>,
@@ -129,14 +131,14 @@ enum State {
 
 /// PBKDF2 with HMAC-SHA-256 (RFC 8018, 5.2), for one block of output.
 struct Derivation {
-    /// Keyed once; a clone is ready for the next message.
+    /// Already keyed, so that each clone is ready for the next message.
     mac: Hmac<Sha256>,
     previous: Key,
     result: Key,
     left: u32,
 }
 
-/// One login. Its states own what they need; a call in the wrong one is an error.
+/// One login. Each state owns the values that it needs. A call in the wrong state is an error.
 pub struct Scram {
     state: State,
     binding: ChannelBinding,
@@ -156,7 +158,8 @@ impl fmt::Debug for Scram {
 }
 
 impl Scram {
-    /// Returns the client-first-message. `random` must be fresh and unpredictable.
+    /// Begins a login, and returns the client-first-message. `random` must be fresh and
+    /// unpredictable.
     pub fn start(
         user: &str,
         password: &str,
@@ -164,10 +167,10 @@ impl Scram {
         binding: ChannelBinding,
     ) -> (Self, Vec<u8>) {
         let nonce = STANDARD.encode(random);
-        // PostgreSQL takes the user from the StartupMessage and ignores this one.
+        // PostgreSQL takes the user from the StartupMessage, and ignores the name here.
         let first_bare = format!("n=,r={nonce}");
         let message = format!("{}{first_bare}", binding.header()).into_bytes();
-        // As libpq: what SASLprep can't take goes as it is.
+        // As in libpq, a password that SASLprep can't handle is used as it is.
         let password = match stringprep::saslprep(password) {
             Ok(prepared) => prepared.as_bytes().to_vec(),
             Err(_) => password.as_bytes().to_vec(),
@@ -176,7 +179,7 @@ impl Scram {
         (Self { state, binding }, message)
     }
 
-    /// Takes the server-first-message; `work` is next.
+    /// Takes the server-first-message. [`Self::work`] is next.
     pub fn server_first(&mut self, data: &[u8], _cache: &KeyCache) -> Result<(), Error> {
         let state = std::mem::replace(&mut self.state, State::Failed);
         let State::First { user, password, nonce, first_bare } = state else {
@@ -199,7 +202,7 @@ impl Scram {
         matches!(self.state, State::Deriving { .. })
     }
 
-    /// How many iterations the key still takes, while there is work.
+    /// How many iterations the key still takes; `None` if there is no work.
     pub fn work_left(&self) -> Option<u32> {
         match &self.state {
             State::Deriving { derivation, .. } => Some(derivation.left),
@@ -207,7 +210,8 @@ impl Scram {
         }
     }
 
-    /// One slice of the key derivation. Keys that another connection has derived meanwhile end it.
+    /// Does one slice of the key derivation. A key that another connection has derived meanwhile
+    /// ends it.
     pub fn work(&mut self, cache: &mut KeyCache) -> Result<Work, Error> {
         let state = std::mem::replace(&mut self.state, State::Failed);
         let State::Deriving { origin, mut derivation, auth_message, without_proof } = state else {
@@ -268,7 +272,7 @@ impl Derivation {
         Self { mac, previous: first, result: first, left: iterations.saturating_sub(1) }
     }
 
-    /// The result, once the last iteration is done.
+    /// Does at most `most` iterations. Returns the result once the last one is done.
     fn step(&mut self, most: u32) -> Option<Key> {
         let count = self.left.min(most);
         for _ in 0..count {
@@ -283,8 +287,7 @@ impl Derivation {
     }
 }
 
-/// `r=<nonce>,s=<salt>,i=<iterations>`. PostgreSQL sends nothing else: an extension is refused
-/// unread.
+/// `r=<nonce>,s=<salt>,i=<iterations>`. PostgreSQL sends nothing else, so any extension is refused.
 struct ServerFirst<'a> {
     nonce: &'a str,
     salt: Vec<u8>,
@@ -296,7 +299,7 @@ impl<'a> ServerFirst<'a> {
         let mut parts = message.split(',');
         let mut attribute = |name: &str| {
             parts.next().and_then(|part| part.strip_prefix(name)).ok_or_else(|| {
-                // Also a mandatory extension (m=), which must not be ignored.
+                // This also refuses a mandatory extension (m=), which must not be ignored.
                 Error::protocol(format!(
                     "the server's SCRAM message has no {name} where it belongs"
                 ))
@@ -340,7 +343,7 @@ fn hmac(key: &[u8], data: &[u8]) -> Result<Key, Error> {
     Ok(keyed(key)?.chain_update(data).finalize().into_bytes().into())
 }
 
-/// Looks at every byte, wherever the first difference is.
+/// Compares all bytes, so that the time does not tell where the first difference is.
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
@@ -349,7 +352,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// RFC 7677, section 3, with the user name that PostgreSQL ignores left out.
+    /// The example of RFC 7677, section 3, without the user name, which PostgreSQL ignores.
     const NONCE: &[u8] = b"fixed nonce for tests";
 
     fn begin(cache: &KeyCache, first: impl Fn(&str) -> String) -> Result<Scram, Error> {
@@ -437,7 +440,7 @@ mod tests {
         assert!(scram.is_verified());
     }
 
-    /// A SCRAM login in the state of that name.
+    /// A login in the state of this name.
     fn in_state(name: &str, cache: &mut KeyCache) -> Scram {
         let (mut scram, message) = Scram::start("u", "pencil", NONCE, ChannelBinding::Unsupported);
         let message = String::from_utf8(message).unwrap();
