@@ -32,7 +32,7 @@ export async function benchFirstQuery() {
   const cluster = await startCluster({ nodes: 2, ...chooseServer() });
   const proxy = await cluster.proxy(cluster.nodes[1]);
   try {
-    const hosts = [`${proxy.host}:${proxy.port}`, cluster.hosts()[0]];
+    const hosts = [proxy.address, cluster.hosts()[0]];
     console.log('\n### The first query of a pool, login included\n');
     console.log('| hosts | median ms | worst ms |\n|---|---:|---:|');
     for (const [name, apply] of Object.entries(CASES)) {

@@ -105,7 +105,7 @@ async function failover(cluster, options) {
   const deposed = cluster.primary;
   const proxy = options.blackHoled ? await cluster.proxy(deposed) : undefined;
   const hosts = cluster.nodes.map((node) =>
-    node === deposed && proxy ? `${proxy.host}:${proxy.port}` : node.address,
+    node === deposed && proxy ? proxy.address : node.address,
   );
   const connection = { ...cluster.options(), hosts };
   const writers = options.clients.map((client) => [

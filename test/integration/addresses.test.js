@@ -7,7 +7,6 @@ import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import { startAddress } from '../support/relay.js';
 
 const FIRST = '127.0.0.2';
 const SECOND = '127.0.0.3';
@@ -22,9 +21,9 @@ async function start(t, nodes = 2) {
 }
 
 /** Two addresses with one port, and a look-up that gives what `choose` makes of its number. */
-async function startName(t, [first, second], choose) {
-  const one = await startAddress(t, FIRST, 0, first);
-  const other = await startAddress(t, SECOND, one.port, second);
+async function startName(cluster, [first, second], choose) {
+  const one = await cluster.proxy(first, { host: FIRST });
+  const other = await cluster.proxy(second, { host: SECOND, port: one.port });
   let lookups = 0;
   const lookup = (_name, _options, callback) => {
     lookups += 1;
@@ -60,7 +59,7 @@ for (const [what, choose] of Object.entries(CHOICES)) {
       await cluster.fence(old);
       await cluster.promote(next);
       if (how === 'a standby') await cluster.rejoin(old);
-      const name = await startName(t, [old, next], choose);
+      const name = await startName(cluster, [old, next], choose);
       const { pool, events } = open(t, cluster, { ...name.options, poolSize: 4 });
       // The pool grows, and its sessions go one after the other: each comes to the name anew.
       const user = async () => {
@@ -84,7 +83,7 @@ test('a pool that serves is not stopped by a standby at another address of its n
   const cluster = await start(t);
   const [primary, standby] = cluster.nodes;
   let addresses = [FIRST];
-  const name = await startName(t, [primary, standby], () => addresses);
+  const name = await startName(cluster, [primary, standby], () => addresses);
   const { pool, events } = open(t, cluster, { ...name.options, poolSize: 6 });
   await pool.query(WHERE);
   const connection = await pool.connect();
@@ -109,7 +108,7 @@ test('sessions that serve are not believed behind their own fence, wherever thei
   const cluster = await start(t);
   const [old, next] = cluster.nodes;
   let addresses = [FIRST];
-  const name = await startName(t, [old, next], () => addresses);
+  const name = await startName(cluster, [old, next], () => addresses);
   const { pool, events } = open(t, cluster, { ...name.options, poolSize: 3 });
   await Promise.all([1, 2, 3].map(() => pool.query(WHERE)));
   addresses = [SECOND, FIRST];

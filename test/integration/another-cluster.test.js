@@ -2,12 +2,10 @@
 // address, DNS. The oids of types that users made begin at the same number in each.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, startProxy } from '../support/cluster/index.js';
 
 const onOwnCluster = {
   skip: process.env.HYPERION_HOSTS && 'a second cluster is needed beside it',
@@ -34,35 +32,20 @@ before(async () => {
 });
 after(() => Promise.all(clusters.map((cluster) => cluster.close())));
 
-/** An address that leads to the one cluster or the other. */
-async function openRelay(t) {
-  const relay = { to: 0 };
-  const sockets = new Set();
-  const listener = createServer((client) => {
-    const server = connect({ host: '127.0.0.1', port: clusters[relay.to].primary.port });
-    for (const socket of [client, server]) {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => (client.destroy(), server.destroy()));
-    }
-    client.pipe(server).pipe(client);
-  });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  relay.address = `127.0.0.1:${listener.address().port}`;
-  relay.cut = () => sockets.forEach((socket) => socket.destroy());
-  t.after(() => {
-    relay.cut();
-    listener.close();
-  });
-  return relay;
+/** A pool, and the proxy that leads it to the first cluster. */
+async function open(t, options) {
+  const proxy = await startProxy(clusters[0].primary);
+  t.after(() => proxy.close());
+  const pool = createPool(clusters[0].options({ hosts: [proxy.address], poolSize: 2, ...options }));
+  t.after(() => pool.end());
+  return { proxy, pool };
 }
 
-async function open(t, options) {
-  const relay = await openRelay(t);
-  const pool = createPool(clusters[0].options({ hosts: [relay.address], poolSize: 2, ...options }));
-  t.after(() => pool.end());
-  return { relay, pool };
+/** Ends all sessions, and leads the next ones to another cluster. */
+async function moveTo(proxy, { primary }) {
+  proxy.leadTo(primary);
+  await proxy.cut();
+  await proxy.pass();
 }
 
 const VALUES = ['red', 'large', ['green', 'red'], ['small']];
@@ -93,11 +76,10 @@ for (const [name, options] of [
     `${name} statements mean the types of the cluster that they meet`,
     onOwnCluster,
     async (t) => {
-      const { relay, pool } = await open(t, options);
+      const { proxy, pool } = await open(t, options);
       const query = (sql, values) => pool.query(sql, values);
       for (const to of [0, 1, 0, 1]) {
-        relay.to = to;
-        relay.cut();
+        await moveTo(proxy, clusters[to]);
         const lost = pool.query('SELECT 1', [], { readOnly: true });
         await lost;
         for (let round = 0; round < 3; round += 1) await check(query);
@@ -107,10 +89,9 @@ for (const [name, options] of [
 }
 
 test('so it is in a transaction, and for whoever comes first', onOwnCluster, async (t) => {
-  const { relay, pool } = await open(t, {});
+  const { proxy, pool } = await open(t, {});
   for (const to of [0, 1, 0]) {
-    relay.to = to;
-    relay.cut();
+    await moveTo(proxy, clusters[to]);
     await new Promise((resolve) => setTimeout(resolve, 50));
     await pool.transaction(async (tx) => {
       for (let round = 0; round < 2; round += 1) await check((...args) => tx.query(...args));
@@ -119,9 +100,9 @@ test('so it is in a transaction, and for whoever comes first', onOwnCluster, asy
 });
 
 test('sessions to both at once are told apart', onOwnCluster, async (t) => {
-  const { relay, pool } = await open(t, {});
+  const { proxy, pool } = await open(t, {});
   const first = await pool.connect();
-  relay.to = 1;
+  proxy.leadTo(clusters[1].primary);
   const second = await pool.connect();
   for (let round = 0; round < 3; round += 1) {
     for (const connection of [first, second]) await check((...args) => connection.query(...args));

@@ -119,7 +119,7 @@ test('transactions on a connection: begin, transaction, savepoints, and one at a
 test('a transaction that the server does not let go in time takes its connection along', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const hosts = [`${proxy.host}:${proxy.port}`];
+  const hosts = [proxy.address];
   const frozen = createPool(cluster.options({ hosts, poolSize: 1, cancelGraceMs: 50 }));
   t.after(() => frozen.end({ timeoutMs: 0 }));
   const connection = await frozen.connect();

@@ -137,7 +137,7 @@ test('a session that the server ends is replaced without the user noticing', asy
 test('a statement whose connection is cut ends as unknown, and the pool goes on', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const pool = createPool(cluster.options({ hosts: [`${proxy.host}:${proxy.port}`] }));
+  const pool = createPool(cluster.options({ hosts: [proxy.address] }));
   const sleeping = pool.query("SELECT pg_sleep(60)::text AS x, 'marked' AS mark");
   const running = `SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%marked%' AND state = 'active'
                    AND pid <> pg_backend_pid()`;
@@ -147,7 +147,7 @@ test('a statement whose connection is cut ends as unknown, and the pool goes on'
     assert.equal(error.name, 'ConnectionError');
     assert.equal(error.code, '40003');
     assert.equal(error.outcome, 'unknown');
-    assert.equal(error.host, `${proxy.host}:${proxy.port}`);
+    assert.equal(error.host, proxy.address);
     return true;
   });
   await proxy.pass();
@@ -158,7 +158,7 @@ test('a statement whose connection is cut ends as unknown, and the pool goes on'
 test('a read that the caller declares read-only is sent again', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const pool = createPool(cluster.options({ hosts: [`${proxy.host}:${proxy.port}`] }));
+  const pool = createPool(cluster.options({ hosts: [proxy.address] }));
   await pool.query('SELECT 1');
   const read = pool.query('SELECT pg_sleep(0.2)::text, 7 AS seven', [], { readOnly: true });
   const running =

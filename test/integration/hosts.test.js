@@ -2,7 +2,6 @@
 // one.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import net from 'node:net';
 import os from 'node:os';
 import { test } from 'node:test';
@@ -49,25 +48,6 @@ test('a name is resolved by Node, by dns.lookup or by the caller, anew at every 
 const hasV6 = os.networkInterfaces().lo?.some(({ address }) => address === '::1');
 const withV6 = { skip: !hasV6 && 'the loopback has no ::1' };
 
-/** Another address of the server at 127.0.0.1 with this port. */
-async function startAddress(host, port) {
-  const sockets = new Set();
-  const address = { accepted: 0 };
-  const listener = net.createServer((client) => {
-    address.accepted += 1;
-    const server = net.connect(port, '127.0.0.1');
-    for (const socket of [client, server]) sockets.add(socket.on('error', () => {}));
-    client.pipe(server).pipe(client);
-  });
-  listener.listen(port, host);
-  await once(listener, 'listening');
-  address.close = () => {
-    listener.close();
-    for (const socket of sockets) socket.destroy();
-  };
-  return address;
-}
-
 /** A look-up that gives these addresses to everybody. */
 const always =
   (...addresses) =>
@@ -81,7 +61,7 @@ test('a pool follows its name to another address', async (t) => {
   const cluster = await startCluster({ nodes: 1 });
   t.after(() => cluster.close());
   const { port } = cluster.primary;
-  const first = await startAddress('127.0.0.2', port);
+  const first = await cluster.proxy(cluster.primary, { host: '127.0.0.2', port });
   let address = '127.0.0.2';
   const lookup = (...asked) => always(address)(...asked);
   const pool = createPool(cluster.options({ hosts: ['db.example'], port, lookup, poolSize: 1 }));
@@ -89,7 +69,7 @@ test('a pool follows its name to another address', async (t) => {
   await pool.query('SELECT 1');
   assert.equal(first.accepted, 1);
   address = '127.0.0.1';
-  first.close();
+  await first.close();
   const rows = await pool.query('SELECT 1 AS one', [], { readOnly: true });
   assert.deepEqual(rows, [{ one: 1 }]);
 });
@@ -104,8 +84,7 @@ for (const [silent, good] of [
     const { port } = cluster.primary;
     const hole = await startBlackHole({ host: silent, port });
     t.after(() => hole.close());
-    const address = good === '::1' && (await startAddress(good, port));
-    if (address) t.after(() => address.close());
+    const address = good === '::1' && (await cluster.proxy(cluster.primary, { host: good, port }));
     const lookup = always(silent, good);
     const options = { hosts: ['db.example'], port, lookup, connectTimeoutMs: 600_000 };
     assert.equal((await ask(cluster.options(options))).length, 1);

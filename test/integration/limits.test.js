@@ -303,7 +303,7 @@ test('a server that answers no cancel: the connection is closed, and nothing is 
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const frozen = createPool(
-    cluster.options({ hosts: [`${proxy.host}:${proxy.port}`], poolSize: 1, cancelGraceMs: 50 }),
+    cluster.options({ hosts: [proxy.address], poolSize: 1, cancelGraceMs: 50 }),
   );
   t.after(() => frozen.end({ timeoutMs: 0 }));
   const controller = new AbortController();

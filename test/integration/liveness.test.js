@@ -1,7 +1,6 @@
 // Hosts that stop answering without closing anything, and long queries on hosts that are well.
 
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
@@ -149,21 +148,8 @@ test(
   async (t) => {
     const [frozen, other] = cluster.nodes;
     // Two addresses with one port: where the name leads decides which server is reached.
-    const relays = [];
-    const relay = (node, address, port) =>
-      new Promise((resolve) => {
-        const server = net.createServer((socket) => {
-          const to = net.connect(node.port, node.host);
-          for (const end of [socket, to]) end.on('error', () => {});
-          socket.pipe(to).pipe(socket);
-          socket.on('close', () => to.destroy());
-        });
-        relays.push(server);
-        server.listen(port, address, () => resolve(server.address().port));
-      });
-    const port = await relay(frozen, '127.0.0.1', 0);
-    await relay(other, '127.0.0.2', port);
-    t.after(() => relays.forEach((server) => server.close()));
+    const { port } = await cluster.proxy(frozen);
+    await cluster.proxy(other, { host: '127.0.0.2', port });
     let address = '127.0.0.1';
     const lookup = (name, options, callback) => callback(null, [{ address, family: 4 }]);
     const options = { ...impatient, hosts: ['db.example'], port, lookup, mode: 'any', poolSize: 2 };

@@ -99,7 +99,7 @@ test('the nearest host is the one with the shortest round trip', async (t) => {
   const proxy = await cluster.proxy(far);
   t.after(() => proxy.close());
   await proxy.delay(50);
-  const hosts = [`${proxy.host}:${proxy.port}`, near.address];
+  const hosts = [proxy.address, near.address];
   const pool = open(t, { mode: 'standby', hosts, loadBalance: 'nearest', poolSize: 4 });
   await until(pool, (seen) => seen?.length === 1 && seen[0] === near.port);
   assert.deepEqual(await served(pool, 4), [near.port]);

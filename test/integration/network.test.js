@@ -1,9 +1,7 @@
 // What networks do to the connections of a pool, at every moment of their life, on real servers.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import net from 'node:net';
 import process from 'node:process';
 import { after, before, test } from 'node:test';
 
@@ -22,48 +20,34 @@ before(async () => {
 after(() => cluster?.close());
 
 const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
-const addressOf = ({ host, port }) => `${host}:${port}`;
 /** Far longer than a test may take: where it is given, nothing waits for a timeout. */
 const NEVER_MS = 600_000;
 
-/** Forwards to a node, and resets a connection when the server has sent it so many bytes more. */
-async function startCutter(node) {
+/** Forwards to the primary, and resets a connection when the server has sent it so many bytes more. */
+async function startCutter() {
   const cutter = { left: Infinity };
-  const sockets = new Set();
-  const server = net.createServer({ noDelay: true }, (client) => {
-    const upstream = net.connect({ host: node.host, port: node.port, noDelay: true });
-    for (const socket of [client, upstream]) {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => (socket === client ? upstream : client).destroy());
-    }
-    client.pipe(upstream);
-    upstream.on('data', (chunk) => {
+  const proxy = await cluster.proxy(cluster.primary, {
+    fromServer(chunk, link) {
       if (chunk.length < cutter.left) {
         cutter.left -= chunk.length;
-        client.write(chunk);
-        return;
+        return chunk;
       }
       const rest = chunk.subarray(0, cutter.left);
       // Only the first connection that comes so far is cut.
       cutter.left = Infinity;
-      client.write(rest, () => client.resetAndDestroy());
-    });
+      link.client.write(rest, () => link.reset());
+      return null;
+    },
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  cutter.address = `127.0.0.1:${server.address().port}`;
-  cutter.close = () => {
-    sockets.forEach((socket) => socket.destroy());
-    server.close();
-  };
+  cutter.address = proxy.address;
+  cutter.close = () => proxy.close();
   return cutter;
 }
 
 /** Does the work with a cutter and a pool of one connection through it, for each number of bytes side by side. */
 async function forEachCut(t, cuts, work) {
   const one = async (bytes) => {
-    const cutter = await startCutter(cluster.primary);
+    const cutter = await startCutter();
     t.after(() => cutter.close());
     const pool = createPool(
       cluster.options({ hosts: [cutter.address], poolSize: 1, acquireTimeoutMs: 30_000 }),
@@ -96,14 +80,18 @@ test(
     for (const proxy of proxies) await proxy.blackHole();
     const descriptors = () => readdirSync('/proc/self/fd').length;
     const base = descriptors();
-    const options = { hosts: proxies.map(addressOf), connectTimeoutMs: 100, acquireTimeoutMs: 400 };
+    const options = {
+      hosts: proxies.map(({ address }) => address),
+      connectTimeoutMs: 100,
+      acquireTimeoutMs: 400,
+    };
     const pool = createPool(cluster.options(options));
     await assert.rejects(pool.query('SELECT 1'), (error) => {
       assert.equal(error.code, 'HYPERION_NO_PRIMARY');
       assert.equal(error.outcome, 'not-sent');
       assert.deepEqual(
         error.hosts.map(({ host }) => host),
-        proxies.map(addressOf),
+        proxies.map(({ address }) => address),
       );
       for (const { why } of error.hosts) assert.match(why, /within 100 ms/);
       return true;
@@ -119,7 +107,7 @@ test('those who lose the race are closed', async (t) => {
   t.after(() => Promise.all(proxies.map((proxy) => proxy.close())));
   // Still logging in when the primary has won.
   await proxies[1].delay(200);
-  const hosts = [...proxies.map(addressOf), cluster.primary.address];
+  const hosts = [...proxies.map(({ address }) => address), cluster.primary.address];
   const pool = createPool(cluster.options({ hosts }));
   await pool.query('SELECT 1');
   const isOver = () => proxies.every(({ accepted, connections }) => accepted > 0 && !connections);
@@ -195,7 +183,7 @@ test('a COMMIT whose answer is reset at any byte is unknown', async (t) => {
 test('an idle connection that the server ends is not used again', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const pool = createPool(cluster.options({ hosts: [addressOf(proxy)], poolSize: 1 }));
+  const pool = createPool(cluster.options({ hosts: [proxy.address], poolSize: 1 }));
   await pool.query('SELECT 1');
   await proxy.halfClose();
   await waitUntil('the pool has closed its side too', () => proxy.connections === 0);
@@ -208,11 +196,11 @@ test('idle connections that something in between ends are no suspicion of their 
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   for (const mode of ['read-write', 'any']) {
-    const hosts = [addressOf(proxy), ...cluster.nodes.slice(1).map(({ address }) => address)];
+    const hosts = [proxy.address, ...cluster.nodes.slice(1).map(({ address }) => address)];
     const pool = createPool(cluster.options({ hosts, mode, poolSize: 6 }));
     t.after(() => pool.end());
     await Promise.all(Array.from({ length: 20 }, () => pool.query('SELECT pg_sleep(0.02)')));
-    const is = ({ host }) => host === addressOf(proxy);
+    const is = ({ host }) => host === proxy.address;
     const told = [];
     pool.on('host', (event) => is(event) && told.push(event.state));
     const { accepted } = proxy;
@@ -235,10 +223,10 @@ test('a host that is gone without a word: the query’s deadline ends it, and it
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
   const pool = createPool(
-    cluster.options({ hosts: [addressOf(proxy)], poolSize: 1, cancelGraceMs: 50 }),
+    cluster.options({ hosts: [proxy.address], poolSize: 1, cancelGraceMs: 50 }),
   );
   t.after(() => pool.end());
-  const gone = { name: 'TimeoutError', outcome: 'unknown', host: addressOf(proxy) };
+  const gone = { name: 'TimeoutError', outcome: 'unknown', host: proxy.address };
   const next = async () => {
     await waitUntil('its connection is closed', () => pool.status().size === 0);
     await proxy.pass();
@@ -271,7 +259,7 @@ test('a host that is gone without a word is left for the promoted one, busy or i
   await own.query(old, 'CREATE TABLE cut (key int)');
   await own.waitForReplication();
   const proxy = await own.proxy(old);
-  const hosts = [addressOf(proxy), standby.address];
+  const hosts = [proxy.address, standby.address];
   const times = { livenessCheckMs: 100, connectTimeoutMs: 500, acquireTimeoutMs: 60_000 };
   const pool = createPool(own.options({ hosts, poolSize: 3, ...times }));
   t.after(() => pool.end());
@@ -314,7 +302,7 @@ test('a slow primary is no dead one', async (t) => {
   t.after(() => proxy.close());
   const pool = createPool(
     cluster.options({
-      hosts: [addressOf(proxy), cluster.nodes[1].address],
+      hosts: [proxy.address, cluster.nodes[1].address],
       connectTimeoutMs: 10_000,
     }),
   );
@@ -360,7 +348,7 @@ test('a host that is listed twice is no second primary', async () => {
 test('a standby that flaps is no concern of a pool that has its primary', async (t) => {
   const proxy = await cluster.proxy(cluster.nodes.find((node) => node !== cluster.primary));
   t.after(() => proxy.close());
-  const pool = createPool(cluster.options({ hosts: [addressOf(proxy), cluster.primary.address] }));
+  const pool = createPool(cluster.options({ hosts: [proxy.address, cluster.primary.address] }));
   await pool.query('SELECT 1');
   await waitUntil('the race is over', () => proxy.accepted > 0 && proxy.connections === 0);
   const { accepted } = proxy;
@@ -375,7 +363,7 @@ test('a standby that flaps is no concern of a pool that has its primary', async 
 test('a primary that flaps is come back to each time, and not run over', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   t.after(() => proxy.close());
-  const hosts = [addressOf(proxy), cluster.nodes[1].address];
+  const hosts = [proxy.address, cluster.nodes[1].address];
   const pool = createPool(cluster.options({ hosts, poolSize: 10, acquireTimeoutMs: 60_000 }));
   t.after(() => pool.end());
   const read = () => pool.query('SELECT 1', [], { readOnly: true });
@@ -400,7 +388,7 @@ test('all hosts are down, then one is back: who waited is served, and nothing ra
   const own = await startCluster({ nodes: 1 });
   t.after(() => own.close());
   const proxy = await own.proxy(own.primary);
-  const options = { hosts: [addressOf(proxy)], poolSize: 20, acquireTimeoutMs: 60_000 };
+  const options = { hosts: [proxy.address], poolSize: 20, acquireTimeoutMs: 60_000 };
   const pool = createPool(own.options(options));
   await pool.query('SELECT 1');
   await own.crash(own.primary);

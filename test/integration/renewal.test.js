@@ -7,7 +7,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import { startAddress } from '../support/relay.js';
 
 /** A cluster with a table. */
 async function start(t, nodes) {
@@ -84,8 +83,8 @@ for (const how of ['fenced', 'a standby']) {
   test(`a name follows the primary, and the one before lives on, ${how}`, async (t) => {
     const cluster = await start(t, 2);
     const [old, next] = cluster.nodes;
-    const { port } = await startAddress(t, '127.0.0.2', 0, old);
-    await startAddress(t, '127.0.0.3', port, next);
+    const { port } = await cluster.proxy(old, { host: '127.0.0.2' });
+    await cluster.proxy(next, { host: '127.0.0.3', port });
     let address = '127.0.0.2';
     const lookup = (_hostname, _options, callback) => callback(null, [{ address, family: 4 }]);
     const move = () => (address = '127.0.0.3');
@@ -96,8 +95,7 @@ for (const how of ['fenced', 'a standby']) {
     const cluster = await start(t, 2);
     const [old, next] = cluster.nodes;
     const balancer = await cluster.proxy(old);
-    t.after(() => balancer.close());
-    const hosts = [`${balancer.host}:${balancer.port}`];
+    const hosts = [balancer.address];
     await follow(t, cluster, how, { hosts }, () => balancer.leadTo(next));
   });
 }

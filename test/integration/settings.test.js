@@ -5,7 +5,6 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
-import { countingRelay } from '../support/relay.js';
 
 let cluster;
 let pool;
@@ -134,15 +133,14 @@ test('what changes a session, for how long it may be, changes no result', async 
 });
 
 test('a session whose settings were changed and reset answers a first use in one flight again', async (t) => {
-  const relay = await countingRelay(cluster.primary);
-  t.after(() => relay.close());
-  const counted = createPool(cluster.options({ hosts: [relay.address], poolSize: 1 }));
+  const proxy = await cluster.proxy(cluster.primary);
+  const counted = createPool(cluster.options({ hosts: [proxy.address], poolSize: 1 }));
   t.after(() => counted.end());
   let number = 0;
   const cost = async () => {
-    const before = relay.roundTrips;
+    const before = proxy.roundTrips;
     await counted.query(`SELECT now() /* ${(number += 1)} */`);
-    return relay.roundTrips - before;
+    return proxy.roundTrips - before;
   };
   await counted.query('SELECT 1');
   assert.equal(await cost(), 1);

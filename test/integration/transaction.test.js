@@ -8,7 +8,6 @@ import { after, before, beforeEach, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
-import { countingRelay } from '../support/relay.js';
 import * as scripted from '../support/scripted/backend.js';
 
 let cluster;
@@ -130,19 +129,18 @@ test('a transaction whose session is ended fails as not committed', async () => 
 });
 
 test('a transaction of one statement costs two round trips', async (t) => {
-  const relay = await countingRelay(cluster.primary);
-  t.after(() => relay.close());
-  const counted = createPool(cluster.options({ hosts: [relay.address], poolSize: 1 }));
+  const proxy = await cluster.proxy(cluster.primary);
+  const counted = createPool(cluster.options({ hosts: [proxy.address], poolSize: 1 }));
   t.after(() => counted.end());
   const sql = 'SELECT balance FROM accounts';
   await counted.query(sql);
-  const before = relay.roundTrips;
+  const before = proxy.roundTrips;
   await counted.transaction((tx) => tx.query(sql));
-  assert.equal(relay.roundTrips - before, 2);
+  assert.equal(proxy.roundTrips - before, 2);
   await counted.transaction(() => {});
-  assert.equal(relay.roundTrips - before, 2, 'a transaction of no statement costs none');
+  assert.equal(proxy.roundTrips - before, 2, 'a transaction of no statement costs none');
   await counted.transaction((tx) => Promise.all([tx.query(sql), tx.query(sql), tx.query(sql)]));
-  assert.equal(relay.roundTrips - before, 5, 'what is asked together waits for BEGIN alone');
+  assert.equal(proxy.roundTrips - before, 5, 'what is asked together waits for BEGIN alone');
 });
 
 test('begin gives a transaction that commits and rolls back when it is told', async () => {

@@ -6,7 +6,6 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
-import { countingRelay } from '../support/relay.js';
 
 const VALUE = "SELECT '{sad}'::moods.mood[] AS v";
 const TEXT = [{ v: '{sad}' }];
@@ -145,14 +144,15 @@ test('pg_cancel_backend that hits the question', async (t) => {
   assert.deepEqual(await kept(), ['1', '2']);
 });
 
-/** A pool behind a relay that puts other statements into the place of the pool's own. */
+/** A pool behind a proxy that puts other statements into the place of the pool's own. */
 async function openThrough(t, turn) {
-  const relay = await countingRelay(cluster.primary, (chunk) => {
-    const turned = turn(chunk.toString('latin1'), (found, other) => other.padEnd(found.length));
-    return Buffer.from(turned, 'latin1');
+  const { address } = await cluster.proxy(cluster.primary, {
+    fromClient(chunk) {
+      const turned = turn(chunk.toString('latin1'), (found, other) => other.padEnd(found.length));
+      return Buffer.from(turned, 'latin1');
+    },
   });
-  t.after(() => relay.close());
-  return open(t, { hosts: [relay.address], port: undefined });
+  return open(t, { hosts: [address], port: undefined });
 }
 
 const BEGINS = 'SAVEPOINT hyperion_types; SET LOCAL';
@@ -282,7 +282,7 @@ test('types that are newer than the snapshot are told in its transaction', async
 
 test('a read whose types are gone when they are asked for is sent again', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
-  const pool = open(t, { hosts: [`${proxy.host}:${proxy.port}`] });
+  const pool = open(t, { hosts: [proxy.address] });
   const make = (value) =>
     cluster.query(
       cluster.primary,
@@ -302,7 +302,7 @@ test('a read whose types are gone when they are asked for is sent again', async 
 test('where text has another style, reads that come at once go by types that were told', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   const options = {
-    hosts: [`${proxy.host}:${proxy.port}`],
+    hosts: [proxy.address],
     poolSize: 3,
     parameters: { DateStyle: 'German' },
   };
@@ -368,7 +368,7 @@ test('a role of one session that may not be told of types refuses nothing to oth
 
 test('a transaction whose caller waits for types is not idle', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
-  const hosts = [`${proxy.host}:${proxy.port}`];
+  const hosts = [proxy.address];
   const pool = open(t, { hosts, idleInTransactionTimeoutMs: 300 });
   await pool.query('SELECT 1');
   await proxy.delay(200);
@@ -377,19 +377,18 @@ test('a transaction whose caller waits for types is not idle', async (t) => {
   await proxy.pass();
 });
 
-test('a read that waits for types outlasts neither the pool’s end nor its caller’s time', async (t) => {
+test('a read that waits for types outlasts neither the pool’s end nor its caller’s time', async () => {
   const make = `DROP TABLE IF EXISTS moods.shelf; CREATE TABLE moods.shelf AS ${VALUE}`;
   await cluster.query(cluster.primary, make);
   const begun = async (whenAsked) => {
-    const relay = await countingRelay(cluster.primary, (chunk) => {
-      const asks = chunk.includes('pg_catalog.pg_type AS');
-      if (asks) setImmediate(whenAsked);
-      return asks ? Buffer.alloc(0) : chunk;
+    const { address } = await cluster.proxy(cluster.primary, {
+      fromClient(chunk) {
+        const asks = chunk.includes('pg_catalog.pg_type AS');
+        if (asks) setImmediate(whenAsked);
+        return asks ? null : chunk;
+      },
     });
-    t.after(() => relay.close());
-    return createPool(
-      cluster.options({ hosts: [relay.address], poolSize: 1, connectTimeoutMs: 60_000 }),
-    );
+    return createPool(cluster.options({ hosts: [address], poolSize: 1, connectTimeoutMs: 60_000 }));
   };
   let ended;
   const pool = await begun(() => (ended ??= pool.end({ timeoutMs: 100 })));

@@ -1,8 +1,6 @@
 // Types that users and extensions made: their names, and arrays of them.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
@@ -339,29 +337,29 @@ test('a connection that ends in between leaves the text, and no write is called 
   assert.deepEqual(await pool.query("SELECT '{sad}'::made.mood[] AS v"), [{ v: ['sad'] }]);
 });
 
-/** Hands on everything, but CancelRequests not before `letGo` is called. */
-async function lateCancels(t, { host, port }) {
+const CANCEL_REQUEST = 80877102;
+
+/** Forwards everything to the primary, but CancelRequests not before `letGo` is called. */
+async function lateCancels() {
   let letGo;
   const released = new Promise((resolve) => (letGo = resolve));
-  const listener = createServer((client) => {
-    const server = connect({ host, port });
-    for (const socket of [client, server]) socket.on('error', () => {});
-    client.once('data', async (first) => {
-      if (first.readInt32BE(4) === 80877102) await released;
-      server.write(first);
-      client.pipe(server);
-    });
-    server.pipe(client);
+  const { address } = await cluster.proxy(cluster.primary, {
+    fromClient(chunk, link) {
+      if (chunk.length < 8 || chunk.readInt32BE(4) !== CANCEL_REQUEST) return chunk;
+      released.then(() => link.server.write(chunk));
+      return null;
+    },
   });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  t.after(() => listener.close());
-  return { address: `127.0.0.1:${listener.address().port}`, letGo };
+  return { address, letGo };
 }
 
 test('a CancelRequest that comes late does not hit the question, and end its transaction', async (t) => {
-  const relay = await lateCancels(t, cluster.primary);
-  const pool = open(t, { hosts: [relay.address], cancelGraceMs: 60_000, connectTimeoutMs: 60_000 });
+  const cancels = await lateCancels();
+  const pool = open(t, {
+    hosts: [cancels.address],
+    cancelGraceMs: 60_000,
+    connectTimeoutMs: 60_000,
+  });
   const locker = await cluster.openSession(cluster.primary);
   const sessions = (what) => inSessions(locker, what);
   const tx = await pool.begin();
@@ -373,7 +371,7 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0);
   for (let n = 0; n < 100; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
-  relay.letGo();
+  cancels.letGo();
   for (let n = 0; n < 20; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
   await locker.query('ROLLBACK');
   await locker.close();

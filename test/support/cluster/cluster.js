@@ -299,9 +299,10 @@ export class Cluster {
   /**
    * A TCP proxy in front of a node, which can disturb its connections; closed with the cluster.
    * @param {Node} node
+   * @param {import('./proxy.js').Options} [options]
    */
-  async proxy(node) {
-    const proxy = await startProxy({ host: node.host, port: node.port });
+  async proxy(node, options) {
+    const proxy = await startProxy({ host: node.host, port: node.port }, options);
     this.#proxies.add(proxy);
     return proxy;
   }

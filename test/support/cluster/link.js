@@ -22,11 +22,18 @@ class Direction {
   #credit = 0;
   #creditAt = 0;
 
-  /** @param {net.Socket} from @param {net.Socket} to */
-  constructor(from, to) {
+  /**
+   * @param {net.Socket} from
+   * @param {net.Socket} to
+   * @param {(chunk: Buffer) => Buffer | null} hook returns what is forwarded
+   */
+  constructor(from, to, hook) {
     this.from = from;
     this.to = to;
-    from.on('data', (chunk) => this.#take(chunk));
+    from.on('data', (chunk) => {
+      const forwarded = hook(chunk);
+      if (forwarded !== null && forwarded.length > 0) this.#take(forwarded);
+    });
     from.on('end', () => this.#take(null));
     to.on('drain', () => this.#resume());
   }
@@ -108,8 +115,8 @@ class Direction {
 }
 
 export class Link {
-  #client;
-  #server;
+  client;
+  server;
   #isClosed = false;
   #target;
   #whenClosed;
@@ -119,18 +126,21 @@ export class Link {
   /**
    * @param {net.Socket} client
    * @param {{ host: string, port: number }} target is connected to as soon as a mode forwards
-   * @param {() => void} whenClosed
+   * @param {object} hooks
+   * @param {(chunk: Buffer) => Buffer | null} hooks.fromClient returns what is forwarded
+   * @param {(chunk: Buffer) => Buffer | null} hooks.fromServer
+   * @param {() => void} hooks.whenClosed
    */
-  constructor(client, target, whenClosed) {
-    this.#client = client;
-    this.#server = new net.Socket({ allowHalfOpen: true });
+  constructor(client, target, { fromClient, fromServer, whenClosed }) {
+    this.client = client;
+    this.server = new net.Socket({ allowHalfOpen: true });
     this.#target = target;
     this.#whenClosed = whenClosed;
-    this.#up = new Direction(client, this.#server);
-    this.#down = new Direction(this.#server, client);
+    this.#up = new Direction(client, this.server, fromClient);
+    this.#down = new Direction(this.server, client, fromServer);
     for (const [socket, other] of [
-      [client, this.#server],
-      [this.#server, client],
+      [client, this.server],
+      [this.server, client],
     ]) {
       // A reset on one side is a reset on the other.
       socket.on('error', () => this.reset());
@@ -151,13 +161,13 @@ export class Link {
     if (!isHeld) this.#connect();
     this.#up.enter(mode, isHeld);
     this.#down.enter(mode, isHeld || mode.name === 'mute');
-    if (mode.name === 'halfClose') this.#client.end();
+    if (mode.name === 'halfClose') this.client.end();
   }
 
   // A connection that was accepted in silence reaches the server only when the silence ends.
   #connect() {
     if (this.#target === undefined) return;
-    this.#server.connect({ ...this.#target, noDelay: true });
+    this.server.connect({ ...this.#target, noDelay: true });
     this.#target = undefined;
   }
 
@@ -165,16 +175,16 @@ export class Link {
   reset() {
     if (this.#isClosed) return;
     this.#settle();
-    reset(this.#client);
-    reset(this.#server);
+    reset(this.client);
+    reset(this.server);
   }
 
   #close() {
     if (this.#isClosed) return;
     this.#settle();
-    this.#client.destroySoon();
-    if (this.#server.pending) this.#server.destroy();
-    else this.#server.destroySoon();
+    this.client.destroySoon();
+    if (this.server.pending) this.server.destroy();
+    else this.server.destroySoon();
   }
 
   #settle() {

@@ -10,11 +10,29 @@ import { startBlackHole } from './blackhole.js';
 import { Link } from './link.js';
 
 /**
+ * @typedef {object} Options
+ * @property {string} [host] where it listens; 127.0.0.1
+ * @property {number} [port] a free one
+ * @property {Hook} [fromClient] is called with all that clients send
+ * @property {Hook} [fromServer] and with all that the server sends
+ */
+
+/**
+ * Takes bytes on their way, and returns those that are forwarded, or null: it may write to
+ * `link.client` and `link.server` itself, then or later.
+ * @callback Hook
+ * @param {Buffer} chunk
+ * @param {Link} link
+ * @returns {Buffer | null}
+ */
+
+/**
  * @param {{ host: string, port: number }} server where connections are forwarded to
+ * @param {Options} [options]
  * @returns {Promise<Proxy>}
  */
-export async function startProxy({ host, port }) {
-  const proxy = new Proxy({ host, port });
+export async function startProxy({ host, port }, options) {
+  const proxy = new Proxy({ host, port }, options);
   await proxy.pass();
   return proxy;
 }
@@ -23,12 +41,16 @@ export async function startProxy({ host, port }) {
  * Every mode holds for the open connections at once, and for new ones when its promise resolves.
  */
 export class Proxy {
-  host = '127.0.0.1';
-  port = 0;
+  host;
+  port;
   /** How many connections were accepted so far. */
   accepted = 0;
+  /** How often a client spoke after the server had spoken. */
+  roundTrips = 0;
 
   #server;
+  #hooks;
+  #hasServerSpoken = true;
   /** @type {Set<Link>} */
   #links = new Set();
   /** @type {net.Server | undefined} */
@@ -38,8 +60,17 @@ export class Proxy {
   #mode = { name: 'pass' };
   #switching = Promise.resolve();
 
-  constructor(server) {
+  /** @param {{ host: string, port: number }} server @param {Options} [options] */
+  constructor(server, { host = '127.0.0.1', port = 0, fromClient, fromServer } = {}) {
     this.#server = server;
+    this.host = host;
+    this.port = port;
+    this.#hooks = { fromClient, fromServer };
+  }
+
+  get address() {
+    const host = this.host.includes(':') ? `[${this.host}]` : this.host;
+    return `${host}:${this.port}`;
   }
 
   /** How many connections are open. */
@@ -157,7 +188,19 @@ export class Proxy {
 
   #accept(client) {
     this.accepted += 1;
-    const link = new Link(client, this.#server, () => this.#links.delete(link));
+    const { fromClient, fromServer } = this.#hooks;
+    const link = new Link(client, this.#server, {
+      fromClient: (chunk) => {
+        if (this.#hasServerSpoken) this.roundTrips += 1;
+        this.#hasServerSpoken = false;
+        return fromClient === undefined ? chunk : fromClient(chunk, link);
+      },
+      fromServer: (chunk) => {
+        this.#hasServerSpoken = true;
+        return fromServer === undefined ? chunk : fromServer(chunk, link);
+      },
+      whenClosed: () => this.#links.delete(link),
+    });
     this.#links.add(link);
     link.enter(this.#mode);
   }
