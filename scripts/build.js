@@ -1,5 +1,5 @@
-// npm run build: compiles the addon in release mode and puts it beside package.json, where
-// js/native/loader.cjs looks.
+// npm run build: compiles the addon in release mode, and puts it beside package.json, where
+// js/native/loader.cjs looks for it.
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';
@@ -17,10 +17,10 @@ const LIBRARIES = {
   win32: 'hyperiondb_client.dll',
 };
 
-/** What cargo calls the library that becomes the addon. */
+/** The file name that cargo gives to the library that becomes the addon. */
 export const LIBRARY = LIBRARIES[process.platform] ?? 'libhyperiondb_client.so';
 
-/** Where the addon of this machine belongs. */
+/** The path of this machine's addon. */
 export const addonPath = path.join(root, `hyperiondb-client.${platform.ownAbi()}.node`);
 
 export const NO_CARGO =
@@ -46,7 +46,7 @@ function compile(said) {
   if (status !== 0 && isMissing('cc') && process.platform !== 'win32') fail(NO_LINKER);
   if (status !== 0) fail(`failed: cargo ${cargo.join(' ')}${error ? ` (${error.message})` : ''}`);
   const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
-  // Renamed into its place: a process that has the old one loaded keeps it.
+  // Renamed into its place, so that a process that has loaded the old file keeps it.
   copyFileSync(path.join(target, 'release', LIBRARY), `${addonPath}.new`);
   renameSync(`${addonPath}.new`, addonPath);
 }

@@ -1,5 +1,5 @@
-// npm run contract: writes js/transfer/contract.cjs, what Rust and JavaScript have in common, from
-// src/transfer/contract.rs. The test that compares the two is what writes it.
+// npm run contract: writes js/transfer/contract.cjs, the numbers that Rust and JavaScript have in
+// common, from src/transfer/contract.rs. The test that compares the two files also writes it.
 
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';

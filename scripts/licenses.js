@@ -1,5 +1,5 @@
 // npm run licenses: writes THIRD_PARTY_LICENSES, which is shipped with each binary. The packages
-// from npm are for development alone: what is shipped of JavaScript is this repository's own.
+// from npm are only for development: all shipped JavaScript is this repository's own.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -18,7 +18,10 @@ The standard library of Rust (https://www.rust-lang.org) is a part of it too, un
 Copyright (c) The Rust Project Contributors. On Linux so is LLVM's libunwind, under Apache-2.0 WITH LLVM-exception.
 `;
 
-/** The crates of the normal dependencies, whatever the platform; what runs only in the compiler is not in the addon. */
+/**
+ * The crates of the normal dependencies on any platform. A crate that only runs in the compiler is
+ * not in the addon.
+ */
 function linkedCrates() {
   const { napi } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
   const platforms = napi.targets.map((triple) => `--filter-platform=${triple}`);
@@ -49,7 +52,10 @@ function byName(a, b) {
   return left < right ? -1 : 1;
 }
 
-/** Where MIT is one of the licenses it is enough; a text that is common to all is kept. */
+/**
+ * The texts of a crate's licenses. If MIT is one of them, its text is enough, together with any
+ * text that is common to all.
+ */
 function texts({ name, authors, license, manifest_path: manifest }) {
   const folder = path.dirname(manifest);
   const files = readdirSync(folder).filter((file) => /^(licen[sc]e|copying|notice)/i.test(file));
@@ -60,7 +66,7 @@ function texts({ name, authors, license, manifest_path: manifest }) {
     return chosen.sort().map((file) => readFileSync(path.join(folder, file), 'utf8'));
   }
   if (!isMit) throw new Error(`the crate ${name} (${license}) has no text of its license`);
-  // It names its license and its authors, and brings no text: this is MIT's.
+  // The crate names its license and its authors, and contains no text. This is the text of MIT.
   const own = readFileSync(path.join(root, 'LICENSE'), 'utf8');
   const holder = `Copyright (c) ${authors.length > 0 ? authors.join(', ') : `the authors of ${name}`}`;
   return [own.replace(/^Copyright .*$/m, () => holder)];

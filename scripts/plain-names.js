@@ -1,6 +1,6 @@
-// node scripts/plain-names.js: writes src/connection/plain_names.rs, the names by which a text is known to call nothing
-// that writes or takes a lock, as PostgreSQL 13 to 18 list them. What is not the same in all of them is not known:
-// before a version has a function of its own, that name may be a user's.
+// node scripts/plain-names.js: writes src/connection/plain_names.rs, the names in a text that
+// certainly call nothing that writes or takes a lock, as PostgreSQL 13 to 18 list them. A name must
+// be in all of these versions: in a version that lacks it, the name may be a user's.
 
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ const QUESTIONS = {
   OPERATORS: `SELECT oprname FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
                WHERE oprnamespace = 'pg_catalog'::regnamespace GROUP BY oprname
               HAVING bool_and(provolatile <> 'v')`,
-  // The second part: what the grammar calls them.
+  // The second part has the names of the grammar.
   TYPES: `SELECT typname FROM pg_type WHERE typnamespace = 'pg_catalog'::regnamespace AND typrelid = 0
              AND typtype IN ('b', 'r', 'm') AND typname NOT LIKE '\\_%'
            UNION SELECT word FROM pg_get_keywords() WHERE word IN ('bigint', 'bit', 'boolean', 'char', 'character',
@@ -45,7 +45,7 @@ for (const version of Object.keys(EMBEDDED_VERSIONS)) {
   }
 }
 
-/** The names in the order of their bytes, in lines of at most 96 characters. */
+/** The names sorted by their bytes, in lines of at most 96 characters. */
 function lines(names) {
   const all = [];
   let line = '';

@@ -1,5 +1,5 @@
-// What every command needs first: a Node that will do, the npm packages, and an addon of the sources
-// that are here. With --no-addon that one is left out.
+// Prepares what every command needs: a suitable Node, the npm packages, and an addon built from the
+// present sources. `--no-addon` leaves out the addon.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -22,15 +22,15 @@ function checkNode() {
 }
 
 function installPackages() {
-  // npm writes this file last, so that an installation which was interrupted is begun anew, and so
-  // is one of other versions than the lock file names by now.
+  // npm writes this file last. So an installation that was interrupted, or that has other versions
+  // than the lock file names by now, begins anew.
   const [installed, wanted] = [
     path.join('node_modules', '.package-lock.json'),
     'package-lock.json',
   ];
   if (existsSync(path.join(root, installed)) && changedAt(installed) >= changedAt(wanted)) return;
   console.log('installing the npm packages ...');
-  // The npm that runs this script, where one does: on Windows it is no program of its own.
+  // The npm that runs this script, if one does. On Windows npm is no program of its own.
   const npm = process.env.npm_execpath;
   const [program, ...args] = npm ? [process.execPath, npm] : ['npm'];
   const ci = [...args, 'ci', '--no-audit', '--no-fund'];

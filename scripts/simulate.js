@@ -1,8 +1,9 @@
-// npm run simulate: the lower floors against a simulated cluster to which everything happens (src/sim/storm).
-//   --seeds N     so many storms (20000)    --first N    from this seed on (0)
-//   --seed N      one storm, with all that happens in it
-//   --growth      what a query costs pools with many connections, and with many calls that wait
-//   --mutations   breaks the code on purpose, in each of the ways of src/base/mutation.rs, which must all be found
+// npm run simulate: runs the lower floors against a simulated cluster to which everything happens
+// (src/sim/storm).
+//   --seeds N     how many storms (20000)    --first N    the first seed (0)
+//   --seed N      runs one storm, and prints its events
+//   --growth      prints the cost of a query for pools with many connections or waiting calls
+//   --mutations   breaks the code on purpose, in each way of src/base/mutation.rs, to be found
 
 import { spawnSync } from 'node:child_process';
 import process from 'node:process';
@@ -38,11 +39,11 @@ function plan() {
   return [wholeNumber('first', values.first), seeds];
 }
 
-/** A mutation may take its time; without one there is nothing to be found. */
+/** A mutation may take many storms to be found. Without one, no storm should find anything. */
 const seeds = wholeNumber('seeds', values.seeds ?? (values.mutations ? '200000' : '20000'));
 
 const began = performance.now();
-// What is timed is built as it is shipped.
+// Code that is timed is built as it is shipped.
 const profile = values.growth ? 'release' : 'simulate';
 const args = ['run', ...BUILD, profile, ...FLOORS, '--', ...plan()];
 const run = spawnSync('cargo', args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 30 });

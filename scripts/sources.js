@@ -1,5 +1,6 @@
-// What the addon is built from, as one hash. Whoever builds one by the scripts here has cargo build it in, and whoever packs one
-// reads it from the file, whatever platform that is for: so no binary of other sources is released.
+// The sources of the addon, as one hash. The scripts here have cargo build the hash into each
+// binary, and read it from a binary of any platform before they pack it. So no binary of other
+// sources is released.
 
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -9,11 +10,11 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const FILES = ['Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo/config.toml'];
-/** As it stands in a binary (`src/node/entry.rs`). */
+/** The mark in front of the hash in a binary (`src/node/entry.rs`). */
 const MARK = 'hyperiondb-client of sources ';
 const MARKED = new RegExp(`${MARK}([0-9a-f]{64})`);
 
-/** By names as Unix writes them, in an order that depends on no language. */
+/** The names of the files in Unix form, in an order that does not depend on the language. */
 function names() {
   const rust = readdirSync(path.join(root, 'src'), { recursive: true })
     .filter((name) => name.endsWith('.rs'))
@@ -21,7 +22,7 @@ function names() {
   return [...FILES, ...rust].sort((a, b) => (a < b ? -1 : 1));
 }
 
-/** The same on all systems: git may have ended lines as Windows does. */
+/** The hash, which is the same on all systems, even if git has given lines Windows' ends. */
 export function sourcesHash() {
   const hash = createHash('sha256');
   for (const name of names()) {
@@ -31,14 +32,16 @@ export function sourcesHash() {
   return hash.digest('hex');
 }
 
-/** The hash in a binary. Undefined where it says none: whoever built it did not by the scripts here. */
+/** The hash in a binary; undefined if it has none, because these scripts did not build it. */
 export function builtFrom(bytes) {
   const at = bytes.indexOf(MARK, 0, 'latin1');
   if (at === -1) return undefined;
   return MARKED.exec(bytes.toString('latin1', at, at + MARK.length + 64))?.[1];
 }
 
-/** Runs a build, which gets what it has to say of its sources, and refuses sources that change meanwhile. */
+/**
+ * Runs a build with the variable that names its sources, and fails if the sources change meanwhile.
+ */
 export function withSources(build) {
   const hash = sourcesHash();
   build({ HYPERIONDB_SOURCES: `${MARK}${hash}` });

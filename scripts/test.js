@@ -1,6 +1,6 @@
-// npm test: every check of this repository, in the order in which failures are found soonest. With
-// arguments only the tests are run that they name, by folder or by file, and node's test runner
-// gets the flags: npm test -- unit; npm test -- test/integration/fence.test.js
+// npm test: runs every check of this repository, in the order that finds failures soonest. With
+// arguments it runs only the tests that they name, by folder or by file, and passes the flags to
+// node's test runner: npm test -- unit; npm test -- test/integration/fence.test.js
 // --test-name-pattern=barrier
 
 import { spawnSync } from 'node:child_process';
@@ -18,13 +18,13 @@ const node = process.execPath;
 const floors = ['--no-default-features', '--features', 'sim'];
 const strict = ['--', '-D', 'warnings'];
 
-// The tests in Rust beside the code: of the floors below the sockets, and of those above.
+// The tests beside the Rust code: of the floors below the sockets, and of the floors above.
 const LOWER_FLOORS = ['cargo', 'test', '--locked', '--quiet', ...floors];
 const UPPER_FLOORS = ['cargo', 'test', '--locked', '--quiet', '--lib', '--', 'reactor::', 'node::'];
 
 const CHECKS = [
   ['cargo', 'fmt', '--check'],
-  // By file, and not by node_modules/.bin, where Windows has batch files.
+  // These are run as files, since Windows has batch files in node_modules/.bin.
   [node, 'node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'],
   [node, 'node_modules/eslint/bin/eslint.js', '.'],
   [node, 'node_modules/typescript/bin/tsc', '--project', 'test/typings'],
@@ -54,7 +54,7 @@ function run([command, ...args], env = {}) {
   process.exit(1);
 }
 
-/** The folders of tests, in the order in which `npm test` runs them. docs/TESTING.md says what each holds. */
+/** The test folders, in the order of `npm test`. docs/TESTING.md says what each contains. */
 const FOLDERS = ['unit', 'typings', 'packages', 'properties', 'integration', 'chaos'];
 
 const testsIn = (folder) =>
@@ -81,7 +81,7 @@ function readArguments() {
   return { folders, files: [...folders.flatMap(testsIn), ...files], flags };
 }
 
-/** What differs from version to version: values, their types, settings, statements, sessions and how they fail. */
+/** What differs between versions: values and types, settings, statements, sessions, failures. */
 const EACH_VERSION = [
   ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared'],
   ...['transaction', 'overlap', 'connect', 'standby', 'types-question', 'statements'],
@@ -92,20 +92,20 @@ const EACH_VERSION = [
 const { folders, files, flags } = readArguments();
 const isWhole = files.length + flags.length === 0;
 if (isWhole) CHECKS.forEach((check) => run(check));
-// The flags are for node's test runner: whoever gives one asks for tests in JavaScript.
+// A flag is for node's test runner, so with one only the tests in JavaScript run.
 if (folders.includes('unit') && flags.length === 0) {
   run([...LOWER_FLOORS, '--lib']);
   run(UPPER_FLOORS);
 }
-// Each chaos test keeps a machine busy, and a cluster that is already there is one for all files:
-// there the files take turns.
+// Each chaos test keeps a machine busy, and all files share a cluster that is already there. In
+// both cases the files take turns.
 const takesTurns = process.env.HYPERION_HOSTS || folders.includes('chaos');
 const concurrency = takesTurns ? 1 : 2;
-// A test that fails may leave open what would keep its file from ever ending.
+// A test that fails may leave something open that would keep its file from ending.
 const limit = '--test-timeout=600000';
 const runner = [node, '--test', `--test-concurrency=${concurrency}`, limit];
 run([...runner, ...flags, ...(files.length > 0 ? files : FOLDERS.flatMap(testsIn))]);
-// The oldest and the newest servers: `test/integration/versions.test.js` has their failovers.
+// The oldest and the newest servers. `test/integration/versions.test.js` has their failovers.
 if (isWhole && !process.env.HYPERION_HOSTS) {
   for (const version of ['13', '18']) {
     run([...runner, ...EACH_VERSION], { HYPERION_PG_VERSION: version });

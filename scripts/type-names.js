@@ -1,5 +1,6 @@
-// node scripts/type-names.js: writes js/types/type-names.cjs, the types that every server has, as the newest server of
-// the test cluster lists them. Oids below 10,000 are fixed in pg_type.dat and never change their meaning.
+// node scripts/type-names.js: writes js/types/type-names.cjs, the types that every server has, as
+// the newest server of the test cluster lists them. Oids below 10,000 are fixed in pg_type.dat, and
+// never change their meaning.
 
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

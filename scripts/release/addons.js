@@ -1,5 +1,5 @@
-// Builds the addons of a release: each for its own platform, with the oldest systems that Node runs
-// on in mind.
+// Builds the addons of a release, each for its own platform and for the oldest systems on which
+// Node runs.
 
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
@@ -11,18 +11,21 @@ import { withSources } from '../sources.js';
 import { cache, debian, root, run, Unavailable, withLists, zig } from './fetch.js';
 import { faults } from './gates.js';
 
-/** Where binaries wait to be packed. */
+/** The folder of binaries that are to be packed. */
 const addonFolder = path.join(cache, 'addons');
-/** Of those that are only for a test. */
+/** The folder of binaries that are only for a test. */
 const quickFolder = path.join(cache, 'quick');
-/** A fourth of the time, for a binary that does the same. */
+/** Settings that build an equivalent binary in a fourth of the time. */
 const QUICK = {
   CARGO_PROFILE_RELEASE_LTO: 'off',
   CARGO_PROFILE_RELEASE_CODEGEN_UNITS: '16',
   CARGO_PROFILE_RELEASE_OPT_LEVEL: '1',
 };
 
-/** The triple of rustc's, and how it is linked: `zig` with the floor of glibc, or by the machine's own linker. */
+/**
+ * rustc's triple of each platform, and its linker: `zig`, with the oldest glibc to support, or the
+ * machine's own.
+ */
 const TARGETS = {
   'linux-x64-gnu': { triple: 'x86_64-unknown-linux-gnu', zig: 'x86_64-unknown-linux-gnu.2.17' },
   'linux-arm64-gnu': { triple: 'aarch64-unknown-linux-gnu', zig: 'aarch64-unknown-linux-gnu.2.17' },
@@ -30,7 +33,7 @@ const TARGETS = {
   'linux-arm64-musl': { triple: 'aarch64-unknown-linux-musl', zig: 'aarch64-unknown-linux-musl' },
   'darwin-x64': { triple: 'x86_64-apple-darwin', env: { MACOSX_DEPLOYMENT_TARGET: '11.0' } },
   'darwin-arm64': { triple: 'aarch64-apple-darwin', env: { MACOSX_DEPLOYMENT_TARGET: '11.0' } },
-  // Node does not bring the C library of Microsoft's compiler, so that it is linked in.
+  // Node does not bring the C library of Microsoft's compiler, so it is linked in.
   'win32-x64-msvc': { triple: 'x86_64-pc-windows-msvc', flags: '-Ctarget-feature=+crt-static' },
 };
 
@@ -39,8 +42,8 @@ export const fileOf = (abi, { isQuick = false } = {}) =>
 
 /**
  * @param {string} abi
- * @param {{ isQuick?: boolean }} [options] for a test
- * @throws {Unavailable} where this machine can't
+ * @param {{ isQuick?: boolean }} [options] `isQuick`: for a test
+ * @throws {Unavailable} if this machine can't build it
  */
 export function buildAddon(abi, { isQuick = false } = {}) {
   const { triple, zig: linked, flags, env = {} } = TARGETS[abi];
@@ -54,7 +57,7 @@ export function buildAddon(abi, { isQuick = false } = {}) {
     ...process.env,
     ...(isQuick ? QUICK : {}),
     CARGO_TARGET_DIR: target,
-    // In the environment it takes the place of what .cargo/config.toml says.
+    // In the environment this replaces the flags of .cargo/config.toml.
     ...(abi.endsWith('musl') ? { RUSTFLAGS: '-Ctarget-feature=-crt-static' } : {}),
     ...(flags === undefined ? {} : { RUSTFLAGS: flags }),
     ...env,
@@ -85,7 +88,10 @@ export function buildAddon(abi, { isQuick = false } = {}) {
   copyFileSync(path.join(built, file), copy);
 }
 
-/** Rust's own for that platform: as rustup brings it, built from its sources, or built from Debian's. */
+/**
+ * Rust's standard library for the platform: as rustup brings it, or built from rustup's or
+ * Debian's sources.
+ */
 function standardLibrary(triple) {
   const libraries = run('rustc', ['--print', 'target-libdir', '--target', triple]).trim();
   if (isFilled(libraries)) return { flags: [], env: {} };
@@ -107,7 +113,7 @@ function isFilled(folder) {
   return existsSync(folder) && readdirSync(folder).some((name) => name.startsWith('libstd-'));
 }
 
-/** A compiler with the sources of its standard library, which rustup's need not have. */
+/** A compiler with the sources of its standard library, which rustup may not have. */
 function debianCompiler() {
   const packages = ['rustc-web', 'rust-web-src', 'libstd-rust-web-dev'];
   const about = withLists(() => run('apt-cache', ['depends', ...packages]));

@@ -1,9 +1,9 @@
-// Whether a commit asks for its release: its subject ends with ' [cd]'. A commit that undoes or
-// merges one that does carries the marker too, as does the title of a pull request, whoever wrote
-// it: 'Revert "... [cd]"', 'Merge pull request ...', and '... [cd] (#12)' of a squashed one. None of
-// them is a maintainer's word. `node scripts/release/asked.js` takes the message from MESSAGE. It also
-// refuses to release from another repository than the one that the packages name: npm would refuse
-// their provenance, after their version has been pushed.
+// Whether a commit asks for a release: its subject ends with ' [cd]'. The marker also stands in a
+// commit that undoes or merges such a commit, and in the title of a pull request: 'Revert "...
+// [cd]"', 'Merge pull request ...', and '... [cd] (#12)' for a squashed one. None of these asks for
+// a release, since no maintainer may have meant one. `node scripts/release/asked.js` reads the
+// message from MESSAGE. It also refuses to release from a repository other than the one that the
+// packages name: npm would refuse their provenance after their version was pushed.
 
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
@@ -18,7 +18,7 @@ export function isAsked(message) {
   return MARKED.test(subject) && !DERIVED.test(subject);
 }
 
-/** As GitHub names it, whose capitals npm compares too. */
+/** The repository's name at GitHub. npm compares its capitals too. */
 function named() {
   const about = new URL('../../package.json', import.meta.url);
   const { repository } = JSON.parse(readFileSync(about, 'utf8'));

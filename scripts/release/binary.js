@@ -1,18 +1,18 @@
-// What a native library needs and what it shows: ELF, Mach-O and PE, as far as the gates of a
-// release ask for it. All of it is little-endian and of 64 bits.
+// Reads the facts about a native library that the gates of a release check, from ELF, Mach-O and PE
+// files. All of these are little-endian and have 64 bits.
 
 /**
  * @typedef {object} Binary
  * @property {'linux' | 'darwin' | 'win32'} platform
  * @property {'x64' | 'arm64' | undefined} arch
- * @property {string[]} needed the libraries that the loader brings along
+ * @property {string[]} needed the libraries that the loader loads with it
  * @property {string[]} exported
- * @property {string | undefined} glibc the newest version of a symbol that is needed, such as '2.17'
+ * @property {string | undefined} glibc the newest version of a needed symbol, such as '2.17'
  * @property {string | undefined} oldestSystem of macOS, such as '11.0'
- * @property {boolean} isSigned on macOS, if only ad hoc
+ * @property {boolean} isSigned on macOS, even if only ad hoc
  */
 
-/** Why a file can't be read as one, said so that its name can stand in front of it. */
+/** Says why a file is no readable library, in words that can follow the file's name. */
 export class Unreadable extends Error {}
 
 /**
@@ -34,7 +34,7 @@ export function readBinary(bytes) {
 
 const cutOff = () => new Unreadable('is cut off, or names places that it does not have');
 
-/** What the file says that it holds has to be there, whether or not a gate reads it. */
+/** Checks that a part which the file names lies in the file, even if no gate reads it. */
 function hold(bytes, offset, size) {
   if (offset + size > bytes.length) throw cutOff();
 }
@@ -113,7 +113,7 @@ function readElf(bytes) {
   return { platform: 'linux', arch, needed, exported, glibc, isSigned: false };
 }
 
-/** By numbers: 2.17 is newer than 2.4. */
+/** Compares versions by their numbers: 2.17 is newer than 2.4. */
 export function compareVersions(a, b) {
   const [left, right] = [a, b].map((version) => version.split('.').map(Number));
   const differs = left.findIndex((part, n) => part !== right[n]);
@@ -155,7 +155,7 @@ function machSymbols(bytes, at) {
     const [isDebugging, isPrivate, isExternal] = [type & 0xe0, type & 0x10, type & 0x01];
     const isDefined = (type & 0x0e) !== 0;
     if (isDebugging || isPrivate || !isExternal || !isDefined) continue;
-    // Of C's names the first letter is an underscore.
+    // Names from C begin with an underscore.
     found.push(text(bytes, names + bytes.readUInt32LE(entry)).slice(1));
   }
   return found;
@@ -171,7 +171,7 @@ function readPe(bytes) {
   for (let at = sections; at < sections + count * 40; at += 40) {
     hold(bytes, bytes.readUInt32LE(at + 20), bytes.readUInt32LE(at + 16));
   }
-  /** Where in the file the loader takes from what it has at this address. */
+  /** The place in the file of the bytes that the loader puts at this address. */
   const place = (address) => {
     for (let at = sections; at < sections + count * 40; at += 40) {
       const begin = bytes.readUInt32LE(at + 12);
@@ -193,8 +193,8 @@ function readPe(bytes) {
     }
   }
   const needed = [];
-  // Descriptors of libraries that are there from the start, and of those that are loaded when first
-  // called.
+  // The descriptors of libraries that are loaded at the start, and of those that are loaded by
+  // their first call.
   for (const [n, size, offset] of [
     [1, 20, 12],
     [13, 32, 4],

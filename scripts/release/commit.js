@@ -1,17 +1,17 @@
 // Commits the next version on main, and pushes it: `node scripts/release/commit.js`, in a clone of
-// the commit that was tested. What main got since then has not been tested. Where that is nothing
-// but texts, the version is committed behind them; where it is more, nothing is released. Where an
-// earlier run has pushed the version and did not get to say so, it is said now. Prints `version=` and
-// `commit=`, as a workflow takes outputs.
+// the commit that was tested. Commits that main got since then are not tested. If they change only
+// texts, the version is committed after them; otherwise nothing is released. If an earlier run has
+// pushed the version and failed afterwards, this run reports that commit. Prints `version=` and
+// `commit=` in the form of a workflow's outputs.
 
 import process from 'node:process';
 
 import { run } from './fetch.js';
 import { bump, disagreements, nextPatch, SAYING, setVersion } from './versions.js';
 
-/** Nothing is built from these and nothing runs them. */
+/** Files of which nothing is built, and which nothing runs. */
 const TEXT = /\.(md|svg)$|^(LICENSE|\.github\/ISSUE_TEMPLATE\/.*)$/;
-/** Others may push in the seconds between. */
+/** How often a push is tried. Others may push in the seconds between. */
 const ATTEMPTS = 5;
 
 const git = (...args) => run('git', args).trim();
@@ -40,7 +40,7 @@ function main(tested) {
 
 const untestedIn = (tested, commit) => changed(tested, commit).filter((name) => !TEXT.test(name));
 
-/** The commit that was pushed already for the same tested one. */
+/** The release commit that an earlier run has pushed for the same tested commit. */
 function earlier(tested) {
   const version = nextPatch();
   const log = git('log', '--reverse', '--format=%H %s', `${tested}..${main(tested)}`).split('\n');
@@ -48,7 +48,7 @@ function earlier(tested) {
     .find((line) => line.replace(/^\S+ /, '') === `Release ${version}`)
     ?.split(' ')[0];
   if (made === undefined || untestedIn(tested, `${made}^`).length > 0) return undefined;
-  // Whatever its subject says: it is what this run would make, but for the day.
+  // The commit must equal what this run would make, except for the date. Its subject is no proof.
   git('reset', '--quiet', '--hard', `${made}^`);
   setVersion(version);
   const others = changed(made).filter((name) => name !== 'CHANGELOG.md');
@@ -56,7 +56,7 @@ function earlier(tested) {
   return others.length === 0 ? { version, commit: made } : undefined;
 }
 
-/** Where the version is committed: the tested commit, or texts behind it. */
+/** The commit on which to commit the version: the tested one, or one that only adds texts. */
 function base(tested) {
   const tip = main(tested);
   const untested = untestedIn(tested, tip);
@@ -71,7 +71,7 @@ function base(tested) {
 function commit(tested) {
   for (let attempt = 1; ; attempt += 1) {
     git('reset', '--quiet', '--hard', tested);
-    // A run before this one, or a push whose answer was lost.
+    // An earlier run has made the commit, or a push whose answer was lost.
     const made = earlier(tested);
     if (made !== undefined) return made;
     git('reset', '--quiet', '--hard', base(tested));
@@ -92,7 +92,7 @@ function commit(tested) {
 }
 
 function make() {
-  // It would be lost: each attempt begins at a commit.
+  // Changes that are not committed would be lost, since each attempt resets the clone.
   const unsaved = git('status', '--porcelain', '--untracked-files=no');
   if (unsaved !== '') throw new Error(`what is changed here is in no commit:\n${unsaved}`);
   return commit(git('rev-parse', 'HEAD'));

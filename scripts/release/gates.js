@@ -1,5 +1,5 @@
-// What each binary of a release has to be: small, for old systems, with one export, and with
-// nothing to install beside it.
+// The requirements for each binary of a release: it is small, runs on old systems, has one export,
+// and needs nothing else to be installed.
 
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,27 +7,28 @@ import path from 'node:path';
 import { builtFrom, sourcesHash } from '../sources.js';
 import { compareVersions, readBinary, Unreadable } from './binary.js';
 
-/** In bytes: what a binary may grow to, TLS included. */
+/** The most bytes of a binary, including TLS. */
 export const LARGEST_ADDON = 3_300_000;
-/** A whole addon has more than that: what has less is a placeholder. */
+/** The least bytes of a complete addon. A smaller one is a placeholder. */
 const SMALLEST_ADDON = 500_000;
 
-/** Red Hat's 7. Node 20 itself asks for 2.28. */
+/** The glibc of Red Hat 7. Node 20 itself needs 2.28. */
 const GLIBC_FLOOR = '2.17';
-/** Big Sur, which is Node's own for Apple silicon. */
+/** Big Sur, which is also Node's oldest version for Apple silicon. */
 const MACOS_FLOOR = '11.0';
 
 const GLIBC = /^(libc\.so\.6|libpthread\.so\.0|libdl\.so\.2|libm\.so\.6|librt\.so\.1|ld-linux-.*)$/;
 const MACOS = /^\/(usr\/lib|System\/Library\/Frameworks)\//;
-/** Of Windows itself. The C library of a compiler (vcruntime140.dll) is not. */
+/** Libraries of Windows itself. The C library of a compiler (vcruntime140.dll) is none. */
 const WINDOWS = new RegExp(
   '^(kernel32|ntdll|ws2_32|userenv|advapi32|bcrypt|bcryptprimitives|crypt32|secur32|synchronization|ucrtbase|' +
     'api-ms-win-core-.*|api-ms-win-crt-.*)\\.dll$',
 );
 
 /**
- * @param {{ asBuiltHere?: boolean, sources?: string }} [options] `asBuiltHere`: it need not run on old systems
- * @returns {string[]} what speaks against releasing the file as the addon of this platform
+ * @param {{ asBuiltHere?: boolean, sources?: string }} [options] `asBuiltHere`: the file need not
+ *   run on old systems
+ * @returns {string[]} the reasons not to release the file as the addon of this platform
  */
 export function faults(file, abi, { asBuiltHere = false, sources = sourcesHash() } = {}) {
   if (!existsSync(file)) return ['is not there'];

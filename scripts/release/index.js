@@ -1,8 +1,8 @@
-// npm run release:dry: all of a release but the upload. It builds the binaries that this machine
-// can build, packs them, installs them in empty folders, runs them there, and says what it had to
-// skip, and why. `-- --targets=linux-x64-gnu,linux-x64-musl` leaves out the others, `--reuse` takes
-// the binaries of the last run (or of another machine, in .cache/release/addons), where they are of
-// the sources that are here.
+// npm run release:dry: everything of a release except the upload. It builds the binaries that this
+// machine can build, packs them, installs them in empty folders and runs them there. It says what
+// it had to skip, and why. `-- --targets=linux-x64-gnu,linux-x64-musl` leaves out the other
+// platforms. `--reuse` takes the binaries of the last run (or of another machine, in
+// .cache/release/addons) if they were built from the present sources.
 
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -40,7 +40,7 @@ function readArguments() {
   }
 }
 
-/** One check. What it gives back is shown; that it can't be done here is no failure. */
+/** Runs one check and shows its result. A check that can't run on this machine is no failure. */
 async function check(name, work) {
   console.log(`> ${name}`);
   try {

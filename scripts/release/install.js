@@ -1,4 +1,4 @@
-// Proves that packed tarballs install in an empty folder in which there is no Rust, and work there.
+// Proves that packed tarballs can be installed in an empty folder without Rust, and work there.
 
 import { spawn } from 'node:child_process';
 import {
@@ -30,7 +30,7 @@ const [row] = await pool.query('SELECT $1::int + 1 AS n', [41]);
 console.log(row.n);
 await pool.end();`;
 
-/** The ways in which people import a package. */
+/** The ways in which users import a package. */
 export const PROGRAMS = {
   'query.cjs': `const { createPool } = require('hyperiondb-client');\n(async () => {${QUERY}\n})();`,
   'query.mjs': `import { createPool } from 'hyperiondb-client';${QUERY}`,
@@ -53,9 +53,9 @@ const STRICT = {
 };
 
 /**
- * An empty project in which somebody has said `npm install hyperiondb-client`.
- * @param {string} tarballs the folder in which they were packed
- * @param {{ abi?: string }} [options] of another platform than this one
+ * An empty project in which `npm install hyperiondb-client` was run.
+ * @param {string} tarballs the folder with the tarballs
+ * @param {{ abi?: string }} [options] `abi`: a platform other than this one
  */
 export async function installed(tarballs, { abi } = {}) {
   const folder = realpathSync(mkdtempSync(path.join(tmpdir(), 'hyperion-install-')));
@@ -101,7 +101,7 @@ export async function startRegistry(tarballs) {
   return { url, close: () => child.stdin.end() };
 }
 
-/** The system's programs and this Node, but neither cargo nor a compiler of Rust's. */
+/** A PATH with the system's programs and this Node, and without cargo and Rust's compiler. */
 function pathWithoutRust(programs) {
   if (process.platform === 'win32') {
     const folders = process.env.PATH.split(path.delimiter);
@@ -114,7 +114,7 @@ function pathWithoutRust(programs) {
     const found = ['/bin', '/usr/bin'].map((folder) => path.join(folder, name)).find(existsSync);
     symlinkSync(found, path.join(programs, name));
   }
-  // npm itself, which may be anywhere.
+  // npm itself may be in any folder.
   const npmFolder = process.env.PATH.split(path.delimiter).find((folder) =>
     existsSync(path.join(folder, 'npm')),
   );
@@ -122,7 +122,7 @@ function pathWithoutRust(programs) {
   return programs;
 }
 
-/** By `require`, by `import`, and by what TypeScript makes of an import: each gets an answer. */
+/** Runs a query by `require`, by `import`, and by a program compiled from TypeScript. */
 export function queryInEachWay({ folder, env }, options) {
   for (const [name, text] of Object.entries(PROGRAMS)) writeFileSync(path.join(folder, name), text);
   const settings = { compilerOptions: STRICT, files: ['typed.mts'] };
@@ -137,9 +137,11 @@ export function queryInEachWay({ folder, env }, options) {
 }
 
 /**
- * Runs smoke.cjs in a project, and lets the primary fail when it says so.
- * @param {{ command: string[], folder: string, servers: { options: object, failOver: () => unknown } }} where
- * @returns {Promise<string>} what it says of itself
+ * Runs smoke.cjs in a project, and lets the primary fail when the program asks for that.
+ * @param {{
+ *   command: string[], folder: string, servers: { options: object, failOver: () => unknown }
+ * }} where
+ * @returns {Promise<string>} the last line that it prints
  */
 export async function smoke({ command, folder, env = process.env, servers }) {
   copyFileSync(SMOKE, path.join(folder, 'smoke.cjs'));

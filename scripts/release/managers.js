@@ -1,6 +1,6 @@
-// Installs the package by package managers other than npm: pnpm, whose packages see nothing but
-// what they depend on, and Yarn's Plug'n'Play, which has no node_modules. All that they keep is in
-// the folder of the project: of a version that is packed anew they would take the one before.
+// Installs the package by package managers other than npm: pnpm, whose packages see only their own
+// dependencies, and Yarn's Plug'n'Play, which has no node_modules. Each keeps its caches in the
+// project's folder, since a cache would return an earlier package of the same version.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ const MANAGERS = {
       'enableTelemetry: false',
     ];
     writeFileSync(path.join(folder, '.yarnrc.yml'), `${settings.join('\n')}\n`);
-    // Else it takes the folder for a part of a project around it.
+    // Without this file, Yarn takes the folder for a part of a project around it.
     writeFileSync(path.join(folder, 'yarn.lock'), '');
     const yarn = tool('@yarnpkg/cli-dist/bin/yarn.js');
     return { install: [yarn, 'add', 'hyperiondb-client'], start: [yarn, 'node', 'query.cjs'] };
@@ -39,7 +39,7 @@ const MANAGERS = {
 
 export const managers = Object.keys(MANAGERS);
 
-/** Installs by a package manager, and asks a server. */
+/** Installs by a package manager, and runs a query. */
 export async function queryBy(manager, tarballs, options) {
   const parent = mkdtempSync(path.join(tmpdir(), 'hyperion-manager-'));
   const cwd = path.join(parent, 'project');
@@ -48,7 +48,7 @@ export async function queryBy(manager, tarballs, options) {
   writeFileSync(path.join(cwd, 'query.cjs'), PROGRAMS['query.cjs']);
   const registry = await startRegistry(tarballs);
   const env = { ...process.env, HYPERION_SMOKE: JSON.stringify(options), YARN_IGNORE_PATH: '1' };
-  // A package manager starts another one where it believes itself started by one.
+  // A package manager that believes it was started by another one would start that.
   for (const name of Object.keys(env)) if (/^(npm_|COREPACK)/i.test(name)) delete env[name];
   try {
     const { install, start } = MANAGERS[manager](cwd, registry.url);

@@ -17,13 +17,13 @@ import platforms from '../../js/native/platform.cjs';
 import { npm, root, run } from './fetch.js';
 import { faults } from './gates.js';
 
-/** In bytes: what the package without a binary may grow to, packed. */
+/** The most bytes of the packed package without a binary. */
 const LARGEST_MAIN = 150_000;
-/** All that the package without a binary may hold: no sources of the addon, no tests. */
+/** The files that the package without a binary may contain: no sources of the addon, no tests. */
 const MAIN_FILES =
   /^(package\.json|README\.md|LICENSE|THIRD_PARTY_LICENSES|CHANGELOG\.md|docs\/ERRORS\.md|js\/([\w-]+\/)?[\w-]+\.[cm]js|typings\/(package\.json|[\w-]+\.d\.m?ts))$/;
 
-/** Of what npm has to know of both kinds. */
+/** The fields of package.json that both kinds of packages have. */
 const SHARED = [
   'version',
   'license',
@@ -34,16 +34,18 @@ const SHARED = [
   'preferUnplugged',
 ];
 
-/** npm gives no provenance to a new package that does not say so. */
+/** npm gives no provenance to a new package that does not say this. */
 const PUBLISHING = { access: 'public' };
 
 const read = () => JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
 const writeJson = (file, value) => writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
 
 /**
- * Lays the packages out as `napi pre-publish` looks for them: the one for all in `folder`, the others in `npm/<abi>` below.
- * @param {Record<string, string>} addons the file of each abi's binary
- * @param {{ asBuiltHere?: boolean }} [options] for binaries that need not run on old systems
+ * Lays the packages out where `napi pre-publish` looks for them: the main one in `folder`, the
+ * others in `npm/<abi>` below.
+ * @param {Record<string, string>} addons the file of each platform's binary
+ * @param {{ asBuiltHere?: boolean }} [options] `asBuiltHere`: the binaries need not run on old
+ *   systems
  */
 export function layOut(folder, addons, options) {
   rmSync(folder, { recursive: true, force: true });
@@ -53,15 +55,15 @@ export function layOut(folder, addons, options) {
     cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
   }
   const published = { ...about };
-  // For whoever works on the package: users have no use for them.
+  // These are for the package's developers. Users have no use for them.
   delete published.scripts;
   delete published.devDependencies;
   const names = platforms.PUBLISHED.map((abi) => [`${about.name}-${abi}`, about.version]);
   writeJson(path.join(folder, 'package.json'), {
     ...published,
     publishConfig: PUBLISHING,
-    // Not in the repository: a lock file can't name packages that are not there before they are
-    // released.
+    // The repository does not have this: a lock file can't name packages that do not exist before
+    // their release.
     optionalDependencies: Object.fromEntries(names),
   });
   for (const [abi, file] of Object.entries(addons)) layOutBinary(folder, about, abi, file, options);
@@ -79,7 +81,7 @@ function layOutBinary(parent, about, abi, file, options) {
   }
   writeJson(path.join(folder, 'package.json'), {
     ...aboutBinary(about, abi),
-    // So that js/native/loader.cjs can say how much is missing of one that is cut off.
+    // With this, js/native/loader.cjs can say how much of a truncated file is missing.
     binaryBytes: statSync(file).size,
   });
   const text =
@@ -88,7 +90,10 @@ function layOutBinary(parent, about, abi, file, options) {
   writeFileSync(path.join(folder, 'README.md'), text);
 }
 
-/** The package.json of a binary: npm installs it where the system, the processor and the C library are these. */
+/**
+ * The package.json of a binary. npm installs it if the system, the processor and the C library
+ * match.
+ */
 function aboutBinary(about, abi) {
   const [platform, arch, library] = abi.split('-');
   const libc = { gnu: 'glibc', musl: 'musl' }[library];
@@ -118,14 +123,17 @@ function pack(folder, destination) {
   return { name: packed.name, file, size: packed.size, files };
 }
 
-/** Whether a packed package says that all may have it. */
+/** Whether a packed package says that it is public. */
 function isPublic(file) {
   const args = ['-xzOf', path.basename(file), 'package/package.json'];
   const { publishConfig } = JSON.parse(run('tar', args, { cwd: path.dirname(file) }));
   return publishConfig?.access === PUBLISHING.access;
 }
 
-/** Packs what was laid out; whatever must not be in a package is refused. Beside the tarballs lies what registry.js needs. */
+/**
+ * Packs the packages, and refuses files that must not be in one. The index beside the tarballs is
+ * for registry.js.
+ */
 export function packAll(folder, destination) {
   rmSync(destination, { recursive: true, force: true });
   mkdirSync(destination, { recursive: true });

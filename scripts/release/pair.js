@@ -1,5 +1,6 @@
-// A primary and its standby by pg_ctl alone, for systems on which the cluster of the tests does not
-// run: Windows has no signals, and refuses administrators unless pg_ctl takes their rights away.
+// A primary and its standby, run by pg_ctl alone, for systems on which the tests' own cluster does
+// not run: Windows has no signals, and PostgreSQL there refuses administrators unless pg_ctl drops
+// their rights.
 
 import { appendFileSync, chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -32,9 +33,9 @@ export async function startPair() {
   const folder = path.join(parent, 'servers');
   const program = (name, args) => {
     const { env, ...owner } = spawnOptions(account);
-    // Windows has settings of its own without which no program starts.
+    // On Windows no program starts without some of the system's own variables.
     const settings = process.platform === 'win32' ? process.env : env;
-    // A server keeps the pipes of the pg_ctl that started it: so there are none.
+    // A server keeps the pipes of the pg_ctl that started it, so pg_ctl gets none.
     const options = { ...owner, env: settings, cwd: '/', stdio: 'ignore' };
     const { status, error } = spawnSync(path.join(programs, name), args, options);
     if (status !== 0) throw new Error(`${name} ${args[0]} failed: ${error?.message ?? status}`);

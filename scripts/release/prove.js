@@ -1,7 +1,8 @@
-// node scripts/release/prove.js --abi=linux-x64-musl -- docker run ... {folder} ... node Packs the
-// binary of `.cache/release/addons`, installs it in an empty folder without Rust, and runs it
-// through a failover, by this Node or by the command that is given; `{folder}` in it is the empty
-// folder.
+// node scripts/release/prove.js --abi=linux-x64-musl -- docker run ... {folder} ... node
+//
+// Packs the binary in `.cache/release/addons`, installs it in an empty folder without Rust, and
+// runs it through a failover, by this Node or by the given command. `{folder}` in the command is
+// replaced by the empty folder.
 
 import path from 'node:path';
 import process from 'node:process';

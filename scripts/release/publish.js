@@ -1,8 +1,8 @@
-// Publishes what stage.js has packed: the packages of the platforms first, and then the one that
-// depends on them. It can be run again after it stopped anywhere: what npm has already is left as
-// it is, where that is the same, and is refused where it is not. `--packed=` is another folder of
-// packages, `--wait=` how many milliseconds npm is given before it is asked again. It is these files
-// that are published, and not what `npm publish` would pack anew.
+// Publishes the packages that stage.js has packed: first those of the platforms, and then the one
+// that depends on them. It can be run again after it stopped anywhere: a package that npm has
+// already is left as it is if it is the same, and is an error if it is not. `--packed=` names
+// another folder of packages. `--wait=` is how many milliseconds to wait before npm is asked again.
+// These very files are published, and not what `npm publish` would pack anew.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -22,11 +22,11 @@ const { values } = parseArgs({
     wait: { type: 'string', default: '5000' },
   },
 });
-/** npm is out of order for moments, and says of some uploads that they conflict with what it is still at. */
+/** How often a request is tried. npm fails at times, and reports conflicts with its own work. */
 const ATTEMPTS = 4;
 const pause = (attempt) => sleep(Number(values.wait) * attempt);
 
-/** All eight, the one that users ask for at the end: until it is there nobody gets any of them. */
+/** All eight packages, the main one last: until it is published, users get none of them. */
 function packages() {
   const index = JSON.parse(readFileSync(path.join(values.packed, 'index.json'), 'utf8'));
   const all = Object.entries(index).map(([name, { file, about }]) => {
@@ -39,7 +39,7 @@ function packages() {
 
 const registry = npm(['config', 'get', 'registry']).trim().replace(/\/?$/, '/');
 
-/** @returns {Promise<Buffer | undefined>} undefined where npm has nothing there */
+/** @returns {Promise<Buffer | undefined>} undefined if npm has nothing there */
 async function get(url) {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -55,7 +55,7 @@ async function get(url) {
   }
 }
 
-/** All that npm has of a package. */
+/** All versions of a package that npm has. */
 async function versionsOf(name) {
   const url = new URL(name, registry);
   const bytes = await get(url);
@@ -67,7 +67,7 @@ async function versionsOf(name) {
   }
 }
 
-/** Whether npm has it. Where it has something else by that name, that is an error. */
+/** Whether npm has this package. Another package of the same name and version is an error. */
 async function isThere({ name, version, file }) {
   const versions = await versionsOf(name);
   if (!Object.hasOwn(versions, version)) {
@@ -81,7 +81,7 @@ async function isThere({ name, version, file }) {
   if (integrity === own) return true;
   const published = await get(tarball);
   if (published === undefined) throw new Error(`npm names ${tarball} and does not have it`);
-  // The same files may have been compressed by the zlib of another Node.
+  // The zlib of another Node may have compressed the same files.
   if (gunzipSync(bytes).equals(gunzipSync(published))) return true;
   throw new Error(`npm has another ${name} ${version} (${integrity}) than this one (${own})`);
 }
@@ -93,7 +93,7 @@ async function publish(one) {
       npm(['publish', one.file, '--access', 'public'], { stdio });
       break;
     } catch (error) {
-      // The answer may have got lost, and npm may show only later what it has taken.
+      // The answer may have been lost, or npm may show the package only later.
       await pause(attempt);
       if (await isThere(one)) break;
       if (attempt === ATTEMPTS) throw error;
@@ -103,7 +103,7 @@ async function publish(one) {
 }
 
 try {
-  // All of them are looked at before the first one is published.
+  // All packages are checked before the first one is published.
   const missing = [];
   for (const one of packages()) {
     if (!(await isThere(one))) missing.push(one);

@@ -1,7 +1,7 @@
-// A registry of npm's with nothing but packed tarballs, for an installation as users have it: `npm
-// install hyperiondb-client`. Packages without a tarball are told of: a package manager that leaves
-// out other platforms never asks for these. Its argument is the folder of the tarballs, with
-// index.json; it prints where it listens, and ends with its standard input.
+// An npm registry with nothing except packed tarballs, for an installation like a user's: `npm
+// install hyperiondb-client`. It also describes packages without a tarball. A package manager that
+// leaves out other platforms never fetches these. Its argument is the folder of the tarballs, with
+// index.json. It prints its address, and ends with its standard input.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';

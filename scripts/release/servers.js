@@ -1,5 +1,5 @@
-// The servers behind a smoke test: three nodes of the tests' own cluster, or a pair where that one
-// does not run.
+// The servers for a smoke test: three nodes of the tests' own cluster, or a pair on systems where
+// that does not run.
 
 import process from 'node:process';
 

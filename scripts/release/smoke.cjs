@@ -1,13 +1,13 @@
-// What an installed package has to do on each platform. It runs in an empty project, beside which
-// somebody lets the primary crash when this program says `ready`. HYPERION_SMOKE has the options of
-// the pool; nothing but the package is needed.
+// The tasks of an installed package on each platform. This runs in an empty project. When it prints
+// `ready`, its caller lets the primary crash. HYPERION_SMOKE has the options of the pool. It needs
+// nothing except the package.
 
 const assert = require('node:assert/strict');
 const path = require('node:path');
 const { setTimeout: sleep } = require('node:timers/promises');
 const { Worker } = require('node:worker_threads');
 
-// From the project, wherever this file lies.
+// Found from the project, wherever this file lies.
 const entry = require.resolve('hyperiondb-client', { paths: [process.cwd()] });
 const { createPool } = require(entry);
 const options = {
@@ -59,7 +59,7 @@ async function transactions(pool) {
   assert.deepEqual(await pool.query('SELECT id FROM smoke'), [{ id: -1 }]);
 }
 
-/** Workers that end in the middle of their work take nothing along. */
+/** Workers that end in the middle of their work must not affect the rest. */
 async function workers() {
   const source = `
     const { parentPort, workerData } = require('node:worker_threads');
@@ -74,7 +74,9 @@ async function workers() {
   }
 }
 
-/** Writes until the new primary has taken 50: all that was acknowledged has to be there. */
+/**
+ * Writes until the new primary has accepted 50 rows. Every acknowledged row must be there then.
+ */
 async function failover(pool) {
   const acknowledged = [];
   const unknown = [];
@@ -120,7 +122,7 @@ async function main() {
   console.log(JSON.stringify({ ...seen, from: path.basename(path.dirname(path.dirname(entry))) }));
 }
 
-// Nothing here ends the process: it has to end by itself.
+// Nothing here ends the process, since it has to end by itself.
 main().catch((error) => {
   console.error(error);
   process.exitCode = 1;

@@ -1,4 +1,4 @@
-// Lays out what is published, in `.cache/release/stage`: all seven binaries have to be in
+// Lays out the packages to publish, in `.cache/release/stage`. All seven binaries must be in
 // `.cache/release/addons`.
 
 import path from 'node:path';
@@ -14,8 +14,8 @@ const found = disagreements({ isRelease: true });
 if (found.length > 0) throw new Error(found.join('; '));
 const stage = path.join(cache, 'stage');
 layOut(stage, Object.fromEntries(platform.PUBLISHED.map((abi) => [abi, fileOf(abi)])));
-// Reads the binaries' packages as it would publish them. publish.js does that, with what is packed
-// here: napi takes any package that is on npm already for the same one.
+// napi reads the binaries' packages as if it published them. publish.js publishes the packages that
+// are packed here, since napi takes any package on npm with the same version for the same package.
 const napi = [tool('@napi-rs/cli/dist/cli.js'), 'pre-publish', '-t', 'npm'];
 run(process.execPath, [...napi, '--no-gh-release', '--dry-run'], { cwd: stage });
 const packed = packAll(stage, path.join(cache, 'tarballs'));

