@@ -1,5 +1,5 @@
-// Bun, whose own client is a peer of this one: native code on the loop of its runtime. It is one of
-// npm's packages, and is installed into `.cache/bun/<version>` when first asked for.
+// Bun, whose own client is comparable to this one: native code on its runtime's event loop. It
+// comes from npm, into `.cache/bun/<version>`, when it is first needed.
 
 import path from 'node:path';
 import process from 'node:process';
@@ -13,7 +13,7 @@ const SYSTEMS = { linux: 'linux', darwin: 'darwin', win32: 'windows' };
 const PROCESSORS = { x64: 'x64', arm64: 'aarch64' };
 
 /**
- * `missing` says why there is none.
+ * `missing` is the reason why there is none.
  *
  * @returns {Promise<{ program: string } | { missing: string }>}
  */

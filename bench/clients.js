@@ -1,14 +1,14 @@
-// The clients that are measured, each behind the same three calls: run a query, see its rows,
-// close. Each one is used as its own documentation recommends for repeated queries: with prepared
-// statements. What is awaited is the client's own promise, so that no client pays for a layer of
-// the benchmark's.
+// The measured clients, each behind the same three calls: run a query, see its rows, close. Each is
+// used as its own documentation recommends for repeated queries: with prepared statements. The
+// benchmark awaits the client's own promise, so that no client pays for a layer of the benchmark.
 
 /**
  * @typedef {object} Client
  * @property {(sql: string, parameter: number) => PromiseLike<any>} query
  * @property {(answer: any) => unknown[]} rows
  * @property {() => Promise<void>} close
- * @property {(error: any) => string} [sqlState] where `code` of its errors is not that
+ * @property {(error: any) => string} [sqlState] for a client whose errors have no SQLSTATE in
+ * `code`
  */
 
 /**
@@ -59,7 +59,7 @@ export const CLIENTS = {
     };
   },
 
-  /** Bun's own, in Bun (`bun.js`), which prepares each text that has parameters. */
+  /** Bun's own client, in Bun (`bun.js`). It prepares each text that has parameters. */
   async bun(connection, size) {
     const { SQL } = await import('bun');
     const { user: username, ...rest } = connection;

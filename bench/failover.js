@@ -1,6 +1,6 @@
-// npm run bench:failover: how soon the pool writes again once a promoted standby takes writes, how
-// the same looks from `pg` and `postgres` with retry loops, and what the barrier in front of each
-// idle connection's request costs.
+// npm run bench:failover: how soon the pool writes again after a promoted standby accepts writes,
+// how long the same takes with `pg` and `postgres` in retry loops, and the cost of the barrier in
+// front of each request on an idle connection.
 
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -75,7 +75,7 @@ async function benchClients() {
   for (const client of clients) printRow(client, delays(run, client));
   printHeader('How long no write of a client was acknowledged, crash and promotion included');
   for (const client of clients) printRow(client, outages(run, client));
-  // The round that is nearest to what is usual for this client.
+  // The round that is nearest to this client's median.
   const own = run.map((round) => delays([round], 'hyperiondb')[0]);
   const usual = summary(own).p50;
   draw(run[own.indexOf(usual)], clients);

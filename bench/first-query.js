@@ -1,5 +1,5 @@
-// The first query of a pool whose other hosts are well, silent, or black-holed: what each costs
-// beyond a healthy cluster. Part of npm run bench.
+// The first query of a pool whose other hosts are in order, silent, or black-holed: how much longer
+// it takes than in a healthy cluster. Part of npm run bench.
 
 import { createPool } from '../js/index.mjs';
 import { startCluster } from '../test/support/cluster/index.js';
@@ -7,7 +7,7 @@ import { chooseServer } from './server.js';
 
 const ROUNDS = 30;
 
-/** How the two hosts in front of the primary behave. */
+/** The behaviour of the two hosts that are listed before the primary. */
 const CASES = {
   'all hosts well': () => {},
   'a silent host in front': (proxy) => proxy.silent(),

@@ -1,9 +1,9 @@
-// npm run bench: this client, `pg`, `postgres`, Bun's own and pgbench on the same server, in one
-// run.
+// npm run bench: measures this client, `pg`, `postgres`, Bun's own client and pgbench on the same
+// server, in one run.
 //
-// Each client has a process of its own and a turn in every round, so that a noisy moment of the
-// machine hits them all; the median of the rounds is printed. Compare ratios within one run, not
-// runs.
+// Each client has a process of its own and a turn in every round, so that a disturbance of the
+// machine affects all of them. The median of the rounds is printed. Compare ratios within one run,
+// and not different runs.
 
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -68,8 +68,8 @@ function printTable(title, rows) {
 }
 
 /**
- * What the project promises: a figure of one work against that of another client, and a bound for
- * their ratio.
+ * The project's promises: a figure of one work compared with that of another client, and a bound
+ * for their ratio.
  */
 const PROMISES = [
   ['p50, 1 at a time / pgbench average', 'one-by-one', 'p50', 'pgbench', 'average', 'at most 1.15'],
@@ -128,8 +128,8 @@ try {
     const add = (name, round) => (rounds[name] ??= []).push(round);
     for (let round = 0; round < Number(options.rounds); round++) {
       for (const client of clients) add(client, measure(client, work, connection));
-      // pgbench knows no more than one query in flight on each connection, and ends with the first
-      // that is refused.
+      // pgbench has at most one query in flight on each connection, and ends with the first one
+      // that the server refuses.
       const { connections, concurrency, refusal } = WORKS[work];
       if (pgbench && concurrency <= connections && refusal === undefined) {
         add('pgbench', runPgbench(pgbench, connection, work, Number(options.seconds)));

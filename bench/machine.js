@@ -1,4 +1,4 @@
-// What a benchmark ran on, for its output.
+// The machine on which a benchmark ran, for its output.
 
 import { cpus, release, totalmem, type } from 'node:os';
 import process from 'node:process';

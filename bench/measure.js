@@ -1,4 +1,4 @@
-// Measures one client on one work in a process of its own, so that no client pays for another's
+// Measures one client on one work, in a process of its own, so that no client pays for another's
 // heap or compiled code. Prints one line of JSON. Usage: node bench/measure.js <client> <work>
 // <seconds> <connection as JSON>
 
@@ -13,7 +13,7 @@ const client = await CLIENTS[name](JSON.parse(connectionJson), work.connections,
 if (work.stackTraceLimit !== undefined) Error.stackTraceLimit = work.stackTraceLimit;
 let next = 0;
 
-/** The error that the work is to be refused with. */
+/** Runs a query, and returns the error with which the server refuses it. */
 async function refused(parameter) {
   try {
     await client.query(work.sql, parameter);
@@ -34,8 +34,8 @@ function check(answer) {
 }
 
 /**
- * How long each query took, in µs. An array that grows to a million numbers would be a tenth of
- * this client's CPU.
+ * How long each query took, in µs. An ordinary array that grows to a million numbers would cost a
+ * tenth of this client's CPU.
  */
 class Latencies {
   #values = new Float64Array(1 << 10);
@@ -55,14 +55,14 @@ class Latencies {
   }
 }
 
-/** Runs the work for some time; returns how long each query took. */
+/** Runs the work for some time. Returns how long each query took. */
 async function run(milliseconds) {
   const latencies = new Latencies();
   const end = performance.now() + milliseconds;
   const lane = async () => {
     for (let now = performance.now(); now < end;) {
       const parameter = work.fixed ?? (next++ % work.parameters) + 1;
-      // No name is given to the answer, which would keep it until the next one has come.
+      // The answer gets no variable, which would keep it until the next answer has come.
       check(await ask(parameter));
       const then = performance.now();
       latencies.push((then - now) * 1000);
@@ -83,7 +83,7 @@ if (work.refusal !== undefined) {
     throw new Error(`${name} reads the row wrongly: ${JSON.stringify(row)}`);
   }
 }
-// Connections open and code is compiled before the clock runs.
+// Connections are opened and code is compiled before the measurement.
 await run(1000);
 const cpuBefore = process.cpuUsage();
 const began = performance.now();

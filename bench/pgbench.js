@@ -1,4 +1,4 @@
-// pgbench, the C program on libpq, as the limit of what a client can reach on this machine.
+// pgbench, a C program on libpq: the limit of what a client can reach on this machine.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,14 +7,14 @@ import path from 'node:path';
 
 import { TABLE_ROWS, WORKS } from './works.js';
 
-/** Where pgbench is, or undefined. */
+/** The path of pgbench, or undefined. */
 export function findPgbench() {
   const debian = '/usr/lib/postgresql';
   let versions = [];
   try {
     versions = readdirSync(debian).map((version) => path.join(debian, version, 'bin'));
   } catch {
-    // Not a Debian machine with a server package: the PATH alone is asked.
+    // This is not a Debian machine with a server package, so only the PATH is searched.
   }
   for (const folder of ['', ...versions]) {
     const program = path.join(folder, 'pgbench');
@@ -22,14 +22,14 @@ export function findPgbench() {
       execFileSync(program, ['--version'], { stdio: 'ignore' });
       return program;
     } catch {
-      // The next folder may have it.
+      // The next folder may contain it.
     }
   }
   return undefined;
 }
 
 /**
- * Runs a work with prepared statements, one client per connection.
+ * Runs a work with prepared statements, with one pgbench client for each connection.
  * @returns {{ queriesPerSecond: number, average: number }} the average latency in µs
  */
 export function runPgbench(program, connection, workName, seconds) {

@@ -1,5 +1,5 @@
-// npm run bench:turns: for how long large results and long values hold the loop at a time. Takes
-// the names of works, or none for all of them.
+// npm run bench:turns: how long large results and long values block the loop at a time. Takes the
+// names of works, or none for all.
 
 import { openSync, readSync } from 'node:fs';
 import process from 'node:process';
@@ -10,7 +10,7 @@ import { machine } from './machine.js';
 import { chooseServer } from './server.js';
 
 const ROUNDS = 3;
-/** What no turn is to take, in milliseconds. */
+/** The most milliseconds that a turn should take. */
 const BOUND = 5;
 
 const WORKS = {
@@ -20,13 +20,13 @@ const WORKS = {
   cjk: `SELECT repeat('日本', 10000000) AS t`,
   bytea: `SELECT decode(repeat('00', 60000000), 'hex') AS b`,
   texts: `SELECT repeat('x', 1000000) AS t FROM generate_series(1, 60)`,
-  // These are made as a whole.
+  // Each of these is made in one piece.
   json: `SELECT jsonb_agg(jsonb_build_object('a', n, 'b', 'x' || n)) AS j FROM generate_series(1, 300000) n`,
   array: `SELECT array_agg(n) AS a FROM generate_series(1, 2000000) n`,
 };
 
 /**
- * Milliseconds of CPU that this thread has had. Where the system does not tell these exactly,
+ * Milliseconds of CPU that this thread has used. On a system that does not tell these exactly,
  * milliseconds that have passed.
  */
 function threadClock() {
@@ -41,7 +41,7 @@ function threadClock() {
   const file = openSync(`/proc/self/task/${process.pid}/schedstat`);
   const buffer = Buffer.alloc(64);
   return () => {
-    // Brings the kernel's book of this thread up to date, which is else done once a tick.
+    // This updates the kernel's count for this thread, which it otherwise does once a tick.
     process.cpuUsage();
     const length = readSync(file, buffer, 0, buffer.length, 0);
     return Number(buffer.latin1Slice(0, length).split(' ')[0]) / 1e6;
@@ -50,7 +50,7 @@ function threadClock() {
 
 const now = threadClock();
 
-/** What each turn of the loop took while `run` was under way. */
+/** How long each turn of the loop took while `run` was under way. */
 async function turnsOf(run) {
   const turns = [];
   let isOver = false;

@@ -1,12 +1,12 @@
-// The works that every client is measured on: what is asked, over how many connections, how many at
-// a time.
+// The works on which every client is measured: the query, the number of connections, and the number
+// of queries at a time.
 
-/** Rows of the table that all works read. */
+/** The rows of the table that all works read. */
 export const TABLE_ROWS = 10_000;
-/** Rows of the table with a column of each common type. */
+/** The rows of the table that has a column of each common type. */
 const MIXED_ROWS = 20_000;
 
-/** Makes and fills the table. */
+/** Creates and fills the tables. */
 export const SETUP = `
   DROP TABLE IF EXISTS bench;
   CREATE TABLE bench (id int PRIMARY KEY, small int NOT NULL, ratio float8 NOT NULL,
@@ -29,7 +29,7 @@ export const SETUP = `
       FROM generate_series(1, ${MIXED_ROWS}) i;
   ANALYZE bench_mixed;`;
 
-// The server does next to nothing for it, so that the clients are what is measured: on two cores a
+// The server does next to nothing for this query, so that the clients are measured. On two cores a
 // look-up in a table keeps the server busy for three quarters of the time, with every client.
 const ONE_ROW = "SELECT $1::int AS id, 'a name'::text AS name";
 const WRITTEN = 'UPDATE bench_written SET n = n + 1 WHERE id = $1';
@@ -43,12 +43,12 @@ const MIXED = 'SELECT * FROM bench_mixed WHERE id <= $1';
  * @property {number} connections
  * @property {number} concurrency how many queries are in flight at once
  * @property {string} sql with one integer parameter
- * @property {number} parameters the parameter runs from 1 to this
- * @property {number} [fixed] the parameter, where it is always the same
- * @property {object} [options] what this client's pool is made with
+ * @property {number} parameters the parameter runs from 1 to this number
+ * @property {number} [fixed] the parameter, if it is always the same
+ * @property {object} [options] options for this client's pool
  * @property {number} [rows] how many rows each query returns
  * @property {string} [refusal] the SQLSTATE with which the server refuses each query
- * @property {number} [stackTraceLimit] `Error.stackTraceLimit`, where it is not V8's own
+ * @property {number} [stackTraceLimit] `Error.stackTraceLimit`, if not V8's default
  */
 
 /** @type {Record<string, Work>} */
@@ -77,7 +77,7 @@ export const WORKS = {
     parameters: TABLE_ROWS,
     rows: 1,
   },
-  // Each has a connection to itself.
+  // Each query has a connection to itself.
   written: {
     title: '10 connections, 200 writes at a time',
     connections: 10,
@@ -129,7 +129,7 @@ export const WORKS = {
     fixed: MIXED_ROWS,
     rows: MIXED_ROWS,
   },
-  // What an error costs whose stack shows the caller's line, and what it costs without a stack.
+  // The cost of an error whose stack shows the caller's line, and of one without a stack.
   refused: {
     title: '10 connections, 10 at a time, all refused',
     connections: 10,

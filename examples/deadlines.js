@@ -1,4 +1,5 @@
-// Queries that are given up: after some time, or by a signal. What runs is cancelled on the server.
+// Queries that are given up after some time, or by a signal. A running query is cancelled on the
+// server.
 
 import process from 'node:process';
 
@@ -13,7 +14,7 @@ try {
   console.log(`${error.name} ${error.code}, outcome ${error.outcome}`);
 }
 
-// As a server does it when its client hangs up.
+// A server does the same when its client hangs up.
 const controller = new AbortController();
 setTimeout(() => controller.abort(new Error('the client hung up')), 50);
 try {
@@ -22,13 +23,13 @@ try {
   console.log(`${error.name}: ${error.cause.message}`);
 }
 
-// One deadline for a whole transaction, waiting for its connection included.
+// One time limit for a whole transaction, including the wait for its connection.
 try {
   await pool.transaction((tx) => tx.query('SELECT pg_sleep(60)'), { timeoutMs: 50 });
 } catch (error) {
   console.log(error.code);
 }
 
-// The connections are of use as before.
+// The connections can still be used.
 console.log(await pool.query('SELECT 1 AS one'));
 await pool.end();

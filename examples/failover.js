@@ -1,6 +1,6 @@
 // npm start: an application writes through one pool while its primary crashes, is replaced, comes
-// back and is fenced. Ends by itself within a minute; exits with 1 if an acknowledged write was
-// lost or doubled.
+// back, and is fenced. The program ends by itself within a minute. It exits with 1 if an
+// acknowledged write was lost or applied twice.
 
 import { readdirSync } from 'node:fs';
 import process from 'node:process';
@@ -12,7 +12,7 @@ import { View } from './failover/view.js';
 const WRITERS = 8;
 const seconds = (count) => new Promise((resolve) => setTimeout(resolve, count * 1000));
 
-/** Threads of this process, where the system tells. */
+/** How many threads this process has, if the system tells. */
 function threads() {
   try {
     return readdirSync('/proc/self/task').length;

@@ -1,5 +1,5 @@
-// A write whose answer never came: `outcome` says what is certain, and a key of the caller's own
-// makes the write safe to repeat where nothing is.
+// A write whose answer never came: `outcome` says what is certain. If nothing is, a key of the
+// caller's own makes it safe to repeat the write.
 
 import { randomUUID } from 'node:crypto';
 import process from 'node:process';
@@ -12,7 +12,7 @@ await pool.query(`
   DROP TABLE IF EXISTS payments;
   CREATE TABLE payments (key uuid PRIMARY KEY, amount int NOT NULL)`);
 
-/** Pays once, however often it has to ask. */
+/** Pays once, however often it has to try. */
 async function pay(key, amount, sql = 'INSERT INTO payments VALUES ($1, $2)') {
   for (let attempt = 1; attempt <= 5; attempt++) {
     try {
@@ -20,9 +20,9 @@ async function pay(key, amount, sql = 'INSERT INTO payments VALUES ($1, $2)') {
       return 'paid';
     } catch (error) {
       console.log(`attempt ${attempt}: ${error.code}, outcome ${error.outcome}`);
-      // Certainly without effect, and worth another attempt.
+      // The write had no effect, and another attempt can succeed.
       if (isRetryable(error)) continue;
-      // Nobody knows: the table does, once a server answers again.
+      // The outcome is unknown. The table shows it, once a server answers again.
       if (error.outcome !== 'unknown') throw error;
       const found = await pool.query('SELECT FROM payments WHERE key = $1', [key]);
       if (found.rowCount === 1) return 'paid, as the table says';
@@ -33,7 +33,7 @@ async function pay(key, amount, sql = 'INSERT INTO payments VALUES ($1, $2)') {
 
 console.log(await pay(randomUUID(), 100));
 
-// To show it: the server process ends before it can answer, and what it had done is undone.
+// A demonstration: the server process ends before it can answer, so its work is undone.
 const ending = `
   WITH paid AS (INSERT INTO payments VALUES ($1, $2) RETURNING key)
   SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5) FROM paid`;

@@ -1,4 +1,4 @@
-// Queries, parameters, and what comes back.
+// Queries, parameters, and results.
 
 import process from 'node:process';
 
@@ -17,7 +17,7 @@ console.log(`${inserted.command} of ${inserted.rowCount} rows`);
 // An int8 is a BigInt and a numeric is a string: nothing is rounded.
 for (const { id, total } of inserted) console.log(`order ${typeof id}, total ${total}`);
 
-// One parameter for a list of any length.
+// A single parameter for a list of any length.
 const customers = [41, 42, 43];
 const [{ count }] = await pool.query(
   'SELECT count(*)::int AS count FROM orders WHERE customer = ANY ($1)',
@@ -25,7 +25,7 @@ const [{ count }] = await pool.query(
 );
 console.log(`${count} orders of ${customers.length} customers`);
 
-// Rows as arrays, for columns of the same name.
+// Rows as arrays, for columns with the same name.
 const pairs = await pool.query('SELECT 1 AS n, 2 AS n', [], { rowMode: 'array' });
 console.log(pairs[0]);
 

@@ -1,5 +1,5 @@
-// An HTTP service: it starts once its database is there, gives up what its clients no longer wait
-// for, and ends in order on SIGTERM.
+// An HTTP service: it starts once its database is available, gives up queries whose clients have
+// hung up, and ends in order on SIGTERM.
 
 import { createServer } from 'node:http';
 import process from 'node:process';
@@ -23,7 +23,7 @@ async function answer(request, response) {
     response.end(JSON.stringify({ now }));
   } catch (error) {
     if (hungUp.signal.aborted) return;
-    // No host can be had at the moment: the client may try again.
+    // No host is available at the moment: the client may try again.
     response.statusCode = error.outcome === 'not-sent' ? 503 : 500;
     response.end(JSON.stringify({ code: error.code }));
   }
@@ -36,7 +36,7 @@ server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () =>
 );
 
 process.once('SIGTERM', async () => {
-  // First the callers, then what they have asked for.
+  // First end the requests, then the queries that they have made.
   await new Promise((resolve) => {
     server.close(resolve);
     server.closeIdleConnections();

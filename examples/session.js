@@ -1,5 +1,5 @@
-// A connection of one's own, for what belongs to a session: here an advisory lock, so that a job
-// runs in one process at a time.
+// A dedicated connection, for work that belongs to a session. Here it is an advisory lock, so that
+// a job runs in only one process at a time.
 
 import process from 'node:process';
 
@@ -16,7 +16,7 @@ async function runAlone(work) {
     await connection.query("SET application_name = 'nightly'");
     return await connection.transaction(work);
   } finally {
-    // The session is reset before somebody else has it: the lock and the setting are gone.
+    // The session is reset before another caller gets it: the lock and the setting are gone.
     await connection.release();
   }
 }

@@ -18,8 +18,8 @@ const IS_STANDBY = 'SELECT pg_is_in_recovery() AS standby';
 console.log('primary pool', await primary.query(IS_STANDBY));
 console.log('standby pool', await standbys.query(IS_STANDBY));
 
-// A standby is behind by what it has not replayed yet. Who has to see an own write reads it where
-// it was written, or asks a standby whether it is that far.
+// A standby lacks the changes that it has not replayed yet. To see your own write, read on the
+// primary, or ask a standby whether it has replayed that write.
 const [{ lsn }] = await primary.query('SELECT pg_current_wal_insert_lsn()::text AS lsn');
 const CATCHES_UP = 'SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn AS done';
 const isThere = async () => (await standbys.query(CATCHES_UP, [lsn]))[0].done !== false;

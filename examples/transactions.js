@@ -1,5 +1,4 @@
-// Transfers that run side by side in serializable transactions: those that get in each other's way
-// are run again.
+// Transfers that run side by side in serializable transactions. Those that conflict are run again.
 
 import process from 'node:process';
 
@@ -20,7 +19,7 @@ const transfer = (from, to, amount) =>
       await tx.query('UPDATE accounts SET balance = balance - $1 WHERE name = $2', [amount, from]);
       await tx.query('UPDATE accounts SET balance = balance + $1 WHERE name = $2', [amount, to]);
     },
-    // Whatever the callback does beside its queries is done again, too.
+    // Everything else that the callback does is repeated too.
     { isolation: 'serializable', retries: 20 },
   );
 
@@ -28,14 +27,14 @@ await Promise.all([transfer('alice', 'bob', 30), transfer('bob', 'alice', 10)]);
 console.log(await pool.query('SELECT name, balance FROM accounts ORDER BY name'));
 console.log(attempts >= 2 ? 'both are done' : 'one is missing');
 
-// What the server refuses rolls all of it back.
+// An error rolls back the whole transfer.
 try {
   await transfer('alice', 'bob', 1000);
 } catch (error) {
   console.log(`${error.code}: ${error.constraint}`);
 }
 
-// A savepoint undoes a part, and the transaction goes on.
+// A savepoint undoes a part, and the transaction continues.
 await pool.transaction(async (tx) => {
   await tx.query("UPDATE accounts SET balance = 1 WHERE name = 'alice'");
   await tx

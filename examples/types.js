@@ -1,4 +1,4 @@
-// What becomes of PostgreSQL's types, chosen for a pool and for a query.
+// The JavaScript values of PostgreSQL's types, chosen for a pool and for a query.
 
 import process from 'node:process';
 
@@ -21,7 +21,7 @@ const values = [[1, 2.5], { tags: ['a', 'b'] }, Buffer.from('hi'), [1, 2, null]]
 const [row] = await pool.query(SQL, values);
 console.log(row);
 
-// Those of a query stand over those of its pool.
+// A query's choices override those of its pool.
 const [exact] = await pool.query("SELECT 1::int8 AS n, '[1]'::json AS document", [], {
   types: { int8: 'bigint', json: 'text' },
 });

@@ -1,6 +1,6 @@
-// What the barrier costs: the addon as it is against one that is built without. A process for each,
-// which take turns of half a second on the same server, so that a noisy moment of the machine hits
-// both.
+// The cost of the barrier: the normal addon compared with one that is built without barriers. Each
+// has a process of its own. They take turns of half a second on the same server, so that a
+// disturbance of the machine affects both.
 
 import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,7 +19,7 @@ const self = fileURLToPath(import.meta.url);
 const root = path.resolve(self, '../../..');
 const TURN_MS = 500;
 
-/** What is compared in each work, and how much of it the barrier may cost. */
+/** The compared figure of each work, and the most by which the barrier may raise it. */
 const COMPARED = {
   'one-by-one': { figure: 'p50', name: 'latency p50, µs', reach: 1.03 },
   saturated: { figure: 'perQuery', name: 'time per query, µs', reach: 1.1 },
@@ -39,7 +39,7 @@ function buildUnguarded(folder) {
   return file;
 }
 
-/** A process with one of the two addons, which measures when it is told. */
+/** A process with one of the two addons, which measures on request. */
 async function startSide(addon, work, options) {
   const child = fork(self, [addon, work, JSON.stringify(options)]);
   const answer = async () => (await once(child, 'message'))[0];
@@ -55,7 +55,7 @@ async function startSide(addon, work, options) {
 
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
-/** @param {number} rounds turns of each side, for each work */
+/** @param {number} rounds how many turns each side has for each work */
 export async function benchBarrier(rounds) {
   const folder = mkdtempSync(path.join(tmpdir(), 'hyperiondb-bench-'));
   const cluster = await startCluster({ nodes: 1 });
@@ -75,7 +75,7 @@ export async function benchBarrier(rounds) {
       const pairs = [];
       for (let round = 0; round < rounds; round++) {
         const pair = [];
-        // Each goes first in every second round.
+        // Each side is first in every second round.
         for (const k of round % 2 === 0 ? [0, 1] : [1, 0]) pair[k] = await sides[k].measure();
         pairs.push(pair.map((measured) => measured[figure]));
       }
@@ -91,10 +91,10 @@ export async function benchBarrier(rounds) {
   }
 }
 
-/** One side: runs its work for as long as it is told, and tells the figures. */
+/** One side: runs its work for the requested time, and sends its figures. */
 async function runSide([addon, workName, optionsJson]) {
   const require = createRequire(import.meta.url);
-  // In the place of the addon that js/native/loader.cjs would find.
+  // This replaces the addon that js/native/loader.cjs would find.
   require('../../js/native/loader.cjs').native = () => require(addon);
   const { createPool } = require('../../js/index.cjs');
   const pool = createPool(JSON.parse(optionsJson));

@@ -1,11 +1,11 @@
-// The clients that live through a failover, each behind the same two calls: write a key, close.
-// `write` resolves when the key is acknowledged, and rejects when that is not known.
+// The clients in a failover, each behind the same two calls: write a key, close. `write` resolves
+// when the key is acknowledged, and rejects when it is unknown whether it was written.
 //
-// This client has the hosts and nothing else. The two others get what an application would write
-// around them: a loop that looks for the primary and tries again. Both loops write a key again
-// whose answer was lost, as most of their kind do: a key may then be in the table twice.
+// This client gets only the hosts. The two others get what an application would write around them:
+// a loop that looks for the primary and tries again. Both loops write a key again if its answer was
+// lost, as most such loops do. So a key may be in the table twice.
 
-/** How long the loops wait between two tries. */
+/** How long the loops wait between two attempts. */
 const RETRY_MS = 50;
 const pause = () => new Promise((resolve) => setTimeout(resolve, RETRY_MS));
 
@@ -36,8 +36,8 @@ export const CLIENTS = {
     return retrying(new PgFollower(pg, connection, size));
   },
 
-  // It knows a list of hosts and `target_session_attrs` itself. Its 'read-write' looks at
-  // default_transaction_read_only alone, and stays with a standby; 'primary' finds the primary.
+  // postgres knows a list of hosts and `target_session_attrs` itself. Its 'read-write' looks only
+  // at default_transaction_read_only, and stays with a standby. 'primary' finds the primary.
   async postgres({ hosts, user, password, database }, size) {
     const { default: postgres } = await import('postgres');
     const sql = postgres(`postgres://${hosts.join()}/${database}`, {
@@ -94,7 +94,7 @@ class PgFollower {
     }
   }
 
-  // All hosts side by side; the first that takes writes is the primary.
+  // Tries all hosts side by side. The first one that accepts writes is the primary.
   async #find() {
     try {
       this.#pool = await Promise.any(this.#connection.hosts.map((host) => this.#open(host)));
@@ -111,7 +111,7 @@ class PgFollower {
       ...{ host, port: Number(port), user, password, database, max: this.#size },
       connectionTimeoutMillis: 2000,
     });
-    // An idle session that ends is found by the next write.
+    // The next write finds an idle session that has ended.
     pool.on('error', () => {});
     try {
       const { rows } = await pool.query('SHOW transaction_read_only');

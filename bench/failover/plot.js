@@ -1,4 +1,4 @@
-// Draws acknowledged writes over time as an SVG: one panel for each client, one scale for all.
+// Draws acknowledged writes over time as an SVG: one panel for each client, with one scale for all.
 
 const WIDTH = 900;
 const PANEL = 120;
@@ -13,9 +13,9 @@ const INK = '#57606a';
 /**
  * @param {object} data
  * @param {string} data.title
- * @param {string} data.caption what machine, and what was done
+ * @param {string} data.caption the machine, and what was done
  * @param {Record<string, number[]>} data.series the times of each client's writes, in ms
- * @param {Record<string, number>} data.marks moments with a name, in ms
+ * @param {Record<string, number>} data.marks named moments, in ms
  * @param {{ from: number, to: number, bucketMs: number }} data.axis in ms
  */
 export function drawWrites({ title, caption, series, marks, axis }) {

@@ -1,5 +1,5 @@
-// Failovers one after the other over one cluster, with clients under load: when the promoted node
-// first took a write, and when each client's writes were acknowledged.
+// Runs failovers one after the other on one cluster, with clients under load. Returns when the
+// promoted node first accepted a write, and when each client's writes were acknowledged.
 
 import { fork } from 'node:child_process';
 import process from 'node:process';
@@ -12,23 +12,24 @@ import { startWitness } from './witness.js';
 
 const WRITER = fileURLToPath(new URL('writer.js', import.meta.url));
 const SETUP = 'CREATE TABLE failover (id bigserial, key text NOT NULL)';
-/** Of each pool, before the crash and after the promotion. */
+/** How many writes each pool makes before the crash, and again after the promotion. */
 const MORE_WRITES = 100;
-/** Longer than an acknowledgement is under way, shorter than any promotion takes. */
+/** Longer than an acknowledgement takes, shorter than any promotion. In ms. */
 const SETTLED_MS = 50;
 
 /**
  * @typedef {object} Case
- * @property {string[]} clients names in CLIENTS; all of them live through the same failovers
- * @property {number} [pools] of each client
- * @property {number} [writers] of each pool
+ * @property {string[]} clients names in CLIENTS; all are present in the same failovers
+ * @property {number} [pools] how many of each client
+ * @property {number} [writers] how many of each pool
  * @property {number} [everyMs] from one write of a writer to its next
- * @property {boolean} [blackHoled] the dead host answers no SYN; else it refuses
+ * @property {boolean} [blackHoled] the dead host answers no SYN; otherwise it refuses
  *
  * @typedef {object} Round
  * @property {number} crashed when the primary was dead, in ms
  * @property {number} promoted when the new primary first took a write, in ms
- * @property {Record<string, number[][]>} times of each acknowledgement, by client and pool, in ms
+ * @property {Record<string, number[][]>} times when each write was acknowledged, by client and
+ * pool, in ms
  */
 
 /** A process with one client under load, which answers one question at a time. */
@@ -50,7 +51,7 @@ class Writer {
     const promise = new Promise((resolve, reject) => {
       this.#answer = { resolve, reject };
     });
-    // After the last answer no code listens any more.
+    // After the last answer no code awaits this promise.
     promise.catch(() => {});
     return promise;
   }
@@ -61,7 +62,7 @@ class Writer {
     return answer;
   }
 
-  /** Acknowledged writes of each pool. @returns {Promise<number[]>} */
+  /** How many writes of each pool were acknowledged. @returns {Promise<number[]>} */
   async counts() {
     return (await this.#ask('count')).counts;
   }
@@ -80,7 +81,8 @@ const now = () => Number(process.hrtime.bigint()) / 1e6;
 
 /**
  * The primary dies with all its connections, and a standby is promoted. Replication is
- * asynchronous, so the time that the other standby needs to find its new primary is not measured.
+ * asynchronous, so that the time which the other standby needs to find its new primary is not
+ * measured.
  * @param {Case} options
  * @param {number} count
  * @param {(done: number) => void} [progress]
@@ -121,7 +123,7 @@ async function failover(cluster, options) {
     await cluster.crash(deposed);
     const crashed = now();
     await proxy?.blackHole();
-    // As long as a controller would at least take to be sure.
+    // The least time that a controller takes to be certain.
     await sleep(200);
     const chosen = await mostAdvanced(cluster, standbys);
     witness = await startWitness(chosen, cluster.credentials);
@@ -145,7 +147,7 @@ async function mostAdvanced(cluster, standbys) {
   return standbys[positions.indexOf(best)];
 }
 
-/** Waits until each pool has written so often again. */
+/** Waits until each pool has made this many more writes. */
 async function untilWritten(writers, more) {
   const count = () => Promise.all(writers.map(([, writer]) => writer.counts()));
   const before = await count();
@@ -156,8 +158,8 @@ async function untilWritten(writers, more) {
 }
 
 /**
- * From the first write that the promoted node took to the first one of each pool, in ms, all rounds
- * together.
+ * How long after the promoted node's first write each pool's first write was acknowledged, in ms,
+ * over all rounds.
  */
 export function delays(rounds, client) {
   return rounds.flatMap(({ crashed, promoted, times }) =>
@@ -165,7 +167,7 @@ export function delays(rounds, client) {
   );
 }
 
-/** How long no write of a pool was acknowledged, in ms. */
+/** For how long no write of a pool was acknowledged, in ms. */
 export function outages(rounds, client) {
   return rounds.flatMap(({ crashed, times }) =>
     times[client].map((pool) => {

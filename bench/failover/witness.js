@@ -1,11 +1,11 @@
-// Says when a node first took a write: a session of its own, in a thread of its own, tries every
+// Measures when a node first accepts a write: a session in a thread of its own tries every
 // millisecond.
 
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 
 import { openSession } from '../../test/support/cluster/session.js';
 
-/** Started before the node is promoted. */
+/** Must be started before the node is promoted. */
 export async function startWitness(node, credentials) {
   const { host, port } = node;
   const worker = new Worker(new URL(import.meta.url), {
@@ -26,7 +26,7 @@ export async function startWitness(node, credentials) {
   };
   await next();
   return {
-    /** When the node first took a write, in ms of the clock that all processes share. */
+    /** When the node first accepted a write, in ms of the clock that all processes share. */
     firstWrite: next,
     close: () => worker.terminate(),
   };

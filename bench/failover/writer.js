@@ -1,7 +1,7 @@
-// One client under a steady load, in a process of its own: some writers, each of which begins a
-// write every few milliseconds. Tells when each write was acknowledged, on the monotonic clock that
-// all processes share. Usage: fork(writer.js, [client, pools, writers, everyMs, connection as
-// JSON]); ends when it is told 'stop'.
+// One client under a steady load, in a process of its own. Some writers each begin a write every
+// few milliseconds. It sends when each write was acknowledged, on the monotonic clock that all
+// processes share. Usage: fork(writer.js, [client, pools, writers, everyMs, connection as JSON]).
+// It ends when it gets 'stop'.
 
 import process from 'node:process';
 
@@ -13,7 +13,7 @@ const now = () => Number(process.hrtime.bigint()) / 1e6;
 let isStopped = false;
 let unknown = 0;
 
-/** Writes until it is told to stop; keeps the time of each acknowledgement. */
+/** Writes until it is stopped, and keeps the time of each acknowledgement. */
 async function write(client, lane, times) {
   for (let n = 0; !isStopped; n++) {
     const next = now() + Number(everyMs);

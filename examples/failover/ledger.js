@@ -1,5 +1,4 @@
-// The application of the demonstration: it writes unique keys, and remembers what it was told of
-// each.
+// The application of the demonstration: it writes unique keys, and remembers the answer to each.
 
 export class Ledger {
   static TABLE = 'DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (key text NOT NULL)';
@@ -12,7 +11,7 @@ export class Ledger {
   #stopped = false;
   #writers = [];
   #lastAcknowledged;
-  /** What happened, and the longest pause between two acknowledged writes since. */
+  /** Each event, and the longest pause between two acknowledged writes after it. */
   #marks = [];
 
   constructor(pool) {
@@ -23,12 +22,12 @@ export class Ledger {
     return this.#acknowledged.size;
   }
 
-  /** How long no write has been acknowledged, in ms. */
+  /** For how long no write has been acknowledged, in ms. */
   get silence() {
     return this.#lastAcknowledged === undefined ? 0 : performance.now() - this.#lastAcknowledged;
   }
 
-  /** Something happens to the cluster now. */
+  /** Records that something happens to the cluster now. */
   mark(event) {
     this.#marks.push({ event, silence: 0 });
   }
@@ -52,7 +51,7 @@ export class Ledger {
         if (error.outcome === 'unknown') this.#unknown++;
         else this.#failed.push(error);
       }
-      // Steady, not saturating: the machine also runs three servers.
+      // The load is steady and does not saturate the machine, which also runs three servers.
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
@@ -65,7 +64,7 @@ export class Ledger {
   }
 
   /**
-   * Compares what was acknowledged with what is in the table.
+   * Compares the acknowledged keys with the table.
    * @param {string[][]} rows of `Ledger.COUNT`
    * @param {number | undefined} extraThreads
    */

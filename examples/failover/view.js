@@ -1,9 +1,9 @@
-// What the demonstration shows while it runs: a table that is drawn anew in place, or plain lines
-// where the output is no terminal.
+// The output of the demonstration while it runs: a table that is redrawn in place, or plain lines
+// if the output is no terminal.
 
 const DRAW_MS = 250;
 const LOG_MS = 1000;
-/** How many of the latest events stay in sight. */
+/** How many of the latest events are shown. */
 const EVENTS = 8;
 
 const STATE_SQL = `
@@ -93,7 +93,7 @@ export class View {
 
   #redraw() {
     const lines = [...this.#hostLines(), '', this.#writesText(), '', ...this.#events];
-    // Up to where the last drawing began, and everything below it away.
+    // Moves to the beginning of the last drawing, and clears everything below.
     const back = this.#lines > 0 ? `\x1b[${this.#lines}A\x1b[J` : '';
     this.#out.write(`${back}${lines.join('\n')}\n`);
     this.#lines = lines.length;
