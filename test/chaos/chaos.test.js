@@ -7,9 +7,9 @@ import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { Random, replay } from '../support/random.js';
 import { endure, FAULTS, POOL_OPTIONS, prepareHosts, skipWithoutControl } from './faults.js';
 import { Ledger } from './ledger.js';
-import { Random, replay } from './random.js';
 
 for (const [name, fault] of Object.entries(FAULTS)) {
   const title = `${name}: no acknowledged write is lost, none is applied twice, no read is stale`;

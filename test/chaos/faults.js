@@ -12,7 +12,7 @@ import { createPool } from '../../js/index.mjs';
  * @typedef {object} Scene
  * @property {import('../support/cluster/cluster.js').Cluster} cluster
  * @property {Map<object, import('../support/cluster/proxy.js').Proxy>} proxies by node
- * @property {import('./random.js').Random} random
+ * @property {import('../support/random.js').Random} random
  * @property {{ progress(writes: number): Promise<void> }} load
  */
 

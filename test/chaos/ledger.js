@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 
 import { waitUntil } from '../support/cluster/lock.js';
-import { Random } from './random.js';
+import { Random, SEED } from '../support/random.js';
 
 const WRITERS = 8;
 const READERS = 4;
@@ -49,7 +49,7 @@ export class Ledger {
 
   // What was acknowledged, or read, before a read began must be in its answer, whoever gives it.
   async #read(reader) {
-    const random = new Random(reader);
+    const random = new Random(SEED, reader);
     while (!this.#isStopped) {
       const writer = random.below(WRITERS);
       const keys = this.#keys[writer];

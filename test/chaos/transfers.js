@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 
 import { waitUntil } from '../support/cluster/lock.js';
-import { Random } from './random.js';
+import { Random, SEED } from '../support/random.js';
 
 const ACCOUNTS = 20;
 const BALANCE = 1000;
@@ -34,7 +34,7 @@ export class Transfers {
   }
 
   async #transfer(lane) {
-    const random = new Random(lane);
+    const random = new Random(SEED, lane);
     for (let n = 0; !this.#isStopped; n++) {
       try {
         await this.#pool.transaction((tx) => move(tx, lane, n, random));

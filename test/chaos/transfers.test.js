@@ -6,8 +6,8 @@ import { test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { Random, replay } from '../support/random.js';
 import { endure, FAULTS, POOL_OPTIONS, prepareHosts, skipWithoutControl } from './faults.js';
-import { Random, replay } from './random.js';
 import { Transfers } from './transfers.js';
 
 for (const [name, fault] of Object.entries(FAULTS)) {

@@ -10,9 +10,10 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 import { clusterFor } from '../support/cluster/index.js';
+import { seedOr } from '../support/random.js';
 
 const QUERIES = 100_000;
-const SEED = Number(process.env.HYPERION_SEED ?? 20_261_123);
+const SEED = seedOr(20_261_123);
 
 test('100,000 queries with random misuse leave nothing behind', async (t) => {
   const cluster = await clusterFor({ nodes: 1 });

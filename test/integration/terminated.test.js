@@ -16,7 +16,7 @@ import { clusterFor } from '../support/cluster/index.js';
 import { buildDefective } from '../support/defective.js';
 import { nodeOf } from '../support/nodes.js';
 
-const storm = fileURLToPath(new URL('../support/programs/terminated/storm.cjs', import.meta.url));
+const storm = fileURLToPath(new URL('../support/programs/terminated/storm.js', import.meta.url));
 const folder = mkdtempSync(path.join(tmpdir(), 'hyperiondb-terminated-'));
 
 let cluster;

@@ -1,11 +1,25 @@
-// Random numbers from a seed, so that a run can be repeated.
+// Random numbers from a seed, so that a run can be repeated. (What servers and the kernel choose
+// can't.)
+
+import process from 'node:process';
+
+/** The seed that the environment names, or another one. */
+export const seedOr = (usual) => Number(process.env.HYPERION_SEED ?? usual);
+
+/** The seed of this run. */
+export const SEED = seedOr(Math.floor(Math.random() * 2 ** 31));
+
+/** The command that makes the same choices again. */
+export const replay = (file) => `HYPERION_SEED=${SEED} npm test -- ${file}`;
 
 /** SplitMix32. */
 export class Random {
   #state;
 
-  constructor(seed) {
-    this.#state = seed | 0;
+  /** @param {number} stream independent ones of the same seed */
+  constructor(seed = SEED, stream = 0) {
+    // Not by the step of `next`: each stream would be another one, some numbers later.
+    this.#state = (seed ^ Math.imul(stream, 0x85ebca6b)) | 0;
   }
 
   next() {

@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import process from 'node:process';
 
 import { createPool } from '../../../js/index.mjs';
+import { Random } from '../random.js';
 
 const [options, queries, seed] = [
   process.argv[2],
@@ -16,15 +17,8 @@ const [options, queries, seed] = [
 ];
 const WORKERS = 60;
 
-/** mulberry32 */
-let state = seed;
-function random() {
-  state = (state + 0x6d2b79f5) | 0;
-  let t = Math.imul(state ^ (state >>> 15), 1 | state);
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-}
-const below = (n) => Math.floor(random() * n);
+const random = new Random(seed);
+const below = (n) => random.below(n);
 
 const report = { asked: 0, answered: 0, failed: 0, thrown: 0, warnings: 0, codes: {} };
 process.on('uncaughtException', (error) => {

@@ -1,12 +1,14 @@
-'use strict';
-
 // A process of its own whose workers end while the addon calls them, each in its own way. Its
 // argument is JSON; what it prints at its end is too, and it ends by itself.
 
-const { readdirSync } = require('node:fs');
-const path = require('node:path');
-const process = require('node:process');
-const { Worker } = require('node:worker_threads');
+import { readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import process from 'node:process';
+import { Worker } from 'node:worker_threads';
+
+import { Random } from '../../random.js';
+
+const require = createRequire(import.meta.url);
 
 const { addon, options, seed, workers, loadsAddon, isBroken } = JSON.parse(process.argv[2]);
 
@@ -24,25 +26,18 @@ const WAYS = [
   { way: 'terminated in a listener of what deliver throws', code: 1 },
 ];
 
-/** The same numbers for the same seed. */
-function randomNumbers(state) {
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
-const random = randomNumbers(seed);
+const random = new Random(seed);
 
 async function end({ way, code }) {
-  const workerData = { addon, options, way, isBroken, turns: random(30) };
-  const worker = new Worker(path.join(__dirname, 'worker.cjs'), { workerData });
+  const workerData = { addon, options, way, isBroken, turns: random.below(30) };
+  const worker = new Worker(new URL('worker.cjs', import.meta.url), { workerData });
   const errors = [];
   worker.on('error', (error) => errors.push(error.message));
   const exited = new Promise((resolve) => worker.once('exit', resolve));
   worker.once('message', async () => {
     if (!way.startsWith('terminated')) return;
     if (way === 'terminated anywhere') {
-      await new Promise((resolve) => setTimeout(resolve, random(20)));
+      await new Promise((resolve) => setTimeout(resolve, random.below(20)));
     }
     worker.terminate();
   });

@@ -1,6 +1,6 @@
 'use strict';
 
-// Works until it comes to its end while the addon calls it (storm.cjs).
+// Works until it comes to its end while the addon calls it (storm.js).
 
 const { parentPort, workerData } = require('node:worker_threads');
 
