@@ -3,7 +3,7 @@
 // What `require('hyperiondb-client')` gives. The addon is loaded by the first `createPool`.
 
 require('./native/bundled.cjs');
-const { classes, fromThrown, isRetryable, seenFrom } = require('./api/errors.cjs');
+const { classes, fromThrown, isRetryable, withStackFrom } = require('./api/errors.cjs');
 const { native } = require('./native/loader.cjs');
 const { translate } = require('./api/options.cjs');
 const { Pool } = require('./api/pool.cjs');
@@ -13,7 +13,7 @@ function createPool(options, moreOptions) {
     const { json, ...own } = translate(options, moreOptions);
     return new Pool(native(), json, own);
   } catch (thrown) {
-    throw seenFrom(createPool, fromThrown(thrown));
+    throw withStackFrom(createPool, fromThrown(thrown));
   }
 }
 

@@ -11,15 +11,15 @@ const {
   aborted,
   configurationError,
   disposable,
-  refused,
-  seenFrom,
+  rejection,
+  withStackFrom,
   wrongOption,
 } = require('./errors.cjs');
 const { Lease } = require('../lease/lease.cjs');
 const { OpenTransaction } = require('../lease/open-transaction.cjs');
 const { isGiven, readOwn } = require('./options.cjs');
 const { isSignal } = require('../transfer/signals.cjs');
-const { needStack } = require('./stack-space.cjs');
+const { needStackSpace } = require('./stack-space.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
 /**
@@ -53,40 +53,40 @@ class Connection {
       if (open?.isOpen) return open.query(open.root, sql, params, options);
       return this.#lease.query(sql, params, options, 0);
     } catch (thrown) {
-      return refused(this, Connection, 'query', thrown);
+      return rejection(this, Connection, 'query', thrown);
     }
   }
 
   async begin(options) {
     try {
-      needStack();
+      needStackSpace();
       this.#check();
-      const { flags, limit } = termsOf(options);
-      if (this.#isEnding) await this.#untilClosed(limit);
+      const { flags, deadline } = termsOf(options);
+      if (this.#isEnding) await this.#untilClosed(deadline);
       try {
         this.#check();
       } catch (thrown) {
-        limit?.clear();
+        deadline?.clear();
         throw thrown;
       }
-      const open = new OpenTransaction(this.#lease, flags, 0, limit);
+      const open = new OpenTransaction(this.#lease, flags, 0, deadline);
       const view = new Transaction(open, this);
       this.#open = open;
       return view;
     } catch (thrown) {
-      return refused(this, Connection, 'begin', thrown);
+      return rejection(this, Connection, 'begin', thrown);
     }
   }
 
   transaction(callback, options) {
     try {
-      needStack();
+      needStackSpace();
       // Here its caller is on the stack, whatever becomes of it.
       this.#check();
-      const begin = async (flags, limit) => {
-        if (this.#isEnding) await this.#untilClosed(limit);
+      const begin = async (flags, deadline) => {
+        if (this.#isEnding) await this.#untilClosed(deadline);
         this.#check();
-        this.#open = new OpenTransaction(this.#lease, flags, 0, limit);
+        this.#open = new OpenTransaction(this.#lease, flags, 0, deadline);
         return { open: this.#open, holder: this };
       };
       const canRepeat = () => this.#lease.isAlive;
@@ -98,7 +98,7 @@ class Connection {
       this.#running += 1;
       return running;
     } catch (thrown) {
-      return refused(this, Connection, 'transaction', thrown);
+      return rejection(this, Connection, 'transaction', thrown);
     }
   }
 
@@ -110,12 +110,12 @@ class Connection {
   release(destroy) {
     try {
       if (this.#released === null) {
-        needStack();
+        needStackSpace();
         this.#released = destroy ? this.#destroy() : this.#giveBack();
       }
       return this.#released;
     } catch (thrown) {
-      return refused(this, Connection, 'release', thrown);
+      return rejection(this, Connection, 'release', thrown);
     }
   }
 
@@ -161,10 +161,10 @@ class Connection {
   }
 
   /** Nothing begins before all is sent and answered that ends the transaction before. */
-  async #untilClosed(limit) {
+  async #untilClosed(deadline) {
     while (this.#isEnding) {
       const closed = this.#open.whenClosed();
-      await (limit === null ? closed : limit.bound(closed, 'not-sent', this.#untilClosed));
+      await (deadline === null ? closed : deadline.bound(closed, 'not-sent', this.#untilClosed));
     }
   }
 
@@ -188,18 +188,18 @@ class Connection {
 
 disposable(Connection, 'release');
 
-/** `place` is where the user asked for it. Throws what is refused before anything is asked. */
-function connect(channel, options, place) {
+/** `callSite` is where the user asked for it. Throws what is refused before anything is asked. */
+function connect(bridge, options, callSite) {
   const bounds = readOptions(options);
   if (bounds.signal?.aborted) throw aborted(bounds.signal, 'pool.connect()');
-  return acquired(new Lease(channel, 'connection', place), bounds);
+  return acquired(new Lease(bridge, 'connection', callSite), bounds);
 }
 
 async function acquired(lease, bounds) {
   try {
     await lease.acquire(0, bounds.signal, bounds.timeoutMs);
   } catch (error) {
-    throw seenFrom(acquired, error);
+    throw withStackFrom(acquired, error);
   }
   try {
     const connection = new Connection(lease);

@@ -270,7 +270,7 @@ function shown(value) {
  * left. A callback of the caller's is awaited by this package, and that by the caller: the frames
  * between the two are dropped.
  */
-function seenFrom(method, error) {
+function withStackFrom(method, error) {
   if (error instanceof HyperionError && Object.isExtensible(error)) {
     Error.captureStackTrace(error, method);
     try {
@@ -294,9 +294,9 @@ function dropOwnFrames(error) {
  * Called without its object, as in `const { query } = pool`, the method has thrown a TypeError
  * about a private field.
  */
-function refused(self, Class, name, thrown) {
+function rejection(self, Class, name, thrown) {
   const error = self instanceof Class ? thrown : detached(Class.name.toLowerCase(), name);
-  return Promise.reject(seenFrom(Class.prototype[name], error));
+  return Promise.reject(withStackFrom(Class.prototype[name], error));
 }
 
 function detached(object, name) {
@@ -306,17 +306,24 @@ function detached(object, name) {
   return error;
 }
 
+/** Where the user called `method`. */
+function callSiteOf(method) {
+  const callSite = {};
+  Error.captureStackTrace(callSite, method);
+  return callSite;
+}
+
 /** So many frames of this package are around a call, at most. */
 const OWN_FRAMES = 6;
 
 /** Where a query is asked for, as an object whose `stack` is written when it is read. */
-function callPlace() {
-  const place = {};
+function longCallSite() {
+  const callSite = {};
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = limit + OWN_FRAMES;
-  Error.captureStackTrace(place, callPlace);
+  Error.captureStackTrace(callSite, longCallSite);
   Error.stackTraceLimit = limit;
-  return place;
+  return callSite;
 }
 
 /** Where all JavaScript of this package is. In a bundle this file is elsewhere, beside the user's code. */
@@ -333,11 +340,11 @@ const isOwnFrame = (frame) => OWN_FOLDER !== undefined && frame.includes(OWN_FOL
  * lines. The head of the SQL text takes their place. So the error shows its query where it ends the
  * process, and where a callback of `catch` logs it.
  */
-function withTrace(error, place) {
+function withTrace(error, callSite) {
   if (!(error instanceof HyperionError) || typeof error.query !== 'string') return error;
-  if (place !== null) {
+  if (callSite !== null) {
     const [head] = String(error.stack).split('\n    at ', 1);
-    const asked = place.stack.split('\n    at ').slice(1);
+    const asked = callSite.stack.split('\n    at ').slice(1);
     error.stack = [head, ...asked.filter((frame) => !isOwnFrame(frame))].join('\n    at ');
     return error;
   }
@@ -357,16 +364,16 @@ function withTrace(error, place) {
  * the promise that they wait for. So the promise is resolved with another one, whose reaction makes
  * the error. `open` comes after `resolve`: when the error is made, the two promises are linked
  * already. A query that succeeds pays nothing for this; an `async` function or a `.then` around
- * each would cost it 100 to 170 ns. `place` is where the caller asked, if that was taken down
- * (`callPlace`).
+ * each would cost it 100 to 170 ns. `callSite` is where the caller asked, if that was taken down
+ * (`longCallSite`).
  */
-function rejectWithin(resolve, make, place = null) {
+function rejectWithin(resolve, make, callSite = null) {
   let open;
   const gate = new Promise((opened) => {
     open = opened;
   });
   const reaction = () => {
-    throw withTrace(seenFrom(reaction, make()), place);
+    throw withTrace(withStackFrom(reaction, make()), callSite);
   };
   resolve(gate.then(reaction));
   open();
@@ -375,7 +382,8 @@ function rejectWithin(resolve, make, place = null) {
 module.exports = {
   classes,
   aborted,
-  callPlace,
+  callSiteOf,
+  longCallSite,
   configurationError,
   disposable,
   explain,
@@ -385,8 +393,8 @@ module.exports = {
   isError,
   isRetryable,
   isStale,
-  refused,
+  rejection,
   rejectWithin,
-  seenFrom,
+  withStackFrom,
   wrongOption,
 };

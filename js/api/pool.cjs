@@ -4,17 +4,23 @@
 
 const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
-const { Channel } = require('../transfer/bridge.cjs');
+const { Bridge } = require('../transfer/bridge.cjs');
 const { connect } = require('./connection.cjs');
 const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
-const { configurationError, disposable, refused, seenFrom, wrongOption } = require('./errors.cjs');
-const { placeOf } = require('../lease/lease.cjs');
+const {
+  callSiteOf,
+  configurationError,
+  disposable,
+  rejection,
+  withStackFrom,
+  wrongOption,
+} = require('./errors.cjs');
 const { isGiven, readOwn, translateValue } = require('./options.cjs');
-const { needStack } = require('./stack-space.cjs');
+const { needStackSpace } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {
-  #channel;
+  #bridge;
   /** What `end` gave. */
   #ended = null;
   #isClosed = false;
@@ -25,68 +31,68 @@ class Pool extends EventEmitter {
   constructor(addon, optionsJson, options) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
-    this.#channel = new Channel(addon, optionsJson, { onEvent, ...options });
+    this.#bridge = new Bridge(addon, optionsJson, { onEvent, ...options });
   }
 
   query(sql, params, options) {
     try {
-      return this.#channel.query(sql, params, options, null, 0);
+      return this.#bridge.query(sql, params, options, null, 0);
     } catch (thrown) {
-      return refused(this, Pool, 'query', thrown);
+      return rejection(this, Pool, 'query', thrown);
     }
   }
 
   begin(options) {
     try {
-      needStack();
-      return begin(this.#channel, options, placeOf(Pool.prototype.begin));
+      needStackSpace();
+      return begin(this.#bridge, options, callSiteOf(Pool.prototype.begin));
     } catch (thrown) {
-      return refused(this, Pool, 'begin', thrown);
+      return rejection(this, Pool, 'begin', thrown);
     }
   }
 
   transaction(callback, options) {
     try {
-      needStack();
-      const place = placeOf(Pool.prototype.transaction);
-      return transaction(this.#channel, callback, options, place);
+      needStackSpace();
+      const callSite = callSiteOf(Pool.prototype.transaction);
+      return transaction(this.#bridge, callback, options, callSite);
     } catch (thrown) {
-      return refused(this, Pool, 'transaction', thrown);
+      return rejection(this, Pool, 'transaction', thrown);
     }
   }
 
   connect(options) {
     try {
-      needStack();
-      return connect(this.#channel, options, placeOf(Pool.prototype.connect));
+      needStackSpace();
+      return connect(this.#bridge, options, callSiteOf(Pool.prototype.connect));
     } catch (thrown) {
-      return refused(this, Pool, 'connect', thrown);
+      return rejection(this, Pool, 'connect', thrown);
     }
   }
 
   status() {
-    if (!this.#isClosed) this.#status = this.#channel.status();
+    if (!this.#isClosed) this.#status = this.#bridge.status();
     return { ...this.#status };
   }
 
   cluster() {
-    if (!this.#isClosed) this.#cluster = describe(this.#channel.cluster());
+    if (!this.#isClosed) this.#cluster = describe(this.#bridge.cluster());
     return this.#cluster;
   }
 
   setHosts(hosts) {
     try {
-      this.#channel.setHosts(translateValue(hosts));
+      this.#bridge.setHosts(translateValue(hosts));
     } catch (thrown) {
-      throw seenFrom(Pool.prototype.setHosts, thrown);
+      throw withStackFrom(Pool.prototype.setHosts, thrown);
     }
   }
 
   async ready() {
     try {
-      await this.#channel.ready();
+      await this.#bridge.ready();
     } catch (error) {
-      return refused(this, Pool, 'ready', error);
+      return rejection(this, Pool, 'ready', error);
     }
   }
 
@@ -96,7 +102,7 @@ class Pool extends EventEmitter {
       const { timeoutMs, waiting } = readEndOptions(options);
       return this.#ended ?? this.#close(timeoutMs, waiting === 'refuse');
     } catch (thrown) {
-      return refused(this, Pool, 'end', thrown);
+      return rejection(this, Pool, 'end', thrown);
     }
   }
 
@@ -106,14 +112,14 @@ class Pool extends EventEmitter {
     const hosts = this.cluster();
     let settle;
     const ended = this.#rest(new Promise((resolve) => (settle = resolve)), maxSize, hosts);
-    settle(this.#channel.end(timeoutMs, refuseWaiting));
+    settle(this.#bridge.end(timeoutMs, refuseWaiting));
     this.#ended = ended;
     return ended;
   }
 
   async #rest(over, maxSize, hosts) {
     await over;
-    this.#channel.forgetAll();
+    this.#bridge.forgetAll();
     // The addon knows the pool no more.
     this.#status = { maxSize, size: 0, available: 0, inUse: 0, waiting: 0 };
     this.#cluster = hosts.map((host) => ({ ...host, connections: { open: 0, busy: 0 } }));

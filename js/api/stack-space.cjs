@@ -15,8 +15,8 @@ function descend(level, a, b, c, d, e, f, g) {
 }
 
 /** Throws V8's own RangeError where there is less stack left than a call may need. */
-function needStack() {
+function needStackSpace() {
   descend(LEVELS, 1, 2, 3, 4, 5, 6, 7);
 }
 
-module.exports = { needStack };
+module.exports = { needStackSpace };

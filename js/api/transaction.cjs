@@ -10,16 +10,16 @@ const {
   isError,
   isRetryable,
   isStale,
-  refused,
-  seenFrom,
+  rejection,
+  withStackFrom,
   wrongOption,
 } = require('./errors.cjs');
-const { Lease, hidden } = require('../lease/lease.cjs');
-const { Limit } = require('../lease/deadline.cjs');
+const { Lease, defineHidden } = require('../lease/lease.cjs');
+const { Deadline } = require('../lease/deadline.cjs');
 const { OpenTransaction } = require('../lease/open-transaction.cjs');
 const { isGiven, readOwn } = require('./options.cjs');
 const { isSignal } = require('../transfer/signals.cjs');
-const { needStack } = require('./stack-space.cjs');
+const { needStackSpace } = require('./stack-space.cjs');
 
 const { RELEASE, TRANSACTION, BEGIN_READ_ONLY, BEGIN_DEFERRABLE } = contract.queryFlags;
 const { REPEATED, ISOLATION_SHIFT } = contract.queryFlags;
@@ -59,7 +59,7 @@ class Transaction {
       const open = this.#open;
       return open.query(open.root, sql, params, options);
     } catch (thrown) {
-      return refused(this, Transaction, 'query', thrown);
+      return rejection(this, Transaction, 'query', thrown);
     }
   }
 
@@ -67,7 +67,7 @@ class Transaction {
     try {
       return savepoint(this.#open, this.#open.root, callback, options, this);
     } catch (thrown) {
-      return refused(this, Transaction, 'savepoint', thrown);
+      return rejection(this, Transaction, 'savepoint', thrown);
     }
   }
 
@@ -75,25 +75,25 @@ class Transaction {
     try {
       return savepoint(this.#open, this.#open.root, callback, options, this);
     } catch (thrown) {
-      return refused(this, Transaction, 'transaction', thrown);
+      return rejection(this, Transaction, 'transaction', thrown);
     }
   }
 
   commit() {
     try {
-      needStack();
+      needStackSpace();
       return this.#open.commit();
     } catch (thrown) {
-      return refused(this, Transaction, 'commit', thrown);
+      return rejection(this, Transaction, 'commit', thrown);
     }
   }
 
   rollback() {
     try {
-      needStack();
+      needStackSpace();
       return this.#open.rollback();
     } catch (thrown) {
-      return refused(this, Transaction, 'rollback', thrown);
+      return rejection(this, Transaction, 'rollback', thrown);
     }
   }
 
@@ -123,7 +123,7 @@ class Savepoint {
     try {
       return this.#open.query(this.#scope, sql, params, options);
     } catch (thrown) {
-      return refused(this, Savepoint, 'query', thrown);
+      return rejection(this, Savepoint, 'query', thrown);
     }
   }
 
@@ -131,7 +131,7 @@ class Savepoint {
     try {
       return savepoint(this.#open, this.#scope, callback, options, this);
     } catch (thrown) {
-      return refused(this, Savepoint, 'savepoint', thrown);
+      return rejection(this, Savepoint, 'savepoint', thrown);
     }
   }
 
@@ -139,7 +139,7 @@ class Savepoint {
     try {
       return savepoint(this.#open, this.#scope, callback, options, this);
     } catch (thrown) {
-      return refused(this, Savepoint, 'transaction', thrown);
+      return rejection(this, Savepoint, 'transaction', thrown);
     }
   }
 }
@@ -154,21 +154,21 @@ function savepoint(open, scope, callback, options, holder) {
       'a savepoint takes no options: isolation, limits and retries are those of its transaction',
     );
   }
-  needStack();
+  needStackSpace();
   open.check(scope, 'SAVEPOINT');
   return open.savepoint(scope, callback, (inner) => new Savepoint(open, inner, holder));
 }
 
-/** A transaction on a connection of the pool. `place` is where the user asked for it. */
-function begin(channel, options, place) {
-  const { flags, limit } = readOptions(options, BEGIN_OPTIONS);
-  limit?.check();
-  return begun(channel, flags, limit, place);
+/** A transaction on a connection of the pool. `callSite` is where the user asked for it. */
+function begin(bridge, options, callSite) {
+  const { flags, deadline } = readOptions(options, BEGIN_OPTIONS);
+  deadline?.check();
+  return begun(bridge, flags, deadline, callSite);
 }
 
-async function begun(channel, flags, limit, place) {
+async function begun(bridge, flags, deadline, callSite) {
   try {
-    const { lease, open } = await beginOnPool(channel, flags, limit, place);
+    const { lease, open } = await beginOnPool(bridge, flags, deadline, callSite);
     try {
       const view = new Transaction(open);
       lease.heldBy(view);
@@ -178,37 +178,37 @@ async function begun(channel, flags, limit, place) {
       throw thrown;
     }
   } catch (error) {
-    limit?.clear();
-    throw seenFrom(begun, error);
+    deadline?.clear();
+    throw withStackFrom(begun, error);
   }
 }
 
-function transaction(channel, callback, options, place) {
+function transaction(bridge, callback, options, callSite) {
   return transactionOn(callback, options, {
-    begin: (flags, limit) => beginOnPool(channel, flags, limit, place),
+    begin: (flags, deadline) => beginOnPool(bridge, flags, deadline, callSite),
   });
 }
 
-async function beginOnPool(channel, flags, limit, place) {
-  const lease = new Lease(channel, 'transaction', place);
-  limit?.check();
+async function beginOnPool(bridge, flags, deadline, callSite) {
+  const lease = new Lease(bridge, 'transaction', callSite);
+  deadline?.check();
   try {
-    await lease.acquire(TRANSACTION, limit?.signal);
+    await lease.acquire(TRANSACTION, deadline?.signal);
   } catch (error) {
-    throw limit?.isOver ? limit.error('not-sent') : error;
+    throw deadline?.hasPassed ? deadline.error('not-sent') : error;
   }
   // It was granted in the very moment.
-  if (limit?.isOver) {
+  if (deadline?.hasPassed) {
     lease.release(false);
-    throw limit.error('not-sent');
+    throw deadline.error('not-sent');
   }
-  return { lease, open: new OpenTransaction(lease, flags, RELEASE, limit) };
+  return { lease, open: new OpenTransaction(lease, flags, RELEASE, deadline) };
 }
 
 /** How a transaction on a connection that its user keeps is to begin. */
 function termsOf(options) {
   const terms = readOptions(options, BEGIN_OPTIONS);
-  terms.limit?.check();
+  terms.deadline?.check();
   return terms;
 }
 
@@ -219,7 +219,7 @@ function termsOf(options) {
 function transactionOn(callback, options, on) {
   needFunction('a transaction', callback);
   const terms = readOptions(options, TRANSACTION_OPTIONS);
-  terms.limit?.check();
+  terms.deadline?.check();
   return attempts(callback, terms, on);
 }
 
@@ -228,7 +228,7 @@ function transactionOn(callback, options, on) {
  */
 async function attempts(
   callback,
-  { flags, limit, retries },
+  { flags, deadline, retries },
   { begin: beginAnew, canRepeat, done },
 ) {
   /**
@@ -240,25 +240,25 @@ async function attempts(
     for (let attempt = 0; ; attempt += 1) {
       let open;
       try {
-        const granted = await beginAnew(begins, limit);
+        const granted = await beginAnew(begins, deadline);
         open = granted.open;
         return await attemptOnce(callback, granted, open);
       } catch (error) {
         const isLast = attempt >= (retries ?? 0) || open?.mayStand;
         if (isLast || !isRetryable(error) || canRepeat?.() === false) {
-          throw open === undefined ? seenFrom(attempts, because(error, cause)) : error;
+          throw open === undefined ? withStackFrom(attempts, because(error, cause)) : error;
         }
         cause = error;
         if (isStale(error)) begins |= REPEATED;
-        if (limit !== null) limit.cause = error;
+        if (deadline !== null) deadline.cause = error;
         // That is why no attempt follows, whenever it came.
-        if (limit?.isOver) throw seenFrom(attempts, limit.error('not-committed'));
+        if (deadline?.hasPassed) throw withStackFrom(attempts, deadline.error('not-committed'));
       }
-      limit?.resume();
-      await backoff(attempt, limit);
+      deadline?.resume();
+      await backoff(attempt, deadline);
     }
   } finally {
-    limit?.clear();
+    deadline?.clear();
     done?.();
   }
 }
@@ -266,7 +266,7 @@ async function attempts(
 /** What was thrown first led to it. */
 function because(error, cause) {
   if (cause !== undefined && isError(error) && error.cause === undefined) {
-    hidden(error, 'cause', cause);
+    defineHidden(error, 'cause', cause);
   }
   return error;
 }
@@ -297,12 +297,12 @@ async function attemptOnce(callback, { lease, holder }, open) {
 function keep() {}
 
 /** Half of the wait is random, so that those who met once do not meet again. */
-async function backoff(attempt, limit) {
+async function backoff(attempt, deadline) {
   const most = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** attempt);
   try {
-    await sleep(most * (0.5 + Math.random() / 2), undefined, { signal: limit?.signal });
+    await sleep(most * (0.5 + Math.random() / 2), undefined, { signal: deadline?.signal });
   } catch {
-    throw seenFrom(attempts, limit.error('not-committed'));
+    throw withStackFrom(attempts, deadline.error('not-committed'));
   }
 }
 
@@ -310,7 +310,7 @@ const BEGIN_OPTIONS = ['isolation', 'readOnly', 'deferrable', 'timeoutMs', 'sign
 const TRANSACTION_OPTIONS = [...BEGIN_OPTIONS, 'retries'];
 
 function readOptions(options, allowed) {
-  if (options === undefined || options === null) return { flags: TRANSACTION, limit: null };
+  if (options === undefined || options === null) return { flags: TRANSACTION, deadline: null };
   if (typeof options !== 'object') {
     throw wrongOption('the options of a transaction', 'an object', options);
   }
@@ -335,7 +335,7 @@ function readOptions(options, allowed) {
   if (isGiven(signal) && !isSignal(signal)) {
     throw wrongOption(`transaction option 'signal'`, 'an AbortSignal', signal);
   }
-  return { flags, limit: Limit.of(timeoutMs, signal), retries };
+  return { flags, deadline: Deadline.of(timeoutMs, signal), retries };
 }
 
 function readFlag(name, value) {

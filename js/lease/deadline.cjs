@@ -5,7 +5,7 @@
 
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setTimeout } = require('node:timers');
-const { classes, seenFrom } = require('../api/errors.cjs');
+const { classes, withStackFrom } = require('../api/errors.cjs');
 const { Signals, isAborted } = require('../transfer/signals.cjs');
 
 // Taken once: a test's fake clock, which comes later, must not keep a transaction from being given
@@ -24,13 +24,13 @@ const ENDINGS = {
 };
 
 /** One listener for each signal, however many transactions share it. */
-const signals = new Signals((limit) => limit.pass());
+const signals = new Signals((deadline) => deadline.pass());
 
-class Limit {
+class Deadline {
   #timeoutMs;
   #signal;
   /** On the clock of `performance.now`. */
-  #deadline = Infinity;
+  #endsAt = Infinity;
   #timer;
   /** The user's signal as `Signals` knows it, while it is listened to. */
   #watched = null;
@@ -40,15 +40,15 @@ class Limit {
   #passed;
   #resolve;
   #query = undefined;
-  isOver = false;
+  hasPassed = false;
   /** Why the attempt before failed, for a transaction that is being repeated. */
   cause = undefined;
   /** Called when it passes; returns the SQL text that is being run then. */
   onPassed = null;
 
-  /** The limit that the options of a transaction set, or null where they set none. */
+  /** The deadline that the options of a transaction set, or null where they set none. */
   static of(timeoutMs, signal) {
-    return timeoutMs === undefined && signal === undefined ? null : new Limit(timeoutMs, signal);
+    return timeoutMs === undefined && signal === undefined ? null : new Deadline(timeoutMs, signal);
   }
 
   constructor(timeoutMs, signal) {
@@ -57,10 +57,10 @@ class Limit {
     this.#passed = new Promise((resolve) => (this.#resolve = resolve));
     if (signal?.aborted) {
       this.#abortedBy = signal;
-      this.isOver = true;
+      this.hasPassed = true;
       return;
     }
-    if (timeoutMs !== undefined) this.#deadline = now() + timeoutMs;
+    if (timeoutMs !== undefined) this.#endsAt = now() + timeoutMs;
     this.#watch();
   }
 
@@ -68,28 +68,28 @@ class Limit {
     // The signal may be an object of the user's that throws.
     if (this.#signal !== undefined) this.#watched = signals.add(this.#signal, this);
     if (this.#timeoutMs !== undefined) {
-      const left = Math.max(1, this.#deadline - now());
+      const left = Math.max(1, this.#endsAt - now());
       this.#timer = setTimeout(() => this.pass(), left);
     }
   }
 
   /** A transaction under it has ended, which cleared it, and another attempt follows. */
   resume() {
-    if (this.isOver) return;
+    if (this.hasPassed) return;
     this.clear();
     this.onPassed = null;
     this.#watch();
     if (this.#signal !== undefined && isAborted(this.#signal)) this.pass();
   }
 
-  /** Is aborted when the limit passes, for whatever reason. */
+  /** Is aborted when the deadline passes, for whatever reason. */
   get signal() {
     return this.#controller.signal;
   }
 
   pass() {
     if (this.#watched !== null && isAborted(this.#signal)) this.#abortedBy = this.#signal;
-    this.isOver = true;
+    this.hasPassed = true;
     this.clear();
     this.#query = this.onPassed?.();
     this.#controller.abort();
@@ -110,17 +110,17 @@ class Limit {
 
   /** Nothing is begun any more. */
   check() {
-    if (this.isOver) throw this.error('not-sent');
+    if (this.hasPassed) throw this.error('not-sent');
   }
 
   /**
-   * `promise`, or an error when the limit passes before. The stack of the error begins at the
+   * `promise`, or an error when the deadline passes before. The stack of the error begins at the
    * function that awaits `method`.
    */
   async bound(promise, outcome, method) {
     const first = await Promise.race([promise, this.#passed]);
     // It may have passed behind the promise, and before anybody heard of that.
-    if (first === PASSED || this.isOver) throw seenFrom(method, this.error(outcome));
+    if (first === PASSED || this.hasPassed) throw withStackFrom(method, this.error(outcome));
     return first;
   }
 
@@ -142,4 +142,4 @@ class Limit {
   }
 }
 
-module.exports = { Limit };
+module.exports = { Deadline };

@@ -12,11 +12,11 @@ const { RELEASE } = require('../transfer/contract.cjs').queryFlags;
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
 
 class Lease {
-  #channel;
+  #bridge;
   #whenIdle = null;
   #what;
   /** Has a `stack` that says where it was taken. */
-  #place;
+  #callSite;
   /**
    * The addon has the request that ends the transaction, and gives the lease back, whatever comes
    * of that.
@@ -39,29 +39,29 @@ class Lease {
    */
   #failure = null;
   #healed = null;
-  /** What the user gets in place of any error, once a limit has passed: `(error) => Error`. */
-  verdict = null;
+  /** What the user gets in place of any error, once a deadline has passed: `(error) => Error`. */
+  replaceError = null;
   /** Whether the transaction that is open on it was declared read-only. */
   isReadOnly = false;
-  /** The Limit of the transaction that is open on it, or was last. */
-  limit = null;
+  /** The Deadline of the transaction that is open on it, or was last. */
+  deadline = null;
 
   /** `what` is said in warnings: 'transaction' or 'connection'. */
-  constructor(channel, what, place) {
-    this.#channel = channel;
+  constructor(bridge, what, callSite) {
+    this.#bridge = bridge;
     this.#what = what;
-    this.#place = place;
+    this.#callSite = callSite;
   }
 
   /** `signal` and `timeoutMs` bound the wait, where they are given. */
   async acquire(flags, signal, timeoutMs) {
-    await this.#channel.acquire(this, flags, signal, timeoutMs);
+    await this.#bridge.acquire(this, flags, signal, timeoutMs);
   }
 
   /** Called when the addon has answered. */
   granted(number) {
     this.number = number;
-    this.#channel.rememberLease(this);
+    this.#bridge.rememberLease(this);
   }
 
   /**
@@ -77,14 +77,14 @@ class Lease {
     if (this.number === 0) throw closed(sql);
     this.asked += 1;
     this.lastQuery = sql;
-    const answer = this.#channel.query(sql, params, options, this, flags);
+    const answer = this.#bridge.query(sql, params, options, this, flags);
     if ((flags & RELEASE) !== 0) this.#isGivenBack = true;
     return answer;
   }
 
   /** For an error of our own: says where the connection is, or was when that was last known. */
   locate() {
-    if (this.number !== 0) this.host = this.#channel.leaseHost(this) ?? this.host;
+    if (this.number !== 0) this.host = this.#bridge.leaseHost(this) ?? this.host;
     return this.host;
   }
 
@@ -93,13 +93,13 @@ class Lease {
    * closed.
    */
   cancel() {
-    if (this.number !== 0) this.#channel.cancelLease(this);
+    if (this.number !== 0) this.#bridge.cancelLease(this);
   }
 
   /** `destroy` closes the connection, and fails what runs on it. */
   release(destroy) {
     if (this.number === 0) return;
-    this.#channel.release(this, destroy);
+    this.#bridge.release(this, destroy);
     this.#leave();
   }
 
@@ -109,20 +109,20 @@ class Lease {
    */
   ended() {
     if (!this.#isGivenBack) this.release(true);
-    if (this.number !== 0) this.#channel.forgetLease(this);
+    if (this.number !== 0) this.#bridge.forgetLease(this);
     this.#leave();
   }
 
   #leave() {
     forgotten.unregister(this);
-    this.limit?.clear();
+    this.deadline?.clear();
   }
 
   /** A transaction begins on it, which nothing that came before concerns. */
   begins() {
     this.#failure = null;
     this.#healed = null;
-    this.verdict = null;
+    this.replaceError = null;
   }
 
   /** A query of it has failed, and its transaction with it, if that had not failed before. */
@@ -147,12 +147,12 @@ class Lease {
 
   /** Whether it has a connection, or a claim to another one. */
   get isAlive() {
-    return this.number !== 0 && this.#channel.leaseIsAlive(this);
+    return this.number !== 0 && this.#bridge.leaseIsAlive(this);
   }
 
   /** Whether its user has begun a transaction by a statement. */
   get isInOwnTransaction() {
-    return this.number !== 0 && this.#channel.leaseIsInOwnTransaction(this);
+    return this.number !== 0 && this.#bridge.leaseIsInOwnTransaction(this);
   }
 
   /** Called by the table of requests for each that was answered. */
@@ -184,11 +184,11 @@ class Lease {
    */
   explain(error, failure) {
     this.host ??= error.host;
-    if (this.verdict !== null) return this.verdict(error);
+    if (this.replaceError !== null) return this.replaceError(error);
     explainRefusal(error, this.isReadOnly);
     if (failure === null) return error;
     if (error.code === ABORTED && error.cause === undefined && failure.error !== null) {
-      hidden(error, 'cause', failure.error);
+      defineHidden(error, 'cause', failure.error);
     }
     failure.error ??= error;
     return error;
@@ -209,7 +209,7 @@ class Lease {
     process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {
       type: 'HyperionWarning',
       code: isTransaction ? 'HYPERION_TRANSACTION_ABANDONED' : 'HYPERION_CONNECTION_ABANDONED',
-      detail: `It began here:\n${this.#place.stack.split('\n').slice(1).join('\n')}`,
+      detail: `It began here:\n${this.#callSite.stack.split('\n').slice(1).join('\n')}`,
     });
   }
 }
@@ -228,15 +228,8 @@ function closed(query) {
 const ABORTED = '25P02';
 
 /** As JavaScript's own `cause`: there, but not enumerable. */
-function hidden(object, name, value) {
+function defineHidden(object, name, value) {
   Object.defineProperty(object, name, { value, writable: true, configurable: true });
 }
 
-/** Where the user called `method`. */
-function placeOf(method) {
-  const place = {};
-  Error.captureStackTrace(place, method);
-  return place;
-}
-
-module.exports = { Lease, hidden, placeOf };
+module.exports = { Lease, defineHidden };

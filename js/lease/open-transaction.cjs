@@ -8,8 +8,8 @@
 // it is refused at once.
 
 const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
-const { classes, isError, seenFrom } = require('../api/errors.cjs');
-const { hidden } = require('./lease.cjs');
+const { classes, isError, withStackFrom } = require('../api/errors.cjs');
+const { defineHidden } = require('./lease.cjs');
 
 /** What one view asks for: the transaction itself, or a savepoint. */
 class Scope {
@@ -39,7 +39,7 @@ class OpenTransaction {
   #flags;
   /** RELEASE, or 0 where the connection stays its user's. */
   #release;
-  #limit;
+  #deadline;
   #isCommitting = false;
   /**
    * It was given up in the middle of a COMMIT, or behind one that its user wrote as a statement.
@@ -58,7 +58,7 @@ class OpenTransaction {
   /** Settles when nothing of it is to be sent any more. Never rejects. */
   #closed = null;
   /** As the lease's, for as long as anybody asks. */
-  #verdict = null;
+  #replaceError = null;
 
   isOpen = true;
   /** Nothing of it is to be sent any more. */
@@ -71,16 +71,16 @@ class OpenTransaction {
    */
   mayStand = false;
 
-  constructor(lease, flags, release, limit) {
+  constructor(lease, flags, release, deadline) {
     this.#lease = lease;
     this.#flags = flags;
     this.#release = release;
-    this.#limit = limit;
+    this.#deadline = deadline;
     this.#innermost = this.root;
     lease.begins();
     lease.isReadOnly = (flags & BEGIN_READ_ONLY) !== 0;
-    lease.limit = limit;
-    if (limit !== null) limit.onPassed = () => this.#giveUp();
+    lease.deadline = deadline;
+    if (deadline !== null) deadline.onPassed = () => this.#giveUp();
   }
 
   /** Throws where `sql` comes too late, or while what `scope` has opened is open. */
@@ -98,11 +98,11 @@ class OpenTransaction {
 
   /** Stacks begin at the function that awaits `method`. */
   async commit(method = this.commit) {
-    if (!this.isOpen) throw seenFrom(method, await this.#over('COMMIT'));
+    if (!this.isOpen) throw withStackFrom(method, await this.#over('COMMIT'));
     // Half of what belongs together would be committed.
     if (this.root.spoiled !== null || this.#innermost !== this.root) {
       this.#lease.locate();
-      this.#refusal = this.root.spoiled ?? this.#placed(seenFrom(method, savepointIsOpen()));
+      this.#refusal = this.root.spoiled ?? this.#withHost(withStackFrom(method, savepointIsOpen()));
       await this.#rollBack();
       throw this.#refusal;
     }
@@ -110,7 +110,7 @@ class OpenTransaction {
     try {
       this.#confirm(await this.#close(this.#commit()));
     } catch (error) {
-      throw seenFrom(method, error);
+      throw withStackFrom(method, error);
     }
   }
 
@@ -121,12 +121,12 @@ class OpenTransaction {
 
   /** Its caller wants it: a transaction whose callback has asked for that has not failed. */
   async rollback() {
-    if (!this.isOpen) throw seenFrom(this.rollback, await this.#over('ROLLBACK'));
+    if (!this.isOpen) throw withStackFrom(this.rollback, await this.#over('ROLLBACK'));
     this.#isWanted = true;
     try {
       await this.#rollBack();
     } catch (error) {
-      throw seenFrom(this.rollback, error);
+      throw withStackFrom(this.rollback, error);
     }
   }
 
@@ -158,24 +158,24 @@ class OpenTransaction {
   }
 
   /**
-   * The result of the callback, unless the limit passes before. If the callback has sent a COMMIT,
-   * which is never cancelled, the answer to the COMMIT decides. The stack of the limit's error
+   * The result of the callback, unless the deadline passes before. If the callback has sent a COMMIT,
+   * which is never cancelled, the answer to the COMMIT decides. The stack of the deadline's error
    * begins at the function that awaits `method`.
    */
   async hear(running, method) {
-    const limit = this.#limit;
-    if (limit === null) return running;
+    const deadline = this.#deadline;
+    if (deadline === null) return running;
     try {
-      return await limit.bound(running, 'not-committed', method);
+      return await deadline.bound(running, 'not-committed', method);
     } catch (error) {
-      if (!limit.isOver) throw error;
+      if (!deadline.hasPassed) throw error;
       if (this.#isCommitting) {
         await this.#ended;
         return running;
       }
       await this.#ended?.catch(() => {});
-      if (this.#isUnknown) throw this.#placed(seenFrom(method, limit.error('unknown')));
-      throw error?.code === limit.code ? this.#placed(error) : error;
+      if (this.#isUnknown) throw this.#withHost(withStackFrom(method, deadline.error('unknown')));
+      throw error?.code === deadline.code ? this.#withHost(error) : error;
     }
   }
 
@@ -195,14 +195,15 @@ class OpenTransaction {
   async finish(method) {
     if (!this.isOpen) {
       if (this.#isCommitting) this.#confirm(await this.#ended);
-      else if (!this.#isWanted) throw this.#refusal ?? this.#placed(seenFrom(method, taken()));
+      else if (!this.#isWanted)
+        throw this.#refusal ?? this.#withHost(withStackFrom(method, taken()));
       return;
     }
     const { running, lastQuery } = this.#lease;
     if (running > 0) {
-      const error = seenFrom(method, notAwaited(running, lastQuery));
+      const error = withStackFrom(method, notAwaited(running, lastQuery));
       await this.#lease.idle();
-      this.#placed(error);
+      this.#withHost(error);
       await this.rollBackBecause(error);
       throw error;
     }
@@ -235,11 +236,11 @@ class OpenTransaction {
 
   /** The callback is done. Stacks begin at the function that awaits `savepoint`. */
   async #keep(scope, opened) {
-    if (scope.isOver) throw seenFrom(this.savepoint, lost());
+    if (scope.isOver) throw withStackFrom(this.savepoint, lost());
     if (!this.isOpen)
-      throw seenFrom(this.savepoint, this.#finished(`RELEASE SAVEPOINT ${scope.name}`));
+      throw withStackFrom(this.savepoint, this.#finished(`RELEASE SAVEPOINT ${scope.name}`));
     if (this.#innermost !== scope) {
-      throw this.#placed(seenFrom(this.savepoint, overlapping(undefined, 'not-committed')));
+      throw this.#withHost(withStackFrom(this.savepoint, overlapping(undefined, 'not-committed')));
     }
     if (scope.spoiled !== null) throw scope.spoiled;
     scope.isOver = true;
@@ -247,7 +248,7 @@ class OpenTransaction {
     // The reason why it was not opened is also why it can't be released.
     const error = (await opened) ?? (await released);
     await released;
-    if (error !== null) throw seenFrom(this.savepoint, error);
+    if (error !== null) throw withStackFrom(this.savepoint, error);
   }
 
   /** What has failed inside is undone, and what is around it goes on. */
@@ -308,7 +309,7 @@ class OpenTransaction {
       // Where the connection stays its user's, it must not stay in a failed transaction.
       if (this.#release === 0) await this.#rollback().catch(() => {});
       if (error.code === OVER && this.#lease.failure !== error) {
-        hidden(error, 'cause', this.#lease.failure);
+        defineHidden(error, 'cause', this.#lease.failure);
       }
       throw error;
     }
@@ -316,8 +317,8 @@ class OpenTransaction {
 
   async #rollback() {
     try {
-      // Behind the limit the server has little time for it.
-      await this.#end('ROLLBACK', this.#limit?.isOver ? HURRIED : 0);
+      // Behind the deadline the server has little time for it.
+      await this.#end('ROLLBACK', this.#deadline?.hasPassed ? HURRIED : 0);
     } catch (error) {
       if (error.code === OVER) {
         this.mayStand = true;
@@ -348,7 +349,7 @@ class OpenTransaction {
     try {
       return await ended;
     } finally {
-      this.#limit?.clear();
+      this.#deadline?.clear();
       if (this.#release !== 0) this.#lease.ended();
       // What comes next on a connection that its user keeps is none of the transaction's.
       else this.#leaveLease();
@@ -357,35 +358,35 @@ class OpenTransaction {
   }
 
   /** An error of our own says where it was, if that is known by now. */
-  #placed(error) {
+  #withHost(error) {
     const host = this.#lease.locate();
     if (host !== undefined && Object.isExtensible(error)) error.host ??= host;
     return error;
   }
 
   #leaveLease() {
-    this.#lease.verdict = null;
+    this.#lease.replaceError = null;
     this.#lease.isReadOnly = false;
   }
 
   /**
-   * The limit has passed: the running call is cancelled, and the server rolls back. A COMMIT is not
+   * The deadline has passed: the running call is cancelled, and the server rolls back. A COMMIT is not
    * cancelled. Returns what was being run.
    */
   #giveUp() {
-    const limit = this.#limit;
+    const deadline = this.#deadline;
     this.#lease.locate();
-    this.#verdict = (cause) => {
+    this.#replaceError = (cause) => {
       const { code, outcome, query, host = this.#lease.host } = cause;
       // A COMMIT that the caller wrote as a statement, too.
       this.#isUnknown ||= outcome === 'unknown';
-      if (this.#isUnknown) return limit.error('unknown', { query, host });
+      if (this.#isUnknown) return deadline.error('unknown', { query, host });
       if (code === OVER && query === 'ROLLBACK') return cause;
-      if (!this.#isCommitting) return limit.error('not-committed', { query, host });
+      if (!this.#isCommitting) return deadline.error('not-committed', { query, host });
       // The answer came all the same, or COMMIT was never sent.
-      return code === GIVEN_UP ? limit.error('not-committed', { query, host }) : cause;
+      return code === GIVEN_UP ? deadline.error('not-committed', { query, host }) : cause;
     };
-    this.#lease.verdict = this.#verdict;
+    this.#lease.replaceError = this.#replaceError;
     const { running, lastQuery } = this.#lease;
     if (running > 0) this.#lease.cancel();
     if (this.isOpen) this.#rollBack().catch(nothing);
@@ -394,19 +395,19 @@ class OpenTransaction {
 
   /** A caller that ends a transaction that was given up may rely on its being rolled back. */
   async #over(query) {
-    if (this.#verdict !== null) await this.leave();
+    if (this.#replaceError !== null) await this.leave();
     return this.#finished(query);
   }
 
   #finished(query) {
-    const verdict = this.#verdict;
+    const replaceError = this.#replaceError;
     const message = 'the transaction is finished: use the pool, or a new one';
     const error = new classes.TransactionError(message, {
       code: 'HYPERION_TRANSACTION_FINISHED',
       outcome: 'not-sent',
       query,
     });
-    return verdict === null || this.#isCommitting ? error : verdict(error);
+    return replaceError === null || this.#isCommitting ? error : replaceError(error);
   }
 }
 
@@ -423,7 +424,7 @@ const OVER = 'HYPERION_TRANSACTION_OVER';
 
 /** What was thrown first stays what is thrown. */
 function suppress(thrown, error) {
-  if (isError(thrown) && Object.isExtensible(thrown)) hidden(thrown, 'suppressed', error);
+  if (isError(thrown) && Object.isExtensible(thrown)) defineHidden(thrown, 'suppressed', error);
 }
 
 function rolledBack(failure) {

@@ -8,25 +8,25 @@
 
 const { readElf } = require('./elf.cjs');
 
-class NotWhole extends Error {}
+class Incomplete extends Error {}
 
 /**
  * @param {string} file
  * @param {number} [published] how many bytes it had then
- * @throws {NotWhole} where the file would end the process. A file that can't be read from here, or
+ * @throws {Incomplete} where the file would end the process. A file that can't be read from here, or
  *   is no ELF file, is left to the system, which refuses files that it does not know.
  */
-function assertWhole(file, published) {
+function assertComplete(file, published) {
   const { size, needed, isFilled } = readElf(file) ?? {};
   if (needed > size) {
     const expected = published > size ? published : `at least ${needed}`;
-    throw new NotWhole(`${file} is cut off: it has ${size} bytes instead of ${expected}`);
+    throw new Incomplete(`${file} is cut off: it has ${size} bytes instead of ${expected}`);
   }
   if (isFilled === false) {
-    throw new NotWhole(
+    throw new Incomplete(
       `${file} was not written to its end: of its ${size} bytes the last ones are zeros`,
     );
   }
 }
 
-module.exports = { assertWhole, NotWhole };
+module.exports = { assertComplete, Incomplete };

@@ -6,7 +6,7 @@ const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
 const { classes } = require('../api/errors.cjs');
 const { abis, hasMusl, isMusl, isThere, ownAbi, PUBLISHED, sizeOf } = require('./platform.cjs');
-const { assertWhole, NotWhole } = require('./completeness.cjs');
+const { assertComplete, Incomplete } = require('./completeness.cjs');
 
 const OLDEST_NODE = 20;
 const REPOSITORY = 'https://github.com/hyperiondb/hyperiondb-client';
@@ -75,7 +75,7 @@ const BUILT = {
   load(abi, failed) {
     try {
       if (!BUILT.isThere(abi)) throw new Error('no such file');
-      assertWhole(BUILT.name(abi));
+      assertComplete(BUILT.name(abi));
       return checked(require(BUILT.name(abi)));
     } catch (error) {
       return failed(error);
@@ -141,7 +141,7 @@ const INSTALLED = {
 function isReady(about, abi) {
   isOurs(about);
   const file = fileOf(abi);
-  if (file !== undefined) assertWhole(file, about.binaryBytes);
+  if (file !== undefined) assertComplete(file, about.binaryBytes);
   return true;
 }
 
@@ -231,7 +231,7 @@ const isRefused = ({ error }) => error.code === 'ERR_DLOPEN_FAILED';
  */
 function isDamaged(failure) {
   const { name, error } = failure;
-  if (error instanceof NotWhole) return true;
+  if (error instanceof Incomplete) return true;
   if (isRefused(failure)) return shortfall(failure) !== '';
   // Of a package.json, as Node 20 and as later ones say it.
   if (error.name === 'SyntaxError' || error.code === 'ERR_INVALID_PACKAGE_CONFIG') return true;

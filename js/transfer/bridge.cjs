@@ -13,13 +13,13 @@ const { Statements, LONGEST_TEXT } = require('./statements.cjs');
 const {
   classes,
   aborted,
-  callPlace,
+  longCallSite,
   configurationError,
   fromThrown,
 } = require('../api/errors.cjs');
-const { Parameters, take, writeTaken } = require('../types/parameters.cjs');
-const { Slip } = require('./request-buffer.cjs');
-const { ChoicesOfPool } = require('../types/type-config.cjs');
+const { Parameters, takeSnapshot, serializeSnapshot } = require('../types/parameters.cjs');
+const { RequestBuffer } = require('./request-buffer.cjs');
+const { TypeConfigs } = require('../types/type-config.cjs');
 
 const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, TRANSACTION } = contract.queryFlags;
 const { NO_LIMIT } = contract.absences;
@@ -37,18 +37,18 @@ const takeResolve = (resolve) => {
   takenResolve = resolve;
 };
 
-class Channel {
+class Bridge {
   #addon;
   #handle;
-  #slip;
+  #requestBuffer;
   #signals = new Signals((watch) => this.#abort(watch));
   #requests = new Requests(this.#signals);
   #records;
-  #choices;
-  /** Those of queries with the pool's own choices. */
+  #typeConfigs;
+  /** Those of queries with the pool's own type config. */
   #statements;
   /** Those of queries that bring their own: the same text is another statement there. */
-  #chosenStatements = new Map();
+  #configuredStatements = new Map();
   #onEvent;
   #lookup;
   #longStackTraces;
@@ -75,7 +75,7 @@ class Channel {
     optionsJson,
     { onEvent, lookup = dns.lookup, types, longStackTraces = false },
   ) {
-    this.#choices = new ChoicesOfPool(types, (choices) => this.#forget(choices));
+    this.#typeConfigs = new TypeConfigs(types, (typeConfig) => this.#forget(typeConfig));
     this.#addon = addon;
     this.#onEvent = onEvent;
     this.#lookup = lookup;
@@ -84,36 +84,36 @@ class Channel {
       this.#deliver(text),
     );
     this.#handle = handle;
-    this.#slip = new Slip(slip);
+    this.#requestBuffer = new RequestBuffer(slip);
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#heard(event)),
       onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),
       onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
-    this.#statements = this.#newStatements(this.#choices.own);
+    this.#statements = this.#newStatements(this.#typeConfigs.own);
   }
 
-  #newStatements(choices) {
-    const [addon, handle, oids] = [this.#addon, this.#handle, choices?.verbatim ?? ''];
+  #newStatements(typeConfig) {
+    const [addon, handle, oids] = [this.#addon, this.#handle, typeConfig?.verbatim ?? ''];
     return new Statements(
       (sql) => addon.statement(handle, sql, oids),
       (id) => addon.forget(handle, id),
     );
   }
 
-  #statementsOf(choices) {
-    if (choices === this.#choices.own) return this.#statements;
-    let statements = this.#chosenStatements.get(choices);
+  #statementsOf(typeConfig) {
+    if (typeConfig === this.#typeConfigs.own) return this.#statements;
+    let statements = this.#configuredStatements.get(typeConfig);
     if (statements === undefined) {
-      statements = this.#newStatements(choices);
-      this.#chosenStatements.set(choices, statements);
+      statements = this.#newStatements(typeConfig);
+      this.#configuredStatements.set(typeConfig, statements);
     }
     return statements;
   }
 
-  #forget(choices) {
-    this.#chosenStatements.get(choices)?.forgetAll();
-    this.#chosenStatements.delete(choices);
+  #forget(typeConfig) {
+    this.#configuredStatements.get(typeConfig)?.forgetAll();
+    this.#configuredStatements.delete(typeConfig);
   }
 
   /**
@@ -129,7 +129,7 @@ class Channel {
     if (wrong !== null) throw unsent(wrong);
     if (this.#defect !== null) throw this.#defectError(sql);
     let asArrays = false;
-    let choices = this.#choices.own;
+    let typeConfig = this.#typeConfigs.own;
     let statements = this.#statements;
     let signal;
     let timeoutMs = NO_LIMIT;
@@ -148,8 +148,8 @@ class Channel {
       if (signal?.aborted) throw aborted(signal, 'the query', sql);
       if (types !== undefined) {
         try {
-          choices = this.#choices.forQuery(types);
-          statements = this.#statementsOf(choices);
+          typeConfig = this.#typeConfigs.forQuery(types);
+          statements = this.#statementsOf(typeConfig);
         } catch (error) {
           throw unsent(error);
         }
@@ -158,11 +158,11 @@ class Channel {
 
     let parameters = null;
     /** Values that are written when the types of their parameters are known. */
-    let later = null;
+    let snapshot = null;
     if (params !== undefined && params !== null) {
       let oids = null;
-      const isWritten = choices !== null && choices.serializers !== null;
-      if (isWritten) {
+      const hasSerializers = typeConfig !== null && typeConfig.serializers !== null;
+      if (hasSerializers) {
         try {
           oids = this.#parameterTypes(sql, statements);
         } catch (thrown) {
@@ -170,20 +170,21 @@ class Channel {
         }
       }
       try {
-        if (!isWritten) parameters = new Parameters(params);
-        else if (oids !== null) parameters = new Parameters(params, choices.writers(oids));
-        else later = take(params);
+        if (!hasSerializers) parameters = new Parameters(params);
+        else if (oids !== null)
+          parameters = new Parameters(params, typeConfig.serializersFor(oids));
+        else snapshot = takeSnapshot(params);
       } catch (thrown) {
         throw withQuery(thrown, sql);
       }
       // Without values there is nothing to write.
-      if (later?.values.length === 0) later = null;
-      if (later !== null) flags |= VALUES_TO_COME | CANCELLABLE;
+      if (snapshot?.values.length === 0) snapshot = null;
+      if (snapshot !== null) flags |= VALUES_TO_COME | CANCELLABLE;
     }
 
-    const runsCode = choices !== null && (later !== null || choices.parsers.size > 0);
+    const runsCode = typeConfig !== null && (snapshot !== null || typeConfig.parsers.size > 0);
     const context = runsCode ? new AsyncResource('HYPERIONQUERY') : null;
-    const place = this.#longStackTraces ? callPlace() : null;
+    const callSite = this.#longStackTraces ? longCallSite() : null;
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
     const watch = signal === undefined ? null : this.#watch(signal, 'the query', sql);
@@ -198,16 +199,16 @@ class Channel {
       request = this.#requests.next();
       request.sql = sql;
       request.asArrays = asArrays;
-      request.choices = choices;
+      request.typeConfig = typeConfig;
       request.context = context;
-      request.place = place;
+      request.callSite = callSite;
       request.lease = lease;
       request.watch = watch;
-      request.values = later;
+      request.snapshot = snapshot;
       const { slot } = request;
       const bounds = { timeoutMs, isTransient };
-      const isWhole = this.#slip.write(slot, leaseNumber, id, flags, bounds, values);
-      mustFlush = isWhole
+      const isComplete = this.#requestBuffer.write(slot, leaseNumber, id, flags, bounds, values);
+      mustFlush = isComplete
         ? this.#addon.query(this.#handle)
         : this.#addon.query(this.#handle, values, captured);
     } catch (thrown) {
@@ -273,17 +274,17 @@ class Channel {
    * again, where a connection was lost meanwhile.
    */
   #supply(slot, request, oids) {
-    const { values: given, choices, context } = request;
-    if (given === null) {
+    const { snapshot, typeConfig, context } = request;
+    if (snapshot === null) {
       // Its caller does not wait for it any more.
       if (this.#defect !== null) this.#cancel(slot);
       return;
     }
-    request.values = null;
+    request.snapshot = null;
     let parameters;
     try {
-      const writers = choices.writers(listed(oids));
-      parameters = context.runInAsyncScope(() => writeTaken(given, writers));
+      const serializers = typeConfig.serializersFor(listed(oids));
+      parameters = context.runInAsyncScope(() => serializeSnapshot(snapshot, serializers));
     } catch (thrown) {
       this.#refuse(slot, request, thrown);
       return;
@@ -311,9 +312,9 @@ class Channel {
     if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
     const watch = signal === undefined ? null : this.#watch(signal, 'pool.connect()');
     try {
-      const limit = timeoutMs ?? NO_LIMIT;
+      const timeout = timeoutMs ?? NO_LIMIT;
       return this.#ask(
-        (slot) => this.#addon.acquire(this.#handle, slot, flags, limit),
+        (slot) => this.#addon.acquire(this.#handle, slot, flags, timeout),
         lease,
         watch,
       );
@@ -413,16 +414,16 @@ class Channel {
 
   /** Resolves when every connection is closed. */
   end(timeoutMs, refuseWaiting) {
-    const limit = timeoutMs ?? NO_LIMIT;
-    return this.#ask((slot) => this.#addon.end(this.#handle, slot, limit, refuseWaiting));
+    const timeout = timeoutMs ?? NO_LIMIT;
+    return this.#ask((slot) => this.#addon.end(this.#handle, slot, timeout, refuseWaiting));
   }
 
   /** The pool has ended: who still has it keeps no more than that. */
   forgetAll() {
     this.#records.forgetAll();
-    this.#statements = this.#newStatements(this.#choices.own);
-    this.#chosenStatements.clear();
-    this.#choices.forgetAll();
+    this.#statements = this.#newStatements(this.#typeConfigs.own);
+    this.#configuredStatements.clear();
+    this.#typeConfigs.forgetAll();
   }
 
   /** A request without SQL. Throws what it is refused with before it is queued, as `query`. */
@@ -434,12 +435,12 @@ class Channel {
       request = this.#requests.next();
       request.sql = undefined;
       request.asArrays = false;
-      request.choices = null;
+      request.typeConfig = null;
       request.context = null;
-      request.place = null;
+      request.callSite = null;
       request.lease = lease;
       request.watch = watch;
-      request.values = null;
+      request.snapshot = null;
       send(request.slot);
     } catch (thrown) {
       throw fromThrown(thrown);
@@ -461,10 +462,10 @@ class Channel {
       this.#onEvent(event);
       return;
     }
-    const limit = event.byServer
+    const setting = event.byServer
       ? "the server's idle_in_transaction_session_timeout"
       : 'idleInTransactionTimeoutMs';
-    this.#leases.get(event.lease)?.warn(`was idle for ${limit}`);
+    this.#leases.get(event.lease)?.warn(`was idle for ${setting}`);
   }
 
   /** All that is asked in one turn of the loop goes out together. */
@@ -574,4 +575,4 @@ function kindOf(value) {
   return Array.isArray(value) ? 'an array' : typeof value;
 }
 
-module.exports = { Channel };
+module.exports = { Bridge };

@@ -36,7 +36,7 @@ const [MINUS, POINT, ZERO, NINE, QUOTE] = [...'-.09"'].map((c) => c.charCodeAt(0
 const [UPPER_E, LOWER_E, LOWER_N, OPEN, CLOSE, COMMA] = [...'Een[],'].map((c) => c.charCodeAt(0));
 
 /** Stands for what is no value. */
-const MISFIT = Symbol('misfit');
+const MISMATCH = Symbol('mismatch');
 
 /** Where the value ended that was read last. */
 let end = 0;
@@ -67,14 +67,14 @@ function readValue(text, at) {
       return value;
     }
   }
-  return MISFIT;
+  return MISMATCH;
 }
 
 function readString(text, start) {
   let to = start;
   while (to < start + SHORT_STRING && text.charCodeAt(to) !== QUOTE) to += 1;
   if (to === start + SHORT_STRING) to = text.indexOf('"', to);
-  if (to < 0) return MISFIT;
+  if (to < 0) return MISMATCH;
   end = to + 1;
   return text.substring(start, to);
 }
@@ -82,13 +82,13 @@ function readString(text, start) {
 function readNumber(text, at) {
   NUMBER.lastIndex = at;
   const found = NUMBER.exec(text);
-  if (found === null) return MISFIT;
+  if (found === null) return MISMATCH;
   end = NUMBER.lastIndex;
   return Number(found[0]);
 }
 
 /** The form of a valid document without anything unusual. */
-class Form {
+class Template {
   /** What stands in front of the gaps, and behind the last one. */
   pieces = [''];
   /** Names that are no identifiers. */
@@ -156,7 +156,7 @@ class Form {
 }
 
 /** What gives up where `piece` does not stand at `at`, and goes on behind it where it does. */
-function pass(piece) {
+function literalCode(piece) {
   if (piece === '') return '';
   const differs = Array.from({ length: piece.length }, (_, k) => {
     const place = k === 0 ? 'at' : `at + ${k}`;
@@ -175,16 +175,16 @@ function pass(piece) {
  * @returns {null |
  *   ((text: string, start: number, stop: number, count: number) => null | unknown[])}
  */
-function mold(document) {
+function compileTemplate(document) {
   if (document.length > LONGEST_DOCUMENT) return null;
-  const form = new Form(document);
-  if (!form.isWorthIt) return null;
-  const { pieces, names, expression } = form;
+  const template = new Template(document);
+  if (!template.isWorthIt) return null;
+  const { pieces, names, expression } = template;
   const gap = (k) => `const v${k} = read(text, at);
-    if (v${k} === MISFIT) return null;
+    if (v${k} === MISMATCH) return null;
     at = end();`;
   const steps = pieces.map((piece, k) =>
-    k === 0 ? pass(piece) : `${gap(k - 1)}\n    ${pass(piece)}`,
+    k === 0 ? literalCode(piece) : `${gap(k - 1)}\n    ${literalCode(piece)}`,
   );
   // A null among other documents is one of the column's.
   const orNull = `if (text.charCodeAt(at) === ${LOWER_N} && text.startsWith('null', at)) {
@@ -205,7 +205,12 @@ return (text, start, stop, count) => {
   }
   return text.charCodeAt(at) === ${CLOSE} && at + 1 === stop ? values : null;
 };`;
-  return new Function('names', 'read', 'MISFIT', 'end', body)(names, readValue, MISFIT, endOfValue);
+  return new Function('names', 'read', 'MISMATCH', 'end', body)(
+    names,
+    readValue,
+    MISMATCH,
+    endOfValue,
+  );
 }
 
 /** So few documents are not worth looking at. */
@@ -215,10 +220,10 @@ const MOST_CREDIT = 32;
  * Each form takes code of its own. Four batches in a row with other forms, or more than one in
  * nine, end the attempts.
  */
-const MISFIT_COSTS = 8;
+const MISMATCH_COST = 8;
 
 /** The documents of one column, a batch at a time. */
-class Molds {
+class JsonTemplates {
   #make = null;
   #credit = MOST_CREDIT;
 
@@ -229,11 +234,11 @@ class Molds {
    * @param {{ start: number, stop: number, count: number, from: number, to: number }} bounds
    */
   values(text, bounds) {
-    if (this.#credit < MISFIT_COSTS || bounds.count < FEW) return null;
+    if (this.#credit < MISMATCH_COST || bounds.count < FEW) return null;
     const values = this.#try(text, bounds);
     if (values === null) {
       this.#make = null;
-      this.#credit -= MISFIT_COSTS;
+      this.#credit -= MISMATCH_COST;
     } else {
       this.#credit = Math.min(this.#credit + 1, MOST_CREDIT);
     }
@@ -249,10 +254,10 @@ class Molds {
       } catch {
         return null;
       }
-      this.#make = mold(document);
+      this.#make = compileTemplate(document);
     }
     return this.#make === null ? null : this.#make(text, start, stop, count);
   }
 }
 
-module.exports = { Molds };
+module.exports = { JsonTemplates };

@@ -56,7 +56,7 @@ class Request {
   sql = '';
   asArrays = false;
   /** What was chosen about types, or null. */
-  choices = null;
+  typeConfig = null;
   /**
    * The asynchronous context of the caller, an AsyncResource, where code of the user's runs for the
    * request; or null.
@@ -73,9 +73,9 @@ class Request {
   /** Results before the last, for several statements in one query. */
   results = null;
   /** Where it was asked for, with the pool's option `longStackTraces`. */
-  place = null;
+  callSite = null;
   /** The values of parameters that the user's code writes once their types are known. */
-  values = null;
+  snapshot = null;
   /**
    * Why a row could not be built, or a value not be written. The request fails with it when it is
    * over.
@@ -172,14 +172,14 @@ class Requests {
     request.resolve = null;
     request.sql = '';
     request.lease = null;
-    request.choices = null;
+    request.typeConfig = null;
     request.context = null;
-    request.place = null;
+    request.callSite = null;
     request.watch = null;
     request.rows = null;
     request.pieces = null;
     request.results = null;
-    request.values = null;
+    request.snapshot = null;
     request.failure = null;
     request.nextFree = this.free;
     this.free = request;
@@ -201,7 +201,7 @@ class Requests {
       request.resolve = unheard;
       request.lease = null;
       request.watch = null;
-      request.values = null;
+      request.snapshot = null;
       rejectWithin(resolve, () => make(sql));
       if (watch !== null) this.unwatch(watch);
       if (lease !== null) lease.settled();
@@ -366,8 +366,8 @@ class Records {
 
   /** `cut` are the values that have come in pieces; null where none of the rows has any. */
   #build(request, shape, count, joinedUnits, cut) {
-    const { rows, asArrays, choices, context } = request;
-    const form = { asArrays, choices, joinedUnits, cut };
+    const { rows, asArrays, typeConfig, context } = request;
+    const form = { asArrays, typeConfig, joinedUnits, cut };
     try {
       if (context === null) shape.build(rows, count, this.#segment, form);
       else context.runInAsyncScope(() => shape.build(rows, count, this.#segment, form));
@@ -377,19 +377,19 @@ class Records {
   }
 
   #complete(request, value) {
-    const { resolve, sql, failure, lease, place } = request;
+    const { resolve, sql, failure, lease, callSite } = request;
     lease?.succeeded();
     this.#requests.close(request);
     if (failure === null) {
       resolve(value);
     } else {
-      rejectWithin(resolve, () => unreadable(failure, sql), place);
+      rejectWithin(resolve, () => unreadable(failure, sql), callSite);
     }
   }
 
   #error(slot, json) {
     const request = this.#requests.at(slot);
-    const { resolve, sql, lease, failure, place } = request;
+    const { resolve, sql, lease, failure, callSite } = request;
     const signal = request.watch?.watched.signal;
     // In the order of the answers: the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
@@ -402,7 +402,7 @@ class Records {
         if (signal !== undefined) explain(error, signal);
         return lease === null ? error : lease.explain(error, failed);
       },
-      place,
+      callSite,
     );
   }
 }

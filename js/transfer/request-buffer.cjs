@@ -19,7 +19,7 @@ const { VALUES, KINDS_AT, NUMBERS_AT } = contract.slip;
 const { ELSEWHERE } = contract.absences;
 const { NULL, FALSE, TRUE, NUMBER } = contract.codes;
 
-class Slip {
+class RequestBuffer {
   #words;
   #kinds;
   #numbers;
@@ -69,4 +69,4 @@ class Slip {
   }
 }
 
-module.exports = { Slip };
+module.exports = { RequestBuffer };

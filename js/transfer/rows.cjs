@@ -9,7 +9,7 @@
 // name from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
 
 const { cells, lanes: LANE } = require('./contract.cjs');
-const { Molds } = require('./json-templates.cjs');
+const { JsonTemplates } = require('./json-templates.cjs');
 const { isPlain } = require('./plain-names.cjs');
 const { converterOf, typeName: nameOf } = require('../types/type-config.cjs');
 
@@ -78,8 +78,8 @@ class Shape {
   #lanes;
   /** The last column that takes its text from the rows'. */
   #lastText;
-  /** What the values are made by; a statement and its shapes know one set of choices alone. */
-  #choices;
+  /** What the values are made by; a statement and its shapes know one type config alone. */
+  #typeConfig;
   #plan;
   #objects;
   #arrays;
@@ -105,10 +105,10 @@ class Shape {
    * values of a long row that have come in pieces.
    */
   build(rows, count, segment, form = {}) {
-    const { asArrays = false, choices = null, joinedUnits = 0, cut = null } = form;
+    const { asArrays = false, typeConfig = null, joinedUnits = 0, cut = null } = form;
     const { cell } = segment;
     const end = this.#endOfText(count, segment);
-    if (choices !== this.#choices) this.#choose(choices);
+    if (typeConfig !== this.#typeConfig) this.#configure(typeConfig);
     const mode = asArrays ? this.#arrays : this.#objects;
     if (cut === null && mode.rows < ROWS_BEFORE_COMPILING) this.#count(mode, count);
     try {
@@ -126,11 +126,11 @@ class Shape {
    * where that can be.
    */
   #join(count, segment, start, units) {
-    const { joined, converters, parsesJoined, molds } = this.#plan;
+    const { joined, converters, parsesJoined, templates } = this.#plan;
     const convert = converters[joined];
     const isCompiled = Math.max(this.#objects.rows, this.#arrays.rows) >= ROWS_BEFORE_COMPILING;
     if (parsesJoined && isCompiled && canCompile()) {
-      const made = molds.values(segment.text, this.#joinedBounds(count, segment, start, units));
+      const made = templates.values(segment.text, this.#joinedBounds(count, segment, start, units));
       if (made !== null) return made;
     }
     const text = segment.text.substring(start, start + units);
@@ -164,19 +164,19 @@ class Shape {
     return { start, stop: start + units, count, from, to };
   }
 
-  #choose(choices) {
-    this.#choices = choices;
+  #configure(typeConfig) {
+    this.#typeConfig = typeConfig;
     const joined = this.#lanes.indexOf(JOINED);
     this.#plan = {
       names: this.#columns.map((column) => column.name),
       lanes: this.#lanes,
       joined,
-      molds: new Molds(),
+      templates: new JsonTemplates(),
       /** Whether its documents are wanted as what they say. */
       parsesJoined:
-        joined >= 0 && (choices?.converter(this.#columns[joined].typeOid) ?? null) === null,
+        joined >= 0 && (typeConfig?.converter(this.#columns[joined].typeOid) ?? null) === null,
       /** What makes the value of what the lane gives; null where that is the value. */
-      converters: this.#columns.map((column) => converterOf(column, choices)),
+      converters: this.#columns.map((column) => converterOf(column, typeConfig)),
     };
     this.#objects = { build: loopObjects(this.#plan), compile: compileObjects, rows: 0 };
     this.#arrays = { build: loopArrays(this.#plan), compile: compileArrays, rows: 0 };

@@ -34,7 +34,7 @@ class JsonText {
   }
 }
 
-class Taken {
+class ParameterSnapshot {
   /** Copies, and what can't change. */
   values = [];
   /** Objects among them, and among the elements of their arrays, to the JsonText of each. */
@@ -143,4 +143,4 @@ function copyOfBytes(value) {
   }
 }
 
-module.exports = { Taken, checkMemory };
+module.exports = { ParameterSnapshot, checkMemory };

@@ -13,7 +13,7 @@
 const { types } = require('node:util');
 const contract = require('../transfer/contract.cjs');
 const { classes } = require('../api/errors.cjs');
-const { Taken, checkMemory } = require('./parameter-snapshot.cjs');
+const { ParameterSnapshot, checkMemory } = require('./parameter-snapshot.cjs');
 
 const { MOST_PARAMETERS } = contract.limits;
 const { CLOSE, OPEN, NULL, FALSE, TRUE, NUMBER, DATE, TEXT, BIGINT } = contract.codes;
@@ -133,7 +133,8 @@ class Capture {
             outer.push({ array, at, length });
             if (outer.length > DEEP) {
               around ??= new Set(outer.map((open) => open.array));
-              if (around.has(value)) throw refused(parameter, 'an array is a part of itself');
+              if (around.has(value))
+                throw parameterError(parameter, 'an array is a part of itself');
               around.add(value);
             }
             [array, at, length] = [value, 0, lengthOf(value)];
@@ -165,7 +166,7 @@ class Capture {
       }
     }
     // Two halves in different strings would make a pair here: the addon looks for those.
-    if (!text.isWellFormed()) throw refused(parameter, BROKEN_PAIR);
+    if (!text.isWellFormed()) throw parameterError(parameter, BROKEN_PAIR);
     [this.codes, this.#codeCount] = [codes, codeCount];
     [this.#numbers, this.#numberCount] = [numbers, numberCount];
     this.#text = joined(this.#text, text);
@@ -181,18 +182,18 @@ class Parameters {
   #capture = null;
 
   /**
-   * `writers`, where there are any, have for some parameters a function that makes the text for the
+   * `serializers`, where there are any, have for some parameters a function that makes the text for the
    * server: `(value, parameter) => value`. Throws what the user's code throws, and a
    * ConfigurationError for a value that can't be sent.
    */
-  constructor(given, writers = null) {
+  constructor(given, serializers = null) {
     const count = lengthOf(given);
     if (count > MOST_PARAMETERS) throw tooMany(count);
     const values = owned(count);
     for (let n = 0; n < count; n += 1) {
       let value = given[n];
-      const writer = writers?.[n] ?? null;
-      if (writer !== null) value = writer(value, n + 1);
+      const serialize = serializers?.[n] ?? null;
+      if (serialize !== null) value = serialize(value, n + 1);
       const kind = typeof value;
       if (kind === 'object' && value !== null) values[n] = this.#read(value, n + 1);
       else if (kind === 'function' || kind === 'symbol') throw notSupported(value, n + 1);
@@ -200,7 +201,7 @@ class Parameters {
     }
     this.values = values;
     // Code of the user's may have run behind the reading of bytes.
-    if (this.#capture !== null || writers !== null) {
+    if (this.#capture !== null || serializers !== null) {
       checkBytes(values);
       this.#capture?.check();
     }
@@ -238,21 +239,21 @@ class Parameters {
   }
 }
 
-/** The values as they are now, for `writeTaken` later. */
-function take(given) {
+/** The values as they are now, for `serializeSnapshot` later. */
+function takeSnapshot(given) {
   const count = lengthOf(given);
   if (count > MOST_PARAMETERS) throw tooMany(count);
-  return new Taken(given, { stringify, lengthOf });
+  return new ParameterSnapshot(given, { stringify, lengthOf });
 }
 
-/** The JsonText of objects that were taken, while their parameters are made. */
+/** The JsonText of objects of a snapshot, while their parameters are made. */
 let texts = null;
 
-/** `writers` as `Parameters` takes them. */
-function writeTaken(taken, writers) {
-  const values = taken.values.map((value, n) => writers?.[n]?.(value, n + 1) ?? value);
+/** `serializers` as `Parameters` takes them. */
+function serializeSnapshot(snapshot, serializers) {
+  const values = snapshot.values.map((value, n) => serializers?.[n]?.(value, n + 1) ?? value);
   // From here on no code of the user's runs.
-  ({ texts } = taken);
+  ({ texts } = snapshot);
   try {
     return new Parameters(values);
   } finally {
@@ -276,7 +277,7 @@ function bytesOf(value, parameter) {
     }
     return bytes?.length === 0 ? NO_BYTES : bytes;
   } catch (cause) {
-    throw refused(
+    throw parameterError(
       parameter,
       'the memory of its bytes is gone: it was transferred or made smaller',
       cause,
@@ -300,13 +301,13 @@ function stringify(value, parameter) {
   if (text !== undefined) return text.read();
   const known = MISTAKES.find(([is]) => is(value));
   if (known !== undefined && typeof value.toJSON !== 'function') {
-    throw refused(parameter, known[1]);
+    throw parameterError(parameter, known[1]);
   }
   try {
     return JSON.stringify(value);
   } catch (cause) {
     // V8's message, or that of a toJSON, can show a part of the value.
-    throw refused(parameter, 'the object has no form in JSON: the cause says why', cause);
+    throw parameterError(parameter, 'the object has no form in JSON: the cause says why', cause);
   }
 }
 
@@ -353,10 +354,10 @@ function joined(text, more) {
 
 function notSupported(value, parameter) {
   const what = typeof value === 'symbol' ? 'a symbol' : 'a function';
-  return refused(parameter, `${what} has no form in PostgreSQL`);
+  return parameterError(parameter, `${what} has no form in PostgreSQL`);
 }
 
-function refused(parameter, why, cause) {
+function parameterError(parameter, why, cause) {
   return failure('HYPERION_PARAMETER', `parameter $${parameter}: ${why}`, cause);
 }
 
@@ -374,4 +375,4 @@ function failure(code, message, cause) {
   return new classes.ConfigurationError(message, { code, outcome: 'not-sent', cause });
 }
 
-module.exports = { Parameters, lengthOf, refused, take, writeTaken };
+module.exports = { Parameters, lengthOf, parameterError, takeSnapshot, serializeSnapshot };

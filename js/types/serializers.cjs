@@ -2,7 +2,7 @@
 
 // What writes the values of parameters where the option `types` has a `serialize` for their type.
 
-const { lengthOf, refused } = require('./parameters.cjs');
+const { lengthOf, parameterError } = require('./parameters.cjs');
 const NAMES = require('./type-names.cjs');
 
 /** The most dimensions that an array has in PostgreSQL. */
@@ -22,29 +22,29 @@ const ELEMENTS = new Map();
  * value`, or null where the user has given none. Null where the user has given none for any of the
  * types. `serializers` has the user's functions by oid.
  */
-function writersOf(oids, serializers) {
-  const writers = oids.map((oid) => writerOf(oid, serializers));
-  return writers.some((write) => write !== null) ? writers : null;
+function parameterSerializers(oids, serializers) {
+  const found = oids.map((oid) => parameterSerializer(oid, serializers));
+  return found.some((serialize) => serialize !== null) ? found : null;
 }
 
 /**
  * The function that is chosen for the elements of an array gets each of them, at any depth: to it
  * an element is never an array.
  */
-function writerOf(oid, serializers) {
+function parameterSerializer(oid, serializers) {
   const own = serializers.get(oid);
-  if (own !== undefined) return writer(own, NAMES[oid] ?? oid);
+  if (own !== undefined) return checked(own, NAMES[oid] ?? oid);
   const element = ELEMENTS.get(oid);
   const serialize = serializers.get(element);
   if (serialize === undefined) return null;
   const type = `${NAMES[element]}[]`;
-  const write = writer(serialize, type);
+  const serializeOne = checked(serialize, type);
   // A string is the whole array, in the server's own form.
   return (value, parameter) =>
-    Array.isArray(value) ? writeEach(value, write, parameter, type, 1) : value;
+    Array.isArray(value) ? serializeEach(value, serializeOne, parameter, type, 1) : value;
 }
 
-function writer(serialize, type) {
+function checked(serialize, type) {
   return (value, parameter) => {
     if (value === null || value === undefined) return null;
     let text;
@@ -60,24 +60,24 @@ function writer(serialize, type) {
   };
 }
 
-function writeEach(array, write, parameter, type, depth) {
+function serializeEach(array, serializeOne, parameter, type, depth) {
   if (depth > MOST_DIMENSIONS) {
     throw unwritten(parameter, type, `an array has at most ${MOST_DIMENSIONS} dimensions`);
   }
   const length = lengthOf(array);
-  const written = [];
+  const texts = [];
   for (let n = 0; n < length; n += 1) {
     const element = array[n];
-    written.push(
+    texts.push(
       Array.isArray(element)
-        ? writeEach(element, write, parameter, type, depth + 1)
-        : write(element, parameter),
+        ? serializeEach(element, serializeOne, parameter, type, depth + 1)
+        : serializeOne(element, parameter),
     );
   }
-  return written;
+  return texts;
 }
 
 const unwritten = (parameter, type, why, cause) =>
-  refused(`${parameter} of type ${type}`, why, cause);
+  parameterError(`${parameter} of type ${type}`, why, cause);
 
-module.exports = { writersOf };
+module.exports = { parameterSerializers };

@@ -3,14 +3,14 @@
 // What users choose about types: the option `types`, of a pool and of a query, and what becomes of
 // a cell.
 //
-// Choices are JavaScript's alone. The addon only hears of the types whose text the user's own
+// Type configs are JavaScript's alone. The addon only hears of the types whose text the user's own
 // `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
 // comes anyway.
 
 const { lanes } = require('../transfer/contract.cjs');
 const { classes, configurationError, isError, wrongOption } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');
-const { writersOf } = require('./serializers.cjs');
+const { parameterSerializers } = require('./serializers.cjs');
 
 const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
 
@@ -45,7 +45,9 @@ function toJson(text) {
 function toSafeInteger(value) {
   const number = Number(value);
   if (Number.isSafeInteger(number)) return number;
-  throw refused(`an integer beyond 2^53 has no exact number: choose int8 as 'bigint' or 'string'`);
+  throw configurationError(
+    `an integer beyond 2^53 has no exact number: choose int8 as 'bigint' or 'string'`,
+  );
 }
 
 /** Of ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone is taken as UTC. */
@@ -55,13 +57,9 @@ function toDate(text) {
   const isLocal = text.includes('T') && !text.endsWith('Z');
   const date = new Date(isLocal ? `${text}Z` : text);
   if (Number.isNaN(date.getTime())) {
-    throw refused(`it is beyond what a Date can hold: choose timestamp as 'string'`);
+    throw configurationError(`it is beyond what a Date can hold: choose timestamp as 'string'`);
   }
   return date;
-}
-
-function refused(message) {
-  return configurationError(message);
 }
 
 /** What to do with the value of a lane where the user chose nothing. */
@@ -93,7 +91,7 @@ const OWN = ['parse', 'serialize'];
 /**
  * What one set of choices says, whoever made it: choices with the same content are the same object.
  */
-class Choices {
+class TypeConfig {
   /** The content, by which it is found again. */
   key;
   /** oid to what makes the value: of presets. */
@@ -121,16 +119,16 @@ class Choices {
   }
 
   /** What writes the values of parameters of these types, as `Parameters` takes it. */
-  writers(oids) {
-    return writersOf(oids, this.serializers);
+  serializersFor(oids) {
+    return parameterSerializers(oids, this.serializers);
   }
 }
 
 /** Sets of choices kept for the queries that bring them along; a pool's own is always there. */
-const MOST_CHOICES = 64;
+const MOST_CONFIGS = 64;
 
 /** The choices of one pool, and those that queries bring along on top of them. */
-class ChoicesOfPool {
+class TypeConfigs {
   #base;
   #known = new Map();
   #functions = new WeakMap();
@@ -145,7 +143,7 @@ class ChoicesOfPool {
     this.#onForget = onForget;
     this.#base = readTypes(types, 'option');
     /** The pool's own, or null where nothing was chosen. */
-    this.own = this.#base.size === 0 ? null : new Choices(this.#keyOf(this.#base), this.#base);
+    this.own = this.#base.size === 0 ? null : new TypeConfig(this.#keyOf(this.#base), this.#base);
   }
 
   /**
@@ -165,14 +163,14 @@ class ChoicesOfPool {
       this.#known.set(key, known);
       return known;
     }
-    if (this.#known.size >= MOST_CHOICES) {
-      const [oldest, choices] = this.#known.entries().next().value;
+    if (this.#known.size >= MOST_CONFIGS) {
+      const [oldest, typeConfig] = this.#known.entries().next().value;
       this.#known.delete(oldest);
-      this.#onForget(choices);
+      this.#onForget(typeConfig);
     }
-    const choices = new Choices(key, entries);
-    this.#known.set(key, choices);
-    return choices;
+    const typeConfig = new TypeConfig(key, entries);
+    this.#known.set(key, typeConfig);
+    return typeConfig;
   }
 
   /** Of the pool that has ended. */
@@ -237,14 +235,16 @@ function readOwn(entries, name, choice, where) {
     throw wrongOption(where, '{ parse, serialize }', choice);
   }
   const unknown = Object.keys(choice).find((key) => !OWN.includes(key));
-  if (unknown !== undefined) throw refused(`${where} has no '${unknown}': parse and serialize are`);
+  if (unknown !== undefined)
+    throw configurationError(`${where} has no '${unknown}': parse and serialize are`);
   const { parse, serialize } = choice;
   for (const [key, given] of Object.entries({ parse, serialize })) {
     if (given !== undefined && typeof given !== 'function') {
       throw wrongOption(`${where.slice(0, -1)}.${key}'`, 'a function', given);
     }
   }
-  if (!parse && !serialize) throw refused(`${where} needs a parse or a serialize function`);
+  if (!parse && !serialize)
+    throw configurationError(`${where} needs a parse or a serialize function`);
   const entry = { ...entries.get(oid) };
   // By these functions choices are told apart, so that they are kept as they are.
   if (parse) entry.parse = parse;
@@ -256,7 +256,9 @@ function readOwn(entries, name, choice, where) {
 function oidOf(name, where) {
   const oid = /^[1-9][0-9]*$/.test(name) ? Number(name) : OIDS.get(name);
   if (oid === undefined || oid > 0xffff_ffff) {
-    throw refused(`${where} names no type: use its oid, or the name of a built-in type in pg_type`);
+    throw configurationError(
+      `${where} names no type: use its oid, or the name of a built-in type in pg_type`,
+    );
   }
   return oid;
 }
@@ -268,14 +270,14 @@ const typeName = (oid) => NAMES[oid];
  * The function that makes the value of a column from what its lane gives; null where that is the
  * value already. The error of a value names the column.
  */
-function converterOf({ name, typeOid, lane, elementOid, elementLane }, choices) {
-  const chosen = choices?.converter(typeOid) ?? null;
+function converterOf({ name, typeOid, lane, elementOid, elementLane }, typeConfig) {
+  const chosen = typeConfig?.converter(typeOid) ?? null;
   if (chosen !== null) return naming(chosen, name, typeOid);
   if (lane !== ARRAY) {
     const usual = BY_LANE[lane] ?? null;
     return usual === toJson ? naming(toJson, name, typeOid) : usual;
   }
-  const element = choices?.converter(elementOid) ?? BY_ELEMENT_LANE[elementLane] ?? null;
+  const element = typeConfig?.converter(elementOid) ?? BY_ELEMENT_LANE[elementLane] ?? null;
   if (element === null) return naming(toJson, name, typeOid);
   return naming((text) => revive(toJson(text), element), name, typeOid);
 }
@@ -323,4 +325,4 @@ function messageOf(thrown) {
   }
 }
 
-module.exports = { ChoicesOfPool, converterOf, typeName };
+module.exports = { TypeConfigs, converterOf, typeName };

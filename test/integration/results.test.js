@@ -175,7 +175,7 @@ test('hostile column names are own properties of plain objects', async () => {
   assert.deepEqual(await pool.query('SELECT 1 AS a, 2 AS b, 3 AS a'), [{ a: 3, b: 2 }]);
 });
 
-/** Of many rows, so that documents come out of molds (`js/transfer/json-templates.cjs`) where they can. */
+/** Of many rows, so that documents come out of templates (`js/transfer/json-templates.cjs`) where they can. */
 const JSON_COLUMNS = {
   'one form': `jsonb_build_object('n', n, 'name', 'name ' || n, 'list', jsonb_build_array(n / 4.0, n % 2 = 0, NULL))`,
   nulls: `CASE WHEN n % 3 > 0 THEN jsonb_build_object('n', -n) END`,

@@ -7,10 +7,10 @@ import { test } from 'node:test';
 
 import { Random } from '../support/random.js';
 
-const { Molds } = createRequire(import.meta.url)('../../js/transfer/json-templates.cjs');
+const { JsonTemplates } = createRequire(import.meta.url)('../../js/transfer/json-templates.cjs');
 
-/** What `molds` makes of documents, which stand somewhere in a text. */
-function valuesOf(molds, documents, joined = `[${documents.join(',')}]`) {
+/** What `templates` makes of documents, which stand somewhere in a text. */
+function valuesOf(templates, documents, joined = `[${documents.join(',')}]`) {
   const front = 'text of rows, "';
   const start = front.length;
   const [from, count] = [start + 1, documents.length];
@@ -21,7 +21,7 @@ function valuesOf(molds, documents, joined = `[${documents.join(',')}]`) {
     from,
     to: from + documents[0].length,
   };
-  return molds.values(`${front}${joined}[1,2]`, bounds);
+  return templates.values(`${front}${joined}[1,2]`, bounds);
 }
 
 const repeat = (document, count = 20) => Array.from({ length: count }, () => document);
@@ -107,7 +107,7 @@ test('documents of a random form are what JSON.parse makes of them', () => {
   let made = 0;
   for (let round = 0; round < 2000; round += 1) {
     const documents = randomDocuments(random);
-    const values = valuesOf(new Molds(), documents);
+    const values = valuesOf(new JsonTemplates(), documents);
     if (values === null) continue;
     made += 1;
     assertSame(values, documents.map(parse));
@@ -125,7 +125,7 @@ test('what was changed anywhere is JSON.parse’s to make, or to refuse', () => 
     const other = ',:"[]{} 0-.e\\\n1tnx'[random.below(17)];
     const changed = whole.slice(0, place) + other + whole.slice(place + random.below(2));
     const expected = parse(changed);
-    const values = valuesOf(new Molds(), documents, changed);
+    const values = valuesOf(new JsonTemplates(), documents, changed);
     if (values === null) continue;
     assert.notEqual(expected, undefined, changed);
     assertSame(values, expected);
@@ -137,30 +137,30 @@ test('what was changed anywhere is JSON.parse’s to make, or to refuse', () => 
 test('nulls stand among documents of any form', () => {
   const documents = repeat('{"a": [1, "b"]}');
   documents[3] = 'null';
-  assertSame(valuesOf(new Molds(), documents), documents.map(parse));
+  assertSame(valuesOf(new JsonTemplates(), documents), documents.map(parse));
 });
 
 test('a few documents, escapes, long forms and several forms are left to JSON.parse', () => {
   const few = repeat('{"a": 1}', 15);
-  assert.equal(valuesOf(new Molds(), few), null);
+  assert.equal(valuesOf(new JsonTemplates(), few), null);
   for (const document of [
     String.raw`{"a": "\n"}`,
     '{"a":\n1}',
     `[${repeat('1', 40).join(', ')}]`,
   ]) {
-    assert.equal(valuesOf(new Molds(), repeat(document)), null, document);
+    assert.equal(valuesOf(new JsonTemplates(), repeat(document)), null, document);
   }
-  const molds = new Molds();
+  const templates = new JsonTemplates();
   for (let n = 0; n < 4; n += 1)
-    assert.equal(valuesOf(molds, [...repeat('{"a": 1}'), '[1]']), null);
-  assert.equal(valuesOf(molds, repeat('{"a": 1}')), null, 'no more attempts');
+    assert.equal(valuesOf(templates, [...repeat('{"a": 1}'), '[1]']), null);
+  assert.equal(valuesOf(templates, repeat('{"a": 1}')), null, 'no more attempts');
 });
 
 test('a form that is followed by another one is given up for that', () => {
-  const molds = new Molds();
+  const templates = new JsonTemplates();
   for (const document of ['{"a": 1}', '[1]']) {
     const documents = repeat(document);
-    valuesOf(molds, documents);
-    assertSame(valuesOf(molds, documents), documents.map(parse));
+    valuesOf(templates, documents);
+    assertSame(valuesOf(templates, documents), documents.map(parse));
   }
 });
