@@ -5,7 +5,7 @@
 require('./native/bundled.cjs');
 const { classes, fromThrown, isRetryable, withStackFrom } = require('./api/errors.cjs');
 const { native } = require('./native/loader.cjs');
-const { translate } = require('./api/options.cjs');
+const { translate } = require('./api/pool-options.cjs');
 const { Pool } = require('./api/pool.cjs');
 
 function createPool(options, moreOptions) {

@@ -5,20 +5,10 @@
 
 const { clearTimeout, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
-const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
-const {
-  classes,
-  aborted,
-  configurationError,
-  disposable,
-  rejection,
-  withStackFrom,
-  wrongOption,
-} = require('./errors.cjs');
+const { classes, aborted, disposable, rejection, withStackFrom } = require('./errors.cjs');
 const { Lease } = require('../lease/lease.cjs');
 const { OpenTransaction } = require('../lease/open-transaction.cjs');
-const { isGiven, readOwn } = require('./options.cjs');
-const { isSignal } = require('../transfer/signals.cjs');
+const { CallOptions } = require('./options.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
@@ -211,26 +201,16 @@ async function acquired(lease, bounds) {
   }
 }
 
-const CONNECT_OPTIONS = ['timeoutMs', 'signal'];
-const NO_BOUNDS = { timeoutMs: undefined, signal: undefined };
+const CONNECT_OPTIONS = new CallOptions(
+  'the options of pool.connect()',
+  (name) => `option '${name}' of pool.connect()`,
+  ['timeoutMs', 'signal'],
+);
 
 function readOptions(options) {
-  if (options === undefined || options === null) return NO_BOUNDS;
-  if (typeof options !== 'object') {
-    throw wrongOption('the options of pool.connect()', 'an object', options);
-  }
-  const { timeoutMs, signal } = readOwn(options, CONNECT_OPTIONS, (name) => {
-    const allowed = CONNECT_OPTIONS.join(', ');
-    return configurationError(`unknown option '${name}' of pool.connect(): allowed: ${allowed}`);
-  });
-  const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 1 && timeoutMs <= LONGEST_TIMEOUT;
-  if (isGiven(timeoutMs) && !isTimeout) {
-    const range = `an integer from 1 to ${LONGEST_TIMEOUT}`;
-    throw wrongOption(`option 'timeoutMs' of pool.connect()`, range, timeoutMs);
-  }
-  if (isGiven(signal) && !isSignal(signal)) {
-    throw wrongOption(`option 'signal' of pool.connect()`, 'an AbortSignal', signal);
-  }
+  const { timeoutMs, signal } = CONNECT_OPTIONS.read(options);
+  CONNECT_OPTIONS.checkTimeout(timeoutMs, 1);
+  CONNECT_OPTIONS.checkSignal(signal);
   return { timeoutMs, signal };
 }
 

@@ -1,109 +1,76 @@
 'use strict';
 
-// The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON
-// can't say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
+// The options of calls: how they are read, and what all calls refuse in the same words.
 
+const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
+const { isSignal } = require('../transfer/signals.cjs');
 const { configurationError, wrongOption } = require('./errors.cjs');
-
-/** `hosts` and `parameters` are the deepest that options go. */
-const DEEPEST = 2;
 
 /** In the options of every call null says the same as undefined: nothing. */
 const isGiven = (value) => value !== undefined && value !== null;
 
-/**
- * The options of a call. Each one is read once, since a getter may give another value the second
- * time. Only the object's own options count: a property of Object.prototype chooses nothing. Throws
- * what `unknown(name)` makes of an option that is not `allowed`.
- */
-function readOwn(options, allowed, unknown) {
-  const own = { __proto__: null };
-  for (const name of Object.keys(options)) {
-    if (!allowed.includes(name)) throw unknown(name);
-    own[name] = options[name] ?? undefined;
-  }
-  return own;
-}
+/** What one kind of call allows. All of its methods throw a ConfigurationError. */
+class CallOptions {
+  #whole;
+  #subjectOf;
+  #allowed;
 
-/**
- * `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`.
- */
-function translate(first, second) {
-  const given = typeof first === 'string' ? withString(first, second) : first;
-  if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
-    return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
+  /**
+   * `whole` names the options in messages, and `subjectOf(name)` names one of them. `allowed` has
+   * the names of all options that there are.
+   */
+  constructor(whole, subjectOf, allowed) {
+    this.#whole = whole;
+    this.#subjectOf = subjectOf;
+    this.#allowed = allowed;
   }
-  const { lookup, types, longStackTraces, ...others } = { __proto__: null, ...given };
-  if (isGiven(lookup) && typeof lookup !== 'function') {
-    throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
-  }
-  if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
-    throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
-  }
-  // A class instance may hold options too; a Map holds none of its own.
-  const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
-  return {
-    json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)),
-    lookup: lookup ?? undefined,
-    types,
-    longStackTraces: longStackTraces ?? undefined,
-  };
-}
 
-/** One value as JSON, as `translate` would say it. */
-function translateValue(value) {
-  return JSON.stringify(sayable(value, 0));
-}
-
-function withString(connectionString, options) {
-  if (!isGiven(options)) return { connectionString };
-  if (typeof options !== 'object' || Array.isArray(options)) return options;
-  const own = { ...options };
-  if (Object.hasOwn(own, 'connectionString') && isGiven(own.connectionString)) {
-    throw configurationError(`option 'connectionString' was given twice`);
+  /**
+   * The options as an object without a prototype. Each one is read once, since a getter may give
+   * another value the second time. Only the object's own options count: a property of
+   * Object.prototype chooses nothing.
+   */
+  read(options) {
+    const own = { __proto__: null };
+    if (!isGiven(options)) return own;
+    if (typeof options !== 'object') throw wrongOption(this.#whole, 'an object', options);
+    for (const name of Object.keys(options)) {
+      this.checkName(name);
+      own[name] = options[name] ?? undefined;
+    }
+    return own;
   }
-  return { ...own, connectionString };
-}
 
-function sayable(value, depth) {
-  switch (typeof value) {
-    case 'string':
-      return value.isWellFormed() ? value : unsayable('a string with a lone surrogate');
-    case 'boolean':
-      return value;
-    case 'number':
-      return Number.isFinite(value) ? value : unsayable(String(value));
-    case 'object':
-      return value === null ? null : sayableObject(value, depth);
-    default:
-      return unsayable(typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`);
+  checkName(name) {
+    if (this.#allowed.includes(name)) return;
+    const allowed = this.#allowed.join(', ');
+    throw configurationError(`unknown ${this.#subjectOf(name)}: allowed: ${allowed}`);
+  }
+
+  /** `meaning` is said of the least number, in brackets. */
+  checkTimeout(value, least, meaning = '') {
+    this.checkInteger('timeoutMs', value, least, LONGEST_TIMEOUT, meaning);
+  }
+
+  checkInteger(name, value, least, most, meaning = '') {
+    if (!isGiven(value)) return;
+    if (Number.isInteger(value) && value >= least && value <= most) return;
+    throw this.wrong(name, `an integer from ${least}${meaning} to ${most}`, value);
+  }
+
+  checkFlag(name, value) {
+    if (isGiven(value) && typeof value !== 'boolean') {
+      throw this.wrong(name, 'true or false', value);
+    }
+  }
+
+  checkSignal(value) {
+    if (isGiven(value) && !isSignal(value)) throw this.wrong('signal', 'an AbortSignal', value);
+  }
+
+  wrong(name, allowed, given) {
+    return wrongOption(this.#subjectOf(name), allowed, given);
   }
 }
 
-function sayableObject(value, depth) {
-  const isArray = Array.isArray(value);
-  if (!isArray && !isPlain(value)) {
-    return unsayable(`a ${value.constructor?.name || 'class instance'}`);
-  }
-  if (depth === DEEPEST) return unsayable(isArray ? 'an array' : 'an object');
-  if (isArray) return Array.from(value, (item) => sayable(item, depth + 1));
-  // Without a prototype, so that an option named `__proto__` is an unknown option.
-  const copy = { __proto__: null };
-  for (const [name, item] of Object.entries(value)) {
-    const isSaid = depth === 0 ? isGiven(item) : item !== undefined;
-    if (isSaid) copy[name.toWellFormed()] = sayable(item, depth + 1);
-  }
-  return copy;
-}
-
-/** `{}` of any realm, or an object without a prototype. */
-function isPlain(object) {
-  const prototype = Object.getPrototypeOf(object);
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
-}
-
-function unsayable(what) {
-  return { $given: what };
-}
-
-module.exports = { isGiven, readOwn, translate, translateValue };
+module.exports = { CallOptions, isGiven };

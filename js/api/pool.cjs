@@ -6,16 +6,9 @@ const { EventEmitter } = require('node:events');
 const { inspect } = require('node:util');
 const { Bridge } = require('../transfer/bridge.cjs');
 const { connect } = require('./connection.cjs');
-const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
-const {
-  callSiteOf,
-  configurationError,
-  disposable,
-  rejection,
-  withStackFrom,
-  wrongOption,
-} = require('./errors.cjs');
-const { isGiven, readOwn, translateValue } = require('./options.cjs');
+const { callSiteOf, disposable, rejection, withStackFrom } = require('./errors.cjs');
+const { CallOptions, isGiven } = require('./options.cjs');
+const { translateValue } = require('./pool-options.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 const { begin, transaction } = require('./transaction.cjs');
 
@@ -139,25 +132,18 @@ function describe(hosts) {
 
 disposable(Pool, 'end');
 
-const END_OPTIONS = ['timeoutMs', 'waiting'];
+const END_OPTIONS = new CallOptions(
+  'the options of pool.end()',
+  (name) => `option '${name}' of pool.end()`,
+  ['timeoutMs', 'waiting'],
+);
 
 function readEndOptions(options) {
-  if (options === undefined || options === null) return { __proto__: null };
-  if (typeof options !== 'object') {
-    throw wrongOption('the options of pool.end()', 'an object', options);
-  }
-  const own = readOwn(options, END_OPTIONS, (name) => {
-    const allowed = END_OPTIONS.join(', ');
-    return configurationError(`unknown option '${name}' of pool.end(): allowed: ${allowed}`);
-  });
+  const own = END_OPTIONS.read(options);
   const { timeoutMs, waiting } = own;
-  const isTimeout = Number.isInteger(timeoutMs) && timeoutMs >= 0 && timeoutMs <= LONGEST_TIMEOUT;
-  if (isGiven(timeoutMs) && !isTimeout) {
-    const range = `an integer from 0 to ${LONGEST_TIMEOUT}`;
-    throw wrongOption(`option 'timeoutMs' of pool.end()`, range, timeoutMs);
-  }
+  END_OPTIONS.checkTimeout(timeoutMs, 0);
   if (isGiven(waiting) && waiting !== 'serve' && waiting !== 'refuse') {
-    throw wrongOption(`option 'waiting' of pool.end()`, `'serve' or 'refuse'`, waiting);
+    throw END_OPTIONS.wrong('waiting', `'serve' or 'refuse'`, waiting);
   }
   return own;
 }

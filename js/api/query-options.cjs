@@ -3,13 +3,19 @@
 // The options of a query. Each is read once, since a getter may give another value the second time,
 // and only where it is the object's own: a property of Object.prototype chooses nothing.
 
-const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
-const { configurationError, wrongOption } = require('./errors.cjs');
-const { isSignal } = require('../transfer/signals.cjs');
+const { configurationError } = require('./errors.cjs');
+const { CallOptions } = require('./options.cjs');
 
-const QUERY_OPTIONS = ['readOnly', 'rowMode', 'types', 'timeoutMs', 'signal', 'prepare'];
+const OPTIONS = new CallOptions('the options of a query', (name) => `query option '${name}'`, [
+  'readOnly',
+  'rowMode',
+  'types',
+  'timeoutMs',
+  'signal',
+  'prepare',
+]);
 
-/** The options of one query; `undefined` stands for what was not given. */
+/** The options of one query; `undefined` stands for an option that was not given. */
 class QueryOptions {
   readOnly = false;
   prepare = true;
@@ -18,41 +24,36 @@ class QueryOptions {
   signal = undefined;
   types = undefined;
 
-  /** Throws a ConfigurationError for what is wrong, and what a getter throws. */
+  /** Throws a ConfigurationError for a wrong option, and what a getter throws. */
   constructor(given) {
     if (typeof given !== 'object') {
       throw configurationError(`the options of a query must be an object, not ${typeof given}`);
     }
     for (const name of Object.keys(given)) {
-      if (!QUERY_OPTIONS.includes(name)) {
-        const allowed = QUERY_OPTIONS.join(', ');
-        throw configurationError(`unknown query option '${name}': allowed: ${allowed}`);
-      }
+      OPTIONS.checkName(name);
       const value = given[name];
-      if (value !== undefined && value !== null) this.#take(name, value);
+      if (value !== undefined && value !== null) this.#set(name, value);
     }
   }
 
-  #take(name, value) {
+  #set(name, value) {
     switch (name) {
       case 'readOnly':
       case 'prepare':
-        if (typeof value !== 'boolean') throw wrong(name, 'true or false', value);
+        OPTIONS.checkFlag(name, value);
         this[name] = value;
         break;
       case 'timeoutMs':
-        if (!Number.isInteger(value) || value < 0 || value > LONGEST_TIMEOUT) {
-          throw wrong(name, `an integer from 0 (no limit) to ${LONGEST_TIMEOUT}`, value);
-        }
+        OPTIONS.checkTimeout(value, 0, ' (no limit)');
         this.timeoutMs = value;
         break;
       case 'signal':
-        if (!isSignal(value)) throw wrong(name, 'an AbortSignal', value);
+        OPTIONS.checkSignal(value);
         this.signal = value;
         break;
       case 'rowMode':
         if (value !== 'object' && value !== 'array') {
-          throw wrong(name, `'object' or 'array'`, value);
+          throw OPTIONS.wrong(name, `'object' or 'array'`, value);
         }
         this.asArrays = value === 'array';
         break;
@@ -61,7 +62,5 @@ class QueryOptions {
     }
   }
 }
-
-const wrong = (name, allowed, given) => wrongOption(`query option '${name}'`, allowed, given);
 
 module.exports = { QueryOptions };

@@ -12,20 +12,17 @@ const {
   isStale,
   rejection,
   withStackFrom,
-  wrongOption,
 } = require('./errors.cjs');
 const { Lease, defineHidden } = require('../lease/lease.cjs');
 const { Deadline } = require('../lease/deadline.cjs');
 const { OpenTransaction } = require('../lease/open-transaction.cjs');
-const { isGiven, readOwn } = require('./options.cjs');
-const { isSignal } = require('../transfer/signals.cjs');
+const { CallOptions, isGiven } = require('./options.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 
 const { RELEASE, TRANSACTION, BEGIN_READ_ONLY, BEGIN_DEFERRABLE } = contract.queryFlags;
 const { REPEATED, ISOLATION_SHIFT } = contract.queryFlags;
 const { READ_UNCOMMITTED, READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE } =
   contract.isolationLevels;
-const { LONGEST_TIMEOUT } = contract.limits;
 
 const ISOLATION = new Map([
   ['read uncommitted', READ_UNCOMMITTED],
@@ -306,50 +303,37 @@ async function backoff(attempt, deadline) {
   }
 }
 
-const BEGIN_OPTIONS = ['isolation', 'readOnly', 'deferrable', 'timeoutMs', 'signal'];
-const TRANSACTION_OPTIONS = [...BEGIN_OPTIONS, 'retries'];
+const NAMES = ['isolation', 'readOnly', 'deferrable', 'timeoutMs', 'signal'];
+const optionsOf = (allowed) =>
+  new CallOptions(
+    'the options of a transaction',
+    (name) => `transaction option '${name}'`,
+    allowed,
+  );
+const BEGIN_OPTIONS = optionsOf(NAMES);
+const TRANSACTION_OPTIONS = optionsOf([...NAMES, 'retries']);
 
+/** `allowed` is one of the two above. */
 function readOptions(options, allowed) {
-  if (options === undefined || options === null) return { flags: TRANSACTION, deadline: null };
-  if (typeof options !== 'object') {
-    throw wrongOption('the options of a transaction', 'an object', options);
-  }
-  const own = readOwn(options, allowed, (name) => {
-    const list = allowed.join(', ');
-    return configurationError(`unknown transaction option '${name}': allowed: ${list}`);
-  });
-  const { isolation, readOnly, deferrable, timeoutMs, signal, retries } = own;
+  if (!isGiven(options)) return { flags: TRANSACTION, deadline: null };
+  const { isolation, readOnly, deferrable, timeoutMs, signal, retries } = allowed.read(options);
   let flags = TRANSACTION;
-  if (readFlag('readOnly', readOnly)) flags |= BEGIN_READ_ONLY;
-  if (readFlag('deferrable', deferrable)) flags |= BEGIN_DEFERRABLE;
+  allowed.checkFlag('readOnly', readOnly);
+  if (readOnly === true) flags |= BEGIN_READ_ONLY;
+  allowed.checkFlag('deferrable', deferrable);
+  if (deferrable === true) flags |= BEGIN_DEFERRABLE;
   if (isGiven(isolation)) {
     const level = ISOLATION.get(isolation);
     if (level === undefined) {
       const list = Array.from(ISOLATION.keys(), (name) => `'${name}'`).join(', ');
-      throw wrongOption(`transaction option 'isolation'`, `one of ${list}`, isolation);
+      throw allowed.wrong('isolation', `one of ${list}`, isolation);
     }
     flags |= level << ISOLATION_SHIFT;
   }
-  readInteger('timeoutMs', timeoutMs, 1, LONGEST_TIMEOUT);
-  readInteger('retries', retries, 0, MOST_RETRIES);
-  if (isGiven(signal) && !isSignal(signal)) {
-    throw wrongOption(`transaction option 'signal'`, 'an AbortSignal', signal);
-  }
+  allowed.checkTimeout(timeoutMs, 1);
+  allowed.checkInteger('retries', retries, 0, MOST_RETRIES);
+  allowed.checkSignal(signal);
   return { flags, deadline: Deadline.of(timeoutMs, signal), retries };
-}
-
-function readFlag(name, value) {
-  if (isGiven(value) && typeof value !== 'boolean') {
-    throw wrongOption(`transaction option '${name}'`, 'true or false', value);
-  }
-  return value === true;
-}
-
-function readInteger(name, value, least, most) {
-  if (!isGiven(value)) return;
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw wrongOption(`transaction option '${name}'`, `an integer from ${least} to ${most}`, value);
-  }
 }
 
 function needFunction(what, value) {

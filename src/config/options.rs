@@ -60,7 +60,7 @@ const KNOWN: [&str; 37] = [
     "user",
 ];
 
-/// Options that are never passed down: `js/api/options.cjs` handles them.
+/// Options that are never passed down: `js/api/pool-options.cjs` handles them.
 const OF_JAVASCRIPT: [&str; 3] = ["longStackTraces", "lookup", "types"];
 
 /// Reads a pool's options. A value that JSON can't express comes as `{"$given": "a function"}`.

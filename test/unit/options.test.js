@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
 const { wrongOption } = require('../../js/api/errors.cjs');
-const { translate } = require('../../js/api/options.cjs');
+const { translate } = require('../../js/api/pool-options.cjs');
 const js = fileURLToPath(new URL('../../js', import.meta.url));
 
 const json = (...given) => JSON.parse(translate(...given).json);

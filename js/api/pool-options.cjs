@@ -1,0 +1,93 @@
+'use strict';
+
+// The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON
+// can't say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
+
+const { configurationError, wrongOption } = require('./errors.cjs');
+const { isGiven } = require('./options.cjs');
+
+/** `hosts` and `parameters` are the deepest that options go. */
+const DEEPEST = 2;
+
+/**
+ * `createPool(options)`, `createPool(connectionString)`, `createPool(connectionString, options)`.
+ */
+function translate(first, second) {
+  const given = typeof first === 'string' ? withString(first, second) : first;
+  if (given === undefined || given === null || typeof given !== 'object' || Array.isArray(given)) {
+    return { json: JSON.stringify(sayable(given, 0)), lookup: undefined, types: undefined };
+  }
+  const { lookup, types, longStackTraces, ...others } = { __proto__: null, ...given };
+  if (isGiven(lookup) && typeof lookup !== 'function') {
+    throw wrongOption(`option 'lookup'`, 'a function like dns.lookup', lookup);
+  }
+  if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
+    throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
+  }
+  // A class instance may hold options too; a Map holds none of its own.
+  const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
+  return {
+    json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)),
+    lookup: lookup ?? undefined,
+    types,
+    longStackTraces: longStackTraces ?? undefined,
+  };
+}
+
+/** One value as JSON, as `translate` would say it. */
+function translateValue(value) {
+  return JSON.stringify(sayable(value, 0));
+}
+
+function withString(connectionString, options) {
+  if (!isGiven(options)) return { connectionString };
+  if (typeof options !== 'object' || Array.isArray(options)) return options;
+  const own = { ...options };
+  if (Object.hasOwn(own, 'connectionString') && isGiven(own.connectionString)) {
+    throw configurationError(`option 'connectionString' was given twice`);
+  }
+  return { ...own, connectionString };
+}
+
+function sayable(value, depth) {
+  switch (typeof value) {
+    case 'string':
+      return value.isWellFormed() ? value : unsayable('a string with a lone surrogate');
+    case 'boolean':
+      return value;
+    case 'number':
+      return Number.isFinite(value) ? value : unsayable(String(value));
+    case 'object':
+      return value === null ? null : sayableObject(value, depth);
+    default:
+      return unsayable(typeof value === 'undefined' ? 'undefined' : `a ${typeof value}`);
+  }
+}
+
+function sayableObject(value, depth) {
+  const isArray = Array.isArray(value);
+  if (!isArray && !isPlain(value)) {
+    return unsayable(`a ${value.constructor?.name || 'class instance'}`);
+  }
+  if (depth === DEEPEST) return unsayable(isArray ? 'an array' : 'an object');
+  if (isArray) return Array.from(value, (item) => sayable(item, depth + 1));
+  // Without a prototype, so that an option named `__proto__` is an unknown option.
+  const copy = { __proto__: null };
+  for (const [name, item] of Object.entries(value)) {
+    const isSaid = depth === 0 ? isGiven(item) : item !== undefined;
+    if (isSaid) copy[name.toWellFormed()] = sayable(item, depth + 1);
+  }
+  return copy;
+}
+
+/** `{}` of any realm, or an object without a prototype. */
+function isPlain(object) {
+  const prototype = Object.getPrototypeOf(object);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function unsayable(what) {
+  return { $given: what };
+}
+
+module.exports = { translate, translateValue };
