@@ -7,7 +7,8 @@ const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');
 const contract = require('./contract.cjs');
 const { QueryOptions } = require('../api/query-options.cjs');
-const { Records, Requests, Watch } = require('./records.cjs');
+const { Records } = require('./records.cjs');
+const { Requests, Watch } = require('./requests.cjs');
 const { Signals } = require('./signals.cjs');
 const { Statements, LONGEST_TEXT } = require('./statements.cjs');
 const {

@@ -11,7 +11,7 @@
 const { cells, lanes: LANE } = require('./contract.cjs');
 const { JsonTemplates } = require('./json-templates.cjs');
 const { isPlain } = require('./plain-names.cjs');
-const { converterOf, typeName: nameOf } = require('../types/type-config.cjs');
+const { converterOf, typeName: nameOf } = require('../types/converters.cjs');
 
 const { CUT } = cells;
 const { JOINED } = LANE;
@@ -41,7 +41,7 @@ const LANES = {
     code: (c) => `BigInt.asUintN(64, bigint64[${c}])`,
     read: (segment, c) => BigInt.asUintN(64, segment.bigint64[c]),
   },
-  // `type-config.cjs` makes their values of the text.
+  // `converters.cjs` makes their values of the text.
   [LANE.JSON]: TEXT,
   [LANE.BYTES]: TEXT,
   [LANE.ARRAY]: TEXT,

@@ -7,71 +7,17 @@
 // `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
 // comes anyway.
 
-const { lanes } = require('../transfer/contract.cjs');
-const { classes, configurationError, isError, wrongOption } = require('../api/errors.cjs');
+const { configurationError, wrongOption } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');
+const { toDate, toSafeInteger } = require('./converters.cjs');
 const { parameterSerializers } = require('./serializers.cjs');
 
 const OIDS = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
-
-/** The lanes that need more than a typed array or a cut of the text. */
-const { FLOAT64, BIGINT64, BIGUINT64, JSON: JSON_TEXT, BYTES, ARRAY, JOINED } = lanes;
 
 const NUMERIC = 1700;
 const JSONS = [114, 3802];
 /** timestamp, timestamptz and date. */
 const TIMESTAMPS = [1114, 1184, 1082];
-
-/**
- * Of a text in base64 without padding. The memory is the Buffer's own, and not a part of Node's
- * pool.
- */
-function toBuffer(text) {
-  const buffer = Buffer.allocUnsafeSlow((text.length * 3) >>> 2);
-  buffer.write(text, 'base64');
-  return buffer;
-}
-
-function toJson(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // V8's own message shows a part of the text.
-    throw new classes.ProtocolError(`${text.length} characters are no JSON that can be read`);
-  }
-}
-
-/** A BigInt, or its digits where it was an element of an array. */
-function toSafeInteger(value) {
-  const number = Number(value);
-  if (Number.isSafeInteger(number)) return number;
-  throw configurationError(
-    `an integer beyond 2^53 has no exact number: choose int8 as 'bigint' or 'string'`,
-  );
-}
-
-/** Of ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone is taken as UTC. */
-function toDate(text) {
-  if (text === 'infinity') return Infinity;
-  if (text === '-infinity') return -Infinity;
-  const isLocal = text.includes('T') && !text.endsWith('Z');
-  const date = new Date(isLocal ? `${text}Z` : text);
-  if (Number.isNaN(date.getTime())) {
-    throw configurationError(`it is beyond what a Date can hold: choose timestamp as 'string'`);
-  }
-  return date;
-}
-
-/** What to do with the value of a lane where the user chose nothing. */
-const BY_LANE = { __proto__: null, [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
-/** The same for the strings of an array's JSON. */
-const BY_ELEMENT_LANE = {
-  __proto__: null,
-  ...BY_LANE,
-  [BIGINT64]: BigInt,
-  [BIGUINT64]: BigInt,
-  [FLOAT64]: Number,
-};
 
 /** By preset and choice: the oids, and what becomes of a value and of the string in an array. */
 const PRESETS = {
@@ -263,66 +209,4 @@ function oidOf(name, where) {
   return oid;
 }
 
-/** The name of a type that every server has. */
-const typeName = (oid) => NAMES[oid];
-
-/**
- * The function that makes the value of a column from what its lane gives; null where that is the
- * value already. The error of a value names the column.
- */
-function converterOf({ name, typeOid, lane, elementOid, elementLane }, typeConfig) {
-  const chosen = typeConfig?.converter(typeOid) ?? null;
-  if (chosen !== null) return naming(chosen, name, typeOid);
-  if (lane !== ARRAY) {
-    const usual = BY_LANE[lane] ?? null;
-    return usual === toJson ? naming(toJson, name, typeOid) : usual;
-  }
-  const element = typeConfig?.converter(elementOid) ?? BY_ELEMENT_LANE[elementLane] ?? null;
-  if (element === null) return naming(toJson, name, typeOid);
-  return naming((text) => revive(toJson(text), element), name, typeOid);
-}
-
-/** Makes values of an array's strings, in place; it is at most six deep. */
-function revive(array, make) {
-  for (let n = 0; n < array.length; n += 1) {
-    const element = array[n];
-    if (typeof element === 'string') array[n] = make(element);
-    else if (Array.isArray(element)) revive(element, make);
-  }
-  return array;
-}
-
-function naming(convert, name, typeOid) {
-  return (value) => {
-    try {
-      return convert(value);
-    } catch (error) {
-      throw unreadable(error, name, typeOid);
-    }
-  };
-}
-
-/** `outcome`: the statement ran, and the caller that gets this error did not see its result. */
-function unreadable(cause, name, typeOid) {
-  const why = messageOf(cause);
-  const isOurs = cause instanceof classes.HyperionError;
-  const constructor =
-    cause instanceof classes.ProtocolError ? classes.ProtocolError : classes.ConfigurationError;
-  const type = NAMES[typeOid] ?? typeOid;
-  return new constructor(`column "${name}" of type ${type} can't be read: ${why}`, {
-    code: 'HYPERION_UNREADABLE_VALUE',
-    outcome: 'unknown',
-    cause: isOurs ? undefined : cause,
-  });
-}
-
-/** Anything can be thrown: what has no text of its own says nothing. */
-function messageOf(thrown) {
-  try {
-    return String(isError(thrown) ? thrown.message : thrown);
-  } catch {
-    return 'the cause says why';
-  }
-}
-
-module.exports = { TypeConfigs, converterOf, typeName };
+module.exports = { TypeConfigs };
