@@ -81,11 +81,11 @@ class Bridge {
     this.#onEvent = onEvent;
     this.#lookup = lookup;
     this.#longStackTraces = longStackTraces;
-    const { handle, slip, ...buffers } = addon.createPool(optionsJson, (text) =>
+    const { handle, requestBuffer, ...buffers } = addon.createPool(optionsJson, (text) =>
       this.#deliver(text),
     );
     this.#handle = handle;
-    this.#requestBuffer = new RequestBuffer(slip);
+    this.#requestBuffer = new RequestBuffer(requestBuffer);
     this.#records = new Records(buffers, this.#requests, {
       onEvent: (event) => queueMicrotask(() => this.#heard(event)),
       onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),

@@ -182,27 +182,27 @@ const commands = Object.freeze({
   ]),
 });
 
-/** The words of a slip, on which JavaScript writes a request. */
-const slipWords = Object.freeze({
-  SLIP_REQUEST: 0,
+/** The words of a request buffer, in which JavaScript writes a request. */
+const bufferWords = Object.freeze({
+  BUFFER_REQUEST: 0,
   /** 0 for none. */
-  SLIP_LEASE: 1,
-  SLIP_STATEMENT: 2,
+  BUFFER_LEASE: 1,
+  BUFFER_STATEMENT: 2,
   /** Those of the query. */
-  SLIP_FLAGS: 3,
-  /** How many values are on the slip, or ELSEWHERE. */
-  SLIP_COUNT: 4,
+  BUFFER_FLAGS: 3,
+  /** How many values are in the buffer, or ELSEWHERE. */
+  BUFFER_COUNT: 4,
   /** Milliseconds: 0 for no limit, NO_LIMIT where the request has none of its own. */
-  SLIP_LIMIT: 5,
+  BUFFER_LIMIT: 5,
   /** 1 where the statement is forgotten once the request is queued. */
-  SLIP_IS_TRANSIENT: 6,
+  BUFFER_IS_TRANSIENT: 6,
   /** The numbers behind it take eight bytes each. */
-  SLIP_UNUSED: 7,
-  SLIP_WORDS: 8,
+  BUFFER_UNUSED: 7,
+  BUFFER_WORDS: 8,
 });
 
-/** Where what stands where on a slip, in bytes: words, a code for each value, its number. */
-const slip = Object.freeze({
+/** The layout of a request buffer, in bytes: words, a code for each value, its number. */
+const requestBuffer = Object.freeze({
   /** Values that find room. */
   VALUES: 32,
   KINDS_AT: 32,
@@ -211,8 +211,8 @@ const slip = Object.freeze({
 });
 
 /**
- * The codes of captured values, and of those on a slip. From NUMBER to JSON each has a number
- * beside it: that of a text is its length.
+ * The codes of captured values, and of those in a request buffer. From NUMBER to JSON each has
+ * a number beside it: that of a text is its length.
  */
 const codes = Object.freeze({
   CLOSE: 0,
@@ -303,8 +303,8 @@ module.exports = {
   resultFlags,
   pieceFlags,
   commands,
-  slipWords,
-  slip,
+  bufferWords,
+  requestBuffer,
   codes,
   queryFlags,
   isolationLevels,

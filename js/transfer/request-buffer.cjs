@@ -1,21 +1,21 @@
 'use strict';
 
 // What a request is written on: memory that the addon reads when it is called, which costs less
-// than arguments. Nothing of a user's runs between the two. `src/node/slip.rs` reads it.
+// than arguments. Nothing of a user's runs between the two. `src/node/request_buffer.rs` reads it.
 
 const contract = require('./contract.cjs');
 
 const {
-  SLIP_REQUEST,
-  SLIP_LEASE,
-  SLIP_STATEMENT,
-  SLIP_FLAGS,
-  SLIP_COUNT,
-  SLIP_LIMIT,
-  SLIP_IS_TRANSIENT,
-  SLIP_WORDS,
-} = contract.slipWords;
-const { VALUES, KINDS_AT, NUMBERS_AT } = contract.slip;
+  BUFFER_REQUEST,
+  BUFFER_LEASE,
+  BUFFER_STATEMENT,
+  BUFFER_FLAGS,
+  BUFFER_COUNT,
+  BUFFER_LIMIT,
+  BUFFER_IS_TRANSIENT,
+  BUFFER_WORDS,
+} = contract.bufferWords;
+const { VALUES, KINDS_AT, NUMBERS_AT } = contract.requestBuffer;
 const { ELSEWHERE } = contract.absences;
 const { NULL, FALSE, TRUE, NUMBER } = contract.codes;
 
@@ -26,7 +26,7 @@ class RequestBuffer {
 
   /** `memory` as the addon gives it. */
   constructor(memory) {
-    this.#words = new Int32Array(memory, 0, SLIP_WORDS);
+    this.#words = new Int32Array(memory, 0, BUFFER_WORDS);
     this.#kinds = new Uint8Array(memory, KINDS_AT, VALUES);
     this.#numbers = new Float64Array(memory, NUMBERS_AT, VALUES);
   }
@@ -38,14 +38,14 @@ class RequestBuffer {
    */
   write(slot, lease, statement, flags, { timeoutMs, isTransient }, values) {
     const words = this.#words;
-    words[SLIP_REQUEST] = slot;
-    words[SLIP_LEASE] = lease;
-    words[SLIP_STATEMENT] = statement;
-    words[SLIP_FLAGS] = flags;
-    words[SLIP_LIMIT] = timeoutMs;
-    words[SLIP_IS_TRANSIENT] = isTransient ? 1 : 0;
+    words[BUFFER_REQUEST] = slot;
+    words[BUFFER_LEASE] = lease;
+    words[BUFFER_STATEMENT] = statement;
+    words[BUFFER_FLAGS] = flags;
+    words[BUFFER_LIMIT] = timeoutMs;
+    words[BUFFER_IS_TRANSIENT] = isTransient ? 1 : 0;
     const count = values === undefined ? 0 : this.#writeValues(values);
-    words[SLIP_COUNT] = count;
+    words[BUFFER_COUNT] = count;
     return count !== ELSEWHERE;
   }
 

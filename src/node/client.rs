@@ -20,9 +20,9 @@ use napi_sys as sys;
 use super::deliver::Delivery;
 use super::last_one_out::LastOneOut;
 use super::loop_callback::LoopCallback;
+use super::request_buffer::RequestBuffer;
 use super::segment::Segment;
 use super::sheet::Room;
-use super::slip::Slip;
 use super::socket_calls;
 use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
@@ -40,7 +40,7 @@ pub(super) struct Client {
     /// Called when the pool has ended by itself.
     on_end: Box<dyn Fn()>,
     callback: LoopCallback,
-    pub(super) slip: Slip,
+    pub(super) request_buffer: RequestBuffer,
     /// `None` once the pool is closed.
     state: RefCell<Option<State>>,
     /// JavaScript is reading a segment, which must not be written meanwhile.
@@ -85,13 +85,13 @@ impl Client {
         let reactor = Reactor::new(config).map_err(|error| not_started(&error))?;
         let segment = Segment::new(env)?;
         segment.share(env, object)?;
-        let slip = Slip::new(env)?;
-        slip.share(env, object)?;
+        let request_buffer = RequestBuffer::new(env)?;
+        request_buffer.share(env, object)?;
         let client = Rc::new(Self {
             env,
             on_end,
             callback: LoopCallback::new(env, deliver)?,
-            slip,
+            request_buffer,
             state: RefCell::new(Some(State { reactor, delivery: Delivery::default(), segment })),
             delivering: Cell::new(false),
             until: Cell::new(Instant::ORIGIN),

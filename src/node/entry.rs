@@ -22,8 +22,8 @@ use super::client::Client;
 use super::door::{defect, door};
 use super::environment::Environment;
 use super::params;
+use super::request_buffer::{Written, milliseconds};
 use super::seldom::SELDOM;
-use super::slip::{Written, milliseconds};
 use super::value::{Env, Fault, NOTHING, check};
 use crate::base::memory::is_there_room_for;
 use crate::base::{Error, ErrorClass, Outcome};
@@ -89,7 +89,7 @@ fn statement(call: &Call) -> Result<sys::napi_value, Fault> {
 /// are not passed.
 fn query(call: &Call) -> Result<sys::napi_value, Fault> {
     let client = call.client()?;
-    let written = client.slip.read()?;
+    let written = client.request_buffer.read()?;
     let Written { request, lease, statement, flags, limit, is_transient, params } = written;
     let params = match params {
         Some(params) => params,

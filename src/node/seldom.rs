@@ -20,7 +20,7 @@ use super::deliver::list_oids;
 use super::door::{defect, door};
 use super::environment::Environment;
 use super::event_json::host_value;
-use super::slip::milliseconds;
+use super::request_buffer::milliseconds;
 use super::value::{Env, Fault};
 use crate::base::Error;
 use crate::config;
@@ -46,7 +46,7 @@ pub(super) static SELDOM: [(&CStr, sys::napi_callback); 12] = [
 /// A text, or `undefined`.
 type Perhaps = Either<String, Undefined>;
 
-/// `createPool(optionsJson, deliver) -> { handle, slip, records, cells, nulls }`
+/// `createPool(optionsJson, deliver) -> { handle, requestBuffer, records, cells, nulls }`
 #[napi(catch_unwind, no_export)]
 fn create_pool(env: napi::Env, options: Text, deliver: Unread) -> napi::Result<sys::napi_value> {
     enter(env, |env, environment| {

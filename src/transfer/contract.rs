@@ -1,8 +1,8 @@
 //! The contract of Rust and JavaScript: every number, layout and word that both sides use, said
 //! once.
 //!
-//! `npm run contract` writes it as `js/transfer/contract.cjs`, which is committed. A test fails where that
-//! file says anything else than this one.
+//! `npm run contract` writes it as `js/transfer/contract.cjs`, which is committed. A test fails
+//! where that file says anything else than this one.
 
 /// Constants that JavaScript has as the properties of one object, which has the module's name.
 macro_rules! constants {
@@ -315,17 +315,17 @@ constants! {
 }
 
 layouts! {
-    /// The words of a slip, on which JavaScript writes a request.
-    slip_words of u32 {
+    /// The words of a request buffer, in which JavaScript writes a request.
+    buffer_words of u32 {
         /// A request.
-        SLIP SlipWords {
+        BUFFER BufferWords {
             request,
             /// 0 for none.
             lease,
             statement,
             /// Those of the query.
             flags,
-            /// How many values are on the slip, or ELSEWHERE.
+            /// How many values are in the buffer, or ELSEWHERE.
             count,
             /// Milliseconds: 0 for no limit, NO_LIMIT where the request has none of its own.
             limit,
@@ -338,19 +338,19 @@ layouts! {
 }
 
 constants! {
-    /// Where what stands where on a slip, in bytes: words, a code for each value, its number.
-    slip {
+    /// The layout of a request buffer, in bytes: words, a code for each value, its number.
+    request_buffer {
         /// Values that find room.
         const VALUES: usize = 32;
-        const KINDS_AT: usize = super::slip_words::SlipWords::WORDS * size_of::<u32>();
+        const KINDS_AT: usize = super::buffer_words::BufferWords::WORDS * size_of::<u32>();
         const NUMBERS_AT: usize = KINDS_AT + VALUES;
         const LENGTH: usize = NUMBERS_AT + VALUES * size_of::<f64>();
     }
 }
 
 constants! {
-    /// The codes of captured values, and of those on a slip. From NUMBER to JSON each has a number
-    /// beside it: that of a text is its length.
+    /// The codes of captured values, and of those in a request buffer. From NUMBER to JSON each has
+    /// a number beside it: that of a text is its length.
     codes {
         const CLOSE: u8 = 0;
         const OPEN: u8 = 1;
@@ -448,8 +448,8 @@ mod tests {
             result_flags::group(),
             piece_flags::group(),
             commands::group(),
-            slip_words::group(),
-            slip::group(),
+            buffer_words::group(),
+            request_buffer::group(),
             codes::group(),
             query_flags::group(),
             isolation_levels::group(),

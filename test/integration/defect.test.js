@@ -89,11 +89,11 @@ for (const where of ['panic in a command', 'panic in a turn']) {
 // This addon lends JavaScript no memory, as where the runtime refuses that.
 test('memory of JavaScript’s that is taken away from a pool is an error of that pool', async () => {
   const addon = require('../../js/native/loader.cjs').native();
-  for (const name of ['slip', 'records', 'cells', 'nulls']) {
+  for (const name of ['requestBuffer', 'records', 'cells', 'nulls']) {
     const { handle, ...buffers } = addon.createPool(JSON.stringify(cluster.options()), () => {});
     structuredClone(buffers[name], { transfer: [buffers[name]] });
     assert.equal(buffers[name].byteLength, 0);
-    if (name === 'slip') {
+    if (name === 'requestBuffer') {
       assert.throws(() => addon.query(handle), { code: thrown.THROWN_MARK });
     } else {
       addon.acquire(handle, 1, 0, absences.NO_LIMIT);

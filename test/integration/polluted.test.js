@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import contract from '../../js/transfer/contract.cjs';
 import { clusterFor } from '../support/cluster/index.js';
 
-const { absences, codes, slipWords, thrown } = contract;
+const { absences, codes, bufferWords, thrown } = contract;
 const run = promisify(execFile);
 
 let cluster;
@@ -89,7 +89,7 @@ test('the memory that a pool shares with its addon outlives whoever takes it', a
     if (taken !== undefined) return 'it was handed out';
 
     const parts = addon.createPool(JSON.stringify(options), () => {});
-    for (const name of ['slip', 'records', 'cells', 'nulls']) {
+    for (const name of ['requestBuffer', 'records', 'cells', 'nulls']) {
       try {
         const buffer = parts[name];
         if (buffer.transfer === undefined) structuredClone(buffer, { transfer: [buffer] });
@@ -114,11 +114,11 @@ test('the memory that a pool shares with its addon outlives whoever takes it', a
 test('values that take away what stands beside them harm nothing', async () => {
   const told = await inOwnProcess(`
     const parts = addon.createPool(JSON.stringify(options), () => {});
-    const slip = new Int32Array(parts.slip);
-    slip[${slipWords.SLIP_REQUEST}] = 1;
-    slip[${slipWords.SLIP_COUNT}] = ${absences.ELSEWHERE};
-    slip[${slipWords.SLIP_LIMIT}] = ${absences.NO_LIMIT};
-    slip[${slipWords.SLIP_STATEMENT}] = addon.statement(parts.handle, 'SELECT 1', '');
+    const words = new Int32Array(parts.requestBuffer);
+    words[${bufferWords.BUFFER_REQUEST}] = 1;
+    words[${bufferWords.BUFFER_COUNT}] = ${absences.ELSEWHERE};
+    words[${bufferWords.BUFFER_LIMIT}] = ${absences.NO_LIMIT};
+    words[${bufferWords.BUFFER_STATEMENT}] = addon.statement(parts.handle, 'SELECT 1', '');
     let codes = new Uint8Array(1 << 20).fill(${codes.OPEN});
     codes[1] = ${codes.CLOSE};
     const values = [{}, {}];

@@ -9,9 +9,9 @@ const { LAST_PIECE, BYTES } = contract.pieceFlags;
 const { RESULT_COMPLETE, REQUEST_COMPLETE } = contract.resultFlags;
 const { COMMANDS } = contract.commands;
 const { NONE } = contract.absences;
-const { LENGTH, KINDS_AT, NUMBERS_AT } = contract.slip;
-const { SLIP_REQUEST, SLIP_LEASE, SLIP_STATEMENT, SLIP_FLAGS } = contract.slipWords;
-const { SLIP_COUNT, SLIP_IS_TRANSIENT } = contract.slipWords;
+const { LENGTH, KINDS_AT, NUMBERS_AT } = contract.requestBuffer;
+const { BUFFER_REQUEST, BUFFER_LEASE, BUFFER_STATEMENT, BUFFER_FLAGS } = contract.bufferWords;
+const { BUFFER_COUNT, BUFFER_IS_TRANSIENT } = contract.bufferWords;
 
 export { LANE };
 
@@ -168,13 +168,13 @@ export class ScriptedAddon {
   /** As the addon does with what is asked for when the news is heard. */
   flushesItself = false;
   #waiting = [];
-  #slip = new ArrayBuffer(LENGTH);
+  #requestBuffer = new ArrayBuffer(LENGTH);
 
   createPool(optionsJson, deliver) {
     if (this.refusal) throw thrown(this.refusal);
     this.options = JSON.parse(optionsJson);
     this.up = deliver;
-    return { handle: 1, slip: this.#slip, ...this.segments.buffers };
+    return { handle: 1, requestBuffer: this.#requestBuffer, ...this.segments.buffers };
   }
 
   statement(handle, sql) {
@@ -186,11 +186,11 @@ export class ScriptedAddon {
   }
 
   query(handle, values) {
-    const words = new Int32Array(this.#slip, 0, contract.slipWords.SLIP_WORDS);
-    const [request, lease, statement] = [SLIP_REQUEST, SLIP_LEASE, SLIP_STATEMENT].map(
+    const words = new Int32Array(this.#requestBuffer, 0, contract.bufferWords.BUFFER_WORDS);
+    const [request, lease, statement] = [BUFFER_REQUEST, BUFFER_LEASE, BUFFER_STATEMENT].map(
       (at) => words[at],
     );
-    const params = values ?? this.#valuesOnSlip(words[SLIP_COUNT]);
+    const params = values ?? this.#valuesInBuffer(words[BUFFER_COUNT]);
     const refusal = this.onQuery?.(params);
     if (refusal) throw thrown(refusal);
     this.sent.push({
@@ -198,16 +198,16 @@ export class ScriptedAddon {
       lease,
       sql: this.texts[statement],
       params,
-      flags: words[SLIP_FLAGS],
+      flags: words[BUFFER_FLAGS],
     });
-    if (words[SLIP_IS_TRANSIENT]) this.forget(handle, statement);
+    if (words[BUFFER_IS_TRANSIENT]) this.forget(handle, statement);
     return this.flushesItself ? undefined : true;
   }
 
-  /** As `src/node/slip.rs` reads them. */
-  #valuesOnSlip(count) {
-    const kinds = new Uint8Array(this.#slip, KINDS_AT);
-    const numbers = new Float64Array(this.#slip, NUMBERS_AT);
+  /** As `src/node/request_buffer.rs` reads them. */
+  #valuesInBuffer(count) {
+    const kinds = new Uint8Array(this.#requestBuffer, KINDS_AT);
+    const numbers = new Float64Array(this.#requestBuffer, NUMBERS_AT);
     const values = {
       [codes.NULL]: () => null,
       [codes.FALSE]: () => false,

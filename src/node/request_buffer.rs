@@ -16,13 +16,13 @@ use crate::base::Error;
 use crate::connection::StatementId;
 use crate::pool::QueryFlags;
 use crate::transfer::contract::absences::{ELSEWHERE, NO_LIMIT};
+use crate::transfer::contract::buffer_words::BufferWords;
 use crate::transfer::contract::codes as code;
-use crate::transfer::contract::slip::{KINDS_AT, LENGTH, VALUES};
-use crate::transfer::contract::slip_words::SlipWords;
+use crate::transfer::contract::request_buffer::{KINDS_AT, LENGTH, VALUES};
 use crate::types::Params;
 
 #[derive(Debug)]
-pub(super) struct Slip {
+pub(super) struct RequestBuffer {
     memory: Shared<u8>,
 }
 
@@ -41,14 +41,14 @@ pub(super) struct Written {
     pub(super) params: Option<Params>,
 }
 
-impl Slip {
+impl RequestBuffer {
     pub(super) fn new(env: Env) -> Result<Self, Fault> {
         Ok(Self { memory: Shared::new(env, LENGTH)? })
     }
 
     /// Puts the memory into `object`, under the name that JavaScript expects.
     pub(super) fn share(&self, env: Env, object: sys::napi_value) -> Result<(), Fault> {
-        env.define(object, c"slip", self.memory.value()?)
+        env.define(object, c"requestBuffer", self.memory.value()?)
     }
 
     pub(super) fn read(&self) -> Result<Written, Fault> {
@@ -58,14 +58,14 @@ impl Slip {
     }
 }
 
-fn read(slip: &[u8]) -> Result<Written, Error> {
-    let broken = || Error::internal("a slip is not as it was agreed upon");
-    let (words, values) = slip.split_at_checked(KINDS_AT).ok_or_else(broken)?;
+fn read(buffer: &[u8]) -> Result<Written, Error> {
+    let broken = || Error::internal("a request buffer is not as it was agreed upon");
+    let (words, values) = buffer.split_at_checked(KINDS_AT).ok_or_else(broken)?;
     let (kinds, numbers) = values.split_at_checked(VALUES).ok_or_else(broken)?;
     let (words, _) = words.as_chunks::<{ size_of::<u32>() }>();
     let words = words.first_chunk().ok_or_else(broken)?.map(u32::from_ne_bytes);
-    let SlipWords { request, lease, statement, flags, count, limit, is_transient, .. } =
-        SlipWords::of(words);
+    let BufferWords { request, lease, statement, flags, count, limit, is_transient, .. } =
+        BufferWords::of(words);
     let params = if count == ELSEWHERE.cast_unsigned() {
         None
     } else {
@@ -96,7 +96,7 @@ fn read_params(kinds: &[u8], numbers: &[[u8; size_of::<f64>()]]) -> Result<Param
             code::FALSE => params.push_bool(false)?,
             code::TRUE => params.push_bool(true)?,
             code::NUMBER => params.push_number(f64::from_ne_bytes(*number))?,
-            _ => return Err(Error::internal("a value on a slip is of no known kind")),
+            _ => return Err(Error::internal("a value in a request buffer is of no known kind")),
         }
     }
     Ok(params)
@@ -105,9 +105,9 @@ fn read_params(kinds: &[u8], numbers: &[[u8; size_of::<f64>()]]) -> Result<Param
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::contract::slip::NUMBERS_AT;
+    use crate::transfer::contract::request_buffer::NUMBERS_AT;
 
-    const REQUEST: SlipWords = SlipWords {
+    const REQUEST: BufferWords = BufferWords {
         request: 7,
         lease: 0,
         statement: 9,
@@ -118,22 +118,22 @@ mod tests {
         unused: 0,
     };
 
-    fn slip(words: SlipWords, kinds: &[u8], numbers: &[f64]) -> Vec<u8> {
-        let mut slip: Vec<u8> = words.words().into_iter().flat_map(u32::to_ne_bytes).collect();
-        slip.extend(kinds);
-        slip.resize(NUMBERS_AT, 0);
-        slip.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
-        slip.resize(LENGTH, 0);
-        slip
+    fn buffer(words: BufferWords, kinds: &[u8], numbers: &[f64]) -> Vec<u8> {
+        let mut buffer: Vec<u8> = words.words().into_iter().flat_map(u32::to_ne_bytes).collect();
+        buffer.extend(kinds);
+        buffer.resize(NUMBERS_AT, 0);
+        buffer.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
+        buffer.resize(LENGTH, 0);
+        buffer
     }
 
     #[test]
     fn a_request_is_read_with_its_values() {
         let kinds = [code::NUMBER, code::NULL, code::TRUE, code::FALSE];
         let words =
-            SlipWords { lease: 3, flags: 5, count: 4, limit: 250, is_transient: 1, ..REQUEST };
-        let slip = slip(words, &kinds, &[1.5, 0.0, 0.0, 0.0]);
-        let written = read(&slip).unwrap();
+            BufferWords { lease: 3, flags: 5, count: 4, limit: 250, is_transient: 1, ..REQUEST };
+        let buffer = buffer(words, &kinds, &[1.5, 0.0, 0.0, 0.0]);
+        let written = read(&buffer).unwrap();
         let expected = (7, NonZeroU32::new(3), StatementId(9));
         assert_eq!((written.request, written.lease, written.statement), expected);
         let bounds = (Some(Duration::from_millis(250)), true);
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn values_may_be_elsewhere() {
         let written =
-            read(&slip(SlipWords { count: ELSEWHERE.cast_unsigned(), ..REQUEST }, &[], &[]))
+            read(&buffer(BufferWords { count: ELSEWHERE.cast_unsigned(), ..REQUEST }, &[], &[]))
                 .unwrap();
         assert!(written.lease.is_none() && written.params.is_none());
         assert!(written.limit.is_none() && !written.is_transient);
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn what_nobody_writes_is_an_error() {
         let too_many = VALUES as u32 + 1;
-        assert!(read(&slip(SlipWords { count: too_many, ..REQUEST }, &[], &[])).is_err());
-        let words = SlipWords { count: 1, ..REQUEST };
-        assert!(read(&slip(words, &[code::DATE], &[])).is_err());
+        assert!(read(&buffer(BufferWords { count: too_many, ..REQUEST }, &[], &[])).is_err());
+        let words = BufferWords { count: 1, ..REQUEST };
+        assert!(read(&buffer(words, &[code::DATE], &[])).is_err());
         assert!(read(&[0; KINDS_AT - 1]).is_err());
     }
 }
