@@ -1,6 +1,6 @@
 'use strict';
 
-// What `require('hyperiondb-client')` gives. The addon is loaded by the first `createPool`.
+// The exports of `require('hyperiondb-client')`. The first call of `createPool` loads the addon.
 
 require('./native/bundled.cjs');
 const { classes, fromThrown, isRetryable, withStackFrom } = require('./api/errors.cjs');

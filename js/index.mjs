@@ -1,4 +1,4 @@
-// What `import 'hyperiondb-client'` gives: the same library, by name and as a whole.
+// The exports of `import 'hyperiondb-client'`: the same library, by name and as the default export.
 
 import library from './index.cjs';
 

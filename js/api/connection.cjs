@@ -13,19 +13,19 @@ const { needStackSpace } = require('./stack-space.cjs');
 const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
 
 /**
- * How long a callback may be busy with something else while its connection is being released, in
- * milliseconds. A callback that asks nothing of its transaction for longer is taken to wait for the
- * release, which waits for the callback.
+ * How long the release of a connection waits for a callback of `transaction` that sends no query,
+ * in milliseconds. Such a callback probably awaits the release, while the release waits for the
+ * callback.
  */
 const PATIENCE = 5000;
 
 class Connection {
   #lease;
-  /** The transaction that is open on it, or was last. */
+  /** The transaction that is open on the connection, or the last one. */
   #open = null;
   /**
-   * How many calls of `transaction` are under way, with all of their attempts, and who waits for
-   * the last of them.
+   * How many calls of `transaction` are under way, each with all of its attempts. `#whenDone` is
+   * called when the last one is done.
    */
   #running = 0;
   #whenDone = null;
@@ -38,7 +38,7 @@ class Connection {
   query(sql, params, options) {
     try {
       if (this.#released !== null) throw released(sql);
-      // One session: what is asked while a transaction is open is part of it.
+      // All queries run in one session: while a transaction is open, each query is part of it.
       const open = this.#open;
       if (open?.isOpen) return open.query(open.root, sql, params, options);
       return this.#lease.query(sql, params, options, 0);
@@ -71,7 +71,7 @@ class Connection {
   transaction(callback, options) {
     try {
       needStackSpace();
-      // Here its caller is on the stack, whatever becomes of it.
+      // Checked here too, where the caller is on the stack.
       this.#check();
       const begin = async (flags, deadline) => {
         if (this.#isEnding) await this.#untilClosed(deadline);
@@ -93,9 +93,8 @@ class Connection {
   }
 
   /**
-   * Resolves when the connection is back in the pool, or closed where the caller asks for that. A
-   * second call gives the same promise. As in `pg`, an error in place of `true` says that the
-   * connection is of no use any more.
+   * Resolves when the connection is back in the pool, or closed if `destroy` says so. A second call
+   * returns the promise of the first one. As in `pg`, `destroy` may also be an error.
    */
   release(destroy) {
     try {
@@ -126,7 +125,7 @@ class Connection {
   }
 
   /**
-   * Resolves when all that `transaction` runs is done, or when its callback seems to wait for the
+   * Resolves when all calls of `transaction` are done, or when their callbacks seem to await the
    * release.
    */
   async #untilDone() {
@@ -150,7 +149,7 @@ class Connection {
     return this.#open !== null && !this.#open.isOpen && !this.#open.isClosed;
   }
 
-  /** Nothing begins before all is sent and answered that ends the transaction before. */
+  /** Resolves when the server has answered the COMMIT or ROLLBACK of the transaction before. */
   async #untilClosed(deadline) {
     while (this.#isEnding) {
       const closed = this.#open.whenClosed();
@@ -165,8 +164,8 @@ class Connection {
         'a transaction is open on this connection: finish it, or use its savepoint()',
       );
     }
-    // A statement that is under way may begin or end it: then the addon refuses what would run
-    // inside.
+    // A statement that is under way may begin or end such a transaction. Then the addon refuses the
+    // statements of ours that would run inside.
     if (this.#lease.isInOwnTransaction) {
       throw openAlready(
         'a transaction that was begun by a statement is open on this connection: end it before, or use BEGIN, ' +
@@ -178,7 +177,7 @@ class Connection {
 
 disposable(Connection, 'release');
 
-/** `callSite` is where the user asked for it. Throws what is refused before anything is asked. */
+/** `callSite` is where the user called `pool.connect`. Throws before anything is sent. */
 function connect(bridge, options, callSite) {
   const bounds = readOptions(options);
   if (bounds.signal?.aborted) throw aborted(bounds.signal, 'pool.connect()');

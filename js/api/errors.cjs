@@ -1,31 +1,31 @@
 'use strict';
 
-// The errors that users catch. The addon sends an error as JSON (`src/node` writes what
-// `base::Error` holds); it becomes an object here, in the caller's own asynchronous stack.
+// The errors that users catch. The addon sends an error as JSON (`src/node/error_json.rs`). This
+// file makes the object, in the asynchronous stack of the caller.
 
 const path = require('node:path');
 const { types } = require('node:util');
 const { THROWN_MARK } = require('../transfer/contract.cjs').thrown;
 
-/** How much of the SQL text a stack shows, in characters. */
+/** How much of the SQL text a stack shows, in UTF-16 units. */
 const SHOWN_QUERY = 200;
 
 /**
- * Whether it is an Error of this realm or another one: a test runner may load this package in a
- * context of its own.
+ * Whether a value is an Error, of this realm or another one: a test runner may load this package in
+ * a context of its own.
  */
 const isError = (value) => types.isNativeError(value) || value instanceof Error;
 
-/** Above all errors of this package. */
+/** The base class of all errors of this package. */
 class HyperionError extends Error {
   /**
    * `details` become own properties: `code`, `outcome`, `host`, the server's fields. `query` is the
    * SQL text. It is not enumerable, since loggers print enumerable properties, and SQL can hold
-   * secrets. `transactionFailed`, not enumerable either, says that its transaction takes no more
-   * statements.
+   * secrets. `transactionFailed`, not enumerable either, says that the server accepts no more
+   * statements in the transaction.
    */
   constructor(message, given) {
-    // Without a prototype: a property of Object.prototype is none of the error.
+    // Without a prototype: a property of Object.prototype is not a property of the error.
     const { cause, query, transactionFailed, ...details } = { __proto__: null, ...given };
     super(message, cause === undefined ? undefined : { cause });
     Object.assign(this, details);
@@ -45,7 +45,8 @@ class HyperionError extends Error {
 }
 
 /**
- * The name is the prototype's, as in JavaScript's own errors, so that it shows in the stack alone.
+ * The name is a property of the prototype, as for JavaScript's own errors. So the stack shows the
+ * name, and the own properties do not.
  */
 function named(constructor, name) {
   Object.defineProperty(constructor.prototype, 'name', {
@@ -55,7 +56,9 @@ function named(constructor, name) {
   });
 }
 
-/** Leaves an `await using` block by the method `name`, where the runtime knows such blocks. */
+/**
+ * Lets the end of an `await using` block call the method `name`, if the runtime has such blocks.
+ */
 function disposable(constructor, name) {
   if (Symbol.asyncDispose === undefined) return;
   Object.defineProperty(constructor.prototype, Symbol.asyncDispose, {
@@ -86,7 +89,7 @@ const classes = {
   TransactionError: declare('TransactionError'),
   InternalError: declare('InternalError'),
 };
-// As the platform's own: `AbortSignal.timeout` rejects with an error of this name.
+// The platform's own name for it: `AbortSignal.timeout` aborts with an error of this name.
 named(classes.QueryTimeoutError, 'TimeoutError');
 classes.TimeoutError = classes.QueryTimeoutError;
 
@@ -107,7 +110,7 @@ function fromJson(json, query) {
 
 function fromRecord(record, query) {
   const { class: name, message, cause, ...details } = { __proto__: null, ...record };
-  // What the system said, as Node's own errors are.
+  // An error of the operating system is a plain Error, as Node's own are.
   if (name === 'SystemError') return Object.assign(new Error(message), details);
   const constructor = classes[name] ?? classes.InternalError;
   if (details.hosts !== undefined) details.hosts = details.hosts.map(withCause);
@@ -115,8 +118,8 @@ function fromRecord(record, query) {
 }
 
 /**
- * A cause is made where the error that has it is made, and the stack of that error shows the place.
- * Many calls may fail for one cause, so no stack is taken here.
+ * A cause has no stack of its own: it is made together with its error, whose stack shows the place.
+ * Many calls may fail for one cause, so that a stack for each would be costly.
  */
 function causeOf(record) {
   if (record === undefined) return undefined;
@@ -132,26 +135,26 @@ const withCause = ({ cause, ...host }) =>
   cause === undefined ? host : { ...host, cause: causeOf(cause) };
 
 /**
- * What a call into the addon threw. The addon makes its errors in Node's own realm, whatever realm
- * this package is in.
+ * The error for an exception of a call into the addon. The addon makes its exceptions in Node's own
+ * realm, even if this package is loaded in another one.
  */
 function fromThrown(thrown, query) {
   const isOurs = types.isNativeError(thrown) && thrown.code === THROWN_MARK;
-  // Anything else was thrown by the caller's own code: a getter, a `toJSON`.
+  // The caller's own code (a getter, a `toJSON`) threw anything else.
   return isOurs ? fromJson(thrown.message, query) : thrown;
 }
 
-/** A statement had failed before COMMIT: whether to try again is that one's to say. */
+/** A statement failed before COMMIT: its own error, the cause, decides whether to try again. */
 const ROLLED_BACK = 'HYPERION_TRANSACTION_ROLLED_BACK';
 
-/** Deeper than any error that was wrapped on purpose. */
+/** Deeper than errors are wrapped on purpose. */
 const MOST_CAUSES = 10;
 
 /**
- * Errors after which the same call may succeed when it is tried once more. Of class 08 these are
- * lost connections, which functions such as dblink report too. A refusal (08004), a violation of
- * the protocol such as a wrong number of parameters (08P01), and an unknown end (08007) are not
- * among them.
+ * Errors after which the same call may succeed when it is tried once more. Of class 08 only lost
+ * connections are listed (functions such as dblink report them too). Not listed are a refusal
+ * (08004), a violation of the protocol such as a wrong number of parameters (08P01), and an unknown
+ * outcome (08007).
  */
 const TRANSIENT = new Set([
   ...['08000', '08001', '08003', '08006'],
@@ -162,7 +165,7 @@ const TRANSIENT = new Set([
   ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL'],
 ]);
 
-/** The addon's hints where a statement is prepared anew, as `src/pool/stale.rs` has them. */
+/** The hints of errors after which the pool prepares the statement again (`src/pool/stale.rs`). */
 const STALE_PLANS = [
   'the statement was prepared before its tables or types changed',
   'the session has dropped its prepared statements',
@@ -170,39 +173,37 @@ const STALE_PLANS = [
 ];
 
 /**
- * A table has changed since the statement was prepared, and the statement is prepared anew.
- * Messages are translated.
+ * Whether a table has changed since the statement was prepared. The pool prepares such a statement
+ * again. Code and routine tell, since servers translate their messages.
  */
 function isStalePlan({ code, routine, hint }) {
   const isTold = typeof hint === 'string' && STALE_PLANS.some((text) => hint.startsWith(text));
   return isTold || (code === '0A000' && routine === 'RevalidateCachedQuery');
 }
 
-/** Errors that pass where others with their code come from, and not here. */
+/** Errors that a retry does not mend, although their code is in TRANSIENT. */
 const lasting = new WeakSet();
 
-/**
- * A write in a transaction that its user declared read-only is refused again, whenever it is tried.
- */
+/** In a transaction that its user declared read-only, each retry of a write is refused again. */
 function explainRefusal(error, isDeclaredReadOnly) {
   if (isDeclaredReadOnly && error.code === '25006') lasting.add(error);
 }
 
 /**
- * Whether trying again can help and can do no harm: what failed certainly had no effect, and why it
- * failed passes. Errors of the caller's own are looked through, by their `cause`.
+ * Whether a retry can help and can do no harm: the failed call certainly had no effect, and its
+ * reason is transient. An error of the caller's own counts as its `cause`.
  */
 function isRetryable(error) {
   return passing(error) !== undefined;
 }
 
-/** Whether it can help since statements are described anew. */
+/** Whether a retry can help because the pool prepares the statement again. */
 function isStale(error) {
   const found = passing(error);
   return found !== undefined && isStalePlan(found);
 }
 
-/** The error whose reason passes, where trying again can do no harm. */
+/** The error with the transient reason, or undefined if a retry may do harm or is of no use. */
 function passing(error) {
   let from = error;
   for (let depth = 0; depth < MOST_CAUSES && isError(from); depth += 1) {
@@ -216,20 +217,20 @@ function passing(error) {
   return undefined;
 }
 
-/** The error of `what` whose signal was aborted before it was asked for. */
+/** The error of a call whose signal was aborted before the call. `what` names the call. */
 function aborted(signal, what, query) {
   const details = { code: 'HYPERION_ABORTED', outcome: 'not-sent', cause: signal.reason, query };
   return new classes.AbortError(`${what} was aborted: its signal was aborted before`, details);
 }
 
-/** Why it was given up, only its signal knows. */
+/** Gives the error of an aborted call the reason, which only the signal knows. */
 function explain(error, signal) {
   if (!(error instanceof classes.AbortError)) return;
   let value;
   try {
     value = signal.reason;
   } catch (thrown) {
-    // What was given up and with which outcome stays what there is to say.
+    // The error still says which call was aborted, and with which outcome.
     value = thrown;
   }
   const property = { __proto__: null, value, writable: true, configurable: true };
@@ -240,12 +241,14 @@ function configurationError(message) {
   return new classes.ConfigurationError(message, { code: 'HYPERION_CONFIGURATION' });
 }
 
-/** In the words of `src/config/refusal.rs`: `subject` names the option, with what it belongs to. */
+/**
+ * In the words of `src/config/refusal.rs`. `subject` names the option and the call it belongs to.
+ */
 function wrongOption(subject, allowed, given) {
   return configurationError(`${subject} must be ${allowed}, not ${shown(given)}`);
 }
 
-/** Longer texts are cut: a message is for reading. */
+/** Longer texts are cut, in UTF-16 units. */
 const SHOWN = 64;
 
 function shown(value) {
@@ -264,11 +267,11 @@ function shown(value) {
 }
 
 /**
- * The stack of an error of ours begins at the frame that called `method`, or awaits it: there are
- * ten frames in all, and those under it tell nothing. V8 looks for `method` among the functions
- * that run, and behind them among those that await them; where it is none of these, no frame is
- * left. A callback of the caller's is awaited by this package, and that by the caller: the frames
- * between the two are dropped.
+ * Lets the stack of an error of this package begin at the frame that called or awaits `method`. V8
+ * records ten frames, and the frames of this package would tell the user nothing. V8 looks for
+ * `method` among the running functions, and then among the functions that await them. If `method`
+ * is not found there, no frame is left. This package awaits a callback of the caller's, and the
+ * caller awaits this package: the frames of this package between the two are dropped.
  */
 function withStackFrom(method, error) {
   if (error instanceof HyperionError && Object.isExtensible(error)) {
@@ -276,7 +279,7 @@ function withStackFrom(method, error) {
     try {
       dropOwnFrames(error);
     } catch {
-      // Near the end of the stack nothing more can be called.
+      // Near the end of the stack no more calls are possible.
     }
   }
   return error;
@@ -290,9 +293,9 @@ function dropOwnFrames(error) {
 }
 
 /**
- * The rejection of the method `name` of `Class` where it threw, as the user called it on `self`.
- * Called without its object, as in `const { query } = pool`, the method has thrown a TypeError
- * about a private field.
+ * The rejected promise for an exception of the method `name` of `Class`. `self` is the object on
+ * which the user called the method. If the user called it without its object, as in
+ * `const { query } = pool`, the exception is a TypeError about a private field.
  */
 function rejection(self, Class, name, thrown) {
   const error = self instanceof Class ? thrown : detached(Class.name.toLowerCase(), name);
@@ -306,17 +309,17 @@ function detached(object, name) {
   return error;
 }
 
-/** Where the user called `method`. */
+/** Where the user called `method`, as an object with a `stack`. */
 function callSiteOf(method) {
   const callSite = {};
   Error.captureStackTrace(callSite, method);
   return callSite;
 }
 
-/** So many frames of this package are around a call, at most. */
+/** The most frames of this package in the stack of a call. */
 const OWN_FRAMES = 6;
 
-/** Where a query is asked for, as an object whose `stack` is written when it is read. */
+/** Where a query was called, for `longStackTraces`. V8 makes the text when `stack` is read. */
 function longCallSite() {
   const callSite = {};
   const limit = Error.stackTraceLimit;
@@ -326,19 +329,22 @@ function longCallSite() {
   return callSite;
 }
 
-/** Where all JavaScript of this package is. In a bundle this file is elsewhere, beside the user's code. */
+/**
+ * The folder of this package's JavaScript; undefined in a bundle, which has this file and the
+ * user's code in one folder.
+ */
 const OWN_FOLDER =
   typeof __dirname === 'string' && __dirname.endsWith(path.join('js', 'api'))
     ? path.dirname(__dirname)
     : undefined;
 
-/** Whether a line of a stack is of this package. In a bundle that can't be told. */
+/** Whether a line of a stack is a frame of this package. In a bundle no frame is known to be. */
 const isOwnFrame = (frame) => OWN_FOLDER !== undefined && frame.includes(OWN_FOLDER);
 
 /**
- * Where none of the caller's functions awaits the promise, the stack shows none of the caller's
- * lines. The head of the SQL text takes their place. So the error shows its query where it ends the
- * process, and where a callback of `catch` logs it.
+ * If none of the caller's functions awaits the promise, the stack has none of the caller's lines.
+ * Then the beginning of the SQL text takes their place: so an error shows its query if it ends the
+ * process, or if a callback of `catch` logs it.
  */
 function withTrace(error, callSite) {
   if (!(error instanceof HyperionError) || typeof error.query !== 'string') return error;
@@ -357,14 +363,14 @@ function withTrace(error, callSite) {
 }
 
 /**
- * Rejects the promise that `resolve` belongs to with the error that `make` returns, so that its
- * stack shows who awaits that promise.
+ * Rejects the promise of `resolve` with the error that `make` returns. The stack of the error shows
+ * the functions that await the promise.
  *
- * V8 adds the awaiting functions to the stack of an error only where it is made in a reaction of
- * the promise that they wait for. So the promise is resolved with another one, whose reaction makes
- * the error. `open` comes after `resolve`: when the error is made, the two promises are linked
- * already. A query that succeeds pays nothing for this; an `async` function or a `.then` around
- * each would cost it 100 to 170 ns. `callSite` is where the caller asked, if that was taken down
+ * V8 adds the awaiting functions to the stack of an error only if the error is made in a reaction
+ * of the promise that they await. So the promise is resolved with a second promise, whose reaction
+ * makes the error. `open` is called after `resolve`, so that the two promises are linked when the
+ * error is made. A successful query pays nothing for this; an `async` function or a `.then` around
+ * each query would cost 100 to 170 ns. `callSite` is the place of the call, or null
  * (`longCallSite`).
  */
 function rejectWithin(resolve, make, callSite = null) {

@@ -1,23 +1,25 @@
 'use strict';
 
-// The options of calls: how they are read, and what all calls refuse in the same words.
+// The options of calls: reads them, and refuses wrong ones in the same words for all calls.
 
 const { LONGEST_TIMEOUT } = require('../transfer/contract.cjs').limits;
 const { isSignal } = require('../transfer/signals.cjs');
 const { configurationError, wrongOption } = require('./errors.cjs');
 
-/** In the options of every call null says the same as undefined: nothing. */
+/** In the options of every call, null and undefined both mean that the option is not given. */
 const isGiven = (value) => value !== undefined && value !== null;
 
-/** What one kind of call allows. All of its methods throw a ConfigurationError. */
+/**
+ * The options that one kind of call has. Its methods throw a ConfigurationError for a wrong one.
+ */
 class CallOptions {
   #whole;
   #subjectOf;
   #allowed;
 
   /**
-   * `whole` names the options in messages, and `subjectOf(name)` names one of them. `allowed` has
-   * the names of all options that there are.
+   * `whole` names the options in messages, `subjectOf(name)` names one option, and `allowed` lists
+   * the names of all options.
    */
   constructor(whole, subjectOf, allowed) {
     this.#whole = whole;
@@ -27,8 +29,8 @@ class CallOptions {
 
   /**
    * The options as an object without a prototype. Each one is read once, since a getter may give
-   * another value the second time. Only the object's own options count: a property of
-   * Object.prototype chooses nothing.
+   * another value the second time. Only the object's own properties count: a property of
+   * Object.prototype is not an option.
    */
   read(options) {
     const own = { __proto__: null };
@@ -47,7 +49,7 @@ class CallOptions {
     throw configurationError(`unknown ${this.#subjectOf(name)}: allowed: ${allowed}`);
   }
 
-  /** `meaning` is said of the least number, in brackets. */
+  /** `meaning` is a remark about the least number, as ' (no limit)'. */
   checkTimeout(value, least, meaning = '') {
     this.checkInteger('timeoutMs', value, least, LONGEST_TIMEOUT, meaning);
   }

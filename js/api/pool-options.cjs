@@ -1,12 +1,13 @@
 'use strict';
 
-// The options of `createPool` as JSON for the addon, which checks them (`src/config`). What JSON
-// can't say is named there: `{ "$given": "NaN" }`, so that the refusal can tell what was given.
+// The options of `createPool` as JSON for the addon, which checks them (`src/config`). JSON has no
+// form for some values: these are named, as in `{ "$given": "NaN" }`, so that the addon's error can
+// show them.
 
 const { configurationError, wrongOption } = require('./errors.cjs');
 const { isGiven } = require('./options.cjs');
 
-/** `hosts` and `parameters` are the deepest that options go. */
+/** How deep options are nested: `hosts` and `parameters` have objects inside. */
 const DEEPEST = 2;
 
 /**
@@ -24,7 +25,7 @@ function translate(first, second) {
   if (isGiven(longStackTraces) && typeof longStackTraces !== 'boolean') {
     throw wrongOption(`option 'longStackTraces'`, 'true or false', longStackTraces);
   }
-  // A class instance may hold options too; a Map holds none of its own.
+  // A class instance may have options as its properties; a Map has no properties of its own.
   const isEmptyInstance = !isPlain(given) && Object.keys(given).length === 0;
   return {
     json: JSON.stringify(sayable(isEmptyInstance ? given : others, 0)),
@@ -34,7 +35,7 @@ function translate(first, second) {
   };
 }
 
-/** One value as JSON, as `translate` would say it. */
+/** One value as JSON, in the form that `translate` uses. */
 function translateValue(value) {
   return JSON.stringify(sayable(value, 0));
 }

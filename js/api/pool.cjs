@@ -14,13 +14,13 @@ const { begin, transaction } = require('./transaction.cjs');
 
 class Pool extends EventEmitter {
   #bridge;
-  /** What `end` gave. */
+  /** The promise of the first call of `end`. */
   #ended = null;
   #isClosed = false;
   #status;
   #cluster;
 
-  /** Not for users: `createPool` checks and translates what they give. */
+  /** Not for users: `createPool` checks and translates their options first. */
   constructor(addon, optionsJson, options) {
     super();
     const onEvent = ({ type, ...event }) => this.emit(type, event);
@@ -89,7 +89,7 @@ class Pool extends EventEmitter {
     }
   }
 
-  /** A second call gives the same promise. */
+  /** A second call returns the promise of the first one. */
   end(options) {
     try {
       const { timeoutMs, waiting } = readEndOptions(options);
@@ -99,7 +99,7 @@ class Pool extends EventEmitter {
     }
   }
 
-  /** What it throws it throws before anything is ended. */
+  /** Throws only before the pool begins to end. */
   #close(timeoutMs, refuseWaiting) {
     const { maxSize } = this.status();
     const hosts = this.cluster();
@@ -113,7 +113,7 @@ class Pool extends EventEmitter {
   async #rest(over, maxSize, hosts) {
     await over;
     this.#bridge.forgetAll();
-    // The addon knows the pool no more.
+    // From now on the addon has forgotten the pool.
     this.#status = { maxSize, size: 0, available: 0, inUse: 0, waiting: 0 };
     this.#cluster = hosts.map((host) => ({ ...host, connections: { open: 0, busy: 0 } }));
     this.#isClosed = true;
@@ -124,7 +124,7 @@ class Pool extends EventEmitter {
   }
 }
 
-/** The addon counts from a clock of its own; users have dates. */
+/** The addon has a clock of its own and gives ages; users get dates. */
 function describe(hosts) {
   const now = Date.now();
   return hosts.map(({ ageMs, ...host }) => ({ ...host, since: new Date(now - ageMs) }));

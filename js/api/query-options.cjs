@@ -1,7 +1,8 @@
 'use strict';
 
-// The options of a query. Each is read once, since a getter may give another value the second time,
-// and only where it is the object's own: a property of Object.prototype chooses nothing.
+// The options of a query. Each option is read once, since a getter may give another value the
+// second time. Only the object's own properties count: a property of Object.prototype is not an
+// option.
 
 const { configurationError } = require('./errors.cjs');
 const { CallOptions } = require('./options.cjs');

@@ -33,15 +33,15 @@ const ISOLATION = new Map([
 
 const MOST_RETRIES = 1000;
 
-/** The wait before an attempt grows from the first to the second of these, in milliseconds. */
+/** The wait before another attempt grows from the first to the second number, in milliseconds. */
 const FIRST_BACKOFF = 10;
 const LONGEST_BACKOFF = 1000;
 
 class Transaction {
   #open;
   /**
-   * The Connection that it is on, where a user has that: once nobody can reach it, it is taken
-   * back.
+   * The Connection of a transaction that began on one, or undefined. It must not be
+   * garbage-collected while the user has the transaction: its lease would be taken back.
    */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
@@ -94,7 +94,7 @@ class Transaction {
     }
   }
 
-  /** Leaving the block without `commit` rolls back. */
+  /** The end of an `await using` block rolls back, unless the block has committed. */
   dispose() {
     return this.#open.leave();
   }
@@ -102,10 +102,10 @@ class Transaction {
 
 disposable(Transaction, 'dispose');
 
-/** The transaction as the callback of `savepoint` has it, for as long as that runs. */
+/** The view of the transaction that the callback of `savepoint` gets, for as long as it runs. */
 class Savepoint {
   #open;
-  /** The Transaction or Savepoint that it is in, which must not be taken for forgotten. */
+  /** The Transaction or Savepoint around it. It must not be garbage-collected before this one. */
   // eslint-disable-next-line no-unused-private-class-members -- only held
   #holder;
   #scope;
@@ -141,8 +141,8 @@ class Savepoint {
   }
 }
 
-// These throw what is refused before anything is asked: whose call that was, the methods know that
-// users call.
+// These functions throw before anything is sent. The methods that users call turn the exception
+// into a rejection.
 
 function savepoint(open, scope, callback, options, holder) {
   needFunction('a savepoint', callback);
@@ -156,7 +156,7 @@ function savepoint(open, scope, callback, options, holder) {
   return open.savepoint(scope, callback, (inner) => new Savepoint(open, inner, holder));
 }
 
-/** A transaction on a connection of the pool. `callSite` is where the user asked for it. */
+/** A transaction on a connection of the pool. `callSite` is where the user called `begin`. */
 function begin(bridge, options, callSite) {
   const { flags, deadline } = readOptions(options, BEGIN_OPTIONS);
   deadline?.check();
@@ -194,7 +194,7 @@ async function beginOnPool(bridge, flags, deadline, callSite) {
   } catch (error) {
     throw deadline?.hasPassed ? deadline.error('not-sent') : error;
   }
-  // It was granted in the very moment.
+  // The deadline passed while the lease was being granted.
   if (deadline?.hasPassed) {
     lease.release(false);
     throw deadline.error('not-sent');
@@ -202,7 +202,7 @@ async function beginOnPool(bridge, flags, deadline, callSite) {
   return { lease, open: new OpenTransaction(lease, flags, RELEASE, deadline) };
 }
 
-/** How a transaction on a connection that its user keeps is to begin. */
+/** The flags and the deadline of a transaction on a connection that its user keeps. */
 function termsOf(options) {
   const terms = readOptions(options, BEGIN_OPTIONS);
   terms.deadline?.check();
@@ -210,8 +210,8 @@ function termsOf(options) {
 }
 
 /**
- * `begin` gives each attempt its transaction. On a connection that its user keeps, `canRepeat` says
- * whether another attempt has anything to run on. `done` is called behind the last attempt.
+ * `begin` gives each attempt its transaction. For a connection that its user keeps, `canRepeat`
+ * says whether the connection can serve another attempt. `done` is called after the last attempt.
  */
 function transactionOn(callback, options, on) {
   needFunction('a transaction', callback);
@@ -221,7 +221,7 @@ function transactionOn(callback, options, on) {
 }
 
 /**
- * Runs the callback in a transaction, again and again where that can help and `retries` allow it.
+ * Runs the callback in a transaction, and repeats it while that can help and `retries` allows it.
  */
 async function attempts(
   callback,
@@ -229,7 +229,8 @@ async function attempts(
   { begin: beginAnew, canRepeat, done },
 ) {
   /**
-   * Why the attempt before failed: where nothing comes of the next one, it says why that was made.
+   * The error of the attempt before. It becomes the cause of the next one's error, if that has no
+   * cause.
    */
   let cause;
   let begins = flags;
@@ -248,7 +249,7 @@ async function attempts(
         cause = error;
         if (isStale(error)) begins |= REPEATED;
         if (deadline !== null) deadline.cause = error;
-        // That is why no attempt follows, whenever it came.
+        // The deadline is the reason why no attempt follows, whenever it passed.
         if (deadline?.hasPassed) throw withStackFrom(attempts, deadline.error('not-committed'));
       }
       deadline?.resume();
@@ -260,7 +261,7 @@ async function attempts(
   }
 }
 
-/** What was thrown first led to it. */
+/** Gives an error the error of the attempt before as its cause. */
 function because(error, cause) {
   if (cause !== undefined && isError(error) && error.cause === undefined) {
     defineHidden(error, 'cause', cause);
@@ -287,13 +288,13 @@ async function attemptOnce(callback, { lease, holder }, open) {
 }
 
 /**
- * A use behind the last `await`. V8 drops variables that are not used any more from the frame of an
- * optimized function. Without this use, it would take the view for garbage while its transaction is
- * at work.
+ * A use of the view after the last `await`. V8 drops variables without a later use from the frame
+ * of an optimized function. Without this use the view could be garbage-collected while its
+ * transaction runs.
  */
 function keep() {}
 
-/** Half of the wait is random, so that those who met once do not meet again. */
+/** Half of the wait is random, so that transactions that collided once do not collide again. */
 async function backoff(attempt, deadline) {
   const most = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** attempt);
   try {
@@ -313,7 +314,7 @@ const optionsOf = (allowed) =>
 const BEGIN_OPTIONS = optionsOf(NAMES);
 const TRANSACTION_OPTIONS = optionsOf([...NAMES, 'retries']);
 
-/** `allowed` is one of the two above. */
+/** `allowed` is BEGIN_OPTIONS or TRANSACTION_OPTIONS. */
 function readOptions(options, allowed) {
   if (!isGiven(options)) return { flags: TRANSACTION, deadline: null };
   const { isolation, readOnly, deferrable, timeoutMs, signal, retries } = allowed.read(options);

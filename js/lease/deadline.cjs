@@ -1,21 +1,21 @@
 'use strict';
 
-// What ends a transaction before its user does: `timeoutMs`, from the call to the answer of COMMIT,
-// waiting for a connection and all attempts included, and `signal`.
+// The deadline of a transaction: `timeoutMs`, counted from the call to the answer of COMMIT,
+// including the wait for a connection and all attempts, and `signal`, which may end the transaction
+// at any time.
 
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setTimeout } = require('node:timers');
 const { classes, withStackFrom } = require('../api/errors.cjs');
 const { Signals, isAborted } = require('../transfer/signals.cjs');
 
-// Taken once: a test's fake clock, which comes later, must not keep a transaction from being given
-// up.
+// Taken when this file is loaded: the fake clock of a test must not keep a deadline from passing.
 const now = performance.now.bind(performance);
 
-/** What `#passed` resolves to. */
+/** `#passed` resolves to this. */
 const PASSED = Symbol('passed');
 
-/** What becomes of a transaction that is given up, by the outcome. */
+/** How the transaction ended, by the outcome. */
 const ENDINGS = {
   'not-sent': 'before it began',
   'not-committed': 'and was rolled back',
@@ -32,21 +32,21 @@ class Deadline {
   /** On the clock of `performance.now`. */
   #endsAt = Infinity;
   #timer;
-  /** The user's signal as `Signals` knows it, while it is listened to. */
+  /** The object of `Signals` while the user's signal is listened to, or null. */
   #watched = null;
-  /** The user's signal, once it was that which ended the transaction. */
+  /** The user's signal, if it has ended the transaction. */
   #abortedBy = null;
   #controller = new AbortController();
   #passed;
   #resolve;
   #query = undefined;
   hasPassed = false;
-  /** Why the attempt before failed, for a transaction that is being repeated. */
+  /** The error of the attempt before, for a transaction that is being repeated. */
   cause = undefined;
-  /** Called when it passes; returns the SQL text that is being run then. */
+  /** Called when the deadline passes; returns the SQL text of the running query. */
   onPassed = null;
 
-  /** The deadline that the options of a transaction set, or null where they set none. */
+  /** The deadline that the options of a transaction set, or null if they set none. */
   static of(timeoutMs, signal) {
     return timeoutMs === undefined && signal === undefined ? null : new Deadline(timeoutMs, signal);
   }
@@ -73,7 +73,7 @@ class Deadline {
     }
   }
 
-  /** A transaction under it has ended, which cleared it, and another attempt follows. */
+  /** Another attempt follows the end of a transaction, which has cleared the deadline. */
   resume() {
     if (this.hasPassed) return;
     this.clear();
@@ -82,7 +82,7 @@ class Deadline {
     if (this.#signal !== undefined && isAborted(this.#signal)) this.pass();
   }
 
-  /** Is aborted when the deadline passes, for whatever reason. */
+  /** An AbortSignal that is aborted when the deadline passes, for either reason. */
   get signal() {
     return this.#controller.signal;
   }
@@ -103,23 +103,23 @@ class Deadline {
     if (watched !== null) signals.delete(watched, this);
   }
 
-  /** Of its errors, but where the outcome is unknown. */
+  /** The code of the error, unless the outcome is unknown. */
   get code() {
     return this.#abortedBy === null ? 'HYPERION_TRANSACTION_TIMEOUT' : 'HYPERION_ABORTED';
   }
 
-  /** Nothing is begun any more. */
+  /** Throws if the deadline has passed, so that nothing begins any more. */
   check() {
     if (this.hasPassed) throw this.error('not-sent');
   }
 
   /**
-   * `promise`, or an error when the deadline passes before. The stack of the error begins at the
-   * function that awaits `method`.
+   * The value of `promise`, or an error if the deadline passes first. The stack of the error begins
+   * at the function that awaits `method`.
    */
   async bound(promise, outcome, method) {
     const first = await Promise.race([promise, this.#passed]);
-    // It may have passed behind the promise, and before anybody heard of that.
+    // The deadline may have passed right after the promise was settled.
     if (first === PASSED || this.hasPassed) throw withStackFrom(method, this.error(outcome));
     return first;
   }

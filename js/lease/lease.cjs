@@ -1,13 +1,13 @@
 'use strict';
 
-// One connection that a caller has to itself: a transaction's, or one for session work.
+// One connection that one caller has to itself: for a transaction, or for session work.
 
 const { classes, explainRefusal } = require('../api/errors.cjs');
 const { RELEASE } = require('../transfer/contract.cjs').queryFlags;
 
 /**
- * Leases whose user let go of them without giving them back. Holds the lease, never what the user
- * holds.
+ * Takes back a lease whose user has dropped it. It holds the lease and not the user's object, which
+ * could not be garbage-collected otherwise.
  */
 const forgotten = new FinalizationRegistry((lease) => lease.reclaim());
 
@@ -15,65 +15,66 @@ class Lease {
   #bridge;
   #whenIdle = null;
   #what;
-  /** Has a `stack` that says where it was taken. */
+  /** An object whose `stack` shows where the user took the lease. */
   #callSite;
   /**
-   * The addon has the request that ends the transaction, and gives the lease back, whatever comes
-   * of that.
+   * The addon has the request that ends the transaction. The addon takes the lease back then,
+   * whether the request succeeds or not.
    */
   #isGivenBack = false;
 
-  /** The addon's word for it; 0 until it is granted, and once it is given back. */
+  /** The addon's number of the lease; 0 before it is granted, and after it is given back. */
   number = 0;
-  /** Requests whose answer has not come. */
+  /** How many requests have no answer yet. */
   running = 0;
-  /** How many queries were asked of it. */
+  /** How many queries were sent on it. */
   asked = 0;
-  /** The SQL text that was sent last. */
+  /** The SQL text of the query that was sent last. */
   lastQuery = undefined;
-  /** Where its connection is, once an error of the server or `locate` has said so. */
+  /** The host of its connection, once an error of the server or `locate` has told it. */
   host = undefined;
   /**
-   * What the transaction on it has failed with, as the server sees it, and what it had failed with
-   * before that was undone: `{ error }`, which is filled in when the error arrives.
+   * `#failure` says with which error the transaction has failed, and `#healed` with which one it
+   * had failed before a savepoint undid that. Both are null or `{ error }`; the error is filled in
+   * when it is made.
    */
   #failure = null;
   #healed = null;
-  /** What the user gets in place of any error, once a deadline has passed: `(error) => Error`. */
+  /** After a deadline has passed, makes the error that the user gets: `(error) => Error`. */
   replaceError = null;
-  /** Whether the transaction that is open on it was declared read-only. */
+  /** Whether the open transaction was declared read-only. */
   isReadOnly = false;
-  /** The Deadline of the transaction that is open on it, or was last. */
+  /** The Deadline of the open transaction, or of the last one. */
   deadline = null;
 
-  /** `what` is said in warnings: 'transaction' or 'connection'. */
+  /** `what` names the lease in warnings: 'transaction' or 'connection'. */
   constructor(bridge, what, callSite) {
     this.#bridge = bridge;
     this.#what = what;
     this.#callSite = callSite;
   }
 
-  /** `signal` and `timeoutMs` bound the wait, where they are given. */
+  /** `signal` and `timeoutMs` may be undefined; they bound the wait. */
   async acquire(flags, signal, timeoutMs) {
     await this.#bridge.acquire(this, flags, signal, timeoutMs);
   }
 
-  /** Called when the addon has answered. */
+  /** Called when the addon has granted the lease. */
   granted(number) {
     this.number = number;
     this.#bridge.rememberLease(this);
   }
 
   /**
-   * `holder` is the user's object: once it is collected as garbage, the user can't give the lease
-   * back.
+   * `holder` is the user's object. When it is garbage-collected, the user can't give the lease back
+   * any more.
    */
   heldBy(holder) {
     forgotten.register(holder, this, this);
   }
 
   query(sql, params, options, flags) {
-    // The pool would run it on any of its connections.
+    // The addon would run a query without a number on any connection of the pool.
     if (this.number === 0) throw closed(sql);
     this.asked += 1;
     this.lastQuery = sql;
@@ -82,21 +83,21 @@ class Lease {
     return answer;
   }
 
-  /** For an error of our own: says where the connection is, or was when that was last known. */
+  /** The host of the connection, or the last known one: for errors that this package makes. */
   locate() {
     if (this.number !== 0) this.host = this.#bridge.leaseHost(this) ?? this.host;
     return this.host;
   }
 
   /**
-   * Gives up the calls that run on it and wait for it. A COMMIT is not cancelled: its connection is
-   * closed.
+   * Cancels the calls that run on the lease and drops those that wait for it. The pool never
+   * cancels a COMMIT, and closes its connection instead.
    */
   cancel() {
     if (this.number !== 0) this.#bridge.cancelLease(this);
   }
 
-  /** `destroy` closes the connection, and fails what runs on it. */
+  /** `destroy` closes the connection; the calls that run on it fail. */
   release(destroy) {
     if (this.number === 0) return;
     this.#bridge.release(this, destroy);
@@ -104,8 +105,8 @@ class Lease {
   }
 
   /**
-   * Its user is done with it. Where the request that gives it back could not be made, it is given
-   * back here.
+   * The user has ended the transaction. Takes the lease back if the request that gives it back
+   * could not be made.
    */
   ended() {
     if (!this.#isGivenBack) this.release(true);
@@ -118,19 +119,21 @@ class Lease {
     this.deadline?.clear();
   }
 
-  /** A transaction begins on it, which nothing that came before concerns. */
+  /** A transaction begins: errors of earlier ones do not count. */
   begins() {
     this.#failure = null;
     this.#healed = null;
     this.replaceError = null;
   }
 
-  /** A query of it has failed, and its transaction with it, if that had not failed before. */
+  /** A query has failed, and so the transaction has, unless it had failed before. */
   failed() {
     return (this.#failure ??= { error: null });
   }
 
-  /** A query of it has succeeded: the transaction on it has not failed, or no longer. */
+  /**
+   * A query has succeeded: the transaction has not failed, or a savepoint has undone the failure.
+   */
   succeeded() {
     if (this.#failure === null) return;
     this.#healed = this.#failure;
@@ -138,24 +141,24 @@ class Lease {
   }
 
   /**
-   * The first error that the transaction has failed with, or had failed with before the last of its
-   * queries succeeded.
+   * The first error with which the transaction has failed, or had failed before its last query
+   * succeeded.
    */
   get failure() {
     return (this.#failure ?? this.#healed)?.error ?? null;
   }
 
-  /** Whether it has a connection, or a claim to another one. */
+  /** Whether the lease has a connection, or may get another one. */
   get isAlive() {
     return this.number !== 0 && this.#bridge.leaseIsAlive(this);
   }
 
-  /** Whether its user has begun a transaction by a statement. */
+  /** Whether the user has begun a transaction by a statement. */
   get isInOwnTransaction() {
     return this.number !== 0 && this.#bridge.leaseIsInOwnTransaction(this);
   }
 
-  /** Called by the table of requests for each that was answered. */
+  /** Called by `Requests` for each answered request. */
   settled() {
     this.running -= 1;
     if (this.running === 0 && this.#whenIdle !== null) {
@@ -165,7 +168,7 @@ class Lease {
     }
   }
 
-  /** Resolves when no query is running on it. */
+  /** Resolves when no query is running on the lease. */
   async idle() {
     while (this.running > 0) {
       await new Promise((resolve) => {
@@ -179,8 +182,8 @@ class Lease {
   }
 
   /**
-   * What the user is told of an error; called in the stack of the caller that waits for it.
-   * `failure` is what `failed` gave for the error, or null where the transaction goes on.
+   * The error that the user gets for `error`; called in the stack of the caller that awaits it.
+   * `failure` is the result of `failed` for the error, or null if the transaction goes on.
    */
   explain(error, failure) {
     this.host ??= error.host;
@@ -194,16 +197,16 @@ class Lease {
     return error;
   }
 
-  /** Its user can't use it any more. */
+  /** The user has dropped the lease without giving it back. */
   async reclaim() {
     await this.idle();
-    // A caller that waits for the end of a transaction does not need its view.
+    // A caller that awaits the end of a transaction may drop its view.
     if (this.number === 0 || this.#isGivenBack) return;
     this.release(true);
     this.warn(`was never ${this.#what === 'transaction' ? 'finished' : 'released'}`);
   }
 
-  /** Says where it was taken, because no caller waits for an error. */
+  /** The warning shows where the user took the lease, because no caller awaits an error. */
   warn(why) {
     const isTransaction = this.#what === 'transaction';
     process.emitWarning(`a ${this.#what} ${why}: its connection was taken back`, {
@@ -224,10 +227,12 @@ function closed(query) {
   });
 }
 
-/** `in_failed_sql_transaction`: says nothing of what had failed. */
+/**
+ * `in_failed_sql_transaction`: its message does not say with which error the transaction failed.
+ */
 const ABORTED = '25P02';
 
-/** As JavaScript's own `cause`: there, but not enumerable. */
+/** A property that is not enumerable, as JavaScript's own `cause`. */
 function defineHidden(object, name, value) {
   Object.defineProperty(object, name, { value, writable: true, configurable: true });
 }

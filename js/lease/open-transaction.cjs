@@ -1,30 +1,30 @@
 'use strict';
 
-// What happens between BEGIN and the end of one transaction. The addon sends BEGIN in front of the
-// first statement; a transaction of which the server knows nothing ends without asking it.
+// One transaction between BEGIN and its end. The addon sends BEGIN in front of the first statement,
+// and a transaction without any statement ends without a round trip.
 //
-// Savepoints are a stack, for the server as for us. What is asked of any but the innermost would
-// run inside of that one, and be undone with it although its own caller was told that it is done:
-// it is refused at once.
+// Savepoints are a stack, for the server and for this file. A query for any savepoint but the
+// innermost would run inside the innermost one, and be undone with it after its caller was told
+// that it succeeded. So such a query is refused at once.
 
 const { COMMIT, END, HURRIED, BEGIN_READ_ONLY } = require('../transfer/contract.cjs').queryFlags;
 const { classes, isError, withStackFrom } = require('../api/errors.cjs');
 const { defineHidden } = require('./lease.cjs');
 
-/** What one view asks for: the transaction itself, or a savepoint. */
+/** The transaction itself, or one of its savepoints, as a part of which a view sends queries. */
 class Scope {
-  /** What it is inside of. */
+  /** The scope around it; null for the transaction itself. */
   outer;
   depth;
   name;
-  /** It takes no more: its callback is done, or what is around it has ended. */
+  /** The scope takes no more queries: its callback is done, or the scope around it has ended. */
   isOver = false;
   /**
-   * What its callback has, as long as that runs: it keeps the transaction from being taken for
-   * garbage.
+   * The view that the callback has, as long as it runs. So the view of a running callback is not
+   * garbage-collected.
    */
   view = null;
-  /** Why it can't be kept: what has failed inside of it was not undone. */
+  /** The error for which the scope can't be kept: work that failed inside of it was not undone. */
   spoiled = null;
 
   constructor(outer, depth) {
@@ -37,36 +37,38 @@ class Scope {
 class OpenTransaction {
   #lease;
   #flags;
-  /** RELEASE, or 0 where the connection stays its user's. */
+  /** RELEASE, or 0 on a connection that its user keeps. */
   #release;
   #deadline;
   #isCommitting = false;
   /**
-   * It was given up in the middle of a COMMIT, or behind one that its user wrote as a statement.
+   * The transaction was given up during a COMMIT, or after a COMMIT that its user wrote as a
+   * statement.
    */
   #isUnknown = false;
   /**
-   * Where all that was asked last runs. A savepoint is the innermost until the server has ended it.
+   * The scope in which the next query runs. A savepoint is the innermost until the server has ended
+   * it.
    */
   #innermost;
-  /** Whether its caller has asked for the rollback. */
+  /** Whether the user has called `rollback`. */
   #isWanted = false;
-  /** Why it was rolled back in place of a COMMIT. */
+  /** The error for which it was rolled back instead of committed. */
   #refusal = null;
-  /** Settles when the server has said how it ended. */
+  /** Settles when the server has answered COMMIT or ROLLBACK. */
   #ended = null;
-  /** Settles when nothing of it is to be sent any more. Never rejects. */
+  /** Resolves when nothing of the transaction is to be sent any more. Never rejects. */
   #closed = null;
-  /** As the lease's, for as long as anybody asks. */
+  /** As the lease's; it stays when the lease's is reset. */
   #replaceError = null;
 
   isOpen = true;
-  /** Nothing of it is to be sent any more. */
+  /** Nothing of the transaction is to be sent any more. */
   isClosed = false;
-  /** What its own view asks is part of. */
+  /** The scope of the transaction itself. */
   root = new Scope(null, 0);
   /**
-   * What the callback did may stand, although it failed behind that: running it again could do it
+   * The work of the callback may be committed, although the call failed. A retry could do the work
    * twice.
    */
   mayStand = false;
@@ -83,23 +85,23 @@ class OpenTransaction {
     if (deadline !== null) deadline.onPassed = () => this.#giveUp();
   }
 
-  /** Throws where `sql` comes too late, or while what `scope` has opened is open. */
+  /** Throws if `scope` is over, or if a savepoint inside of it is open. */
   check(scope, sql) {
     if (scope.isOver) throw left(sql);
     if (!this.isOpen) throw this.#finished(sql);
     if (scope !== this.#innermost) throw overlapping(sql);
   }
 
-  /** `scope`: whose view asks. */
+  /** `scope` is that of the view whose method was called. */
   query(scope, sql, params, options) {
     this.check(scope, sql);
     return this.#lease.query(sql, params, options, this.#flags);
   }
 
-  /** Stacks begin at the function that awaits `method`. */
+  /** The stack of an error begins at the function that awaits `method`. */
   async commit(method = this.commit) {
     if (!this.isOpen) throw withStackFrom(method, await this.#over('COMMIT'));
-    // Half of what belongs together would be committed.
+    // A commit would keep a part of work that belongs together.
     if (this.root.spoiled !== null || this.#innermost !== this.root) {
       this.#lease.locate();
       this.#refusal = this.root.spoiled ?? this.#withHost(withStackFrom(method, savepointIsOpen()));
@@ -114,12 +116,14 @@ class OpenTransaction {
     }
   }
 
-  /** So the server answers the COMMIT of a transaction in which a statement has failed. */
+  /**
+   * ROLLBACK is the server's answer to the COMMIT of a transaction in which a statement has failed.
+   */
   #confirm({ command }) {
     if (command === 'ROLLBACK') throw rolledBack(this.#lease.failure);
   }
 
-  /** Its caller wants it: a transaction whose callback has asked for that has not failed. */
+  /** Called for the user. A transaction whose callback calls this has not failed. */
   async rollback() {
     if (!this.isOpen) throw withStackFrom(this.rollback, await this.#over('ROLLBACK'));
     this.#isWanted = true;
@@ -134,15 +138,15 @@ class OpenTransaction {
     return this.#close(this.#rollback());
   }
 
-  /** Rolls back what is not finished, and waits for what is being finished. */
+  /** Rolls back an open transaction, and waits for a COMMIT or ROLLBACK that is under way. */
   async leave() {
     if (this.isOpen) await this.rollback();
     else await this.#ended?.catch(() => {});
   }
 
   /**
-   * Its connection is released. Unfinished work is rolled back, although the code that works in it
-   * has not asked for that.
+   * Called when the connection is released. Rolls back an open transaction, although its user has
+   * not asked for that.
    */
   async abandon() {
     if (this.isOpen) await this.#rollBack().catch(() => {});
@@ -150,17 +154,17 @@ class OpenTransaction {
   }
 
   /**
-   * Resolves when nothing of it is to be sent any more: only then another one may begin on the
-   * connection.
+   * Resolves when nothing of the transaction is to be sent any more. Only then another transaction
+   * may begin on the connection.
    */
   async whenClosed() {
     await this.#closed;
   }
 
   /**
-   * The result of the callback, unless the deadline passes before. If the callback has sent a COMMIT,
-   * which is never cancelled, the answer to the COMMIT decides. The stack of the deadline's error
-   * begins at the function that awaits `method`.
+   * The result of the callback, unless the deadline passes first. If the callback has sent a
+   * COMMIT, which the pool never cancels, the answer to the COMMIT decides. The stack of the
+   * deadline's error begins at the function that awaits `method`.
    */
   async hear(running, method) {
     const deadline = this.#deadline;
@@ -179,7 +183,10 @@ class OpenTransaction {
     }
   }
 
-  /** After its user's code threw: what was thrown stays what the caller gets. */
+  /**
+   * Called after the callback threw. The caller gets the exception of the callback, whatever the
+   * rollback results in.
+   */
   async rollBackBecause(thrown) {
     try {
       await (this.isOpen ? this.#rollBack() : this.#ended);
@@ -189,8 +196,9 @@ class OpenTransaction {
   }
 
   /**
-   * The callback is done: commits, unless the callback left something undone. It may not have
-   * waited for its own `commit()`. Stacks begin at the function that awaits `method`.
+   * Called when the callback is done: commits, unless the callback has left queries or savepoints
+   * open. The callback may have called `commit()` without awaiting it. The stack of an error begins
+   * at the function that awaits `method`.
    */
   async finish(method) {
     if (!this.isOpen) {
@@ -211,13 +219,13 @@ class OpenTransaction {
   }
 
   /**
-   * Runs the callback in a savepoint inside of `outer`, for which `check` has been asked. `make`
-   * gives the callback its own view of this transaction.
+   * Runs the callback in a savepoint inside of `outer`; the caller has called `check` before.
+   * `make` makes the view of the savepoint for the callback.
    */
   async savepoint(outer, callback, make) {
     const scope = new Scope(outer, outer.depth + 1);
     this.#innermost = scope;
-    // No caller waits for it: what is sent behind it fails where it has failed.
+    // Not awaited here: if it fails, the queries behind it fail for the same reason.
     const opened = this.#tryTo(`SAVEPOINT ${scope.name}`);
     try {
       scope.view = make(scope);
@@ -229,12 +237,15 @@ class OpenTransaction {
       throw thrown;
     } finally {
       scope.isOver = true;
-      // Unless the one around it has ended before.
+      // The scope around it may have ended before.
       if (this.#innermost === scope) this.#innermost = outer;
     }
   }
 
-  /** The callback is done. Stacks begin at the function that awaits `savepoint`. */
+  /**
+   * Called when the callback is done. The stack of an error begins at the function that awaits
+   * `savepoint`.
+   */
   async #keep(scope, opened) {
     if (scope.isOver) throw withStackFrom(this.savepoint, lost());
     if (!this.isOpen)
@@ -245,26 +256,26 @@ class OpenTransaction {
     if (scope.spoiled !== null) throw scope.spoiled;
     scope.isOver = true;
     const released = this.#tryTo(`RELEASE SAVEPOINT ${scope.name}`);
-    // The reason why it was not opened is also why it can't be released.
+    // If SAVEPOINT failed, RELEASE failed for the same reason.
     const error = (await opened) ?? (await released);
     await released;
     if (error !== null) throw withStackFrom(this.savepoint, error);
   }
 
-  /** What has failed inside is undone, and what is around it goes on. */
+  /** Undoes the work of a callback that has failed. The scope around it goes on. */
   async #undo(scope, opened, thrown) {
-    // The one around it has ended, and has undone it; or the transaction has.
+    // The scope around it has ended and has undone it, or the transaction has.
     if (!this.#holds(scope)) return;
     scope.isOver = true;
     const unopened = await opened;
     if (!this.isOpen) return;
     if (unopened !== null) {
-      // Where the transaction had failed before, all of it was refused: there is nothing to undo.
-      // Else it ran outside.
+      // If the transaction had failed before, the server refused all statements of the callback,
+      // and there is nothing to undo. Otherwise they ran outside of a savepoint.
       if (unopened.transactionFailed !== true) scope.outer.spoiled ??= unopened;
       return;
     }
-    // Those that it has left open go with it.
+    // Savepoints that the callback has left open end with it.
     for (let inner = this.#innermost; inner !== scope; inner = inner.outer) inner.isOver = true;
     this.#innermost = scope;
     const undone = this.#tryTo(`ROLLBACK TO SAVEPOINT ${scope.name}`);
@@ -272,12 +283,12 @@ class OpenTransaction {
     const error = (await undone) ?? (await released);
     await released;
     if (error === null || !this.isOpen) return;
-    // What is around it can't be kept any more: whoever ends that undoes both.
+    // The scope around it can't be kept any more: its end undoes both.
     scope.outer.spoiled ??= error;
     suppress(thrown, error);
   }
 
-  /** Whether the savepoint has not been ended, by itself or by what is around it. */
+  /** Whether the savepoint is still open, so that neither it nor a scope around it has ended. */
   #holds(scope) {
     if (!this.isOpen) return false;
     for (let open = this.#innermost; open !== null; open = open.outer) {
@@ -287,7 +298,8 @@ class OpenTransaction {
   }
 
   /**
-   * Resolves to the error, or to null: what follows waits for all of them, and leaves none unheard.
+   * Resolves to the error, or to null. So callers can await several of these, and no rejection is
+   * left unhandled.
    */
   async #tryTo(sql) {
     try {
@@ -306,7 +318,7 @@ class OpenTransaction {
       return answer;
     } catch (error) {
       this.mayStand = error.outcome === 'unknown' || error.code === OVER;
-      // Where the connection stays its user's, it must not stay in a failed transaction.
+      // A connection that its user keeps must not stay in a failed transaction.
       if (this.#release === 0) await this.#rollback().catch(() => {});
       if (error.code === OVER && this.#lease.failure !== error) {
         defineHidden(error, 'cause', this.#lease.failure);
@@ -317,7 +329,7 @@ class OpenTransaction {
 
   async #rollback() {
     try {
-      // Behind the deadline the server has little time for it.
+      // After the deadline, the server gets little time for the rollback.
       await this.#end('ROLLBACK', this.#deadline?.hasPassed ? HURRIED : 0);
     } catch (error) {
       if (error.code === OVER) {
@@ -326,7 +338,7 @@ class OpenTransaction {
         return;
       }
       this.#lease.release(true);
-      // It was rolled back with the pool's end.
+      // The end of the pool has rolled it back.
       if (error.code === POOL_CLOSED && error.outcome === 'not-committed') return;
       throw error;
     }
@@ -336,7 +348,9 @@ class OpenTransaction {
     return this.#lease.query(sql, undefined, undefined, this.#flags | END | this.#release | flags);
   }
 
-  /** What ends the transaction gives the connection back, unless that stays its user's. */
+  /**
+   * The request of `ended` also gives the connection back, unless its user keeps the connection.
+   */
   #close(ended) {
     this.isOpen = false;
     this.#ended = ended;
@@ -351,13 +365,13 @@ class OpenTransaction {
     } finally {
       this.#deadline?.clear();
       if (this.#release !== 0) this.#lease.ended();
-      // What comes next on a connection that its user keeps is none of the transaction's.
+      // On a connection that its user keeps, later queries do not belong to the transaction.
       else this.#leaveLease();
       this.isClosed = true;
     }
   }
 
-  /** An error of our own says where it was, if that is known by now. */
+  /** Adds the host to an error of this package, if the host is known. */
   #withHost(error) {
     const host = this.#lease.locate();
     if (host !== undefined && Object.isExtensible(error)) error.host ??= host;
@@ -370,20 +384,20 @@ class OpenTransaction {
   }
 
   /**
-   * The deadline has passed: the running call is cancelled, and the server rolls back. A COMMIT is not
-   * cancelled. Returns what was being run.
+   * Called when the deadline has passed: cancels the running query and rolls back. A COMMIT is not
+   * cancelled. Returns the SQL text of the running query.
    */
   #giveUp() {
     const deadline = this.#deadline;
     this.#lease.locate();
     this.#replaceError = (cause) => {
       const { code, outcome, query, host = this.#lease.host } = cause;
-      // A COMMIT that the caller wrote as a statement, too.
+      // True for a COMMIT that the user wrote as a statement, too.
       this.#isUnknown ||= outcome === 'unknown';
       if (this.#isUnknown) return deadline.error('unknown', { query, host });
       if (code === OVER && query === 'ROLLBACK') return cause;
       if (!this.#isCommitting) return deadline.error('not-committed', { query, host });
-      // The answer came all the same, or COMMIT was never sent.
+      // The server has answered the COMMIT all the same, or the pool has never sent it.
       return code === GIVEN_UP ? deadline.error('not-committed', { query, host }) : cause;
     };
     this.#lease.replaceError = this.#replaceError;
@@ -393,7 +407,7 @@ class OpenTransaction {
     return running > 0 ? lastQuery : undefined;
   }
 
-  /** A caller that ends a transaction that was given up may rely on its being rolled back. */
+  /** After the deadline, a caller that ends the transaction can rely on the rollback. */
   async #over(query) {
     if (this.#replaceError !== null) await this.leave();
     return this.#finished(query);
@@ -411,18 +425,17 @@ class OpenTransaction {
   }
 }
 
-/** What the addon says of a query that was given up with its transaction. */
+/** The addon's code for a query that was given up with its transaction. */
 const GIVEN_UP = 'HYPERION_ABORTED';
 
 const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 
 /**
- * The server is in no transaction any more. A statement has ended this one, and how it ended is not
- * known.
+ * The server is in no transaction any more: a statement has ended this one, with an unknown result.
  */
 const OVER = 'HYPERION_TRANSACTION_OVER';
 
-/** What was thrown first stays what is thrown. */
+/** Attaches an error to the exception that the caller gets. */
 function suppress(thrown, error) {
   if (isError(thrown) && Object.isExtensible(thrown)) defineHidden(thrown, 'suppressed', error);
 }
@@ -459,7 +472,7 @@ function savepointIsOpen() {
   });
 }
 
-/** Asked in the wrong order, or ended so. */
+/** A query outside of the innermost savepoint, or a savepoint that ended before an inner one. */
 function overlapping(query, outcome = 'not-sent') {
   const message =
     outcome === 'not-sent'
@@ -483,7 +496,7 @@ function left(query) {
   });
 }
 
-/** Of a savepoint that was undone with the one around it. */
+/** For a savepoint that was undone with the scope around it. */
 function lost() {
   const message =
     'the savepoint was undone with the one around it, which ended before: await its end there';
@@ -493,7 +506,7 @@ function lost() {
   });
 }
 
-/** Of a transaction that was rolled back, and not by its callback. */
+/** For a transaction that was rolled back, and not by its callback. */
 function taken() {
   const message =
     'the transaction was rolled back before its callback was done, because its connection was released: await the ' +

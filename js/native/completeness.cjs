@@ -1,10 +1,10 @@
 'use strict';
 
-// Whether a binary is complete. Linux maps a file that a download or a full disk has cut off
-// without an error, and ends the process by SIGBUS once it reaches for the missing part. So the
-// size that the file tells of itself is compared with its real size. Other systems compare that
-// themselves. A tool that changed the file on purpose (a signature, a path for its libraries) has
-// changed both.
+// Whether a binary is complete. A download or a full disk may have cut off a file. Linux maps such
+// a file without an error, and ends the process by SIGBUS when it reaches the missing part. So the
+// size that the file's header tells is compared with its real size. Other systems compare the sizes
+// themselves. A tool that changes the file on purpose (a signature, a path for its libraries)
+// changes both sizes.
 
 const { readElf } = require('./elf.cjs');
 
@@ -12,9 +12,9 @@ class Incomplete extends Error {}
 
 /**
  * @param {string} file
- * @param {number} [published] how many bytes it had then
- * @throws {Incomplete} where the file would end the process. A file that can't be read from here, or
- *   is no ELF file, is left to the system, which refuses files that it does not know.
+ * @param {number} [published] how many bytes it had when it was published
+ * @throws {Incomplete} if the file would end the process. No error is thrown for a file that can't
+ *   be read, or that is not an ELF file: the system refuses such files.
  */
 function assertComplete(file, published) {
   const { size, needed, isFilled } = readElf(file) ?? {};

@@ -1,28 +1,28 @@
 'use strict';
 
-// What programs and binaries of Linux say of themselves, as far as this package needs it: a few
+// Reads the headers of programs and libraries of Linux, as far as this package needs them: a few
 // bytes of each.
 
 const fs = require('node:fs');
 
-/** For 64 bits: the file's header, one of a segment, one of a section. */
+/** For 64 bits: the sizes of the file's header, of a segment's and of a section's. */
 const [HEADER, SEGMENT, SECTION] = [64, 56, 64];
 const MAGIC = 0x464c457f;
 const [BITS_64, LITTLE_ENDIAN] = [2, 1];
 const [LOADED, INTERPRETER] = [1, 3];
-/** Longer than any path that is one. */
+/** Longer than any path. */
 const LONGEST_NAME = 4096;
 
 /**
  * The size of the file, how many bytes its segments need, whether its end was written, and which
- * program loads what it needs. Undefined where the file can't be read from here, or is no ELF file.
+ * program loads its libraries. Undefined if the file can't be read, or is not an ELF file.
  *
  * @returns {{ size: number, needed: number, isFilled?: boolean, interpreter?: string } | undefined}
  */
 function readElf(file) {
   let descriptor;
   try {
-    // What is no file may be waited for.
+    // Opening a pipe or a device could block.
     if (!fs.statSync(file).isFile()) return undefined;
     descriptor = fs.openSync(file, 'r');
     return read(fs.fstatSync(descriptor).size, (at, length) => {
@@ -41,7 +41,7 @@ function read(size, bytesAt) {
   if (header?.readUInt32LE(0) !== MAGIC) return undefined;
   if (header[4] !== BITS_64 || header[5] !== LITTLE_ENDIAN) return undefined;
   const segments = bytesAt(Number(header.readBigUInt64LE(32)), header.readUInt16LE(56) * SEGMENT);
-  // Without these the system refuses it.
+  // The system refuses a file without segments.
   if (segments === undefined) return undefined;
   const found = { size, needed: 0, isFilled: endsFilled(header, size, bytesAt) };
   for (let at = 0; at < segments.length; at += SEGMENT) {
@@ -56,7 +56,7 @@ function read(size, bytesAt) {
   return found;
 }
 
-/** The headers of sections, if any, stand at the end, and none but the first is empty. */
+/** The headers of sections, if any, are at the end, and only the first is empty. */
 function endsFilled(header, size, bytesAt) {
   const count = header.readUInt16LE(60);
   const end = Number(header.readBigUInt64LE(40)) + count * SECTION;

@@ -1,6 +1,6 @@
 'use strict';
 
-// Finds and loads the addon, or says clearly why it can't be had. Nothing native is touched before.
+// Finds and loads the addon, or says clearly why there is none. Nothing native is loaded before.
 
 const path = require('node:path');
 const { REMEDY } = require('./bundled.cjs');
@@ -40,12 +40,12 @@ function load({ versions, platform, arch }) {
 
 function wrongRuntime(versions) {
   if (Object.hasOwn(versions, 'bun')) {
-    // Bun ends the process when an addon uses libuv's polling.
+    // Bun ends the process when an addon uses uv_poll.
     return `hyperiondb-client does not run in Bun (${versions.bun}), which lacks uv_poll: use Node.js`;
   }
   if (Object.hasOwn(versions, 'deno')) {
-    // Deno's stand-in for libuv tells a polled descriptor once and never again, and crashes when
-    // the addon's timer is due.
+    // Deno's stand-in for libuv reports a polled descriptor only once, and crashes when the timer
+    // of the addon is due.
     return `hyperiondb-client does not run in Deno (${versions.deno}), whose uv_poll tells of a socket only once: use Node.js`;
   }
   if (Number.parseInt(versions.node, 10) < OLDEST_NODE) {
@@ -56,8 +56,8 @@ function wrongRuntime(versions) {
 
 /**
  * A binary for the other C library usually does not load, and the search goes on. So the C library
- * is asked for only where both binaries are there, or where the system has musl. musl may take a
- * binary for glibc for its own, and such a binary is untested there.
+ * is looked up only if both binaries are there, or if the system has musl. musl may load a binary
+ * for glibc, and such a binary is untested there.
  */
 function fitting(possible, source, arch) {
   const [gnu, musl] = possible;
@@ -68,7 +68,7 @@ function fitting(possible, source, arch) {
   return [runsMusl ? musl : gnu];
 }
 
-/** What `npm run build` puts beside package.json. */
+/** The binary that `npm run build` puts beside package.json. */
 const BUILT = {
   name: (abi) => path.join(folder(), '..', '..', `hyperiondb-client.${abi}.node`),
   isThere: (abi) => isThere(BUILT.name(abi)),
@@ -87,8 +87,8 @@ const INSTALLED = {
   name: (abi) => `hyperiondb-client-${abi}`,
   isThere: (abi) => isInstalled(INSTALLED.name(abi)),
   /**
-   * The names are literals inside of `try`. So bundlers and file tracers see them, and let them be
-   * missing.
+   * The names are literals inside of `try`. So bundlers and file tracers see them, and accept that
+   * most of them are missing.
    */
   load(abi, failed) {
     try {
@@ -137,7 +137,7 @@ const INSTALLED = {
   },
 };
 
-/** What the system loads as its own is of this version, and whole. */
+/** Whether the binary in a package is of this version, and complete. Throws if it is not. */
 function isReady(about, abi) {
   isOurs(about);
   const file = fileOf(abi);
@@ -146,8 +146,8 @@ function isReady(about, abi) {
 }
 
 /**
- * The file that Node will load for a package. A bundler may have moved it, and other loaders may
- * know better than Node where it is.
+ * The file that Node will load for a package. Undefined in a bundle, which may have moved the file,
+ * and with another loader that knows better than Node where it is.
  */
 function fileOf(abi) {
   if (isBundled()) return undefined;
@@ -159,7 +159,8 @@ function fileOf(abi) {
 }
 
 /**
- * What was loaded is the other half of this package, and of the same version: the two share memory.
+ * Checks that an addon is the other half of this package, of the same version: the two share
+ * memory.
  */
 function checked(found) {
   if (typeof found?.createPool !== 'function') throw new Error('is no addon of hyperiondb-client');
@@ -198,7 +199,7 @@ function remedy(platform, arch, failures) {
       'readable, for this C library, and on a file system that is not mounted noexec.'
     );
   }
-  // Into `dependencies` it must not come, where it would keep every other platform from installing.
+  // In `dependencies` it would keep the app from being installed on other platforms.
   const forNow = `\`npm install --no-save ${INSTALLED.name(abi)}@${version}\``;
   const forGood = 'remove node_modules and package-lock.json and run `npm install` on this one';
   const other = PUBLISHED.find((each) => each !== abi && INSTALLED.isThere(each));
@@ -225,15 +226,12 @@ function remedy(platform, arch, failures) {
 
 const isRefused = ({ error }) => error.code === 'ERR_DLOPEN_FAILED';
 
-/**
- * Whether a part of what was published is missing: a piece of a file, or a file that the others
- * name.
- */
+/** Whether a part of the published package is missing: a piece of a file, or a whole file. */
 function isDamaged(failure) {
   const { name, error } = failure;
   if (error instanceof Incomplete) return true;
   if (isRefused(failure)) return shortfall(failure) !== '';
-  // Of a package.json, as Node 20 and as later ones say it.
+  // The errors of a broken package.json, of Node 20 and of later versions.
   if (error.name === 'SyntaxError' || error.code === 'ERR_INVALID_PACKAGE_CONFIG') return true;
   return error.code === 'MODULE_NOT_FOUND' && isInstalled(`${name}/package.json`);
 }
@@ -246,7 +244,7 @@ function isInstalled(name) {
   }
 }
 
-/** How much of a binary is there, where its package says how much there was. */
+/** How many bytes of a binary are there, if its package says how many there were. */
 function shortfall({ abi, name }) {
   let published;
   try {
@@ -259,7 +257,7 @@ function shortfall({ abi, name }) {
 }
 
 /**
- * Whether a bundler has put this file into another one, so that the package's own folder is not
+ * Whether a bundler has put this file into another one, so that the folder of the package is not
  * around it.
  */
 function isBundled() {
@@ -270,7 +268,7 @@ function isBundled() {
   }
 }
 
-/** Where this file is; in a bundle of ES modules there is no such name. */
+/** The folder of this file; a bundle of ES modules has no such name. */
 function folder() {
   return typeof __dirname === 'string' ? __dirname : '';
 }

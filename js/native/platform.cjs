@@ -1,11 +1,11 @@
 'use strict';
 
-// Which binaries there are, by the names that napi-rs gives them.
+// The binaries that there are, by the names that napi-rs gives them.
 
 const fs = require('node:fs');
 const { readElf } = require('./elf.cjs');
 
-/** Those that are published, each as the package `hyperiondb-client-<abi>`. */
+/** The published ones, each as the package `hyperiondb-client-<abi>`. */
 const PUBLISHED = Object.freeze([
   'darwin-arm64',
   'darwin-x64',
@@ -17,7 +17,7 @@ const PUBLISHED = Object.freeze([
 ]);
 
 /**
- * What a platform may run. On Linux that depends on its C library, glibc or musl, which
+ * The binaries that a platform may run. On Linux it depends on the C library, glibc or musl, which
  * `process.arch` does not tell.
  */
 function abis(platform, arch) {
@@ -25,19 +25,22 @@ function abis(platform, arch) {
   return [platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`];
 }
 
-/** The one that this process runs. */
+/** The binary that this process runs. */
 function ownAbi({ platform, arch } = process) {
   const [first, musl] = abis(platform, arch);
   return musl !== undefined && isMusl() === true ? musl : first;
 }
 
-/** Whether musl is on this machine, whatever runs this process: its loader stands at one place. */
+/**
+ * Whether musl is on this machine, even if this process does not use it: its loader has a fixed
+ * path.
+ */
 function hasMusl(arch) {
   const cpu = { arm64: 'aarch64', x64: 'x86_64' }[arch] ?? arch;
   return isThere(`/lib/ld-musl-${cpu}.so.1`);
 }
 
-/** Under `--permission` Node throws of what it may not read. */
+/** Under `--permission`, Node throws for a path that may not be read. */
 function isThere(file) {
   try {
     return fs.existsSync(file);
@@ -46,7 +49,7 @@ function isThere(file) {
   }
 }
 
-/** Undefined where that can't be seen. */
+/** Undefined if the file may not be read. */
 function sizeOf(file) {
   try {
     return fs.statSync(file).size;
@@ -55,10 +58,10 @@ function sizeOf(file) {
   }
 }
 
-/** Undefined where that can't be told. */
+/** Undefined if it is not known. */
 function isMusl() {
-  // The program that has loaded what Node needs tells the C library. Node's report tells it too,
-  // but before 20.13 it looks up the names of all peers for that.
+  // The program that loads Node's libraries tells the C library. Node's report tells it too, but
+  // before 20.13 the report looks up the names of all network peers.
   const { interpreter = '' } = readElf('/proc/self/exe') ?? {};
   if (interpreter.includes('/ld-musl-')) return true;
   return interpreter.includes('/ld-linux') ? false : reportsMusl();

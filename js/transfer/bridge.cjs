@@ -1,7 +1,7 @@
 'use strict';
 
-// The line between one pool in JavaScript and its half in the addon: requests go down, records come
-// up. Holds no option and no secret.
+// The bridge between one pool in JavaScript and its half in the addon: requests go down, records
+// come up. It keeps no option and no secret.
 
 const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');
@@ -29,10 +29,10 @@ const NO_PARAMETERS = { values: undefined, captured: undefined };
 
 const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
 const RESOLVED = Promise.resolve();
-/** Taken now: the fake timers of a test would never run what they are given. */
+/** Taken when this file is loaded: the fake timers of a test would never run the callbacks. */
 const { queueMicrotask } = globalThis;
 
-/** `new Promise(takeResolve)` leaves its `resolve` here; it is taken at once. */
+/** `new Promise(takeResolve)` leaves its `resolve` here, and the next line takes it. */
 let takenResolve = null;
 const takeResolve = (resolve) => {
   takenResolve = resolve;
@@ -46,19 +46,22 @@ class Bridge {
   #requests = new Requests(this.#signals);
   #records;
   #typeConfigs;
-  /** Those of queries with the pool's own type config. */
+  /** The statements of queries with the pool's own type config. */
   #statements;
-  /** Those of queries that bring their own: the same text is another statement there. */
+  /**
+   * By type config, the statements of queries with `types` of their own: the same SQL text is
+   * another statement there.
+   */
   #configuredStatements = new Map();
   #onEvent;
   #lookup;
   #longStackTraces;
-  /** Those that users have, by number. */
+  /** By number, the leases that users have. */
   #leases = new Map();
   #flushIsDue = false;
-  /** What is listened to for nobody. */
+  /** Watches whose signal could not be unwatched yet. */
   #litter = [];
-  /** The defect after which nothing the addon says can be trusted. */
+  /** The defect of the addon or of this file after which the pool can't be used any more. */
   #defect = null;
 
   #flush = () => {
@@ -70,7 +73,7 @@ class Bridge {
     }
   };
 
-  /** `lookup` has the shape of `dns.lookup`. Throws what the addon says of wrong options. */
+  /** `lookup` has the shape of `dns.lookup`. Throws the addon's error for wrong options. */
   constructor(
     addon,
     optionsJson,
@@ -118,12 +121,11 @@ class Bridge {
   }
 
   /**
-   * Sends one query, on a connection of the pool or on the one that `lease` holds. Throws the
-   * errors that refuse the query before it is queued. Which call they belong to is known to the
-   * methods that users call.
+   * Sends one query, on a connection of the pool or on the one of `lease`. Throws if the query is
+   * refused before it is queued; the methods that users call turn the exception into a rejection.
    *
    * All code of the caller's (options, parameters, the signal) runs first, because it may throw and
-   * may make queries. Once the addon has taken the request, nothing throws.
+   * may send queries. Once the addon has taken the request, nothing throws.
    */
   query(sql, params, options, lease, flags) {
     const wrong = wrongArguments(sql, params);
@@ -158,7 +160,7 @@ class Bridge {
     }
 
     let parameters = null;
-    /** Values that are written when the types of their parameters are known. */
+    /** Values that are serialized once the types of their parameters are known. */
     let snapshot = null;
     if (params !== undefined && params !== null) {
       let oids = null;
@@ -178,7 +180,7 @@ class Bridge {
       } catch (thrown) {
         throw withQuery(thrown, sql);
       }
-      // Without values there is nothing to write.
+      // Without values there is nothing to serialize.
       if (snapshot?.values.length === 0) snapshot = null;
       if (snapshot !== null) flags |= VALUES_TO_COME | CANCELLABLE;
     }
@@ -213,18 +215,18 @@ class Bridge {
         ? this.#addon.query(this.#handle)
         : this.#addon.query(this.#handle, values, captured);
     } catch (thrown) {
-      // Nothing was queued.
+      // The request was not queued.
       if (isTransient && id !== undefined) this.#addon.forget(this.#handle, id);
       if (watch !== null) this.#unwatch(watch);
       throw unsent(fromThrown(thrown, sql), flags);
     }
-    // It was, and from here on assignments alone belong to it.
+    // The request was queued. From here on it only takes assignments.
     this.#requests.free = request.nextFree;
     request.resolve = resolve;
     if (watch !== null) watch.request = request;
     if (lease !== null) lease.running += 1;
     try {
-      // What is asked for while news is heard goes out when all of it has been.
+      // Queries that the user sends while records are read go out when all records have been read.
       if (mustFlush) this.#flushSoon();
       parameters?.release();
     } catch {
@@ -234,8 +236,8 @@ class Bridge {
   }
 
   /**
-   * Listens to a signal, for the request that is made next. Throws where code of the caller's has
-   * run meanwhile and has aborted it.
+   * Listens to a signal for the next request. Throws if the signal is aborted meanwhile, by the
+   * caller's own code.
    */
   #watch(signal, what, sql) {
     const watch = new Watch();
@@ -249,7 +251,7 @@ class Bridge {
     return watch;
   }
 
-  /** Where the stack ends here, it is done later. */
+  /** Near the end of the stack, `#deliver` does it later. */
   #unwatch(watch) {
     try {
       this.#requests.unwatch(watch);
@@ -263,7 +265,7 @@ class Bridge {
     else this.#cancel(watch.request.slot);
   }
 
-  /** The oids of the types, or null as long as no server has told them. */
+  /** The oids of the parameters' types, or null if no server has described the statement yet. */
   #parameterTypes(sql, statements) {
     if (statements.isTransient(sql)) return null;
     const oids = this.#addon.parameterTypes(this.#handle, statements.id(sql));
@@ -271,13 +273,13 @@ class Bridge {
   }
 
   /**
-   * The types of a request's parameters are known: its values are written. The types may be told
-   * again, where a connection was lost meanwhile.
+   * Called when the types of a request's parameters are known: sends the values. The addon may call
+   * it twice for a request, if a connection was lost in between.
    */
   #supply(slot, request, oids) {
     const { snapshot, typeConfig, context } = request;
     if (snapshot === null) {
-      // Its caller does not wait for it any more.
+      // The request was answered by `#fail`, or its values were sent before.
       if (this.#defect !== null) this.#cancel(slot);
       return;
     }
@@ -300,14 +302,14 @@ class Bridge {
     this.#flushSoon();
   }
 
-  /** A value can't be written: its query is given up, of which nothing has run. */
+  /** A value can't be sent: gives up its query, of which nothing has run. */
   #refuse(slot, request, thrown) {
     request.failure = thrown;
     this.#cancel(slot);
     this.#flushSoon();
   }
 
-  /** Resolves when `lease` has its number. */
+  /** Resolves when the addon has granted `lease`. */
   acquire(lease, flags, signal, timeoutMs) {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
     if (signal !== undefined || timeoutMs !== undefined) flags |= CANCELLABLE;
@@ -325,12 +327,12 @@ class Bridge {
     }
   }
 
-  /** It was granted. */
+  /** Called when the addon has granted the lease. */
   rememberLease(lease) {
     this.#leases.set(lease.number, lease);
   }
 
-  /** The addon has taken it back with a request. */
+  /** Called when the addon has taken the lease back with a request. */
   forgetLease(lease) {
     this.#leases.delete(lease.number);
     lease.number = 0;
@@ -340,17 +342,17 @@ class Bridge {
     this.#addon.cancel(this.#handle, slot);
   }
 
-  /** Where the connection of a lease is, if it has one. */
+  /** The host of a lease's connection, or undefined if it has none. */
   leaseHost(lease) {
     try {
       return this.#addon.leaseHost(this.#handle, lease.number);
     } catch {
-      // A pool that is gone has no connection.
+      // The pool has ended and has no connection.
       return undefined;
     }
   }
 
-  /** Whether a lease has a connection, or a claim to another one. */
+  /** Whether a lease has a connection, or may get another one. */
   leaseIsAlive(lease) {
     try {
       return this.#addon.leaseIsAlive(this.#handle, lease.number);
@@ -359,7 +361,7 @@ class Bridge {
     }
   }
 
-  /** Whether the user of a lease has begun a transaction there by a statement. */
+  /** Whether the user of a lease has begun a transaction by a statement. */
   leaseIsInOwnTransaction(lease) {
     try {
       return this.#addon.leaseIsInOwnTransaction(this.#handle, lease.number);
@@ -368,18 +370,18 @@ class Bridge {
     }
   }
 
-  /** Gives up all that runs on a lease, and all that waits there. */
+  /** Gives up all calls that run on a lease, and all that wait for it. */
   cancelLease(lease) {
     this.#addon.cancelLease(this.#handle, lease.number);
   }
 
-  /** Takes its number. */
+  /** Gives a lease back. It has no number then. */
   release(lease, destroy) {
     const { number } = lease;
     try {
       this.#addon.release(this.#handle, number, destroy);
     } catch {
-      // A pool that is gone holds no connection.
+      // The pool has ended and has no connection.
     }
     lease.number = 0;
     try {
@@ -394,7 +396,7 @@ class Bridge {
     return JSON.parse(this.#addon.status(this.#handle));
   }
 
-  /** Each host, in the order of the list. */
+  /** One entry a host, in the order of the list. */
   cluster() {
     return JSON.parse(this.#addon.cluster(this.#handle));
   }
@@ -407,7 +409,7 @@ class Bridge {
     }
   }
 
-  /** Resolves when the pool is warm. */
+  /** Resolves when a host serves and `minIdle` connections are open, at least one. */
   ready() {
     if (this.#defect !== null) return Promise.reject(this.#defectError());
     return this.#ask((slot) => this.#addon.ready(this.#handle, slot));
@@ -419,7 +421,7 @@ class Bridge {
     return this.#ask((slot) => this.#addon.end(this.#handle, slot, timeout, refuseWaiting));
   }
 
-  /** The pool has ended: who still has it keeps no more than that. */
+  /** Called when the pool has ended: a user that keeps the pool keeps no caches. */
   forgetAll() {
     this.#records.forgetAll();
     this.#statements = this.#newStatements(this.#typeConfigs.own);
@@ -427,7 +429,7 @@ class Bridge {
     this.#typeConfigs.forgetAll();
   }
 
-  /** A request without SQL. Throws what it is refused with before it is queued, as `query`. */
+  /** Sends a request without SQL. Throws if it is refused before it is queued, as `query` does. */
   #ask(send, lease = null, watch = null) {
     const promise = new Promise(takeResolve);
     const resolve = takenResolve;
@@ -469,17 +471,17 @@ class Bridge {
     this.#leases.get(event.lease)?.warn(`was idle for ${setting}`);
   }
 
-  /** All that is asked in one turn of the loop goes out together. */
+  /** Sends all requests of one turn of the loop together. */
   #flushSoon() {
     if (this.#flushIsDue) return;
-    // Half the price of queueMicrotask: no asynchronous resource is made for it.
+    // Half the price of queueMicrotask, which makes an asynchronous resource.
     RESOLVED.then(this.#flush);
     this.#flushIsDue = true;
   }
 
   /**
-   * Called by the addon, once for each wake of the loop. No code of the user runs here, except for
-   * promises and the functions of the option `types`.
+   * Called by the addon, once for each wake of the loop. User code runs here only in the functions
+   * of the option `types`, and in getters of `then` when a promise is resolved.
    */
   #deliver(text) {
     try {
@@ -490,7 +492,7 @@ class Bridge {
     }
   }
 
-  /** A record that can't be read leaves the others behind it unread: no call may wait for them. */
+  /** Fails all calls: after a record that can't be read, the records behind it stay unread. */
   #fail(cause) {
     this.#defect = cause;
     this.#requests.failAll((sql) => this.#defectError(sql));
@@ -509,7 +511,7 @@ class Bridge {
   #resolveName(token, host) {
     const answer = (error, addresses) => {
       let ips = '';
-      // An empty text is no error.
+      // An empty text would mean that the look-up succeeded.
       let why = JSON.stringify({ message: 'the look-up failed' });
       try {
         if (error) why = lookupError(error, host);
@@ -519,10 +521,10 @@ class Bridge {
           why = '';
         }
       } catch {
-        // Whatever it gave instead of addresses and of an error.
+        // The function has given neither addresses nor an error.
         ips = '';
       }
-      // A pool that was closed meanwhile ignores it: no connection waits for the address.
+      // The addon ignores the answer if the pool has ended: no connection waits for the address.
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
     };
@@ -536,14 +538,17 @@ class Bridge {
 
 const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
 
-/** As `src/node/entry.rs` reads it. */
+/** In the form that `src/node/entry.rs` reads. */
 function lookupError(error, hostname) {
   const { message, code, errno, syscall } = error;
   const text = message ? String(message) : undefined;
   return JSON.stringify({ message: text, code, errno, syscall, hostname });
 }
 
-/** Of a parameter's error; what the caller's own code threw stays as it is. */
+/**
+ * Adds the SQL text to the error of a parameter. An exception of the caller's own code stays as it
+ * is.
+ */
 function withQuery(thrown, sql) {
   if (thrown instanceof classes.ConfigurationError && thrown.query === undefined) {
     Object.defineProperty(thrown, 'query', { value: sql, writable: true, configurable: true });
@@ -553,9 +558,9 @@ function withQuery(thrown, sql) {
 
 /** The error of a query that was refused before it was sent. */
 function unsent(error, flags = 0) {
-  // After a defect the outcome is not known.
+  // After a defect of the pool, the error has an outcome already: it is unknown.
   if (error instanceof classes.ConfigurationError) error.outcome ??= 'not-sent';
-  // What was sent before of its transaction has been rolled back with the pool's end.
+  // The end of the pool has rolled back the earlier statements of the transaction.
   if (error.code === POOL_CLOSED && (flags & TRANSACTION) !== 0) error.outcome = 'not-committed';
   return error;
 }

@@ -1,29 +1,29 @@
 'use strict';
 
-// Documents of JSON that differ in their plain values alone, as those of one column mostly do. They
-// are made by code that was generated for their form, which knows what comes where and looks up no
-// string in V8's table, as JSON.parse does.
+// JSON documents that differ only in their plain values, as most documents of one column do. Code
+// that was generated for their template makes them. It knows the order of the parts, and looks up
+// no string in V8's table, as JSON.parse does.
 //
-// A form is the text of a document with gaps for its strings, numbers, booleans and nulls. All of a
-// text is compared with it, character by character, and what fills a gap is read as JSON (RFC 8259)
-// has it, so that the values are those of JSON.parse; where anything does not fit, JSON.parse makes
-// them. Names reach generated code only if they are plain (`plain-names.cjs`), and all other text
-// of a form as the codes of its characters.
+// A template is the text of a document with gaps for its strings, numbers, booleans and nulls. The
+// generated code compares the whole text with it, character by character, and reads the gaps by the
+// rules of JSON (RFC 8259). So the values are those of JSON.parse. If anything differs, JSON.parse
+// makes the documents. Names become part of generated code only if they are plain
+// (`plain-names.cjs`). All other text of a template is compared by character codes.
 
 const { isPlain } = require('./plain-names.cjs');
 
-/** A form that is longer, or has more gaps, is no better off than with JSON.parse. */
+/** With a longer template, or with more gaps, the generated code is not faster than JSON.parse. */
 const MOST_LITERAL = 240;
 const MOST_GAPS = 32;
 const LONGEST_DOCUMENT = 4096;
 
-/** An escape, or what can't stand in a string: it is left to JSON.parse. */
+/** A text with an escape, or with a character that can't stand in a string, is for JSON.parse. */
 const UNUSUAL = new RegExp(String.raw`[\\\u0000-\u001f]`);
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
-/** So many digits are less than any limit of numbers. */
+/** So few digits are exact in any case. */
 const FEW_DIGITS = 9;
-/** Longer strings are looked through by V8. */
+/** Longer strings are searched by V8. */
 const SHORT_STRING = 24;
 
 const KEYWORDS = [
@@ -35,14 +35,14 @@ const KEYWORDS = [
 const [MINUS, POINT, ZERO, NINE, QUOTE] = [...'-.09"'].map((c) => c.charCodeAt(0));
 const [UPPER_E, LOWER_E, LOWER_N, OPEN, CLOSE, COMMA] = [...'Een[],'].map((c) => c.charCodeAt(0));
 
-/** Stands for what is no value. */
+/** Returned in place of a value that can't be read. */
 const MISMATCH = Symbol('mismatch');
 
-/** Where the value ended that was read last. */
+/** Where the last value ended. */
 let end = 0;
 const endOfValue = () => end;
 
-/** A value that begins at `at`, in a text without anything unusual. */
+/** The value that begins at `at`, in a text without anything unusual. */
 function readValue(text, at) {
   const first = text.charCodeAt(at);
   if (first === QUOTE) return readString(text, at + 1);
@@ -87,13 +87,13 @@ function readNumber(text, at) {
   return Number(found[0]);
 }
 
-/** The form of a valid document without anything unusual. */
+/** The template of a valid document without anything unusual. */
 class Template {
-  /** What stands in front of the gaps, and behind the last one. */
+  /** The literal text in front of each gap, and behind the last one. */
   pieces = [''];
-  /** Names that are no identifiers. */
+  /** Names that are not plain. */
   names = [];
-  /** Makes the document of `v0`, `v1`, ..., which fill the gaps. */
+  /** Makes the document from `v0`, `v1`, ..., the values of the gaps. */
   expression;
   #text;
   #at = 0;
@@ -155,7 +155,7 @@ class Template {
   }
 }
 
-/** What gives up where `piece` does not stand at `at`, and goes on behind it where it does. */
+/** Code that gives up if `piece` is not at `at`, and moves `at` past it otherwise. */
 function literalCode(piece) {
   if (piece === '') return '';
   const differs = Array.from({ length: piece.length }, (_, k) => {
@@ -167,9 +167,9 @@ function literalCode(piece) {
 }
 
 /**
- * A function that makes documents of the same form as this one, or null where that is not worth it.
- * It takes `count` documents, which stand in `text` from `start` up to `stop` as an array. It
- * returns null where one of them has another form.
+ * A function that makes documents with the same template as this one, or null if that is not worth
+ * it. The `count` documents are an array in `text`, from `start` up to `stop`. The function returns
+ * null if one of them has another template.
  *
  * @param {string} document valid JSON, without anything unusual
  * @returns {null |
@@ -186,7 +186,7 @@ function compileTemplate(document) {
   const steps = pieces.map((piece, k) =>
     k === 0 ? literalCode(piece) : `${gap(k - 1)}\n    ${literalCode(piece)}`,
   );
-  // A null among other documents is one of the column's.
+  // A null in place of a document is a null of the column.
   const orNull = `if (text.charCodeAt(at) === ${LOWER_N} && text.startsWith('null', at)) {
       at += 4;
       values.push(null);
@@ -213,12 +213,12 @@ return (text, start, stop, count) => {
   );
 }
 
-/** So few documents are not worth looking at. */
+/** Fewer documents are not worth the look. */
 const FEW = 16;
 const MOST_CREDIT = 32;
 /**
- * Each form takes code of its own. Four batches in a row with other forms, or more than one in
- * nine, end the attempts.
+ * Each template takes compiled code. Four batches in a row with other templates, or more than one
+ * batch in nine, end the attempts.
  */
 const MISMATCH_COST = 8;
 
@@ -228,8 +228,9 @@ class JsonTemplates {
   #credit = MOST_CREDIT;
 
   /**
-   * The values of documents that stand in `text` as an array, or null where JSON.parse is to make
-   * them. `from` and `to` are the bounds of a typical document.
+   * The values of documents that are an array in `text`, or null if JSON.parse is to make them.
+   * `from` and `to` are the bounds of a typical document.
+   *
    * @param {string} text
    * @param {{ start: number, stop: number, count: number, from: number, to: number }} bounds
    */

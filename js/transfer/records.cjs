@@ -1,9 +1,10 @@
 'use strict';
 
-// Reads what the addon reports, a segment at a time, and settles the requests that it is about.
+// Reads the records that the addon writes, a segment at a time, and resolves or rejects their
+// requests.
 //
-// A segment is a list of records (32-bit words), the cells of rows, and one text that all of them
-// take their pieces from, in order. `src/node/sheet.rs` writes it.
+// A segment is a list of records (32-bit words), the cells of rows, and one text. Each record and
+// each cell takes its piece of the text, in order. `src/node/sheet.rs` writes segments.
 
 const contract = require('./contract.cjs');
 const { Shape } = require('./rows.cjs');
@@ -36,25 +37,25 @@ const { LAST_PIECE, BYTES } = contract.pieceFlags;
 const { COMMANDS } = contract.commands;
 
 /**
- * Stands in the JSON of an error with which its transaction has failed. It stands in no string of
+ * A part of the JSON of an error that has failed its transaction. It can't be inside of a string of
  * that JSON, where quotes are escaped.
  */
 const TRANSACTION_FAILED = '"transactionFailed":true';
 
 const NO_FIELDS = Object.freeze([]);
 
-/** The values of one long row that come in pieces, ahead of it. */
+/** The values of one long row that come in pieces, before the row itself. */
 class Pieces {
-  /** Values that have come wholly, in the order of their columns. */
+  /** The complete values, in the order of their columns. */
   values = [];
   #text = '';
   #buffer = null;
   #at = 0;
 
   /**
-   * V8 makes a rope of text: whoever reads it first has it copied into one piece, and who only
-   * hands it on has not. A Buffer has memory of its own, of which each page is touched when its
-   * bytes come.
+   * V8 makes a rope of the pieces of a text. The first reader makes it one string; a user that only
+   * hands the text on never pays for that. A Buffer has memory of its own, whose pages are touched
+   * as the bytes come.
    */
   add(text, size, flags) {
     if ((flags & BYTES) === 0) {
@@ -75,7 +76,9 @@ class Pieces {
   }
 }
 
-/** What the cursors run over; the row builders move them too. */
+/**
+ * The memory that the addon fills, with the cursors that the records and the builders of rows move.
+ */
 class Segment {
   text = '';
   /** In UTF-16 units. */
@@ -114,7 +117,7 @@ class Records {
     this.#onTypes = onTypes;
   }
 
-  /** Handles the segment that is in the buffers, and says whether the addon has more. */
+  /** Reads the segment that is in the buffers. Returns whether the addon has another one. */
   read(text) {
     const segment = this.#segment;
     const { words } = segment;
@@ -160,7 +163,7 @@ class Records {
           throw new RangeError(`the addon wrote a record of unknown kind ${words[w]}`);
       }
     }
-    // What was cut out of it keeps the text alive as long as needed; the segment must not.
+    // Substrings keep the text alive as long as they live; the segment must not.
     segment.text = '';
     return more;
   }
@@ -170,7 +173,7 @@ class Records {
   }
 
   #shape(slot, json) {
-    // The addon has forgotten all of them, because they were too many or took too much memory.
+    // Slot 0 comes again: the addon has dropped all shapes, which were too many or too large.
     if (slot === 0) this.#shapes.length = 0;
     this.#shapes[slot] = new Shape(JSON.parse(json));
   }
@@ -218,19 +221,19 @@ class Records {
     try {
       (request.pieces ??= new Pieces()).add(text, words[w + PIECE_SIZE], words[w + PIECE_FLAGS]);
     } catch (error) {
-      // There is no memory for it.
+      // There is not enough memory for it.
       request.failure = error;
     }
   }
 
-  /** One row, of which values have come in pieces. */
+  /** Builds one row, some of whose values have come in pieces. */
   #buildLong(request, shape, joinedUnits) {
     const { pieces } = request;
     request.pieces = null;
     this.#build(request, shape, 1, joinedUnits, pieces?.values ?? []);
   }
 
-  /** `cut` are the values that have come in pieces; null where none of the rows has any. */
+  /** `cut` has the values that have come in pieces; null if the rows have none. */
   #build(request, shape, count, joinedUnits, cut) {
     const { rows, asArrays, typeConfig, context } = request;
     const form = { asArrays, typeConfig, joinedUnits, cut };
@@ -257,7 +260,7 @@ class Records {
     const request = this.#requests.at(slot);
     const { resolve, sql, lease, failure, callSite } = request;
     const signal = request.watch?.watched.signal;
-    // In the order of the answers: the error itself is made later.
+    // Noted here, in the order of the answers; the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
     this.#requests.close(request);
     rejectWithin(
@@ -273,9 +276,7 @@ class Records {
   }
 }
 
-/**
- * A value's own error says what there is to say; it is made anew, where its caller is on the stack.
- */
+/** A conversion has made the error already. It is made anew, where its caller is on the stack. */
 function unreadable(cause, query) {
   if (cause instanceof classes.HyperionError) {
     const { message, code, outcome, cause: deeper } = cause;
@@ -290,8 +291,8 @@ function unreadable(cause, query) {
 }
 
 /**
- * A value could not be written, so that the query was given up. An error that the user's own code
- * threw stays as it is.
+ * The error of a query that was given up because a value could not be serialized. An exception of
+ * the user's own code stays as it is.
  */
 function unwritten(cause, query) {
   if (!(cause instanceof classes.ConfigurationError)) return cause;
@@ -299,9 +300,7 @@ function unwritten(cause, query) {
   return new classes.ConfigurationError(message, { code, outcome, cause: deeper, query });
 }
 
-/**
- * A count of rows; null where the command has none, or where a number could not hold it exactly.
- */
+/** A count of rows; null if the command has none, or if a number could not hold it exactly. */
 function countOf(low, high) {
   if (high === 0) return low >>> 0;
   const count = (high >>> 0) * 0x1_0000_0000 + (low >>> 0);
@@ -311,7 +310,7 @@ function countOf(low, high) {
 const rowCountProperty = { value: null };
 const commandProperty = { value: '' };
 const fieldsProperty = { value: NO_FIELDS };
-/** For users who come from `pg`, and for libraries that are made for it. */
+/** For users that come from `pg`, and for libraries that are made for it. */
 const rowsProperty = {
   get() {
     return this;
@@ -319,10 +318,10 @@ const rowsProperty = {
 };
 
 /**
- * The rows stay a plain array, equal to any other with the same rows. All else that is known of the
- * result stands in properties that are not enumerable. These definitions cost some 100 ns each (an
- * Object.defineProperties half as much again, fresh descriptors a quarter); a subclass of Array
- * would cost 80, but is not deepStrictEqual to an array.
+ * The rows stay a plain array, equal to any other array with the same rows. The other properties of
+ * the result are not enumerable. These definitions cost some 100 ns each (with
+ * Object.defineProperties half as much again, with fresh descriptors a quarter more). A subclass of
+ * Array would cost 80 ns, but is not deepStrictEqual to an array.
  */
 function describe(rows, rowCount, command, shape) {
   rowCountProperty.value = rowCount;
@@ -334,8 +333,8 @@ function describe(rows, rowCount, command, shape) {
     Object.defineProperty(rows, 'fields', fieldsProperty);
     Object.defineProperty(rows, 'rows', rowsProperty);
   } catch {
-    // Other code has given Object.prototype a `get`, a `set` or a `value`, so that these are no
-    // descriptors any more.
+    // Other code has given Object.prototype a `get`, a `set` or a `value`, so that these objects
+    // are not valid descriptors any more.
     const described = { rowCount, command, fields: fieldsProperty.value };
     for (const [name, value] of Object.entries(described)) {
       Object.defineProperty(rows, name, { __proto__: null, value });

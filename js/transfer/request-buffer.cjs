@@ -1,7 +1,8 @@
 'use strict';
 
-// What a request is written on: memory that the addon reads when it is called, which costs less
-// than arguments. Nothing of a user's runs between the two. `src/node/request_buffer.rs` reads it.
+// The memory in which the bridge writes a request. The addon reads it
+// (`src/node/request_buffer.rs`) in the call that follows at once, with no code of the user's in
+// between. This costs less than arguments of the call.
 
 const contract = require('./contract.cjs');
 
@@ -24,7 +25,7 @@ class RequestBuffer {
   #kinds;
   #numbers;
 
-  /** `memory` as the addon gives it. */
+  /** `memory` is the ArrayBuffer that the addon has made. */
   constructor(memory) {
     this.#words = new Int32Array(memory, 0, BUFFER_WORDS);
     this.#kinds = new Uint8Array(memory, KINDS_AT, VALUES);
@@ -32,9 +33,9 @@ class RequestBuffer {
   }
 
   /**
-   * Returns whether the values are on it too. They are in an array that no other code has.
-   * `timeoutMs` may be a number that stands for no time. The addon forgets a statement that
-   * `isTransient` when the request is queued.
+   * Returns whether the values are in the buffer too; if they are not, they have to be arguments of
+   * the call. No other code has the array `values`. `timeoutMs` may be NO_LIMIT. The addon forgets
+   * the statement when the request is queued, if it `isTransient`.
    */
   write(slot, lease, statement, flags, { timeoutMs, isTransient }, values) {
     const words = this.#words;

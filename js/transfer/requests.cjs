@@ -1,45 +1,43 @@
 'use strict';
 
-// The requests that are on their way, by number, and what gives each of them up.
+// The requests that are on their way, by number, and the signals that abort them.
 
 const { rejectWithin } = require('../api/errors.cjs');
 
-/** Of a request whose caller was answered by us: the addon's answer comes all the same. */
+/** In place of `resolve` after `failAll`: the addon may answer the request yet. */
 const unheard = () => {};
 
-/**
- * One query on its way. The slots of the table keep these objects, and use them again and again.
- */
+/** One request on its way. Requests are used again and again: their slots keep these objects. */
 class Request {
   slot;
-  /** Null where the slot is free. */
+  /** Null if the slot is free. */
   resolve = null;
   sql = '';
   asArrays = false;
-  /** What was chosen about types, or null. */
+  /** The TypeConfig, or null if neither the pool nor the query has the option `types`. */
   typeConfig = null;
   /**
-   * The asynchronous context of the caller, an AsyncResource, where code of the user's runs for the
-   * request; or null.
+   * The asynchronous context of the caller, an AsyncResource, if functions of the option `types`
+   * run for the request; or null.
    */
   context = null;
-  /** The Lease that it runs on, or null for a request of the pool. */
+  /** The Lease of a request on a lease, or null. */
   lease = null;
-  /** The Watch of the AbortSignal that gives it up, or null. */
+  /** The Watch of the request's AbortSignal, or null. */
   watch = null;
-  /** Rows of the result that is not complete yet. */
+  /** The rows of a result that is not complete yet. */
   rows = null;
   /** The Pieces of a long row that is under way, or null. */
   pieces = null;
-  /** Results before the last, for several statements in one query. */
+  /** The results before the last one, if the query has several statements. */
   results = null;
-  /** Where it was asked for, with the pool's option `longStackTraces`. */
+  /** Where the query was called, with the pool's option `longStackTraces`. */
   callSite = null;
-  /** The values of parameters that the user's code writes once their types are known. */
+  /** The ParameterSnapshot of values that are serialized once their types are known. */
   snapshot = null;
   /**
-   * Why a row could not be built, or a value not be written. The request fails with it when it is
-   * over.
+   * Why a row could not be built, or a value not be serialized. The request fails with this error
+   * when the addon has answered it.
    */
   failure = null;
   nextFree = null;
@@ -49,35 +47,36 @@ class Request {
   }
 }
 
-/** What an AbortSignal gives up: a request, once it has a number. */
+/** Connects an AbortSignal with a request, once the request has a number. */
 class Watch {
-  /** As `Signals` knows the signal. */
+  /** The object of `Signals`. */
   watched = null;
   request = null;
-  /** The signal was aborted before there was a request. */
+  /** Whether the signal was aborted before there was a request. */
   isAborted = false;
 }
 
 /**
- * Requests by number. A number is taken once the addon has the request, and used again only after
- * the addon has reported the request's end. A request that took the number in between would get the
- * answer for another one.
+ * The requests by number. A number is taken once the addon has the request. It is free again only
+ * after the addon has reported the end of the request: another request with the same number would
+ * get the wrong answer.
  *
- * Any call may throw, at the latest where the stack ends. So nothing is called once the addon has
- * taken a request: `next` only shows the request that comes next, and its caller takes it by plain
- * assignments.
+ * Any call may throw near the end of the stack. So no call is made once the addon has taken a
+ * request: `next` only shows the next request, and the bridge takes it by plain assignments.
  */
 class Requests {
   #slots = [];
   #signals;
-  /** The request that comes next, or null where one has to be made. */
+  /** The next request, or null if `next` has to make one. */
   free = null;
 
   constructor(signals) {
     this.#signals = signals;
   }
 
-  /** Not taken yet. Its number is the addon's from the call on that it is given in. */
+  /**
+   * Shows the next request, which is not taken yet. The addon knows it from the call that sends it.
+   */
   next() {
     if (this.free === null) {
       const request = new Request(this.#slots.length);
@@ -95,7 +94,7 @@ class Requests {
     return request;
   }
 
-  /** The addon has answered. Gives the slot back, before anyone hears of it. */
+  /** Called when the addon has answered. Frees the slot before any other code can run. */
   close(request) {
     const { lease, watch } = request;
     request.resolve = null;
@@ -122,7 +121,7 @@ class Requests {
     watch.watched = null;
   }
 
-  /** Fails whatever is open. The addon may answer it yet, so that no number is free. */
+  /** Fails all open requests. Their numbers stay taken, since the addon may answer them yet. */
   failAll(make) {
     for (const request of this.#slots) {
       const { resolve, sql, lease, watch } = request;

@@ -1,12 +1,12 @@
 'use strict';
 
-// Turns the cells of a batch into rows, as `src/transfer/row_batch.rs` writes them: eight bytes a
-// cell, seen through several typed arrays at once, and one string that holds the text of all cells
-// one after another.
+// Turns the cells of a batch into rows. `src/transfer/row_batch.rs` writes a batch: eight bytes a
+// cell, which several typed arrays show at once, and one string with the text of all cells.
 //
-// A shape is what the rows of a statement look like. It begins with a builder that loops over the
-// columns, and gets one generated for it once it has built enough rows to pay for the compiler. A
-// name from the server becomes part of generated code only if it is plain (`plain-names.cjs`).
+// A shape stands for the columns of a statement. It begins with a builder that loops over the
+// columns. Once that has built enough rows to pay for the compiler, the shape gets a generated
+// builder. A name from the server becomes part of generated code only if it is plain
+// (`plain-names.cjs`).
 
 const { cells, lanes: LANE } = require('./contract.cjs');
 const { JsonTemplates } = require('./json-templates.cjs');
@@ -16,10 +16,10 @@ const { converterOf, typeName: nameOf } = require('../types/converters.cjs');
 const { CUT } = cells;
 const { JOINED } = LANE;
 
-/** Text ends where its cell says, and begins where the text before it ended. */
+/** The cell says where its text ends. It begins where the text before it ended. */
 const TEXT = { code: (c) => `text.substring(at, (at = int32[${c} << 1]))`, read: readText };
 
-/** How to read one cell, by its lane; null is dealt with before. */
+/** How to read one cell, by its lane. A null is handled before. */
 const LANES = {
   __proto__: null,
   [LANE.TEXT]: TEXT,
@@ -41,15 +41,15 @@ const LANES = {
     code: (c) => `BigInt.asUintN(64, bigint64[${c}])`,
     read: (segment, c) => BigInt.asUintN(64, segment.bigint64[c]),
   },
-  // `converters.cjs` makes their values of the text.
+  // `converters.cjs` makes the values of these lanes from the text.
   [LANE.JSON]: TEXT,
   [LANE.BYTES]: TEXT,
   [LANE.ARRAY]: TEXT,
-  // JSON beside the text of its rows: its values are there before the rows are built.
+  // JSON beside the text of the rows: its values are parsed before the rows are built.
   [LANE.JOINED]: { code: null, read: null },
 };
 
-/** Whether cells of the lane take text, so that the text's cursor moves with them. */
+/** Whether cells of the lane take text, so that they move the cursor of the text. */
 const takesText = (lane) => LANES[lane] === TEXT;
 
 function readText(segment, c) {
@@ -59,15 +59,15 @@ function readText(segment, c) {
 }
 
 /**
- * Compiling takes as long as looping over some 150 rows of five columns, so that a statement that
- * is run a few times never pays for it.
+ * Compiling takes as long as looping over some 150 rows of five columns. So a statement that runs a
+ * few times never pays for it.
  */
 const ROWS_BEFORE_COMPILING = 150;
 
-/** V8 gives objects up to this size a hidden class; beyond it a loop is as good. */
+/** V8 gives objects up to this size a hidden class; beyond it a loop is as fast. */
 const MOST_COMPILED_COLUMNS = 512;
 
-/** What `fields` shows of a column. The lane is between the addon and this file. */
+/** A column as `fields` shows it. The lane is internal. */
 function publicField({ name, typeOid, typeName, tableOid, columnNumber, modifier }) {
   const type = typeName ?? nameOf(typeOid);
   return Object.freeze({ name, typeOid, typeName: type, tableOid, columnNumber, modifier });
@@ -76,15 +76,15 @@ function publicField({ name, typeOid, typeName, tableOid, columnNumber, modifier
 class Shape {
   #columns;
   #lanes;
-  /** The last column that takes its text from the rows'. */
+  /** The last column that takes its text from the text of the rows. */
   #lastText;
-  /** What the values are made by; a statement and its shapes know one type config alone. */
+  /** The type config of the plan. A statement has only one, and so have its shapes. */
   #typeConfig;
   #plan;
   #objects;
   #arrays;
 
-  /** `columns` as the addon announces them: `{ name, typeOid, ..., lane }`. */
+  /** `columns` in the form of the addon: `{ name, typeOid, ..., lane }`. */
   constructor(columns) {
     for (const { name, lane } of columns) {
       if (LANES[lane] === undefined) {
@@ -94,15 +94,15 @@ class Shape {
     this.#columns = columns;
     this.#lanes = columns.map((column) => column.lane);
     this.#lastText = this.#lanes.findLastIndex(takesText);
-    /** Shared by all results of this shape, hence frozen. */
+    /** Frozen, since all results of this shape share it. */
     this.fields = Object.freeze(columns.map(publicField));
   }
 
   /**
-   * Appends `count` rows to `rows`, and moves the cursors of `segment` behind them. A value that
-   * can't be read throws, with the cursors moved all the same: the records behind it are for
-   * others. `joinedUnits` is how much JSON stands behind the text of the rows, `cut` has those
-   * values of a long row that have come in pieces.
+   * Appends `count` rows to `rows`, and moves the cursors of `segment` past them. Throws if a value
+   * can't be read, with the cursors moved all the same: the next records belong to other requests.
+   * `joinedUnits` is the length of the JSON behind the text of the rows. `cut` has the values of a
+   * long row that have come in pieces.
    */
   build(rows, count, segment, form = {}) {
     const { asArrays = false, typeConfig = null, joinedUnits = 0, cut = null } = form;
@@ -122,8 +122,8 @@ class Shape {
   }
 
   /**
-   * The values of the column whose JSON stands beside the text, from `start` on: by one parse,
-   * where that can be.
+   * The values of the column whose JSON stands beside the text, from `start` on: parsed at once if
+   * possible.
    */
   #join(count, segment, start, units) {
     const { joined, converters, parsesJoined, templates } = this.#plan;
@@ -139,7 +139,7 @@ class Shape {
         const values = JSON.parse(text);
         if (values.length === count) return values;
       } catch {
-        // One of them is no JSON: which one, is found out below.
+        // One document is not valid JSON: the loop below finds out which one.
       }
     }
     const values = [];
@@ -152,7 +152,7 @@ class Shape {
     return values;
   }
 
-  /** Where the JSON stands, and the first of its documents that is no null of the column. */
+  /** The bounds of the JSON, and of its first document that is not a null of the column. */
   #joinedBounds(count, segment, start, units) {
     const { joined } = this.#plan;
     let from = start + 1;
@@ -172,10 +172,10 @@ class Shape {
       lanes: this.#lanes,
       joined,
       templates: new JsonTemplates(),
-      /** Whether its documents are wanted as what they say. */
+      /** Whether the values of the documents are wanted, without a converter of the user's. */
       parsesJoined:
         joined >= 0 && (typeConfig?.converter(this.#columns[joined].typeOid) ?? null) === null,
-      /** What makes the value of what the lane gives; null where that is the value. */
+      /** By column, what makes the value from the lane's; null if the lane's value is the value. */
       converters: this.#columns.map((column) => converterOf(column, typeConfig)),
     };
     this.#objects = { build: loopObjects(this.#plan), compile: compileObjects, rows: 0 };
@@ -188,7 +188,7 @@ class Shape {
     if (canCompile()) mode.build = mode.compile(this.#plan);
   }
 
-  /** Where the text of `count` rows ends that begin at the cursors. */
+  /** Where the text of the next `count` rows ends. */
   #endOfText(count, segment) {
     const last = this.#lastText;
     if (last < 0 || count === 0) return segment.at;
@@ -197,11 +197,11 @@ class Shape {
 }
 
 function loopObjects({ names, lanes, joined: beside, converters }) {
-  // A plain assignment would set the prototype, run a setter or fail on names that Object.prototype
-  // has; it is three times faster for all others.
+  // A plain assignment would set the prototype, run a setter, or fail for a name that is in
+  // Object.prototype. For all other names it is three times as fast.
   const readers = lanes.map((lane, k) => reader(lane, converters[k]));
   return (rows, count, segment, joined) => {
-    // Anew for each batch: any code may give it one at any time.
+    // Asked for each batch, since other code may add a name to Object.prototype at any time.
     const defined = names.map((name) => name in Object.prototype);
     let cell = segment.cell;
     for (let r = 0; r < count; r += 1) {
@@ -248,7 +248,7 @@ function loopArrays({ lanes, joined: beside, converters }) {
   };
 }
 
-/** The row under the cursors, some of whose values have come in pieces: as `cut` has them. */
+/** The row at the cursors. `cut` has those of its values that have come in pieces. */
 function longRow({ names, lanes, joined: beside, converters }, segment, { asArrays, joined, cut }) {
   const row = asArrays ? [] : {};
   let taken = 0;
@@ -257,7 +257,7 @@ function longRow({ names, lanes, joined: beside, converters }, segment, { asArra
     let value = null;
     if (segment.nulls[cell] === CUT) {
       value = cut[taken++];
-      // A Buffer is what it is to be.
+      // A Buffer is the value already.
       if (converters[k] !== null && typeof value === 'string') value = converters[k](value);
     } else if (k === beside) {
       value = joined[0];
@@ -298,7 +298,7 @@ return (rows, count, segment, joined) => {
   let { cell, at } = segment;
   for (let r = 0; r < count; r += 1, cell += ${names.length}) rows.push(${row});
 };`;
-  // Every part of the text is from this file, from a list of lanes, or a plain identifier.
+  // Every part of the text is from this file, from the list of lanes, or a plain identifier.
   return new Function('names', 'converters', body)(names, converters);
 }
 

@@ -1,27 +1,30 @@
 'use strict';
 
-// What an AbortSignal gives up: requests, transactions. A signal has one listener however many
-// share it, and none once the last of them is done.
+// The AbortSignals of users, and the requests or transactions that each signal aborts. A signal has
+// one listener, however many requests share it, and none once the last request is done.
 //
-// A signal may be anybody's object: its methods may throw, call this client, or call the listener
-// at once.
+// A signal may be any object of the user's: its methods may throw, call this client, or call the
+// listener at once.
 
 class Signals {
   #onAbort;
-  /** The Watched of each signal. */
+  /** By signal: `{ signal, subjects, listener }`. */
   #watched = new Map();
 
-  /** `onAbort` gets each of those whose signal is aborted. */
+  /** `onAbort` is called for each subject of a signal that is aborted. */
   constructor(onAbort) {
     this.#onAbort = onAbort;
   }
 
-  /** What `delete` takes. Throws what the signal throws, and then nothing is listened to. */
+  /**
+   * Returns the object that `delete` takes. If the signal throws, the error is passed on and
+   * nothing is listened to.
+   */
   add(signal, subject) {
     let watched = this.#watched.get(signal);
     if (watched === undefined) {
       const subjects = new Set();
-      watched = { signal, subjects, listener: () => this.#tell(subjects) };
+      watched = { signal, subjects, listener: () => this.#abort(subjects) };
       signal.addEventListener('abort', watched.listener);
       this.#watched.set(signal, watched);
     }
@@ -37,16 +40,16 @@ class Signals {
     try {
       signal.removeEventListener('abort', listener);
     } catch {
-      // Then it stays, and has nobody to tell.
+      // The listener stays, and has no subjects.
     }
   }
 
-  #tell(subjects) {
+  #abort(subjects) {
     for (const subject of [...subjects]) this.#onAbort(subject);
   }
 }
 
-/** Of this realm or another one, or a polyfill's. */
+/** Also true for a signal of another realm, and for a polyfill's. */
 function isSignal(value) {
   return (
     typeof value === 'object' &&
@@ -57,7 +60,7 @@ function isSignal(value) {
   );
 }
 
-/** Where there is nobody left whom an exception of its own would tell anything. */
+/** For callers that can't pass on an exception of the signal's. */
 function isAborted(signal) {
   try {
     return signal.aborted === true;

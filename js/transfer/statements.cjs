@@ -1,25 +1,25 @@
 'use strict';
 
-// The SQL texts that the addon knows by number, so that a text crosses into it once.
+// The SQL texts that the addon knows by number, so that each text crosses into the addon once.
 
-/** Statements remembered for a pool, half of them in each generation. */
+/** How many statements a pool remembers, half of them in each generation. */
 const MOST_STATEMENTS = 1000;
 
 /**
- * A text longer than this (UTF-16 units) is not worth remembering: it is a script or a bulk INSERT,
- * and a thousand of them would fill the memory.
+ * A longer text (in UTF-16 units) is not remembered: it is a script or a bulk INSERT, and a
+ * thousand such texts would fill the memory.
  */
 const LONGEST_TEXT = 64 * 1024;
 
-/** Of all texts that are remembered, in UTF-16 units. */
+/** The length of all remembered texts together, in UTF-16 units. */
 const MOST_UNITS = 8 * 1024 * 1024;
 
 /**
- * Least recently used, but roughly: two generations. A hit is one look into one Map. When the young
- * generation is full, the statements that were not used since the last time are forgotten.
+ * A rough LRU cache of two generations, in which a hit costs one look into one Map. When the young
+ * generation is full, it becomes the old one, and the statements of the old one are forgotten.
  *
- * Any call may throw, at the latest where the stack ends. So each number that the addon gave is in
- * one of the generations before anything else is called.
+ * Any call may throw near the end of the stack. So each number that the addon gave is put into a
+ * generation before any other call is made.
  */
 class Statements {
   #create;
@@ -33,12 +33,12 @@ class Statements {
     this.#forget = forget;
   }
 
-  /** The number of `sql` in the addon. */
+  /** The addon's number of `sql`. */
   id(sql) {
     return this.#young.get(sql) ?? this.#admit(sql);
   }
 
-  /** Whether `sql` is to be forgotten once its request is queued. */
+  /** Whether the addon forgets `sql` once its request is queued. */
   isTransient(sql) {
     return sql.length > LONGEST_TEXT;
   }
@@ -47,7 +47,7 @@ class Statements {
     if (this.isTransient(sql)) return this.#create(sql);
     const known = this.#old.get(sql);
     if (known !== undefined) {
-      // Into the young ones, so that it is not forgotten by the ageing that it may cause.
+      // Moved into the young generation first: the ageing below would forget it otherwise.
       this.#young.set(sql, known);
       this.#youngUnits += sql.length;
       this.#old.delete(sql);
@@ -62,7 +62,7 @@ class Statements {
     return id;
   }
 
-  /** For a set of choices that no query comes with any more. */
+  /** Called when no query uses this cache's type config any more. */
   forgetAll() {
     this.#age();
     this.#age();

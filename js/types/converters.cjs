@@ -1,19 +1,15 @@
 'use strict';
 
-// What makes the values of a column: from what its lane gives, by the type config where that says
-// something of the type.
+// Makes the values of a column from the values of its lane, as the type config says or as is usual.
 
 const { lanes } = require('../transfer/contract.cjs');
 const { classes, configurationError, isError } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');
 
-/** The lanes that need more than a typed array or a cut of the text. */
+/** The lanes whose values need more than a typed array or a substring. */
 const { FLOAT64, BIGINT64, BIGUINT64, JSON: JSON_TEXT, BYTES, ARRAY, JOINED } = lanes;
 
-/**
- * Of a text in base64 without padding. The memory is the Buffer's own, and not a part of Node's
- * pool.
- */
+/** From base64 without padding. The memory is the Buffer's own, not a part of Node's pool. */
 function toBuffer(text) {
   const buffer = Buffer.allocUnsafeSlow((text.length * 3) >>> 2);
   buffer.write(text, 'base64');
@@ -24,12 +20,12 @@ function toJson(text) {
   try {
     return JSON.parse(text);
   } catch {
-    // V8's own message shows a part of the text.
+    // V8's own message would show a part of the text.
     throw new classes.ProtocolError(`${text.length} characters are no JSON that can be read`);
   }
 }
 
-/** A BigInt, or its digits where it was an element of an array. */
+/** `value` is a BigInt, or the digits of an array's element. */
 function toSafeInteger(value) {
   const number = Number(value);
   if (Number.isSafeInteger(number)) return number;
@@ -38,7 +34,7 @@ function toSafeInteger(value) {
   );
 }
 
-/** Of ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone is taken as UTC. */
+/** From ISO 8601 as `src/types/datetime.rs` writes it. A timestamp without a zone counts as UTC. */
 function toDate(text) {
   if (text === 'infinity') return Infinity;
   if (text === '-infinity') return -Infinity;
@@ -50,9 +46,9 @@ function toDate(text) {
   return date;
 }
 
-/** What to do with the value of a lane where the user chose nothing. */
+/** By lane, the converter if the type config has none. */
 const BY_LANE = { __proto__: null, [JSON_TEXT]: toJson, [JOINED]: toJson, [BYTES]: toBuffer };
-/** The same for the strings of an array's JSON. */
+/** The same for the elements of arrays, which are strings in the array's JSON. */
 const BY_ELEMENT_LANE = {
   __proto__: null,
   ...BY_LANE,
@@ -65,7 +61,7 @@ const BY_ELEMENT_LANE = {
 const typeName = (oid) => NAMES[oid];
 
 /**
- * The function that makes the value of a column from what its lane gives; null where that is the
+ * The function that makes the value of a column from the value of its lane; null if that is the
  * value already. The error of a value names the column.
  */
 function converterOf({ name, typeOid, lane, elementOid, elementLane }, typeConfig) {
@@ -80,7 +76,7 @@ function converterOf({ name, typeOid, lane, elementOid, elementLane }, typeConfi
   return naming((text) => revive(toJson(text), element), name, typeOid);
 }
 
-/** Makes values of an array's strings, in place; it is at most six deep. */
+/** Converts the strings of an array in place. The array is at most six deep. */
 function revive(array, make) {
   for (let n = 0; n < array.length; n += 1) {
     const element = array[n];
@@ -100,7 +96,7 @@ function naming(convert, name, typeOid) {
   };
 }
 
-/** `outcome`: the statement ran, and the caller that gets this error did not see its result. */
+/** `outcome`: the statement ran, and its caller does not see the result. */
 function unreadable(cause, name, typeOid) {
   const why = messageOf(cause);
   const isOurs = cause instanceof classes.HyperionError;
@@ -114,7 +110,7 @@ function unreadable(cause, name, typeOid) {
   });
 }
 
-/** Anything can be thrown: what has no text of its own says nothing. */
+/** Anything can be thrown, also an object without a text. */
 function messageOf(thrown) {
   try {
     return String(isError(thrown) ? thrown.message : thrown);

@@ -1,20 +1,19 @@
 'use strict';
 
-// The parameters of a query as they were when it was called, for the time when their types are
-// known: only then it is clear which of them a `serialize` of the user's writes.
+// The parameters of a query as they were when it was called. They are kept until the types of the
+// parameters are known: only then it is clear which values a `serialize` of the user's writes.
 //
-// A `serialize` gets what was given, but captured: bytes, Dates, arrays, Maps, Sets and plain
-// objects are copies, at any depth. Objects of other classes can't be copied by anybody who does
-// not know them: it gets them themselves. Where no `serialize` writes them, their JSON of the time
-// of the call is what is sent.
+// A `serialize` gets a copy of the value: bytes, Dates, arrays, Maps, Sets and plain objects are
+// copied, at any depth. Objects of other classes can't be copied, and `serialize` gets the object
+// itself. If no `serialize` writes such an object, its JSON of the time of the call is sent.
 
 const { types } = require('node:util');
 
 const { getTime } = Date.prototype;
 
 /**
- * The JSON of an object, or why it has none: which is nobody's trouble where a `serialize` writes
- * it.
+ * The JSON of an object, or the exception of making it. The exception does not matter if a
+ * `serialize` writes the object.
  */
 class JsonText {
   #json = undefined;
@@ -35,13 +34,13 @@ class JsonText {
 }
 
 class ParameterSnapshot {
-  /** Copies, and what can't change. */
+  /** Copies, and values that can't change. */
   values = [];
-  /** Objects among them, and among the elements of their arrays, to the JsonText of each. */
+  /** The JsonText of each object among the values and in their arrays. */
   texts = new Map();
 
   /**
-   * `stringify(value, parameter)` is how an object is written, and `lengthOf` reads the length of
+   * `stringify(value, parameter)` makes the JSON of an object, and `lengthOf` reads the length of
    * an array.
    */
   constructor(given, { stringify, lengthOf }) {
@@ -55,7 +54,7 @@ class ParameterSnapshot {
 
   #write(root, stringify) {
     const seen = new Set([root]);
-    // A Set goes on with what is added meanwhile.
+    // The loop goes on with values that are added to the Set meanwhile.
     for (const value of seen) {
       if (Array.isArray(value)) {
         value.forEach((element) => isObject(element) && seen.add(element));
@@ -69,7 +68,7 @@ class ParameterSnapshot {
 const isObject = (value) => typeof value === 'object' && value !== null;
 const isBytes = (value) => ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value);
 
-/** Without recursion: an array may be as deep as memory is, or a part of itself. */
+/** Without recursion: an array may be as deep as memory allows, or a part of itself. */
 function copyOf(root, lengthOf) {
   const copies = new Map();
   const open = [];
@@ -86,7 +85,7 @@ function copyOf(root, lengthOf) {
   return copy;
 }
 
-/** Empty, where its parts are to be copied too; the value itself where it is not known how. */
+/** An empty copy if its parts are copied later, or the value itself if it can't be copied. */
 function beginCopy(value) {
   if (Array.isArray(value)) return [];
   if (isBytes(value)) return copyOfBytes(value);
@@ -121,14 +120,14 @@ function fill(from, to, copied, lengthOf) {
 const { keys: keysOfTyped } = Reflect.getPrototypeOf(Uint8Array.prototype);
 
 /**
- * Throws for a typed array whose memory was transferred, or made so small that the array lies
- * outside of it: such an array says that it is empty.
+ * Throws for a typed array whose memory was transferred, or made so small that the array is outside
+ * of it: such an array says that it is empty.
  */
 function checkMemory(value) {
   if (types.isTypedArray(value) && value.length === 0) keysOfTyped.call(value);
 }
 
-/** Of memory that is gone there is no copy: what is read then refuses it. */
+/** Bytes whose memory is gone are not copied: `Parameters` refuses them later. */
 function copyOfBytes(value) {
   try {
     checkMemory(value);

@@ -1,11 +1,11 @@
 'use strict';
 
-// Reads a query's parameters: each value once, in order, before anything of the query is queued.
+// Reads the parameters of a query: each value once, in order, before the query is queued.
 //
 // Reading may run the user's code (getters, `toJSON`, Proxies), which may query the same pool. So
 // the addon gets arrays that no other code has: primitives, bytes and Dates as they are, and all
-// else captured. What a captured value becomes depends on its parameter's type (`{1,2}` or
-// `[1,2]`), which the server may not have said yet.
+// other values captured. The form of a captured value depends on the type of its parameter (`{1,2}`
+// or `[1,2]`), which may not be known yet.
 //
 // Arrays are captured as a list of codes, with their numbers and their text beside them: a call
 // across Node-API for each element would cost many times as much.
@@ -19,21 +19,21 @@ const { MOST_PARAMETERS } = contract.limits;
 const { CLOSE, OPEN, NULL, FALSE, TRUE, NUMBER, DATE, TEXT, BIGINT } = contract.codes;
 const { JSON: JSON_TEXT, BYTES, WHOLE_JSON } = contract.codes;
 
-/** The server's own limit of an array's elements (`MaxArraySize`). */
+/** The server's own limit for the elements of an array (`MaxArraySize`). */
 const MOST_ELEMENTS = 134_217_727;
 
-/** In place of a parameter that was captured. */
+/** In place of a captured parameter. */
 const CAPTURED = Object.freeze({});
 
-/** Arrays nested deeper than the server's may be looked at for being parts of themselves. */
+/** Arrays nested deeper than the server's are checked for being a part of themselves. */
 const DEEP = 6;
 
-/** Buffers up to here are used again. */
+/** Buffers up to this size are used again. */
 const SPARE_CODES = 1 << 16;
 
 const { getTime } = Date.prototype;
 
-/** In place of all bytes that are none. */
+/** In place of any bytes of length 0. */
 const NO_BYTES = new Uint8Array(0);
 
 const BROKEN_PAIR =
@@ -46,10 +46,10 @@ class Capture {
   #numbers = new Float64Array(1024);
   #numberCount = 0;
   #text = '';
-  /** Bytes, and JSON that is a parameter. */
+  /** Bytes, and the JSON of parameters. */
   #extras = [];
 
-  /** What the addon gets. */
+  /** The arguments for the addon. */
   get parts() {
     return [this.codes, this.#numbers, this.#text, ...this.#extras];
   }
@@ -65,7 +65,7 @@ class Capture {
     this.#extras = [];
   }
 
-  /** An object that is a parameter. */
+  /** Captures an object that is a parameter. */
   json(json) {
     if (this.#codeCount === this.codes.length) this.codes = doubled(this.codes);
     this.codes[this.#codeCount] = WHOLE_JSON;
@@ -74,8 +74,8 @@ class Capture {
   }
 
   /**
-   * Without recursion, since an array may be as deep as memory is. In one function on variables of
-   * its own, which is five times as fast for large arrays.
+   * Captures an array. Without recursion, since an array may be as deep as memory allows. In one
+   * function with local variables, which is five times as fast for large arrays.
    */
   array(root, parameter) {
     let [codes, codeCount] = [this.codes, this.#codeCount];
@@ -173,17 +173,19 @@ class Capture {
   }
 }
 
-/** One that no query is using: while one is filled, a getter may ask for another. */
+/**
+ * A Capture that no query uses: while one is filled, a getter may send a query that needs another.
+ */
 let spare = null;
 
-/** The parameters of one query, as the addon takes them. */
+/** The parameters of one query in the form that the addon takes. */
 class Parameters {
   values;
   #capture = null;
 
   /**
-   * `serializers`, where there are any, have for some parameters a function that makes the text for the
-   * server: `(value, parameter) => value`. Throws what the user's code throws, and a
+   * `serializers` may be null. By parameter, they have null or a function that makes the text for
+   * the server: `(value, parameter) => value`. Throws the exceptions of the user's code, and a
    * ConfigurationError for a value that can't be sent.
    */
   constructor(given, serializers = null) {
@@ -200,19 +202,19 @@ class Parameters {
       else values[n] = value;
     }
     this.values = values;
-    // Code of the user's may have run behind the reading of bytes.
+    // The user's code may have run after bytes were read.
     if (this.#capture !== null || serializers !== null) {
       checkBytes(values);
       this.#capture?.check();
     }
   }
 
-  /** What could not go among the values. */
+  /** The captured values, as arguments for the addon. */
   get captured() {
     return this.#capture === null ? undefined : this.#capture.parts;
   }
 
-  /** The addon has read them. */
+  /** Called when the addon has read the parameters. */
   release() {
     const capture = this.#capture;
     if (capture === null || capture.codes.length > SPARE_CODES) return;
@@ -239,17 +241,17 @@ class Parameters {
   }
 }
 
-/** The values as they are now, for `serializeSnapshot` later. */
+/** Copies of the values, for `serializeSnapshot`. */
 function takeSnapshot(given) {
   const count = lengthOf(given);
   if (count > MOST_PARAMETERS) throw tooMany(count);
   return new ParameterSnapshot(given, { stringify, lengthOf });
 }
 
-/** The JsonText of objects of a snapshot, while their parameters are made. */
+/** The JsonTexts of a snapshot, while its parameters are made. */
 let texts = null;
 
-/** `serializers` as `Parameters` takes them. */
+/** `serializers` as for `Parameters`. */
 function serializeSnapshot(snapshot, serializers) {
   const values = snapshot.values.map((value, n) => serializers?.[n]?.(value, n + 1) ?? value);
   // From here on no code of the user's runs.
@@ -262,8 +264,8 @@ function serializeSnapshot(snapshot, serializers) {
 }
 
 /**
- * The bytes of a Buffer, of any other typed array or view, and of an ArrayBuffer; null for all
- * else.
+ * The bytes of a Buffer, of another typed array or view, or of an ArrayBuffer; null for other
+ * values.
  */
 function bytesOf(value, parameter) {
   if (types.isUint8Array(value) && value.length > 0) return value;
@@ -285,7 +287,7 @@ function bytesOf(value, parameter) {
   }
 }
 
-/** Behind all code of the user's: bytes that are gone would be sent as none. */
+/** Called after all code of the user's: bytes whose memory is gone would be sent as empty bytes. */
 function checkBytes(values) {
   for (const value of values) {
     if (value !== NO_BYTES && types.isUint8Array(value) && value.length === 0) {
@@ -295,7 +297,7 @@ function checkBytes(values) {
   }
 }
 
-/** `undefined` where its toJSON says so. */
+/** The JSON of an object, or undefined if its toJSON says so. */
 function stringify(value, parameter) {
   const text = texts?.get(value);
   if (text !== undefined) return text.read();
@@ -306,26 +308,26 @@ function stringify(value, parameter) {
   try {
     return JSON.stringify(value);
   } catch (cause) {
-    // V8's message, or that of a toJSON, can show a part of the value.
+    // The message, V8's or that of a toJSON, may show a part of the value.
     throw parameterError(parameter, 'the object has no form in JSON: the cause says why', cause);
   }
 }
 
-/** Of these JSON.stringify would make `{}`. */
+/** Values of which JSON.stringify would make `{}`. */
 const MISTAKES = [
   [types.isPromise, 'it is a Promise: await it'],
   [types.isMap, 'a Map has no form in JSON: use Object.fromEntries(map), or [...map]'],
   [types.isSet, 'a Set has no form in JSON, and is no array: use [...set]'],
 ];
 
-/** That of a Proxy can be anything: it counts as JavaScript's own methods would count it. */
+/** The `length` of a Proxy can be any value. It is read as JavaScript's own methods read it. */
 function lengthOf(array) {
   const { length } = array;
   if (length > MOST_ELEMENTS) throw tooLong();
   return Number.isInteger(length) && length >= 0 ? length : Math.max(0, Math.trunc(length) || 0);
 }
 
-/** Places that the array owns itself, so that accessors on Array.prototype are not asked. */
+/** Elements that an array owns itself, so that no accessor of Array.prototype runs. */
 let places = [null, null, null, null, null, null, null, null];
 
 function owned(count) {

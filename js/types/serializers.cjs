@@ -1,14 +1,15 @@
 'use strict';
 
-// What writes the values of parameters where the option `types` has a `serialize` for their type.
+// The functions that write the values of parameters whose type has a `serialize` in the option
+// `types`.
 
 const { lengthOf, parameterError } = require('./parameters.cjs');
 const NAMES = require('./type-names.cjs');
 
-/** The most dimensions that an array has in PostgreSQL. */
+/** The most dimensions of an array in PostgreSQL. */
 const MOST_DIMENSIONS = 6;
 
-/** Of array types, the oid of the elements' type. */
+/** By the oid of an array's type, the oid of its elements' type. */
 const ELEMENTS = new Map();
 {
   const oids = new Map(Object.entries(NAMES).map(([oid, name]) => [name, Number(oid)]));
@@ -18,9 +19,9 @@ const ELEMENTS = new Map();
 }
 
 /**
- * For each type, a function that makes the text for the server from a value, `(value, parameter) =>
- * value`, or null where the user has given none. Null where the user has given none for any of the
- * types. `serializers` has the user's functions by oid.
+ * By parameter, null or a function that makes the text for the server:
+ * `(value, parameter) => value`. Null if no parameter has one. `serializers` has the user's
+ * functions by oid.
  */
 function parameterSerializers(oids, serializers) {
   const found = oids.map((oid) => parameterSerializer(oid, serializers));
@@ -28,8 +29,8 @@ function parameterSerializers(oids, serializers) {
 }
 
 /**
- * The function that is chosen for the elements of an array gets each of them, at any depth: to it
- * an element is never an array.
+ * A function for the type of an array's elements gets each element, at any depth. So it never gets
+ * an array.
  */
 function parameterSerializer(oid, serializers) {
   const own = serializers.get(oid);
@@ -51,7 +52,7 @@ function checked(serialize, type) {
     try {
       text = serialize(value);
     } catch (cause) {
-      // Its message can show a part of the value.
+      // The message of the exception may show a part of the value.
       throw unwritten(parameter, type, 'its serialize function threw: the cause says what', cause);
     }
     if (typeof text === 'string') return text;

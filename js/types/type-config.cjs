@@ -1,11 +1,9 @@
 'use strict';
 
-// What users choose about types: the option `types`, of a pool and of a query, and what becomes of
-// a cell.
+// The type config: what the option `types` of a pool or a query says.
 //
-// Type configs are JavaScript's alone. The addon only hears of the types whose text the user's own
-// `parse` wants, and asks for that text (`src/types/shape.rs`, Verbatim); a preset works on what
-// comes anyway.
+// Only JavaScript knows it. For a type with a `parse` of the user's, the addon asks the server for
+// the text (`src/types/shape.rs`, Verbatim). A preset works on the values that come anyway.
 
 const { configurationError, wrongOption } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');
@@ -19,7 +17,7 @@ const JSONS = [114, 3802];
 /** timestamp, timestamptz and date. */
 const TIMESTAMPS = [1114, 1184, 1082];
 
-/** By preset and choice: the oids, and what becomes of a value and of the string in an array. */
+/** By preset: its oids, and by choice the converter of a value and of a string in an array. */
 const PRESETS = {
   __proto__: null,
   int8: {
@@ -31,22 +29,20 @@ const PRESETS = {
   json: { oids: JSONS, choices: { parse: null, text: String } },
 };
 
-/** Own code for a type: `{ parse, serialize }`, each of them or both. */
+/** The properties of an object in `types`, of which it needs at least one. */
 const OWN = ['parse', 'serialize'];
 
-/**
- * What one set of choices says, whoever made it: choices with the same content are the same object.
- */
+/** What one `types` option says. Options with the same content have the same TypeConfig. */
 class TypeConfig {
-  /** The content, by which it is found again. */
+  /** The content as a text, by which it is found again. */
   key;
-  /** oid to what makes the value: of presets. */
+  /** By oid, the converter of a preset. */
   presets = new Map();
-  /** oid to the user's own `parse`. */
+  /** By oid, the user's own `parse`. */
   parsers = new Map();
-  /** oid to the user's own `serialize`, or null where there is none. */
+  /** By oid, the user's own `serialize`; null if there is none. */
   serializers = null;
-  /** For the addon: the types that come as exactly the text that psql shows. */
+  /** For the addon: the oids of the types whose values come as exactly the text that psql shows. */
   verbatim = '';
 
   constructor(key, entries) {
@@ -59,21 +55,21 @@ class TypeConfig {
     this.verbatim = [...this.parsers.keys()].join(',');
   }
 
-  /** What makes a value of the type, where a choice says so. */
+  /** The converter of a type; null if the type config has none. */
   converter(oid) {
     return this.parsers.get(oid) ?? this.presets.get(oid) ?? null;
   }
 
-  /** What writes the values of parameters of these types, as `Parameters` takes it. */
+  /** The functions for parameters of these types, as `Parameters` takes them. */
   serializersFor(oids) {
     return parameterSerializers(oids, this.serializers);
   }
 }
 
-/** Sets of choices kept for the queries that bring them along; a pool's own is always there. */
+/** How many type configs of queries are kept. The pool's own is kept in any case. */
 const MOST_CONFIGS = 64;
 
-/** The choices of one pool, and those that queries bring along on top of them. */
+/** The type config of one pool, and those of its queries. */
 class TypeConfigs {
   #base;
   #known = new Map();
@@ -82,18 +78,19 @@ class TypeConfigs {
   #onForget;
 
   /**
-   * `types` is the pool's option. `onForget` hears of choices that will not be used again. Throws a
-   * ConfigurationError that names what is wrong.
+   * `types` is the pool's option. `onForget` is called with each type config that is dropped.
+   * Throws a ConfigurationError that names the wrong option.
    */
   constructor(types, onForget = () => {}) {
     this.#onForget = onForget;
     this.#base = readTypes(types, 'option');
-    /** The pool's own, or null where nothing was chosen. */
+    /** The pool's own, or null if the pool has no option `types`. */
     this.own = this.#base.size === 0 ? null : new TypeConfig(this.#keyOf(this.#base), this.#base);
   }
 
   /**
-   * The choices of a query with the option `types`: its own, and the pool's for all other types.
+   * The type config of a query with the option `types`: its own content, and the pool's for all
+   * other types.
    */
   forQuery(types) {
     const own = readTypes(types, 'query option');
@@ -104,7 +101,7 @@ class TypeConfigs {
     if (key === this.own?.key) return this.own;
     const known = this.#known.get(key);
     if (known !== undefined) {
-      // The least recently used one stands in front.
+      // A Map keeps its order, so that the least recently used one is the first.
       this.#known.delete(key);
       this.#known.set(key, known);
       return known;
@@ -119,7 +116,7 @@ class TypeConfigs {
     return typeConfig;
   }
 
-  /** Of the pool that has ended. */
+  /** Called when the pool has ended. */
   forgetAll() {
     this.#known.clear();
     this.#base = new Map();
@@ -141,7 +138,7 @@ class TypeConfigs {
   }
 }
 
-/** oid to `{ preset, parse, serialize }`. Everything of the user's is read once. */
+/** By oid, `{ preset, parse, serialize }`. All of the user's properties are read once. */
 function readTypes(types, option) {
   const entries = new Map();
   if (types === undefined || types === null) return entries;
@@ -168,8 +165,8 @@ function readPreset(entries, name, choice, where) {
     throw wrongOption(where, `${allowed.join(' or ')} or { parse, serialize }`, choice);
   }
   for (const oid of preset.oids) {
-    // What a query chooses ends what the pool had chosen; own code for this very type is the closer
-    // word.
+    // What a query says replaces what the pool says. A `parse` for this very type is more specific
+    // than a preset for several types.
     const entry = entries.get(oid);
     if (!entry?.parse) entries.set(oid, { ...entry, preset: preset.choices[choice], parse: null });
   }
@@ -192,13 +189,13 @@ function readOwn(entries, name, choice, where) {
   if (!parse && !serialize)
     throw configurationError(`${where} needs a parse or a serialize function`);
   const entry = { ...entries.get(oid) };
-  // By these functions choices are told apart, so that they are kept as they are.
+  // Kept as they are: type configs are compared by these functions.
   if (parse) entry.parse = parse;
   if (serialize) entry.serialize = serialize;
   entries.set(oid, entry);
 }
 
-/** An oid in digits, or the name of a type that every server has. */
+/** The oid for a name: an oid in digits, or a type that every server has. */
 function oidOf(name, where) {
   const oid = /^[1-9][0-9]*$/.test(name) ? Number(name) : OIDS.get(name);
   if (oid === undefined || oid > 0xffff_ffff) {
