@@ -471,11 +471,15 @@ for (const format of ['cjs', 'esm']) {
   });
 }
 
-test('a bundler that copies addons finds the package by its name', async () => {
+test('a bundler that copies addons finds the package by its name, and errors show their caller', async () => {
   await install(platform.ownAbi(), { addon: addonPath });
   const stdin = {
     contents: `
       const { createPool } = require('hyperiondb-client');
+      function caller() {
+        try { createPool({ user: 5 }) } catch (error) { return error; }
+      }
+      console.log(/at caller /.test(caller().stack));
       createPool({ user: 'u' }).end().then(() => console.log('ended'));`,
     resolveDir: project,
   };
@@ -488,5 +492,6 @@ test('a bundler that copies addons finds the package by its name', async () => {
   await Promise.all(outputFiles.map(({ path: file, contents }) => writeFile(file, contents)));
   await rm(path.join(project, 'node_modules'), { recursive: true });
   const { stdout } = await run(process.execPath, [path.join(outdir, 'stdin.js')]);
-  assert.equal(stdout, 'ended\n');
+  // The bundle has the user's code and the package's in one folder.
+  assert.equal(stdout, 'true\nended\n');
 });

@@ -1,5 +1,5 @@
-// Documents of one form, made without JSON.parse (js/transfer/json-templates.cjs): what comes out
-// is what JSON.parse makes of them.
+// Documents of one template, made without JSON.parse (js/transfer/json-templates.cjs): they are what
+// JSON.parse makes of the same text.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
