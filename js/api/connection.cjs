@@ -17,7 +17,7 @@ const { Transaction, termsOf, transactionOn } = require('./transaction.cjs');
  * in milliseconds. Such a callback probably awaits the release, while the release waits for the
  * callback.
  */
-const PATIENCE = 5000;
+const LONGEST_SILENCE = 5000;
 
 class Connection {
   #lease;
@@ -37,7 +37,7 @@ class Connection {
 
   query(sql, params, options) {
     try {
-      if (this.#released !== null) throw released(sql);
+      if (this.#released !== null) throw releasedError(sql);
       // All queries run in one session: while a transaction is open, each query is part of it.
       const open = this.#open;
       if (open?.isOpen) return open.query(open.root, sql, params, options);
@@ -134,13 +134,13 @@ class Connection {
     let timer;
     await new Promise((resolve) => {
       this.#whenDone = resolve;
-      const look = () => {
+      const poll = () => {
         const isAtWork = lease.running > 0 || lease.asked !== asked;
         ({ asked } = lease);
         if (!isAtWork) resolve();
-        else timer = setTimeout(look, PATIENCE);
+        else timer = setTimeout(poll, LONGEST_SILENCE);
       };
-      timer = setTimeout(look, PATIENCE);
+      timer = setTimeout(poll, LONGEST_SILENCE);
     });
     clearTimeout(timer);
   }
@@ -158,16 +158,16 @@ class Connection {
   }
 
   #check() {
-    if (this.#released !== null) throw released();
+    if (this.#released !== null) throw releasedError();
     if (this.#open?.isOpen) {
-      throw openAlready(
+      throw openAlreadyError(
         'a transaction is open on this connection: finish it, or use its savepoint()',
       );
     }
     // A statement that is under way may begin or end such a transaction. Then the addon refuses the
     // statements of ours that would run inside.
     if (this.#lease.isInOwnTransaction) {
-      throw openAlready(
+      throw openAlreadyError(
         'a transaction that was begun by a statement is open on this connection: end it before, or use BEGIN, ' +
           'COMMIT and ROLLBACK as statements alone',
       );
@@ -213,14 +213,14 @@ function readOptions(options) {
   return { timeoutMs, signal };
 }
 
-function openAlready(message) {
+function openAlreadyError(message) {
   return new classes.TransactionError(message, {
     code: 'HYPERION_TRANSACTION_OPEN',
     outcome: 'not-sent',
   });
 }
 
-function released(query) {
+function releasedError(query) {
   const message = 'the connection was released: use the pool, or take another one';
   return new classes.ConfigurationError(message, {
     code: 'HYPERION_CONNECTION_RELEASED',

@@ -75,7 +75,7 @@ class Lease {
 
   query(sql, params, options, flags) {
     // The addon would run a query without a number on any connection of the pool.
-    if (this.number === 0) throw closed(sql);
+    if (this.number === 0) throw closedError(sql);
     this.asked += 1;
     this.lastQuery = sql;
     const answer = this.#bridge.query(sql, params, options, this, flags);
@@ -159,7 +159,7 @@ class Lease {
   }
 
   /** Called by `Requests` for each answered request. */
-  settled() {
+  requestAnswered() {
     this.running -= 1;
     if (this.running === 0 && this.#whenIdle !== null) {
       const resolve = this.#whenIdle;
@@ -217,7 +217,7 @@ class Lease {
   }
 }
 
-function closed(query) {
+function closedError(query) {
   const message =
     'the connection was closed: its user discarded it, or a transaction on it did not end in time';
   return new classes.ConnectionError(message, {

@@ -25,7 +25,7 @@ class Scope {
    */
   view = null;
   /** The error for which the scope can't be kept: work that failed inside of it was not undone. */
-  spoiled = null;
+  brokenBy = null;
 
   constructor(outer, depth) {
     this.outer = outer;
@@ -87,9 +87,9 @@ class OpenTransaction {
 
   /** Throws if `scope` is over, or if a savepoint inside of it is open. */
   check(scope, sql) {
-    if (scope.isOver) throw left(sql);
-    if (!this.isOpen) throw this.#finished(sql);
-    if (scope !== this.#innermost) throw overlapping(sql);
+    if (scope.isOver) throw finishedScopeError(sql);
+    if (!this.isOpen) throw this.#finishedError(sql);
+    if (scope !== this.#innermost) throw overlapError(sql);
   }
 
   /** `scope` is that of the view whose method was called. */
@@ -102,9 +102,10 @@ class OpenTransaction {
   async commit(method = this.commit) {
     if (!this.isOpen) throw withStackFrom(method, await this.#over('COMMIT'));
     // A commit would keep a part of work that belongs together.
-    if (this.root.spoiled !== null || this.#innermost !== this.root) {
+    if (this.root.brokenBy !== null || this.#innermost !== this.root) {
       this.#lease.locate();
-      this.#refusal = this.root.spoiled ?? this.#withHost(withStackFrom(method, savepointIsOpen()));
+      this.#refusal =
+        this.root.brokenBy ?? this.#withHost(withStackFrom(method, openSavepointError()));
       await this.#rollBack();
       throw this.#refusal;
     }
@@ -120,7 +121,7 @@ class OpenTransaction {
    * ROLLBACK is the server's answer to the COMMIT of a transaction in which a statement has failed.
    */
   #confirm({ command }) {
-    if (command === 'ROLLBACK') throw rolledBack(this.#lease.failure);
+    if (command === 'ROLLBACK') throw rolledBackError(this.#lease.failure);
   }
 
   /** Called for the user. A transaction whose callback calls this has not failed. */
@@ -204,12 +205,12 @@ class OpenTransaction {
     if (!this.isOpen) {
       if (this.#isCommitting) this.#confirm(await this.#ended);
       else if (!this.#isWanted)
-        throw this.#refusal ?? this.#withHost(withStackFrom(method, taken()));
+        throw this.#refusal ?? this.#withHost(withStackFrom(method, releasedError()));
       return;
     }
     const { running, lastQuery } = this.#lease;
     if (running > 0) {
-      const error = withStackFrom(method, notAwaited(running, lastQuery));
+      const error = withStackFrom(method, notAwaitedError(running, lastQuery));
       await this.#lease.idle();
       this.#withHost(error);
       await this.rollBackBecause(error);
@@ -247,13 +248,13 @@ class OpenTransaction {
    * `savepoint`.
    */
   async #keep(scope, opened) {
-    if (scope.isOver) throw withStackFrom(this.savepoint, lost());
+    if (scope.isOver) throw withStackFrom(this.savepoint, endedAroundError());
     if (!this.isOpen)
-      throw withStackFrom(this.savepoint, this.#finished(`RELEASE SAVEPOINT ${scope.name}`));
+      throw withStackFrom(this.savepoint, this.#finishedError(`RELEASE SAVEPOINT ${scope.name}`));
     if (this.#innermost !== scope) {
-      throw this.#withHost(withStackFrom(this.savepoint, overlapping(undefined, 'not-committed')));
+      throw this.#withHost(withStackFrom(this.savepoint, overlapError(undefined, 'not-committed')));
     }
-    if (scope.spoiled !== null) throw scope.spoiled;
+    if (scope.brokenBy !== null) throw scope.brokenBy;
     scope.isOver = true;
     const released = this.#tryTo(`RELEASE SAVEPOINT ${scope.name}`);
     // If SAVEPOINT failed, RELEASE failed for the same reason.
@@ -272,7 +273,7 @@ class OpenTransaction {
     if (unopened !== null) {
       // If the transaction had failed before, the server refused all statements of the callback,
       // and there is nothing to undo. Otherwise they ran outside of a savepoint.
-      if (unopened.transactionFailed !== true) scope.outer.spoiled ??= unopened;
+      if (unopened.transactionFailed !== true) scope.outer.brokenBy ??= unopened;
       return;
     }
     // Savepoints that the callback has left open end with it.
@@ -284,7 +285,7 @@ class OpenTransaction {
     await released;
     if (error === null || !this.isOpen) return;
     // The scope around it can't be kept any more: its end undoes both.
-    scope.outer.spoiled ??= error;
+    scope.outer.brokenBy ??= error;
     suppress(thrown, error);
   }
 
@@ -354,12 +355,12 @@ class OpenTransaction {
   #close(ended) {
     this.isOpen = false;
     this.#ended = ended;
-    const closed = this.#settle(ended);
+    const closed = this.#afterEnd(ended);
     if (this.#release === 0) this.#closed = closed.then(nothing, nothing);
     return closed;
   }
 
-  async #settle(ended) {
+  async #afterEnd(ended) {
     try {
       return await ended;
     } finally {
@@ -410,10 +411,10 @@ class OpenTransaction {
   /** After the deadline, a caller that ends the transaction can rely on the rollback. */
   async #over(query) {
     if (this.#replaceError !== null) await this.leave();
-    return this.#finished(query);
+    return this.#finishedError(query);
   }
 
-  #finished(query) {
+  #finishedError(query) {
     const replaceError = this.#replaceError;
     const message = 'the transaction is finished: use the pool, or a new one';
     const error = new classes.TransactionError(message, {
@@ -440,7 +441,7 @@ function suppress(thrown, error) {
   if (isError(thrown) && Object.isExtensible(thrown)) defineHidden(thrown, 'suppressed', error);
 }
 
-function rolledBack(failure) {
+function rolledBackError(failure) {
   const message = 'the transaction was rolled back: a statement in it had failed before COMMIT';
   return new classes.TransactionError(message, {
     code: 'HYPERION_TRANSACTION_ROLLED_BACK',
@@ -451,7 +452,7 @@ function rolledBack(failure) {
   });
 }
 
-function notAwaited(count, query) {
+function notAwaitedError(count, query) {
   const queries = count === 1 ? 'a query was' : `${count} queries were`;
   const message =
     `the transaction was rolled back: ${queries} still running when its callback was done; ` +
@@ -463,7 +464,7 @@ function notAwaited(count, query) {
   });
 }
 
-function savepointIsOpen() {
+function openSavepointError() {
   const message =
     'the transaction was rolled back: a savepoint was still open when it was to be committed; await its end before';
   return new classes.TransactionError(message, {
@@ -473,7 +474,7 @@ function savepointIsOpen() {
 }
 
 /** A query outside of the innermost savepoint, or a savepoint that ended before an inner one. */
-function overlapping(query, outcome = 'not-sent') {
+function overlapError(query, outcome = 'not-sent') {
   const message =
     outcome === 'not-sent'
       ? 'a savepoint is open: what is asked outside of it meanwhile would be undone with it; await its end before, ' +
@@ -487,7 +488,7 @@ function overlapping(query, outcome = 'not-sent') {
   });
 }
 
-function left(query) {
+function finishedScopeError(query) {
   const message = 'the savepoint is finished: use the transaction';
   return new classes.TransactionError(message, {
     code: 'HYPERION_TRANSACTION_FINISHED',
@@ -497,7 +498,7 @@ function left(query) {
 }
 
 /** For a savepoint that was undone with the scope around it. */
-function lost() {
+function endedAroundError() {
   const message =
     'the savepoint was undone with the one around it, which ended before: await its end there';
   return new classes.TransactionError(message, {
@@ -507,7 +508,7 @@ function lost() {
 }
 
 /** For a transaction that was rolled back, and not by its callback. */
-function taken() {
+function releasedError() {
   const message =
     'the transaction was rolled back before its callback was done, because its connection was released: await the ' +
     'transaction before, and do not await release() inside of its callback';

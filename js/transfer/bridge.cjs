@@ -60,7 +60,7 @@ class Bridge {
   #leases = new Map();
   #flushIsDue = false;
   /** Watches whose signal could not be unwatched yet. */
-  #litter = [];
+  #unwatchLater = [];
   /** The defect of the addon or of this file after which the pool can't be used any more. */
   #defect = null;
 
@@ -90,7 +90,7 @@ class Bridge {
     this.#handle = handle;
     this.#requestBuffer = new RequestBuffer(requestBuffer);
     this.#records = new Records(buffers, this.#requests, {
-      onEvent: (event) => queueMicrotask(() => this.#heard(event)),
+      onEvent: (event) => queueMicrotask(() => this.#handleEvent(event)),
       onLookup: (token, host) => RESOLVED.then(() => this.#resolveName(token, host)),
       onTypes: (slot, request, oids) => this.#supply(slot, request, oids),
     });
@@ -256,7 +256,7 @@ class Bridge {
     try {
       this.#requests.unwatch(watch);
     } catch {
-      this.#litter.push(watch);
+      this.#unwatchLater.push(watch);
     }
   }
 
@@ -460,7 +460,7 @@ class Bridge {
     return promise;
   }
 
-  #heard(event) {
+  #handleEvent(event) {
     if (event.type !== 'reclaimed') {
       this.#onEvent(event);
       return;
@@ -485,7 +485,7 @@ class Bridge {
    */
   #deliver(text) {
     try {
-      while (this.#litter.length > 0) this.#requests.unwatch(this.#litter.pop());
+      while (this.#unwatchLater.length > 0) this.#requests.unwatch(this.#unwatchLater.pop());
       while (this.#records.read(text)) text = this.#addon.drain(this.#handle);
     } catch (error) {
       this.#fail(error);

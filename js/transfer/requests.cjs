@@ -5,7 +5,7 @@
 const { rejectWithin } = require('../api/errors.cjs');
 
 /** In place of `resolve` after `failAll`: the addon may answer the request yet. */
-const unheard = () => {};
+const ignoreAnswer = () => {};
 
 /** One request on its way. Requests are used again and again: their slots keep these objects. */
 class Request {
@@ -112,7 +112,7 @@ class Requests {
     request.nextFree = this.free;
     this.free = request;
     if (watch !== null) this.unwatch(watch);
-    if (lease !== null) lease.settled();
+    if (lease !== null) lease.requestAnswered();
   }
 
   unwatch(watch) {
@@ -125,14 +125,14 @@ class Requests {
   failAll(make) {
     for (const request of this.#slots) {
       const { resolve, sql, lease, watch } = request;
-      if (resolve === null || resolve === unheard) continue;
-      request.resolve = unheard;
+      if (resolve === null || resolve === ignoreAnswer) continue;
+      request.resolve = ignoreAnswer;
       request.lease = null;
       request.watch = null;
       request.snapshot = null;
       rejectWithin(resolve, () => make(sql));
       if (watch !== null) this.unwatch(watch);
-      if (lease !== null) lease.settled();
+      if (lease !== null) lease.requestAnswered();
     }
   }
 }
