@@ -30,7 +30,7 @@ function installPackages() {
   ];
   if (existsSync(path.join(root, installed)) && changedAt(installed) >= changedAt(wanted)) return;
   console.log('installing the npm packages ...');
-  // The npm that runs this script, if one does. On Windows npm is no program of its own.
+  // The npm that runs this script, if one does. On Windows npm is not a program of its own.
   const npm = process.env.npm_execpath;
   const [program, ...args] = npm ? [process.execPath, npm] : ['npm'];
   const ci = [...args, 'ci', '--no-audit', '--no-fund'];

@@ -1,5 +1,5 @@
 // The output of the demonstration while it runs: a table that is redrawn in place, or plain lines
-// if the output is no terminal.
+// if the output is not a terminal.
 
 const DRAW_MS = 250;
 const LOG_MS = 1000;

@@ -12,7 +12,7 @@
  * @property {boolean} isSigned on macOS, even if only ad hoc
  */
 
-/** Says why a file is no readable library, in words that can follow the file's name. */
+/** Says why a file is not a readable library, in words that can follow the file's name. */
 export class Unreadable extends Error {}
 
 /**

@@ -48,7 +48,8 @@ function earlier(tested) {
     .find((line) => line.replace(/^\S+ /, '') === `Release ${version}`)
     ?.split(' ')[0];
   if (made === undefined || untestedIn(tested, `${made}^`).length > 0) return undefined;
-  // The commit must equal what this run would make, except for the date. Its subject is no proof.
+  // The commit must equal the one that this run would make, except for the date. Its subject proves
+  // nothing.
   git('reset', '--quiet', '--hard', `${made}^`);
   setVersion(version);
   const others = changed(made).filter((name) => name !== 'CHANGELOG.md');

@@ -46,7 +46,7 @@ export function run(command, args, options = {}) {
 }
 
 /**
- * Runs npm: the one that runs this script, if one does. On Windows npm is no program of its own,
+ * Runs npm: the npm that runs this script, if one does. On Windows npm is not a program of its own,
  * and lies beside Node.
  */
 export function npm(args, options) {

@@ -40,7 +40,7 @@ function readArguments() {
   }
 }
 
-/** Runs one check and shows its result. A check that can't run on this machine is no failure. */
+/** Runs one check and shows its result. A check that can't run on this machine does not fail. */
 async function check(name, work) {
   console.log(`> ${name}`);
   try {

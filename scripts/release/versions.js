@@ -25,7 +25,7 @@ const FILES = {
   'Cargo.lock': LOCK,
   'fuzz/Cargo.lock': LOCK,
 };
-/** The latest released version. Above it stands only what is not released. */
+/** The latest released version. Only unreleased changes stand above it. */
 const RELEASED = /(?<=^## \[?)\d+\.\d+\.\d+(?=\]? - \d{4}-\d{2}-\d{2}$)/m;
 const UNRELEASED = /^## Unreleased\n/m;
 

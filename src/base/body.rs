@@ -139,7 +139,7 @@ impl<'a> Body<'a> {
         from.get(..range.len()).unwrap_or(from)
     }
 
-    /// `N` bytes from `at` on, in whatever parts they lie; `None` if the body ends before.
+    /// `N` bytes from `at` on, which may lie in several parts; `None` if the body ends before.
     pub fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
         let mut array = [0; N];
         let mut filled = 0;

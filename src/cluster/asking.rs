@@ -18,7 +18,7 @@ pub(super) struct Asking {
     asked_at: Option<Instant>,
     /// When a session of the host last told a role that does not fit.
     denied_at: Option<Instant>,
-    /// When a new session has to ask the host, whatever its open sessions say.
+    /// When a new session has to ask the host, even if its open sessions still answer.
     renew_at: Instant,
 }
 

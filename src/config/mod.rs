@@ -190,7 +190,7 @@ pub enum LoadBalance {
 pub enum Pipelining {
     /// Calls that do nothing but read, as far as their text can show.
     Reads,
-    /// Calls whose statement was quick lately, whatever it waits for the next time.
+    /// Calls whose statement was quick lately, although it may have to wait the next time.
     All,
     /// None.
     Off,

@@ -46,7 +46,7 @@ pub struct Request<'a> {
     /// Make the server tell its role in front of the request, unless an entry in flight does so
     /// already.
     pub barrier: bool,
-    /// Run nothing, and ask for the statement's description, whatever is known of it.
+    /// Run nothing, and ask for the statement's description even if one is known.
     pub describe: bool,
     pub telling: &'a Telling,
     /// Whether the statement's description may not hold on this connection.
@@ -74,8 +74,8 @@ pub enum Telling {
     /// No: the request goes by what the pool knows, if that is enough.
     #[default]
     No,
-    /// It has to be, whatever is known: the server refused the request before, perhaps because of
-    /// an earlier description, or the answer could not be read.
+    /// It has to be, even if a description is known: the server refused the request before, perhaps
+    /// because of that description, or the client could not read the answer.
     Due,
     /// It was, and this description is certain. Meanwhile other requests may have been told
     /// something else of the same text, if names mean something else to them.

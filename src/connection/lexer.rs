@@ -225,8 +225,8 @@ fn has_escaped_quote(body: &str) -> bool {
 }
 
 fn number_length(bytes: &[u8]) -> usize {
-    // Whatever follows a digit without a blank belongs to the number, or is an error that the
-    // server reports.
+    // The characters that follow a digit without a blank belong to the number, or are an error that
+    // the server reports.
     let end = bytes.iter().position(|byte| {
         !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_')) || !byte.is_ascii()
     });

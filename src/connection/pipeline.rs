@@ -183,8 +183,8 @@ pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
 }
 
-/// The statement of each entry in flight, in order; `None` for an entry that is no request.
-/// Barriers are left out.
+/// The statement of each entry in flight, in order; `None` for an entry that is not a
+/// request. Barriers are left out.
 pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<StatementId>> {
     pipeline.iter().filter_map(|entry| match &entry.work {
         Work::Request { exchange, .. } => Some(Some(exchange.statement)),

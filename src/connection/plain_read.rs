@@ -221,7 +221,7 @@ fn is_known_operator(mut operator: &str) -> bool {
             operator = operator.get(..operator.len() - 1).unwrap_or("");
         }
     }
-    // `=>` is no operator: it names an argument.
+    // `=>` is not an operator: it names an argument.
     has(OPERATORS, operator) || operator == "!=" || operator == "=>"
 }
 

@@ -91,7 +91,8 @@ pub(super) struct Prepared {
     count: usize,
     /// Names that are no longer used, and that the server still holds.
     doomed: VecDeque<Arc<str>>,
-    /// How many statements may have names. 0 prepares none, as poolers in transaction mode may need it.
+    /// How many statements may have names. 0 prepares none, which poolers in transaction mode may
+    /// need.
     capacity: usize,
     /// The beginning of all names.
     prefix: Box<str>,

@@ -20,7 +20,7 @@ impl Connection {
         }
     }
 
-    /// Asks the server for its role from now on, whatever the server reports.
+    /// Asks the server for its role from now on, even if the server reports its role by itself.
     pub fn distrust_reports(&mut self) {
         self.distrusts_reports = true;
         if let State::Session(session) = &mut self.state {

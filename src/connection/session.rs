@@ -461,7 +461,7 @@ impl Session {
                     self.prepared.learn(id, &sql, &known, exchange.moment);
                 }
             }
-            // The server would take whatever was sent after it for the COPY's data.
+            // The server would take the messages that were sent after it for the COPY's data.
             Learned::Copy(copied) if !alone => return Err(copied.refusal()),
             Learned::Copy(copied) => self.refuse_copy(copied, out)?,
         }

@@ -53,7 +53,8 @@ impl Description {
         Self { parameter_types, fits, shape, text }
     }
 
-    /// Whether both say the same, whatever is known of the types in addition.
+    /// Whether both describe the same parameters and columns. What is known about their types in
+    /// addition does not count.
     pub fn is_same(&self, other: &Self) -> bool {
         self.parameter_types == other.parameter_types && self.shape == other.shape
     }

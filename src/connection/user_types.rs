@@ -117,7 +117,7 @@ pub struct TypesRefused {
     pub lasts: bool,
 }
 
-/// How often a ROLLBACK to the savepoint is tried: whatever cancels it may come again.
+/// How often a ROLLBACK to the savepoint is tried: a signal that cancels it may come again.
 const MOST_ROLLBACKS: u8 = 5;
 
 /// A question that a server refused behind its savepoint. The transaction has failed until it is

@@ -32,8 +32,8 @@ impl Connection {
         self.requests().chain(lost)
     }
 
-    /// When the question was sent whose answer came last: the role that it told is no older than
-    /// this.
+    /// When the session sent the question that the server answered last. The role in that answer is
+    /// not older than this.
     pub fn asked_at(&self) -> Instant {
         let session = self.session().map_or(Instant::ORIGIN, Session::asked_at);
         session.max(self.connected_at)
@@ -91,8 +91,8 @@ impl Connection {
         self.session()?.arriving()
     }
 
-    /// The statement of each entry in flight, in order; `None` for an entry that is no request.
-    /// Barriers are left out.
+    /// The statement of each entry in flight, in order; `None` for an entry that is not a
+    /// request. Barriers are left out.
     pub fn statements_in_flight(&self) -> impl Iterator<Item = Option<StatementId>> {
         self.session().into_iter().flat_map(|s| pipeline::statements(s.pipeline()))
     }
@@ -158,8 +158,8 @@ impl Connection {
     }
 
     /// A CancelRequest for the request that this session is working on, to be sent on a connection
-    /// of its own. `None` if the server gave no key. It cancels whatever the session is doing when
-    /// it arrives, so the session must get no other work until that connection has ended.
+    /// of its own. `None` if the server gave no key. It cancels the statement that the session
+    /// runs when it arrives, so the session must get no other work until that connection has ended.
     pub fn cancel_request(&self) -> Option<Vec<u8>> {
         let key = self.backend_key()?;
         let mut out = BytesMut::new();

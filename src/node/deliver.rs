@@ -148,8 +148,8 @@ impl Delivery {
     }
 
     /// Writes until there is no more news or no more room. Returns whether all text is ASCII, or
-    /// bytes. If `may_go_on` returns false in the end, JavaScript is told that there is no more for
-    /// now, and will be called again.
+    /// bytes. If `may_go_on` returns false in the end, this tells JavaScript that no more comes for
+    /// now, and JavaScript will be called again.
     pub(super) fn fill(
         &mut self,
         room: Room<'_>,

@@ -116,7 +116,7 @@ impl<T> Shared<T> {
     /// As for `as_slice`.
     unsafe fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: these are `length` aligned values of a plain number type, zeroed when they were
-        // made. Memory of ours stays there whatever JavaScript does with the ArrayBuffer.
+        // made. The addon's own memory stays, even if JavaScript transfers the ArrayBuffer.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }

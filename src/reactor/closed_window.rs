@@ -42,8 +42,8 @@ pub struct TcpCalls {
 /// How many bytes may be on their way and still certainly fit into a window.
 const WORTH_WATCHING: usize = 32 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The shortest time after which a host is given up, whatever the option says: a host answers a
-/// probe within this, but may answer only one of two probes that come quickly.
+/// The shortest time after which a host is given up, even if the option says less. A host answers a
+/// probe within this time, but may answer only one of two probes that come quickly.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The sockets with many bytes on their way.

@@ -78,7 +78,8 @@ impl LowWater {
     }
 
     /// Tells the pool if the server of a new connection runs on this machine and the kernel can
-    /// hold its answers back. On a Unix socket the kernel reports each byte, whatever the mark.
+    /// hold its answers back. On a Unix socket the kernel reports each byte and ignores
+    /// the mark.
     pub(super) fn share_cores(&self, connection: ConnectionId, links: &Links, pool: &mut Pool) {
         if let (Some(_), Some(cores)) = (self.set, self.cores)
             && links.is_loopback(connection)

@@ -127,8 +127,8 @@ impl Socket {
         Ok((socket, progress))
     }
 
-    /// The state of a connect. A wake-up without cause is no success: only a socket with a peer is
-    /// connected.
+    /// The state of a connect. A wake-up without cause does not mean success: only a socket with a
+    /// peer is connected.
     pub(super) fn progress(&self) -> io::Result<Progress> {
         if let Some(error) = self.inner.take_error()? {
             return Err(error);

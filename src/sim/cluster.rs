@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// Keeps the open sessions of a host busy with whatever they are asked.
+    /// Keeps the open sessions of a host busy: none of them answers a request that it gets.
     pub fn stall(&mut self, host: usize) {
         let of_host = self.links.iter().filter(|(_, (_, of))| *of == host);
         for (id, _) in of_host {

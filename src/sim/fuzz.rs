@@ -332,7 +332,7 @@ fn read_rows(answer: &Answer) {
     }
 }
 
-/// Whatever is encoded, and whichever encoding fails, the buffer always holds whole messages.
+/// The output buffer always holds whole messages, even after the encoding of one has failed.
 pub fn output_buffer(data: &[u8]) {
     let mut choices = Choices { rest: data };
     let mut out = BytesMut::new();

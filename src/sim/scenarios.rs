@@ -219,7 +219,7 @@ fn a_lost_transaction_is_not_committed_and_a_lost_commit_is_unknown() {
         assert_eq!((error.outcome(), error.code()), (Some(outcome), code), "{sql}");
         let after = world.query("SELECT", lease, TX);
         let error = world.answers[&after].as_ref().unwrap_err();
-        // The COMMIT was the last call of its lease, whatever became of it.
+        // The COMMIT was the last call of its lease, even if it failed.
         let expect = if flags == TX { Outcome::NotCommitted } else { Outcome::NotSent };
         assert_eq!(error.outcome(), Some(expect));
     }

@@ -146,8 +146,8 @@ impl Session {
         Ok(())
     }
 
-    /// A setting that a statement has left changed shows in the server's reports, whatever the
-    /// statement's text says.
+    /// Notices a setting that a statement has left changed: the server reports it, even if the
+    /// statement's text does not show it.
     pub(super) fn check_settings(&mut self, status: TransactionStatus, shared: &Shared<'_>) {
         let has_changed = self.reported != self.reported_clean && !Mutation::IgnoreReports.is_on();
         if has_changed && status == TransactionStatus::Idle && shared.config.reset_on_release {

@@ -228,7 +228,7 @@ impl Storm {
         }
     }
 
-    /// The signal of a CancelRequest hits whatever the session is doing.
+    /// The signal of a CancelRequest hits the statement that the session runs at that moment.
     fn signal(&mut self, number: u64) {
         let Some(link) = self.links.get_mut(&number) else { return };
         let Some(node) = self.nodes.get_mut(link.node) else { return };

@@ -325,13 +325,13 @@ impl Storm {
     }
 }
 
-/// Whether the mode is for writers. A standby's role is no use there: a pool that believes it sends
-/// nothing, so nothing wrong is sent.
+/// Whether the mode is for writers. A false report of a standby's role is of no use there: a pool
+/// that believes it sends nothing, so it sends nothing wrong.
 fn is_for_writers(config: &Config) -> bool {
     matches!(config.mode, TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary)
 }
 
-/// Options as users choose them, and some that nobody should choose.
+/// Options as users choose them, and some that no user should choose.
 fn draw_config(dice: &mut Dice, nodes: usize) -> Config {
     let hosts: Vec<_> = (0..nodes).map(|n| format!("h{n}")).collect();
     let largest = if dice.percent(80) { 4 } else { 12 };

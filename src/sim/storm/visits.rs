@@ -20,8 +20,8 @@ pub(super) struct Visit {
     hasty: bool,
     /// It has changed its session.
     pub(super) has_set: bool,
-    /// It was told that no host accepts its logins. Further calls of the visit are told so again,
-    /// whatever the hosts say by then.
+    /// The pool said that no host accepts its logins. It says so to further calls of the visit too,
+    /// even if the hosts accept them by then.
     pub(super) is_barred: bool,
     steps: usize,
     unanswered: usize,
