@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { startCluster } from '../../test/support/cluster/index.js';
-import { waitUntil } from '../../test/support/cluster/lock.js';
+import { waitUntil } from '../../test/support/wait-until.js';
 import { startWitness } from './witness.js';
 
 const WRITER = fileURLToPath(new URL('writer.js', import.meta.url));

@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict';
 
-import { waitUntil } from '../support/cluster/lock.js';
 import { Random, SEED } from '../support/random.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const ACCOUNTS = 20;
 const BALANCE = 1000;

@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 let standby;
@@ -51,7 +52,7 @@ test('a COMMIT that is aborted is unknown, and cancels nothing', async () => {
   const before = await waiting();
   const controller = new AbortController();
   const commit = connection.query('/* now */ commit', [], { signal: controller.signal });
-  while ((await waiting()) === before) await new Promise((resolve) => setTimeout(resolve, 5));
+  await waitUntil('it waits for a standby', async () => (await waiting()) > before);
   controller.abort(new Error('gone'));
   const error = await commit.catch((e) => e);
   assert.equal(error.cause.message, 'gone');
@@ -69,7 +70,7 @@ test('a transaction whose signal is aborted while it commits is unknown, and can
   const insert = (tx) => tx.query('INSERT INTO kept VALUES (5)');
   const transaction = pool.transaction(insert, { signal: controller.signal, retries: 3 });
   const settling = Promise.allSettled([transaction]);
-  while ((await waiting()) === before) await new Promise((resolve) => setTimeout(resolve, 5));
+  await waitUntil('it waits for a standby', async () => (await waiting()) > before);
   controller.abort(new Error('gone'));
   const [{ reason }] = await settling;
   const { name, code, outcome, query } = reason;

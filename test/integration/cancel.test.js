@@ -12,6 +12,7 @@ import { clusterFor } from '../support/cluster/index.js';
 import { Random } from '../support/random.js';
 import * as backend from '../support/scripted/backend.js';
 import { scriptedBackend } from '../support/scripted/backend.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const SLEEP = 'SELECT pg_sleep($1)::text';
 
@@ -46,9 +47,7 @@ const activity = async (state) => {
   await watcher.end();
   return n;
 };
-const untilRunning = async () => {
-  while ((await activity('active')) === 0) await turn();
-};
+const untilRunning = () => waitUntil('it runs', async () => (await activity('active')) > 0);
 
 test('a query that takes too long is cancelled on the server, and the next one runs', async () => {
   const error = await pool.query(SLEEP, [60], { timeoutMs: 50 }).catch((e) => e);
@@ -381,7 +380,7 @@ test('a cancel connection that the server keeps open: its session gets no other 
     requests.push(connection);
     if (connection === 0) {
       await turn();
-      while (held.connections < 2) await turn();
+      await waitUntil('the second connection', () => held.connections === 2);
       frontend.send(
         backend.parseComplete,
         backend.error({ S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceled' }),

@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { createPool } from '../../js/index.mjs';
 import { findFaketime, WallClock } from '../support/cluster/clock.js';
 import { startCluster } from '../support/cluster/index.js';
-import { waitUntil } from '../support/cluster/lock.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const run = promisify(execFile);
 const withFaketime = { skip: findFaketime() === undefined && 'the package faketime is missing' };

@@ -12,10 +12,11 @@ import { findBinaries } from '../support/cluster/binaries.js';
 import { startGuard } from '../support/cluster/guard.js';
 import { externalCluster, startCluster } from '../support/cluster/index.js';
 import { parseHosts } from '../support/cluster/external.js';
-import { waitUntil, withLock } from '../support/cluster/lock.js';
+import { withLock } from '../support/cluster/lock.js';
 import { ClusterNode } from '../support/cluster/node.js';
 import { commandLine, processIds } from '../support/cluster/processes.js';
 import { prepareTemplate } from '../support/cluster/template.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const index = new URL('../support/cluster/index.js', import.meta.url).href;
 const cli = fileURLToPath(new URL('../support/cluster/cli.js', import.meta.url));

@@ -13,6 +13,7 @@ import { runInNewContext } from 'node:vm';
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
 import * as scripted from '../support/scripted/backend.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 /** One connection, so that the next user of a session is known. */
@@ -365,9 +366,9 @@ test('a lost connection says so, and what it had sent', async () => {
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
 });
 
-async function untilActive(pid) {
+function untilActive(pid) {
   const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
-  while ((await cluster.query(cluster.primary, sql)).length === 0);
+  return cluster.waitForRow(cluster.primary, sql);
 }
 
 test('what its holder let go of is taken back when it is collected as garbage', async () => {
@@ -432,7 +433,7 @@ test('what is at work holds what it stands on, though its user holds it no more'
     const waiting = pool.query('SELECT 1');
     while (pool.status().waiting > 0) await forAWhile();
     await waiting;
-    while (warnings.length === 0) await turn();
+    await waitUntil('it was taken back', () => warnings.length > 0);
     warnings.length = 0;
   }
   process.off('warning', heard);
@@ -483,7 +484,7 @@ test('release(true), or an error, closes the connection with whatever it is at',
     const lost = assert.rejects(sleeping, { code: '40003', outcome: 'unknown' });
     const isAsleep = `pid = ${pid} AND state = 'active' AND query LIKE '%pg_sleep%'`;
     const sql = `SELECT 1 FROM pg_stat_activity WHERE ${isAsleep}`;
-    while ((await cluster.query(cluster.primary, sql)).length === 0);
+    await cluster.waitForRow(cluster.primary, sql);
     assert.equal(connection.release(reason), connection.release());
     await lost;
     assert.match(inspect(connection), /state: 'released'/);

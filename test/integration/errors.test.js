@@ -231,7 +231,7 @@ test('the end of a session is the cause of what failed with it', async () => {
   const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
   const failed = errorOf(connection.transaction((tx) => tx.query('SELECT pg_sleep(30)')));
   const sleeps = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid} AND wait_event = 'PgSleep'`;
-  while ((await cluster.query(cluster.primary, sleeps)).length === 0);
+  await cluster.waitForRow(cluster.primary, sleeps);
   await cluster.endSession(cluster.primary, pid);
   const error = await failed;
   assert.deepEqual(

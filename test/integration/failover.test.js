@@ -115,7 +115,7 @@ for (const refuse of ['NOLOGIN', "PASSWORD 'another'"]) {
     await pool.query('SELECT 1');
     const work = pool.query('SELECT 1 FROM pg_sleep(0.5)');
     const running = "SELECT 1 FROM pg_stat_activity WHERE usename = 'kept' AND state = 'active'";
-    while ((await ask(running)).length === 0);
+    await cluster.waitForRow(cluster.primary, running);
     await ask(`ALTER ROLE kept ${refuse}`);
     const waiting = Array.from({ length: 40 }, () => pool.query('SELECT 1 AS one'));
     await told;
@@ -139,9 +139,9 @@ test('a statement whose connection is cut ends as unknown, and the pool goes on'
   t.after(() => proxy.close());
   const pool = createPool(cluster.options({ hosts: [proxy.address] }));
   const sleeping = pool.query("SELECT pg_sleep(60)::text AS x, 'marked' AS mark");
-  const running = `SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%marked%' AND state = 'active'
+  const running = `SELECT 1 FROM pg_stat_activity WHERE query LIKE '%marked%' AND state = 'active'
                    AND pid <> pg_backend_pid()`;
-  while ((await cluster.query(cluster.primary, running))[0][0] === '0');
+  await cluster.waitForRow(cluster.primary, running);
   await proxy.cut();
   await assert.rejects(sleeping, (error) => {
     assert.equal(error.name, 'ConnectionError');
@@ -162,8 +162,8 @@ test('a read that the caller declares read-only is sent again', async (t) => {
   await pool.query('SELECT 1');
   const read = pool.query('SELECT pg_sleep(0.2)::text, 7 AS seven', [], { readOnly: true });
   const running =
-    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%seven%' AND state = 'active' AND pid <> pg_backend_pid()";
-  while ((await cluster.query(cluster.primary, running))[0][0] === '0');
+    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%seven%' AND state = 'active' AND pid <> pg_backend_pid()";
+  await cluster.waitForRow(cluster.primary, running);
   await proxy.cut();
   await proxy.pass();
   assert.equal((await read)[0].seven, 7);

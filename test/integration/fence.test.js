@@ -4,13 +4,13 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import pg from 'pg';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
 import { startSyncGate } from '../support/cluster/sync-gate.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 /** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
@@ -61,14 +61,14 @@ test('a fence is said once, however many connections run into it', async (t) => 
       served += 1;
     }
   });
-  const work = async (more) => {
+  const work = (more) => {
     const enough = served + more;
-    while (served < enough) await sleep(5);
+    return waitUntil(`${enough} queries are served`, () => served >= enough);
   };
   for (let round = 1; round <= 3; round += 1) {
     await work(100);
     await cluster.fence(cluster.primary);
-    while (fences < round) await sleep(5);
+    await waitUntil('the fence is told', () => fences >= round);
     await cluster.unfence(cluster.primary);
     await work(100);
     assert.equal(fences, round);
@@ -125,8 +125,8 @@ test('a write that the fence comes across is delivered, and its host takes no mo
   const fenced = new Promise((resolve) => pool.once('fence', resolve));
   const crossing = pool.query('INSERT INTO fenced SELECT 20 FROM pg_sleep(0.3)');
   const running =
-    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 20%' AND state = 'active'";
-  while ((await cluster.query(cluster.primary, running))[0][0] === '0');
+    "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 20%' AND state = 'active'";
+  await cluster.waitForRow(cluster.primary, running);
   await cluster.fence(cluster.primary, { barrier: false });
   assert.equal((await crossing).rowCount, 1, 'it is committed there');
   const write = () => pool.query('INSERT INTO fenced VALUES (21)');
@@ -153,8 +153,8 @@ test('a script that the fence comes across is delivered, and what follows waits'
     'INSERT INTO fenced SELECT 40 FROM pg_sleep(0.3); INSERT INTO fenced VALUES (41)',
   );
   const running =
-    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 40%' AND state = 'active'";
-  while ((await cluster.query(cluster.primary, running))[0][0] === '0');
+    "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO fenced SELECT 40%' AND state = 'active'";
+  await cluster.waitForRow(cluster.primary, running);
   await cluster.fence(cluster.primary, { barrier: false });
   const counts = (await crossing).map(({ rowCount }) => rowCount);
   assert.deepEqual(counts, [1, 1], 'both are committed there');

@@ -8,6 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const SLEEP = 'SELECT pg_sleep(60)::text';
 
@@ -36,14 +37,10 @@ const listeners = (signal) => getEventListeners(signal, 'abort').length;
 const insert = (queryable, n) => queryable.query('INSERT INTO limited VALUES ($1)', [n]);
 const kept = async () => (await pool.query('SELECT n FROM limited ORDER BY n')).map(({ n }) => n);
 const pidOf = async (queryable) => (await queryable.query('SELECT pg_backend_pid() AS pid'))[0].pid;
-const sleepers = async () =>
-  cluster.query(
-    cluster.primary,
-    "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(60)%'",
-  );
-const untilAsleep = async () => {
-  while ((await sleepers()).length === 0) await turn();
-};
+const SLEEPERS =
+  "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(60)%'";
+const sleepers = () => cluster.query(cluster.primary, SLEEPERS);
+const untilAsleep = () => cluster.waitForRow(cluster.primary, SLEEPERS);
 
 /** Each way to a connection of one's own, none of which may get as far as using it. */
 const WAYS = {
@@ -248,7 +245,7 @@ test('the error of a limit, and that of a query that was not awaited, say where 
   await assert.rejects(pool.transaction(slow, { timeoutMs: 50 }), { ...late, host: address });
   const tx = await pool.begin({ timeoutMs: 50 });
   const isOpen = () => tx.query('SELECT 1').then(Boolean, () => false);
-  while (await isOpen());
+  await waitUntil('it is over', async () => !(await isOpen()));
   await assert.rejects(tx.commit(), { ...late, host: address });
   const hasty = async (tx) => void tx.query('SELECT 1');
   await assert.rejects(pool.transaction(hasty), { code, host: address });

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 /** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
 const onOwnNodes = {
@@ -45,7 +46,8 @@ test('a long query on a host that is well is asked after, and left alone', async
   assert.equal((await long)[0].seven, 7);
   assert.equal(most, 2, 'one witness beside it, however long it takes');
   assert.deepEqual(events.filter(isNews), []);
-  while ((await sessions(cluster.primary, applicationName)) > 1);
+  const isAlone = async () => (await sessions(cluster.primary, applicationName)) === 1;
+  await waitUntil('the witness is gone', isAlone);
 });
 
 test(

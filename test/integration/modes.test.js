@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 let primary;
@@ -43,9 +44,8 @@ async function served(pool, count = 60) {
 }
 
 /** Asks until the condition holds: connections move while a pool is in use. */
-async function until(pool, holds) {
-  for (let seen; !holds(seen);) seen = await served(pool, 10);
-}
+const until = (pool, holds) =>
+  waitUntil('the pool is served so', async () => holds(await served(pool, 10)));
 
 test('each mode is served by the hosts that fit', async (t) => {
   const all = ports(cluster.nodes);
@@ -58,7 +58,7 @@ test('each mode is served by the hosts that fit', async (t) => {
     ['any', all],
   ]) {
     const pool = open(t, { mode, poolSize: 9 });
-    await until(pool, (seen) => seen?.length === expected.length);
+    await until(pool, (seen) => seen.length === expected.length);
     assert.deepEqual(await served(pool), expected, mode);
   }
 });
@@ -90,7 +90,7 @@ test('a primary that is read-only serves readers and the mode primary', async (t
 test('each way to balance the load uses all hosts that are equally near', async (t) => {
   for (const loadBalance of ['random', 'least-connections']) {
     const pool = open(t, { mode: 'standby', poolSize: 4, loadBalance });
-    await until(pool, (seen) => seen?.length === 2);
+    await until(pool, (seen) => seen.length === 2);
   }
 });
 
@@ -101,7 +101,7 @@ test('the nearest host is the one with the shortest round trip', async (t) => {
   await proxy.delay(50);
   const hosts = [proxy.address, near.address];
   const pool = open(t, { mode: 'standby', hosts, loadBalance: 'nearest', poolSize: 4 });
-  await until(pool, (seen) => seen?.length === 1 && seen[0] === near.port);
+  await until(pool, (seen) => seen.length === 1 && seen[0] === near.port);
   assert.deepEqual(await served(pool, 4), [near.port]);
 });
 
@@ -127,6 +127,6 @@ test('prefer-standby settles for the primary, and moves back', onOwnNodes, async
   assert.deepEqual(await reads(), [{ port: primary }]);
   assert.deepEqual(await served(pool), [primary]);
   await cluster.start(standby);
-  await until(pool, (seen) => seen?.length === 1 && seen[0] === standby.port);
+  await until(pool, (seen) => seen.length === 1 && seen[0] === standby.port);
   assert.ok(other.state === 'running', 'the third node is not in the list');
 });

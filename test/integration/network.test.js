@@ -8,8 +8,8 @@ import { after, before, test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { startBlackHole } from '../support/cluster/blackhole.js';
 import { startCluster } from '../support/cluster/index.js';
-import { waitUntil } from '../support/cluster/lock.js';
 import { int32, scriptedBackend } from '../support/scripted/backend.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 before(async () => {

@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
 import { scriptedBackend } from '../support/scripted/backend.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const SLEEP = 'SELECT pg_sleep($1)::text';
 
@@ -26,9 +27,6 @@ const sessions = async (name) => {
   await pool.end();
   return Number(count);
 };
-const until = async (isSo) => {
-  while (!(await isSo())) await sleep(5);
-};
 
 test('ready resolves when a host serves and minIdle connections are open', async () => {
   const pool = open({ poolSize: 6, minIdle: 5, applicationName: 'warm' });
@@ -41,7 +39,7 @@ test('ready resolves when a host serves and minIdle connections are open', async
 
 test('a pool with minIdle is warm without being asked', async () => {
   const pool = open({ poolSize: 3, minIdle: 2, allowExitOnIdle: false });
-  await until(() => pool.status().available === 2);
+  await waitUntil('both are open', () => pool.status().available === 2);
   await pool.end();
 });
 
@@ -76,9 +74,9 @@ test('free connections are closed after idleTimeoutMs, down to minIdle', async (
   const pool = open({ poolSize: 5, idleTimeoutMs: 50, minIdle: 1, applicationName: 'idle' });
   await Promise.all(Array.from({ length: 5 }, () => pool.query(SLEEP, [0.05])));
   assert.equal(pool.status().size, 5);
-  await until(() => pool.status().size === 1);
+  await waitUntil('the others are closed', () => pool.status().size === 1);
   // Terminate was sent: the server has let them go.
-  await until(async () => (await sessions('idle')) === 1);
+  await waitUntil('one session is left', async () => (await sessions('idle')) === 1);
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
   await pool.end();
 });
@@ -167,7 +165,7 @@ test('end finishes what runs, serves what waits, and says goodbye to the server'
   );
   assert.equal(await ended, undefined);
   assert.deepEqual(pool.status(), { maxSize: 2, size: 0, available: 0, inUse: 0, waiting: 0 });
-  await until(async () => (await sessions('ending')) === 0);
+  await waitUntil('no session is left', async () => (await sessions('ending')) === 0);
 });
 
 test("end({ waiting: 'refuse' }) refuses what has no connection yet", async () => {
@@ -198,7 +196,7 @@ test('end({ timeoutMs }) cancels what is left, on the server too', async () => {
   for (const [code] of outcomes) assert.equal(code, 'HYPERION_POOL_CLOSED');
   await assert.rejects(connection.query('SELECT 1'), { outcome: 'not-sent' });
   await connection.release();
-  await until(async () => (await sessions('overdue')) === 0);
+  await waitUntil('no session is left', async () => (await sessions('overdue')) === 0);
 });
 
 test('end({ timeoutMs: 0 }) rolls an open transaction back', async () => {
@@ -219,7 +217,7 @@ test('end({ timeoutMs: 0 }) rolls an open transaction back', async () => {
   await rejected;
   await assert.rejects(idle.commit(), { outcome: 'not-committed' });
   await busy.rollback();
-  await until(async () => (await sessions('open')) === 0);
+  await waitUntil('no session is left', async () => (await sessions('open')) === 0);
   const reader = open();
   assert.deepEqual(await reader.query('SELECT n FROM ended'), []);
   await reader.end();
@@ -242,7 +240,7 @@ test('a transaction whose pool has ended for good was rolled back, and says so',
   const [left, undone] = [await pool.begin(), await pool.begin()];
   for (const tx of [left, undone]) await tx.query(insert);
   await pool.end({ timeoutMs: 0 });
-  await until(async () => (await sessions('late')) === 0);
+  await waitUntil('no session is left', async () => (await sessions('late')) === 0);
   // The addon keeps nothing of a pool any more whose last socket is closed.
   for (let n = 0; n < 10; n += 1) await turn();
   goOn();
@@ -263,7 +261,7 @@ test('end of a server that does not answer: closed after timeoutMs and cancelGra
   });
   const pool = createPool(mute.options({ cancelGraceMs: 30 }));
   const query = pool.query('SELECT one').catch((error) => error);
-  while (pool.status().inUse === 0) await turn();
+  await waitUntil('it is sent', () => pool.status().inUse > 0);
   await pool.end({ timeoutMs: 20 });
   const error = await query;
   assert.equal(error.code, 'HYPERION_POOL_CLOSED');

@@ -4,11 +4,10 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { findPooler, startCluster, startProxy } from '../support/cluster/index.js';
-import { waitUntil } from '../support/cluster/lock.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const behindPooler = { skip: findPooler() === undefined && 'pgbouncer is not installed' };
 const preparing = findPooler({ prepares: true });
@@ -150,18 +149,16 @@ test('a standby behind a pooler is told from the primary', behindPooler, async (
 
 const SLEEP = 'SELECT pg_sleep($1)::text';
 const timedOut = { name: 'TimeoutError', code: 'HYPERION_QUERY_TIMEOUT', outcome: 'not-committed' };
-const sleepers = () =>
-  cluster.query(
-    cluster.primary,
-    "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(%'",
-  );
+const SLEEPERS =
+  "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(%'";
+const sleepers = () => cluster.query(cluster.primary, SLEEPERS);
 
 test('a cancel goes through the pooler, to the query that is meant', behindPooler, async () => {
   const pool = open({ poolSize: 4 });
   await assert.rejects(pool.query(SLEEP, [60], { timeoutMs: 100 }), timedOut);
   const controller = new AbortController();
   const aborted = pool.query(SLEEP, [60], { signal: controller.signal });
-  while ((await sleepers()).length === 0) await turn();
+  await cluster.waitForRow(cluster.primary, SLEEPERS);
   controller.abort();
   await assert.rejects(aborted, { name: 'AbortError', outcome: 'not-committed' });
   const late = pool.transaction((tx) => tx.query(SLEEP, [60]), { timeoutMs: 100 });
@@ -200,7 +197,7 @@ test(
     await pool.query('SELECT 1');
     await line.mute();
     const written = pool.query('INSERT INTO item VALUES (3000)');
-    while ((await count()) !== '1') await turn();
+    await waitUntil('it is written', async () => (await count()) === '1');
     await line.cut();
     await line.pass();
     await assert.rejects(written, { code: '40003', outcome: 'unknown' });

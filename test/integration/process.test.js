@@ -13,6 +13,7 @@ import vm from 'node:vm';
 import { Worker } from 'node:worker_threads';
 
 import { clusterFor } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const run = promisify(execFile);
 const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
@@ -213,7 +214,7 @@ for (const [name, { how, expected }] of Object.entries(EXITS)) {
     const sessions = "FROM pg_stat_activity WHERE application_name = 'ends'";
     const rest = () =>
       cluster.query(cluster.primary, `SELECT pg_terminate_backend(pid) ${sessions}`);
-    while ((await rest()).length > 0);
+    await waitUntil('no session is left', async () => (await rest()).length === 0);
     const [[made]] = await cluster.query(cluster.primary, "SELECT to_regclass('half_done')");
     assert.equal(made, null, 'the transaction was rolled back');
   });

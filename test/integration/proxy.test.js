@@ -5,6 +5,7 @@ import net from 'node:net';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startProxy } from '../support/cluster/proxy.js';
+import { waitUntil } from '../support/wait-until.js';
 
 /** Nothing arrived for this long: long against loopback, short against a test run. */
 const QUIET_MS = 100;
@@ -23,13 +24,11 @@ class Client {
     }
   }
 
-  async until(what, condition) {
-    const deadline = performance.now() + 10_000;
-    while (!condition(this)) {
-      const seen = `${this.events} and ${this.received.length} bytes`;
-      assert.ok(performance.now() < deadline, `waited in vain for ${what}; saw ${seen}`);
-      await sleep(2);
-    }
+  until(what, condition) {
+    const seen = () => `${this.events} and ${this.received.length} bytes`;
+    return waitUntil(what, () => condition(this)).catch(({ message }) =>
+      assert.fail(`${message}; saw ${seen()}`),
+    );
   }
 
   untilEvent(name) {

@@ -3,10 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 /** A cluster with a table. */
 async function start(t, nodes) {
@@ -43,7 +43,7 @@ async function writeAcross(pool, move) {
     }
   };
   const users = Promise.all([user(), user(), user()]);
-  while (errors.length < 3) await sleep(5);
+  await waitUntil('somebody waits', () => errors.length >= 3);
   await move();
   hasMoved = true;
   await users;
@@ -64,7 +64,7 @@ async function follow(t, cluster, how, options, move) {
   await kept.query('SELECT 1').catch(() => {});
   await writeAcross(pool, async () => {
     // A server that is slow to start again as a standby is heard before others are led elsewhere.
-    while (fences.length === 0) await sleep(5);
+    await waitUntil('the fence is told', () => fences.length > 0);
     await move();
   });
   await kept.query('SELECT 1').catch(() => {});

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 const WHERE = 'SELECT inet_server_port() AS port';
 
@@ -23,9 +24,7 @@ function open(t, options) {
   const rivals = [];
   pool.on('rival', (event) => rivals.push(event));
   /** Hosts that are still to say what they claim keep no process alive. */
-  const heard = async () => {
-    while (rivals.length === 0) await sleep(5);
-  };
+  const heard = () => waitUntil('a rival is told', () => rivals.length > 0);
   return { pool, rivals, heard };
 }
 
@@ -208,7 +207,8 @@ test('one server under two names is no rival of itself', async (t) => {
     );
     return Number(count);
   };
-  while (proxy.accepted === 0 || (await sessions()) > 1) await sleep(5);
+  const isAlone = async () => proxy.accepted > 0 && (await sessions()) === 1;
+  await waitUntil('its session is alone', isAlone);
   assert.deepEqual(rivals, []);
   assert.deepEqual(await wordsOn(cluster, cluster.primary), ['a']);
 });
@@ -216,7 +216,7 @@ test('one server under two names is no rival of itself', async (t) => {
 test('a cluster that was restored from before a promotion is served again, and the pool says so', async (t) => {
   const cluster = await clusterOf(t);
   const [old, promoted, other] = cluster.nodes;
-  const { pool, rivals } = open(t, cluster.options());
+  const { pool, rivals, heard } = open(t, cluster.options());
   const rewinds = [];
   pool.on('rewound', (event) => rewinds.push(event));
   await write(pool, 'a');
@@ -229,7 +229,7 @@ test('a cluster that was restored from before a promotion is served again, and t
   await cluster.start(old);
   cluster.primary = old;
   const waiting = write(pool, 'c');
-  while (rivals.length === 0) await sleep(20);
+  await heard();
   assert.equal(rivals[0].decision, 'refused');
   // As long as one host is not heard, it may be the one that has the later timeline.
   await cluster.rejoin(other);

@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import { waitUntil } from '../support/cluster/lock.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 before(async () => {
@@ -30,22 +30,21 @@ const PID = 'SELECT pg_backend_pid() AS pid';
 const pidOf = async (queryable) => (await queryable.query(PID))[0].pid;
 
 /** Waits until a server process is gone. */
-const untilGone = (pid, on = cluster) =>
+const untilGone = (pid) =>
   waitUntil(`the session ${pid} is gone`, async () => {
-    const sql = `SELECT count(*) FROM pg_stat_activity WHERE pid = ${pid}`;
-    return (await on.query(on.primary, sql))[0][0] === '0';
+    const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid}`;
+    return (await cluster.query(cluster.primary, sql)).length === 0;
   });
 
 /** Waits until a statement with this word in its text runs; returns the process id of its session. */
-const untilRunning = (word, { on = cluster, wait = '%' } = {}) =>
-  waitUntil(`a statement with ${word} runs`, async () => {
-    const rows = await on.query(
-      on.primary,
-      `SELECT pid FROM pg_stat_activity WHERE query LIKE '%${word}%' AND state = 'active'
-         AND coalesce(wait_event, '') LIKE '${wait}' AND pid <> pg_backend_pid()`,
-    );
-    return rows[0]?.[0];
-  });
+async function untilRunning(word, { on = cluster, wait = '%' } = {}) {
+  const [pid] = await on.waitForRow(
+    on.primary,
+    `SELECT pid FROM pg_stat_activity WHERE query LIKE '%${word}%' AND state = 'active'
+       AND coalesce(wait_event, '') LIKE '${wait}' AND pid <> pg_backend_pid()`,
+  );
+  return pid;
+}
 
 test('a server without a free place for more sessions is alive, and the pool makes do', async () => {
   // What a superuser may have is all there is.

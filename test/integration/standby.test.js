@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 async function open(t, clusterOptions, options) {
   const cluster = await startCluster({ nodes: 2, ...clusterOptions });
@@ -20,15 +21,17 @@ async function open(t, clusterOptions, options) {
   return { cluster, pool, standby };
 }
 
+/** Asks both hosts until the condition holds: what is known of them is told by their answers. */
+const askUntil = (pool, what, holds) =>
+  waitUntil(what, async () => {
+    await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
+    return holds();
+  });
+
 test('a standby at work tells how far it is behind, and a primary does not', async (t) => {
   const { cluster, pool, standby } = await open(t, {}, { mode: 'any' });
   const lagOf = (node) => pool.cluster().find(({ host }) => host === node.address).replicationLagMs;
-  const until = async (holds) => {
-    while (!holds(lagOf(standby))) {
-      await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
-      await sleep(20);
-    }
-  };
+  const until = (holds) => askUntil(pool, 'it has said how far', () => holds(lagOf(standby)));
   assert.equal(lagOf(standby), null, 'not asked yet');
   await until((lag) => lag === 0);
   await cluster.query(standby, 'SELECT pg_wal_replay_pause()');
@@ -66,10 +69,7 @@ test('the pool’s own questions run nobody’s operators', async (t) => {
   for (const statement of sql) await cluster.query(cluster.primary, statement);
   await cluster.waitForReplication();
   const lag = () => pool.cluster().find(({ host }) => host === standby.address).replicationLagMs;
-  while (lag() !== 0) {
-    await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
-    await sleep(20);
-  }
+  await askUntil(pool, 'it has caught up', () => lag() === 0);
   assert.doesNotMatch(standby.log(), /run as somebody else/);
 });
 
@@ -78,7 +78,7 @@ test('what is known of a host that nobody asks grows old, and says so', async (t
   await pool.query('SELECT 1');
   const agesOf = (node) => pool.cluster().find(({ host }) => host === node.address).ages;
   // A login to the standby may be under way still.
-  while (agesOf(standby).stateMs === null) await sleep(5);
+  await waitUntil('it has logged in', () => agesOf(standby).stateMs !== null);
   const before = agesOf(standby).stateMs;
   await sleep(100);
   await pool.query('SELECT 1');
@@ -103,7 +103,7 @@ test('a read on a standby may be behind a write, and is not where the caller has
   const isReached = async () => (await connection.query(reached, [lsn]))[0].reached;
   assert.equal(await isReached(), false);
   await cluster.query(standby, 'SELECT pg_wal_replay_resume()');
-  while (!(await isReached()));
+  await waitUntil('the standby has replayed it', isReached);
   assert.equal(await count(connection), 1001);
   await connection.release();
 });
@@ -115,19 +115,21 @@ test('a read that a standby’s replay is in the way of is asked again', async (
   const active =
     "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%FROM pg_sleep(1)' AND state = 'active' AND pid <> pg_backend_pid()";
   const crossing = read();
-  while ((await cluster.query(standby, active)).length === 0);
+  await cluster.waitForRow(standby, active);
   await cluster.query(cluster.primary, 'DELETE FROM kept WHERE n > 10');
   await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
   assert.deepEqual(await crossing, [{ n: 10 }], 'the snapshot of the second time');
-  const conflicts = 'SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts';
-  while ((await cluster.query(standby, conflicts))[0][0] === '0') await sleep(20);
+  await cluster.waitForRow(
+    standby,
+    'SELECT 1 FROM pg_stat_database_conflicts WHERE confl_snapshot > 0',
+  );
 
   // A transaction has seen something, and is its user's to repeat.
   const seen = pool.transaction(async (tx) => {
     await tx.query('SELECT count(*) FROM kept');
     return tx.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
   });
-  while ((await cluster.query(standby, active)).length === 0);
+  await cluster.waitForRow(standby, active);
   await cluster.query(cluster.primary, 'DELETE FROM kept');
   await cluster.query(cluster.primary, 'VACUUM (TRUNCATE false) kept');
   await assert.rejects(seen, { name: 'DatabaseError', code: '40001', outcome: 'not-committed' });
@@ -145,7 +147,8 @@ test('a database that is dropped under a read on a standby (57P04) is not waited
   );
   const ended = Promise.allSettled([read, declared]);
   const active = "SELECT 1 FROM pg_stat_activity WHERE datname = 'doomed' AND state = 'active'";
-  while ((await cluster.query(standby, active)).length < 2);
+  const areActive = async () => (await cluster.query(standby, active)).length === 2;
+  await waitUntil('both are read', areActive);
   await cluster.query(cluster.primary, 'DROP DATABASE doomed');
   const [{ reason }, { reason: again }] = await ended;
   assert.deepEqual([reason.code, reason.outcome], ['40003', 'unknown']);

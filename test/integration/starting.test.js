@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import { waitUntil } from '../support/cluster/lock.js';
+import { waitUntil } from '../support/wait-until.js';
 
 /** A pool that waits for long, also for a server that does not listen yet, and a query that waits already. */
 function ask(t, cluster, options) {

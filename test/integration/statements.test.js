@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 before(async () => {
@@ -297,7 +298,7 @@ test('whether a procedure had an effect that has failed or was cancelled, nobody
   await connection.release();
   const ending = createPool(cluster.options({ poolSize: 1 }));
   const late = errorOf(ending.query('CALL slow(709)'));
-  while ((await orders(709)) === 0);
+  await waitUntil('it runs', async () => (await orders(709)) > 0);
   await ending.end({ timeoutMs: 50 });
   const { code, outcome } = await late;
   assert.deepEqual([code, outcome], ['HYPERION_POOL_CLOSED', 'unknown']);

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor, startCluster } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 before(async () => {
@@ -143,9 +144,8 @@ test('the primary is followed when it leaves the list and when it comes back', a
   pool.setHosts(others);
   const waiting = pool.query(WHERE);
   // Both are asked by now, and say that they are standbys.
-  while (pool.cluster().some(({ connections }) => connections.open === 0)) {
-    await new Promise(setImmediate);
-  }
+  const areAsked = () => pool.cluster().every(({ connections }) => connections.open > 0);
+  await waitUntil('both are asked', areAsked);
   pool.setHosts([...others, primary.address]);
   assert.deepEqual(await waiting, [{ port: primary.port }]);
   assert.deepEqual(found, [{ host: primary.address, previous: null }], 'it is the same primary');

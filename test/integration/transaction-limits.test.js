@@ -7,7 +7,7 @@ import { after, afterEach, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
-import { waitUntil } from '../support/cluster/lock.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 let node;

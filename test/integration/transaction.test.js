@@ -9,6 +9,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
 import * as scripted from '../support/scripted/backend.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 let pool;
@@ -414,7 +415,7 @@ test('begin waits for a connection no longer than acquireTimeoutMs', async (t) =
       () => true,
       () => false,
     );
-  while (!(await isReady()));
+  await waitUntil('it has logged in', isReady);
   const holder = await single.begin();
   await assert.rejects(single.begin(), { name: 'PoolTimeoutError', code: 'HYPERION_POOL_TIMEOUT' });
   await holder.rollback();

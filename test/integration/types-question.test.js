@@ -407,9 +407,7 @@ test('a read that waits for types outlasts neither the pool’s end nor its call
 });
 
 /** Until a session has run the statement, whose answer may still be on its way. */
-async function waitForActivity(sql) {
-  for (;;) {
-    const question = `SELECT 1 FROM pg_stat_activity WHERE query = '${sql}' AND state = 'idle'`;
-    if ((await cluster.query(cluster.primary, question)).length > 0) return;
-  }
+function waitForActivity(sql) {
+  const question = `SELECT 1 FROM pg_stat_activity WHERE query = '${sql}' AND state = 'idle'`;
+  return cluster.waitForRow(cluster.primary, question);
 }

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
+import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
 before(async () => {
@@ -221,7 +222,7 @@ test('a connection that ends before it has told leaves a call to the next one', 
     const ask = (on) => on.query('SELECT $1::doc::text AS v', [{ a: 1 }]);
     const answer = inTransaction ? pool.transaction(ask) : ask(pool);
     const waits = "query LIKE '%WITH RECURSIVE asked%'";
-    while ((await inSessions(locker, waits)) === 0);
+    await waitUntil('it asks', async () => (await inSessions(locker, waits)) > 0);
     await proxy.cut();
     await locker.query('ROLLBACK');
     await locker.close();
@@ -327,7 +328,7 @@ test('a connection that ends in between leaves the text, and no write is called 
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   const answer = pool.query("SELECT '{sad}'::made.mood[] AS v").catch((error) => error);
   const waits = "query LIKE '%WITH RECURSIVE asked%'";
-  while ((await inSessions(locker, waits)) === 0);
+  await waitUntil('it asks', async () => (await inSessions(locker, waits)) > 0);
   await proxy.cut();
   await locker.query('ROLLBACK');
   await locker.close();
@@ -367,9 +368,11 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
   await tx.query("SELECT '{sad}'::mood[]::text");
   const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(0.3)";
   const answer = tx.query(sql, [], { timeoutMs: 50 });
-  while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) === 0);
+  const isRunning = async () =>
+    (await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0;
+  await waitUntil('it runs', isRunning);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
-  while ((await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0);
+  await waitUntil('it is over', async () => !(await isRunning()));
   for (let n = 0; n < 100; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");
   cancels.letGo();
   for (let n = 0; n < 20; n++) await sessions("query LIKE '%WITH RECURSIVE asked%'");

@@ -2,7 +2,7 @@
 
 import { startProxy } from './proxy.js';
 import { openSession, queryOnce } from './session.js';
-import { waitUntil } from './lock.js';
+import { waitUntil } from '../wait-until.js';
 
 /**
  * @typedef {object} Node
@@ -63,7 +63,17 @@ export class Cluster {
   async endSession(node, pid) {
     await this.query(node, `SELECT pg_terminate_backend(${pid})`);
     const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid}`;
-    while ((await this.query(node, sql)).length > 0);
+    const isGone = async () => (await this.query(node, sql)).length === 0;
+    await waitUntil(`the session ${pid} is gone`, isGone, { intervalMs: 1 });
+  }
+
+  /**
+   * Asks until there is a row, and returns it.
+   * @param {Node} node
+   * @param {string} sql
+   */
+  waitForRow(node, sql) {
+    return waitUntil(`a row of ${sql}`, async () => (await this.query(node, sql))[0]);
   }
 
   /** @param {Node} node */

@@ -7,7 +7,7 @@ import { copyRunningServer, rewind } from './backup.js';
 import { findBinaries } from './binaries.js';
 import { Cluster } from './cluster.js';
 import { startGuard } from './guard.js';
-import { waitUntil } from './lock.js';
+import { waitUntil } from '../wait-until.js';
 import { ClusterNode } from './node.js';
 import { Pooler } from './pooler.js';
 import { DATABASE, prepareTemplate, USER } from './template.js';

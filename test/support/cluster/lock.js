@@ -1,25 +1,8 @@
-// A lock between processes, and waiting with a deadline.
+// A lock between processes.
 
 import fs from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-/**
- * Polls until `condition` returns something true, and returns that.
- * @template T
- * @param {string} what is waited for, as the error says it
- * @param {() => T | Promise<T>} condition
- * @param {{ timeoutMs?: number, intervalMs?: number }} [options]
- * @returns {Promise<NonNullable<T>>}
- */
-export async function waitUntil(what, condition, { timeoutMs = 30_000, intervalMs = 10 } = {}) {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const result = await condition();
-    if (result) return result;
-    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`);
-    await sleep(intervalMs);
-  }
-}
+import { waitUntil } from '../wait-until.js';
 
 /**
  * Runs `work` while no other process holds the lock. Making a folder is atomic everywhere; the

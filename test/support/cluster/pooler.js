@@ -7,7 +7,7 @@ import { chown, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import process from 'node:process';
 import { makePrivateFolder, serverAccount } from './account.js';
-import { waitUntil } from './lock.js';
+import { waitUntil } from '../wait-until.js';
 import { freePort } from './port.js';
 import { openSession } from './session.js';
 
