@@ -509,8 +509,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the result of the request, now that ReadyForQuery has come. The exchange is not
-    /// moved for that, since it is the largest value in the pipeline.
+    /// Returns the result of the request, now that ReadyForQuery has come. This does not move the
+    /// exchange, because it is the largest value in the pipeline.
     pub(super) fn finish(&mut self) -> Ended {
         let is_refused = self.refusal.is_some();
         if let Some(copied) = self.copied

@@ -17,7 +17,7 @@ pub(super) struct Lead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Alone,
-    /// Together with the request's answer, or when the time to wait for that was up.
+    /// Together with the request's answer, or when the time to wait for that answer was over.
     Together,
 }
 

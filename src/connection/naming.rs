@@ -71,7 +71,8 @@ impl Naming {
         let looked_at = beginning(sql);
         let mentions =
             |words: &[&str]| words.iter().any(|word| contains_ignoring_case(looked_at, word));
-        // By a function, which can be called anywhere, or under a name that escapes hide.
+        // A text can change a setting by a function, which it may call anywhere. Escapes can hide
+        // the setting's name.
         let sets = mentions(&["u&\""]) || (mentions(&["search_path"]) && !is_plain_read(sql));
         let moves = if sets { moves.max(Moves::Session) } else { moves };
         let makes_role = mentions(&["read_only", "characteristics", "u&\""])

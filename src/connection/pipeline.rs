@@ -193,8 +193,8 @@ pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<Sta
     })
 }
 
-/// Marks the first entry's answer as one that is not read by itself. False if that entry is no
-/// barrier.
+/// Marks the first entry's answer as one that is not read by itself. False if that entry is
+/// not a barrier.
 pub(super) fn hear_together(pipeline: &mut Pipeline) -> bool {
     let Some(Entry { work: Work::Barrier { together, .. }, .. }) = pipeline.front_mut() else {
         return false;

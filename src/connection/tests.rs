@@ -343,7 +343,7 @@ fn a_script_in_steps_that_waited_was_not_sent() {
     }
 }
 
-/// A session of a pooler, by its key.
+/// A session whose cancellation key is a pooler's.
 fn pooled() -> Setup {
     let mut setup = Setup::new();
     let key = message(b'K', &[0x7f, 0, 0, 1, 0, 0, 0, 2]);
@@ -363,7 +363,7 @@ fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
     setup.send(2, &long);
     setup.send(3, "NOTIFY b");
     assert_eq!(setup.connection.outgoing().len(), first);
-    // What stands behind it can be taken back, and so can it.
+    // The short request behind the long one can be taken back, and so can the long one.
     assert!(setup.connection.withdraw(Token(3)) && setup.connection.withdraw(Token(2)));
     assert_eq!(setup.connection.outgoing().len(), first);
     setup.send(4, &long);
@@ -372,7 +372,7 @@ fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
     let events = setup.receive(&[&notified()]);
     assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
     assert!(setup.connection.outgoing().len() > 2000);
-    // A server is.
+    // A session without a pooler is sent both at once.
     let mut setup = Setup::new();
     setup.receive(&[&welcome(&[5; 4])]);
     setup.connection.advance(usize::MAX);

@@ -26,7 +26,7 @@ enum Leaves {
     Local,
     /// As `ByTag`, and the first word makes it likely.
     LikelyByTag,
-    /// Something that no tag shows.
+    /// A change that no command tag shows.
     Certain,
 }
 

@@ -60,7 +60,8 @@ pub(super) struct Shared<T> {
     start: NonNull<T>,
     length: usize,
     buffer: Reference,
-    /// `None` if the runtime takes no memory of ours. Then the memory is the ArrayBuffer's own.
+    /// `None` if the runtime does not accept the addon's memory. Then the memory is the
+    /// ArrayBuffer's own.
     memory: Option<Arc<Memory>>,
 }
 

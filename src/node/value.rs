@@ -347,9 +347,10 @@ impl Env {
         Ok((result, data))
     }
 
-    /// An ArrayBuffer over memory of ours. `None` if the runtime allows none, as Electron, whose V8
-    /// keeps all such memory in a cage. (The addon of `test/integration/defect.test.js` makes none
-    /// either.) `release` gets `hint` once JavaScript can't reach the memory any more.
+    /// An ArrayBuffer over the addon's memory. `None` if the runtime does not allow one, as
+    /// Electron, whose V8 keeps all such memory in a cage. (The addon of
+    /// `test/integration/defect.test.js` makes none either.) `release` gets `hint` once JavaScript
+    /// can't reach the memory any more.
     ///
     /// # Safety
     ///

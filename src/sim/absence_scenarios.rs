@@ -65,7 +65,7 @@ fn who_asks_again_waits_for_the_next_attempt_so_that_nobody_runs_a_host_over() {
     assert!(world.answers[&request].is_ok());
 }
 
-/// Until `acquireTimeoutMs` has passed.
+/// A call waits until `acquireTimeoutMs` has passed.
 fn assert_waits(world: &mut World) {
     let request = world.query("SELECT", None, NONE);
     world.pass(Duration::from_millis(4_900));
@@ -164,7 +164,7 @@ fn assert_left_waiting(world: &mut World, waiting: std::ops::Range<u32>) {
     assert!(world.events.iter().any(is_told));
 }
 
-/// Without any session no call waits in vain.
+/// Once the pool has no session, it refuses calls at once.
 #[track_caller]
 fn assert_refused_without_sessions(world: &mut World) {
     world.cut(0, "ECONNRESET");

@@ -139,7 +139,7 @@ pub fn arrays(data: &[u8]) {
     values(data, &[1007, 1009, 1016, 1001, 1021, 1185, 3807, 1231, 1041, 1020]);
 }
 
-/// Numerics.
+/// Values of type numeric.
 pub fn numerics(data: &[u8]) {
     values(data, &[1700]);
 }

@@ -127,7 +127,7 @@ fn what_may_write_or_wait_or_is_not_known_is_not_plain() {
         "SELECT 1)",
         "SELECT [1)",
         "SELECT {d}",
-        // A function may be called so.
+        // This may call a function.
         "SELECT (a).b",
         "SELECT ('s'::regclass).nextval",
         "SELECT (a[1]).b, a[1].b FROM t",

@@ -74,7 +74,7 @@ fn a_long_row_is_held_once_and_comes_whole() {
 fn a_row_beyond_the_limit_is_let_go_by_as_it_comes() {
     let mut setup = asked("SELECT 1; SELECT 2");
     is_too_large(answered(&mut setup, &[description(3), row(3_000_000), row(1), done()].concat()));
-    // The session is as good as before.
+    // The session still works.
     setup.send(2, "SELECT 1; SELECT 2");
     setup.connection.advance(usize::MAX);
     let answer = answered(&mut setup, &[description(3), row(5), done()].concat());
@@ -138,7 +138,7 @@ fn a_script_that_answers_without_end_is_not_held_without_end() {
     for result in results {
         let mut setup = asked("SELECT 1; SELECT 2");
         is_too_large(answered(&mut setup, &[result.repeat(3000), done()].concat()));
-        // A few of them are a result.
+        // A smaller number of them is accepted.
         setup.send(2, "SELECT 1; SELECT 2");
         setup.connection.advance(usize::MAX);
         let answer = answered(&mut setup, &[result.repeat(10), done()].concat());

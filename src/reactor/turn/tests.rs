@@ -378,7 +378,7 @@ fn a_barrier_is_not_heard_by_itself_in_front_of_a_statement_that_takes_much_long
     served.reactor.io.low_water.set = Some(note_mark);
     let last = || MARKS.with_borrow(|marks| marks.last().copied());
     let mut session = None;
-    // The answers, and where the barrier's one ends.
+    // The answers, and where the answer to the barrier ends.
     let answers = |session: &mut Socket| {
         let answer = answer(&received(session));
         assert_eq!(&answer[..6], message(b'Z', b"I"));

@@ -53,7 +53,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// How many keys are certainly there for good by now.
+    /// How many keys are certainly stored for good.
     pub(super) fn known(&self) -> usize {
         self.acknowledged.len()
     }

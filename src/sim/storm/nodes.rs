@@ -83,7 +83,7 @@ pub(super) struct Nodes {
     pub(super) were_split: bool,
     /// Names that lead to other nodes than the one of their number, in this order.
     moved: BTreeMap<usize, Vec<usize>>,
-    /// Some names did at any time.
+    /// Some names have led to other nodes at any time in this storm.
     pub(super) were_moved: bool,
     /// A name that leads to several nodes gives one of them at each look-up, in turn.
     pub(super) take_turns: bool,
