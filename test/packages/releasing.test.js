@@ -275,7 +275,10 @@ async function clones(name) {
   await git(other, 'init', '--quiet');
   await git(other, 'remote', 'add', 'origin', origin);
   const push = async (file, text) => {
-    if (file !== undefined) await writeFile(path.join(other, file), text);
+    if (file !== undefined) {
+      await mkdir(path.dirname(path.join(other, file)), { recursive: true });
+      await writeFile(path.join(other, file), text);
+    }
     await git(other, 'add', '--all');
     await git(other, 'commit', '--quiet', '--message', `Change ${file ?? 'all'}`);
     await git(other, 'push', '--quiet', 'origin', 'HEAD:main');
