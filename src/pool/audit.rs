@@ -34,7 +34,7 @@ impl Pool {
         let most = self.config.pool_size;
         let hosts = self.places();
         let beside = self.connections.iter().count() - counted;
-        for host in self.cluster.topology().host_ids() {
+        for host in self.discovery.cluster.topology().host_ids() {
             let joins = |slot: &Slot| slot.duty == Duty::Joining && slot.host == *host;
             let joining = self.connections.iter().filter(|(_, slot)| joins(slot)).count();
             if joining > JOINING {
@@ -43,9 +43,11 @@ impl Pool {
         }
         // Those of a host that serves no more go on to their end beside the new ones; where it
         // serves again others go.
-        let serving = self.counted();
-        let is_free = |(id, slot): (_, &Slot)| slot.is_idle() && self.may_serve(id);
-        let exceeds = serving > most && (!self.has_surplus || self.connections.iter().any(is_free));
+        let serving = self.discover(|discovery, cx| discovery.counted(cx));
+        let topology = self.discovery.cluster.topology();
+        let is_free = |(_, slot): (_, &Slot)| slot.is_idle() && topology.serves(slot.host);
+        let exceeds =
+            serving > most && (!self.discovery.has_surplus || self.connections.iter().any(is_free));
         if exceeds || beside > JOINING + 3 * hosts {
             return Err(format!("{serving} connections of {most}, and {beside} beside them"));
         }
@@ -59,7 +61,7 @@ impl Pool {
             let addresses: BTreeSet<_> = here.filter_map(|(_, slot)| slot.address).collect();
             addresses.len().max(1)
         };
-        self.cluster.topology().host_ids().iter().map(places).sum()
+        self.discovery.cluster.topology().host_ids().iter().map(places).sum()
     }
 
     /// The requests that wait for a connection.
@@ -130,7 +132,7 @@ impl Pool {
     /// while a connection is free.
     fn audit_neighbours(&self, now: Instant) -> Result<(), String> {
         let call = |token: Token| self.requests.get(Key::from_bits(token.0));
-        let topology = self.cluster.topology();
+        let topology = self.discovery.cluster.topology();
         let takes_work = |slot: &Slot| {
             let serves = topology.rank(slot.host).is_some();
             serves && slot.takes_calls() && slot.connection.is_at_hand()

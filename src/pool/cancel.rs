@@ -244,7 +244,7 @@ impl Pool {
                 self.resume_lease(now, lease);
             }
             self.connections.clean(now, id);
-            self.connections.retire_if_useless(id, self.cluster.topology());
+            self.connections.retire_if_useless(id, self.discovery.cluster.topology());
         }
     }
 

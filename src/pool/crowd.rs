@@ -56,7 +56,7 @@ impl Pool {
     /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it
     /// are worth one flight. At least one.
     pub(super) fn run_of_crowd(&mut self, runs: usize) -> usize {
-        let runners = match self.cluster.known_primary() {
+        let runners = match self.discovery.cluster.known_primary() {
             Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
             None => RUNNERS.saturating_mul(self.preferred().max(1)),
         };
@@ -66,7 +66,7 @@ impl Pool {
 
     /// How many hosts may be meant to serve, where there are many.
     fn preferred(&self) -> usize {
-        let topology = self.cluster.topology();
+        let topology = self.discovery.cluster.topology();
         let is_preferred = |host: &&HostId| topology.rank(**host) == Some(Rank::Preferred);
         topology.host_ids().iter().filter(is_preferred).count()
     }
@@ -74,7 +74,7 @@ impl Pool {
     /// Where a run of a crowd goes although there are idle connections. Once enough connections are
     /// at work, it goes to the one of them with the least to do.
     pub(super) fn kept_at_work(&mut self, now: Instant, runs: usize) -> Option<ConnectionId> {
-        let host = self.cluster.known_primary()?;
+        let host = self.discovery.cluster.known_primary()?;
         let enough = self.enough(host)?;
         if !self.connections.are_joined(now, host, enough) {
             return None;

@@ -11,7 +11,7 @@ pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
 impl Pool {
     pub(super) fn dispatch(&mut self, now: Instant) {
         self.overtake(now);
-        if !self.cluster.topology().is_served() {
+        if !self.discovery.cluster.topology().is_served() {
             return;
         }
         let crowded = self.is_crowded();

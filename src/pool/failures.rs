@@ -9,7 +9,7 @@ use crate::config::TargetSessionAttrs;
 impl Pool {
     pub(super) fn acquire_timeout(&mut self) -> Error {
         let after = self.config.acquire_timeout.as_millis();
-        if self.cluster.topology().is_served() {
+        if self.discovery.cluster.topology().is_served() {
             let status = self.status();
             let message = format!(
                 "no connection became free within {after}ms: {} of {} are in use",
@@ -17,12 +17,12 @@ impl Pool {
             );
             return Error::new(ErrorClass::PoolTimeout, "HYPERION_POOL_TIMEOUT", message)
                 .with_outcome(Outcome::NotSent)
-                .with_hosts(self.cluster.reports());
+                .with_hosts(self.discovery.cluster.reports());
         }
-        let reports = self.cluster.reports();
+        let reports = self.discovery.cluster.reports();
         let each: Vec<_> = reports.iter().map(|r| format!("{}: {}", r.host, r.why)).collect();
         let (what, code) = match self.config.mode {
-            _ if self.cluster.topology().contest().is_some() => {
+            _ if self.discovery.cluster.topology().contest().is_some() => {
                 ("no host that is the primary beyond doubt", "HYPERION_SPLIT_BRAIN")
             }
             TargetSessionAttrs::ReadWrite => ("no writable primary", "HYPERION_NO_PRIMARY"),
@@ -43,11 +43,11 @@ impl Pool {
     /// an attempt outright, and no other attempt is under way. Who asks then waits for the next
     /// attempt, so that no caller fails more often than hosts are asked.
     pub(super) fn fast_failure(&mut self) -> Option<Error> {
-        let is_nowhere = self.config.fail_fast && self.cluster.is_nowhere();
+        let is_nowhere = self.config.fail_fast && self.discovery.cluster.is_nowhere();
         if !is_nowhere || self.connections.apart().any(|(_, slot)| slot.is_joining()) {
             return None;
         }
-        let reports = self.cluster.reports();
+        let reports = self.discovery.cluster.reports();
         let each: Vec<_> = reports.iter().map(|r| format!("{}: {}", r.host, r.why)).collect();
         let message = match reports.as_slice() {
             [only] => only.why.clone(),
@@ -71,31 +71,32 @@ impl Pool {
             let role = slot.connection.role();
             role.is_some_and(|role| fits(self.config.mode, role))
                 && (slot.counts() || slot.asks_for(slot.host))
-                && self.cluster.topology().host(slot.host).is_some()
+                && self.discovery.cluster.topology().host(slot.host).is_some()
         };
         // What a host that refuses for good has said before says nothing of what it says now.
         let is_asked_anew = |slot: &Slot| {
             slot.is_joining()
-                && self.cluster.topology().refuses_for_good(slot.host)
+                && self.discovery.cluster.topology().refuses_for_good(slot.host)
                 && !Mutation::BelieveOldRefusal.is_on()
         };
         let is_hoped_for = |slot: &Slot| may_serve(slot) || is_asked_anew(slot);
         if self.connections.iter().any(|(_, slot)| is_hoped_for(slot)) {
             return None;
         }
-        self.cluster.hopeless().cloned().or_else(|| self.fast_failure())
+        self.discovery.cluster.hopeless().cloned().or_else(|| self.fast_failure())
     }
 
     pub(super) fn not_ready(&mut self) -> Error {
-        if !self.cluster.topology().is_served() {
+        if !self.discovery.cluster.topology().is_served() {
             return self.acquire_timeout();
         }
-        let (open, wanted) = (self.counted(), self.config.min_idle.max(1));
+        let (open, wanted) =
+            (self.discover(|discovery, cx| discovery.counted(cx)), self.config.min_idle.max(1));
         let after = self.config.acquire_timeout.as_millis();
         let message =
             format!("only {open} of {wanted} connections (minIdle) were open within {after}ms");
         Error::new(ErrorClass::PoolTimeout, "HYPERION_POOL_TIMEOUT", message)
             .with_outcome(Outcome::NotSent)
-            .with_hosts(self.cluster.reports())
+            .with_hosts(self.discovery.cluster.reports())
     }
 }

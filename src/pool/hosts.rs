@@ -15,7 +15,7 @@ use crate::config::Host;
 impl Pool {
     /// Each host at this moment, in the order of the list.
     pub fn cluster(&self, now: Instant) -> Vec<HostStatus> {
-        let topology = self.cluster.topology();
+        let topology = self.discovery.cluster.topology();
         let views = topology.views().into_iter();
         let status = views.map(|(host, view)| {
             let (open, busy) = self.connections.open_and_busy(host);
@@ -62,8 +62,8 @@ impl Pool {
         if !matches!(self.life, Life::Open) {
             return Err(closed_pool());
         }
-        let was_served = self.cluster.topology().is_served();
-        let gone = self.cluster.set_hosts(now, hosts.into_iter().map(Arc::new).collect());
+        let was_served = self.discovery.cluster.topology().is_served();
+        let gone = self.discovery.cluster.set_hosts(now, hosts.into_iter().map(Arc::new).collect());
         // Another list may be another cluster, where the same oids are other types.
         if !gone.is_empty() {
             self.forget_types();
@@ -76,7 +76,7 @@ impl Pool {
         let useless = self.connections.those(|slot| gone.contains(&slot.host) && idle(slot));
         useless.into_iter().for_each(|id| self.connections.retire(id));
         if was_served {
-            self.outage_begins(now);
+            self.discovery.outage_begins(now);
         }
         Ok(())
     }

@@ -293,7 +293,7 @@ impl Pool {
         // An answer may have waited for this end, to ask for its types: the connection is looked at
         // again when they came.
         self.ask_types(now, id);
-        self.connections.retire_if_useless(id, self.cluster.topology());
+        self.connections.retire_if_useless(id, self.discovery.cluster.topology());
         self.connections.clean(now, id);
     }
 

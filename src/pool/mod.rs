@@ -7,7 +7,6 @@
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
 mod abandoned;
-mod addresses;
 mod answers;
 #[cfg(feature = "sim")]
 mod audit;
@@ -21,32 +20,20 @@ mod dispatch;
 mod doors;
 mod end;
 mod failures;
-mod frozen;
 mod hosts;
-mod lag;
 mod leases;
 mod leasing;
 mod life;
-mod liveness;
 mod loss;
-mod observing;
 mod outcome;
 mod overtaking;
 mod placement;
 mod realm;
-mod relief;
-mod renewal;
-mod reports;
 mod requests;
-mod rewind;
-mod rivals;
 mod rollback;
-mod search;
-mod seat;
 mod sending;
 mod settle;
 mod stale;
-mod told;
 mod typing;
 mod unanswered;
 mod unfit;
@@ -57,13 +44,14 @@ mod verdict;
 mod worth;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connections::Connections;
 pub use connections::{ConnectionId, Slot};
-use discovery::Discovery;
+use discovery::{Context, Demand, Discovery};
 pub use doors::{
     Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
 };
@@ -76,8 +64,7 @@ pub(crate) use requests::Call;
 use requests::Requests;
 use upkeep::Ready;
 
-use crate::base::{Error, Instant, Random};
-use crate::cluster::Cluster;
+use crate::base::{Error, Instant};
 use crate::config::Config;
 use crate::connection::{Input, Shared, Statement, StatementId, Statements};
 use crate::protocol::scram::KeyCache;
@@ -88,70 +75,48 @@ use crate::types::{Catalog, Verbatim};
 #[derive(Debug)]
 pub struct Pool {
     config: Arc<Config>,
-    cluster: Cluster,
     connections: Connections,
     requests: Requests,
     overtaking: Overtaking,
     leases: Leases,
     /// Those who wait until the pool is warm, first come first.
     ready: VecDeque<Ready>,
-    random: Random,
     statements: Statements,
     keys: KeyCache,
     life: Life,
     discovery: Discovery,
-    /// Since when there have been calls behind others.
-    backlog_since: Option<Instant>,
     /// Of types that users made, and where they are that.
     catalog: Catalog,
     home: realm::Home,
     untyped: Vec<untyped::Untyped>,
     /// Reads whose connections were lost while they waited for types.
     unread: Vec<untyped::Read>,
-    /// When standbys may be asked again how far they are behind.
-    lag_due: Instant,
-    /// A host has got the seat since the last flush.
-    has_moved: bool,
-    /// The cluster may have gone back to an older timeline.
-    rewinding: Option<rewind::Rewinding>,
-    /// There may be more connections than `poolSize`: a host with some at work serves again.
-    has_surplus: bool,
     /// A host has refused, or was lost, since the last flush.
     may_be_hopeless: bool,
     /// Scratch, empty between uses.
     candidates: Vec<balance::Candidate>,
-    flushed_at: Instant,
     outputs: VecDeque<Output>,
 }
 
 impl Pool {
     /// `seed` is for jitter, and for the choice among hosts.
     pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
-        let hosts = config.hosts.iter().map(|host| Arc::new(host.clone())).collect();
         Self {
-            cluster: Cluster::new(hosts, config.mode, seed, now),
             connections: Connections::default(),
             requests: Requests::default(),
             overtaking: Overtaking::new(now),
             leases: Leases::default(),
             ready: VecDeque::new(),
-            random: Random::from_seed(seed),
             statements: Statements::default(),
             keys: KeyCache::default(),
             life: Life::Open,
-            discovery: Discovery::new(now, config.min_idle > 0),
-            backlog_since: None,
+            discovery: Discovery::new(&config, seed, now),
             catalog: Catalog::default(),
             home: realm::Home::default(),
             untyped: Vec::new(),
             unread: Vec::new(),
-            lag_due: now,
-            has_moved: false,
-            rewinding: None,
-            has_surplus: false,
             may_be_hopeless: false,
             candidates: Vec::new(),
-            flushed_at: now,
             outputs: VecDeque::new(),
             config,
         }
@@ -233,11 +198,22 @@ impl Pool {
         self.follow_up(now);
     }
 
+    /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
+    /// others as well, which have not failed so far.
+    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
+        self.discover(|discovery, cx| discovery.reached(id, address, others, cx));
+    }
+
+    /// Whether connections are wanted, by calls or by the options.
+    pub fn wants_connections(&mut self) -> bool {
+        self.discover(|discovery, cx| discovery.wants_connections(cx))
+    }
+
     pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
         if let Some(slot) = self.connections.get_mut(id) {
             slot.heard_at = now;
             if matches!(input, Input::Received(_)) {
-                self.discovery.silences.end(slot.site());
+                self.discovery.heard(slot.site());
             }
             let mut shared = Shared {
                 config: &self.config,
@@ -246,10 +222,10 @@ impl Pool {
             };
             slot.connection.handle_input(now, input, &mut shared);
             if let Some(round_trip) = slot.connection.take_round_trip() {
-                self.cluster.measured(now, slot.host, round_trip);
+                self.discovery.cluster.measured(now, slot.host, round_trip);
             }
             self.drain(now, id);
-            self.end_backlog();
+            self.discover(|discovery, cx| discovery.end_backlog(cx));
         }
     }
 
@@ -271,10 +247,10 @@ impl Pool {
                 self.drain(now, id);
             }
         }
-        self.ask_scouts(now);
+        self.discover(|discovery, cx| discovery.ask_scouts(now, cx));
         self.release_overdue(now);
         self.reclaim_idle(now);
-        self.watch(now);
+        self.discover(|discovery, cx| discovery.watch(now, cx));
         self.follow_up(now);
         // A connection that became free while the loop was blocked serves a call whose deadline
         // passed in that time.
@@ -289,27 +265,43 @@ impl Pool {
 
     /// The turn's end: serves the waiting line, looks for hosts, closes what is no longer needed.
     pub fn flush(&mut self, now: Instant) {
-        self.decide_rivals(now);
-        self.leave_deposed();
+        self.discover(|discovery, cx| discovery.decide_rivals(now, cx));
+        self.discover(|discovery, cx| discovery.leave_deposed(cx));
         self.follow_up(now);
-        self.shed();
-        self.relieve();
+        self.discover(|discovery, cx| discovery.shed(cx));
+        self.discover(|discovery, cx| discovery.relieve(cx));
         self.read_unread(now);
         self.end_hopeless_waits();
         self.dispatch(now);
         self.tend_forsaken(now);
-        self.watch_rewind(now);
+        self.discover(|discovery, cx| discovery.watch_rewind(now, cx));
         self.follow_up(now);
-        self.search(now);
+        self.discover(|discovery, cx| discovery.search(now, cx));
         self.settle_ready();
         self.follow_up(now);
         self.finish_ending();
         self.follow_up(now);
-        self.flushed_at = now;
+        self.discovery.flushed(now);
+    }
+
+    /// Has discovery do something with the connections.
+    fn discover<T>(&mut self, act: impl FnOnce(&mut Discovery, &mut Context<'_>) -> T) -> T {
+        let demand = Demand {
+            is_open: matches!(self.life, Life::Open),
+            has_ended: matches!(self.life, Life::Ended),
+            calls: self.requests.len(),
+            waiting: self.requests.waiting.len(),
+            stranded: self.overtaking.stranded(),
+            is_awaited: !self.ready.is_empty(),
+            knows_types: !self.catalog.is_empty(),
+        };
+        let connections = &mut self.connections;
+        act(&mut self.discovery, &mut Context { connections, config: &self.config, demand })
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front().or_else(|| self.connections.poll_output())
+        let event = self.discovery.poll_event().map(Output::Event);
+        event.or_else(|| self.outputs.pop_front()).or_else(|| self.connections.poll_output())
     }
 
     pub fn poll_timeout(&mut self) -> Option<(Instant, &'static str)> {
@@ -325,10 +317,10 @@ impl Pool {
             connections,
             self.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
             cancelling.map(|at| (at, "cancel")),
-            self.search_timeout(),
+            self.discover(|discovery, cx| discovery.search_timeout(cx)),
             self.types_timeout(),
-            self.liveness_timeout(),
-            self.rewind_timeout(),
+            self.discover(|discovery, cx| discovery.liveness_timeout(cx)),
+            self.discovery.rewind_timeout(),
             self.reclaim_timeout(),
             self.requests.watches.deadline(),
             self.overtaking_timeout(),
@@ -340,7 +332,7 @@ impl Pool {
 
     /// Whether all that waits is for servers to answer, so that a while makes no difference.
     pub fn is_at_ease(&self) -> bool {
-        self.requests.waiting.is_empty() && self.cluster.topology().is_served()
+        self.requests.waiting.is_empty() && self.discovery.cluster.topology().is_served()
     }
 
     /// How many more bytes of rows will come there at least, if the answer is like earlier answers

@@ -53,7 +53,7 @@ impl Pool {
     pub(super) fn overtake(&mut self, now: Instant) {
         self.overtaking.looked_at = now;
         self.overtaking.stranded = 0;
-        if Mutation::StandBehind.is_on() || !self.cluster.topology().is_served() {
+        if Mutation::StandBehind.is_on() || !self.discovery.cluster.topology().is_served() {
             return;
         }
         for id in self.connections.stuck(now) {

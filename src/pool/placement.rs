@@ -16,6 +16,7 @@
 
 use std::time::Duration;
 
+use super::balance::{choose, survey};
 use super::connections::Slot;
 use super::{Call, ConnectionId, Pool};
 use crate::base::{Instant, Key, Mutation};
@@ -41,13 +42,15 @@ impl Pool {
         share: bool,
         crowded: bool,
     ) -> Option<ConnectionId> {
-        if let Some(host) = self.cluster.known_primary() {
+        if let Some(host) = self.discovery.cluster.known_primary() {
             let empty = self.connections.first_empty(host);
             return empty.or_else(|| self.place_behind(now, |of| of == host, share));
         }
         let mut candidates = std::mem::take(&mut self.candidates);
-        self.survey(&mut candidates);
-        let idle = self.choose(&candidates, crowded);
+        let balance = self.config.load_balance;
+        let cluster = &mut self.discovery.cluster;
+        survey(cluster.topology(), &mut self.connections, balance, &mut candidates);
+        let idle = choose(&candidates, crowded, balance, |equals| cluster.draw(equals));
         let serves = |host| candidates.iter().any(|candidate| candidate.host == host);
         let chosen = idle.or_else(|| self.place_behind(now, serves, share));
         self.candidates = candidates;

@@ -60,6 +60,7 @@ impl Pool {
     /// What is known of users' types is what holds on this connection from now on. False where
     /// it is not known whether it does.
     pub(super) fn enter(&mut self, id: ConnectionId) -> bool {
+        self.forget_lost_types();
         let Some(realm) = self.connections.get(id).and_then(|slot| slot.realm) else {
             return self.catalog.is_empty();
         };
@@ -70,24 +71,17 @@ impl Pool {
         true
     }
 
+    /// A host has left, or another one has come in its place: what was done since may be lost.
+    fn forget_lost_types(&mut self) {
+        if self.discovery.take_lost_types() && !self.catalog.is_empty() {
+            self.forget_types();
+        }
+    }
+
     /// What servers have told of statements and types holds no longer.
     pub(super) fn forget_types(&mut self) {
         self.statements.forget_descriptions();
         (self.catalog, self.home.realm) = (Catalog::default(), Realm::default());
-    }
-
-    /// A host is in such a state from now on.
-    pub(super) fn types_may_be_lost(&mut self, state: &str) {
-        if state == "down" {
-            self.forget_lost_types();
-        }
-    }
-
-    /// A host has left, or another one has come in its place: what was done since may be lost.
-    pub(super) fn forget_lost_types(&mut self) {
-        if !self.catalog.is_empty() {
-            self.forget_types();
-        }
     }
 
     /// A call is about to be sent. Returns whether what is known of its statement may not hold
@@ -98,6 +92,7 @@ impl Pool {
         id: ConnectionId,
         statement: StatementId,
     ) -> bool {
+        self.forget_lost_types();
         if self.catalog.is_empty() {
             self.home.empty_at = Some(now);
         } else if self.home.empty_at.is_none_or(|at| now.since(at) >= KNOWN_FOR)

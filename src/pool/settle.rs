@@ -7,18 +7,18 @@
 use std::time::Duration;
 
 use super::abandoned::TRANSACTION_TIMEOUT;
-use super::addresses::Failed;
 use super::connections::{Closed, Duty};
+use super::discovery::Failed;
 use super::dispatch::GUARDED;
 use super::loss::{Fate, Loss, on_lost};
 use super::placement::may_be_shared;
 use super::requests::Phase;
-use super::verdict::{Facts, On, Verdict, rule};
+use super::verdict::{Facts, On, READ_ONLY_REFUSAL, Verdict, rule};
 use super::{Call, ConnectionId, Pool, PoolEvent, QueryFlags, Response, Slot};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::cluster::{HostId, Observation};
 use crate::connection::{
-    Answer, Effect, Event, Input, Settled, Shared, Statement, Telling, Token, left_open,
+    Answer, Effect, Event, Input, Role, Settled, Shared, Statement, Telling, Token, left_open,
     was_never_handed_on,
 };
 use crate::protocol::backend::TransactionStatus;
@@ -36,14 +36,22 @@ impl Pool {
         while let Some(event) = self.connections.get_mut(id).and_then(|s| s.connection.poll_event())
         {
             match event {
-                Event::Ready { role } => self.joined(now, id, role),
-                Event::Contradicted => self.distrust_reports(id),
-                Event::Answered { role } => self.answered(now, id, role),
+                Event::Ready { role } => {
+                    self.discover(|discovery, cx| discovery.joined(now, id, role, cx))
+                }
+                Event::Contradicted => {
+                    self.discover(|discovery, cx| discovery.distrust_reports(id, cx))
+                }
+                Event::Answered { role } => {
+                    self.discover(|discovery, cx| discovery.answered(now, id, role, cx))
+                }
                 Event::Typed { outcome, realm } => {
                     self.told_realm(id, realm);
                     self.typed(now, id, outcome);
                 }
-                Event::Placed { place, role } => self.placed(now, id, place, role),
+                Event::Placed { place, role } => {
+                    self.discover(|discovery, cx| discovery.placed(now, id, place, role, cx))
+                }
                 Event::Closed { error, why, idle } => self.closed(now, id, error, &why, idle),
                 of_call => again.extend(self.hear(now, id, of_call)),
             }
@@ -63,7 +71,7 @@ impl Pool {
         {
             self.tend(now, id);
         }
-        self.connections.retire_if_useless(id, self.cluster.topology());
+        self.connections.retire_if_useless(id, self.discovery.cluster.topology());
         self.connections.clean(now, id);
         self.follow_up(now);
     }
@@ -93,7 +101,7 @@ impl Pool {
             self.statements.names_moved();
         }
         if let Some(then) = closed.role_told_at {
-            self.cluster.said_until(closed.host, then);
+            self.discovery.cluster.said_until(closed.host, then);
         }
         self.release_untyped_of(closed.id);
     }
@@ -190,7 +198,7 @@ impl Pool {
         if let Some(role) = role_after
             && self.connections.get(id).is_some_and(|slot| slot.connection.is_clean())
         {
-            self.observe_session(now, id, role);
+            self.discover(|discovery, cx| discovery.observe_session(now, id, role, cx));
         }
         match (verdict, lease) {
             (Verdict::SendAgain, None) if left_open => {
@@ -235,6 +243,24 @@ impl Pool {
         None
     }
 
+    /// A call was refused, which may be for another role than its server reports.
+    pub(super) fn doubt_refusal(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        key: Key<Call>,
+        answer: &Answer,
+    ) {
+        let Answer::Refused { error, .. } = answer else { return };
+        let begin = self.requests.get(key).and_then(|call| call.flags.begin());
+        let Some(slot) = self.connections.get(id) else { return };
+        let is_new = slot.connection.role() == Some(Role::ReadWrite);
+        if error.code() == READ_ONLY_REFUSAL && is_new && !begin.is_some_and(|it| it.read_only) {
+            let host = slot.host;
+            self.discover(|discovery, cx| discovery.doubt_reports(now, host, Duration::ZERO, cx));
+        }
+    }
+
     /// Says with an error that its transaction takes no more statements, where the server does.
     fn tell_transaction(&self, key: Key<Call>, status: TransactionStatus, error: Error) -> Error {
         let flags = self.requests.get(key).map(|call| call.flags).unwrap_or_default();
@@ -251,7 +277,7 @@ impl Pool {
     /// Returns whether it has been sent: it is where it has the connection for itself, or may share
     /// it with what is under way there.
     fn run_as_told(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) -> bool {
-        let serves = |host| self.cluster.topology().rank(host).is_some();
+        let serves = |host| self.discovery.cluster.topology().rank(host).is_some();
         let quick = self.requests.get(key).is_some_and(|call| self.may_share(call));
         let takes_it = |slot: &Slot| {
             let depth = slot.connection.depth();
@@ -320,7 +346,7 @@ impl Pool {
                 On::Leased { lease, seen, between }
             }
         };
-        let topology = self.cluster.topology();
+        let topology = self.discovery.cluster.topology();
         let is_replaced = |host: HostId| topology.host(host).is_some() && !topology.serves(host);
         Some(Facts {
             mode: self.config.mode,
@@ -420,25 +446,29 @@ impl Pool {
         }
         self.connections.close(id, Vec::new());
         let observation = if joining {
-            self.judge_unlisted(now, host, &error);
-            if is_witness && self.desert(site, &error) {
+            self.discover(|discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
+            if is_witness && self.discover(|discovery, cx| discovery.desert(site, &error, cx)) {
                 return;
             }
             let failed = Failed { site, duty, route };
-            let Some(error) = self.failed_at(now, failed, error) else { return };
+            let Some(error) =
+                self.discover(|discovery, cx| discovery.failed_at(now, failed, error, cx))
+            else {
+                return;
+            };
             Observation::ConnectFailed(error)
         } else {
             // A host that ends sessions as soon as it has them must not be run over.
             if short_lived {
-                self.cluster.leave_alone(now, host);
+                self.discovery.cluster.leave_alone(now, host);
             }
             match idle && !Mutation::SuspectIdleCut.is_on() {
                 true => Observation::IdleCut(error),
                 false => Observation::SessionLost(error),
             }
         };
-        self.observe(now, host, observation);
-        self.decide_rivals(now);
+        self.discover(|discovery, cx| discovery.observe(now, host, observation, cx));
+        self.discover(|discovery, cx| discovery.decide_rivals(now, cx));
         self.may_be_hopeless = true;
     }
 

@@ -42,7 +42,9 @@ impl Pool {
         if let Some(host) = host
             && !reached
         {
-            self.observe(now, host, Observation::SessionLost(why));
+            self.discover(|discovery, cx| {
+                discovery.observe(now, host, Observation::SessionLost(why), cx)
+            });
         }
     }
 

@@ -39,7 +39,9 @@ impl Pool {
         if self.ready.is_empty() {
             return;
         }
-        if self.cluster.topology().is_served() && self.counted() >= self.config.min_idle.max(1) {
+        if self.discovery.cluster.topology().is_served()
+            && self.discover(|discovery, cx| discovery.counted(cx)) >= self.config.min_idle.max(1)
+        {
             while let Some(Ready { request, .. }) = self.ready.pop_front() {
                 self.complete(request, Ok(nothing()));
             }
@@ -63,7 +65,7 @@ impl Pool {
             if let Some(slot) = self.connections.get_mut(id) {
                 slot.spent = true;
             }
-            self.connections.retire_if_useless(id, self.cluster.topology());
+            self.connections.retire_if_useless(id, self.discovery.cluster.topology());
         }
         // Those that are used least come last: calls take the first that is free.
         let Some(timeout) = self.config.idle_timeout else { return };

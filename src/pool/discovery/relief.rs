@@ -6,45 +6,46 @@
 //! its place. There is one relief at a time, so that connections move one by one and no query
 //! notices.
 
-use super::balance::Candidate;
-use super::connections::Duty;
-use super::{ConnectionId, Life, Pool};
+use super::{Context, Discovery};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank, Standing};
 use crate::config::LoadBalance;
+use crate::pool::ConnectionId;
+use crate::pool::balance::{Candidate, survey};
+use crate::pool::connections::Duty;
 
-impl Pool {
+impl Discovery {
     /// Whether a host is gone one login tells, where idle sessions to it were cut and none is left
     /// there to ask.
-    pub(super) fn visit(&mut self, now: Instant) {
-        while let Some(host) = self.next_visit()
+    pub(in crate::pool) fn visit(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(host) = self.next_visit(cx)
             && self.cluster.may_connect_at(host) <= now
         {
-            self.open(now, host, Duty::Witness { ask_at: None });
+            self.open(now, host, Duty::Witness { ask_at: None }, cx);
         }
     }
 
     /// The next such host.
-    pub(super) fn next_visit(&mut self) -> Option<HostId> {
+    pub(in crate::pool) fn next_visit(&mut self, cx: &mut Context<'_>) -> Option<HostId> {
         let topology = self.cluster.topology();
-        let connections = &mut self.connections;
+        let connections = &mut cx.connections;
         let quiet = topology.host_ids().iter().copied();
         let quiet = quiet.filter(|host| topology.is_quiet(*host) && !connections.is_there(*host));
         let next = quiet.min_by_key(|host| self.cluster.may_connect_at(*host))?;
-        (topology.is_served() && matches!(self.life, Life::Open)).then_some(next)
+        (topology.is_served() && cx.demand.is_open).then_some(next)
     }
 
     /// Looks at the hosts that do not serve, or that should serve more.
-    pub(super) fn look_around(&mut self, now: Instant) {
-        if !matches!(self.life, Life::Open) || self.requests.is_empty() {
+    pub(in crate::pool) fn look_around(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if !cx.demand.is_open || cx.demand.calls == 0 {
             return;
         }
-        self.ask_for_lag(now);
+        self.ask_for_lag(now, cx);
         let mut candidates = std::mem::take(&mut self.candidates);
-        self.survey(&mut candidates);
-        let short = match self.connections.is_moving() {
+        survey(self.cluster.topology(), cx.connections, cx.config.load_balance, &mut candidates);
+        let short = match cx.connections.is_moving() {
             true => None,
-            false => self.short_of_its_share(&candidates),
+            false => self.short_of_its_share(&candidates, cx),
         };
         self.candidates = candidates;
         for host in self.cluster.topology().host_ids().to_vec() {
@@ -52,101 +53,110 @@ impl Pool {
             let at = match (topology.rank(host), topology.standing(host)) {
                 (None, Some(Standing::Suspected(_))) => self.cluster.may_connect_at(host),
                 (Some(_), _) if short != Some(host) => {
-                    self.measure(now, host);
+                    self.measure(now, host, cx);
                     continue;
                 }
                 _ => self.cluster.may_look_at(host),
             };
-            if at <= now && !self.connections.is_asked(host) {
-                self.open(now, host, Duty::Joining);
+            if at <= now && !cx.connections.is_asked(host) {
+                self.open(now, host, Duty::Joining, cx);
             }
         }
     }
 
     /// A host that was once far gets no query, and only queries measure it. So a session of its own
     /// measures it, which is closed once it has been answered.
-    fn measure(&mut self, now: Instant, host: HostId) {
-        if self.config.load_balance == LoadBalance::Nearest
+    fn measure(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
+        if cx.config.load_balance == LoadBalance::Nearest
             && self.cluster.topology().is_measurement_old(host, now)
             && self.cluster.may_look_at(host) <= now
-            && !self.connections.is_witnessed(host)
+            && !cx.connections.is_witnessed(host)
         {
-            self.open(now, host, Duty::Witness { ask_at: None });
+            self.open(now, host, Duty::Witness { ask_at: None }, cx);
         }
     }
 
     /// The host with the fewest connections, where another one has more than its share.
-    fn short_of_its_share(&mut self, candidates: &[Candidate]) -> Option<HostId> {
+    fn short_of_its_share(
+        &mut self,
+        candidates: &[Candidate],
+        cx: &mut Context<'_>,
+    ) -> Option<HostId> {
         let preferred = candidates.iter().filter(|c| c.rank == Rank::Preferred);
         let short = preferred.min_by_key(|c| c.open)?;
-        self.excess(candidates, short.open).is_some().then_some(short.host)
+        self.excess(candidates, short.open, cx).is_some().then_some(short.host)
     }
 
     /// A host that has more than its share, seen from one with `open` connections.
-    fn excess<'a>(&mut self, candidates: &'a [Candidate], open: usize) -> Option<&'a Candidate> {
+    fn excess<'a>(
+        &mut self,
+        candidates: &'a [Candidate],
+        open: usize,
+        cx: &mut Context<'_>,
+    ) -> Option<&'a Candidate> {
         let spare = candidates.iter().find(|c| c.rank == Rank::Spare && c.open > 0);
         spare.or_else(|| {
             let most = candidates.iter().max_by_key(|c| c.open)?;
-            (most.open >= open + 2 && self.is_full()).then_some(most)
+            (most.open >= open + 2 && self.is_full(cx)).then_some(most)
         })
     }
 
     /// What was at work on a host that serves again goes on to its end, and counts. As many as
     /// there are too many by that are closed, when they have nothing to do.
-    pub(super) fn shed(&mut self) {
+    pub(in crate::pool) fn shed(&mut self, cx: &mut Context<'_>) {
         while self.has_surplus {
-            self.has_surplus = self.counted() > self.config.pool_size;
+            self.has_surplus = self.counted(cx) > cx.config.pool_size;
             if !self.has_surplus {
                 return;
             }
             let topology = self.cluster.topology();
-            let idle = self.connections.all_free().find(|(_, slot)| topology.serves(slot.host));
+            let idle = cx.connections.all_free().find(|(_, slot)| topology.serves(slot.host));
             match idle.map(|(id, _)| id) {
-                Some(id) => self.connections.retire(id),
+                Some(id) => cx.connections.retire(id),
                 None => return,
             }
         }
     }
 
     /// Puts a relief to work where a connection can be spared for it.
-    pub(super) fn relieve(&mut self) {
-        let Some((id, host)) = self.connections.relief() else { return };
+    pub(in crate::pool) fn relieve(&mut self, cx: &mut Context<'_>) {
+        let Some((id, host)) = cx.connections.relief() else { return };
         let mut candidates = std::mem::take(&mut self.candidates);
-        self.survey(&mut candidates);
+        survey(self.cluster.topology(), cx.connections, cx.config.load_balance, &mut candidates);
         let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
-        match own.map(|own| self.excess(&candidates, own.open)) {
+        match own.map(|own| self.excess(&candidates, own.open, cx)) {
             Some(Some(excess)) => {
                 // Nothing is idle there now: later.
                 if let Some(victim) = excess.idle {
-                    self.connections.retire(victim);
-                    self.set_serving(id);
+                    cx.connections.retire(victim);
+                    self.set_serving(id, cx);
                 }
             }
-            Some(None) if !self.is_full() => self.set_serving(id),
-            _ => self.connections.retire(id),
+            Some(None) if !self.is_full(cx) => self.set_serving(id, cx),
+            _ => cx.connections.retire(id),
         }
         self.candidates = candidates;
     }
 
     /// Whether a session that there is no room for may take the place of another one.
-    pub(super) fn is_relief(&mut self, host: HostId) -> bool {
-        if self.connections.relief().is_some() {
+    pub(in crate::pool) fn is_relief(&mut self, host: HostId, cx: &mut Context<'_>) -> bool {
+        if cx.connections.relief().is_some() {
             return false;
         }
         let mut candidates = Vec::new();
-        self.survey(&mut candidates);
+        survey(self.cluster.topology(), cx.connections, cx.config.load_balance, &mut candidates);
         let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
         // The session itself is counted as one that joins.
-        own.is_some_and(|own| self.excess(&candidates, own.open.saturating_sub(1)).is_some())
+        own.is_some_and(|own| self.excess(&candidates, own.open.saturating_sub(1), cx).is_some())
     }
 
-    fn set_serving(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id) {
+    fn set_serving(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
+        if let Some(slot) = cx.connections.get_mut(id) {
             slot.duty = Duty::Serving;
         }
     }
 
-    fn is_full(&mut self) -> bool {
-        self.counted() >= self.config.pool_size
+    fn is_full(&mut self, cx: &mut Context<'_>) -> bool {
+        self.counted(cx) >= cx.config.pool_size
     }
 }

@@ -1,107 +1,116 @@
 //! Which hosts serve: what becomes of the sessions when a host takes up the work, or loses it.
 
-use super::connections::{Duty, Slot};
-use super::discovery::Found;
-use super::{ConnectionId, Output, Pool, PoolEvent};
+use super::Found;
+use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, Rank, fits};
+use crate::pool::connections::{Duty, Slot};
+use crate::pool::{ConnectionId, PoolEvent};
 
-impl Pool {
-    pub(super) fn outage_begins(&mut self, now: Instant) {
+impl Discovery {
+    pub(in crate::pool) fn outage_begins(&mut self, now: Instant) {
         if !self.cluster.topology().is_served() {
-            self.discovery.outage.begin(now);
+            self.outage.begin(now);
         }
     }
 
     /// One host serves, and no other: its scout joins the pool. The scouts of the other hosts are
     /// not needed once they have said that they don't claim the same.
-    pub(super) fn found(&mut self, now: Instant, host: HostId) {
+    pub(in crate::pool) fn found(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         self.has_moved = true;
         let name = self.cluster.name(host);
-        let found = self.discovery.outage.end(now, name.as_ref());
+        let found = self.outage.end(now, name.as_ref());
         if let (Some(host), Some(Found { previous, outage })) = (name, found) {
-            self.forget_lost_types();
+            self.types_may_be_lost = true;
             let event = PoolEvent::Primary { host, previous, outage };
-            self.outputs.push_back(Output::Event(event));
+            self.events.push_back(event);
         }
-        for id in self.connections.all() {
-            let Some(of) = self.connections.get(id).map(|slot| slot.host) else { continue };
+        for id in cx.connections.all() {
+            let Some(of) = cx.connections.get(id).map(|slot| slot.host) else { continue };
             if of == host {
-                self.settle_duty(now, id);
+                self.settle_duty(now, id, cx);
                 continue;
             }
-            let is_challenged = self.connections.is_challenged_by(of);
-            let Some(slot) = self.connections.get_mut(id) else { continue };
+            let is_challenged = cx.connections.is_challenged_by(of);
+            let Some(slot) = cx.connections.get_mut(id) else { continue };
             match slot.duty {
-                Duty::Joining | Duty::Scouting { .. } if is_challenged => {
-                    self.connections.retire(id)
-                }
+                Duty::Joining | Duty::Scouting { .. } if is_challenged => cx.connections.retire(id),
                 Duty::Joining => slot.duty = Duty::Challenger { deadline: None },
                 Duty::Scouting { .. } if !slot.connection.is_idle() => {
-                    let deadline = Some(now + self.config.connect_timeout);
+                    let deadline = Some(now + cx.config.connect_timeout);
                     slot.duty = Duty::Challenger { deadline };
                 }
                 Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => {
-                    self.connections.retire(id)
+                    cx.connections.retire(id)
                 }
-                Duty::Serving if slot.is_idle() => self.connections.retire(id),
+                Duty::Serving if slot.is_idle() => cx.connections.retire(id),
                 Duty::Serving
                 | Duty::Leased { .. }
                 | Duty::Challenger { .. }
                 | Duty::Witness { .. } => {}
             }
         }
-        self.give_up_frozen(now);
+        self.give_up_frozen(now, cx);
     }
 
     /// The host that served no longer fits. Its sessions that are at work go on to their end, the
     /// others are closed. While no host serves, one of them is kept to ask it.
-    pub(super) fn unseat(&mut self, now: Instant, host: HostId) {
+    pub(in crate::pool) fn unseat(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         let is_served = self.cluster.topology().is_served();
-        let keep_one = !is_served && !self.connections.is_scouted(host);
+        let keep_one = !is_served && !cx.connections.is_scouted(host);
         if keep_one {
             self.cluster.renewed(now, host);
         }
-        let ask_at = now + self.config.failover_probe;
+        let ask_at = now + cx.config.failover_probe;
         let idle = |slot: &Slot| {
             slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
         };
-        let ids = self.connections.those(idle);
+        let ids = cx.connections.those(idle);
         for (id, first) in
             ids.into_iter().zip(std::iter::once(keep_one).chain(std::iter::repeat(false)))
         {
-            match self.connections.get_mut(id) {
+            match cx.connections.get_mut(id) {
                 Some(slot) if first => slot.duty = Duty::Scouting { ask_at },
-                _ => self.connections.retire(id),
+                _ => cx.connections.retire(id),
             }
         }
     }
 
     /// A session of the serving host broke: its idle sessions are asked at once, all together.
-    pub(super) fn doubt(&mut self, now: Instant, host: HostId) {
+    pub(in crate::pool) fn doubt(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         let idle = |slot: &Slot| slot.host == host && slot.is_idle();
-        let ids = self.connections.those(idle);
-        self.ask_doubted(now, ids);
+        let ids = cx.connections.those(idle);
+        self.ask_doubted(now, ids, cx);
     }
 
-    pub(super) fn ask_doubted(&mut self, now: Instant, ids: Vec<ConnectionId>) {
-        let deadline = now + self.config.connect_timeout;
+    pub(in crate::pool) fn ask_doubted(
+        &mut self,
+        now: Instant,
+        ids: Vec<ConnectionId>,
+        cx: &mut Context<'_>,
+    ) {
+        let deadline = now + cx.config.connect_timeout;
         for id in ids {
-            if let Some(slot) = self.connections.get_mut(id) {
+            if let Some(slot) = cx.connections.get_mut(id) {
                 slot.duty = Duty::Doubted { deadline };
-                self.connections.probe(now, id);
+                cx.connections.probe(now, id);
             }
         }
     }
 
-    pub(super) fn settle_duties(&mut self, now: Instant) {
-        self.connections.all().into_iter().for_each(|id| self.settle_duty(now, id));
+    pub(in crate::pool) fn settle_duties(&mut self, now: Instant, cx: &mut Context<'_>) {
+        cx.connections.all().into_iter().for_each(|id| self.settle_duty(now, id, cx));
     }
 
     /// After an answer: a session that was only asked takes up what its host is there for.
-    pub(super) fn settle_duty(&mut self, now: Instant, id: ConnectionId) {
+    pub(in crate::pool) fn settle_duty(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
         let topology = self.cluster.topology();
-        let Some(slot) = self.connections.get(id) else { return };
+        let Some(slot) = cx.connections.get(id) else { return };
         let (host, before, is_served) = (slot.host, slot.duty, topology.is_served());
         // A session that waits for an answer is looked at again when the answer has come. A host
         // that serves does not wait.
@@ -109,25 +118,25 @@ impl Pool {
         if !serves_on && !slot.connection.is_idle() {
             return;
         }
-        let fit = slot.connection.role().is_some_and(|role| fits(self.config.mode, role));
+        let fit = slot.connection.role().is_some_and(|role| fits(cx.config.mode, role));
         let rank = topology.rank(host).filter(|_| fit);
         let duty = match before {
             Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
             Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
-                Some(Rank::Preferred) if self.is_stranger(id) => {
-                    return self.connections.ask_place(now, id);
+                Some(Rank::Preferred) if self.is_stranger(id, cx) => {
+                    return cx.connections.ask_place(now, id);
                 }
                 Some(Rank::Preferred)
-                    if self.counted() < self.config.pool_size || Mutation::OverfillPool.is_on() =>
+                    if self.counted(cx) < cx.config.pool_size || Mutation::OverfillPool.is_on() =>
                 {
                     Some(Duty::Serving)
                 }
-                Some(Rank::Preferred) if self.is_relief(host) => Some(Duty::Relief),
+                Some(Rank::Preferred) if self.is_relief(host, cx) => Some(Duty::Relief),
                 // One session of each host goes on asking.
                 None if !is_served => match before {
-                    Duty::Scouting { .. } if self.connections.is_replaced(id) => None,
+                    Duty::Scouting { .. } if cx.connections.is_replaced(id) => None,
                     Duty::Scouting { .. } => Some(before),
-                    _ if self.connections.is_scouted(host) => None,
+                    _ if cx.connections.is_scouted(host) => None,
                     _ => Some(Duty::Scouting { ask_at: self.flushed_at }),
                 },
                 Some(_) | None => None,
@@ -137,27 +146,32 @@ impl Pool {
                 Some(unchanged)
             }
         };
-        match (duty, self.connections.get_mut(id)) {
+        match (duty, cx.connections.get_mut(id)) {
             (Some(duty), Some(slot)) => {
                 let begins = duty == Duty::Serving && slot.duty != Duty::Serving;
                 slot.duty = duty;
                 if begins {
-                    self.ask_the_seated(now, id);
+                    self.ask_the_seated(now, id, cx);
                 }
             }
-            _ => self.connections.retire(id),
+            _ => cx.connections.retire(id),
         }
     }
 
     /// A session to the host in the seat is new: nobody is answered there before the host was
     /// asked.
-    pub(super) fn ask_the_seated(&mut self, now: Instant, id: ConnectionId) {
+    pub(in crate::pool) fn ask_the_seated(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
         let unproved = |slot: &Slot| self.cluster.topology().is_unproved(slot.host);
-        if self.connections.get(id).is_some_and(unproved) {
-            self.connections.ask_place(now, id);
+        if cx.connections.get(id).is_some_and(unproved) {
+            cx.connections.ask_place(now, id);
         }
-        if !self.catalog.is_empty() {
-            self.connections.ask_realm(now, id);
+        if cx.demand.knows_types {
+            cx.connections.ask_realm(now, id);
         }
     }
 }

@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use super::Pool;
-use super::connections::{Duty, Slot};
+use super::{Context, Discovery};
 use crate::base::Instant;
 use crate::cluster::{HostId, Standing};
 use crate::connection::Role;
+use crate::pool::connections::{Duty, Slot};
 
 const EVERY: Duration = Duration::from_secs(1);
 
-impl Pool {
-    pub(super) fn ask_for_lag(&mut self, now: Instant) {
+impl Discovery {
+    pub(in crate::pool) fn ask_for_lag(&mut self, now: Instant, cx: &mut Context<'_>) {
         if now < self.lag_due {
             return;
         }
@@ -29,8 +29,8 @@ impl Pool {
                     && slot.takes_calls()
                     && !slot.connection.refuses_place()
             };
-            if let Some(id) = self.connections.freest(may_ask) {
-                self.connections.ask_place(now, id);
+            if let Some(id) = cx.connections.freest(may_ask) {
+                cx.connections.ask_place(now, id);
             }
         }
     }

@@ -2,79 +2,96 @@
 
 use std::time::Duration;
 
-use super::connections::{Cancelling, Duty};
 use super::reports::is_contradiction;
-use super::{ConnectionId, Pool};
+use super::{Context, Discovery};
 use crate::base::Instant;
 use crate::cluster::{Told, fits};
 use crate::connection::{Place, Role};
+use crate::pool::ConnectionId;
+use crate::pool::connections::{Cancelling, Duty};
 
-impl Pool {
+impl Discovery {
     /// A login is done.
-    pub(super) fn joined(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        if self.is_astray(id, role) {
-            self.note_address(now, id, role);
-            return self.leave_astray(now, id);
+    pub(in crate::pool) fn joined(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        role: Role,
+        cx: &mut Context<'_>,
+    ) {
+        if self.is_astray(id, role, cx) {
+            self.note_address(now, id, role, cx);
+            return self.leave_astray(now, id, cx);
         }
-        self.connections.share_pooler(id);
-        let Some(slot) = self.connections.get_mut(id) else { return };
+        cx.connections.share_pooler(id);
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
         let is_tried = slot.duty == Duty::Joining;
         match slot.duty {
-            Duty::Witness { .. } => self.witnessed(now, id),
+            Duty::Witness { .. } => self.witnessed(now, id, cx),
             Duty::Challenger { .. } => {
-                let deadline = Some(now + self.config.connect_timeout);
+                let deadline = Some(now + cx.config.connect_timeout);
                 slot.duty = Duty::Challenger { deadline };
             }
             // Until the topology has heard it, the session is one that can't serve.
             _ => {
-                slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
-                let replaced = self.connections.replaced_by(id);
-                replaced.into_iter().for_each(|id| self.connections.retire(id));
+                slot.duty = Duty::Scouting { ask_at: now + cx.config.failover_probe };
+                let replaced = cx.connections.replaced_by(id);
+                replaced.into_iter().for_each(|id| cx.connections.retire(id));
             }
         }
         // It may be closed at once, where there is no room for one more.
-        self.leave_deserted();
-        self.observe_session(now, id, role);
-        self.note_address(now, id, role);
-        if is_tried && !fits(self.config.mode, role) {
-            self.try_beyond(now, id);
+        self.leave_deserted(cx);
+        self.observe_session(now, id, role, cx);
+        self.note_address(now, id, role, cx);
+        if is_tried && !fits(cx.config.mode, role) {
+            self.try_beyond(now, id, cx);
         }
-        self.settle_duty(now, id);
+        self.settle_duty(now, id, cx);
     }
 
     /// A probe was answered.
-    pub(super) fn answered(&mut self, now: Instant, id: ConnectionId, role: Option<Role>) {
+    pub(in crate::pool) fn answered(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        role: Option<Role>,
+        cx: &mut Context<'_>,
+    ) {
         if let Some(role) = role {
-            self.observe_session(now, id, role);
+            self.observe_session(now, id, role, cx);
         }
-        self.settle_duty(now, id);
+        self.settle_duty(now, id, cx);
     }
 
     /// A host has answered the question for its place.
-    pub(super) fn placed(
+    pub(in crate::pool) fn placed(
         &mut self,
         now: Instant,
         id: ConnectionId,
         Place { lineage, lag, follows, cancelled, .. }: Place,
         role: Option<Role>,
+        cx: &mut Context<'_>,
     ) {
-        let Some(slot) = self.connections.get(id) else { return };
+        let Some(slot) = cx.connections.get(id) else { return };
         let host = slot.host;
         // Whoever else cancels a question, a time limit of the server's own for one, would do so
         // again.
         let was_hit = cancelled && slot.cancelling.as_ref().is_some_and(Cancelling::has_fired);
         let asked_at = slot.connection.asked_at();
-        if !was_hit && self.is_stranger(id) && !self.meet_stranger(now, id, lineage.as_ref()) {
-            return self.settle_duty(now, id);
+        if !was_hit
+            && self.is_stranger(id, cx)
+            && !self.meet_stranger(now, id, lineage.as_ref(), cx)
+        {
+            return self.settle_duty(now, id, cx);
         }
-        let Some(slot) = self.connections.get(id) else { return };
+        let Some(slot) = cx.connections.get(id) else { return };
         let is_old = role.is_some_and(|role| self.cluster.is_old_news(host, role, asked_at));
         let opened_at = slot.opened_at;
         // The server that the host's name led to before has a place of its own.
-        let is_old = is_old || self.connections.is_of_another_server(id);
+        let is_old = is_old || cx.connections.is_of_another_server(id);
         if is_contradiction(role, lineage.is_some(), follows.is_some()) {
-            self.doubt_reports(now, host, Duration::ZERO);
+            self.doubt_reports(now, host, Duration::ZERO, cx);
         }
         // A standby has nothing to show before it is promoted. Nor has one that was a primary when
         // it was asked: it would be taken for an old one when it is promoted again.
@@ -89,10 +106,10 @@ impl Pool {
         }
         self.check_seat(host);
         if let Some(role) = role {
-            self.observe_session(now, id, role);
+            self.observe_session(now, id, role, cx);
         }
-        self.decide_rivals(now);
-        self.leave_refused(now, id);
-        self.settle_duty(now, id);
+        self.decide_rivals(now, cx);
+        self.leave_refused(now, id, cx);
+        self.settle_duty(now, id, cx);
     }
 }

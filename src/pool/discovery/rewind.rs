@@ -9,10 +9,11 @@
 
 use std::time::Duration;
 
-use super::connections::{Duty, Slot};
-use super::{ConnectionId, Pool};
+use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::HostId;
+use crate::pool::ConnectionId;
+use crate::pool::connections::{Duty, Slot};
 
 /// For so long every host must have said the same.
 const STEADY: Duration = Duration::from_secs(5);
@@ -20,14 +21,14 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// All hosts have said that they are behind the newest timeline that served.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rewinding {
+pub(in crate::pool) struct Rewinding {
     since: Instant,
     ask_at: Instant,
 }
 
-impl Pool {
+impl Discovery {
     /// Looks whether the cluster has gone back for good. Called at the end of each turn.
-    pub(super) fn watch_rewind(&mut self, now: Instant) {
+    pub(in crate::pool) fn watch_rewind(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
         // New sessions have to tell anew what was told before.
         let goes_on = match self.rewinding {
@@ -41,62 +42,62 @@ impl Pool {
         match self.rewinding {
             None if topology.gone_back_to(Instant::ORIGIN, Instant::ORIGIN).is_some() => {
                 self.rewinding = Some(Rewinding { since: now, ask_at: now + ASK_EVERY });
-                self.discovery.outage.search_until(now + STEADY + STEADY);
-                self.renew_scouts(now);
+                self.outage.search_until(now + STEADY + STEADY);
+                self.renew_scouts(now, cx);
                 if Mutation::RewindBlindly.is_on() {
-                    self.go_back(now, Instant::ORIGIN, Instant::ORIGIN);
+                    self.go_back(now, Instant::ORIGIN, Instant::ORIGIN, cx);
                 }
             }
             Some(Rewinding { since, ask_at }) => {
                 if now >= since + STEADY {
-                    self.go_back(now, since, since + STEADY);
+                    self.go_back(now, since, since + STEADY, cx);
                 }
                 if self.rewinding.is_some() && ask_at <= now {
                     self.rewinding = Some(Rewinding { since, ask_at: now + ASK_EVERY });
                     // Some were on their way then.
-                    self.renew_scouts(since);
+                    self.renew_scouts(since, cx);
                     for host in self.cluster.topology().host_ids().to_vec() {
-                        self.ask_scout(now, host);
+                        self.ask_scout(now, host, cx);
                     }
                 }
             }
             None => {}
         }
         for host in self.cluster.topology().untold() {
-            self.ask_scout(now, host);
+            self.ask_scout(now, host, cx);
         }
     }
 
-    fn go_back(&mut self, now: Instant, opened: Instant, told: Instant) {
+    fn go_back(&mut self, now: Instant, opened: Instant, told: Instant, cx: &mut Context<'_>) {
         let Some(host) = self.cluster.topology().gone_back_to(opened, told) else { return };
         self.rewinding = None;
         if let Some(previous) = self.cluster.go_back_to(host) {
             self.tell_rewound(host, previous);
-            self.found(now, host);
+            self.found(now, host, cx);
         }
     }
 
     /// Closes those that are older. The next search opens new ones.
-    fn renew_scouts(&mut self, since: Instant) {
+    fn renew_scouts(&mut self, since: Instant, cx: &mut Context<'_>) {
         let is_old = |slot: &Slot| is_scout(slot) && slot.opened_at < since;
-        let scouts = self.connections.those_apart(is_old);
-        scouts.into_iter().for_each(|id| self.connections.retire(id));
+        let scouts = cx.connections.those_apart(is_old);
+        scouts.into_iter().for_each(|id| cx.connections.retire(id));
     }
 
-    fn ask_scout(&mut self, now: Instant, host: HostId) {
+    fn ask_scout(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         let of = |slot: &Slot| slot.host == host && is_scout(slot);
         // What an older one says at another address is not taken for the host's place.
-        let scouts = self.connections.apart().filter(|(_, slot)| of(slot));
+        let scouts = cx.connections.apart().filter(|(_, slot)| of(slot));
         let newest: Option<ConnectionId> =
             scouts.max_by_key(|(_, slot)| slot.opened_at).map(|(id, _)| id);
         if let Some(id) = newest
-            && self.connections.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
+            && cx.connections.get(id).is_some_and(|slot| !slot.connection.is_asking_place())
         {
-            self.connections.ask_place(now, id);
+            cx.connections.ask_place(now, id);
         }
     }
 
-    pub(super) fn rewind_timeout(&self) -> Option<(Instant, &'static str)> {
+    pub(in crate::pool) fn rewind_timeout(&self) -> Option<(Instant, &'static str)> {
         self.rewinding.map(|rewinding| (rewinding.ask_at, "rewind"))
     }
 }

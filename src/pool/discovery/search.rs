@@ -9,13 +9,12 @@
 
 use std::time::Duration;
 
-use super::Pool;
-use super::balance::Candidate;
-use super::connections::{Duty, Slot};
-use super::life::Life;
 use super::reports::CHECK_EVERY;
+use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, Rank};
+use crate::pool::balance::{Candidate, survey};
+use crate::pool::connections::{Duty, Slot};
 
 /// Logins under way at once to the host that serves: a pool that refills must not run it over.
 const MOST_JOINING: usize = 4;
@@ -28,73 +27,73 @@ const LOGIN: Duration = Duration::from_millis(10);
 /// welcome where there is room.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-impl Pool {
+impl Discovery {
     /// A connection to a host that may be gone is asked as well once it becomes free: it may be the
     /// only one that there is to ask.
-    fn doubt_the_free(&mut self, now: Instant) {
+    fn doubt_the_free(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
         let doubtful =
             |slot: &Slot| topology.serves(slot.host) && topology.rank(slot.host).is_none();
-        let doubtful = self.connections.all_free().filter(|(_, slot)| doubtful(slot));
+        let doubtful = cx.connections.all_free().filter(|(_, slot)| doubtful(slot));
         let ids = doubtful.map(|(id, _)| id).collect();
-        self.ask_doubted(now, ids);
+        self.ask_doubted(now, ids, cx);
     }
 
     /// Opens what is missing.
-    pub(super) fn search(&mut self, now: Instant) {
+    pub(in crate::pool) fn search(&mut self, now: Instant, cx: &mut Context<'_>) {
         if self.cluster.topology().is_served() {
-            self.grow(now);
-            self.visit(now);
+            self.grow(now, cx);
+            self.visit(now, cx);
             if !self.cluster.topology().has_seat() {
-                self.look_around(now);
+                self.look_around(now, cx);
             }
-        } else if self.is_wanted(now) {
-            self.discovery.outage.miss(now);
-            self.doubt_the_free(now);
+        } else if self.is_wanted(now, cx) {
+            self.outage.miss(now);
+            self.doubt_the_free(now, cx);
             if !self.cluster.topology().is_settled() {
-                self.discovery.outage.be_patient(now + PATIENCE);
+                self.outage.be_patient(now + PATIENCE);
             }
             for host in self.cluster.topology().host_ids().to_vec() {
-                if self.next_login_at(host).is_some_and(|at| at <= now) {
-                    self.open(now, host, Duty::Joining);
+                if self.next_login_at(host, cx).is_some_and(|at| at <= now) {
+                    self.open(now, host, Duty::Joining, cx);
                 }
             }
         } else {
-            self.stop_asking();
+            self.stop_asking(cx);
         }
     }
 
-    fn grow(&mut self, now: Instant) {
+    fn grow(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
         let has_seat = topology.has_seat();
         let (mut joining, mut expected) = (0_usize, 0);
-        for (_, slot) in self.connections.apart() {
+        for (_, slot) in cx.connections.apart() {
             if slot.duty == Duty::Joining && topology.rank(slot.host).is_some() {
                 joining += 1;
                 expected += usize::from(late_at(has_seat, slot) > now);
             }
         }
         let room = match Mutation::OverfillPool.is_on() {
-            false => self.config.pool_size.saturating_sub(self.counted() + expected),
+            false => cx.config.pool_size.saturating_sub(self.counted(cx) + expected),
             true => usize::MAX,
         };
-        let wanted = (self.demand(now) + self.missing()).saturating_sub(expected);
+        let wanted = (self.demand(now, cx) + self.missing(cx)).saturating_sub(expected);
         let most = if Mutation::Stampede.is_on() { usize::MAX } else { MOST_JOINING };
         for _ in 0..wanted.min(room).min(most.saturating_sub(joining)) {
-            let Some(host) = self.roomiest(now) else { return };
-            self.open(now, host, Duty::Joining);
+            let Some(host) = self.roomiest(now, cx) else { return };
+            self.open(now, host, Duty::Joining, cx);
         }
     }
 
     /// Where the next connection goes: to the host with the fewest.
-    fn roomiest(&mut self, now: Instant) -> Option<HostId> {
+    fn roomiest(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<HostId> {
         if let Some(host) = self.cluster.known_primary() {
             return (self.cluster.may_connect_at(host) <= now).then_some(host);
         }
         let mut candidates = std::mem::take(&mut self.candidates);
-        self.survey(&mut candidates);
+        survey(self.cluster.topology(), cx.connections, cx.config.load_balance, &mut candidates);
         let has_seat = self.cluster.topology().has_seat();
-        let late = self.connections.apart().filter(|(_, slot)| late_at(has_seat, slot) <= now);
+        let late = cx.connections.apart().filter(|(_, slot)| late_at(has_seat, slot) <= now);
         let late: Vec<_> = late.map(|(_, slot)| slot.host).collect();
         let open = |c: &&Candidate| {
             c.rank == Rank::Preferred
@@ -112,77 +111,80 @@ impl Pool {
 
     /// Calls that one more connection would serve sooner: the waiting ones, and calls behind
     /// others, where that lasts and no connection is free.
-    fn demand(&mut self, now: Instant) -> usize {
-        let behind = self.connections.behind();
+    fn demand(&mut self, now: Instant, cx: &mut Context<'_>) -> usize {
+        let behind = cx.connections.behind();
         let recovers = |until: &Instant| *until > now;
-        let recovering = self.recovering_until().filter(recovers).count();
-        let waiting = self.requests.waiting.len().saturating_sub(recovering);
+        let recovering = self.recovering_until(cx).filter(recovers).count();
+        let waiting = cx.demand.waiting.saturating_sub(recovering);
         if behind == 0 {
             self.backlog_since = None;
-            return waiting + self.overtaking.stranded();
+            return waiting + cx.demand.stranded;
         }
         let since = *self.backlog_since.get_or_insert(now);
         let lasts = now.since(since) >= LOGIN;
-        waiting + if lasts { behind } else { self.overtaking.stranded() }
+        waiting + if lasts { behind } else { cx.demand.stranded }
     }
 
     /// How long connections that are being reset are waited for, rather than other ones opened.
-    fn recovering_until(&mut self) -> impl Iterator<Item = Instant> {
+    fn recovering_until(&mut self, cx: &mut Context<'_>) -> impl Iterator<Item = Instant> {
         let topology = self.cluster.topology();
-        let recovering = self.connections.recovering().filter(|slot| topology.serves(slot.host));
+        let recovering = cx.connections.recovering().filter(|slot| topology.serves(slot.host));
         recovering.filter_map(Slot::recovering_since).map(|since| since + LOGIN)
     }
 
     /// After answers: a backlog has ended where no call is behind others, even if new calls are
     /// about to come.
-    pub(super) fn end_backlog(&mut self) {
-        if self.backlog_since.is_some() && self.connections.behind() == 0 {
+    pub(in crate::pool) fn end_backlog(&mut self, cx: &mut Context<'_>) {
+        if self.backlog_since.is_some() && cx.connections.behind() == 0 {
             self.backlog_since = None;
         }
     }
 
     /// Whether a host is worth asking: a caller waits, or the last one was lost a moment ago.
-    fn is_wanted(&self, now: Instant) -> bool {
-        let open = !matches!(self.life, Life::Ended);
-        open && (self.somebody_waits() || self.discovery.outage.is_searching(now))
+    fn is_wanted(&self, now: Instant, cx: &Context<'_>) -> bool {
+        let open = !cx.demand.has_ended;
+        open && (self.somebody_waits(cx) || self.outage.is_searching(now))
     }
 
-    fn stop_asking(&mut self) {
-        self.discovery.outage.rest();
+    fn stop_asking(&mut self, cx: &mut Context<'_>) {
+        self.outage.rest();
         let asks = |slot: &Slot| matches!(slot.duty, Duty::Joining | Duty::Scouting { .. });
-        let ids = self.connections.those_apart(asks);
-        ids.into_iter().for_each(|id| self.connections.retire(id));
+        let ids = cx.connections.those_apart(asks);
+        ids.into_iter().for_each(|id| cx.connections.retire(id));
     }
 
     /// Asks the scouts whose time has come, and gives up on sessions that did not answer in time.
-    pub(super) fn ask_scouts(&mut self, now: Instant) {
-        self.dismiss_challengers(now);
-        if self.discovery.outage.is_patience_over(now) && self.cluster.settle() {
-            self.settle_duties(now);
+    pub(in crate::pool) fn ask_scouts(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.dismiss_challengers(now, cx);
+        if self.outage.is_patience_over(now) && self.cluster.settle() {
+            self.settle_duties(now, cx);
         }
-        let timeout = self.config.connect_timeout;
-        for id in self.connections.those_apart(|_| true) {
-            let Some(slot) = self.connections.get_mut(id) else { continue };
+        let timeout = cx.config.connect_timeout;
+        for id in cx.connections.those_apart(|_| true) {
+            let Some(slot) = cx.connections.get_mut(id) else { continue };
             match slot.duty {
                 Duty::Scouting { ask_at } if slot.scouts_at(ask_at, timeout) <= now => {
                     if slot.connection.is_idle() {
-                        slot.duty = Duty::Scouting { ask_at: now + self.config.failover_probe };
+                        slot.duty = Duty::Scouting { ask_at: now + cx.config.failover_probe };
                         slot.connection.doubt_reports(now, CHECK_EVERY);
-                        self.connections.probe(now, id);
+                        cx.connections.probe(now, id);
                     } else if slot.is_silent(now, timeout) {
-                        self.give_up_session(now, id);
+                        self.give_up_session(now, id, cx);
                     }
                 }
-                Duty::Doubted { deadline } if deadline <= now => self.give_up_session(now, id),
+                Duty::Doubted { deadline } if deadline <= now => self.give_up_session(now, id, cx),
                 _ => {}
             }
         }
     }
 
     /// When the search has something to do next.
-    pub(super) fn search_timeout(&mut self) -> Option<(Instant, &'static str)> {
-        let timeout = self.config.connect_timeout;
-        let duties = self.connections.apart().filter_map(|(_, slot)| match slot.duty {
+    pub(in crate::pool) fn search_timeout(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<(Instant, &'static str)> {
+        let timeout = cx.config.connect_timeout;
+        let duties = cx.connections.apart().filter_map(|(_, slot)| match slot.duty {
             Duty::Scouting { ask_at } => Some((slot.scouts_at(ask_at, timeout), "scout")),
             Duty::Doubted { deadline } => Some((deadline, "doubted session")),
             Duty::Challenger { deadline } => deadline.map(|at| (at, "challenger")),
@@ -194,28 +196,28 @@ impl Pool {
         });
         let duties = duties.min_by_key(|(at, _)| *at);
         let is_served = self.cluster.topology().is_served();
-        let is_missing = is_served && self.wants_connections();
-        let wanted = is_served || self.somebody_waits();
+        let is_missing = is_served && self.wants_connections(cx);
+        let wanted = is_served || self.somebody_waits(cx);
         let mut login: Option<Instant> = None;
         for place in 0..self.cluster.topology().host_ids().len() {
-            let at = self.login_at(place, is_served, is_missing);
+            let at = self.login_at(place, is_served, is_missing, cx);
             let at = at.filter(|at| self.is_to_come(*at, wanted));
             login = login.into_iter().chain(at).min();
         }
-        let patience = self.discovery.outage.patient_until().map(|until| (until, "patience"));
+        let patience = self.outage.patient_until().map(|until| (until, "patience"));
         let (has_seat, flushed_at) = (self.cluster.topology().has_seat(), self.flushed_at);
         let late = match is_missing {
             true => {
-                let logins = self.connections.apart().map(|(_, slot)| late_at(has_seat, slot));
+                let logins = cx.connections.apart().map(|(_, slot)| late_at(has_seat, slot));
                 logins.filter(|at| *at > flushed_at).min()
             }
             false => None,
         };
-        let recovery = match self.requests.waiting.is_empty() {
+        let recovery = match cx.demand.waiting == 0 {
             true => None,
-            false => self.recovering_until().filter(|at| *at > flushed_at).min(),
+            false => self.recovering_until(cx).filter(|at| *at > flushed_at).min(),
         };
-        let visit = self.next_visit().map(|host| (self.cluster.may_connect_at(host), "visit"));
+        let visit = self.next_visit(cx).map(|host| (self.cluster.may_connect_at(host), "visit"));
         let all = [
             duties,
             login.map(|at| (at, "login")),
@@ -228,7 +230,13 @@ impl Pool {
     }
 
     /// When the next session to the host in that place of the list is due.
-    fn login_at(&mut self, place: usize, is_served: bool, is_missing: bool) -> Option<Instant> {
+    fn login_at(
+        &mut self,
+        place: usize,
+        is_served: bool,
+        is_missing: bool,
+        cx: &mut Context<'_>,
+    ) -> Option<Instant> {
         let topology = self.cluster.topology();
         let host = topology.host_ids().get(place).copied()?;
         match is_served {
@@ -237,13 +245,13 @@ impl Pool {
                 let missing = is_missing && topology.rank(host) == Some(Rank::Preferred);
                 missing.then(|| self.cluster.may_connect_at(host))
             }
-            false => self.next_login_at(host),
+            false => self.next_login_at(host, cx),
         }
     }
 
     fn is_to_come(&self, at: Instant, wanted: bool) -> bool {
         // What was due at the last flush has been done then, or can't be done.
-        (wanted || self.discovery.outage.is_searching(at)) && at > self.flushed_at
+        (wanted || self.outage.is_searching(at)) && at > self.flushed_at
     }
 }
 

@@ -15,145 +15,206 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::connections::{Duty, Route, Site, Slot};
-use super::{ConnectionId, Pool};
+use super::{Context, Discovery};
 use crate::base::{Error, Instant, Mutation};
 use crate::cluster::{HostId, fits, more_telling};
 use crate::connection::{Connection, Lineage, Role};
+use crate::pool::ConnectionId;
+use crate::pool::connections::{Duty, Route, Site, Slot};
 
-impl Pool {
-    pub(super) fn open(&mut self, now: Instant, host: HostId, duty: Duty) {
-        self.open_by(now, (host, None), duty, Route::default());
+impl Discovery {
+    pub(in crate::pool) fn open(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        duty: Duty,
+        cx: &mut Context<'_>,
+    ) {
+        self.open_by(now, (host, None), duty, Route::default(), cx);
     }
 
     /// Opens a session to the server at that address, whatever the host's name leads to.
-    pub(super) fn open_at(&mut self, now: Instant, site: Site, duty: Duty) {
-        self.open_by(now, site, duty, Route::default());
+    pub(in crate::pool) fn open_at(
+        &mut self,
+        now: Instant,
+        site: Site,
+        duty: Duty,
+        cx: &mut Context<'_>,
+    ) {
+        self.open_by(now, site, duty, Route::default(), cx);
     }
 
-    fn open_by(&mut self, now: Instant, (host, address): Site, duty: Duty, route: Route) {
+    fn open_by(
+        &mut self,
+        now: Instant,
+        (host, address): Site,
+        duty: Duty,
+        route: Route,
+        cx: &mut Context<'_>,
+    ) {
         self.cluster.asked(now, host);
         if address.is_none() {
             self.cluster.renewed(now, host);
         }
         let listed = self.cluster.topology().host(host).cloned();
-        let Some(target) = listed.or_else(|| self.connections.target_of(host)) else { return };
-        let deadline = now + self.config.connect_timeout;
+        let Some(target) = listed.or_else(|| cx.connections.target_of(host)) else { return };
+        let deadline = now + cx.config.connect_timeout;
         let mut connection = Connection::new(Arc::clone(&target.name), deadline);
         if self.cluster.topology().is_distrusted(host) {
             connection.distrust_reports();
         }
         let site = (host, address);
         let mut slot = Slot::new(now, connection, site, target, route, duty);
-        slot.expires_at = self.expiry(now);
-        let last = if address.is_none() { self.discovery.unfit.of(host) } else { Vec::new() };
-        self.connections.open(slot, last);
+        slot.expires_at = self.expiry(now, cx);
+        let last = if address.is_none() { self.unfit.of(host) } else { Vec::new() };
+        cx.connections.open(slot, last);
     }
 
-    /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
-    /// others as well, which have not failed so far.
-    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
-        let Some(slot) = self.connections.get_mut(id) else { return };
+    /// The connection has reached this address. Its look-up gave these others as well, which have
+    /// not failed so far.
+    pub(in crate::pool) fn reached(
+        &mut self,
+        id: ConnectionId,
+        address: SocketAddr,
+        others: Vec<SocketAddr>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         if slot.address.replace(address).is_some() {
             return;
         }
         let host = slot.host;
         let lookup: Vec<_> = std::iter::once(address).chain(others.iter().copied()).collect();
         let topology = self.cluster.topology();
-        self.discovery.unfit.keep(host, &lookup, |host| topology.host(host).is_some());
+        self.unfit.keep(host, &lookup, |host| topology.host(host).is_some());
         slot.route = Route { lookup: Some(lookup), untried: others, failure: None, is_last: false };
     }
 
     /// What a server says that was reached for the first time.
-    pub(super) fn note_address(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
-        match fits(self.config.mode, role) {
-            true => self.discovery.unfit.remove(site),
-            false => self.discovery.unfit.add(now, site, Some(role)),
+    pub(in crate::pool) fn note_address(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        role: Role,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(site) = cx.connections.get(id).map(Slot::site) else { return };
+        match fits(cx.config.mode, role) {
+            true => self.unfit.remove(site),
+            false => self.unfit.add(now, site, Some(role)),
         }
     }
 
     /// Whether a session that is new does not fit, while the host serves at another address.
-    pub(super) fn is_astray(&self, id: ConnectionId, role: Role) -> bool {
-        let Some(slot) = self.connections.get(id) else { return false };
+    pub(in crate::pool) fn is_astray(
+        &self,
+        id: ConnectionId,
+        role: Role,
+        cx: &Context<'_>,
+    ) -> bool {
+        let Some(slot) = cx.connections.get(id) else { return false };
         let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::Witness { .. });
         let serves = self.cluster.topology().rank(slot.host).is_some();
         is_new
             && serves
-            && !fits(self.config.mode, role)
-            && self.serves_elsewhere(slot.site()).is_some()
+            && !fits(cx.config.mode, role)
+            && self.serves_elsewhere(slot.site(), cx).is_some()
     }
 
     /// Another address of a host where sessions serve, as far as they know.
-    pub(super) fn serves_elsewhere(&self, site: Site) -> Option<SocketAddr> {
-        let fits = |role: Role| fits(self.config.mode, role);
+    pub(in crate::pool) fn serves_elsewhere(
+        &self,
+        site: Site,
+        cx: &Context<'_>,
+    ) -> Option<SocketAddr> {
+        let fits = |role: Role| fits(cx.config.mode, role);
         let serves = self.cluster.topology().serves(site.0) && !Mutation::BelieveStrays.is_on();
-        if serves { self.connections.serves_elsewhere(site, fits) } else { None }
+        if serves { cx.connections.serves_elsewhere(site, fits) } else { None }
     }
 
     /// Closes a session that went astray. Where none of its look-up does, one is opened where the
     /// host serves. Should that be so no longer, it says so.
-    pub(super) fn leave_astray(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.connections.get_mut(id) else { return };
+    pub(in crate::pool) fn leave_astray(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         let (site, route) = (slot.site(), std::mem::take(&mut slot.route));
-        self.connections.retire(id);
-        if !self.try_next(now, site.0, route) {
-            self.open_where_it_serves(now, site);
+        cx.connections.retire(id);
+        if !self.try_next(now, site.0, route, cx) {
+            self.open_where_it_serves(now, site, cx);
         }
     }
 
     /// A new session at an address of a host was of no use. Where the host serves at another one,
     /// a session is opened there.
-    fn open_where_it_serves(&mut self, now: Instant, site: Site) -> bool {
-        let Some(address) = self.serves_elsewhere(site).filter(|_| !self.has_ended()) else {
+    fn open_where_it_serves(&mut self, now: Instant, site: Site, cx: &mut Context<'_>) -> bool {
+        let Some(address) = self.serves_elsewhere(site, cx).filter(|_| !cx.demand.has_ended) else {
             return false;
         };
         let route = Route { is_last: true, ..Route::default() };
-        self.open_by(now, (site.0, Some(address)), Duty::Joining, route);
+        self.open_by(now, (site.0, Some(address)), Duty::Joining, route, cx);
         true
     }
 
     /// A new session does not fit. Tries the next address of its look-up.
-    pub(super) fn try_beyond(&mut self, now: Instant, id: ConnectionId) {
-        if let Some(slot) = self.connections.get_mut(id) {
+    pub(in crate::pool) fn try_beyond(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(slot) = cx.connections.get_mut(id) {
             let route =
                 Route { untried: std::mem::take(&mut slot.route.untried), ..Route::default() };
             let host = slot.host;
-            self.try_next(now, host, route);
+            self.try_next(now, host, route, cx);
         }
     }
 
     /// A server claims the seat, and must not have it. Tries the next address of its look-up.
-    pub(super) fn leave_refused(&mut self, now: Instant, id: ConnectionId) {
-        let Some(slot) = self.connections.get(id) else { return };
+    pub(in crate::pool) fn leave_refused(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get(id) else { return };
         let is_refused = self.cluster.topology().refuses(slot.host).is_some();
         if is_refused && slot.asks_for(slot.host) {
-            self.discovery.unfit.add(now, slot.site(), None);
-            self.try_beyond(now, id);
+            self.unfit.add(now, slot.site(), None);
+            self.try_beyond(now, id, cx);
         }
     }
 
     /// A session says what is about to give its host the seat. Those that ask at other addresses
     /// of the host's name are of other servers: they may be old primaries, and none of them is to
     /// serve because this one does.
-    pub(super) fn leave_other_addresses(&mut self, id: ConnectionId, role: Role) {
-        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
+    pub(in crate::pool) fn leave_other_addresses(
+        &mut self,
+        id: ConnectionId,
+        role: Role,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(site) = cx.connections.get(id).map(Slot::site) else { return };
         let topology = self.cluster.topology();
         let wins = topology.has_seat()
-            && fits(self.config.mode, role)
+            && fits(cx.config.mode, role)
             && topology.rank(site.0).is_none()
             && topology.refuses(site.0).is_none();
         if !wins {
             return;
         }
-        let others = self.connections.asking_elsewhere(site);
-        others.into_iter().for_each(|id| self.connections.retire(id));
+        let others = cx.connections.asking_elsewhere(site);
+        others.into_iter().for_each(|id| cx.connections.retire(id));
     }
 
     /// Whether a session that would serve is at another address than those that do, and has not
     /// shown the history of its server: an old primary says of its role what the new one says.
-    pub(super) fn is_stranger(&self, id: ConnectionId) -> bool {
-        let Some(slot) = self.connections.get(id) else { return false };
+    pub(in crate::pool) fn is_stranger(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
+        let Some(slot) = cx.connections.get(id) else { return false };
         let joins =
             matches!(slot.duty, Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. });
         let topology = self.cluster.topology();
@@ -162,18 +223,19 @@ impl Pool {
             && is_known
             && !slot.vouched
             && topology.rank(slot.host).is_some()
-            && self.serves_elsewhere(slot.site()).is_some()
+            && self.serves_elsewhere(slot.site(), cx).is_some()
     }
 
     /// Such a session has shown its history. It stays where that is the history of those that
     /// serve, or a later one. Else it is closed. Returns whether what it shows is the host's.
-    pub(super) fn meet_stranger(
+    pub(in crate::pool) fn meet_stranger(
         &mut self,
         now: Instant,
         id: ConnectionId,
         shown: Option<&Lineage>,
+        cx: &mut Context<'_>,
     ) -> bool {
-        let Some(slot) = self.connections.get_mut(id) else { return false };
+        let Some(slot) = cx.connections.get_mut(id) else { return false };
         slot.vouched = true;
         let site = slot.site();
         let known = self.cluster.topology().lineage(site.0);
@@ -187,23 +249,29 @@ impl Pool {
         };
         if is_later {
             // What is asked of the old one is answered; nothing more is asked there.
-            self.connections.on_host_mut(site.0, |other| other.spent |= other.is_elsewhere(site));
+            cx.connections.on_host_mut(site.0, |other| other.spent |= other.is_elsewhere(site));
         } else if !is_same {
-            self.discovery.unfit.add(now, site, None);
-            self.leave_astray(now, id);
+            self.unfit.add(now, site, None);
+            self.leave_astray(now, id, cx);
         }
         is_later
     }
 
     /// No session could be had at the address that this slot, which is gone, was to reach. Returns
     /// why none could be had at any address, where that is so.
-    pub(super) fn failed_at(&mut self, now: Instant, slot: Failed, error: Error) -> Option<Error> {
+    pub(in crate::pool) fn failed_at(
+        &mut self,
+        now: Instant,
+        slot: Failed,
+        error: Error,
+        cx: &mut Context<'_>,
+    ) -> Option<Error> {
         let Failed { site, duty, mut route } = slot;
         if duty != Duty::Joining {
             return Some(error);
         }
         if site.1.is_some() {
-            self.discovery.unfit.add(now, site, None);
+            self.unfit.add(now, site, None);
         }
         let is_next = site.1.is_some() && route.lookup.is_none();
         let is_last = route.is_last;
@@ -212,22 +280,28 @@ impl Pool {
             None => error,
         };
         route.failure = Some(failure.clone());
-        if self.try_next(now, site.0, route) {
+        if self.try_next(now, site.0, route, cx) {
             return None;
         }
         let serves = self.cluster.topology().rank(site.0).is_some();
-        if serves && site.1.is_some() && !is_last && self.open_where_it_serves(now, site) {
+        if serves && site.1.is_some() && !is_last && self.open_where_it_serves(now, site, cx) {
             return None;
         }
         // The session at the address before speaks for the host.
-        if is_next && !is_last && self.connections.is_told_at_another(site) {
+        if is_next && !is_last && cx.connections.is_told_at_another(site) {
             self.cluster.leave_alone(now, site.0);
             return None;
         }
         Some(failure)
     }
 
-    fn try_next(&mut self, now: Instant, host: HostId, mut route: Route) -> bool {
+    fn try_next(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        mut route: Route,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let topology = self.cluster.topology();
         let is_wanted = match topology.has_seat() {
             true => self.cluster.known_primary().is_none_or(|primary| primary == host),
@@ -236,37 +310,42 @@ impl Pool {
         if !is_wanted
             || route.untried.is_empty()
             || topology.host(host).is_none()
-            || self.has_ended()
+            || cx.demand.has_ended
             || Mutation::TryOneAddress.is_on()
         {
             return false;
         }
         let next = route.untried.remove(0);
         route.lookup = None;
-        self.open_by(now, (host, Some(next)), Duty::Joining, route);
+        self.open_by(now, (host, Some(next)), Duty::Joining, route, cx);
         true
     }
 
     /// Whether the role that a session goes on telling is no news: what is known of its host is
     /// what a session at another address goes on telling. Neither of them fits.
-    pub(super) fn is_known_elsewhere(&self, id: ConnectionId, role: Role) -> bool {
-        let Some(slot) = self.connections.get(id) else { return false };
+    pub(in crate::pool) fn is_known_elsewhere(
+        &self,
+        id: ConnectionId,
+        role: Role,
+        cx: &Context<'_>,
+    ) -> bool {
+        let Some(slot) = cx.connections.get(id) else { return false };
         let Some(known) = self.cluster.topology().said(slot.host).filter(|said| *said != role)
         else {
             return false;
         };
-        !fits(self.config.mode, role) && self.connections.is_told_elsewhere(slot.site(), known)
+        !fits(cx.config.mode, role) && cx.connections.is_told_elsewhere(slot.site(), known)
     }
 
     /// What was last said at the address of a session, where it did not fit.
-    pub(super) fn said_before(&self, id: ConnectionId) -> Option<Role> {
-        self.discovery.unfit.said(self.connections.get(id)?.site())
+    pub(in crate::pool) fn said_before(&self, id: ConnectionId, cx: &Context<'_>) -> Option<Role> {
+        self.unfit.said(cx.connections.get(id)?.site())
     }
 }
 
 /// What is left of a session that could not be had.
-pub(super) struct Failed {
-    pub(super) site: Site,
-    pub(super) duty: Duty,
-    pub(super) route: Route,
+pub(in crate::pool) struct Failed {
+    pub(in crate::pool) site: Site,
+    pub(in crate::pool) duty: Duty,
+    pub(in crate::pool) route: Route,
 }

@@ -2,32 +2,45 @@
 
 use std::sync::Arc;
 
-use super::connections::{Duty, Slot};
-use super::{ConnectionId, Output, Pool, PoolEvent};
+use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Instant, Mutation};
 use crate::cluster::{Change, HostId, Observation};
 use crate::connection::Role;
+use crate::pool::connections::{Duty, Slot};
+use crate::pool::{ConnectionId, PoolEvent};
 
-impl Pool {
+impl Discovery {
     /// What a session said of its host. Where one read has brought two answers that differ, the
     /// later one counts.
-    pub(super) fn observe_session(&mut self, now: Instant, id: ConnectionId, role: Role) {
-        let Some(slot) = self.connections.get_mut(id) else { return };
+    pub(in crate::pool) fn observe_session(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        role: Role,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         let before = slot.told.replace(role);
         if slot.connection.role() == Some(role)
             && !self.cluster.topology().knows(slot.host, role)
             && !self.cluster.is_old_news(slot.host, role, slot.connection.asked_at())
         {
             let host = slot.host;
-            if self.is_left_behind(id, before, role) || self.ask_for_proof(now, id, role) {
+            if self.is_left_behind(id, before, role, cx) || self.ask_for_proof(now, id, role, cx) {
                 return;
             }
-            self.leave_other_addresses(id, role);
-            self.observe(now, host, Observation::Says(role));
+            self.leave_other_addresses(id, role, cx);
+            self.observe(now, host, Observation::Says(role), cx);
         }
     }
 
-    pub(super) fn observe(&mut self, now: Instant, host: HostId, observation: Observation) {
+    pub(in crate::pool) fn observe(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        observation: Observation,
+        cx: &mut Context<'_>,
+    ) {
         let role = match &observation {
             Observation::Says(role) => Some(*role),
             Observation::ConnectFailed(_)
@@ -39,10 +52,10 @@ impl Pool {
         self.tell_host(host, before, observation);
         match change {
             Change::Nothing => {}
-            Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host),
+            Change::Found(host) if self.cluster.topology().has_seat() => self.found(now, host, cx),
             Change::Found(_) | Change::Settled => {
                 self.has_surplus = true;
-                self.settle_duties(now);
+                self.settle_duties(now, cx);
             }
             Change::Lost(host) => {
                 self.outage_begins(now);
@@ -52,17 +65,17 @@ impl Pool {
                 {
                     let event = PoolEvent::Fence { host: name, role: role.as_str() };
                     if Mutation::RepeatFence.is_on() {
-                        self.outputs.push_back(Output::Event(event.clone()));
+                        self.events.push_back(event.clone());
                     }
-                    self.outputs.push_back(Output::Event(event));
+                    self.events.push_back(event);
                 }
-                self.unseat(now, host);
+                self.unseat(now, host, cx);
             }
             Change::Suspected(host) => {
                 self.outage_begins(now);
-                self.doubt(now, host);
+                self.doubt(now, host, cx);
             }
-            Change::Rival => self.decide_rivals(now),
+            Change::Rival => self.decide_rivals(now, cx),
         }
     }
 
@@ -77,7 +90,7 @@ impl Pool {
             && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
             && let Some(host) = self.cluster.name(host)
         {
-            self.types_may_be_lost(state);
+            self.types_may_be_lost |= state == "down";
             let error = match observation {
                 Observation::Says(_) => None,
                 Observation::ConnectFailed(error)
@@ -85,24 +98,29 @@ impl Pool {
                 | Observation::IdleCut(error) => Some(error),
             };
             let event = PoolEvent::Host { host, state, previous, role, error };
-            self.outputs.push_back(Output::Event(event));
+            self.events.push_back(event);
         }
     }
 
-    pub(super) fn give_up_session(&mut self, now: Instant, id: ConnectionId) {
-        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
+    pub(in crate::pool) fn give_up_session(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(site) = cx.connections.get(id).map(Slot::site) else { return };
         let is_witness =
-            self.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
+            cx.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
         let host = site.0;
-        let after = self.config.connect_timeout.as_millis();
+        let after = cx.config.connect_timeout.as_millis();
         let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
         let message = format!("{name}: no answer within {after} ms while asking for its role");
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
-        self.connections.close(id, Vec::new());
-        self.judge_unlisted(now, host, &error);
-        if is_witness && self.desert(site, &error) {
+        cx.connections.close(id, Vec::new());
+        self.judge_unlisted(now, host, &error, cx);
+        if is_witness && self.desert(site, &error, cx) {
             return;
         }
-        self.observe(now, host, Observation::ConnectFailed(error));
+        self.observe(now, host, Observation::ConnectFailed(error), cx);
     }
 }

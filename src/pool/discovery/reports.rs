@@ -8,11 +8,11 @@
 
 use std::time::Duration;
 
-use super::verdict::READ_ONLY_REFUSAL;
-use super::{Call, ConnectionId, Pool};
-use crate::base::{Instant, Key};
+use super::{Context, Discovery};
+use crate::base::Instant;
 use crate::cluster::HostId;
-use crate::connection::{Answer, Role};
+use crate::connection::Role;
+use crate::pool::ConnectionId;
 
 /// Where nothing but an outage speaks against a host's reports, each session asks this seldom.
 pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -26,34 +26,22 @@ pub(super) fn is_contradiction(reported: Option<Role>, leads: bool, follows: boo
     }
 }
 
-impl Pool {
+impl Discovery {
     /// Has the sessions of a host ask for the role that they are told.
-    pub(super) fn doubt_reports(&mut self, now: Instant, host: HostId, within: Duration) {
-        self.connections.on_host_mut(host, |slot| slot.connection.doubt_reports(now, within));
-    }
-
-    /// A call was refused, which may be for another role than its server reports.
-    pub(super) fn doubt_refusal(
+    pub(in crate::pool) fn doubt_reports(
         &mut self,
         now: Instant,
-        id: ConnectionId,
-        key: Key<Call>,
-        answer: &Answer,
+        host: HostId,
+        within: Duration,
+        cx: &mut Context<'_>,
     ) {
-        let Answer::Refused { error, .. } = answer else { return };
-        let begin = self.requests.get(key).and_then(|call| call.flags.begin());
-        let Some(slot) = self.connections.get(id) else { return };
-        let is_new = slot.connection.role() == Some(Role::ReadWrite);
-        if error.code() == READ_ONLY_REFUSAL && is_new && !begin.is_some_and(|it| it.read_only) {
-            let host = slot.host;
-            self.doubt_reports(now, host, Duration::ZERO);
-        }
+        cx.connections.on_host_mut(host, |slot| slot.connection.doubt_reports(now, within));
     }
 
     /// A session was told another role than its server reports.
-    pub(super) fn distrust_reports(&mut self, id: ConnectionId) {
-        let Some(host) = self.connections.get(id).map(|slot| slot.host) else { return };
+    pub(in crate::pool) fn distrust_reports(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
+        let Some(host) = cx.connections.get(id).map(|slot| slot.host) else { return };
         self.cluster.distrust(host);
-        self.connections.on_host_mut(host, |slot| slot.connection.distrust_reports());
+        cx.connections.on_host_mut(host, |slot| slot.connection.distrust_reports());
     }
 }

@@ -15,105 +15,114 @@
 
 use std::collections::BTreeSet;
 
-use super::connections::{Duty, Site, Slot};
-use super::{ConnectionId, Pool};
+use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::HostId;
+use crate::pool::ConnectionId;
+use crate::pool::connections::{Duty, Site, Slot};
 
-impl Pool {
+impl Discovery {
     /// Asks the hosts that have been silent for too long, and gives up what is in flight on the
     /// dead ones.
-    pub(super) fn watch(&mut self, now: Instant) {
+    pub(in crate::pool) fn watch(&mut self, now: Instant, cx: &mut Context<'_>) {
         // No site is silent for longer than the first connection there that is owed an answer.
-        let is_due = self.soonest_silence().is_some_and(|at| at <= now);
-        let debtors = match is_due || self.discovery.silences.is_any_looked_at() {
-            true => self.connections.debtors(),
+        let is_due = self.soonest_silence(cx).is_some_and(|at| at <= now);
+        let debtors = match is_due || self.silences.is_any_looked_at() {
+            true => cx.connections.debtors(),
             false => BTreeSet::new(),
         };
-        self.discovery.silences.keep(&debtors);
+        self.silences.keep(&debtors);
         for site in debtors {
-            if self.silence_ends(site).is_none_or(|at| at > now) {
+            if self.silence_ends(site, cx).is_none_or(|at| at > now) {
                 continue;
             }
-            let asked = self.connections.is_watched(site);
-            if !asked && self.may_look_at(site) <= now && !Mutation::ForgetWitness.is_on() {
-                self.discovery.silences.look(now, site);
+            let asked = cx.connections.is_watched(site);
+            if !asked && self.may_look_at(site, cx) <= now && !Mutation::ForgetWitness.is_on() {
+                self.silences.look(now, site);
                 let at = if Mutation::WitnessByName.is_on() { (site.0, None) } else { site };
-                self.open_at(now, at, Duty::Witness { ask_at: None });
+                self.open_at(now, at, Duty::Witness { ask_at: None }, cx);
             }
         }
         let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
-        let due = self.connections.those_apart(|slot| due(slot.duty));
-        due.into_iter().for_each(|id| self.ask_witness(now, id));
-        self.give_up_frozen(now);
+        let due = cx.connections.those_apart(|slot| due(slot.duty));
+        due.into_iter().for_each(|id| self.ask_witness(now, id, cx));
+        self.give_up_frozen(now, cx);
     }
 
-    fn ask_witness(&mut self, now: Instant, id: ConnectionId) {
-        let Some(site) = self.connections.get(id).map(Slot::site) else { return };
-        let is_owed = self.connections.owed_at(site).is_some();
-        let timeout = self.config.connect_timeout;
-        let again = now + self.config.liveness_check;
-        let Some(slot) = self.connections.get_mut(id) else { return };
+    fn ask_witness(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
+        let Some(site) = cx.connections.get(id).map(Slot::site) else { return };
+        let is_owed = cx.connections.owed_at(site).is_some();
+        let timeout = cx.config.connect_timeout;
+        let again = now + cx.config.liveness_check;
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         if slot.connection.is_idle() {
             if !is_owed {
-                return self.connections.retire(id);
+                return cx.connections.retire(id);
             }
             slot.duty = Duty::Witness { ask_at: Some(again.min(now + timeout)) };
-            self.connections.probe(now, id);
+            cx.connections.probe(now, id);
         } else if slot.is_silent(now, timeout) {
-            self.give_up_session(now, id);
+            self.give_up_session(now, id, cx);
         } else if let Some(since) = slot.connection.head_since() {
             slot.duty = Duty::Witness { ask_at: Some(since + timeout) };
         }
     }
 
     /// A witness has logged in: the host lives.
-    pub(super) fn witnessed(&mut self, now: Instant, id: ConnectionId) {
-        let ask_at = Some(now + self.config.liveness_check);
-        if let Some(slot) = self.connections.get_mut(id) {
+    pub(in crate::pool) fn witnessed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
+        let ask_at = Some(now + cx.config.liveness_check);
+        if let Some(slot) = cx.connections.get_mut(id) {
             slot.duty = Duty::Witness { ask_at };
-            self.connections.probe(now, id);
+            cx.connections.probe(now, id);
         }
     }
 
     /// When a witness may go there. Sessions that the name leads elsewhere, however many there are,
     /// put it off no longer.
-    fn may_look_at(&mut self, site: Site) -> Instant {
-        if site.1.is_none() || !self.connections.is_elsewhere(site) {
+    fn may_look_at(&mut self, site: Site, cx: &mut Context<'_>) -> Instant {
+        if site.1.is_none() || !cx.connections.is_elsewhere(site) {
             return self.cluster.may_look_at(site.0);
         }
-        self.cluster.may_look_again(site.0, self.discovery.silences.looked_at(site))
+        self.cluster.may_look_again(site.0, self.silences.looked_at(site))
     }
 
     /// When the first connection has been owed an answer for too long.
-    fn soonest_silence(&mut self) -> Option<Instant> {
-        self.connections.owed_since().map(|since| since + self.config.liveness_check)
+    fn soonest_silence(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        cx.connections.owed_since().map(|since| since + cx.config.liveness_check)
     }
 
-    pub(super) fn liveness_timeout(&mut self) -> Option<(Instant, &'static str)> {
-        let witnesses = self.connections.apart().filter_map(|(_, slot)| match slot.duty {
+    pub(in crate::pool) fn liveness_timeout(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<(Instant, &'static str)> {
+        let witnesses = cx.connections.apart().filter_map(|(_, slot)| match slot.duty {
             Duty::Witness { ask_at } => ask_at,
             _ => None,
         });
         let witnesses = witnesses.min();
-        let silence = match self.soonest_silence() {
+        let silence = match self.soonest_silence(cx) {
             // Near enough, as long as it lies ahead: some other connection may have heard the host
             // since.
             Some(at) if at > self.flushed_at => Some(at),
-            Some(_) => self.next_look().into_iter().chain(self.frozen_at()).min(),
+            Some(_) => self.next_look(cx).into_iter().chain(self.frozen_at(cx)).min(),
             None => None,
         };
         let at = witnesses.into_iter().chain(silence).min()?;
         Some((at, "liveness"))
     }
 
-    fn next_look(&mut self) -> Option<Instant> {
+    fn next_look(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         let (mut next, mut place) = (None, 0);
-        while let Some((site, owed_since)) = self.connections.site(place) {
+        while let Some((site, owed_since)) = cx.connections.site(place) {
             place += 1;
             let Some(since) = owed_since else { continue };
-            if !self.connections.is_watched(site) {
-                let at = (since + self.config.liveness_check).max(self.may_look_at(site));
+            if !cx.connections.is_watched(site) {
+                let at = (since + cx.config.liveness_check).max(self.may_look_at(site, cx));
                 next = next.into_iter().chain([at]).min();
             }
         }
@@ -121,15 +130,15 @@ impl Pool {
     }
 
     /// When what is in flight on a host that does not answer is to be given up.
-    fn frozen_at(&mut self) -> Option<Instant> {
+    fn frozen_at(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         let topology = self.cluster.topology();
         let is_dead = |host: HostId| topology.rank(host).is_none() && topology.is_silent(host);
         let is_any_dead = topology.host_ids().iter().any(|host| is_dead(*host));
         if !topology.is_served() || !is_any_dead {
             return None;
         }
-        let doomed = self.connections.owing().filter(|(_, slot)| is_dead(slot.host));
+        let doomed = cx.connections.owing().filter(|(_, slot)| is_dead(slot.host));
         let since = doomed.filter_map(|(_, slot)| slot.owes_since()).min()?;
-        Some(since + self.config.liveness_check)
+        Some(since + cx.config.liveness_check)
     }
 }

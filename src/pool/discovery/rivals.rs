@@ -10,16 +10,23 @@
 //! it was not asked: it is asked again, on a session where no signal is on its way. The end of a
 //! turn sees to it.
 
-use super::connections::{Duty, Slot};
-use super::{ConnectionId, Output, Pool, PoolEvent};
+use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::{Decision, HostId, Verdict, fits};
 use crate::connection::Role;
+use crate::pool::connections::{Duty, Slot};
+use crate::pool::{ConnectionId, PoolEvent};
 
-impl Pool {
+impl Discovery {
     /// Whether the host must show its history before what it says of its role counts.
-    pub(super) fn ask_for_proof(&mut self, now: Instant, id: ConnectionId, role: Role) -> bool {
-        let Some(slot) = self.connections.get(id) else { return false };
+    pub(in crate::pool) fn ask_for_proof(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        role: Role,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(slot) = cx.connections.get(id) else { return false };
         if !self.cluster.topology().must_prove(slot.host, role) {
             return false;
         }
@@ -27,22 +34,22 @@ impl Pool {
         if matches!(slot.duty, Duty::Scouting { .. } | Duty::Challenger { .. })
             && slot.connection.is_idle()
             // What it shows would not be taken for the host's.
-            && !self.connections.is_of_another_server(id)
+            && !cx.connections.is_of_another_server(id)
         {
-            self.connections.ask_place(now, id);
+            cx.connections.ask_place(now, id);
         }
         true
     }
 
     /// Decides about the hosts that claim the seat of another one, as far as is known what it
     /// takes.
-    pub(super) fn decide_rivals(&mut self, now: Instant) {
+    pub(in crate::pool) fn decide_rivals(&mut self, now: Instant, cx: &mut Context<'_>) {
         for rival in self.cluster.topology().rivals() {
-            self.decide(now, rival);
+            self.decide(now, rival, cx);
         }
     }
 
-    fn decide(&mut self, now: Instant, rival: HostId) {
+    fn decide(&mut self, now: Instant, rival: HostId, cx: &mut Context<'_>) {
         let primary = self.cluster.known_primary();
         let decision = match self.cluster.decide(rival) {
             Verdict::Same => {
@@ -50,10 +57,10 @@ impl Pool {
                 return;
             }
             Verdict::Ask { rival: of_rival, primary: of_primary } => {
-                let may_tell = !of_rival || self.ask_host(now, rival);
+                let may_tell = !of_rival || self.ask_host(now, rival, cx);
                 if of_primary && let Some(primary) = primary {
                     // On no session now, it is asked on the next one, in front of the first call.
-                    self.ask_host(now, primary);
+                    self.ask_host(now, primary, cx);
                 }
                 if may_tell {
                     return;
@@ -67,11 +74,11 @@ impl Pool {
         match (decision, primary) {
             (Decision::Taken, Some(primary)) => {
                 self.cluster.judge(primary);
-                self.found(now, rival);
+                self.found(now, rival, cx);
             }
             (Decision::Contested, Some(primary)) => {
                 self.outage_begins(now);
-                self.unseat(now, primary);
+                self.unseat(now, primary, cx);
             }
             _ => {}
         }
@@ -79,13 +86,13 @@ impl Pool {
 
     /// Asks a host for its history, on whatever session. Returns whether an answer may come. Where
     /// calls are being cancelled on all its sessions, it is asked when that is over.
-    fn ask_host(&mut self, now: Instant, host: HostId) -> bool {
+    fn ask_host(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) -> bool {
         let may_ask = |slot: &Slot| {
             slot.host == host
                 && slot.connection.role().is_some()
                 && !matches!(slot.duty, Duty::Leased { .. })
         };
-        let sessions: Vec<_> = self.connections.iter().filter(|(_, slot)| may_ask(slot)).collect();
+        let sessions: Vec<_> = cx.connections.iter().filter(|(_, slot)| may_ask(slot)).collect();
         if sessions.iter().any(|(_, slot)| slot.connection.is_asking_place()) {
             return true;
         }
@@ -93,7 +100,7 @@ impl Pool {
         let freest = safe.min_by_key(|(_, slot)| slot.connection.depth()).map(|(id, _)| *id);
         let may_tell = !sessions.is_empty();
         if let Some(id) = freest {
-            self.connections.ask_place(now, id);
+            cx.connections.ask_place(now, id);
         }
         may_tell
     }
@@ -104,68 +111,67 @@ impl Pool {
         }
         let timeline = |host| self.cluster.topology().timeline(host);
         let timelines = (timeline(rival), primary.and_then(timeline));
-        let primary =
-            primary.and_then(|id| self.cluster.name(id)).or_else(|| self.discovery.outage.last());
+        let primary = primary.and_then(|id| self.cluster.name(id)).or_else(|| self.outage.last());
         if let (Some(host), Some(primary)) = (self.cluster.name(rival), primary) {
             let (timeline, primary_timeline) = timelines;
             let event = PoolEvent::Rival { host, primary, timeline, primary_timeline, decision };
-            self.outputs.push_back(Output::Event(event));
+            self.events.push_back(event);
         }
     }
 
     /// Ends what could still commit on hosts in whose place another one was promoted: it will be
     /// rewound, and who reads there sees the past. What they have answered by the end of the turn
     /// counts. A fenced host runs no new writes, and behind its barrier a read is asked again.
-    pub(super) fn leave_deposed(&mut self) {
+    pub(in crate::pool) fn leave_deposed(&mut self, cx: &mut Context<'_>) {
         if !std::mem::take(&mut self.has_moved) {
             return;
         }
         let topology = self.cluster.topology();
         let could_commit = |slot: &Slot| {
             let role = topology.glance(slot.host).and_then(|(_, role)| role);
-            let claims = role.is_some_and(|role| fits(self.config.mode, role));
+            let claims = role.is_some_and(|role| fits(cx.config.mode, role));
             match slot.duty {
                 Duty::Serving => claims,
                 Duty::Leased { .. } => claims || !slot.is_at_rest(),
                 _ => false,
             }
         };
-        let deposed = self.connections.iter().filter(|(_, slot)| could_commit(slot));
+        let deposed = cx.connections.iter().filter(|(_, slot)| could_commit(slot));
         let deposed =
             deposed.filter_map(|(id, slot)| topology.refuses(slot.host).map(|why| (id, why)));
         let deposed: Vec<_> = deposed.collect();
         for (id, why) in deposed {
             let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", why);
-            self.connections.drop_slot(id, error);
+            cx.connections.drop_slot(id, error);
         }
     }
 
     /// Gives up on challengers that were logged in and did not answer in time.
-    pub(super) fn dismiss_challengers(&mut self, now: Instant) {
+    pub(in crate::pool) fn dismiss_challengers(&mut self, now: Instant, cx: &mut Context<'_>) {
         let late =
             |slot: &Slot| matches!(slot.duty, Duty::Challenger { deadline: Some(at) } if at <= now);
-        let late = self.connections.those_apart(late);
+        let late = cx.connections.those_apart(late);
         if late.is_empty() {
             return;
         }
         for id in late {
-            self.connections.close(id, Vec::new());
+            cx.connections.close(id, Vec::new());
         }
-        self.decide_rivals(now);
+        self.decide_rivals(now, cx);
     }
 
     /// The host in the seat has said where it stands.
-    pub(super) fn check_seat(&mut self, host: HostId) {
+    pub(in crate::pool) fn check_seat(&mut self, host: HostId) {
         if let Some(previous) = self.cluster.seat_went_back(host) {
             self.tell_rewound(host, previous);
         }
     }
 
-    pub(super) fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
+    pub(in crate::pool) fn tell_rewound(&mut self, host: HostId, previous_timeline: u32) {
         let timeline = self.cluster.topology().timeline(host);
         if let (Some(host), Some(timeline)) = (self.cluster.name(host), timeline) {
             let event = PoolEvent::Rewound { host, timeline, previous_timeline };
-            self.outputs.push_back(Output::Event(event));
+            self.events.push_back(event);
         }
     }
 }

@@ -10,18 +10,23 @@
 //! Sessions that the name has left behind may be at work, or their callers'. What these say again
 //! is no news of the host; they are closed once they are free.
 
-use super::connections::Slot;
-use super::{ConnectionId, Pool};
+use super::{Context, Discovery};
 use crate::base::{Instant, Mutation};
 use crate::cluster::{HostId, fits};
 use crate::connection::Role;
+use crate::pool::ConnectionId;
+use crate::pool::connections::Slot;
 
-impl Pool {
+impl Discovery {
     /// When the next session to a host is due while none serves; `None` while one is on its way.
-    pub(super) fn next_login_at(&mut self, host: HostId) -> Option<Instant> {
-        match self.connections.is_joined(host) {
+    pub(in crate::pool) fn next_login_at(
+        &mut self,
+        host: HostId,
+        cx: &mut Context<'_>,
+    ) -> Option<Instant> {
+        match cx.connections.is_joined(host) {
             true => None,
-            false if !self.connections.is_scouted(host) => Some(self.cluster.may_connect_at(host)),
+            false if !cx.connections.is_scouted(host) => Some(self.cluster.may_connect_at(host)),
             false if Mutation::KeepScouts.is_on() => None,
             false => Some(self.cluster.renewal_at(host)),
         }
@@ -32,39 +37,41 @@ impl Pool {
     /// since, nor is its first word where one that was opened later contradicts it, or serves at
     /// another address. Should it be a fence of the host in the seat, each of the other sessions is
     /// told so by itself, in front of its next request.
-    pub(super) fn is_left_behind(
+    pub(in crate::pool) fn is_left_behind(
         &mut self,
         id: ConnectionId,
         before: Option<Role>,
         role: Role,
+        cx: &mut Context<'_>,
     ) -> bool {
-        let Some(slot) = self.connections.get(id) else { return false };
+        let Some(slot) = cx.connections.get(id) else { return false };
         let (host, address, opened_at) = (slot.host, slot.address, slot.opened_at);
-        let fits = |role: Role| fits(self.config.mode, role);
+        let fits = |role: Role| fits(cx.config.mode, role);
         let contradicts = |slot: &Slot| {
             let later = slot.host == host && slot.opened_at > opened_at;
             later && slot.connection.role().is_some_and(|other| fits(other) != fits(role))
         };
         let is_elsewhere = |slot: &Slot| slot.address.is_some() && slot.address != address;
         let others =
-            || self.connections.iter().map(|(_, slot)| slot).filter(|slot| contradicts(slot));
+            || cx.connections.iter().map(|(_, slot)| slot).filter(|slot| contradicts(slot));
         let (is_repeated, is_first) = (before == Some(role), before.is_none());
         let is_left = match (fits(role), self.cluster.topology().rank(host)) {
             (false, Some(_)) => {
                 is_repeated
-                    || (is_first && self.serves_elsewhere(slot.site()).is_some())
+                    || (is_first && self.serves_elsewhere(slot.site(), cx).is_some())
                     || others().any(|slot| slot.counts() && is_elsewhere(slot))
             }
             // It goes on asking.
             (false, None) => {
-                let is_repeated = is_repeated || (is_first && self.said_before(id) == Some(role));
-                return (is_first && self.serves_elsewhere(slot.site()).is_some())
-                    || (is_repeated && self.is_known_elsewhere(id, role));
+                let is_repeated =
+                    is_repeated || (is_first && self.said_before(id, cx) == Some(role));
+                return (is_first && self.serves_elsewhere(slot.site(), cx).is_some())
+                    || (is_repeated && self.is_known_elsewhere(id, role, cx));
             }
             (true, None) => (is_repeated || is_first) && others().any(|slot| slot.asks_for(host)),
             _ => false,
         };
-        if is_left && let Some(slot) = self.connections.get_mut(id) {
+        if is_left && let Some(slot) = cx.connections.get_mut(id) {
             slot.spent = true;
         }
         is_left
