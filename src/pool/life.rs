@@ -1,8 +1,24 @@
 //! Whether the pool is open, is being ended, or is no more.
+//!
+//! ```text
+//! Open ──end──▶ Ending: what runs is finished, what waits is served or refused
+//!                 ├──all is done──▶ Ended: every connection has been said goodbye to
+//!                 └──timeout──▶ overdue: what waits is refused, what runs is cancelled,
+//!                                        the rest is closed ──▶ Ended
+//! ```
 
-use super::Pool;
-use super::requests::{closed_pool, full_queue};
-use crate::base::{Error, Instant};
+use std::time::Duration;
+
+use crate::base::{Instant, Mutation};
+
+/// How a pool is to be ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndOptions {
+    /// When the patience with what runs is over; `None` waits for all of it.
+    pub timeout: Option<Duration>,
+    /// What has no connection yet is refused in place of served.
+    pub refuse_waiting: bool,
+}
 
 #[derive(Debug)]
 pub(super) enum Life {
@@ -22,34 +38,85 @@ pub(super) enum Patience {
     Over { since: Instant },
 }
 
-impl Pool {
-    /// Why a call is not taken, where it is not.
-    pub(super) fn check_room(&self) -> Result<(), Error> {
-        if !matches!(self.life, Life::Open) {
-            return Err(closed_pool());
-        }
-        if self.requests.waiting.len() >= self.config.max_queue {
-            return Err(full_queue(self.config.max_queue));
-        }
-        Ok(())
+/// What the wish to end the pool has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Begins,
+    IsUnderWay,
+    /// The pool has ended before.
+    IsOver,
+}
+
+impl Life {
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    pub(super) const fn is_ending(&self) -> bool {
+        matches!(self, Self::Ending { .. })
     }
 
     /// Nothing more will happen: all connections are closed after `end`.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.life, Life::Ended)
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended)
     }
 
-    pub(super) fn is_overdue(&self) -> bool {
-        matches!(self.life, Life::Ending { patience: Patience::Over { .. }, .. })
+    pub(super) const fn is_overdue(&self) -> bool {
+        matches!(self, Self::Ending { patience: Patience::Over { .. }, .. })
+    }
+
+    /// A caller wants the pool to be ended, and waits for that as `request`.
+    pub(super) fn end(&mut self, now: Instant, request: u32, timeout: Option<Duration>) -> End {
+        match self {
+            Self::Open => {
+                let timeout = timeout.filter(|_| !Mutation::EndlessEnd.is_on());
+                let patience = timeout.map_or(Patience::Endless, |t| Patience::Until(now + t));
+                *self = Self::Ending { requests: vec![request], patience };
+                End::Begins
+            }
+            Self::Ending { requests, .. } => {
+                requests.push(request);
+                End::IsUnderWay
+            }
+            Self::Ended => End::IsOver,
+        }
+    }
+
+    /// When the patience with what runs is over.
+    pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
+        match self {
+            Self::Ending { patience: Patience::Until(at), .. } => Some((*at, "end")),
+            _ => None,
+        }
+    }
+
+    /// Whether it is over now. That is said once.
+    pub(super) fn loses_patience(&mut self, now: Instant) -> bool {
+        if let Self::Ending { patience, .. } = self
+            && let Patience::Until(at) = *patience
+            && at <= now
+        {
+            *patience = Patience::Over { since: now };
+            return true;
+        }
+        false
+    }
+
+    /// All is done. Returns the requests that waited for that.
+    pub(super) fn finish(&mut self) -> Vec<u32> {
+        match std::mem::replace(self, Self::Ended) {
+            Self::Ending { requests, .. } => requests,
+            Self::Open | Self::Ended => Vec::new(),
+        }
     }
 
     /// How long a server has for a cancel that begins now. At the end of the pool all those that
     /// share a connection have the same time together.
-    pub(super) fn grace_ends(&self, now: Instant) -> Instant {
-        let begins = match self.life {
-            Life::Ending { patience: Patience::Over { since }, .. } => since,
+    pub(super) fn grace_ends(&self, now: Instant, grace: Duration) -> Instant {
+        let begins = match self {
+            Self::Ending { patience: Patience::Over { since }, .. } => *since,
             _ => now,
         };
-        begins + self.config.cancel_grace
+        begins + grace
     }
 }

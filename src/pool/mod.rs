@@ -1,344 +1,348 @@
 //! Floor 4: the pool over all hosts.
 //!
-//! Owns: the connections and what each is there for, the one waiting line, pipelining, what is sent
-//! again, transactions' connections. Imports the floors below. Never does I/O, never reads a clock.
+//! [`Pool`] coordinates its components, and owns nothing else:
+//!
+//! - `Connections`: the connections, what each is there for, and what its socket is to do.
+//! - `Discovery`: which hosts serve, and which connections are opened and closed for that.
+//! - `Calls`: what callers ask, from a call's arrival to its answer, with the leases, the
+//!   statements and the types that were told.
+//! - `Life`: whether the pool is open, is being ended, or is no more.
+//!
+//! Each of them calls those above it in this list alone. `verdict`, `worth`, `loss` and `stale`
+//! decide from facts, without a pool. Imports the floors below. Never does I/O, never reads a
+//! clock.
 //!
 //! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
-mod abandoned;
-mod answers;
-#[cfg(feature = "sim")]
-mod audit;
 mod balance;
-mod cancel;
+mod calls;
 mod connections;
-mod crowd;
-mod demand;
 mod discovery;
-mod dispatch;
 mod doors;
-mod end;
-mod failures;
-mod hosts;
 mod leases;
-mod leasing;
 mod life;
 mod loss;
-mod outcome;
-mod overtaking;
-mod placement;
-mod realm;
 mod requests;
-mod rollback;
-mod sending;
-mod settle;
 mod stale;
-mod typing;
-mod unanswered;
-mod unfit;
-mod untyped;
-mod upkeep;
-mod values;
 mod verdict;
 mod worth;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use calls::Calls;
 use connections::Connections;
 pub use connections::{ConnectionId, Slot};
-use discovery::{Context, Demand, Discovery};
+use discovery::Discovery;
 pub use doors::{
     Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
 };
-pub use end::EndOptions;
-use leases::Leases;
-use life::Life;
-use overtaking::Overtaking;
-use placement::BARRIER_AND_ONE;
+use leases::{Lease, nothing};
+pub use life::EndOptions;
+use life::{End, Life};
 pub(crate) use requests::Call;
-use requests::Requests;
-use upkeep::Ready;
+use requests::closed_pool;
 
 use crate::base::{Error, Instant};
-use crate::config::Config;
-use crate::connection::{Input, Shared, Statement, StatementId, Statements};
-use crate::protocol::scram::KeyCache;
-use crate::types::{Catalog, Verbatim};
+use crate::config::{Config, Host};
+use crate::connection::{Input, StatementId};
+use crate::types::{Params, Verbatim};
 
-/// A pool. Drive it by its commands, `handle_input` and `handle_timeout`, call `flush` at the end
-/// of the turn, then drain `poll_output`.
+/// A pool. Drive it by its commands, [`handle_input`](Self::handle_input) and
+/// [`handle_timeout`](Self::handle_timeout), call [`flush`](Self::flush) at the end of the turn,
+/// then drain [`poll_output`](Self::poll_output), and come back at
+/// [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
 pub struct Pool {
     config: Arc<Config>,
     connections: Connections,
-    requests: Requests,
-    overtaking: Overtaking,
-    leases: Leases,
-    /// Those who wait until the pool is warm, first come first.
-    ready: VecDeque<Ready>,
-    statements: Statements,
-    keys: KeyCache,
-    life: Life,
     discovery: Discovery,
-    /// Of types that users made, and where they are that.
-    catalog: Catalog,
-    home: realm::Home,
-    untyped: Vec<untyped::Untyped>,
-    /// Reads whose connections were lost while they waited for types.
-    unread: Vec<untyped::Read>,
-    /// A host has refused, or was lost, since the last flush.
-    may_be_hopeless: bool,
-    /// Scratch, empty between uses.
-    candidates: Vec<balance::Candidate>,
-    outputs: VecDeque<Output>,
+    calls: Calls,
+    life: Life,
 }
 
+/// What is made, and what is asked by callers.
 impl Pool {
     /// `seed` is for jitter, and for the choice among hosts.
     pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
         Self {
             connections: Connections::default(),
-            requests: Requests::default(),
-            overtaking: Overtaking::new(now),
-            leases: Leases::default(),
-            ready: VecDeque::new(),
-            statements: Statements::default(),
-            keys: KeyCache::default(),
-            life: Life::Open,
             discovery: Discovery::new(&config, seed, now),
-            catalog: Catalog::default(),
-            home: realm::Home::default(),
-            untyped: Vec::new(),
-            unread: Vec::new(),
-            may_be_hopeless: false,
-            candidates: Vec::new(),
-            outputs: VecDeque::new(),
+            calls: Calls::new(now),
+            life: Life::Open,
             config,
         }
     }
 
     pub fn statement(&mut self, sql: &str) -> StatementId {
-        self.statements.insert(sql)
+        self.calls.statements.insert(sql)
     }
 
     /// A statement some of whose types come as their text.
     pub fn statement_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
-        self.statements.insert_verbatim(sql, verbatim)
+        self.calls.statements.insert_verbatim(sql, verbatim)
     }
 
     /// The statement's number won't be used again by the caller.
     pub fn forget(&mut self, statement: StatementId) {
-        self.statements.forget(statement);
+        self.calls.statements.forget(statement);
     }
 
     /// The types of a statement's parameters, where a server has told them.
     pub fn parameter_types(&self, statement: StatementId) -> Option<&[u32]> {
-        self.statements.parameter_types(statement)
+        self.calls.statements.parameter_types(statement)
     }
 
     pub fn query(&mut self, now: Instant, query: Query) {
-        let Query { request, lease, statement, params, flags } = query;
-        if lease.is_none()
-            && let Err(error) = self.check_room()
-        {
-            return self.complete(request, Err(error));
-        }
-        if let Some(error) = self.refusal(statement, lease, flags) {
-            return self.complete(request, Err(error));
-        }
-        if !self.statements.hold(statement) {
-            return self.complete(request, Err(Error::internal("the statement is not known")));
-        }
-        let bound = self.bound_of(flags);
-        let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
-        let call = Call::new(request, flags, now + self.config.acquire_timeout);
-        let key = self.requests.insert(Call { lease, statement: Some(statement), params, ..call });
-        if flags.has(QueryFlags::CANCELLABLE) {
-            self.requests.watches.insert(request, key);
-            self.requests.watches.limit(now, request, bound);
-        }
-        match lease {
-            Some(lease) => self.run_leased(now, key, lease),
-            None => self.requests.enqueue(key),
-        }
-        self.follow_up(now);
+        self.call(now, |calls, cx| calls.query(now, query, cx));
+    }
+
+    /// The values of a request whose types were told.
+    pub fn supply(&mut self, now: Instant, request: u32, params: Params) {
+        self.call(now, |calls, cx| calls.supply(now, request, params, cx));
+    }
+
+    /// Takes a connection for one caller. `TRANSACTION` says that it is only for one transaction.
+    /// The answer names the lease.
+    pub fn acquire(&mut self, now: Instant, request: u32, flags: QueryFlags) {
+        self.call(now, |calls, cx| calls.acquire(now, request, flags, cx));
     }
 
     /// Gives a lease back. Its connection serves again if it is at rest. `destroy` closes it in any
     /// case, and fails the calls that run on it.
     pub fn release(&mut self, now: Instant, lease: NonZeroU32, destroy: bool) {
-        match destroy {
-            true => self.destroy_lease(lease),
-            false => self.end_lease(now, lease),
-        }
-        self.follow_up(now);
+        self.call(now, |calls, cx| match destroy {
+            true => calls.destroy_lease(lease, cx),
+            false => calls.end_lease(now, lease, cx),
+        });
+    }
+
+    /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer.
+    /// `None` lifts the bound that the pool's options set.
+    pub fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
+        self.calls.requests.watches.limit(now, request, after);
     }
 
     /// The caller of a request that was made with [`QueryFlags::CANCELLABLE`] does not want its
     /// answer any more.
     pub fn cancel(&mut self, now: Instant, request: u32) {
-        self.cancel_request(now, request);
-        self.follow_up(now);
+        self.call(now, |calls, cx| calls.cancel_request(now, request, cx));
     }
 
     /// The user of a lease gives up all calls that run there or wait to run.
     pub fn cancel_lease(&mut self, now: Instant, lease: NonZeroU32) {
-        self.cancel_all_of(now, lease);
-        self.follow_up(now);
+        self.call(now, |calls, cx| calls.cancel_all_of(now, lease, cx));
+    }
+
+    /// Answers once a host serves and `minIdle` connections are open, or when `acquireTimeoutMs`
+    /// are over.
+    pub fn ready(&mut self, now: Instant, request: u32) {
+        match self.life.is_open() {
+            true => self.call(now, |calls, cx| calls.ready(now, request, cx)),
+            false => self.calls.complete(request, Err(closed_pool())),
+        }
+    }
+
+    /// Takes no new work from now on; `request` is answered when all is done and closed.
+    pub fn end(&mut self, now: Instant, request: u32, options: EndOptions) {
+        match self.life.end(now, request, options.timeout) {
+            End::Begins => {
+                self.calls.refuse_ready(&closed_pool());
+                if options.refuse_waiting {
+                    self.calls.give_up_waiting(&closed_pool());
+                }
+            }
+            End::IsUnderWay => {}
+            End::IsOver => self.calls.complete(request, Ok(nothing())),
+        }
+    }
+
+    /// Takes another list of hosts. Connections to hosts that are no longer in it are closed: idle
+    /// ones now, the others when their callers are done.
+    pub fn set_hosts(&mut self, now: Instant, hosts: Vec<Host>) -> Result<(), Error> {
+        if !self.life.is_open() {
+            return Err(closed_pool());
+        }
+        self.call(now, |calls, cx| {
+            let is_any_gone = calls.discover(cx, |it, cx| it.set_hosts(now, hosts, cx));
+            // Another list may be another cluster, where the same oids are other types.
+            if is_any_gone {
+                calls.forget_types();
+            }
+        });
+        Ok(())
+    }
+
+    /// Has the calls do something, and follows up what that leaves to be done.
+    fn call<T>(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Calls, &mut calls::Context<'_>) -> T,
+    ) -> T {
+        let (calls, mut cx) = self.calls();
+        let done = act(calls, &mut cx);
+        calls.follow_up(now, &mut cx);
+        done
+    }
+
+    fn calls(&mut self) -> (&mut Calls, calls::Context<'_>) {
+        let Self { config, connections, discovery, calls, life } = self;
+        (calls, calls::Context { connections, discovery, config, life })
+    }
+}
+
+/// What drives it: sockets, time, and the end of the turn.
+impl Pool {
+    /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
+    /// others as well, which have not failed so far.
+    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
+        let (calls, mut cx) = self.calls();
+        calls.discover(&mut cx, |it, cx| it.reached(id, address, others, cx));
+    }
+
+    pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
+        let (calls, mut cx) = self.calls();
+        calls.hear(now, id, input, &mut cx);
     }
 
     /// The connection of a CancelRequest has ended: `reached` where the server closed it.
     pub fn cancel_ended(&mut self, now: Instant, id: ConnectionId, reached: bool) {
-        self.end_cancel(now, id, reached);
-        self.follow_up(now);
-    }
-
-    /// The connection has reached this address; `Input::Connected` follows. Its look-up gave these
-    /// others as well, which have not failed so far.
-    pub fn reached(&mut self, id: ConnectionId, address: SocketAddr, others: Vec<SocketAddr>) {
-        self.discover(|discovery, cx| discovery.reached(id, address, others, cx));
-    }
-
-    /// Whether connections are wanted, by calls or by the options.
-    pub fn wants_connections(&mut self) -> bool {
-        self.discover(|discovery, cx| discovery.wants_connections(cx))
-    }
-
-    pub fn handle_input(&mut self, now: Instant, id: ConnectionId, input: Input<'_>) {
-        if let Some(slot) = self.connections.get_mut(id) {
-            slot.heard_at = now;
-            if matches!(input, Input::Received(_)) {
-                self.discovery.heard(slot.site());
-            }
-            let mut shared = Shared {
-                config: &self.config,
-                statements: &mut self.statements,
-                keys: &mut self.keys,
-            };
-            slot.connection.handle_input(now, input, &mut shared);
-            if let Some(round_trip) = slot.connection.take_round_trip() {
-                self.discovery.cluster.measured(now, slot.host, round_trip);
-            }
-            self.drain(now, id);
-            self.discover(|discovery, cx| discovery.end_backlog(cx));
-        }
+        self.call(now, |calls, cx| calls.end_cancel(now, id, reached, cx));
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
-        let ids = self.connections.those_apart(due);
-        let deriving = self.connections.next_to_derive(now);
-        for id in ids {
-            if let Some(slot) = self.connections.get_mut(id) {
-                if slot.connection.derivation_left(now).is_some() && deriving != Some(id) {
-                    continue;
-                }
-                let mut shared = Shared {
-                    config: &self.config,
-                    statements: &mut self.statements,
-                    keys: &mut self.keys,
-                };
-                slot.connection.handle_timeout(now, &mut shared);
-                self.drain(now, id);
-            }
-        }
-        self.discover(|discovery, cx| discovery.ask_scouts(now, cx));
-        self.release_overdue(now);
-        self.reclaim_idle(now);
-        self.discover(|discovery, cx| discovery.watch(now, cx));
-        self.follow_up(now);
+        let is_late = self.life.loses_patience(now);
+        let (calls, mut cx) = self.calls();
+        let cx = &mut cx;
+        calls.drive(now, cx);
+        calls.discover(cx, |it, cx| it.ask_scouts(now, cx));
+        calls.release_overdue(now, cx);
+        calls.reclaim_idle(now, cx);
+        calls.discover(cx, |it, cx| it.watch(now, cx));
+        calls.follow_up(now, cx);
         // A connection that became free while the loop was blocked serves a call whose deadline
         // passed in that time.
-        self.dispatch(now);
-        self.expire_waiting(now);
-        self.handle_cancel_timeouts(now);
-        self.follow_up(now);
-        self.handle_upkeep_timeout(now);
-        self.handle_end_timeout(now);
-        self.follow_up(now);
+        calls.dispatch(now, cx);
+        calls.expire_waiting(now, cx);
+        calls.handle_cancel_timeouts(now, cx);
+        calls.follow_up(now, cx);
+        calls.expire_ready(now, cx);
+        calls.discover(cx, |it, cx| it.handle_upkeep_timeout(now, cx));
+        if is_late {
+            calls.give_up_all(now, cx);
+        }
+        calls.follow_up(now, cx);
     }
 
     /// The turn's end: serves the waiting line, looks for hosts, closes what is no longer needed.
     pub fn flush(&mut self, now: Instant) {
-        self.discover(|discovery, cx| discovery.decide_rivals(now, cx));
-        self.discover(|discovery, cx| discovery.leave_deposed(cx));
-        self.follow_up(now);
-        self.discover(|discovery, cx| discovery.shed(cx));
-        self.discover(|discovery, cx| discovery.relieve(cx));
-        self.read_unread(now);
-        self.end_hopeless_waits();
-        self.dispatch(now);
-        self.tend_forsaken(now);
-        self.discover(|discovery, cx| discovery.watch_rewind(now, cx));
-        self.follow_up(now);
-        self.discover(|discovery, cx| discovery.search(now, cx));
-        self.settle_ready();
-        self.follow_up(now);
-        self.finish_ending();
-        self.follow_up(now);
+        let (calls, mut cx) = self.calls();
+        let cx = &mut cx;
+        calls.discover(cx, |it, cx| it.decide_rivals(now, cx));
+        calls.discover(cx, |it, cx| it.leave_deposed(cx));
+        calls.follow_up(now, cx);
+        calls.discover(cx, |it, cx| it.shed(cx));
+        calls.discover(cx, |it, cx| it.relieve(cx));
+        calls.read_unread(now, cx);
+        calls.end_hopeless_waits(cx);
+        calls.dispatch(now, cx);
+        calls.tend_forsaken(now, cx);
+        calls.discover(cx, |it, cx| it.watch_rewind(now, cx));
+        calls.follow_up(now, cx);
+        calls.discover(cx, |it, cx| it.search(now, cx));
+        calls.settle_ready(cx);
+        calls.follow_up(now, cx);
+        self.finish_ending(now);
         self.discovery.flushed(now);
     }
 
-    /// Has discovery do something with the connections.
-    fn discover<T>(&mut self, act: impl FnOnce(&mut Discovery, &mut Context<'_>) -> T) -> T {
-        let demand = Demand {
-            is_open: matches!(self.life, Life::Open),
-            has_ended: matches!(self.life, Life::Ended),
-            calls: self.requests.len(),
-            waiting: self.requests.waiting.len(),
-            stranded: self.overtaking.stranded(),
-            is_awaited: !self.ready.is_empty(),
-            knows_types: !self.catalog.is_empty(),
-        };
-        let connections = &mut self.connections;
-        act(&mut self.discovery, &mut Context { connections, config: &self.config, demand })
+    fn finish_ending(&mut self, now: Instant) {
+        if self.life.is_overdue() {
+            self.call(now, |calls, cx| calls.reclaim_for_end(cx));
+        }
+        if self.life.is_ending() && self.calls.are_over() {
+            self.call(now, |_, cx| {
+                cx.connections.all().into_iter().for_each(|id| cx.connections.retire(id));
+            });
+            for request in self.life.finish() {
+                self.calls.complete(request, Ok(nothing()));
+            }
+        }
     }
 
+    /// What users are to hear of comes first, then what callers are told, then what the sockets are
+    /// to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         let event = self.discovery.poll_event().map(Output::Event);
-        event.or_else(|| self.outputs.pop_front()).or_else(|| self.connections.poll_output())
+        event.or_else(|| self.calls.poll_output()).or_else(|| self.connections.poll_output())
     }
 
+    /// When there is something to do next, and what.
     pub fn poll_timeout(&mut self) -> Option<(Instant, &'static str)> {
-        if self.has_ended() {
+        if self.life.has_ended() {
             return None;
         }
-        let connections = self.connections.apart();
-        let connections = connections.filter_map(|(_, slot)| slot.connection.poll_timeout());
-        let connections = connections.min_by_key(|(at, _)| *at);
-        let cancelling = self.connections.cancelling();
-        let cancelling = cancelling.filter_map(|(_, slot)| slot.cancel_deadline()).min();
+        let end = self.life.deadline();
+        let (calls, mut cx) = self.calls();
+        let cx = &mut cx;
         let all = [
-            connections,
-            self.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
-            cancelling.map(|at| (at, "cancel")),
-            self.discover(|discovery, cx| discovery.search_timeout(cx)),
-            self.types_timeout(),
-            self.discover(|discovery, cx| discovery.liveness_timeout(cx)),
-            self.discovery.rewind_timeout(),
-            self.reclaim_timeout(),
-            self.requests.watches.deadline(),
-            self.overtaking_timeout(),
-            self.upkeep_timeout(),
-            self.end_timeout(),
+            cx.connections.next_timeout(),
+            cx.connections.next_cancel(),
+            calls.discover(cx, |it, cx| it.search_timeout(cx)),
+            calls.discover(cx, |it, cx| it.liveness_timeout(cx)),
+            calls.discover(cx, |it, cx| it.upkeep_timeout(cx)),
+            cx.discovery.rewind_timeout(),
+            calls.requests.waiting.deadline().map(|at| (at, "acquire timeout")),
+            calls.requests.watches.deadline(),
+            calls.types_timeout(),
+            calls.reclaim_timeout(cx),
+            calls.overtaking_timeout(cx),
+            calls.ready_timeout(),
+            end,
         ];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
+    pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
+        self.connections.get(id).map_or(&[], |slot| slot.connection.outgoing())
+    }
+
+    /// The kernel took `count` bytes of [`Self::outgoing`].
+    pub fn advance(&mut self, id: ConnectionId, count: usize) {
+        if let Some(slot) = self.connections.get_mut(id) {
+            slot.connection.advance(count);
+            slot.writing = !slot.connection.outgoing().is_empty();
+        }
+    }
+}
+
+/// What the reactor asks, to decide when it reads and for how long it waits.
+impl Pool {
     /// Whether all that waits is for servers to answer, so that a while makes no difference.
     pub fn is_at_ease(&self) -> bool {
-        self.requests.waiting.is_empty() && self.discovery.cluster.topology().is_served()
+        self.calls.requests.waiting.is_empty() && self.discovery.cluster.topology().is_served()
+    }
+
+    /// Whether connections are wanted, by calls or by the options.
+    pub fn wants_connections(&mut self) -> bool {
+        let (calls, mut cx) = self.calls();
+        calls.discover(&mut cx, |it, cx| it.wants_connections(cx))
+    }
+
+    /// Whether a caller waits for something, so that the process must not end by itself.
+    pub fn keeps_loop_alive(&self) -> bool {
+        let is_held_open = !self.config.allow_exit_on_idle && !self.connections.is_empty();
+        let is_awaited = self.calls.is_any_waiting_until_ready();
+        !self.calls.are_over() || is_awaited || self.life.is_ending() || is_held_open
     }
 
     /// How many more bytes of rows will come there at least, if the answer is like earlier answers
     /// of the same statement. A guess.
     pub fn expected_rest(&self, id: ConnectionId) -> usize {
-        self.arriving(id).map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
+        self.calls.expected_rest(id, &self.connections)
     }
 
     /// Whether what comes there next, if anything does, begins an answer to more than a bare Sync.
@@ -355,45 +359,94 @@ impl Pool {
     /// goes by earlier answers of the same statement. It tells of rows only where those answers
     /// came within such a time.
     pub fn awaited(&mut self, id: ConnectionId, within: Duration) -> Awaited {
-        let mut together = self.heard_together(id);
-        let Some(connection) = self.connections.get_mut(id).map(|slot| &mut slot.connection) else {
-            return Awaited::default();
-        };
-        let Some((statement, held)) = connection.arriving() else { return Awaited::default() };
-        let Some(statement) = self.statements.get_mut(statement) else { return Awaited::default() };
-        let habit = &mut statement.habit;
-        let is_alone = connection.depth() <= BARRIER_AND_ONE;
-        let barrier = connection.begins_with_barrier().then(|| {
-            // How long the first answer of a run took decides how the next run is heard: as it
-            // comes, or with many others.
-            let waits = together > 0 || (is_alone && habit.waits_for_answer());
-            match waits && connection.hear_together() {
-                true => Barrier::HeardWithRequest,
-                false => {
-                    together = 0;
-                    Barrier::HeardAlone
-                }
-            }
-        });
-        let comes = is_alone && habit.is_quick(within);
-        let rows = if comes { habit.expected_size().saturating_sub(held) } else { 0 };
-        Awaited { rows, together, barrier }
+        let (calls, mut cx) = self.calls();
+        calls.awaited(id, within, &mut cx)
     }
 
-    fn arriving(&self, id: ConnectionId) -> Option<(&Statement, usize)> {
-        let (statement, held) = self.connections.get(id)?.connection.arriving()?;
-        Some((self.statements.get(statement)?, held))
+    /// How many bytes the next answers will take, at least, that are worth hearing together on a
+    /// connection which is kept at work, because as many follow soon. 0 where each answer is worth
+    /// hearing by itself. A guess.
+    pub fn heard_together(&self, id: ConnectionId) -> usize {
+        self.calls.heard_together(id, &self.connections)
     }
 
-    pub fn outgoing(&self, id: ConnectionId) -> &[u8] {
-        self.connections.get(id).map_or(&[], |slot| slot.connection.outgoing())
+    /// How many messages have come there, since the last time this was asked, that are much more
+    /// work than their bytes tell.
+    pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
+        self.connections.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
     }
 
-    /// The kernel took `count` bytes of [`Self::outgoing`].
-    pub fn advance(&mut self, id: ConnectionId, count: usize) {
+    /// The server of the connection shares so many cores with this process, and the loop can wait
+    /// for several of its answers at once ([`Self::heard_together`]).
+    pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {
         if let Some(slot) = self.connections.get_mut(id) {
-            slot.connection.advance(count);
-            slot.writing = !slot.connection.outgoing().is_empty();
+            slot.shared_cores = Some(cores);
         }
+    }
+
+    /// Nothing more will happen: all connections are closed after [`end`](Self::end).
+    pub fn has_ended(&self) -> bool {
+        self.life.has_ended()
+    }
+}
+
+/// What users ask about it.
+impl Pool {
+    pub fn status(&mut self) -> Status {
+        let (size, available) = (self.connections.size(), self.connections.available());
+        Status {
+            max_size: self.config.pool_size,
+            size,
+            available,
+            in_use: size - available,
+            waiting: self.calls.requests.waiting.len(),
+        }
+    }
+
+    /// Each host at this moment, in the order of the list.
+    pub fn cluster(&self, now: Instant) -> Vec<HostStatus> {
+        self.discovery.hosts(now, &self.connections)
+    }
+
+    /// The host of a lease's connection, as long as it has one.
+    pub fn lease_host(&self, lease: NonZeroU32) -> Option<&Host> {
+        let connection = self.calls.leases.get(lease)?.connection()?;
+        self.connections.get(connection).map(|slot| &*slot.target)
+    }
+
+    /// Whether the lease still has a connection, or a claim to another one.
+    pub fn lease_is_alive(&self, lease: NonZeroU32) -> bool {
+        self.calls.leases.get(lease).is_some_and(Lease::is_alive)
+    }
+
+    /// Whether the session of a lease is in a transaction that the pool has not begun, where
+    /// nothing can change that which was asked before.
+    pub fn lease_is_in_own_transaction(&self, lease: NonZeroU32) -> bool {
+        self.calls.lease_is_in_own_transaction(lease, &self.connections)
+    }
+
+    /// The port of hosts that name none.
+    pub fn default_port(&self) -> u16 {
+        self.config.port
+    }
+}
+
+/// What the simulation checks.
+#[cfg(feature = "sim")]
+impl Pool {
+    /// Says what does not fit. Call it at the end of a turn.
+    pub fn audit(&mut self, now: Instant) -> Result<(), String> {
+        let (calls, mut cx) = self.calls();
+        calls.audit(now, &mut cx)
+    }
+
+    /// The requests that wait for a connection.
+    pub fn in_line(&self) -> impl Iterator<Item = u32> {
+        self.calls.in_line()
+    }
+
+    /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
+    pub fn audit_rest(&self, remembered: usize) -> Result<(), String> {
+        self.calls.audit_rest(remembered)
     }
 }

@@ -127,7 +127,10 @@ for (const [folder, type] of [
   ['src/reactor', 'Io'],
   ['src/reactor', 'Links'],
   ['src/connection', 'Session'],
-  ['src/pool', 'Pool'],
+  ...['Pool', 'Calls', 'Discovery', 'Connections', 'Requests', 'Leases'].map((type) => [
+    'src/pool',
+    type,
+  ]),
 ]) {
   test(`the files that ${type} is spread over call one another in one direction`, () => {
     const graph = calls(folder, type);
@@ -135,3 +138,8 @@ for (const [folder, type] of [
     assert.deepEqual(circlesOf(graph), []);
   });
 }
+
+test('the methods of Pool stand in one file: it coordinates, and its components do the rest', () => {
+  const isPools = (name) => /^impl (?:<[^>]*> )?Pool\b/m.test(code(name));
+  assert.deepEqual(filesOf('src', '.rs').filter(isPools), ['src/pool/mod.rs']);
+});

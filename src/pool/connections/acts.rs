@@ -161,6 +161,7 @@ impl Connections {
         self.closed.pop_front()
     }
 
+    #[cfg(feature = "sim")]
     pub(in crate::pool) fn is_all_followed_up(&self) -> bool {
         self.dropped.is_empty() && self.closed.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What is done about a call at work that was given up (`src/pool/cancel.rs`).
+//! What is done about a call at work that was given up (`src/pool/calls/cancel.rs`).
 
 use std::time::Duration;
 

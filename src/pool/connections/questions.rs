@@ -279,6 +279,18 @@ impl Connections {
         next.map(|since| since + OVERDUE)
     }
 
+    /// When the next login is late.
+    pub(in crate::pool) fn next_timeout(&mut self) -> Option<(Instant, &'static str)> {
+        let timeouts = self.apart().filter_map(|(_, slot)| slot.connection.poll_timeout());
+        timeouts.min_by_key(|(at, _)| *at)
+    }
+
+    /// When something is to be done next about a call at work that was given up.
+    pub(in crate::pool) fn next_cancel(&mut self) -> Option<(Instant, &'static str)> {
+        let deadlines = self.cancelling().filter_map(|(_, slot)| slot.cancel_deadline());
+        deadlines.min().map(|at| (at, "cancel"))
+    }
+
     /// When the next lifetime is over.
     pub(in crate::pool) fn next_expiry(&mut self) -> Option<Instant> {
         self.look().0.expires_at.least()

@@ -9,7 +9,9 @@
 //! `observing`, `rivals`, `seat`, and under these what each of them asks of addresses.
 
 mod addresses;
+mod failures;
 mod frozen;
+mod hosts;
 mod lag;
 mod liveness;
 mod observing;
@@ -24,6 +26,7 @@ mod seat;
 mod silences;
 mod told;
 mod unfit;
+mod upkeep;
 mod wanted;
 
 use std::collections::VecDeque;
@@ -57,6 +60,8 @@ pub(super) struct Discovery {
     has_moved: bool,
     /// There may be more connections than `poolSize`: a host with some at work serves again.
     pub(super) has_surplus: bool,
+    /// A host has refused, or was lost, since waits were last ended that do not help.
+    pub(super) may_be_hopeless: bool,
     /// Since when there have been calls behind others.
     backlog_since: Option<Instant>,
     /// What was done since another host served, or since a host was down, may be lost, and with it
@@ -109,6 +114,7 @@ impl Discovery {
             lag_due: now,
             has_moved: false,
             has_surplus: false,
+            may_be_hopeless: false,
             backlog_since: None,
             types_may_be_lost: false,
             random: Random::from_seed(seed),

@@ -12,24 +12,31 @@ mod unplaced;
 
 use std::num::NonZeroU32;
 
-use super::connections::{Duty, Slot};
 use super::dispatch::GUARDED;
-use super::leases::{Lease, Plan, given_back};
-use super::requests::closed_pool;
-use super::requests::{GivenUp, given_up_error};
-use super::{Call, ConnectionId, Pool, QueryFlags, Response};
+use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
+use crate::pool::connections::{Duty, Slot};
+use crate::pool::leases::{Lease, Plan, given_back};
+use crate::pool::requests::closed_pool;
+use crate::pool::requests::{GivenUp, given_up_error};
+use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 
-impl Pool {
+impl Calls {
     /// Takes a connection for one caller. `TRANSACTION` says that it is only for one transaction.
     /// The answer names the lease.
-    pub fn acquire(&mut self, now: Instant, request: u32, flags: QueryFlags) {
-        if let Err(error) = self.check_room() {
+    pub(in crate::pool) fn acquire(
+        &mut self,
+        now: Instant,
+        request: u32,
+        flags: QueryFlags,
+        cx: &mut Context<'_>,
+    ) {
+        if let Err(error) = self.check_room(cx) {
             return self.complete(request, Err(error));
         }
-        let deadline = now + self.config.acquire_timeout;
+        let deadline = now + cx.config.acquire_timeout;
         let key = self.requests.insert(Call::new(request, flags, deadline));
         if flags.has(QueryFlags::CANCELLABLE) {
             self.requests.watches.insert(request, key);
@@ -38,15 +45,15 @@ impl Pool {
     }
 
     /// The connection of a lease is closed, and the calls that run on it fail.
-    pub(super) fn destroy_lease(&mut self, lease: NonZeroU32) {
+    pub(in crate::pool) fn destroy_lease(&mut self, lease: NonZeroU32, cx: &mut Context<'_>) {
         let message = "the connection was discarded by its user";
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
         let Some(mut lease) = self.leases.remove(lease) else { return };
         self.leave_line(&lease);
         if let Some(id) = lease.connection() {
-            self.cancel_work(id);
-            self.connections.free_slot(id);
-            self.connections.drop_slot(id, error.clone());
+            self.cancel_work(id, cx);
+            cx.connections.free_slot(id);
+            cx.connections.drop_slot(id, error.clone());
         }
         // What was sent is settled with its connection.
         for key in lease.take_head().into_iter().chain(lease.take_held()) {
@@ -57,47 +64,65 @@ impl Pool {
     }
 
     /// A connection was found for a call that wants one for itself.
-    pub(super) fn seat(&mut self, now: Instant, key: Key<Call>, id: ConnectionId) {
+    pub(in crate::pool) fn seat(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
         let Some(call) = self.requests.get(key) else { return };
         let (known, flags) = (call.lease, call.flags);
         if let Some(number) = known {
             self.leases.take_seat(number, id);
-            self.hand_over(id, number);
-            self.send_leased(now, key, number, id);
-            return self.resume_lease(now, number);
+            self.hand_over(id, number, cx);
+            self.send_leased(now, key, number, id, cx);
+            return self.resume_lease(now, number, cx);
         }
         let number = self.leases.begin(now, id, flags.has(QueryFlags::TRANSACTION));
-        self.hand_over(id, number);
-        self.connections.count_use(id, self.config.max_uses);
+        self.hand_over(id, number, cx);
+        cx.connections.count_use(id, cx.config.max_uses);
         self.finish_call(key, Ok(Response { results: Vec::new(), lease: Some(number) }));
     }
 
     /// A connection belongs to one caller from now on.
-    fn hand_over(&mut self, id: ConnectionId, lease: NonZeroU32) {
-        if let Some(slot) = self.connections.get_mut(id) {
+    fn hand_over(&mut self, id: ConnectionId, lease: NonZeroU32, cx: &mut Context<'_>) {
+        if let Some(slot) = cx.connections.get_mut(id) {
             slot.duty = Duty::Leased { lease };
             slot.quick = false;
         }
     }
 
-    pub(super) fn run_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+    pub(in crate::pool) fn run_leased(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         let Some(lease) = self.leases.get(number) else {
             return self.finish_call(key, Err(given_back()));
         };
-        if self.is_overdue() && lease.is_alive() && !Mutation::ServePastEnd.is_on() {
-            return self.refuse_late(now, key, number);
+        if cx.life.is_overdue() && lease.is_alive() && !Mutation::ServePastEnd.is_on() {
+            return self.refuse_late(now, key, number, cx);
         }
         if let Some(lease) = self.leases.get_mut(number) {
             lease.hold(key);
         }
-        self.resume_lease(now, number);
+        self.resume_lease(now, number, cx);
     }
 
     /// A call that comes after the timeout of the pool's end: a lease whose caller goes on asking
     /// would never end. A call that gives the lease back has given it back, although it is refused.
-    fn refuse_late(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+    fn refuse_late(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         if self.requests.get(key).is_some_and(|call| call.flags.has(QueryFlags::RELEASE)) {
-            self.end_lease(now, number);
+            self.end_lease(now, number, cx);
         }
         self.refuse_gone(key, &closed_pool());
     }
@@ -106,13 +131,15 @@ impl Pool {
     /// can be cancelled runs alone, so that a cancel can hit nothing else. A call that begins a
     /// transaction, or belongs to one, waits until the transaction before has ended. Its answer
     /// tells how it ended, and whether a BEGIN is due.
-    fn must_wait(&self, lease: &Lease, key: Key<Call>) -> bool {
+    fn must_wait(&self, lease: &Lease, key: Key<Call>, cx: &Context<'_>) -> bool {
         let call = self.requests.get(key);
         let aside = call.is_some_and(|call| call.is_aside());
         let in_transaction = call.is_some_and(|call| call.flags.begin().is_some());
         let is_ending = self.is_ending(lease) && !Mutation::BeginBehindEnd.is_on();
         // A BEGIN that its caller wrote as a statement may be among what is not answered.
-        if in_transaction && (is_ending || (lease.is_between() && self.has_unanswered(lease))) {
+        if in_transaction
+            && (is_ending || (lease.is_between() && self.has_unanswered(lease, cx.connections)))
+        {
             return true;
         }
         let Some(id) = lease.connection() else { return lease.has_head() || aside };
@@ -130,8 +157,8 @@ impl Pool {
         };
         lease.has_head()
             || aside
-            || self.connections.get(id).is_some_and(busy)
-            || self.is_typing(id)
+            || cx.connections.get(id).is_some_and(busy)
+            || self.is_typing(id, cx)
     }
 
     /// Whether a COMMIT or a ROLLBACK stands unanswered.
@@ -140,12 +167,18 @@ impl Pool {
         end.is_some_and(|call| call.sent_to().is_some())
     }
 
-    fn place_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+    fn place_leased(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         let Some(lease) = self.leases.get_mut(number) else {
             return self.finish_call(key, Err(given_back()));
         };
         if let Some(id) = lease.connection() {
-            self.send_leased(now, key, number, id);
+            self.send_leased(now, key, number, id, cx);
         } else if let Some(error) = lease.gone() {
             let error = error.clone();
             self.refuse_gone(key, &error);
@@ -155,20 +188,28 @@ impl Pool {
         }
     }
 
-    fn send_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32, id: ConnectionId) {
+    fn send_leased(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
         let (Some(call), Some(lease)) = (self.requests.get(key), self.leases.get(number)) else {
             return;
         };
         let flags = call.flags;
-        let begin = match lease.plan(flags, self.is_in_own_transaction(lease)) {
+        let begin = match lease.plan(flags, self.is_in_own_transaction(lease, cx.connections)) {
             Plan::Send(begin) => begin,
-            Plan::End(result) => return self.end_without_sending(now, key, number, result),
+            Plan::End(result) => return self.end_without_sending(now, key, number, result, cx),
         };
         let first = !lease.has_seen();
         // Between transactions, session work must not read from a host that is the primary no more.
         let between = lease.is_between_transactions();
-        let sent = self.send(now, key, id, (first || between) && GUARDED, begin);
-        let alone = flags.has(QueryFlags::CANCELLABLE) || (between && self.hides_status(key, id));
+        let sent = self.send(now, key, id, (first || between) && GUARDED, begin, cx);
+        let alone =
+            flags.has(QueryFlags::CANCELLABLE) || (between && self.hides_status(key, id, cx));
         let waits = first || begin.is_some() || alone || sent != Some(Sent::Request);
         if sent.is_some()
             && let Some(lease) = self.leases.get_mut(number)
@@ -184,6 +225,7 @@ impl Pool {
         key: Key<Call>,
         number: NonZeroU32,
         result: Result<Response, Error>,
+        cx: &mut Context<'_>,
     ) {
         let Some(call) = self.requests.get(key) else { return };
         let flags = call.flags;
@@ -193,50 +235,56 @@ impl Pool {
             lease.ended_unsent();
         }
         if flags.has(QueryFlags::RELEASE) {
-            self.end_lease(now, number);
+            self.end_lease(now, number, cx);
         }
         self.finish_call(key, result);
     }
 
     /// The answers that a statement needed first have come. The pool sends the statement now, and
     /// the calls that wait behind it.
-    pub(super) fn resume_with(
+    pub(in crate::pool) fn resume_with(
         &mut self,
         now: Instant,
         key: Key<Call>,
         number: NonZeroU32,
         status: TransactionStatus,
+        cx: &mut Context<'_>,
     ) {
         if let (Some(lease), Some(call)) = (self.leases.get_mut(number), self.requests.get_mut(key))
         {
             call.come_back(now);
             lease.resumed(key, call.flags, status);
         }
-        if self.is_wanted_again(now, key)
+        if self.is_wanted_again(now, key, cx)
             && let Some(lease) = self.leases.get_mut(number)
         {
             lease.hold_in_front(key);
         }
-        self.resume_lease(now, number);
+        self.resume_lease(now, number, cx);
     }
 
-    pub(super) fn resume_lease(&mut self, now: Instant, number: NonZeroU32) {
+    pub(in crate::pool) fn resume_lease(
+        &mut self,
+        now: Instant,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         if let Some(id) = self.leases.get(number).and_then(Lease::connection) {
-            self.ask_types(now, id);
+            self.ask_types(now, id, cx);
         }
         while let Some(lease) = self.leases.get(number)
             && let Some(next) = lease.first_held()
-            && !self.must_wait(lease, next)
+            && !self.must_wait(lease, next, cx)
         {
             if let Some(lease) = self.leases.get_mut(number) {
                 lease.next_held();
             }
-            self.place_leased(now, next, number);
+            self.place_leased(now, next, number, cx);
         }
     }
 
     /// The end of a transaction is not sent.
-    pub(super) fn leave_unended(&mut self, number: NonZeroU32) {
+    pub(in crate::pool) fn leave_unended(&mut self, number: NonZeroU32) {
         if let Some(lease) = self.leases.get_mut(number)
             && !Mutation::ForgetLostEnd.is_on()
         {
@@ -245,46 +293,56 @@ impl Pool {
     }
 
     /// A call was taken back from its connection, unseen by the server.
-    pub(super) fn unsend_leased(&mut self, now: Instant, key: Key<Call>, number: NonZeroU32) {
+    pub(in crate::pool) fn unsend_leased(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         if let Some(lease) = self.leases.get_mut(number) {
             lease.pass_head(key);
         }
-        self.resume_lease(now, number);
+        self.resume_lease(now, number, cx);
     }
 
     /// An answer is about to be handed out.
-    pub(super) fn settle_leased(
+    pub(in crate::pool) fn settle_leased(
         &mut self,
         now: Instant,
         key: Key<Call>,
         number: NonZeroU32,
         status: TransactionStatus,
+        cx: &mut Context<'_>,
     ) {
         let Some(flags) = self.requests.get(key).map(|call| call.flags) else { return };
         let Some(lease) = self.leases.get_mut(number) else { return };
         lease.settled(now, key, flags, status);
         if flags.has(QueryFlags::RELEASE) {
-            self.end_lease(now, number);
+            self.end_lease(now, number, cx);
         }
     }
 
     /// The caller is done with its connection: it serves again if it is at rest on a host that
     /// serves.
-    pub(super) fn end_lease(&mut self, now: Instant, number: NonZeroU32) {
+    pub(in crate::pool) fn end_lease(
+        &mut self,
+        now: Instant,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         let Some(lease) = self.remove_lease(number) else { return };
         let Some(id) = lease.connection() else { return };
         if Mutation::LeakLease.is_on() {
             return;
         }
-        self.connections.free_slot(id);
-        let reset = self.config.reset_on_release;
-        let Some(slot) = self.connections.get_mut(id) else { return };
+        cx.connections.free_slot(id);
+        let reset = cx.config.reset_on_release;
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         if !slot.is_at_rest() {
             let message = "the connection was given back while its session was at work";
             let code = "HYPERION_CONNECTION_LOST";
-            return self
-                .connections
-                .drop_slot(id, Error::new(ErrorClass::Connection, code, message));
+            return cx.connections.drop_slot(id, Error::new(ErrorClass::Connection, code, message));
         }
         // What session work leaves behind can't be seen: an advisory lock, for one.
         if lease.has_worked() && reset {
@@ -292,44 +350,48 @@ impl Pool {
         }
         // An answer may have waited for this end, to ask for its types: the connection is looked at
         // again when they came.
-        self.ask_types(now, id);
-        self.connections.retire_if_useless(id, self.discovery.cluster.topology());
-        self.connections.clean(now, id);
+        self.ask_types(now, id, cx);
+        cx.connections.retire_if_useless(id, cx.discovery.cluster.topology());
+        cx.connections.clean(now, id);
     }
 
     /// Leases whose connections run no call of their users. The barrier of a call that was taken
     /// back may be left.
-    pub(super) fn resting_leases(&self) -> Vec<(NonZeroU32, ConnectionId)> {
+    pub(in crate::pool) fn resting_leases(
+        &self,
+        cx: &Context<'_>,
+    ) -> Vec<(NonZeroU32, ConnectionId)> {
         let resting = |(number, lease): (NonZeroU32, &Lease)| {
             let id = lease.connection()?;
             let rests =
-                self.connections.get(id).is_some_and(|s| s.connection.requests().next().is_none());
+                cx.connections.get(id).is_some_and(|s| s.connection.requests().next().is_none());
             rests.then_some((number, id))
         };
         self.leases.iter().filter_map(resting).collect()
     }
 
     /// Nothing keeps a call aside any more.
-    pub(super) fn take_up(&mut self, now: Instant, key: Key<Call>) {
+    pub(in crate::pool) fn take_up(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
         self.requests.take_up_unless_leased(key);
         if let Some(lease) = self.requests.get(key).and_then(|call| call.lease) {
-            self.resume_lease(now, lease);
+            self.resume_lease(now, lease, cx);
         }
     }
 
     /// Puts calls back in front of the line, in the order in which they came.
-    pub(super) fn wait_again(
+    pub(in crate::pool) fn wait_again(
         &mut self,
         now: Instant,
         keys: impl DoubleEndedIterator<Item = Key<Call>>,
+        cx: &mut Context<'_>,
     ) {
         for key in keys.rev() {
-            if self.is_wanted_again(now, key)
+            if self.is_wanted_again(now, key, cx)
                 && let Some(call) = self.requests.get_mut(key)
             {
                 call.come_back(now);
                 if Mutation::RestartDeadline.is_on() {
-                    call.deadline = now + self.config.acquire_timeout;
+                    call.deadline = now + cx.config.acquire_timeout;
                 }
                 match call.lease.filter(|_| call.flags.has(QueryFlags::END)) {
                     Some(lease) => self.end_unplaced(key, lease),
@@ -341,7 +403,12 @@ impl Pool {
 
     /// A call that was to be sent again: it had no effect, and its caller does not want it any
     /// more.
-    pub(super) fn is_wanted_again(&mut self, now: Instant, key: Key<Call>) -> bool {
+    pub(in crate::pool) fn is_wanted_again(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let Some(call) = self.requests.get(key) else { return false };
         let Some(GivenUp { reason, .. }) = call.given_up else { return true };
         let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
@@ -355,7 +422,7 @@ impl Pool {
         let what = "it had no effect, and was not sent again";
         self.finish_call(key, Err(given_up_error(reason, Outcome::NotCommitted, what)));
         if let Some(lease) = lease.filter(|_| releases) {
-            self.end_lease(now, lease);
+            self.end_lease(now, lease, cx);
         }
         false
     }

@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use super::super::{Calls, Context};
 use crate::base::{Error, Key};
 use crate::pool::leases::{ABANDONED, Vacated};
-use crate::pool::{Call, ConnectionId, Output, Pool, PoolEvent};
+use crate::pool::{Call, ConnectionId, Output, PoolEvent};
 
-impl Pool {
+impl Calls {
     /// The connection is closed. A lease that its caller has not used yet takes another one, all
     /// others are over.
     pub(in crate::pool) fn vacate(&mut self, number: NonZeroU32, error: Error) {
@@ -36,9 +37,10 @@ impl Pool {
         id: ConnectionId,
         key: Key<Call>,
         number: NonZeroU32,
+        cx: &mut Context<'_>,
     ) {
         self.leases.unseat(number, key);
-        self.connections.free_slot(id);
+        cx.connections.free_slot(id);
     }
 
     /// No caller may be waiting for an error of it.

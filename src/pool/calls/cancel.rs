@@ -27,13 +27,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::connections::{Cancelling, Duty, Errand};
 use super::outcome::COMPLETION_UNKNOWN;
-use super::requests::{GivenUp, Reason, given_up_error, no_connection};
-use super::verdict::Verdict;
-use super::{Call, ConnectionId, Pool, QueryFlags, Response};
+use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::{Answer, Token};
+use crate::pool::connections::{Cancelling, Duty, Errand};
+use crate::pool::requests::{GivenUp, Reason, given_up_error, no_connection};
+use crate::pool::verdict::Verdict;
+use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 
 /// With others behind it, a call is cancelled only once the server has worked on it for this long.
 /// All calls that share a session were quick lately, and most are done before a CancelRequest
@@ -45,38 +46,48 @@ const REPEAT: Duration = Duration::from_millis(25);
 /// `query_canceled`.
 const CANCELED: &str = "57014";
 
-impl Pool {
-    /// Bounds a request that was made with [`QueryFlags::CANCELLABLE`], from now to its answer.
-    /// `None` lifts the bound that the pool's options set.
-    pub fn limit(&mut self, now: Instant, request: u32, after: Option<Duration>) {
-        self.requests.watches.limit(now, request, after);
-    }
-
-    pub(super) fn cancel_request(&mut self, now: Instant, request: u32) {
+impl Calls {
+    pub(in crate::pool) fn cancel_request(
+        &mut self,
+        now: Instant,
+        request: u32,
+        cx: &mut Context<'_>,
+    ) {
         match self.requests.watches.call(request) {
-            Some(call) => self.give_up(now, call, Reason::Aborted),
+            Some(call) => self.give_up(now, call, Reason::Aborted, cx),
             // It has been answered: its caller waits for the names of types no longer.
-            None => self.hand_out_untyped(now, Reason::Aborted, |_, of| of == request),
+            None => self.hand_out_untyped(now, Reason::Aborted, |_, of| of == request, cx),
         }
     }
 
     /// Gives up the running call of a lease first, so that it is cancelled even where the end of a
     /// waiting call closes the connection.
-    pub(super) fn cancel_all_of(&mut self, now: Instant, number: NonZeroU32) {
+    pub(in crate::pool) fn cancel_all_of(
+        &mut self,
+        now: Instant,
+        number: NonZeroU32,
+        cx: &mut Context<'_>,
+    ) {
         let Some(lease) = self.leases.get(number) else { return };
         let connection = lease.connection();
-        let slot = connection.and_then(|id| self.connections.get(id));
+        let slot = connection.and_then(|id| cx.connections.get(id));
         let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
         let running = running.map(|token| Key::from_bits(token.0));
         let calls: Vec<_> = running.chain(lease.waiting()).collect();
         for key in calls {
-            self.give_up(now, key, Reason::WithTransaction);
+            self.give_up(now, key, Reason::WithTransaction, cx);
         }
-        self.hand_out_untyped(now, Reason::WithTransaction, |id, _| Some(id) == connection);
+        self.hand_out_untyped(now, Reason::WithTransaction, |id, _| Some(id) == connection, cx);
     }
 
-    pub(super) fn end_cancel(&mut self, now: Instant, id: ConnectionId, reached: bool) {
-        let Some(slot) = self.connections.get_mut(id) else { return };
+    pub(in crate::pool) fn end_cancel(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reached: bool,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         let Some(cancelling) = &mut slot.cancelling else { return };
         if at_work == Some(cancelling.target) {
@@ -86,52 +97,58 @@ impl Pool {
             cancelling.errand = Errand::Over;
         } else {
             // It is not known whether the signal is still to come.
-            return self.distrust(id);
+            return self.distrust(id, cx);
         }
-        self.tend(now, id);
+        self.tend(now, id, cx);
     }
 
-    pub(super) fn give_up(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
+    pub(in crate::pool) fn give_up(
+        &mut self,
+        now: Instant,
+        key: Key<Call>,
+        reason: Reason,
+        cx: &mut Context<'_>,
+    ) {
         let Some(call) = self.requests.get(key) else { return };
         if call.given_up.is_some() || call.is_copy() {
             return;
         }
         if call.rolls_back() {
-            return self.give_up_rollback(now, key, reason);
+            return self.give_up_rollback(now, key, reason, cx);
         }
         self.requests.win(now, key);
         let Some(call) = self.requests.get(key) else { return };
-        let Some(id) = call.sent_to() else { return self.take_back(now, key, reason) };
+        let Some(id) = call.sent_to() else { return self.take_back(now, key, reason, cx) };
         let (lease, commits) = (call.lease, self.may_commit(call));
         let token = Token(key.to_bits());
-        let Some(slot) = self.connections.get_mut(id) else { return };
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty() || Mutation::ForgetWrite.is_on();
-            let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent");
-            self.finish_unsent(now, key, error);
+            let error = self.given_up_error(id, reason, Outcome::NotSent, "it was not sent", cx);
+            self.finish_unsent(now, key, error, cx);
             // Nothing may stand in front any more of what was given up behind it.
-            return self.tend(now, id);
+            return self.tend(now, id, cx);
         }
         if commits {
             let what = "it commits, which is never cancelled, so that its connection was closed";
-            let error = self.given_up_error(id, reason, Outcome::Unknown, what);
+            let error = self.given_up_error(id, reason, Outcome::Unknown, what, cx);
             self.tell_early(now, key, reason, Err(error.with_code(COMPLETION_UNKNOWN)));
             let message = "the connection was closed, because a COMMIT on it was given up";
             let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-            self.connections.drop_slot(id, why);
+            cx.connections.drop_slot(id, why);
             // A caller that commits has no more use for its connection.
-            return lease.into_iter().for_each(|lease| self.end_lease(now, lease));
+            return lease.into_iter().for_each(|lease| self.end_lease(now, lease, cx));
         }
         let at_work = slot.connection.first_request() == Some(token);
         let told = lease.is_none() && !at_work;
         if told {
             let what = "it had been sent behind others, so that the server may still run it";
-            let error = self.given_up_error(id, reason, Outcome::Unknown, what);
+            let error = self.given_up_error(id, reason, Outcome::Unknown, what, cx);
             self.tell_early(now, key, reason, Err(error));
         } else {
             self.requests.give_up(now, key, reason, told);
         }
-        self.tend(now, id);
+        self.tend(now, id, cx);
     }
 
     /// Answers a call that stays in flight.
@@ -147,7 +164,7 @@ impl Pool {
     }
 
     /// A call that no connection has.
-    fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason) {
+    fn take_back(&mut self, now: Instant, key: Key<Call>, reason: Reason, cx: &mut Context<'_>) {
         let Some(call) = self.requests.get(key) else { return };
         let error = match call.statement {
             Some(_) => given_up_error(reason, call.outcome(), "it still waited for a connection"),
@@ -158,10 +175,10 @@ impl Pool {
             None if call.is_aside() => {}
             None => self.requests.waiting.strike(key),
         }
-        self.finish_unsent(now, key, error);
+        self.finish_unsent(now, key, error, cx);
     }
 
-    fn finish_unsent(&mut self, now: Instant, key: Key<Call>, error: Error) {
+    fn finish_unsent(&mut self, now: Instant, key: Key<Call>, error: Error, cx: &mut Context<'_>) {
         let Some(call) = self.requests.get(key) else { return };
         let (lease, releases) = (call.lease, call.flags.has(QueryFlags::RELEASE));
         if let Some(lease) = lease.filter(|_| call.flags.has(QueryFlags::END)) {
@@ -170,27 +187,35 @@ impl Pool {
         self.finish_call(key, Err(error));
         match lease {
             // Its caller believes that it has given the connection back.
-            Some(lease) if releases => self.end_lease(now, lease),
-            Some(lease) => self.unsend_leased(now, key, lease),
+            Some(lease) if releases => self.end_lease(now, lease, cx),
+            Some(lease) => self.unsend_leased(now, key, lease, cx),
             None => {}
         }
     }
 
     /// The call that the server is at, why it was given up, and when its caller has waited for long
     /// enough. A CancelRequest for the call before it may take some of that time.
-    fn cancel_target(&self, id: ConnectionId) -> Option<(Token, Reason, Instant)> {
-        let connection = &self.connections.get(id)?.connection;
+    fn cancel_target(
+        &self,
+        id: ConnectionId,
+        cx: &Context<'_>,
+    ) -> Option<(Token, Reason, Instant)> {
+        let connection = &cx.connections.get(id)?.connection;
         let (target, since) = (connection.first_request()?, connection.head_since()?);
         let given_up = self.requests.get(Key::from_bits(target.0))?.given_up?;
-        Some((target, given_up.reason, self.grace_ends(given_up.at.max(since))))
+        Some((
+            target,
+            given_up.reason,
+            cx.life.grace_ends(given_up.at.max(since), cx.config.cancel_grace),
+        ))
     }
 
     /// Does what is to be done next about the calls of a connection that were given up.
-    pub(super) fn tend(&mut self, now: Instant, id: ConnectionId) {
+    pub(in crate::pool) fn tend(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
         // A signal that comes late would hit the COMMIT behind its target.
-        let in_front_of_commit = self.has_commit(id);
-        let target = self.cancel_target(id);
-        let Some(slot) = self.connections.get_mut(id) else { return };
+        let in_front_of_commit = self.has_commit(id, cx);
+        let target = self.cancel_target(id, cx);
+        let Some(slot) = cx.connections.get_mut(id) else { return };
         let at_work = slot.connection.first_request();
         if let Some(cancelling) = &mut slot.cancelling
             && at_work != Some(cancelling.target)
@@ -229,42 +254,42 @@ impl Pool {
             && let Errand::Due { at } = cancelling.errand
             && at <= now
             && slot.connection.at_work() == Some(cancelling.target)
-            && self.connections.send_cancel(id)
-            && let Some(slot) = self.connections.get_mut(id)
+            && cx.connections.send_cancel(id)
+            && let Some(slot) = cx.connections.get_mut(id)
             && let Some(cancelling) = &mut slot.cancelling
         {
             cancelling.errand = Errand::Underway;
             cancelling.fired = true;
         }
-        let Some(slot) = self.connections.get(id) else { return };
+        let Some(slot) = cx.connections.get(id) else { return };
         if slot.cancelling.is_none() {
-            self.ask_types(now, id);
-            let Some(slot) = self.connections.get(id) else { return };
+            self.ask_types(now, id, cx);
+            let Some(slot) = cx.connections.get(id) else { return };
             if let Duty::Leased { lease } = slot.duty {
-                self.resume_lease(now, lease);
+                self.resume_lease(now, lease, cx);
             }
-            self.connections.clean(now, id);
-            self.connections.retire_if_useless(id, self.discovery.cluster.topology());
+            cx.connections.clean(now, id);
+            cx.connections.retire_if_useless(id, cx.discovery.cluster.topology());
         }
     }
 
-    pub(super) fn handle_cancel_timeouts(&mut self, now: Instant) {
+    pub(in crate::pool) fn handle_cancel_timeouts(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some((key, after)) = self.requests.watches.take_due(now) {
-            self.give_up(now, key, Reason::TimedOut { after });
+            self.give_up(now, key, Reason::TimedOut { after }, cx);
         }
-        let due = |slot: &super::Slot| slot.cancel_deadline().is_some_and(|at| at <= now);
-        let due = self.connections.cancelling().filter(|(_, slot)| due(slot));
+        let due = |slot: &crate::pool::Slot| slot.cancel_deadline().is_some_and(|at| at <= now);
+        let due = cx.connections.cancelling().filter(|(_, slot)| due(slot));
         let due: Vec<_> = due.map(|(id, _)| id).collect();
         for id in due {
-            let Some(slot) = self.connections.get_mut(id) else { continue };
+            let Some(slot) = cx.connections.get_mut(id) else { continue };
             let at_work = slot.connection.first_request();
             let Some(cancelling) = &mut slot.cancelling else { continue };
             if now < cancelling.give_up_at {
-                self.tend(now, id);
+                self.tend(now, id, cx);
             } else if let Some(target) = at_work.filter(|token| *token == cancelling.target) {
-                self.give_up_connection(now, id, target);
+                self.give_up_connection(now, id, target, cx);
             } else if cancelling.errand == Errand::Underway {
-                self.distrust(id);
+                self.distrust(id, cx);
             } else {
                 // Only neighbours are left, who are waited for like any other call.
                 cancelling.give_up_at = Instant::NEVER;
@@ -273,25 +298,26 @@ impl Pool {
     }
 
     /// A late signal may still hit whatever this session would do next.
-    fn distrust(&mut self, id: ConnectionId) {
-        let Some(slot) = self.connections.get(id) else { return };
+    fn distrust(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
+        let Some(slot) = cx.connections.get(id) else { return };
         if slot.duty == Duty::Serving && slot.connection.is_idle() {
-            return self.connections.retire(id);
+            return cx.connections.retire(id);
         }
         let message = "the connection was closed, because a CancelRequest for it got lost";
         let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
-        self.connections.drop_slot(id, why);
+        cx.connections.drop_slot(id, why);
     }
 
     /// What the server's answer means where the call was given up, or where the signal for another
     /// call hit it.
-    pub(super) fn judge_cancelled(
+    pub(in crate::pool) fn judge_cancelled(
         &self,
         id: ConnectionId,
         key: Key<Call>,
         answer: &Answer,
+        cx: &Context<'_>,
     ) -> Option<Verdict> {
-        let cancelling = self.connections.get(id)?.cancelling.as_ref()?;
+        let cancelling = cx.connections.get(id)?.cancelling.as_ref()?;
         if !cancelling.fired {
             return None;
         }
@@ -302,12 +328,12 @@ impl Pool {
             {
                 let outcome = error.outcome().unwrap_or(Outcome::Unknown);
                 let what = "the server has cancelled it";
-                Some(Verdict::Deliver(Err(self.given_up_error(id, reason, outcome, what))))
+                Some(Verdict::Deliver(Err(self.given_up_error(id, reason, outcome, what, cx))))
             }
             (Some(GivenUp { reason, .. }), Answer::Completed { unreplicated: true, .. }) => {
                 let what = "it is committed on the primary alone, which gave up its wait for synchronous standbys, \
                             so that a failover may lose it";
-                let error = self.given_up_error(id, reason, Outcome::Unknown, what);
+                let error = self.given_up_error(id, reason, Outcome::Unknown, what, cx);
                 Some(Verdict::Deliver(Err(error)))
             }
             (None, Answer::Refused { error, .. })
@@ -327,14 +353,15 @@ impl Pool {
         reason: Reason,
         outcome: Outcome,
         what: &str,
+        cx: &Context<'_>,
     ) -> Error {
-        self.connections.at_host(id, given_up_error(reason, outcome, what))
+        cx.connections.at_host(id, given_up_error(reason, outcome, what))
     }
 
     /// What was given up is cancelled where its turn comes and it takes long.
-    pub(super) fn tend_forsaken(&mut self, now: Instant) {
+    pub(in crate::pool) fn tend_forsaken(&mut self, now: Instant, cx: &mut Context<'_>) {
         for id in self.requests.take_forsaken() {
-            self.tend(now, id);
+            self.tend(now, id, cx);
         }
     }
 }

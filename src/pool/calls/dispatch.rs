@@ -2,19 +2,48 @@
 //! connection.
 
 use super::placement::RUN;
-use super::{Call, ConnectionId, Pool, QueryFlags};
+use super::{Calls, Context};
 use crate::base::{Error, Instant, Key, Mutation};
+use crate::pool::{Call, ConnectionId, Query, QueryFlags};
 
 /// Whether a request is preceded by a barrier; a benchmark alone is built without.
-pub(super) const GUARDED: bool = !cfg!(feature = "unguarded");
+pub(in crate::pool) const GUARDED: bool = !cfg!(feature = "unguarded");
 
-impl Pool {
-    pub(super) fn dispatch(&mut self, now: Instant) {
-        self.overtake(now);
-        if !self.discovery.cluster.topology().is_served() {
+impl Calls {
+    /// Takes a call in.
+    pub(in crate::pool) fn query(&mut self, now: Instant, query: Query, cx: &mut Context<'_>) {
+        let Query { request, lease, statement, params, flags } = query;
+        if lease.is_none()
+            && let Err(error) = self.check_room(cx)
+        {
+            return self.complete(request, Err(error));
+        }
+        if let Some(error) = self.refusal(statement, lease, flags) {
+            return self.complete(request, Err(error));
+        }
+        if !self.statements.hold(statement) {
+            return self.complete(request, Err(Error::internal("the statement is not known")));
+        }
+        let bound = self.bound_of(flags, cx);
+        let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
+        let call = Call::new(request, flags, now + cx.config.acquire_timeout);
+        let key = self.requests.insert(Call { lease, statement: Some(statement), params, ..call });
+        if flags.has(QueryFlags::CANCELLABLE) {
+            self.requests.watches.insert(request, key);
+            self.requests.watches.limit(now, request, bound);
+        }
+        match lease {
+            Some(lease) => self.run_leased(now, key, lease, cx),
+            None => self.requests.enqueue(key),
+        }
+    }
+
+    pub(in crate::pool) fn dispatch(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.overtake(now, cx);
+        if !cx.discovery.cluster.topology().is_served() {
             return;
         }
-        let crowded = self.is_crowded();
+        let crowded = self.is_crowded(cx);
         let mut run: Option<(ConnectionId, usize)> = None;
         while let Some(key) = self.requests.waiting.front() {
             let Some(call) = self.requests.get(key) else {
@@ -23,10 +52,10 @@ impl Pool {
             };
             // Who takes a connection, or has lost one, wants it for itself.
             let exclusive = call.statement.is_none() || call.lease.is_some();
-            let quick = self.may_share(call);
+            let quick = self.may_share(call, cx);
             let joined = match run {
                 Some((id, left)) if left > 0 && quick && !exclusive => {
-                    self.joins_run(now, id, call, crowded).then_some((id, left - 1))
+                    self.joins_run(now, id, call, crowded, cx).then_some((id, left - 1))
                 }
                 _ => None,
             };
@@ -35,11 +64,12 @@ impl Pool {
                 None => {
                     let share = quick && !exclusive;
                     let runs = if crowded { self.runs_of(call) } else { RUN };
-                    let kept = if crowded && share { self.kept_at_work(now, runs) } else { None };
-                    let length = if crowded { self.run_of_crowd(runs) } else { RUN };
-                    let id = kept.or_else(|| self.place(now, share, crowded));
+                    let kept =
+                        if crowded && share { self.kept_at_work(now, runs, cx) } else { None };
+                    let length = if crowded { self.run_of_crowd(runs, cx) } else { RUN };
+                    let id = kept.or_else(|| self.place(now, share, crowded, cx));
                     let Some(id) = id else { return };
-                    if let Some(slot) = self.connections.get_mut(id) {
+                    if let Some(slot) = cx.connections.get_mut(id) {
                         slot.kept_at_work = kept.is_some();
                     }
                     (id, length - 1)
@@ -48,38 +78,38 @@ impl Pool {
             run = Some((id, left));
             self.requests.waiting.pop_front();
             if exclusive {
-                self.seat(now, key, id);
+                self.seat(now, key, id, cx);
                 continue;
             }
-            if let Some(slot) = self.connections.get_mut(id) {
+            if let Some(slot) = cx.connections.get_mut(id) {
                 slot.quick = quick && (slot.quick || slot.connection.is_idle());
             }
-            self.send(now, key, id, GUARDED, None);
+            self.send(now, key, id, GUARDED, None, cx);
         }
     }
 
-    pub(super) fn expire_waiting(&mut self, now: Instant) {
+    pub(in crate::pool) fn expire_waiting(&mut self, now: Instant, cx: &mut Context<'_>) {
         if Mutation::ForgetDeadline.is_on() {
             return;
         }
         for key in self.requests.waiting.take_late(now) {
-            let error = self.acquire_timeout();
+            let error = self.discover(cx, |discovery, cx| discovery.acquire_timeout(cx));
             self.give_up_call(key, &error);
         }
     }
 
     /// Ends the waits that no longer help, by all that the turn has brought: the session that is
     /// lost next may be of a host that is then down, and that is waited for.
-    pub(super) fn end_hopeless_waits(&mut self) {
-        if std::mem::take(&mut self.may_be_hopeless)
-            && let Some(error) = self.hopeless()
+    pub(in crate::pool) fn end_hopeless_waits(&mut self, cx: &mut Context<'_>) {
+        if std::mem::take(&mut cx.discovery.may_be_hopeless)
+            && let Some(error) = self.discover(cx, |discovery, cx| discovery.hopeless(cx))
         {
             self.give_up_waiting(&error);
         }
     }
 
     /// Fails every waiting call: no waiting would help.
-    pub(super) fn give_up_waiting(&mut self, error: &Error) {
+    pub(in crate::pool) fn give_up_waiting(&mut self, error: &Error) {
         while let Some(key) = self.requests.waiting.pop_front() {
             self.give_up_call(key, error);
         }

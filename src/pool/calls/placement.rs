@@ -16,67 +16,70 @@
 
 use std::time::Duration;
 
-use super::balance::{choose, survey};
-use super::connections::Slot;
-use super::{Call, ConnectionId, Pool};
+use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation};
 use crate::cluster::HostId;
 use crate::config::Pipelining;
 use crate::connection::Statement;
+use crate::pool::balance::{choose, survey};
+use crate::pool::connections::Slot;
+use crate::pool::{Call, ConnectionId};
 
 /// Requests and barriers in flight on one connection.
 const DEEPEST_PIPELINE: usize = 64;
 /// A statement whose mean is below this is quick.
 const QUICK: Duration = Duration::from_millis(5);
 /// What stands in the pipeline of a connection that was idle before its first request.
-pub(super) const BARRIER_AND_ONE: usize = 2;
+pub(in crate::pool) const BARRIER_AND_ONE: usize = 2;
 /// So many calls in a row go to the same busy connection, where they are so quick that waiting for
 /// all of them costs less than waking one more server process and writing to one more socket.
-pub(super) const RUN: usize = 32;
+pub(in crate::pool) const RUN: usize = 32;
 const QUICK_FOR_RUN: Duration = Duration::from_micros(500);
 
-impl Pool {
-    pub(super) fn place(
+impl Calls {
+    pub(in crate::pool) fn place(
         &mut self,
         now: Instant,
         share: bool,
         crowded: bool,
+        cx: &mut Context<'_>,
     ) -> Option<ConnectionId> {
-        if let Some(host) = self.discovery.cluster.known_primary() {
-            let empty = self.connections.first_empty(host);
-            return empty.or_else(|| self.place_behind(now, |of| of == host, share));
+        if let Some(host) = cx.discovery.cluster.known_primary() {
+            let empty = cx.connections.first_empty(host);
+            return empty.or_else(|| self.place_behind(now, |of| of == host, share, cx));
         }
         let mut candidates = std::mem::take(&mut self.candidates);
-        let balance = self.config.load_balance;
-        let cluster = &mut self.discovery.cluster;
-        survey(cluster.topology(), &mut self.connections, balance, &mut candidates);
+        let balance = cx.config.load_balance;
+        let cluster = &mut cx.discovery.cluster;
+        survey(cluster.topology(), cx.connections, balance, &mut candidates);
         let idle = choose(&candidates, crowded, balance, |equals| cluster.draw(equals));
         let serves = |host| candidates.iter().any(|candidate| candidate.host == host);
-        let chosen = idle.or_else(|| self.place_behind(now, serves, share));
+        let chosen = idle.or_else(|| self.place_behind(now, serves, share, cx));
         self.candidates = candidates;
         chosen
     }
 
     /// A connection of such a host that is being reset or asked something, where none is idle, else
     /// the least busy one that may be shared.
-    pub(super) fn place_behind(
+    pub(in crate::pool) fn place_behind(
         &mut self,
         now: Instant,
         serves: impl Fn(HostId) -> bool,
         share: bool,
+        cx: &mut Context<'_>,
     ) -> Option<ConnectionId> {
-        if let Some(id) = self.connections.at_hand(&serves) {
+        if let Some(id) = cx.connections.at_hand(&serves) {
             return Some(id);
         }
         if !share {
             return None;
         }
-        let (depth, id) = self.connections.least_joined(now, serves)?;
+        let (depth, id) = cx.connections.least_joined(now, serves)?;
         (depth < DEEPEST_PIPELINE).then_some(id)
     }
 
-    pub(super) fn may_share(&self, call: &Call) -> bool {
-        let pipelining = match self.config.pipelining {
+    pub(in crate::pool) fn may_share(&self, call: &Call, cx: &Context<'_>) -> bool {
+        let pipelining = match cx.config.pipelining {
             Pipelining::Reads if Mutation::ShareWrites.is_on() => Pipelining::All,
             pipelining => pipelining,
         };
@@ -95,12 +98,13 @@ impl Pool {
 
     /// Whether a call may go where the one before it went in this turn: unless there is a crowd,
     /// only behind others, so that every connection is at work before any has more to do.
-    pub(super) fn joins_run(
+    pub(in crate::pool) fn joins_run(
         &self,
         now: Instant,
         id: ConnectionId,
         call: &Call,
         crowded: bool,
+        cx: &Context<'_>,
     ) -> bool {
         let quick =
             call.statement_in(&self.statements).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
@@ -111,22 +115,27 @@ impl Pool {
                 false => depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth),
             }
         };
-        quick && self.connections.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
+        quick && cx.connections.get(id).is_some_and(|slot| slot.takes_calls() && shared(slot))
     }
 
     /// Whether only a call's answer tells if its server can be asked for its role behind it.
-    pub(super) fn hides_status(&self, key: Key<Call>, id: ConnectionId) -> bool {
+    pub(in crate::pool) fn hides_status(
+        &self,
+        key: Key<Call>,
+        id: ConnectionId,
+        cx: &Context<'_>,
+    ) -> bool {
         let statement = self.requests.get(key).and_then(|call| call.statement_in(&self.statements));
         statement.is_some_and(Statement::may_move_transaction)
-            && self.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
+            && cx.connections.get(id).is_some_and(|slot| !slot.connection.reports_role())
     }
 }
 
-pub(super) fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
+pub(in crate::pool) fn may_be_shared(now: Instant, slot: &Slot, depth: usize) -> bool {
     depth < DEEPEST_PIPELINE && may_be_joined(now, slot)
 }
 
-pub(super) fn may_be_joined(now: Instant, slot: &Slot) -> bool {
+pub(in crate::pool) fn may_be_joined(now: Instant, slot: &Slot) -> bool {
     // What stands behind a reset must not have anything behind it before the session is known to be
     // clean.
     slot.quick && slot.connection.is_clean() && !slot.is_overdue(now)

@@ -3,28 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connections::Duty;
-use super::life::Life;
-use super::requests::{Reason, given_up_error};
-use super::{Call, ConnectionId, Pool, Response, Slot};
+use super::{Calls, Context};
 use crate::base::{Error, Instant, Key, Outcome, ServerFields};
 use crate::connection::Telling;
+use crate::pool::connections::Duty;
+use crate::pool::requests::{Reason, given_up_error};
+use crate::pool::{Call, ConnectionId, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::ParameterType;
 
 /// What waits on a connection for the types that were asked for there.
 #[derive(Debug)]
-pub(super) struct Untyped {
-    pub(super) connection: ConnectionId,
-    pub(super) what: Waiter,
-    pub(super) oids: Vec<u32>,
-    pub(super) is_asked: bool,
+pub(in crate::pool) struct Untyped {
+    pub(in crate::pool) connection: ConnectionId,
+    pub(in crate::pool) what: Waiter,
+    pub(in crate::pool) oids: Vec<u32>,
+    pub(in crate::pool) is_asked: bool,
     /// When nothing was told by then, it goes on as if the server had refused to.
-    pub(super) deadline: Instant,
+    pub(in crate::pool) deadline: Instant,
 }
 
 #[derive(Debug)]
-pub(super) enum Waiter {
+pub(in crate::pool) enum Waiter {
     Answer {
         request: u32,
         response: Response,
@@ -36,28 +36,33 @@ pub(super) enum Waiter {
 
 /// A call that changes nothing, and when its caller no longer waits for it.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) call: Call,
-    pub(super) limit: Option<(Instant, Duration)>,
+pub(in crate::pool) struct Read {
+    pub(in crate::pool) call: Call,
+    pub(in crate::pool) limit: Option<(Instant, Duration)>,
 }
 
-impl Pool {
+impl Calls {
     /// Whether a lease's calls wait for the types that an answer on its connection needs.
-    pub(super) fn is_typing(&self, id: ConnectionId) -> bool {
-        let asks = self.connections.get(id).is_some_and(|slot| slot.connection.is_asking_types());
+    pub(in crate::pool) fn is_typing(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
+        let asks = cx.connections.get(id).is_some_and(|slot| slot.connection.is_asking_types());
         asks || self.untyped.iter().any(|waits| waits.connection == id)
     }
 
-    pub(super) fn types_timeout(&self) -> Option<(Instant, &'static str)> {
+    pub(in crate::pool) fn types_timeout(&self) -> Option<(Instant, &'static str)> {
         self.untyped.iter().map(|waits| (waits.deadline, "types")).min_by_key(|(at, _)| *at)
     }
 
     /// Asks for the types that something waits for on a connection, once that can be done.
-    pub(super) fn ask_types(&mut self, now: Instant, id: ConnectionId) {
+    pub(in crate::pool) fn ask_types(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
         if self.untyped.is_empty() {
             return;
         }
-        let Some(slot) = self.connections.get_mut(id).filter(|slot| may_ask(slot)) else { return };
+        let Some(slot) = cx.connections.get_mut(id).filter(|slot| may_ask(slot)) else { return };
         let is_leased = matches!(slot.duty, Duty::Leased { .. });
         // A transaction that has failed tells nothing.
         if slot.connection.transaction_status() == Some(TransactionStatus::Failed) {
@@ -78,14 +83,14 @@ impl Pool {
                 }
             }
         }
-        self.connections.mark_writing(id);
+        cx.connections.mark_writing(id);
     }
 
     /// What waits on a connection for types whose transaction has failed, so that its server tells
     /// nothing.
-    pub(super) fn untold(&self) -> Option<usize> {
+    pub(in crate::pool) fn untold(&self, cx: &Context<'_>) -> Option<usize> {
         let is_untold = |waits: &Untyped| {
-            let slot = self.connections.get(waits.connection);
+            let slot = cx.connections.get(waits.connection);
             slot.filter(|slot| may_ask(slot)).is_some_and(|slot| {
                 slot.connection.transaction_status() == Some(TransactionStatus::Failed)
             })
@@ -94,11 +99,12 @@ impl Pool {
     }
 
     /// The callers of these answers wait no longer for the types in them.
-    pub(super) fn hand_out_untyped(
+    pub(in crate::pool) fn hand_out_untyped(
         &mut self,
         now: Instant,
         reason: Reason,
         is_wanted: impl Fn(ConnectionId, u32) -> bool,
+        cx: &mut Context<'_>,
     ) {
         let wanted = |waits: &Untyped| match waits.what {
             Waiter::Answer { request, .. } => is_wanted(waits.connection, request),
@@ -107,40 +113,41 @@ impl Pool {
         while let Some(at) = self.untyped.iter().position(wanted) {
             let Untyped { connection, what, .. } = self.untyped.remove(at);
             if let Waiter::Answer { request, response, read } = what {
-                self.note_waiting(now, connection);
-                self.hand_out_early(connection, request, response, read, reason);
+                self.note_waiting(now, connection, cx);
+                self.hand_out_early(connection, request, response, read, reason, cx);
             }
         }
     }
 
     /// The caller of an answer waits no longer for the types in it: a read is as if it had not run,
     /// and the answer of any other statement goes out as it came.
-    pub(super) fn hand_out_early(
+    pub(in crate::pool) fn hand_out_early(
         &mut self,
         id: ConnectionId,
         request: u32,
         response: Response,
         read: Option<Box<Read>>,
         reason: Reason,
+        cx: &mut Context<'_>,
     ) {
         if read.is_none() {
-            return self.hand_out(id, request, response);
+            return self.hand_out(id, request, response, cx);
         }
         self.let_read_go(read);
         let what = "what the types in its answer are was not told yet";
         let error = given_up_error(reason, Outcome::NotCommitted, what);
-        self.complete(request, Err(self.connections.at_host(id, error)));
+        self.complete(request, Err(cx.connections.at_host(id, error)));
     }
 
     /// No answer will come any more on a connection.
-    pub(super) fn release_untyped_of(&mut self, id: ConnectionId) {
+    pub(in crate::pool) fn release_untyped_of(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             match self.untyped.remove(at).what {
-                Waiter::Answer { read: Some(read), .. } if matches!(self.life, Life::Open) => {
+                Waiter::Answer { read: Some(read), .. } if cx.life.is_open() => {
                     self.unread.push(*read);
                 }
                 Waiter::Answer { request, response, read } => {
-                    self.hand_out_early(id, request, response, read, Reason::Ended);
+                    self.hand_out_early(id, request, response, read, Reason::Ended, cx);
                 }
                 Waiter::Call(key) => self.requests.take_up_unless_leased(key),
             }
@@ -149,17 +156,18 @@ impl Pool {
 
     /// A transaction was lost to the pool's own question. The caller that waits for the answer is
     /// told why, since no other call of the transaction has failed.
-    pub(super) fn typing_ended_transaction(
+    pub(in crate::pool) fn typing_ended_transaction(
         &mut self,
         now: Instant,
         id: ConnectionId,
         why: &ServerFields,
+        cx: &mut Context<'_>,
     ) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
             let error = Error::database(why.clone())
                 .with_outcome(Outcome::NotCommitted)
                 .with_failed_transaction();
-            let error = self.connections.at_host(id, error);
+            let error = cx.connections.at_host(id, error);
             match self.untyped.remove(at).what {
                 Waiter::Answer { request, read, .. } => {
                     self.let_read_go(read);
@@ -168,13 +176,18 @@ impl Pool {
                 Waiter::Call(key) => self.finish_call(key, Err(error)),
             }
         }
-        self.note_waiting(now, id);
+        self.note_waiting(now, id, cx);
     }
 
     /// A transaction whose caller waits for types is not idle.
-    pub(super) fn note_waiting(&mut self, now: Instant, id: ConnectionId) {
+    pub(in crate::pool) fn note_waiting(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        cx: &mut Context<'_>,
+    ) {
         let waits = self.untyped.iter().any(|waits| waits.connection == id);
-        if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty)
+        if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty)
             && let Some(lease) = self.leases.get_mut(lease)
         {
             lease.await_types(now, waits);
@@ -182,14 +195,20 @@ impl Pool {
     }
 
     /// A waiter of an answer, or of a call, goes: what was held for another try is let go.
-    pub(super) fn let_read_go(&mut self, read: Option<Box<Read>>) {
+    pub(in crate::pool) fn let_read_go(&mut self, read: Option<Box<Read>>) {
         if let Some(statement) = read.and_then(|read| read.call.statement) {
             self.statements.let_go(statement);
         }
     }
 
-    pub(super) fn hand_out(&mut self, id: ConnectionId, request: u32, mut response: Response) {
-        if self.enter(id) {
+    pub(in crate::pool) fn hand_out(
+        &mut self,
+        id: ConnectionId,
+        request: u32,
+        mut response: Response,
+        cx: &mut Context<'_>,
+    ) {
+        if self.enter(id, cx) {
             self.name_types(&mut response);
         }
         self.complete(request, Ok(response));
@@ -197,7 +216,7 @@ impl Pool {
 
     /// Puts what is known of types into the shapes, and returns the oids that no server was asked
     /// for.
-    pub(super) fn name_types(&mut self, response: &mut Response) -> Vec<u32> {
+    pub(in crate::pool) fn name_types(&mut self, response: &mut Response) -> Vec<u32> {
         let mut unknown = Vec::new();
         for result in &mut response.results {
             if let Some(shape) = &mut result.shape {
@@ -211,7 +230,7 @@ impl Pool {
     }
 
     /// Puts what is known now into what was told for a call.
-    pub(super) fn fit_parameters(
+    pub(in crate::pool) fn fit_parameters(
         &mut self,
         key: Key<Call>,
         taken: impl Fn(ParameterType) -> ParameterType,

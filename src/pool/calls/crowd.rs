@@ -9,9 +9,11 @@
 
 use std::time::Duration;
 
-use super::{Call, ConnectionId, Pool};
+use super::{Calls, Context};
 use crate::base::Instant;
 use crate::cluster::{HostId, Rank};
+use crate::pool::connections::Connections;
+use crate::pool::{Call, ConnectionId};
 
 /// So many calls for each connection are a crowd.
 const CROWD: usize = 4;
@@ -33,53 +35,44 @@ const FEWEST_HEARD: usize = 4;
 /// tag, ReadyForQuery.
 const FRAME_OF_ANSWER: usize = 5 + 8 + 6;
 
-impl Pool {
-    /// How many messages have come there, since the last time this was asked, that are much more
-    /// work than their bytes tell.
-    pub fn take_laborious(&mut self, id: ConnectionId) -> usize {
-        self.connections.get_mut(id).map_or(0, |slot| slot.connection.take_laborious())
-    }
-
-    /// The server of the connection shares so many cores with this process, and the loop can wait
-    /// for several of its answers at once ([`Self::heard_together`]).
-    pub fn shares_cores(&mut self, id: ConnectionId, cores: usize) {
-        if let Some(slot) = self.connections.get_mut(id) {
-            slot.shared_cores = Some(cores);
-        }
-    }
-
+impl Calls {
     /// Whether there is a crowd.
-    pub(super) fn is_crowded(&mut self) -> bool {
-        self.requests.len() >= CROWD * self.connections.taking_calls()
+    pub(in crate::pool) fn is_crowded(&mut self, cx: &mut Context<'_>) -> bool {
+        self.requests.len() >= CROWD * cx.connections.taking_calls()
     }
 
     /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it
     /// are worth one flight. At least one.
-    pub(super) fn run_of_crowd(&mut self, runs: usize) -> usize {
-        let runners = match self.discovery.cluster.known_primary() {
-            Some(host) => self.enough(host).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
-            None => RUNNERS.saturating_mul(self.preferred().max(1)),
+    pub(in crate::pool) fn run_of_crowd(&mut self, runs: usize, cx: &mut Context<'_>) -> usize {
+        let runners = match cx.discovery.cluster.known_primary() {
+            Some(host) => self.enough(host, cx).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
+            None => RUNNERS.saturating_mul(self.preferred(cx).max(1)),
         };
         let share = self.requests.len().div_ceil(runners).clamp(1, LONGEST_RUN);
         share.min(runs).max(1)
     }
 
     /// How many hosts may be meant to serve, where there are many.
-    fn preferred(&self) -> usize {
-        let topology = self.discovery.cluster.topology();
+    fn preferred(&self, cx: &Context<'_>) -> usize {
+        let topology = cx.discovery.cluster.topology();
         let is_preferred = |host: &&HostId| topology.rank(**host) == Some(Rank::Preferred);
         topology.host_ids().iter().filter(is_preferred).count()
     }
 
     /// Where a run of a crowd goes although there are idle connections. Once enough connections are
     /// at work, it goes to the one of them with the least to do.
-    pub(super) fn kept_at_work(&mut self, now: Instant, runs: usize) -> Option<ConnectionId> {
-        let host = self.discovery.cluster.known_primary()?;
-        let enough = self.enough(host)?;
-        if !self.connections.are_joined(now, host, enough) {
+    pub(in crate::pool) fn kept_at_work(
+        &mut self,
+        now: Instant,
+        runs: usize,
+        cx: &mut Context<'_>,
+    ) -> Option<ConnectionId> {
+        let host = cx.discovery.cluster.known_primary()?;
+        let enough = self.enough(host, cx)?;
+        if !cx.connections.are_joined(now, host, enough) {
             return None;
         }
-        let (depth, id) = self.connections.least_joined(now, |of| of == host)?;
+        let (depth, id) = cx.connections.least_joined(now, |of| of == host)?;
         (depth <= runs.min(LEFT_TO_DO)).then_some(id)
     }
 
@@ -87,14 +80,14 @@ impl Pool {
     /// each core, and one that has something to do while another one waits for this process. A
     /// larger crowd is for all connections. So is any crowd where servers are asked for their role,
     /// because that answer comes in between.
-    fn enough(&mut self, host: HostId) -> Option<usize> {
-        let enough = self.connections.cores(host)?.saturating_add(1);
+    fn enough(&mut self, host: HostId, cx: &mut Context<'_>) -> Option<usize> {
+        let enough = cx.connections.cores(host)?.saturating_add(1);
         let most = enough.saturating_mul(LEFT_TO_DO + LONGEST_RUN);
         (self.requests.len() <= most).then_some(enough)
     }
 
     /// How many runs of a call's statement are worth one flight.
-    pub(super) fn runs_of(&self, call: &Call) -> usize {
+    pub(in crate::pool) fn runs_of(&self, call: &Call) -> usize {
         call.statement_in(&self.statements)
             .and_then(|s| s.habit.runs_within(RUN_WORTH))
             .unwrap_or(1)
@@ -103,8 +96,12 @@ impl Pool {
     /// How many bytes the next answers will take, at least, that are worth hearing together on a
     /// connection which is kept at work, because as many follow soon. 0 where each answer is worth
     /// hearing by itself. A guess.
-    pub fn heard_together(&self, id: ConnectionId) -> usize {
-        let Some(slot) = self.connections.get(id).filter(|slot| slot.kept_at_work) else {
+    pub(in crate::pool) fn heard_together(
+        &self,
+        id: ConnectionId,
+        connections: &Connections,
+    ) -> usize {
+        let Some(slot) = connections.get(id).filter(|slot| slot.kept_at_work) else {
             return 0;
         };
         let connection = &slot.connection;

@@ -1,23 +1,25 @@
 //! A call is written to a connection.
 
-use super::requests::Phase;
-use super::{Call, ConnectionId, Pool, QueryFlags};
+use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation, Outcome};
 use crate::connection::{Begin, Request, Sent, Shared, Token};
+use crate::pool::requests::Phase;
+use crate::pool::{Call, ConnectionId, QueryFlags};
 
-impl Pool {
+impl Calls {
     /// Writes a call to a connection. A parameter that does not fit is the call's own error: then
     /// nothing is sent.
-    pub(super) fn send(
+    pub(in crate::pool) fn send(
         &mut self,
         now: Instant,
         key: Key<Call>,
         id: ConnectionId,
         barrier: bool,
         begin: Option<Begin>,
+        cx: &mut Context<'_>,
     ) -> Option<Sent> {
-        let strange = self.is_strange(now, id, self.requests.get(key)?.statement?);
-        let (call, slot) = (self.requests.get_mut(key)?, self.connections.get_mut(id)?);
+        let strange = self.is_strange(now, id, self.requests.get(key)?.statement?, cx);
+        let (call, slot) = (self.requests.get_mut(key)?, cx.connections.get_mut(id)?);
         self.statements.reform(call.statement?, call.telling.told_mut());
         let free = match call.lease {
             None => true,
@@ -36,14 +38,14 @@ impl Pool {
             strange,
         };
         let mut shared =
-            Shared { config: &self.config, statements: &mut self.statements, keys: &mut self.keys };
+            Shared { config: cx.config, statements: &mut self.statements, keys: &mut self.keys };
         match slot.connection.send(now, &request, &mut shared) {
             Ok(sent) => {
                 call.phase = Phase::Sent { to: id, at: now };
                 if call.lease.is_none() {
-                    self.connections.count_use(id, self.config.max_uses);
+                    cx.connections.count_use(id, cx.config.max_uses);
                 }
-                self.connections.mark_writing(id);
+                cx.connections.mark_writing(id);
                 Some(sent)
             }
             Err(error) => {

@@ -2,20 +2,20 @@
 //! their connections back, or the server ends them. The server may also limit the time of a whole
 //! transaction.
 
-use super::Pool;
-use super::connections::Duty;
-use super::leases::ABANDONED;
+use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
+use crate::pool::connections::Duty;
+use crate::pool::leases::ABANDONED;
 
 /// `idle_in_transaction_session_timeout`: the server's own limit has passed.
 const IDLE_IN_TRANSACTION: &str = "25P03";
 
 /// `transaction_timeout` of PostgreSQL 17 and later, which ends the session too, at work or not.
-pub(super) const TRANSACTION_TIMEOUT: &str = "25P04";
+pub(in crate::pool) const TRANSACTION_TIMEOUT: &str = "25P04";
 
 /// The error of a transaction that the server ended because it had passed a time limit, wherever
 /// that limit was set. `None` where something else ended the session.
-pub(super) fn outlived(why: &Error) -> Option<Error> {
+pub(in crate::pool) fn outlived(why: &Error) -> Option<Error> {
     let (class, code, message) = match why.code() {
         IDLE_IN_TRANSACTION => (
             ErrorClass::Transaction,
@@ -33,12 +33,12 @@ pub(super) fn outlived(why: &Error) -> Option<Error> {
     (!Mutation::HideLimit.is_on()).then(|| Error::new(class, code, message))
 }
 
-impl Pool {
+impl Calls {
     /// Takes back the connections of transactions that their callers forgot to finish.
-    pub(super) fn reclaim_idle(&mut self, now: Instant) {
-        let Some(after) = self.config.idle_in_transaction else { return };
-        self.note_leases();
-        let mut due = self.connections.leases_idle_for(now, after);
+    pub(in crate::pool) fn reclaim_idle(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let Some(after) = cx.config.idle_in_transaction else { return };
+        self.note_leases(cx);
+        let mut due = cx.connections.leases_idle_for(now, after);
         due.sort_unstable();
         for (number, id) in due {
             let message = format!(
@@ -47,22 +47,25 @@ impl Pool {
             );
             let error = Error::new(ErrorClass::Transaction, ABANDONED, message);
             self.lose_lease(number, error.with_outcome(Outcome::NotCommitted));
-            self.connections.free_slot(id);
-            self.connections.retire(id);
+            cx.connections.free_slot(id);
+            cx.connections.retire(id);
             self.tell_reclaimed(number, false);
         }
     }
 
-    pub(super) fn reclaim_timeout(&mut self) -> Option<(Instant, &'static str)> {
-        let after = self.config.idle_in_transaction?;
-        self.note_leases();
-        self.connections.lease_idle_since().map(|since| (since + after, "idle in transaction"))
+    pub(in crate::pool) fn reclaim_timeout(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<(Instant, &'static str)> {
+        let after = cx.config.idle_in_transaction?;
+        self.note_leases(cx);
+        cx.connections.lease_idle_since().map(|since| (since + after, "idle in transaction"))
     }
 
     /// Connections know since when the transactions are idle that are open there.
-    pub(super) fn note_leases(&mut self) {
+    pub(in crate::pool) fn note_leases(&mut self, cx: &mut Context<'_>) {
         while let Some((lease, id, idle_since)) = self.leases.take_changed() {
-            if let Some(slot) = self.connections.get_mut(id)
+            if let Some(slot) = cx.connections.get_mut(id)
                 && slot.duty == (Duty::Leased { lease })
             {
                 slot.lease_idle_since = idle_since;

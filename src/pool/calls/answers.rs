@@ -1,15 +1,16 @@
 //! What callers are told. Nothing else is done here.
 
-use super::{Call, Output, Pool, QueryFlags, Response};
+use super::Calls;
 use crate::base::{Error, Instant, Key};
 use crate::connection::Telling;
+use crate::pool::{Call, Output, QueryFlags, Response};
 
-impl Pool {
-    pub(super) fn complete(&mut self, request: u32, result: Result<Response, Error>) {
+impl Calls {
+    pub(in crate::pool) fn complete(&mut self, request: u32, result: Result<Response, Error>) {
         self.outputs.push_back(Output::Completed { request, result });
     }
 
-    pub(super) fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+    pub(in crate::pool) fn finish_call(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         if !self.requests.is_told(key) {
             self.answer(key, result);
         }
@@ -17,7 +18,7 @@ impl Pool {
     }
 
     /// The call is over; the caller that waits for it is told elsewhere.
-    pub(super) fn forget_call(&mut self, key: Key<Call>) {
+    pub(in crate::pool) fn forget_call(&mut self, key: Key<Call>) {
         let statement = self.requests.remove(key).and_then(|call| call.statement);
         if let Some(statement) = statement {
             self.statements.let_go(statement);
@@ -25,14 +26,14 @@ impl Pool {
     }
 
     /// Tells the caller what became of its call. Nothing else ever will.
-    pub(super) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
+    pub(in crate::pool) fn answer(&mut self, key: Key<Call>, result: Result<Response, Error>) {
         if let Some((request, result)) = self.requests.answer(key, result) {
             self.complete(request, result);
         }
     }
 
     /// Whether the caller of a statement that is described now has to write its values first.
-    pub(super) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
+    pub(in crate::pool) fn ask_for_values(&mut self, now: Instant, key: Key<Call>) -> bool {
         let Some(call) = self.requests.get_mut(key) else { return false };
         if !call.flags.has(QueryFlags::VALUES_TO_COME) || call.given_up.is_some() {
             return false;

@@ -24,13 +24,14 @@
 //! keeps the first place, which is the one that nothing can come in front of.
 
 use super::dispatch::GUARDED;
-use super::{Call, ConnectionId, Pool};
+use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation};
 use crate::connection::Token;
+use crate::pool::{Call, ConnectionId};
 
 /// What there is to do about reads that are stuck.
 #[derive(Debug)]
-pub(super) struct Overtaking {
+pub(in crate::pool) struct Overtaking {
     /// When was looked for them last.
     looked_at: Instant,
     /// How many found no connection then.
@@ -38,34 +39,34 @@ pub(super) struct Overtaking {
 }
 
 impl Overtaking {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(in crate::pool) fn new(now: Instant) -> Self {
         Self { looked_at: now, stranded: 0 }
     }
 
     /// How many reads are stuck behind others and would go elsewhere.
-    pub(super) fn stranded(&self) -> usize {
+    pub(in crate::pool) fn stranded(&self) -> usize {
         self.stranded
     }
 }
 
-impl Pool {
+impl Calls {
     /// Sends the reads elsewhere that are stuck.
-    pub(super) fn overtake(&mut self, now: Instant) {
+    pub(in crate::pool) fn overtake(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.overtaking.looked_at = now;
         self.overtaking.stranded = 0;
-        if Mutation::StandBehind.is_on() || !self.discovery.cluster.topology().is_served() {
+        if Mutation::StandBehind.is_on() || !cx.discovery.cluster.topology().is_served() {
             return;
         }
-        for id in self.connections.stuck(now) {
-            let stuck = self.stuck(id);
-            if let Some(slot) = self.connections.get_mut(id) {
+        for id in cx.connections.stuck(now) {
+            let stuck = self.stuck(id, cx);
+            if let Some(slot) = cx.connections.get_mut(id) {
                 slot.kept_at_work &= stuck.is_empty();
             }
             for key in stuck {
                 let Some(call) = self.requests.get(key) else { continue };
-                let share = self.may_share(call);
-                match self.place(now, share, false) {
-                    Some(to) => self.send_elsewhere(now, key, id, to, share),
+                let share = self.may_share(call, cx);
+                match self.place(now, share, false, cx) {
+                    Some(to) => self.send_elsewhere(now, key, id, to, share, cx),
                     None => self.overtaking.stranded += 1,
                 }
             }
@@ -73,9 +74,8 @@ impl Pool {
     }
 
     /// The reads behind the first request of a connection.
-    fn stuck(&self, id: ConnectionId) -> Vec<Key<Call>> {
-        let behind =
-            self.connections.get(id).into_iter().flat_map(|slot| slot.connection.requests());
+    fn stuck(&self, id: ConnectionId, cx: &Context<'_>) -> Vec<Key<Call>> {
+        let behind = cx.connections.get(id).into_iter().flat_map(|slot| slot.connection.requests());
         let moves = |key: &Key<Call>| {
             self.requests.get(*key).is_some_and(|call| {
                 call.lease.is_none()
@@ -96,36 +96,40 @@ impl Pool {
         from: ConnectionId,
         to: ConnectionId,
         share: bool,
+        cx: &mut Context<'_>,
     ) {
         let token = Token(key.to_bits());
         let may_run_twice =
             self.requests.get(key).is_some_and(|call| call.may_run_twice(&self.statements));
-        let Some(slot) = self.connections.get_mut(from) else { return };
+        let Some(slot) = cx.connections.get_mut(from) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty();
         } else if !may_run_twice {
             return;
         } else if let Some((copy, statement)) = self.requests.leave_copy(now, key) {
             self.statements.hold_once_more(statement);
-            if let Some(slot) = self.connections.get_mut(from) {
+            if let Some(slot) = cx.connections.get_mut(from) {
                 slot.connection.rename(token, Token(copy.to_bits()));
             }
         }
         if let Some(call) = self.requests.get_mut(key) {
             call.come_back(now);
         }
-        if let Some(slot) = self.connections.get_mut(to) {
+        if let Some(slot) = cx.connections.get_mut(to) {
             slot.quick = share && (slot.quick || slot.connection.is_idle());
         }
-        self.send(now, key, to, GUARDED, None);
+        self.send(now, key, to, GUARDED, None, cx);
     }
 
-    pub(super) fn overtaking_timeout(&mut self) -> Option<(Instant, &'static str)> {
+    pub(in crate::pool) fn overtaking_timeout(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<(Instant, &'static str)> {
         if Mutation::StandBehind.is_on() {
             return None;
         }
         // What was due at the last look has been done then, or can't be done before a connection is
         // free.
-        self.connections.stuck_after(self.overtaking.looked_at).map(|at| (at, "overdue"))
+        cx.connections.stuck_after(self.overtaking.looked_at).map(|at| (at, "overdue"))
     }
 }

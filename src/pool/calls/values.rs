@@ -11,14 +11,21 @@
 //! meanwhile, the statement may be described once more on the next one. Values that a caller
 //! supplies in between are taken.
 
-use super::{Pool, QueryFlags};
+use super::{Calls, Context};
 use crate::base::Instant;
 use crate::connection::Telling;
+use crate::pool::QueryFlags;
 use crate::types::Params;
 
-impl Pool {
+impl Calls {
     /// The values of a request whose types were told.
-    pub fn supply(&mut self, now: Instant, request: u32, params: Params) {
+    pub(in crate::pool) fn supply(
+        &mut self,
+        now: Instant,
+        request: u32,
+        params: Params,
+        cx: &mut Context<'_>,
+    ) {
         let Some(key) = self.requests.watches.call(request) else { return };
         let Some(call) = self.requests.get_mut(key) else { return };
         if !call.flags.has(QueryFlags::VALUES_TO_COME) {
@@ -32,6 +39,6 @@ impl Pool {
         {
             call.telling = Telling::Due;
         }
-        self.take_up(now, key);
+        self.take_up(now, key, cx);
     }
 }

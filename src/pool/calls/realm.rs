@@ -16,9 +16,10 @@
 
 use std::time::Duration;
 
-use super::{ConnectionId, Pool};
+use super::{Calls, Context};
 use crate::base::Instant;
 use crate::connection::{Realm, Statement, StatementId};
+use crate::pool::ConnectionId;
 use crate::types::Catalog;
 
 /// So long types are known behind a pooler, as prepared statements are anywhere.
@@ -28,7 +29,7 @@ const MOST_STARTS: usize = 64;
 
 /// Which database the types are of.
 #[derive(Debug, Default)]
-pub(super) struct Home {
+pub(in crate::pool) struct Home {
     realm: Realm,
     /// When the servers were started that have been met, the latest last.
     starts: Vec<i64>,
@@ -56,12 +57,12 @@ impl Home {
     }
 }
 
-impl Pool {
+impl Calls {
     /// What is known of users' types is what holds on this connection from now on. False where
     /// it is not known whether it does.
-    pub(super) fn enter(&mut self, id: ConnectionId) -> bool {
-        self.forget_lost_types();
-        let Some(realm) = self.connections.get(id).and_then(|slot| slot.realm) else {
+    pub(in crate::pool) fn enter(&mut self, id: ConnectionId, cx: &mut Context<'_>) -> bool {
+        self.forget_lost_types(cx);
+        let Some(realm) = cx.connections.get(id).and_then(|slot| slot.realm) else {
             return self.catalog.is_empty();
         };
         if self.home.differs(realm) {
@@ -72,38 +73,39 @@ impl Pool {
     }
 
     /// A host has left, or another one has come in its place: what was done since may be lost.
-    fn forget_lost_types(&mut self) {
-        if self.discovery.take_lost_types() && !self.catalog.is_empty() {
+    fn forget_lost_types(&mut self, cx: &mut Context<'_>) {
+        if cx.discovery.take_lost_types() && !self.catalog.is_empty() {
             self.forget_types();
         }
     }
 
     /// What servers have told of statements and types holds no longer.
-    pub(super) fn forget_types(&mut self) {
+    pub(in crate::pool) fn forget_types(&mut self) {
         self.statements.forget_descriptions();
         (self.catalog, self.home.realm) = (Catalog::default(), Realm::default());
     }
 
     /// A call is about to be sent. Returns whether what is known of its statement may not hold
     /// there.
-    pub(super) fn is_strange(
+    pub(in crate::pool) fn is_strange(
         &mut self,
         now: Instant,
         id: ConnectionId,
         statement: StatementId,
+        cx: &mut Context<'_>,
     ) -> bool {
-        self.forget_lost_types();
+        self.forget_lost_types(cx);
         if self.catalog.is_empty() {
             self.home.empty_at = Some(now);
         } else if self.home.empty_at.is_none_or(|at| now.since(at) >= KNOWN_FOR)
-            && self.connections.get(id).is_some_and(|slot| slot.connection.is_pooled())
+            && cx.connections.get(id).is_some_and(|slot| slot.connection.is_pooled())
         {
             self.forget_types();
         }
-        if self.enter(id) {
+        if self.enter(id, cx) {
             return false;
         }
-        self.connections.ask_realm(now, id);
+        cx.connections.ask_realm(now, id);
         self.statements.get(statement).is_some_and(Statement::has_user_types)
     }
 }

@@ -3,51 +3,56 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::connections::{Duty, OVERDUE, Slot};
-use super::leases::Lease;
-use super::loss::MOST_LOSSES;
-use super::{Call, Pool};
+use super::{Calls, Context};
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
 use crate::config::Pipelining;
 use crate::connection::Token;
+use crate::pool::Call;
+use crate::pool::connections::{Duty, OVERDUE, Slot};
+use crate::pool::leases::Lease;
+use crate::pool::loss::MOST_LOSSES;
 
 /// Connections beside `poolSize`: so many logins under way, and for each host one that asks it, one
 /// that watches it and one that may contest the seat.
 const JOINING: usize = 4;
 
-impl Pool {
+impl Calls {
     /// Says what does not fit. Call it at the end of a turn.
-    pub fn audit(&mut self, now: Instant) -> Result<(), String> {
-        self.note_leases();
-        if !self.connections.is_all_followed_up() {
+    pub(in crate::pool) fn audit(
+        &mut self,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Result<(), String> {
+        self.note_leases(cx);
+        if !cx.connections.is_all_followed_up() {
             return Err("what hung on a connection that is gone was left".to_owned());
         }
-        self.connections.audit(now)?;
-        self.audit_calls()?;
+        cx.connections.audit(now)?;
+        self.audit_calls(cx)?;
         self.requests.audit_twins()?;
         self.requests.audit()?;
-        self.audit_neighbours(now)?;
+        self.audit_neighbours(now, cx)?;
         self.audit_line(now)?;
-        self.audit_leases()?;
-        let counted = self.connections.iter().filter(|(_, slot)| slot.counts()).count();
-        let most = self.config.pool_size;
-        let hosts = self.places();
-        let beside = self.connections.iter().count() - counted;
-        for host in self.discovery.cluster.topology().host_ids() {
+        self.audit_leases(cx)?;
+        let counted = cx.connections.iter().filter(|(_, slot)| slot.counts()).count();
+        let most = cx.config.pool_size;
+        let hosts = self.places(cx);
+        let beside = cx.connections.iter().count() - counted;
+        for host in cx.discovery.cluster.topology().host_ids() {
             let joins = |slot: &Slot| slot.duty == Duty::Joining && slot.host == *host;
-            let joining = self.connections.iter().filter(|(_, slot)| joins(slot)).count();
+            let joining = cx.connections.iter().filter(|(_, slot)| joins(slot)).count();
             if joining > JOINING {
                 return Err(format!("{joining} logins to one host are under way at once"));
             }
         }
         // Those of a host that serves no more go on to their end beside the new ones; where it
         // serves again others go.
-        let serving = self.discover(|discovery, cx| discovery.counted(cx));
-        let topology = self.discovery.cluster.topology();
+        let serving = self.discover(cx, |discovery, cx| discovery.counted(cx));
+        let topology = cx.discovery.cluster.topology();
         let is_free = |(_, slot): (_, &Slot)| slot.is_idle() && topology.serves(slot.host);
         let exceeds =
-            serving > most && (!self.discovery.has_surplus || self.connections.iter().any(is_free));
+            serving > most && (!cx.discovery.has_surplus || cx.connections.iter().any(is_free));
         if exceeds || beside > JOINING + 3 * hosts {
             return Err(format!("{serving} connections of {most}, and {beside} beside them"));
         }
@@ -55,17 +60,17 @@ impl Pool {
     }
 
     /// Hosts, each as often as there are addresses of it with sessions.
-    fn places(&self) -> usize {
+    fn places(&self, cx: &Context<'_>) -> usize {
         let places = |host: &HostId| {
-            let here = self.connections.iter().filter(|(_, slot)| slot.host == *host);
+            let here = cx.connections.iter().filter(|(_, slot)| slot.host == *host);
             let addresses: BTreeSet<_> = here.filter_map(|(_, slot)| slot.address).collect();
             addresses.len().max(1)
         };
-        self.discovery.cluster.topology().host_ids().iter().map(places).sum()
+        cx.discovery.cluster.topology().host_ids().iter().map(places).sum()
     }
 
     /// The requests that wait for a connection.
-    pub fn in_line(&self) -> impl Iterator<Item = u32> {
+    pub(in crate::pool) fn in_line(&self) -> impl Iterator<Item = u32> {
         self.requests
             .waiting
             .all()
@@ -74,7 +79,7 @@ impl Pool {
     }
 
     /// What is kept of calls and leases when all of them are over, beside `remembered` statements.
-    pub fn audit_rest(&self, remembered: usize) -> Result<(), String> {
+    pub(in crate::pool) fn audit_rest(&self, remembered: usize) -> Result<(), String> {
         let (calls, leases, statements) =
             (self.requests.iter().count(), self.leases.len(), self.statements.len());
         if calls + leases > 0 || statements != remembered {
@@ -88,7 +93,7 @@ impl Pool {
 
     /// Each call is in one place: in line, held back by its lease, in flight, or set aside for its
     /// caller.
-    fn audit_calls(&self) -> Result<(), String> {
+    fn audit_calls(&self, cx: &Context<'_>) -> Result<(), String> {
         let mut places: BTreeMap<Key<Call>, Vec<&str>> = BTreeMap::new();
         for (key, _) in self.requests.waiting.all() {
             places.entry(key).or_default().push("in line");
@@ -96,7 +101,7 @@ impl Pool {
         for key in self.leases.iter().flat_map(|(_, lease)| lease.held()) {
             places.entry(key).or_default().push("held");
         }
-        for (_, slot) in self.connections.iter() {
+        for (_, slot) in cx.connections.iter() {
             for token in slot.connection.requests() {
                 places.entry(Key::from_bits(token.0)).or_default().push("in flight");
             }
@@ -130,23 +135,23 @@ impl Pool {
 
     /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer
     /// while a connection is free.
-    fn audit_neighbours(&self, now: Instant) -> Result<(), String> {
+    fn audit_neighbours(&self, now: Instant, cx: &Context<'_>) -> Result<(), String> {
         let call = |token: Token| self.requests.get(Key::from_bits(token.0));
-        let topology = self.discovery.cluster.topology();
+        let topology = cx.discovery.cluster.topology();
         let takes_work = |slot: &Slot| {
             let serves = topology.rank(slot.host).is_some();
             serves && slot.takes_calls() && slot.connection.is_at_hand()
         };
         let something_is_free =
-            topology.is_served() && self.connections.iter().any(|(_, slot)| takes_work(slot));
-        for (id, Slot { duty, connection, .. }) in self.connections.iter() {
+            topology.is_served() && cx.connections.iter().any(|(_, slot)| takes_work(slot));
+        for (id, Slot { duty, connection, .. }) in cx.connections.iter() {
             let is_alone = connection.requests().nth(1).is_none();
             if is_alone || matches!(duty, Duty::Leased { .. }) {
                 continue;
             }
             let reads =
                 |call: &Call| call.statement_in(&self.statements).is_some_and(|s| s.is_plain_read);
-            if self.config.pipelining == Pipelining::Reads
+            if cx.config.pipelining == Pipelining::Reads
                 && let Some(call) = connection.requests().filter_map(call).find(|c| !reads(c))
             {
                 return Err(format!("request {} shares {id:?}", call.request));
@@ -175,7 +180,7 @@ impl Pool {
                 return Err(format!("request {request} waits until {deadline:?}, not {own:?}"));
             }
             // A transaction that is on no connection has nothing to be ended.
-            if call.flags.has(super::QueryFlags::END) {
+            if call.flags.has(crate::pool::QueryFlags::END) {
                 return Err(format!("request {} waits to end a transaction", call.request));
             }
             if call.deadline <= now {
@@ -187,11 +192,11 @@ impl Pool {
     }
 
     /// A lease and its connection know each other.
-    fn audit_leases(&self) -> Result<(), String> {
+    fn audit_leases(&self, cx: &Context<'_>) -> Result<(), String> {
         self.leases.audit()?;
         for (number, lease) in self.leases.iter() {
             let Some(id) = lease.connection() else { continue };
-            let slot = self.connections.get(id);
+            let slot = cx.connections.get(id);
             if slot.map(|slot| slot.duty) != Some(Duty::Leased { lease: number }) {
                 return Err(format!("lease {number} has {id:?}, which does not know it"));
             }
@@ -201,7 +206,7 @@ impl Pool {
                 return Err(format!("lease {number} is idle since {since:?}, not {known:?}"));
             }
         }
-        for (id, Slot { duty, .. }) in self.connections.iter() {
+        for (id, Slot { duty, .. }) in cx.connections.iter() {
             if let Duty::Leased { lease } = duty
                 && self.leases.get(*lease).and_then(Lease::connection) != Some(id)
             {

@@ -9,14 +9,15 @@
 
 use std::num::NonZeroU32;
 
-use super::{Call, ConnectionId, Pool, QueryFlags};
+use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Key, Mutation, Outcome};
 use crate::connection::{StatementId, Unfit};
+use crate::pool::{Call, ConnectionId, QueryFlags};
 use crate::protocol::backend::TransactionStatus;
 
-impl Pool {
+impl Calls {
     /// Why a statement is not sent.
-    pub(super) fn refusal(
+    pub(in crate::pool) fn refusal(
         &self,
         id: StatementId,
         lease: Option<NonZeroU32>,
@@ -32,8 +33,13 @@ impl Pool {
 
     /// Whether an answer came out of a transaction that another caller's statement has left open.
     /// The pool closes its connection for that.
-    pub(super) fn ran_in_open_transaction(&self, id: ConnectionId, key: Key<Call>) -> bool {
-        let is_open = self.connections.get(id).is_some_and(|slot| slot.left_open);
+    pub(in crate::pool) fn ran_in_open_transaction(
+        &self,
+        id: ConnectionId,
+        key: Key<Call>,
+        cx: &Context<'_>,
+    ) -> bool {
+        let is_open = cx.connections.get(id).is_some_and(|slot| slot.left_open);
         let call = self.requests.get(key);
         let statement = call.and_then(|call| call.statement_in(&self.statements));
         // No other statements are sent behind anything.
@@ -41,7 +47,7 @@ impl Pool {
     }
 
     /// Whether a session is in a transaction that belongs to no caller.
-    pub(super) fn is_left_open(
+    pub(in crate::pool) fn is_left_open(
         &self,
         lease: Option<NonZeroU32>,
         status: TransactionStatus,

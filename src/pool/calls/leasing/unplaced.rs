@@ -4,11 +4,12 @@
 
 use std::num::NonZeroU32;
 
+use super::super::Calls;
 use crate::base::{Error, Key, Mutation, Outcome};
 use crate::pool::leases::{Lease, given_back, nothing};
-use crate::pool::{Call, Pool, QueryFlags};
+use crate::pool::{Call, QueryFlags};
 
-impl Pool {
+impl Calls {
     /// A call that was not sent is not wanted any more. Those behind it don't wait for it.
     pub(in crate::pool) fn take_back_leased(&mut self, key: Key<Call>, number: NonZeroU32) {
         let Some(lease) = self.leases.get_mut(number) else { return };
@@ -41,7 +42,7 @@ impl Pool {
 
     /// A lease without a connection waits for one, for what it has to send. There is no transaction
     /// to be ended.
-    pub(super) fn stand_in_line(&mut self, number: NonZeroU32) {
+    pub(in crate::pool) fn stand_in_line(&mut self, number: NonZeroU32) {
         while let Some(lease) = self.leases.get_mut(number)
             && let Some(next) = lease.next_held()
         {
@@ -71,7 +72,7 @@ impl Pool {
     }
 
     /// The call that stands in line for a lease that is given back leaves it.
-    pub(super) fn leave_line(&mut self, lease: &Lease) {
+    pub(in crate::pool) fn leave_line(&mut self, lease: &Lease) {
         if let Some(head) = lease.head().filter(|_| lease.is_unplaced()) {
             self.requests.waiting.strike(head);
         }

@@ -16,41 +16,43 @@
 
 use std::time::Duration;
 
-use super::connections::Duty;
-use super::requests::Reason;
 use super::settle::MOST_REDESCRIPTIONS;
 use super::untyped::{Read, Untyped, Waiter};
-use super::{Call, ConnectionId, Pool, QueryFlags, Response};
+use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::{Form, Realm, Telling, TypesOutcome, TypesRefused};
+use crate::pool::connections::Duty;
+use crate::pool::requests::Reason;
+use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::{ParameterType, Shape, UserType};
 
-impl Pool {
+impl Calls {
     /// A call has been answered on a connection.
-    pub(super) fn deliver(
+    pub(in crate::pool) fn deliver(
         &mut self,
         now: Instant,
         id: ConnectionId,
         key: Key<Call>,
         result: Result<Response, Error>,
+        cx: &mut Context<'_>,
     ) {
         let mut response = match result {
             Ok(response) => response,
             Err(error) => return self.finish_call(key, Err(error)),
         };
-        let unknown = match self.enter(id) {
+        let unknown = match self.enter(id, cx) {
             true => self.name_types(&mut response),
             false => user_types(&response),
         };
         let call = self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
         match call.map(|call| call.request) {
-            Some(request) if !unknown.is_empty() && self.connections.contains(id) => {
+            Some(request) if !unknown.is_empty() && cx.connections.contains(id) => {
                 let limit = self.requests.watches.due(request);
                 self.requests.watches.remove(request);
                 let read = self.take_read(key, limit);
                 let answer = Waiter::Answer { request, response, read };
-                self.wait_for_types(now, id, answer, unknown, limit.map(|(at, _)| at));
+                self.wait_for_types(now, id, answer, unknown, limit.map(|(at, _)| at), cx);
             }
             _ => self.finish_call(key, Ok(response)),
         }
@@ -75,15 +77,15 @@ impl Pool {
     }
 
     /// Sends those reads again whose connections were lost while they waited for types.
-    pub(super) fn read_unread(&mut self, now: Instant) {
+    pub(in crate::pool) fn read_unread(&mut self, now: Instant, cx: &mut Context<'_>) {
         for read in std::mem::take(&mut self.unread) {
-            self.read_again(now, read);
+            self.read_again(now, read, cx);
         }
     }
 
     /// Sends a read again whose types are gone, since its tables were made anew or dropped meanwhile,
     /// or whose connection was lost before they were told.
-    fn read_again(&mut self, now: Instant, read: Read) {
+    fn read_again(&mut self, now: Instant, read: Read, cx: &mut Context<'_>) {
         let request = read.call.request;
         if read.call.redescribed >= MOST_REDESCRIPTIONS {
             self.let_read_go(Some(Box::new(read)));
@@ -103,18 +105,19 @@ impl Pool {
             self.requests.watches.insert(request, key);
             self.requests.watches.limit(now, request, limit.map(|(at, _)| at.since(now)));
         }
-        self.wait_again(now, std::iter::once(key));
+        self.wait_again(now, std::iter::once(key), cx);
     }
 
     /// A call's statement was described. Returns whether the call has to wait until a server has
     /// told what is behind the types of its parameters and of its results.
-    pub(super) fn ask_parameter_types(
+    pub(in crate::pool) fn ask_parameter_types(
         &mut self,
         now: Instant,
         id: ConnectionId,
         key: Key<Call>,
+        cx: &mut Context<'_>,
     ) -> bool {
-        let holds = self.enter(id);
+        let holds = self.enter(id, cx);
         let Some(call) = self.requests.get(key).filter(|call| call.given_up.is_none()) else {
             return false;
         };
@@ -137,7 +140,7 @@ impl Pool {
         if let Some(call) = self.requests.get_mut(key) {
             call.set_aside(now);
         }
-        self.wait_for_types(now, id, Waiter::Call(key), unknown, None);
+        self.wait_for_types(now, id, Waiter::Call(key), unknown, None, cx);
         true
     }
 
@@ -148,32 +151,39 @@ impl Pool {
         what: Waiter,
         oids: Vec<u32>,
         limit: Option<Instant>,
+        cx: &mut Context<'_>,
     ) {
-        let deadline = now + self.config.connect_timeout;
+        let deadline = now + cx.config.connect_timeout;
         let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
         self.untyped.push(Untyped { connection, what, oids, is_asked: false, deadline });
-        self.note_waiting(now, connection);
-        self.release_untold(now);
-        self.ask_types(now, connection);
+        self.note_waiting(now, connection, cx);
+        self.release_untold(now, cx);
+        self.ask_types(now, connection, cx);
     }
 
     /// The question for types, or the way back from it, was answered.
-    pub(super) fn typed(&mut self, now: Instant, id: ConnectionId, outcome: TypesOutcome) {
+    pub(in crate::pool) fn typed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        outcome: TypesOutcome,
+        cx: &mut Context<'_>,
+    ) {
         match outcome {
-            TypesOutcome::Answered { asked, told } => self.learn_types(now, id, &asked, told),
+            TypesOutcome::Answered { asked, told } => self.learn_types(now, id, &asked, told, cx),
             TypesOutcome::Refused(refused) => {
-                if let Some(slot) = self.connections.get_mut(id) {
+                if let Some(slot) = cx.connections.get_mut(id) {
                     slot.connection.roll_back_types(now, refused);
-                    self.connections.mark_writing(id);
+                    cx.connections.mark_writing(id);
                 }
                 return;
             }
-            TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(now, id, &why),
+            TypesOutcome::EndedTransaction(why) => self.typing_ended_transaction(now, id, &why, cx),
         }
-        self.release_untold(now);
-        self.ask_types(now, id);
-        if let Some(Duty::Leased { lease }) = self.connections.get(id).map(|slot| slot.duty) {
-            self.resume_lease(now, lease);
+        self.release_untold(now, cx);
+        self.ask_types(now, id, cx);
+        if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty) {
+            self.resume_lease(now, lease, cx);
         }
     }
 
@@ -184,10 +194,11 @@ impl Pool {
         id: ConnectionId,
         asked: &[u32],
         told: Result<Vec<(u32, UserType)>, TypesRefused>,
+        cx: &mut Context<'_>,
     ) {
         // Nothing is learned from a connection whose database is not known.
-        let is_known = self.connections.get(id).is_some_and(|slot| slot.realm.is_some());
-        let told = match is_known && self.enter(id) {
+        let is_known = cx.connections.get(id).is_some_and(|slot| slot.realm.is_some());
+        let told = match is_known && self.enter(id, cx) {
             true => told,
             false => told.and(Err(TypesRefused { lasts: false })),
         };
@@ -201,13 +212,13 @@ impl Pool {
                 // A transaction's snapshot may be older than a type: that this is not there is no
                 // news then.
                 let status =
-                    self.connections.get(id).and_then(|slot| slot.connection.transaction_status());
+                    cx.connections.get(id).and_then(|slot| slot.connection.transaction_status());
                 let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();
                 let is_settled = status == Some(TransactionStatus::Idle);
                 are_gone = is_settled && !asked.iter().all(|oid| there.contains(oid));
                 self.catalog.learn(if is_settled { asked } else { &there }, told);
             }
-            Err(refused) => self.refused_types(id, asked, refused),
+            Err(refused) => self.refused_types(id, asked, refused, cx),
         }
         // Its caller may not wait for it any more.
         let waits =
@@ -220,21 +231,32 @@ impl Pool {
         match read {
             Some(read) => {
                 self.untyped.remove(at);
-                self.read_again(now, *read);
+                self.read_again(now, *read, cx);
             }
-            None => self.release_untyped(now, at),
+            None => self.release_untyped(now, at, cx),
         }
     }
 
     /// What a session has told of its database, in answer to the same question.
-    pub(super) fn told_realm(&mut self, id: ConnectionId, realm: Option<Realm>) {
-        if let Some(slot) = self.connections.get_mut(id) {
+    pub(in crate::pool) fn told_realm(
+        &mut self,
+        id: ConnectionId,
+        realm: Option<Realm>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(slot) = cx.connections.get_mut(id) {
             slot.realm = realm.or(slot.realm);
         }
     }
 
-    fn refused_types(&mut self, id: ConnectionId, asked: &[u32], refused: TypesRefused) {
-        let Some(slot) = self.connections.get(id) else { return };
+    fn refused_types(
+        &mut self,
+        id: ConnectionId,
+        asked: &[u32],
+        refused: TypesRefused,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get(id) else { return };
         if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
             // The role of a lease's session may be another one than the pool's.
             self.catalog.learn(asked, Vec::new());
@@ -242,41 +264,41 @@ impl Pool {
     }
 
     /// What waits in a transaction that has failed goes on as if its server had refused to tell.
-    pub(super) fn release_untold(&mut self, now: Instant) {
-        while let Some(at) = self.untold() {
-            self.release_untyped(now, at);
+    pub(in crate::pool) fn release_untold(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(at) = self.untold(cx) {
+            self.release_untyped(now, at, cx);
         }
     }
 
-    pub(super) fn release_overdue(&mut self, now: Instant) {
+    pub(in crate::pool) fn release_overdue(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some(at) = self.untyped.iter().position(|waits| waits.deadline <= now) {
-            self.release_untyped(now, at);
+            self.release_untyped(now, at, cx);
         }
     }
 
     /// Something was told, or nothing will be.
-    fn release_untyped(&mut self, now: Instant, at: usize) {
+    fn release_untyped(&mut self, now: Instant, at: usize, cx: &mut Context<'_>) {
         let Untyped { connection, what, .. } = self.untyped.remove(at);
         match what {
             Waiter::Answer { request, response, read } => {
-                self.note_waiting(now, connection);
+                self.note_waiting(now, connection, cx);
                 let limit = read.as_ref().and_then(|read| read.limit);
                 match limit.filter(|(at, _)| *at <= now) {
                     Some((_, after)) => {
                         let reason = Reason::TimedOut { after };
-                        self.hand_out_early(connection, request, response, read, reason);
+                        self.hand_out_early(connection, request, response, read, reason, cx);
                     }
                     None => {
                         self.let_read_go(read);
-                        self.hand_out(connection, request, response);
+                        self.hand_out(connection, request, response, cx);
                     }
                 }
             }
             Waiter::Call(key) => {
-                self.note_waiting(now, connection);
+                self.note_waiting(now, connection, cx);
                 // Nothing more will be told.
                 self.fit_parameters(key, ParameterType::taken_as_it_is);
-                self.take_up(now, key);
+                self.take_up(now, key, cx);
             }
         }
     }

@@ -1,0 +1,61 @@
+//! What is about to come on a connection, as far as earlier answers of the same statements tell.
+
+use std::time::Duration;
+
+use super::placement::BARRIER_AND_ONE;
+use super::{Calls, Context};
+use crate::connection::Statement;
+use crate::pool::connections::Connections;
+use crate::pool::{Awaited, Barrier, ConnectionId};
+
+impl Calls {
+    /// How many more bytes of rows will come there at least, if the answer is like earlier answers
+    /// of the same statement. A guess.
+    pub(in crate::pool) fn expected_rest(
+        &self,
+        id: ConnectionId,
+        connections: &Connections,
+    ) -> usize {
+        self.arriving(id, connections)
+            .map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
+    }
+
+    /// Which answers are worth hearing together on a connection to which all was written. The pool
+    /// goes by earlier answers of the same statement. It tells of rows only where those answers
+    /// came within such a time.
+    pub(in crate::pool) fn awaited(
+        &mut self,
+        id: ConnectionId,
+        within: Duration,
+        cx: &mut Context<'_>,
+    ) -> Awaited {
+        let mut together = self.heard_together(id, cx.connections);
+        let Some(connection) = cx.connections.get_mut(id).map(|slot| &mut slot.connection) else {
+            return Awaited::default();
+        };
+        let Some((statement, held)) = connection.arriving() else { return Awaited::default() };
+        let Some(statement) = self.statements.get_mut(statement) else { return Awaited::default() };
+        let habit = &mut statement.habit;
+        let is_alone = connection.depth() <= BARRIER_AND_ONE;
+        let barrier = connection.begins_with_barrier().then(|| {
+            // How long the first answer of a run took decides how the next run is heard: as it
+            // comes, or with many others.
+            let waits = together > 0 || (is_alone && habit.waits_for_answer());
+            match waits && connection.hear_together() {
+                true => Barrier::HeardWithRequest,
+                false => {
+                    together = 0;
+                    Barrier::HeardAlone
+                }
+            }
+        });
+        let comes = is_alone && habit.is_quick(within);
+        let rows = if comes { habit.expected_size().saturating_sub(held) } else { 0 };
+        Awaited { rows, together, barrier }
+    }
+
+    fn arriving(&self, id: ConnectionId, connections: &Connections) -> Option<(&Statement, usize)> {
+        let (statement, held) = connections.get(id)?.connection.arriving()?;
+        Some((self.statements.get(statement)?, held))
+    }
+}

@@ -1,0 +1,269 @@
+//! What connections have to say: answers, losses, and what they tell of their hosts. And what hangs
+//! on a connection that is gone.
+
+use std::time::Duration;
+
+use super::{Calls, Context};
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
+use crate::cluster::Observation;
+use crate::connection::{Answer, Event, Input, Settled, Shared};
+use crate::pool::connections::{Closed, Duty};
+use crate::pool::discovery::Failed;
+use crate::pool::{Call, ConnectionId, PoolEvent, Slot};
+
+/// A session that ends so soon was hardly one.
+const SHORT_LIFE: Duration = Duration::from_millis(500);
+
+impl Calls {
+    /// Something has come on a connection, or it was closed.
+    pub(in crate::pool) fn hear(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        input: Input<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
+        slot.heard_at = now;
+        if matches!(input, Input::Received(_)) {
+            cx.discovery.heard(slot.site());
+        }
+        let (statements, keys) = (&mut self.statements, &mut self.keys);
+        slot.connection.handle_input(
+            now,
+            input,
+            &mut Shared { config: cx.config, statements, keys },
+        );
+        if let Some(round_trip) = slot.connection.take_round_trip() {
+            cx.discovery.cluster.measured(now, slot.host, round_trip);
+        }
+        self.drain(now, id, cx);
+        self.discover(cx, |discovery, cx| discovery.end_backlog(cx));
+    }
+
+    /// Has the connections do what is due.
+    pub(in crate::pool) fn drive(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let due = |slot: &Slot| slot.connection.poll_timeout().is_some_and(|(at, _)| at <= now);
+        let ids = cx.connections.those_apart(due);
+        let deriving = cx.connections.next_to_derive(now);
+        for id in ids {
+            if let Some(slot) = cx.connections.get_mut(id) {
+                if slot.connection.derivation_left(now).is_some() && deriving != Some(id) {
+                    continue;
+                }
+                let (statements, keys) = (&mut self.statements, &mut self.keys);
+                let mut shared = Shared { config: cx.config, statements, keys };
+                slot.connection.handle_timeout(now, &mut shared);
+                self.drain(now, id, cx);
+            }
+        }
+    }
+
+    /// Takes all that a connection has to say.
+    pub(in crate::pool) fn drain(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
+        let mut again = Vec::new();
+        while let Some(event) = cx.connections.get_mut(id).and_then(|s| s.connection.poll_event()) {
+            match event {
+                Event::Ready { role } => {
+                    self.discover(cx, |discovery, cx| discovery.joined(now, id, role, cx))
+                }
+                Event::Contradicted => {
+                    self.discover(cx, |discovery, cx| discovery.distrust_reports(id, cx))
+                }
+                Event::Answered { role } => {
+                    self.discover(cx, |discovery, cx| discovery.answered(now, id, role, cx))
+                }
+                Event::Typed { outcome, realm } => {
+                    self.told_realm(id, realm, cx);
+                    self.typed(now, id, outcome, cx);
+                }
+                Event::Placed { place, role } => {
+                    self.discover(cx, |discovery, cx| discovery.placed(now, id, place, role, cx))
+                }
+                Event::Closed { error, why, idle } => self.closed(now, id, error, &why, idle, cx),
+                of_call => again.extend(self.hear_of_call(now, id, of_call, cx)),
+            }
+            self.follow_up(now, cx);
+        }
+        self.wait_again(now, again.into_iter(), cx);
+        self.ask_types(now, id, cx);
+        cx.connections.mark_writing(id);
+        // What its calls wait for may be an answer that is no news to anybody else.
+        if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty)
+            && !Mutation::StrandCalls.is_on()
+        {
+            self.resume_lease(now, lease, cx);
+        }
+        if self.requests.is_any_given_up()
+            || cx.connections.get(id).is_some_and(|slot| slot.cancelling.is_some())
+        {
+            self.tend(now, id, cx);
+        }
+        cx.connections.retire_if_useless(id, cx.discovery.cluster.topology());
+        cx.connections.clean(now, id);
+        self.follow_up(now, cx);
+    }
+
+    /// Takes what a connection says of a call. Returns the call where it must be sent again.
+    fn hear_of_call(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        event: Event,
+        cx: &mut Context<'_>,
+    ) -> Option<Key<Call>> {
+        match event {
+            Event::Settled(settled) => {
+                self.learn_habit(&settled);
+                self.settle(now, id, settled, cx)
+            }
+            Event::Lost { token, outcome, in_transaction, why } => {
+                let outcome = match in_transaction {
+                    true => self.outcome_in_own_transaction(id, token, outcome, cx),
+                    false => outcome,
+                };
+                self.lost(now, id, token, outcome, &why, cx)
+            }
+            Event::Notice(fields) => {
+                if let Some(host) = cx.connections.host_name(id) {
+                    let event = PoolEvent::Notice { host, fields };
+                    self.outputs.push_back(crate::pool::Output::Event(event));
+                }
+                None
+            }
+            Event::Ready { .. }
+            | Event::Answered { .. }
+            | Event::Contradicted
+            | Event::Typed { .. }
+            | Event::Placed { .. }
+            | Event::Notification { .. }
+            | Event::Closed { .. } => None,
+        }
+    }
+
+    fn learn_habit(&mut self, settled: &Settled) {
+        if let Answer::Completed { results, .. } = &settled.answer
+            && let Some(call) = self.requests.get(Key::from_bits(settled.token.0))
+            && let Some(id) = call.statement
+            && let Some(statement) = self.statements.get_mut(id)
+        {
+            let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
+            let size = results.iter().map(|result| result.rows.size()).sum();
+            statement.habit.learn(settled.took, selects, size);
+            if let Some(gap) = settled.parted {
+                statement.habit.learn_parting(gap);
+            }
+        }
+    }
+
+    fn closed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        error: Error,
+        why: &Error,
+        idle: bool,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(slot) = cx.connections.get_mut(id) else { return };
+        let route = std::mem::take(&mut slot.route);
+        let (host, joining) = (slot.host, slot.is_joining());
+        let (site, duty) = (slot.site(), slot.duty);
+        let is_witness = matches!(duty, Duty::Witness { .. });
+        let short_lived = now.since(slot.opened_at) < SHORT_LIFE;
+        if let Duty::Leased { lease } = slot.duty {
+            let error = self.lost_error(id, Outcome::NotSent, false, why, cx);
+            self.vacate(lease, error);
+        }
+        cx.connections.close(id, Vec::new());
+        let observation = if joining {
+            self.discover(cx, |discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
+            if is_witness && self.discover(cx, |discovery, cx| discovery.desert(site, &error, cx)) {
+                return;
+            }
+            let failed = Failed { site, duty, route };
+            let Some(error) =
+                self.discover(cx, |discovery, cx| discovery.failed_at(now, failed, error, cx))
+            else {
+                return;
+            };
+            Observation::ConnectFailed(error)
+        } else {
+            // A host that ends sessions as soon as it has them must not be run over.
+            if short_lived {
+                cx.discovery.cluster.leave_alone(now, host);
+            }
+            match idle && !Mutation::SuspectIdleCut.is_on() {
+                true => Observation::IdleCut(error),
+                false => Observation::SessionLost(error),
+            }
+        };
+        self.discover(cx, |discovery, cx| discovery.observe(now, host, observation, cx));
+        self.discover(cx, |discovery, cx| discovery.decide_rivals(now, cx));
+        cx.discovery.may_be_hopeless = true;
+    }
+
+    /// Does what the last step of the pool has left to be done: closes the connections that were
+    /// dropped, settles what was in flight there, and lets go what waits in a failed transaction.
+    pub(in crate::pool) fn follow_up(&mut self, now: Instant, cx: &mut Context<'_>) {
+        self.release_untold(now, cx);
+        loop {
+            while let Some(closed) = cx.connections.next_closed() {
+                self.leave(closed, cx);
+            }
+            let Some((id, error)) = cx.connections.next_dropped() else { return };
+            self.close_dropped(now, id, &error, cx);
+            self.release_untold(now, cx);
+        }
+    }
+
+    /// A connection was closed: what hung on it goes on without it.
+    fn leave(&mut self, closed: Closed, cx: &mut Context<'_>) {
+        if let Some(lease) = closed.lease {
+            let message = "the connection was closed by the pool";
+            let code = "HYPERION_CONNECTION_LOST";
+            self.vacate(lease, Error::new(ErrorClass::Connection, code, message));
+        }
+        if closed.has_moved_names {
+            self.statements.names_moved();
+        }
+        if let Some(then) = closed.role_told_at {
+            cx.discovery.cluster.said_until(closed.host, then);
+        }
+        self.release_untyped_of(closed.id, cx);
+    }
+
+    fn close_dropped(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        error: &Error,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(slot) = cx.connections.get_mut(id) {
+            let mut shared = Shared {
+                config: cx.config,
+                statements: &mut self.statements,
+                keys: &mut self.keys,
+            };
+            let why = error.message().to_owned();
+            slot.connection.handle_input(now, Input::Closed { why }, &mut shared);
+            self.settle_lost(now, id, cx);
+            if let Some(Duty::Leased { lease }) = cx.connections.get(id).map(|slot| slot.duty) {
+                let error = self.lost_error(id, Outcome::NotSent, false, error, cx);
+                self.vacate(lease, error);
+            }
+            cx.connections.close(id, Vec::new());
+        }
+    }
+
+    /// Settles the calls in flight on a connection that the pool itself gives up, and the answers
+    /// that their callers have not been told yet. What the connection says of its host is outdated.
+    fn settle_lost(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
+        let mut again = Vec::new();
+        while let Some(event) = cx.connections.get_mut(id).and_then(|s| s.connection.poll_event()) {
+            again.extend(self.hear_of_call(now, id, event, cx));
+        }
+        self.wait_again(now, again.into_iter(), cx);
+    }
+}
