@@ -394,8 +394,8 @@ test('nothing is released behind a commit that was not tested, and it says which
   const main = await git(origin, 'rev-parse', 'main');
   const refused = await inCopy(ci, 'commit.js');
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /^main has moved on [^]*Change js\/pool\.cjs[^]*push a commit/);
-  assert.match(refused.stderr, /They change js\/pool\.cjs\. /);
+  assert.match(refused.stderr, /^main has moved on [^]*Change js\/api\/pool\.cjs[^]*push a commit/);
+  assert.match(refused.stderr, /They change js\/api\/pool\.cjs\. /);
   // Nor where the changelog has no place for the version.
   const unheard = await clones('unheard');
   await unheard.push(
