@@ -9,6 +9,7 @@ use crate::base::Outcome;
 use crate::config::Config;
 use crate::config::from_json;
 use crate::protocol::scram::KeyCache;
+use crate::protocol::scripted::{self, message};
 use crate::types::Params;
 use crate::types::Verbatim;
 
@@ -49,25 +50,12 @@ impl Setup {
     }
 }
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-    [&[tag][..], &length, body].concat()
-}
-
 fn ok() -> Vec<u8> {
     message(b'R', &[0, 0, 0, 0])
 }
 
 fn welcome(key: &[u8]) -> Vec<u8> {
-    let status = |text: &str| message(b'S', text.as_bytes());
-    [
-        ok(),
-        status("in_hot_standby\0off\0"),
-        status("default_transaction_read_only\0off\0"),
-        message(b'K', &[&[0, 0, 0, 9][..], key].concat()),
-        message(b'Z', b"I"),
-    ]
-    .concat()
+    scripted::welcome(&[&[0, 0, 0, 9][..], key].concat())
 }
 
 #[test]
@@ -346,10 +334,7 @@ fn a_script_in_steps_that_waited_was_not_sent() {
 /// A session whose cancellation key is a pooler's.
 fn pooled() -> Setup {
     let mut setup = Setup::new();
-    let key = message(b'K', &[0x7f, 0, 0, 1, 0, 0, 0, 2]);
-    let reports = ["in_hot_standby\0off\0", "default_transaction_read_only\0off\0"];
-    let reports = reports.map(|text| message(b'S', text.as_bytes())).concat();
-    setup.receive(&[&ok(), &reports, &key, &message(b'Z', b"I")]);
+    setup.receive(&[&scripted::welcome(&[0x7f, 0, 0, 1, 0, 0, 0, 2])]);
     setup.connection.advance(usize::MAX);
     setup
 }

@@ -13,5 +13,7 @@ pub mod frame;
 pub mod frontend;
 pub mod report;
 pub mod scram;
+#[cfg(any(test, feature = "sim"))]
+pub mod scripted;
 
 pub use backend::{Field, Format};

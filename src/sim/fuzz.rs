@@ -17,7 +17,7 @@ use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
 use crate::protocol::frame::{Limits, Phase, Split, split};
 use crate::protocol::scram::KeyCache;
-use crate::protocol::{Field, Format, frontend};
+use crate::protocol::{Field, Format, frontend, scripted};
 use crate::transfer::{Lane, RowBatch};
 use crate::types::{
     ArrayOf, Catalog, LongRow, ParameterType, Params, Piece, Shape, UserType, Verbatim, write_row,
@@ -164,12 +164,13 @@ pub fn scalars(data: &[u8]) {
 pub fn connection(data: &[u8]) {
     let mut choices = Choices { rest: data };
     let mut driver = Driver::new(choices.byte());
+    let welcome = scripted::welcome(&[]);
     while !choices.rest.is_empty() && !driver.closed {
         match choices.byte() % 8 {
             0 => driver.send(choices.byte()),
             1 => driver.connection.probe(driver.now),
             2 => driver.advance(usize::from(choices.byte())),
-            3 => driver.input(Input::Received(WELCOME)),
+            3 => driver.input(Input::Received(&welcome)),
             4 => driver.pass(u64::from(choices.byte()) * 100_000),
             _ => driver.input(Input::Received(choices.bytes(255))),
         }
@@ -179,10 +180,6 @@ pub fn connection(data: &[u8]) {
     driver.drain();
     assert!(driver.closed && driver.open.is_empty(), "unsettled: {:?}", driver.open);
 }
-
-/// AuthenticationOk, the role of a primary, ReadyForQuery.
-const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x17in_hot_standby\0off\0\
-    S\0\0\0\x26default_transaction_read_only\0off\0Z\0\0\0\x05I";
 
 struct Driver {
     now: Instant,

@@ -1,6 +1,7 @@
 //! A backend's messages as bytes, and how it reads a frontend's.
 
 use crate::connection::Role;
+pub(super) use crate::protocol::scripted::append as message;
 
 /// The ErrorResponse of a server that refuses a session.
 pub(super) fn error(severity: &str, code: &str, text: &str, out: &mut Vec<u8>) {
@@ -98,12 +99,6 @@ pub(super) fn row_of(values: &[Option<&str>], out: &mut Vec<u8>) {
         body.extend_from_slice(value.unwrap_or_default().as_bytes());
     }
     message(b'D', &body, out);
-}
-
-pub(super) fn message(tag: u8, body: &[u8], out: &mut Vec<u8>) {
-    out.push(tag);
-    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(body);
 }
 
 /// A string up to its NUL, and the bytes after it.

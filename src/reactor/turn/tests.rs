@@ -13,6 +13,7 @@ use socket2::Socket;
 
 use super::super::socket::Descriptor;
 use super::*;
+use crate::protocol::scripted::{self, message};
 
 /// A directory for the sockets of one test.
 struct Sockets(PathBuf);
@@ -44,19 +45,9 @@ impl Drop for Sockets {
     }
 }
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).unwrap();
-    [&[tag][..], &length.to_be_bytes(), body].concat()
-}
-
 /// The server's side of a login at a primary. Nothing is answered after it.
 fn welcome(mut stream: impl Write) {
-    let reports = [&b"in_hot_standby\0off\0"[..], b"default_transaction_read_only\0off\0"];
-    let [standby, read_only] = reports.map(|report| message(b'S', report));
-    let ready = message(b'Z', b"I");
-    let key = message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]);
-    let all = [message(b'R', &[0; 4]), standby, read_only, key, ready].concat();
-    stream.write_all(&all).unwrap();
+    stream.write_all(&scripted::welcome(&[0, 0, 0, 1, 0, 0, 0, 2])).unwrap();
 }
 
 fn ask(reactor: &mut Reactor, statement: StatementId, request: u32) {
