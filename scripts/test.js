@@ -86,7 +86,7 @@ const EACH_VERSION = [
   ...['results', 'parameters', 'choices', 'user-types', 'settings', 'styles', 'prepared'],
   ...['transaction', 'overlap', 'connect', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
-  ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions'],
+  ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions', 'restless-types'],
 ].map((name) => path.join('test', 'integration', `${name}.test.js`));
 
 const { folders, files, flags } = readArguments();

@@ -138,12 +138,14 @@ pub enum Mutation {
     ForgetServed,
     /// An earlier refusal of a host ends the wait while the host is being asked again.
     BelieveOldRefusal,
+    /// A read whose types change with each try is given up.
+    HoldNothing,
     /// The counters of connections are not updated when a connection changes.
     Miscount,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 64] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -206,6 +208,7 @@ impl Mutation {
         Self::QueueForEnd,
         Self::ForgetServed,
         Self::BelieveOldRefusal,
+        Self::HoldNothing,
         Self::Miscount,
     ];
 

@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub telling: &'a Telling,
     /// Whether the statement's description may not hold on this connection.
     pub strange: bool,
+    /// Describe and run it in one transaction, whose locks keep DDL away in between.
+    pub held: bool,
 }
 
 impl Request<'_> {

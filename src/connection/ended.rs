@@ -8,7 +8,7 @@ use super::script::Copied;
 use super::staleness::Staleness;
 use super::statement::Description;
 use super::step::Sending;
-use crate::base::ServerFields;
+use crate::base::{Error, ServerFields};
 use crate::types::Shape;
 
 /// The answer to one statement.
@@ -34,6 +34,10 @@ pub(super) enum Ended {
     Unreadable {
         /// The column came as text whose form the session's settings decide.
         is_text: bool,
+    },
+    /// A value does not fit its parameter, whose type was told in the same transaction.
+    Misfit {
+        error: Error,
     },
     /// The answer took more memory than it may.
     TooLarge {

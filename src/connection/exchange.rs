@@ -23,6 +23,7 @@ pub(super) use super::ended::Ended;
 pub use super::ended::StatementResult;
 use super::flight::is_of_text;
 pub(super) use super::flight::{Asked, Begins, Flight, Parsing, Terms};
+use super::held::{Held, Unrun};
 use super::prelude::Prelude;
 use super::prepared::Moment;
 use super::rows::{ROW_OVERHEAD, Rows, TooLarge};
@@ -269,7 +270,8 @@ impl Exchange {
             }
             (Step::Close, _, M::CloseComplete) => self.step = Step::Parse,
             (Step::Parse, _, M::ParseComplete) => self.step = Step::ParameterDescription,
-            (Step::ParameterDescription, Flight::Steps(_), M::ParameterDescription(_)) => {
+            (Step::ParameterDescription, Flight::Steps(steps), M::ParameterDescription(types)) => {
+                steps.infer(types);
                 self.step = Step::Describe;
             }
             (
@@ -362,7 +364,8 @@ impl Exchange {
             }
             Flight::Steps(steps) => {
                 self.shape = Description::new(Vec::new(), fields, &self.verbatim).shape;
-                let lacks_types = steps.lacks_types(self.shape.as_deref());
+                let lacks_types =
+                    steps.lacks_types(self.shape.as_deref(), self.verbatim.is_refused());
                 self.step = if lacks_types { Step::Types } else { Step::Bind };
                 return Learned::Step;
             }
@@ -393,14 +396,18 @@ impl Exchange {
         self.committed |= command.commits();
         self.began |= matches!(command.name(), "BEGIN" | "START TRANSACTION");
         let rows = std::mem::take(&mut self.rows);
-        let shape = match &self.flight {
+        let shape = match &mut self.flight {
             Flight::Script { .. } => {
                 let is_dropped = std::mem::take(&mut self.drops_rows);
                 self.shape.take().filter(|_| !is_dropped)
             }
             Flight::Steps(steps) => {
                 self.step = if steps.has_ended() { Step::Complete } else { Step::Parse };
-                self.shape.take()
+                let shape = self.shape.take();
+                shape.map(|shape| match steps.held_mut() {
+                    Some(held) => held.name_types(shape),
+                    None => shape,
+                })
             }
             _ => {
                 self.step = Step::Complete;
@@ -439,12 +446,18 @@ impl Exchange {
     pub(super) fn go_on(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let shape = self.shape.as_deref();
         match &mut self.flight {
-            Flight::Steps(steps) => match self.step {
-                Step::Bind => steps.run(shape, out),
-                Step::Types => steps.ask(out),
-                Step::Parse => steps.again(out),
-                _ => steps.end(out),
-            },
+            Flight::Steps(steps) => {
+                match self.step {
+                    Step::Bind => steps.run(shape, out)?,
+                    Step::Types => steps.ask(out)?,
+                    Step::Parse => steps.again(out)?,
+                    _ => steps.end(out)?,
+                }
+                if steps.held_mut().is_some_and(|held| held.is_unrun()) {
+                    self.step = Step::Complete;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -524,10 +537,8 @@ impl Exchange {
             let relies = match &self.flight {
                 Flight::Parsing(parsing) => parsing.relies,
                 Flight::Prepared { relies, .. } => *relies,
-                Flight::Typing { .. }
-                | Flight::Script { .. }
-                | Flight::Steps(_)
-                | Flight::Prelude => Relies::No,
+                Flight::Steps(steps) => steps.relies(),
+                Flight::Typing { .. } | Flight::Script { .. } | Flight::Prelude => Relies::No,
             };
             return Ended::Refused {
                 staleness: staleness(&fields, self.refused_at, relies),
@@ -549,6 +560,11 @@ impl Exchange {
         match &mut self.flight {
             Flight::Typing { told, .. } => return Ended::Described { told: told.take() },
             Flight::Prelude => return Ended::Described { told: None },
+            Flight::Steps(steps) => match steps.held_mut().and_then(Held::take_unrun) {
+                Some(Unrun::LacksType) => return Ended::Unreadable { is_text: false },
+                Some(Unrun::Misfit(error)) => return Ended::Misfit { error },
+                None => {}
+            },
             _ => {}
         }
         if self.guesses

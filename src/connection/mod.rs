@@ -22,6 +22,7 @@ mod flight;
 mod habit;
 mod halfway;
 mod handshake;
+mod held;
 mod intake;
 mod lead;
 mod lexer;

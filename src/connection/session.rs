@@ -316,6 +316,7 @@ impl Session {
             .ok_or_else(|| Error::internal("a request names a statement that is forgotten"))?;
         let start = sent + out.len() as u64;
         let is_script = statement.may_be_script() && request.params.is_empty() && !request.describe;
+        let is_script = is_script || request.held;
         let first_use = self.style.first_use(request, statement, shared.statements);
         let checks = match is_script {
             true => self.style.checks_script(request, statement, shared.statements),
@@ -329,7 +330,7 @@ impl Session {
         let moment = self.moment(now, shared.statements.generation());
         let verbatim = shared.statements.verbatim(statement).without(self.refuses_types);
         let (flight, prelude) = if is_script && prelude.is_empty() {
-            self.script(statement, shared.statements, out)?
+            self.script(request, statement, shared.statements, out)?
         } else {
             let are_read = self.style.reads_text(shared.statements);
             let texts = Texts { first_use, are_read, verbatim: &verbatim };

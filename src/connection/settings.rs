@@ -137,6 +137,7 @@ impl Style {
     ) -> bool {
         let may_pass = self.is_reported && self.is_ours() && !self.has_passed && !self.is_shared;
         may_pass
+            && !request.held
             && request.free
             && !statements.describes_first
             && !statement.restyles

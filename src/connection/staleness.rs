@@ -8,6 +8,8 @@ use crate::types::Params;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relies {
     No,
+    /// The statement is described in the transaction that runs it.
+    OnLocks,
     /// The statement was described for this request, or the form of its values does not depend on
     /// types.
     Told,
@@ -49,16 +51,13 @@ pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> St
     let parses = step == Step::Parse;
     let binds = matches!(step, Step::ParameterDescription | Step::Describe | Step::Bind);
     let rests_on_types = match relies {
-        Relies::No | Relies::Told => false,
+        Relies::No | Relies::OnLocks | Relies::Told => false,
         Relies::InPart => binds,
         Relies::OnTypes => binds || parses,
     };
     match fields.code.as_str() {
         "42P05" if parses => Staleness::NameTaken,
         _ if relies == Relies::No => Staleness::No,
-        "26000" if binds => Staleness::Preparation,
-        "08P01" if binds => Staleness::Description,
-        "42704" if parses || binds => Staleness::Description,
         // Internal errors are not translated.
         "XX000"
             if (parses || binds) && fields.message.starts_with("cache lookup failed for type") =>
@@ -68,6 +67,10 @@ pub(super) fn staleness(fields: &ServerFields, step: Step, relies: Relies) -> St
         "0A000" if fields.routine.as_deref() == Some("RevalidateCachedQuery") => {
             Staleness::Description
         }
+        _ if relies == Relies::OnLocks => Staleness::No,
+        "26000" if binds => Staleness::Preparation,
+        "08P01" if binds => Staleness::Description,
+        "42704" if parses || binds => Staleness::Description,
         code if rests_on_types && !is_passing(code) && code != INSUFFICIENT_PRIVILEGE => {
             Staleness::Types
         }

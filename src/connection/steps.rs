@@ -1,6 +1,7 @@
 //! A script in steps: its statements are sent by the extended protocol one after the other, and
 //! each is described before it runs, so that its results come in binary. The simple protocol
-//! returns only text, whose form the session's settings decide.
+//! returns only text, whose form the session's settings decide. A single statement with values
+//! (`held`) goes the same way.
 //!
 //! A single Sync ends all of them, so that they are one implicit transaction, as in the simple
 //! protocol: a BEGIN or COMMIT in one of them holds for the others. A Flush after each Describe
@@ -23,13 +24,15 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::halfway::Halfway;
+use super::held::Held;
 use super::prelude::Prelude;
 use super::script::{is_control, parts};
+use super::staleness::Relies;
 use super::step::Step;
-use super::user_types;
+use super::user_types::{self, UserTypes};
 use crate::base::{Error, ServerFields};
 use crate::protocol::{Format, frontend};
-use crate::types::{Column, Shape, UserType};
+use crate::types::{Column, Shape};
 
 #[derive(Debug)]
 pub(super) struct Steps {
@@ -49,7 +52,9 @@ pub(super) struct Steps {
     /// server has told of them.
     asked: Vec<u32>,
     asking: Range<usize>,
-    told: Vec<(u32, UserType)>,
+    told: UserTypes,
+    /// Where it is no script, but a single statement.
+    held: Option<Box<Held>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +98,16 @@ impl Steps {
             }
             left.push_back(part.start..part.start + part.text.len());
         }
-        (!left.is_empty()).then(|| Self {
+        (!left.is_empty()).then(|| Self::new(sql, left, None))
+    }
+
+    /// A single statement.
+    pub(super) fn held(sql: &Arc<str>, held: Held) -> Self {
+        Self::new(sql, std::iter::once(0..sql.len()).collect(), Some(Box::new(held)))
+    }
+
+    fn new(sql: &Arc<str>, left: VecDeque<Range<usize>>, held: Option<Box<Held>>) -> Self {
+        Self {
             sql: Arc::clone(sql),
             left,
             described: 0..0,
@@ -104,14 +118,15 @@ impl Steps {
             asked: Vec::new(),
             asking: 0..0,
             told: Vec::new(),
-        })
+            held,
+        }
     }
 
     /// The command in front of the script. A script that begins with transaction control has none:
     /// a failed transaction accepts nothing but its end.
     pub(super) fn prelude(&self) -> Prelude {
         let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
-        Prelude::opening(first.is_some_and(|first| !is_control(first)))
+        Prelude::opening(self.held.is_none() && first.is_some_and(|first| !is_control(first)))
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -129,7 +144,8 @@ impl Steps {
     fn describe_next(&mut self, out: &mut BytesMut) -> Result<(), Error> {
         let Some(next) = self.left.pop_front() else { return self.end(out) };
         let Some(sql) = self.sql.get(next.clone()) else { return self.end(out) };
-        frontend::parse(out, "", sql, &[])?;
+        let types = self.held.as_deref().map_or(&[][..], Held::declared);
+        frontend::parse(out, "", sql, types)?;
         frontend::describe_statement(out, "")?;
         self.described = next;
         frontend::flush(out)
@@ -137,8 +153,11 @@ impl Steps {
 
     /// Runs the statement that was described, and asks for the next one's description.
     pub(super) fn run(&mut self, shape: Option<&Shape>, out: &mut BytesMut) -> Result<(), Error> {
-        let columns = shape.map_or(&[][..], Shape::columns);
-        run_unnamed(columns, out)?;
+        if let Some(held) = &mut self.held {
+            held.run(shape, out);
+            return self.end(out);
+        }
+        run_unnamed(shape.map_or(&[][..], Shape::columns), out)?;
         self.has_left |= self.running.1 != Halfway::Never;
         let range = self.described.clone();
         let halfway = self.sql.get(range.clone()).map_or(Halfway::ByCode, Halfway::of);
@@ -148,12 +167,15 @@ impl Steps {
 
     /// Whether types of a description have to be asked for before its statement runs. Each type is
     /// asked for once.
-    pub(super) fn lacks_types(&mut self, shape: Option<&Shape>) -> bool {
-        if self.right == Right::Denied {
+    pub(super) fn lacks_types(&mut self, shape: Option<&Shape>, is_refused: bool) -> bool {
+        if self.right == Right::Denied || is_refused {
             return false;
         }
         let start = self.asked.len();
-        let untold = shape.map(Shape::untold).unwrap_or_default();
+        let untold = match &self.held {
+            Some(held) => held.user_types(shape),
+            None => shape.map(Shape::untold).unwrap_or_default(),
+        };
         let untold = untold.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
         self.asked.extend(untold);
         self.asking = start..self.asked.len();
@@ -197,12 +219,34 @@ impl Steps {
         self.right == Right::Denied
     }
 
-    pub(super) fn told(&mut self) -> Vec<(u32, UserType)> {
-        std::mem::take(&mut self.told)
+    pub(super) fn told(&mut self) -> UserTypes {
+        let told = std::mem::take(&mut self.told);
+        if let Some(held) = self.held.as_mut().filter(|_| self.right == Right::Granted) {
+            held.learn(self.asked.get(self.asking.clone()).unwrap_or_default(), &told);
+        }
+        told
+    }
+
+    /// The types of a single statement's parameters.
+    pub(super) fn infer(&mut self, parameter_types: Vec<u32>) {
+        if let Some(held) = &mut self.held {
+            held.infer(parameter_types);
+        }
+    }
+
+    pub(super) fn held_mut(&mut self) -> Option<&mut Held> {
+        self.held.as_deref_mut()
+    }
+
+    pub(super) fn relies(&self) -> Relies {
+        self.held.as_ref().map_or(Relies::No, |held| held.relies())
     }
 
     /// Describes the statement once more, by the types that were told.
     pub(super) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        if self.held.as_ref().is_some_and(|held| held.is_unrun()) {
+            return self.end(out);
+        }
         self.left.push_front(self.described.clone());
         self.describe_next(out)
     }

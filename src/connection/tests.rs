@@ -162,6 +162,7 @@ impl Setup {
         let params = &params;
         let request = Request {
             strange: false,
+            held: false,
             token,
             statement,
             params,

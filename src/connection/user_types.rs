@@ -108,6 +108,9 @@ fn newer_question(oids: &[u32]) -> String {
     )
 }
 
+/// The types that a server has told, by their oids.
+pub(super) type UserTypes = Vec<(u32, UserType)>;
+
 /// Why a server did not tell types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypesRefused {
@@ -126,7 +129,7 @@ const MOST_ROLLBACKS: u8 = 5;
 pub struct RefusedInTransaction {
     asked: Vec<u32>,
     /// The types are known if only the question for the database was refused.
-    told: Result<Vec<(u32, UserType)>, TypesRefused>,
+    told: Result<UserTypes, TypesRefused>,
     why: Box<ServerFields>,
     rollbacks: u8,
 }
@@ -136,7 +139,7 @@ pub struct RefusedInTransaction {
 pub enum TypesOutcome {
     Answered {
         asked: Vec<u32>,
-        told: Result<Vec<(u32, UserType)>, TypesRefused>,
+        told: Result<UserTypes, TypesRefused>,
     },
     /// Its transaction has to be rolled back to the savepoint.
     Refused(Box<RefusedInTransaction>),
@@ -150,7 +153,7 @@ pub enum TypesOutcome {
 pub(super) struct TypesAsked {
     oids: Vec<u32>,
     step: Step,
-    told: Vec<(u32, UserType)>,
+    told: UserTypes,
     /// All answers about the oids have come.
     has_told: bool,
     realm: Realm,

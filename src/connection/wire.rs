@@ -4,18 +4,9 @@
 use bytes::BytesMut;
 
 use super::Request;
-use super::exchange::Flight;
-use super::statement::Statement;
 use crate::base::Error;
 use crate::protocol::{Format, frontend};
-use crate::types::{ParameterType, Shape};
-
-/// Asks only for the description. Nothing runs.
-pub(super) fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
-    frontend::parse(out, "", &statement.sql, &[])?;
-    frontend::describe_statement(out, "")?;
-    Ok(Flight::Typing { parameter_types: Vec::new(), told: None })
-}
+use crate::types::{ParameterType, Params, Shape};
 
 /// How the values of a request are written.
 #[derive(Clone, Copy, Debug)]
@@ -39,17 +30,16 @@ pub(super) fn parse_and_run(
 ) -> Result<(), Error> {
     frontend::parse(out, name, sql, types)?;
     frontend::describe_statement(out, name)?;
-    bind_and_run(out, name, request, values, results)
+    bind_and_run(out, name, request.params, values, results)
 }
 
 pub(super) fn bind_and_run(
     out: &mut BytesMut,
     name: &str,
-    request: &Request<'_>,
+    params: &Params,
     values: Values<'_>,
     results: Option<&Shape>,
 ) -> Result<(), Error> {
-    let params = request.params;
     let (Values::Plain(types) | Values::Fitted(types)) = values;
     let not_known = &ParameterType::NOT_KNOWN;
     let type_of = |n: usize| types.get(n).unwrap_or(not_known);

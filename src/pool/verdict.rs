@@ -72,6 +72,8 @@ pub(super) struct Facts {
     pub(super) is_replaced: bool,
     /// It may be sent once more for what was not known when it was sent.
     pub(super) has_tries: bool,
+    /// It may be for longer, where it runs in the transaction that describes it.
+    pub(super) can_be_held: bool,
     /// Nothing stands behind it on its connection, and nothing did.
     pub(super) is_last: bool,
 }
@@ -260,7 +262,7 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
     let is_idle = facts.status == TransactionStatus::Idle;
     let mut is_outrun = false;
     let (mut counts, mut telling) = (false, None);
-    if had_no_effect && facts.has_tries {
+    if had_no_effect && (facts.has_tries || facts.can_be_held) {
         counts = true;
         telling = Some(if remedy == Remedy::Told { Telling::Due } else { Telling::No });
         let ruling =
@@ -306,6 +308,7 @@ mod tests {
         status: TransactionStatus::Idle,
         is_replaced: false,
         has_tries: true,
+        can_be_held: false,
         is_last: true,
     };
     /// An unknown function.
@@ -436,6 +439,7 @@ mod tests {
             (READ, error("42P18", told), "again counts tells"),
             (READ, error("0A000", anew), again_once),
             (spent(READ), error("0A000", anew), "0A000 not-committed"),
+            (Facts { can_be_held: true, ..spent(READ) }, error("0A000", anew), again_once),
             (spent(READ), error("42P18", told), "42P18 not-committed doubts"),
             (leased(true, READ), error("0A000", anew), "resume counts"),
             (

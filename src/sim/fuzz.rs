@@ -248,6 +248,7 @@ impl Driver {
         };
         let request = Request {
             strange: false,
+            held: begin.is_none() && !describe && self.next.is_multiple_of(5),
             token,
             statement,
             params,

@@ -24,14 +24,17 @@ use std::collections::BTreeMap;
 use states::Sleep;
 pub use states::{Pause, Reports};
 
+use questions::is_question;
+
 use super::messages::{
     describe_parameters, error, first_value, message, report_role, row, row_description, text,
 };
 use crate::connection::Role;
 
-/// The oid of a user-made type.
+/// The oid of the first user-made type.
 const MOOD: u32 = 16_384;
 const CANCELED: &str = "canceling statement due to user request";
+const REFUSED: &str = "cannot execute INSERT in a read-only transaction";
 
 /// One host. The caller numbers its sessions.
 #[derive(Debug)]
@@ -48,6 +51,9 @@ pub struct Server {
     pub tells_types: bool,
     /// The name of the user-made type.
     pub mood: &'static str,
+    pub mood_oid: u32,
+    /// Whether that type, and the table that has it, are made anew behind each transaction.
+    pub is_restless: bool,
     /// How often the server was asked for types.
     pub types_asked: usize,
     /// The server was asked for its role in a transaction that a user began by a statement.
@@ -77,6 +83,8 @@ struct Session {
     /// Statements by name.
     statements: BTreeMap<String, String>,
     bound: String,
+    /// The oid of the type as its table had it when the session locked that.
+    mood_oid: u32,
     sleep: Sleep,
     /// An error occurred: everything up to the next Sync is skipped.
     skipping: bool,
@@ -122,6 +130,8 @@ impl Server {
             lineage: (7, 0, 1),
             tells_lineage: true,
             mood: "mood",
+            mood_oid: MOOD,
+            is_restless: false,
             tells_types: true,
             types_asked: 0,
             asked_in_transaction: false,
@@ -143,6 +153,7 @@ impl Server {
             changed_at: 0,
             statements: BTreeMap::new(),
             bound: String::new(),
+            mood_oid: self.mood_oid,
             sleep: Sleep::Awake,
             skipping: false,
             is_amid: false,
@@ -310,6 +321,11 @@ impl Server {
                     self.sessions.remove(&session);
                     break;
                 }
+                b'H' => {}
+                b'E' if !state.skipping && is_question(&state.bound) => {
+                    let sql = state.bound.clone();
+                    self.answer(session, &sql, role, out);
+                }
                 b'S' => {
                     state.end_implicit_transaction(&mut self.keys);
                     state.skipping = false;
@@ -327,6 +343,10 @@ impl Server {
                     state.ready(role, self.reports, out);
                 }
                 _ if state.skipping => {}
+                b'P' => {
+                    state.mood_oid = self.mood_oid;
+                    state.extended(tag, &body, role, &mut self.keys, out);
+                }
                 b'E' if state.runs_unset() => {
                     self.ran_unset = true;
                     state.extended(tag, &body, role, &mut self.keys, out);
@@ -337,6 +357,7 @@ impl Server {
                 return Pause::Committed;
             }
             if matches!(tag, b'S' | b'Q') {
+                self.make_types_anew();
                 return Pause::Ready;
             }
         }
@@ -445,7 +466,7 @@ impl Session {
                     describe_parameters(sql, out);
                 }
                 if sql.starts_with("SELECT") {
-                    row_description(if sql.ends_with(" mood") { MOOD } else { 25 }, out);
+                    row_description(if sql.ends_with(" mood") { self.mood_oid } else { 25 }, out);
                 } else {
                     message(b'n', &[], out);
                 }
@@ -507,10 +528,7 @@ impl Session {
                 row("1", out);
                 "SELECT 1"
             }
-            "SELECT" if rest.starts_with("write(") => {
-                let message = "cannot execute INSERT in a read-only transaction";
-                return self.error("25006", message, out);
-            }
+            "SELECT" if rest.starts_with("write(") => return self.error("25006", REFUSED, out),
             "SELECT" => {
                 row("1", out);
                 "SELECT 1"
@@ -519,13 +537,7 @@ impl Session {
                 self.written.push(rest.to_owned());
                 "INSERT 0 1"
             }
-            "INSERT" => {
-                return self.error(
-                    "25006",
-                    "cannot execute INSERT in a read-only transaction",
-                    out,
-                );
-            }
+            "INSERT" => return self.error("25006", REFUSED, out),
             "BEGIN" => {
                 let writable = writable && !rest.contains("READ ONLY");
                 self.transaction = Transaction::Open { writable };

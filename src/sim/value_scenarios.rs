@@ -220,3 +220,18 @@ fn a_refused_question_for_the_cluster_ends_no_transaction() {
     assert_eq!(answered(&world, commit), "COMMIT");
     assert_eq!((world.hosts[0].server.keys.len(), world.hosts[0].server.types_asked), (1, 1));
 }
+
+#[test]
+fn a_read_is_right_however_often_its_table_is_made_anew() {
+    for (statement, params) in [("SELECT mood", Params::new()), ("SELECT $1 mood", value("a"))] {
+        let mut world = World::new(config(1, serde_json::json!({})), &[PRIMARY]);
+        world.hosts[0].server.is_restless = true;
+        for _ in 0..3 {
+            let request = world.ask(statement, None, QueryFlags::default(), params.clone());
+            world.settle();
+            let results = &world.answers[&request].as_ref().unwrap().results;
+            let shape = results[0].shape.as_ref().unwrap().to_json();
+            assert!(shape.contains(r#""typeName":"mood""#), "{statement}: {shape}");
+        }
+    }
+}

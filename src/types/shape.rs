@@ -153,6 +153,11 @@ impl Verbatim {
         Decoder::for_user_array(array?, Format::Binary, self)
     }
 
+    /// Whether a server has refused to tell what types are, in the middle of several statements.
+    pub fn is_refused(&self) -> bool {
+        self.domains.is_refused
+    }
+
     /// A server has told what the type is.
     pub fn learn(&mut self, type_oid: u32, known: &UserType) {
         self.domains.learn(type_oid, known);

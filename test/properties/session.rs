@@ -104,6 +104,7 @@ impl Session {
         loop {
             let request = Request {
                 strange: false,
+                held: false,
                 token: Token(0),
                 statement,
                 params,

@@ -49,6 +49,10 @@ impl Session {
                 let error = error.with_outcome(Outcome::NotCommitted);
                 Answer::Refused { error, remedy: Remedy::Told }
             }
+            Ended::Misfit { error } => {
+                let error = error.with_outcome(Outcome::NotSent);
+                Answer::Refused { error, remedy: Remedy::Nothing }
+            }
             Ended::TooLarge { why, has_run } => {
                 // Its command tags were dropped with its rows.
                 if let Some(Statement { traces, .. }) = shared.statements.get(id) {

@@ -21,7 +21,7 @@ use crate::connection::prepared::{Found, Moment, Told};
 use crate::connection::settings::FirstUse;
 use crate::connection::staleness::Relies;
 use crate::connection::statement::{Description, Form, Statement};
-use crate::connection::wire::{Values, bind_and_run, describe, parse_and_run};
+use crate::connection::wire::{Values, bind_and_run, parse_and_run};
 use crate::protocol::frontend;
 use crate::types::Verbatim;
 
@@ -113,6 +113,7 @@ impl Session {
             Found::Known(preparation) => preparation,
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
+        let params = request.params;
         if self.is_pooled {
             // The pool may know more of the same types. A description that was made for this call
             // is newer.
@@ -125,7 +126,7 @@ impl Session {
             if !request.params.needs_type()
                 && let Some(asked) = self.formats(request, statement, known, texts)
             {
-                bind_and_run(out, &name, request, Values::Plain(&known.fits), asked.shape())?;
+                bind_and_run(out, &name, params, Values::Plain(&known.fits), asked.shape())?;
                 return Ok(Flight::Prepared {
                     name,
                     told,
@@ -147,12 +148,15 @@ impl Session {
         }
         // The pool may know more of the same types than this connection.
         let fits = if is_same { &known.fits } else { &own.fits };
-        if request.params.needs_told(fits) && !is_told {
+        // What comes as text of a type that no server has told may be an array of dates.
+        let is_untold = own.shape.as_deref().is_some_and(|it| it.has_untold_text(texts.verbatim));
+        let is_read = texts.are_read || !is_untold;
+        if !is_told && (!is_read || request.params.needs_told(fits)) {
             return describe(statement, out);
         }
         let mark = out.len();
         let relies = if is_told { Relies::Told } else { Relies::on_types(request.params) };
-        match bind_and_run(out, &name, request, Values::Fitted(fits), own.shape.as_deref()) {
+        match bind_and_run(out, &name, params, Values::Fitted(fits), own.shape.as_deref()) {
             Ok(()) => Ok(Flight::Prepared { name, told, asked: None, relies }),
             Err(error) if is_final(&error, request) => Err(error),
             Err(_) => {
@@ -187,7 +191,7 @@ impl Session {
         };
         let relies = if needs_type { Relies::InPart } else { Relies::Told };
         frontend::describe_statement(out, name)?;
-        bind_and_run(out, name, request, Values::Plain(&own.fits), asked.shape())?;
+        bind_and_run(out, name, request.params, Values::Plain(&own.fits), asked.shape())?;
         Ok(Flight::Parsing(Parsing {
             name: Some(Arc::clone(name)),
             begins: Begins::Description,
@@ -277,8 +281,6 @@ impl Session {
         texts: Texts<'_>,
     ) -> Option<Asked> {
         let Some(shape) = &known.shape else { return Some(Asked::Text) };
-        // A type that no server has told, and that comes as text, may turn out to be an array of
-        // dates.
         let is_read = texts.are_read || !shape.has_untold_text(texts.verbatim);
         let is_known = request.told().is_some() || (is_read && self.may_repeat(request, statement));
         is_known.then(|| Asked::Like(Arc::clone(shape)))
@@ -289,6 +291,13 @@ impl Session {
     pub(super) fn may_repeat(&self, request: &Request<'_>, statement: &Statement) -> bool {
         self.repeats_reads && request.free && statement.may_run_twice
     }
+}
+
+/// Asks only for the description. Nothing runs.
+fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> {
+    frontend::parse(out, "", &statement.sql, &[])?;
+    frontend::describe_statement(out, "")?;
+    Ok(Flight::Typing { parameter_types: Vec::new(), told: None })
 }
 
 /// A text that no pooler has had a server parse. PgBouncer (1.21 and later) answers a Parse by

@@ -4,24 +4,31 @@ use bytes::BytesMut;
 
 use super::{Session, Tidiness};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
-use crate::connection::Shared;
 use crate::connection::exchange::Flight;
+use crate::connection::held::Held;
 use crate::connection::pipeline::{Entry, Work};
 use crate::connection::prelude::Prelude;
 use crate::connection::script::Copied;
 use crate::connection::statement::{Statement, Statements};
 use crate::connection::steps::Steps;
+use crate::connection::{Request, Shared};
 use crate::protocol::frontend;
 
 impl Session {
     /// Writes a script as a single simple query. If text would not come as this client reads it,
-    /// the script runs in steps, and [`Self::begin_steps`] sends the first of them.
+    /// the script runs in steps, and [`Self::begin_steps`] sends the first of them. A statement that
+    /// is to be held always does.
     pub(super) fn script(
         &self,
+        request: &Request<'_>,
         statement: &Statement,
         statements: &Statements,
         out: &mut BytesMut,
     ) -> Result<(Flight, Prelude), Error> {
+        if request.held {
+            let steps = Steps::held(&statement.sql, Held::new(request));
+            return Ok((Flight::Steps(Box::new(steps)), Prelude::default()));
+        }
         let reads_text = self.style.reads_script(statement, statements);
         if !(reads_text || statement.is_plain_script)
             && let Some(steps) = Steps::of(&statement.sql, self.style.has_standard_strings())

@@ -69,15 +69,14 @@ impl Calls {
         cx: &mut Context<'_>,
     ) {
         let Some(lease) = self.leases.get(number) else { return };
-        let connection = lease.connection();
-        let slot = connection.and_then(|id| cx.connections.get(id));
+        let slot = lease.connection().and_then(|id| cx.connections.get(id));
         let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
         let running = running.map(|token| Key::from_bits(token.0));
         let calls: Vec<_> = running.chain(lease.waiting()).collect();
         for key in calls {
             self.give_up(now, key, Reason::WithTransaction, cx);
         }
-        self.hand_out_untyped(now, Reason::WithTransaction, |id, _| Some(id) == connection, cx);
+        self.hand_out_untyped(now, Reason::WithTransaction, |of, _| of == Some(number), cx);
     }
 
     pub(in crate::pool) fn end_cancel(

@@ -92,7 +92,11 @@ impl Calls {
                 }
                 Pipelining::Off => false,
             };
-            is_allowed && statement.habit.is_quick(QUICK) && !statement.traces.is_likely()
+            let is_held = call.is_held(&self.statements);
+            is_allowed
+                && !is_held
+                && statement.habit.is_quick(QUICK)
+                && !statement.traces.is_likely()
         })
     }
 

@@ -36,6 +36,7 @@ impl Calls {
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
             telling: &call.telling,
             strange,
+            held: call.is_held(&self.statements),
         };
         let mut shared =
             Shared { config: cx.config, statements: &mut self.statements, keys: &mut self.keys };

@@ -16,14 +16,11 @@ use crate::connection::{
     Answer, Effect, Role, Settled, Statement, Telling, Token, left_open, was_never_handed_on,
 };
 use crate::pool::loss::{Fate, Loss, on_lost};
-use crate::pool::requests::Phase;
+use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
 use crate::pool::verdict::{Facts, On, READ_ONLY_REFUSAL, Verdict, rule};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 
-/// Descriptions and roles can change while calls wait. The pool tells a call's error once the call
-/// has met such changes this often.
-pub(in crate::pool) const MOST_REDESCRIPTIONS: u8 = 2;
 impl Calls {
     /// Returns the call where it must be sent again.
     pub(super) fn settle(
@@ -168,12 +165,14 @@ impl Calls {
         if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer, cx) {
             return verdict;
         }
-        let Some(facts) = self.facts(id, key, &settled, cx) else {
+        let Some(facts) = self.facts(now, id, key, &settled, cx) else {
             return Verdict::Deliver(Err(Error::internal("an answer to no call")));
         };
         let ruling = rule(&facts, settled.answer);
         if let Some(call) = self.requests.get_mut(key) {
-            call.redescribed += u8::from(ruling.counts);
+            if ruling.counts {
+                call.try_again(now, cx.config.acquire_timeout);
+            }
             if let Some(telling) = ruling.telling {
                 call.telling = telling;
             }
@@ -196,6 +195,7 @@ impl Calls {
 
     fn facts(
         &self,
+        now: Instant,
         id: ConnectionId,
         key: Key<Call>,
         settled: &Settled,
@@ -230,6 +230,7 @@ impl Calls {
             status: settled.status,
             is_replaced: call.lease.is_some() && slot.is_some_and(|slot| is_replaced(slot.host)),
             has_tries: call.redescribed < MOST_REDESCRIPTIONS,
+            can_be_held: call.may_be_held(&self.statements) && now < call.tries_until,
             is_last: settled.last && slot.is_some_and(|slot| slot.connection.is_vacant()),
         })
     }

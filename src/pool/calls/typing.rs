@@ -16,13 +16,12 @@
 
 use std::time::Duration;
 
-use super::settle::MOST_REDESCRIPTIONS;
 use super::untyped::{Read, Untyped, Waiter};
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::{Form, Realm, Telling, TypesOutcome, TypesRefused};
 use crate::pool::connections::Duty;
-use crate::pool::requests::Reason;
+use crate::pool::requests::{MOST_REDESCRIPTIONS, Reason};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::{ParameterType, Shape, UserType};
@@ -46,12 +45,19 @@ impl Calls {
             false => user_types(&response),
         };
         let call = self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
-        match call.map(|call| call.request) {
-            Some(request) if !unknown.is_empty() && cx.connections.contains(id) => {
+        let waits = !unknown.is_empty() && cx.connections.contains(id);
+        match call.map(|call| (call.request, call.lease, call.given_up)) {
+            // Its caller waits no longer, and is told what has come of it.
+            Some((request, _, Some(given_up))) if waits => {
+                let read = self.take_read(key, None);
+                self.requests.watches.remove(request);
+                self.hand_out_early(id, request, response, read, given_up.reason, cx);
+            }
+            Some((request, lease, None)) if waits => {
                 let limit = self.requests.watches.due(request);
                 self.requests.watches.remove(request);
                 let read = self.take_read(key, limit);
-                let answer = Waiter::Answer { request, response, read };
+                let answer = Waiter::Answer { request, lease, response, read };
                 self.wait_for_types(now, id, answer, unknown, limit.map(|(at, _)| at), cx);
             }
             _ => self.finish_call(key, Ok(response)),
@@ -65,10 +71,8 @@ impl Calls {
         limit: Option<(Instant, Duration)>,
     ) -> Option<Box<Read>> {
         let call = self.requests.get(key)?;
-        let may_run_again = call.lease.is_none()
-            && call.given_up.is_none()
-            && call.twin.is_none()
-            && call.may_run_twice(&self.statements);
+        let may_run_again =
+            call.lease.is_none() && call.twin.is_none() && call.may_run_twice(&self.statements);
         if may_run_again {
             return self.requests.remove(key).map(|call| Box::new(Read { call, limit }));
         }
@@ -87,7 +91,8 @@ impl Calls {
     /// or whose connection was lost before they were told.
     fn read_again(&mut self, now: Instant, read: Read, cx: &mut Context<'_>) {
         let request = read.call.request;
-        if read.call.redescribed >= MOST_REDESCRIPTIONS {
+        let may_be_held = read.call.may_be_held(&self.statements) && now < read.call.tries_until;
+        if read.call.redescribed >= MOST_REDESCRIPTIONS && !may_be_held {
             self.let_read_go(Some(Box::new(read)));
             let message = "the types of its columns have changed while it was asked for";
             let class = ErrorClass::Configuration;
@@ -95,7 +100,7 @@ impl Calls {
             return self.complete(request, Err(error.with_outcome(Outcome::NotCommitted)));
         }
         let Read { mut call, limit } = read;
-        call.redescribed += 1;
+        call.try_again(now, cx.config.acquire_timeout);
         if let Some(statement) = call.statement.and_then(|id| self.statements.get_mut(id)) {
             statement.form = Form::Undescribed;
         }
@@ -280,7 +285,7 @@ impl Calls {
     fn release_untyped(&mut self, now: Instant, at: usize, cx: &mut Context<'_>) {
         let Untyped { connection, what, .. } = self.untyped.remove(at);
         match what {
-            Waiter::Answer { request, response, read } => {
+            Waiter::Answer { request, response, read, .. } => {
                 self.note_waiting(now, connection, cx);
                 let limit = read.as_ref().and_then(|read| read.limit);
                 match limit.filter(|(at, _)| *at <= now) {
@@ -307,6 +312,7 @@ impl Calls {
 /// The oids of all users' types in an answer.
 fn user_types(response: &Response) -> Vec<u32> {
     let shapes = response.results.iter().filter_map(|result| result.shape.as_deref());
+    let shapes = shapes.filter(|shape| shape.has_user_types());
     let mut oids: Vec<_> = shapes.flat_map(Shape::user_types).collect();
     oids.sort_unstable();
     oids.dedup();

@@ -1,5 +1,6 @@
 //! What waits for the types that were asked for on a connection, and how it goes on without them.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(in crate::pool) struct Untyped {
 pub(in crate::pool) enum Waiter {
     Answer {
         request: u32,
+        /// On which it was asked.
+        lease: Option<NonZeroU32>,
         response: Response,
         read: Option<Box<Read>>,
     },
@@ -103,16 +106,16 @@ impl Calls {
         &mut self,
         now: Instant,
         reason: Reason,
-        is_wanted: impl Fn(ConnectionId, u32) -> bool,
+        is_wanted: impl Fn(Option<NonZeroU32>, u32) -> bool,
         cx: &mut Context<'_>,
     ) {
         let wanted = |waits: &Untyped| match waits.what {
-            Waiter::Answer { request, .. } => is_wanted(waits.connection, request),
+            Waiter::Answer { request, lease, .. } => is_wanted(lease, request),
             Waiter::Call(_) => false,
         };
         while let Some(at) = self.untyped.iter().position(wanted) {
             let Untyped { connection, what, .. } = self.untyped.remove(at);
-            if let Waiter::Answer { request, response, read } = what {
+            if let Waiter::Answer { request, response, read, .. } = what {
                 self.note_waiting(now, connection, cx);
                 self.hand_out_early(connection, request, response, read, reason, cx);
             }
@@ -146,7 +149,7 @@ impl Calls {
                 Waiter::Answer { read: Some(read), .. } if cx.life.is_open() => {
                     self.unread.push(*read);
                 }
-                Waiter::Answer { request, response, read } => {
+                Waiter::Answer { request, response, read, .. } => {
                     self.hand_out_early(id, request, response, read, Reason::Ended, cx);
                 }
                 Waiter::Call(key) => self.requests.take_up_unless_leased(key),

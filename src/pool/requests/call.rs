@@ -1,12 +1,17 @@
 //! A query until it is answered, and where it is on its way there.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::given_up::GivenUp;
-use crate::base::{Instant, Key, Outcome};
+use crate::base::{Instant, Key, Mutation, Outcome};
 use crate::connection::{Statement, StatementId, Statements, Telling};
 use crate::pool::{ConnectionId, QueryFlags};
 use crate::types::Params;
+
+/// Descriptions and roles can change while calls wait. The pool tells a call's error once the call
+/// has met such changes this often, unless it can be held from then on.
+pub(in crate::pool) const MOST_REDESCRIPTIONS: u8 = 2;
 
 /// A query until it is answered. It keeps its parameters, because it may be sent again.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct Call {
     pub(in crate::pool) deadline: Instant,
     /// How often it was sent again because its statement, or its host's role, had changed since.
     pub(in crate::pool) redescribed: u8,
+    /// Until when it is, where it can be held.
+    pub(in crate::pool) tries_until: Instant,
     /// How often a connection was lost that may have been at it. Connections that were open at the
     /// previous loss do not count.
     pub(in crate::pool) losses: u8,
@@ -65,6 +72,7 @@ impl Call {
             flags,
             deadline,
             redescribed: 0,
+            tries_until: Instant::ORIGIN,
             losses: 0,
             lost_at: Instant::ORIGIN,
             phase: Phase::Queued,
@@ -123,6 +131,27 @@ impl Call {
         statements: &'a Statements,
     ) -> Option<&'a Statement> {
         statements.get(self.statement?)
+    }
+
+    /// It is sent once more, and tries end so long after the first time.
+    pub(in crate::pool) fn try_again(&mut self, now: Instant, within: Duration) {
+        if self.redescribed == 0 {
+            self.tries_until = now + within;
+        }
+        self.redescribed = self.redescribed.saturating_add(1);
+    }
+
+    /// Whether it can be described and run in a transaction of its own. What commits half-way can't.
+    pub(in crate::pool) fn may_be_held(&self, statements: &Statements) -> bool {
+        self.lease.is_none()
+            && !Mutation::HoldNothing.is_on()
+            && !self.flags.has(QueryFlags::VALUES_TO_COME)
+            && self.statement_in(statements).is_some_and(|statement| statement.may_share)
+    }
+
+    /// Whether it is, since it was refused often enough for what was told before.
+    pub(in crate::pool) fn is_held(&self, statements: &Statements) -> bool {
+        self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
     }
 
     pub(in crate::pool) fn may_run_twice(&self, statements: &Statements) -> bool {

@@ -8,7 +8,7 @@ mod twins;
 mod watches;
 
 pub(crate) use call::Call;
-pub(super) use call::Phase;
+pub(super) use call::{MOST_REDESCRIPTIONS, Phase};
 pub(super) use given_up::{GivenUp, Reason, closed_pool, given_up_error, no_connection};
 use line::Line;
 pub(super) use line::full_queue;

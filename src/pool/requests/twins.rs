@@ -78,7 +78,8 @@ impl Requests {
         let params = std::mem::replace(&mut call.params, Params::new());
         let flags = std::mem::take(&mut call.flags);
         let (request, deadline) = (call.request, call.deadline);
-        let (redescribed, losses, lost_at) = (call.redescribed, call.losses, call.lost_at);
+        let (redescribed, tries_until) = (call.redescribed, call.tries_until);
+        let (losses, lost_at) = (call.losses, call.lost_at);
         let owned = call.phase;
         self.forsake(now, owner);
         if let Some(call) = self.get_mut(copy) {
@@ -92,6 +93,7 @@ impl Requests {
                 statement,
                 params,
                 redescribed,
+                tries_until,
                 losses,
                 lost_at,
                 phase,

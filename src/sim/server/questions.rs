@@ -1,11 +1,23 @@
 //! The pool's own questions: where the host stands, what types there are, and which role it has.
 //! Also how the pool sets again what was named at the login.
 
-use super::{CANCELED, MOOD, Server, Transaction, ZONE};
+use super::{CANCELED, Server, Transaction, ZONE};
 use crate::connection::Role;
 use crate::sim::messages::{message, row_of, tell_realm, tell_role};
 
+/// Whether it is asked in the extended protocol too.
+pub(super) fn is_question(sql: &str) -> bool {
+    sql.contains("pg_catalog.pg_type") && !sql.contains("FROM pg_catalog.pg_database")
+}
+
 impl Server {
+    /// A table and its type are made anew, unless a session has the table locked.
+    pub(super) fn make_types_anew(&mut self) {
+        if self.is_restless && !self.sessions.values().any(|session| session.is_amid) {
+            self.mood_oid += 1;
+        }
+    }
+
     /// Answers a question of the pool's own. False if the statement is none.
     pub(super) fn answer(
         &mut self,
@@ -22,7 +34,10 @@ impl Server {
         let asks_types = sql.contains("FROM pg_catalog.pg_type");
         let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
         self.types_asked += usize::from(asks_types);
-        if asks_types && !self.tells_types {
+        if sql.contains("has_table_privilege") {
+            row_of(&[Some(if self.tells_types { "t" } else { "f" })], out);
+            message(b'C', b"SELECT 1\0", out);
+        } else if asks_types && !self.tells_types {
             let has_savepoint = sql.starts_with("SAVEPOINT hyperion_types");
             state.savepoint = has_savepoint.then_some(state.transaction);
             state.error("42501", "permission denied for table pg_type", out);
@@ -30,9 +45,11 @@ impl Server {
             state.transaction = at;
             message(b'C', b"ROLLBACK\0", out);
         } else if asks_types {
-            let (oid, at) = (MOOD.to_string(), state.transaction);
-            let (oid, name) = (Some(oid.as_str()), Some(self.mood));
-            row_of(&[oid, name, oid, None, None, None, None], out);
+            let (oid, at) = (self.mood_oid.to_string(), state.transaction);
+            if sql.contains(&format!("[{oid}]")) {
+                let (oid, name) = (Some(oid.as_str()), Some(self.mood));
+                row_of(&[oid, name, oid, None, None, None, None], out);
+            }
             message(b'C', b"SELECT 1\0", out);
             if asks_realm && !tell_realm(system, started, out) {
                 state.savepoint = Some(at);

@@ -43,6 +43,7 @@ pub(super) struct Statements {
     begin: StatementId,
     open: StatementId,
     call: StatementId,
+    mood: StatementId,
 }
 
 impl Applications {
@@ -63,7 +64,7 @@ impl Applications {
 
     /// How many statements the applications have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 9 } else { 0 }
+        if self.statements.is_some() { 10 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -151,6 +152,7 @@ impl Storm {
             begin: self.pool.statement("BEGIN"),
             open: self.pool.statement("SELECT open"),
             call: self.pool.statement("CALL"),
+            mood: self.pool.statement("SELECT mood"),
         })
     }
 
@@ -304,7 +306,10 @@ impl Storm {
         let statement = if slow { statements.slow_read } else { statements.read };
         let declared = self.dice.percent(50);
         let flags = if declared { QueryFlags::READ_ONLY } else { QueryFlags::default() };
-        self.ask(What::Read, statement, None, flags, false);
+        let typed = self.dice.percent(15);
+        let (what, statement) =
+            if typed { (What::Mood, statements.mood) } else { (What::Read, statement) };
+        self.ask(what, statement, None, flags, false);
     }
 
     fn give_one_up(&mut self) {

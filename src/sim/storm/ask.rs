@@ -35,6 +35,8 @@ pub(super) enum What {
     /// is not for writers.
     Probe(Option<String>),
     Read,
+    /// Reads a value of a user-made type, which may be made anew all the time.
+    Mood,
     /// Asks what role the session has.
     Role,
     /// Asks whether the session is as it was when it began.

@@ -105,7 +105,13 @@ impl Storm {
         let last_words = error.cause().map(Error::code);
         let alone = matches!(
             ask.what,
-            What::Write(_) | What::Read | What::Role | What::Clean | What::Open | What::Change
+            What::Write(_)
+                | What::Read
+                | What::Mood
+                | What::Role
+                | What::Clean
+                | What::Open
+                | What::Change
         );
         match (error.class(), error.code()) {
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
@@ -147,6 +153,8 @@ impl Storm {
             // Once a server has answered, the pool waits for its restart and for every failover.
             (_, "HYPERION_UNREACHABLE") if self.news.has_heard => described(),
             (_, "HYPERION_POOL_CLOSED") if !self.apps.ended => described(),
+            // However often a table is made anew, a read meets one of those.
+            (_, "HYPERION_BINARY_RESULT") => described(),
             (
                 ErrorClass::PoolTimeout,
                 "HYPERION_NO_PRIMARY" | "HYPERION_NO_HOST" | "HYPERION_POOL_TIMEOUT",
@@ -269,6 +277,7 @@ impl Storm {
             }
             (
                 What::Read
+                | What::Mood
                 | What::Role
                 | What::Clean
                 | What::Begin

@@ -63,8 +63,10 @@ impl Storm {
         };
         let names_zone = config.parameters.iter().any(|(name, _)| name == "TimeZone");
         let is_pooled = names_zone && dice.percent(60);
+        let is_restless = dice.percent(20);
         for node in &mut nodes.all {
             (node.server.reports, node.server.is_pooled) = (reports, is_pooled);
+            node.server.is_restless = is_restless;
         }
         let cores = dice.percent(50).then(|| dice.below(2));
         Self {
