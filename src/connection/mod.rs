@@ -13,6 +13,7 @@
 //! Any error leads to `Closed`, whose events say of each request whether it may have run.
 
 mod begin;
+mod closing;
 mod command;
 mod doors;
 mod effect;
@@ -27,6 +28,7 @@ mod intake;
 mod lead;
 mod lexer;
 mod lineage;
+mod login;
 mod naming;
 mod outbox;
 mod pipeline;
@@ -63,13 +65,13 @@ pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Settled, Shared, Te
 pub use effect::Effect;
 pub use exchange::StatementResult;
 pub use habit::Habit;
+use handshake::Handshake;
 pub use handshake::{BackendKey, Peer};
-use handshake::{Handshake, Next};
 use intake::Intake;
 pub use lineage::{Lineage, Place};
 pub use realm::Realm;
+use role::Parameters;
 pub use role::Role;
-use role::{Parameters, check_encoding};
 pub use rows::{RowCursor, Rows};
 pub use script::{Unfit, left_open};
 use session::Session;
@@ -79,7 +81,6 @@ pub use traces::Traces;
 pub use user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
 
 use crate::base::{Error, ErrorClass, Instant};
-use crate::protocol::backend::BackendMessage;
 use crate::protocol::frontend;
 
 #[derive(Debug)]
@@ -350,116 +351,6 @@ impl Connection {
             State::Session(session) => session.depth(),
             _ => 0,
         }
-    }
-
-    fn connected(&mut self, peer: Peer, shared: &Shared<'_>) -> Result<(), Error> {
-        let State::Opening { deadline } = self.state else {
-            return Err(Error::internal("a socket was connected twice"));
-        };
-        self.random = peer.digits();
-        let handshake = Handshake::start(peer, shared.config, &mut self.outbox)?;
-        self.state = State::Handshake { deadline, handshake };
-        Ok(())
-    }
-
-    fn handshake_message(
-        &mut self,
-        now: Instant,
-        message: BackendMessage<'_>,
-        shared: &mut Shared<'_>,
-    ) -> Result<(), Error> {
-        let State::Handshake { deadline, handshake } =
-            std::mem::replace(&mut self.state, State::Closed)
-        else {
-            return Err(Error::protocol("the server spoke before it was spoken to"));
-        };
-        match handshake.handle(message, &mut self.parameters, shared, &mut self.outbox)? {
-            Next::Handshake(handshake) => self.state = State::Handshake { deadline, handshake },
-            Next::Done { key } => self.logged_in(now, deadline, key, shared)?,
-        }
-        Ok(())
-    }
-
-    fn logged_in(
-        &mut self,
-        now: Instant,
-        deadline: Instant,
-        key: Option<BackendKey>,
-        shared: &Shared<'_>,
-    ) -> Result<(), Error> {
-        if let Some(encoding) = self.parameters.value("client_encoding") {
-            check_encoding(encoding)?;
-        }
-        let mut session = Session::new(now, key, self.random, &self.parameters, shared.config);
-        if self.distrusts_reports {
-            session.forget_reports();
-        }
-        if let Some(role) = session.role() {
-            self.events.push_back(Event::Ready { role });
-            self.state = State::Session(session);
-        } else {
-            session.probe(now, self.written, &mut self.outbox)?;
-            self.state = State::Asking { deadline, session };
-        }
-        Ok(())
-    }
-
-    /// A server that had to be asked for its role has answered.
-    fn asked(&mut self, now: Instant) -> Result<(), Error> {
-        if let State::Asking { session, .. } = &mut self.state
-            && session.depth() == 0
-        {
-            if session.must_ask_again() {
-                self.events.clear();
-                return session.probe(now, self.written, &mut self.outbox);
-            }
-            let Some(role) = session.role() else {
-                return Err(Error::protocol("the server did not tell its role"));
-            };
-            let State::Asking { session, .. } = std::mem::replace(&mut self.state, State::Closed)
-            else {
-                return Ok(());
-            };
-            self.state = State::Session(session);
-            // The probe's own event has the same content.
-            self.events.clear();
-            self.events.push_back(Event::Ready { role });
-        }
-        Ok(())
-    }
-
-    fn lost(&self, why: &str) -> Error {
-        let message = match &self.state {
-            State::Opening { .. } => format!("can't connect to {}: {why}", self.host),
-            State::Handshake { .. } | State::Asking { .. } => {
-                format!("{} closed the connection during login: {why}", self.host)
-            }
-            State::Session(_) | State::Closed => {
-                format!("the connection to {} was lost: {why}", self.host)
-            }
-        };
-        Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message)
-    }
-
-    fn close(&mut self, error: Error) {
-        self.end(error.clone(), error);
-    }
-
-    fn end(&mut self, error: Error, why: Error) {
-        let state = std::mem::replace(&mut self.state, State::Closed);
-        let idle = matches!(&state, State::Session(session) if session.is_cut_idle(&why));
-        match state {
-            State::Session(mut session) | State::Asking { mut session, .. } => {
-                self.has_moved_names = session.has_moved_names();
-                session.abandon(self.written, &why, &mut self.events);
-            }
-            // A handshake that fails has already given its state away.
-            State::Opening { .. } | State::Handshake { .. } | State::Closed => {}
-        }
-        self.intake = Intake::default();
-        self.outbox.clear();
-        let error = error.with_host(Arc::clone(&self.host));
-        self.events.push_back(Event::Closed { error, why, idle });
     }
 }
 

@@ -4,11 +4,8 @@
 use super::Event;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
-use super::session::Session;
 use super::{Connection, RefusedInTransaction, State};
-use crate::base::{Error, Instant};
+use crate::base::Instant;
 
 impl Connection {
     /// Has the next barrier of an idle session ask the server for its role, even if the server
@@ -60,19 +57,6 @@ impl Connection {
     /// [`Event::Typed`] follows.
     pub fn roll_back_types(&mut self, now: Instant, refused: Box<RefusedInTransaction>) {
         self.send_own(|session, written, out| session.roll_back_types(now, refused, written, out));
-    }
-
-    /// Writes something of the pool's own after the bytes that were written before. An error ends
-    /// the session.
-    pub(super) fn send_own(
-        &mut self,
-        write: impl FnOnce(&mut Session, u64, &mut BytesMut) -> Result<(), Error>,
-    ) {
-        if let State::Session(session) = &mut self.state
-            && let Err(error) = write(session, self.written, &mut self.outbox)
-        {
-            self.close(error);
-        }
     }
 
     /// Whether the answer to [`Self::ask_types`] or [`Self::roll_back_types`] is still to come.

@@ -126,6 +126,7 @@ for (const [folder, type] of [
   ['src/reactor', 'Reactor'],
   ['src/reactor', 'Io'],
   ['src/reactor', 'Links'],
+  ['src/connection', 'Connection'],
   ['src/connection', 'Session'],
   ...['Pool', 'Calls', 'Discovery', 'Connections', 'Requests', 'Leases'].map((type) => [
     'src/pool',
