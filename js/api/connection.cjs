@@ -30,6 +30,8 @@ class Connection {
   #running = 0;
   #whenDone = null;
   #released = null;
+  /** The session work outside of transactions, as the place of queries. */
+  #sessionWork = { check: (sql) => this.#checkSessionWork(sql) };
 
   constructor(lease) {
     this.#lease = lease;
@@ -41,7 +43,7 @@ class Connection {
       // All queries run in one session: while a transaction is open, each query is part of it.
       const open = this.#open;
       if (open?.isOpen) return open.query(open.root, sql, params, options);
-      return this.#lease.query(sql, params, options, 0);
+      return this.#lease.query(sql, params, options, 0, this.#sessionWork);
     } catch (thrown) {
       return rejection(this, Connection, 'query', thrown);
     }
@@ -145,6 +147,21 @@ class Connection {
     clearTimeout(timer);
   }
 
+  /**
+   * Called once all of the caller's code has run that is a part of a query. It was asked before the
+   * transaction that this code has begun, and would run inside of it.
+   */
+  #checkSessionWork(sql) {
+    if (this.#released !== null) throw releasedError(sql);
+    if (this.#open?.isOpen) {
+      throw openAlreadyError(
+        "a transaction was begun on this connection while the query's values and options were read: ask the query " +
+          'before, or as a part of it',
+        sql,
+      );
+    }
+  }
+
   get #isEnding() {
     return this.#open !== null && !this.#open.isOpen && !this.#open.isClosed;
   }
@@ -213,10 +230,11 @@ function readOptions(options) {
   return { timeoutMs, signal };
 }
 
-function openAlreadyError(message) {
+function openAlreadyError(message, query) {
   return new classes.TransactionError(message, {
     code: 'HYPERION_TRANSACTION_OPEN',
     outcome: 'not-sent',
+    query,
   });
 }
 

@@ -73,14 +73,27 @@ class Lease {
     forgotten.register(holder, this, this);
   }
 
-  query(sql, params, options, flags) {
-    // The addon would run a query without a number on any connection of the pool.
-    if (this.number === 0) throw closedError(sql);
+  /**
+   * `place` is what the query is a part of, a Scope or the session work of a connection; null for a
+   * statement of this package. `place.check(sql)` throws if it takes no more queries.
+   */
+  query(sql, params, options, flags, place = null) {
+    this.check(null, sql);
+    const answer = this.#bridge.query(sql, params, options, this, flags, place);
     this.asked += 1;
     this.lastQuery = sql;
-    const answer = this.#bridge.query(sql, params, options, this, flags);
     if ((flags & RELEASE) !== 0) this.#isGivenBack = true;
     return answer;
+  }
+
+  /**
+   * Called right before a query is written, too: code of the caller's that ran while the query was
+   * read (a getter, `toJSON`, a signal) may have ended its place or the lease.
+   */
+  check(place, sql) {
+    if (place !== null) place.check(sql);
+    // The addon would run a query without a number on any connection of the pool.
+    if (this.number === 0) throw closedError(sql);
   }
 
   /** The host of the connection, or the last known one: for errors that this package makes. */

@@ -13,6 +13,7 @@ const { defineHidden } = require('./lease.cjs');
 
 /** The transaction itself, or one of its savepoints, as a part of which a view sends queries. */
 class Scope {
+  #open;
   /** The scope around it; null for the transaction itself. */
   outer;
   depth;
@@ -27,10 +28,16 @@ class Scope {
   /** The error for which the scope can't be kept: work that failed inside of it was not undone. */
   brokenBy = null;
 
-  constructor(outer, depth) {
+  constructor(open, outer, depth) {
+    this.#open = open;
     this.outer = outer;
     this.depth = depth;
     this.name = `hyperion_${depth}`;
+  }
+
+  /** Throws if the scope takes no query now. */
+  check(sql) {
+    this.#open.check(this, sql);
   }
 }
 
@@ -66,7 +73,7 @@ class OpenTransaction {
   /** Nothing of the transaction is to be sent any more. */
   isClosed = false;
   /** The scope of the transaction itself. */
-  root = new Scope(null, 0);
+  root = new Scope(this, null, 0);
   /**
    * The work of the callback may be committed, although the call failed. A retry could do the work
    * twice.
@@ -95,7 +102,7 @@ class OpenTransaction {
   /** `scope` is that of the view whose method was called. */
   query(scope, sql, params, options) {
     this.check(scope, sql);
-    return this.#lease.query(sql, params, options, this.#flags);
+    return this.#lease.query(sql, params, options, this.#flags, scope);
   }
 
   /** The stack of an error begins at the function that awaits `method`. */
@@ -224,7 +231,7 @@ class OpenTransaction {
    * `make` makes the view of the savepoint for the callback.
    */
   async savepoint(outer, callback, make) {
-    const scope = new Scope(outer, outer.depth + 1);
+    const scope = new Scope(this, outer, outer.depth + 1);
     this.#innermost = scope;
     // Not awaited here: if it fails, the queries behind it fail for the same reason.
     const opened = this.#tryTo(`SAVEPOINT ${scope.name}`);

@@ -125,9 +125,11 @@ class Bridge {
    * refused before it is queued; the methods that users call turn the exception into a rejection.
    *
    * All code of the caller's (options, parameters, the signal) runs first, because it may throw and
-   * may send queries. Once the addon has taken the request, nothing throws.
+   * may send queries. It may also end the transaction or give the connection back: so the lease is
+   * asked once more whether it takes a query of `place`. Once the addon has taken the request,
+   * nothing throws.
    */
-  query(sql, params, options, lease, flags) {
+  query(sql, params, options, lease, flags, place = null) {
     const wrong = wrongArguments(sql, params);
     if (wrong !== null) throw unsent(wrong);
     if (this.#defect !== null) throw this.#defectError(sql);
@@ -197,6 +199,7 @@ class Bridge {
     let mustFlush;
     try {
       id = statements.id(sql);
+      if (lease !== null) lease.check(place, sql);
       const leaseNumber = lease === null ? 0 : lease.number;
       const { values, captured } = parameters ?? NO_PARAMETERS;
       request = this.#requests.next();

@@ -292,3 +292,146 @@ test('fake timers do not keep a transaction from being given up', async () => {
     await own.end();
   }
 });
+
+const INSERT = 'INSERT INTO told SELECT $1 WHERE $2::jsonb IS NOT NULL';
+
+let serializing;
+/** The same object each time: what is known of its statements is known by it. */
+const SERIALIZED = { jsonb: { serialize: (value) => (serializing(), JSON.stringify(value)) } };
+
+/** The ways in which code of the caller's runs while one query is read: `[values, options]`. */
+const WHILE_READ = {
+  'the getter of a value': (key, act) => {
+    const values = [key, null];
+    const get = () => (act(), { a: 1 });
+    return [Object.defineProperty(values, 1, { get }), {}];
+  },
+  toJSON: (key, act) => [[key, { toJSON: () => (act(), { a: 1 }) }], {}],
+  'the getter of an option': (key, act) => {
+    const get = () => (act(), false);
+    return [[key, {}], Object.defineProperty({}, 'readOnly', { get, enumerable: true })];
+  },
+  'a signal': (key, act) => [[key, {}], { signal: signalWith({ addEventListener: act }) }],
+  'a serialize': (key, act) => {
+    serializing = act;
+    return [[key, {}], { types: SERIALIZED }];
+  },
+};
+
+const codeOf = (promise) =>
+  promise.then(
+    () => 'done',
+    ({ code, outcome }) => `${code} ${outcome}`,
+  );
+
+for (const [name, make] of Object.entries(WHILE_READ)) {
+  test(`a query whose place ends while it is read is not sent: ${name}`, async () => {
+    const one = createPool(cluster.options({ poolSize: 1, types: { point } }));
+    const ask = (on, act, key) => codeOf(on.query(INSERT, ...make(`${name}, ${key}`, act)));
+    const is = (key, told, ...expected) => assert.ok(expected.includes(told), `${key}: ${told}`);
+    // A serialize runs at once only where the types are known.
+    await ask(one, () => {}, 'known');
+    const finished = 'HYPERION_TRANSACTION_FINISHED not-sent';
+    const gone = ['HYPERION_CONNECTION_RELEASED not-sent', 'HYPERION_CONNECTION_LOST not-sent'];
+
+    // The end of a transaction, on a connection of the pool and on one of the caller's own.
+    for (const how of ['commit', 'rollback']) {
+      for (const where of ['pool', 'connection']) {
+        const key = `${how} on a ${where}`;
+        const connection = where === 'pool' ? null : await one.connect();
+        const tx = await (connection ?? one).begin();
+        await tx.query('SELECT 1');
+        let ended;
+        is(key, await ask(tx, () => (ended ??= tx[how]()), key), finished);
+        await ended;
+        // What is asked behind it belongs to no transaction: it stays.
+        await connection?.query('INSERT INTO told VALUES ($1)', [`${name}, behind ${key}`]);
+        await connection?.release();
+        const behind = await one.query('SELECT FROM told WHERE key = $1', [
+          `${name}, behind ${key}`,
+        ]);
+        assert.equal(behind.length, connection === null ? 0 : 1, key);
+      }
+    }
+
+    // The abort of its signal.
+    const controller = new AbortController();
+    const aborting = await one.begin({ signal: controller.signal });
+    await aborting.query('SELECT 1');
+    const aborted = await ask(aborting, () => controller.abort(), 'aborted');
+    is('aborted', aborted, 'HYPERION_ABORTED not-committed');
+
+    // A savepoint that would undo it, or in which it would run after its end.
+    await one.transaction(async (tx) => {
+      let undone;
+      const undo = () => Promise.reject(new Error('undo'));
+      const open = () => (undone ??= tx.savepoint(undo).catch(() => {}));
+      is('savepoint', await ask(tx, open, 'savepoint'), 'HYPERION_SAVEPOINTS_OVERLAP not-sent');
+      await undone;
+    });
+
+    // The connection is closed, or given back.
+    for (const destroy of [true, false]) {
+      const connection = await one.connect();
+      let released;
+      const release = () => (released ??= connection.release(destroy));
+      is('released', await ask(connection, release, `released ${destroy}`), gone[0]);
+      await released;
+    }
+    const closed = await one.connect();
+    const open = await closed.begin();
+    await open.query('INSERT INTO told VALUES ($1)', [`${name}, before`]);
+    is('closed', await ask(open, () => void closed.release(true), 'closed'), ...gone, finished);
+    await assert.rejects(open.commit());
+
+    // A transaction that begins, which the query was asked in front of.
+    const beginning = await one.connect();
+    let begun;
+    const begin = () => {
+      if (begun !== undefined) return;
+      begun = beginning.begin();
+      void beginning.query('SELECT 1');
+    };
+    is('begun', await ask(beginning, begin, 'begun'), 'HYPERION_TRANSACTION_OPEN not-sent');
+    await (await begun).rollback();
+    await beginning.release();
+
+    const there = await one.query('SELECT key FROM told WHERE key LIKE $1 ORDER BY key', [
+      `${name}, %`,
+    ]);
+    const kept = ['behind commit on a connection', 'behind rollback on a connection', 'known'];
+    assert.deepEqual(
+      there.map((row) => row.key),
+      kept.map((key) => `${name}, ${key}`),
+    );
+    assert.equal(one.status().inUse, 0);
+    await one.end();
+  });
+}
+
+test('what a serialize does at the first use of a text comes behind its query', async () => {
+  for (const how of ['commit', 'rollback', 'savepoint', 'destroy']) {
+    const own = createPool(cluster.options({ poolSize: 1 }));
+    const key = `first use, ${how}`;
+    const connection = await own.connect();
+    const tx = await connection.begin();
+    let acted;
+    const act = () => {
+      if (how === 'savepoint') return tx.savepoint(() => Promise.reject(new Error('undo')));
+      return how === 'destroy' ? connection.release(true) : tx[how]();
+    };
+    const serialize = () => {
+      acted = act().catch(() => {});
+      return '{}';
+    };
+    const told = await codeOf(tx.query(INSERT, [key, {}], { types: { jsonb: { serialize } } }));
+    await acted;
+    if (how === 'savepoint') await tx.commit();
+    await connection.release();
+    const there = await own.query('SELECT FROM told WHERE key = $1', [key]);
+    const isKept = how === 'commit' || how === 'savepoint';
+    assert.equal(there.length, isKept ? 1 : 0, `${how}: ${told}`);
+    assert.equal(told === 'done', how !== 'destroy', `${how}: ${told}`);
+    await own.end();
+  }
+});
