@@ -203,9 +203,17 @@ impl Calls {
         cx.discovery.may_be_hopeless = true;
     }
 
-    /// Does what the last step of the pool has left to be done: closes the connections that were
-    /// dropped, settles what was in flight there, and lets go what waits in a failed transaction.
+    /// Does what the last step has left to be done: closes the connections that were dropped,
+    /// settles what was in flight there, and lets go what waits in a failed transaction.
+    #[inline]
     pub(in crate::pool) fn follow_up(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if !self.untyped.is_empty() || !cx.connections.is_all_followed_up() {
+            self.follow_up_all(now, cx);
+        }
+    }
+
+    #[cold]
+    fn follow_up_all(&mut self, now: Instant, cx: &mut Context<'_>) {
         self.release_untold(now, cx);
         loop {
             while let Some(closed) = cx.connections.next_closed() {

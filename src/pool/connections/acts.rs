@@ -161,7 +161,7 @@ impl Connections {
         self.closed.pop_front()
     }
 
-    #[cfg(feature = "sim")]
+    #[inline]
     pub(in crate::pool) fn is_all_followed_up(&self) -> bool {
         self.dropped.is_empty() && self.closed.is_empty()
     }
