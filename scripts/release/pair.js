@@ -4,8 +4,6 @@
 
 import { appendFileSync, chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
-import { createServer } from 'node:net';
-import { once } from 'node:events';
 import path from 'node:path';
 
 import {
@@ -16,15 +14,7 @@ import {
   temporaryFolder,
 } from '../../test/support/cluster/account.js';
 import { findBinaries } from '../../test/support/cluster/binaries.js';
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+import { freePort } from '../../test/support/cluster/port.js';
 
 export async function startPair() {
   const { folder: programs } = await findBinaries();

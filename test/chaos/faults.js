@@ -1,6 +1,7 @@
 // The faults of the chaos tests: each strikes the primary under load, and gives what heals it.
 
 import { createPool } from '../../js/index.mjs';
+import { onOwnNodes } from '../support/cluster/index.js';
 
 /**
  * @typedef {object} Fault
@@ -129,8 +130,4 @@ export async function prepareHosts(fault, cluster) {
   return { proxies, hosts: [...proxies.values()].map(({ host, port }) => `${host}:${port}`) };
 }
 
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-export const skipWithoutControl = ({ stops }) => ({
-  skip:
-    stops && process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-});
+export const skipWithoutControl = ({ stops }) => (stops ? onOwnNodes : {});

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
 
 let cluster;
 before(async () => {
@@ -16,11 +16,6 @@ before(async () => {
   await cluster.waitForReplication();
 });
 after(() => cluster?.close());
-
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-const onOwnNodes = {
-  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-};
 
 const WHERE = 'SELECT current_setting($1)::int AS port';
 

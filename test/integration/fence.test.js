@@ -8,15 +8,11 @@ import { after, before, test } from 'node:test';
 import pg from 'pg';
 
 import { createPool, isRetryable } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
 import { startSyncGate } from '../support/cluster/sync-gate.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-const onOwnNodes = {
-  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-};
 before(async () => {
   cluster = await clusterFor({ nodes: 2 });
   await cluster.query(

@@ -4,13 +4,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
 import { waitUntil } from '../support/wait-until.js';
-
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-const onOwnNodes = {
-  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-};
 
 let cluster;
 before(async () => {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -17,11 +17,6 @@ before(async () => {
   standbys = ports(cluster.nodes.filter((node) => node !== cluster.primary));
 });
 after(() => cluster?.close());
-
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-const onOwnNodes = {
-  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-};
 
 const WHERE = "SELECT current_setting('port')::int AS port";
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor, startCluster } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes, startCluster } from '../support/cluster/index.js';
 import { waitUntil } from '../support/wait-until.js';
 
 let cluster;
@@ -12,11 +12,6 @@ before(async () => {
   cluster = await clusterFor({ nodes: 3 });
 });
 after(() => cluster?.close());
-
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-const onOwnNodes = {
-  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-};
 
 const WHERE = "SELECT current_setting('port')::int AS port";
 

@@ -7,7 +7,7 @@ import process from 'node:process';
 import { after, before, beforeEach, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { clusterFor } from '../support/cluster/index.js';
+import { clusterFor, onOwnNodes } from '../support/cluster/index.js';
 import * as scripted from '../support/scripted/backend.js';
 import { waitUntil } from '../support/wait-until.js';
 
@@ -499,11 +499,6 @@ test('25P03 from the server reaches the transaction as the cause of its end', as
   assert.match(warning.message, /was idle for the server's idle_in_transaction_session_timeout:/);
   await tx.rollback();
 });
-
-/** Nodes of a cluster that is already there are stopped and started by the command in HYPERION_CTL. */
-const onOwnNodes = {
-  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
-};
 
 test(
   'the time of a transaction bounds a COMMIT that waits for a standby',

@@ -9,19 +9,11 @@ import path from 'node:path';
 import test from 'node:test';
 
 import { ConnectionError, createPool, isRetryable, PoolTimeoutError } from '../../js/index.mjs';
+import { freePort } from '../support/cluster/port.js';
 import { scriptedBackend, welcome } from '../support/scripted/backend.js';
 
 /** Long enough for a test to fail by it. */
 const acquireTimeoutMs = 600_000;
-
-async function closedPort() {
-  const listener = net.createServer().listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const { port } = listener.address();
-  listener.close();
-  await once(listener, 'close');
-  return port;
-}
 
 /** What Node's own socket says of the same place. */
 async function nodeError(place) {
@@ -45,7 +37,7 @@ async function failureOf(options) {
 }
 
 test('a port that refuses is told at once, as Node would', async () => {
-  const port = await closedPort();
+  const port = await freePort();
   const error = await failureOf({ host: '127.0.0.1', port });
   assert.ok(error instanceof ConnectionError);
   assert.equal(error.code, 'HYPERION_UNREACHABLE');
@@ -63,7 +55,7 @@ test('a port that refuses is told at once, as Node would', async () => {
 });
 
 test('events and pool.cluster() have what the system said too', async () => {
-  const port = await closedPort();
+  const port = await freePort();
   const pool = createPool({ user: 'u', acquireTimeoutMs, host: '127.0.0.1', port });
   const told = once(pool, 'host');
   await pool.query('SELECT 1').catch(() => {});
@@ -136,7 +128,7 @@ test('an error of the own look-up is told whatever it is', async () => {
 test('calls, transactions, connections and ready are all told', async () => {
   const pool = createPool({
     user: 'u',
-    port: await closedPort(),
+    port: await freePort(),
     host: '127.0.0.1',
     acquireTimeoutMs,
   });
@@ -151,7 +143,7 @@ test('calls, transactions, connections and ready are all told', async () => {
 });
 
 test('several hosts are told together, and one that is silent is waited for', async (t) => {
-  const refusing = `127.0.0.1:${await closedPort()}`;
+  const refusing = `127.0.0.1:${await freePort()}`;
   const both = await failureOf({ hosts: [refusing, refusing.replace('127.0.0.1', '127.0.0.2')] });
   assert.equal(both.code, 'HYPERION_UNREACHABLE');
   assert.equal(both.host, undefined);
@@ -169,7 +161,7 @@ test('several hosts are told together, and one that is silent is waited for', as
 });
 
 test('failFast: false waits for a server that starts later', async () => {
-  const port = await closedPort();
+  const port = await freePort();
   const options = { user: 'u', host: '127.0.0.1', port, acquireTimeoutMs: 100, failFast: false };
   assert.equal((await failureOf(options)).code, 'HYPERION_NO_PRIMARY');
 });

@@ -55,6 +55,11 @@ export async function startCluster({
   });
 }
 
+/** For tests that stop and start nodes: those of a cluster that is already there take HYPERION_CTL. */
+export const onOwnNodes = {
+  skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
+};
+
 /**
  * The cluster that HYPERION_HOSTS names, or a new one.
  * @param {ClusterOptions} [options] for the new one
