@@ -32,7 +32,8 @@ const MISFIT: &str = "HYPERION_PARAMETER";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     Named,
-    /// Under a name, but as a new text, because its names may mean something else by now.
+    /// Under a name, but as a new text, because its names may mean something else by now, or
+    /// because a pooler may have had the same text parsed for another client.
     Anew,
     Unnamed,
 }
@@ -102,7 +103,9 @@ impl Session {
                 // than one that was not: by its second use its tables may have changed.
                 let keep = match keep {
                     Found::Nothing if is_told && known.shape.is_none() => Keep::Unnamed,
-                    Found::Nothing if (now.epoch, now.generation) == (0, 0) => Keep::Named,
+                    Found::Nothing if !self.is_pooled && (now.epoch, now.generation) == (0, 0) => {
+                        Keep::Named
+                    }
                     _ => Keep::Anew,
                 };
                 return self.parse(now, request, statement, (known, texts), keep, out);
@@ -189,7 +192,9 @@ impl Session {
             None => return describe(statement, out),
             Some(asked) => asked,
         };
-        let relies = if needs_type { Relies::InPart } else { Relies::Told };
+        // However its values are written, the server's statement may still have the types that its
+        // parameters had when its text was parsed.
+        let relies = if request.params.is_empty() { Relies::Told } else { Relies::InPart };
         frontend::describe_statement(out, name)?;
         bind_and_run(out, name, request.params, Values::Plain(&own.fits), asked.shape())?;
         Ok(Flight::Parsing(Parsing {
@@ -300,8 +305,9 @@ fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> 
     Ok(Flight::Typing { parameter_types: Vec::new(), told: None })
 }
 
-/// A text that no pooler has had a server parse. PgBouncer (1.21 and later) answers a Parse by
-/// itself for a text that it knows, even if the text's names mean something else by now.
+/// A text that no pooler has had a server parse, for this client or for another one. PgBouncer (1.21
+/// and later) answers a Parse by itself for a text that it knows, even if the text's names mean
+/// something else by now.
 fn unlike_before(sql: &str, name: &str) -> String {
     format!("{sql} /* {name} */")
 }
