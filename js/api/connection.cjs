@@ -31,7 +31,7 @@ class Connection {
   #whenDone = null;
   #released = null;
   /** The session work outside of transactions, as the place of queries. */
-  #sessionWork = { check: (sql) => this.#checkSessionWork(sql) };
+  #sessionWork = new SessionWork((sql) => this.#checkSessionWork(sql));
 
   constructor(lease) {
     this.#lease = lease;
@@ -193,6 +193,23 @@ class Connection {
 }
 
 disposable(Connection, 'release');
+
+/** The queries of a connection outside of transactions, as `Lease.query` takes what they are. */
+class SessionWork {
+  check;
+
+  constructor(check) {
+    this.check = check;
+  }
+
+  completed() {}
+
+  doubted() {}
+
+  explain(error) {
+    return error;
+  }
+}
 
 /** `callSite` is where the user called `pool.connect`. Throws before anything is sent. */
 function connect(bridge, options, callSite) {

@@ -15,7 +15,7 @@ const {
 } = require('./errors.cjs');
 const { Lease, defineHidden } = require('../lease/lease.cjs');
 const { Deadline } = require('../lease/deadline.cjs');
-const { OpenTransaction } = require('../lease/open-transaction.cjs');
+const { OpenTransaction, doubt } = require('../lease/open-transaction.cjs');
 const { CallOptions, isGiven } = require('./options.cjs');
 const { needStackSpace } = require('./stack-space.cjs');
 
@@ -244,7 +244,8 @@ async function attempts(
       } catch (error) {
         const isLast = attempt >= (retries ?? 0) || open?.mayStand;
         if (isLast || !isRetryable(error) || canRepeat?.() === false) {
-          throw open === undefined ? withStackFrom(attempts, because(error, cause)) : error;
+          if (open === undefined) throw withStackFrom(attempts, because(error, cause));
+          throw open.mayStand ? doubt(error) : error;
         }
         cause = error;
         if (isStale(error)) begins |= REPEATED;

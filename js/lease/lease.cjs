@@ -75,7 +75,8 @@ class Lease {
 
   /**
    * `place` is what the query is a part of, a Scope or the session work of a connection; null for a
-   * statement of this package. `place.check(sql)` throws if it takes no more queries.
+   * statement of this package. `place.check(sql)` throws if it takes no more queries. It is told of
+   * each answer, and may change what the user gets of an error (`explain`).
    */
   query(sql, params, options, flags, place = null) {
     this.check(null, sql);

@@ -39,6 +39,18 @@ class Scope {
   check(sql) {
     this.#open.check(this, sql);
   }
+
+  completed(command, earlier) {
+    this.#open.completed(command, earlier);
+  }
+
+  doubted() {
+    this.#open.doubted();
+  }
+
+  explain(error) {
+    return this.#open.explain(error);
+  }
 }
 
 class OpenTransaction {
@@ -74,11 +86,13 @@ class OpenTransaction {
   isClosed = false;
   /** The scope of the transaction itself. */
   root = new Scope(this, null, 0);
+  /** The COMMIT of `commit` may have been applied, although it failed. */
+  #commitMayStand = false;
   /**
-   * The work of the callback may be committed, although the call failed. A retry could do the work
-   * twice.
+   * A statement of the user's has committed what was done before it, or may have, and the server
+   * may be in a transaction again: COMMIT AND CHAIN, or `COMMIT; BEGIN` in one text.
    */
-  mayStand = false;
+  #hasCommitted = false;
 
   constructor(lease, flags, release, deadline) {
     this.#lease = lease;
@@ -90,6 +104,33 @@ class OpenTransaction {
     lease.isReadOnly = (flags & BEGIN_READ_ONLY) !== 0;
     lease.deadline = deadline;
     if (deadline !== null) deadline.onPassed = () => this.#giveUp();
+  }
+
+  /**
+   * The work of the callback may be committed, although the call failed. A retry could do the work
+   * twice.
+   */
+  get mayStand() {
+    return this.#commitMayStand || this.#hasCommitted;
+  }
+
+  /**
+   * Called for each answered command of the user's. `earlier` has the results of those before it in
+   * the same text, or is null. Behind a ROLLBACK there, code can commit.
+   */
+  completed(command, earlier) {
+    const isOutside = () => earlier?.some((result) => result.command === 'ROLLBACK') === true;
+    if (COMMITS.has(command) || (RUNS_CODE.has(command) && isOutside())) this.#hasCommitted = true;
+  }
+
+  /** Called for each error of the user's statements that says 'unknown'. */
+  doubted() {
+    this.#hasCommitted = true;
+  }
+
+  /** What the user gets for an error of a statement. */
+  explain(error) {
+    return this.#hasCommitted ? doubt(error) : error;
   }
 
   /** Throws if `scope` is over, or if a savepoint inside of it is open. */
@@ -114,7 +155,7 @@ class OpenTransaction {
       this.#refusal =
         this.root.brokenBy ?? this.#withHost(withStackFrom(method, openSavepointError()));
       await this.#rollBack();
-      throw this.#refusal;
+      throw this.explain(this.#refusal);
     }
     this.#isCommitting = true;
     try {
@@ -128,7 +169,7 @@ class OpenTransaction {
    * ROLLBACK is the server's answer to the COMMIT of a transaction in which a statement has failed.
    */
   #confirm({ command }) {
-    if (command === 'ROLLBACK') throw rolledBackError(this.#lease.failure);
+    if (command === 'ROLLBACK') throw this.explain(rolledBackError(this.#lease.failure));
   }
 
   /** Called for the user. A transaction whose callback calls this has not failed. */
@@ -314,24 +355,24 @@ class OpenTransaction {
       await this.#lease.query(sql, undefined, undefined, this.#flags);
       return null;
     } catch (error) {
-      return error;
+      return this.explain(error);
     }
   }
 
   async #commit() {
-    this.mayStand = true;
+    this.#commitMayStand = true;
     try {
       const answer = await this.#end('COMMIT', COMMIT);
-      this.mayStand = answer.command !== 'ROLLBACK';
+      this.#commitMayStand = answer.command !== 'ROLLBACK';
       return answer;
     } catch (error) {
-      this.mayStand = error.outcome === 'unknown' || error.code === OVER;
+      this.#commitMayStand = error.outcome === 'unknown' || error.code === OVER;
       // A connection that its user keeps must not stay in a failed transaction.
       if (this.#release === 0) await this.#rollback().catch(() => {});
       if (error.code === OVER && this.#lease.failure !== error) {
         defineHidden(error, 'cause', this.#lease.failure);
       }
-      throw error;
+      throw this.explain(error);
     }
   }
 
@@ -341,7 +382,7 @@ class OpenTransaction {
       await this.#end('ROLLBACK', this.#deadline?.hasPassed ? HURRIED : 0);
     } catch (error) {
       if (error.code === OVER) {
-        this.mayStand = true;
+        this.#commitMayStand = true;
         this.#isUnknown = true;
         return;
       }
@@ -398,6 +439,7 @@ class OpenTransaction {
   #giveUp() {
     const deadline = this.#deadline;
     this.#lease.locate();
+    this.#isUnknown ||= this.#hasCommitted;
     this.#replaceError = (cause) => {
       const { code, outcome, query, host = this.#lease.host } = cause;
       // True for a COMMIT that the user wrote as a statement, too.
@@ -437,6 +479,19 @@ class OpenTransaction {
 const GIVEN_UP = 'HYPERION_ABORTED';
 
 const POOL_CLOSED = 'HYPERION_POOL_CLOSED';
+
+/** The tags of commands that commit what was done before them in the transaction. */
+const COMMITS = new Set(['COMMIT', 'PREPARE TRANSACTION']);
+/** The tags of commands that run code, which can commit outside of a transaction block. */
+const RUNS_CODE = new Set(['CALL', 'DO']);
+
+/** An error of a call whose work may stand, all or in part, whatever came of its last statement. */
+function doubt(error) {
+  if (error instanceof classes.HyperionError && Object.isExtensible(error)) {
+    error.outcome = 'unknown';
+  }
+  return error;
+}
 
 /**
  * The server is in no transaction any more: a statement has ended this one, with an unknown result.
@@ -527,4 +582,4 @@ function releasedError() {
 
 const nothing = () => {};
 
-module.exports = { OpenTransaction };
+module.exports = { OpenTransaction, doubt };

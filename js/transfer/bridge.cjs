@@ -209,6 +209,7 @@ class Bridge {
       request.context = context;
       request.callSite = callSite;
       request.lease = lease;
+      request.place = place;
       request.watch = watch;
       request.snapshot = snapshot;
       const { slot } = request;
@@ -445,6 +446,7 @@ class Bridge {
       request.context = null;
       request.callSite = null;
       request.lease = lease;
+      request.place = null;
       request.watch = watch;
       request.snapshot = null;
       send(request.slot);

@@ -41,6 +41,8 @@ const { COMMANDS } = contract.commands;
  * that JSON, where quotes are escaped.
  */
 const TRANSACTION_FAILED = '"transactionFailed":true';
+/** The same, of an error that says that its statement may have been applied. */
+const UNKNOWN = '"outcome":"unknown"';
 
 const NO_FIELDS = Object.freeze([]);
 
@@ -202,6 +204,7 @@ class Records {
       request.rows = null;
       const rowCount = countOf(words[w + RESULT_COUNT_LOW], words[w + RESULT_COUNT_HIGH]);
       describe(rows, rowCount, command, shape);
+      if (request.place !== null) request.place.completed(command, request.results);
       if ((flags & REQUEST_COMPLETE) !== 0 && request.results === null) {
         this.#complete(request, rows);
         return;
@@ -258,10 +261,11 @@ class Records {
 
   #error(slot, json) {
     const request = this.#requests.at(slot);
-    const { resolve, sql, lease, failure, callSite } = request;
+    const { resolve, sql, lease, place, failure, callSite } = request;
     const signal = request.watch?.watched.signal;
     // Noted here, in the order of the answers; the error itself is made later.
     const failed = lease !== null && json.includes(TRANSACTION_FAILED) ? lease.failed() : null;
+    if (place !== null && json.includes(UNKNOWN)) place.doubted();
     this.#requests.close(request);
     rejectWithin(
       resolve,
@@ -269,7 +273,9 @@ class Records {
         if (failure !== null) return unwritten(failure, sql);
         const error = fromJson(json, sql);
         if (signal !== undefined) explain(error, signal);
-        return lease === null ? error : lease.explain(error, failed);
+        if (lease === null) return error;
+        const explained = lease.explain(error, failed);
+        return place === null ? explained : place.explain(explained);
       },
       callSite,
     );

@@ -23,6 +23,8 @@ class Request {
   context = null;
   /** The Lease of a request on a lease, or null. */
   lease = null;
+  /** What a query on a lease is a part of, as `Lease.query` takes it, or null. */
+  place = null;
   /** The Watch of the request's AbortSignal, or null. */
   watch = null;
   /** The rows of a result that is not complete yet. */
@@ -100,6 +102,7 @@ class Requests {
     request.resolve = null;
     request.sql = '';
     request.lease = null;
+    request.place = null;
     request.typeConfig = null;
     request.context = null;
     request.callSite = null;
@@ -128,6 +131,7 @@ class Requests {
       if (resolve === null || resolve === ignoreAnswer) continue;
       request.resolve = ignoreAnswer;
       request.lease = null;
+      request.place = null;
       request.watch = null;
       request.snapshot = null;
       rejectWithin(resolve, () => make(sql));

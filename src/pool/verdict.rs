@@ -137,7 +137,8 @@ impl Facts {
         began && is_own && !Mutation::GoOnAcrossFence.is_on()
     }
 
-    /// Nothing of a transaction is committed yet, and nobody has seen anything of this one. Where
+    /// Nothing of a transaction is committed yet, unless its first text commits and begins another
+    /// one, and nobody has seen anything of this one. Where
     /// it began behind the fence, what it would read later is stale, and it stays read-only when
     /// the fence is lifted; but it may have made the session read-only itself.
     fn begins_across_fence(&self) -> bool {
@@ -145,6 +146,7 @@ impl Facts {
         self.begin.is_some()
             && self.status == TransactionStatus::InTransaction
             && is_unfit
+            && !self.may_leave_transaction
             && !self.role_is_own
             && !Mutation::GoOnAcrossFence.is_on()
     }
@@ -429,6 +431,12 @@ mod tests {
                 &format!("{stale} unended"),
             ),
             (leased(true, begun), rows(), "result"),
+            // Its first text commits, and begins another one.
+            (
+                fenced(leased(false, Facts { may_leave_transaction: true, ..begun })),
+                done("INSERT 0 1"),
+                "result",
+            ),
             // What replay on a standby is in the way of.
             (
                 Facts { role_after: Some(Role::Standby), ..any(READ) },
