@@ -92,6 +92,8 @@ const EACH_VERSION = [
 
 const { folders, files, flags } = readArguments();
 const isWhole = files.length + flags.length === 0;
+const needsAddon = (file) => path.dirname(path.normalize(file)) !== path.join('test', 'unit');
+if (files.length === 0 || files.some(needsAddon)) run([node, 'scripts/prepare.js']);
 if (isWhole) CHECKS.forEach((check) => run(check));
 // A flag is for node's test runner, so with one only the tests in JavaScript run.
 if (folders.includes('unit') && flags.length === 0) {

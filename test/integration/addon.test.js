@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import process from 'node:process';
 import { after, before, test } from 'node:test';
@@ -173,4 +174,20 @@ test('an addon that is loaded several times in a thread has pools of its own eac
     const hosts = pools[2].cluster().length;
     return [classes.size, pids.size, numbers, closed, hosts, pids.has(await ask(pools[1]))];`);
   assert.deepEqual(told, [3, 3, [1, 1, 1], 'HYPERION_POOL_CLOSED', 1, true]);
+});
+
+test('an unknown option is answered with all that the typings have', () => {
+  const { createPool } = require('../../js/index.cjs');
+  const typings = readFileSync(new URL('../../typings/index.d.ts', import.meta.url), 'utf8');
+  const [, body] = /interface PoolOptions \{\n(.*?)\n\}/s.exec(typings);
+  const names = [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name]) => name);
+  assert.ok(names.length > 30);
+  assert.throws(
+    () => createPool({ user: 'u', nope: 1 }),
+    ({ code, message }) => {
+      assert.equal(code, 'HYPERION_CONFIGURATION');
+      for (const name of names) assert.match(message, new RegExp(`\\b${name}\\b`));
+      return true;
+    },
+  );
 });

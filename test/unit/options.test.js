@@ -136,19 +136,3 @@ test('each option is read once', () => {
   assert.deepEqual(json(options), { poolSize: 1 });
   assert.equal(reads, 1);
 });
-
-test('an unknown option is answered with all that the typings have', () => {
-  const { createPool } = require('../../js/index.cjs');
-  const typings = readFileSync(path.join(js, '..', 'typings', 'index.d.ts'), 'utf8');
-  const [, body] = /interface PoolOptions \{\n(.*?)\n\}/s.exec(typings);
-  const names = [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name]) => name);
-  assert.ok(names.length > 30);
-  assert.throws(
-    () => createPool({ user: 'u', nope: 1 }),
-    ({ code, message }) => {
-      assert.equal(code, 'HYPERION_CONFIGURATION');
-      for (const name of names) assert.match(message, new RegExp(`\\b${name}\\b`));
-      return true;
-    },
-  );
-});
