@@ -51,6 +51,16 @@ fn a_call_without_values_holds_no_connection_up() {
 }
 
 #[test]
+fn what_users_made_is_told_before_values_are_asked_for() {
+    let mut world = world(&[PRIMARY]);
+    let late = world.query("SELECT mood", None, LATE);
+    assert_eq!((&world.typed[..], world.hosts[0].server.types_asked), (&[late][..], 1));
+    world.supply(late, Params::new());
+    assert_eq!(answered(&world, late), "SELECT");
+    assert_eq!(world.hosts[0].server.types_asked, 1);
+}
+
+#[test]
 fn in_a_transaction_it_keeps_its_place() {
     let mut world = world(&[PRIMARY]);
     let lease = lease(&mut world);

@@ -69,7 +69,7 @@ impl Calls {
                     call.telling = Telling::Done(told);
                 }
                 let waits =
-                    self.ask_for_values(now, key) || self.ask_parameter_types(now, id, key, cx);
+                    self.ask_parameter_types(now, id, key, cx) || self.ask_for_values(now, key);
                 match lease {
                     Some(lease) => self.resume_with(now, key, lease, status, cx),
                     None if waits => cx.connections.clean(now, id),

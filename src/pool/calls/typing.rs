@@ -127,7 +127,11 @@ impl Calls {
             return false;
         };
         let Telling::Done(description) = &call.telling else { return false };
-        let needs_told = call.params.needs_told(&description.fits);
+        // Which values its caller writes is not known before it has written them.
+        let needs_told = match call.flags.has(QueryFlags::VALUES_TO_COME) {
+            true => !description.untold().is_empty(),
+            false => call.params.needs_told(&description.fits),
+        };
         let mut unknown = if needs_told { description.untold() } else { Vec::new() };
         // Arrays of domains among its results are asked for in binary, where it is known that they
         // are.
@@ -303,7 +307,9 @@ impl Calls {
                 self.note_waiting(now, connection, cx);
                 // Nothing more will be told.
                 self.fit_parameters(key, ParameterType::taken_as_it_is);
-                self.take_up(now, key, cx);
+                if !self.ask_for_values(now, key) {
+                    self.take_up(now, key, cx);
+                }
             }
         }
     }

@@ -2,8 +2,8 @@
 //! the parameters.
 //!
 //! ```text
-//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ Output::Types
-//!                        ──▶ supply ──▶ as any other call
+//! query (VALUES_TO_COME) ──▶ the statement is described ──▶ its users' types are told
+//!                        ──▶ Output::Types ──▶ supply ──▶ as any other call
 //! ```
 //!
 //! While its caller writes the values, a call of the pool has no connection, and a call of a lease
