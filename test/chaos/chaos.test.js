@@ -1,7 +1,7 @@
-// The main job: eight writers of unique keys and four readers through one pool over synchronous
-// replication, while the primary suffers one fault after the other. Every acknowledged key is in
-// the table exactly once, every other key at most once, no read misses what was acknowledged before
-// it began, and no promise stays unsettled.
+// The main job under faults: eight writers of unique keys and four readers use one pool over
+// synchronous replication, while one fault after the other strikes the primary. Each acknowledged
+// key is in the table exactly once, each other key at most once. No read misses a key that was
+// acknowledged before the read began, and every promise settles.
 
 import { test } from 'node:test';
 

@@ -1,4 +1,5 @@
-// The faults of the chaos tests: each strikes the primary under load, and gives what heals it.
+// The faults of the chaos tests. Each one strikes the primary under load, and returns a function
+// that repairs it.
 
 import { createPool } from '../../js/index.mjs';
 import { onOwnNodes } from '../support/cluster/index.js';

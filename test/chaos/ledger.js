@@ -1,5 +1,5 @@
-// A load whose outcome can be checked: writers of unique keys, and readers that know what must be
-// there.
+// A load whose result can be checked: writers of unique keys, and readers that know which keys must
+// be there.
 
 import assert from 'node:assert/strict';
 

@@ -1,5 +1,5 @@
-// Money that changes accounts in transactions. Whatever happens, the sum stays what it was, and
-// what is told of a transfer is true: done, not done, or unknown.
+// A load of transactions that move money between accounts. Whatever happens, the sum does not
+// change, and each transfer ended as its caller was told: done, not done, or unknown.
 
 import assert from 'node:assert/strict';
 

@@ -1,6 +1,6 @@
-// Eight concurrent transactions move money between accounts while the primary suffers one fault
-// after the other: the sum over all accounts stays what it was, and no transfer that was told to be
-// done, or not done, is otherwise.
+// Eight concurrent transactions move money between accounts, while one fault after the other
+// strikes the primary. The sum over all accounts does not change, and each transfer ended as its
+// caller was told.
 
 import { test } from 'node:test';
 

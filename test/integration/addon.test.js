@@ -1,4 +1,5 @@
-// The addon as js/ sees it: its functions, what they refuse, and in whose hands it may come.
+// The addon as js/ sees it: its functions, the arguments that they refuse, and the programs that
+// may load it.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,5 +1,5 @@
-// Names that lead to several servers: the primary that was and the one that is, while name servers
-// still know both, or a primary and its standby in turn.
+// Host names that lead to several servers: the former and the present primary while name servers
+// know both, or a primary and its standby in turn.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// An address that leads to another cluster from one login to the next: a restored copy, a virtual
-// address, DNS. The oids of types that users made begin at the same number in each.
+// An address that leads to one cluster at one login and to another at the next: a restored copy, a
+// virtual address, DNS. The oids of user-made types begin at the same number in each cluster.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Every way to log in that this client knows, against servers that ask for it.
+// Every method of authentication that this client knows, against servers that ask for it.
 
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';

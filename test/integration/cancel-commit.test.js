@@ -1,5 +1,5 @@
-// A COMMIT that waits for a synchronous standby is never cancelled: the server would answer it with
-// a commit that a failover can lose.
+// The pool never cancels a COMMIT that waits for a synchronous standby. The server would answer a
+// cancelled one with a commit that a failover can lose.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Queries that share a connection: one of them is given up, and the others must not notice.
+// Queries that share a connection: a caller gives up one of them, and the others are not affected.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// timeoutMs and signal: a query that is given up, in each phase of its life, and what it leaves
-// behind.
+// timeoutMs and signal: a query that its caller gives up, in each phase of the query, and the state
+// of the connection afterwards.
 
 import assert from 'node:assert/strict';
 import { getEventListeners, once } from 'node:events';

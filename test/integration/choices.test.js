@@ -1,4 +1,4 @@
-// The option `types`, of pools and of queries.
+// The option `types` of pools and of queries.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Wall clocks that are wrong, and jump: no decision of a pool goes by one, neither by its own
-// process's nor by a server's. The processes are real ones; only their wall clocks are not.
+// Wall clocks that are wrong, and that jump. No decision of a pool depends on one, neither on its
+// own process's nor on a server's. The processes are real; only their wall clocks are not.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,5 +1,5 @@
-// Servers that live and do not read (src/reactor/closed_window.rs): one that is at a long statement
-// takes nothing of what was written behind it, and TCP_USER_TIMEOUT counts that as silence.
+// Servers that live and do not read (src/reactor/closed_window.rs). A server that runs a long
+// statement reads nothing that was sent after it, and TCP_USER_TIMEOUT counts that as silence.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

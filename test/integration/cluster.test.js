@@ -1,4 +1,4 @@
-// Each operation of the test cluster really does what it says, on real servers.
+// Each operation of the test cluster does what its name says, on real servers.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';

@@ -1,5 +1,5 @@
-// pool.connect: a connection for session work, and what becomes of the session when it is given
-// back. Real servers.
+// pool.connect(): a connection for session work, and the state of its session after the caller has
+// released it. On real servers.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

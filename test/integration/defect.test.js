@@ -1,5 +1,5 @@
-// A panic in the addon becomes an error. It never crosses into Node, and the process lives.
-// The addon of this test is built with the feature `defects`, which panics where an SQL text says.
+// A panic in the addon becomes an error. It never reaches Node, and the process lives. The addon of
+// this test is built with the feature `defects`, and panics where an SQL text says so.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,6 +1,6 @@
-// What was once told of a statement, when it holds no longer: results that are named and not
-// planned, parameters whose types have changed, columns that come and go, and names that others
-// use.
+// Descriptions of statements that no longer hold: results of a named cursor or statement (FETCH,
+// EXECUTE), parameters whose types have changed, columns that come and go, and names of prepared
+// statements that others use.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

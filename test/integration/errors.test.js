@@ -1,5 +1,5 @@
-// Errors that people can act on: classes, codes, fields, stacks, causes, and whether trying again
-// can help.
+// Errors that callers can act on: classes, codes, fields, stacks, causes, and whether a retry can
+// help.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Each example is a program that runs, and imports the package by its name.
+// Each example is a program that runs, and that imports the package by its name.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

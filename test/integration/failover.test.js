@@ -1,4 +1,4 @@
-// The pool finds the primary among all hosts, whatever the others do, and follows it.
+// The pool finds the primary among all hosts, whatever the other hosts do, and follows it.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

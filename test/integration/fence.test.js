@@ -1,6 +1,6 @@
-// A primary that is fenced read-only while its sessions stay open (ALTER SYSTEM SET
-// default_transaction_read_only, reload) takes no write of this pool, and answers from it are not
-// handed out behind the fence.
+// An administrator fences a primary: it becomes read-only while its sessions stay open (ALTER
+// SYSTEM SET default_transaction_read_only, reload). It accepts no write of this pool, and callers
+// get no answers from it that came after the fence.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

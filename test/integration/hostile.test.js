@@ -1,5 +1,5 @@
-// Bytes that no PostgreSQL sends: each case ends in one typed error, closes that connection, and
-// harms nothing else.
+// Bytes that no PostgreSQL server sends. Each case ends in one typed error, closes that connection,
+// and harms no other query.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,5 +1,5 @@
-// How a host may be named: addresses, names that Node resolves, Unix sockets in folders and without
-// one.
+// The forms of a host: addresses, names that Node resolves, Unix sockets in a folder and abstract
+// ones.
 
 import assert from 'node:assert/strict';
 import net from 'node:net';

@@ -1,4 +1,4 @@
-// What bounds transactions and the wait for a connection: timeoutMs and signal, on a real server.
+// Limits of transactions and of the wait for a connection: timeoutMs and signal, on a real server.
 
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';

@@ -1,5 +1,5 @@
-// No server and no parameter ends the process, however little memory there is: a child may take
-// little more than it has.
+// No answer of a server and no parameter ends the process when memory is short: a child process may
+// allocate little more than it has.
 
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';

@@ -1,4 +1,4 @@
-// Hosts that stop answering without closing anything, and long queries on hosts that are well.
+// Hosts that stop answering and close nothing, and long queries on healthy hosts.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Values that are longer than what crosses in one turn of the loop: they come in pieces
-// (docs/design/rows-and-memory.md), and nobody sees that.
+// Values that are longer than one turn of the loop may transfer. They arrive in pieces
+// (docs/design/rows-and-memory.md), and callers do not notice.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';

@@ -1,5 +1,5 @@
-// Types that a failover has lost: the oids of those that are made behind it are the same ones,
-// which the pool has met under other names, or as other types.
+// Types that a failover has lost. The new primary gives their oids to other types, which have other
+// names or other kinds than the pool knows.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

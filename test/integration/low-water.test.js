@@ -1,5 +1,5 @@
-// What does not wake the loop (src/reactor/low_water.rs): parts of large results, and the answers
-// to barriers in front of slower statements. On a real server over TCP.
+// Bytes that do not wake the loop (src/reactor/low_water.rs): parts of large results, and the
+// answers to barriers in front of slower statements. On a real server over TCP.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// What results leave behind, and what one kept cell of a large result holds alive
-// (docs/design/rows-and-memory.md).
+// The memory that results leave in use, and the memory that one kept cell of a large result keeps
+// in use (docs/design/rows-and-memory.md).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

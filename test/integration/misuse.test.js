@@ -1,5 +1,5 @@
-// 100,000 queries of programs that do everything wrong: no connection stays checked out, no handle
-// open, every promise settles, and right queries get right answers in between.
+// 100,000 queries of a program that misuses the pool in every way: no connection stays checked out,
+// no handle stays open, every promise settles, and valid queries get correct answers in between.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

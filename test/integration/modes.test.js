@@ -1,5 +1,5 @@
-// Each mode is served by the hosts that libpq's target_session_attrs would take, and reads are
-// spread over them.
+// Each mode is served by the hosts that libpq's target_session_attrs would choose, and the pool
+// spreads reads over them.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,6 +1,6 @@
-// What gives names another meaning: tables that stand in front of others, rights on schemas, DDL
-// whose transaction has no plain end. Statements that were prepared before must not go on with what
-// names meant then.
+// Changes that give a name another meaning: tables that shadow others, rights on schemas, DDL in a
+// transaction with an unusual end. A statement that was prepared before must not keep the old
+// meaning.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,4 @@
-// What networks do to the connections of a pool, at every moment of their life, on real servers.
+// Network faults at every moment of a connection's life, on real servers.
 
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';

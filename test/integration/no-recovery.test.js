@@ -1,4 +1,5 @@
-// Servers that do not know `pg_is_in_recovery()` and what else the pool asks for itself.
+// Servers that have neither `pg_is_in_recovery()` nor the other functions that the pool calls for
+// itself.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';

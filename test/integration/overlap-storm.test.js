@@ -1,7 +1,7 @@
-// Transactions in random disorder: savepoints side by side and inside of each other, queries of any
-// view at any moment, one transaction begun behind the end of another, releases in the middle. What
-// was acknowledged is there, unless its savepoint or its transaction was said to have failed; all
-// else is not. On a real server.
+// Transactions in random order: savepoints beside and inside of each other, queries at any level at
+// any moment, a transaction that begins behind the end of another, releases in the middle. Each
+// acknowledged row is there, unless its savepoint or its transaction was reported as failed; no
+// other row is. On a real server.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,7 +1,7 @@
-// What is asked of a transaction or a connection while something else of it is under way: a
-// savepoint beside another, a transaction behind the COMMIT of the one before, a release in the
-// middle. Whatever the timing, what was said to be done is there once its transaction has
-// committed, and what was refused is not. On real servers.
+// Calls on a transaction or a connection while another call on it is under way: a savepoint beside
+// another, a transaction behind the COMMIT of the previous one, a release in the middle. Whatever
+// the timing, acknowledged work is there once its transaction has committed, and refused work is
+// not. On real servers.
 
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';

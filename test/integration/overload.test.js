@@ -1,5 +1,5 @@
-// A pool whose process is in trouble: too much work at once, no descriptors, a loop that was
-// blocked, memory that is collected all the time, an end in the middle.
+// A pool whose process is in trouble: too much work at once, no free descriptors, a blocked loop,
+// constant garbage collection, an end of the pool in the middle.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,5 +1,5 @@
-// Parameters, from JavaScript to PostgreSQL: each one arrives the same on the first use of a
-// statement, which sends text or asks for the types, and on the later ones, which know them.
+// Parameters, from JavaScript to PostgreSQL. Each one arrives the same on the first use of a
+// statement, which sends text or asks for the types, and on later uses, which know the types.
 // (`results.test.js` tests the way back.)
 
 import assert from 'node:assert/strict';

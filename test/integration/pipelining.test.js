@@ -1,5 +1,5 @@
-// Which queries stand behind others on a connection, and what is never held up by a lock that
-// somebody else waits for. On real servers.
+// Which queries the pool sends behind others on a connection, and which ones a lock that another
+// query waits for must never hold up. On real servers.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

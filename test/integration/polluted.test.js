@@ -1,6 +1,6 @@
-// A process in which somebody changes the prototypes of all objects, or takes memory away that is
-// not theirs: results and errors stay right, and nothing crashes. Real servers, in processes of
-// their own.
+// A process in which other code changes the prototypes of all objects, or transfers buffers that
+// are not its own. Results and errors stay correct, and nothing crashes. Real servers, in processes
+// of their own.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,4 +1,4 @@
-// The life of a pool and of its connections: warm-up, idleness, age, the waiting line, and the end.
+// The life of a pool and of its connections: warm-up, idleness, age, the queue, and the end.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

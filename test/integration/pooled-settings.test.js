@@ -1,6 +1,6 @@
-// Settings that a pool names at its login, behind PgBouncer: it takes them for itself and sets them
-// once, so that a DISCARD ALL takes them away, and with them what '02/01/2024' means. They are set
-// again before anybody has the session.
+// Settings that a pool names at its login, behind PgBouncer. PgBouncer applies them once, so a
+// DISCARD ALL removes them, and '02/01/2024' means another day. The pool sets them again before a
+// caller gets the session.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Behind PgBouncer in transaction mode, where the next transaction may run in a session of the
-// server that knows other types, or has other settings.
+// Behind PgBouncer in transaction mode, where the next transaction may run in a server session with
+// other types or other settings.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,6 +1,6 @@
-// Behind PgBouncer in transaction mode. Each transaction may run in another session of the
-// server, so that no state of a session may be relied on: no statement stays prepared, except where
-// the pooler sees to that (1.21 and later).
+// Behind PgBouncer in transaction mode. Each transaction may run in another session of the server,
+// so the pool may rely on no state of a session. No statement stays prepared, unless the pooler
+// keeps it (1.21 and later).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Prepared statements: which are kept, which are closed, and how one that the server no longer
-// takes is healed.
+// Prepared statements: which ones the pool keeps, which ones it closes, and how it replaces one
+// that the server no longer accepts.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// What the addon does to the process that loads it: no thread, no descriptor left behind, no crash
-// when a worker ends in the middle, no CPU when nothing is due.
+// The addon's effect on its process: no thread, no leaked descriptor, no crash when a worker ends
+// in the middle, no CPU time when nothing is due.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,4 +1,5 @@
-// The fault proxy does to connections what its modes promise. A plain echo server stands behind it.
+// Each mode of the fault proxy does to connections what its name says. A plain echo server stands
+// behind the proxy.
 
 import assert from 'node:assert/strict';
 import net from 'node:net';

@@ -1,4 +1,4 @@
-// pool.query: what it resolves to, how it fails, and that a failure harms nothing else.
+// pool.query(): its results, its errors, and that an error harms no other call.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// What is at work is not garbage, however V8 compiles what holds it: a process that optimizes all
-// code, and collects memory all the time. A real server.
+// Objects that are in use are not garbage, however V8 compiles the code that holds them: a process
+// that optimizes all code and collects garbage all the time. On a real server.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,5 +1,5 @@
-// The package in a realm of its own, as Jest, vitest's vmThreads and Electron load it: its `Error`
-// is not the one in which the addon makes errors, and not always the one of its caller.
+// The package in a realm of its own, as Jest, vitest's vmThreads and Electron load it. Its `Error`
+// is not the one with which the addon makes errors, and not always the one of its caller.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
-// Code of the caller's that runs inside of a call (signals, getters, toJSON, codecs), and throws,
-// calls the pool or changes things at the worst moment: nobody gets the answer of another call, and
-// what was not sent says so.
+// Code of the caller that runs inside of a call (signals, getters, toJSON, codecs), and that
+// throws, calls the pool or changes things at the worst moment. No caller gets the answer of
+// another call, and calls that were not sent report it.
 
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';

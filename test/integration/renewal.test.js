@@ -1,5 +1,6 @@
-// What the open sessions of a host do not show, and a new one does: where its name leads by now,
-// where a balancer in front of it does, and settings that the server reads at the login.
+// Changes that the open sessions of a host do not show, and a new session does: where the host's
+// name leads now, where a balancer in front of it leads, and settings that the server reads at the
+// login.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,6 +1,6 @@
-// Results, from PostgreSQL to JavaScript: each value is the same by the text and by the binary
-// format, that is on the first use of a statement, on the later ones, and by the simple protocol;
-// and strings are what psql shows.
+// Results, from PostgreSQL to JavaScript. Each value is the same in the text and in the binary
+// format: on the first use of a statement, on later uses, and by the simple protocol. Strings are
+// what psql shows.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

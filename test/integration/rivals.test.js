@@ -1,4 +1,4 @@
-// Two hosts that both claim to be the primary: what a pool does about them, and what it says.
+// Two hosts that both claim to be the primary: the pool's decisions, and its events.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,5 +1,5 @@
-// Servers that are asked for their role, because they don't report it or are not trusted to: no
-// question stands in a transaction that a dedicated connection's user has begun by a statement.
+// Servers that the pool asks for their role, because they do not report it or the pool does not
+// trust the report. The pool asks no question in a transaction that a caller began by a statement.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// How the package behaves as a package: how it is imported, where it refuses to run, and that
-// promises that it settles behave like any other promise.
+// The package as a package: how programs import it, where it refuses to run, and that its promises
+// behave like any other promise.
 
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';

@@ -1,5 +1,5 @@
-// One text under many search_paths: each tenant has a schema, with tables and types of the same
-// names. What a server has told of the text for one of them decides nothing for another.
+// One text under many values of search_path: each tenant has a schema, with tables and types of the
+// same names. The server's description of the text for one tenant decides nothing for another.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

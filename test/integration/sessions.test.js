@@ -1,5 +1,5 @@
-// What a server does to the sessions of a pool: it ends them, refuses them, crashes behind them, or
-// lets a commit wait. On real servers.
+// What a server does to the sessions of a pool: it ends them, refuses them, crashes, or delays a
+// commit. On real servers.
 
 import assert from 'node:assert/strict';
 import process from 'node:process';

@@ -1,4 +1,4 @@
-// The settings that decide what values look like as text change no result, wherever they were set.
+// The settings that decide the text form of values change no result, wherever they were set.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,6 +1,6 @@
-// Calls near the end of the stack, where each function that is called may throw a RangeError
-// instead: every depth is tried. Nobody gets the answer of another call, no connection is lost, and
-// the pool serves on. A real server.
+// Calls near the end of the stack, where each called function may throw a RangeError: the test
+// tries every depth. No caller gets the answer of another call, no connection is lost, and the pool
+// goes on serving. On a real server.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Types that other clients change: what a pool's connections were told before is asked anew where a
-// server refuses, and no valid statement fails for it.
+// Types that other clients change. Where a server refuses what a pool's connections knew of them,
+// the pool asks again, and no valid statement fails.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

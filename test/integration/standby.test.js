@@ -1,5 +1,4 @@
-// What is particular to reading from standbys: how far they are behind, and what their replay is in
-// the way of.
+// Reads from standbys: the replication lag, and conflicts with the standby's replay.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,6 +1,5 @@
-// Servers that say 57P03, for whatever reason: they are starting up, do not accept sessions,
-// or are shutting down. They are asked again, and whoever waits is served in the end. On real
-// servers.
+// Servers that answer 57P03: they start up, accept no sessions yet, or shut down. The pool asks
+// them again, and waiting callers are served in the end. On real servers.
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
-// What the text of a statement tells, and what a statement leaves behind: what no pool can run is
-// refused before it is sent, a transaction that a call leaves open is nobody else's, sessions are
-// handed on clean, and outcomes are true.
+// What the pool learns from the text of a statement, and what a statement leaves behind. A
+// statement that no pool can run is refused before it is sent, a transaction that a call leaves
+// open reaches no other caller, sessions are clean for their next caller, and outcomes are true.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,6 +1,5 @@
-// Several statements in one text in a session whose settings are not the defaults: what they do,
-// what they answer and what a caller is told of them is what the simple protocol makes of them, or
-// nothing that is not so.
+// Several statements in one text, in a session whose settings are not the defaults. Their effects
+// and results are those of the simple protocol, and callers are told nothing untrue about them.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

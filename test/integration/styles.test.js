@@ -1,6 +1,6 @@
-// Settings that decide how values are written and read as text: every type by every such setting,
-// by every way in which it can be set, on first uses and later ones. Results are what they are
-// without it, and what is written means what it means in a session of psql.
+// Settings that decide how values are written and read as text: each type under each such setting,
+// set in each possible way, on first and on later uses. Results are the same as without the
+// setting, and parameters mean what they mean in a session of psql.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Workers that end at any moment of a call from the loop harm nobody. Where such a call leaves
-// an exception pending, napi ends the whole process with the worker
+// Workers that end at any moment of a call from the loop harm no other thread. Where such a call
+// leaves an exception pending, napi ends the whole process with the worker
 // (docs/design/node-and-the-loop.md).
 
 import assert from 'node:assert/strict';

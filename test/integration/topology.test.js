@@ -1,4 +1,4 @@
-// What a pool tells of its cluster, and how its hosts are changed while it runs.
+// What a pool reports of its cluster, and changes of its hosts while it runs.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

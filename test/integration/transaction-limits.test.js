@@ -1,4 +1,4 @@
-// Limits of transactions whose host is gone: it is frozen while they are at nothing, or dies before
+// Limits of transactions whose host is gone: it freezes while they are idle, or it dies before
 // their first statement. On real servers.
 
 import assert from 'node:assert/strict';

@@ -1,5 +1,5 @@
-// Transactions on a real server: what they cost, how they begin and end, what is repeated, what is
-// taken back.
+// Transactions on a real server: their round trips, their begin and end, retries, and connections
+// that the pool takes back.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// The pool's own question for the types of users: whatever becomes of it, the transaction in which
-// it is asked goes on.
+// The pool's own question for user-made types. Whatever becomes of the question, the caller's
+// transaction around it goes on.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

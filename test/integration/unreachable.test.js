@@ -1,5 +1,5 @@
-// A host that refuses outright: who is told at once, with what the system said, and who is waited
-// for.
+// A host that refuses at once: which callers get the system's error at once, and which hosts the
+// pool waits for.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

@@ -1,4 +1,4 @@
-// Types that users and extensions made: their names, and arrays of them.
+// Types of users and extensions: their names, and arrays of them.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

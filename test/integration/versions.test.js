@@ -1,5 +1,5 @@
-// The main job on the oldest and the newest server that is supported: a query, a fence, a failover.
-// Servers before 14 do not report their role, so that it is asked for.
+// The main job on the oldest and the newest supported server: a query, a fence, a failover. Servers
+// before 14 do not report their role, so the pool asks for it.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-// How an installed package finds its binary, and what it says where there is none.
+// How an installed package finds its binary, and its error where there is none.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,6 +1,6 @@
-// What is released: one version everywhere, packages that hold what they should, and that an empty
-// folder without Rust is enough for. `npm run release:dry` does the same with binaries for old
-// systems and for other platforms.
+// The packages of a release: one version everywhere, the right files in each package, and an
+// installation in an empty folder without Rust. `npm run release:dry` does the same with binaries
+// for old systems and for other platforms.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

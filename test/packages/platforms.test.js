@@ -1,7 +1,7 @@
-// The package on other platforms than this one, and on each Node.js that is supported: installed
-// without Rust, at work, and through a failover. What this machine can't run is skipped, with the
-// reason. A binary of another platform takes minutes to build, which is for CI: elsewhere `npm run
-// release:dry` has it.
+// The package on other platforms than this one, and on each supported Node.js: installed without
+// Rust, used, and used through a failover. The test skips what this machine can't run, and says
+// why. A binary of another platform takes minutes to build, so only CI builds it here; elsewhere
+// `npm run release:dry` does.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -1,5 +1,4 @@
-// How the packages of a release are published, against a registry that is made here and has its bad
-// days.
+// How a release is published, against a registry of the test's own that fails in several ways.
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';

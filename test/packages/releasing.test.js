@@ -1,5 +1,5 @@
 // How a version comes about: which commit asks for a release, which version it becomes, and how
-// that is committed. `publishing.test.js` has the rest.
+// that version is committed. `publishing.test.js` tests the rest.
 
 import assert from 'node:assert/strict';
 import { copyFile, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';

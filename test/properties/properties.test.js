@@ -1,6 +1,6 @@
-// The property tests in Rust that need a server (`test/properties`): numerics, arrays and
-// timestamps against the text form that the server itself gives, and parameters against its SQL. On
-// the oldest, the usual and the newest one.
+// Runs the property tests in Rust that need a server (`test/properties`). They compare numerics,
+// arrays and timestamps with the server's own text form of them, and parameters with the server's
+// SQL. On the oldest, the default and the newest version.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

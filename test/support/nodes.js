@@ -1,5 +1,5 @@
-// Other versions of Node.js, from npm's packages of its binaries: 150 to 210 MB each, installed
-// when first asked for, into `.cache/node/<version>`.
+// Other versions of Node.js, from the packages of its binaries on npm. Each has 150 to 210 MB. The
+// first use installs it into `.cache/node/<version>`.
 
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';

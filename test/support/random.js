@@ -1,5 +1,5 @@
-// Random numbers from a seed, so that a run can be repeated. (What servers and the kernel choose
-// can't.)
+// Random numbers from a seed, so that a run can be repeated. (The choices of servers and of the
+// kernel can't.)
 
 import process from 'node:process';
 

@@ -1,6 +1,6 @@
-// A registry of npm's that takes what is published, for the tests of a release. It can refuse an
-// upload before or after it has taken it, show it late, and fail to answer a question; it refuses a
-// version that it has, and gives the tokens that npm asks GitHub for.
+// A registry for npm that accepts packages, for the tests of a release. It can refuse an upload
+// before or after it has stored it, show a package late, and fail to answer. It refuses a version
+// that it has, and issues the tokens that npm asks GitHub for.
 
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';

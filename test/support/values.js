@@ -1,4 +1,4 @@
-// Values of every kind, as SQL and as JavaScript has them. Whoever tests results or parameters goes
+// Values of every kind, in SQL and in JavaScript. The tests of results and of parameters run
 // through these tables.
 
 const NIL = '00000000-0000-0000-0000-000000000000';

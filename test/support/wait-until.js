@@ -1,4 +1,4 @@
-// Waiting with a deadline.
+// Waits for a condition, up to a deadline.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 

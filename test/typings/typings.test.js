@@ -1,5 +1,5 @@
-// The typings in the project of a user: each compiler that people have, with its own defaults and
-// with strict settings.
+// The typings in a user's project: each TypeScript compiler in use, with its default settings and
+// with strict ones.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

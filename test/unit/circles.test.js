@@ -1,6 +1,6 @@
-// No file imports, by whatever way round, a file that imports it, and no method of a state that is
-// spread over several files calls, by whatever way round, one that calls it: what one file does can
-// be read without all the others.
+// No file imports, directly or indirectly, a file that imports it. The methods of a type that
+// several files implement call each other in one direction only. So each file can be read without
+// all the others.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';

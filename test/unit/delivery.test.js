@@ -1,5 +1,5 @@
-// From the addon's records to settled promises, with a scripted addon in the place of the native
-// one: what no server can be made to say, and what must hold whatever it says.
+// From the addon's records to settled promises. A scripted addon takes the place of the native one:
+// it sends what no server can be made to send.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

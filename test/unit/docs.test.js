@@ -1,5 +1,4 @@
-// What the documents name has to be there: files, names in them, headings and commands. A document
-// that sends its reader to a file which was renamed is worse than none.
+// Each file, name, heading and command that a document names exists.
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';

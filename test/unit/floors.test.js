@@ -1,5 +1,5 @@
-// The house rules that a machine can check: a floor imports only what lies under it, `unsafe` stays
-// where it belongs, and no file grows beyond what can be read at once.
+// The rules of the house that a machine can check: a floor imports only the floors under it,
+// `unsafe` stands only where it belongs, and no file is too long to read at once.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Documents of one template, made without JSON.parse (js/transfer/json-templates.cjs): they are what
-// JSON.parse makes of the same text.
+// Documents that are built from a JSON template and not by JSON.parse
+// (js/transfer/json-templates.cjs). They equal what JSON.parse makes of the same text.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';

@@ -1,5 +1,5 @@
-// What a transaction sends, and how it ends, whatever the server and the callback do. The addon is
-// scripted, so that every answer comes when the test says so.
+// What a transaction sends, and how it ends, whatever the server and the callback do. A scripted
+// addon answers when the test says so.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';

@@ -1,4 +1,4 @@
-// Options on their way to the addon, in what JSON can say.
+// Options on their way to the addon, as JSON.
 
 import assert from 'node:assert/strict';
 import dns from 'node:dns';

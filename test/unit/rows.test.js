@@ -1,5 +1,5 @@
 // Rows from cells: what `js/transfer/rows.cjs` builds, with and without code generation, whatever
-// the columns are called (CVE-2017-16082).
+// the names of the columns are (CVE-2017-16082).
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -1,4 +1,4 @@
-// Makes a deposed primary fit to follow the new one: by pg_rewind, or by a fresh copy of its data.
+// Prepares a deposed primary to follow the new one: by pg_rewind, or by a fresh copy of the data.
 
 import path from 'node:path';
 import { copyFolder, serverAccount } from './account.js';

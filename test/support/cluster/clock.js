@@ -1,5 +1,5 @@
-// A wall clock that can be set for one process alone, by libfaketime; its monotonic clock goes on
-// as it did, as it does where an administrator or NTP sets the time.
+// A wall clock that one process has to itself and a test can set, by libfaketime. The monotonic
+// clock goes on, as it does when an administrator or NTP sets the time.
 
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// What can be done with a cluster through SQL, be it our own or one that was there before.
+// The operations on a cluster through SQL, whether this process started it or it was already there.
 
 import { startProxy } from './proxy.js';
 import { openSession, queryOnce } from './session.js';

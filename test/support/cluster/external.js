@@ -1,4 +1,4 @@
-// A cluster that is already there, named by the environment.
+// A cluster that was already there. The environment names it.
 
 import { spawn } from 'node:child_process';
 import { Cluster } from './cluster.js';

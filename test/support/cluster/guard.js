@@ -1,4 +1,5 @@
-// The test run's side of the watchdog: starts it, and asks it to start, signal and kill servers.
+// The watchdog's other end, in the process of the tests: starts the watchdog, and has it start,
+// signal and kill servers.
 
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

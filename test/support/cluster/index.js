@@ -1,5 +1,5 @@
-// A PostgreSQL cluster for tests: real servers, real replication, real faults. README.md tells
-// more.
+// A PostgreSQL cluster for tests: real servers, real replication, real faults. README.md describes
+// it.
 
 import { externalCluster } from './external.js';
 import { LocalCluster } from './local.js';

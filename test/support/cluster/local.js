@@ -1,4 +1,4 @@
-// A cluster of servers of our own.
+// A cluster whose servers this process starts.
 
 import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// PgBouncer in front of a node. It is installed by `.ci/pgbouncer` alone: `findPooler` says whether
-// it is there.
+// PgBouncer in front of a node. Only `.ci/pgbouncer` installs it; `findPooler` reports whether it
+// is there.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -1,7 +1,7 @@
 // Signals for a whole PostgreSQL server: the postmaster and all its children.
 //
-// Each child of a postmaster leads a session and a process group of its own, so that no signal to a
-// group reaches them all: they are found by their parent.
+// Each child of a postmaster leads its own session and process group, so no signal to a group
+// reaches them all. They are found by their parent.
 
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';

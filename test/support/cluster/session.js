@@ -1,5 +1,5 @@
-// Sessions of the test cluster's own, through `pg`: an independent witness of what the servers
-// hold.
+// Sessions of the test cluster itself, through `pg`: an independent view of the data on the
+// servers.
 
 import pg from 'pg';
 

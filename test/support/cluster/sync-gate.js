@@ -1,5 +1,5 @@
-// A proxy that holds back what a client sends behind the first Sync or Query of a flight, as a slow
-// network does with a long statement: the server has answered the one when it gets the other.
+// A proxy that holds back the bytes behind the first Sync or Query of a flight, as a slow network
+// does with a long statement. The server has answered the first part when it gets the second.
 
 import { startProxy } from './proxy.js';
 

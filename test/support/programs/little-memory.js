@@ -1,5 +1,5 @@
-// A process that may take little more memory than it has (prlimit). Its arguments: what it does,
-// and the options of a pool. It prints what came of it, as JSON.
+// A process that may allocate little more memory than it has (prlimit). Its arguments are a deed
+// and the options of a pool. It prints the result as JSON.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,5 @@
-// The addon's half of what it has in common with js/, played by a script: a test says what comes
-// up, and reads what went down. No server, no native code. (`backend.js` plays the server, for the
-// real addon.)
+// A scripted addon: a test decides which records come up to js/, and reads which requests went
+// down. It needs no server and no native code. (`backend.js` plays the server, for the real addon.)
 
 import contract from '../../../js/transfer/contract.cjs';
 

@@ -1,5 +1,5 @@
-// A scripted backend: says what a real PostgreSQL can't be made to say. Each accepted connection
-// runs a script, a generator-like async function that reads frontend messages and sends bytes.
+// A scripted server, for what no real PostgreSQL server sends. Each accepted connection runs a
+// script, an async function that reads the frontend's messages and sends bytes.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
