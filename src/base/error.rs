@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::ErrorKind;
+
 /// Whether the work that failed may have had an effect on the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -182,11 +184,15 @@ impl Error {
         error
     }
 
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::of(self.code())
+    }
+
     /// Whether the operating system says that no server exists at the address: it refused the
     /// connection, or the name has no address. A name server without an answer (`EAI_AGAIN`) and a
     /// silent host are no such errors.
     pub fn names_no_server(&self) -> bool {
-        self.0.system.is_some() && matches!(self.code(), "ECONNREFUSED" | "ENOENT" | "ENOTFOUND")
+        self.0.system.is_some() && self.kind() == ErrorKind::NoServer
     }
 
     pub fn protocol(message: impl Into<String>) -> Self {

@@ -6,6 +6,7 @@
 pub mod arena;
 pub mod body;
 pub mod error;
+mod error_kind;
 pub mod memory;
 pub mod mutation;
 pub mod random;
@@ -14,6 +15,7 @@ pub mod time;
 pub use arena::{Arena, Key};
 pub use body::Body;
 pub use error::{Error, ErrorClass, HostReport, Outcome, ServerFields, SystemFields};
+pub use error_kind::ErrorKind;
 pub use mutation::Mutation;
 pub use random::Random;
 pub use time::Instant;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Error, HostReport, Instant, Key, Mutation, ServerFields};
+use crate::base::{Error, ErrorKind, HostReport, Instant, Key, Mutation, ServerFields};
 use crate::config::Host;
 use crate::connection::{Lineage, QUERY_WAIT_TIMEOUT, Role, was_never_handed_on};
 
@@ -123,7 +123,8 @@ impl Standing {
             (_, Observation::Says(role)) => Some(Self::Says(*role)),
             // A host that only has no room for another connection is in order.
             (Self::Says(_) | Self::Suspected(_), Observation::ConnectFailed(error))
-                if error.code() == TOO_MANY_CONNECTIONS && !Mutation::SuspectFullHost.is_on() =>
+                if error.kind() == ErrorKind::TooManyConnections
+                    && !Mutation::SuspectFullHost.is_on() =>
             {
                 None
             }
@@ -380,17 +381,19 @@ impl Member {
     }
 }
 
-/// `too_many_connections`.
-const TOO_MANY_CONNECTIONS: &str = "53300";
-
 /// Whether an error says nothing of its host: the session's own time limits ended it
 /// (`idle_session_timeout`, `idle_in_transaction_session_timeout`, `transaction_timeout`), or a
 /// pooler had no server connection free.
 fn is_own_end(error: &Error) -> bool {
     let is_crowded =
         |fields: &ServerFields| was_never_handed_on(fields) && fields.message == QUERY_WAIT_TIMEOUT;
-    let says_nothing = matches!(error.code(), "57P05" | "25P03" | "25P04")
-        || error.server().is_some_and(is_crowded);
+    let is_time_limit = matches!(
+        error.kind(),
+        ErrorKind::IdleSessionTimeout
+            | ErrorKind::IdleInTransactionTimeout
+            | ErrorKind::TransactionTimeout
+    );
+    let says_nothing = is_time_limit || error.server().is_some_and(is_crowded);
     says_nothing && !Mutation::SuspectTidyHost.is_on()
 }
 
@@ -404,7 +407,7 @@ pub fn more_telling(earlier: Error, later: Error) -> Error {
 /// Whether only a person can mend the error: a wrong password, role, database, privilege or startup
 /// parameter, or a method of authentication that can't work.
 pub(super) fn is_permanent(error: &Error) -> bool {
-    if Mutation::RefuseToWait.is_on() && error.code() == "57P03" {
+    if Mutation::RefuseToWait.is_on() && error.kind() == ErrorKind::CannotConnectNow {
         return true;
     }
     match error.code() {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::member::{HostId, HostView, Member, Observation, Standing, is_permanent};
-use crate::base::{Arena, Error, HostReport, Instant, Mutation};
+use crate::base::{Arena, Error, ErrorKind, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::{Lineage, Role};
 
@@ -354,7 +354,7 @@ impl Topology {
     /// Whether no server answers at the host, neither in an open session nor at a login.
     pub fn is_silent(&self, id: HostId) -> bool {
         match self.standing(id) {
-            Some(Standing::Suspected(error)) => error.code() == "HYPERION_CONNECT_TIMEOUT",
+            Some(Standing::Suspected(error)) => error.kind() == ErrorKind::ConnectTimeout,
             Some(Standing::Failed(error)) => error.server().is_none(),
             _ => false,
         }

@@ -12,16 +12,11 @@ use std::sync::Arc;
 use super::Response;
 use super::stale::explain_staleness;
 use super::worth::{Answered, Worth, unfit_host, worth};
-use crate::base::{Error, ErrorClass, Mutation, Outcome};
+use crate::base::{Error, ErrorClass, ErrorKind, Mutation, Outcome};
 use crate::cluster::fits;
 use crate::config::TargetSessionAttrs;
 use crate::connection::{Answer, Begin, Description, Effect, Remedy, Role, Telling};
 use crate::protocol::backend::TransactionStatus;
-
-/// `read_only_sql_transaction`: the server refused a write for its role.
-pub(super) const READ_ONLY_REFUSAL: &str = "25006";
-/// `serialization_failure`; on a standby, a conflict with recovery.
-const SERIALIZATION_FAILURE: &str = "40001";
 
 /// What to do with a settled call.
 #[derive(Debug)]
@@ -240,14 +235,14 @@ fn refused(facts: &Facts, error: Error, remedy: Remedy) -> Ruling {
     if facts.is_free() && had_no_effect {
         // What a standby's replay is in the way of (PostgreSQL manual, 27.4.2) may pass there, or
         // elsewhere.
-        let is_conflict = error.code() == SERIALIZATION_FAILURE
+        let is_conflict = error.kind() == ErrorKind::SerializationFailure
             && facts.role_after == Some(Role::Standby)
             && !facts.is_leased();
         if is_conflict && facts.has_tries {
             return Ruling::send_once_more();
         }
         let is_declared = facts.begin.is_some_and(|begin| begin.read_only);
-        if error.code() == READ_ONLY_REFUSAL && !is_declared {
+        if error.kind() == ErrorKind::ReadOnlyTransaction && !is_declared {
             if facts.is_unfit(facts.role_after) {
                 return Verdict::SendAgain.into();
             }
@@ -398,12 +393,12 @@ mod tests {
             (fenced(CALL), rows(), &doubtful),
             (fenced(Facts { declared: true, ..CALL }), rows(), "again"),
             (fenced(CALL), done("INSERT 0 1"), "result"),
-            (fenced(CALL), error(READ_ONLY_REFUSAL, Remedy::Nothing), "again"),
+            (fenced(CALL), error("25006", Remedy::Nothing), "again"),
             (any(fenced(READ)), rows(), "result"),
             // It was lifted in between.
             (Facts { role_before: FENCED, ..CALL }, rows(), "result"),
-            (CALL, error(READ_ONLY_REFUSAL, Remedy::Nothing), again_once),
-            (spent(CALL), error(READ_ONLY_REFUSAL, Remedy::Nothing), "25006 not-committed"),
+            (CALL, error("25006", Remedy::Nothing), again_once),
+            (spent(CALL), error("25006", Remedy::Nothing), "25006 not-committed"),
             // A server that did not tell its role.
             (untold, rows(), again_once),
             (spent(untold), rows(), "result"),
@@ -440,7 +435,7 @@ mod tests {
             // What replay on a standby is in the way of.
             (
                 Facts { role_after: Some(Role::Standby), ..any(READ) },
-                error(SERIALIZATION_FAILURE, Remedy::Nothing),
+                error("40001", Remedy::Nothing),
                 again_once,
             ),
             // What was known of the statement holds no longer.

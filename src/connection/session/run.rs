@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::Session;
-use crate::base::{Error, Instant};
+use crate::base::{Error, ErrorKind, Instant};
 use crate::connection::Request;
 use crate::connection::exchange::{Asked, Begins, Flight, Parsing};
 use crate::connection::prepared::{Found, Moment, Told};
@@ -24,9 +24,6 @@ use crate::connection::statement::{Description, Form, Statement};
 use crate::connection::wire::{Values, bind_and_run, parse_and_run};
 use crate::protocol::frontend;
 use crate::types::Verbatim;
-
-/// The error code for a value that does not fit the type of its parameter.
-const MISFIT: &str = "HYPERION_PARAMETER";
 
 /// Whether the server keeps a statement under a name, once it has parsed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,7 +311,7 @@ fn unlike_before(sql: &str, name: &str) -> String {
 
 /// Whether a fresh description of the statement would lead to the same error.
 fn is_final(error: &Error, request: &Request<'_>) -> bool {
-    request.told().is_some() || error.code() != MISFIT
+    request.told().is_some() || error.kind() != ErrorKind::Parameter
 }
 
 fn parsing(

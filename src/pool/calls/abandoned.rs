@@ -3,27 +3,21 @@
 //! transaction.
 
 use super::{Calls, Context};
-use crate::base::{Error, ErrorClass, Instant, Mutation, Outcome};
+use crate::base::{Error, ErrorClass, ErrorKind, Instant, Mutation, Outcome};
 use crate::pool::connections::Duty;
 use crate::pool::leases::ABANDONED;
-
-/// `idle_in_transaction_session_timeout`: the server's own limit has passed.
-const IDLE_IN_TRANSACTION: &str = "25P03";
-
-/// `transaction_timeout` of PostgreSQL 17 and later, which ends the session too, at work or not.
-pub(in crate::pool) const TRANSACTION_TIMEOUT: &str = "25P04";
 
 /// The error of a transaction that the server ended because it had passed a time limit, wherever
 /// that limit was set. `None` where something else ended the session.
 pub(in crate::pool) fn outlived(why: &Error) -> Option<Error> {
-    let (class, code, message) = match why.code() {
-        IDLE_IN_TRANSACTION => (
+    let (class, code, message) = match why.kind() {
+        ErrorKind::IdleInTransactionTimeout => (
             ErrorClass::Transaction,
             ABANDONED,
             "the transaction was idle for too long, and the server rolled it back: \
              idle_in_transaction_session_timeout",
         ),
-        TRANSACTION_TIMEOUT => (
+        ErrorKind::TransactionTimeout => (
             ErrorClass::QueryTimeout,
             "HYPERION_TRANSACTION_TIMEOUT",
             "the transaction was not done in time, and the server rolled it back: transaction_timeout",

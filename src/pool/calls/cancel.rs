@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use super::outcome::COMPLETION_UNKNOWN;
 use super::{Calls, Context};
-use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
+use crate::base::{Error, ErrorClass, ErrorKind, Instant, Key, Mutation, Outcome};
 use crate::connection::{Answer, Token};
 use crate::pool::connections::{Cancelling, Duty, Errand};
 use crate::pool::requests::{GivenUp, Reason, given_up_error, no_connection};
@@ -43,8 +43,6 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// A CancelRequest that arrives before the server began with the call hits nothing. The pool
 /// repeats it after this time, and then each time after twice as long.
 const REPEAT: Duration = Duration::from_millis(25);
-/// `query_canceled`.
-const CANCELED: &str = "57014";
 
 impl Calls {
     pub(in crate::pool) fn cancel_request(
@@ -323,7 +321,7 @@ impl Calls {
         let call = self.requests.get(key)?;
         match (call.given_up, answer) {
             (Some(GivenUp { reason, .. }), Answer::Refused { error, .. })
-                if error.code() == CANCELED =>
+                if error.kind() == ErrorKind::QueryCanceled =>
             {
                 let outcome = error.outcome().unwrap_or(Outcome::Unknown);
                 let what = "the server has cancelled it";
@@ -336,7 +334,7 @@ impl Calls {
                 Some(Verdict::Deliver(Err(error)))
             }
             (None, Answer::Refused { error, .. })
-                if error.code() == CANCELED
+                if error.kind() == ErrorKind::QueryCanceled
                     && error.outcome() == Some(Outcome::NotCommitted)
                     && call.lease.is_none() =>
             {

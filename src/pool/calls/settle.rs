@@ -6,18 +6,17 @@
 
 use std::time::Duration;
 
-use super::abandoned::TRANSACTION_TIMEOUT;
 use super::dispatch::GUARDED;
 use super::placement::may_be_shared;
 use super::{Calls, Context};
-use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
+use crate::base::{Error, ErrorClass, ErrorKind, Instant, Key, Outcome};
 use crate::cluster::HostId;
 use crate::connection::{
     Answer, Effect, Role, Settled, Statement, Telling, Token, left_open, was_never_handed_on,
 };
 use crate::pool::loss::{Fate, Loss, on_lost};
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
-use crate::pool::verdict::{Facts, On, READ_ONLY_REFUSAL, Verdict, rule};
+use crate::pool::verdict::{Facts, On, Verdict, rule};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 
@@ -104,7 +103,10 @@ impl Calls {
         let begin = self.requests.get(key).and_then(|call| call.flags.begin());
         let Some(slot) = cx.connections.get(id) else { return };
         let is_new = slot.connection.role() == Some(Role::ReadWrite);
-        if error.code() == READ_ONLY_REFUSAL && is_new && !begin.is_some_and(|it| it.read_only) {
+        if error.kind() == ErrorKind::ReadOnlyTransaction
+            && is_new
+            && !begin.is_some_and(|it| it.read_only)
+        {
             let host = slot.host;
             self.discover(cx, |discovery, cx| {
                 discovery.doubt_reports(now, host, Duration::ZERO, cx)
@@ -278,7 +280,8 @@ impl Calls {
             may_have_committed: begin.is_some() && self.may_have_committed(id, call, cx),
             losses: call.losses,
             is_late: was_in_line && call.deadline <= now,
-            would_recur: why.class() == ErrorClass::Protocol || why.code() == TRANSACTION_TIMEOUT,
+            would_recur: why.class() == ErrorClass::Protocol
+                || why.kind() == ErrorKind::TransactionTimeout,
         };
         let outcome = match on_lost(&loss) {
             Fate::SendAgain => {

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use super::super::{Calls, Context};
-use crate::base::{Error, Key};
-use crate::pool::leases::{ABANDONED, Vacated};
+use crate::base::{Error, ErrorKind, Key};
+use crate::pool::leases::Vacated;
 use crate::pool::{Call, ConnectionId, Output, PoolEvent};
 
 impl Calls {
@@ -13,7 +13,7 @@ impl Calls {
     pub(in crate::pool) fn vacate(&mut self, number: NonZeroU32, error: Error) {
         match self.leases.vacate(number) {
             Some(Vacated::Lost) => {
-                if error.code() == ABANDONED {
+                if error.kind() == ErrorKind::TransactionAbandoned {
                     self.tell_reclaimed(number, true);
                 }
                 self.lose_lease(number, error);
