@@ -53,18 +53,40 @@ impl<'a> SqlToken<'a> {
 
 /// The tokens of a text, first to last.
 pub(super) fn tokens(sql: &str) -> SqlTokens<'_> {
-    SqlTokens { rest: sql }
+    SqlTokens { rest: sql, string: None, is_cut: false }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct SqlTokens<'a> {
     rest: &'a str,
+    /// The last token is a string of this kind, which a string on another line continues.
+    string: Option<Quotes>,
+    is_cut: bool,
+}
+
+/// The kinds of string constants in single quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quotes {
+    /// `'...'`, and `N'...'`.
+    Plain,
+    /// `E'...'`: a backslash escapes a quote.
+    Escapes,
+    /// `B'...'` and `X'...'`: two quotes are an end and a beginning.
+    Bits,
+    /// `U&'...'`
+    Unicode,
 }
 
 impl<'a> SqlTokens<'a> {
     /// The part of the text that was not read yet.
     pub(super) fn rest(&self) -> &'a str {
         self.rest
+    }
+
+    /// Whether the text has ended inside a string, an identifier in quotes or a comment. The server
+    /// refuses such a text as a whole.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Takes `length` bytes, and returns them without the first `before` and the last `after`
@@ -76,9 +98,21 @@ impl<'a> SqlTokens<'a> {
         token.get(before..end).unwrap_or("")
     }
 
-    fn quoted(&mut self, before: usize, quote: u8, escapes: bool) -> &'a str {
-        let (length, is_closed) = quoted_length(self.rest, before, quote, escapes);
+    fn quoted(&mut self, before: usize, quote: u8, quotes: Quotes) -> &'a str {
+        let (length, is_closed) = quoted_length(self.rest, before, quote, quotes);
+        self.is_cut |= !is_closed;
         self.take(length, before, usize::from(is_closed))
+    }
+
+    fn identifier(&mut self, before: usize) -> SqlToken<'a> {
+        SqlToken::Quoted(self.quoted(before, b'"', Quotes::Plain))
+    }
+
+    fn string(&mut self, before: usize, quotes: Quotes) -> SqlToken<'a> {
+        let body = self.quoted(before, b'\'', quotes);
+        self.string = Some(quotes);
+        let is_ambiguous = quotes == Quotes::Plain && has_escaped_quote(body);
+        SqlToken::Text { body, is_ambiguous }
     }
 }
 
@@ -86,29 +120,30 @@ impl<'a> Iterator for SqlTokens<'a> {
     type Item = SqlToken<'a>;
 
     fn next(&mut self) -> Option<SqlToken<'a>> {
-        self.rest = behind_blank(self.rest);
+        let before = self.rest;
+        self.rest = match behind_blank(before) {
+            Some(rest) => rest,
+            None => {
+                self.is_cut = true;
+                ""
+            }
+        };
+        let string = self.string.take();
         let bytes = self.rest.as_bytes();
         let first = *bytes.first()?;
         let at = |n: usize| bytes.get(n).copied().unwrap_or(0);
         let token = match first {
             b'\'' => {
-                let body = self.quoted(1, b'\'', false);
-                SqlToken::Text { body, is_ambiguous: has_escaped_quote(body) }
+                let blank = before.get(..before.len() - self.rest.len()).unwrap_or("");
+                let continued = string.filter(|_| may_continue(blank));
+                self.string(1, continued.unwrap_or(Quotes::Plain))
             }
-            b'e' | b'E' if at(1) == b'\'' => {
-                SqlToken::Text { body: self.quoted(2, b'\'', true), is_ambiguous: false }
-            }
-            b'b' | b'B' | b'x' | b'X' | b'n' | b'N' if at(1) == b'\'' => {
-                let body = self.quoted(2, b'\'', false);
-                SqlToken::Text { body, is_ambiguous: has_escaped_quote(body) }
-            }
-            b'u' | b'U' if at(1) == b'&' && at(2) == b'\'' => {
-                SqlToken::Text { body: self.quoted(3, b'\'', false), is_ambiguous: false }
-            }
-            b'u' | b'U' if at(1) == b'&' && at(2) == b'"' => {
-                SqlToken::Quoted(self.quoted(3, b'"', false))
-            }
-            b'"' => SqlToken::Quoted(self.quoted(1, b'"', false)),
+            b'e' | b'E' if at(1) == b'\'' => self.string(2, Quotes::Escapes),
+            b'b' | b'B' | b'x' | b'X' if at(1) == b'\'' => self.string(2, Quotes::Bits),
+            b'n' | b'N' if at(1) == b'\'' => self.string(2, Quotes::Plain),
+            b'u' | b'U' if at(1) == b'&' && at(2) == b'\'' => self.string(3, Quotes::Unicode),
+            b'u' | b'U' if at(1) == b'&' && at(2) == b'"' => self.identifier(3),
+            b'"' => self.identifier(1),
             b'$' => self.dollar(),
             b'0'..=b'9' => SqlToken::Number(self.take(number_length(bytes), 0, 0)),
             b'.' if at(1).is_ascii_digit() => {
@@ -150,30 +185,39 @@ impl<'a> SqlTokens<'a> {
         let body = self.rest.get(mark..).unwrap_or("");
         let (length, after) = match body.find(delimiter) {
             Some(end) => (mark + end + mark, mark),
-            None => (self.rest.len(), 0),
+            None => {
+                self.is_cut = true;
+                (self.rest.len(), 0)
+            }
         };
         SqlToken::Text { body: self.take(length, mark, after), is_ambiguous: false }
     }
 }
 
-/// The text after white space and comments.
-fn behind_blank(mut text: &str) -> &str {
+// PostgreSQL's white space: no other character of Unicode counts.
+const WHITE: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+
+/// The text after white space and comments. `None` if a comment has no end.
+fn behind_blank(mut text: &str) -> Option<&str> {
     loop {
-        // PostgreSQL's white space: no other character of Unicode counts.
-        text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+        text = text.trim_start_matches(WHITE);
         text = if text.starts_with("--") {
-            let end = text.find(['\n', '\r']).unwrap_or(text.len());
-            text.get(end..).unwrap_or("")
+            behind_line(text)
         } else if text.starts_with("/*") {
-            behind_comment(text)
+            behind_comment(text)?
         } else {
-            return text;
+            return Some(text);
         };
     }
 }
 
+fn behind_line(text: &str) -> &str {
+    let end = text.find(['\n', '\r']).unwrap_or(text.len());
+    text.get(end..).unwrap_or("")
+}
+
 /// The text after a comment that begins with `/*`. Comments nest.
-fn behind_comment(text: &str) -> &str {
+fn behind_comment(text: &str) -> Option<&str> {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(rest) = text.get(at..)
         && let Some(found) = rest.find(['/', '*'])
@@ -185,23 +229,33 @@ fn behind_comment(text: &str) -> &str {
             _ => (depth, at + 1),
         };
         if depth == 0 {
-            return text.get(at..).unwrap_or("");
+            return text.get(at..);
         }
     }
-    ""
+    None
+}
+
+/// Whether a string goes on after this white space, by the server's scanner (`quotecontinue` in
+/// scan.l): there is a line break in it, and no comment other than `--`.
+fn may_continue(blank: &str) -> bool {
+    let mut rest = blank.trim_start_matches(WHITE);
+    while rest.starts_with("--") {
+        rest = behind_line(rest).trim_start_matches(WHITE);
+    }
+    rest.is_empty() && blank.contains(['\n', '\r'])
 }
 
 /// The length of a quoted token, and whether it has an end. It begins with `before` bytes, the last
 /// of which is the quote.
-fn quoted_length(text: &str, before: usize, quote: u8, escapes: bool) -> (usize, bool) {
+fn quoted_length(text: &str, before: usize, quote: u8, quotes: Quotes) -> (usize, bool) {
     let bytes = text.as_bytes();
     let mut at = before;
     while let Some(byte) = bytes.get(at) {
-        if *byte == b'\\' && escapes {
+        if *byte == b'\\' && quotes == Quotes::Escapes {
             at += 2;
         } else if *byte != quote {
             at += 1;
-        } else if bytes.get(at + 1) == Some(&quote) {
+        } else if bytes.get(at + 1) == Some(&quote) && quotes != Quotes::Bits {
             at += 2;
         } else {
             return (at + 1, true);
@@ -224,13 +278,42 @@ fn has_escaped_quote(body: &str) -> bool {
     escapes
 }
 
+/// The length of the number at the beginning. A word may follow without a blank: servers before
+/// PostgreSQL 15 take `1into` for two tokens.
 fn number_length(bytes: &[u8]) -> usize {
-    // The characters that follow a digit without a blank belong to the number, or are an error that
-    // the server reports.
-    let end = bytes.iter().position(|byte| {
-        !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_')) || !byte.is_ascii()
-    });
-    end.unwrap_or(bytes.len())
+    let at = |n: usize| bytes.get(n).copied().unwrap_or(0);
+    let is_digit = |n: usize| at(n).is_ascii_digit();
+    let is_hexadecimal = at(0) == b'0' && matches!(at(1), b'x' | b'X');
+    if is_hexadecimal && at(2 + usize::from(at(2) == b'_')).is_ascii_hexdigit() {
+        return behind_digits(bytes, 2, |byte| byte.is_ascii_hexdigit());
+    }
+    let is_radix = at(0) == b'0' && matches!(at(1), b'o' | b'O' | b'b' | b'B');
+    if is_radix && is_digit(2 + usize::from(at(2) == b'_')) {
+        return behind_digits(bytes, 2, |byte| byte.is_ascii_digit());
+    }
+    let mut end = behind_digits(bytes, 0, |byte| byte.is_ascii_digit());
+    if at(end) == b'.' && at(end + 1) != b'.' {
+        end += 1;
+        if is_digit(end) {
+            end = behind_digits(bytes, end, |byte| byte.is_ascii_digit());
+        }
+    }
+    let digits = end + 1 + usize::from(matches!(at(end + 1), b'+' | b'-'));
+    if matches!(at(end), b'e' | b'E') && is_digit(digits) {
+        end = behind_digits(bytes, digits, |byte| byte.is_ascii_digit());
+    }
+    end
+}
+
+/// The end of the digits that begin at a byte. An underscore may stand between two of them.
+fn behind_digits(bytes: &[u8], mut at: usize, is_digit: fn(u8) -> bool) -> usize {
+    loop {
+        let next = at + usize::from(bytes.get(at) == Some(&b'_'));
+        match bytes.get(next) {
+            Some(byte) if is_digit(*byte) => at = next + 1,
+            _ => return at,
+        }
+    }
 }
 
 fn is_word_start(byte: u8) -> bool {
@@ -309,6 +392,43 @@ mod tests {
     }
 
     #[test]
+    fn a_string_goes_on_in_the_next_line_as_it_began() {
+        for blank in ["\n", "\t\r", " -- x\n\n\t", "\n-- '\n--\n"] {
+            let sql = format!(r"E'it'{blank}'\'s; ' x");
+            assert_eq!(all(&sql), [text("it"), text(r"\'s; "), Word("x")], "{sql}");
+            let sql = format!(r"U&'a'{blank}'\' x");
+            assert_eq!(all(&sql), [text("a"), text("\\"), Word("x")], "{sql}");
+            let sql = format!("e'a'{blank}'b'{blank}'\\'' x");
+            assert_eq!(all(&sql), [text("a"), text("b"), text("\\'"), Word("x")], "{sql}");
+            let sql = format!("X'a'{blank}'b''c'");
+            assert_eq!(all(&sql), [text("a"), text("b"), text("c")], "{sql}");
+        }
+        let plain = SqlToken::Text { body: "\\", is_ambiguous: true };
+        for blank in [" ", "/*\n*/", "\n/**/", "--\n/* \n */\n"] {
+            let sql = format!(r"E'it'{blank}'\' x");
+            assert_eq!(all(&sql), [text("it"), plain, Word("x")], "{sql}");
+        }
+        assert_eq!(all("E'a'\n,'\\' x"), [text("a"), Symbol(','), plain, Word("x")]);
+        assert_eq!(all("n'a'\n'\\' x"), [text("a"), plain, Word("x")]);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_off_is_seen() {
+        let is_cut = |sql: &str| {
+            let mut all = tokens(sql);
+            all.by_ref().for_each(drop);
+            all.is_cut()
+        };
+        for sql in ["'", "a 'b''", "E'\\'", "\"a", "U&'", "/* /* */", "1; /*", "$a$ $b$", "x'1"] {
+            assert!(is_cut(sql), "{sql}");
+        }
+        for sql in ["", "'a'", "/* /**/ */", "-- '", "$a$ $a$", "'a\\'", "\"\"\"\"", "$a", "E'\\''"]
+        {
+            assert!(!is_cut(sql), "{sql}");
+        }
+    }
+
+    #[test]
     fn no_text_is_too_odd() {
         for sql in [
             "'",
@@ -329,6 +449,14 @@ mod tests {
             assert!(tokens(sql).count() <= sql.len(), "{sql}");
             assert!(all(sql).iter().all(|token| !token.is_any(&["select"])), "{sql}");
         }
+        assert_eq!(
+            all("SELECT 1_0.5_0e+1_0into"),
+            [Word("SELECT"), Number("1_0.5_0e+1_0"), Word("into")]
+        );
+        assert_eq!(
+            all("0x1Fz 0b_1 1..2"),
+            [Number("0x1F"), Word("z"), Number("0b_1"), Number("1"), Symbol('.'), Number(".2")]
+        );
         assert_eq!(all("'no end"), [text("no end")]);
         assert_eq!(all("$$no end$"), [text("no end$")]);
     }

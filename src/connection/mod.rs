@@ -15,6 +15,7 @@
 mod begin;
 mod closing;
 mod command;
+mod creating;
 mod doors;
 mod effect;
 mod ended;

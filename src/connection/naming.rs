@@ -6,7 +6,8 @@
 //! what names mean: DDL for all sessions, `search_path`, roles and temporary tables for their own
 //! session.
 
-use super::lexer::{SqlToken, contains_ignoring_case, tokens};
+use super::creating::{Created, IntoFinder};
+use super::lexer::{SqlToken, SqlTokens, tokens};
 use super::plain_read::is_plain_read;
 use super::traces::runs_strings;
 
@@ -32,10 +33,6 @@ enum Moves {
     Everybody,
 }
 
-/// How many bytes of a script are looked at. A longer one may do anything.
-const LONGEST_LOOK: usize = 64 * 1024;
-/// How many tokens of a statement are looked at.
-const MOST_TOKENS: usize = 16 * 1024;
 /// How many tokens at its beginning tell what a statement is.
 const WORDS: usize = 5;
 
@@ -50,34 +47,69 @@ impl Naming {
         self.moves == Moves::Session
     }
 
-    pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
+    pub(super) fn of(sql: &str) -> Self {
         let mut moves = Moves::Nobody;
         let mut seen = Seen::default();
         let mut names_result = None;
-        for token in tokens(sql).take(MOST_TOKENS) {
+        let mut all = tokens(sql);
+        while let Some(token) = all.next() {
             if token.is_symbol(';') {
                 moves = moves.max(seen.moves());
                 seen = Seen::default();
             } else {
                 let names = token.is_any(&["fetch", "execute", "move"]);
                 names_result = names_result.or((!token.is_symbol('(')).then_some(names));
-                seen.push(token);
+                seen.push(token, &all);
             }
         }
         moves = moves.max(seen.moves());
-        if may_be_script && sql.len() > LONGEST_LOOK {
-            moves = Moves::Everybody;
-        }
-        let looked_at = beginning(sql);
-        let mentions =
-            |words: &[&str]| words.iter().any(|word| contains_ignoring_case(looked_at, word));
+        let mentions = Mentions::of(sql);
         // A text can change a setting by a function, which it may call anywhere. Escapes can hide
         // the setting's name.
-        let sets = mentions(&["u&\""]) || (mentions(&["search_path"]) && !is_plain_read(sql));
+        let sets = mentions.escapes || (mentions.search_path && !is_plain_read(sql));
         let moves = if sets { moves.max(Moves::Session) } else { moves };
-        let makes_role = mentions(&["read_only", "characteristics", "u&\""])
-            || (moves != Moves::Nobody && mentions(&["set_config", "pg_settings", "to_xml"]));
+        let makes_role =
+            mentions.escapes || mentions.read_only || (moves != Moves::Nobody && mentions.setter);
         Self { names_result: names_result.unwrap_or(false), moves, makes_role }
+    }
+}
+
+/// What stands anywhere in a text, in its strings and comments too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mentions {
+    /// An identifier in which escapes may hide any name.
+    escapes: bool,
+    search_path: bool,
+    /// A setting by which a session refuses writes, or the statement that sets it.
+    read_only: bool,
+    /// Something that may change any setting.
+    setter: bool,
+}
+
+impl Mentions {
+    fn of(sql: &str) -> Self {
+        let mut mentions = Self::default();
+        let bytes = sql.as_bytes();
+        for (at, byte) in bytes.iter().enumerate() {
+            // Whether a word is there, of which `before` bytes stand in front of this one.
+            let is = |before: usize, word: &str| {
+                let start = at.checked_sub(before);
+                let found = start.and_then(|start| bytes.get(start..start + word.len()));
+                found.is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
+            };
+            match byte {
+                b'_' => {
+                    mentions.search_path |= is(6, "search_path");
+                    mentions.read_only |= is(4, "read_only");
+                    mentions.setter |=
+                        is(3, "set_config") || is(2, "pg_settings") || is(2, "to_xml");
+                }
+                b'&' => mentions.escapes |= is(1, "u&\""),
+                b'c' | b'C' => mentions.read_only |= is(0, "characteristics"),
+                _ => {}
+            }
+        }
+        mentions
     }
 }
 
@@ -86,9 +118,7 @@ impl Naming {
 struct Seen<'a> {
     /// Its first tokens.
     head: Vec<SqlToken<'a>>,
-    before: Option<SqlToken<'a>>,
-    /// The next token is what it creates, which may be temporary.
-    makes: bool,
+    into: IntoFinder<'a>,
     call: Call,
     updates: bool,
     moves: Option<Moves>,
@@ -113,26 +143,33 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
 }
 
 impl<'a> Seen<'a> {
-    fn push(&mut self, token: SqlToken<'a>) {
-        if self.makes {
-            const TEMPORARY: [&str; 4] = ["temp", "temporary", "local", "global"];
-            let is_temporary = token.is_any(&TEMPORARY);
-            self.add(if is_temporary { Moves::Session } else { Moves::Everybody });
-        }
+    /// Reads a token, which `rest` follows.
+    fn push(&mut self, token: SqlToken<'a>, rest: &SqlTokens<'a>) {
         self.look_at_call(token);
         self.updates |= token.is_word("update");
         let writes_settings = self.updates && is_one_of(token.name(), &["pg_settings"]);
         if writes_settings || runs_strings(token.name()) {
             self.add(Moves::Session);
         }
-        // SELECT creates a table by INTO, and EXPLAIN ANALYZE creates one by CREATE.
-        let into = token.is_word("into") && !self.before_is(&["insert", "merge", "as"]);
-        let explained = self.head.first().is_some_and(|first| first.is_word("explain"));
-        self.makes = into || (explained && token.is_word("create"));
+        // SELECT creates a table by INTO.
+        if let Some(created) = self.into.read(token, rest) {
+            self.add(moves_of_created(created));
+        }
+        if self.head.first().is_some_and(|first| first.is_word("explain")) {
+            self.look_at_explained(token, rest);
+        }
         if self.head.len() < WORDS && !(self.head.is_empty() && token.is_symbol('(')) {
             self.head.push(token);
         }
-        self.before = Some(token);
+    }
+
+    /// EXPLAIN ANALYZE runs its statement, which may create a table or run a prepared statement.
+    fn look_at_explained(&mut self, token: SqlToken<'a>, rest: &SqlTokens<'a>) {
+        if token.is_word("create") {
+            self.add(moves_of_created(Created::by_create(rest.clone())));
+        } else if token.is_word("execute") {
+            self.add(Moves::Session);
+        }
     }
 
     /// Reads a call of `set_config`. Unless its setting is a plain string, it may be any setting.
@@ -165,25 +202,31 @@ impl<'a> Seen<'a> {
         self.moves = self.moves.max(Some(moves));
     }
 
-    fn before_is(&self, words: &[&str]) -> bool {
-        self.before.is_some_and(|before| before.is_any(words))
-    }
-
     fn moves(&self) -> Moves {
         moves_of(&self.head).max(self.moves.unwrap_or(Moves::Nobody))
+    }
+}
+
+fn moves_of_created(created: Created) -> Moves {
+    match created {
+        Created::Temporary => Moves::Session,
+        Created::ForAll => Moves::Everybody,
     }
 }
 
 fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     let Some((first, rest)) = head.split_first() else { return Moves::Nobody };
     let has = |words: &[&str]| rest.iter().any(|token| token.is_any(words));
-    if first.is_any(&["create", "alter", "drop", "import"]) {
-        let is_temporary = has(&["temp", "temporary"]);
-        return if is_temporary { Moves::Session } else { Moves::Everybody };
+    if first.is_word("create") {
+        return moves_of_created(Created::by_create(rest.iter().copied()));
     }
-    // A DO block may contain any statement. A role without the right to use a schema passes over
-    // it, so GRANT and REVOKE change what names mean.
-    if first.is_any(&["do", "grant", "revoke"]) {
+    // A role without the right to use a schema passes over it, so a statement that changes rights
+    // or owners changes what names mean.
+    if first.is_any(&["alter", "drop", "import", "grant", "revoke", "reassign"]) {
+        return Moves::Everybody;
+    }
+    // A DO block may contain any statement.
+    if first.is_word("do") {
         return Moves::Everybody;
     }
     if first.is_word("commit") && has(&["prepared"]) {
@@ -215,12 +258,6 @@ fn sets_names(rest: &[SqlToken<'_>]) -> bool {
         let is_named = setting.is_any(&["schema", "authorization", "all"]);
         !is_own && (is_named || is_one_of(setting.name(), &SETTINGS))
     })
-}
-
-/// The beginning of a text, as far as it is looked at.
-fn beginning(sql: &str) -> &str {
-    let end = (LONGEST_LOOK.saturating_sub(3)..=LONGEST_LOOK).rev();
-    end.into_iter().find_map(|end| sql.get(..end)).unwrap_or(sql)
 }
 
 /// How often names have changed their meaning in one session, as far as its statements show it. A
@@ -279,7 +316,7 @@ mod tests {
     use super::*;
 
     fn of(sql: &str) -> Naming {
-        Naming::of(sql, sql.contains(';'))
+        Naming::of(sql)
     }
 
     #[test]
@@ -305,6 +342,16 @@ mod tests {
             "EXPLAIN (ANALYZE, COSTS off) CREATE TABLE s AS TABLE t",
             "GRANT USAGE ON SCHEMA s TO a",
             "COMMIT PREPARED 'x'",
+            "REASSIGN OWNED BY a TO b",
+            "INSERT INTO s VALUES (E'it'\n'\\'s'); ALTER TABLE t ALTER v TYPE text; INSERT INTO s VALUES ('')",
+            // TEMP is a name in each of these.
+            "ALTER TABLE t ALTER temp TYPE text",
+            "ALTER TABLE temp ALTER v TYPE text",
+            "DROP TABLE temporary",
+            "CREATE TABLE temp (v int)",
+            "SELECT * INTO temp FROM t",
+            "EXPLAIN ANALYZE CREATE TABLE temporary AS TABLE t",
+            "SELECT insert INTO s FROM t",
         ];
         let session = [
             "CREATE TEMP TABLE t (a int)",
@@ -329,6 +376,8 @@ mod tests {
             "UPDATE pg_settings SET setting = $2 WHERE name = $1",
             "SELECT query_to_xml($1, true, false, '')",
             "EXECUTE p('a')",
+            "EXPLAIN ANALYZE EXECUTE p('a')",
+            "create or replace local temp view temp as select 1",
             "SELECT 1; SET SESSION AUTHORIZATION a",
         ];
         let nobody = [
@@ -357,6 +406,26 @@ mod tests {
                 assert_eq!(of(sql).moves, moves, "{sql}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_is_looked_at_to_its_end() {
+        let rows = "(1),".repeat(40_000);
+        for (behind, moves) in [
+            ("ALTER TABLE t ADD a int", Moves::Everybody),
+            ("SET ROLE a", Moves::Session),
+            ("SELECT set_config('search_path', '', false)", Moves::Session),
+            ("SELECT 1", Moves::Nobody),
+        ] {
+            let sql = format!("INSERT INTO s VALUES {rows} (1); {behind}");
+            assert_eq!(of(&sql).moves, moves, "{behind}");
+        }
+        let sql = |behind: &str| format!("SELECT {} 1 {behind}", "1,".repeat(40_000));
+        assert_eq!(of(&sql("INTO s")).moves, Moves::Everybody);
+        assert_eq!(of(&sql(", set_config($1, $2, true)")).moves, Moves::Session);
+        assert_eq!(of(&sql("AS into")).moves, Moves::Nobody);
+        let sql = format!("DO $$ -- {} SET transaction_read_only = on $$", "x\n".repeat(40_000));
+        assert!(of(&sql).makes_role);
     }
 
     #[test]

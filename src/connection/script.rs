@@ -26,6 +26,9 @@ pub(super) struct Script {
     /// There certainly is more than one statement, so the simple protocol runs them in one
     /// transaction block.
     pub(super) is_block: bool,
+    /// The text ends inside a string, an identifier in quotes or a comment, for which the server
+    /// refuses all of it.
+    pub(super) is_cut: bool,
     /// One of them is PREPARE TRANSACTION.
     pub(super) prepares_transaction: bool,
     pub(super) unfit: Option<Unfit>,
@@ -124,7 +127,8 @@ impl Script {
         let mut script = Self::default();
         let (mut count, mut is_open, mut has_ended, mut is_ambiguous) =
             (0_usize, false, false, false);
-        for part in parts(sql) {
+        let mut all = parts(sql);
+        for part in all.by_ref() {
             count += 1;
             let control = Control::of(part.text);
             script.may_go_on |= has_ended;
@@ -151,6 +155,7 @@ impl Script {
             }
             is_ambiguous |= part.is_ambiguous;
         }
+        script.is_cut = all.is_cut();
         script.may_be_script = count > 1;
         script.is_block = count > 1 && !is_ambiguous;
         if is_ambiguous {
@@ -189,7 +194,11 @@ impl Control {
             Self::CommitPrepared
         } else if first.is_any(&["commit", "end"]) {
             Self::Commit { chain }
-        } else if first.is_word("prepare") && second.is_word("transaction") {
+        } else if first.is_word("prepare")
+            && second.is_word("transaction")
+            && matches!(third, SqlToken::Text { .. })
+        {
+            // A prepared statement may have this name.
             Self::PrepareTransaction
         } else if first.is_any(&["rollback", "abort"])
             && !second.is_word("prepared")
@@ -254,17 +263,19 @@ fn unfit(statement: &str) -> Option<Unfit> {
 
 /// Whether a COPY has this client at its other end.
 fn copies_to_client(copy: &str) -> bool {
-    let mut depth = 0_usize;
+    let (mut depth, mut before) = (0_usize, NONE);
     let mut all = tokens(copy);
     while let Some(token) = all.next() {
         match token {
             SqlToken::Symbol('(') => depth += 1,
             SqlToken::Symbol(')') => depth = depth.saturating_sub(1),
-            _ if depth == 0 && token.is_any(&["from", "to"]) => {
+            // A table may have such a name behind that of its schema.
+            _ if depth == 0 && token.is_any(&["from", "to"]) && !before.is_symbol('.') => {
                 return all.next().is_some_and(|end| end.is_any(&["stdin", "stdout"]));
             }
             _ => {}
         }
+        before = token;
     }
     false
 }
@@ -318,17 +329,34 @@ pub(super) struct Part<'a> {
 }
 
 /// The statements of a text, divided as by the server's parser. Empty ones are left out.
-pub(super) fn parts(sql: &str) -> impl Iterator<Item = Part<'_>> {
-    let mut rest = tokens(sql);
-    std::iter::from_fn(move || {
+pub(super) fn parts(sql: &str) -> Parts<'_> {
+    Parts { sql, rest: tokens(sql) }
+}
+
+pub(super) struct Parts<'a> {
+    sql: &'a str,
+    rest: SqlTokens<'a>,
+}
+
+impl Parts<'_> {
+    /// Whether the text has ended inside a string, an identifier in quotes or a comment.
+    fn is_cut(&self) -> bool {
+        self.rest.is_cut()
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
         loop {
-            let start = sql.len() - rest.rest().len();
-            let (part, is_empty) = next_part(&mut rest)?;
+            let start = self.sql.len() - self.rest.rest().len();
+            let (part, is_empty) = next_part(&mut self.rest)?;
             if !is_empty {
                 return Some(Part { start, ..part });
             }
         }
-    })
+    }
 }
 
 fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
@@ -337,35 +365,57 @@ fn next_part<'a>(rest: &mut SqlTokens<'a>) -> Option<(Part<'a>, bool)> {
     let what = if second.is_word("or") && third.is_word("replace") { fourth } else { second };
     // A body in SQL contains statements of its own (PostgreSQL manual, CREATE FUNCTION, sql_body).
     let may_have_body = first.is_word("create") && what.is_any(&["function", "procedure"]);
-    let (mut count, mut depth, mut blocks, mut is_ambiguous) = (0_usize, 0_usize, 0_usize, false);
+    let (mut is_empty, mut depth, mut body, mut is_ambiguous) = (true, 0_usize, Body::None, false);
     let mut end = whole.len();
     while let Some(token) = rest.next() {
         match token {
             // CREATE RULE has a list of statements in parentheses.
             SqlToken::Symbol('(') => depth += 1,
             SqlToken::Symbol(')') => depth = depth.saturating_sub(1),
-            SqlToken::Symbol(';') if depth == 0 && blocks == 0 => {
+            SqlToken::Symbol(';') if depth == 0 && !body.is_open() => {
                 end = whole.len() - rest.rest().len();
                 break;
             }
             SqlToken::Text { is_ambiguous: true, .. } => is_ambiguous = true,
-            SqlToken::Word(_) if may_have_body && depth == 0 => {
-                if blocks == 0 {
-                    let begins = token.is_word("begin");
-                    let is_atomic = |token: SqlToken<'_>| token.is_word("atomic");
-                    blocks = usize::from(begins && rest.clone().next().is_some_and(is_atomic));
-                } else if token.is_any(&["begin", "case"]) {
-                    blocks += 1;
-                } else if token.is_word("end") {
-                    blocks -= 1;
-                }
-            }
             _ => {}
         }
-        count += 1;
+        if may_have_body && depth == 0 {
+            body = body.behind(token);
+        }
+        is_empty = false;
     }
     let text = whole.get(..end)?;
-    (!whole.is_empty()).then_some((Part { text, start: 0, is_ambiguous }, count == 0))
+    (!whole.is_empty()).then_some((Part { text, start: 0, is_ambiguous }, is_empty))
+}
+
+/// How far the body in SQL of a function or procedure was read. It begins with BEGIN ATOMIC, each
+/// of its statements ends with a semicolon, and END stands where another one would begin. Anywhere
+/// else these words are names or belong to CASE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    None,
+    /// Behind BEGIN, which ATOMIC has to follow.
+    Begun,
+    Statement,
+    /// Where a statement begins.
+    Start,
+}
+
+impl Body {
+    fn is_open(self) -> bool {
+        matches!(self, Self::Statement | Self::Start)
+    }
+
+    fn behind(self, token: SqlToken<'_>) -> Self {
+        match self {
+            Self::None | Self::Begun if token.is_word("begin") => Self::Begun,
+            Self::Begun if token.is_word("atomic") => Self::Start,
+            Self::None | Self::Begun => Self::None,
+            Self::Start if token.is_word("end") => Self::None,
+            Self::Statement | Self::Start if token.is_symbol(';') => Self::Start,
+            Self::Statement | Self::Start => Self::Statement,
+        }
+    }
 }
 
 fn next_tokens<'a, const N: usize>(all: &mut SqlTokens<'a>) -> [SqlToken<'a>; N] {
@@ -398,6 +448,20 @@ mod tests {
                  select 2; end; select 3",
                 2,
             ),
+            // Each of these is one function, and a SELECT.
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT begin FROM t; END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS end; END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT a end; END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT t.case FROM t; END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC; END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS begin BEGIN ATOMIC SELECT 1; END; SELECT 1", 2),
+            ("CREATE FUNCTION f() RETURNS int BEGIN/**/ATOMIC SELECT (1); END; SELECT 1", 2),
+            (
+                "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN a THEN CASE WHEN b THEN 1 END ELSE 2 END; SELECT 2; END; SELECT 1",
+                2,
+            ),
+            ("CREATE FUNCTION f(begin atomic) RETURNS int SET a TO begin RETURN 1; SELECT 1", 2),
             (
                 "CREATE FUNCTION begin() RETURNS int LANGUAGE sql AS 'SELECT 1; SELECT 2'; SELECT 3",
                 2,
@@ -407,6 +471,8 @@ mod tests {
             assert_eq!(parts(sql).count(), count, "{sql}");
             assert_eq!(Script::of(sql).may_be_script, count > 1, "{sql}");
         }
+        assert!(Script::of("SELECT 1; SELECT 2; /* x").is_cut);
+        assert!(!Script::of("SELECT 1; SELECT '/*'; -- '").is_cut);
         let ambiguous = r"SELECT 'a\'; SELECT 'b'";
         assert!(Script::of(ambiguous).may_be_script);
         assert!(Script::of(r"SELECT 'a\';x'").may_be_script);
@@ -436,6 +502,8 @@ mod tests {
             "SELECT 1; SELECT CASE WHEN true THEN 1 END AS one",
             "DO $$ BEGIN COMMIT; END $$",
             "PREPARE p AS SELECT 1",
+            "PREPARE transaction AS SELECT 1",
+            "PREPARE transaction (text) AS SELECT 1",
             "ROLLBACK; SELECT 1",
             "committed",
         ] {
@@ -492,6 +560,7 @@ mod tests {
             ("/* a */ copy t (a, b) from stdin with (format csv)", Some(Unfit::Copy)),
             ("COPY (SELECT a FROM t WHERE b IN (SELECT 1)) TO STDOUT", Some(Unfit::Copy)),
             ("SELECT 1; COPY t TO STDOUT", Some(Unfit::Copy)),
+            ("COPY s.to FROM STDIN", Some(Unfit::Copy)),
             ("COPY t FROM '/stdin'", None),
             ("COPY t TO PROGRAM 'cat'", None),
             ("SELECT 'COPY t FROM STDIN'", None),

@@ -231,6 +231,12 @@ impl Statement {
         self.script.may_be_script
     }
 
+    /// Whether the server refuses its text as a whole, because the text ends inside a string, an
+    /// identifier in quotes or a comment.
+    pub(super) fn is_cut(&self) -> bool {
+        self.script.is_cut
+    }
+
     /// Whether only its answer tells if the session is inside a transaction after it.
     pub fn may_move_transaction(&self) -> bool {
         self.script.may_move
@@ -303,7 +309,7 @@ impl Statements {
             text_results: TextResults::of(sql),
             restyles: script.may_be_script && names_styles(sql),
             is_plain_script: script.may_be_script && gives_no_values(sql),
-            naming: Naming::of(sql, script.may_be_script),
+            naming: Naming::of(sql),
             changed_at: None,
             told_in: 0,
             doubted_at: None,

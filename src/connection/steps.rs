@@ -28,6 +28,7 @@ use super::held::Held;
 use super::prelude::Prelude;
 use super::script::{is_control, parts};
 use super::staleness::Relies;
+use super::statement::Statement;
 use super::step::Step;
 use super::user_types::{self, UserTypes};
 use crate::base::{Error, ServerFields};
@@ -90,13 +91,19 @@ pub(super) enum Next {
 impl Steps {
     /// `None` if the text can't be divided into statements with certainty: a string depends on
     /// `standard_conforming_strings`, which is not known to be on.
-    pub(super) fn of(sql: &Arc<str>, standard_strings: bool) -> Option<Self> {
+    ///
+    /// A text that is cut off is a single step, for which the server refuses it as a whole.
+    pub(super) fn of(statement: &Statement, standard_strings: bool) -> Option<Self> {
+        let sql = &statement.sql;
         let mut left = VecDeque::new();
         for part in parts(sql) {
             if part.is_ambiguous && !standard_strings {
                 return None;
             }
             left.push_back(part.start..part.start + part.text.len());
+        }
+        if statement.is_cut() {
+            left = std::iter::once(0..sql.len()).collect();
         }
         (!left.is_empty()).then(|| Self::new(sql, left, None))
     }

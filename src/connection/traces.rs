@@ -8,7 +8,8 @@
 //! connection, which is always reset.
 
 use super::command::CommandTag;
-use super::lexer::{SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
+use super::creating::{Created, IntoFinder};
+use super::lexer::{NONE, SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
 use super::script::parts;
 
 /// The effects on its session that a statement's text shows.
@@ -125,15 +126,14 @@ impl Marks {
         marks.leaves |= hides_names;
         marks.sets |= hides_names;
         let (mut updates, mut names_settings) = (false, false);
-        let mut before = SqlToken::Symbol(';');
+        let mut into = IntoFinder::default();
         let mut all = tokens(statement);
         while let Some(token) = all.next() {
+            marks.leaves |= into.read(token, &all) == Some(Created::Temporary);
             let initial = token.name().bytes().next().unwrap_or(0).to_ascii_lowercase();
             match initial {
-                b'c' if token.is_word("create") => marks.leaves |= is_temporary(&all),
-                // After INSERT and MERGE the word names an existing table.
-                b'i' if token.is_word("into") && !before.is_any(&["insert", "merge"]) => {
-                    marks.leaves |= is_temporary(&all);
+                b'c' if token.is_word("create") => {
+                    marks.leaves |= Created::by_create(all.clone()) == Created::Temporary;
                 }
                 b'p' => {
                     let name = token.name();
@@ -156,7 +156,6 @@ impl Marks {
                 }
                 _ => {}
             }
-            before = token;
         }
         // An UPDATE of this view sets the setting for the session.
         if updates && names_settings {
@@ -172,11 +171,12 @@ impl Marks {
     /// Adds the effects of a DO statement's code. The functions that it calls are not looked at.
     fn add_block(&mut self, statement: &str) {
         let mut all = tokens(statement);
+        let mut before = NONE;
         while let Some(token) = all.next() {
             match token {
                 SqlToken::Text { body, .. } => {
-                    // Escapes can hide a word.
-                    let is_unclear = body.contains('\\');
+                    // Escapes can hide a word, and so can a string that goes on in another line.
+                    let is_unclear = body.contains('\\') || matches!(before, SqlToken::Text { .. });
                     let changes = is_unclear || tokens(body).any(|word| word.is_any(&IN_BLOCKS));
                     let inner = Self::of(body);
                     self.leaves |= changes || inner.leaves;
@@ -189,23 +189,13 @@ impl Marks {
                     self.leaves |= !is_read;
                     self.sets |= !is_read;
                 }
+                // Escapes by a sign of their own.
+                _ if token.is_word("uescape") => (self.leaves, self.sets) = (true, true),
                 _ => {}
             }
+            before = token;
         }
     }
-}
-
-/// Whether a temporary object is created: `TEMP`, `LOCAL TEMPORARY`, `OR REPLACE TEMP`, with
-/// anything in between.
-fn is_temporary(rest: &SqlTokens<'_>) -> bool {
-    let mut rest = rest.clone();
-    let mut next = rest.next();
-    while let Some(token) = next
-        && token.is_any(&["or", "replace", "local", "global"])
-    {
-        next = rest.next();
-    }
-    next.is_some_and(|token| token.is_any(&["temp", "temporary"]))
 }
 
 /// Whether a call of `set_config` is a SET LOCAL: its third argument is `true` and nothing else. An
@@ -270,6 +260,9 @@ mod tests {
             ("DO LANGUAGE plpgsql 'BEGIN EXECUTE ''SET ROLE lim''; END'", "DO"),
             ("DO E'BEGIN S\\105T ROLE lim; END'", "DO"),
             ("DO $$ plan() $$ LANGUAGE plperl", "DO"),
+            ("DO 'BEGIN SE'\n'T ROLE lim; END'", "DO"),
+            ("DO U&'BEGIN S!0045T ROLE lim; END' UESCAPE '!'", "DO"),
+            ("SELECT insert INTO TEMP t FROM s", "SELECT 1"),
             ("DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$", "DO"),
             ("DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$", "DO"),
             ("SELECT set_config('a.b', 'c', false) FROM (SELECT 1 WHERE true) x", "SELECT 1"),
@@ -302,6 +295,8 @@ mod tests {
             ("SELECT set_config('a.b', f('c', g(1, 2)), TRUE ) FROM t", "SELECT 1"),
             ("SELECT 'set_config', 'pg_advisory_lock', 'into temp', 'with hold'", "SELECT 1"),
             ("INSERT INTO temp VALUES (1)", "INSERT 0 1"),
+            ("SELECT * INTO temp FROM t", "SELECT 1"),
+            ("ALTER TABLE t ALTER temp TYPE text", "ALTER TABLE"),
             ("INSERT INTO temperature VALUES (1)", "INSERT 0 1"),
             ("SELECT name, setting FROM pg_settings", "SELECT 1"),
             ("SELECT a FROM t -- set_config(", "SELECT 1"),

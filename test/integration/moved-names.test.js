@@ -229,3 +229,43 @@ test('a right on a schema that is granted puts its tables in front', async (t) =
     await pool.end();
   }
 });
+
+/** DDL of the pool's own, by which the column of a table becomes text: the table, the column and the text. */
+const CHANGES = [
+  ['readings', 'temp', 'ALTER TABLE readings ALTER temp TYPE text'],
+  ['temp', 'v', 'ALTER TABLE temp ALTER v TYPE text'],
+  ['temporary', 'v', 'DROP TABLE temporary; CREATE TABLE temporary (v text)'],
+  ['temp', 'v', 'DROP TABLE temp; SELECT NULL::text AS v INTO temp FROM generate_series(1, 0)'],
+  [
+    'readings',
+    'v',
+    `INSERT INTO others SELECT 1; INSERT INTO others VALUES ${'(1),'.repeat(5000)} (1);
+     ALTER TABLE readings ALTER v TYPE text`,
+  ],
+  [
+    'readings',
+    'v',
+    String.raw`INSERT INTO texts VALUES (E'it'
+      '\'s'); ALTER TABLE readings ALTER v TYPE text; INSERT INTO texts VALUES ('')`,
+  ],
+];
+
+for (const [table, name, change] of CHANGES) {
+  test(`what the pool itself changes is known to all its connections: ${change.slice(0, 60)}`, async () => {
+    await admin.query(`DROP TABLE IF EXISTS readings, temp, temporary, others, texts;
+      CREATE TABLE ${table} (${name} int); CREATE TABLE others (a int); CREATE TABLE texts (a text)`);
+    const pool = open({ poolSize: 3 });
+    try {
+      const sql = `INSERT INTO ${table} (${name}) VALUES ($1)`;
+      const write = () => Promise.all([1, 2, 3].map(() => pool.query(sql, ['007'])));
+      for (let use = 0; use < 3; use++) await write();
+      await admin.query(`TRUNCATE ${table}`);
+      await pool.query(change);
+      for (let use = 0; use < 2; use++) await write();
+    } finally {
+      await pool.end();
+    }
+    const saved = await column(`SELECT DISTINCT ${name} FROM ${table}`);
+    assert.deepStrictEqual(saved, ['007']);
+  });
+}

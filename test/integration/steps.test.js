@@ -2,6 +2,7 @@
 // and results are those of the simple protocol, and callers are told nothing untrue about them.
 
 import assert from 'node:assert/strict';
+import process from 'node:process';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
@@ -20,6 +21,9 @@ before(async () => {
 });
 after(() => cluster?.close());
 
+const since14 = {
+  skip: Number(process.env.HYPERION_PG_VERSION ?? 15) < 14 && 'PostgreSQL 14 brought bodies in SQL',
+};
 const ask = (sql) => cluster.query(cluster.primary, sql);
 
 /** Whether the sessions' settings are the defaults. */
@@ -99,6 +103,79 @@ for (const [how, more] of Object.entries(SETTINGS)) {
       assert.deepEqual(await ask('SELECT count(*) FROM stepped'), [['0']]);
       await pool.query(`LOCK TABLE stepped; ${INSERT}`);
       assert.deepEqual(await ask('SELECT count(*) FROM stepped'), [['1']]);
+    });
+  });
+
+  test(`a text that is cut off is refused as a whole before anything runs, ${how}`, async () => {
+    await withPool(more, async (pool) => {
+      await ask('TRUNCATE stepped');
+      for (const end of ['/* a', "'a", '"a', '$a$ b', "E'\\'", "U&'a", "SELECT 2; /* '"]) {
+        const sql = `${INSERT}; COMMIT; SELECT 1.5; ${end}`;
+        const refused = { code: '42601', outcome: 'not-committed', message: /unterminated/ };
+        await assert.rejects(pool.query(sql), refused, sql);
+      }
+      assert.deepEqual(await ask('SELECT count(*) FROM stepped'), [['0']]);
+    });
+  });
+
+  test(`a string goes on in the next line as it began, ${how}`, async () => {
+    const strings = [
+      [
+        String.raw`E'it'
+        '\';y'`,
+        "it';y",
+      ],
+      [
+        String.raw`E'it' -- '
+        -- ';
+        '\'; SELECT '`,
+        "it'; SELECT ",
+      ],
+      [
+        String.raw`'it'
+        ';y\n'`,
+        String.raw`it;y\n`,
+      ],
+      [
+        String.raw`U&'it'
+        '\0041;y'`,
+        'itA;y',
+      ],
+      [
+        `n'it'
+        ';y'`,
+        'it;y',
+      ],
+      [
+        `B'01'
+        '10'`,
+        '0110',
+      ],
+    ];
+    await withPool(more, async (pool) => {
+      for (const [string, value] of strings) {
+        const results = await pool.query(`SELECT ${string} AS v; SELECT 2.5 AS n; --'`);
+        assert.deepEqual(results, [[{ v: value }], [{ n: '2.5' }]], string);
+      }
+    });
+  });
+
+  test(`words of a function's body may be names, ${how}`, since14, async () => {
+    await ask('DROP TABLE IF EXISTS named; CREATE TABLE named (begin int, "case" int, "end" int)');
+    const bodies = [
+      'SELECT begin FROM named',
+      'SELECT 1 AS end',
+      'SELECT 1 end',
+      'SELECT named.case FROM named',
+      'SELECT CASE WHEN begin = 1 THEN CASE WHEN named.end = 1 THEN 1 END ELSE 2 END AS case FROM named',
+    ];
+    await withPool(more, async (pool) => {
+      for (const body of bodies) {
+        const sql = `CREATE FUNCTION named_f() RETURNS int BEGIN ATOMIC ${body}; SELECT 7; END;
+          SELECT named_f() AS n, 1.5 AS v; DROP FUNCTION named_f()`;
+        const [, rows] = await pool.query(sql);
+        assert.deepEqual(rows, [{ n: 7, v: '1.5' }], body);
+      }
     });
   });
 

@@ -31,7 +31,7 @@ impl Session {
         }
         let reads_text = self.style.reads_script(statement, statements);
         if !(reads_text || statement.is_plain_script)
-            && let Some(steps) = Steps::of(&statement.sql, self.style.has_standard_strings())
+            && let Some(steps) = Steps::of(statement, self.style.has_standard_strings())
         {
             if statement.may_respell() {
                 return Err(respelled());
