@@ -124,3 +124,11 @@ test('each command of npm that a document names is in package.json', () => {
     }
   }
 });
+
+test('docs/TESTING.md names each file of tests, so that a change finds those that it needs', () => {
+  const text = read('docs/TESTING.md');
+  for (const name of all.filter((file) => /^test\/.*\.test\.js$/.test(file))) {
+    const file = path.posix.basename(name);
+    assert.ok(text.includes(`/${file}\``) || text.includes(`\`${file}\``), name);
+  }
+});
