@@ -11,7 +11,7 @@ import { LIBRARY } from '../../scripts/build.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Builds it into a folder, and returns its file. */
+/** Builds the addon into a folder, and returns its file. */
 export function buildDefective(folder) {
   const cargo = ['build', '--quiet', '--locked', '--lib', '--features', 'defects'];
   assert.equal(spawnSync('cargo', cargo, { cwd: root, stdio: 'inherit' }).status, 0);

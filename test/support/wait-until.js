@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Polls until `condition` returns something true, and returns that.
+ * Calls `condition` again and again until it returns a true value, and returns that value.
  * @template T
  * @param {string} what is waited for, as the error says it
  * @param {() => T | Promise<T>} condition

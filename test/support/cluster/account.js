@@ -47,8 +47,8 @@ function lookUp(name) {
 }
 
 /**
- * What `child_process.spawn` needs to start a program as that account. The environment is a bare
- * one, because PGDATA, PGHOST or a locale of the developer must not reach the servers.
+ * Options for `child_process.spawn` that start a program as that account. The environment is empty
+ * but for a few variables: PGDATA, PGHOST or a locale of the developer must not reach the servers.
  * @param {Account | null} owner
  */
 export function spawnOptions(owner) {
@@ -56,7 +56,7 @@ export function spawnOptions(owner) {
   return owner === null ? { env } : { env, uid: owner.uid, gid: owner.gid };
 }
 
-/** A tmpfs with less room than this, or a machine with less memory to spare, is left alone. */
+/** The data stay out of memory if the tmpfs or the free memory has less room than this. */
 const ROOM_IN_MEMORY = 4 * 2 ** 30;
 
 /**

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { copyFolder, serverAccount } from './account.js';
 import { openSession } from './session.js';
 
-// What pg_basebackup leaves out as well: it belongs to the running server, or is made anew at
-// start.
+// pg_basebackup leaves these out as well: they belong to the running server, or a start makes
+// them anew.
 const EMPTIED = new Set([
   'pg_dynshmem',
   'pg_notify',

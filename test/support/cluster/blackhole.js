@@ -9,7 +9,7 @@ import net from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
-/** A loopback connection that is not established after this long, is not going to be. */
+/** A loopback connection that takes longer than this will never be established. */
 const CONNECT_MS = 50;
 
 /**
@@ -48,7 +48,7 @@ async function fillQueue(address) {
     fillers.push(filler);
     const deadline = performance.now() + CONNECT_MS;
     while (filler.connecting && performance.now() < deadline) await sleep(2);
-    // After a stall of this thread the news of the connection may still be waiting in the loop.
+    // After a stall of this thread the loop may not have delivered 'connect' yet.
     await turn();
     await turn();
     if (filler.connecting) return fillers;
@@ -61,7 +61,7 @@ function listenAndSleep({ host, port, wake }) {
   server.listen({ host, port, backlog: 1, exclusive: true }, () => {
     parentPort.postMessage(null);
     Atomics.wait(wake, 0, 0);
-    // Whoever waits in the queue is reset.
+    // The kernel resets the connections in the queue.
     process.exit();
   });
 }

@@ -1,8 +1,8 @@
 // The command line: `node test/support/cluster/cli.js start --nodes 3 --version 16 --synchronous
 // 1`.
 //
-// Keeps a cluster running, and does what is typed: one command a line. Ctrl-C or the end of the
-// input ends it all.
+// Keeps a cluster running, and executes commands from standard input, one a line. Ctrl-C or the
+// end of the input ends the cluster.
 
 import process from 'node:process';
 import readline from 'node:readline';
@@ -29,7 +29,7 @@ const HELP = `  stop NODE [smart|fast|immediate]   start NODE    restart NODE
   wait            until the standbys have replayed all
   query NODE SQL  log NODE    status    help    quit`;
 
-/** Commands that take a node and do what the cluster's method of that name does. */
+/** Commands that take a node and call the cluster's method of that name. */
 const NODE_COMMANDS = new Set([
   ...['stop', 'start', 'restart', 'crash', 'freeze', 'thaw'],
   ...['promote', 'rejoin', 'fence', 'unfence'],

@@ -32,14 +32,14 @@ export class WallClock {
     writeFileSync(this.#file, `${days < 0 ? '' : '+'}${days}d\n`, { mode: 0o644 });
   }
 
-  /** What makes a process go by it. */
+  /** Environment variables that give a process this clock. */
   get environment() {
     return {
       LD_PRELOAD: findFaketime(),
       FAKETIME_TIMESTAMP_FILE: this.#file,
       FAKETIME_NO_CACHE: '1',
       FAKETIME_DONT_FAKE_MONOTONIC: '1',
-      // Its name in versions before 0.9.9.
+      // The name of the variable before version 0.9.9.
       DONT_FAKE_MONOTONIC: '1',
     };
   }

@@ -55,7 +55,7 @@ export class Cluster {
   }
 
   /**
-   * Ends a session as an administrator does, and waits until it is gone.
+   * Ends a session, as an administrator would, and waits until it is gone.
    *
    * @param {Node} node
    * @param {number} pid of its server process
@@ -91,8 +91,8 @@ export class Cluster {
   }
 
   /**
-   * Makes a node read-only in the way operators do before a switchover. Open sessions learn of it at
-   * their next statement.
+   * Makes a node read-only, as operators do before a switchover. Open sessions see it at their next
+   * statement.
    *
    * With the barrier, no transaction can write on this node any more when the promise resolves: a
    * session that is told `on` at login was accepted after the postmaster had signalled all older
@@ -111,7 +111,7 @@ export class Cluster {
   }
 
   /**
-   * Takes the fence away, and waits until new sessions are told so.
+   * Lifts the fence, and waits until new sessions are told so.
    * @param {Node} node
    */
   async unfence(node) {
@@ -122,7 +122,7 @@ export class Cluster {
   async #setReadOnly(node, value) {
     const session = await this.openSession(node);
     try {
-      // One by one: ALTER SYSTEM refuses to be one of several statements.
+      // One by one, since ALTER SYSTEM can't be one of several statements.
       const setting = 'default_transaction_read_only';
       await session.query(
         value === undefined
@@ -214,7 +214,7 @@ export class Cluster {
   }
 
   /**
-   * Promotes the running standby that has received the most.
+   * Promotes the running standby that has received the most WAL.
    * @returns {Promise<Node>} the new primary
    */
   async failover() {
@@ -247,14 +247,14 @@ export class Cluster {
       await this.fence(deposed, { ...options, barrier: true });
       await this.waitForReplication();
     } catch (error) {
-      // Nothing has changed hands yet: the primary goes on.
+      // No standby was promoted yet, so the primary goes on.
       await this.unfence(deposed);
       throw error;
     }
     if (node === undefined) await this.failover();
     else await this.promote(node);
     await this.rejoin(deposed);
-    // Where another's command does it, a clean rejoin may have left the setting as it was.
+    // Where HYPERION_CTL rejoins the node, the setting may have survived.
     await this.unfence(deposed);
     return this.primary;
   }
@@ -278,13 +278,13 @@ export class Cluster {
   }
 
   /**
-   * How far a standby is, in bytes, and the port of the server that it streams from.
+   * The position of a standby's WAL in bytes, and the port of the server that it streams from.
    * @param {Node} node
    * @returns {Promise<{ received: bigint, sender: number | null }>}
    */
   async position(node) {
-    // A number, because LSNs as text do not sort. A standby that has never received anything since
-    // its start still has what it has replayed.
+    // A number, because LSNs as text do not sort. A standby that has received nothing since its
+    // start still has the WAL that it has replayed.
     const [[received, sender]] = await this.query(
       node,
       `SELECT GREATEST(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0',

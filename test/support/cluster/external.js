@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { Cluster } from './cluster.js';
 import { DATABASE, USER } from './template.js';
 
-/** What each operation makes of a node. */
+/** The state of a node after each operation. */
 const STATE_AFTER = {
   start: 'running',
   restart: 'running',
@@ -104,7 +104,7 @@ export class ExternalCluster extends Cluster {
     this.primary = node;
   }
 
-  /** Closes what was opened here; the cluster goes on. */
+  /** Closes the proxies and sessions of this process. The cluster goes on. */
   close() {
     return this.closeProxies();
   }

@@ -58,7 +58,8 @@ export class Guard {
   #settle(request, settle) {
     const waiting = this.#requests.get(request);
     this.#requests.delete(request);
-    // An idle pipe must not keep the test run alive, one with an answer to come must.
+    // An idle pipe must not keep the process of the tests alive. A pipe with an outstanding answer
+    // must.
     if (this.#requests.size === 0) this.#watchdog.channel?.unref();
     if (waiting !== undefined) settle(waiting);
   }
@@ -120,7 +121,7 @@ export class Guard {
     return this.#ask('signal', { id, signal });
   }
 
-  /** Sends the signal that shuts a server down, and waits until it is. */
+  /** Sends the signal that shuts a server down, and waits until it has ended. */
   stop(id, signal) {
     return this.#ask('stop', { id, signal });
   }

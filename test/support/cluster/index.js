@@ -55,7 +55,7 @@ export async function startCluster({
   });
 }
 
-/** For tests that stop and start nodes: those of a cluster that is already there take HYPERION_CTL. */
+/** For tests that stop and start nodes: a cluster that was already there needs HYPERION_CTL. */
 export const onOwnNodes = {
   skip: process.env.HYPERION_HOSTS && !process.env.HYPERION_CTL && 'HYPERION_CTL is not set',
 };

@@ -12,7 +12,7 @@ import net from 'node:net';
 /** How often a throttled direction may send. */
 const THROTTLE_MS = 10;
 
-/** Bytes that go one way. They wait in a queue until the mode lets them pass. */
+/** The bytes of one direction. They wait in a queue until the mode lets them pass. */
 class Direction {
   /** @type {{ chunk: Buffer | null, due: number }[]} null is the end of the stream */
   #queue = [];
@@ -59,7 +59,7 @@ class Direction {
     this.#resume();
   }
 
-  // A sender whose bytes do not move is told so by TCP, as by a real network.
+  // TCP tells a sender that its bytes do not move, as in a real network.
   #resume() {
     const queued = this.#queue.reduce((sum, { chunk }) => sum + (chunk?.length ?? 0), 0);
     const isFull = queued > 1 << 20 || (this.#mode.delayMs === undefined && queued > 1 << 16);
@@ -81,7 +81,7 @@ class Direction {
   }
 
   #waitForDue() {
-    // Bytes that were taken in under an earlier mode wait no longer than the present mode says.
+    // Bytes that arrived in an earlier mode wait no longer than the present mode says.
     const due = this.#mode.delayMs === undefined ? 0 : this.#queue[0].due;
     return Math.max(0, due - performance.now());
   }
@@ -89,7 +89,7 @@ class Direction {
   #waitForCredit() {
     const now = performance.now();
     const rate = this.#mode.bytesPerSecond / 1000;
-    // What was not used long ago is lost: a burst after a pause would not be a slow network.
+    // Old unused credit is lost: a slow network sends no burst after a pause.
     const most = Math.max(1, rate * 2 * THROTTLE_MS);
     this.#credit = Math.min(most, this.#credit + (now - this.#creditAt) * rate);
     this.#creditAt = now;
@@ -164,7 +164,7 @@ export class Link {
     if (mode.name === 'halfClose') this.client.end();
   }
 
-  // A connection that was accepted in silence reaches the server only when the silence ends.
+  // A connection that was accepted in a silent mode reaches the server when that mode ends.
   #connect() {
     if (this.#target === undefined) return;
     this.server.connect({ ...this.#target, noDelay: true });
@@ -195,8 +195,8 @@ export class Link {
   }
 }
 
-// libuv does not reset a socket whose end was already sent, and Node leaves it open then. The
-// kernel answers with a reset what still comes in after a close.
+// libuv does not reset a socket that has already sent its end, and Node leaves it open then. After
+// a close, the kernel answers further bytes with a reset.
 function reset(socket) {
   if (socket.writableEnded || socket.pending) socket.destroy();
   else socket.resetAndDestroy();

@@ -20,7 +20,7 @@ export class LocalCluster extends Cluster {
   nodes = [];
   /** @type {import('./binaries.js').Binaries} */
   binaries;
-  /** How the last rejoin was done. @type {'rewind' | 'copy' | undefined} */
+  /** How the last rejoin got its data. @type {'rewind' | 'copy' | undefined} */
   lastRejoin;
 
   #guard;
@@ -136,7 +136,7 @@ export class LocalCluster extends Cluster {
 
   /**
    * Starts a node as what it was: a standby follows the present primary, a deposed primary comes
-   * back as a second primary, as it does when nobody takes care (`rejoin` does).
+   * back as a second primary, as it does where no operator intervenes (`rejoin` does).
    * @param {ClusterNode} node
    */
   async start(node) {

@@ -43,7 +43,7 @@ function removeAbandoned(folder) {
     if (isAbandoned(aside)) fs.rmSync(aside, { recursive: true, force: true });
     else fs.renameSync(aside, folder);
   } catch {
-    // Somebody else was faster.
+    // Another process was faster.
   }
 }
 

@@ -42,7 +42,7 @@ const SETTINGS = {
   log_timezone: 'UTC',
 };
 
-/** Who may log in from where: this machine alone, and everybody by the cluster's authentication. */
+/** pg_hba.conf: only this machine, and each user by the cluster's authentication. */
 const hostBasedAuthentication = (auth) => `
 local all all ${auth}
 host all all 127.0.0.0/8 ${auth}
@@ -83,7 +83,7 @@ export class ClusterNode {
     this.#binaries = binaries;
   }
 
-  /** Whether it is set up to follow another. A promotion ends this. */
+  /** Whether it is set up to follow another node. A promotion ends this. */
   get isStandby() {
     return fs.existsSync(path.join(this.dataFolder, 'standby.signal'));
   }
@@ -207,7 +207,7 @@ export class ClusterNode {
   }
 
   /**
-   * Shuts it down. A frozen server is thawed first, for it could not hear of it.
+   * Shuts the server down. A frozen one is thawed first, since it could not receive the signal.
    * @param {'smart' | 'fast' | 'immediate'} [mode]
    */
   async stop(mode = 'fast') {
@@ -218,14 +218,14 @@ export class ClusterNode {
     this.state = 'stopped';
   }
 
-  /** Kills all its processes at once, as when the machine loses its power. */
+  /** Kills all its processes at once, as a loss of power does. */
   async crash() {
     if (this.state === 'stopped' || this.state === 'crashed') return;
     await this.#guard.kill(this.#id);
     this.state = 'crashed';
   }
 
-  /** Stops all its processes where they are; connections stay open and are not answered. */
+  /** Stops all its processes (SIGSTOP). Connections stay open and get no answer. */
   async freeze() {
     this.#expect('freeze', 'running');
     await this.#guard.freeze(this.#id);
@@ -238,12 +238,12 @@ export class ClusterNode {
     this.state = 'running';
   }
 
-  /** Makes it read its configuration again; a frozen one does so when it is thawed. */
+  /** Makes it read its configuration again. A frozen server does so when it is thawed. */
   reload() {
     return this.signal('SIGHUP');
   }
 
-  /** What pg_promote() does, less its polling. */
+  /** Does what pg_promote() does, without polling. */
   async triggerPromotion() {
     // Whatever wakes the postmaster lets it find the file, and take it away: it appears all at
     // once.

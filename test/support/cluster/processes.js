@@ -58,7 +58,7 @@ export function commandLine(pid) {
 }
 
 /**
- * Sends a signal, and does not mind if the process has ended.
+ * Sends a signal. A process that has ended is not an error.
  * @param {number} pid
  * @param {NodeJS.Signals} signal
  */
@@ -71,7 +71,7 @@ export function send(pid, signal) {
 }
 
 /**
- * Whether nothing is left of a process, or nothing but what its parent may ask for: its sockets are closed by then.
+ * Whether a process has ended, or is a zombie: its sockets are closed then.
  * @param {number} pid
  * @returns {boolean}
  */
@@ -79,7 +79,7 @@ export function isGone(pid) {
   let state;
   if (fs.existsSync('/proc/self/stat')) {
     try {
-      // The name in front of it may hold anything, parentheses too.
+      // The name in front of it may contain any character, parentheses too.
       state = /\) (\w)[^)]*$/.exec(fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
     } catch {
       return true;
@@ -95,8 +95,8 @@ export function isGone(pid) {
 }
 
 /**
- * Sends a signal to all children of a stopped process. It looks again until nothing new turns up,
- * because the process may have been forking at the moment it was stopped.
+ * Sends a signal to all children of a stopped process. It repeats until there is no new child,
+ * because the process may have been forking when it was stopped.
  * @returns {Set<number>} whom it was sent to
  */
 function sendToChildren(pid, signal) {
@@ -112,7 +112,7 @@ function sendToChildren(pid, signal) {
 }
 
 /**
- * Stops all processes of a server where they are. The kernel goes on accepting connections and
+ * Stops all processes of a server (SIGSTOP). The kernel goes on accepting connections and
  * acknowledging bytes for them.
  * @param {number} postmaster
  */
@@ -128,7 +128,7 @@ export function thawServer(postmaster) {
 }
 
 /**
- * Kills all processes of a server. The postmaster is stopped first: it could otherwise start new
+ * Kills all processes of a server. It stops the postmaster first, which could otherwise start new
  * children, or tell clients that it lost one.
  * @param {number} postmaster
  * @returns {number[]} those of its children, which may outlive it for a moment

@@ -1,8 +1,8 @@
-// A TCP proxy in front of a server, which does to connections what networks do.
+// A TCP proxy in front of a server, with the faults of a network.
 //
-// What it cannot do from user space: bytes that a client sends to a silent or black-holed
-// connection are acknowledged by the kernel until its buffers are full; and as the proxy accepts
-// before it connects to the server, a server that refuses looks like one that accepts and resets
+// Two things are not possible from user space. The kernel acknowledges the bytes that a client
+// sends to a silent or black-holed connection, until its buffers are full. And the proxy accepts
+// before it connects to the server, so a server that refuses looks like one that accepts and resets
 // (use `refuse`).
 
 import net from 'node:net';
@@ -13,12 +13,12 @@ import { Link } from './link.js';
  * @typedef {object} Options
  * @property {string} [host] where it listens; 127.0.0.1
  * @property {number} [port] a free one
- * @property {Hook} [fromClient] is called with all that clients send
- * @property {Hook} [fromServer] and with all that the server sends
+ * @property {Hook} [fromClient] gets all bytes of the clients
+ * @property {Hook} [fromServer] gets all bytes of the server
  */
 
 /**
- * Takes bytes on their way, and returns those that are forwarded, or null: it may write to
+ * Gets bytes on their way, and returns the bytes to forward, or null. It may also write to
  * `link.client` and `link.server` itself, then or later.
  * @callback Hook
  * @param {Buffer} chunk
@@ -38,7 +38,7 @@ export async function startProxy({ host, port }, options) {
 }
 
 /**
- * Every mode holds for the open connections at once, and for new ones when its promise resolves.
+ * Each mode applies to open connections at once, and to new ones when its promise has resolved.
  */
 export class Proxy {
   host;
@@ -83,7 +83,7 @@ export class Proxy {
     return this.#mode.name;
   }
 
-  /** Forwards all, what was held back too. */
+  /** Forwards all bytes, including those that were held back. */
   pass() {
     return this.#enter({ name: 'pass' });
   }
@@ -103,30 +103,30 @@ export class Proxy {
     return this.#enter({ name: 'cut' });
   }
 
-  /** Accepts, and forwards nothing in either direction: the server looks frozen. */
+  /** Accepts connections and forwards nothing, so that the server looks frozen. */
   silent() {
     return this.#enter({ name: 'silent' });
   }
 
-  /** Forwards what the client says, and holds back what the server answers. */
+  /** Forwards the client's bytes, and holds back the server's. */
   mute() {
     return this.#enter({ name: 'mute' });
   }
 
   /**
-   * Lets the SYN of new connections go unanswered, and forwards nothing on open ones. For a moment,
-   * while the listener is exchanged, new connections are refused.
+   * Leaves the SYN of new connections unanswered, and forwards nothing on open ones. While one
+   * listener replaces the other, new connections are refused for a moment.
    */
   blackHole() {
     return this.#enter({ name: 'blackHole' });
   }
 
-  /** Sends clients a FIN, and still forwards what they say. */
+  /** Sends clients a FIN, and still forwards their bytes. */
   halfClose() {
     return this.#enter({ name: 'halfClose' });
   }
 
-  /** Refuses new connections. Open ones go on: `cut()` them before, if they shall not. */
+  /** Refuses new connections. Open ones go on; call `cut()` first to end them. */
   refuse() {
     return this.#enter({ name: 'refuse' });
   }
@@ -149,7 +149,7 @@ export class Proxy {
     return this.#switchListener();
   }
 
-  // One switch after the other; each does what the latest mode wants.
+  // The switches run one after the other. Each one establishes the latest mode.
   #switchListener() {
     this.#switching = this.#switching.then(async () => {
       const { name } = this.#mode;
@@ -170,7 +170,7 @@ export class Proxy {
   async #closeListener() {
     const listener = this.#listener;
     this.#listener = undefined;
-    // Its callback would wait for all connections; the port is free when this call returns.
+    // Not awaited, since the callback waits for all connections. The port is free at once.
     listener?.close();
   }
 

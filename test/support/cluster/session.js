@@ -3,7 +3,7 @@
 
 import pg from 'pg';
 
-/** Values stay the text that the server sent, so that no parser stands between a test and the truth. */
+/** Values stay the text that the server sent, so that no parser can hide an error. */
 const asText = { getTypeParser: () => (value) => value };
 
 /**
@@ -30,7 +30,7 @@ export async function openSession(node, credentials, { timeoutMs = 10_000 } = {}
   client.connection.on('parameterStatus', ({ parameterName, parameterValue }) => {
     reported[parameterName] = parameterValue;
   });
-  // A server that ends between two statements is no news here: the next statement fails.
+  // If the server ends between two statements, the next statement fails.
   client.on('error', () => {});
   await client.connect();
   return {

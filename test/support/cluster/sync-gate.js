@@ -3,13 +3,13 @@
 
 import { startProxy } from './proxy.js';
 
-/** Messages that are answered by a ReadyForQuery. */
+/** Messages that the server answers with ReadyForQuery. */
 const SYNC = 'S'.charCodeAt(0);
 const QUERY = 'Q'.charCodeAt(0);
 
 /** @param {{ host: string, port: number }} server */
 export async function startSyncGate(server) {
-  /** Called with nothing when a flight is held. */
+  /** Resolves the promise of `hold`. */
   let isHeld = null;
   const held = [];
 
@@ -29,7 +29,7 @@ export async function startSyncGate(server) {
     address: proxy.address,
     /** Holds back the next flight that has something behind a Sync. Resolves when it does. */
     hold: () => new Promise((resolve) => (isHeld = resolve)),
-    /** Lets go of what was held. */
+    /** Forwards the held bytes. */
     pass() {
       isHeld = null;
       for (const { link, rest } of held.splice(0)) link.server.write(rest);
@@ -38,7 +38,7 @@ export async function startSyncGate(server) {
   };
 }
 
-/** Where the first flight of a chunk ends that begins with a message; all of it where none does. */
+/** Where the first flight of a chunk ends, or the chunk's length if no flight ends in it. */
 function endOfSync(chunk) {
   for (let at = 0; at + 5 <= chunk.length;) {
     const kind = chunk[at];

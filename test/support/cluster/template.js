@@ -1,7 +1,7 @@
-// Freshly initialised data folders, made once and copied ever after.
+// Initialised data folders, made once and then copied.
 //
-// initdb takes longer than all the rest of a cluster's start. Its result is kept for each set of
-// programs and each kind of authentication, with the password it was made with. All nodes of a
+// initdb takes longer than the rest of a cluster's start. There is one result for each set of
+// programs and each kind of authentication, kept with its password. All nodes of a
 // cluster begin as copies of one such folder, which was never started as a server: so they share
 // the system identifier, and a copy with `standby.signal` can follow another. Two clusters made
 // from the same template share it too; `ownIdentity` gives a cluster a template of its own.
@@ -25,7 +25,7 @@ const LOWEST_SETTINGS = [
   'max_worker_processes=1',
 ].flatMap((setting) => ['-c', setting]);
 
-/** Goes up when this file makes templates in another way. */
+/** Increase it when this file makes templates in another way. */
 const FORMAT = 2;
 
 /**
@@ -73,8 +73,8 @@ async function initialise(guard, binaries, auth) {
   return { dataFolder, password };
 }
 
-// Of several processes that come here at once, the first to rename its copy wins; the others use
-// it.
+// If several processes do this at once, the first one to rename its copy wins, and the others use
+// that copy.
 async function keep({ dataFolder, password }, kept) {
   const staging = `${kept}.${process.pid}`;
   await rm(staging, { recursive: true, force: true });

@@ -129,7 +129,7 @@ async function kill(child) {
   const closed = new Promise((resolve) => child.once('close', resolve));
   const children = killServer(child.pid);
   await closed;
-  // What dies slowly still takes what clients write.
+  // A process that dies slowly still accepts the bytes of clients.
   while (!children.every(isGone)) await sleep(1);
 }
 

@@ -9,7 +9,7 @@ import { createPool } from '../../../js/index.mjs';
 const MB = 1_000_000;
 const [what, options] = [process.argv[2], JSON.parse(process.argv[3])];
 
-/** From now on an allocation beyond so much fails. */
+/** From now on the process can allocate this many bytes more, and no others. */
 function limit(bytes) {
   const [, kilobytes] = /VmData:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
   const most = Number(kilobytes) * 1024 + bytes;

@@ -1,6 +1,6 @@
-// Misuses a pool as programs do, by a seed, and prints what was left. A process of its own:
-// listeners that throw end in 'uncaughtException', and a handle that stays open keeps the process
-// from its end.
+// Misuses a pool as programs do, by a seed, and prints what is left of it. It is a process of its
+// own, since listeners that throw end in 'uncaughtException', and an open handle would keep the
+// process from its end.
 //
 //   node test/support/programs/misuse.js '<options of createPool>' <queries> <seed>
 
@@ -67,7 +67,7 @@ const MISUSES = [
   () => ask(pool, "SET application_name = 'mine'"),
   () => ask(pool, 42),
   () => ask(pool, 'SELECT $1::int AS n', { wrong: true }),
-  // A parameter that asks the pool while it is read.
+  // A parameter whose getter calls the pool.
   async () => {
     const params = [0];
     Object.defineProperty(params, 0, {
@@ -80,7 +80,7 @@ const MISUSES = [
     await ignore(pool.query('SELECT $1::int AS n', params));
     report.failed += 1;
   },
-  // A transaction, as it should be; in failed ones; with what nobody waits for.
+  // Transactions: a correct one, failed ones, and one whose query is not awaited.
   () => ignore(pool.transaction((tx) => ask(tx))),
   () => ignore(pool.transaction((tx) => ask(tx, 'SELECT broken').then(() => ask(tx)))),
   () => ignore(pool.transaction((tx) => void ask(tx))),
@@ -100,7 +100,7 @@ const MISUSES = [
         ]),
       ),
     ),
-  // It never finishes, or twice, or goes on after its end.
+  // A transaction that never ends, ends twice, or goes on after its end.
   async () => {
     const tx = await pool.begin();
     keep(tx);
@@ -124,11 +124,11 @@ const MISUSES = [
     if (below(4) === 0) void ask(connection, 'BEGIN');
     if (below(4) === 0) void ignore(connection.begin());
     if (below(4) === 0) void ignore(connection.transaction((tx) => ask(tx)));
-    // Twice, and with queries under way.
+    // Released twice, and with queries under way.
     await Promise.all([connection.release(), connection.release(), ask(connection)]);
     await connection.release();
   },
-  // Given up at any moment: by a signal that several share, by time, by both.
+  // Calls that are given up at any moment: by a shared signal, by their time, by both.
   async () => {
     const controller = new AbortController();
     const limits = {};
@@ -151,7 +151,7 @@ const MISUSES = [
       ),
     ]);
   },
-  // Whatever was kept is over, or somebody else's.
+  // A connection or transaction that is over, or that another worker uses.
   async () => {
     const thing = kept[below(100)];
     if (thing === undefined) return;
@@ -163,13 +163,13 @@ const MISUSES = [
 async function work() {
   while (report.asked < queries) {
     const misuse = MISUSES[below(MISUSES.length)];
-    // No connection in time is one more answer.
+    // A pool timeout is a valid answer too.
     await misuse().catch((error) => assert.equal(error.name, 'PoolTimeoutError', error.stack));
   }
 }
 await Promise.all(Array.from({ length: WORKERS }, work));
 
-// What was never finished is taken back; what nobody waited for has its answer.
+// The pool takes back what was never finished, and every call settles.
 kept.length = 0;
 while (pool.status().inUse > 0 || report.answered + report.failed < report.asked) {
   await new Promise((resolve) => setTimeout(resolve, 10));

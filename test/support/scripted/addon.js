@@ -14,7 +14,7 @@ const { BUFFER_COUNT, BUFFER_IS_TRANSIENT } = contract.bufferWords;
 
 export { LANE };
 
-/** In place of a value that has come in pieces. */
+/** Stands for a value that came in pieces. */
 export const CUT = Symbol('cut');
 
 /** Columns as a SHAPE record announces them, from `{ name: lane }` or `[[name, lane], ...]`. */
@@ -43,7 +43,7 @@ export class Segments {
   }
 
   begin() {
-    // What an earlier segment left behind must not matter.
+    // The content of an earlier segment must not matter.
     this.words.fill(-7);
     this.int32.fill(-7);
     this.nulls.fill(cells.NULL);
@@ -119,7 +119,7 @@ export class Segments {
     });
   }
 
-  /** The documents that were put in the lane `joined`. */
+  /** The documents in the lane `joined`. */
   closeJoined() {
     const joined = this.joined === '' ? '' : `${this.joined}]`;
     this.joined = '';
@@ -150,11 +150,11 @@ export class Segments {
   }
 }
 
-/** As the addon throws its errors. */
+/** An error as the addon throws it. */
 const thrown = (error) =>
   Object.assign(new Error(JSON.stringify(error)), { code: contract.thrown.THROWN_MARK });
 
-/** An addon with one pool. `sent` lists the queries; `deliver(script...)` sends records up. */
+/** An addon with one pool. `sent` lists its queries, and `deliver(...scripts)` sends records up. */
 export class ScriptedAddon {
   sent = [];
   forgotten = [];
@@ -164,7 +164,7 @@ export class ScriptedAddon {
   flushes = 0;
   texts = [];
   segments = new Segments();
-  /** As the addon does with what is asked for when the news is heard. */
+  /** As the addon treats calls that come while it delivers. */
   flushesItself = false;
   #waiting = [];
   #requestBuffer = new ArrayBuffer(LENGTH);
@@ -203,7 +203,7 @@ export class ScriptedAddon {
     return this.flushesItself ? undefined : true;
   }
 
-  /** As `src/node/request_buffer.rs` reads them. */
+  /** Reads requests as `src/node/request_buffer.rs` does. */
   #valuesInBuffer(count) {
     const kinds = new Uint8Array(this.#requestBuffer, KINDS_AT);
     const numbers = new Float64Array(this.#requestBuffer, NUMBERS_AT);

@@ -73,7 +73,7 @@ export const dataRow = (...values) =>
     ),
   );
 
-/** What a server of version 14 or newer says after authentication. */
+/** The messages of a server of version 14 or newer after authentication. */
 export const welcome = Buffer.concat([
   authenticationOk,
   parameterStatus('server_version', '15.0'),
@@ -83,7 +83,7 @@ export const welcome = Buffer.concat([
   readyForQuery(),
 ]);
 
-/** The first answer to `SELECT one` of a statement that nobody has described yet. */
+/** The first answer to `SELECT one`, with the description of the statement. */
 export const firstAnswer = (...rows) =>
   Buffer.concat([
     parseComplete,
@@ -120,7 +120,7 @@ class Frontend {
     if (!this.#socket.destroyed) this.#socket.write(Buffer.concat(parts));
   }
 
-  /** Resolves when all that was sent is out of this process. */
+  /** Resolves when the kernel has all bytes. */
   sendAndDrain(part) {
     return new Promise((resolve) => this.#socket.write(part, resolve));
   }
@@ -179,7 +179,7 @@ class Frontend {
 }
 
 /**
- * Starts a backend whose every connection runs `script`; an exception of it ends the connection.
+ * Starts a server that runs `script` for each connection. An exception in it ends the connection.
  * @param {(frontend: Frontend, connection: number) => Promise<void>} script
  */
 export async function scriptedBackend(script) {

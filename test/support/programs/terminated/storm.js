@@ -1,5 +1,5 @@
-// A process of its own whose workers end while the addon calls them, each in its own way. Its
-// argument is JSON; what it prints at its end is too, and it ends by itself.
+// A process of its own whose workers end while the addon calls them, each in its own way. It takes
+// JSON as its argument, prints JSON, and ends by itself.
 
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -14,9 +14,9 @@ const { addon, options, seed, workers, loadsAddon, isBroken } = JSON.parse(proce
 
 const AT_ONCE = 5;
 
-/** What ends a worker, and the exit code that says so. */
+/** The ways in which a worker ends, and the exit code of each. */
 const WAYS = [
-  // Where it is in the middle of `deliver`, or of what Node runs behind that.
+  // In the middle of `deliver`, or of the code that Node runs after it.
   { way: 'terminated in a parser', code: 1 },
   { way: 'terminated in a reaction', code: 1 },
   { way: 'terminated anywhere', code: 1 },

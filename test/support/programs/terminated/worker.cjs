@@ -1,13 +1,13 @@
 'use strict';
 
-// Works until it comes to its end while the addon calls it (storm.js).
+// Works until it ends while the addon calls it (storm.js).
 
 const { parentPort, workerData } = require('node:worker_threads');
 
 const { addon, options, way, isBroken, turns } = workerData;
 const { createPool } = require('./load.cjs')(addon);
 
-/** What is done at the moment at which this worker is to end: it never comes back. */
+/** Runs at the moment when this worker is to end. It never returns. */
 function beEnded() {
   parentPort.postMessage('now');
   for (;;);
