@@ -196,6 +196,7 @@ disposable(Connection, 'release');
 
 /** The queries of a connection outside of transactions, as `Lease.query` takes what they are. */
 class SessionWork {
+  isInTransaction = false;
   check;
 
   constructor(check) {

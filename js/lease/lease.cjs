@@ -104,8 +104,8 @@ class Lease {
   }
 
   /**
-   * Cancels the calls that run on the lease and drops those that wait for it. The pool never
-   * cancels a COMMIT, and closes its connection instead.
+   * Cancels the calls of the transaction that run on the lease, and drops those that wait for it.
+   * The pool never cancels a COMMIT, and closes its connection instead.
    */
   cancel() {
     if (this.number !== 0) this.#bridge.cancelLease(this);
@@ -197,10 +197,13 @@ class Lease {
 
   /**
    * The error that the user gets for `error`; called in the stack of the caller that awaits it.
-   * `failure` is the result of `failed` for the error, or null if the transaction goes on.
+   * `failure` is the result of `failed` for the error, or null if the transaction goes on. `place` is
+   * what the query was a part of.
    */
-  explain(error, failure) {
+  explain(error, failure, place) {
     this.host ??= error.host;
+    // The user of a connection has asked it in front of the transaction, or behind it.
+    if (place !== null && !place.isInTransaction) return error;
     if (this.replaceError !== null) return this.replaceError(error);
     explainRefusal(error, this.isReadOnly);
     if (failure === null) return error;

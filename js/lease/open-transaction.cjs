@@ -13,6 +13,7 @@ const { defineHidden } = require('./lease.cjs');
 
 /** The transaction itself, or one of its savepoints, as a part of which a view sends queries. */
 class Scope {
+  isInTransaction = true;
   #open;
   /** The scope around it; null for the transaction itself. */
   outer;
@@ -59,6 +60,8 @@ class OpenTransaction {
   /** RELEASE, or 0 on a connection that its user keeps. */
   #release;
   #deadline;
+  /** How many queries were sent on the lease before the transaction. */
+  #askedBefore;
   #isCommitting = false;
   /**
    * The transaction was given up during a COMMIT, or after a COMMIT that its user wrote as a
@@ -99,6 +102,7 @@ class OpenTransaction {
     this.#flags = flags;
     this.#release = release;
     this.#deadline = deadline;
+    this.#askedBefore = lease.asked;
     this.#innermost = this.root;
     lease.begins();
     lease.isReadOnly = (flags & BEGIN_READ_ONLY) !== 0;
@@ -451,10 +455,12 @@ class OpenTransaction {
       return code === GIVEN_UP ? deadline.error('not-committed', { query, host }) : cause;
     };
     this.#lease.replaceError = this.#replaceError;
-    const { running, lastQuery } = this.#lease;
-    if (running > 0) this.#lease.cancel();
+    const { running, asked, lastQuery } = this.#lease;
+    // Queries that its user has asked in front of the transaction go on.
+    const isAtWork = running > 0 && asked > this.#askedBefore;
+    if (isAtWork) this.#lease.cancel();
     if (this.isOpen) this.#rollBack().catch(nothing);
-    return running > 0 ? lastQuery : undefined;
+    return isAtWork ? lastQuery : undefined;
   }
 
   /** After the deadline, a caller that ends the transaction can rely on the rollback. */

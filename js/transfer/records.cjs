@@ -274,7 +274,7 @@ class Records {
         const error = fromJson(json, sql);
         if (signal !== undefined) explain(error, signal);
         if (lease === null) return error;
-        const explained = lease.explain(error, failed);
+        const explained = lease.explain(error, failed, place);
         return place === null ? explained : place.explain(explained);
       },
       callSite,

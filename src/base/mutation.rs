@@ -78,6 +78,8 @@ pub enum Mutation {
     RefuseToWait,
     /// A transaction that began across a fence continues on its host.
     GoOnAcrossFence,
+    /// The limit of a transaction gives up what its caller has asked in front of it, too.
+    GiveUpBeside,
     /// A request is sent without a barrier in front of it.
     ForgetBarrier,
     /// An entry that was sent in an earlier turn is taken for a barrier, although its answer may be
@@ -145,7 +147,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 65] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -180,6 +182,7 @@ impl Mutation {
         Self::HideLimit,
         Self::RefuseToWait,
         Self::GoOnAcrossFence,
+        Self::GiveUpBeside,
         Self::ForgetBarrier,
         Self::TakeOldBarrier,
         Self::BelieveReports,

@@ -38,6 +38,7 @@ const FAILURES = {
   'a lost connection': async (tx) => {
     const [{ pid }] = await tx.query('SELECT pg_backend_pid() AS pid');
     const lost = tx.query('SELECT pg_sleep(60)', [], { readOnly: true });
+    lost.catch(() => {});
     await pool.query('SELECT pg_terminate_backend($1)', [pid]);
     await lost;
   },

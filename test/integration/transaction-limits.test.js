@@ -162,3 +162,65 @@ for (const [name, run, expected] of [
     }
   });
 }
+
+// What stands in front of a transaction on a connection of the caller's own, with the server's
+// answer to it.
+const IN_FRONT = {
+  'a slow INSERT': { sql: ['INSERT INTO fronts SELECT $1 FROM pg_sleep(0.5)'], rows: 1 },
+  'several of them': {
+    sql: Array.from({ length: 3 }, () => 'INSERT INTO fronts SELECT $1 FROM pg_sleep(0.2)'),
+    rows: 3,
+  },
+  'a transaction of statements': {
+    sql: ['BEGIN', 'INSERT INTO fronts SELECT $1 FROM pg_sleep(0.4)', 'COMMIT'],
+    rows: 1,
+  },
+  'a CALL that commits in its middle and fails': {
+    sql: ['CALL commit_and_fail($1)'],
+    rows: 1,
+    expected: 'P0001 unknown',
+  },
+  'a failure of its own': {
+    sql: ['SELECT 1 / length(pg_sleep(0.4)::text)'],
+    rows: 0,
+    expected: '22012 not-committed',
+  },
+};
+const LIMITS = {
+  timeoutMs: () => ({ timeoutMs: 100 }),
+  signal: () => ({ signal: AbortSignal.timeout(100) }),
+};
+
+for (const [front, { sql, rows, expected = 'fulfilled' }] of Object.entries(IN_FRONT)) {
+  for (const [limit, make] of Object.entries(LIMITS)) {
+    test(`${limit} of a transaction gives up nothing in front of it: ${front}`, async (t) => {
+      // So slowly would it be rolled back if it waited.
+      const pool = await poolFor(t, { cancelGraceMs: 60_000 });
+      await pool.query('CREATE TABLE IF NOT EXISTS fronts (key text)');
+      await pool.query(`CREATE OR REPLACE PROCEDURE commit_and_fail(key text) LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO fronts VALUES (key); COMMIT; PERFORM pg_sleep(0.4); RAISE 'no'; END $$`);
+      const connection = await pool.connect();
+      const key = `${front}, ${limit}`;
+      const told = [];
+      const before = sql.map(async (text) => {
+        const of = await outcomeOf(connection.query(text, text.includes('$1') ? [key] : []));
+        told.push(of);
+        return of;
+      });
+      const transaction = connection.transaction((tx) => tx.query('SELECT 1'), make());
+      const error = await transaction.catch((thrown) => thrown);
+      const code = limit === 'signal' ? 'HYPERION_ABORTED' : 'HYPERION_TRANSACTION_TIMEOUT';
+      assert.deepEqual([error.code, error.outcome], [code, 'not-committed']);
+      assert.equal(error.query, 'SELECT 1');
+      // It waits for nothing that is not its own.
+      assert.ok(told.length < sql.length, 'what stands in front is under way');
+      const outcomes = await Promise.all(before);
+      assert.deepEqual(new Set(outcomes), new Set([expected]));
+      const next = await connection.transaction((tx) =>
+        tx.query('SELECT FROM fronts WHERE key = $1', [key]),
+      );
+      assert.equal(next.length, rows);
+      await connection.release();
+    });
+  }
+}

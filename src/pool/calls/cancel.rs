@@ -58,8 +58,9 @@ impl Calls {
         }
     }
 
-    /// Gives up the running call of a lease first, so that it is cancelled even where the end of a
-    /// waiting call closes the connection.
+    /// Gives up the transaction of a lease: the running call first, so that it is cancelled even
+    /// where the end of a waiting call closes the connection. What the caller of a connection has
+    /// asked in front of the transaction, or behind it, goes on.
     pub(in crate::pool) fn cancel_all_of(
         &mut self,
         now: Instant,
@@ -71,10 +72,18 @@ impl Calls {
         let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
         let running = running.map(|token| Key::from_bits(token.0));
         let calls: Vec<_> = running.chain(lease.waiting()).collect();
+        let has_begun = !lease.is_between() || Mutation::GiveUpBeside.is_on();
         for key in calls {
+            let begin = self.requests.get(key).and_then(|call| call.flags.begin());
+            if begin.is_none() && !Mutation::GiveUpBeside.is_on() {
+                continue;
+            }
             self.give_up(now, key, Reason::WithTransaction, cx);
         }
-        self.hand_out_untyped(now, Reason::WithTransaction, |of, _| of == Some(number), cx);
+        // Nothing of it is sent before all is answered that stands in front of it.
+        if has_begun {
+            self.hand_out_untyped(now, Reason::WithTransaction, |of, _| of == Some(number), cx);
+        }
     }
 
     pub(in crate::pool) fn end_cancel(

@@ -17,7 +17,7 @@ use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome};
 use crate::connection::Sent;
 use crate::pool::connections::{Duty, Slot};
-use crate::pool::leases::{Lease, Plan, given_back};
+use crate::pool::leases::{Lease, Plan, given_back, nothing};
 use crate::pool::requests::closed_pool;
 use crate::pool::requests::{GivenUp, given_up_error};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response};
@@ -106,10 +106,34 @@ impl Calls {
         if cx.life.is_overdue() && lease.is_alive() && !Mutation::ServePastEnd.is_on() {
             return self.refuse_late(now, key, number, cx);
         }
+        if self.rolls_back_nothing(key, number, cx) {
+            return self.end_without_sending(now, key, number, Ok(nothing()), cx);
+        }
         if let Some(lease) = self.leases.get_mut(number) {
             lease.hold(key);
         }
         self.resume_lease(now, number, cx);
+    }
+
+    /// Whether a call belongs to a transaction that the pool begins, or is its end.
+    fn is_of_transaction(&self, key: Key<Call>) -> bool {
+        self.requests.get(key).is_some_and(|call| call.flags.begin().is_some())
+    }
+
+    /// Whether a call is the ROLLBACK of a transaction of which the pool has sent nothing, and has
+    /// nothing to send: there is nothing to wait for, whatever stands in front of it.
+    fn rolls_back_nothing(&self, key: Key<Call>, number: NonZeroU32, cx: &Context<'_>) -> bool {
+        let Some(flags) = self.requests.get(key).map(|call| call.flags) else { return false };
+        let Some(lease) = self.leases.get(number).filter(|lease| lease.is_between()) else {
+            return false;
+        };
+        let slot = lease.connection().and_then(|id| cx.connections.get(id));
+        let running = slot.into_iter().flat_map(|slot| slot.connection.requests());
+        let running = running.map(|token| Key::from_bits(token.0));
+        flags.rolls_back()
+            && !flags.has(QueryFlags::RELEASE)
+            && lease.is_seated()
+            && !running.chain(lease.waiting()).any(|key| self.is_of_transaction(key))
     }
 
     /// A call that comes after the timeout of the pool's end: a lease whose caller goes on asking

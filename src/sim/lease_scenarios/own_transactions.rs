@@ -64,3 +64,33 @@ fn a_statement_in_one_whose_connection_is_lost_is_not_committed() {
         assert_eq!(failed(&world, insert), outcome, "{ends:?}");
     }
 }
+
+#[test]
+fn the_limit_of_a_transaction_gives_up_nothing_in_front_of_it() {
+    const KEPT: QueryFlags = QueryFlags(ROLLBACK.0 & !QueryFlags::RELEASE.0);
+    for flags in [KEPT, KEPT.with(QueryFlags::HURRIED)] {
+        let mut world = world(&[PRIMARY]);
+        let lease = take(&mut world, NONE);
+        world.query("SELECT", lease, NONE);
+        world.stall(0);
+        let insert = world.query("INSERT a", lease, NONE);
+        let behind = world.query("INSERT b", lease, NONE);
+        let begins = world.query("INSERT c", lease, TX);
+        world.pool.cancel_lease(world.now, lease.unwrap());
+        world.settle();
+        assert_eq!(failed(&world, begins), ("HYPERION_ABORTED", Some(Outcome::NotSent)));
+        // Nothing of it was sent.
+        let rollback = world.query("ROLLBACK", lease, flags);
+        assert_eq!(answered(&world, rollback), "");
+        world.pass(Duration::from_secs(20));
+        assert!(!world.answers.contains_key(&insert) && !world.answers.contains_key(&behind));
+        world.thaw(0);
+        world.settle();
+        assert_eq!((answered(&world, insert), answered(&world, behind)), ("INSERT", "INSERT"));
+        let next = world.query("INSERT d", lease, TX);
+        assert_eq!(answered(&world, next), "INSERT");
+        let commit = world.query("COMMIT", lease, QueryFlags(COMMIT.0 & !QueryFlags::RELEASE.0));
+        assert_eq!(answered(&world, commit), "COMMIT");
+        assert_eq!(world.hosts[0].server.keys, ["a", "b", "d"]);
+    }
+}

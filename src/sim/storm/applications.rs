@@ -342,7 +342,11 @@ impl Storm {
     pub(super) fn cancel_visit(&mut self, number: usize, lease: NonZeroU32) {
         self.note(|| format!("visit {number} gives up what it is at"));
         let asks = self.apps.asks.values_mut().filter(|ask| ask.what.visit() == Some(number));
-        asks.for_each(|ask| ask.bounded = true);
+        // Outside of transactions nothing is given up.
+        let visit = self.apps.visits.get(number);
+        if visit.is_some_and(Visit::is_in_transactions) {
+            asks.for_each(|ask| ask.bounded = true);
+        }
         self.pool.cancel_lease(self.now, lease);
     }
 

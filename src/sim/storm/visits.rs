@@ -57,6 +57,11 @@ impl Visit {
         self.for_transaction
     }
 
+    /// Whether all of its calls belong to transactions.
+    pub(super) fn is_in_transactions(&self) -> bool {
+        self.for_transaction || self.parts.is_some()
+    }
+
     pub(super) fn is_there(&self) -> bool {
         matches!(self.stage, VisitStage::Open | VisitStage::Leaving)
     }
