@@ -18,10 +18,10 @@ import { onOwnNodes } from '../support/cluster/index.js';
  * @property {{ progress(writes: number): Promise<void> }} load
  */
 
-/** Whether a primary that falls silent is found without an end of its connections. */
+/** Whether the pool notices a silent primary while its connections stay open. */
 const findsSilence = isOption('livenessCheckMs');
 
-/** What the pools of the chaos tests are told beside the hosts. */
+/** The options of the pools, apart from the hosts. */
 export const POOL_OPTIONS = {
   poolSize: 10,
   acquireTimeoutMs: 60_000,
@@ -50,8 +50,8 @@ export const FAULTS = {
     },
   },
 
-  // A controller kills what does not answer, before or after it has promoted another one. Only a
-  // pool that finds a silent primary by itself can go on before.
+  // A controller kills a node that does not answer, before or after it has promoted another one.
+  // Until then, only a pool that notices a silent primary by itself can go on.
   freeze: {
     rounds: 2,
     stops: true,
@@ -75,8 +75,7 @@ export const FAULTS = {
     },
   },
 
-  // No answer to a SYN any more, while the host itself goes on: its commits wait for standbys that
-  // have left it.
+  // The host answers no SYN, and goes on itself: its commits wait for standbys that have left it.
   'black hole': {
     rounds: 2,
     proxied: true,
@@ -97,7 +96,7 @@ export const FAULTS = {
   fence: {
     rounds: 10,
     async strike({ cluster, random }) {
-      // Without the barrier the fence meets statements at every point of their way.
+      // Without the barrier, the fence meets statements in each phase.
       await cluster.fence(cluster.primary, { barrier: random.below(2) === 0 });
       await new Promise((resolve) => setTimeout(resolve, random.below(50)));
       await cluster.unfence(cluster.primary);
@@ -113,7 +112,7 @@ export const FAULTS = {
   },
 };
 
-/** Strikes as often as the fault says, with writes before and after each. */
+/** Strikes as often as the fault says, with writes before and after each strike. */
 export async function endure(fault, scene) {
   for (let round = 0; round < fault.rounds; round++) {
     await scene.load.progress(50 + scene.random.below(100));
@@ -123,7 +122,7 @@ export async function endure(fault, scene) {
   }
 }
 
-/** A proxy for each node where the fault needs them, and the hosts that a pool is given. */
+/** A proxy for each node if the fault needs them, and the hosts for the pool. */
 export async function prepareHosts(fault, cluster) {
   const proxies = new Map();
   if (!fault.proxied) return { proxies, hosts: cluster.hosts() };

@@ -10,7 +10,7 @@ const WRITERS = 8;
 const READERS = 4;
 
 export class Ledger {
-  /** No unique key: what is applied twice shall be seen twice. */
+  /** No unique index, so that a key that was applied twice is there twice. */
   static SETUP = `DROP TABLE IF EXISTS ledger;
     CREATE TABLE ledger (writer int NOT NULL, n int NOT NULL); CREATE INDEX ON ledger (writer, n)`;
 
@@ -19,7 +19,7 @@ export class Ledger {
   #pool;
   #isStopped = false;
   #lanes = [];
-  /** Of each writer: the keys that were acknowledged, and the highest that is known to be there. */
+  /** For each writer: the acknowledged keys, and the highest key that is known to be there. */
   #keys = Array.from({ length: WRITERS }, () => ({ acknowledged: new Set(), highest: -1 }));
   #failed = [];
   #stale = [];
@@ -47,7 +47,8 @@ export class Ledger {
     }
   }
 
-  // What was acknowledged, or read, before a read began must be in its answer, whoever gives it.
+  // Keys that were acknowledged or read before a read began must be in its answer, whichever host
+  // gives it.
   async #read(reader) {
     const random = new Random(SEED, reader);
     while (!this.#isStopped) {
@@ -62,25 +63,25 @@ export class Ledger {
     }
   }
 
-  /** Waits for so many acknowledged writes more. */
+  /** Waits for this many more acknowledged writes. */
   async progress(writes) {
     const goal = this.acknowledged + writes;
     const isThere = () => this.acknowledged >= goal;
     await waitUntil(`${writes} more writes`, isThere, { timeoutMs: 60_000, intervalMs: 2 });
   }
 
-  /** Begins nothing more. */
+  /** Starts no more calls. */
   halt() {
     this.#isStopped = true;
   }
 
-  /** Resolves when every promise has settled; a read that failed is thrown. */
+  /** Resolves when every promise has settled. Throws the error of a failed read. */
   async stop() {
     this.halt();
     await Promise.all(this.#lanes);
   }
 
-  /** Holds what was told against what is in the table. */
+  /** Compares what callers were told with the table. */
   async check(cluster) {
     const sql = 'SELECT writer, n, count(*) FROM ledger GROUP BY writer, n';
     const rows = (await cluster.query(cluster.primary, sql)).map((row) => row.map(Number));
@@ -93,7 +94,8 @@ export class Ledger {
     assert.deepEqual(doubled, [], 'keys that are in the table more than once');
     assert.deepEqual(this.#stale, [], 'reads that did not see what was acknowledged before');
     for (const error of this.#failed) {
-      // Nothing but a lost answer may reach a writer: all else can be sent again.
+      // A writer may get no error but that of a lost answer: the pool can send everything else
+      // again.
       assert.equal(error.outcome, 'unknown', error.stack);
       assert.equal(error.code, '40003', error.stack);
     }

@@ -11,7 +11,7 @@ const BALANCE = 1000;
 const LANES = 8;
 
 export class Transfers {
-  /** Each transfer leaves its name behind, in the transaction that moves the money. */
+  /** Each transfer writes its name, in the transaction that moves the money. */
   static SETUP = `DROP TABLE IF EXISTS account, transfer;
     CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL);
     CREATE TABLE transfer (lane int NOT NULL, n int NOT NULL);
@@ -45,7 +45,7 @@ export class Transfers {
     }
   }
 
-  // A sum that is read in between is no other one.
+  // A sum that is read in between is the same.
   async #sum() {
     while (!this.#isStopped) {
       const sql = 'SELECT sum(balance)::int AS sum FROM account';
@@ -54,19 +54,19 @@ export class Transfers {
     }
   }
 
-  /** Waits for so many transfers more. */
+  /** Waits for this many more transfers. */
   async progress(transfers) {
     const goal = this.done.size + transfers;
     const isThere = () => this.done.size >= goal;
     await waitUntil(`${transfers} more transfers`, isThere, { timeoutMs: 60_000, intervalMs: 2 });
   }
 
-  /** Begins nothing more. */
+  /** Starts no more calls. */
   halt() {
     this.#isStopped = true;
   }
 
-  /** Resolves when every promise has settled; a read that failed is thrown. */
+  /** Resolves when every promise has settled. Throws the error of a failed read. */
   async stop() {
     this.halt();
     await Promise.all(this.#lanes);
@@ -102,7 +102,7 @@ async function move(tx, lane, n, random) {
     { id: from, by: -amount },
     { id: to, by: amount },
   ];
-  // In the order of the accounts, or two transfers would wait for each other.
+  // In the order of the accounts, since two transfers could otherwise deadlock.
   for (const { id, by } of changes.sort((a, b) => a.id - b.id)) {
     await tx.query('UPDATE account SET balance = balance + $1 WHERE id = $2', [by, id]);
   }

@@ -23,7 +23,7 @@ for (const [name, fault] of Object.entries(FAULTS)) {
       const { proxies, hosts } = await prepareHosts(fault, cluster);
       const pool = createPool(cluster.options({ ...POOL_OPTIONS, hosts }));
       const transfers = new Transfers(pool);
-      // A load that goes on after a failure would keep the process.
+      // A load that goes on after a failure would keep the process alive.
       t.after(() => transfers.halt());
 
       transfers.start();

@@ -26,7 +26,7 @@ after(async () => {
   await cluster?.close();
 });
 
-/** Those that are called for each query or turn, and those that are called seldom. */
+/** Functions that are called for each query or turn, and functions that are called seldom. */
 const OFTEN = {
   statement: ['number', 'text', 'text'],
   query: ['number'],
@@ -54,7 +54,7 @@ const SELDOM = {
 };
 const ALL = { ...OFTEN, ...SELDOM };
 
-/** What fits, and what is said of a value that does not. */
+/** A valid value, and the error for an invalid one. */
 const KINDS = {
   number: {
     right: 1,
@@ -134,7 +134,10 @@ test('what a function has to tell is of the kind that js/ expects', () => {
   assert.equal(JSON.parse(native().cluster(handle)).length, 1);
 });
 
-/** Runs the body of a function of `options` in a process that ends by itself; returns what it gave. */
+/**
+ * Runs the body of a function of `options` in a process that ends by itself, and returns its
+ * result.
+ */
 async function inOwnProcess(body) {
   const text = `
     const options = ${JSON.stringify(cluster.options({ poolSize: 1 }))};
@@ -154,7 +157,7 @@ test('setters on Object.prototype take no function away from an addon that is lo
     const names = Object.keys(native()).length;
     for (const name of ${JSON.stringify(Object.keys(ALL))}) delete Object.prototype[name];
     return { taken, names };`);
-  // And the version, and the sources.
+  // It also names the version and the sources.
   assert.deepEqual(told, { taken: [], names: Object.keys(ALL).length + 2 });
 });
 
@@ -163,7 +166,7 @@ test('an addon that is loaded several times in a thread has pools of its own eac
     const ask = async (pool) => (await pool.query('SELECT pg_backend_pid() AS pid'))[0].pid;
     const pools = [];
     for (let n = 0; n < 3; n += 1) {
-      // As the registries of test runners do it.
+      // As test runners with module registries do.
       for (const name of Object.keys(require.cache)) delete require.cache[name];
       pools.push(load().createPool(options));
     }

@@ -20,7 +20,10 @@ async function start(t, nodes = 2) {
   return cluster;
 }
 
-/** Two addresses with one port, and a look-up that gives what `choose` makes of its number. */
+/**
+ * Two addresses with one port, and a look-up that gives the addresses `choose(n)` to the nth
+ * question.
+ */
 async function startName(cluster, [first, second], choose) {
   const one = await cluster.proxy(first, { host: FIRST });
   const other = await cluster.proxy(second, { host: SECOND, port: one.port });
@@ -61,7 +64,8 @@ for (const [what, choose] of Object.entries(CHOICES)) {
       if (how === 'a standby') await cluster.rejoin(old);
       const name = await startName(cluster, [old, next], choose);
       const { pool, events } = open(t, cluster, { ...name.options, poolSize: 4 });
-      // The pool grows, and its sessions go one after the other: each comes to the name anew.
+      // The pool grows, and its sessions end one after the other. Each new session looks up the
+      // name.
       const user = async () => {
         for (let round = 0; round < 30; round += 1) {
           const [{ port }] = await pool.query(WHERE);
@@ -89,7 +93,7 @@ test('a pool that serves is not stopped by a standby at another address of its n
   const connection = await pool.connect();
   await connection.query('SELECT 1');
   events.length = 0;
-  // From here on new look-ups give the standby alone.
+  // From here on, look-ups give only the standby.
   addresses = [SECOND];
   const user = async () => {
     for (let round = 0; round < 20; round += 1) {

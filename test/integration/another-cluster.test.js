@@ -15,7 +15,7 @@ const COLOR = "CREATE TYPE color AS ENUM ('red', 'green')";
 const SIZE = "CREATE TYPE size AS ENUM ('small', 'large')";
 const TABLES = `CREATE DOMAIN many AS int[];
   CREATE TABLE things (c color, s size, cs color[], ss size[])`;
-/** Each once in each place: a name, an enum, arrays, and a domain. */
+/** The same types in another order in each cluster, so that the same oid means another type. */
 const SCRIPTS = [
   [COLOR, SIZE, 'CREATE DOMAIN small AS int', TABLES],
   [SIZE, 'CREATE TYPE pair AS (a int, b text)', COLOR, TABLES],

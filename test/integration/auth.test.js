@@ -49,7 +49,7 @@ test('a connection string says the same as options', async (t) => {
   await assert.rejects(missing.query('SELECT 1'), { code: '3D000' });
   await missing.end();
 
-  // No waiting heals these, and it is not waited for.
+  // Waiting does not help against these errors, so the pool does not wait.
   const wrong = [
     [{ parameters: { no_such_thing: '1' } }, '42704'],
     [{ parameters: { statement_timeout: 'abc' } }, '22023'],

@@ -19,7 +19,7 @@ before(async () => {
 after(() => cluster?.close());
 
 const unknown = (name) => ({ name, code: '40003', outcome: 'unknown', message: /never cancelled/ });
-/** Sessions whose COMMIT goes on waiting. */
+/** Sessions whose COMMIT waits. */
 const waiting = async () => {
   const sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
   return Number((await cluster.query(cluster.primary, sql))[0][0]);
@@ -82,7 +82,7 @@ test('a transaction whose signal is aborted while it commits is unknown, and can
   await pool.end();
 });
 
-/** Ways in which the callback itself commits, in place of leaving that to `pool.transaction`. */
+/** Ways in which the callback itself commits, and not `pool.transaction`. */
 const OWN_COMMITS = {
   'tx.commit()': (tx) => tx.commit(),
   'tx.query of COMMIT': (tx) => tx.query('COMMIT'),

@@ -8,7 +8,9 @@ import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
 import { Random } from '../support/random.js';
 
-/** Waits so many seconds and writes a key. In a function, so that it is one quick statement to the pool. */
+/**
+ * Waits this many seconds and writes a key. As a function, it is one quick statement to the pool.
+ */
 const SLOW = 'SELECT slow($1, $2) AS n';
 const INSERT = 'INSERT INTO shared VALUES ($1) RETURNING n';
 
@@ -67,7 +69,7 @@ test('behind others: its caller is told at once, and nobody else is disturbed', 
   controller.abort();
   await Promise.all(queries);
   assert.deepEqual(order, ['aborted', 'late', 1, 4]);
-  // Nobody can take back what was written: that is why the outcome is unknown.
+  // The bytes were written and can't be taken back, so the outcome is unknown.
   assert.deepEqual(await keys(), [1, 2, 3, 4]);
   await pool.end();
 });
@@ -106,7 +108,8 @@ test('several of one connection, given up by one signal', async () => {
   const queries = [
     pool.query(SLOW, [60, 1], { signal }),
     pool.query(INSERT, [2]),
-    // Its turn comes when its caller has long gone; it is slow, and cancelled then.
+    // The server comes to it long after its caller has given it up. It is slow, so the pool cancels
+    // it then.
     pool.query(SLOW, [60, 3], { signal }),
     pool.query(INSERT, [4]),
   ];
@@ -130,7 +133,7 @@ test('400 rounds: a cancel that comes too late hits a neighbour, which is not lo
   let key = 0;
   const lane = async (pool) => {
     for (let round = 0; round < 50; round++) {
-      // It ends at about the time when the CancelRequest arrives, which is sent after 20 ms.
+      // It ends at about the time when the CancelRequest arrives, 20 ms later.
       const own = key++;
       const seconds = (19_500 + random.below(3_500)) / 1e6;
       const slow = pool.query(SLOW, [seconds, own], { timeoutMs: 5 });
@@ -153,7 +156,7 @@ test('400 rounds: a cancel that comes too late hits a neighbour, which is not lo
   const log = await cluster.primary.log();
   const hits = log.match(/canceling statement due to user request/g)?.length ?? 0;
   const cancelled = 400 - expected.filter((n) => n % 5 === 0).length;
-  // Else these rounds have proven nothing.
+  // Otherwise these rounds have proven nothing.
   assert.ok(cancelled > 0 && hits > cancelled, `${hits} hits, ${cancelled} of them were meant`);
 });
 

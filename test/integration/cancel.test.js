@@ -221,7 +221,7 @@ test('in a transaction a cancelled statement fails it, and nothing of it stays',
   const failed = pool.transaction(async (tx) => {
     await tx.query('INSERT INTO given_up VALUES (1)');
     const slow = tx.query(SLEEP, [60], { timeoutMs: 50 });
-    // It waits until the cancel is over, and finds the transaction failed.
+    // It waits until the cancel is over, and finds a failed transaction.
     const behind = tx.query('INSERT INTO given_up VALUES (2)');
     await assert.rejects(slow, timedOut('not-committed'));
     await assert.rejects(behind, { code: '25P02' });
@@ -258,7 +258,9 @@ test('what follows a cancelled query on its connection is never hit, 400 times o
   assert.equal(pool.status().size, 1);
 });
 
-/** Blocks the loop inside a callback of a socket or file, where deadlines are looked at first afterwards. */
+/**
+ * Blocks the loop in a callback of a socket or file, after which the loop looks at deadlines first.
+ */
 const blockInCallback = (milliseconds) =>
   new Promise((resolve) => {
     readFile(new URL(import.meta.url), () => {
@@ -288,10 +290,10 @@ test('1000 random aborts under load, and all other queries are right', async () 
   const loaded = createPool(cluster.options({ poolSize: 4 }));
   await loaded.query(SLEEP, [0]);
   const WRITE = 'INSERT INTO given_up SELECT $1 FROM pg_sleep($2)';
-  /** Keys by what is known of their rows. */
+  /** Keys, by what their callers know of the rows. */
   const keys = { there: new Set(), absent: new Set(), unknown: new Set() };
   let next = 0;
-  /** A write, by one of the ways that a signal can be given to. */
+  /** A write, by one of the calls that take a signal. */
   const write = (key, seconds, signal) => {
     const params = [key, seconds];
     if (random.below(3) > 0) return loaded.query(WRITE, params, { signal });
@@ -332,7 +334,7 @@ test('1000 random aborts under load, and all other queries are right', async () 
   );
   const given = keys.absent.size + keys.unknown.size;
   assert.ok(given > 50, `only ${given} of 1000 aborts came in time`);
-  // A query that was given up behind others may run still.
+  // A query that was given up behind others may still run.
   for (let n = 0; n < 400 && loaded.status().inUse > 0; n++) await pause(5);
   assert.equal(loaded.status().inUse, 0);
   await loaded.end();
@@ -397,7 +399,7 @@ test('a cancel connection that the server keeps open: its session gets no other 
     timedOut('not-committed'),
   );
   assert.deepEqual(await lonely.query('SELECT one'), [{ one: 1 }]);
-  // The first session was said goodbye to, and the query ran on another one.
+  // The pool terminated the first session, and the query ran on another one.
   assert.deepEqual(requests.toSorted(), [0, 2, 'X'].toSorted());
   await lonely.end();
   await held.close();

@@ -19,7 +19,7 @@ after(async () => {
 
 const one = async (sql, types, on = pool) => (await on.query(sql, null, { types }))[0].v;
 
-/** Presets: what is chosen, and each value with it. */
+/** Presets, and each value with them. */
 const PRESETS = [
   [{ int8: 'number' }, '9007199254740991::int8', 9007199254740991],
   [{ int8: 'string' }, '9223372036854775807::int8', '9223372036854775807'],
@@ -320,7 +320,7 @@ test('a serialize that throws, or returns no string, fails its query alone, and 
       assert.deepEqual(await bystander, [{ a: 1 }]);
       assert.deepEqual(await pool.query(sql, [1, null], { types }), [{ n: 1, v: null }]);
     }
-    // Where nothing was sent, a transaction goes on.
+    // If nothing was sent, the transaction goes on.
     await pool.transaction(async (tx) => {
       for (const fresh of ['', '-- new']) {
         await assert.rejects(tx.query(sql + fresh, [1, value], { types }), { message });
@@ -406,7 +406,7 @@ test('a serialize that queries the same pool, many at once, long texts, and the 
   }
   for (const rows of await Promise.all(inner)) assert.deepEqual(rows, [{ v: '(9,9)' }]);
   assert.equal(inner.length, 46);
-  // The pool ends when what was asked before is done, whatever it takes.
+  // The pool ends when the earlier calls are done.
   const last = own.query('SELECT $1::point AS v, 1 AS last', [{ x: 1, y: 1 }]);
   const ended = own.end();
   assert.deepEqual(await last, [{ v: '(1,1)', last: 1 }]);

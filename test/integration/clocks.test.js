@@ -75,7 +75,7 @@ test(
     const cluster = await startCluster({ nodes: 2 });
     t.after(() => cluster.close());
     const [old, standby] = cluster.nodes;
-    // The primary lives in the future, and the standby, which comes behind it, in the past.
+    // The primary's clock is in the future, and its standby's clock in the past.
     const clocks = new Map();
     for (const [node, days] of [
       [standby, -3],
@@ -115,7 +115,7 @@ test(
     await cluster.promote(standby);
     await write(10);
     assert.equal(await daysOn(standby), -3);
-    // It comes back as a second primary, later by its own clock, earlier by the history of the
+    // It comes back as a second primary: later by its own clock, earlier by the history of the
     // data.
     await cluster.start(old);
     const late = createPool(cluster.options({ poolSize: 1 }));
@@ -123,7 +123,7 @@ test(
     const decisions = [];
     late.on('rival', ({ host, decision }) => decisions.push([host, decision]));
     await late.query('SELECT 1', [], { readOnly: true });
-    // Hosts that are still to say what they claim keep no process alive.
+    // Outstanding questions for a host's lineage keep no process alive.
     await waitUntil('both have told their histories', () => decisions.length > 0);
     const [[rival, decision]] = decisions;
     assert.equal(decision, rival === old.address ? 'stays' : 'taken');
@@ -132,7 +132,7 @@ test(
     assert.deepEqual(rows.flat(), ['-5', '3', '9', '10', '11']);
     const [changed, ...others] = events.slice(1);
     assert.deepEqual(changed, ['primary', standby.address, undefined]);
-    // The pool may have looked at the one that came back.
+    // The pool may have connected to the host that came back.
     for (const event of others) assert.deepEqual(event, ['rival', old.address, 'stays']);
   },
 );

@@ -17,7 +17,7 @@ after(() => cluster?.close());
 
 const MIB = 1024 * 1024;
 
-// The larger one blocks the socket; the smaller one fits into the kernel's buffer, and not into the
+// The larger one blocks the socket. The smaller one fits into the kernel's buffer, and not into the
 // server's.
 for (const size of [24 * MIB, MIB]) {
   test(`${size / MIB} MiB behind a statement longer than the option`, onLinux, async (t) => {

@@ -130,7 +130,7 @@ describe('a cluster of three with a synchronous quorum', () => {
       isAnswered = true;
       return rows;
     });
-    // The kernel still accepts; and a running server answers within these round trips.
+    // The kernel still accepts. A running server would answer within these round trips.
     assert.ok(await canConnect(n1));
     for (let i = 0; i < 5; i++) await cluster.query(n2, 'SELECT 1');
     assert.equal(isAnswered, false);
@@ -156,7 +156,7 @@ describe('a cluster of three with a synchronous quorum', () => {
     const primary = await cluster.failover();
     assert.equal(cluster.primary, primary);
     assert.notEqual(primary, n1);
-    // It is committed only if the other standby follows the new primary.
+    // It commits only if the other standby follows the new primary.
     await insert(primary, 4);
     await cluster.rejoin(n1);
     await cluster.waitForReplication();
@@ -170,7 +170,7 @@ describe('a cluster of three with a synchronous quorum', () => {
     await cluster.promote(n1);
     assert.equal(await isInRecovery(old), false);
     await insert(n1, 5);
-    // Its last standby has gone, so a synchronous commit would wait for ever.
+    // Its last standby is gone, so a synchronous commit would wait forever.
     const session = await cluster.openSession(old);
     await session.query('SET default_transaction_read_only = off');
     await session.query('SET synchronous_commit = local');
@@ -185,7 +185,7 @@ describe('a cluster of three with a synchronous quorum', () => {
 
   it('exchanges the roles of the primary and a standby', async () => {
     const old = cluster.primary;
-    // The test before has left a second primary behind.
+    // The previous test has left a second primary.
     await cluster.rejoin(n1);
     const [chosen] = await cluster.runningStandbys();
     const session = await cluster.openSession(old);

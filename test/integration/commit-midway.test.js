@@ -102,7 +102,7 @@ test('a commit in a savepoint stands, whatever is thrown behind it', async () =>
       await inner.query('COMMIT AND CHAIN');
     });
   };
-  // The server knows nothing of the savepoint any more.
+  // The server no longer has the savepoint.
   await assert.rejects(pool.transaction(work, { retries: 2 }), {
     code: '3B001',
     outcome: 'unknown',

@@ -67,7 +67,7 @@ test('a released connection says so, and releasing it again changes nothing', as
     connection.transaction(() => {}),
     expected,
   );
-  // Nobody else's connection was released in its place.
+  // The second release must not release another caller's connection.
   const other = await pool.connect();
   await connection.release();
   assert.equal(pool.status().inUse, 1);
@@ -101,14 +101,14 @@ test('transactions on a connection: begin, transaction, savepoints, and one at a
     await inner.query('INSERT INTO visits VALUES (3)');
     await inner.savepoint((sp) => sp.query('INSERT INTO visits VALUES (4)'));
   });
-  // A transaction that fails at COMMIT leaves a session that works.
+  // A transaction that fails at COMMIT leaves a usable session.
   const swallowed = connection.transaction((inner) => inner.query('SELECT 1/0').catch(() => {}));
   await assert.rejects(swallowed, { code: 'HYPERION_TRANSACTION_ROLLED_BACK' });
   assert.equal(await pidOf(connection), pid);
   assert.deepEqual(await connection.query('SELECT key FROM visits ORDER BY key'), [
     ...[{ key: 3 }, { key: 4 }],
   ]);
-  // One that is open when the connection is released is rolled back.
+  // A transaction that is open at the release is rolled back.
   const left = await connection.begin();
   await left.query('INSERT INTO visits VALUES (5)');
   await connection.release();
@@ -136,7 +136,7 @@ test('a transaction that the server does not let go in time takes its connection
   await proxy.pass();
 });
 
-/** Session state, how it is made, and how to see it. */
+/** Kinds of session state, how to make each, and how to see it. */
 const TRACES = [
   ['a setting', "SET work_mem = '3MB'", 'SHOW work_mem'],
   ['a role', 'SET ROLE pg_monitor', 'SELECT current_user'],
@@ -209,7 +209,7 @@ for (const [what, change, look] of TRACES) {
   test(`${what} is gone for the next user, in the same session`, async () => {
     const [pid, clean] = [await pidOf(pool), values(await pool.query(look))];
     const check = async (how) => {
-      // At once, behind the reset that is under way.
+      // At once, while the reset is under way.
       const [seen, next] = await Promise.all([pool.query(look), pidOf(pool)]);
       assert.equal(values(seen) || clean, clean, how);
       assert.equal(next, pid, `${how}: the connection was kept`);
@@ -296,7 +296,7 @@ test('options that become parameters of the sessions survive a reset', async (t)
       'idle_in_transaction_session_timeout', 'application_name', 'search_path', 'my.tenant', 'work_mem']) name`;
     return (await set.query(sql)).map(({ value }) => value);
   };
-  // The pool's own limit for an idle transaction comes first.
+  // The pool's own limit for idle transactions applies first.
   const expected = ['5s', '4s', '4s', 'till', '"an app"', '42', '2MB'];
   assert.deepEqual(await look(), expected);
   const connection = await set.connect();
@@ -383,7 +383,7 @@ test('what its holder let go of is taken back when it is collected as garbage', 
       const holder = await take();
       await holder.query('SELECT 1');
     })();
-    // A pool of one: this waits until the other one is given back.
+    // The pool has one connection, so this call waits until the other caller releases it.
     const waiting = pool.query('SELECT 1 AS one');
     for (let settled = false; !settled;) {
       collect();
@@ -410,7 +410,7 @@ test('what is at work holds what it stands on, though its user holds it no more'
   const warnings = [];
   const heard = (warning) => warnings.push(warning.message);
   process.on('warning', heard);
-  // Each of them lets go of what it took, in a function of its own.
+  // Each function drops its references to the connection that it took.
   const ways = [
     async () => {
       const tx = await (async () => (await pool.connect()).begin())();
@@ -429,7 +429,7 @@ test('what is at work holds what it stands on, though its user holds it no more'
   for (const way of ways) {
     await way();
     assert.deepEqual(warnings.splice(0), []);
-    // Now it may be taken back.
+    // Now the pool may take the connection back.
     const waiting = pool.query('SELECT 1');
     while (pool.status().waiting > 0) await forAWhile();
     await waiting;
@@ -440,8 +440,8 @@ test('what is at work holds what it stands on, though its user holds it no more'
 });
 
 test('a request behind a reset that fails is not run there, and not lost', async (t) => {
-  // The server refuses the reset, and the guard in front of the request that stands behind it
-  // already.
+  // The server refuses the reset, and then the guard in front of the next request, which was
+  // already sent.
   const refusal = { S: 'ERROR', V: 'ERROR', C: '57014', M: 'canceling statement', R: 'x' };
   let ran = 0;
   const backend = await scripted.scriptedBackend(async (frontend, connection) => {
@@ -490,7 +490,7 @@ test('release(true), or an error, closes the connection with whatever it is at',
     assert.match(inspect(connection), /state: 'released'/);
     assert.notEqual(await pidOf(pool), pid);
   }
-  // Falsy values are no reason: a `finally` block may hand on an error that never came.
+  // A falsy value is not a reason, since a `finally` block may pass an error that is undefined.
   const connection = await pool.connect();
   const pid = await pidOf(connection);
   await connection.release(undefined);

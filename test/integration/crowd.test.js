@@ -28,7 +28,7 @@ function open(t, options) {
 
 const ONE = 'SELECT $1::int AS n';
 
-/** Runs so many lanes of so many steps each at the same time. */
+/** Runs this many lanes of this many steps each at the same time. */
 const lanes = (count, steps, step) =>
   Promise.all(
     Array.from({ length: count }, async (_, lane) => {
@@ -41,10 +41,10 @@ async function askOne(pool, n) {
   assert.equal(row.n, n);
 }
 
-/** What the lanes of a crowd ask for, and what they must get. */
+/** The queries of the lanes, and their expected rows. */
 const STEPS = [
   askOne,
-  // Shorter than those before it, and much longer.
+  // Shorter than the values before, and much longer.
   async (pool, n) => {
     const sql = `SELECT n, repeat('x', 100) AS filler FROM generate_series(1, $1::int) n`;
     const rows = n % 10 === 0 ? 100 : n % 4;
@@ -76,10 +76,10 @@ for (const count of [40, 200, 700]) {
 }
 
 test('what is given up in a crowd fails alone, and what waited behind it is answered', async (t) => {
-  // Whatever a function does, and whatever it turns out to take, it stands behind others here.
+  // Functions stand behind other queries here, whatever they do and however long they take.
   const pool = open(t, { pipelining: 'all' });
   const sleep = 'SELECT pg_sleep($1), $2::int AS n';
-  // Known as quick, until it is not.
+  // The pool knows it as quick, until it is slow once.
   await lanes(200, 10, (n) => (n % 5 === 0 ? pool.query(sleep, [0, n]) : askOne(pool, n)));
   let givenUp = 0;
   await lanes(200, 30, async (n) => {

@@ -24,14 +24,14 @@ let createPool;
 let file;
 before(async () => {
   file = buildDefective(folder);
-  // In the place of the addon that js/native/loader.cjs would find.
+  // Replaces the addon that js/native/loader.cjs would load.
   require('../../js/native/loader.cjs').native = () => require(file);
   ({ createPool } = require('../../js/index.cjs'));
   cluster = await clusterFor({ nodes: 1 });
 });
 after(async () => {
   await cluster?.close();
-  // Windows keeps the file of a loaded addon.
+  // Windows does not remove the file of a loaded addon.
   if (process.platform !== 'win32') rmSync(folder, { recursive: true });
 });
 
@@ -86,7 +86,7 @@ for (const where of ['panic in a command', 'panic in a turn']) {
   });
 }
 
-// This addon lends JavaScript no memory, as where the runtime refuses that.
+// This addon lends JavaScript no memory, as where the runtime refuses to take it.
 test('memory of JavaScript’s that is taken away from a pool is an error of that pool', async () => {
   const addon = require('../../js/native/loader.cjs').native();
   for (const name of ['requestBuffer', 'records', 'cells', 'nulls']) {

@@ -22,10 +22,10 @@ after(async () => {
 const open = (options) => createPool(cluster.options({ poolSize: 1, ...options }));
 
 const AT = new Date('2024-06-01T12:00:00Z');
-/** As it is read from a timestamp and from a timestamptz. */
+/** The text of a timestamp and of a timestamptz. */
 const LOCAL = '2024-06-01T12:00:00';
 const ZONED = '2024-06-01T12:00:00Z';
-/** Of the same length in binary, so that nothing but a value shows that one is read as another. */
+/** Types of the same binary length: only a wrong value would show that one is read as another. */
 const CURSORS = [
   ['SELECT 42::int AS age', [{ age: 42 }]],
   ['SELECT 9.5::real AS price', [{ price: 9.5 }]],
@@ -42,7 +42,7 @@ const CURSORS = [
 const PREPARED = 1;
 const ALWAYS = 2;
 
-/** Ways in which a statement is sent. */
+/** The ways in which a statement is sent. */
 const WAYS = {
   default: [{}, {}],
   'prepare: false': [{}, { prepare: false }],
@@ -115,7 +115,8 @@ for (const [way, [options, choices]] of Object.entries(WAYS)) {
 
   test(`parameters are of the type that a column has: ${way}`, async () => {
     const pool = open(options);
-    // The type before, what is saved then, the type behind, what is saved then, and what that is.
+    // The old type, the value that is saved with it, the new type, the value that is saved with
+    // that one, and that value's text.
     const table = [
       ['int', 1, 'bigint', 3_000_000_000, 3_000_000_000n],
       ['int', 1, 'bigint', '3000000000', 3_000_000_000n],
@@ -163,7 +164,7 @@ for (const [way, [options, choices]] of Object.entries(WAYS)) {
         const local = open({ ...options, ...zone });
         const insert = (v) => local.query('INSERT INTO w (v) VALUES ($1)', [v], choices);
         await times(2, () => insert(first));
-        // Another session was told the same, and has not prepared it.
+        // Another session was described the statement too, and has not prepared it.
         if (!isPrepared)
           await local.query('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});
         await ddl.query(`DROP TABLE w; CREATE TABLE w (v ${to})`);
@@ -292,7 +293,7 @@ test('what does not fit is refused by the type that the server has now', async (
   await refused(1.5, 'HYPERION_PARAMETER', /of type int4: a number with a fraction/);
   await refused('x', '22P02', /integer/);
   await ddl.query('ALTER TABLE w ALTER v TYPE smallint');
-  // It is prepared anew since the last one was refused.
+  // It was prepared anew after the last refusal.
   await refused(100_000, /^(22003|HYPERION_PARAMETER)$/, /type (smallint|int2: .*type's range)/);
   await times(2, () => insert(1));
   await ddl.query('ALTER TABLE w ALTER v TYPE int; TRUNCATE w');
@@ -311,7 +312,7 @@ test('in a transaction a type that has changed is told by the server, and the ne
   await times(2, () => insert(pool, 1));
   await ddl.query('TRUNCATE w; ALTER TABLE w ALTER v TYPE numeric');
   const rows = await pool.transaction(async (tx) => {
-    // The first statement is healed, and so is what would be refused here.
+    // The pool has replaced the first statement, and with it the others that would be refused here.
     await insert(tx, '1.5');
     await insert(tx, 2.5);
     return tx.query('SELECT v FROM w');

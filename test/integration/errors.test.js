@@ -79,7 +79,7 @@ test('the server’s fields come along, and no parameter', async () => {
     assert.ok(typeof file === 'string' && typeof line === 'number' && typeof routine === 'string');
     assert.equal(error.query, sql);
     assert.ok(!Object.keys(error).includes('query'));
-    // The server's own words apart: it quotes the key that is there already.
+    // Apart from the server's own text, which quotes the existing key.
     const { detail, ...rest } = error;
     assert.match(detail, /already exists/);
     assert.doesNotMatch(`${error.stack}${inspect(rest)}${JSON.stringify(rest)}`, /quite-a-value/);
@@ -261,7 +261,7 @@ test('isRetryable is true where trying again can help, and false where it can ha
     ],
     [new Error('mine', { cause: serialization }), true],
     [new Error('mine', { cause: new Error('deeper', { cause: serialization }) }), true],
-    // What `pg` or Node's own sockets throw.
+    // Errors of `pg` and of Node's own sockets.
     [Object.assign(new Error('pg'), { code: '40001' }), true],
     [Object.assign(new Error('socket'), { code: 'ECONNRESET' }), false],
 
@@ -292,7 +292,7 @@ test('every code is in the table of docs/ERRORS.md, and no other', () => {
         look(name);
         continue;
       }
-      // Tests of a file stand at its end.
+      // The tests of a file are at its end.
       const [text] = readFileSync(path.join(root, name), 'utf8').split('#[cfg(test)]\nmod tests {');
       for (const [code] of text.matchAll(/\bHYPERION_[A-Z_]+\b/g)) used.add(code);
     }

@@ -33,7 +33,7 @@ function start(name, env = {}) {
   });
 }
 
-/** Runs an example to its end, and gives back its lines. */
+/** Runs an example to its end, and returns its lines. */
 async function run(name) {
   const child = start(name);
   const [said, [status]] = await Promise.all([text(child.stdout), once(child, 'exit')]);

@@ -40,7 +40,7 @@ test('silent, black-holed and refusing hosts in front of the primary do not stop
     '127.0.0.1:1',
     cluster.primary.address,
   ];
-  // Far longer than the test may take: nothing here may wait for a connect timeout.
+  // Far longer than the test may take, so that the test fails if it waits for a connect timeout.
   const pool = createPool(cluster.options({ hosts, connectTimeoutMs: 600_000 }));
   assert.deepEqual(await pool.query(WHERE, ['port']), [{ port: cluster.primary.port }]);
   await pool.end();
@@ -73,7 +73,7 @@ test('a wrong password ends the wait at once', async () => {
   await pool.end();
 });
 
-/** How a host refuses a role for good. */
+/** Ways in which a host refuses a role for good. */
 const REFUSALS = {
   28000: 'ALTER ROLE unwanted NOLOGIN',
   42501: 'REVOKE CONNECT ON DATABASE closed FROM PUBLIC',
@@ -106,7 +106,7 @@ for (const refuse of ['NOLOGIN', "PASSWORD 'another'"]) {
     const told = new Promise((resolve) => {
       pool.on('host', ({ error }) => error && /^28/.test(error.code) && resolve());
     });
-    // One session, which is at work when the role is refused.
+    // One session, which runs a query when the role is refused.
     await pool.query('SELECT 1');
     const work = pool.query('SELECT 1 FROM pg_sleep(0.5)');
     const running = "SELECT 1 FROM pg_stat_activity WHERE usename = 'kept' AND state = 'active'";

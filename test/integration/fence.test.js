@@ -126,8 +126,8 @@ test('a write that the fence comes across is delivered, and its host takes no mo
   await cluster.fence(cluster.primary, { barrier: false });
   assert.equal((await crossing).rowCount, 1, 'it is committed there');
   const write = () => pool.query('INSERT INTO fenced VALUES (21)');
-  // Before PostgreSQL 14 no answer tells of the fence: the question in front of the next write
-  // does.
+  // Before PostgreSQL 14 no answer reports the fence. The question in front of the next write shows
+  // it.
   const asks = Number(process.env.HYPERION_PG_VERSION ?? 15) < 14 ? write() : undefined;
   assert.equal((await fenced).host, cluster.primary.address);
 
@@ -143,8 +143,8 @@ test('a script that the fence comes across is delivered, and what follows waits'
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1');
-  // The simple protocol, whose one message is read before the fence is: no answer of its tells of
-  // that.
+  // The simple protocol: the server reads the message before the fence, so no answer reports the
+  // fence.
   const crossing = pool.query(
     'INSERT INTO fenced SELECT 40 FROM pg_sleep(0.3); INSERT INTO fenced VALUES (41)',
   );
@@ -199,7 +199,7 @@ test(
     await cluster.fence(deposed);
     await cluster.waitForReplication();
     await cluster.promote(promoted);
-    // The deposed primary is still there, and so are this pool's sessions on it.
+    // The deposed primary still runs, and this pool still has sessions on it.
     await cluster.query(promoted, 'INSERT INTO fenced VALUES (30)');
     const counts = (await Promise.all([1, 2, 3, 4].map(count))).flat();
     assert.deepEqual(counts, Array(4).fill({ n: 1 }));
@@ -212,7 +212,7 @@ test('a transaction that begins behind a fence begins anew when there is a prima
   t.after(() => pool.end());
   t.after(() => cluster.unfence(cluster.primary));
   await pool.query('SELECT 1');
-  // One that is granted before the fence, and one that is asked for behind it.
+  // A connection that was granted before the fence, and one that is asked for after it.
   const early = await pool.begin();
   await cluster.fence(cluster.primary);
   const fenced = new Promise((resolve) => pool.once('fence', resolve));
@@ -244,7 +244,7 @@ test('a statement that is refused as read-only later in a transaction ends it, n
   const pool = createPool(cluster.options({ poolSize: 1 }));
   t.after(() => pool.end());
   const tx = await pool.begin();
-  // As on a host that is fenced between the barrier and BEGIN.
+  // As on a host that becomes fenced between the barrier and BEGIN.
   await tx.query('SET TRANSACTION READ ONLY');
   const refused = { name: 'DatabaseError', code: '25006', outcome: 'not-committed' };
   await assert.rejects(tx.query('INSERT INTO fenced VALUES (140)'), refused);
@@ -298,7 +298,7 @@ test('a transaction that a dedicated connection begins behind a fence reads noth
     let isRefused = false;
     const transaction = connection.transaction(async (tx) => {
       await assert.rejects(tx.query(sql), unfit);
-      // Whoever goes on all the same reads no more than before.
+      // A caller that goes on reads no more than before.
       await assert.rejects(tx.query(count), (error) => {
         assert.equal(error.outcome, 'not-sent');
         return true;
@@ -312,7 +312,7 @@ test('a transaction that a dedicated connection begins behind a fence reads noth
       unfit,
     );
     await cluster.unfence(cluster.primary);
-    // New sessions know of it before this one has read the signal to reload.
+    // New sessions see the fence before this session has processed the signal to reload.
     let rows = null;
     while (rows === null) {
       rows = await connection.query(count).catch((error) => {
@@ -333,12 +333,12 @@ test('a transaction that a statement begins behind a fence reads nothing', async
   const count = 'SELECT count(*)::int AS n FROM fenced';
   const connection = await pool.connect();
   const rows = await connection.query(count);
-  // What was begun before the fence goes on.
+  // Transactions from before the fence go on.
   await connection.query('BEGIN');
   await cluster.fence(cluster.primary, { barrier: false });
   assert.deepEqual(await connection.query(count), rows);
   await connection.query('COMMIT');
-  // Sessions read the signal to reload when they have it.
+  // A session processes the signal to reload when it has received it.
   await cluster.fence(cluster.primary);
   const unfit = { code: 'HYPERION_UNFIT_HOST', outcome: 'not-committed' };
   for (const sql of ['BEGIN', 'START TRANSACTION READ ONLY', `BEGIN; ${count}`]) {
@@ -348,7 +348,7 @@ test('a transaction that a statement begins behind a fence reads nothing', async
   await connection.release(true);
 });
 
-/** What a SELECT may do, and no tag tells of. */
+/** Effects that a SELECT may have, and that its command tag does not show. */
 const WITH_EFFECTS = [
   ['a function that writes', 'SELECT fenced_write($1)'],
   ['a script', (key) => `SELECT 1; SELECT fenced_write(${key})`],
@@ -378,7 +378,7 @@ for (const [name, asked] of WITH_EFFECTS) {
       for (const k of keys.slice(0, -1)) await ask(way, k);
       await cluster.query(cluster.primary, `DELETE FROM fenced WHERE key = ${key}`);
 
-      // The barrier finds the fence, and the statement behind it does not.
+      // The barrier meets the fence, and the statement after it does not.
       await cluster.fence(cluster.primary);
       const isHeld = proxy.hold();
       const told = ask(way, key).then(
@@ -426,7 +426,7 @@ test('what a read-only transaction may do is done once, and its answer is not ha
       return true;
     });
     await cluster.unfence(cluster.primary);
-    // A read, and several of them in a transaction of their own, have nothing to lose by waiting.
+    // A read, and a transaction of reads, lose nothing when they wait.
     assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
     await hears.query('SELECT 1');
     assert.deepEqual(
@@ -487,7 +487,7 @@ test('whatever a dedicated connection has left behind, it reads nothing behind a
     await cluster.unfence(cluster.primary);
     await connection.release(true);
   }
-  // It has made its role itself.
+  // The caller has set the role of the session itself.
   const connection = await pool.connect();
   await connection.query('SET default_transaction_read_only = on');
   for (const use of [1, 2]) assert.equal((await connection.query(count)).length, 1, `use ${use}`);

@@ -9,7 +9,9 @@ import * as b from '../support/scripted/backend.js';
 
 const { message, scriptedBackend } = b;
 
-/** A pool on a backend whose first connection runs the script, and whose later ones are well. */
+/**
+ * A pool on a server whose first connection runs the script, and whose later connections behave.
+ */
 async function withHostile(t, script, extra) {
   const backend = await scriptedBackend(async (frontend, connection) => {
     if (connection === 0) return script(frontend);
@@ -24,7 +26,10 @@ async function withHostile(t, script, extra) {
   return { pool, backend };
 }
 
-/** The answer to the first request is `bytes`: the query fails as a ProtocolError, the next one works. */
+/**
+ * The server answers the first request with `bytes`. The query fails with a ProtocolError, and the
+ * next one succeeds.
+ */
 function answering(name, ...bytes) {
   test(name, async (t) => {
     const { pool } = await withHostile(t, async (frontend) => {
@@ -37,7 +42,7 @@ function answering(name, ...bytes) {
       assert.equal(error.outcome, 'unknown');
       return true;
     });
-    // Another text, so that no description is left from the broken answer.
+    // Another text, so that no description remains from the broken answer.
     assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
   });
 }
@@ -102,9 +107,9 @@ test('a value that is none fails its query, and the connection goes on', async (
 const typeColumns = ['oid', 'typname', 'base', 'element', 'typdelim', 'element_base'].map(
   (name) => [name, 25],
 );
-/** What a read brings that is sent again, since its type is gone. */
+/** The result of a read that the pool sends again, because its type is gone. */
 const SENT_AGAIN = 1;
-/** Answers to the question for a type of a user's, and what its value is then. */
+/** Answers to the question for a user-made type, and the value that the caller gets. */
 const TOLD = {
   'a refusal': [[b.error({ S: 'ERROR', C: '42501', M: 'no' })], '{a}'],
   'no row': [[b.rowDescription(...typeColumns), b.commandComplete('SELECT 0')], SENT_AGAIN],
@@ -131,7 +136,8 @@ for (const [name, [told, value]] of Object.entries(TOLD)) {
       const row = [b.dataRow('{a}'), b.commandComplete('SELECT 1'), b.readyForQuery()];
       const [parse, parameters, , bind] = described;
       frontend.send(parse, parameters, b.rowDescription(['one', 16_400]), bind, ...row);
-      // For the database, of which this server tells nothing, and for the type.
+      // The question for the database, which this server does not answer, and the question for the
+      // type.
       await frontend.until('Q');
       await frontend.until('Q');
       if (told === null) return;
@@ -181,7 +187,7 @@ test('a CopyBoth in answer to a query is ended, and the connection goes on', asy
       await frontend.logIn();
       frontend.send(b.parseComplete, b.parameterDescription(), b.noData, b.bindComplete, copyBoth);
       frontend.send(b.message('d', 'k'), b.message('d', 'w'.repeat(100_000)));
-      // A CopyFail would end a session that replicates.
+      // A CopyFail would end a replication session.
       await frontend.until('c');
       await frontend.until('S');
       frontend.send(b.message('d', 'k'), ...answer);
@@ -237,7 +243,7 @@ test('an answer that is cut anywhere is an unknown outcome', async (t) => {
     await backend.close();
   });
   for (let n = 0; n < answer.length; n++) {
-    // Another text each time, so that no description is left from an answer that was cut.
+    // Another text each time, so that no description remains from an answer that was cut off.
     const query = pool.query(`SELECT ${n}`);
     await assert.rejects(query, { code: '40003', outcome: 'unknown' });
   }

@@ -12,7 +12,7 @@ import { startCluster } from '../support/cluster/index.js';
 
 const onLinux = { skip: process.platform !== 'linux' && 'abstract sockets are Linux' };
 
-/** Asks once by these options and closes the pool. */
+/** Asks once with these options, and closes the pool. */
 async function ask(options) {
   const pool = createPool(options);
   try {
@@ -32,7 +32,7 @@ test('a name is resolved by Node, by dns.lookup or by the caller, anew at every 
   const asked = [];
   const lookup = (hostname, options, callback) => {
     asked.push([hostname, options.all]);
-    // The first address refuses; the race goes on to the second.
+    // The first address refuses, and the pool goes on to the second.
     callback(null, [
       { address: '127.0.0.9', family: 4 },
       { address: '127.0.0.1', family: 4 },
@@ -48,7 +48,7 @@ test('a name is resolved by Node, by dns.lookup or by the caller, anew at every 
 const hasV6 = os.networkInterfaces().lo?.some(({ address }) => address === '::1');
 const withV6 = { skip: !hasV6 && 'the loopback has no ::1' };
 
-/** A look-up that gives these addresses to everybody. */
+/** A look-up that always gives these addresses. */
 const always =
   (...addresses) =>
   (_hostname, _options, callback) =>

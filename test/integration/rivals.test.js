@@ -23,7 +23,7 @@ function open(t, options) {
   t.after(() => pool.end({ timeoutMs: 1000 }));
   const rivals = [];
   pool.on('rival', (event) => rivals.push(event));
-  /** Hosts that are still to say what they claim keep no process alive. */
+  /** Outstanding questions for a host's lineage keep no process alive. */
   const heard = () => waitUntil('a rival is told', () => rivals.length > 0);
   return { pool, rivals, heard };
 }

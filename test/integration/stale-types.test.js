@@ -24,7 +24,7 @@ const times = async (count, run) => {
   for (let n = 0; n < count; n++) await run(n);
 };
 
-/** Ways in which a statement is sent. */
+/** The ways in which a statement is sent. */
 const WAYS = {
   default: [{}, {}],
   'prepare: false': [{}, { prepare: false }],
@@ -165,7 +165,7 @@ test('a value whose form is that of an earlier type is written anew where it is 
     await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
     const insert = (v) => pool.query('INSERT INTO w (v) VALUES ($1)', [v]);
     await times(2, () => insert(first));
-    // Another session was told the same, and has not prepared it.
+    // Another session was described the statement too, and has not prepared it.
     await pool.query('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});
     await ddl.query(`DROP TABLE w; CREATE TABLE w (v ${to})`);
     await times(3, () => insert(second));

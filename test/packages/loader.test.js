@@ -42,7 +42,9 @@ afterEach(() => {
 });
 after(() => Promise.all(created.map((folder) => rm(folder, { recursive: true }))));
 
-/** Installs the package of a platform; without an addon of its own it tells its name. */
+/**
+ * Installs the package of a platform. Without an addon of its own, the package exports its name.
+ */
 async function install(abi, { addon, of = version, more = {} } = {}) {
   const name = `hyperiondb-client-${abi}`;
   const folder = path.join(project, 'node_modules', name);
@@ -57,7 +59,7 @@ async function install(abi, { addon, of = version, more = {} } = {}) {
   return file;
 }
 
-/** What the loader finds in a process that takes itself for another one. */
+/** What the loader finds in a process that pretends to run on another platform. */
 async function load({
   as = 'linux',
   arch = 'x64',
@@ -132,7 +134,7 @@ test('where musl is, the binary for glibc is asked for by no process that runs o
   assert.equal((await load(onGnu)).stdout, 'linux-arm64-gnu\n');
 });
 
-/** A program of Linux, as far as it says who loads its libraries. */
+/** A Linux program, reduced to the part that names its loader. */
 async function programBy(interpreter) {
   const bytes = Buffer.alloc(64 + 56 + 100);
   bytes.write('\x7fELF\x02\x01', 'latin1');
@@ -160,7 +162,7 @@ test('who loads what Node needs tells the C library, and no report is asked', as
     const { stdout, stderr } = await load({ program, isMusl: library === 'gnu' });
     assert.deepEqual([stdout, stderr], [`linux-x64-${library}\n`, ''], interpreter);
   }
-  // musl's loader was told to run Node, or nobody has: then the report says it.
+  // If the program does not show its C library, the diagnostic report does.
   for (const program of [
     await programBy('/usr/lib/other.so'),
     root,
@@ -263,7 +265,7 @@ test('node_modules from a system with another C library are said to be that', as
   await install(musl, { addon: empty });
   const onGnu = await load();
   assert.ok(onGnu.stdout.includes(said(musl, gnu)), onGnu.stdout);
-  // Its own that is refused is another matter.
+  // If the package's own binary is refused, the error is another one.
   await install(gnu, { addon: empty });
   const refused = await load();
   assert.match(refused.stdout, /\nhyperiondb-client-linux-x64-gnu is there, and this system/);
@@ -296,7 +298,7 @@ test('node_modules from another platform are said to be that', async () => {
     '\nhyperiondb-client-darwin-arm64 is there, and this process needs hyperiondb-client-linux-x64-gnu: ' +
     'node_modules comes from a system of darwin-arm64. F';
   assert.ok(stdout.includes(said + forNow('linux-x64-gnu')), stdout);
-  // Where there is none for this one, it is no use to say so.
+  // Without a package for this platform, that advice would not help.
   assert.match((await load({ arch: 'riscv64' })).stdout, /\nThere are binaries for darwin-arm64, /);
   // An x64 Node on Apple silicon.
   assert.match(
@@ -353,7 +355,7 @@ test('a binary that is cut off is refused before it can end the process', async 
     }
     await writeFile(file, whole);
   }
-  // One whose package says nothing of its size; and one that lies beside package.json.
+  // A binary whose package does not name its size, and a binary beside package.json.
   await install(abi, { addon: addonPath });
   await truncate(file, 1_000_000);
   const unsaid = await load(here);
@@ -388,15 +390,15 @@ test('a binary that somebody has changed on purpose loads', async () => {
   const whole = await readFile(addonPath);
   const abi = platform.ownAbi();
   const file = await install(abi, { addon: addonPath });
-  // Signed or with a longer path of libraries, stripped further, and of a package that says nothing
-  // right.
+  // A binary that was signed, patched with a longer library path, or stripped, and a package with
+  // wrong information.
   const sizes = [whole.length - 1, whole.length, whole.length + 1, 0, -1, 'many', null, [1], {}];
   for (const binaryBytes of sizes) {
     await install(abi, { addon: addonPath, more: { binaryBytes } });
     assert.equal((await load(here)).stdout, 'function\n', String(binaryBytes));
   }
   if (process.platform !== 'linux') return;
-  // Without the headers of its sections, which nothing but tools reads.
+  // Without section headers, which only tools read.
   const stripped = Buffer.from(whole);
   stripped.fill(0, 40, 48).fill(0, 58, 64);
   await writeFile(file, stripped);
@@ -417,7 +419,7 @@ test('what stands where the binary should be, and is none, is named', async () =
   );
   assert.match(folder.stdout, anew);
   await rm(file, { recursive: true });
-  // Whatever takes files away, as a virus scanner does.
+  // A virus scanner may remove files.
   const gone = await load(here);
   assert.match(gone.stdout, anew);
   assert.doesNotMatch(gone.stdout, /npm install --no-save/, 'for npm it is there');
@@ -435,7 +437,7 @@ test('what stands where the binary should be, and is none, is named', async () =
     assert.ok(stdout.includes(about));
   }
   if (process.platform !== 'linux') return;
-  // For another processor, whole and of the right size.
+  // For another processor, complete and of the right size.
   const foreign = await readFile(addonPath);
   foreign.writeUInt16LE(process.arch === 'x64' ? 183 : 62, 18);
   await install(abi, { addon: addonPath, more: { binaryBytes: foreign.length } });

@@ -107,8 +107,7 @@ test('a binary that is cut off is refused by the name of its file', async () => 
     const refused = new RegExp(`^Error: hyperiondb-client\\.${abi}\\.node is cut off`);
     assert.throws(() => layOut(stage, { [abi]: file }, asBuiltHere), refused);
   }
-  // Those of other systems, which are mostly read where they are built: a section or a segment that
-  // ends behind the file.
+  // Binaries of other systems: a section or a segment that ends behind the file.
   const windows = Buffer.alloc(1024);
   windows.write('MZ', 'latin1');
   windows.writeUInt32LE(64, 0x3c);
@@ -139,7 +138,7 @@ test('a target that there is none of is refused by the list of those that there 
   }
 });
 
-/** A binary that says something else of its sources. */
+/** A binary that names other sources. */
 async function saying(name, change) {
   const bytes = await readFile(addonPath);
   const own = sourcesHash();
@@ -184,7 +183,7 @@ test('the hash of the sources is that of what is compiled, on each system', asyn
   };
   const own = sourcesHash();
   assert.equal(await hash(), own);
-  // What is no source, and the ends of lines that git writes on Windows.
+  // Files that are not sources do not count, nor do the line ends that git writes on Windows.
   await writeFile(path.join(copy, 'README.md'), 'Another commit.');
   await writeFile(path.join(copy, 'src', '.lib.rs.swp'), 'An editor.');
   const lock = path.join(copy, 'Cargo.lock');

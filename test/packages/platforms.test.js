@@ -26,7 +26,7 @@ const isQuick = true;
 
 let folder;
 before(async () => {
-  // What is built here must not hold up the tests beside it.
+  // The builds must not slow down the tests that run at the same time.
   os.setPriority(os.constants.priority.PRIORITY_BELOW_NORMAL);
   folder = await mkdtemp(path.join(os.tmpdir(), 'hyperion-platforms-'));
 });
@@ -54,7 +54,7 @@ for (const major of [20, 22, 24, 26]) {
   test(`installed on Node.js ${major}`, async (t) => {
     const { program, missing } = await nodeOf(major);
     if (missing !== undefined) t.skip(missing);
-    // On one of them the servers that stand in where the tests' own cluster does not run.
+    // On one of them, the pair of servers that replaces the tests' cluster on Windows.
     else await runInstalled(own, addonPath, [program], major === 22 ? { asPair: true } : {});
   });
 }

@@ -21,7 +21,10 @@ useRegistry('publishing');
 
 const readJson = async (...names) => JSON.parse(await readFile(path.join(...names), 'utf8'));
 
-/** All eight: the binaries of other platforms have the bytes of this one's, and their own names. */
+/**
+ * All eight packages. The binaries of other platforms have the bytes of this platform's, and their
+ * own names.
+ */
 async function packEight() {
   const own = platform.ownAbi();
   const [stage, packed] = ['stage', 'packed'].map((name) => path.join(folder, name));
@@ -55,7 +58,7 @@ const uploads = () =>
 test('the packages are published, and what is published already is left as it is', async () => {
   const { packed, names, index } = await packEight();
   const [main, ...others] = names;
-  // Stopped in the middle; in another run the answer to an upload is lost.
+  // One run stops in the middle. In the next one, the answer to an upload is lost.
   registry.fails = (name) => (name === others[3] ? 'before' : undefined);
   const stopped = await publish(packed);
   assert.equal(stopped.code, 1);
@@ -74,9 +77,9 @@ test('the packages are published, and what is published already is left as it is
     assert.deepEqual(document['dist-tags'], { latest: version() });
   }
   assert.match(registry.packages.get(main).document.versions[version()].readme, /^# hyperiondb/);
-  // As one package is told of by the registry, whatever else happens.
+  // The registry's description of one package, whatever happens to the others.
   assert.deepEqual([...registry.packages.keys()].sort(), [...names].sort());
-  // Once more: nothing is left to do, and the release is tagged.
+  // A further run has nothing left to do, and tags the release.
   registry.seen.length = 0;
   const third = await publish(packed);
   assert.equal(third.code, 0, third.stderr);
@@ -87,7 +90,7 @@ test('the packages are published, and what is published already is left as it is
   const bytes = await readFile(file);
   await writeFile(file, gzipSync(gunzipSync(bytes), { level: 1 }));
   assert.equal((await publish(packed)).code, 0);
-  // Others by the same version.
+  // Other files of the same version.
   const changed = gunzipSync(bytes);
   changed[changed.length >> 1] ^= 1;
   await writeFile(file, gzipSync(changed));
@@ -95,7 +98,7 @@ test('the packages are published, and what is published already is left as it is
   assert.equal(foreign.code, 1);
   assert.match(foreign.stderr, new RegExp(`^npm has another ${main} ${version()} `));
 
-  // Behind a later one that came in between, it would become the latest.
+  // After a later version was published, it would become the latest.
   await writeFile(file, bytes);
   const { document } = registry.packages.get(main);
   const later = { ...document.versions[version()], version: '99.0.0' };
@@ -124,7 +127,7 @@ test('the packages are published, and what is published already is left as it is
     registry.seen.some(({ url }) => /oidc.*audience=sigstore/.test(url)),
     first.stderr,
   );
-  // And as npm or napi publish what was laid out, without a flag.
+  // npm and napi publish the folders without a flag.
   const stage = path.join(folder, 'stage');
   for (const cwd of [stage, path.join(stage, 'npm', platform.ownAbi())]) {
     registry.seen.length = 0;
@@ -140,7 +143,8 @@ test('the packages are published, and what is published already is left as it is
 test('a registry that is out of order for a moment, conflicts or shows late what it has holds up no release', async () => {
   const { packed, names } = await packEight();
   const [main, ...others] = names;
-  // Each question is answered the second time alone, some by no answer at all.
+  // The registry answers each question only the second time; some first attempts get no answer at
+  // all.
   const asked = new Map();
   const broken = [[500, { error: 'out of order' }], 'none', [429, { error: 'too many' }]];
   registry.answers = (name) => {
@@ -161,7 +165,7 @@ test('a registry that is out of order for a moment, conflicts or shows late what
   assert.equal(times(main), 2);
   assert.equal(uploads().indexOf(main), uploads().length - 2, 'the one for all is the last one');
 
-  // One that is out of order for good: nothing is uploaded, and it says who has answered what.
+  // A registry that stays out of order: nothing is uploaded, and the error names each answer.
   registry.seen.length = 0;
   registry.packages.clear();
   registry.answers = (name) => (name === others[5] ? [502, { error: 'out of order' }] : undefined);
@@ -173,7 +177,7 @@ test('a registry that is out of order for a moment, conflicts or shows late what
     (await publish(packed)).stderr,
     new RegExp(`${others[5]}: fetch failed: other side`),
   );
-  // A proxy's page is no registry's answer.
+  // The page of a proxy is not the answer of a registry.
   registry.answers = () => [200, Buffer.from('<html>Sign in</html>')];
   assert.match((await publish(packed)).stderr, /is no registry's answer: <html>Sign in/);
   assert.deepEqual(uploads(), []);

@@ -28,7 +28,7 @@ async function git(cwd, ...args) {
 
 const RELEASED = `# Changelog\n\n## Unreleased\n\n- What is new.\n\n## ${version()} - 2026-01-31\n\n- What was.\n`;
 
-/** What says the version, and the scripts that change it, after a release. */
+/** The files that name the version, and the scripts that change them. */
 async function copyOf(name) {
   const copy = path.join(folder, name);
   for (const file of [
@@ -57,7 +57,7 @@ const EXPRESSIONS = {
   fromJSON: JSON.parse,
 };
 
-/** A backslash is a letter there as every other one. */
+/** A backslash is an ordinary character there. */
 const evaluate = (expression, message) =>
   vm.runInNewContext(expression.replaceAll('\\', '\\\\'), {
     ...EXPRESSIONS,
@@ -98,7 +98,7 @@ test("a commit whose subject ends with ' [cd]' is released, and no other one", a
     assert.equal(evaluate(condition, message), false, message);
     assert.equal(evaluate(serial, message), 'a1b2c3', message);
   }
-  // What no expression can tell apart, the script does.
+  // The script decides what no expression can.
   const doubtful = 'Serve reads (#12)\n\n* Serve those of standbys [cd]\n* Serve others';
   assert.equal(isAsked(doubtful), false);
   assert.equal(evaluate(condition, doubtful), true);
@@ -200,7 +200,7 @@ test('what was new in a version that npm never got is new in the next one', asyn
   };
   const heading = (of) => `${unreleased}## ${of} - today\n\n`;
   assert.equal(await bump(first), `${heading(first)}${news}${before}`);
-  // Its packages failed, and somebody has mended them.
+  // Its packages failed, and a later commit repairs them.
   const text = await readFile(changelog, 'utf8');
   const more = '### Fixed\n\n- Zero.\n\n### Removed\n\n- Three.\n\n';
   await writeFile(changelog, text.replace(unreleased, `${unreleased}${more}`));
@@ -223,7 +223,7 @@ test('the changelog that a release makes of ours is formatted as ours is', async
     parser: 'markdown',
   };
   await copyFile(path.join(root, 'CHANGELOG.md'), file);
-  // One release after the other, of which npm gets none, and with nothing new in between.
+  // Several releases in a row, none of which reaches npm, with no change in between.
   for (let n = 0; n < 2; n += 1) {
     const { code, stderr } = await inCopy(copy, 'versions.js', '--bump');
     assert.equal(code, 0, stderr);
@@ -255,18 +255,18 @@ test('what is no version, or no later one, is not chosen', async () => {
   }
   const files = await Promise.all(SAYING.map((file) => readFile(path.join(copy, file), 'utf8')));
   assert.deepEqual(files, before);
-  // Once more, and lower than the one that was chosen.
+  // Again, with a lower version than the chosen one.
   assert.equal((await inCopy(copy, 'versions.js', '--set=9.0.0')).code, 0);
   for (const said of ['9.0.0', '8.9.9']) {
     assert.equal((await inCopy(copy, 'versions.js', `--set=${said}`)).code, 1);
   }
-  // Of a changelog that has it already.
+  // With a changelog that already has the version.
   const text = RELEASED.replace(version(), '9.0.0');
   await writeFile(path.join(copy, 'CHANGELOG.md'), text);
   assert.match((await inCopy(copy, 'versions.js')).stderr, /CHANGELOG\.md has 9\.0\.0 already/);
 });
 
-/** Somebody else's clone, and the one of the workflow, which holds the tested commit alone. */
+/** Another developer's clone, and the workflow's clone, which has only the tested commit. */
 async function clones(name) {
   const work = path.join(folder, name);
   const [origin, other, ci] = ['origin.git', 'other', 'ci'].map((part) => path.join(work, part));
@@ -294,7 +294,7 @@ test('the version is committed behind what was tested, and behind texts that cam
   const news = RELEASED.replace('What is new.', 'What is newer.');
   await push('CHANGELOG.md', news);
   await push('README.md', 'What it is.\n');
-  // Somebody pushes in the moment between.
+  // Another developer pushes in between.
   const hook = path.join(ci, '.git/hooks/pre-push');
   const again = path.join(folder, 'pushed-once');
   await writeFile(
@@ -337,7 +337,7 @@ test('a version that was pushed, and whose run ended before it said so, is said 
   assert.equal(first.code, 0, first.stderr);
   const commit = await git(origin, 'rev-parse', 'main');
   assert.equal(first.stdout, `version=${nextPatch()}\ncommit=${commit}\n`);
-  // All jobs are run again, from the commit that was tested; others have pushed since.
+  // All jobs run again, from the tested commit. Other developers have pushed since.
   const other = path.join(folder, 'again', 'other');
   await git(other, 'fetch', '--quiet', 'origin', 'main');
   await git(other, 'reset', '--quiet', '--hard', 'FETCH_HEAD');
@@ -349,7 +349,7 @@ test('a version that was pushed, and whose run ended before it said so, is said 
   const subjects = await git(origin, 'log', '--format=%s', `${tested}..main`);
   assert.deepEqual(subjects.split('\n'), ['Change js/api/pool.cjs', `Release ${nextPatch()}`]);
 
-  // Somebody's commit that has that subject, and changes more.
+  // A developer's commit with that subject, which changes other files too.
   const forged = await clones('forged');
   const about = await readJson(forged.other, 'package.json');
   about.dependencies = { 'left-pad': '*' };
@@ -396,7 +396,7 @@ test('nothing is released behind a commit that was not tested, and it says which
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /^main has moved on [^]*Change js\/api\/pool\.cjs[^]*push a commit/);
   assert.match(refused.stderr, /They change js\/api\/pool\.cjs\. /);
-  // Nor where the changelog has no place for the version.
+  // Nor if the changelog has no place for the version.
   const unheard = await clones('unheard');
   await unheard.push(
     'CHANGELOG.md',
@@ -404,7 +404,7 @@ test('nothing is released behind a commit that was not tested, and it says which
   );
   assert.match((await inCopy(unheard.ci, 'commit.js')).stderr, /CHANGELOG\.md has no place/);
   assert.equal(await git(unheard.origin, 'log', '-1', '--format=%s'), 'Change CHANGELOG.md');
-  // And where the tested commit is gone.
+  // Nor if the tested commit is gone.
   await git(other, 'checkout', '--quiet', '--orphan', 'anew');
   await git(other, 'commit', '--quiet', '--message', 'Begin anew');
   await git(other, 'push', '--quiet', '--force', 'origin', 'HEAD:main');

@@ -16,7 +16,7 @@ const CARGO = [
   ...['--test', 'properties', '--', '--ignored'],
 ];
 
-/** What cargo has to say, once it is through with all tests. */
+/** Cargo's output, after all tests have run. */
 async function runOn(cluster) {
   const { user, password, database } = cluster.options();
   const env = {
@@ -41,7 +41,7 @@ async function holds(t, starting) {
   t.after(() => cluster.close());
   const { code, said } = await runOn(cluster);
   assert.equal(code, 0, said);
-  // A filter that fits nothing would succeed too.
+  // A filter that matches no test would succeed too.
   assert.match(said, /test result: ok\. [1-9]\d* passed; 0 failed; 0 ignored/, said);
 }
 

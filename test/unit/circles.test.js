@@ -24,7 +24,7 @@ const code = (name) =>
     .split('#[cfg(test)]\nmod tests')[0]
     .replace(/\/\/.*/g, '');
 
-/** Of a graph, as lists of what each name leads to: those that lead back to themselves, together (Tarjan's algorithm). */
+/** The circles of a graph, given as a list of successors for each name (Tarjan's algorithm). */
 function circlesOf(graph) {
   const [index, low, stack, circles] = [new Map(), new Map(), [], []];
   const visit = (name) => {
@@ -58,7 +58,10 @@ function pathsOf(use) {
     .flatMap((part) => pathsOf(before + part.trim()));
 }
 
-/** The files of `src` that each of them imports by name. A folder's `mod.rs` and its files are one another's by nature. */
+/**
+ * For each file of `src`, the files that it imports by name. A folder's `mod.rs` and its files may
+ * import each other.
+ */
 function imports() {
   const names = filesOf('src', '.rs').filter((name) => !/\btests\b/.test(name));
   const moduleOf = (name) => name.replace(/\.rs$/, '').replace(/\/(mod|lib)$/, '');
@@ -102,7 +105,7 @@ test('no file of js requires one that requires it', () => {
   assert.deepEqual(circlesOf(graph), []);
 });
 
-/** Which files of a folder call methods of a type that stand in another one. */
+/** For each file of a folder, the other files whose methods of a type it calls. */
 function calls(folder, type) {
   const homes = new Map();
   const names = filesOf(folder, '.rs').filter((name) => !/\btests\b/.test(name));

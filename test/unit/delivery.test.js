@@ -20,7 +20,7 @@ const refused = { class: 'DatabaseError', code: '42P01', message: 'no such table
 function open(options) {
   const addon = new ScriptedAddon();
   const pool = new Pool(addon, '{}', options);
-  /** The number of the request that was sent last. */
+  /** The number of the last request. */
   const last = () => addon.sent.at(-1).request;
   return { addon, pool, last };
 }

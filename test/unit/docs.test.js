@@ -7,7 +7,10 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-/** What is built, installed or fetched, and what the changelog says of earlier versions, is not looked at. */
+/**
+ * Not checked: files that are built, installed or fetched. (The changelog may name files of earlier
+ * versions.)
+ */
 const NOT_OURS = ['node_modules', 'target', '.cache', '.git', 'corpus', 'artifacts'];
 const EXTENSIONS = 'rs|js|cjs|mjs|ts|mts|md|toml|yml|json|svg';
 
@@ -27,7 +30,7 @@ const documents = all.filter((name) => name.endsWith('.md') && name !== 'CHANGEL
 const read = (name) => readFileSync(path.join(root, name), 'utf8');
 const withoutBlocks = (text) => text.replace(/^```[^]*?^```/gm, '');
 
-/** Each of them, with what it says in `code`, outside of blocks. */
+/** Each document with each of its `code` spans, outside of code blocks. */
 function* spans() {
   for (const document of documents) {
     for (const [, span] of withoutBlocks(read(document)).matchAll(/`([^`\n]+)`/g)) {
@@ -36,7 +39,7 @@ function* spans() {
   }
 }
 
-/** As GitHub makes it from a heading. */
+/** The anchor that GitHub makes from a heading. */
 const anchor = (heading) =>
   heading
     .toLowerCase()

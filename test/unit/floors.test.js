@@ -26,7 +26,7 @@ const FLOORS = {
   pool: [...wire, 'connection', 'cluster'],
   reactor: [...wire, 'connection', 'cluster', 'pool'],
   node: [...wire, 'connection', 'cluster', 'pool', 'reactor'],
-  // Stands beside the house: it may look at every floor that does no I/O, and nobody looks at it.
+  // `sim` is beside the house: it may import each floor that does no I/O, and no floor imports it.
   sim: [...wire, 'connection', 'cluster', 'pool'],
 };
 
@@ -39,7 +39,7 @@ function* files(folder, endings) {
 }
 
 const read = (name) => readFileSync(path.join(root, name), 'utf8');
-/** Without comments, so that prose may name what code must not. */
+/** Without comments, which may name things that code must not. */
 const code = (name) => read(name).replace(/^\s*\/\/.*$/gm, '');
 
 test('a floor imports only the floors under it', () => {
@@ -56,7 +56,7 @@ test('what JavaScript gets as JSON is written by the addon, and by types', () =>
   for (const floor of ['base', 'protocol', 'connection', 'cluster', 'pool', 'reactor']) {
     for (const name of files(path.join('src', floor), ['.rs'])) {
       const [outside] = code(name).split('#[cfg(test)]');
-      // `reactor` hands a list of hosts on that JavaScript gave.
+      // `reactor` passes on a list of hosts from JavaScript.
       const written = outside.replaceAll('&serde_json::Value', '');
       if (!name.endsWith('tests.rs')) assert.doesNotMatch(written, /serde_json/, name);
     }
@@ -79,28 +79,28 @@ test('Node-API is the addon’s alone, and napi’s what is called seldom', () =
     path.join('src', 'node', `${name}.rs`),
   );
   assert.deepEqual(users(/\bnapi(_derive)?::/).sort(), seldom);
-  // The instance data are this addon's.
+  // No other code may use the instance data.
   assert.deepEqual(users(/\.[sg]et_instance_data\(/), []);
-  // What one of them generates, the others of the same time know.
+  // These crates generate code for each other, so their versions are pinned together.
   const pinned = /^(napi|napi-derive|napi-sys) = \{ version = "=/gm;
   assert.equal([...read('Cargo.toml').matchAll(pinned)].length, 3);
 });
 
 test('no code reads a wall clock but to show a time', () => {
   for (const name of files('src', ['.rs'])) {
-    // The disallowed method of clippy.toml is not the only one that reads it.
+    // clippy.toml disallows only one of the ways to read it.
     assert.doesNotMatch(code(name), /\bSystemTime\b|\bgettimeofday\b|\bclock_gettime\b/, name);
   }
   const readers = [...files('js', ['.cjs', '.mjs'])].filter((name) =>
     /\bDate\.now\b|new Date\(\)|\bDate\(\)/.test(code(name)),
   );
-  // `since` of `cluster()`, and nothing else.
+  // Only for `since` of `cluster()`.
   assert.deepEqual(readers, [path.join('js', 'api', 'pool.cjs')]);
 });
 
 test('memory of the addon’s becomes an ArrayBuffer at one place, which knows where that is refused', () => {
-  // Electron and others refuse it, and V8's cage is the reason. `test/integration/defect.test.js`
-  // has an addon that is refused it too.
+  // Electron and others refuse it, because of V8's memory cage. `test/integration/defect.test.js`
+  // has an addon to which it is refused too.
   const lends = [...files('src', ['.rs'])].filter((name) =>
     /_external_(array)?buffer\b|_from_arraybuffer\b/.test(code(name)),
   );
@@ -124,7 +124,7 @@ test('no file is longer than can be read at once', () => {
 });
 
 test('what Rust and JavaScript have in common is said in src/transfer/contract.rs alone', () => {
-  // That `js/transfer/contract.cjs` is what is generated from it, a test in Rust says.
+  // A test in Rust checks that `js/transfer/contract.cjs` is what it generates.
   const constants = Object.values(contract).flatMap((group) => Object.entries(group));
   const said = constants.map(([name, value]) => `\\bconst ${name} = '?${value}\\b`).join('|');
   for (const name of [...files('js', ['.cjs', '.mjs']), ...files('test', ['.js'])]) {

@@ -9,7 +9,7 @@ import { Random } from '../support/random.js';
 
 const { JsonTemplates } = createRequire(import.meta.url)('../../js/transfer/json-templates.cjs');
 
-/** What `templates` makes of documents, which stand somewhere in a text. */
+/** Reads documents, which are parts of a text, with `templates`. */
 function valuesOf(templates, documents, joined = `[${documents.join(',')}]`) {
   const front = 'text of rows, "';
   const start = front.length;
@@ -51,7 +51,7 @@ const NUMBERS = [
   '1E-7',
 ];
 
-/** A document's text with `null` in place of a gap. */
+/** A document's text with `null` in place of each gap. */
 function randomForm(random, depth = 0) {
   const several = (one) => Array.from({ length: random.below(4) }, one);
   switch (random.below(depth > 3 ? 1 : 4)) {
@@ -59,7 +59,7 @@ function randomForm(random, depth = 0) {
       return several(() => randomForm(random, depth + 1));
     case 2:
     case 3:
-      // As a list, for names that come twice.
+      // As a list, because a name may come twice.
       return {
         members: several(() => [NAMES[random.below(NAMES.length)], randomForm(random, depth + 1)]),
       };

@@ -27,8 +27,7 @@ function open(answers = {}) {
   const pool = new Pool(addon, '{}');
   addon.answer = (request, answer) =>
     addon.deliver((s) => {
-      // What a server refuses inside of a transaction, it says that the transaction has failed
-      // with.
+      // A server that refuses a statement in a transaction reports the transaction as failed.
       const refusal = { class: 'DatabaseError', transactionFailed: !answer.class };
       if (typeof answer === 'object') s.error(request, { ...refusal, ...answer });
       else s.result(request, { command: answer, lease: answer === 'ACQUIRE' ? LEASE : 0 });
@@ -222,7 +221,7 @@ test('a write that the user’s own readOnly forbids is not retryable, whoever a
     assert.deepEqual([isRetryable(error), isRetryable(error.cause)], [expected, expected]);
     assert.equal(attempts, expected ? 2 : 1);
   }
-  // Behind a transaction it is the server's own refusal again.
+  // After the transaction the error is the server's own again.
   await connection.transaction((tx) => tx.query('x'), { readOnly: true });
   assert.ok(isRetryable(await connection.query('write').catch((error) => error)));
 });

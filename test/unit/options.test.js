@@ -117,7 +117,7 @@ test('what is wrong is refused by its name, with what is allowed and what was gi
     const message = `option 'o' must be a number, not ${expect}`;
     assert.equal(wrongOption("option 'o'", 'a number', given).message, message);
   }
-  // Nothing of JavaScript's own options is told without what was given.
+  // Each error about an option of JavaScript's names the given value.
   const files = readdirSync(js, { recursive: true }).filter((name) => name.endsWith('.cjs'));
   for (const name of files.filter((name) => path.basename(name) !== 'errors.cjs')) {
     const said = /(configurationError|refused)\(\s*[`'](.*) must be (?!.*\bnot \$\{)/;

@@ -12,7 +12,7 @@ const { Shape, ROWS_BEFORE_COMPILING } = createRequire(import.meta.url)(
   '../../js/transfer/rows.cjs',
 );
 
-/** Puts `rows` into cells and builds them again; `before` rows make the shape compile. */
+/** Writes `rows` into cells and builds them again. The `before` rows make the shape compile. */
 function build(lanes, rows, { before = 0, asArrays = false } = {}) {
   const shape = new Shape(columns(lanes));
   const segments = new Segments((before + rows.length) * lanes.length + 8);
