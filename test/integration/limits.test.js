@@ -42,7 +42,7 @@ const SLEEPERS =
 const sleepers = () => cluster.query(cluster.primary, SLEEPERS);
 const untilAsleep = () => cluster.waitForRow(cluster.primary, SLEEPERS);
 
-/** Each way to a connection of one's own, none of which may get as far as using it. */
+/** Each call that takes a connection. None of them may get as far as using it. */
 const WAYS = {
   'begin()': (options) => pool.begin(options),
   'transaction()': (options) => pool.transaction(() => assert.fail('ran'), options),
@@ -122,7 +122,7 @@ test('wrong options of connect are refused by name', async () => {
 });
 
 for (const limit of ['timeoutMs', 'signal']) {
-  /** A limit that passes when the server is at work, and what its user is told. */
+  /** Limits that pass while the server works, and the errors that callers get. */
   const passing = (outcome) => {
     if (limit === 'timeoutMs') {
       return { options: { timeoutMs: 100 }, error: { ...late, outcome } };
@@ -138,7 +138,8 @@ for (const limit of ['timeoutMs', 'signal']) {
     const outcomes = [];
     const transaction = pool.transaction(async (tx) => {
       await insert(tx, 1);
-      // Three that were sent together: the server is at the first, and the others fail behind it.
+      // Three queries that were sent together: the server runs the first, and the others fail
+      // behind it.
       const all = [tx.query(SLEEP), insert(tx, 2), insert(tx, 3)];
       for (const { reason } of await Promise.allSettled(all)) outcomes.push(reason?.outcome);
       await insert(tx, 4);
@@ -237,7 +238,8 @@ test('the error of a limit, and that of a query that was not awaited, say where 
   const code = 'HYPERION_QUERY_NOT_AWAITED';
   await assert.rejects(pool.transaction(careless), { code, host: address });
 
-  // Where no error of the server's has told it, too: all has succeeded, and nothing runs.
+  // The limit also applies where the server has reported no error: all queries have succeeded, and
+  // none runs.
   const slow = async (tx) => {
     await tx.query('SELECT 1');
     await new Promise(() => {});

@@ -14,10 +14,12 @@ before(async () => {
 after(() => cluster?.close());
 
 const WHERE = "SELECT current_setting('port')::int AS port";
-/** Soon, for the tests' sake; each is far longer than a host that is well takes to answer. */
+/**
+ * Short times, so that the tests are quick. Each is far longer than a healthy host takes to answer.
+ */
 const impatient = { livenessCheckMs: 150, connectTimeoutMs: 1500, acquireTimeoutMs: 60_000 };
 
-/** The number of this pool's sessions on the node. */
+/** The number of this pool's sessions on a node. */
 async function sessions(node, name) {
   const sql = `SELECT count(*) FROM pg_stat_activity WHERE application_name = '${name}'`;
   return Number((await cluster.query(node, sql))[0][0]);
@@ -32,7 +34,7 @@ test('a long query on a host that is well is asked after, and left alone', async
   for (const name of ['host', 'primary', 'fence', 'rival']) {
     pool.on(name, (event) => events.push([name, event]));
   }
-  // The standbys may be heard of only now.
+  // The pool may hear of the standbys only now.
   const isNews = ([, { previous }]) => previous !== 'unknown';
   let isDone = false;
   const long = pool.query('SELECT 7 AS seven FROM pg_sleep(2)').finally(() => (isDone = true));
@@ -57,10 +59,10 @@ test(
       await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
     }
     await cluster.freeze(frozen);
-    // Again, where the test has failed before.
+    // Once more, in case the test fails earlier.
     t.after(() => cluster.thaw(frozen).catch(() => {}));
-    // One of the two goes to the frozen host. It was declared to change nothing, so it is sent
-    // again.
+    // One of the two goes to the frozen host. The caller declared it read-only, so the pool sends
+    // it again.
     const ask = () => pool.query(WHERE, [], { readOnly: true });
     assert.deepEqual(await Promise.all([ask(), ask()]), [
       [{ port: other.port }],
@@ -79,7 +81,7 @@ test(
     const pool = createPool(cluster.options(impatient));
     t.after(() => pool.end());
     await pool.query('CREATE TABLE frozen_write (key int)');
-    // Whoever is promoted has the table.
+    // Each node that may be promoted has the table.
     await cluster.waitForReplication();
     const old = cluster.primary;
     await cluster.freeze(old);
@@ -129,8 +131,8 @@ test('a blocked loop is no silent server', async (t) => {
   const events = [];
   pool.on('host', (event) => event.previous !== 'unknown' && events.push(event));
   const answer = pool.query('SELECT 1 AS one FROM pg_sleep(0.3)');
-  // Long enough for the witness to be asked, and for its time to pass, both behind the answer's
-  // arrival.
+  // Long enough for the pool to open the witness and for the witness's time to pass, both after the
+  // answer has arrived.
   const blockFor = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   await new Promise((resolve) => setTimeout(resolve, 160));
   blockFor(1000);
@@ -144,7 +146,7 @@ test(
   onOwnNodes,
   async (t) => {
     const [frozen, other] = cluster.nodes;
-    // Two addresses with one port: where the name leads decides which server is reached.
+    // Two addresses with one port: the look-up decides which server the pool reaches.
     const { port } = await cluster.proxy(frozen);
     await cluster.proxy(other, { host: '127.0.0.2', port });
     let address = '127.0.0.1';
@@ -158,7 +160,8 @@ test(
     t.after(() => frozen.thaw());
     address = '127.0.0.2';
     const stuck = pool.query("SELECT 'stuck'").catch((error) => error);
-    // One after the other on new connections, whose answers are no word of the silent one.
+    // One query after the other, on new connections. Their answers prove nothing about the silent
+    // server.
     let settled = false;
     stuck.then(() => {
       settled = true;

@@ -8,7 +8,7 @@ import { after, before, test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
 
-/** A row is long from here on, and so are the pieces of text. */
+/** A row of this many bytes is long, and the pieces of a text have this size. */
 const PIECE = 256 * 1024;
 const BYTES_PIECE = 64 * 1024;
 
@@ -28,7 +28,7 @@ after(async () => {
 
 const md5 = (value) => createHash('md5').update(value).digest('hex');
 
-/** On its first use a statement's result comes as text, then in binary. */
+/** The result of a statement comes as text on the first use, and then in binary. */
 async function twice(sql, params, options, on = pool) {
   const first = await on.query(sql, params, options);
   const second = await on.query(sql, params, options);
@@ -36,7 +36,7 @@ async function twice(sql, params, options, on = pool) {
   return first;
 }
 
-/** Long, and nowhere the same: a piece that is lost, doubled or misplaced would show. */
+/** Long, and different everywhere: a lost, doubled or misplaced piece would show. */
 function characters(alphabet, bytes, front = 0) {
   const parts = ['-'.repeat(front)];
   for (let n = 0, length = 0; length < bytes; n += 1) {

@@ -9,7 +9,7 @@ import { startCluster } from '../support/cluster/index.js';
 
 const onOwnCluster = { skip: process.env.HYPERION_HOSTS && 'its failover must lose a transaction' };
 
-/** What a domain is under before and behind, and an array of it. */
+/** The base type of the domain before and after the failover, and an array of it. */
 const DOMAINS = [
   ['int4', 'float4', '{1.5,2}', [1.5, 2]],
   ['text', 'int4', '{1,2}', [1, 2]],
@@ -26,7 +26,7 @@ for (const [before, behind, text, value] of DOMAINS) {
       const cluster = await startCluster({ nodes: 2 });
       t.after(() => cluster.close());
       const [lost, kept] = cluster.nodes;
-      // Its oids go on from where the other server learns that they are.
+      // After a restart the server takes its oids from a range that the standby knows of.
       await cluster.restart(lost);
       await cluster.query(lost, 'SELECT 1');
       await cluster.waitForReplication();

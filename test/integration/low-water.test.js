@@ -21,7 +21,10 @@ function open(t, size = 1) {
   return pool;
 }
 
-/** About so many bytes, in rows of 100. A statement of its own for each test, with nothing learned. */
+/**
+ * A result of about this many bytes, in rows of 100. Each test has its own statement, so that the
+ * pool knows nothing of it.
+ */
 const rowsOf = (test) =>
   `SELECT n, repeat('x', 83) AS filler FROM generate_series(1, $1::int) n /* ${test} */`;
 const MUCH = 30_000;
@@ -54,7 +57,7 @@ test('a result that is longer than those before it comes whole', async (t) => {
 
 test('one that is given up while it arrives leaves the connection to the next', async (t) => {
   const pool = open(t);
-  // Row by row, so that there is a middle to give it up in.
+  // Row by row, so that the caller can give it up in the middle.
   const sql = `SELECT n, repeat('x', 83) AS filler, CASE WHEN n % 300 = 0 THEN pg_sleep($2) END
                  FROM generate_series(1, $1::int) n`;
   for (let n = 0; n < 2; n += 1) assert.equal((await pool.query(sql, [3000, 0])).length, 3000);
@@ -85,11 +88,14 @@ test('what stands behind a large result in the pipeline is not forgotten', async
   );
 });
 
-/** Connections: where there is a single one, it is looked at in each turn, whatever its mark. */
+/**
+ * The number of connections. The reactor looks at a single one in each turn, whatever its low-water
+ * mark.
+ */
 const MORE_THAN_LOOKED_AT = 2;
 const SLOWER = 'SELECT pg_sleep($1), pg_backend_pid() AS pid';
 
-/** A statement that is known to take longer than a barrier's way. */
+/** A statement that the pool knows to take longer than a barrier. */
 async function teach(pool) {
   let pid;
   for (let n = 0; n < 12; n += 1) [{ pid }] = await pool.query(SLOWER, [0.001]);

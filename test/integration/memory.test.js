@@ -13,10 +13,15 @@ setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc');
 
 const MIB = 1024 * 1024;
-/** UTF-16 where the batch is not ASCII: two bytes for each of its 32 KiB at most, and the row that crosses it. */
+/**
+ * A batch that is not ASCII is UTF-16: two bytes for each of its 32 KiB at most, and the row that
+ * crosses that bound.
+ */
 const PINNED_BY_A_CELL = 2 * 32 * 1024;
 
-/** Bytes in use after a full collection; more than one, since finalizers run behind it. */
+/**
+ * Bytes in use after full collections. It takes several, since finalizers run after a collection.
+ */
 async function used() {
   for (let round = 0; round < 4; round++) {
     gc();
@@ -56,7 +61,7 @@ for (const column of ['t', 'bytes', 'list', 'doc', 'at', 'price']) {
     const kept = [];
     const start = await used();
     for (let n = 0; n < 100; n++) {
-      // The batches of the middle are full.
+      // The batches in the middle are full.
       kept.push((await pool.query(MIXED, [5_000]))[2_500][column]);
     }
     const each = ((await used()) - start) / kept.length;

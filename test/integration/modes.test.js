@@ -31,14 +31,14 @@ function open(t, options) {
   return pool;
 }
 
-/** The ports of the servers that answer `count` queries, many at a time. */
+/** The ports of the servers that answer `count` queries at the same time. */
 async function served(pool, count = 60) {
   const ask = () => pool.query(WHERE);
   const rows = (await Promise.all(Array.from({ length: count }, ask))).flat();
   return [...new Set(rows.map(({ port }) => port))].sort((a, b) => a - b);
 }
 
-/** Asks until the condition holds: connections move while a pool is in use. */
+/** Asks until the condition holds. A pool moves its connections while it is in use. */
 const until = (pool, holds) =>
   waitUntil('the pool is served so', async () => holds(await served(pool, 10)));
 

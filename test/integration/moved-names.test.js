@@ -35,7 +35,7 @@ for (const make of [
     const pool = open({ poolSize: 1 });
     const remove = 'DELETE FROM stock WHERE id > $1';
     try {
-      // The first temporary table of a session is noticed by the server itself.
+      // The server itself notices the first temporary table of a session.
       await pool.query('CREATE TEMP TABLE first (a int); DROP TABLE first');
       await pool.query(remove, [100]);
       await pool.query(remove, [100]);
@@ -68,7 +68,10 @@ test('what stands behind DEALLOCATE ALL in one flight is prepared anew', async (
   }
 });
 
-/** DDL on one connection, whose transaction has no plain end. Other connections have prepared statements. */
+/**
+ * DDL on one connection, in a transaction with an unusual end. Other connections have prepared
+ * statements.
+ */
 const ENDS = {
   'COMMIT AND CHAIN': async (connection, alter) => {
     await connection.query('BEGIN');
@@ -130,7 +133,10 @@ test('a table that COMMIT PREPARED shows stands in front at once', async () => {
   }
 });
 
-/** What gives names another meaning in one session. Asked of a dedicated connection, one behind the other. */
+/**
+ * Statements that give names another meaning in one session. A dedicated connection runs them one
+ * after the other.
+ */
 const MOVES = [
   ['SELECT set_config($1, $2, false)', ['search_path', 'moved']],
   ['EXPLAIN ANALYZE SELECT set_config($1, $2, false)', ['search_path', 'moved']],
@@ -157,7 +163,7 @@ test('a session whose names mean other tables goes by these at once, however tha
       GRANT ALL ON public.shown, moved.shown TO moved; ALTER ROLE moved SET search_path = moved`);
     const connection = await pool.connect();
     try {
-      // Both are found by the path of the role: "$user" stands in front.
+      // The path finds both tables, the one of "$user" first.
       await connection.query(`SET search_path = '$user', public`);
       const insert = (v) => connection.query('INSERT INTO shown VALUES ($1)', [v]);
       for (const v of ['1', '2']) await insert(v);
@@ -230,7 +236,7 @@ test('a right on a schema that is granted puts its tables in front', async (t) =
   }
 });
 
-/** DDL of the pool's own, by which the column of a table becomes text: the table, the column and the text. */
+/** DDL through the pool that turns a column into text: the table, the column and the SQL. */
 const CHANGES = [
   ['readings', 'temp', 'ALTER TABLE readings ALTER temp TYPE text'],
   ['temp', 'v', 'ALTER TABLE temp ALTER v TYPE text'],

@@ -20,10 +20,10 @@ before(async () => {
 after(() => cluster?.close());
 
 const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
-/** Far longer than a test may take: where it is given, nothing waits for a timeout. */
+/** Far longer than a test may take, so that a test fails if it waits for this timeout. */
 const NEVER_MS = 600_000;
 
-/** Forwards to the primary, and resets a connection when the server has sent it so many bytes more. */
+/** Forwards to the primary, and resets a connection after this many more bytes from the server. */
 async function startCutter() {
   const cutter = { left: Infinity };
   const proxy = await cluster.proxy(cluster.primary, {
@@ -44,7 +44,10 @@ async function startCutter() {
   return cutter;
 }
 
-/** Does the work with a cutter and a pool of one connection through it, for each number of bytes side by side. */
+/**
+ * Runs `work` for each number of bytes at the same time, each with its own cutter and a pool of one
+ * connection behind it.
+ */
 async function forEachCut(t, cuts, work) {
   const one = async (bytes) => {
     const cutter = await startCutter();
@@ -105,7 +108,7 @@ test('those who lose the race are closed', async (t) => {
   const standbys = cluster.nodes.filter((node) => node !== cluster.primary);
   const proxies = await Promise.all(standbys.map((node) => cluster.proxy(node)));
   t.after(() => Promise.all(proxies.map((proxy) => proxy.close())));
-  // Still logging in when the primary has won.
+  // Still logging in when the primary serves.
   await proxies[1].delay(200);
   const hosts = [...proxies.map(({ address }) => address), cluster.primary.address];
   const pool = createPool(cluster.options({ hosts }));
@@ -143,8 +146,8 @@ test('an answer that is reset at any byte is unknown, and the write is done at m
     unknown += outcome === 'unknown' ? 1 : 0;
     assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }], 'the next query works');
   });
-  // An answer is longer than ten bytes, and shorter than the longest cut: before PostgreSQL 14 it
-  // tells the role too.
+  // An answer is longer than ten bytes and shorter than the longest cut. Before PostgreSQL 14 it
+  // also reports the role.
   assert.ok(unknown > 10 && unknown < 150, `${unknown} unknown`);
 });
 
@@ -173,7 +176,7 @@ test('a COMMIT whose answer is reset at any byte is unknown', async (t) => {
         () => 'done',
         (error) => `${error.code} ${error.outcome}`,
       );
-    // The server had it, whole, and nothing stood in its way.
+    // The server had the whole request, and nothing prevented it.
     await waitUntil(`${key} is committed`, async () => (await countOf(key)) === 1);
     assert.match(outcome, /^(done|40003 unknown)$/);
     if (bytes === 0) assert.equal(outcome, '40003 unknown');
@@ -211,7 +214,7 @@ test('idle connections that something in between ends are no suspicion of their 
     assert.deepEqual([mode, told], [mode, []]);
     assert.equal(pool.cluster().find(is).state, 'up');
     assert.equal(pool.cluster().find(is).lastError, null);
-    // Where it is gone, that is told.
+    // The pool reports that the host is gone.
     await waitUntil('it has a session', () => pool.cluster().find(is).connections.open > 0);
     await proxy.close();
     await waitUntil('that is told', () => told.includes('down'));
@@ -233,11 +236,11 @@ test('a host that is gone without a word: the query’s deadline ends it, and it
     assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
   };
   await pool.query('SELECT 1');
-  // Idle: what is asked next goes out, into nothing.
+  // An idle connection: the next request leaves this machine and arrives nowhere.
   await proxy.blackHole();
   await assert.rejects(pool.query('SELECT 2', [], { timeoutMs: 100 }), gone);
   await next();
-  // In flight: the server does it once the lock is free, and nobody will ever hear of that.
+  // A request in flight: the server runs it once the lock is free, and its answer never arrives.
   const holder = await cluster.openSession(cluster.primary);
   await holder.query('SELECT pg_advisory_lock(3)');
   const sql = 'INSERT INTO cut SELECT 3000 FROM pg_advisory_xact_lock(3)';
@@ -272,7 +275,7 @@ test('a host that is gone without a word is left for the promoted one, busy or i
   const isThere = async () => (await own.query(old, started)).length > 0;
   await waitUntil('it is on the server', isThere);
   await proxy.blackHole();
-  // Both of the idle connections are used once more.
+  // Both idle connections are used once more.
   const write = assert.rejects(pool.query('INSERT INTO cut VALUES (2)'), unknown);
   const read = pool.query("SELECT current_setting('port')::int AS port", [], { readOnly: true });
   await own.promote(standby);
@@ -379,7 +382,7 @@ test('a primary that flaps is come back to each time, and not run over', async (
     await proxy.pass();
     await Promise.all(waiting);
   }
-  // The pool is filled once behind each flap, and the shortest backoff is 25 ms.
+  // The pool opens its connections once after each flap, and the shortest backoff is 25 ms.
   const most = flaps * 12 + (performance.now() - began) / 25;
   assert.ok(proxy.accepted - accepted <= most, `${proxy.accepted - accepted} of ${most}`);
 });
@@ -394,10 +397,10 @@ test('all hosts are down, then one is back: who waited is served, and nothing ra
   await own.crash(own.primary);
   const { accepted } = proxy;
   const began = performance.now();
-  // The first may still be written to the dead server's connection.
+  // The pool may still write the first one to the dead server's connection.
   const ask = () => pool.query('SELECT 1 AS one', [], { readOnly: true });
   const waiting = Array.from({ length: 100 }, ask);
-  // The proxy accepts and resets: each attempt is counted.
+  // The proxy accepts and resets, so it counts each attempt.
   await waitUntil('some attempts', () => proxy.accepted > accepted + 5);
   const attempts = proxy.accepted - accepted;
   // The shortest backoff is 25 ms.

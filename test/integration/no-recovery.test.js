@@ -15,7 +15,10 @@ import {
   scriptedBackend,
 } from '../support/scripted/backend.js';
 
-/** Answers SHOW by `setting`, refuses all other questions of the pool by `code`, and answers everybody else. */
+/**
+ * Answers SHOW with `setting`, refuses all other questions of the pool with `code`, and answers all
+ * queries of callers.
+ */
 async function startServer({ code, setting }) {
   const asked = [];
   const server = await scriptedBackend(async (frontend) => {

@@ -34,7 +34,7 @@ after(async () => {
 class Storm {
   there = [];
   absent = [];
-  /** Ends that nobody waits for at once. */
+  /** Ends of transactions that are awaited later. */
   ends = [];
   #ids = 0;
 
@@ -50,12 +50,15 @@ class Storm {
     return sleep(this.dice.below(4));
   }
 
-  /** For what was just begun, for a moment, or not at all. */
+  /** Waits for the call that was just made, or for a moment, or not at all. */
   wait(promise) {
     return [promise, promise, this.pause(), null][this.dice.below(4)];
   }
 
-  /** Views are nodes: `kept` are the ids that were acknowledged to them and not undone by what is inside. */
+  /**
+   * Views are nodes of a tree. `kept` has the acknowledged ids of a view that no inner savepoint
+   * has undone.
+   */
   async insert(node) {
     this.#ids += 1;
     const id = this.#ids;
@@ -79,7 +82,7 @@ class Storm {
     );
   }
 
-  /** A few things, one after the other or at once. */
+  /** A few actions, one after the other or at the same time. */
   async disorder(node) {
     const deeds = [];
     for (let n = 1 + this.dice.below(4); n > 0; n -= 1) {

@@ -86,7 +86,7 @@ test('only the innermost savepoint is asked, at any depth, until it has ended fo
       });
       await assert.rejects(inner, { message: 'inner' });
       await insert(outer, 2);
-      // Its callback is done, and it is not released yet.
+      // Its callback has ended, and the savepoint is not released yet.
       let done;
       const callback = new Promise((resolve) => (done = resolve));
       const late = outer.savepoint((sp) => insert(sp, 3).then(done));
@@ -161,7 +161,7 @@ test('a savepoint that could not be opened undoes nothing, and the one around it
 });
 
 test('what the savepoint was to hold and was never sent is not kept outside of it', async (t) => {
-  // It waits behind a query for longer than it may.
+  // It waits behind a query for longer than its limit.
   const hasty = createPool(cluster.options({ poolSize: 1, queryTimeoutMs: 200 }));
   t.after(() => hasty.end());
   await hasty.query('SELECT 1');
@@ -215,7 +215,7 @@ test('the cause is what the transaction has failed with, and nothing that it wen
   const connection = await pool.connect();
   await connection.query('SELECT no_such_column').catch(() => {});
   const tx = await connection.begin();
-  // Asked together: the answers come together.
+  // Queries that were sent together have their answers together.
   const [failure, next] = await Promise.all([
     errorOf(tx.query('SELECT 1/0')),
     errorOf(tx.query('SELECT 1')),
@@ -249,7 +249,7 @@ test('a transaction that begins behind a COMMIT or a ROLLBACK waits until that i
         () => null,
         (error) => error,
       );
-      // Whoever comes first has it.
+      // The first caller gets it.
       const begun = connection.begin({ isolation: 'serializable' });
       await assert.rejects(connection.begin(), { code: 'HYPERION_TRANSACTION_OPEN' });
       const two = await begun;
@@ -422,7 +422,7 @@ test('once the pool has ended, each door says so in the same words', async () =>
   }
 });
 
-/** A dedicated connection that has `sql` prepared, from before somebody's migration of its table. */
+/** A dedicated connection that prepared `sql` before another client migrated the table. */
 async function outdated(sql) {
   await pool.query('DROP TABLE IF EXISTS notes; CREATE TABLE notes (a int, b text)');
   const connection = await pool.connect();
@@ -435,8 +435,8 @@ async function outdated(sql) {
 const notes = async () => (await pool.query('SELECT b FROM notes ORDER BY b')).map(({ b }) => b);
 const NOTE = "INSERT INTO notes (b) VALUES ('new') RETURNING *";
 const assertOutrun = (error) => {
-  // By what the pool knows of the statement from its other connections, Bind is refused for its
-  // formats.
+  // The pool knows the statement from its other connections, and the server refuses Bind because of
+  // the formats.
   assert.ok(['0A000', '08P01'].includes(error.code), String(error));
   assert.equal(error.outcome, 'not-committed');
   assert.match(error.hint, /prepared anew when it is repeated/);
@@ -446,7 +446,7 @@ const assertOutrun = (error) => {
 test('a write that is to be prepared anew does not run in a transaction that was asked for behind it', async () => {
   for (let round = 0; round < 20; round += 1) {
     const connection = await outdated(NOTE);
-    // What begins the transaction waits for its answer, and so for the one that it has in the end.
+    // The statement that begins the transaction waits for its final answer.
     const written = connection.query(NOTE);
     const tx = await connection.begin();
     await tx.query('SELECT 1');
@@ -463,7 +463,7 @@ test('a statement that is to be prepared anew does not run behind those that wer
     const failed = errorOf(connection.query(NOTE));
     await connection.query("UPDATE notes SET b = 'changed'");
     assertOutrun(await failed);
-    // By itself it is sent again without a word, and so is the last of several.
+    // Alone, the pool sends it again silently, and so it does with the last of several.
     await cluster.query(cluster.primary, 'ALTER TABLE notes DROP d');
     const [, rows] = await Promise.all([
       connection.query("INSERT INTO notes (b) VALUES ('first')"),
@@ -513,7 +513,7 @@ test('nothing begins inside of a transaction that was begun by a statement', asy
   await insert(connection, 2);
   assert.equal((await connection.query('COMMIT')).command, 'COMMIT');
   assert.deepEqual(await ids(), [1, 2]);
-  // One that has failed is open too.
+  // A failed transaction is open too.
   await connection.query('BEGIN');
   await assert.rejects(connection.query('SELECT 1/0'), { code: '22012' });
   await assert.rejects(connection.transaction(never), isOpen);
@@ -539,7 +539,7 @@ test('what a BEGIN that is under way begins is not ended by a transaction behind
     await Promise.all(own);
     assert.equal((await connection.query('COMMIT')).command, 'COMMIT');
   }
-  // Behind the end that its caller has written, it begins.
+  // After the end that the caller has written, the next transaction begins.
   await connection.query('BEGIN');
   const end = connection.query('ROLLBACK');
   await connection.transaction((tx) => insert(tx, 3));

@@ -24,7 +24,10 @@ function block(milliseconds) {
   while (performance.now() < end);
 }
 
-/** Runs a module text in a process of its own; a shell command may stand in front, and flags of Node. */
+/**
+ * Runs a module text in a process of its own, after a shell command and with flags of Node if
+ * given.
+ */
 async function inOwnProcess(source, { options = {}, shell = '', flags = [] } = {}) {
   const text = `
     import { createPool } from ${JSON.stringify(new URL('../../js/index.mjs', import.meta.url).href)};
@@ -89,7 +92,7 @@ test('an answer that lay in the kernel while the loop was blocked wins over a de
   const pool = createPool(cluster.options(options));
   await pool.query('SELECT 1');
   const first = pool.query('SELECT pg_sleep(0.1)::text');
-  // Waits for the connection, which is free long before the deadline; only nobody looks.
+  // Waits for the connection, which is free long before the deadline. But the loop is blocked.
   const second = pool.query('SELECT 2 AS two');
   await new Promise((resolve) => setTimeout(resolve, 20));
   block(1000);
@@ -126,7 +129,7 @@ test(
     const rows = [await later, await pool.query('SELECT 2 AS two')];
     console.log(JSON.stringify({ refused, code: error.code, outcome: error.outcome, why: error.hosts?.[0].why ?? error.message, rows }));
     await Promise.all([pool.end(), waiting.end()]);`;
-    // Node itself takes some twenty.
+    // Node itself needs some twenty.
     const { refused, code, outcome, why, rows } = await inOwnProcess(source, {
       shell: 'ulimit -n 64;',
       options: { acquireTimeoutMs: 200 },
@@ -160,7 +163,7 @@ test('a hundred thousand queries at once are served in their order', async () =>
 });
 
 test('a hundred thousand calls that all fail at once settle, and the pool goes on', async () => {
-  // Those in the queue wait until all others have been refused.
+  // The calls in the queue wait until all others have been refused.
   const pool = createPool(
     cluster.options({ poolSize: 2, maxQueue: 10, acquireTimeoutMs: 600_000 }),
   );
@@ -188,7 +191,7 @@ test('results, pools and errors outlive what they came from, however often memor
   const source = `
     const kept = [];
     const forget = async () => {
-      // Nobody keeps this pool, nor ends it.
+      // No code keeps a reference to this pool or ends it.
       const pool = createPool({ ...options, poolSize: 2 });
       kept.push(await pool.query("SELECT i, 'value ' || i AS text FROM generate_series(1, 50) i"));
       kept.push(await pool.query('nonsense').catch((error) => [{ i: 0, text: error.code }]));

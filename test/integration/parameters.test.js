@@ -14,7 +14,7 @@ let cluster;
 let pool;
 before(async () => {
   cluster = await clusterFor({ nodes: 1 });
-  // No zone that a Date could be mistaken to be in.
+  // A time zone that is neither UTC nor likely to be that of this process.
   pool = createPool(cluster.options({ poolSize: 1, parameters: { TimeZone: 'Asia/Kathmandu' } }));
 });
 after(async () => {
@@ -27,14 +27,14 @@ const shown = (value) => {
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 };
 
-/** The first use in the pool, and two later ones. */
+/** The first use in the pool, and two later uses. */
 async function eachUse(run) {
   for (let use = 0; use < 3; use++) await run(use);
 }
 
 PARAMETERS.forEach(([value, type, expected], number) => {
   test(`parameter ${shown(value)} as ${type}`, async () => {
-    // A text of its own for each, so that each has its first use.
+    // Each has a text of its own, so that each has a first use.
     const sql = `SELECT $1::${type}::text AS v /* ${number} */`;
     await eachUse(async () =>
       assert.deepStrictEqual(await pool.query(sql, [value]), [{ v: expected }]),
@@ -82,7 +82,7 @@ for (const [sql, value] of VALUES) {
     await eachUse(async () => {
       const [row] = await pool.query(again.replace('$1::text', `($1::${type})::text`), [value]);
       assert.deepStrictEqual(row.v, value);
-      // Lower bounds are let go on the way up, and the blanks of a json.
+      // The driver drops lower bounds, and the blanks of a json.
       if (!/\]=\{|::json$/.test(sql)) assert.equal(row.text, text);
     });
   });
@@ -93,7 +93,7 @@ test('every text that psql shows is a parameter that comes back', async () => {
     for (const value of values) {
       const literal = `'${value.replaceAll("'", "''")}'`;
       const [{ text }] = await pool.query(`SELECT ${literal}::${type} AS text`);
-      // Not all types have an equality: arrays are compared as text.
+      // Not all types have an equality operator, so arrays are compared as text.
       const sql = `SELECT $1::${type} AS v, ARRAY[$1::${type}]::text = $2::${type}[]::text AS same`;
       await eachUse(async () => {
         const rows = await pool.query(sql, [text, [text]]);
@@ -103,7 +103,9 @@ test('every text that psql shows is a parameter that comes back', async () => {
   }
 });
 
-/** Parameters that do not fit: the third of a statement, so that its error has a number to name. */
+/**
+ * Invalid parameters. Each is the third of its statement, so that the error has a number to name.
+ */
 const MISFITS = [
   [1.5, 'int4', /\$3 of type int4: a number with a fraction/],
   [1.5, 'int8', /\$3 of type int8: a number with a fraction/],
@@ -131,7 +133,7 @@ const MISFITS = [
   [new Float64Array([1]), 'float8[]', /\$3 of type float8\[\]: .* pass Array\.from/],
   [-1n, 'xid8', /\$3 of type xid8: .*range/],
   [NaN, 'jsonb', /\$3 of type jsonb: NaN and Infinity have no form in JSON/],
-  // The server would read these, as something else.
+  // The server would read these as another value.
   [1.5, 'xid8', /\$3 of type xid8: a number with a fraction/],
   [NaN, 'xid', /\$3 of type xid: NaN and Infinity/],
   [2 ** 32, 'cid', /\$3 of type cid: .*range/],
@@ -155,7 +157,7 @@ const MISFITS = [
 MISFITS.forEach(([value, type, message], number) => {
   test(`${shown(value)} is refused as ${type}, by number and type`, async () => {
     const sql = `SELECT $1::int AS a, $2::text AS b, $3::${type} AS v /* misfit ${number} */`;
-    // The first use may learn it from the server.
+    // On the first use, the error may come from the server.
     await assert.rejects(pool.query(sql, [1, 'x', value]), (error) => {
       assert.match(error.code, /^(22P02|22003|42804|22008|HYPERION_PARAMETER)$/, error.stack);
       return true;
@@ -170,7 +172,7 @@ MISFITS.forEach(([value, type, message], number) => {
         query: sql,
         message,
       });
-      // Had anything been sent, the transaction would have failed.
+      // If anything had been sent, the transaction would have failed.
       assert.deepEqual(await tx.query(sql, [2, 'y', null]), [{ a: 2, b: 'y', v: null }]);
     });
   });
@@ -181,7 +183,7 @@ loop.push([loop]);
 const circle = {};
 circle.circle = circle;
 
-/** Values without any form, whatever the type: refused before the statement is ever sent. */
+/** Values that have no form for any type: refused before the statement is sent. */
 const FORMLESS = [
   ['a\0b', /\$2: PostgreSQL stores no NUL/],
   ['\ud800', /\$2: .*half of a surrogate pair/],
@@ -264,8 +266,8 @@ test('65535 parameters are sent, and one more is a clear error', async () => {
   assert.deepEqual(await pool.query('SELECT $1::int4 AS a', [1]), [{ a: 1 }]);
 });
 
-// Up to 32 numbers, booleans and nulls cross in memory that is shared; all else, and more of them,
-// as arguments.
+// Up to 32 numbers, booleans and nulls cross in shared memory. All other values, and more than 32,
+// cross as arguments.
 test('every number of values arrives, of plain kinds and of others', async () => {
   const plain = [1.5, true, null, -0, undefined, false, Number.MAX_SAFE_INTEGER, NaN];
   for (const count of [0, 1, 8, 31, 32, 33, 70]) {
@@ -332,7 +334,7 @@ test('arrays of a million elements, and texts of many megabytes', async () => {
   });
 });
 
-/** A Proxy that counts what is read of its target. */
+/** A Proxy that counts the reads of each property. */
 function counting(target) {
   const reads = new Map();
   const get = (of, key, receiver) => {
@@ -358,7 +360,7 @@ test('each value is read exactly once', async () => {
     assert.equal(calls, 1);
     for (const { reads } of [array, object, params]) {
       for (const [key, count] of reads) {
-        // JSON.stringify and Array.isArray aside, the length and each place are looked at once.
+        // Apart from JSON.stringify and Array.isArray, the length and each element are read once.
         if (/^(length|\d+|x|y)$/.test(key)) assert.equal(count, 1, key);
       }
     }
@@ -410,7 +412,7 @@ test('a getter may change the array that is being read', async () => {
         return 1;
       },
     });
-    // It had three elements when it was begun with; those that are gone are NULL.
+    // It had three elements when the call began. The removed ones are NULL.
     assert.deepEqual(await pool.query(sql, params), [{ a: [1, null, null], b: null }]);
   });
 });

@@ -36,14 +36,14 @@ const ALTERED = 'SELECT id FROM altered WHERE id = $1';
 
 const many = (count, ask) => Promise.all(Array.from({ length: count }, (_, n) => ask(n)));
 
-/** From then on the pool knows a statement as quick. */
+/** After this the pool knows the statement as quick. */
 async function warm(pool, ...statements) {
   for (let round = 0; round < 20; round += 1) {
     for (const sql of statements) await many(100, (n) => pool.query(sql, [n + 2]));
   }
 }
 
-/** Queries that are asked behind each other in one turn share one connection from then on. */
+/** After this, queries that are asked in one turn share one connection. */
 async function share(pool, ...statements) {
   for (let shared = false; !shared;) {
     const queries = statements.flatMap((sql) => [pool.query(sql, [7]), pool.query(sql, [8])]);
@@ -53,7 +53,7 @@ async function share(pool, ...statements) {
   }
 }
 
-/** What may wait for a row's lock, or for another one that a transaction has. */
+/** Statements that may wait for a row's lock, or for another lock of a transaction. */
 const LOCKING = {
   'an UPDATE': ADD,
   'FOR UPDATE': 'SELECT n FROM hot WHERE id = $1 FOR UPDATE',

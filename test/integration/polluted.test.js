@@ -21,7 +21,10 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-/** Runs the body of a function of `createPool`, `options`, `gc` and `addon` in a process; returns what it gave. */
+/**
+ * Runs the body of a function of `createPool`, `options`, `gc` and `addon` in a process, and
+ * returns its result.
+ */
 async function inOwnProcess(body) {
   const index = createRequire(import.meta.url).resolve('../../js/index.cjs');
   const text = `
@@ -32,7 +35,7 @@ async function inOwnProcess(body) {
     (async () => {
       const addon = native();
       const told = await (async () => { ${body} })();
-      // Node's console does not stand all of these changes.
+      // Node's console fails with some of these changes.
       fs.writeSync(1, JSON.stringify(told));
       process.exit();
     })();`;

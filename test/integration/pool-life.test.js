@@ -19,7 +19,7 @@ after(() => cluster?.close());
 
 const open = (options) => createPool(cluster.options(options));
 const pidOf = async (pool) => (await pool.query('SELECT pg_backend_pid() AS pid'))[0].pid;
-/** Sessions of this name that the server has. */
+/** The number of the server's sessions with this name. */
 const sessions = async (name) => {
   const sql = `SELECT count(*) FROM pg_stat_activity WHERE application_name = '${name}'`;
   const pool = open({ poolSize: 1 });
@@ -75,7 +75,7 @@ test('free connections are closed after idleTimeoutMs, down to minIdle', async (
   await Promise.all(Array.from({ length: 5 }, () => pool.query(SLEEP, [0.05])));
   assert.equal(pool.status().size, 5);
   await waitUntil('the others are closed', () => pool.status().size === 1);
-  // Terminate was sent: the server has let them go.
+  // The pool sent Terminate, so the server has ended the sessions.
   await waitUntil('one session is left', async () => (await sessions('idle')) === 1);
   assert.deepEqual(await pool.query('SELECT 1 AS one'), [{ one: 1 }]);
   await pool.end();
@@ -206,7 +206,7 @@ test('end({ timeoutMs: 0 }) rolls an open transaction back', async () => {
   await idle.query('INSERT INTO ended VALUES (1)');
   const busy = await pool.begin();
   await busy.query('INSERT INTO ended VALUES (2)');
-  // Its connection has been told what the statement is then, so that it is sent at once.
+  // Its connection knows the description of the statement by then, so the pool sends it at once.
   for (let n = 0; n < 2; n += 1) await busy.query(SLEEP, [0]);
   const sleeping = busy.query(SLEEP, [60]);
   const rejected = assert.rejects(sleeping, {
@@ -241,7 +241,7 @@ test('a transaction whose pool has ended for good was rolled back, and says so',
   for (const tx of [left, undone]) await tx.query(insert);
   await pool.end({ timeoutMs: 0 });
   await waitUntil('no session is left', async () => (await sessions('late')) === 0);
-  // The addon keeps nothing of a pool any more whose last socket is closed.
+  // The addon keeps nothing of a pool after its last socket has closed.
   for (let n = 0; n < 10; n += 1) await turn();
   goOn();
   const gone = { code: 'HYPERION_POOL_CLOSED', outcome: 'not-committed' };

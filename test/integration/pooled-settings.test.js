@@ -10,7 +10,7 @@ import { findPooler, startCluster } from '../support/cluster/index.js';
 
 const first = findPooler();
 const behindPooler = { skip: first === undefined && 'pgbouncer is not installed' };
-// From 1.20 on it sets IntervalStyle, too.
+// Since 1.20, PgBouncer sets IntervalStyle too.
 const tracking = findPooler({ prepares: true });
 const programs = [...new Set([first, tracking ?? first])];
 
@@ -32,7 +32,7 @@ const INSERT = `INSERT INTO saved VALUES ('02/01/2024', '2024-06-01 12:00', '-1 
   RETURNING current_setting('TimeZone') AS zone, current_setting('application_name') AS name,
     current_setting('IntervalStyle') AS style`;
 
-/** What came of all inserts, as the server has it. */
+/** The inserted rows, as the server has them. */
 async function saved() {
   const sql = `SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY';
     SELECT DISTINCT d, t, extract(epoch FROM i)::int FROM saved`;
@@ -41,7 +41,10 @@ async function saved() {
   return rows;
 }
 
-/** Takes a connection and gives it back; the query is made before it is known to be reset. */
+/**
+ * Takes a connection and releases it. The query comes before the pool knows that the reset
+ * succeeded.
+ */
 async function visit(pool, ...statements) {
   const connection = await pool.connect();
   for (const sql of ['SELECT 1', ...statements]) await connection.query(sql);
@@ -77,7 +80,7 @@ for (const mode of ['session', 'transaction']) {
         assert.deepEqual(await visit(pool), expected);
         assert.deepEqual(await visit(pool, "SET TimeZone = 'Europe/Berlin'"), expected);
         assert.deepEqual(await visit(pool, 'DISCARD ALL'), expected);
-        // What autocommit calls do to their session, by their text and without it.
+        // Calls in autocommit that change their session, whether or not their text shows it.
         for (const sql of ['RESET ALL', 'DISCARD ALL', 'SELECT change()']) {
           await pool.query(sql);
           assert.deepEqual(await pool.query(INSERT), [expected], sql);
@@ -133,7 +136,7 @@ test('a pooler whose server had them by itself, and is reloaded', behindPooler, 
     const { pid } = await zone();
     await visit(pool);
     await set('Africa/Cairo');
-    // The reload is heard with the answer of whoever comes next, and from then on it is undone.
+    // The next answer reports the reload. From then on the pool undoes its effect.
     for (let n = 0; n < 3; n++) await zone();
     for (let n = 0; n < 5; n++) {
       assert.equal((await visit(pool)).zone, 'Asia/Tokyo');

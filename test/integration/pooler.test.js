@@ -69,7 +69,8 @@ test(
   'a write that a fenced node refuses is told as not committed, at the least',
   behindPooler,
   async (t) => {
-    // What the pooler told at login may be from before the fence, and nobody takes it back.
+    // The pooler's report at the login may be from before the fence, and no later report corrects
+    // it.
     const pool = open({ poolSize: 1, acquireTimeoutMs: 300 });
     t.after(() => cluster.unfence(cluster.primary));
     await pool.query('SELECT 1');
@@ -80,7 +81,7 @@ test(
       return true;
     });
     await cluster.unfence(cluster.primary);
-    // Until each of its two sessions has said so, the pooler may go on telling of the fence.
+    // The pooler may go on reporting the fence until each of its two sessions has reported the end.
     for (let done = 0; done < 5;) {
       const written = await pool
         .query('INSERT INTO item VALUES ($1)', [100 + done])
@@ -96,7 +97,7 @@ test(
   'with roleCheck a fence behind a pooler is seen, and nothing stale',
   behindPooler,
   async (t) => {
-    // Two pools: what one of them is told by the pooler, the other is not.
+    // Two pools, because the pooler reports to one of them what it does not report to the other.
     const options = { roleCheck: 'query', poolSize: 2 };
     const pools = [open(options), open({ ...options, acquireTimeoutMs: 300 })];
     t.after(() => Promise.all(pools.map((pool) => pool.end())));
@@ -164,7 +165,7 @@ test('a cancel goes through the pooler, to the query that is meant', behindPoole
   const late = pool.transaction((tx) => tx.query(SLEEP, [60]), { timeoutMs: 100 });
   await assert.rejects(late, { code: 'HYPERION_TRANSACTION_TIMEOUT', outcome: 'not-committed' });
   assert.deepEqual(await sleepers(), []);
-  // Others go on in the same two sessions meanwhile, and none of them is hit.
+  // Other queries go on in the same two sessions, and the cancel hits none of them.
   let hits = 0;
   let over = false;
   const neighbour = async () => {
@@ -209,7 +210,7 @@ test('settings that PgBouncer knows by itself reach the sessions', behindPooler,
   const pool = open({ applicationName: 'through the pooler', poolSize: 2 });
   const sql = "SELECT current_setting('application_name') AS name";
   assert.deepEqual(await pool.query(sql), [{ name: 'through the pooler' }]);
-  // What it does not know it refuses, and its own words say which.
+  // The pooler refuses parameters that it does not know, and its error names them.
   const refused = open({ statementTimeoutMs: 1000, acquireTimeoutMs: 200 });
   await assert.rejects(refused.query(sql), {
     message: /unsupported startup parameter: statement_timeout/,
@@ -279,7 +280,7 @@ test('a pooler that keeps prepared statements has them kept', thatPrepares, asyn
       for (let n = 0; n < 4; n++) await pool.query(insert, ['01234']);
       const saved = await cluster.query(cluster.primary, 'SELECT DISTINCT v FROM moving');
       assert.deepEqual(saved, [['01234']]);
-      // A schema in front, for one transaction.
+      // Another schema at the front of search_path, for one transaction.
       await pool.query('CREATE SCHEMA before; CREATE TABLE before.moving (v int, w text)');
       const select = 'SELECT * FROM moving LIMIT 1';
       for (let n = 0; n < 6; n++) assert.deepEqual(await pool.query(select), [{ v: '01234' }]);
@@ -341,7 +342,7 @@ test(
       assert.equal((await written).rowCount, 1);
       assert.deepEqual(events, [['unknown', 'up']], 'a pooler without a free session is well');
 
-      // Its time in the line of the pooler is time in line.
+      // Time in the pooler's queue counts as time in the queue.
       const impatient = open({ ...options, acquireTimeoutMs: 500 });
       t.after(() => impatient.end());
       await impatient.query('SELECT 1');
@@ -388,7 +389,7 @@ test(
           const pool = createPool(own.options({ ...options, acquireTimeoutMs: 30_000 }));
           t.after(() => Promise.all([pool.end(), pooler.close()]));
           const insert = (n) => pool.query('INSERT INTO refused (n) VALUES ($1)', [n]);
-          // PgBouncer knows what it says at logins: it makes them without its server.
+          // After this PgBouncer knows its server's reports, and answers logins without the server.
           await insert(1);
           await admin.query(refuse);
           await admin.query(others);
@@ -429,7 +430,7 @@ test(
         await own.switchover();
         assert.equal((await pool.query('INSERT INTO moved VALUES ($1)', [id])).rowCount, 1);
       }
-      // And so does a pool that is new, whatever it is told at its first login.
+      // So does a new pool, whatever the pooler reports at its first login.
       const other = createPool(own.options(options));
       t.after(() => other.end());
       assert.equal((await other.query('INSERT INTO moved VALUES (3)')).rowCount, 1);
@@ -515,7 +516,7 @@ test('what is long reaches the session that it is sent to, whole', behindPooler,
     const { address } = await cluster.pooler(cluster.primary, { size: 2, program });
     const pool = open({ hosts: [address], poolSize: 4 });
     t.after(() => pool.end());
-    // Messages of their own, should the rest of one be taken for any.
+    // These bytes are whole messages, in case a peer takes the rest of a message for one.
     const attack = Buffer.concat([Buffer.from('S\0\0\0\x04'), query('CREATE TABLE pwned ()')]);
     const parameter = Buffer.alloc(300_000, attack);
     const ask = async (n) => {

@@ -14,12 +14,12 @@ before(async () => {
 after(() => cluster?.close());
 
 const open = (options) => createPool(cluster.options({ poolSize: 1, ...options }));
-/** What the session has prepared, but for this question, which goes unprepared. */
+/** The session's prepared statements. This question itself is not prepared. */
 const prepared = async (pool) => {
   const sql = 'SELECT statement FROM pg_prepared_statements ORDER BY prepare_time, name';
   return (await pool.query(sql, [], { prepare: false })).map(({ statement }) => statement);
 };
-/** The first use describes a statement, the second one prepares it. */
+/** The first use describes a statement, and the second use prepares it. */
 const twice = async (pool, sql, params) => {
   await pool.query(sql, params);
   return pool.query(sql, params);
@@ -168,7 +168,7 @@ test('0A000 in the first statement of a transaction is healed', async () => {
   await pool.end();
 });
 
-/** By a function, so that no command tag tells of it. */
+/** In a function, so that no command tag shows it. */
 const DROP_ALL = 'SELECT drop_prepared()';
 const makeDropper = (pool) =>
   pool.query(
@@ -185,7 +185,7 @@ test('26000 a statement that somebody dropped is prepared again', async () => {
     }
     await pool.query(drop, [], { prepare: false });
   }
-  // Several at once, all of whose statements are gone.
+  // Several at the same time, whose statements are all gone.
   await pool.query(DROP_ALL, [], { prepare: false });
   const numbers = Array.from({ length: 50 }, (_, n) => n);
   const rows = await Promise.all(numbers.map((n) => pool.query('SELECT $1::int AS n', [n])));
@@ -240,7 +240,7 @@ test('XX000, 42704 a type that was dropped and made anew is healed, on all conne
     await other.query(`DROP ${name}`);
     await make(kind);
     for (const [sql, params] of uses) {
-      // One on the connection that has it prepared, one on a new one.
+      // One use on the connection that has it prepared, and one on a new connection.
       const all = await Promise.all([1, 2].map(() => pool.query(sql, params)));
       assert.deepEqual(
         all.flat(),

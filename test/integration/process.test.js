@@ -18,18 +18,20 @@ import { waitUntil } from '../support/wait-until.js';
 const run = promisify(execFile);
 const onLinux = { skip: process.platform !== 'linux' && '/proc is Linux' };
 
-/** Before 14 a server has no means to find out; there a few sessions sleep on. */
+/** Servers before 14 can't notice a closed connection. There a few sessions go on sleeping. */
 const isOld = Number(process.env.HYPERION_PG_VERSION ?? 15) < 14;
 
 let cluster;
 before(async () => {
-  // A session that sleeps would find out only when it wakes that its client has gone.
+  // A sleeping session would notice only when it wakes that its client is gone.
   const settings = isOld ? {} : { client_connection_check_interval: '20ms' };
   cluster = await clusterFor({ nodes: 1, maxConnections: isOld ? 400 : 100, settings });
 });
 after(() => cluster?.close());
 
-/** Runs a module text in a Node process of its own; `options` are the pool's. Returns what it printed. */
+/**
+ * Runs a module text in a Node process of its own, with `options` for its pool. Returns its output.
+ */
 async function inOwnProcess(source, options = {}) {
   const text = `
     import { createPool } from ${JSON.stringify(new URL('../../js/index.mjs', import.meta.url).href)};
@@ -71,7 +73,7 @@ test('a process with a query in flight does not end', async () => {
 
 for (const allowExitOnIdle of [true, false]) {
   test(`allowExitOnIdle: ${allowExitOnIdle} decides for idle connections alone`, async () => {
-    // The timer keeps nothing alive, so that it is heard only where the pool does.
+    // The timer keeps no process alive, so it fires only if the pool does.
     const printed = await inOwnProcess(`
       const pool = createPool({ ...options, allowExitOnIdle: ${allowExitOnIdle} });
       await pool.query('SELECT 1');
@@ -99,8 +101,8 @@ test('an idle pool uses no CPU and is woken by nothing', onLinux, async () => {
     import { readFileSync } from 'node:fs';
     const pool = createPool({ ...options, allowExitOnIdle: false });
     await pool.query('SELECT 1');
-    // Each return from the kernel is a context switch: an idle loop makes none. The timer that ends
-    // the measurement, and what Node does once after start, make a few.
+    // Each return from the kernel is a context switch, and an idle loop makes none. The timer that
+    // ends the measurement makes a few, and so does Node's own work after its start.
     const switches = () =>
       Number(/voluntary_ctxt_switches:\\s+(\\d+)/.exec(readFileSync('/proc/thread-self/status'))[1]);
     await new Promise((resolve) => setTimeout(resolve, 200));
@@ -126,8 +128,8 @@ test('a worker that is terminated with queries in flight harms nothing', onLinux
   const descriptors = () => readdirSync('/proc/self/fd').length;
   let base;
   for (let round = 0; round < 50; round++) {
-    // Every other one with a query at work on each connection, the others at any point of their way
-    // there.
+    // Every other worker ends with a query on each connection, and the others end at any moment
+    // before.
     const wait = round % 2 === 0 ? undefined : round % 20;
     const workerData = { library, wait, options: cluster.options({ poolSize: 5 }) };
     const worker = new Worker(source, { eval: true, workerData });
@@ -136,7 +138,7 @@ test('a worker that is terminated with queries in flight harms nothing', onLinux
       worker.once('error', reject);
     });
     await worker.terminate();
-    // The first rounds open what the process keeps anyway.
+    // The first rounds open descriptors that the process keeps anyway.
     if (round === 4) base = descriptors();
   }
   assert.ok(descriptors() <= base, `${descriptors()} descriptors, ${base} before`);
@@ -155,14 +157,15 @@ test(
       const pool = createPool(options);
       const work = Array.from({ length: 9 }, () => pool.query('SELECT pg_sleep(60)::text'));
       const settled = Promise.allSettled(work);
-      // At any moment of the way there, or with all connections at work.
+      // At any moment before, or with a query on all connections.
       const isThere = (turn) => turn >= turns && (turns < 20 || pool.status().inUse === 3);
       for (let turn = 0; turn < 100_000 && !isThere(turn); turn++) await new Promise(setImmediate);
       const ended = pool.end({ timeoutMs: 0 });
       const taken = [];
       const take = () => taken.push(openSync('/dev/zero', 'r+'));
       await Promise.race([ended, settled]);
-      // Whatever was closed now, these get its number: nobody may still read, write or close it.
+      // These files get the numbers of the closed descriptors. No code may still read, write or
+      // close those.
       for (let n = 0; n < 9; n++) take();
       await Promise.all([ended, settled]);
       for (let n = 0; n < 9; n++) take();
@@ -182,7 +185,7 @@ test(
   },
 );
 
-/** Node's own way out of a process, and what it looks like from outside. */
+/** Node's ways to end a process, and the result for its parent. */
 const EXITS = {
   'an uncaught exception': { how: "throw new Error('oh no')", expected: { code: 1 } },
   'an unhandled rejection': { how: "Promise.reject(new Error('oh no'))", expected: { code: 1 } },
@@ -243,7 +246,7 @@ test('the main thread, eight workers and a context of node:vm each have pools of
   const pool = createPool(workerData.options);
   const here = () =>
     Promise.all(expected.map(async (n) => (await pool.query('SELECT $1::int AS n', [n]))[0].n));
-  // As test runners do it: the same files, loaded again into another realm.
+  // As test runners do: the same files, loaded again into another realm.
   const context = vm.createContext({ options: workerData.options, queueMicrotask });
   context.library = loadInContext(library, context);
   const inContext = vm.runInContext(
@@ -266,7 +269,7 @@ test('the main thread, eight workers and a context of node:vm each have pools of
   await pool.end();
 });
 
-/** Loads a CommonJS module and what it requires into a context of node:vm. */
+/** Loads a CommonJS module, and the modules that it requires, into a context of node:vm. */
 function loadInContext(file, context, loaded = new Map()) {
   if (!file.endsWith('.cjs')) return createRequire(import.meta.url)(file);
   if (loaded.has(file)) return loaded.get(file).exports;
@@ -291,7 +294,7 @@ test(
     import { spawnSync } from 'node:child_process';
     const pool = createPool({ ...options, poolSize: 4 });
     await Promise.all([1, 2, 3, 4].map(() => pool.query('SELECT pg_sleep(0.05)::text')));
-    // Whatever this shell finds open beside its own standard streams, it has inherited.
+    // The descriptors of this shell, apart from its standard streams, are inherited.
     const shell = spawnSync('sh', ['-c', 'ls -l /proc/$$/fd'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     const sockets = shell.stdout.split('\\n').filter((line) => Number(/(\\d+) -> socket:/.exec(line)?.[1]) > 2).length;
     console.log(JSON.stringify({ sockets, size: pool.status().size}));

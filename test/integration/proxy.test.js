@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startProxy } from '../support/cluster/proxy.js';
 import { waitUntil } from '../support/wait-until.js';
 
-/** Nothing arrived for this long: long against loopback, short against a test run. */
+/** How long nothing may arrive: long for loopback, short for a test run. */
 const QUIET_MS = 100;
 
 /** A connection that remembers what happened to it. */
@@ -217,7 +217,7 @@ describe('proxy', () => {
       await one[mode]();
       await one.close();
       assert.equal(one.connections, 0, mode);
-      // Node reads no more after the end of a stream, and does not see a reset behind it.
+      // Node does not read after the end of a stream, and so does not see a later reset.
       await client.untilEvent(mode === 'halfClose' ? 'end' : 'close');
     }
   });

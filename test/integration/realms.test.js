@@ -24,7 +24,7 @@ before(async () => {
 });
 after(() => cluster?.close());
 
-/** What `require('hyperiondb-client')` gives where each of its files is compiled in `context`. */
+/** The result of `require('hyperiondb-client')`, with each of its files compiled in `context`. */
 function loadIn(context) {
   const modules = new Map();
   const load = (file) => {

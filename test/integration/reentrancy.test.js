@@ -25,13 +25,13 @@ const boom = () => {
   throw new Error('boom');
 };
 
-/** As a polyfill has it; `changes` are its own. */
+/** A signal as a polyfill makes it, with `changes`. */
 function signalWith(changes) {
   const signal = { aborted: false, addEventListener() {}, removeEventListener() {} };
   return Object.defineProperties(signal, Object.getOwnPropertyDescriptors(changes));
 }
 
-/** `aborted` that throws from the nth time on that it is read. */
+/** A signal whose `aborted` throws from the nth read on. */
 function throwingFrom(nth) {
   let read = 0;
   return signalWith({
@@ -201,7 +201,7 @@ test('what a serialize writes is captured too, and objects that nobody can copy 
   values[2].fill(7);
   assert.deepEqual(await answer, [{ a: '(1,2)', b: '(1,2)', c: '(1,2)', d: '(1,2)' }]);
   assert.equal(given[3], place);
-  // What has no JSON is refused only where no serialize writes it.
+  // A value that has no JSON is refused only if no `serialize` writes it.
   const round = {};
   round.self = round;
   const refused = { code: 'HYPERION_PARAMETER', outcome: 'not-sent' };
@@ -296,10 +296,14 @@ test('fake timers do not keep a transaction from being given up', async () => {
 const INSERT = 'INSERT INTO told SELECT $1 WHERE $2::jsonb IS NOT NULL';
 
 let serializing;
-/** The same object each time: what is known of its statements is known by it. */
+/**
+ * Always the same object, since the pool keeps what it knows of statements for each such object.
+ */
 const SERIALIZED = { jsonb: { serialize: (value) => (serializing(), JSON.stringify(value)) } };
 
-/** The ways in which code of the caller's runs while one query is read: `[values, options]`. */
+/**
+ * The ways in which the caller's code runs while the package reads one query: `[values, options]`.
+ */
 const WHILE_READ = {
   'the getter of a value': (key, act) => {
     const values = [key, null];
@@ -329,12 +333,12 @@ for (const [name, make] of Object.entries(WHILE_READ)) {
     const one = createPool(cluster.options({ poolSize: 1, types: { point } }));
     const ask = (on, act, key) => codeOf(on.query(INSERT, ...make(`${name}, ${key}`, act)));
     const is = (key, told, ...expected) => assert.ok(expected.includes(told), `${key}: ${told}`);
-    // A serialize runs at once only where the types are known.
+    // A `serialize` runs at once only if the types are known.
     await ask(one, () => {}, 'known');
     const finished = 'HYPERION_TRANSACTION_FINISHED not-sent';
     const gone = ['HYPERION_CONNECTION_RELEASED not-sent', 'HYPERION_CONNECTION_LOST not-sent'];
 
-    // The end of a transaction, on a connection of the pool and on one of the caller's own.
+    // The end of a transaction, on a connection of the pool and on a dedicated one.
     for (const how of ['commit', 'rollback']) {
       for (const where of ['pool', 'connection']) {
         const key = `${how} on a ${where}`;
@@ -344,7 +348,7 @@ for (const [name, make] of Object.entries(WHILE_READ)) {
         let ended;
         is(key, await ask(tx, () => (ended ??= tx[how]()), key), finished);
         await ended;
-        // What is asked behind it belongs to no transaction: it stays.
+        // A query after the end belongs to no transaction, so its row stays.
         await connection?.query('INSERT INTO told VALUES ($1)', [`${name}, behind ${key}`]);
         await connection?.release();
         const behind = await one.query('SELECT FROM told WHERE key = $1', [
@@ -361,7 +365,7 @@ for (const [name, make] of Object.entries(WHILE_READ)) {
     const aborted = await ask(aborting, () => controller.abort(), 'aborted');
     is('aborted', aborted, 'HYPERION_ABORTED not-committed');
 
-    // A savepoint that would undo it, or in which it would run after its end.
+    // A savepoint that would undo the query, or in which it would run after the savepoint's end.
     await one.transaction(async (tx) => {
       let undone;
       const undo = () => Promise.reject(new Error('undo'));
@@ -370,7 +374,7 @@ for (const [name, make] of Object.entries(WHILE_READ)) {
       await undone;
     });
 
-    // The connection is closed, or given back.
+    // The connection is closed or released.
     for (const destroy of [true, false]) {
       const connection = await one.connect();
       let released;
@@ -384,7 +388,7 @@ for (const [name, make] of Object.entries(WHILE_READ)) {
     is('closed', await ask(open, () => void closed.release(true), 'closed'), ...gone, finished);
     await assert.rejects(open.commit());
 
-    // A transaction that begins, which the query was asked in front of.
+    // A transaction begins after the query was asked.
     const beginning = await one.connect();
     let begun;
     const begin = () => {

@@ -18,7 +18,7 @@ async function start(t, nodes) {
   return cluster;
 }
 
-/** The primary is fenced, or becomes a standby, and lives; its standby is promoted. */
+/** Promotes the standby. The old primary lives on, fenced or as a standby. */
 async function depose(cluster, how) {
   const [old, next] = cluster.nodes;
   await cluster.fence(old);
@@ -26,7 +26,10 @@ async function depose(cluster, how) {
   if (how === 'a standby') await cluster.rejoin(old);
 }
 
-/** Three users who ask without a pause, so that somebody always waits, until they are served again behind `move`. */
+/**
+ * Three callers ask without a pause, so that one always waits, until they are served again after
+ * `move`.
+ */
 async function writeAcross(pool, move) {
   const errors = [];
   let hasMoved = false;
@@ -50,13 +53,15 @@ async function writeAcross(pool, move) {
   await users;
 }
 
-/** The primary that is asked for by these options serves; its place is taken, and new sessions are led there. */
+/**
+ * The primary at these options serves. Another node replaces it, and new sessions are led there.
+ */
 async function follow(t, cluster, how, options, move) {
   const pool = createPool(cluster.options({ poolSize: 3, acquireTimeoutMs: 300, ...options }));
   t.after(() => pool.end());
   const fences = [];
   pool.on('fence', ({ role }) => fences.push(role));
-  // A caller that keeps what it has says nothing of where others are led.
+  // A caller that keeps its connection does not show where new sessions are led.
   const kept = await pool.connect();
   await kept.query('SELECT 1');
   await pool.query('INSERT INTO kept VALUES (0)');
@@ -64,7 +69,8 @@ async function follow(t, cluster, how, options, move) {
   await depose(cluster, how);
   await kept.query('SELECT 1').catch(() => {});
   await writeAcross(pool, async () => {
-    // A server that is slow to start again as a standby is heard before others are led elsewhere.
+    // The pool hears of a server that is slow to restart as a standby before new sessions are led
+    // elsewhere.
     await waitUntil('the fence is told', () => fences.length > 0);
     await move();
   });
@@ -110,13 +116,13 @@ for (const roleCheck of ['reported', 'query']) {
     await pool.query('INSERT INTO kept VALUES (0)');
     const set = 'ALTER DATABASE hyperion SET default_transaction_read_only = on';
     await cluster.query(primary, set);
-    // Sessions that are open go on writing: whoever fences so ends them.
+    // Open sessions go on writing, so an operator who fences in this way ends them.
     const others = "pid <> pg_backend_pid() AND backend_type = 'client backend'";
     const end = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${others}`;
     await cluster.query(primary, end);
     await writeAcross(pool, async () => {
       const session = await cluster.openSession(primary);
-      // The session of whoever lifts it is read-only itself.
+      // The operator's own session is read-only too.
       await session.query('SET default_transaction_read_only = off');
       await session.query('ALTER DATABASE hyperion RESET default_transaction_read_only');
       await session.close();

@@ -20,7 +20,7 @@ after(async () => {
   await cluster?.close();
 });
 
-/** In front of a FROM, so that an expression may have one. */
+/** The alias stands in front of a FROM, so that an expression may have one. */
 const select = (sql) => `SELECT $1::int AS n, ${sql.replace(/( FROM |$)/, ' AS v$1')}`;
 
 async function eachWay(sql, expected, on = pool) {
@@ -83,7 +83,10 @@ test('fields say where a column comes from, as the catalog has it', async () => 
   assert.deepStrictEqual([...last.fields], [...columns]);
 });
 
-/** Values that the server makes of a pseudo-random `h` of 64 bits: of all sizes, and the same each time. */
+/**
+ * Values of all sizes that the server computes from a pseudo-random `h` of 64 bits, the same in
+ * each run.
+ */
 const MADE = {
   numeric: `(h::numeric * 10::numeric ^ (h % 40)::int) / 10::numeric ^ (n % 37)`,
   interval: `make_interval(months => (h % 5000)::int, days => (h / 5000 % 4000)::int) + (h % 987654321987) * interval '1 us'`,
@@ -101,7 +104,7 @@ const MADE = {
   'timestamptz[]': `ARRAY[timestamptz '2000-01-01 00:00+00' + (h % 200000000000) * interval '1 s', 'infinity', NULL]`,
 };
 
-/** What JavaScript gets for what the server shows in UTC; as it is where nothing else is said. */
+/** How JavaScript has the server's text in UTC. Values of other types are the text itself. */
 const READ = {
   timestamptz: toIso,
   timestamp: toIso,
@@ -137,7 +140,7 @@ for (const [type, expression] of Object.entries(MADE)) {
     const from =
       'FROM (SELECT n, hashint8extended(n, 7) AS h FROM generate_series(1, 4000) n) AS x';
     const sql = `SELECT (${expression})::${type} AS v ${from}`;
-    // A zone with a history of odd offsets, which the text of a timestamptz has.
+    // A time zone with odd offsets in its history, which the text of a timestamptz shows.
     const own = open('Europe/Amsterdam');
     const asText = await own.query(sql);
     const asBinary = await own.query(sql);
@@ -175,7 +178,10 @@ test('hostile column names are own properties of plain objects', async () => {
   assert.deepEqual(await pool.query('SELECT 1 AS a, 2 AS b, 3 AS a'), [{ a: 3, b: 2 }]);
 });
 
-/** Of many rows, so that documents come out of templates (`js/transfer/json-templates.cjs`) where they can. */
+/**
+ * Many rows, so that documents are built from templates (`js/transfer/json-templates.cjs`) if they
+ * can be.
+ */
 const JSON_COLUMNS = {
   'one form': `jsonb_build_object('n', n, 'name', 'name ' || n, 'list', jsonb_build_array(n / 4.0, n % 2 = 0, NULL))`,
   nulls: `CASE WHEN n % 3 > 0 THEN jsonb_build_object('n', -n) END`,

@@ -47,7 +47,7 @@ for (const late of ['old', 'new']) {
     const proxy = await cluster.proxy(nodes[0]);
     await proxy.delay(60);
     const hosts = [`127.0.0.1:${proxy.port}`, nodes[1].address];
-    // What tells them apart takes no right.
+    // The pool needs no privilege to tell the hosts apart.
     const { pool, rivals, heard } = open(t, cluster.options({ hosts, user: 'plain' }));
     await pool.query('SELECT 1');
     await heard();
@@ -161,7 +161,7 @@ test('a host of another cluster is reported, and gets no write when the others a
   await heard();
   assert.equal(rivals[0].decision, 'stays');
   await cluster.crash(cluster.primary);
-  // The first may find its connection gone, and then nobody knows whether it was written.
+  // The first write may find its connection gone, and then its outcome is unknown.
   await write(pool, 'b').catch(() => {});
   await assert.rejects(write(pool, 'c'), (error) => {
     assert.equal(error.code, 'HYPERION_NO_PRIMARY');
@@ -231,7 +231,7 @@ test('a cluster that was restored from before a promotion is served again, and t
   const waiting = write(pool, 'c');
   await heard();
   assert.equal(rivals[0].decision, 'refused');
-  // As long as one host is not heard, it may be the one that has the later timeline.
+  // As long as one host does not answer, it may have the later timeline.
   await cluster.rejoin(other);
   await sleep(300);
   assert.deepEqual(rewinds, []);

@@ -168,7 +168,7 @@ test('an error that nobody catches shows its query', async () => {
   );
   assert.ok(!stack.includes('x'.repeat(200)));
   assert.match(await shown(`pool.transaction((tx) => tx.query('selec'))`), /at query \(selec\)/);
-  // Who awaits it has a line of its own in the stack.
+  // The function that awaits it has its own line in the stack.
   assert.doesNotMatch(await shown(`(async () => { await ${call}; })()`), /at query/);
 });
 

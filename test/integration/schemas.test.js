@@ -37,7 +37,7 @@ async function withPool(options, work) {
   await work(pool).finally(() => pool.end());
 }
 
-/** In the schemas by turns, eight transactions at a time, on connections that are all open. */
+/** Runs eight transactions at a time in alternating schemas, on connections that are all open. */
 async function inSchemas(pool, rounds, work) {
   const size = pool.status().maxSize;
   const held = await Promise.all(Array.from({ length: size }, () => pool.connect()));

@@ -29,14 +29,17 @@ const since17 = {
 const PID = 'SELECT pg_backend_pid() AS pid';
 const pidOf = async (queryable) => (await queryable.query(PID))[0].pid;
 
-/** Waits until a server process is gone. */
+/** Waits until a server process has ended. */
 const untilGone = (pid) =>
   waitUntil(`the session ${pid} is gone`, async () => {
     const sql = `SELECT 1 FROM pg_stat_activity WHERE pid = ${pid}`;
     return (await cluster.query(cluster.primary, sql)).length === 0;
   });
 
-/** Waits until a statement with this word in its text runs; returns the process id of its session. */
+/**
+ * Waits until a statement with this word in its text runs, and returns the process id of its
+ * session.
+ */
 async function untilRunning(word, { on = cluster, wait = '%' } = {}) {
   const [pid] = await on.waitForRow(
     on.primary,
@@ -47,7 +50,7 @@ async function untilRunning(word, { on = cluster, wait = '%' } = {}) {
 }
 
 test('a server without a free place for more sessions is alive, and the pool makes do', async () => {
-  // What a superuser may have is all there is.
+  // Only the connections that are reserved for superusers are left.
   const occupants = await Promise.all(
     Array.from({ length: 12 }, () => cluster.openSession(cluster.primary)),
   );
@@ -173,8 +176,7 @@ test(
     const sleep = "SELECT pg_sleep(60)::text FROM nextval('naps')";
     await pool.query('CREATE SEQUENCE naps');
     await assert.rejects(pool.query(sleep, [], { readOnly: true }), isIt);
-    // What may write is at work in a transaction of its own, whose end may have come before the
-    // limit.
+    // A query that may write runs in a transaction of its own, whose end may come before the limit.
     await assert.rejects(pool.query(sleep), { code: '40003', outcome: 'unknown' });
     assert.deepEqual(await pool.query('SELECT last_value::int AS n FROM naps'), [{ n: 2 }]);
     const items = 'SELECT count(*)::int AS n FROM item WHERE id > 1700';
@@ -190,7 +192,7 @@ test('a server process is killed, and all others with it (57P02)', async () => {
   const running = pool.query('SELECT pg_sleep(60)::text AS bystander');
   const transaction = pool.transaction(async (tx) => {
     await tx.query('INSERT INTO item VALUES (2)');
-    // As the kernel does it that is out of memory.
+    // As the kernel does when it is out of memory.
     process.kill(await pidOf(tx), 'SIGKILL');
     await tx.query('SELECT 1');
   });
@@ -201,7 +203,7 @@ test('a server process is killed, and all others with it (57P02)', async () => {
   assert.equal(bystander.code, '40003');
   assert.equal(bystander.outcome, 'unknown');
   assert.equal(victim.outcome, 'not-committed');
-  // The server recovers (57P03 meanwhile), and so does the pool.
+  // The server recovers and answers 57P03 meanwhile. Then the pool recovers too.
   assert.deepEqual(await pool.query('SELECT count(*)::int AS n FROM item'), [{ n: 0 }]);
   await pool.end();
 });
@@ -268,7 +270,7 @@ test('a database that is dropped under its sessions ends the wait at once (3D000
   await pool.end();
 });
 
-/** A commit that waits for a synchronous standby which does not answer, and what ends the wait. */
+/** A commit that waits for a silent synchronous standby, and the events that end its wait. */
 const LONELY_COMMITS = {
   'a cancelled wait': { end: 'pg_cancel_backend', code: 'HYPERION_NOT_REPLICATED' },
   'an ended session': { end: 'pg_terminate_backend', code: '40003' },
@@ -327,13 +329,13 @@ test('what a lost connection was at in a transaction of its user is not committe
   await pool.query('DROP TABLE IF EXISTS own; CREATE TABLE own (id int)');
   const slow = (id) => `INSERT INTO own SELECT ${id} FROM pg_sleep(600)`;
   const expected = [
-    // What the connection was asked for, and what is said of each of it.
+    // The calls on the connection, and the outcome of each.
     [[slow(1)], ['not-committed']],
     [
       [slow(2), 'COMMIT'],
       ['unknown', 'not-sent'],
     ],
-    // Whether the transaction has ended, no answer has said.
+    // No answer has reported whether the transaction has ended.
     [
       ['COMMIT', slow(3)],
       ['done', 'unknown'],

@@ -17,7 +17,7 @@ after(async () => {
   await cluster?.close();
 });
 
-/** What settings could change, and what it is. */
+/** Values that settings could change, and their expected form. */
 const SENSITIVE = `SELECT $1::int AS n, '2024-01-02 03:04:05.5+00'::timestamptz AS a, '2024-01-02 03:04:05'::timestamp AS b,
   '2024-01-02'::date AS c, '1 year -2 days 03:00:00'::interval AS d, 0.1::float4 AS e, 0.1::float8 + 0.2 AS f,
   '\\x00ff'::bytea AS g, '{2024-01-02}'::date[] AS h, '{0.1}'::float4[] AS i`;
@@ -43,7 +43,7 @@ const SETTINGS = {
 
 test('settings of a session, of a role and of the pool change no result', async (t) => {
   let number = 0;
-  /** A statement that no connection of the pool has seen. */
+  /** A new statement, unknown to all connections of the pool. */
   const check = async (on, how) => {
     const sql = `${SENSITIVE} /* ${(number += 1)} */`;
     for (let use = 0; use < 3; use++) {
@@ -84,7 +84,7 @@ test('what changes a session, for how long it may be, changes no result', async 
   const fresh = () => `${SENSITIVE} /* session ${(number += 1)} */`;
   const check = async (on, how) => {
     const sql = fresh();
-    // The first use comes as text, the second in binary.
+    // The first result comes as text, the second in binary.
     for (let use = 0; use < 2; use++) {
       assert.deepStrictEqual(await on.query(sql, [1]), [UNCHANGED], how);
     }
@@ -101,9 +101,9 @@ test('what changes a session, for how long it may be, changes no result', async 
     for (const [name, value] of Object.entries(SETTINGS)) {
       const how = `${way} ${name}`;
       const connection = await single.connect();
-      // Nothing is sent behind the first statement.
+      // The pool sends nothing behind the first statement of a connection.
       await connection.query('SELECT 1');
-      // Sent behind it without waiting, and in the session that it changed.
+      // Sent right behind the change, without waiting for its answer.
       const behind = fresh();
       const [, rows] = await Promise.all([
         connection.query(...change(name, value)),

@@ -21,7 +21,9 @@ after(async () => {
   await cluster?.close();
 });
 
-/** Depths that are tried on this side of the end and beyond it, with frames of two sizes. */
+/**
+ * The depths before the end of the stack and after it that the tests try, with frames of two sizes.
+ */
 const BEFORE = 130;
 const BEHIND = 12;
 
@@ -30,7 +32,7 @@ function wide(depth, run, a, b, c, d, e) {
   return depth > 0 ? wide(depth - 1, run, a, b, c, d, e) : run();
 }
 
-/** The depth at which the stack ends, for what needs little of it. */
+/** The depth at which the stack ends for a function that needs little of it. */
 function endOf(descend) {
   let [low, high] = [0, 100_000];
   while (high - low > 1) {
@@ -45,11 +47,11 @@ function endOf(descend) {
   return low;
 }
 
-/** What becomes of `run` at each depth: `{ value }`, or `{ error }` where it threw or rejected. */
+/** The result of `run` at each depth: `{ value }`, or `{ error }` if it threw or rejected. */
 async function atEachDepth(run, judge, step = 1) {
   let done = 0;
   for (const descend of [narrow, wide]) {
-    // The first calls are compiled on the way.
+    // V8 compiles functions during the first calls.
     for (let n = 0; n < 3; n += 1) await judge(await settled(() => run(-1)), -1);
     const end = endOf(descend);
     for (let depth = end - BEFORE; depth < end + BEHIND; depth += step) {
@@ -71,7 +73,7 @@ async function settled(call) {
 
 const isEndOfStack = (error) => error instanceof RangeError && /call stack/.test(error.message);
 
-/** Behind each call: what others ask is theirs, and all connections are free. */
+/** After each call: other calls get their own answers, and all connections are free. */
 async function isWell() {
   const rows = await Promise.all([1, 2].map((n) => pool.query('SELECT $1::int AS n', [n])));
   assert.deepEqual(rows, [[{ n: 1 }], [{ n: 2 }]]);
@@ -225,7 +227,7 @@ for (const how of ['commit', 'rollback']) {
         let isThere = how === 'commit';
         if (error !== undefined) {
           assert.ok(isEndOfStack(error), error);
-          // Nothing was sent: it is still its caller's.
+          // Nothing was sent, so the caller still has the connection.
           await tx.rollback();
           isThere = false;
         }

@@ -35,7 +35,10 @@ const WAYS = {
 const AT = new Date('2024-06-01T12:00:00Z');
 const ID = '8a1f6c1e-0000-4000-8000-000000000001';
 
-/** The types that a column of text is made, of most of which no binary form is read here, and a value of each. */
+/**
+ * Types for a former text column, with a value of each. This client reads no binary form of most of
+ * them.
+ */
 const UNREAD = [
   ['inet', '1.1.1.1'],
   ['cidr', '1.1.1.0/24'],
@@ -66,7 +69,7 @@ for (const [way, [options, choices]] of Object.entries(WAYS)) {
       const all = () => Promise.all([...statements, ...statements].map((run) => run(pool)));
       await times(3, all);
       await ddl.query('TRUNCATE u');
-      // GROUP BY takes no xml.
+      // GROUP BY does not accept xml.
       if (type === 'xml') statements.pop();
       await ddl.query(`INSERT INTO u (v) VALUES ($1)`, [value]);
       await ddl.query(`ALTER TABLE u ALTER v TYPE ${type} USING v::${type}`);
@@ -102,7 +105,10 @@ test('a read on a dedicated connection is right behind a change, and in its turn
   await pool.end();
 });
 
-/** The type of a column, a value of it, a text that its input refuses, and the code of that. The column becomes text. */
+/**
+ * The type of a column that becomes text, a value of it, a text that the type refuses, and the
+ * error's code.
+ */
 const REFUSALS = [
   ['int', '1', 'x', '22P02'],
   ['int', '1', '99999999999', '22003'],
@@ -238,7 +244,7 @@ test('a value that is wrong has its transaction run once more at most', async ()
         await tx.query('SELECT 1');
         await insert(tx, 'x');
       };
-      // Others go on with the same statement meanwhile.
+      // Other callers use the same statement meanwhile.
       const busy = after === null ? [] : [1, 2, 3].map(() => times(20, () => insert(pool, after)));
       const failing = assert.rejects(pool.transaction(wrong, { retries }), (error) => {
         assert.equal(error.code, '22P02');
@@ -351,14 +357,14 @@ test('no value is sent in the form of a type that nobody has told on its connect
   ]) {
     for (const isPrepared of [false, true]) {
       await ddl.query(`DROP TABLE IF EXISTS w; CREATE TABLE w (v ${from})`);
-      // Both connections take part: what one of them has only been told of is written for a while
-      // as it was told.
+      // Both connections take part. A connection that has the statement described and not prepared
+      // writes parameters for a while by that description.
       while (pool.status().available < 2) {
         await Promise.all([SLEEP, SLEEP].map((sql) => pool.query(sql)));
       }
       const insert = () => pool.query('INSERT INTO w (v) VALUES ($1)', [value]);
       await times(4, () => Promise.all([insert(), insert()]));
-      // Other sessions were told the same, and have not prepared it.
+      // Other sessions were described the statement too, and have not prepared it.
       if (!isPrepared) {
         const end = () =>
           pool.query('SELECT pg_terminate_backend(pg_backend_pid())').catch(() => {});
@@ -379,7 +385,7 @@ test('no value is sent in the form of a type that nobody has told on its connect
   await pool.end();
 });
 
-/** Types that a server casts in silence, and a value whose text is another one then. */
+/** Types that a server casts silently, and a value whose text changes by that. */
 const SILENT = [
   ['int', '1', 'text', '01234'],
   ['numeric', '1', 'text', '1e3'],

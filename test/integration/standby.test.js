@@ -20,7 +20,7 @@ async function open(t, clusterOptions, options) {
   return { cluster, pool, standby };
 }
 
-/** Asks both hosts until the condition holds: what is known of them is told by their answers. */
+/** Asks both hosts until the condition holds. The pool learns about hosts from their answers. */
 const askUntil = (pool, what, holds) =>
   waitUntil(what, async () => {
     await Promise.all([pool.query('SELECT 1'), pool.query('SELECT 1')]);
@@ -40,7 +40,7 @@ test('a standby at work tells how far it is behind, and a primary does not', asy
   await until((lag) => lag === 0);
   assert.equal(lagOf(cluster.primary), null);
 
-  // One that receives nothing does not know how far it is behind, and says so.
+  // A standby that receives nothing does not know its lag, and the pool reports that.
   await standby.follow("host=127.0.0.1 port=1 user='nobody'");
   standby.reload();
   await until((lag) => lag === null);
@@ -76,7 +76,7 @@ test('what is known of a host that nobody asks grows old, and says so', async (t
   const { cluster, pool, standby } = await open(t, {}, {});
   await pool.query('SELECT 1');
   const agesOf = (node) => pool.cluster().find(({ host }) => host === node.address).ages;
-  // A login to the standby may be under way still.
+  // A login to the standby may still be under way.
   await waitUntil('it has logged in', () => agesOf(standby).stateMs !== null);
   const before = agesOf(standby).stateMs;
   await sleep(100);
@@ -123,7 +123,7 @@ test('a read that a standby’s replay is in the way of is asked again', async (
     'SELECT 1 FROM pg_stat_database_conflicts WHERE confl_snapshot > 0',
   );
 
-  // A transaction has seen something, and is its user's to repeat.
+  // A transaction has read rows, so only its caller can repeat it.
   const seen = pool.transaction(async (tx) => {
     await tx.query('SELECT count(*) FROM kept');
     return tx.query('SELECT (SELECT count(*)::int FROM kept) AS n FROM pg_sleep(1)');
@@ -168,7 +168,7 @@ test('a transaction from before a promotion stays read-only, and says nothing of
     ...{ name: 'DatabaseError', code: '25006', outcome: 'not-committed' },
   });
   const [{ state, role, serves }] = pool.cluster();
-  // A server before 14 tells no session of it, and a transaction is not asked.
+  // A server before 14 does not report it to sessions, and the pool does not ask in a transaction.
   const [[number]] = await cluster.query(standby, 'SHOW server_version_num');
   const told = Number(number) < 140_000 ? 'standby' : 'read-write';
   assert.deepEqual([state, role, serves], ['up', told, true]);

@@ -11,7 +11,10 @@ import { createPool } from '../../js/index.mjs';
 import { startCluster } from '../support/cluster/index.js';
 import { waitUntil } from '../support/wait-until.js';
 
-/** A pool that waits for long, also for a server that does not listen yet, and a query that waits already. */
+/**
+ * A pool that waits long, even for a server that does not listen yet, and a query that waits
+ * already.
+ */
 function ask(t, cluster, options) {
   const patient = { acquireTimeoutMs: 60_000, failFast: false };
   const pool = createPool(cluster.options({ ...patient, ...options }));
@@ -19,7 +22,7 @@ function ask(t, cluster, options) {
   return { pool, waiting: pool.query('SELECT 1 AS one') };
 }
 
-/** Waits until a host has said 57P03 in these words. */
+/** Waits until a host has answered 57P03 with this text. */
 async function untilRefused(pool, why) {
   const isRefused = () => pool.cluster().some(({ state }) => state === 'refusing');
   await waitUntil('a host refuses', isRefused);
@@ -28,7 +31,7 @@ async function untilRefused(pool, why) {
   assert.match(lastError.message, why);
 }
 
-/** Whoever does not wait for so long is told why, and that nothing was sent. */
+/** A caller that waits for a shorter time learns the reason, and that nothing was sent. */
 async function assertRefused(cluster, why, options) {
   const pool = createPool(cluster.options({ acquireTimeoutMs: 1000, failFast: false, ...options }));
   await assert.rejects(pool.query('SELECT 1'), (error) => {
@@ -45,10 +48,10 @@ test('a server that is starting up is asked until it has started', async (t) => 
   t.after(() => cluster.close());
   const { primary } = cluster;
   await cluster.stop(primary);
-  // A recovery that looks for WAL in an archive, and hears that there is none when the test says
-  // so.
+  // A recovery that looks for WAL in an archive, until the test lets the archive answer that there
+  // is none.
   const go = path.join(primary.dataFolder, 'go');
-  // It ends with the folder too, however the test does.
+  // It also ends when the folder is gone, however the test ends.
   const command = `while [ -d ${primary.dataFolder} ] && [ ! -e ${go} ]; do sleep 0.01; done; false`;
   await primary.configure({ restore_command: command });
   await primary.write('recovery.signal', '');
@@ -114,7 +117,7 @@ test('a standby that refuses for good does not end the wait for a primary that i
   t.after(() => pool.end());
   await pool.query('SELECT 1');
   await cluster.crash(primary);
-  // What is asked first may still be sent on a connection that is broken.
+  // The pool may still send the first query on a broken connection.
   await pool.query('SELECT 1', [], { readOnly: true, timeoutMs: 100 }).catch(() => {});
   const refuses = () => pool.cluster().some(({ state }) => state === 'refusing');
   await waitUntil('the standby has refused', refuses);
@@ -123,12 +126,12 @@ test('a standby that refuses for good does not end the wait for a primary that i
     pool.transaction((tx) => tx.query('SELECT 1 AS one')),
   ]);
   waiting.catch(() => {});
-  // Both are asked again meanwhile.
+  // The pool asks both again meanwhile.
   await sleep(1_500);
   await cluster.start(primary);
   assert.deepEqual(await waiting, [[{ one: 1 }], [{ one: 1 }]]);
 
-  // Where both refuse, nothing is waited for.
+  // If both refuse, no call waits.
   await primary.write('pg_hba.conf', 'host all all all reject\n');
   await primary.reload();
   await waitUntil('both have refused', async () => {

@@ -61,7 +61,7 @@ test('a text that leaves a transaction open is refused before it is sent', async
   assert.deepEqual(await Promise.all([3, 4, 5].map(orders)), [1, 0, 1]);
 });
 
-// Where a backslash may escape a quote, a text does not show what is in it.
+// Where a backslash may escape a quote, the text does not show its statements.
 const UNCLEAR = String.raw`SELECT 'a\' AS a`;
 
 test('a transaction that a call leaves open unseen is rolled back before others have the connection', async (t) => {
@@ -234,7 +234,7 @@ test('of class 08 those are tried again that pass', () => {
 test('what its hint says of repeating is what isRetryable says', async (t) => {
   const pool = open(t);
   const statement = 'SELECT 26 AS a';
-  // In a function, where its text tells nothing.
+  // In a function, so that the text shows nothing.
   const part = "'DEAL' || 'LOCATE ALL'";
   await pool.query(
     `CREATE OR REPLACE FUNCTION drop_all() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE ${part}; RETURN 1; END $$`,
@@ -291,7 +291,7 @@ test('whether a procedure had an effect that has failed or was cancelled, nobody
       const error = await errorOf(call());
       assert.deepEqual([error.code, error.outcome], [code, 'unknown'], id);
       assert.ok(!isRetryable(error), id);
-      // It was run once for each call.
+      // It ran once for each call.
       assert.equal(await orders(id), use, id);
     }
   }

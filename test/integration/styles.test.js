@@ -8,7 +8,10 @@ import { after, before, test } from 'node:test';
 import { createPool } from '../../js/index.mjs';
 import { clusterFor } from '../support/cluster/index.js';
 
-/** Types, an expression for each, and what comes of it whatever the session says. */
+/**
+ * Types, an expression for each, and its value in JavaScript, which no setting of the session may
+ * change.
+ */
 const TYPES = [
   ['bool', `true`, true],
   ['int4', `-7`, -7],
@@ -30,7 +33,7 @@ const TYPES = [
   ['bytea', `decode('00ff5c', 'hex')`, Buffer.from([0, 255, 92])],
 ].filter(([type]) => type !== 'infinite');
 
-/** Each of them, its array, a domain over it, and an array of that. */
+/** Each type, its array, a domain over it, and an array of that domain. */
 const COLUMNS = TYPES.flatMap(([type, expression, value]) => {
   const domain = `styled_${type}`;
   return [
@@ -44,7 +47,10 @@ const LIST = COLUMNS.map(([name, expression]) => `${expression} AS ${name}`).joi
 const OBJECT = Object.fromEntries(COLUMNS.map(([name, , value]) => [name, value]));
 const ARRAY = COLUMNS.map(([, , value]) => value);
 
-/** What is written, by a parameter and as a literal: `$` stands for it. All of it comes back as text. */
+/**
+ * Values to write, as a parameter and as a literal, with `$` in their place. All of them come back
+ * as text.
+ */
 const WRITTEN = [
   ['02/01/04', `$::date::text`],
   ['02/01/04', `extract(month FROM $::date)::text`],
@@ -61,7 +67,7 @@ const BY_LITERAL = written((n) => `'${WRITTEN[n][0]}'`);
 const BY_PARAMETER = written((n) => `$${n + 1}`);
 const VALUES = WRITTEN.map(([value]) => value);
 
-/** Arrays with NULLs, which `array_nulls = off` would make texts of. */
+/** Arrays with NULLs, which `array_nulls = off` would turn into strings. */
 const WITH_NULLS = [
   ['text', ['x', null, 'NULL']],
   ['varchar', ['x', null]],
@@ -84,7 +90,10 @@ const WITH_NULLS = [
   ['styled_bytea', [Buffer.from([1]), null]],
 ];
 
-/** Values for the settings, all of them other than this client reads text by, but for the last. */
+/**
+ * Values for the settings. All but the last set differ from the settings by which this client reads
+ * text.
+ */
 const SETS = [
   {
     DateStyle: 'German',
@@ -115,7 +124,7 @@ const SETS = [
 let cluster;
 let user;
 let database;
-/** What a plain session makes of what is written, for each of the sets. */
+/** The text that a session of psql would make of each written value, for each set. */
 const plain = [];
 const ask = (sql) => cluster.query(cluster.primary, sql);
 before(async () => {
@@ -145,10 +154,10 @@ before(async () => {
 after(() => cluster?.close());
 
 let number = 0;
-/** Each call is a statement that the pool has not seen. */
+/** Each call makes a statement that is new to the pool. */
 const fresh = (sql) => `${sql} /* ${(number += 1)} */`;
 
-/** Everything on one pool, connection or transaction. */
+/** All reads and writes on one pool, connection or transaction. */
 async function check(on, set, how, { scripts = true } = {}) {
   const sql = fresh(`SELECT ${LIST}`);
   for (const use of [1, 2, 3]) {
@@ -218,7 +227,7 @@ for (const set of SETS) {
       const what = typeof alter === 'string' ? alter : alter();
       const open = createPool(cluster.options({ poolSize: 1 }));
       try {
-        // A session that is open already, and has been found in order.
+        // A session that is already open, and whose settings were right.
         await open.query(fresh('SELECT 0.1::float8 AS n'));
         await open.query(fresh('SELECT 1; SELECT 2'));
         for (const [name, value] of settings) await ask(`${what} SET ${name} = '${value}'`);
@@ -261,7 +270,8 @@ for (const set of SETS) {
       const restyle = `SELECT restyle_${SETS.indexOf(set)}()`;
       await pool.transaction(async (tx) => {
         await tx.query(restyle);
-        // Nothing shows what it did: texts of several statements go by what the session was before.
+        // No answer shows the change. For texts of several statements the pool relies on the
+        // earlier state of the session.
         await check(tx, set, `${mode}, a function in a transaction`, { scripts: false });
       });
       const connection = await pool.connect();
@@ -269,7 +279,7 @@ for (const set of SETS) {
       await check(connection, set, `${mode}, a function`, { scripts: false });
       await connection.release();
     });
-    // A pool that leaves sessions as they are hands this on, too.
+    // A pool that does not reset sessions passes this change on to the next caller.
     await withPools({ resetOnRelease: false }, async (pool, mode) => {
       await pool.query(`SELECT restyle_${SETS.indexOf(set)}()`);
       await check(pool, set, `${mode}, a function that nobody resets`, { scripts: false });
@@ -306,7 +316,7 @@ for (const [way, [options, choices]] of Object.entries({
   });
 }
 
-/** What several statements in one text bring of types that the pool has never met. */
+/** The results of several statements in one text, with types that are new to the pool. */
 async function inOneText(parameters, body) {
   const pool = createPool(cluster.options({ poolSize: 1, parameters }));
   try {
@@ -371,7 +381,7 @@ test('a role that may not be told of types has its several statements run all th
   }
   assert.deepStrictEqual(await ask('SELECT count(*) AS n FROM restyled'), [['2']]);
 
-  // A refusal would end the transaction, with what was done in it before.
+  // A refusal would end the transaction, and undo the work before it.
   const another = createPool(
     cluster.options({ poolSize: 1, user: 'styled_plain', password, parameters: SETS[0] }),
   );

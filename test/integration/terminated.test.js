@@ -28,7 +28,7 @@ after(async () => {
   if (process.platform !== 'win32') rmSync(folder, { recursive: true });
 });
 
-/** Runs a storm in a process of its own, which has to end by itself, and returns what it told. */
+/** Runs a storm in a process of its own, which must end by itself, and returns its report. */
 async function run(program, what) {
   const options = cluster.options({ poolSize: 2 });
   const told = JSON.stringify({ options, seed: 1, workers: 50, loadsAddon: true, ...what });
@@ -53,7 +53,7 @@ for (const major of new Set([own, 20, 24])) {
   }
 }
 
-// By this the test above is known to find what it looks for.
+// This shows that the test above finds such a defect.
 test('an exception that is left pending ends the process with its worker', async () => {
   const addon = buildDefective(folder);
   const { wrong } = await run(process.execPath, { addon, workers: 14 });

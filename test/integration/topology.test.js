@@ -23,7 +23,7 @@ function open(t, options) {
 
 const event = (pool, name, fits = () => true) =>
   new Promise((resolve) => {
-    // A pool that nobody waits for keeps no process alive.
+    // A pool without outstanding calls keeps no process alive.
     const awake = setInterval(() => {}, 1000);
     const listen = (news) => {
       if (!fits(news)) return;
@@ -138,7 +138,7 @@ test('the primary is followed when it leaves the list and when it comes back', a
   await pool.query('SELECT 1');
   pool.setHosts(others);
   const waiting = pool.query(WHERE);
-  // Both are asked by now, and say that they are standbys.
+  // The pool has asked both, and both have answered that they are standbys.
   const areAsked = () => pool.cluster().every(({ connections }) => connections.open > 0);
   await waitUntil('both are asked', areAsked);
   pool.setHosts([...others, primary.address]);
@@ -192,7 +192,7 @@ test('in another cluster nothing holds that was told of types', async (t) => {
   t.after(() => Promise.all([before.close(), behind.close()]));
   const on = (of, sql) => of.query(of.primary, sql);
   await on(before, "CREATE TYPE mood AS ENUM ('sad')");
-  // The same oids are other types there.
+  // The same oids belong to other types there.
   await on(behind, 'CREATE TYPE pair AS (a int, b int)');
   await on(behind, "CREATE TYPE mood AS ENUM ('sad')");
   const pool = createPool(before.options({ poolSize: 1 }));

@@ -16,11 +16,11 @@ before(async () => {
   node = cluster.primary;
   await cluster.query(node, 'CREATE TABLE limited (id int)');
 });
-// Where the test has failed before.
+// In case the test fails earlier.
 afterEach(() => cluster.thaw(node).catch(() => {}));
 after(() => cluster?.close());
 
-/** Nothing but what is tested ends a wait soon. */
+/** Only the tested limit may end a wait soon. */
 const options = { acquireTimeoutMs: 300_000, cancelGraceMs: 200, livenessCheckMs: 60_000 };
 
 async function poolFor(t, given) {
@@ -30,7 +30,7 @@ async function poolFor(t, given) {
   return pool;
 }
 
-/** What `running` has come to, unless it never settles. */
+/** The result of `running`, or an error if it never settles. */
 async function outcomeOf(running) {
   const settled = running.then(
     () => 'fulfilled',
@@ -44,7 +44,7 @@ async function outcomeOf(running) {
 }
 
 const insert = (tx) => tx.query('INSERT INTO limited VALUES (1)');
-/** The host is silent from here on, until the limit has passed and behind it. */
+/** Silences the host until after the limit has passed. */
 async function fallSilent(tx) {
   await insert(tx);
   await cluster.freeze(node);
@@ -122,7 +122,7 @@ test('a ROLLBACK without a limit waits for a silent host no longer than liveness
   assert.equal(await outcomeOf(tx.rollback()), 'fulfilled');
 });
 
-/** The connection breaks while nothing was asked on it yet. */
+/** The connection breaks before the first query on it. */
 async function insertBehindCrash(tx) {
   await cluster.crash(node);
   await insert(tx);

@@ -94,13 +94,13 @@ test('more transactions than connections wait for their turn', async () => {
 });
 
 test('a query for the lock of an open transaction does not hold up those behind it', async () => {
-  // Enough quick statements that the pool pipelines them.
+  // Enough quick statements for the pool to pipeline them.
   const touch = () => pool.query('UPDATE accounts SET balance = balance WHERE id = 2');
   for (let n = 0; n < 20; n++) await touch();
   await pool.transaction(async (tx) => {
     await tx.query('UPDATE accounts SET balance = balance WHERE id = 2');
     const blocked = touch();
-    // Each of these must find its way past the blocked one, or this transaction would never end.
+    // Each of these must get past the blocked one, or this transaction would never end.
     for (let n = 0; n < 20; n++) {
       await pool.query('UPDATE accounts SET balance = balance WHERE id = 1');
     }
@@ -234,7 +234,7 @@ test('a savepoint undoes its own part, at any depth', async () => {
       throw reason;
     });
     await assert.rejects(inner, (error) => error === reason);
-    // An error of the server inside of it, and one that its callback swallows.
+    // An error of the server in the transaction, and an error that its callback swallows.
     await assert.rejects(
       tx.transaction((sp) => transfer(sp, 500)),
       { code: '23514' },
@@ -321,7 +321,7 @@ test('a serialization failure is repeated, and both increments count', async () 
   await Promise.all([1, 2, 3].map(() => pool.transaction(increment, options)));
   assert.equal((await balances())[0], 103);
   assert.ok(attempts >= 3);
-  // And surely so: the row is changed between its reading and its writing.
+  // This happens in each run, since the row changes between the read and the write.
   attempts = 0;
   await pool.transaction(async (tx) => {
     attempts += 1;
@@ -374,7 +374,8 @@ test('a transaction that does not finish in time is rolled back, whatever it is 
   const late = {
     ...{ name: 'TimeoutError', code: 'HYPERION_TRANSACTION_TIMEOUT', outcome: 'not-committed' },
   };
-  // The callback waits for something else; the server is at work; begin() and no more.
+  // The callback waits for something else, or the server is at work, or the caller only calls
+  // begin().
   const forever = new Promise(() => {});
   const idle = pool.transaction((tx) => transfer(tx, 30).then(() => forever), { timeoutMs: 50 });
   await assert.rejects(idle, late);
@@ -386,7 +387,7 @@ test('a transaction that does not finish in time is rolled back, whatever it is 
   await assert.rejects(tx.commit(), late);
   assert.deepEqual(await balances(), [100, 0]);
   assert.equal(pool.status().inUse, 0);
-  // In time, it is as if there were none.
+  // A transaction that ends in time is not affected.
   assert.equal(await pool.transaction(async () => 'done', { timeoutMs: 60_000 }), 'done');
 });
 
@@ -401,7 +402,7 @@ test('the time of a transaction includes the wait for a connection', async (t) =
     await assert.rejects(begin(), { code: 'HYPERION_TRANSACTION_TIMEOUT' });
   }
   await holder.rollback();
-  // What was granted too late was given back.
+  // The connection that was granted too late is free again.
   assert.deepEqual(await single.query('SELECT 1 AS one'), [{ one: 1 }]);
   assert.equal(single.status().inUse, 0);
 });
@@ -483,7 +484,7 @@ test('25P03 from the server reaches the transaction as the cause of its end', as
   const warned = once(process, 'warning');
   const tx = await short.begin();
   await tx.query("SET idle_in_transaction_session_timeout = '50ms'");
-  // Its own answers are the only way to hear of it.
+  // The pool learns of it only from the answers in the transaction.
   const error = await untilItFails(
     () => cluster.query(cluster.primary, 'SELECT pg_sleep(0.2)'),
     tx,
@@ -493,7 +494,7 @@ test('25P03 from the server reaches the transaction as the cause of its end', as
   assert.equal(error.outcome, 'not-committed');
   assert.equal(error.cause.code, '25P03');
   assert.match(error.cause.message, /idle-in-transaction timeout/);
-  // The limit that has passed is named, and no other one.
+  // The error names the limit that has passed.
   const [warning] = await warned;
   assert.equal(warning.code, 'HYPERION_TRANSACTION_ABANDONED');
   assert.match(warning.message, /was idle for the server's idle_in_transaction_session_timeout:/);
@@ -547,7 +548,7 @@ test('where the server refuses BEGIN, nothing of the transaction runs', async (t
   t.after(() => refusing.end());
   const tx = await refusing.begin();
   const over = { name: 'TransactionError', code: 'HYPERION_TRANSACTION_OVER' };
-  // Asked together: the second one must not run on its own.
+  // Both are asked together. The second one must not run without the first.
   const [first, second] = await Promise.allSettled([
     tx.query('INSERT one'),
     tx.query('INSERT two'),

@@ -44,7 +44,9 @@ async function withoutRight(t) {
 const kept = async () =>
   (await cluster.query(cluster.primary, 'SELECT id FROM moods.kept ORDER BY id')).flat();
 
-/** Inserts, reads a value whose type is asked for, and inserts once more, in one transaction. */
+/**
+ * Inserts, reads a value whose type the pool asks for, and inserts once more, in one transaction.
+ */
 async function insertAround(transaction, [first, second], prepare = () => {}, options = {}) {
   const insert = 'INSERT INTO moods.kept VALUES ($1)';
   return transaction(async (tx) => {
@@ -66,7 +68,7 @@ test('a role that may not read pg_type', async (t) => {
   const inSavepoint = (work) => pool.transaction((tx) => tx.savepoint(work));
   assert.deepEqual(await insertAround(inSavepoint, [3, 4]), TEXT);
   assert.deepEqual(await kept(), ['1', '2', '3', '4']);
-  // Pipelined behind the value, and its parameters are of such a type too.
+  // This insert is pipelined behind the read, and its parameter has such a type too.
   const sql = "SELECT $1::moods.mood[] = '{sad}' AS same";
   const both = await pool.transaction((tx) =>
     Promise.all([tx.query(VALUE), tx.query(sql, [['sad']]), tx.query('SELECT 1 AS one')]),
@@ -92,7 +94,7 @@ test('a lock on pg_type, with every limit that may hit the question', async (t) 
   const locker = await cluster.openSession(cluster.primary);
   t.after(() => locker.close());
   const lock = async (tx) => {
-    // What the statement itself needs of types is with the session then.
+    // After this the session has cached the catalog rows that the statement itself needs.
     await tx.query("SELECT '{sad}'::moods.mood[]::text");
     await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
     return () => locker.query('ROLLBACK');
@@ -108,7 +110,7 @@ test('a lock on pg_type, with every limit that may hit the question', async (t) 
     const pool = open(t, options);
     const work = (callback) => pool.transaction(callback);
     const answer = await insertAround(work, [1, 2], lock, { timeoutMs });
-    // The question may come in front of the query, which its own limit then takes back.
+    // The question may be sent before the query, which the pool withdraws at its limit.
     const isTakenBack = timeoutMs !== undefined && answer === 'HYPERION_QUERY_TIMEOUT';
     if (!isTakenBack) assert.deepEqual(answer, TEXT, JSON.stringify(limit));
     assert.deepEqual(await kept(), ['1', '2'], JSON.stringify(limit));
@@ -144,7 +146,7 @@ test('pg_cancel_backend that hits the question', async (t) => {
   assert.deepEqual(await kept(), ['1', '2']);
 });
 
-/** A pool behind a proxy that puts other statements into the place of the pool's own. */
+/** A pool behind a proxy that replaces statements of the pool by others. */
 async function openThrough(t, turn) {
   const { address } = await cluster.proxy(cluster.primary, {
     fromClient(chunk) {
@@ -187,7 +189,7 @@ test('a transaction that the question ends is told why by the call that needed i
   };
   const [{ host }] = pool.cluster();
   await assert.rejects(pool.transaction(work), { code: '22012', outcome: 'not-committed', host });
-  // Whatever else is asked in it has that as its cause.
+  // All later queries in the transaction fail with this as their cause.
   const tx = await pool.begin();
   await tx.query(insert);
   const answers = await Promise.allSettled([tx.query(VALUE), tx.query('SELECT 1')]);
@@ -199,7 +201,7 @@ test('a transaction that the question ends is told why by the call that needed i
     ],
   );
   await tx.rollback();
-  // A call whose parameters needed it.
+  // A call whose parameters needed the types.
   const asked = pool.transaction(async (of) => {
     await of.query(insert);
     await of.query('SELECT $1::moods.mood[]', [['sad']]);
@@ -223,7 +225,7 @@ test('a snapshot that is older than a type teaches nobody that it is not there',
   assert.deepEqual(await pool.query(sql), ARRAY);
 });
 
-/** Types, a value of each, and the same as a parameter. */
+/** Types, a value of each, and the parameter for that value. */
 const NEWER = [
   ['"Mo""od"[]', `'{sad}'`, ['sad']],
   ['"Mo""od"[]', `ARRAY['sad', NULL]::newer."Mo""od"[]`, ['sad', null]],
@@ -268,7 +270,7 @@ test('types that are newer than the snapshot are told in its transaction', async
         assert.deepEqual(v, value, `${type} as a parameter`);
       }
     }, settings);
-    // What was learned there holds.
+    // The answer to that question holds.
     for (const [type, sql, value] of NEWER) {
       const ask = (on) =>
         on.query(`SELECT (${sql})::newer.${type} AS v, $1::newer.${type} AS w`, [value]);
@@ -406,7 +408,7 @@ test('a read that waits for types outlasts neither the pool’s end nor its call
   await Promise.all([other.end({ timeoutMs: 1 }), third.end({ timeoutMs: 1 })]);
 });
 
-/** Until a session has run the statement, whose answer may still be on its way. */
+/** Waits until a session has run the statement. Its answer may still be on the way. */
 function waitForActivity(sql) {
   const question = `SELECT 1 FROM pg_stat_activity WHERE query = '${sql}' AND state = 'idle'`;
   return cluster.waitForRow(cluster.primary, question);

@@ -12,10 +12,10 @@ import { ConnectionError, createPool, isRetryable, PoolTimeoutError } from '../.
 import { freePort } from '../support/cluster/port.js';
 import { scriptedBackend, welcome } from '../support/scripted/backend.js';
 
-/** Long enough for a test to fail by it. */
+/** So long that a test fails if it waits for this. */
 const acquireTimeoutMs = 600_000;
 
-/** What Node's own socket says of the same place. */
+/** The error of Node's own socket for the same address. */
 async function nodeError(place) {
   const [error] = await once(net.connect(place), 'error', {
     signal: AbortSignal.timeout(60_000),
@@ -170,7 +170,7 @@ test('a server that has answered before is waited for when it refuses', async ()
   const server = await scriptedBackend(async (frontend) => {
     await frontend.startup();
     frontend.send(welcome);
-    // It answers nothing more.
+    // It answers no further request.
     await frontend.until('X');
   });
   const pool = createPool(server.options({ acquireTimeoutMs: 300 }));

@@ -36,7 +36,7 @@ function open(t, options) {
   return pool;
 }
 
-/** SQL, the value, and the type's name. */
+/** An SQL expression, its value, and the name of its type. */
 const CASES = [
   ["'sad'::mood", 'sad', 'mood'],
   [
@@ -106,7 +106,7 @@ test('arrays are parameters of such types, and an empty one never becomes an emp
 test('a parameter of a domain is fitted to the type under it, in each use', async (t) => {
   const moment = new Date('2024-02-29T12:34:56.789Z');
   const object = { a: 1, when: moment };
-  /** The domain or array, values that fit with what they become, and values that do not. */
+  /** The domain or array, valid values with their text, and invalid values. */
   const cases = [
     ['email', [['a@b', 'a@b']], [object, ['a'], Buffer.from('a')]],
     [
@@ -151,8 +151,8 @@ test('a parameter of a domain is fitted to the type under it, in each use', asyn
   for (const [type, fitting, others] of cases) {
     const sql = `SELECT $1::${type} AS v`;
     for (const first of [...fitting.keys(), ...others.keys()]) {
-      // Each value is the first of its statement once, and so the one for which the types are asked
-      // for.
+      // Each value is the first one of its statement once, and so the pool asks for the types
+      // because of it.
       const pool = open(t);
       if (first < others.length) {
         const refused = { code: 'HYPERION_PARAMETER', outcome: 'not-sent' };
@@ -197,7 +197,7 @@ test('what is behind a parameter is known in the transaction that makes its type
 
 test('where no server tells what is behind a parameter, its type is taken for what the value fits', async (t) => {
   const pool = open(t, { connectTimeoutMs: 300 });
-  // What the statement itself needs of types is with the session then.
+  // After this the session has cached the catalog rows that the statement itself needs.
   for (const value of ['{}', '[1]']) {
     assert.deepEqual(await pool.query('SELECT $1::doc::text AS v', [value]), [{ v: value }]);
   }
@@ -311,7 +311,7 @@ test('an answer waits for its types when the pool ends, is aborted, or times out
   assert.deepEqual(await Promise.all(queries), [[{ v: ['sad'] }], [{ v: [7n] }]]);
 });
 
-/** How many sessions there are of which this holds; asked anew within a transaction, too. */
+/** The number of sessions for which this condition holds now, within a transaction too. */
 async function inSessions(session, what) {
   await session.query('SELECT pg_stat_clear_snapshot()');
   const sql = `SELECT 1 FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ${what}`;
@@ -321,9 +321,9 @@ async function inSessions(session, what) {
 test('a connection that ends in between leaves the text, and no write is called undone', async (t) => {
   const proxy = await cluster.proxy(cluster.primary);
   const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`] });
-  // What the answer needs of types is with the session then.
+  // After this the session has cached the catalog rows that the statement itself needs.
   await pool.query("SELECT '{sad}'::made.mood[]::text");
-  // The answer comes at once, that to the question for the types does not.
+  // The answer comes at once. The answer to the question for the types does not.
   const locker = await cluster.openSession(cluster.primary);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   const answer = pool.query("SELECT '{sad}'::made.mood[] AS v").catch((error) => error);
@@ -364,7 +364,7 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
   const locker = await cluster.openSession(cluster.primary);
   const sessions = (what) => inSessions(locker, what);
   const tx = await pool.begin();
-  // What the answer needs of types is with the session now.
+  // After this the session has cached the catalog rows that the statement itself needs.
   await tx.query("SELECT '{sad}'::mood[]::text");
   const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(0.3)";
   const answer = tx.query(sql, [], { timeoutMs: 50 });

@@ -64,7 +64,7 @@ for (const version of ['13', '18']) {
     await cluster.crash(cluster.primary);
     const during = pool.query('INSERT INTO keys VALUES (3)').catch((error) => error.outcome);
     const promoted = await cluster.failover();
-    // With one node left nobody confirms its commits.
+    // The last node has no standby that could confirm its commits.
     await cluster.query(promoted, "ALTER SYSTEM SET synchronous_standby_names = ''");
     await cluster.query(promoted, 'SELECT pg_reload_conf()');
     const outcome = await during;
