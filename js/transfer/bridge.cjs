@@ -7,6 +7,7 @@ const { AsyncResource } = require('node:async_hooks');
 const dns = require('node:dns');
 const contract = require('./contract.cjs');
 const { QueryOptions } = require('../api/query-options.cjs');
+const { lookUp } = require('./lookup.cjs');
 const { Records } = require('./records.cjs');
 const { Requests, Watch } = require('./requests.cjs');
 const { Signals } = require('./signals.cjs');
@@ -514,41 +515,15 @@ class Bridge {
   }
 
   #resolveName(token, host) {
-    const answer = (error, addresses) => {
-      let ips = '';
-      // An empty text would mean that the look-up succeeded.
-      let why = JSON.stringify({ message: 'the look-up failed' });
-      try {
-        if (error) why = lookupError(error, host);
-        else {
-          const list = Array.isArray(addresses) ? addresses : [addresses];
-          ips = list.map((entry) => entry?.address ?? entry).join(',');
-          why = '';
-        }
-      } catch {
-        // The function has given neither addresses nor an error.
-        ips = '';
-      }
+    lookUp(this.#lookup, host, (ips, why) => {
       // The addon ignores the answer if the pool has ended: no connection waits for the address.
       this.#addon.resolved(this.#handle, token, ips, why);
       this.#flushSoon();
-    };
-    try {
-      this.#lookup(host, { all: true }, answer);
-    } catch (error) {
-      answer(error);
-    }
+    });
   }
 }
 
 const listed = (oids) => (oids === '' ? [] : oids.split(',').map(Number));
-
-/** In the form that `src/node/entry.rs` reads. */
-function lookupError(error, hostname) {
-  const { message, code, errno, syscall } = error;
-  const text = message ? String(message) : undefined;
-  return JSON.stringify({ message: text, code, errno, syscall, hostname });
-}
 
 /**
  * Adds the SQL text to the error of a parameter. An exception of the caller's own code stays as it

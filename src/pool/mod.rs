@@ -222,6 +222,7 @@ impl Pool {
         calls.release_overdue(now, cx);
         calls.reclaim_idle(now, cx);
         calls.discover(cx, |it, cx| it.watch(now, cx));
+        cx.connections.drop_unreset(now, cx.config.liveness_check);
         calls.follow_up(now, cx);
         // A connection that became free while the loop was blocked serves a call whose deadline
         // passed in that time.
@@ -291,6 +292,7 @@ impl Pool {
         let all = [
             cx.connections.next_timeout(),
             cx.connections.next_cancel(),
+            cx.connections.next_unreset(cx.config.liveness_check),
             calls.discover(cx, |it, cx| it.search_timeout(cx)),
             calls.discover(cx, |it, cx| it.liveness_timeout(cx)),
             calls.discover(cx, |it, cx| it.upkeep_timeout(cx)),

@@ -173,3 +173,27 @@ fn ready_connects_a_pool_that_keeps_nothing_warm() {
     let late = world.ready();
     assert_eq!(world.answers[&late].as_ref().unwrap_err().code(), "HYPERION_POOL_CLOSED");
 }
+
+#[test]
+fn a_reset_that_is_not_answered_holds_nobody_up() {
+    let options =
+        serde_json::json!({ "poolSize": 1, "livenessCheckMs": 500, "cancelGraceMs": 100 });
+    for wait in [200, 600] {
+        let mut world = world(&[PRIMARY], options.clone());
+        let request = world.acquire(NONE);
+        let lease = world.answers[&request].as_ref().unwrap().lease;
+        world.query("SET x", lease, NONE);
+        world.stall(0);
+        world.pool.release(world.now, lease.unwrap(), false);
+        world.settle();
+        world.pass(Duration::from_millis(wait));
+        // Its host is well, and nothing of a caller's was lost.
+        let available = usize::from(wait < 500);
+        assert_eq!(world.pool.status().size, available, "{wait}");
+        let query = world.query("INSERT a", None, NONE);
+        world.pass(Duration::from_millis(500));
+        assert!(world.answers[&query].is_ok(), "{wait}");
+        assert_eq!(world.hosts[0].server.keys, ["a"]);
+        assert_eq!(world.pool.status().available, 1);
+    }
+}

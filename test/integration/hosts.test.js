@@ -126,3 +126,39 @@ test('a host that begins with @ is a socket without a file', onLinux, async (t) 
   const rows = await ask(cluster.options({ hosts: [name], port: cluster.primary.port }));
   assert.deepEqual(rows, [{ address: null }]);
 });
+
+test('a look-up of the caller’s that throws, late or not, or answers without end is an error or an answer', async (t) => {
+  const cluster = await startCluster({ nodes: 1 });
+  t.after(() => cluster.close());
+  const { address, port } = cluster.primary;
+  const ip = address.split(':')[0];
+  let read = 0;
+  const endless = new Proxy([], {
+    get: (target, name) => {
+      if (name === 'length') return 1e9;
+      read += 1;
+      return ip;
+    },
+  });
+  const good = { 'late behind its answer': true, 'with a list without end': true };
+  const lookups = {
+    'late behind its answer': async (_name, _options, callback) => {
+      callback(null, [{ address: ip, family: 4 }]);
+      await null;
+      throw new Error('too late');
+    },
+    'with a list without end': (_name, _options, callback) => callback(null, endless),
+    late: () => Promise.reject(new Error('no such name')),
+    'late, for no reason': () => Promise.reject(), // eslint-disable-line prefer-promise-reject-errors
+    'at once': () => {
+      throw new Error('no such name');
+    },
+  };
+  for (const [name, lookup] of Object.entries(lookups)) {
+    const options = { hosts: ['db.example'], port, lookup, acquireTimeoutMs: 300 };
+    const asked = ask(cluster.options(options));
+    if (good[name]) assert.equal((await asked).length, 1, name);
+    else await assert.rejects(asked, { outcome: 'not-sent' }, name);
+  }
+  assert.ok(read < 1000, `${read} of its elements were read`);
+});

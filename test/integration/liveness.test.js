@@ -172,3 +172,28 @@ test(
     assert.equal(next, other.port);
   },
 );
+
+test(
+  'a reset that a session does not answer is given up, and nobody waits behind it',
+  onOwnNodes,
+  async (t) => {
+    // The process of one session hangs, and the host is well.
+    const hung = [];
+    t.after(() => {
+      for (const pid of hung) process.kill(pid, 'SIGCONT');
+    });
+    for (const poolSize of [1, 2]) {
+      const pool = createPool(cluster.options({ ...impatient, poolSize }));
+      const connection = await pool.connect();
+      const [{ pid }] = await connection.query('SELECT pg_backend_pid() AS pid');
+      process.kill(pid, 'SIGSTOP');
+      hung.push(pid);
+      await connection.release();
+      await waitUntil('the session is given up', () => pool.status().size === 0);
+      assert.equal(pool.status().available, 0);
+      const rows = await pool.query('SELECT pg_backend_pid() <> $1 AS other', [pid]);
+      assert.deepEqual(rows, [{ other: true }]);
+      await pool.end();
+    }
+  },
+);

@@ -140,7 +140,10 @@ impl Calls {
         let topology = cx.discovery.cluster.topology();
         let takes_work = |slot: &Slot| {
             let serves = topology.rank(slot.host).is_some();
-            serves && slot.takes_calls() && slot.connection.is_at_hand()
+            serves
+                && slot.takes_calls()
+                && slot.connection.is_at_hand()
+                && !slot.is_slow_to_reset(now)
         };
         let something_is_free =
             topology.is_served() && cx.connections.iter().any(|(_, slot)| takes_work(slot));

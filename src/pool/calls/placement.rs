@@ -68,7 +68,7 @@ impl Calls {
         share: bool,
         cx: &mut Context<'_>,
     ) -> Option<ConnectionId> {
-        if let Some(id) = cx.connections.at_hand(&serves) {
+        if let Some(id) = cx.connections.at_hand(now, &serves) {
             return Some(id);
         }
         if !share {

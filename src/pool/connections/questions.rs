@@ -7,7 +7,7 @@ use super::facts::{Facts, Kind};
 use super::index::OnHost;
 use super::slot::OVERDUE;
 use super::{ConnectionId, Connections, Duty, Slot};
-use crate::base::Instant;
+use crate::base::{Error, ErrorClass, Instant};
 use crate::cluster::HostId;
 
 /// What the pool has at one host.
@@ -117,11 +117,41 @@ impl Connections {
     /// call may go behind that.
     pub(in crate::pool) fn at_hand(
         &mut self,
+        now: Instant,
         serves: impl Fn(HostId) -> bool,
     ) -> Option<ConnectionId> {
         let (index, slots) = self.look();
-        let serves = |id: &ConnectionId| slots.get(*id).is_some_and(|slot| serves(slot.host));
+        let fits = |slot: &Slot| serves(slot.host) && !slot.is_slow_to_reset(now);
+        let serves = |id: &ConnectionId| slots.get(*id).is_some_and(fits);
         index.at_hand.iter().rev().find(|id| serves(id)).copied()
+    }
+
+    /// Those that are being reset, with nobody's call behind that, and since when.
+    fn resets(&mut self) -> impl Iterator<Item = (ConnectionId, Instant)> {
+        let (index, slots) = self.look();
+        let all = index.at_hand.iter().chain(&index.recovering);
+        let resets = all.filter_map(|id| Some((*id, slots.get(*id)?)));
+        let resets = resets.filter(|(_, slot)| slot.connection.is_resetting());
+        resets.filter_map(|(id, slot)| Some((id, slot.connection.head_since()?)))
+    }
+
+    /// Closes those whose reset is not answered in time, whatever their host does otherwise: nobody
+    /// loses anything by that.
+    pub(in crate::pool) fn drop_unreset(&mut self, now: Instant, bound: Duration) {
+        let late: Vec<_> = self.resets().filter(|(_, since)| now.since(*since) >= bound).collect();
+        for (id, _) in late {
+            let message = "the connection was closed, because its reset (DISCARD ALL) was not answered in time";
+            let why = Error::new(ErrorClass::Connection, "HYPERION_CONNECTION_LOST", message);
+            self.drop_slot(id, why);
+        }
+    }
+
+    /// When the next reset is not answered in time.
+    pub(in crate::pool) fn next_unreset(
+        &mut self,
+        bound: Duration,
+    ) -> Option<(Instant, &'static str)> {
+        self.resets().map(|(_, since)| (since + bound, "reset")).min_by_key(|(at, _)| *at)
     }
 
     /// The connection to such a host with the least in flight, where a quick call may join that,

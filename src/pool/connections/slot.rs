@@ -16,6 +16,8 @@ use crate::protocol::backend::TransactionStatus;
 
 /// Nothing is written behind a request that the server has been at for so long.
 pub(in crate::pool) const OVERDUE: Duration = Duration::from_millis(20);
+/// About as long as a login takes.
+const SLOW_RESET: Duration = Duration::from_millis(100);
 
 /// Names a connection of the pool.
 pub type ConnectionId = Key<Slot>;
@@ -156,6 +158,12 @@ impl Slot {
     /// for too long, or nothing is in flight.
     pub(in crate::pool) fn is_overdue(&self, now: Instant) -> bool {
         self.connection.head_since().is_none_or(|since| now.since(since) >= OVERDUE)
+    }
+
+    /// Whether it is being reset, and has been for longer than a login takes: nobody waits for that
+    /// who can have another connection.
+    pub(in crate::pool) fn is_slow_to_reset(&self, now: Instant) -> bool {
+        self.connection.is_resetting() && self.is_silent(now, SLOW_RESET)
     }
 
     pub(in crate::pool) fn site(&self) -> Site {
