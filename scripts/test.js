@@ -87,7 +87,7 @@ const EACH_VERSION = [
   ...['transaction', 'overlap', 'connect', 'standby', 'types-question', 'statements'],
   ...['descriptions', 'stale-types', 'another-cluster', 'role-question', 'steps'],
   ...['pooled-settings', 'moved-names', 'sessions', 'schemas', 'pooler-sessions', 'restless-types'],
-  ...['pooled-statements', 'serialize'],
+  ...['pooled-statements', 'pooler-keys', 'serialize'],
 ].map((name) => path.join('test', 'integration', `${name}.test.js`));
 
 const { folders, files, flags } = readArguments();

@@ -123,6 +123,10 @@ pub enum Mutation {
     ForgetLoss,
     /// Calls are sent behind a reset that may take away the settings of the login.
     HurryBehindReset,
+    /// A session whose key looks like a server's is taken for one.
+    TrustKeys,
+    /// Statements are prepared behind a pooler by the text that others prepare there too.
+    ShareTexts,
     /// The pool does not wait for a server that has served before and refuses now.
     ForgetServer,
     /// A statement that answers with the tag of a read is taken to have changed nothing.
@@ -147,7 +151,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 67] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -203,6 +207,8 @@ impl Mutation {
         Self::IgnoreReports,
         Self::ForgetLoss,
         Self::HurryBehindReset,
+        Self::TrustKeys,
+        Self::ShareTexts,
         Self::ForgetServer,
         Self::TrustTags,
         Self::BelieveStrays,

@@ -20,6 +20,7 @@ mod doors;
 mod effect;
 mod ended;
 mod exchange;
+mod far_end;
 mod flight;
 mod habit;
 mod halfway;
@@ -304,18 +305,9 @@ impl Connection {
         open.and_then(|open| self.outbox.get(..open)).unwrap_or(&self.outbox)
     }
 
-    /// Whether a pooler stands between this client and the server, as far as the session's
-    /// cancellation key shows.
+    /// Whether a pooler is known to stand between this client and the server.
     pub fn is_pooled(&self) -> bool {
         matches!(&self.state, State::Session(session) if session.is_pooled())
-    }
-
-    /// Takes the session for a pooler's, because another session of the same host has shown that a
-    /// pooler stands in between.
-    pub fn take_for_pooled(&mut self) {
-        if let State::Session(session) = &mut self.state {
-            session.take_for_pooled();
-        }
     }
 
     /// The kernel took `count` bytes of [`Self::outgoing`].

@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::BytesMut;
 
 use super::exchange::{Begins, Exchange, Flight, Parsing};
+use super::far_end::ProcessAsked;
 use super::lineage::Place;
 use super::role::{Role, is_refusal};
 use super::statement::StatementId;
@@ -45,6 +46,9 @@ pub(super) enum Work {
         asked: bool,
         /// The role in the answer to the question.
         told: Option<Role>,
+        /// The question for the process that serves the session, which a session's first barrier
+        /// brings along.
+        process: Option<ProcessAsked>,
         /// The loop is not woken for its answer before the answer to the request behind it has come
         /// too.
         together: bool,
@@ -85,6 +89,7 @@ impl Work {
         use BackendMessage as M;
         match (self, message) {
             (Self::Types(asked), message) => asked.message(message),
+            (Self::Barrier { process: Some(asked), .. }, message) => asked.message(message),
             (Self::Reset { step: step @ ResetStep::Due }, M::CommandComplete(_)) => {
                 *step = ResetStep::Done;
                 Ok(())
@@ -151,7 +156,7 @@ pub(super) fn push(
     let oldest = pipeline.front().map(|entry| entry.start);
     let is_long = oldest.is_some_and(|oldest| bytes.end.saturating_sub(oldest) > ONE_SEGMENT);
     // A bare Sync is never cut in two.
-    let is_whole = matches!(work, Work::Barrier { asked: false, .. });
+    let is_whole = matches!(work, Work::Barrier { asked: false, process: None, .. });
     let gated = is_pooled && is_long && !is_whole;
     pipeline.push_back(Entry { work, start: bytes.start, queued_at, gated });
 }
@@ -169,7 +174,8 @@ pub(super) fn requests(pipeline: &Pipeline) -> impl Iterator<Item = Token> {
 
 /// Whether the entry's answer is a ReadyForQuery and nothing else.
 fn is_bare_sync(entry: Option<&Entry>) -> bool {
-    matches!(entry, Some(Entry { work: Work::Barrier { asked: false, .. }, .. }))
+    let is_bare = |work: &Work| matches!(work, Work::Barrier { asked: false, process: None, .. });
+    entry.is_some_and(|entry| is_bare(&entry.work))
 }
 
 /// Whether the first entry is a bare Sync, and the second one a request that was sent.

@@ -22,6 +22,7 @@ use questions::{Asking, Doubt};
 use run::Texts;
 
 use super::exchange::{Exchange, Flight, Learned, Terms};
+use super::far_end::FarEnd;
 use super::handshake::BackendKey;
 use super::lead::Lead;
 use super::naming::Names;
@@ -62,7 +63,7 @@ pub(super) struct Session {
     /// The error with which the server last refused a statement because its transaction had failed.
     aborted: Option<Box<ServerFields>>,
     key: Option<BackendKey>,
-    is_pooled: bool,
+    far_end: FarEnd,
     last_ready: Instant,
     /// When the question was sent that the server last answered with its role.
     asked_at: Instant,
@@ -113,7 +114,7 @@ impl Session {
             RoleCheck::Reported => parameters.role(),
             RoleCheck::Query => None,
         };
-        let is_pooled = key.as_ref().is_none_or(BackendKey::is_of_pooler);
+        let far_end = FarEnd::of_key(key.as_ref());
         Self {
             pipeline: Pipeline::new(),
             status: TransactionStatus::Idle,
@@ -129,7 +130,7 @@ impl Session {
             status_before: TransactionStatus::Idle,
             max_result_bytes: config.max_result_bytes,
             repeats_reads: config.pipelining != Pipelining::Off,
-            is_pooled,
+            far_end,
             key,
             last_ready: now,
             asked_at: Instant::ORIGIN,
@@ -145,7 +146,7 @@ impl Session {
             startup: StartupSettings::new(parameters, config),
             made_role: false,
             refuses_types: false,
-            style: Style::new(parameters, config, is_pooled),
+            style: Style::new(parameters, config, far_end),
         }
     }
 
@@ -256,7 +257,7 @@ impl Session {
 
     /// Up to which byte of all that is ever sent here may be written now; `None` sets no limit.
     pub(super) fn gate(&self) -> Option<u64> {
-        if !self.is_pooled {
+        if !self.far_end.may_be_pooler() {
             return None;
         }
         self.pipeline.iter().find(|entry| entry.gated).map(|entry| entry.start)
@@ -267,17 +268,6 @@ impl Session {
         if let Some(front) = self.pipeline.front_mut() {
             front.gated = false;
         }
-    }
-
-    /// Whether a pooler stands in between, as far as the session's key shows.
-    pub(super) fn is_pooled(&self) -> bool {
-        self.is_pooled
-    }
-
-    /// Another session of the same host has shown that a pooler stands in between.
-    pub(super) fn take_for_pooled(&mut self) {
-        self.is_pooled = true;
-        self.style.share();
     }
 
     /// Appends a request to the pipeline and its bytes to `out`. An error leaves both as they were.
@@ -307,6 +297,9 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<Sent, Error> {
+        if request.barrier && self.may_ask_process() {
+            self.ask_process(now, sent, out)?;
+        }
         if request.barrier && self.may_ask_role() && !self.has_barrier(now) {
             self.barrier(now, false, sent, out)?;
         }
@@ -359,7 +352,7 @@ impl Session {
         let exchange = Exchange::new(request.statement, flight, prelude, moment, terms);
         let work = Work::Request { token: request.token, exchange };
         let end = sent + out.len() as u64;
-        pipeline::push(&mut self.pipeline, self.is_pooled, work, now, start..end);
+        pipeline::push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         if moves_for_all {
             shared.statements.names_moved();
         }
@@ -510,10 +503,12 @@ impl Session {
                 self.round_trip = self.lead.barrier(took, together).or(self.round_trip);
                 (took, None)
             }
-            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => {
-                (self.lead.other(took), None)
-            }
+            _ => (self.lead.other(took), None),
         };
+        if let Work::Barrier { process: Some(asked), .. } = &entry.work {
+            self.far_end = asked.finish(self.key.as_ref());
+            self.style.share(self.far_end);
+        }
         match entry.work {
             Work::Barrier { probe: true, .. } => {
                 events.push_back(Event::Answered { role: self.role_at_ready })

@@ -8,6 +8,7 @@
 
 use super::Request;
 use super::command::CommandTag;
+use super::far_end::FarEnd;
 use super::role::Parameters;
 use super::statement::{Form, Statement, Statements};
 use super::text_results::TextResults;
@@ -55,7 +56,7 @@ pub(super) struct Style {
     has_passed: bool,
     /// A pooler may run each transaction on another server connection, whose settings were not
     /// checked.
-    is_shared: bool,
+    far_end: FarEnd,
 }
 
 /// How long changes hold that the session's users made to settings, as far as their statements show
@@ -70,7 +71,7 @@ enum Touched {
 }
 
 impl Style {
-    pub(super) fn new(parameters: &Parameters, config: &Config, is_shared: bool) -> Self {
+    pub(super) fn new(parameters: &Parameters, config: &Config, far_end: FarEnd) -> Self {
         let overrides = |name: &str| name.eq_ignore_ascii_case("extra_float_digits");
         let overridden = config.parameters.iter().any(|(name, _)| overrides(name));
         let is_reported = parameters.value("DateStyle").is_some();
@@ -81,14 +82,14 @@ impl Style {
             standard_strings: has_standard_strings(parameters),
             touched: Touched::Never,
             has_passed: false,
-            is_shared,
+            far_end,
         }
     }
 
-    /// Marks the session as a pooler's: what one transaction has shown tells nothing of the next
-    /// one.
-    pub(super) fn share(&mut self) {
-        self.is_shared = true;
+    /// Takes what is known of the session by now: on a pooler's, what one transaction has shown
+    /// tells nothing of the next one.
+    pub(super) fn share(&mut self, far_end: FarEnd) {
+        self.far_end = far_end;
     }
 
     /// Whether text comes as this client reads it, as far as reports and statements show it.
@@ -128,15 +129,17 @@ impl Style {
         })
     }
 
-    /// Whether [`CHECK`] is sent in front of a script, which then waits for its answer.
+    /// Whether [`CHECK`] is sent in front of a script, which then waits for its answer. By then it is
+    /// known what the session leads to.
     pub(super) fn checks_script(
         &self,
         request: &Request<'_>,
         statement: &Statement,
         statements: &Statements,
     ) -> bool {
-        let may_pass = self.is_reported && self.is_ours() && !self.has_passed && !self.is_shared;
+        let may_pass = self.is_reported && self.is_ours() && !self.has_passed;
         may_pass
+            && self.far_end != FarEnd::Pooler
             && !request.held
             && request.free
             && !statements.describes_first
@@ -154,7 +157,8 @@ impl Style {
 
     /// Whether results come as text that this client reads.
     pub(super) fn reads_text(&self, statements: &Statements) -> bool {
-        let has_passed = self.has_passed && !self.is_shared && !statements.describes_first;
+        let has_passed =
+            self.has_passed && !self.far_end.may_be_pooler() && !statements.describes_first;
         (has_passed || !self.is_reported) && self.is_ours()
     }
 

@@ -18,6 +18,8 @@ struct Setup {
     statements: Statements,
     keys: KeyCache,
     connection: Connection,
+    /// Each request has a barrier in front of it.
+    is_guarded: bool,
 }
 
 impl Setup {
@@ -26,7 +28,7 @@ impl Setup {
         let deadline = Instant::from_micros(2_000_000);
         let connection = Connection::new("h1:5432".into(), deadline);
         let (statements, keys) = (Statements::default(), KeyCache::default());
-        let mut setup = Self { config, statements, keys, connection };
+        let mut setup = Self { config, statements, keys, connection, is_guarded: false };
         setup.input(Input::Connected(Peer { nonce: [7; 18], local: false }));
         setup
     }
@@ -158,7 +160,7 @@ impl Setup {
 
     fn send_with(&mut self, token: u64, statement: StatementId, begin: Option<Begin>) -> Sent {
         let (token, params) = (Token(token), Params::new());
-        let (prepare, barrier, describe) = (true, false, false);
+        let (prepare, barrier, describe) = (true, self.is_guarded, false);
         let params = &params;
         let request = Request {
             strange: false,
@@ -358,13 +360,47 @@ fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
     let events = setup.receive(&[&notified()]);
     assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
     assert!(setup.connection.outgoing().len() > 2000);
-    // A session without a pooler is sent both at once.
-    let mut setup = Setup::new();
-    setup.receive(&[&welcome(&[5; 4])]);
-    setup.connection.advance(usize::MAX);
-    setup.send(1, "NOTIFY a");
-    setup.send(2, &long);
-    assert!(setup.connection.outgoing().len() > first + 2000);
+}
+
+/// The answer to the question for the process, which is 9 by the key of `welcome`.
+fn process(number: &str) -> Vec<u8> {
+    let length = u8::try_from(number.len()).unwrap();
+    let row = [&[0, 1, 0, 0, 0, length][..], number.as_bytes()].concat();
+    let done = message(b'C', b"SELECT 1\0");
+    [message(b'1', b""), message(b'2', b""), message(b'D', &row), done, message(b'Z', b"I")]
+        .concat()
+}
+
+#[test]
+fn a_session_counts_as_a_pooler_s_until_it_is_known_to_be_a_server_s() {
+    let long = format!("NOTIFY a, '{}'", "x".repeat(2000));
+    for (number, is_server) in [("9", true), ("8", false), ("x", false)] {
+        let mut setup = Setup::new();
+        setup.receive(&[&welcome(&[5; 4])]);
+        setup.connection.advance(usize::MAX);
+        let statement = setup.statements.insert("NOTIFY a");
+        setup.is_guarded = true;
+        setup.send_statement(1, statement);
+        setup.is_guarded = false;
+        let first = setup.connection.outgoing().len();
+        setup.send(2, &long);
+        assert_eq!(setup.connection.outgoing().len(), first, "not known yet");
+        setup.connection.advance(first);
+        setup.receive(&[&process(number)]);
+        assert_eq!(setup.connection.is_pooled(), !is_server, "{number}");
+        // A server is sent both at once.
+        assert_eq!(setup.connection.outgoing().len() > 2000, is_server, "{number}");
+        setup.receive(&[&notified()]);
+        assert!(setup.connection.outgoing().len() > 2000);
+        // It is asked once.
+        setup.is_guarded = true;
+        let before = setup.connection.outgoing().len();
+        setup.connection.advance(before);
+        setup.receive(&[&notified()]);
+        setup.send_statement(3, statement);
+        let sent = String::from_utf8_lossy(setup.connection.outgoing());
+        assert!(!sent.contains("pg_backend_pid"), "{number}");
+    }
 }
 
 #[test]

@@ -33,6 +33,13 @@ pub(super) fn parse_and_run(
     bind_and_run(out, name, request.params, values, results)
 }
 
+/// Asks a question of the pool's own, which has no parameters and whose results come as text. A
+/// pooler may refuse the simple protocol (`disable_pqexec` of PgBouncer).
+pub(super) fn ask(out: &mut BytesMut, sql: &str) -> Result<(), Error> {
+    frontend::parse(out, "", sql, &[])?;
+    bind_and_run(out, "", &Params::new(), Values::Plain(&[]), None)
+}
+
 pub(super) fn bind_and_run(
     out: &mut BytesMut,
     name: &str,

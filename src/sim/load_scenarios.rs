@@ -34,8 +34,10 @@ fn world_sharing(
     world.cores = cores;
     let leases: Vec<_> = (0..open).map(|_| world.acquire(QueryFlags::default())).collect();
     for request in leases {
-        let lease = world.answers[&request].as_ref().unwrap().lease.unwrap();
-        world.pool.release(world.now, lease, false);
+        let lease = world.answers[&request].as_ref().unwrap().lease;
+        // The first request of a session brings a question along.
+        world.query("SELECT", lease, QueryFlags::default());
+        world.pool.release(world.now, lease.unwrap(), false);
     }
     world.settle();
     let statement = world.pool.statement("SELECT known");

@@ -16,11 +16,14 @@
 //! A change of the role is reported as PostgreSQL does, by ParameterStatus in front of the next
 //! ReadyForQuery.
 
+mod cancels;
+mod pooler;
 mod questions;
 mod states;
 
 use std::collections::BTreeMap;
 
+use pooler::Pooler;
 use states::Sleep;
 pub use states::{Pause, Reports};
 
@@ -60,7 +63,9 @@ pub struct Server {
     pub asked_in_transaction: bool,
     pub reports: Reports,
     /// A pooler in front sets what was named at the login, and a reset takes that away.
+    /// Its keys look like a server's.
     pub is_pooled: bool,
+    pub pooler: Pooler,
     /// A caller's statement has run without the settings that were named at the login.
     pub ran_unset: bool,
     /// The committed keys, in order.
@@ -137,6 +142,7 @@ impl Server {
             asked_in_transaction: false,
             reports: Reports::Changes,
             is_pooled: false,
+            pooler: Pooler::default(),
             ran_unset: false,
             keys: Vec::new(),
             clock: 0,
@@ -282,26 +288,6 @@ impl Server {
         self.sessions.get(&session).map_or("", |session| &session.bound)
     }
 
-    /// The signal of a CancelRequest: it ends a sleeping statement. Returns whether it hit one.
-    pub fn cancel(&mut self, session: u64, out: &mut Vec<u8>) -> bool {
-        let Some(state) = self.sessions.get_mut(&session) else { return false };
-        if state.sleep != Sleep::Asleep {
-            return false;
-        }
-        state.sleep = Sleep::Awake;
-        state.next_message();
-        state.error("57014", CANCELED, out);
-        true
-    }
-
-    /// The signal of a CancelRequest comes too late for its statement, and will hit the next
-    /// question for the host's history.
-    pub fn cancel_question(&mut self, session: u64) {
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.cancels_question = true;
-        }
-    }
-
     /// Reads messages until there is a reason to pause. The bytes in `out` are sent when the
     /// session is ready.
     pub fn work(&mut self, session: u64, out: &mut Vec<u8>) -> Pause {
@@ -313,6 +299,9 @@ impl Server {
                 return Pause::Asleep;
             }
             let Some((tag, body)) = state.next_message() else { break };
+            if self.is_pooled {
+                self.pooler.see(session, tag, &body);
+            }
             state.sleep = Sleep::Awake;
             state.is_amid = !matches!(tag, 0 | b'S' | b'Q');
             match tag {

@@ -8,10 +8,12 @@ use bytes::BytesMut;
 use super::Session;
 use crate::base::{Error, Instant, Mutation};
 use crate::config::TargetSessionAttrs;
+use crate::connection::far_end::{FarEnd, ProcessAsked};
 use crate::connection::lineage::Place;
-use crate::connection::pipeline::{Entry, Work, push};
+use crate::connection::pipeline::{self, Entry, Work, push};
 use crate::connection::user_types::{RefusedInTransaction, TypesAsked};
-use crate::connection::{lineage, role};
+use crate::connection::wire::ask;
+use crate::connection::{far_end, lineage, role};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
 use crate::protocol::frontend;
 
@@ -116,7 +118,7 @@ impl Session {
         frontend::query(out, lineage::QUESTION)?;
         let work = Work::Place { place: Place::default() };
         let end = sent + out.len() as u64;
-        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         Ok(())
     }
 
@@ -153,7 +155,7 @@ impl Session {
         let start = sent + out.len() as u64;
         frontend::query(out, &asked.text())?;
         let (work, end) = (Work::Types(asked), sent + out.len() as u64);
-        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         Ok(())
     }
 
@@ -165,6 +167,36 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         self.send_types(now, TypesAsked::of_realm(), sent, out)
+    }
+
+    /// Whether the session is known to lead to a pooler.
+    pub(in crate::connection) fn is_pooled(&self) -> bool {
+        self.far_end == FarEnd::Pooler
+    }
+
+    /// Whether a request brings the question for the process that serves the session, in place of
+    /// its barrier. It is not asked in a transaction, which a refusal would end.
+    pub(super) fn may_ask_process(&self) -> bool {
+        let is_first = || pipeline::requests(&self.pipeline).next().is_none();
+        let rests = self.status == TransactionStatus::Idle && !self.doubt.is_due;
+        self.far_end == FarEnd::Unknown && rests && is_first()
+    }
+
+    pub(super) fn ask_process(
+        &mut self,
+        now: Instant,
+        sent: u64,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        let start = sent + out.len() as u64;
+        ask(out, far_end::QUESTION)?;
+        frontend::sync(out)?;
+        let process = Some(ProcessAsked::default());
+        let work =
+            Work::Barrier { probe: false, asked: false, told: None, process, together: false };
+        let end = sent + out.len() as u64;
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        Ok(())
     }
 
     pub(in crate::connection) fn is_asking_types(&self) -> bool {
@@ -262,9 +294,9 @@ impl Session {
         } else {
             frontend::sync(out)?;
         }
-        let work = Work::Barrier { probe, asked, told: None, together: false };
+        let work = Work::Barrier { probe, asked, told: None, process: None, together: false };
         let end = sent + out.len() as u64;
-        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         Ok(())
     }
 }

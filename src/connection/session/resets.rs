@@ -60,7 +60,7 @@ impl Session {
         let start = sent + out.len() as u64;
         frontend::query(out, sql)?;
         let (work, end) = (Work::Reset { step }, sent + out.len() as u64);
-        push(&mut self.pipeline, self.is_pooled, work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         Ok(())
     }
 

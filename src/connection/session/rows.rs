@@ -12,6 +12,7 @@ impl Session {
     pub(in crate::connection) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
         match self.pipeline.front_mut().map(|entry| &mut entry.work) {
             Some(Work::Request { exchange, .. }) => exchange.row(body),
+            Some(Work::Barrier { process: Some(asked), .. }) => asked.row(body),
             Some(Work::Barrier { asked: true, told, .. }) => {
                 *told = Some(Role::from_row(body)?);
                 Ok(())

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::Session;
-use crate::base::{Error, ErrorKind, Instant};
+use crate::base::{Error, ErrorKind, Instant, Mutation};
 use crate::connection::Request;
 use crate::connection::exchange::{Asked, Begins, Flight, Parsing};
 use crate::connection::prepared::{Found, Moment, Told};
@@ -98,9 +98,10 @@ impl Session {
             Found::Nothing | Found::Outdated => {
                 // A statement that was described for its first use is kept under a name no sooner
                 // than one that was not: by its second use its tables may have changed.
+                let is_shared = self.far_end.may_be_pooler() && !Mutation::ShareTexts.is_on();
                 let keep = match keep {
                     Found::Nothing if is_told && known.shape.is_none() => Keep::Unnamed,
-                    Found::Nothing if !self.is_pooled && (now.epoch, now.generation) == (0, 0) => {
+                    Found::Nothing if (now.epoch, now.generation) == (0, 0) && !is_shared => {
                         Keep::Named
                     }
                     _ => Keep::Anew,
@@ -114,7 +115,7 @@ impl Session {
         };
         let (name, told) = (Arc::clone(&preparation.name), Arc::clone(&preparation.told));
         let params = request.params;
-        if self.is_pooled {
+        if self.far_end.may_be_pooler() {
             // The pool may know more of the same types. A description that was made for this call
             // is newer.
             let own =
@@ -220,7 +221,7 @@ impl Session {
         };
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
         let here = self.prepared.told_here(request.statement, statement, now).map(Arc::clone);
-        let lately = lately.or_else(|| here.clone().filter(|_| self.is_pooled));
+        let lately = lately.or_else(|| here.clone().filter(|_| self.far_end.may_be_pooler()));
         let (types, values, relies) = if request.told().is_some() {
             (&known.parameter_types[..], Values::Fitted(&known.fits), Relies::Told)
         } else if !request.params.needs_type() {

@@ -179,15 +179,6 @@ impl Connections {
         self.those(|_| true)
     }
 
-    /// A session has joined. A pooler shows itself by the keys of nearly all of its sessions, and
-    /// stands in front of the others of its host as well.
-    pub(in crate::pool) fn share_pooler(&mut self, id: ConnectionId) {
-        let Some(host) = self.get(id).map(|slot| slot.host) else { return };
-        if self.on_host(host).any(|slot| slot.connection.is_pooled()) {
-            self.on_host_mut(host, |slot| slot.connection.take_for_pooled());
-        }
-    }
-
     pub(in crate::pool) fn on_host_mut(&mut self, host: HostId, change: impl Fn(&mut Slot)) {
         for (id, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.host == host) {
             slot.change(id, &mut self.changed);

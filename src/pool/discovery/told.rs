@@ -23,7 +23,6 @@ impl Discovery {
             self.note_address(now, id, role, cx);
             return self.leave_astray(now, id, cx);
         }
-        cx.connections.share_pooler(id);
         let Some(slot) = cx.connections.get_mut(id) else { return };
         self.cluster.logged_in(slot.host);
         let is_tried = slot.duty == Duty::Joining;

@@ -7,7 +7,8 @@ use crate::sim::messages::{message, row_of, tell_realm, tell_role};
 
 /// Whether it is asked in the extended protocol too.
 pub(super) fn is_question(sql: &str) -> bool {
-    sql.contains("pg_catalog.pg_type") && !sql.contains("FROM pg_catalog.pg_database")
+    let asks_types = sql.contains("pg_catalog.pg_type");
+    sql.contains("pg_backend_pid()") || asks_types && !sql.contains("FROM pg_catalog.pg_database")
 }
 
 impl Server {
@@ -34,7 +35,11 @@ impl Server {
         let asks_types = sql.contains("FROM pg_catalog.pg_type");
         let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
         self.types_asked += usize::from(asks_types);
-        if sql.contains("has_table_privilege") {
+        if sql.contains("pg_backend_pid()") {
+            // A pooler makes up the number in its key, which is 1.
+            row_of(&[Some(if self.is_pooled { "2" } else { "1" })], out);
+            message(b'C', b"SELECT 1\0", out);
+        } else if sql.contains("has_table_privilege") {
             row_of(&[Some(if self.tells_types { "t" } else { "f" })], out);
             message(b'C', b"SELECT 1\0", out);
         } else if asks_types && !self.tells_types {

@@ -97,6 +97,14 @@ impl Storm {
         }
     }
 
+    /// Behind a pooler no statement goes by types of an earlier time.
+    pub(super) fn check_statements(&self) -> Result<(), String> {
+        match self.nodes.all.iter().find_map(|node| node.server.pooler.fault) {
+            Some(fault) => Err(format!("behind a pooler {fault}")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether such an error is possible.
     fn judge_error(&self, request: u32, ask: &Ask, error: &Error) -> Result<(), String> {
         let described = || Err(describe(error));

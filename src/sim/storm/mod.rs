@@ -127,7 +127,9 @@ impl Storm {
         let audited = self.pool.audit(self.now).and_then(|()| self.check_line());
         let in_time = audited.and_then(|()| self.check_limits());
         let right = in_time.and_then(|()| self.check_news()).and_then(|()| self.check_questions());
-        if let Err(why) = right.and_then(|()| self.check_settings()) {
+        if let Err(why) =
+            right.and_then(|()| self.check_settings()).and_then(|()| self.check_statements())
+        {
             self.fail(why);
         }
     }
@@ -366,7 +368,10 @@ impl Storm {
             }
             let others = link.others.iter().map(|node| nodes::address_of(*node)).collect();
             self.pool.reached(id, nodes::address_of(link.node), others);
-            let peer = Peer { nonce: [7; 18], local: true };
+            // No other session has these random bytes.
+            let mut nonce = [7; 18];
+            nonce[10..].copy_from_slice(&number.to_be_bytes());
+            let peer = Peer { nonce, local: true };
             self.pool.handle_input(self.now, id, Input::Connected(peer));
         }
     }

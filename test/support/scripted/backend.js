@@ -31,7 +31,8 @@ const text = (string) => `${string}\0`;
 
 export const authenticationOk = message('R', 0);
 export const parameterStatus = (name, value) => message('S', text(name), text(value));
-export const backendKeyData = message('K', 4242, 2424);
+const PROCESS = 4242;
+export const backendKeyData = message('K', PROCESS, 2424);
 export const readyForQuery = (status = 'I') => message('Z', status);
 export const parseComplete = message('1');
 export const bindComplete = message('2');
@@ -153,11 +154,23 @@ class Frontend {
     return this.#bytes(length - 4);
   }
 
-  /** The next message: its tag and body. */
-  async message() {
+  async #next() {
     const header = await this.#bytes(5);
     const body = await this.#bytes(header.readInt32BE(1) - 4);
     return { tag: String.fromCharCode(header[0]), body };
+  }
+
+  /**
+   * The next message: its tag and body. A session's first barrier asks for the process that serves
+   * it. All of the answer but the ReadyForQuery is given here.
+   */
+  async message() {
+    const next = await this.#next();
+    if (next.tag !== 'P' || !next.body.includes('pg_backend_pid()')) return next;
+    await this.#next();
+    await this.#next();
+    this.send(parseComplete, bindComplete, dataRow(`${PROCESS}`), commandComplete('SELECT 1'));
+    return this.#next();
   }
 
   /** Reads messages up to one with this tag. */

@@ -1,0 +1,119 @@
+//! Whether a session leads to a server or to a pooler, which makes up the keys of its sessions.
+//!
+//! Most keys of poolers can't be a server's, and a few look like one. So such a session is asked
+//! for the number of its process along with its first request: only a server's own session has the
+//! number that its key names. Until that is known, the session is taken for a pooler's.
+
+use super::handshake::BackendKey;
+use super::staleness::is_passing;
+use super::step::unexpected;
+use crate::base::{Error, Mutation, ServerFields};
+use crate::protocol::backend::BackendMessage;
+use crate::protocol::data_row::{check_data_row, fields};
+
+pub(super) const QUESTION: &str = "SELECT pg_catalog.pg_backend_pid()";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FarEnd {
+    Unknown,
+    Server,
+    Pooler,
+}
+
+impl FarEnd {
+    /// What the key of a new session shows.
+    pub(super) fn of_key(key: Option<&BackendKey>) -> Self {
+        match key {
+            Some(key) if key.is_of_pooler() => Self::Pooler,
+            Some(_) if Mutation::TrustKeys.is_on() => Self::Server,
+            Some(_) => Self::Unknown,
+            None => Self::Pooler,
+        }
+    }
+
+    pub(super) fn may_be_pooler(self) -> bool {
+        self != Self::Server
+    }
+}
+
+/// The question under way, and its answer so far.
+#[derive(Debug, Default)]
+pub(super) struct ProcessAsked {
+    told: Option<i32>,
+    refusal: Option<Box<ServerFields>>,
+}
+
+impl ProcessAsked {
+    pub(super) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
+        check_data_row(body, 1)?;
+        let field = fields(body).next().flatten();
+        let number = field.and_then(|field| std::str::from_utf8(field).ok());
+        self.told = number.and_then(|number| number.parse().ok());
+        Ok(())
+    }
+
+    pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<(), Error> {
+        use BackendMessage as M;
+        match message {
+            M::ParseComplete | M::BindComplete | M::CommandComplete(_) => Ok(()),
+            M::ErrorResponse(fields) => {
+                self.refusal = Some(fields);
+                Ok(())
+            }
+            message => Err(unexpected(message.name())),
+        }
+    }
+
+    /// What the answer shows of the session with this key. After a cancel or a time limit the
+    /// question is asked again.
+    pub(super) fn finish(&self, key: Option<&BackendKey>) -> FarEnd {
+        match &self.refusal {
+            Some(why) if is_passing(&why.code) => FarEnd::Unknown,
+            Some(_) => FarEnd::Pooler,
+            None if self.told.is_some() && self.told == key.map(|key| key.process_id) => {
+                FarEnd::Server
+            }
+            None => FarEnd::Pooler,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(process_id: i32) -> BackendKey {
+        BackendKey { process_id, secret: vec![1; 4] }
+    }
+
+    #[test]
+    fn a_key_alone_shows_a_pooler_and_never_a_server() {
+        for process_id in [0, -1, i32::MIN, i32::MAX, (1 << 22) + 1] {
+            assert_eq!(FarEnd::of_key(Some(&key(process_id))), FarEnd::Pooler);
+        }
+        assert_eq!(FarEnd::of_key(None), FarEnd::Pooler);
+        for process_id in [1, 4242, 1 << 22] {
+            assert_eq!(FarEnd::of_key(Some(&key(process_id))), FarEnd::Unknown);
+        }
+    }
+
+    #[test]
+    fn only_the_number_of_its_own_process_shows_a_server() {
+        let told = |told| ProcessAsked { told, refusal: None };
+        assert_eq!(told(Some(7)).finish(Some(&key(7))), FarEnd::Server);
+        assert_eq!(told(Some(8)).finish(Some(&key(7))), FarEnd::Pooler);
+        assert_eq!(told(None).finish(Some(&key(7))), FarEnd::Pooler);
+        assert_eq!(told(None).finish(None), FarEnd::Pooler);
+    }
+
+    #[test]
+    fn a_server_that_was_interrupted_is_asked_again() {
+        let refused = |code: &str| {
+            let fields = ServerFields { code: code.to_owned(), ..ServerFields::default() };
+            ProcessAsked { told: None, refusal: Some(Box::new(fields)) }.finish(Some(&key(7)))
+        };
+        assert_eq!(refused("57014"), FarEnd::Unknown);
+        assert_eq!(refused("42883"), FarEnd::Pooler);
+        assert_eq!(refused("42501"), FarEnd::Pooler);
+    }
+}
