@@ -26,10 +26,10 @@ impl Halfway {
         let of_index =
             second.is_word("index") || (second.is_word("unique") && third.is_word("index"));
         let may_be_beside = (makes && of_index) || (changes && second.is_word("table"));
-        // CLUSTER and REINDEX work on a partitioned table part by part, and its name does not tell
-        // that it is one.
-        let is_alone = first.is_any(&["vacuum", "cluster", "reindex", "repack"])
-            || (first.is_any(&["analyze", "analyse"]) && analyzes_several(statement))
+        // ANALYZE, CLUSTER and REINDEX work on a partitioned table part by part, and its name does
+        // not tell that it is one.
+        let is_alone = first
+            .is_any(&["vacuum", "analyze", "analyse", "cluster", "reindex", "repack"])
             || (changes && second.is_any(&["system", "database", "subscription"]))
             || (makes && second.is_any(&["database", "tablespace", "subscription"]))
             || (may_be_beside && tokens(statement).any(|token| token.is_word("concurrently")));
@@ -47,7 +47,7 @@ impl Halfway {
     pub(super) fn may_have_committed(self, refused: &ServerFields) -> bool {
         match self {
             Self::Never => false,
-            Self::Alone => !is_refused_in_block(refused),
+            Self::Alone => !is_refused_in_block(refused) && !names_no_table(refused),
             Self::ByCode => true,
         }
     }
@@ -59,6 +59,15 @@ fn is_refused_in_block(refused: &ServerFields) -> bool {
     const ACTIVE_SQL_TRANSACTION: &str = "25001";
     refused.code == ACTIVE_SQL_TRANSACTION
         && refused.routine.as_deref() == Some("PreventInTransactionBlock")
+}
+
+/// Whether the server has found no table of a name in the statement. It looks up all of them before
+/// it works. An error in a function that the work calls has a context.
+fn names_no_table(refused: &ServerFields) -> bool {
+    const UNDEFINED_TABLE: &str = "42P01";
+    refused.code == UNDEFINED_TABLE
+        && refused.routine.as_deref() == Some("RangeVarGetRelidExtended")
+        && refused.where_.is_none()
 }
 
 /// Whether a DO block may commit. In PL/pgSQL one of three words tells. Nothing is known here of
@@ -81,22 +90,6 @@ fn is_code_that_commits(block: &str) -> bool {
     ["commit", "call", "execute", "\\"].iter().any(|word| contains_ignoring_case(code, word))
 }
 
-/// Whether an ANALYZE is of more than a single table. ANALYZE of one table is one transaction.
-fn analyzes_several(analyze: &str) -> bool {
-    let (mut depth, mut tables, mut commas) = (0_usize, 0_usize, 0_usize);
-    for token in tokens(analyze).skip(1) {
-        match token {
-            SqlToken::Symbol('(') => depth += 1,
-            SqlToken::Symbol(')') => depth = depth.saturating_sub(1),
-            SqlToken::Symbol(',') if depth == 0 => commas += 1,
-            SqlToken::Symbol(';') => {}
-            _ if depth == 0 && !token.is_word("verbose") => tables += 1,
-            _ => {}
-        }
-    }
-    tables == 0 || commas > 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +109,7 @@ mod tests {
             "analyze verbose;",
             "ANALYZE (skip_locked, verbose false) ",
             "ANALYZE a (x, y), b",
+            "ANALYZE VERBOSE a.t (x, y)",
             "CLUSTER",
             "REINDEX TABLE CONCURRENTLY t",
             "create index concurrently i on t (a)",
@@ -136,9 +130,6 @@ mod tests {
             "DO $$ begin perform f(); end $$",
             "DO LANGUAGE plpgsql $$ begin raise 'no'; end $$;",
             "INSERT INTO call VALUES (1)",
-            "ANALYZE t",
-            "ANALYZE VERBOSE a.t (x, y)",
-            "ANALYZE (verbose) t;",
             "CREATE INDEX i ON t (a)",
             "CREATE INDEX \"concurrently\" ON t (a)",
             "CREATE TABLE t (a int)",

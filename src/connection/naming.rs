@@ -225,8 +225,8 @@ fn moves_of(head: &[SqlToken<'_>]) -> Moves {
     if first.is_any(&["alter", "drop", "import", "grant", "revoke", "reassign"]) {
         return Moves::Everybody;
     }
-    // A DO block may contain any statement.
-    if first.is_word("do") {
+    // Such code may contain any statement.
+    if first.is_any(&["do", "call"]) {
         return Moves::Everybody;
     }
     if first.is_word("commit") && has(&["prepared"]) {
@@ -337,6 +337,7 @@ mod tests {
             "ALTER TABLE t ADD a int",
             "SELECT 1; drop function f()",
             "DO $$ $$",
+            "/* x */ call s.p(1)",
             "SELECT * INTO s FROM t",
             "; (WITH t AS (SELECT 1) SELECT * INTO UNLOGGED s FROM t)",
             "EXPLAIN (ANALYZE, COSTS off) CREATE TABLE s AS TABLE t",

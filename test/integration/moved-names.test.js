@@ -241,6 +241,7 @@ const CHANGES = [
   ['readings', 'temp', 'ALTER TABLE readings ALTER temp TYPE text'],
   ['temp', 'v', 'ALTER TABLE temp ALTER v TYPE text'],
   ['temporary', 'v', 'DROP TABLE temporary; CREATE TABLE temporary (v text)'],
+  ['readings', 'v', 'CALL change_readings()'],
   ['temp', 'v', 'DROP TABLE temp; SELECT NULL::text AS v INTO temp FROM generate_series(1, 0)'],
   [
     'readings',
@@ -259,7 +260,9 @@ const CHANGES = [
 for (const [table, name, change] of CHANGES) {
   test(`what the pool itself changes is known to all its connections: ${change.slice(0, 60)}`, async () => {
     await admin.query(`DROP TABLE IF EXISTS readings, temp, temporary, others, texts;
-      CREATE TABLE ${table} (${name} int); CREATE TABLE others (a int); CREATE TABLE texts (a text)`);
+      CREATE TABLE ${table} (${name} int); CREATE TABLE others (a int); CREATE TABLE texts (a text);
+      CREATE OR REPLACE PROCEDURE change_readings() LANGUAGE plpgsql
+        AS $$ BEGIN ALTER TABLE readings ALTER v TYPE text; END $$`);
     const pool = open({ poolSize: 3 });
     try {
       const sql = `INSERT INTO ${table} (${name}) VALUES ($1)`;

@@ -316,11 +316,37 @@ test('in a transaction, and before it runs, a procedure has no effect', async (t
     () => pool.query('VACUUM no_such_table; SELECT 1/0'),
     () => pool.query('CREATE INDEX i ON orders (no_such_column)'),
     () => pool.query('ANALYZE no_such_table'),
+    () => pool.query('ANALYZE orders, no_such_table'),
+    () => pool.query('REINDEX TABLE no_such_table'),
   ];
   for (const call of failed) {
     const error = await errorOf(call());
     assert.deepEqual([error.outcome, await orders(711)], ['not-committed', 0], String(call));
   }
+});
+
+test('statistics of the first parts of a table are committed before a later one fails', async (t) => {
+  const pool = createPool(cluster.options({ poolSize: 1, parameters: { 'analyzed.fails': 'on' } }));
+  t.after(() => pool.end());
+  await pool.query(`DROP TABLE IF EXISTS parted;
+    CREATE TABLE parted (a int) PARTITION BY RANGE (a);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+    CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
+    INSERT INTO parted SELECT g % 20 FROM generate_series(1, 1000) g;
+    CREATE OR REPLACE FUNCTION fail_analyzed(x int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+      IF current_setting('analyzed.fails', true) = 'on' THEN RAISE 'no'; END IF; RETURN x; END $$`);
+  await pool.transaction(async (tx) => {
+    await tx.query('SET LOCAL analyzed.fails = off');
+    await tx.query('CREATE INDEX ON parted_2 (fail_analyzed(a))');
+  });
+  const stats = "SELECT count(*)::int AS n FROM pg_stats WHERE tablename LIKE 'parted%'";
+  await assert.rejects(
+    pool.transaction((tx) => tx.query('ANALYZE parted')),
+    { code: 'P0001', outcome: 'not-committed' },
+  );
+  assert.deepEqual(await pool.query(stats), [{ n: 0 }]);
+  await assert.rejects(pool.query('ANALYZE parted'), { code: 'P0001', outcome: 'unknown' });
+  assert.deepEqual(await pool.query(stats), [{ n: 2 }]);
 });
 
 test('an index that could not be built beside others is left behind', async (t) => {
