@@ -119,6 +119,8 @@ pub enum Mutation {
     LeaveOpen,
     /// The server's reports of a session's settings are ignored when the session is given back.
     IgnoreReports,
+    /// A statement that fails is taken to leave nothing behind in its session.
+    TrustRefusals,
     /// The settings of the login that a reset has taken away are not set again.
     ForgetLoss,
     /// Calls are sent behind a reset that may take away the settings of the login.
@@ -151,7 +153,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 68] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -205,6 +207,7 @@ impl Mutation {
         Self::SendUnfit,
         Self::LeaveOpen,
         Self::IgnoreReports,
+        Self::TrustRefusals,
         Self::ForgetLoss,
         Self::HurryBehindReset,
         Self::TrustKeys,

@@ -11,12 +11,15 @@ use super::command::CommandTag;
 use super::creating::{Created, IntoFinder};
 use super::lexer::{NONE, SqlToken, SqlTokens, contains_ignoring_case, first_tokens, tokens};
 use super::script::parts;
+use crate::base::Mutation;
 
 /// The effects on its session that a statement's text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traces {
     leaves: Leaves,
     changes_settings: bool,
+    /// It may leave something behind although it fails.
+    leaves_by_failing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,12 +36,14 @@ enum Leaves {
 
 impl Traces {
     pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
-        let (mut leaves, mut changes_settings) = (Leaves::ByTag, false);
+        let (mut leaves, mut changes_settings, mut leaves_by_failing) =
+            (Leaves::ByTag, false, false);
         for part in parts(sql) {
             let marks = Marks::of(part.text);
             let [first, second] = first_tokens::<2>(part.text);
             let sets = first.is_word("set") && !second.is_any(&["transaction", "constraints"]);
             changes_settings |= marks.sets || sets;
+            leaves_by_failing |= marks.leaves_by_failing;
             let by_tag = first.is_any(&["set", "reset", "listen", "prepare", "load"]);
             let found = if marks.leaves {
                 Leaves::Certain
@@ -51,7 +56,7 @@ impl Traces {
             };
             leaves = leaves.max(found);
         }
-        Self { leaves, changes_settings }
+        Self { leaves, changes_settings, leaves_by_failing }
     }
 
     /// Whether nothing may be sent behind the statement before its answer has come.
@@ -68,6 +73,13 @@ impl Traces {
                 matches!(command.name(), "SET" | "RESET" | "LISTEN" | "PREPARE" | "LOAD")
             }
         }
+    }
+
+    /// Whether the statement may have left something behind although the server refused it after it
+    /// had begun to run it. An advisory lock of the session outlasts the transaction that took it,
+    /// and so does what code does before it commits. Anything else is undone.
+    pub(super) fn may_be_left_by_failing(self) -> bool {
+        self.leaves_by_failing && !Mutation::TrustRefusals.is_on()
     }
 
     /// Whether settings may differ after the statement, even if only until the end of the
@@ -104,6 +116,8 @@ struct Marks {
     leaves: bool,
     /// Whether the statement changes settings.
     sets: bool,
+    /// Whether the statement may leave something behind although it fails.
+    leaves_by_failing: bool,
 }
 
 /// Functions that run a statement given as a string.
@@ -125,6 +139,7 @@ impl Marks {
         let hides_names = contains_ignoring_case(statement, "u&\"");
         marks.leaves |= hides_names;
         marks.sets |= hides_names;
+        marks.leaves_by_failing |= hides_names;
         let (mut updates, mut names_settings) = (false, false);
         let mut into = IntoFinder::default();
         let mut all = tokens(statement);
@@ -138,13 +153,16 @@ impl Marks {
                 b'p' => {
                     let name = token.name();
                     marks.leaves |= begins_with(name, "pg_temp");
-                    marks.leaves |= contains_ignoring_case(name, "advisory_lock");
+                    let locks = contains_ignoring_case(name, "advisory_lock");
+                    marks.leaves |= locks;
+                    marks.leaves_by_failing |= locks;
                     names_settings |= name.eq_ignore_ascii_case("pg_settings");
                 }
                 b'q' | b't' => {
                     let runs_string = runs_strings(token.name());
                     marks.leaves |= runs_string;
                     marks.sets |= runs_string;
+                    marks.leaves_by_failing |= runs_string;
                 }
                 b's' if token.name().eq_ignore_ascii_case("set_config") => {
                     marks.sets = true;
@@ -159,12 +177,13 @@ impl Marks {
         }
         // An UPDATE of this view sets the setting for the session.
         if updates && names_settings {
-            marks = Self { leaves: true, sets: true };
+            (marks.leaves, marks.sets) = (true, true);
         }
         let [first] = first_tokens::<1>(statement);
         if first.is_word("do") {
             marks.add_block(statement);
         }
+        marks.leaves_by_failing |= marks.leaves && first.is_any(&["do", "call"]);
         marks
     }
 
@@ -304,6 +323,38 @@ mod tests {
             ("", ""),
         ] {
             assert!(!left(sql, tag), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_outlasts_a_failure_is_told_from_what_is_undone() {
+        let is_left = |sql: &str| Traces::of(sql, false).may_be_left_by_failing();
+        for sql in [
+            "SELECT pg_advisory_lock(1), 1/(SELECT 0)",
+            "SELECT id FROM jobs WHERE pg_catalog.\"pg_try_advisory_lock\"(id) LIMIT 10",
+            "BEGIN; SELECT 1; SELECT pg_try_advisory_lock_shared($1); COMMIT",
+            "INSERT INTO t SELECT 1 FROM pg_advisory_lock(1)",
+            "SELECT U&\"pg!005fadvisory!005flock\" UESCAPE '!' (1)",
+            "SELECT query_to_xml('SELECT pg_advisory_lock(1)', true, true, '')",
+            "DO $$ BEGIN PERFORM pg_advisory_lock(1); RAISE 'x'; END $$",
+            "DO $$ BEGIN SET ROLE lim; COMMIT; RAISE 'x'; END $$",
+            "DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT 1'; RAISE 'x'; END $$",
+            "DO $$ plan() $$ LANGUAGE plperl",
+            "CALL p(set_config('a.b', 'c', false))",
+        ] {
+            assert!(is_left(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT 1/0",
+            "INSERT INTO t VALUES ('pg_advisory_lock')",
+            "SELECT pg_advisory_xact_lock(1)",
+            "SELECT set_config('a.b', 'c', false), 1/0",
+            "SET a.b = 'c'",
+            "CREATE TEMP TABLE t AS SELECT 1/0",
+            "DO $$ BEGIN INSERT INTO t VALUES (1); RAISE 'x'; END $$",
+            "CALL p(1)",
+        ] {
+            assert!(!is_left(sql), "{sql}");
         }
     }
 

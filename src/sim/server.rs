@@ -11,6 +11,7 @@
 //!   write(<key>)` does the same by a function.
 //! - `SET` leaves something behind that `DISCARD ALL` discards. So does `CALL`, which only the
 //!   server's reports show.
+//! - `SELECT pg_advisory_lock` fails, and leaves something behind nevertheless.
 //! - A statement that ends with `slow` sleeps before it runs.
 //!
 //! A change of the role is reported as PostgreSQL does, by ParameterStatus in front of the next
@@ -503,6 +504,10 @@ impl Session {
                 row(if self.changed { "yes" } else { "no" }, out);
                 "SELECT 1"
             }
+            "SELECT" if rest == "pg_advisory_lock" => {
+                self.changed = true;
+                return self.error("22012", "division by zero", out);
+            }
             "SELECT" if rest == "open" => {
                 if self.transaction == Transaction::None {
                     self.transaction = Transaction::Open { writable };
@@ -558,13 +563,7 @@ impl Session {
                 self.written.clear();
                 "ROLLBACK"
             }
-            _ => {
-                return self.error(
-                    "42601",
-                    "the simulated server does not know this statement",
-                    out,
-                );
-            }
+            _ => return self.error("42601", "an unknown statement", out),
         };
         message(b'C', format!("{tag}\0").as_bytes(), out);
     }

@@ -226,6 +226,72 @@ for (const [what, change, look] of TRACES) {
   });
 }
 
+/** What outlasts the failure of the statement that made it, how it is asked for, and how to see it. */
+const LOCKS = "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'";
+const LOCK = 'SELECT pg_advisory_lock(7), 1/(SELECT 0)';
+const LEFT_BY_FAILING = [
+  ['an advisory lock', (on) => on.query(LOCK), LOCKS],
+  [
+    'an advisory lock, with a parameter',
+    (on) => on.query('SELECT pg_try_advisory_lock($1), 1/(SELECT 0)', [7]),
+    LOCKS,
+  ],
+  [
+    'an advisory lock, cancelled',
+    (on) => on.query('SELECT pg_advisory_lock(7), pg_sleep(60)', [], { timeoutMs: 100 }),
+    LOCKS,
+  ],
+  ['an advisory lock, in a script', (on) => on.query(`${LOCK}; SELECT 1`), LOCKS],
+  [
+    'an advisory lock, by a block',
+    (on) => on.query("DO $$ BEGIN PERFORM pg_advisory_lock(7); RAISE 'no'; END $$"),
+    LOCKS,
+  ],
+  [
+    'a prepared statement, by a block',
+    (on) => on.query("DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT 1'; RAISE 'no'; END $$"),
+    'SELECT count(*)::int FROM pg_prepared_statements WHERE from_sql',
+  ],
+  [
+    'a setting, by a block that commits',
+    (on) => on.query("DO $$ BEGIN SET my.own = 'x'; COMMIT; RAISE 'no'; END $$"),
+    "SELECT coalesce(current_setting('my.own', true), '')",
+  ],
+];
+
+for (const [what, change, look] of LEFT_BY_FAILING) {
+  test(`${what}: what a failure leaves is gone for the next user, in the same session`, async () => {
+    // A used connection is reset, whatever an earlier test has left.
+    const connection = await pool.connect();
+    await connection.query('SELECT 1');
+    await connection.release();
+    const [pid, clean] = [await pidOf(pool), values(await pool.query(look))];
+    const check = async (how) => {
+      const [seen, next] = await Promise.all([pool.query(look), pidOf(pool)]);
+      assert.deepEqual([values(seen), next], [clean, pid], how);
+    };
+    await assert.rejects(change(pool));
+    await check('after query');
+    await assert.rejects(pool.transaction((tx) => change(tx)));
+    await check('after transaction');
+    await pool.transaction(async (tx) => {
+      await assert.rejects(tx.savepoint((inner) => change(inner)));
+    });
+    await check('after a savepoint');
+  });
+}
+
+test('a plain statement that fails costs no reset', async () => {
+  const named = `SELECT count(*)::int AS count FROM pg_prepared_statements`;
+  const [{ count }] = await pool.query(named);
+  await assert.rejects(pool.query('SELECT 1/0'));
+  await assert.rejects(pool.query('INSERT INTO no_such_table VALUES ($1)', [1]));
+  await assert.rejects(pool.query("SELECT set_config('a.b', 'c', false), 1/(SELECT 0)"));
+  await assert.rejects(pool.transaction((tx) => tx.query('SELECT pg_advisory_lock(1) FRM t')));
+  const [after_] = await pool.query(named);
+  assert.ok(after_.count >= count, 'what was prepared is prepared still');
+});
+
 test('a transaction in which a function makes the session read-only is not repeated without end', async (t) => {
   const sql = "SELECT set_config('default_transaction_read_only', 'on', false); SELECT 1";
   await pool.query('DROP FUNCTION IF EXISTS make_read_only');
@@ -272,11 +338,18 @@ test('SET LOCAL costs no reset', async () => {
 });
 
 test('with resetOnRelease: false a session stays as its users leave it', async (t) => {
-  const kept = createPool(cluster.options({ poolSize: 1, resetOnRelease: false }));
+  const kept = createPool(
+    cluster.options({ poolSize: 1, resetOnRelease: false, maxResultBytes: 50_000 }),
+  );
   t.after(() => kept.end());
   const connection = await kept.connect();
   await connection.query("SET work_mem = '3MB'");
   await connection.release();
+  assert.deepEqual(await kept.query('SHOW work_mem'), [{ work_mem: '3MB' }]);
+  await assert.rejects(kept.query(LOCK));
+  const long = { code: 'HYPERION_RESULT_TOO_LARGE' };
+  await assert.rejects(kept.query("SELECT pg_advisory_lock(8), repeat('x', 100000) AS x"), long);
+  assert.deepEqual(await kept.query(LOCKS), [{ count: 2 }]);
   assert.deepEqual(await kept.query('SHOW work_mem'), [{ work_mem: '3MB' }]);
 });
 

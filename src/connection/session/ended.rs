@@ -57,7 +57,7 @@ impl Session {
                 // Its command tags were dropped with its rows.
                 if let Some(Statement { traces, .. }) = shared.statements.get(id) {
                     self.style.ran_in_part(*traces);
-                    if traces.is_likely() {
+                    if shared.config.reset_on_release && traces.is_likely() {
                         self.soil();
                     }
                 }
@@ -142,6 +142,15 @@ impl Session {
                     if let Some(Statement { traces, .. }) = shared.statements.get(id) {
                         self.style.ran_in_part(*traces);
                     }
+                    if shared.config.reset_on_release {
+                        self.soil();
+                    }
+                }
+                if begun.is_some()
+                    && let Some(Statement { traces, .. }) = shared.statements.get(id)
+                    && traces.may_be_left_by_failing()
+                {
+                    self.style.ran_in_part(*traces);
                     if shared.config.reset_on_release {
                         self.soil();
                     }

@@ -43,6 +43,7 @@ pub(super) struct Statements {
     begin: StatementId,
     open: StatementId,
     call: StatementId,
+    lock: StatementId,
     mood: StatementId,
 }
 
@@ -64,7 +65,7 @@ impl Applications {
 
     /// How many statements the applications have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 10 } else { 0 }
+        if self.statements.is_some() { 11 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
@@ -152,6 +153,7 @@ impl Storm {
             begin: self.pool.statement("BEGIN"),
             open: self.pool.statement("SELECT open"),
             call: self.pool.statement("CALL"),
+            lock: self.pool.statement("SELECT pg_advisory_lock"),
             mood: self.pool.statement("SELECT mood"),
         })
     }
@@ -353,10 +355,11 @@ impl Storm {
     /// Does what no application should do.
     fn misuse(&mut self) {
         if self.dice.percent(50) {
-            let Statements { begin, open, call, .. } = self.statements();
-            let (what, statement) = match self.dice.below(5) {
+            let Statements { begin, open, call, lock, .. } = self.statements();
+            let (what, statement) = match self.dice.below(7) {
                 0 => (What::Begin, begin),
                 1 | 2 => (What::Change, call),
+                3 | 4 => (What::Change, lock),
                 _ => (What::Open, open),
             };
             self.ask(what, statement, None, QueryFlags::default(), false);

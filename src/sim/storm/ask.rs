@@ -45,7 +45,7 @@ pub(super) enum What {
     Begin,
     /// A statement that leaves a transaction open, and does not show it.
     Open,
-    /// A statement that changes its session, and does not show it.
+    /// A statement that changes its session, and does not show it or fails.
     Change,
     Acquire(usize),
     /// Inserts a key on the connection of a visit.
