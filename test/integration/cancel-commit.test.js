@@ -13,6 +13,7 @@ let standby;
 before(async () => {
   cluster = await startCluster({ nodes: 2, synchronous: 1 });
   await cluster.query(cluster.primary, 'CREATE TABLE kept (n int)');
+  await cluster.query(cluster.primary, 'CREATE TABLE hidden (key text)');
   standby = cluster.nodes.find((node) => node !== cluster.primary);
   await cluster.stop(standby);
 });
@@ -133,3 +134,51 @@ test('a script that commits is not cancelled either', async () => {
   assert.equal(await cancels(), before);
   await pool.end();
 });
+
+const HIDES = { client_min_messages: 'error' };
+const insertOf = (key) => `INSERT INTO hidden VALUES ('${key}')`;
+/** The ways in which a session does not send the warning of a commit that no standby has. */
+const HIDDEN = {
+  'the parameters of the pool': [HIDES, (pool, sql, options) => pool.query(sql, [], options)],
+  'the options of the server': [
+    { options: '-c client_min_messages=error' },
+    (pool, sql, options) => pool.query(sql, [], options),
+  ],
+  'its own text': [
+    {},
+    (pool, sql, options) =>
+      pool.query(`SELECT set_config('client_min_messages', 'error', true); ${sql}`, [], options),
+  ],
+  'a SET on a connection of its own': [
+    {},
+    async (pool, sql, options) => {
+      const connection = await pool.connect();
+      try {
+        await connection.query('SET client_min_messages = error');
+        return await connection.query(sql, [], options);
+      } finally {
+        await connection.release(true);
+      }
+    },
+  ],
+};
+const STATEMENTS = {
+  'an INSERT': insertOf,
+  'several statements': (key) => `${insertOf(key)}; SELECT 1`,
+  'a DO block': (key) => `DO $$ BEGIN ${insertOf(key)}; END $$`,
+};
+
+for (const [name, [parameters, ask]] of Object.entries(HIDDEN)) {
+  for (const [what, make] of Object.entries(STATEMENTS)) {
+    test(`${what} whose wait for standbys may have been cancelled is unknown, where ${name} hides that`, async (t) => {
+      const pool = createPool(cluster.options({ poolSize: 1, parameters }));
+      t.after(() => pool.end({ timeoutMs: 100 }));
+      const sql = make(`${name}, ${what}`);
+      await assert.rejects(ask(pool, sql, { timeoutMs: 300 }), { outcome: 'unknown' });
+      // What only reads is not in doubt.
+      assert.deepEqual(await pool.query('SELECT 1 AS one', [], { timeoutMs: 60_000 }), [
+        { one: 1 },
+      ]);
+    });
+  }
+}

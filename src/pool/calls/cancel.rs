@@ -14,7 +14,9 @@
 //! a ROLLBACK     ──▶ not cancelled either: closing its connection does the same (`rollback`)
 //! behind others  ──▶ its caller is told at once; cancelled only if its turn comes and it is slow
 //! at work        ──▶ CancelRequest ──▶ 57014: not committed
-//!                                  ──▶ any other answer: it was faster, and is delivered
+//!                                  ──▶ any other answer: it was faster, and is delivered, unless it
+//!                                      is a write on a session that may hide that the signal has
+//!                                      ended its wait for synchronous standbys: unknown
 //!                                  ──▶ none within cancelGraceMs: closed, outcome unknown
 //! ```
 //!
@@ -35,6 +37,7 @@ use crate::pool::connections::{Cancelling, Duty, Errand};
 use crate::pool::requests::{GivenUp, Reason, given_up_error, no_connection};
 use crate::pool::verdict::Verdict;
 use crate::pool::{Call, ConnectionId, QueryFlags, Response};
+use crate::protocol::backend::TransactionStatus;
 
 /// With others behind it, a call is cancelled only once the server has worked on it for this long.
 /// All calls that share a session were quick lately, and most are done before a CancelRequest
@@ -321,6 +324,7 @@ impl Calls {
         id: ConnectionId,
         key: Key<Call>,
         answer: &Answer,
+        status: TransactionStatus,
         cx: &Context<'_>,
     ) -> Option<Verdict> {
         let cancelling = cx.connections.get(id)?.cancelling.as_ref()?;
@@ -342,6 +346,25 @@ impl Calls {
                 let error = self.given_up_error(id, reason, Outcome::Unknown, what, cx);
                 Some(Verdict::Deliver(Err(error)))
             }
+            (given_up, Answer::Completed { unreplicated: false, .. })
+                if status == TransactionStatus::Idle
+                    && self.may_hide_unreplicated(id, call, cx) =>
+            {
+                let what = "it is committed, perhaps on the primary alone: its server may have given up the wait for \
+                            synchronous standbys, of which the session's client_min_messages keeps it from warning, \
+                            so that a failover may lose it";
+                let error = match given_up {
+                    Some(GivenUp { reason, .. }) => {
+                        self.given_up_error(id, reason, Outcome::Unknown, what, cx)
+                    }
+                    None => {
+                        let class = ErrorClass::Transaction;
+                        let error = Error::new(class, "HYPERION_NOT_REPLICATED", what);
+                        cx.connections.at_host(id, error.with_outcome(Outcome::Unknown))
+                    }
+                };
+                Some(Verdict::Deliver(Err(error)))
+            }
             (None, Answer::Refused { error, .. })
                 if error.kind() == ErrorKind::QueryCanceled
                     && error.outcome() == Some(Outcome::NotCommitted)
@@ -351,6 +374,29 @@ impl Calls {
             }
             _ => None,
         }
+    }
+
+    /// Whether a call that a CancelRequest may have hit can have committed on the primary alone,
+    /// without a word of its server's. The session may hide that warning where client_min_messages
+    /// was set by the login, by its user, or in the text. What a server sets for a role or a
+    /// database is not known here.
+    fn may_hide_unreplicated(&self, id: ConnectionId, call: &Call, cx: &Context<'_>) -> bool {
+        const SETTING: &str = "client_min_messages";
+        let statement = call.statement_in(&self.statements);
+        let reads = call.flags.has(QueryFlags::READ_ONLY)
+            || statement.is_some_and(|statement| statement.is_plain_read);
+        if reads {
+            return false;
+        }
+        let is_of_login = cx.config.parameters.iter().any(|(name, value)| {
+            let hides = ["error", "fatal", "panic"].iter().any(|it| value.eq_ignore_ascii_case(it));
+            (name.eq_ignore_ascii_case(SETTING) && hides)
+                || (name == "options" && value.contains(SETTING))
+        });
+        let is_of_text =
+            statement.is_none_or(|statement| statement.sql.to_ascii_lowercase().contains(SETTING));
+        let is_clean = cx.connections.get(id).is_some_and(|slot| slot.connection.is_clean());
+        is_of_login || is_of_text || !is_clean || !cx.config.reset_on_release
     }
 
     fn given_up_error(

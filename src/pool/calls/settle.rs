@@ -164,7 +164,7 @@ impl Calls {
         settled: Settled,
         cx: &mut Context<'_>,
     ) -> Verdict {
-        if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer, cx) {
+        if let Some(verdict) = self.judge_cancelled(id, key, &settled.answer, settled.status, cx) {
             return verdict;
         }
         let Some(facts) = self.facts(now, id, key, &settled, cx) else {
