@@ -148,12 +148,14 @@ pub enum Mutation {
     BelieveOldRefusal,
     /// A read whose types change with each try is given up.
     HoldNothing,
+    /// An answer goes out as it came where no server has told what the types in it are.
+    HandOutUntold,
     /// The counters of connections are not updated when a connection changes.
     Miscount,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 69] = [
         Self::ForgetFence,
         Self::ServeStandby,
         Self::ServeOldPrimary,
@@ -221,6 +223,7 @@ impl Mutation {
         Self::ForgetServed,
         Self::BelieveOldRefusal,
         Self::HoldNothing,
+        Self::HandOutUntold,
         Self::Miscount,
     ];
 

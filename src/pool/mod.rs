@@ -248,6 +248,7 @@ impl Pool {
         calls.discover(cx, |it, cx| it.shed(cx));
         calls.discover(cx, |it, cx| it.relieve(cx));
         calls.read_unread(now, cx);
+        calls.resettle_untyped(now, cx);
         calls.end_hopeless_waits(cx);
         calls.dispatch(now, cx);
         calls.tend_forsaken(now, cx);

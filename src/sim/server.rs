@@ -488,7 +488,7 @@ impl Session {
             Transaction::None | Transaction::Failed => role == Role::ReadWrite,
         };
         let (verb, rest) = sql.split_once(' ').unwrap_or((sql, ""));
-        let rest = rest.strip_suffix(" slow").unwrap_or(rest);
+        let rest = [" slow", " mood"].iter().find_map(|end| rest.strip_suffix(end)).unwrap_or(rest);
         let tag = match verb {
             "SELECT" if rest == "keys" => {
                 let own = self.written.iter();

@@ -318,24 +318,57 @@ async function inSessions(session, what) {
   return (await session.query(sql)).length;
 }
 
-test('a connection that ends in between leaves the text, and no write is called undone', async (t) => {
-  const proxy = await cluster.proxy(cluster.primary);
-  const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`] });
-  // After this the session has cached the catalog rows that the statement itself needs.
-  await pool.query("SELECT '{sad}'::made.mood[]::text");
-  // The answer comes at once. The answer to the question for the types does not.
+/** A write whose types are being asked for behind a lock, what asks, and who holds the lock. */
+async function writeUntold(t, pool, options = {}) {
+  await cluster.query(cluster.primary, 'DROP TABLE IF EXISTS made.untold');
+  await cluster.query(cluster.primary, 'CREATE TABLE made.untold (v made.mood[])');
+  const sql = "INSERT INTO made.untold VALUES ('{sad}') RETURNING v";
   const locker = await cluster.openSession(cluster.primary);
+  t.after(() => locker.close());
+  // After this each session has cached the catalog rows that the statement itself needs.
+  const warm = () =>
+    pool.query(`BEGIN; INSERT INTO made.untold VALUES ('{sad}') RETURNING v::text; ROLLBACK;
+      SELECT pg_sleep(0.05)`);
+  await Promise.all([warm(), warm()]);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
-  const answer = pool.query("SELECT '{sad}'::made.mood[] AS v").catch((error) => error);
-  const waits = "query LIKE '%WITH RECURSIVE asked%'";
-  await waitUntil('it asks', async () => (await inSessions(locker, waits)) > 0);
+  const answer = pool.query(sql, [], options).catch((error) => error);
+  const asks = "query LIKE '%WITH RECURSIVE asked%'";
+  await waitUntil('it asks', async () => (await inSessions(locker, asks)) > 0);
+  const isWritten = async () =>
+    (await cluster.query(cluster.primary, 'SELECT v FROM made.untold')).length === 1;
+  return { answer, asks, locker, isWritten };
+}
+
+test('a write that loses its only connection while its types are asked for is an error', async (t) => {
+  const proxy = await cluster.proxy(cluster.primary);
+  const pool = open(t, { hosts: [`127.0.0.1:${proxy.port}`], poolSize: 1 });
+  const { answer, locker, isWritten } = await writeUntold(t, pool);
   await proxy.cut();
   await locker.query('ROLLBACK');
-  await locker.close();
-  const result = await answer;
-  assert.deepEqual(result, [{ v: '{sad}' }]);
+  const { code, outcome } = await answer;
+  assert.deepEqual([code, outcome], ['HYPERION_UNREADABLE_VALUE', 'unknown']);
+  assert.ok(await isWritten());
   await proxy.pass();
   assert.deepEqual(await pool.query("SELECT '{sad}'::made.mood[] AS v"), [{ v: ['sad'] }]);
+});
+
+test('a write that loses its connection meanwhile has its types asked for on another one', async (t) => {
+  const pool = open(t, { poolSize: 2 });
+  const { answer, asks, locker, isWritten } = await writeUntold(t, pool);
+  await locker.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND ${asks}`);
+  await locker.query('ROLLBACK');
+  assert.deepEqual(await answer, [{ v: ['sad'] }]);
+  assert.ok(await isWritten());
+});
+
+test('a write whose time is over while its types are asked for is an error', async (t) => {
+  const pool = open(t);
+  const { answer, locker, isWritten } = await writeUntold(t, pool, { timeoutMs: 250 });
+  const { code, outcome } = await answer;
+  await locker.query('ROLLBACK');
+  assert.deepEqual([code, outcome], ['HYPERION_QUERY_TIMEOUT', 'unknown']);
+  assert.ok(await isWritten());
 });
 
 const CANCEL_REQUEST = 80877102;

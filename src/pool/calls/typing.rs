@@ -9,20 +9,22 @@
 //! the pool's own role is refused outside of a transaction is not asked again.
 //!
 //! A call that was answered is over for the pool meanwhile; its caller's limit, signal or
-//! transaction bounds what it waits. A read whose types are gone by the time of the question is
-//! sent again. Else a server that does not tell leaves the values of an answer the text that they
-//! came as, and a parameter's type is taken for whatever its value fits. A connection that breaks
-//! does the same to answers; a call asks again on the next one.
+//! transaction bounds what it waits. A read whose types are gone by the time of the question, or
+//! whose connection is lost, is sent again, and so is a call that has not run. For any other answer
+//! another connection to the same server is asked. Where nothing tells, the answer is an error that
+//! says so: its arrays would be text by chance. Only a server that refuses the question leaves the
+//! values of an answer the text that they came as, and a parameter's type is taken for whatever its
+//! value fits.
 
 use std::time::Duration;
 
-use super::untyped::{Read, Untyped, Waiter};
+use super::untyped::{Answered, Origin, Read, Untyped, Waiter};
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
-use crate::connection::{Form, Realm, Telling, TypesOutcome, TypesRefused};
+use crate::connection::{Effect, Form, Realm, Statement, Telling, TypesOutcome, TypesRefused};
 use crate::pool::connections::Duty;
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Reason};
-use crate::pool::{Call, ConnectionId, QueryFlags, Response};
+use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::{ParameterType, Shape, UserType};
 
@@ -45,23 +47,52 @@ impl Calls {
             false => user_types(&response),
         };
         let call = self.requests.get(key).filter(|call| call.given_up.is_none_or(|g| !g.is_told()));
-        let waits = !unknown.is_empty() && cx.connections.contains(id);
-        match call.map(|call| (call.request, call.lease, call.given_up)) {
+        let waits = !unknown.is_empty();
+        let Some(given_up) = call.map(|call| call.given_up).filter(|_| waits) else {
+            return self.finish_call(key, Ok(response));
+        };
+        let Some(answered) = self.take_answered(id, key, response, cx) else { return };
+        match given_up {
             // Its caller waits no longer, and is told what has come of it.
-            Some((request, _, Some(given_up))) if waits => {
-                let read = self.take_read(key, None);
-                self.requests.watches.remove(request);
-                self.hand_out_early(id, request, response, read, given_up.reason, cx);
+            Some(given_up) => self.hand_out_early(id, answered, given_up.reason, cx),
+            None => {
+                let limit = answered.limit.map(|(at, _)| at);
+                self.wait_for_types(now, id, Waiter::Answer(answered), unknown, limit, cx);
+                if !cx.connections.contains(id) {
+                    self.release_untyped_of(id, cx);
+                }
             }
-            Some((request, lease, None)) if waits => {
-                let limit = self.requests.watches.due(request);
-                self.requests.watches.remove(request);
-                let read = self.take_read(key, limit);
-                let answer = Waiter::Answer { request, lease, response, read };
-                self.wait_for_types(now, id, answer, unknown, limit.map(|(at, _)| at), cx);
-            }
-            _ => self.finish_call(key, Ok(response)),
         }
+    }
+
+    /// Takes a call that is answered out of the pool.
+    fn take_answered(
+        &mut self,
+        id: ConnectionId,
+        key: Key<Call>,
+        response: Response,
+        cx: &Context<'_>,
+    ) -> Option<Answered> {
+        let call = self.requests.get(key)?;
+        let (request, lease) = (call.request, call.lease);
+        let statement = call.statement_in(&self.statements);
+        let only_reads = statement.is_some_and(|statement| statement.effect == Effect::None);
+        let outcome = match only_reads {
+            true => Outcome::NotCommitted,
+            false => call.outcome_of(Outcome::Unknown),
+        };
+        let is_last_in_transaction = |slot: &Slot| {
+            let status = slot.connection.transaction_status();
+            let is_last = slot.connection.requests().next().is_none();
+            status == Some(TransactionStatus::InTransaction) && is_last
+        };
+        let is_open = lease.is_some()
+            && cx.connections.get(id).is_some_and(is_last_in_transaction)
+            && !statement.is_none_or(Statement::may_leave_transaction);
+        let limit = self.requests.watches.due(request);
+        self.requests.watches.remove(request);
+        let read = self.take_read(key, limit);
+        Some(Answered { request, lease, response, read, limit, outcome, is_open })
     }
 
     /// Takes a call that is answered out of the pool, and keeps it where it may run once more.
@@ -164,7 +195,16 @@ impl Calls {
     ) {
         let deadline = now + cx.config.connect_timeout;
         let deadline = limit.map_or(deadline, |limit| limit.min(deadline));
-        self.untyped.push(Untyped { connection, what, oids, is_asked: false, deadline });
+        let slot = cx.connections.get(connection);
+        let origin = Origin {
+            site: slot.map(Slot::site),
+            realm: slot.and_then(|slot| slot.realm),
+            is_pooled: slot.is_none_or(|slot| slot.connection.is_pooled()),
+            at: now,
+        };
+        let (is_asked, is_adrift) = (false, false);
+        let waits = Untyped { connection, what, oids, is_asked, deadline, origin, is_adrift };
+        self.untyped.push(waits);
         self.note_waiting(now, connection, cx);
         self.release_untold(now, cx);
         self.ask_types(now, connection, cx);
@@ -211,8 +251,7 @@ impl Calls {
             true => told,
             false => told.and(Err(TypesRefused { lasts: false })),
         };
-        let mut are_gone = false;
-        match told {
+        let lack = match told {
             Ok(told) => {
                 if !self.statements.has_room_for_types(told.len()) {
                     self.forget_types();
@@ -224,25 +263,47 @@ impl Calls {
                     cx.connections.get(id).and_then(|slot| slot.connection.transaction_status());
                 let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();
                 let is_settled = status == Some(TransactionStatus::Idle);
-                are_gone = is_settled && !asked.iter().all(|oid| there.contains(oid));
                 self.catalog.learn(if is_settled { asked } else { &there }, told);
+                match asked.iter().all(|oid| there.contains(oid)) {
+                    true => None,
+                    false if is_settled => Some(Lack::Gone),
+                    false => Some(Lack::Unseen),
+                }
             }
-            Err(refused) => self.refused_types(id, asked, refused, cx),
-        }
+            Err(refused) => {
+                self.refused_types(id, asked, refused, cx);
+                (is_known && !refused.lasts).then_some(Lack::Refused)
+            }
+        };
         // Its caller may not wait for it any more.
         let waits =
             |waits: &Untyped| waits.connection == id && waits.is_asked && waits.oids == asked;
         let Some(at) = self.untyped.iter().position(waits) else { return };
+        self.conclude(now, at, lack, cx);
+    }
+
+    /// The server has answered a question for types, or has refused to.
+    fn conclude(&mut self, now: Instant, at: usize, lack: Option<Lack>, cx: &mut Context<'_>) {
         let read = match self.untyped.get_mut(at).map(|waits| &mut waits.what) {
-            Some(Waiter::Answer { read, .. }) if are_gone => read.take(),
+            Some(Waiter::Answer(answered)) if lack.is_some() => answered.read.take(),
             _ => None,
         };
-        match read {
-            Some(read) => {
-                self.untyped.remove(at);
-                self.read_again(now, *read, cx);
+        if let Some(read) = read {
+            self.untyped.remove(at);
+            return self.read_again(now, *read, cx);
+        }
+        match (self.untyped.get_mut(at), lack) {
+            // The session is in a transaction that another caller has left open, or has begun since.
+            (Some(waits), Some(Lack::Unseen)) if !waits.is_of_lease() => waits.is_adrift = true,
+            (Some(Untyped { what: Waiter::Answer(_), .. }), Some(Lack::Gone)) => {
+                let waits = self.untyped.remove(at);
+                self.note_waiting(now, waits.connection, cx);
+                if let Waiter::Answer(answered) = waits.what {
+                    let why = "types in it were dropped";
+                    self.refuse_untold(waits.connection, answered, why, cx);
+                }
             }
-            None => self.release_untyped(now, at, cx),
+            _ => self.release_untyped(now, at, cx),
         }
     }
 
@@ -255,6 +316,8 @@ impl Calls {
     ) {
         if let Some(slot) = cx.connections.get_mut(id) {
             slot.realm = realm.or(slot.realm);
+            let waits = self.untyped.iter_mut().filter(|waits| waits.connection == id);
+            waits.for_each(|waits| waits.origin.realm = waits.origin.realm.or(realm));
         }
     }
 
@@ -275,7 +338,17 @@ impl Calls {
     /// What waits in a transaction that has failed goes on as if its server had refused to tell.
     pub(in crate::pool) fn release_untold(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some(at) = self.untold(cx) {
-            self.release_untyped(now, at, cx);
+            if matches!(self.untyped.get(at).map(|it| &it.what), Some(Waiter::Call(_))) {
+                self.release_untyped(now, at, cx);
+                continue;
+            }
+            let waits = self.untyped.remove(at);
+            self.note_waiting(now, waits.connection, cx);
+            if let Waiter::Answer(answered) = waits.what {
+                let why = "its transaction has failed before the server told what the types in it \
+                           are";
+                self.refuse_untold(waits.connection, answered, why, cx);
+            }
         }
     }
 
@@ -287,20 +360,27 @@ impl Calls {
 
     /// Something was told, or nothing will be.
     fn release_untyped(&mut self, now: Instant, at: usize, cx: &mut Context<'_>) {
-        let Untyped { connection, what, .. } = self.untyped.remove(at);
+        let Untyped { connection, what, deadline, .. } = self.untyped.remove(at);
         match what {
-            Waiter::Answer { request, response, read, .. } => {
+            Waiter::Answer(mut answered) => {
                 self.note_waiting(now, connection, cx);
-                let limit = read.as_ref().and_then(|read| read.limit);
-                match limit.filter(|(at, _)| *at <= now) {
+                match answered.limit.filter(|(at, _)| *at <= now) {
                     Some((_, after)) => {
                         let reason = Reason::TimedOut { after };
-                        self.hand_out_early(connection, request, response, read, reason, cx);
+                        self.hand_out_early(connection, answered, reason, cx);
                     }
-                    None => {
-                        self.let_read_go(read);
-                        self.hand_out(connection, request, response, cx);
+                    None if deadline <= now => {
+                        if let Some(read) = answered.read.take() {
+                            return self.read_again(now, *read, cx);
+                        }
+                        let within = cx.config.connect_timeout.as_millis();
+                        let why = format!(
+                            "the server did not tell within {within} ms (connectTimeoutMs) what \
+                             the types in it are"
+                        );
+                        self.refuse_untold(connection, answered, &why, cx);
                     }
+                    None => self.hand_out(connection, answered, cx),
                 }
             }
             Waiter::Call(key) => {
@@ -313,6 +393,17 @@ impl Calls {
             }
         }
     }
+}
+
+/// Why a server has not told all that it was asked of types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    /// A type is not there any more.
+    Gone,
+    /// The transaction that was open does not see a type.
+    Unseen,
+    /// A lock or a cancel came in between.
+    Refused,
 }
 
 /// The oids of all users' types in an answer.

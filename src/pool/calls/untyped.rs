@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Calls, Context};
-use crate::base::{Error, Instant, Key, Outcome, ServerFields};
-use crate::connection::Telling;
-use crate::pool::connections::Duty;
+use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, ServerFields};
+use crate::connection::{Realm, Telling};
+use crate::pool::connections::{Duty, Site};
 use crate::pool::requests::{Reason, given_up_error};
 use crate::pool::{Call, ConnectionId, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
@@ -20,21 +20,70 @@ pub(in crate::pool) struct Untyped {
     pub(in crate::pool) what: Waiter,
     pub(in crate::pool) oids: Vec<u32>,
     pub(in crate::pool) is_asked: bool,
-    /// When nothing was told by then, it goes on as if the server had refused to.
     pub(in crate::pool) deadline: Instant,
+    pub(in crate::pool) origin: Origin,
+    /// Its connection was lost, and no other one is asked yet.
+    pub(in crate::pool) is_adrift: bool,
+}
+
+impl Untyped {
+    /// What a caller of the pool has asked may wait on a connection that a lease has by now.
+    pub(in crate::pool) fn is_of_lease(&self) -> bool {
+        match &self.what {
+            Waiter::Answer(answered) => answered.lease.is_some(),
+            Waiter::Call(_) => true,
+        }
+    }
+}
+
+/// Which server the types are of.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) struct Origin {
+    pub(in crate::pool) site: Option<Site>,
+    pub(in crate::pool) realm: Option<Realm>,
+    pub(in crate::pool) is_pooled: bool,
+    /// When the connection was there.
+    pub(in crate::pool) at: Instant,
+}
+
+impl Origin {
+    /// Whether another connection is one to the same server: as it tells itself, or as far as both
+    /// were open at the same time, to the same address.
+    fn is_that_of(&self, slot: &Slot) -> bool {
+        match (self.realm, slot.realm) {
+            (Some(one), Some(other)) => {
+                one.started().is_some() && one.started() == other.started() && !one.differs(other)
+            }
+            _ => {
+                let was_there = slot.opened_at <= self.at && self.site == Some(slot.site());
+                was_there && !self.is_pooled
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(in crate::pool) enum Waiter {
-    Answer {
-        request: u32,
-        /// On which it was asked.
-        lease: Option<NonZeroU32>,
-        response: Response,
-        read: Option<Box<Read>>,
-    },
+    Answer(Answered),
     /// It is set aside.
     Call(Key<Call>),
+}
+
+/// An answer, and what is certain of its statement.
+#[derive(Debug)]
+pub(in crate::pool) struct Answered {
+    pub(in crate::pool) request: u32,
+    /// On which it was asked.
+    pub(in crate::pool) lease: Option<NonZeroU32>,
+    pub(in crate::pool) response: Response,
+    pub(in crate::pool) read: Option<Box<Read>>,
+    /// When its caller no longer waits, and how long that was.
+    pub(in crate::pool) limit: Option<(Instant, Duration)>,
+    /// What its caller is told, where the answer itself can't be.
+    pub(in crate::pool) outcome: Outcome,
+    /// The transaction that it ran in was open behind it, and nothing else was asked in it: it ends
+    /// with the connection.
+    pub(in crate::pool) is_open: bool,
 }
 
 /// A call that changes nothing, and when its caller no longer waits for it.
@@ -93,7 +142,7 @@ impl Calls {
     /// nothing.
     pub(in crate::pool) fn untold(&self, cx: &Context<'_>) -> Option<usize> {
         let is_untold = |waits: &Untyped| {
-            let slot = cx.connections.get(waits.connection);
+            let slot = cx.connections.get(waits.connection).filter(|_| waits.is_of_lease());
             slot.filter(|slot| may_ask(slot)).is_some_and(|slot| {
                 slot.connection.transaction_status() == Some(TransactionStatus::Failed)
             })
@@ -110,50 +159,119 @@ impl Calls {
         cx: &mut Context<'_>,
     ) {
         let wanted = |waits: &Untyped| match waits.what {
-            Waiter::Answer { request, lease, .. } => is_wanted(lease, request),
+            Waiter::Answer(Answered { request, lease, .. }) => is_wanted(lease, request),
             Waiter::Call(_) => false,
         };
         while let Some(at) = self.untyped.iter().position(wanted) {
             let Untyped { connection, what, .. } = self.untyped.remove(at);
-            if let Waiter::Answer { request, response, read, .. } = what {
+            if let Waiter::Answer(answered) = what {
                 self.note_waiting(now, connection, cx);
-                self.hand_out_early(connection, request, response, read, reason, cx);
+                self.hand_out_early(connection, answered, reason, cx);
             }
         }
     }
 
-    /// The caller of an answer waits no longer for the types in it: a read is as if it had not run,
-    /// and the answer of any other statement goes out as it came.
+    /// The caller of an answer waits no longer for the types in it.
     pub(in crate::pool) fn hand_out_early(
         &mut self,
         id: ConnectionId,
-        request: u32,
-        response: Response,
-        read: Option<Box<Read>>,
+        mut answered: Answered,
         reason: Reason,
         cx: &mut Context<'_>,
     ) {
-        if read.is_none() {
-            return self.hand_out(id, request, response, cx);
+        if self.is_told(id, &mut answered, cx) || Mutation::HandOutUntold.is_on() {
+            return self.hand_out(id, answered, cx);
         }
-        self.let_read_go(read);
-        let what = "what the types in its answer are was not told yet";
-        let error = given_up_error(reason, Outcome::NotCommitted, what);
-        self.complete(request, Err(cx.connections.at_host(id, error)));
+        let outcome = answered.outcome;
+        let what = match outcome {
+            Outcome::Unknown => {
+                "it has run, and what the types in its answer are was not told yet, so that the \
+                 answer can't be read"
+            }
+            _ => "what the types in its answer are was not told yet",
+        };
+        self.let_read_go(answered.read);
+        let error = given_up_error(reason, outcome, what);
+        self.complete(answered.request, Err(cx.connections.at_host(id, error)));
     }
 
-    /// No answer will come any more on a connection.
+    /// No server tells what the types in an answer are.
+    pub(in crate::pool) fn refuse_untold(
+        &mut self,
+        id: ConnectionId,
+        answered: Answered,
+        why: &str,
+        cx: &Context<'_>,
+    ) {
+        let outcome = answered.outcome;
+        let done = if outcome == Outcome::Unknown { ", and what it did has been done" } else { "" };
+        let message = format!("the answer can't be read, as {why}: it was not kept{done}");
+        let error = Error::new(ErrorClass::Protocol, "HYPERION_UNREADABLE_VALUE", message);
+        self.let_read_go(answered.read);
+        let error = cx.connections.at_host(id, error.with_outcome(outcome));
+        self.complete(answered.request, Err(error));
+    }
+
+    /// A connection is lost. Reads are sent again, and the types in other answers are asked for
+    /// elsewhere.
     pub(in crate::pool) fn release_untyped_of(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
-        while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
-            match self.untyped.remove(at).what {
-                Waiter::Answer { read: Some(read), .. } if cx.life.is_open() => {
+        let is_of = |waits: &Untyped| waits.connection == id && !waits.is_adrift;
+        while let Some(at) = self.untyped.iter().position(is_of) {
+            let waits = self.untyped.remove(at);
+            match waits.what {
+                Waiter::Answer(Answered { read: Some(read), .. }) if cx.life.is_open() => {
                     self.unread.push(*read);
                 }
-                Waiter::Answer { request, response, read, .. } => {
-                    self.hand_out_early(id, request, response, read, Reason::Ended, cx);
+                Waiter::Answer(answered) if answered.read.is_some() => {
+                    self.hand_out_early(id, answered, Reason::Ended, cx);
                 }
+                Waiter::Answer(answered) if answered.is_open => {
+                    let message = "the connection was lost, and the transaction with it";
+                    let code = "HYPERION_CONNECTION_LOST";
+                    let error = Error::new(ErrorClass::Connection, code, message);
+                    let error = error.with_outcome(Outcome::NotCommitted);
+                    self.complete(answered.request, Err(cx.connections.at_host(id, error)));
+                }
+                Waiter::Answer(_) => self.untyped.push(Untyped { is_adrift: true, ..waits }),
                 Waiter::Call(key) => self.requests.take_up_unless_leased(key),
             }
+        }
+    }
+
+    /// Has the types in answers asked for on other connections to the servers that have given them.
+    pub(in crate::pool) fn resettle_untyped(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let is_adrift = |waits: &Untyped| waits.is_adrift;
+        if !self.untyped.iter().any(is_adrift) {
+            return;
+        }
+        let all = std::mem::take(&mut self.untyped);
+        let (adrift, others) = all.into_iter().partition(is_adrift);
+        self.untyped = others;
+        for waits in adrift {
+            self.resettle(now, waits, cx);
+        }
+    }
+
+    fn resettle(&mut self, now: Instant, mut waits: Untyped, cx: &mut Context<'_>) {
+        let is_one = |id: &ConnectionId| {
+            let slot = cx.connections.get(*id).filter(|slot| !slot.is_dropped);
+            slot.is_some_and(|slot| waits.origin.is_that_of(slot))
+        };
+        let takes_calls =
+            |id: &ConnectionId| cx.connections.get(*id).is_some_and(Slot::takes_calls);
+        let others: Vec<_> = cx.connections.all().into_iter().filter(is_one).collect();
+        if let Some(id) = others.iter().copied().find(takes_calls) {
+            (waits.connection, waits.is_adrift, waits.is_asked) = (id, false, false);
+            self.untyped.push(waits);
+            return self.ask_types(now, id, cx);
+        }
+        // One may be at other work for now. One that comes later shows whether it is to that server.
+        if !others.is_empty() || waits.origin.realm.and_then(Realm::started).is_some() {
+            return self.untyped.push(waits);
+        }
+        if let Waiter::Answer(answered) = waits.what {
+            let why = "its connection was lost before the server had told what the types in it are";
+            self.refuse_untold(waits.connection, answered, why, cx);
         }
     }
 
@@ -166,15 +284,16 @@ impl Calls {
         why: &ServerFields,
         cx: &mut Context<'_>,
     ) {
-        while let Some(at) = self.untyped.iter().position(|waits| waits.connection == id) {
+        let is_of = |waits: &Untyped| waits.connection == id && waits.is_of_lease();
+        while let Some(at) = self.untyped.iter().position(is_of) {
             let error = Error::database(why.clone())
                 .with_outcome(Outcome::NotCommitted)
                 .with_failed_transaction();
             let error = cx.connections.at_host(id, error);
             match self.untyped.remove(at).what {
-                Waiter::Answer { request, read, .. } => {
-                    self.let_read_go(read);
-                    self.complete(request, Err(error));
+                Waiter::Answer(answered) => {
+                    self.let_read_go(answered.read);
+                    self.complete(answered.request, Err(error));
                 }
                 Waiter::Call(key) => self.finish_call(key, Err(error)),
             }
@@ -207,14 +326,17 @@ impl Calls {
     pub(in crate::pool) fn hand_out(
         &mut self,
         id: ConnectionId,
-        request: u32,
-        mut response: Response,
+        mut answered: Answered,
         cx: &mut Context<'_>,
     ) {
-        if self.enter(id, cx) {
-            self.name_types(&mut response);
-        }
-        self.complete(request, Ok(response));
+        self.is_told(id, &mut answered, cx);
+        self.let_read_go(answered.read);
+        self.complete(answered.request, Ok(answered.response));
+    }
+
+    /// Whether all that is to be told of the types in an answer is known by now.
+    fn is_told(&mut self, id: ConnectionId, answered: &mut Answered, cx: &mut Context<'_>) -> bool {
+        self.enter(id, cx) && self.name_types(&mut answered.response).is_empty()
     }
 
     /// Puts what is known of types into the shapes, and returns the oids that no server was asked

@@ -1,7 +1,7 @@
 //! The pool's own questions: where the host stands, what types there are, and which role it has.
 //! Also how the pool sets again what was named at the login.
 
-use super::{CANCELED, Server, Transaction, ZONE};
+use super::{CANCELED, Server, Session, Transaction, ZONE};
 use crate::connection::Role;
 use crate::sim::messages::{message, row_of, tell_realm, tell_role};
 
@@ -14,7 +14,9 @@ pub(super) fn is_question(sql: &str) -> bool {
 impl Server {
     /// A table and its type are made anew, unless a session has the table locked.
     pub(super) fn make_types_anew(&mut self) {
-        if self.is_restless && !self.sessions.values().any(|session| session.is_amid) {
+        let has_table =
+            |session: &Session| session.is_amid || session.transaction != Transaction::None;
+        if self.is_restless && !self.sessions.values().any(has_table) {
             self.mood_oid += 1;
         }
     }

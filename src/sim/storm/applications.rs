@@ -45,6 +45,7 @@ pub(super) struct Statements {
     call: StatementId,
     lock: StatementId,
     mood: StatementId,
+    write_mood: StatementId,
 }
 
 impl Applications {
@@ -155,6 +156,7 @@ impl Storm {
             call: self.pool.statement("CALL"),
             lock: self.pool.statement("SELECT pg_advisory_lock"),
             mood: self.pool.statement("SELECT mood"),
+            write_mood: self.pool.statement("SELECT write($1) mood"),
         })
     }
 
@@ -287,8 +289,10 @@ impl Storm {
     ) -> u32 {
         let by_function = self.dice.percent(25);
         if self.dice.percent(50) {
-            let Statements { insert, write, .. } = self.statements();
-            let statement = if by_function { write } else { insert };
+            let Statements { insert, write, write_mood, .. } = self.statements();
+            let typed = by_function && self.dice.percent(40);
+            let by_function = if by_function { write } else { insert };
+            let statement = if typed { write_mood } else { by_function };
             return self.ask(what, statement, lease, flags, true);
         }
         let slow = if self.dice.percent(25) { " slow" } else { "" };

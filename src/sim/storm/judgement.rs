@@ -13,6 +13,7 @@ use crate::connection::{Role, RowCursor, was_never_handed_on};
 use crate::pool::{HostStatus, Response};
 use crate::protocol::data_row::fields;
 use crate::sim::server::Reports;
+use crate::types::Shape;
 
 impl Storm {
     /// An application gets the answer to a request.
@@ -28,7 +29,7 @@ impl Storm {
             return self.fail(format!("#{request} was answered twice"));
         };
         let judged = match &result {
-            Ok(_) => Ok(()),
+            Ok(response) => check_types(response),
             Err(error) => self.judge_error(request, &ask, error),
         };
         if let Err(error) = &result
@@ -122,6 +123,8 @@ impl Storm {
                 | What::Change
         );
         match (error.class(), error.code()) {
+            // Its types were dropped, or its connection was lost, before a server told them.
+            (_, "HYPERION_UNREADABLE_VALUE") if !matches!(ask.what, What::Mood) => Ok(()),
             (ErrorClass::Internal | ErrorClass::Protocol, _) => described(),
             // The error must name a time limit of the server's own.
             (_, "HYPERION_CONNECTION_LOST") if matches!(last_words, Some("25P03" | "25P04")) => {
@@ -297,6 +300,15 @@ impl Storm {
             ) => {}
         }
         Ok(())
+    }
+}
+
+/// Whether a server has told what the types in an answer are. Else its arrays are text by chance.
+fn check_types(response: &Response) -> Result<(), String> {
+    let mut shapes = response.results.iter().filter_map(|result| result.shape.as_deref());
+    match shapes.any(Shape::has_user_types) {
+        true => Err("an answer whose types no server has told".to_owned()),
+        false => Ok(()),
     }
 }
 
