@@ -2,11 +2,10 @@
 // looks like a server's: then only the number of the server's process shows the pooler.
 
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, test } from 'node:test';
 
 import { createPool } from '../../js/index.mjs';
-import { findPooler, startCluster } from '../support/cluster/index.js';
+import { findPooler, startCluster, startProxy } from '../support/cluster/index.js';
 import { openSession } from '../support/cluster/session.js';
 
 const preparing = findPooler({ prepares: true });
@@ -24,41 +23,35 @@ const direct = (sql) => cluster.query(cluster.primary, sql);
 const KEY = 'K'.charCodeAt(0);
 
 /**
- * Hands everything on, and writes this process id into the keys of all sessions.
+ * Forwards everything, and writes this process id into the keys of all sessions.
  * @param {string} address
  * @param {number | undefined} processId `undefined` leaves the keys as they are
  */
 async function startRelay(address, processId) {
   const [host, port] = address.split(':');
   const asked = { process: 0 };
-  const relay = net.createServer((client) => {
-    const server = net.connect(Number(port), host);
-    let welcome = Buffer.alloc(0);
-    const pass = (data) => {
-      welcome = Buffer.concat([welcome, data]);
-      while (welcome.length >= 5) {
-        const end = 1 + welcome.readUInt32BE(1);
-        if (welcome.length < end) return;
-        if (welcome[0] === KEY && processId !== undefined) welcome.writeInt32BE(processId, 5);
-        client.write(welcome.subarray(0, end));
-        welcome = welcome.subarray(end);
-      }
-    };
-    client.on('data', (data) => {
-      if (data.includes('pg_backend_pid()')) asked.process++;
-      server.write(data);
-    });
-    server.on('data', pass);
-    for (const [one, other] of [
-      [client, server],
-      [server, client],
-    ]) {
-      one.on('error', () => {});
-      one.on('close', () => other.destroy());
-    }
-  });
-  await new Promise((resolve) => relay.listen(0, '127.0.0.1', resolve));
-  return { asked, address: `127.0.0.1:${relay.address().port}`, close: () => relay.close() };
+  /** For each connection, the beginning of a message whose rest is still to come. */
+  const begun = new Map();
+  const proxy = await startProxy(
+    { host, port: Number(port) },
+    {
+      fromClient(chunk) {
+        if (chunk.includes('pg_backend_pid()')) asked.process++;
+        return chunk;
+      },
+      fromServer(chunk, link) {
+        const bytes = Buffer.concat([begun.get(link) ?? Buffer.alloc(0), chunk]);
+        let end = 0;
+        while (bytes.length >= end + 5 && bytes.length > end + bytes.readUInt32BE(end + 1)) {
+          if (bytes[end] === KEY && processId !== undefined) bytes.writeInt32BE(processId, end + 5);
+          end += 1 + bytes.readUInt32BE(end + 1);
+        }
+        begun.set(link, bytes.subarray(end));
+        return bytes.subarray(0, end);
+      },
+    },
+  );
+  return { asked, address: proxy.address, close: () => proxy.close() };
 }
 
 test('a pooler whose key looks like a server’s is told from a server', { skip }, async (t) => {
