@@ -88,6 +88,10 @@ impl Work {
     ) -> Result<(), Error> {
         use BackendMessage as M;
         match (self, message) {
+            (
+                Self::Place { .. } | Self::Reset { .. } | Self::Barrier { asked: true, .. },
+                M::ParseComplete | M::BindComplete,
+            ) => Ok(()),
             (Self::Types(asked), message) => asked.message(message),
             (Self::Barrier { process: Some(asked), .. }, message) => asked.message(message),
             (Self::Reset { step: step @ ResetStep::Due }, M::CommandComplete(_)) => {

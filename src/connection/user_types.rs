@@ -5,6 +5,8 @@
 //! a refusal, a time limit or a cancel does not end the user's transaction. It never waits long: a
 //! session that holds a lock on `pg_type` would otherwise hold up this session's own work.
 
+use std::borrow::Cow;
+
 use super::realm::{self, Realm};
 use super::staleness::is_passing;
 use super::step::unexpected;
@@ -21,8 +23,12 @@ const LONGEST_NAME: usize = 256;
 /// or savepoint.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
+/// The same where each statement is sent by itself: outside of a transaction block a server warns of
+/// SET LOCAL.
+const LOCK_TIMEOUT_BY_ITSELF: &str = "SELECT pg_catalog.set_config('lock_timeout', '500ms', true)";
 /// Undoes the savepoint, and the lock timeout with it.
-const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT hyperion_types; RELEASE SAVEPOINT hyperion_types";
+const ROLL_BACK: [&str; 2] =
+    ["ROLLBACK TO SAVEPOINT hyperion_types", "RELEASE SAVEPOINT hyperion_types"];
 /// The server's functions that read text as a binary form: of enums, of text, and of types with
 /// text's form (citext, for example).
 const TEXTUAL: [&str; 4] = ["enum_recv", "textrecv", "varcharrecv", "bpcharrecv"];
@@ -157,6 +163,8 @@ pub(super) struct TypesAsked {
     /// All answers about the oids have come.
     has_told: bool,
     realm: Realm,
+    /// The first answer is that of a setting.
+    sets_by_select: bool,
     refusal: Option<Box<ServerFields>>,
 }
 
@@ -197,35 +205,39 @@ impl TypesAsked {
     fn in_step(oids: Vec<u32>, step: Step) -> Self {
         let (told, realm) = (Vec::new(), Realm::default());
         let has_told = matches!(step, Step::AskingRealm);
-        Self { oids, step, told, has_told, realm, refusal: None }
+        Self { oids, step, told, has_told, realm, sets_by_select: false, refusal: None }
     }
 
     pub(super) fn is_of_realm(&self) -> bool {
         matches!(self.step, Step::AskingRealm)
     }
 
-    pub(super) fn text(&self) -> String {
+    /// The statements of the question, in one implicit transaction. Behind a pooler they are sent one
+    /// by one, since it may refuse the simple protocol.
+    pub(super) fn statements(&mut self, one_by_one: bool) -> Vec<Cow<'static, str>> {
+        let types = || question(&self.oids).into();
+        // The parts that a server may refuse come last.
+        let (base, started, cluster) = (realm::DATABASE, realm::STARTED, realm::SYSTEM);
+        let is_alone = matches!(self.step, Step::Asking | Step::AskingRealm);
+        self.sets_by_select = one_by_one && is_alone;
+        let limit = if self.sets_by_select { LOCK_TIMEOUT_BY_ITSELF } else { LOCK_TIMEOUT };
+        let [back, release] = ROLL_BACK;
         match &self.step {
-            Step::Asking => format!("{LOCK_TIMEOUT}; {}", question(&self.oids)),
+            Step::Asking => vec![limit.into(), types()],
             Step::AskingBehindSavepoint => {
-                let (types, newer) = (question(&self.oids), newer_question(&self.oids));
-                // The parts that a server may refuse come last.
-                let (base, started, cluster) = (realm::DATABASE, realm::STARTED, realm::SYSTEM);
-                format!(
-                    "{SAVEPOINT}; {LOCK_TIMEOUT}; {types}; {base}; {newer}; {started}; {cluster}; {ROLL_BACK}"
-                )
+                let newer = newer_question(&self.oids).into();
+                let realm = [started.into(), cluster.into(), back.into(), release.into()];
+                let first = [SAVEPOINT.into(), limit.into(), types(), base.into(), newer];
+                first.into_iter().chain(realm).collect()
             }
-            Step::RollingBack(_) => ROLL_BACK.to_owned(),
-            Step::AskingRealm => {
-                let (base, started, cluster) = (realm::DATABASE, realm::STARTED, realm::SYSTEM);
-                format!("{LOCK_TIMEOUT}; {base}; {started}; {cluster}")
-            }
+            Step::RollingBack(_) => vec![back.into(), release.into()],
+            Step::AskingRealm => vec![limit.into(), base.into(), started.into(), cluster.into()],
         }
     }
 
     /// Returns the result of the question.
     pub(super) fn finish(self) -> TypesAnswer {
-        let Self { oids: asked, step, told, has_told, realm, refusal } = self;
+        let Self { oids: asked, step, told, has_told, realm, refusal, .. } = self;
         let stands = refusal.as_deref().is_none_or(|refusal| !is_passing(&refusal.code));
         let asks_realm = matches!(step, Step::AskingBehindSavepoint | Step::AskingRealm);
         let realm = (asks_realm && has_told && stands).then_some(realm);
@@ -259,7 +271,8 @@ impl TypesAsked {
     pub(super) fn message(&mut self, message: BackendMessage<'_>) -> Result<(), Error> {
         use BackendMessage as M;
         match message {
-            M::RowDescription(_) => Ok(()),
+            M::RowDescription(_) | M::ParseComplete | M::BindComplete => Ok(()),
+            M::CommandComplete(_) if std::mem::take(&mut self.sets_by_select) => Ok(()),
             M::CommandComplete(tag) => {
                 self.has_told |= tag.starts_with("SELECT");
                 Ok(())

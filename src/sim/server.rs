@@ -89,6 +89,8 @@ struct Session {
     /// Statements by name.
     statements: BTreeMap<String, String>,
     bound: String,
+    /// The statements of a question of the pool's own.
+    parts: Vec<String>,
     /// The oid of the type as its table had it when the session locked that.
     mood_oid: u32,
     sleep: Sleep,
@@ -160,6 +162,7 @@ impl Server {
             changed_at: 0,
             statements: BTreeMap::new(),
             bound: String::new(),
+            parts: Vec::new(),
             mood_oid: self.mood_oid,
             sleep: Sleep::Awake,
             skipping: false,
@@ -271,10 +274,6 @@ impl Server {
         }
     }
 
-    pub fn has_session(&self, session: u64) -> bool {
-        self.sessions.contains_key(&session)
-    }
-
     /// Ends the sleep of a slow statement.
     pub fn wake(&mut self, session: u64) {
         if let Some(session) = self.sessions.get_mut(&session)
@@ -312,6 +311,15 @@ impl Server {
                     break;
                 }
                 b'H' => {}
+                b'P' | b'B' | b'E' if state.is_part(tag, &body) => {}
+                b'S' if !state.parts.is_empty() => {
+                    let parts = std::mem::take(&mut state.parts);
+                    self.answer(session, &parts.join("; "), role, out);
+                    let Some(state) = self.sessions.get_mut(&session) else { break };
+                    state.end_implicit_transaction(&mut self.keys);
+                    state.skipping = false;
+                    state.ready(role, self.reports, out);
+                }
                 b'E' if !state.skipping && is_question(&state.bound) => {
                     let sql = state.bound.clone();
                     self.answer(session, &sql, role, out);

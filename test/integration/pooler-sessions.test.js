@@ -102,3 +102,38 @@ test('what does not fit a domain is refused there as it is directly', thatPrepar
   }
   assert.deepEqual(await pool.query('SELECT DISTINCT v FROM smalls'), [{ v: 5 }]);
 });
+
+test('the pool asks nothing by the simple protocol', behindPooler, async (t) => {
+  await cluster.query(
+    cluster.primary,
+    "CREATE TYPE colour AS ENUM ('red'); CREATE TABLE coloured (id int, many colour[])",
+  );
+  const settings = { disable_pqexec: 1, ...(preparing && { max_prepared_statements: 20 }) };
+  for (const program of new Set([findPooler(), preparing ?? findPooler()])) {
+    const allowed = program === preparing ? settings : { disable_pqexec: 1 };
+    const behind = await cluster.pooler(cluster.primary, { size: 2, settings: allowed, program });
+    for (const roleCheck of ['reported', 'query']) {
+      await cluster.query(
+        cluster.primary,
+        "TRUNCATE coloured; INSERT INTO coloured VALUES (1, '{red}')",
+      );
+      const pool = open({ hosts: [behind.address], poolSize: 2, roleCheck });
+      t.after(() => pool.end());
+      const read = (on) => on.query('SELECT many FROM coloured WHERE id = $1', [1]);
+      // In a transaction, where nothing may be lost, the types are met first.
+      const found = await pool.transaction(async (tx) => {
+        await tx.query('UPDATE coloured SET id = 1');
+        return read(tx);
+      });
+      assert.deepEqual(found, [{ many: ['red'] }]);
+      for (let use = 0; use < 3; use++) assert.deepEqual(await read(pool), [{ many: ['red'] }]);
+      const insert = 'INSERT INTO coloured VALUES ($1, $2) RETURNING many';
+      assert.deepEqual(await pool.query(insert, [2, ['red']]), [{ many: ['red'] }]);
+      const connection = await pool.connect();
+      await connection.query("SET application_name = 'other'");
+      await connection.release();
+      assert.deepEqual(await read(pool), [{ many: ['red'] }]);
+      await pool.end();
+    }
+  }
+});

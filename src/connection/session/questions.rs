@@ -103,6 +103,16 @@ impl Session {
         }
     }
 
+    /// Writes a question of the pool's own. A pooler may refuse the simple protocol
+    /// (`disable_pqexec` of PgBouncer).
+    pub(super) fn write_question(&self, sql: &str, out: &mut BytesMut) -> Result<(), Error> {
+        if !self.is_pooled() {
+            return frontend::query(out, sql);
+        }
+        ask(out, sql)?;
+        frontend::sync(out)
+    }
+
     /// Asks for the server's place in its cluster.
     pub(in crate::connection) fn ask_place(
         &mut self,
@@ -115,7 +125,7 @@ impl Session {
             return Ok(());
         }
         let start = sent + out.len() as u64;
-        frontend::query(out, lineage::QUESTION)?;
+        self.write_question(lineage::QUESTION, out)?;
         let work = Work::Place { place: Place::default() };
         let end = sent + out.len() as u64;
         push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
@@ -148,12 +158,17 @@ impl Session {
     fn send_types(
         &mut self,
         now: Instant,
-        asked: TypesAsked,
+        mut asked: TypesAsked,
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
-        frontend::query(out, &asked.text())?;
+        if self.is_pooled() {
+            asked.statements(true).iter().try_for_each(|sql| ask(out, sql))?;
+            frontend::sync(out)?;
+        } else {
+            frontend::query(out, &asked.statements(false).join("; "))?;
+        }
         let (work, end) = (Work::Types(asked), sent + out.len() as u64);
         push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         Ok(())
@@ -288,7 +303,7 @@ impl Session {
         let rests = self.pipeline.is_empty() && self.status == TransactionStatus::Idle;
         let asked = !self.reports_role || (self.doubt.is_due && rests);
         if asked {
-            frontend::query(out, self.asking.question())?;
+            self.write_question(self.asking.question(), out)?;
             self.doubt.is_due = false;
             self.doubt.checked_at = Some(now);
         } else {

@@ -10,7 +10,6 @@ use crate::connection::pipeline::{ResetStep, Work, is_vacant, push, requests};
 use crate::connection::prelude::RESET;
 use crate::connection::role::{Parameters, check_encoding};
 use crate::protocol::backend::TransactionStatus;
-use crate::protocol::frontend;
 
 impl Session {
     pub(in crate::connection) fn is_resetting(&self) -> bool {
@@ -58,7 +57,7 @@ impl Session {
         (sent, out): (u64, &mut BytesMut),
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
-        frontend::query(out, sql)?;
+        self.write_question(sql, out)?;
         let (work, end) = (Work::Reset { step }, sent + out.len() as u64);
         push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
         Ok(())

@@ -42,3 +42,17 @@ impl Pooler {
         }
     }
 }
+
+impl super::Session {
+    /// Whether a message belongs to a question of the pool's own that comes in several statements.
+    /// It is answered at its Sync.
+    pub(super) fn is_part(&mut self, tag: u8, body: &[u8]) -> bool {
+        let sql = if tag == b'P' { text(text(body).1).0 } else { "" };
+        let begins = sql.contains("lock_timeout") || sql.contains("SAVEPOINT hyperion_types");
+        let is_part = begins || !self.parts.is_empty();
+        if is_part && tag == b'P' {
+            self.parts.push(sql.to_owned());
+        }
+        is_part
+    }
+}

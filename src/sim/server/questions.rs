@@ -7,8 +7,10 @@ use crate::sim::messages::{message, row_of, tell_realm, tell_role};
 
 /// Whether it is asked in the extended protocol too.
 pub(super) fn is_question(sql: &str) -> bool {
+    const OTHERS: [&str; 3] = ["pg_backend_pid()", "pg_is_in_recovery()", "set_config(E'TimeZone'"];
     let asks_types = sql.contains("pg_catalog.pg_type");
-    sql.contains("pg_backend_pid()") || asks_types && !sql.contains("FROM pg_catalog.pg_database")
+    OTHERS.iter().any(|other| sql.contains(other))
+        || asks_types && !sql.contains("FROM pg_catalog.pg_database")
 }
 
 impl Server {
@@ -37,6 +39,9 @@ impl Server {
         let asks_types = sql.contains("FROM pg_catalog.pg_type");
         let rolls_back = sql.starts_with("ROLLBACK TO SAVEPOINT hyperion_types");
         self.types_asked += usize::from(asks_types);
+        if sql.contains("set_config('lock_timeout'") {
+            message(b'C', b"SELECT 1\0", out);
+        }
         if sql.contains("pg_backend_pid()") {
             // A pooler makes up the number in its key, which is 1.
             row_of(&[Some(if self.is_pooled { "2" } else { "1" })], out);

@@ -1,6 +1,13 @@
 //! States of the simulated server and its sessions.
 
+use super::Server;
 use crate::connection::Role;
+
+impl Server {
+    pub fn has_session(&self, session: u64) -> bool {
+        self.sessions.contains_key(&session)
+    }
+}
 
 /// What a session reports of the role by ParameterStatus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
