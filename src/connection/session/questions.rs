@@ -103,10 +103,16 @@ impl Session {
         }
     }
 
+    /// Whether questions go by the extended protocol. A server that gives no key is another one than
+    /// PostgreSQL, and no pooler is known to give none.
+    fn asks_extended(&self) -> bool {
+        self.is_pooled() && self.key.is_some()
+    }
+
     /// Writes a question of the pool's own. A pooler may refuse the simple protocol
     /// (`disable_pqexec` of PgBouncer).
     pub(super) fn write_question(&self, sql: &str, out: &mut BytesMut) -> Result<(), Error> {
-        if !self.is_pooled() {
+        if !self.asks_extended() {
             return frontend::query(out, sql);
         }
         ask(out, sql)?;
@@ -163,7 +169,7 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
-        if self.is_pooled() {
+        if self.asks_extended() {
             asked.statements(true).iter().try_for_each(|sql| ask(out, sql))?;
             frontend::sync(out)?;
         } else {
