@@ -66,7 +66,7 @@ impl Applications {
 
     /// How many statements the applications have not forgotten.
     pub(super) fn remembered(&self) -> usize {
-        if self.statements.is_some() { 11 } else { 0 }
+        if self.statements.is_some() { 12 } else { 0 }
     }
 
     pub(super) fn unanswered(&self) -> usize {
