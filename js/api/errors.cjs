@@ -162,7 +162,7 @@ const TRANSIENT = new Set([
   ...['57P01', '57P02', '57P03', '57P05', '53000', '53200', '53300'],
   ...['HYPERION_CONNECTION_LOST', 'HYPERION_CONNECT_TIMEOUT', 'HYPERION_UNFIT_HOST'],
   ...['HYPERION_POOL_TIMEOUT', 'HYPERION_NO_PRIMARY', 'HYPERION_SPLIT_BRAIN', 'HYPERION_NO_HOST'],
-  ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL'],
+  ...['HYPERION_UNREACHABLE', 'HYPERION_QUEUE_FULL', 'HYPERION_TYPES_NOT_TOLD'],
 ]);
 
 /** The hints of errors after which the pool prepares the statement again (`src/pool/stale.rs`). */

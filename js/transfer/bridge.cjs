@@ -23,7 +23,8 @@ const { Parameters, takeSnapshot, serializeSnapshot } = require('../types/parame
 const { RequestBuffer } = require('./request-buffer.cjs');
 const { TypeConfigs } = require('../types/type-config.cjs');
 
-const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, TRANSACTION } = contract.queryFlags;
+const { READ_ONLY, CANCELLABLE, UNPREPARED, VALUES_TO_COME, VALUES_WRITTEN, TRANSACTION } =
+  contract.queryFlags;
 const { NO_LIMIT } = contract.absences;
 
 const NO_PARAMETERS = { values: undefined, captured: undefined };
@@ -163,29 +164,24 @@ class Bridge {
     }
 
     let parameters = null;
-    /** Values that are serialized once the types of their parameters are known. */
+    /** Values that are serialized by the types of their parameters, and again by other ones. */
     let snapshot = null;
     if (params !== undefined && params !== null) {
-      let oids = null;
-      const hasSerializers = typeConfig !== null && typeConfig.serializers !== null;
-      if (hasSerializers) {
-        try {
-          oids = this.#parameterTypes(sql, statements);
-        } catch (thrown) {
-          throw fromThrown(thrown, sql);
-        }
-      }
       try {
-        if (!hasSerializers) parameters = new Parameters(params);
-        else if (oids !== null)
-          parameters = new Parameters(params, typeConfig.serializersFor(oids));
-        else snapshot = takeSnapshot(params);
+        if (typeConfig === null || typeConfig.serializers === null) {
+          parameters = new Parameters(params);
+        } else {
+          snapshot = takeSnapshot(params);
+          // Without values there is nothing to serialize.
+          if (snapshot.values.length === 0) snapshot = null;
+        }
+        if (snapshot !== null) parameters = this.#serialize(sql, snapshot, typeConfig, statements);
       } catch (thrown) {
         throw withQuery(thrown, sql);
       }
-      // Without values there is nothing to serialize.
-      if (snapshot?.values.length === 0) snapshot = null;
-      if (snapshot !== null) flags |= VALUES_TO_COME | CANCELLABLE;
+      if (snapshot !== null) {
+        flags |= parameters === null ? VALUES_TO_COME | CANCELLABLE : VALUES_WRITTEN;
+      }
     }
 
     const runsCode = typeConfig !== null && (snapshot !== null || typeConfig.parsers.size > 0);
@@ -270,25 +266,40 @@ class Bridge {
     else this.#cancel(watch.request.slot);
   }
 
+  /** The Parameters by the types that the addon knows, or null if these are to be told first. */
+  #serialize(sql, snapshot, typeConfig, statements) {
+    const oids = this.#parameterTypes(sql, statements);
+    if (oids === null) return null;
+    const parameters = serializeSnapshot(snapshot, typeConfig.serializersFor(oids));
+    // The addon may have been told other types while the user's code ran.
+    const known = this.#parameterTypes(sql, statements);
+    return known !== null && known.join() === oids.join() ? parameters : null;
+  }
+
   /** The oids of the parameters' types, or null if no server has described the statement yet. */
   #parameterTypes(sql, statements) {
     if (statements.isTransient(sql)) return null;
-    const oids = this.#addon.parameterTypes(this.#handle, statements.id(sql));
+    let oids;
+    try {
+      oids = this.#addon.parameterTypes(this.#handle, statements.id(sql));
+    } catch (thrown) {
+      throw fromThrown(thrown, sql);
+    }
     return oids === undefined ? null : listed(oids);
   }
 
   /**
-   * Called when the types of a request's parameters are known: sends the values. The addon may call
-   * it twice for a request, if a connection was lost in between.
+   * Called when the types of a request's parameters are known: sends the values. The addon calls it
+   * again if other types were told since, or a connection was lost in between.
    */
   #supply(slot, request, oids) {
-    const { snapshot, typeConfig, context } = request;
+    const { snapshot, typeConfig, context, failure } = request;
     if (snapshot === null) {
-      // The request was answered by `#fail`, or its values were sent before.
+      // The request was answered by `#fail`.
       if (this.#defect !== null) this.#cancel(slot);
       return;
     }
-    request.snapshot = null;
+    if (failure !== null) return;
     let parameters;
     try {
       const serializers = typeConfig.serializersFor(listed(oids));

@@ -248,6 +248,11 @@ const queryFlags = Object.freeze({
   /** Its values are to come, once TYPES has told their types. It is CANCELLABLE too. */
   VALUES_TO_COME: 1024,
   /**
+   * Its values were written for the types that the addon has told. TYPES may ask for them
+   * once more.
+   */
+  VALUES_WRITTEN: 4096,
+  /**
    * A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a
    * cancel.
    */

@@ -35,7 +35,7 @@ class Request {
   results = null;
   /** Where the query was called, with the pool's option `longStackTraces`. */
   callSite = null;
-  /** The ParameterSnapshot of values that are serialized once their types are known. */
+  /** The ParameterSnapshot of values that are serialized by their types; null if there is none. */
   snapshot = null;
   /**
    * Why a row could not be built, or a value not be serialized. The request fails with this error

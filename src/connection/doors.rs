@@ -53,12 +53,19 @@ pub struct Request<'a> {
     pub strange: bool,
     /// Describe and run it in one transaction, whose locks keep DDL away in between.
     pub held: bool,
+    pub written: Option<&'a Written>,
 }
 
 impl Request<'_> {
     /// Whether the statement has to be described for this request before it runs.
     pub(super) fn is_question(&self) -> bool {
         self.describe || matches!(self.telling, Telling::Due)
+    }
+
+    /// Whether its values fit no types but those that a session tells: they were written for these,
+    /// and the statement was not described for this request.
+    pub(super) fn is_bound_to_types(&self) -> bool {
+        self.written.is_some() && self.told().is_none()
     }
 
     /// The description that was made for this request.
@@ -91,6 +98,15 @@ impl Telling {
             Self::No | Self::Due => None,
         }
     }
+}
+
+/// For which types code of the caller's has written the values of a request (`serialize`). They may
+/// mean something else, or nothing, as values of other types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub types: Vec<u32>,
+    /// By what the pool knew when its caller asked.
+    pub early: bool,
 }
 
 /// What a refused request can hope for if it is sent once more.

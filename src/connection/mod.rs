@@ -63,7 +63,9 @@ use bytes::{Buf, BytesMut};
 
 pub use begin::{Begin, Isolation};
 pub use command::CommandTag;
-pub use doors::{Answer, Event, Input, Remedy, Request, Sent, Settled, Shared, Telling, Token};
+pub use doors::{
+    Answer, Event, Input, Remedy, Request, Sent, Settled, Shared, Telling, Token, Written,
+};
 pub use effect::Effect;
 pub use exchange::StatementResult;
 pub use habit::Habit;

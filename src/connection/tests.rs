@@ -165,6 +165,7 @@ impl Setup {
         let request = Request {
             strange: false,
             held: false,
+            written: None,
             token,
             statement,
             params,

@@ -41,6 +41,9 @@ impl QueryFlags {
     /// Its values come by `Pool::supply`: code of the caller's writes them, once [`Output::Types`]
     /// has told their types.
     pub const VALUES_TO_COME: Self = Self(query_flags::VALUES_TO_COME);
+    /// They came with it, and were written for the types that `Pool::parameter_types` has told. If
+    /// a server tells other types, [`Output::Types`] asks for them once more.
+    pub const VALUES_WRITTEN: Self = Self(query_flags::VALUES_WRITTEN);
     pub const HURRIED: Self = Self(query_flags::HURRIED);
     pub const TRANSACTION: Self = Self(query_flags::TRANSACTION);
     pub const END: Self = Self(query_flags::END);
@@ -125,8 +128,8 @@ pub enum Output {
         request: u32,
         result: Result<Response, Error>,
     },
-    /// Of the parameters of a request whose values are to come. May be said again after a
-    /// connection was lost.
+    /// Of the parameters of a request whose values are to come. May be said again where other types
+    /// were told since, or a connection was lost. `Pool::supply` answers each.
     Types {
         request: u32,
         oids: Vec<u32>,

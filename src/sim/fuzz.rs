@@ -247,6 +247,7 @@ impl Driver {
             _ => Telling::Done(Arc::new(Description::new(Vec::new(), None, &Verbatim::default()))),
         };
         let request = Request {
+            written: None,
             strange: false,
             held: begin.is_none() && !describe && self.next.is_multiple_of(5),
             token,

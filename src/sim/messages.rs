@@ -48,9 +48,9 @@ pub(super) fn report_role(role: Role, out: &mut Vec<u8>) {
 }
 
 /// Describes the parameters: a statement with `$1` in it has one, a bytea.
-pub(super) fn describe_parameters(sql: &str, out: &mut Vec<u8>) {
+pub(super) fn describe_parameters(sql: &str, oid: u8, out: &mut Vec<u8>) {
     match sql.contains("$1") {
-        true => message(b't', &[0, 1, 0, 0, 0, 17], out),
+        true => message(b't', &[0, 1, 0, 0, 0, oid], out),
         false => message(b't', &[0, 0], out),
     }
 }

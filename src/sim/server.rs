@@ -56,6 +56,8 @@ pub struct Server {
     /// The name of the user-made type.
     pub mood: &'static str,
     pub mood_oid: u32,
+    /// The type of each parameter, as sessions are told it.
+    pub parameter_oid: u8,
     /// Whether that type, and the table that has it, are made anew behind each transaction.
     pub is_restless: bool,
     /// How often the server was asked for types.
@@ -93,6 +95,7 @@ struct Session {
     parts: Vec<String>,
     /// The oid of the type as its table had it when the session locked that.
     mood_oid: u32,
+    parameter_oid: u8,
     sleep: Sleep,
     /// An error occurred: everything up to the next Sync is skipped.
     skipping: bool,
@@ -139,6 +142,7 @@ impl Server {
             tells_lineage: true,
             mood: "mood",
             mood_oid: MOOD,
+            parameter_oid: 17,
             is_restless: false,
             tells_types: true,
             types_asked: 0,
@@ -164,6 +168,7 @@ impl Server {
             bound: String::new(),
             parts: Vec::new(),
             mood_oid: self.mood_oid,
+            parameter_oid: self.parameter_oid,
             sleep: Sleep::Awake,
             skipping: false,
             is_amid: false,
@@ -343,6 +348,7 @@ impl Server {
                 _ if state.skipping => {}
                 b'P' => {
                     state.mood_oid = self.mood_oid;
+                    state.parameter_oid = self.parameter_oid;
                     state.extended(tag, &body, role, &mut self.keys, out);
                 }
                 b'E' if state.runs_unset() => {
@@ -461,7 +467,7 @@ impl Session {
                 let by_name = self.statements.get(name).filter(|_| of_statement);
                 let sql = by_name.unwrap_or(&self.bound);
                 if of_statement {
-                    describe_parameters(sql, out);
+                    describe_parameters(sql, self.parameter_oid, out);
                 }
                 if sql.starts_with("SELECT") {
                     row_description(if sql.ends_with(" mood") { self.mood_oid } else { 25 }, out);

@@ -8,7 +8,7 @@ use super::cluster::World;
 use super::scenarios::{answered, config};
 use crate::base::Outcome;
 use crate::connection::Role;
-use crate::pool::QueryFlags;
+use crate::pool::{Query, QueryFlags};
 use crate::types::Params;
 
 const LATE: QueryFlags = QueryFlags::VALUES_TO_COME.with(QueryFlags::CANCELLABLE);
@@ -58,6 +58,69 @@ fn what_users_made_is_told_before_values_are_asked_for() {
     world.supply(late, Params::new());
     assert_eq!(answered(&world, late), "SELECT");
     assert_eq!(world.hosts[0].server.types_asked, 1);
+}
+
+#[test]
+fn values_are_sent_for_the_types_for_which_they_were_written() {
+    let mut world = world(&[PRIMARY]);
+    let late = world.query("INSERT $1", None, LATE);
+    world.hosts[0].server.parameter_oid = 25;
+    world.supply(late, value("a"));
+    assert_eq!((&world.typed[..], world.hosts[0].server.keys.len()), (&[late, late][..], 0));
+    world.supply(late, value("b"));
+    assert_eq!(answered(&world, late), "INSERT");
+    assert_eq!(world.hosts[0].server.keys, ["b"]);
+}
+
+#[test]
+fn values_that_came_with_their_call_are_asked_for_where_a_session_has_other_types() {
+    let mut world = world(&[PRIMARY]);
+    let statement = world.pool.statement("INSERT $1");
+    let late = world.ask_flagged(statement, LATE);
+    world.settle();
+    world.supply(late, value("a"));
+    let ask = |world: &mut World, request, text| {
+        let (lease, params, flags) = (None, value(text), QueryFlags::VALUES_WRITTEN);
+        world.pool.query(world.now, Query { request, lease, statement, params, flags });
+        world.settle();
+    };
+    ask(&mut world, 1001, "b");
+    ask(&mut world, 1002, "c");
+    assert_eq!((&world.typed[..], answered(&world, 1002)), (&[late][..], "INSERT".to_owned()));
+    world.hosts[0].server.parameter_oid = 25;
+    world.cut(0, "ECONNRESET");
+    world.settle();
+    world.pass(Duration::from_secs(1));
+    ask(&mut world, 1003, "d");
+    assert_eq!(world.typed, [late, 1003]);
+    world.supply(1003, value("e"));
+    assert_eq!(answered(&world, 1003), "INSERT");
+    assert_eq!(world.hosts[0].server.keys, ["a", "b", "c", "e"]);
+}
+
+#[test]
+fn values_whose_types_change_each_time_are_not_asked_for_without_end() {
+    for in_transaction in [false, true] {
+        let mut world = world(&[PRIMARY]);
+        let lease = if in_transaction { lease(&mut world) } else { None };
+        let flags = if in_transaction { TX.with(LATE) } else { LATE };
+        let late = world.ask("INSERT $1", lease, flags, Params::new());
+        world.settle();
+        while !world.answers.contains_key(&late) {
+            assert!(world.typed.len() < 100);
+            world.hosts[0].server.parameter_oid ^= 8;
+            world.supply(late, value("a"));
+        }
+        let error = world.answers[&late].as_ref().unwrap_err();
+        let told = (error.code(), error.outcome());
+        assert_eq!(told, ("HYPERION_TYPES_NOT_TOLD", Some(Outcome::NotSent)));
+        if in_transaction {
+            let behind = world.query("INSERT b", lease, TX);
+            assert_eq!(answered(&world, behind), "INSERT");
+            world.query("COMMIT", lease, COMMIT);
+        }
+        assert_eq!(world.hosts[0].server.keys.len(), usize::from(in_transaction));
+    }
 }
 
 #[test]

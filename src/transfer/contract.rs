@@ -384,6 +384,9 @@ constants! {
         const UNPREPARED: u32 = 1 << 9;
         /// Its values are to come, once TYPES has told their types. It is CANCELLABLE too.
         const VALUES_TO_COME: u32 = 1 << 10;
+        /// Its values were written for the types that the addon has told. TYPES may ask for them
+        /// once more.
+        const VALUES_WRITTEN: u32 = 1 << 12;
         /// A ROLLBACK behind the limit of its transaction: it is waited for no longer than for a
         /// cancel.
         const HURRIED: u32 = 1 << 11;

@@ -76,7 +76,7 @@ impl Session {
                 true => texts.are_read && !request.params.needs_type(),
                 false => texts.first_use != Some(FirstUse::Described),
             };
-            if !is_text {
+            if !is_text || request.is_bound_to_types() {
                 return describe(statement, out);
             }
             let values = Values::Plain(&[]);
@@ -99,8 +99,11 @@ impl Session {
                 // A statement that was described for its first use is kept under a name no sooner
                 // than one that was not: by its second use its tables may have changed.
                 let is_shared = self.far_end.may_be_pooler() && !Mutation::ShareTexts.is_on();
+                let is_second = request.written.is_some_and(|written| written.early);
                 let keep = match keep {
-                    Found::Nothing if is_told && known.shape.is_none() => Keep::Unnamed,
+                    Found::Nothing if is_told && known.shape.is_none() && !is_second => {
+                        Keep::Unnamed
+                    }
                     Found::Nothing if (now.epoch, now.generation) == (0, 0) && !is_shared => {
                         Keep::Named
                     }
@@ -125,6 +128,7 @@ impl Session {
         }
         let Some(own) = told.get() else {
             if !request.params.needs_type()
+                && !request.is_bound_to_types()
                 && let Some(asked) = self.formats(request, statement, known, texts)
             {
                 bind_and_run(out, &name, params, Values::Plain(&known.fits), asked.shape())?;
@@ -142,6 +146,10 @@ impl Session {
         let formats_differ = wanted
             .zip(own.shape.as_deref())
             .is_some_and(|(wanted, own)| !wanted.has_formats_of(own));
+        let written = request.written.filter(|_| !is_told);
+        if written.is_some_and(|written| written.types != own.parameter_types) {
+            return describe(statement, out);
+        }
         if (is_told && !own.is_same(known)) || (is_same && formats_differ) {
             // Either it was described differently a moment ago, or its results are wanted in other
             // formats by now.
@@ -181,6 +189,9 @@ impl Session {
     ) -> Result<Flight, Error> {
         let is_told = request.told().is_some();
         let needs_type = request.params.needs_type();
+        if request.is_bound_to_types() {
+            return describe(statement, out);
+        }
         if is_told || (needs_type && !request.params.are_plain(&own.fits, out)) {
             // A pooler identifies a statement by its text and its declared types.
             return self.parse(now, request, statement, (own, texts), Keep::Unnamed, out);
@@ -219,6 +230,9 @@ impl Session {
         let Some(results) = self.formats(request, statement, known, texts) else {
             return describe(statement, out);
         };
+        if request.is_bound_to_types() {
+            return describe(statement, out);
+        }
         let lately = self.prepared.lately(request.statement, statement, now).map(Arc::clone);
         let here = self.prepared.told_here(request.statement, statement, now).map(Arc::clone);
         let lately = lately.or_else(|| here.clone().filter(|_| self.far_end.may_be_pooler()));

@@ -45,6 +45,11 @@ impl Calls {
             Telling::No | Telling::Due => statement.and_then(|it| it.parameter_types()),
         };
         let (request, oids) = (call.request, oids.unwrap_or_default().to_vec());
+        call.authored.get_or_insert_default().ask(oids.clone());
+        if !call.flags.has(QueryFlags::CANCELLABLE) {
+            call.flags = call.flags.with(QueryFlags::CANCELLABLE);
+            self.requests.watches.insert(request, key);
+        }
         self.outputs.push_back(Output::Types { request, oids });
         true
     }

@@ -24,10 +24,17 @@ impl Calls {
         if !self.statements.hold(statement) {
             return self.complete(request, Err(Error::internal("the statement is not known")));
         }
+        let (authored, flags, params) = self.authored(statement, flags, params);
         let bound = self.bound_of(flags, cx);
         let flags = if bound.is_some() { flags.with(QueryFlags::CANCELLABLE) } else { flags };
         let call = Call::new(request, flags, now + cx.config.acquire_timeout);
-        let key = self.requests.insert(Call { lease, statement: Some(statement), params, ..call });
+        let key = self.requests.insert(Call {
+            lease,
+            statement: Some(statement),
+            params,
+            authored,
+            ..call
+        });
         if flags.has(QueryFlags::CANCELLABLE) {
             self.requests.watches.insert(request, key);
             self.requests.watches.limit(now, request, bound);

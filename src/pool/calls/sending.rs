@@ -20,6 +20,7 @@ impl Calls {
     ) -> Option<Sent> {
         let strange = self.is_strange(now, id, self.requests.get(key)?.statement?, cx);
         let (call, slot) = (self.requests.get_mut(key)?, cx.connections.get_mut(id)?);
+        call.tell_again_on(id);
         self.statements.reform(call.statement?, call.telling.told_mut());
         let free = match call.lease {
             None => true,
@@ -36,6 +37,7 @@ impl Calls {
             describe: call.flags.has(QueryFlags::VALUES_TO_COME),
             telling: &call.telling,
             strange,
+            written: call.written(),
             held: call.is_held(&self.statements),
         };
         let mut shared =

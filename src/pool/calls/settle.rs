@@ -38,6 +38,7 @@ impl Calls {
         }
         self.doubt_refusal(now, id, key, &settled.answer, cx);
         let verdict = self.judge(now, id, key, settled, cx);
+        let verdict = self.take_description(id, key, verdict);
         let left_open = self.is_left_open(lease, status);
         // A session that is over, or whose user may have changed its settings, does not tell the
         // role of its host.
@@ -63,10 +64,7 @@ impl Calls {
                 return Some(key);
             }
             (Verdict::Resume(lease), _) => self.resume_with(now, key, lease, status, cx),
-            (Verdict::Described(told), lease) => {
-                if let (Some(call), Some(told)) = (self.requests.get_mut(key), told) {
-                    call.telling = Telling::Done(told);
-                }
+            (Verdict::Described(_), lease) => {
                 let waits =
                     self.ask_parameter_types(now, id, key, cx) || self.ask_for_values(now, key);
                 match lease {

@@ -1,11 +1,13 @@
 //! A query until it is answered, and where it is on its way there.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::authored::Authored;
 use super::given_up::GivenUp;
 use crate::base::{Instant, Key, Mutation, Outcome};
-use crate::connection::{Statement, StatementId, Statements, Telling};
+use crate::connection::{Description, Statement, StatementId, Statements, Telling, Written};
 use crate::pool::{ConnectionId, QueryFlags};
 use crate::types::Params;
 
@@ -39,6 +41,8 @@ pub(crate) struct Call {
     pub(in crate::pool) twin: Option<Twin>,
     /// Whether a server has described its statement for it.
     pub(in crate::pool) telling: Telling,
+    /// Where code of the caller's writes its values.
+    pub(in crate::pool) authored: Option<Box<Authored>>,
 }
 
 /// Where a call is on its way to its answer.
@@ -79,6 +83,7 @@ impl Call {
             given_up: None,
             twin: None,
             telling: flags.telling(),
+            authored: None,
         }
     }
 
@@ -92,6 +97,35 @@ impl Call {
 
     pub(in crate::pool) const fn is_aside(&self) -> bool {
         matches!(self.phase, Phase::Aside)
+    }
+
+    /// What its values were written for.
+    pub(in crate::pool) fn written(&self) -> Option<&Written> {
+        self.authored.as_deref().and_then(Authored::written)
+    }
+
+    /// Its statement was described for it. Returns whether its values may go by that: the caller
+    /// has to write them once more where they were written for other types.
+    pub(in crate::pool) fn described(&mut self, by: ConnectionId, told: Arc<Description>) -> bool {
+        let is_fit = match &mut self.authored {
+            Some(authored) => authored.told(by, &told.parameter_types),
+            None => true,
+        };
+        self.telling = Telling::Done(told);
+        if !is_fit {
+            self.params = Params::new();
+            self.flags = self.flags.with(QueryFlags::VALUES_TO_COME);
+        }
+        is_fit
+    }
+
+    /// A call goes to a connection: what another one has told holds for no values that were written
+    /// for it.
+    pub(in crate::pool) fn tell_again_on(&mut self, to: ConnectionId) {
+        let is_elsewhere = self.authored.as_ref().is_some_and(|it| it.is_told_elsewhere(to));
+        if is_elsewhere && matches!(self.telling, Telling::Done(_)) {
+            self.telling = Telling::Due;
+        }
     }
 
     /// It is on no connection any more. The time at work was no waiting.
@@ -145,7 +179,7 @@ impl Call {
     pub(in crate::pool) fn may_be_held(&self, statements: &Statements) -> bool {
         self.lease.is_none()
             && !Mutation::HoldNothing.is_on()
-            && !self.flags.has(QueryFlags::VALUES_TO_COME)
+            && self.authored.is_none()
             && self.statement_in(statements).is_some_and(|statement| statement.may_share)
     }
 

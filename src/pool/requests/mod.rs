@@ -1,12 +1,14 @@
 //! What callers have asked for, until it is answered: the calls, the line in which they wait, and
 //! which of them may be given up. Nothing is sent here, and no caller is told.
 
+mod authored;
 mod call;
 mod given_up;
 mod line;
 mod twins;
 mod watches;
 
+pub(super) use authored::Authored;
 pub(crate) use call::Call;
 pub(super) use call::{MOST_REDESCRIPTIONS, Phase};
 pub(super) use given_up::{GivenUp, Reason, closed_pool, given_up_error, no_connection};

@@ -78,6 +78,7 @@ impl Requests {
         let params = std::mem::replace(&mut call.params, Params::new());
         let flags = std::mem::take(&mut call.flags);
         let (request, deadline) = (call.request, call.deadline);
+        let authored = call.authored.take();
         let (redescribed, tries_until) = (call.redescribed, call.tries_until);
         let (losses, lost_at) = (call.losses, call.lost_at);
         let owned = call.phase;
@@ -97,6 +98,7 @@ impl Requests {
                 losses,
                 lost_at,
                 phase,
+                authored,
                 ..Call::new(request, flags, deadline)
             };
         }

@@ -1,0 +1,71 @@
+//! Values that code of the caller's writes (`serialize`), for types that it is told.
+//!
+//! They belong to these types, and to the session that tells them: values that were written for one
+//! description are sent by no other one. The caller keeps what it was called with until its call is
+//! answered, so that it can be asked for the values once more.
+
+use std::collections::VecDeque;
+
+use crate::connection::Written;
+use crate::pool::ConnectionId;
+
+/// How often a statement is described for values of one call, whose types change each time.
+const MOST_ROUNDS: u8 = 16;
+/// After so many descriptions the values go to any connection, with their types declared.
+const MOST_MOVES: u8 = 4;
+
+/// Of a call whose values code of the caller's writes.
+#[derive(Debug, Default)]
+pub(in crate::pool) struct Authored {
+    /// The types that its caller was asked for and has not answered, in the order of its answers.
+    asked: VecDeque<Vec<u32>>,
+    /// What its values were written for.
+    written: Option<Written>,
+    /// The connection that has described its statement.
+    told_by: Option<ConnectionId>,
+    rounds: u8,
+}
+
+impl Authored {
+    /// By what the pool knew when the caller asked.
+    pub(in crate::pool) fn early(types: Vec<u32>) -> Self {
+        Self { written: Some(Written { types, early: true }), ..Self::default() }
+    }
+
+    pub(in crate::pool) fn written(&self) -> Option<&Written> {
+        self.written.as_ref()
+    }
+
+    /// Its statement was described by a connection. Returns whether its values may go by that.
+    pub(in crate::pool) fn told(&mut self, by: ConnectionId, types: &[u32]) -> bool {
+        self.told_by = Some(by);
+        self.rounds = self.rounds.saturating_add(1);
+        self.written.as_ref().is_none_or(|written| written.types == types)
+    }
+
+    /// Whether the statement has to be described once more before the call goes to a connection.
+    pub(in crate::pool) fn is_told_elsewhere(&self, to: ConnectionId) -> bool {
+        self.written.is_some() && self.told_by != Some(to) && self.rounds < MOST_MOVES
+    }
+
+    pub(in crate::pool) fn is_hopeless(&self) -> bool {
+        self.rounds >= MOST_ROUNDS
+    }
+
+    /// The caller is asked for values of these types.
+    pub(in crate::pool) fn ask(&mut self, types: Vec<u32>) {
+        self.written = None;
+        self.asked.push_back(types);
+    }
+
+    /// The caller has answered. Returns whether the values are taken: it may have been asked twice,
+    /// and the values of its first answer are on their way.
+    pub(in crate::pool) fn answer(&mut self) -> bool {
+        let types = self.asked.pop_front();
+        let is_due = self.written.is_none() && types.is_some();
+        if let Some(types) = types.filter(|_| is_due) {
+            self.written = Some(Written { types, early: false });
+        }
+        is_due
+    }
+}
