@@ -14,8 +14,7 @@
 //! - `SELECT pg_advisory_lock` fails, and leaves something behind nevertheless.
 //! - A statement that ends with `slow` sleeps before it runs.
 //!
-//! A change of the role is reported as PostgreSQL does, by ParameterStatus in front of the next
-//! ReadyForQuery.
+//! A change of the role is reported as PostgreSQL does, in front of the next ReadyForQuery.
 
 mod cancels;
 mod pooler;
@@ -25,10 +24,9 @@ mod states;
 use std::collections::BTreeMap;
 
 use pooler::Pooler;
+use questions::is_question;
 use states::Sleep;
 pub use states::{Pause, Reports};
-
-use questions::is_question;
 
 use super::messages::{
     describe_parameters, error, first_value, message, report_role, row, row_description, text,
@@ -53,10 +51,9 @@ pub struct Server {
     pub tells_lineage: bool,
     /// Whether the server lets its database roles read what types there are.
     pub tells_types: bool,
-    /// The name of the user-made type.
+    /// The name of the user-made type, its oid, and the oid of each parameter's type.
     pub mood: &'static str,
     pub mood_oid: u32,
-    /// The type of each parameter, as sessions are told it.
     pub parameter_oid: u8,
     /// Whether that type, and the table that has it, are made anew behind each transaction.
     pub is_restless: bool,
@@ -93,9 +90,8 @@ struct Session {
     bound: String,
     /// The statements of a question of the pool's own.
     parts: Vec<String>,
-    /// The oid of the type as its table had it when the session locked that.
-    mood_oid: u32,
-    parameter_oid: u8,
+    /// The oids of types as its tables had them when the session locked these.
+    oids: (u32, u8),
     sleep: Sleep,
     /// An error occurred: everything up to the next Sync is skipped.
     skipping: bool,
@@ -167,8 +163,7 @@ impl Server {
             statements: BTreeMap::new(),
             bound: String::new(),
             parts: Vec::new(),
-            mood_oid: self.mood_oid,
-            parameter_oid: self.parameter_oid,
+            oids: (self.mood_oid, self.parameter_oid),
             sleep: Sleep::Awake,
             skipping: false,
             is_amid: false,
@@ -347,8 +342,7 @@ impl Server {
                 }
                 _ if state.skipping => {}
                 b'P' => {
-                    state.mood_oid = self.mood_oid;
-                    state.parameter_oid = self.parameter_oid;
+                    state.oids = (self.mood_oid, self.parameter_oid);
                     state.extended(tag, &body, role, &mut self.keys, out);
                 }
                 b'E' if state.runs_unset() => {
@@ -467,10 +461,10 @@ impl Session {
                 let by_name = self.statements.get(name).filter(|_| of_statement);
                 let sql = by_name.unwrap_or(&self.bound);
                 if of_statement {
-                    describe_parameters(sql, self.parameter_oid, out);
+                    describe_parameters(sql, self.oids.1, out);
                 }
                 if sql.starts_with("SELECT") {
-                    row_description(if sql.ends_with(" mood") { self.mood_oid } else { 25 }, out);
+                    row_description(if sql.ends_with(" mood") { self.oids.0 } else { 25 }, out);
                 } else {
                     message(b'n', &[], out);
                 }

@@ -103,6 +103,7 @@ impl Session {
         let mut telling = Telling::No;
         loop {
             let request = Request {
+                written: None,
                 strange: false,
                 held: false,
                 token: Token(0),

@@ -179,13 +179,15 @@ impl Call {
     pub(in crate::pool) fn may_be_held(&self, statements: &Statements) -> bool {
         self.lease.is_none()
             && !Mutation::HoldNothing.is_on()
-            && self.authored.is_none()
+            && !self.flags.has(QueryFlags::VALUES_TO_COME)
             && self.statement_in(statements).is_some_and(|statement| statement.may_share)
     }
 
-    /// Whether it is, since it was refused often enough for what was told before.
+    /// Whether it is, since it was refused often enough for what was told before. Where code of its
+    /// caller's has written its values, their types are told first, and declared.
     pub(in crate::pool) fn is_held(&self, statements: &Statements) -> bool {
-        self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
+        let is_bound = self.written().is_some() && !matches!(self.telling, Telling::Done(_));
+        !is_bound && self.redescribed >= MOST_REDESCRIPTIONS && self.may_be_held(statements)
     }
 
     pub(in crate::pool) fn may_run_twice(&self, statements: &Statements) -> bool {
