@@ -70,6 +70,9 @@ pub(super) fn question(oids: &[u32]) -> String {
     )
 }
 
+/// In place of the function that reads a binary form: there is one, as far as is known.
+const SOME_FUNCTION: &str = "some";
+
 /// The same for types that are not in `pg_type` as the transaction sees it, since they were made
 /// after its snapshot. The server's parser ignores snapshots, so it is asked for the name of such a
 /// type, for the type under a domain, and for the delimiter of an array's elements. `ts_stat` makes
@@ -104,7 +107,7 @@ fn newer_question(oids: &[u32]) -> String {
         "SELECT o.oid, CASE WHEN i.name OPERATOR(pg_catalog.~~) '\"%' THEN pg_catalog.replace(pg_catalog.substr(\
          i.name, 2, pg_catalog.length(i.name) OPERATOR(pg_catalog.-) 2), '\"\"', '\"') ELSE i.name END, b.word, \
          CASE WHEN {is_array} THEN pg_catalog.to_regtype(pg_catalog.\"left\"(u.identity, -2))::pg_catalog.oid END, \
-         pg_catalog.\"right\"(e.word, 1), pg_catalog.\"left\"(e.word, -1), NULL \
+         pg_catalog.\"right\"(e.word, 1), pg_catalog.\"left\"(e.word, -1), '{SOME_FUNCTION}' \
          FROM pg_catalog.unnest(ARRAY[{list}]::pg_catalog.oid[]) AS o (oid) \
          CROSS JOIN LATERAL {type_itself} AS i \
          CROSS JOIN LATERAL pg_catalog.ts_stat(CASE WHEN i.identity IS NOT NULL THEN {of_base} END) AS b \
@@ -318,7 +321,8 @@ pub(super) fn read(body: &[u8]) -> Option<(u32, UserType)> {
         let delimiter = delimiter?.as_bytes().first().copied()?;
         let (element, member) = (element_base?.parse().ok()?, member.parse().ok()?);
         let is_textual = receive.is_some_and(|receive| TEXTUAL.contains(&receive));
-        Some(ArrayOf { element, member, is_textual, delimiter })
+        let has_binary = receive.is_some() && ArrayOf::plain(element).has_binary;
+        Some(ArrayOf { element, member, is_textual, has_binary, delimiter })
     });
     let (oid, base) = (oid.parse().ok()?, base.parse().ok()?);
     Some((oid, UserType { name: name.into(), base, array: array.flatten() }))

@@ -36,6 +36,9 @@ pub struct ArrayOf {
     pub member: u32,
     /// Whether the binary form of the elements is their text.
     pub is_textual: bool,
+    /// Whether the server reads a binary form of the elements. Without one it takes no array in
+    /// binary, not even one that is empty or has NULLs alone.
+    pub has_binary: bool,
     /// `typdelim` of the elements.
     pub delimiter: u8,
 }
@@ -44,7 +47,8 @@ impl ArrayOf {
     /// Of a type that needs no telling.
     pub const fn plain(element: u32) -> Self {
         let delimiter = if element == oid::BOX { b';' } else { b',' };
-        Self { element, member: element, is_textual: false, delimiter }
+        let has_binary = oid::has_binary(element);
+        Self { element, member: element, is_textual: false, has_binary, delimiter }
     }
 }
 

@@ -65,7 +65,8 @@ impl<'a> Nested<'a> {
     /// All elements of an array travel in one format.
     pub(super) fn format(self, type_oid: u32) -> Format {
         let Some(element) = oid::element(type_oid) else { return Format::Text };
-        if self.has_binary_forms(element) || self.has_sure_forms(ArrayOf::plain(element)) {
+        let of = ArrayOf::plain(element);
+        if (of.has_binary && self.has_binary_forms(element)) || self.has_sure_forms(of) {
             Format::Binary
         } else {
             Format::Text
@@ -77,11 +78,12 @@ impl<'a> Nested<'a> {
         if self.has_sure_forms(of) { Format::Binary } else { Format::Text }
     }
 
-    /// Whether it has a NULL, and all else a binary form. With `array_nulls = off`, which no server
+    /// Whether it has a NULL, and all has a binary form. With `array_nulls = off`, which no server
     /// reports, a NULL in text is a word like any other.
     fn has_sure_forms(self, of: ArrayOf) -> bool {
         let mut scratch = BytesMut::new();
-        self.kinds.has_nulls()
+        of.has_binary
+            && self.kinds.has_nulls()
             && self.elements().all(|value| {
                 scratch.clear();
                 matches!(value, Value::Null) || put_binary(value, of, &mut scratch).is_ok()

@@ -18,6 +18,8 @@ pub const XID: u32 = 28;
 pub const CID: u32 = 29;
 pub const JSON: u32 = 114;
 pub const BOX: u32 = 603;
+pub const ACLITEM: u32 = 1033;
+pub const GTSVECTOR: u32 = 3642;
 pub const FLOAT4: u32 = 700;
 pub const FLOAT8: u32 = 701;
 pub const UNKNOWN: u32 = 705;
@@ -44,6 +46,12 @@ pub const FIRST_OF_USERS: u32 = 16_384;
 /// Whether only a server knows what it stands for.
 pub fn is_of_users(type_oid: u32) -> bool {
     Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
+}
+
+/// Whether the server reads a binary form of the type, as far as its oid tells: all types of its own
+/// have one but these.
+pub const fn has_binary(type_oid: u32) -> bool {
+    !matches!(type_oid, ACLITEM | GTSVECTOR)
 }
 
 /// Of which type the elements of an array type are. The vectors of the system tables are arrays to
