@@ -290,7 +290,8 @@ impl Storm {
         let by_function = self.dice.percent(25);
         if self.dice.percent(50) {
             let Statements { insert, write, write_mood, .. } = self.statements();
-            let typed = by_function && self.dice.percent(40);
+            // An answer that waits for its types may come behind that to a COMMIT behind it.
+            let typed = by_function && lease.is_none() && self.dice.percent(40);
             let by_function = if by_function { write } else { insert };
             let statement = if typed { write_mood } else { by_function };
             return self.ask(what, statement, lease, flags, true);
