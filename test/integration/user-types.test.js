@@ -103,6 +103,24 @@ test('arrays are parameters of such types, and an empty one never becomes an emp
   }
 });
 
+test('arrays that are empty, or of NULLs alone, go to types that have no binary form', async (t) => {
+  const pool = open(t);
+  await cluster.query(cluster.primary, 'CREATE DOMAIN made.right_of AS aclitem');
+  t.after(() => cluster.query(cluster.primary, 'DROP DOMAIN made.right_of'));
+  for (const type of ['aclitem', 'gtsvector', 'right_of', 'mood', 'int4', 'email']) {
+    for (let use = 0; use < 3; use++) {
+      for (const [value, expected] of [
+        [[null], '{NULL}'],
+        [[null, null], '{NULL,NULL}'],
+        [[], '{}'],
+      ]) {
+        const sql = `SELECT $1::${type}[]::text AS v`;
+        assert.deepEqual(await pool.query(sql, [value]), [{ v: expected }], type);
+      }
+    }
+  }
+});
+
 test('a parameter of a domain is fitted to the type under it, in each use', async (t) => {
   const moment = new Date('2024-02-29T12:34:56.789Z');
   const object = { a: 1, when: moment };
