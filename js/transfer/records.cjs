@@ -4,7 +4,7 @@
 // requests.
 //
 // A segment is a list of records (32-bit words), the cells of rows, and one text. Each record and
-// each cell takes its piece of the text, in order. `src/node/sheet.rs` writes segments.
+// each cell takes its piece of the text, in order. `src/node/segment_writer.rs` writes segments.
 
 const contract = require('./contract.cjs');
 const { Shape } = require('./rows.cjs');

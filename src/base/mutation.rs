@@ -94,9 +94,9 @@ pub enum Mutation {
     /// Reads stay behind calls that get no answer.
     StandBehind,
     /// Hosts that stop answering are not probed.
-    ForgetWitness,
+    ForgetLivenessProbe,
     /// A silent server is taken to be alive because its name leads to another server that is.
-    WitnessByName,
+    ProbeByName,
     /// A connection that is silent for long is given up, even if its host is alive.
     PunishSilence,
     /// While no host serves, a host is asked only on its open session, even if its name leads
@@ -197,8 +197,8 @@ impl Mutation {
         Self::AskInTransaction,
         Self::ShareWrites,
         Self::StandBehind,
-        Self::ForgetWitness,
-        Self::WitnessByName,
+        Self::ForgetLivenessProbe,
+        Self::ProbeByName,
         Self::PunishSilence,
         Self::KeepScouts,
         Self::AskWithoutPause,

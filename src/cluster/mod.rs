@@ -15,7 +15,7 @@
 
 mod asking;
 mod backoff;
-mod member;
+mod host_state;
 mod topology;
 
 use std::collections::BTreeMap;
@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asking::Asking;
-pub use member::{HostId, HostView, Member, Observation, Standing, Told, more_telling};
-pub use topology::{Change, Decision, Primary, Rank, Topology, Verdict, fits};
+pub use host_state::{HostId, HostState, HostView, Observation, Standing, Told, more_telling};
+pub use topology::{Change, Decision, Primary, Rank, RivalVerdict, Topology, fits};
 
 use crate::base::{Error, HostReport, Instant, Mutation, Random};
 use crate::config::{Host, TargetSessionAttrs};
@@ -137,22 +137,22 @@ impl Cluster {
 
     /// A session of the host has answered a bare Sync after `round_trip`.
     pub fn measured(&mut self, now: Instant, host: HostId, round_trip: Duration) {
-        if let Some(member) = self.topology.member_mut(host) {
-            member.measured(now, round_trip);
+        if let Some(host_state) = self.topology.host_state_mut(host) {
+            host_state.measured(now, round_trip);
         }
     }
 
     /// The host has told, as a standby, how far it is behind.
     pub fn lags(&mut self, now: Instant, host: HostId, lag: Option<Duration>) {
-        if let Some(member) = self.topology.member_mut(host) {
-            member.lags(now, lag);
+        if let Some(host_state) = self.topology.host_state_mut(host) {
+            host_state.lags(now, lag);
         }
     }
 
     /// A session of the host is over. It last confirmed the known role at `then`.
     pub fn said_until(&mut self, host: HostId, then: Instant) {
-        if let Some(member) = self.topology.member_mut(host) {
-            member.said_until(then);
+        if let Some(host_state) = self.topology.host_state_mut(host) {
+            host_state.said_until(then);
         }
     }
 
@@ -163,8 +163,8 @@ impl Cluster {
 
     /// The host's reports of its role prove nothing from now on.
     pub fn distrust(&mut self, host: HostId) {
-        if let Some(member) = self.topology.member_mut(host) {
-            member.distrust();
+        if let Some(host_state) = self.topology.host_state_mut(host) {
+            host_state.distrust();
         }
     }
 
@@ -186,7 +186,7 @@ impl Cluster {
     }
 
     /// Decides about a host that claims another host's seat.
-    pub fn decide(&mut self, rival: HostId) -> Verdict {
+    pub fn decide(&mut self, rival: HostId) -> RivalVerdict {
         self.topology.decide(rival)
     }
 

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::member::{HostId, HostView, Member, Observation, Standing, is_permanent};
+use super::host_state::{HostId, HostState, HostView, Observation, Standing, is_permanent};
 use crate::base::{Arena, Error, ErrorKind, HostReport, Instant, Mutation};
 use crate::config::{Host, TargetSessionAttrs};
 use crate::connection::{Lineage, Role};
@@ -80,7 +80,7 @@ enum Serving {
 
 #[derive(Debug)]
 pub struct Topology {
-    members: Arena<Member>,
+    host_states: Arena<HostState>,
     /// In the order of the user's list.
     order: Vec<HostId>,
     mode: TargetSessionAttrs,
@@ -110,9 +110,9 @@ impl Topology {
             Mode::PreferStandby => Serving::Many { settled: false },
             Mode::ReadOnly | Mode::Standby | Mode::Any => Serving::Many { settled: true },
         };
-        let mut topology = Self { members: Arena::default(), order: Vec::new(), mode, serving };
+        let mut topology = Self { host_states: Arena::default(), order: Vec::new(), mode, serving };
         for host in hosts {
-            topology.order.push(topology.members.insert(Member::new(host, now)));
+            topology.order.push(topology.host_states.insert(HostState::new(host, now)));
         }
         topology
     }
@@ -125,12 +125,12 @@ impl Topology {
             let known = old.iter().position(|id| self.host(*id) == Some(&host));
             let id = match known {
                 Some(at) => old.remove(at),
-                None => self.members.insert(Member::new(host, now)),
+                None => self.host_states.insert(HostState::new(host, now)),
             };
             self.order.push(id);
         }
         for id in &old {
-            self.members.remove(*id);
+            self.host_states.remove(*id);
         }
         if let Serving::One { seat, lineage } = &mut self.serving {
             let kept = matches!(seat, Seat::Taken(host) if !old.contains(host));
@@ -170,39 +170,39 @@ impl Topology {
     }
 
     pub fn host(&self, id: HostId) -> Option<&Arc<Host>> {
-        self.members.get(id).map(|member| &member.host)
+        self.host_states.get(id).map(|host_state| &host_state.host)
     }
 
-    pub(super) fn member_mut(&mut self, id: HostId) -> Option<&mut Member> {
-        self.members.get_mut(id)
+    pub(super) fn host_state_mut(&mut self, id: HostId) -> Option<&mut HostState> {
+        self.host_states.get_mut(id)
     }
 
     /// The host's state and role, as users see them.
-    pub fn glance(&self, id: HostId) -> Option<(&'static str, Option<Role>)> {
-        self.members.get(id).map(Member::glance)
+    pub fn summary(&self, id: HostId) -> Option<(&'static str, Option<Role>)> {
+        self.host_states.get(id).map(HostState::summary)
     }
 
     /// Whether only idle sessions that were cut speak against the host.
     pub fn is_quiet(&self, id: HostId) -> bool {
-        self.members.get(id).is_some_and(Member::is_quiet)
+        self.host_states.get(id).is_some_and(HostState::is_quiet)
     }
 
     /// Whether the host's reports of its role prove nothing.
     pub fn is_distrusted(&self, id: HostId) -> bool {
-        self.members.get(id).is_some_and(Member::is_distrusted)
+        self.host_states.get(id).is_some_and(HostState::is_distrusted)
     }
 
     pub fn round_trip(&self, id: HostId) -> Option<std::time::Duration> {
-        self.members.get(id)?.round_trip()
+        self.host_states.get(id)?.round_trip()
     }
 
     /// Whether the round trip to the host was measured so long ago that it may be another by now.
     pub fn is_measurement_old(&self, id: HostId, now: Instant) -> bool {
-        self.members.get(id).is_some_and(|member| member.is_measurement_old(now))
+        self.host_states.get(id).is_some_and(|host_state| host_state.is_measurement_old(now))
     }
 
     pub fn standing(&self, id: HostId) -> Option<&Standing> {
-        self.members.get(id).map(|member| &member.standing)
+        self.host_states.get(id).map(|host_state| &host_state.standing)
     }
 
     /// The host's role, unless the host is suspected or has failed.
@@ -220,7 +220,7 @@ impl Topology {
             Serving::One { seat, .. } => seat.is(id).then_some(Rank::Preferred),
             Serving::Many { .. } if !fits(self.mode, role) => None,
             &Serving::Many { settled } if self.merely_does(role) => {
-                if self.members.iter().any(|(_, member)| is_standby(member)) {
+                if self.host_states.iter().any(|(_, host_state)| is_standby(host_state)) {
                     Some(Rank::Spare)
                 } else {
                     settled.then_some(Rank::Preferred)
@@ -239,9 +239,9 @@ impl Topology {
     pub fn serves(&self, id: HostId) -> bool {
         match &self.serving {
             Serving::One { seat, .. } => seat.is(id),
-            Serving::Many { .. } => match self.members.get(id) {
-                Some(member) if matches!(member.standing, Standing::Suspected(_)) => {
-                    member.role().is_some_and(|role| fits(self.mode, role))
+            Serving::Many { .. } => match self.host_states.get(id) {
+                Some(host_state) if matches!(host_state.standing, Standing::Suspected(_)) => {
+                    host_state.role().is_some_and(|role| fits(self.mode, role))
                 }
                 _ => self.rank(id).is_some(),
             },
@@ -260,9 +260,10 @@ impl Topology {
 
     pub fn update(&mut self, now: Instant, host: HostId, observation: &Observation) -> Change {
         let (primary, ranked, served) = (self.primary(), self.rank(host), self.serves(host));
-        let Some(member) = self.members.get_mut(host) else { return Change::Nothing };
-        let claimed = matches!(&member.standing, Standing::Says(role) if fits(self.mode, *role));
-        member.observe(now, observation);
+        let Some(host_state) = self.host_states.get_mut(host) else { return Change::Nothing };
+        let claimed =
+            matches!(&host_state.standing, Standing::Says(role) if fits(self.mode, *role));
+        host_state.observe(now, observation);
         if self.has_seat() {
             return self.update_seat(host, observation, primary, claimed);
         }
@@ -374,13 +375,13 @@ impl Topology {
     }
 
     fn try_settle(&mut self) -> bool {
-        let heard = |member: &Member| !matches!(member.standing, Standing::Unheard);
-        self.members.iter().all(|(_, member)| heard(member)) && self.settle()
+        let heard = |host_state: &HostState| !matches!(host_state.standing, Standing::Unheard);
+        self.host_states.iter().all(|(_, host_state)| heard(host_state)) && self.settle()
     }
 
     pub fn reports(&self) -> Vec<HostReport> {
         let report = |id: &HostId| {
-            let report = self.members.get(*id)?.report();
+            let report = self.host_states.get(*id)?.report();
             let refusal = self.refuses(*id).filter(|_| self.primary() != Primary::Known(*id));
             Some(match refusal {
                 Some(why) => HostReport { why, ..report },
@@ -391,18 +392,19 @@ impl Topology {
     }
 
     pub fn views(&self) -> Vec<(HostId, HostView)> {
-        let view = |id: &HostId| self.members.get(*id).map(|member| (*id, member.view()));
+        let view =
+            |id: &HostId| self.host_states.get(*id).map(|host_state| (*id, host_state.view()));
         self.order.iter().filter_map(view).collect()
     }
 
-    fn ordered(&self) -> impl Iterator<Item = &Member> {
-        self.order.iter().filter_map(|id| self.members.get(*id))
+    fn ordered(&self) -> impl Iterator<Item = &HostState> {
+        self.order.iter().filter_map(|id| self.host_states.get(*id))
     }
 
     /// Whether, at each host, the last attempt failed with an error that says no server exists
     /// there.
     pub fn is_nowhere(&self) -> bool {
-        let refused = |member: &Member| match &member.standing {
+        let refused = |host_state: &HostState| match &host_state.standing {
             Standing::Failed(error) => error.cause().is_some_and(Error::names_no_server),
             Standing::Unheard | Standing::Says(_) | Standing::Suspected(_) => false,
         };
@@ -419,10 +421,11 @@ impl Topology {
     /// ever had a session. A host that had one is taken to be restarting.
     pub fn hopeless(&self) -> Option<&Error> {
         let mut found = None;
-        for member in self.ordered() {
-            match &member.standing {
+        for host_state in self.ordered() {
+            match &host_state.standing {
                 Standing::Failed(error) if is_permanent(error) => found = found.or(Some(error)),
-                Standing::Failed(error) if error.server().is_none() && !member.has_served() => {}
+                Standing::Failed(error) if error.server().is_none() && !host_state.has_served() => {
+                }
                 Standing::Unheard
                 | Standing::Says(_)
                 | Standing::Suspected(_)
@@ -433,13 +436,13 @@ impl Topology {
     }
 }
 
-fn is_standby(member: &Member) -> bool {
-    matches!(member.standing, Standing::Says(Role::Standby))
+fn is_standby(host_state: &HostState) -> bool {
+    matches!(host_state.standing, Standing::Says(Role::Standby))
 }
 
 mod rewind;
 mod rivalry;
-pub use rivalry::{Decision, Verdict};
+pub use rivalry::{Decision, RivalVerdict};
 
 #[cfg(test)]
 mod tests;

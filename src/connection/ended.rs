@@ -36,7 +36,7 @@ pub(super) enum Ended {
         is_text: bool,
     },
     /// A value does not fit its parameter, whose type was told in the same transaction.
-    Misfit {
+    EncodeError {
         error: Error,
     },
     /// The answer took more memory than it may.

@@ -562,7 +562,7 @@ impl Exchange {
             Flight::Prelude => return Ended::Described { told: None },
             Flight::Steps(steps) => match steps.held_mut().and_then(Held::take_unrun) {
                 Some(Unrun::LacksType) => return Ended::Unreadable { is_text: false },
-                Some(Unrun::Misfit(error)) => return Ended::Misfit { error },
+                Some(Unrun::EncodeError(error)) => return Ended::EncodeError { error },
                 None => {}
             },
             _ => {}

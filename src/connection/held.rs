@@ -36,7 +36,7 @@ pub(super) enum Unrun {
     /// A type that no lock holds was not there any more.
     LacksType,
     /// A value can't be written.
-    Misfit(Error),
+    EncodeError(Error),
 }
 
 impl Held {
@@ -96,7 +96,7 @@ impl Held {
         if done.is_err() {
             out.truncate(mark);
         }
-        self.unrun = done.err().map(Unrun::Misfit);
+        self.unrun = done.err().map(Unrun::EncodeError);
     }
 
     /// Puts what was told into its result.

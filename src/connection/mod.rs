@@ -12,22 +12,21 @@
 //! Only a server before PostgreSQL 14 passes through `Asking`, since it does not report its role.
 //! Any error leads to `Closed`, whose events say of each request whether it may have run.
 
+mod api;
 mod begin;
 mod closing;
 mod command;
 mod creating;
-mod doors;
 mod effect;
 mod ended;
 mod exchange;
 mod far_end;
 mod flight;
-mod habit;
 mod halfway;
 mod handshake;
 mod held;
 mod intake;
-mod lead;
+mod latency;
 mod lexer;
 mod lineage;
 mod login;
@@ -44,14 +43,15 @@ mod role;
 mod rows;
 mod script;
 mod session;
+mod session_effects;
 mod settings;
 mod staleness;
 mod startup;
 mod statement;
+mod stats;
 mod step;
 mod steps;
 mod text_results;
-mod traces;
 mod user_types;
 mod views;
 mod wire;
@@ -61,14 +61,13 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
+pub use api::{
+    Answer, Event, Input, Remedy, Request, RequestToken, Sent, Settled, Shared, Telling, Written,
+};
 pub use begin::{Begin, Isolation};
 pub use command::CommandTag;
-pub use doors::{
-    Answer, Event, Input, Remedy, Request, Sent, Settled, Shared, Telling, Token, Written,
-};
 pub use effect::Effect;
 pub use exchange::StatementResult;
-pub use habit::Habit;
 use handshake::Handshake;
 pub use handshake::{BackendKey, Peer};
 use intake::Intake;
@@ -80,8 +79,9 @@ pub use rows::{RowCursor, Rows};
 pub use script::{Unfit, left_open};
 use session::Session;
 pub use session::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
+pub use session_effects::SessionEffects;
 pub use statement::{Description, Form, Statement, StatementId, Statements};
-pub use traces::Traces;
+pub use stats::Stats;
 pub use user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
 
 use crate::base::{Error, ErrorClass, Instant};
@@ -268,9 +268,9 @@ impl Connection {
 
     /// Marks the session as one in which its user may have left something behind that no answer
     /// showed.
-    pub fn soil(&mut self) {
+    pub fn mark_dirty(&mut self) {
         if let State::Session(session) = &mut self.state {
-            session.soil();
+            session.mark_dirty();
         }
     }
 
@@ -322,7 +322,7 @@ impl Connection {
 
     /// The Terminate message, for an idle connection. For any other it is empty: a server that is
     /// still working learns of the end from the closed socket.
-    pub fn farewell(&self) -> Vec<u8> {
+    pub fn terminate(&self) -> Vec<u8> {
         let mut out = BytesMut::new();
         if self.is_idle() && self.outbox.is_empty() && frontend::terminate(&mut out).is_ok() {
             return out.to_vec();

@@ -9,7 +9,7 @@
 use super::creating::{Created, IntoFinder};
 use super::lexer::{SqlToken, SqlTokens, tokens};
 use super::plain_read::is_plain_read;
-use super::traces::runs_strings;
+use super::session_effects::runs_strings;
 
 /// Facts about names that a statement's text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

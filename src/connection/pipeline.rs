@@ -1,4 +1,4 @@
-//! The entries in flight on a session, in the order in which the server takes them: requests, and
+//! The items in flight on a session, in the order in which the server takes them: requests, and
 //! the session's own questions in between.
 
 use std::collections::VecDeque;
@@ -13,18 +13,18 @@ use super::role::{Role, is_refusal};
 use super::statement::StatementId;
 use super::step::unexpected;
 use super::user_types::TypesAsked;
-use super::{Connection, State, Token};
+use super::{Connection, RequestToken, State};
 use crate::base::{Error, Instant};
 use crate::protocol::backend::BackendMessage;
 
 /// `query_canceled`.
 const QUERY_CANCELED: &str = "57014";
 
-pub(super) type Pipeline = VecDeque<Entry>;
+pub(super) type Pipeline = VecDeque<Item>;
 
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) work: Work,
+pub(super) struct Item {
+    pub(super) kind: Kind,
     /// The place of its first byte among all bytes that this connection ever sent.
     pub(super) start: u64,
     pub(super) queued_at: Instant,
@@ -39,7 +39,7 @@ pub(super) struct Entry {
 const ONE_SEGMENT: u64 = 1024;
 
 #[derive(Debug)]
-pub(super) enum Work {
+pub(super) enum Kind {
     /// A bare Sync, or the question for the role if the server does not report it.
     Barrier {
         probe: bool,
@@ -62,7 +62,7 @@ pub(super) enum Work {
     },
     Types(TypesAsked),
     Request {
-        token: Token,
+        token: RequestToken,
         exchange: Exchange,
     },
 }
@@ -79,7 +79,7 @@ pub(super) enum ResetStep {
     Refused,
 }
 
-impl Work {
+impl Kind {
     /// Takes an answer to one of the session's own questions. `alone`: nothing was sent behind it.
     pub(super) fn message(
         &mut self,
@@ -126,65 +126,65 @@ impl Work {
     }
 }
 
-impl Entry {
-    pub(super) fn token(&self) -> Option<Token> {
-        match self.work {
-            Work::Request { token, .. } => Some(token),
-            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
+impl Item {
+    pub(super) fn token(&self) -> Option<RequestToken> {
+        match self.kind {
+            Kind::Request { token, .. } => Some(token),
+            Kind::Barrier { .. } | Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_) => None,
         }
     }
 
-    /// Whether the entry was written, or may be written now, at least in part.
+    /// Whether the item was written, or may be written now, at least in part.
     pub(super) fn was_sent(&self) -> bool {
         !self.gated && !self.is_waiting_script()
     }
 
     /// Whether this is a script in steps whose first step was not sent: it waits for the answers to
-    /// all entries in front of it.
+    /// all items in front of it.
     pub(super) fn is_waiting_script(&self) -> bool {
-        match &self.work {
-            Work::Request { exchange, .. } => !exchange.flight.was_sent(),
+        match &self.kind {
+            Kind::Request { exchange, .. } => !exchange.flight.was_sent(),
             _ => false,
         }
     }
 }
 
-/// Appends an entry that takes up these bytes of all that this connection sends.
+/// Appends an item that takes up these bytes of all that this connection sends.
 pub(super) fn push(
     pipeline: &mut Pipeline,
     is_pooled: bool,
-    work: Work,
+    kind: Kind,
     queued_at: Instant,
     bytes: Range<u64>,
 ) {
-    let oldest = pipeline.front().map(|entry| entry.start);
+    let oldest = pipeline.front().map(|item| item.start);
     let is_long = oldest.is_some_and(|oldest| bytes.end.saturating_sub(oldest) > ONE_SEGMENT);
     // A bare Sync is never cut in two.
-    let is_whole = matches!(work, Work::Barrier { asked: false, process: None, .. });
+    let is_whole = matches!(kind, Kind::Barrier { asked: false, process: None, .. });
     let gated = is_pooled && is_long && !is_whole;
-    pipeline.push_back(Entry { work, start: bytes.start, queued_at, gated });
+    pipeline.push_back(Item { kind, start: bytes.start, queued_at, gated });
 }
 
 /// Whether nothing is in flight except a reset or a question of the pool's own.
 pub(super) fn is_vacant(pipeline: &Pipeline) -> bool {
     let is_short =
-        |work: &Work| matches!(work, Work::Reset { .. } | Work::Place { .. } | Work::Types(_));
-    pipeline.iter().all(|entry| is_short(&entry.work))
+        |kind: &Kind| matches!(kind, Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_));
+    pipeline.iter().all(|item| is_short(&item.kind))
 }
 
-pub(super) fn requests(pipeline: &Pipeline) -> impl Iterator<Item = Token> {
-    pipeline.iter().filter_map(Entry::token)
+pub(super) fn requests(pipeline: &Pipeline) -> impl Iterator<Item = RequestToken> {
+    pipeline.iter().filter_map(Item::token)
 }
 
-/// Whether the entry's answer is a ReadyForQuery and nothing else.
-fn is_bare_sync(entry: Option<&Entry>) -> bool {
-    let is_bare = |work: &Work| matches!(work, Work::Barrier { asked: false, process: None, .. });
-    entry.is_some_and(|entry| is_bare(&entry.work))
+/// Whether the item's answer is a ReadyForQuery and nothing else.
+fn is_bare_sync(item: Option<&Item>) -> bool {
+    let is_bare = |kind: &Kind| matches!(kind, Kind::Barrier { asked: false, process: None, .. });
+    item.is_some_and(|item| is_bare(&item.kind))
 }
 
-/// Whether the first entry is a bare Sync, and the second one a request that was sent.
+/// Whether the first item is a bare Sync, and the second one a request that was sent.
 pub(super) fn begins_with_barrier(pipeline: &Pipeline) -> bool {
-    let is_request = |entry: &Entry| entry.token().is_some() && entry.was_sent();
+    let is_request = |item: &Item| item.token().is_some() && item.was_sent();
     is_bare_sync(pipeline.front()) && pipeline.get(1).is_some_and(is_request)
 }
 
@@ -193,36 +193,36 @@ pub(super) fn begins_with_lone_sync(pipeline: &Pipeline) -> bool {
     is_bare_sync(pipeline.front()) && !begins_with_barrier(pipeline)
 }
 
-/// The statement of each entry in flight, in order; `None` for an entry that is not a
+/// The statement of each item in flight, in order; `None` for an item that is not a
 /// request. Barriers are left out.
 pub(super) fn statements(pipeline: &Pipeline) -> impl Iterator<Item = Option<StatementId>> {
-    pipeline.iter().filter_map(|entry| match &entry.work {
-        Work::Request { exchange, .. } => Some(Some(exchange.statement)),
-        Work::Barrier { .. } => None,
-        Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => Some(None),
+    pipeline.iter().filter_map(|item| match &item.kind {
+        Kind::Request { exchange, .. } => Some(Some(exchange.statement)),
+        Kind::Barrier { .. } => None,
+        Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_) => Some(None),
     })
 }
 
-/// Marks the first entry's answer as one that is not read by itself. False if that entry is
+/// Marks the first item's answer as one that is not read by itself. False if that item is
 /// not a barrier.
 pub(super) fn hear_together(pipeline: &mut Pipeline) -> bool {
-    let Some(Entry { work: Work::Barrier { together, .. }, .. }) = pipeline.front_mut() else {
+    let Some(Item { kind: Kind::Barrier { together, .. }, .. }) = pipeline.front_mut() else {
         return false;
     };
     *together = true;
     true
 }
 
-pub(super) fn place_of(pipeline: &Pipeline, token: Token) -> Option<usize> {
-    pipeline.iter().position(|entry| entry.token() == Some(token))
+pub(super) fn place_of(pipeline: &Pipeline, token: RequestToken) -> Option<usize> {
+    pipeline.iter().position(|item| item.token() == Some(token))
 }
 
 impl Connection {
     /// Gives a request in flight another token.
-    pub fn rename(&mut self, token: Token, name: Token) {
+    pub fn rename(&mut self, token: RequestToken, name: RequestToken) {
         let State::Session(session) = &mut self.state else { return };
-        for entry in session.pipeline_mut() {
-            if let Work::Request { token: known, .. } = &mut entry.work
+        for item in session.pipeline_mut() {
+            if let Kind::Request { token: known, .. } = &mut item.kind
                 && *known == token
             {
                 *known = name;
@@ -231,14 +231,14 @@ impl Connection {
     }
 }
 
-/// Whether no entry behind the request uses the prepared statement that the request makes.
+/// Whether no item behind the request uses the prepared statement that the request makes.
 pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
-    let Some(Entry { work: Work::Request { exchange, .. }, .. }) = pipeline.get(place) else {
+    let Some(Item { kind: Kind::Request { exchange, .. }, .. }) = pipeline.get(place) else {
         return false;
     };
-    let uses_it = |entry: &Entry| match &entry.work {
-        Work::Request { exchange: behind, .. } => behind.statement == exchange.statement,
-        Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => false,
+    let uses_it = |item: &Item| match &item.kind {
+        Kind::Request { exchange: behind, .. } => behind.statement == exchange.statement,
+        Kind::Barrier { .. } | Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_) => false,
     };
     match exchange.flight {
         // The statement that it closes is forgotten already.
@@ -251,7 +251,7 @@ pub(super) fn is_by_itself(pipeline: &Pipeline, place: usize) -> bool {
     }
 }
 
-/// Removes a request and its bytes from those that are still to be written; the entries behind it
+/// Removes a request and its bytes from those that are still to be written; the items behind it
 /// move up. `None` if some of its bytes were written, and so can't be taken back.
 pub(super) fn cut(
     pipeline: &mut Pipeline,
@@ -263,10 +263,10 @@ pub(super) fn cut(
     let start = pipeline.get(place)?.start;
     let from = usize::try_from(start.checked_sub(written)?).ok()?;
     let to = usize::try_from(end.checked_sub(written)?).ok()?;
-    let Work::Request { exchange, .. } = pipeline.remove(place)?.work else { return None };
+    let Kind::Request { exchange, .. } = pipeline.remove(place)?.kind else { return None };
     let behind = out.split_off(to);
     out.truncate(from);
     out.extend_from_slice(&behind);
-    pipeline.iter_mut().skip(place).for_each(|entry| entry.start -= end - start);
+    pipeline.iter_mut().skip(place).for_each(|item| item.start -= end - start);
     Some(exchange)
 }

@@ -24,18 +24,18 @@ use run::Texts;
 use super::exchange::{Exchange, Flight, Learned, Terms};
 use super::far_end::FarEnd;
 use super::handshake::BackendKey;
-use super::lead::Lead;
+use super::latency::Latency;
 use super::naming::Names;
-use super::pipeline::{self, Entry, Pipeline, ResetStep, Work};
+use super::pipeline::{self, Item, Kind, Pipeline, ResetStep};
 use super::prelude::Prelude;
 use super::prepared::Prepared;
 use super::role::{Parameters, Role};
-use super::settings::{FirstUse, Style};
+use super::settings::{FirstUse, TextFormat};
 use super::startup::StartupSettings;
 use super::statement::StatementId;
 use super::step::unexpected;
 use super::user_types::TypesAnswer;
-use super::{Event, Request, Sent, Settled, Shared, Token};
+use super::{Event, Request, RequestToken, Sent, Settled, Shared};
 use crate::base::{Error, Instant, ServerFields};
 use crate::config::{Config, Pipelining, RoleCheck};
 use crate::protocol::backend::{BackendMessage, TransactionStatus};
@@ -69,12 +69,12 @@ pub(super) struct Session {
     asked_at: Instant,
     /// How long the server took to answer the last bare Sync or question for its role.
     round_trip: Option<Duration>,
-    lead: Lead,
-    /// The server said FATAL itself, and has looked at no entry behind the first.
+    lead: Latency,
+    /// The server said FATAL itself, and has looked at no item behind the first.
     fatal: bool,
     /// A pooler has ended the session, and handed no unanswered request to a server.
     never_handed_on: bool,
-    tidiness: Tidiness,
+    tidiness: Cleanliness,
     /// The server refused to reset the session, and skipped the request after the reset.
     skipped: bool,
     /// The question for its place waits until the last step of a script is sent.
@@ -90,12 +90,12 @@ pub(super) struct Session {
     refuses_types: bool,
     /// Whether values as text look as this client reads them. If not, a statement is described
     /// before its first use, so that its results come in binary.
-    style: Style,
+    style: TextFormat,
 }
 
 /// Whether this session's users left something behind in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tidiness {
+enum Cleanliness {
     Clean,
     Soiled,
     /// A DISCARD ALL is under way, and the server has not confirmed it.
@@ -135,10 +135,10 @@ impl Session {
             last_ready: now,
             asked_at: Instant::ORIGIN,
             round_trip: None,
-            lead: Lead::default(),
+            lead: Latency::default(),
             fatal: false,
             never_handed_on: false,
-            tidiness: Tidiness::Clean,
+            tidiness: Cleanliness::Clean,
             skipped: false,
             place_is_due: false,
             reported: parameters.fingerprint(),
@@ -146,7 +146,7 @@ impl Session {
             startup: StartupSettings::new(parameters, config),
             made_role: false,
             refuses_types: false,
-            style: Style::new(parameters, config, far_end),
+            style: TextFormat::new(parameters, config, far_end),
         }
     }
 
@@ -186,9 +186,9 @@ impl Session {
 
     pub(super) fn arriving(&self) -> Option<(StatementId, usize)> {
         let mut works = self.pipeline.iter();
-        let entry = works.find(|entry| !matches!(entry.work, Work::Barrier { .. }))?;
-        match &entry.work {
-            Work::Request { exchange, .. } if entry.was_sent() => {
+        let item = works.find(|item| !matches!(item.kind, Kind::Barrier { .. }))?;
+        match &item.kind {
+            Kind::Request { exchange, .. } if item.was_sent() => {
                 Some((exchange.statement, exchange.held()))
             }
             _ => None,
@@ -205,7 +205,7 @@ impl Session {
 
     /// Since when the server has been at the first request of the pipeline.
     pub(super) fn head_since(&self) -> Option<Instant> {
-        self.pipeline.front().map(|entry| entry.queued_at.max(self.last_ready))
+        self.pipeline.front().map(|item| item.queued_at.max(self.last_ready))
     }
 
     pub(super) fn asked_at(&self) -> Instant {
@@ -221,27 +221,32 @@ impl Session {
         self.pipeline.is_empty().then_some(self.last_ready)
     }
 
-    pub(super) fn requests(&self) -> impl Iterator<Item = Token> {
+    pub(super) fn requests(&self) -> impl Iterator<Item = RequestToken> {
         pipeline::requests(&self.pipeline)
     }
 
-    pub(super) fn at_work(&self) -> Option<Token> {
+    pub(super) fn at_work(&self) -> Option<RequestToken> {
         self.pipeline.front()?.token()
     }
 
-    pub(super) fn first_request(&self) -> Option<Token> {
+    pub(super) fn first_request(&self) -> Option<RequestToken> {
         self.requests().next()
     }
 
-    pub(super) fn has_followers(&self, token: Token) -> bool {
+    pub(super) fn has_followers(&self, token: RequestToken) -> bool {
         pipeline::place_of(&self.pipeline, token).is_some_and(|n| n + 1 < self.pipeline.len())
     }
 
     /// Takes back a request of which nothing was written; false if that can't be done. `written` is
     /// how many bytes the kernel has taken, and `out` holds those that it has not.
-    pub(super) fn withdraw(&mut self, token: Token, written: u64, out: &mut BytesMut) -> bool {
+    pub(super) fn withdraw(
+        &mut self,
+        token: RequestToken,
+        written: u64,
+        out: &mut BytesMut,
+    ) -> bool {
         let Some(place) = pipeline::place_of(&self.pipeline, token) else { return false };
-        let is_awaited = self.pipeline.get(place + 1).is_some_and(Entry::is_waiting_script);
+        let is_awaited = self.pipeline.get(place + 1).is_some_and(Item::is_waiting_script);
         if is_awaited || !pipeline::is_by_itself(&self.pipeline, place) {
             return false;
         }
@@ -260,10 +265,10 @@ impl Session {
         if !self.far_end.may_be_pooler() {
             return None;
         }
-        self.pipeline.iter().find(|entry| entry.gated).map(|entry| entry.start)
+        self.pipeline.iter().find(|item| item.gated).map(|item| item.start)
     }
 
-    /// Opens the gate of the first entry, since nothing unanswered stands in front of it.
+    /// Opens the gate of the first item, since nothing unanswered stands in front of it.
     fn open_gate(&mut self) {
         if let Some(front) = self.pipeline.front_mut() {
             front.gated = false;
@@ -280,11 +285,11 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<Sent, Error> {
-        let (bytes, entries) = (out.len(), self.pipeline.len());
+        let (bytes, items) = (out.len(), self.pipeline.len());
         let done = self.send_whole(now, request, shared, sent, out);
         if done.is_err() {
             out.truncate(bytes);
-            self.pipeline.truncate(entries);
+            self.pipeline.truncate(items);
         }
         done
     }
@@ -337,7 +342,7 @@ impl Session {
         let runs = !matches!(flight, Flight::Typing { .. } | Flight::Prelude);
         let moves_for_all = runs && self.names.sent(statement.naming);
         self.made_role |= runs && statement.naming.makes_role;
-        self.style.ask(statement.traces);
+        self.style.ask(statement.session_effects);
         let how = match flight {
             Flight::Typing { .. } | Flight::Prelude => Sent::Question,
             Flight::Steps(_) => Sent::Steps,
@@ -350,9 +355,9 @@ impl Session {
             reads_text: self.style.reads_text(shared.statements),
         };
         let exchange = Exchange::new(request.statement, flight, prelude, moment, terms);
-        let work = Work::Request { token: request.token, exchange };
+        let kind = Kind::Request { token: request.token, exchange };
         let end = sent + out.len() as u64;
-        pipeline::push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        pipeline::push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         if moves_for_all {
             shared.statements.names_moved();
         }
@@ -374,7 +379,7 @@ impl Session {
         match message {
             M::ParameterStatus { name, value } => self.report((name, value), parameters, shared),
             M::NoticeResponse(fields) => {
-                if let Some(Entry { work: Work::Request { exchange, .. }, .. }) =
+                if let Some(Item { kind: Kind::Request { exchange, .. }, .. }) =
                     self.pipeline.front_mut()
                 {
                     exchange.notice(&fields);
@@ -407,25 +412,25 @@ impl Session {
     ) -> Result<(), Error> {
         use BackendMessage as M;
         let alone = self.pipeline.len() == 1;
-        let Some(entry) = self.pipeline.front_mut() else {
+        let Some(item) = self.pipeline.front_mut() else {
             return Err(unexpected(message.name()));
         };
-        let exchange = match &mut entry.work {
-            Work::Request { exchange, .. } if exchange.is_resetting() => match message {
+        let exchange = match &mut item.kind {
+            Kind::Request { exchange, .. } if exchange.is_resetting() => match message {
                 M::ErrorResponse(fields) => {
                     self.skipped = true;
                     return Err(Error::database(*fields));
                 }
                 _ => exchange,
             },
-            Work::Request { exchange, .. } => exchange,
-            Work::Barrier { asked: true, .. }
+            Kind::Request { exchange, .. } => exchange,
+            Kind::Barrier { asked: true, .. }
                 if self.role.is_none() && self.asking.falls_back(&message) =>
             {
                 return Ok(());
             }
             // A refusal tells nothing of the role of a session that was established.
-            Work::Barrier { asked: true, .. }
+            Kind::Barrier { asked: true, .. }
                 if self.role.is_some() && matches!(message, M::ErrorResponse(_)) =>
             {
                 return Ok(());
@@ -470,59 +475,59 @@ impl Session {
         events: &mut VecDeque<Event>,
         (sent, out): (u64, &mut BytesMut),
     ) -> Result<(), Error> {
-        // An incomplete entry stays in the pipeline: the end of the connection answers it.
-        match self.pipeline.front().map(|entry| &entry.work) {
-            Some(Work::Request { exchange, .. }) => exchange.check_finished()?,
-            Some(Work::Reset { step: ResetStep::Due | ResetStep::Restoring }) => {
+        // An incomplete item stays in the pipeline: the end of the connection answers it.
+        match self.pipeline.front().map(|item| &item.kind) {
+            Some(Kind::Request { exchange, .. }) => exchange.check_finished()?,
+            Some(Kind::Reset { step: ResetStep::Due | ResetStep::Restoring }) => {
                 return Err(unexpected("ReadyForQuery"));
             }
             Some(
-                Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_),
+                Kind::Barrier { .. } | Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_),
             )
             | None => {}
         }
-        let Some(mut entry) = self.pipeline.pop_front() else {
+        let Some(mut item) = self.pipeline.pop_front() else {
             return Err(unexpected("ReadyForQuery"));
         };
         let role_before = self.role_at_ready;
-        let waited = self.last_ready > entry.queued_at;
-        let took = now.since(entry.queued_at.max(self.last_ready));
+        let waited = self.last_ready > item.queued_at;
+        let took = now.since(item.queued_at.max(self.last_ready));
         self.status_before = std::mem::replace(&mut self.status, status);
-        if self.take_role(&entry.work) {
+        if self.take_role(&item.kind) {
             events.push_back(Event::Contradicted);
         }
         self.last_ready = now;
         // Where the role is not reported, only an answer to the question for it tells it.
-        if self.reports_role || matches!(entry.work, Work::Barrier { told: Some(_), .. }) {
-            self.asked_at = entry.queued_at;
+        if self.reports_role || matches!(item.kind, Kind::Barrier { told: Some(_), .. }) {
+            self.asked_at = item.queued_at;
         }
-        let (took, parted) = match entry.work {
-            Work::Request { .. } => self.lead.request(now, entry.queued_at, took),
+        let (took, parted) = match item.kind {
+            Kind::Request { .. } => self.lead.request(now, item.queued_at, took),
             // Behind others it may be heard with them, and then tells nothing of the round trip.
-            Work::Barrier { together, .. } if !waited => {
+            Kind::Barrier { together, .. } if !waited => {
                 self.round_trip = self.lead.barrier(took, together).or(self.round_trip);
                 (took, None)
             }
             _ => (self.lead.other(took), None),
         };
-        if let Work::Barrier { process: Some(asked), .. } = &entry.work {
+        if let Kind::Barrier { process: Some(asked), .. } = &item.kind {
             self.far_end = asked.finish(self.key.as_ref());
             self.style.share(self.far_end);
         }
-        match entry.work {
-            Work::Barrier { probe: true, .. } => {
+        match item.kind {
+            Kind::Barrier { probe: true, .. } => {
                 events.push_back(Event::Answered { role: self.role_at_ready })
             }
-            Work::Barrier { probe: false, .. } => {}
-            Work::Types(types) => {
+            Kind::Barrier { probe: false, .. } => {}
+            Kind::Types(types) => {
                 let TypesAnswer { outcome, realm } = types.finish();
                 events.push_back(Event::Typed { outcome, realm });
             }
-            Work::Place { place } => {
+            Kind::Place { place } => {
                 self.refuses_place = place.refused;
                 events.push_back(Event::Placed { place, role: self.role });
             }
-            Work::Reset { step } => {
+            Kind::Reset { step } => {
                 if !self.end_reset(now, step, (sent, &mut *out))? {
                     return Ok(());
                 }
@@ -530,7 +535,7 @@ impl Session {
                 let role = self.role.filter(|_| self.reports_role);
                 events.push_back(Event::Answered { role });
             }
-            Work::Request { token, ref mut exchange } => {
+            Kind::Request { token, ref mut exchange } => {
                 let id = exchange.statement;
                 let script = exchange.is_script();
                 if exchange.has_checked() {
@@ -540,14 +545,14 @@ impl Session {
                 if was_reset {
                     self.was_reset();
                     if let Some(statement) = shared.statements.get(id) {
-                        self.style.ask(statement.traces);
+                        self.style.ask(statement.session_effects);
                         self.made_role |= statement.naming.makes_role;
                     }
                 }
                 if exchange.may_not_ask_types() {
                     self.refuse_types(shared);
                 }
-                // Behind AND CHAIN, or with further entries in flight, the session does not come to
+                // Behind AND CHAIN, or with further items in flight, the session does not come to
                 // rest: other sessions are told here.
                 let moved = shared.statements.get(id).is_some_and(|it| it.naming.moves_for_all());
                 let is_over = exchange.committed || (moved && status == TransactionStatus::Idle);
@@ -559,7 +564,7 @@ impl Session {
                 let answer = self.settle(id, name, parsing, script, ended, shared);
                 self.check_settings(status, shared);
                 if was_reset && self.startup.are_lost() && status == TransactionStatus::Idle {
-                    self.soil();
+                    self.mark_dirty();
                 }
                 let event = Event::Settled(Settled {
                     token,
@@ -581,7 +586,7 @@ impl Session {
         self.begin_steps(sent, out)?;
         if self.pipeline.is_empty() && status == TransactionStatus::Idle {
             self.style.rest();
-            self.refuses_types &= self.tidiness != Tidiness::Clean;
+            self.refuses_types &= self.tidiness != Cleanliness::Clean;
             self.aborted = None;
             if self.names.rest() {
                 shared.statements.names_moved();

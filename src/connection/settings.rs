@@ -10,9 +10,9 @@ use super::Request;
 use super::command::CommandTag;
 use super::far_end::FarEnd;
 use super::role::Parameters;
+use super::session_effects::SessionEffects;
 use super::statement::{Form, Statement, Statements};
 use super::text_results::TextResults;
-use super::traces::Traces;
 use crate::config::Config;
 
 /// Stands in front of a first use in the same flight, and fails if text would not come as this
@@ -42,7 +42,7 @@ pub(super) enum FirstUse {
 
 /// The state of these settings in one session.
 #[derive(Debug)]
-pub(super) struct Style {
+pub(super) struct TextFormat {
     /// The user's options may have set `extra_float_digits`, which the server does not report.
     overridden: bool,
     /// The server reports a form that this client does not read.
@@ -70,7 +70,7 @@ enum Touched {
     Lasting,
 }
 
-impl Style {
+impl TextFormat {
     pub(super) fn new(parameters: &Parameters, config: &Config, far_end: FarEnd) -> Self {
         let overrides = |name: &str| name.eq_ignore_ascii_case("extra_float_digits");
         let overridden = config.parameters.iter().any(|(name, _)| overrides(name));
@@ -116,7 +116,9 @@ impl Style {
             _ if request.is_question() || request.params.needs_type() => FirstUse::Described,
             TextResults::Plain => FirstUse::Text,
             TextResults::Named => FirstUse::Described,
-            TextResults::Styled if !self.is_ours() || statement.traces.may_change_settings() => {
+            TextResults::Styled
+                if !self.is_ours() || statement.session_effects.may_change_settings() =>
+            {
                 FirstUse::Described
             }
             // The server is not PostgreSQL, and has settings of its own.
@@ -173,22 +175,22 @@ impl Style {
     }
 
     /// A statement is being sent.
-    pub(super) fn ask(&mut self, traces: Traces) {
-        if traces.may_change_settings() {
+    pub(super) fn ask(&mut self, session_effects: SessionEffects) {
+        if session_effects.may_change_settings() {
             self.touched = self.touched.max(Touched::Passing);
         }
     }
 
     /// A command has run.
-    pub(super) fn ran(&mut self, traces: Traces, command: &CommandTag) {
-        if traces.changed_settings(command) {
+    pub(super) fn ran(&mut self, session_effects: SessionEffects, command: &CommandTag) {
+        if session_effects.changed_settings(command) {
             self.touched = Touched::Lasting;
         }
     }
 
     /// A statement has ended, and it is not known which parts of it ran.
-    pub(super) fn ran_in_part(&mut self, traces: Traces) {
-        if traces.may_change_settings() {
+    pub(super) fn ran_in_part(&mut self, session_effects: SessionEffects) {
+        if session_effects.may_change_settings() {
             self.touched = Touched::Lasting;
         }
     }

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use super::effect::Effect;
-use super::habit::Habit;
 use super::lexer::{contains_ignoring_case, first_tokens};
 use super::naming::Naming;
 use super::plain_read::{is_plain_read, is_sure};
 use super::script::{Script, Unfit, parts};
+use super::session_effects::SessionEffects;
+use super::stats::Stats;
 use super::step::Sending;
 use super::text_results::{TextResults, names_styles};
-use super::traces::Traces;
 use crate::base::{Instant, ServerFields};
 use crate::protocol::{Field, Format};
 use crate::types::{Column, DomainArrays, ParameterType, Shape, UserType, Verbatim, is_of_users};
@@ -140,10 +140,10 @@ pub struct Statement {
     pub sql: Arc<str>,
     pub form: Form,
     pub verbatim: Verbatim,
-    pub habit: Habit,
+    pub stats: Stats,
     /// Facts about the statements in its text.
     script: Script,
-    pub traces: Traces,
+    pub session_effects: SessionEffects,
     pub(super) text_results: TextResults,
     /// Whether it is a script that may change what its own results look like as text.
     pub(super) restyles: bool,
@@ -299,13 +299,13 @@ impl Statements {
             sql: Arc::from(sql),
             form: Form::Undescribed,
             verbatim,
-            habit: Habit::default(),
+            stats: Stats::default(),
             script,
             may_share: !script.may_be_script && is_all_or_nothing(sql),
             is_plain_read,
             effect: if is_plain_read { Effect::None } else { Effect::of(sql) },
             may_run_twice: is_plain_read && is_sure(sql),
-            traces: Traces::of(sql, script.may_be_script),
+            session_effects: SessionEffects::of(sql, script.may_be_script),
             text_results: TextResults::of(sql),
             restyles: script.may_be_script && names_styles(sql),
             is_plain_script: script.may_be_script && gives_no_values(sql),

@@ -159,7 +159,7 @@ impl Setup {
     }
 
     fn send_with(&mut self, token: u64, statement: StatementId, begin: Option<Begin>) -> Sent {
-        let (token, params) = (Token(token), Params::new());
+        let (token, params) = (RequestToken(token), Params::new());
         let (prepare, barrier, describe) = (true, self.is_guarded, false);
         let params = &params;
         let request = Request {
@@ -193,10 +193,10 @@ fn what_was_not_written_is_withdrawn_and_the_others_keep_their_places() {
     let length = setup.connection.outgoing().len();
     // One byte of the first is with the kernel: it can't be taken back.
     setup.connection.advance(1);
-    assert!(!setup.connection.withdraw(Token(1)));
-    assert!(setup.connection.withdraw(Token(2)));
-    assert!(!setup.connection.withdraw(Token(2)));
-    assert!(setup.connection.withdraw(Token(4)));
+    assert!(!setup.connection.withdraw(RequestToken(1)));
+    assert!(setup.connection.withdraw(RequestToken(2)));
+    assert!(!setup.connection.withdraw(RequestToken(2)));
+    assert!(setup.connection.withdraw(RequestToken(4)));
     assert_eq!(setup.connection.depth(), 2);
     let text = String::from_utf8_lossy(setup.connection.outgoing()).into_owned();
     assert!(text.contains("SELECT 1") && text.contains("SELECT 3"), "{text:?}");
@@ -243,9 +243,12 @@ fn a_preparation_is_withdrawn_only_if_nothing_behind_builds_on_it() {
     let statement = setup.described("SELECT 1");
     setup.send_statement(1, statement);
     setup.send_statement(2, statement);
-    assert!(!setup.connection.withdraw(Token(1)), "the second one binds what the first one parses");
-    assert!(setup.connection.withdraw(Token(2)));
-    assert!(setup.connection.withdraw(Token(1)));
+    assert!(
+        !setup.connection.withdraw(RequestToken(1)),
+        "the second one binds what the first one parses"
+    );
+    assert!(setup.connection.withdraw(RequestToken(2)));
+    assert!(setup.connection.withdraw(RequestToken(1)));
     assert_eq!((setup.connection.outgoing(), setup.connection.depth()), (&[][..], 0));
     setup.send_statement(3, statement);
     let text = String::from_utf8_lossy(setup.connection.outgoing()).into_owned();
@@ -301,10 +304,13 @@ fn a_script_in_steps_waits_for_what_stands_in_front_of_it() {
     let begins =
         |setup: &Setup| String::from_utf8_lossy(setup.connection.outgoing()).contains("UNLISTEN");
     assert!(!begins(&setup));
-    assert!(!setup.connection.withdraw(Token(1)), "its answer has the script begin");
+    assert!(!setup.connection.withdraw(RequestToken(1)), "its answer has the script begin");
     setup.connection.advance(usize::MAX);
     let events = setup.receive(&[&notified()]);
-    assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
+    assert!(
+        matches!(events[..], [Event::Settled(Settled { token: RequestToken(1), .. })]),
+        "{events:?}"
+    );
     assert!(begins(&setup));
     let mut lost = |written: usize| {
         setup.connection.advance(written);
@@ -312,8 +318,10 @@ fn a_script_in_steps_waits_for_what_stands_in_front_of_it() {
         setup.connection.poll_event()
     };
     let event = lost(1);
-    let is_unknown =
-        matches!(event, Some(Event::Lost { outcome: Outcome::Unknown, token: Token(2), .. }));
+    let is_unknown = matches!(
+        event,
+        Some(Event::Lost { outcome: Outcome::Unknown, token: RequestToken(2), .. })
+    );
     assert!(is_unknown, "{event:?}");
 }
 
@@ -353,13 +361,18 @@ fn a_pooler_is_sent_nothing_long_behind_what_is_unanswered() {
     setup.send(3, "NOTIFY b");
     assert_eq!(setup.connection.outgoing().len(), first);
     // The short request behind the long one can be taken back, and so can the long one.
-    assert!(setup.connection.withdraw(Token(3)) && setup.connection.withdraw(Token(2)));
+    assert!(
+        setup.connection.withdraw(RequestToken(3)) && setup.connection.withdraw(RequestToken(2))
+    );
     assert_eq!(setup.connection.outgoing().len(), first);
     setup.send(4, &long);
     setup.connection.advance(first);
     assert!(setup.connection.outgoing().is_empty());
     let events = setup.receive(&[&notified()]);
-    assert!(matches!(events[..], [Event::Settled(Settled { token: Token(1), .. })]), "{events:?}");
+    assert!(
+        matches!(events[..], [Event::Settled(Settled { token: RequestToken(1), .. })]),
+        "{events:?}"
+    );
     assert!(setup.connection.outgoing().len() > 2000);
 }
 

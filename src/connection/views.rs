@@ -6,25 +6,25 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::session::Session;
-use super::{BackendKey, Connection, Event, Role, State, StatementId, Token, pipeline};
+use super::{BackendKey, Connection, Event, RequestToken, Role, State, StatementId, pipeline};
 use crate::base::Instant;
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::frontend;
 
 impl Connection {
     /// The first request in flight, without regard to other entries in front of it.
-    pub fn first_request(&self) -> Option<Token> {
+    pub fn first_request(&self) -> Option<RequestToken> {
         self.session()?.first_request()
     }
 
     /// All requests in flight, in order.
-    pub fn requests(&self) -> impl Iterator<Item = Token> {
+    pub fn requests(&self) -> impl Iterator<Item = RequestToken> {
         self.session().into_iter().flat_map(Session::requests)
     }
 
     /// The requests that have no answer: those in flight in order, and then the lost ones whose
     /// event is still to be polled, from the last one to the first.
-    pub fn unanswered(&self) -> impl Iterator<Item = Token> {
+    pub fn unanswered(&self) -> impl Iterator<Item = RequestToken> {
         let lost = self.events.iter().rev().filter_map(|event| match event {
             Event::Lost { token, .. } => Some(*token),
             _ => None,
@@ -45,18 +45,18 @@ impl Connection {
     }
 
     /// The request that the server is working on.
-    pub fn at_work(&self) -> Option<Token> {
+    pub fn at_work(&self) -> Option<RequestToken> {
         self.session()?.at_work()
     }
 
     /// Whether any entry is in flight behind the request.
-    pub fn has_followers(&self, token: Token) -> bool {
+    pub fn has_followers(&self, token: RequestToken) -> bool {
         self.session().is_some_and(|session| session.has_followers(token))
     }
 
     /// Takes back a request of which no byte was written. False if that can't be done: bytes of it
     /// were written, or an entry behind it builds on it.
-    pub fn withdraw(&mut self, token: Token) -> bool {
+    pub fn withdraw(&mut self, token: RequestToken) -> bool {
         match &mut self.state {
             State::Session(session) => session.withdraw(token, self.written, &mut self.outbox),
             _ => false,

@@ -22,7 +22,7 @@ use super::last_one_out::LastOneOut;
 use super::loop_callback::LoopCallback;
 use super::request_buffer::RequestBuffer;
 use super::segment::Segment;
-use super::sheet::Room;
+use super::segment_writer::SegmentMut;
 use super::socket_calls;
 use super::value::{Env, Fault};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
@@ -234,7 +234,7 @@ impl Client {
     fn fill(&self) -> Result<Option<sys::napi_value>, Fault> {
         let filled = self.guard(|State { reactor, delivery, segment }| {
             let reactor = RefCell::new(reactor);
-            let fill = |room: Room<'_>| {
+            let fill = |room: SegmentMut<'_>| {
                 let may_go_on = || reactor.borrow().now() < self.until.get();
                 delivery.fill(room, || reactor.borrow_mut().next_news(), may_go_on)
             };

@@ -1,6 +1,6 @@
 //! Writes the reactor's news as records, cells and one text, a segment at a time.
 //!
-//! This file knows nothing of JavaScript: it writes into memory that it is lent (`sheet`).
+//! This file knows nothing of JavaScript: it writes into memory that it is lent (`writer`).
 //!
 //! A result that does not fit is continued by another RESULT record in the next segment. A command
 //! that has no number comes in a RESULT of its own after the rows, so that a row of any length
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use super::error_json::error_to_json;
 use super::event_json::event_to_json;
 use super::requests::Requests;
+use super::segment_writer::{ResultRecord, SegmentMut, SegmentWriter};
 use super::shape_slots::ShapeSlots;
-use super::sheet::{ResultRecord, Room, Sheet};
 use crate::base::{Body, Error, ErrorClass, Outcome};
 use crate::connection::{RowCursor, StatementResult};
 use crate::pool::Response;
@@ -27,7 +27,7 @@ use crate::transfer::contract::result_flags::{self, REQUEST_COMPLETE, RESULT_COM
 use crate::types::{LONG_ROW, LongRow, Shape, write_row};
 
 /// The longest string that V8 makes on every platform (2^28 - 16), in UTF-16 units. Only a single
-/// row can be longer than [`super::sheet::TEXT_LIMIT`].
+/// row can be longer than [`super::segment_writer::TEXT_LIMIT`].
 const LONGEST_TEXT: usize = (1 << 28) - 16;
 
 /// A request's answer, as far as it was not delivered.
@@ -152,18 +152,18 @@ impl Delivery {
     /// now, and JavaScript will be called again.
     pub(super) fn fill(
         &mut self,
-        room: Room<'_>,
+        room: SegmentMut<'_>,
         mut next: impl FnMut() -> Option<News>,
         may_go_on: impl FnOnce() -> bool,
     ) -> bool {
-        let mut sheet = Sheet::new(room);
+        let mut writer = SegmentWriter::new(room);
         while let Some(item) = self.rest.take().or_else(|| next().map(Item::from)) {
-            if let Written::Rest(rest) = self.write(&mut sheet, item) {
+            if let Written::Rest(rest) = self.write(&mut writer, item) {
                 self.rest = Some(rest);
                 break;
             }
         }
-        sheet.finish(self.rest.is_some() && may_go_on())
+        writer.finish(self.rest.is_some() && may_go_on())
     }
 
     /// JavaScript is about to read the segment that was filled last.
@@ -179,26 +179,26 @@ impl Delivery {
         self.answered.clear();
     }
 
-    fn write(&mut self, sheet: &mut Sheet<'_>, item: Item) -> Written {
+    fn write(&mut self, writer: &mut SegmentWriter<'_>, item: Item) -> Written {
         let fits = match &item {
             Item::Answer(_) | Item::Poisoned { .. } => true,
-            Item::Error { json, .. } | Item::Event { json } => sheet.has_room_for_text(json),
-            Item::Types { oids, .. } => sheet.has_room_for_text(oids),
-            Item::Lookup(lookup) => sheet.has_room_for_text(&lookup.name),
+            Item::Error { json, .. } | Item::Event { json } => writer.has_room_for_text(json),
+            Item::Types { oids, .. } => writer.has_room_for_text(oids),
+            Item::Lookup(lookup) => writer.has_room_for_text(&lookup.name),
         };
         if !fits {
             return Written::Rest(item);
         }
         match item {
-            Item::Answer(answer) => return self.write_answer(sheet, answer),
-            Item::Error { request, json } => self.write_error(sheet, request, &json),
-            Item::Types { request, oids } => sheet.put_types(request, &oids),
-            Item::Event { json } => sheet.put_event(&json),
-            Item::Lookup(Lookup { token, name }) => sheet.put_lookup(token, &name),
+            Item::Answer(answer) => return self.write_answer(writer, answer),
+            Item::Error { request, json } => self.write_error(writer, request, &json),
+            Item::Types { request, oids } => writer.put_types(request, &oids),
+            Item::Event { json } => writer.put_event(&json),
+            Item::Lookup(Lookup { token, name }) => writer.put_lookup(token, &name),
             Item::Poisoned { json } => {
-                while sheet.has_room_for_text(&json) {
+                while writer.has_room_for_text(&json) {
                     let Some(request) = self.waiting.pop() else { return Written::Wholly };
-                    self.write_error(sheet, request, &json);
+                    self.write_error(writer, request, &json);
                 }
                 return Written::Rest(Item::Poisoned { json });
             }
@@ -206,23 +206,23 @@ impl Delivery {
         Written::Wholly
     }
 
-    fn write_error(&mut self, sheet: &mut Sheet<'_>, request: u32, json: &str) {
-        sheet.put_error(request, json);
+    fn write_error(&mut self, writer: &mut SegmentWriter<'_>, request: u32, json: &str) {
+        writer.put_error(request, json);
         self.answered.push(request);
     }
 
-    fn write_answer(&mut self, sheet: &mut Sheet<'_>, mut answer: Answer) -> Written {
+    fn write_answer(&mut self, writer: &mut SegmentWriter<'_>, mut answer: Answer) -> Written {
         if answer.results.is_empty() {
-            if !sheet.has_room_for_result() {
+            if !writer.has_room_for_result() {
                 return Written::Rest(Item::Answer(answer));
             }
             let flags = RESULT_COMPLETE | REQUEST_COMPLETE;
-            sheet.put_result(ResultRecord { flags, ..answer.record(NONE) });
+            writer.put_result(ResultRecord { flags, ..answer.record(NONE) });
             self.answered.push(answer.request);
             return Written::Wholly;
         }
         while let Some(mut result) = answer.results.pop_front() {
-            match self.write_result(sheet, &mut answer, &result) {
+            match self.write_result(writer, &mut answer, &result) {
                 Ok(Fitted::Wholly) => answer.cursor = RowCursor::default(),
                 Ok(Fitted::InPart) => {
                     result.rows.free_before(answer.cursor);
@@ -235,7 +235,7 @@ impl Delivery {
                 // JavaScript drops the rows that it has got already. The statement has run.
                 Err(error) => {
                     let json = error_to_json(&error.with_outcome(Outcome::Unknown));
-                    return self.write(sheet, Item::Error { request: answer.request, json });
+                    return self.write(writer, Item::Error { request: answer.request, json });
                 }
             }
         }
@@ -246,35 +246,35 @@ impl Delivery {
     /// `result` was taken out of the answer's results: those that are left come after it.
     fn write_result(
         &mut self,
-        sheet: &mut Sheet<'_>,
+        writer: &mut SegmentWriter<'_>,
         answer: &mut Answer,
         result: &StatementResult,
     ) -> Result<Fitted, Error> {
-        if !sheet.has_room_for_result() {
+        if !writer.has_room_for_result() {
             return Ok(Fitted::InPart);
         }
         let slot = match &result.shape {
             None => NONE,
-            Some(shape) => match self.announce(sheet, shape)? {
+            Some(shape) => match self.announce(writer, shape)? {
                 Some(slot) => slot,
                 None => return Ok(Fitted::InPart),
             },
         };
         let part = loop {
             if let Some(long) = answer.long.take() {
-                match write_long_row(sheet, answer, result, slot, long)? {
-                    Fitted::Wholly if sheet.has_room_for_result() => {}
+                match write_long_row(writer, answer, result, slot, long)? {
+                    Fitted::Wholly if writer.has_room_for_result() => {}
                     Fitted::Wholly | Fitted::InPart => return Ok(Fitted::InPart),
                 }
             }
-            let (rows, stop) = write_rows(sheet, answer, result)?;
-            let joined_units = sheet.close_joined();
+            let (rows, stop) = write_rows(writer, answer, result)?;
+            let joined_units = writer.close_joined();
             let part = ResultRecord { rows, joined_units, ..answer.record(slot) };
             if let Stop::End = stop {
                 break part;
             }
             if rows > 0 {
-                sheet.put_result(part);
+                writer.put_result(part);
             }
             if let Stop::Full = stop {
                 return Ok(Fitted::InPart);
@@ -284,18 +284,18 @@ impl Delivery {
         let flags = RESULT_COMPLETE | if is_last { REQUEST_COMPLETE } else { 0 };
         let whole = ResultRecord { flags, count: result.command.count(), ..part };
         if let Some(number) = result.command.number() {
-            sheet.put_result(ResultRecord { command: i32::from(number), ..whole });
+            writer.put_result(ResultRecord { command: i32::from(number), ..whole });
             return Ok(Fitted::Wholly);
         }
         if part.rows > 0 {
-            sheet.put_result(part);
+            writer.put_result(part);
         }
-        if !sheet.text_fits(result.command.name()) {
+        if !writer.text_fits(result.command.name()) {
             return Ok(Fitted::InPart);
         }
-        let command_units = sheet.append_text(result.command.name());
+        let command_units = writer.append_text(result.command.name());
         let rest = ResultRecord { rows: 0, joined_units: 0, ..whole };
-        sheet.put_result(ResultRecord { command: NONE, command_units, ..rest });
+        writer.put_result(ResultRecord { command: NONE, command_units, ..rest });
         Ok(Fitted::Wholly)
     }
 
@@ -303,10 +303,10 @@ impl Delivery {
     /// not fit.
     fn announce(
         &mut self,
-        sheet: &mut Sheet<'_>,
+        writer: &mut SegmentWriter<'_>,
         shape: &Arc<Shape>,
     ) -> Result<Option<i32>, Error> {
-        if shape.columns().len() > sheet.columns_limit() {
+        if shape.columns().len() > writer.columns_limit() {
             let message = format!("a row of {} columns is too wide", shape.columns().len());
             return Err(Error::new(ErrorClass::Protocol, "HYPERION_RESULT_TOO_LARGE", message));
         }
@@ -315,11 +315,11 @@ impl Delivery {
             return Ok(Some(slot(known)));
         }
         let text = shape.to_json();
-        if !sheet.text_fits(&text) {
+        if !writer.text_fits(&text) {
             return Ok(None);
         }
         let slot = slot(self.shapes.take(shape));
-        sheet.put_shape(slot, &text);
+        writer.put_shape(slot, &text);
         Ok(Some(slot))
     }
 }
@@ -327,13 +327,13 @@ impl Delivery {
 /// Writes rows from the answer's cursor on, up to a long one. Returns how many fitted, and why it
 /// stopped.
 fn write_rows(
-    sheet: &mut Sheet<'_>,
+    writer: &mut SegmentWriter<'_>,
     answer: &mut Answer,
     result: &StatementResult,
 ) -> Result<(i32, Stop), Error> {
     let mut count = 0;
     let Some(shape) = &result.shape else { return Ok((count, Stop::End)) };
-    let start = sheet.batch.mark();
+    let start = writer.batch.mark();
     loop {
         let here = answer.cursor;
         let body = match result.rows.next_body(&mut answer.cursor) {
@@ -345,8 +345,8 @@ fn write_rows(
                 return Ok((count, Stop::Long));
             }
         };
-        let written = write_row(body, shape, &mut sheet.batch).and_then(|fits| {
-            if sheet.batch.text_len() < LONGEST_TEXT { Ok(fits) } else { Err(too_long()) }
+        let written = write_row(body, shape, &mut writer.batch).and_then(|fits| {
+            if writer.batch.text_len() < LONGEST_TEXT { Ok(fits) } else { Err(too_long()) }
         });
         match written {
             Ok(Ok(())) => count += 1,
@@ -355,7 +355,7 @@ fn write_rows(
                 return Ok((count, Stop::Full));
             }
             Err(error) => {
-                sheet.batch.rewind(start);
+                writer.batch.rewind(start);
                 return Err(error);
             }
         }
@@ -365,7 +365,7 @@ fn write_rows(
 /// Writes the next pieces of the row at the answer's cursor, or the row itself. A segment with
 /// pieces gets no row.
 fn write_long_row(
-    sheet: &mut Sheet<'_>,
+    writer: &mut SegmentWriter<'_>,
     answer: &mut Answer,
     result: &StatementResult,
     slot: i32,
@@ -379,10 +379,10 @@ fn write_long_row(
         return Err(too_long());
     }
     let mut has_pieces = false;
-    while sheet.has_room_for_piece() {
-        let Some(piece) = long.next_piece(body, shape, &mut sheet.batch)? else { break };
+    while writer.has_room_for_piece() {
+        let Some(piece) = long.next_piece(body, shape, &mut writer.batch)? else { break };
         let Ok(piece) = piece else { break };
-        sheet.put_piece(answer.request, piece);
+        writer.put_piece(answer.request, piece);
         has_pieces = true;
         if piece.is_bytes {
             break;
@@ -392,18 +392,18 @@ fn write_long_row(
         answer.long = Some(long);
         return Ok(Fitted::InPart);
     }
-    let start = sheet.batch.mark();
-    if let Err(Full) = long.write_row(body, shape, &mut sheet.batch)? {
+    let start = writer.batch.mark();
+    if let Err(Full) = long.write_row(body, shape, &mut writer.batch)? {
         answer.long = Some(long);
         return Ok(Fitted::InPart);
     }
-    if long.cut_text().saturating_add(sheet.batch.text_len()) >= LONGEST_TEXT {
-        sheet.batch.rewind(start);
+    if long.cut_text().saturating_add(writer.batch.text_len()) >= LONGEST_TEXT {
+        writer.batch.rewind(start);
         return Err(too_long());
     }
-    let joined_units = sheet.close_joined();
+    let joined_units = writer.close_joined();
     let flags = if long.cut_text() > 0 { result_flags::LONG_ROW } else { 0 };
-    sheet.put_result(ResultRecord { rows: 1, joined_units, flags, ..answer.record(slot) });
+    writer.put_result(ResultRecord { rows: 1, joined_units, flags, ..answer.record(slot) });
     answer.cursor = behind;
     Ok(Fitted::Wholly)
 }

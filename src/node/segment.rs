@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use napi_sys as sys;
 
-use super::sheet::{Room, TEXT_LIMIT};
+use super::segment_writer::{SegmentMut, TEXT_LIMIT};
 use super::transcode::Text::{Narrow, Wide};
 use super::transcode::Transcoded;
 use super::value::{Env, Fault, Reference};
@@ -164,7 +164,7 @@ impl Segment {
     pub(super) fn fill(
         &mut self,
         env: Env,
-        fill: impl FnOnce(Room<'_>) -> bool,
+        fill: impl FnOnce(SegmentMut<'_>) -> bool,
     ) -> Result<sys::napi_value, Fault> {
         let kept = if self.text.len() > TEXT_LIMIT { KEPT_BETWEEN_PIECES } else { KEPT_TEXT };
         if self.text.capacity() > kept {
@@ -176,7 +176,7 @@ impl Segment {
         self.nulls.check()?;
         // SAFETY: `fill` knows nothing of JavaScript, and the slices end with it.
         let room = unsafe {
-            Room {
+            SegmentMut {
                 records: self.records.as_mut_slice(),
                 cells: self.cells.as_mut_slice(),
                 nulls: self.nulls.as_mut_slice(),

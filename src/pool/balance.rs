@@ -2,7 +2,7 @@
 //!
 //! A query never waits for the host of its choice while a connection to another one is idle.
 //! Connections go to the host with the fewest, and nothing is reshuffled when a host comes or goes.
-//! The pool opens the connections that are missing, and `relief` moves one connection at a time to
+//! The pool opens the connections that are missing, and `rebalancing` moves one connection at a time to
 //! a host that came back.
 
 use std::time::Duration;
@@ -65,15 +65,15 @@ fn prefer_the_nearest(topology: &Topology, candidates: &mut [Candidate]) {
     }
 }
 
-/// The idle connection of the host that the option `loadBalance` means. A crowd goes out in few
+/// The idle connection of the host that the option `loadBalance` means. A burst goes out in few
 /// runs: a random choice might leave a host out. `draw` gives a number below the one that it gets.
 pub(super) fn choose(
     candidates: &[Candidate],
-    crowded: bool,
+    bursting: bool,
     balance: LoadBalance,
     draw: impl FnOnce(usize) -> usize,
 ) -> Option<ConnectionId> {
-    let least_busy = crowded || balance == LoadBalance::LeastConnections;
+    let least_busy = bursting || balance == LoadBalance::LeastConnections;
     let weight = |c: &Candidate| (c.rank, if least_busy { c.busy } else { 0 });
     let idle = || candidates.iter().filter(|c| c.idle.is_some());
     let least = idle().map(weight).min()?;

@@ -15,11 +15,11 @@
 //! A call waits in line, is placed on a connection, and is settled by its ReadyForQuery, by a lost
 //! connection, or by its deadline, whichever is first; nothing else ends it.
 
+mod api;
 mod balance;
 mod calls;
 mod connections;
 mod discovery;
-mod doors;
 mod leases;
 mod life;
 mod loss;
@@ -33,13 +33,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use api::{
+    Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
+};
 use calls::Calls;
 use connections::Connections;
 pub use connections::{ConnectionId, Slot};
 use discovery::Discovery;
-pub use doors::{
-    Ages, Awaited, Barrier, HostStatus, Output, PoolEvent, Query, QueryFlags, Response, Status,
-};
 use leases::{Lease, nothing};
 pub use life::EndOptions;
 use life::{End, Life};
@@ -245,8 +245,8 @@ impl Pool {
         calls.discover(cx, |it, cx| it.decide_rivals(now, cx));
         calls.discover(cx, |it, cx| it.leave_deposed(cx));
         calls.follow_up(now, cx);
-        calls.discover(cx, |it, cx| it.shed(cx));
-        calls.discover(cx, |it, cx| it.relieve(cx));
+        calls.discover(cx, |it, cx| it.trim(cx));
+        calls.discover(cx, |it, cx| it.rebalance(cx));
         calls.read_unread(now, cx);
         calls.resettle_untyped(now, cx);
         calls.end_hopeless_waits(cx);

@@ -13,8 +13,8 @@
 
 use std::time::Duration;
 
-use super::links::Links;
 use super::socket::{Descriptor, Token};
+use super::sockets::Sockets;
 use crate::base::Instant;
 
 /// The kernel's report of the connection to a peer.
@@ -110,8 +110,8 @@ impl Windows {
 
     /// Watches a socket that was just written to, if many of its bytes are unanswered or the kernel
     /// takes no more.
-    pub(super) fn watch(&mut self, now: Instant, token: Token, links: &mut Links) {
-        let Some(stream) = links.stream(token) else { return };
+    pub(super) fn watch(&mut self, now: Instant, token: Token, sockets: &mut Sockets) {
+        let Some(stream) = sockets.stream(token) else { return };
         let is_worth_it = stream.unanswered >= WORTH_WATCHING || stream.blocked;
         if !is_worth_it || stream.watched || !stream.is_tcp() {
             return;
@@ -134,7 +134,7 @@ impl Windows {
 
     /// Gives up the hosts that were silent for too long, and stops watching the hosts that have
     /// acknowledged everything.
-    pub(super) fn look(&mut self, now: Instant, links: &mut Links) {
+    pub(super) fn look(&mut self, now: Instant, sockets: &mut Sockets) {
         let Some(tcp) = self.tcp else { return };
         if self.look_at.is_none_or(|at| at > now) {
             return;
@@ -142,7 +142,7 @@ impl Windows {
         let since = now.since(self.looked_at);
         let watched = std::mem::take(&mut self.watched);
         for Watched { token, silent_looks } in watched {
-            let Some(stream) = links.stream(token) else { continue };
+            let Some(stream) = sockets.stream(token) else { continue };
             let told = (tcp.report)(stream.socket.descriptor()).map(|report| report.told(since));
             let silent_looks = match told {
                 Some(Told::Lives) => 0,
@@ -157,7 +157,7 @@ impl Windows {
             if self.is_lost(silent_looks) {
                 let why = "the server's host has acknowledged nothing for too long (ETIMEDOUT)";
                 stream.broken = Some(why.to_owned());
-                links.list_unread(token, true);
+                sockets.list_unread(token, true);
             } else {
                 self.watched.push(Watched { token, silent_looks });
             }

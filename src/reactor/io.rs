@@ -10,9 +10,9 @@ use std::io::{self, ErrorKind};
 
 use super::closed_window::{TcpCalls, Windows};
 use super::libuv::{Loop, Wake};
-use super::links::{Links, Lookup, Opened, Stream};
 use super::low_water::{LowWater, SetLowWater, is_low};
 use super::socket::{PrepareSocket, Ready, Token};
+use super::sockets::{Lookup, Opened, Sockets, Stream};
 use super::system_error::{Unreached, reason};
 use crate::base::{Error, Instant};
 use crate::connection::{Input, Peer};
@@ -66,7 +66,7 @@ pub enum News {
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) pool: Pool,
-    pub(super) links: Links,
+    pub(super) sockets: Sockets,
     /// Sockets whose connections have bytes to write.
     unwritten: VecDeque<Token>,
     /// All sockets are read into this one buffer. The pool copies the bytes that it keeps.
@@ -88,10 +88,10 @@ enum Left {
 }
 
 impl Io {
-    pub(super) fn new(pool: Pool, links: Links, windows: Windows) -> Self {
+    pub(super) fn new(pool: Pool, sockets: Sockets, windows: Windows) -> Self {
         Self {
             pool,
-            links,
+            sockets,
             unwritten: VecDeque::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             low_water: LowWater::default(),
@@ -109,12 +109,12 @@ impl Io {
     ) -> io::Result<()> {
         self.low_water.attach(calls.low_water);
         self.windows.tcp = calls.tcp;
-        self.links.attach(uv_loop, wake, calls.prepare)
+        self.sockets.attach(uv_loop, wake, calls.prepare)
     }
 
     /// Whether every socket was read until it was empty.
     pub(super) fn is_read(&self) -> bool {
-        self.links.unread() == 0
+        self.sockets.unread() == 0
     }
 
     /// Whether a socket may hold bytes to read, or has bytes to write.
@@ -124,22 +124,22 @@ impl Io {
 
     /// Closes all sockets, and forgets what was left to do with them.
     pub(super) fn close_all(&mut self) {
-        let connections: Vec<_> = self.links.connections();
-        connections.into_iter().for_each(|connection| self.links.close(connection, &[]));
-        self.links.drop_errands();
-        self.links.forget_unread();
+        let connections: Vec<_> = self.sockets.connections();
+        connections.into_iter().for_each(|connection| self.sockets.close(connection, &[]));
+        self.sockets.drop_errands();
+        self.sockets.forget_unread();
         self.unwritten.clear();
     }
 
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let pool = self.pool.poll_timeout().map(|(at, _)| at);
         let sockets = self.low_water.deadline().into_iter().chain(self.windows.deadline());
-        pool.into_iter().chain(self.links.deadline()).chain(sockets).min()
+        pool.into_iter().chain(self.sockets.deadline()).chain(sockets).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.links.handle_timeout(now);
-        self.windows.look(now, &mut self.links);
+        self.sockets.handle_timeout(now);
+        self.windows.look(now, &mut self.sockets);
         self.pool.handle_timeout(now);
     }
 
@@ -149,7 +149,7 @@ impl Io {
     pub(super) fn catch_up(&mut self, now: Instant, wholly: bool, is_due: bool) {
         let counts = wholly || is_due;
         if self.low_water.is_due(now) || (counts && self.low_water.holds_back()) {
-            self.low_water.look_below(&mut self.links);
+            self.low_water.look_below(&mut self.sockets);
         }
         if wholly || !self.read_single_socket(now) {
             self.look(now);
@@ -161,12 +161,12 @@ impl Io {
     /// With a single socket, most wakes are for an answer on it, so it is read without asking the
     /// selector. Returns whether there was something to read.
     fn read_single_socket(&mut self, now: Instant) -> bool {
-        let Some(token) = self.links.single_socket() else { return false };
+        let Some(token) = self.sockets.single_socket() else { return false };
         let is_told = |stream: &mut Stream| is_low(stream.low_water) && !stream.blocked;
-        if !self.links.stream(token).is_some_and(is_told) {
+        if !self.sockets.stream(token).is_some_and(is_told) {
             return false;
         }
-        self.links.list_unread(token, false);
+        self.sockets.list_unread(token, false);
         self.read(now)
     }
 
@@ -176,27 +176,27 @@ impl Io {
         ready.clear();
         // Only a defect can make the selector's own descriptor fail. Then deadlines end the waiting
         // calls.
-        let looked = self.links.collect(&mut ready);
+        let looked = self.sockets.collect(&mut ready);
         debug_assert!(looked.is_ok(), "{looked:?}");
         for event in &ready {
-            if self.links.is_errand(event.token) {
-                self.links.handle_errand(event.token);
+            if self.sockets.is_errand(event.token) {
+                self.sockets.handle_errand(event.token);
                 continue;
             }
-            if self.links.is_runner(event.token) {
-                self.links.handle_runner(now, event.token);
+            if self.sockets.is_runner(event.token) {
+                self.sockets.handle_runner(now, event.token);
                 // The selector would not report again a readiness that it has reported already.
-                if self.links.is_open(event.token) {
-                    self.links.list_unread(event.token, event.closed);
+                if self.sockets.is_open(event.token) {
+                    self.sockets.list_unread(event.token, event.closed);
                 }
                 continue;
             }
             if event.writable {
-                self.links.set_blocked(event.token, false);
+                self.sockets.set_blocked(event.token, false);
                 self.unwritten.push_back(event.token);
             }
             if event.readable || event.closed {
-                self.links.list_unread(event.token, event.closed);
+                self.sockets.list_unread(event.token, event.closed);
             }
         }
         self.ready = ready;
@@ -211,17 +211,17 @@ impl Io {
             while let Some(output) = self.pool.poll_output() {
                 self.handle_output(now, output);
             }
-            if let Some(errand) = self.links.next_errand() {
+            if let Some(cancel_request) = self.sockets.next_cancel_request() {
                 has_heard = true;
-                self.pool.cancel_ended(now, errand.connection, errand.reached);
-            } else if let Some(opened) = self.links.next_opened() {
+                self.pool.cancel_ended(now, cancel_request.connection, cancel_request.reached);
+            } else if let Some(opened) = self.sockets.next_opened() {
                 has_heard |= matches!(opened, Opened::Failed { .. });
                 self.handle_opened(now, opened);
             } else {
                 break;
             }
         }
-        while let Some(lookup) = self.links.next_lookup() {
+        while let Some(lookup) = self.sockets.next_lookup() {
             self.news.push_back(News::Lookup(lookup));
         }
         has_heard
@@ -230,12 +230,12 @@ impl Io {
     fn handle_output(&mut self, now: Instant, output: Output) {
         match output {
             Output::Open { connection, host, address, last } => {
-                self.links.open(now, connection, &host, address, last);
+                self.sockets.open(now, connection, &host, address, last);
             }
-            Output::Write { connection } => self.unwritten.extend(self.links.token(connection)),
-            Output::Close { connection, farewell } => self.links.close(connection, &farewell),
+            Output::Write { connection } => self.unwritten.extend(self.sockets.token(connection)),
+            Output::Close { connection, terminate } => self.sockets.close(connection, &terminate),
             Output::Cancel { connection, packet } => {
-                self.links.run_errand(now, connection, packet);
+                self.sockets.run_errand(now, connection, packet);
             }
             Output::Completed { request, result } => {
                 self.news.push_back(News::Completed { request, result });
@@ -248,15 +248,15 @@ impl Io {
     fn handle_opened(&mut self, now: Instant, opened: Opened) {
         let (connection, input) = match opened {
             Opened::Connected { connection, local, others } => {
-                self.low_water.share_cores(connection, &self.links, &mut self.pool);
-                if let Some(address) = self.links.address(connection) {
+                self.low_water.share_cores(connection, &self.sockets, &mut self.pool);
+                if let Some(address) = self.sockets.address(connection) {
                     self.pool.reached(connection, address, others);
                 }
                 let mut nonce = [0; 18];
                 match getrandom::fill(&mut nonce) {
                     Ok(()) => (connection, Input::Connected(Peer { nonce, local })),
                     Err(error) => {
-                        self.links.close(connection, &[]);
+                        self.sockets.close(connection, &[]);
                         let why = format!("the system gives no random numbers: {error}");
                         (connection, Input::Closed { why })
                     }
@@ -274,20 +274,20 @@ impl Io {
     pub(super) fn read(&mut self, now: Instant) -> bool {
         let mut budget = READ_BUDGET;
         let mut ended = false;
-        for _ in 0..self.links.unread() {
+        for _ in 0..self.sockets.unread() {
             if budget == 0 {
                 break;
             }
-            let Some(token) = self.links.next_unread() else { break };
+            let Some(token) = self.sockets.next_unread() else { break };
             let before = budget;
             let left = self.read_socket(now, token, &mut budget);
             ended |= left == Left::Closed;
-            self.links.was_read(token, left == Left::Unfinished);
+            self.sockets.was_read(token, left == Left::Unfinished);
             self.carry(now);
             if left == Left::Drained {
                 self.note_answered(token);
                 let moves = budget < before;
-                self.low_water.after_read(now, token, moves, &mut self.links, &self.pool);
+                self.low_water.after_read(now, token, moves, &mut self.sockets, &self.pool);
             }
         }
         ended || budget < READ_BUDGET
@@ -296,7 +296,7 @@ impl Io {
     fn read_socket(&mut self, now: Instant, token: Token, budget: &mut usize) -> Left {
         let mut share = READ_SHARE.min(*budget);
         while share > 0 {
-            let Some(stream) = self.links.stream(token) else { return Left::Closed };
+            let Some(stream) = self.sockets.stream(token) else { return Left::Closed };
             let connection = stream.connection;
             let whole = self.buffer.len();
             let size = if stream.brings_messages { SMALL_READ.min(whole) } else { whole };
@@ -314,7 +314,7 @@ impl Io {
                     let labour = MESSAGE * self.pool.take_laborious(connection);
                     share = share.saturating_sub(count + labour);
                     *budget = budget.saturating_sub(count + labour);
-                    if let Some(stream) = self.links.stream(token) {
+                    if let Some(stream) = self.sockets.stream(token) {
                         stream.brings_messages = labour > READ_SHARE / 2
                             || (stream.brings_messages && labour > READ_SHARE / 16);
                     }
@@ -338,7 +338,7 @@ impl Io {
     /// Takes note that all requests on a socket are answered. Called for a socket that was read
     /// until it was empty.
     fn note_answered(&mut self, token: Token) {
-        if let Some(stream) = self.links.stream(token)
+        if let Some(stream) = self.sockets.stream(token)
             && stream.unanswered > 0
             && !self.pool.waits_for(stream.connection)
         {
@@ -347,11 +347,11 @@ impl Io {
     }
 
     fn is_broken(&mut self, token: Token) -> bool {
-        self.links.stream(token).is_some_and(|stream| stream.broken.is_some())
+        self.sockets.stream(token).is_some_and(|stream| stream.broken.is_some())
     }
 
     fn close(&mut self, now: Instant, connection: ConnectionId, why: String) -> Left {
-        self.links.close(connection, &[]);
+        self.sockets.close(connection, &[]);
         self.pool.handle_input(now, connection, Input::Closed { why });
         Left::Closed
     }
@@ -361,10 +361,10 @@ impl Io {
         for _ in 0..self.unwritten.len() {
             let Some(token) = self.unwritten.pop_front() else { break };
             let left = self.write_socket(token);
-            self.windows.watch(now, token, &mut self.links);
+            self.windows.watch(now, token, &mut self.sockets);
             match left {
                 Left::Drained => {
-                    self.low_water.expect_answer(now, token, &mut self.links, &mut self.pool);
+                    self.low_water.expect_answer(now, token, &mut self.sockets, &mut self.pool);
                 }
                 Left::Unfinished => self.unwritten.push_back(token),
                 Left::Closed => {}
@@ -375,7 +375,7 @@ impl Io {
     fn write_socket(&mut self, token: Token) -> Left {
         let mut share = WRITE_SHARE;
         while share > 0 {
-            let Some(stream) = self.links.stream(token) else { return Left::Closed };
+            let Some(stream) = self.sockets.stream(token) else { return Left::Closed };
             let bytes = self.pool.outgoing(stream.connection);
             if bytes.is_empty() || stream.blocked || stream.broken.is_some() {
                 return Left::Drained;
@@ -387,18 +387,18 @@ impl Io {
                     stream.unanswered = stream.unanswered.saturating_add(count);
                     share = share.saturating_sub(count);
                     if count < length {
-                        self.links.set_blocked(token, true);
+                        self.sockets.set_blocked(token, true);
                         return Left::Drained;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.links.set_blocked(token, true);
+                    self.sockets.set_blocked(token, true);
                     return Left::Drained;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     stream.broken = Some(reason(&error));
-                    self.links.list_unread(token, true);
+                    self.sockets.list_unread(token, true);
                     return Left::Closed;
                 }
             }

@@ -11,7 +11,7 @@
 //! it, which costs more than reading them. So while the rest of an answer is expected to be large,
 //! by the earlier answers of its statement, the kernel is told to wait for more bytes
 //! (`SO_RCVLOWAT`). A mark stays below the expected size, so that the kernel reports the last bytes
-//! as soon as they come. An answer that is shorter for once is read after [`PATIENCE`]. A server
+//! as soon as they come. An answer that is shorter for once is read after [`MARK_HOLDS_FOR`]. A server
 //! that has sent nothing by then may take long, so from then on the kernel reports each of its
 //! bytes. If the receive window is smaller than a mark, the kernel reports a full window.
 
@@ -19,8 +19,8 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::links::Links;
 use super::socket::{Descriptor, Token};
+use super::sockets::Sockets;
 use crate::base::Instant;
 use crate::pool::{Awaited, Barrier, ConnectionId, Pool};
 
@@ -36,7 +36,7 @@ const LARGE: usize = 16 * 1024;
 /// more CPU for a result of 3 MiB.
 const HIGHEST: usize = 512 * 1024;
 /// The most by which a mark delays a result that is shorter than those before it.
-const PATIENCE: Duration = Duration::from_millis(2);
+const MARK_HOLDS_FOR: Duration = Duration::from_millis(2);
 /// How long a barrier's answer may stay unread. No call waits for it, but the time when a server
 /// was last heard counts if it sends nothing more (`liveness`).
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -80,9 +80,9 @@ impl LowWater {
     /// Tells the pool if the server of a new connection runs on this machine and the kernel can
     /// hold its answers back. On a Unix socket the kernel reports each byte and ignores
     /// the mark.
-    pub(super) fn share_cores(&self, connection: ConnectionId, links: &Links, pool: &mut Pool) {
+    pub(super) fn share_cores(&self, connection: ConnectionId, sockets: &Sockets, pool: &mut Pool) {
         if let (Some(_), Some(cores)) = (self.set, self.cores)
-            && links.is_loopback(connection)
+            && sockets.is_loopback(connection)
         {
             pool.shares_cores(connection, cores);
         }
@@ -95,23 +95,23 @@ impl LowWater {
         &mut self,
         now: Instant,
         token: Token,
-        links: &mut Links,
+        sockets: &mut Sockets,
         pool: &mut Pool,
     ) {
-        let (Some(_), Some(stream)) = (self.set, links.stream(token)) else {
+        let (Some(_), Some(stream)) = (self.set, sockets.stream(token)) else {
             return;
         };
         let before = stream.low_water;
-        let Awaited { rows, together, barrier } = pool.awaited(stream.connection, PATIENCE);
+        let Awaited { rows, together, barrier } = pool.awaited(stream.connection, MARK_HOLDS_FOR);
         let least = match barrier {
             Some(Barrier::HeardWithRequest) => MORE_THAN_BARRIER,
             Some(Barrier::HeardAlone) => 1,
-            None => Self::least(token, links, pool),
+            None => Self::least(token, sockets, pool),
         };
         let mark = mark(rows).max(least).max(together.min(HIGHEST));
         // A higher mark is for an answer that has begun to come.
         if is_low(before) || before < mark {
-            self.set_mark(now, token, mark, links, pool);
+            self.set_mark(now, token, mark, sockets, pool);
         }
     }
 
@@ -122,10 +122,10 @@ impl LowWater {
         now: Instant,
         token: Token,
         moves: bool,
-        links: &mut Links,
+        sockets: &mut Sockets,
         pool: &Pool,
     ) {
-        let (Some(_), Some(stream)) = (self.set, links.stream(token)) else {
+        let (Some(_), Some(stream)) = (self.set, sockets.stream(token)) else {
             return;
         };
         // The selector may report a socket whose bytes were read meanwhile, which means nothing.
@@ -134,21 +134,21 @@ impl LowWater {
         let mark = match (moves, is_overdue) {
             (true, false) => {
                 let rest =
-                    mark(pool.expected_rest(connection)).max(Self::least(token, links, pool));
-                rest.max(Self::mark_for_several(token, links, pool))
+                    mark(pool.expected_rest(connection)).max(Self::least(token, sockets, pool));
+                rest.max(Self::mark_for_several(token, sockets, pool))
             }
             (true, true) => mark(pool.expected_rest(connection)),
             (false, true) => 1,
             (false, false) => return,
         };
-        self.set_mark(now, token, mark, links, pool);
+        self.set_mark(now, token, mark, sockets, pool);
     }
 
     /// Keeps a mark that is just above a barrier's answer, which saves system calls, unless the
     /// next bytes may be as short. A server's own news is never so short, and the beginning of an
     /// answer is followed by more bytes.
-    fn least(token: Token, links: &mut Links, pool: &Pool) -> usize {
-        let stays = links.stream(token).is_some_and(|stream| {
+    fn least(token: Token, sockets: &mut Sockets, pool: &Pool) -> usize {
+        let stays = sockets.stream(token).is_some_and(|stream| {
             stream.low_water == MORE_THAN_BARRIER && pool.is_between_answers(stream.connection)
         });
         if stays { MORE_THAN_BARRIER } else { 1 }
@@ -156,8 +156,8 @@ impl LowWater {
 
     /// Keeps the present mark if it is not much lower than the wanted one, which saves a system
     /// call.
-    fn mark_for_several(token: Token, links: &mut Links, pool: &Pool) -> usize {
-        let Some(stream) = links.stream(token) else { return 1 };
+    fn mark_for_several(token: Token, sockets: &mut Sockets, pool: &Pool) -> usize {
+        let Some(stream) = sockets.stream(token) else { return 1 };
         let (before, connection) = (stream.low_water, stream.connection);
         let mark = pool.heard_together(connection).min(HIGHEST);
         if (mark / 2..=mark).contains(&before) { before } else { mark }
@@ -168,10 +168,10 @@ impl LowWater {
         now: Instant,
         token: Token,
         mark: usize,
-        links: &mut Links,
+        sockets: &mut Sockets,
         pool: &Pool,
     ) {
-        let (Some(set), Some(stream)) = (self.set, links.stream(token)) else {
+        let (Some(set), Some(stream)) = (self.set, sockets.stream(token)) else {
             return;
         };
         if mark != stream.low_water && set(stream.socket.descriptor(), mark) {
@@ -188,19 +188,19 @@ impl LowWater {
         if raised.is_empty() {
             *until = None;
         } else if is_high {
-            until.get_or_insert(now + PATIENCE);
+            until.get_or_insert(now + MARK_HOLDS_FOR);
         } else {
             look_at.get_or_insert(now + LOOK_EVERY);
         }
     }
 
     /// Lists the sockets for reading that may hold fewer bytes than their marks.
-    pub(super) fn look_below(&mut self, links: &mut Links) {
+    pub(super) fn look_below(&mut self, sockets: &mut Sockets) {
         (self.until, self.look_at) = (None, None);
         for token in std::mem::take(&mut self.raised) {
-            if let Some(stream) = links.stream(token) {
+            if let Some(stream) = sockets.stream(token) {
                 stream.overdue = true;
-                links.list_unread(token, false);
+                sockets.list_unread(token, false);
             }
         }
     }

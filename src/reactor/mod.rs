@@ -7,36 +7,36 @@
 //! come back down.
 //!
 //! ```text
-//! libuv ──wake──▶ Reactor::turn: readiness ─▶ read ─▶ pool ─▶ write ─▶ deadlines ─▶ alarm
-//! node ──commands─▶ Reactor::flush:                   pool ─▶ write ─────────────▶ alarm
+//! libuv ──wake──▶ Reactor::turn: readiness ─▶ read ─▶ pool ─▶ write ─▶ deadlines ─▶ timer
+//! node ──commands─▶ Reactor::flush:                   pool ─▶ write ─────────────▶ timer
 //! ```
 //!
 //! A pool has one reactor, and a reactor has one selector. On Unix this is mio's, whose descriptor
 //! libuv polls. On Windows libuv polls each socket. `readiness` hides the difference, and only it
 //! differs by system.
 
-mod alarm;
+mod cancel_requests;
 mod clock;
 mod closed_window;
-mod errand;
 mod io;
 pub mod libuv;
 mod libuv_symbols;
-mod links;
 mod low_water;
 mod race;
 #[cfg_attr(windows, path = "readiness_windows.rs")]
 #[cfg_attr(not(windows), path = "readiness_unix.rs")]
 mod readiness;
 mod socket;
+mod sockets;
 mod system_error;
+mod timer;
 mod turn;
 
 pub use closed_window::{TcpCalls, TcpReport};
 pub use io::{News, SystemCalls};
 pub use libuv::Wake;
-pub use links::Lookup;
 pub use low_water::SetLowWater;
 pub use socket::{Descriptor, PrepareSocket};
+pub use sockets::Lookup;
 pub use system_error::{Unreached, lookup_error};
 pub use turn::{Reactor, poisoned};

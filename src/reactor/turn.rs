@@ -7,13 +7,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alarm::Alarm;
 use super::clock::Clock;
 use super::closed_window::Windows;
 use super::io::{Io, News, SystemCalls};
 use super::libuv::{Loop, Wake};
-use super::links::Links;
+use super::sockets::Sockets;
 use super::system_error::Unreached;
+use super::timer::Timer;
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::config::{self, Config};
 use crate::connection::StatementId;
@@ -31,7 +31,7 @@ pub struct Reactor {
     unfinished: bool,
     /// The first deadline, as of the end of the last turn.
     due_at: Option<Instant>,
-    alarm: Alarm,
+    timer: Timer,
     referenced: bool,
     /// `node` took news that it has not handed on yet, a part of a large result for example.
     undelivered: bool,
@@ -47,17 +47,17 @@ impl fmt::Debug for Reactor {
 impl Reactor {
     pub fn new(config: Config) -> io::Result<Self> {
         let clock = Clock::new();
-        let links = Links::new(&config)?;
+        let sockets = Sockets::new(&config)?;
         let seed = getrandom::u64().map_err(io::Error::other)?;
         let windows = Windows::new(config.tcp_user_timeout);
         let pool = Pool::new(Arc::new(config), seed, clock.now());
         Ok(Self {
             clock,
-            io: Io::new(pool, links, windows),
+            io: Io::new(pool, sockets, windows),
             grace_given: false,
             unfinished: false,
             due_at: None,
-            alarm: Alarm::default(),
+            timer: Timer::default(),
             referenced: false,
             undelivered: false,
             poisoned: false,
@@ -67,9 +67,9 @@ impl Reactor {
     /// Lets a loop wake the reactor. The handles are closed when the reactor is dropped.
     pub fn attach(&mut self, uv_loop: Loop, wake: &Wake, calls: SystemCalls) -> io::Result<()> {
         self.io.attach(uv_loop, wake, calls)?;
-        self.alarm.attach(uv_loop, wake)?;
+        self.timer.attach(uv_loop, wake)?;
         // A pool that wants connections from the start begins at once.
-        self.alarm.set(self.clock.now(), None, self.io.pool.wants_connections());
+        self.timer.set(self.clock.now(), None, self.io.pool.wants_connections());
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Reactor {
 
     /// Takes the answer to a [`Lookup`](super::Lookup).
     pub fn resolved(&mut self, token: u32, answer: Result<Vec<IpAddr>, Unreached>) {
-        self.io.links.resolved(self.clock.now(), token, answer);
+        self.io.sockets.resolved(self.clock.now(), token, answer);
         self.flush();
     }
 
@@ -214,7 +214,7 @@ impl Reactor {
     pub fn flush_by_rest(&mut self) {
         if !self.poisoned {
             self.unfinished = true;
-            self.alarm.start_soon();
+            self.timer.start_soon();
         }
     }
 
@@ -243,7 +243,7 @@ impl Reactor {
     pub fn turn(&mut self) {
         if self.poisoned {
             // The idle handle that woke the loop for the last news has done its work.
-            return self.alarm.set(self.clock.now(), None, false);
+            return self.timer.set(self.clock.now(), None, false);
         }
         let now = self.catch_up(false);
         self.handle_deadlines(now);
@@ -263,7 +263,7 @@ impl Reactor {
             "a defect in hyperiondb-client ended this pool; what was in flight may have run";
         let error = Error::internal(message).with_outcome(Outcome::Unknown);
         self.io.news.push_back(News::Poisoned(error));
-        self.alarm.set(self.clock.now(), None, true);
+        self.timer.set(self.clock.now(), None, true);
         self.set_referenced();
     }
 
@@ -284,7 +284,7 @@ impl Reactor {
         self.io.handle_timeout(now);
     }
 
-    /// Ends the turn: serves the queue, writes to the sockets, and sets the alarm.
+    /// Ends the turn: serves the queue, writes to the sockets, and sets the timer.
     fn finish(&mut self, now: Instant) {
         self.unfinished = false;
         self.io.carry(now);
@@ -300,7 +300,7 @@ impl Reactor {
 
     fn set_alarm(&mut self, now: Instant, soon: bool) {
         self.due_at = self.deadline();
-        self.alarm.set(now, self.due_at, soon);
+        self.timer.set(now, self.due_at, soon);
     }
 
     fn deadline(&mut self) -> Option<Instant> {
@@ -317,8 +317,8 @@ impl Reactor {
             || (!self.poisoned && self.io.pool.keeps_loop_alive());
         if wanted != self.referenced {
             self.referenced = wanted;
-            self.io.links.set_referenced(wanted);
-            self.alarm.set_referenced(wanted);
+            self.io.sockets.set_referenced(wanted);
+            self.timer.set_referenced(wanted);
         }
     }
 }

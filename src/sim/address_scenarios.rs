@@ -21,7 +21,7 @@ fn named(roles: &[Role], options: serde_json::Value) -> World {
 }
 
 /// Makes several calls at once, and returns their requests.
-fn crowd(world: &mut World, sql: &str) -> Vec<u32> {
+fn burst(world: &mut World, sql: &str) -> Vec<u32> {
     let requests = (0..6).map(|_| world.ask(sql, None, NONE, Params::new())).collect();
     world.settle();
     requests
@@ -55,7 +55,7 @@ fn the_addresses_of_a_look_up_are_tried_until_one_fits() {
             assert_eq!((0..3).map(|host| world.connections(host)).sum::<usize>(), 1);
             // Later sessions go to the host that fits.
             world.attempts.clear();
-            let requests = crowd(&mut world, "INSERT b");
+            let requests = burst(&mut world, "INSERT b");
             requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "INSERT"));
             assert!(world.attempts.iter().all(|host| *host == primary), "{:?}", world.attempts);
         }
@@ -81,7 +81,7 @@ fn one_that_is_silent_is_passed_over_after_its_time_and_comes_last_from_then_on(
     world.pass(Duration::from_millis(501));
     assert_eq!(answered(&world, write), "INSERT");
     world.attempts.clear();
-    crowd(&mut world, "INSERT b");
+    burst(&mut world, "INSERT b");
     assert!(!world.attempts.is_empty() && world.attempts.iter().all(|host| *host == 1));
 }
 
@@ -111,7 +111,7 @@ fn a_session_that_does_not_fit_at_another_address_says_nothing_of_those_that_ser
         // The look-ups lead to the two servers in turn.
         for round in 0..20 {
             world.spread(0, &[round % 2]);
-            let requests = crowd(&mut world, "INSERT b");
+            let requests = burst(&mut world, "INSERT b");
             world.pass(Duration::from_millis(100));
             requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "INSERT"));
         }
@@ -161,7 +161,7 @@ fn sessions_that_serve_are_told_of_their_own_fence_whatever_comes_from_another_a
     world.query("INSERT a", None, NONE);
     let keys = world.hosts[1].server.keys.len();
     world.hosts[1].server.role = FENCED;
-    let requests = crowd(&mut world, "INSERT b");
+    let requests = burst(&mut world, "INSERT b");
     world.pass(Duration::from_secs(3));
     assert!(requests.iter().all(|request| !world.answers.contains_key(request)));
     assert_eq!(world.hosts[1].server.keys.len(), keys, "nothing is written behind the fence");
@@ -204,7 +204,7 @@ fn where_many_hosts_serve_a_name_is_gone_through_as_well() {
         let mut world = named(&[PRIMARY, STANDBY], options);
         let read = world.query("SELECT", None, NONE);
         assert_eq!(answered(&world, read), "SELECT", "{mode}");
-        let requests = crowd(&mut world, "SELECT");
+        let requests = burst(&mut world, "SELECT");
         world.pass(Duration::from_millis(300));
         requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "SELECT"));
         assert_eq!(world.connections(0), 0);
@@ -226,7 +226,7 @@ fn an_old_primary_at_another_address_of_the_name_is_not_served_with_the_new_one(
         assert!(world.turns < 2_000, "{} turns: nobody is asked without a pause", world.turns);
         world.hosts[0].server.role = PRIMARY;
         wait_in_line(&mut world, Duration::from_millis(1500));
-        let requests = crowd(&mut world, "INSERT b");
+        let requests = burst(&mut world, "INSERT b");
         requests.iter().for_each(|request| assert_eq!(answered(&world, *request), "INSERT"));
         assert_eq!(world.hosts[2].server.keys.len(), 0, "{order:?}");
     }

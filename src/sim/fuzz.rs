@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::base::{Body, Error, Instant};
 use crate::config::{Config, from_json};
 use crate::connection::{
-    Answer, Begin, Connection, Description, Event, Input, Peer, Request, RowCursor, Settled,
-    Shared, StatementId, Statements, Telling, Token,
+    Answer, Begin, Connection, Description, Event, Input, Peer, Request, RequestToken, RowCursor,
+    Settled, Shared, StatementId, Statements, Telling,
 };
 use crate::protocol::backend::{BackendMessage, parse};
 use crate::protocol::data_row::check_data_row;
@@ -189,7 +189,7 @@ struct Driver {
     keys: KeyCache,
     known: Vec<StatementId>,
     /// Requests that are not settled.
-    open: Vec<Token>,
+    open: Vec<RequestToken>,
     next: u64,
     closed: bool,
 }
@@ -231,12 +231,12 @@ impl Driver {
         if choice & 0x40 != 0 {
             let _ = params.push_number(f64::from(choice));
         }
-        let token = Token(self.next);
+        let token = RequestToken(self.next);
         self.next += 1;
         let barrier = choice & 0x80 != 0;
         let begin = (choice & 0x20 != 0).then(Begin::default);
         if choice & 0x10 != 0 {
-            self.connection.soil();
+            self.connection.mark_dirty();
             self.connection.reset(self.now);
         }
         let (statement, params, prepare) = (*statement, &params, choice & 0x08 == 0);
@@ -303,7 +303,7 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self, token: Token) {
+    fn settle(&mut self, token: RequestToken) {
         let place = self.open.iter().position(|open| *open == token);
         let place = place.filter(|place| *place < self.open.len());
         assert!(place.is_some(), "{token:?} was settled twice");

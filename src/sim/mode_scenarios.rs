@@ -297,7 +297,7 @@ fn a_frozen_primary_is_given_up_when_another_host_is_the_primary() {
         world.freeze(0);
         let request = world.query(sql, None, flags);
         world.pass(Duration::from_millis(3_999));
-        assert_eq!(world.connections(1), 0, "nothing but a witness has been sent");
+        assert_eq!(world.connections(1), 0, "nothing but a liveness probe has been sent");
         world.pass(Duration::from_millis(101));
         assert_eq!(world.connections(1), 1, "a new primary is looked for");
         assert!(!world.answers.contains_key(&request), "it may come back and answer");
@@ -384,13 +384,13 @@ fn a_long_query_on_a_host_that_lives_is_left_alone() {
     let long = world.query("SELECT", None, NONE);
     world.pass(Duration::from_secs(600));
     let (logins, total) = (world.attempts.len(), world.connections(0));
-    assert_eq!((logins, total), (3, 2), "one witness, and no other attempt");
+    assert_eq!((logins, total), (3, 2), "one liveness probe, and no other attempt");
     assert!(!world.answers.contains_key(&long));
     world.thaw(0);
     world.settle();
     assert_eq!(answered(&world, long), "SELECT");
     world.pass(Duration::from_secs(3));
-    assert_eq!(world.connections(0), 1, "the witness goes when nobody waits");
+    assert_eq!(world.connections(0), 1, "the liveness probe goes when nobody waits");
     assert_eq!(world.pool.poll_timeout(), None);
 }
 

@@ -7,16 +7,16 @@ use postgres_protocol::IsNull;
 use crate::protocol::backend::Format;
 
 use super::catalog::ArrayOf;
-use super::fit::{self, NOT_AN_ARRAY, NOT_ELEMENTS, NOT_JSON, NOT_KNOWN};
+use super::encode_scalar::{self, NOT_AN_ARRAY, NOT_ELEMENTS, NOT_JSON, NOT_KNOWN};
 use super::oid;
 use super::parameter_type::{Kind, ParameterType};
-use super::value::{Misfit, Nested, Value};
+use super::value::{ArrayParameter, EncodeError, Value};
 
 impl Value<'_> {
     pub(super) fn format(self, type_oid: u32) -> Format {
         match self {
             Self::Array(array) => array.format(type_oid),
-            _ => fit::format(self, type_oid),
+            _ => encode_scalar::format(self, type_oid),
         }
     }
 
@@ -33,7 +33,7 @@ impl Value<'_> {
         self,
         of: &ParameterType,
         out: &mut BytesMut,
-    ) -> Result<IsNull, Misfit> {
+    ) -> Result<IsNull, EncodeError> {
         match (self, of.kind()) {
             (Self::Array(array), Kind::Array(of)) => {
                 let mark = out.len();
@@ -53,16 +53,16 @@ impl Value<'_> {
 
     /// Appends the value in the form that [`Value::format`] tells. On an error nothing was
     /// appended.
-    pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, Misfit> {
+    pub(super) fn encode(self, type_oid: u32, out: &mut BytesMut) -> Result<IsNull, EncodeError> {
         if matches!(self, Self::Null) {
             return Ok(IsNull::Yes);
         }
         let mark = out.len();
         let encoded = match self {
             Self::Array(array) => encode_array(array, type_oid, out),
-            _ => match fit::format(self, type_oid) {
-                Format::Binary => fit::encode_binary(self, type_oid, out),
-                Format::Text => fit::encode_text(self, type_oid, out),
+            _ => match encode_scalar::format(self, type_oid) {
+                Format::Binary => encode_scalar::encode_binary(self, type_oid, out),
+                Format::Text => encode_scalar::encode_text(self, type_oid, out),
             },
         };
         if encoded.is_err() {
@@ -72,7 +72,11 @@ impl Value<'_> {
     }
 }
 
-fn encode_array(array: Nested<'_>, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn encode_array(
+    array: ArrayParameter<'_>,
+    type_oid: u32,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
     if array.format(type_oid) == Format::Binary {
         let element = oid::element(type_oid).ok_or(NOT_AN_ARRAY)?;
         return array.encode_binary(ArrayOf::plain(element), out);

@@ -13,7 +13,7 @@ use crate::base::{Error, ErrorClass, Outcome};
 use crate::protocol::backend::Format;
 
 use super::parameter_type::ParameterType;
-use super::value::{Kept, Kinds, MAX_BYTES, Span, Token, Value, push_token};
+use super::value::{Kinds, MAX_BYTES, Span, StoredValue, Token, Value, push_token};
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
 pub const MAX_COUNT: usize = 65_535;
@@ -37,7 +37,7 @@ const CHUNK: u128 = 10_u128.pow(19);
 
 #[derive(Clone, Default)]
 pub struct Params {
-    pub(super) params: Vec<Kept>,
+    pub(super) params: Vec<StoredValue>,
     /// Of the arrays among them.
     tokens: Vec<Token>,
     array: Option<OpenArray>,
@@ -94,20 +94,20 @@ impl Params {
     }
 
     pub fn push_null(&mut self) -> Result<(), Error> {
-        self.push(Kept::Null)
+        self.push(StoredValue::Null)
     }
 
     pub fn push_bool(&mut self, value: bool) -> Result<(), Error> {
-        self.push(Kept::Bool(value))
+        self.push(StoredValue::Bool(value))
     }
 
     pub fn push_number(&mut self, value: f64) -> Result<(), Error> {
-        self.push(Kept::Number(value))
+        self.push(StoredValue::Number(value))
     }
 
     /// `millis` since 1970; NaN stands for an invalid Date.
     pub fn push_date(&mut self, millis: f64) -> Result<(), Error> {
-        self.push(Kept::Date(millis))
+        self.push(StoredValue::Date(millis))
     }
 
     /// `words` as `napi_get_value_bigint_words` gives them: the least significant first.
@@ -123,7 +123,7 @@ impl Params {
         }
         write_decimal(words, &mut self.bytes);
         let span = self.span_from(start)?;
-        self.push(Kept::BigInt(span))
+        self.push(StoredValue::BigInt(span))
     }
 
     pub fn push_text(&mut self, value: &str) -> Result<(), Error> {
@@ -145,7 +145,7 @@ impl Params {
             self.bytes.truncate(span.start as usize);
             return Err(self.wrong("PostgreSQL stores no NUL character in text"));
         }
-        self.push(Kept::Text(span))
+        self.push(StoredValue::Text(span))
     }
 
     /// What JSON.stringify made of an object. As [`Self::push_text_with`].
@@ -155,7 +155,7 @@ impl Params {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let span = self.append(length, write)?;
-        self.push(Kept::Json(span))
+        self.push(StoredValue::Json(span))
     }
 
     /// The text of elements that will be pushed by [`Self::push_piece`]. As
@@ -190,9 +190,9 @@ impl Params {
         pieces.at += length;
         let span = span(start, pieces.at);
         self.push(match piece {
-            Piece::Text => Kept::Text(span),
-            Piece::BigInt => Kept::BigInt(span),
-            Piece::Json => Kept::Json(span),
+            Piece::Text => StoredValue::Text(span),
+            Piece::BigInt => StoredValue::BigInt(span),
+            Piece::Json => StoredValue::Json(span),
         })
     }
 
@@ -220,7 +220,7 @@ impl Params {
         if self.tokens.len() > MAX_BYTES {
             return Err(self.over_limit("an array is longer than a message can be"));
         }
-        self.push(Kept::Array(span(start, self.tokens.len()), kinds))
+        self.push(StoredValue::Array(span(start, self.tokens.len()), kinds))
     }
 
     pub const fn has_open_array(&self) -> bool {
@@ -232,7 +232,7 @@ impl Params {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         let span = self.span_from(start)?;
-        self.push(Kept::Bytes(span))
+        self.push(StoredValue::Bytes(span))
     }
 
     pub fn len(&self) -> usize {
@@ -292,20 +292,20 @@ impl Params {
         })
     }
 
-    pub(super) fn value(&self, kept: Kept) -> Value<'_> {
-        kept.value(&self.bytes, &self.tokens)
+    pub(super) fn value(&self, stored: StoredValue) -> Value<'_> {
+        stored.value(&self.bytes, &self.tokens)
     }
 
-    fn push(&mut self, kept: Kept) -> Result<(), Error> {
+    fn push(&mut self, stored: StoredValue) -> Result<(), Error> {
         if let Some(array) = &mut self.array {
-            array.kinds.add(kept);
-            let is_pushed = push_token(&mut self.tokens, Token::Element(kept));
+            array.kinds.add(stored);
+            let is_pushed = push_token(&mut self.tokens, Token::Element(stored));
             return if is_pushed { Ok(()) } else { Err(self.over_limit(NO_MEMORY)) };
         }
         if self.params.len() >= MAX_COUNT {
             return Err(self.over_limit("a query takes at most 65535 parameters"));
         }
-        self.params.push(kept);
+        self.params.push(stored);
         Ok(())
     }
 

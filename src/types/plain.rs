@@ -12,9 +12,9 @@
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
-use super::fit::{encode_text, put_text, valid};
+use super::encode_scalar::{encode_text, put_text, valid};
 use super::parameter_type::{Kind, ParameterType};
-use super::value::{Misfit, Value};
+use super::value::{EncodeError, Value};
 use super::{Params, datetime, oid};
 use crate::base::Error;
 
@@ -87,7 +87,7 @@ impl Value<'_> {
         self,
         last: &ParameterType,
         out: &mut BytesMut,
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), EncodeError> {
         match (self.plain(last), self) {
             (Some(Plain::Signed), Self::Number(value)) => put_text(value, out),
             (Some(Plain::Instant), Self::Date(millis)) => {

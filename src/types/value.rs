@@ -1,4 +1,4 @@
-//! The values of a query's parameters. `Params` keeps them as [`Kept`]: in a small form, with their
+//! The values of a query's parameters. `Params` keeps them as [`StoredValue`]: in a small form, with their
 //! text and bytes in one buffer of the whole query. [`Value`] is how they are read from there.
 
 /// What the values of one query may weigh together: a server reads no message longer than this
@@ -20,19 +20,19 @@ pub(super) enum Value<'a> {
     /// What JSON.stringify made of an object.
     Json(&'a [u8]),
     Bytes(&'a [u8]),
-    Array(Nested<'a>),
+    Array(ArrayParameter<'a>),
 }
 
 /// An array as it was captured.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Nested<'a> {
+pub(super) struct ArrayParameter<'a> {
     pub(super) tokens: &'a [Token],
     pub(super) kinds: Kinds,
     pub(super) bytes: &'a [u8],
 }
 
 /// Why a value does not fit, for the sentence "parameter $3 of type int4: ...".
-pub(super) type Misfit = &'static str;
+pub(super) type EncodeError = &'static str;
 
 /// A part of a query's bytes, or of its tokens. Both are fewer than 2^30 ([`MAX_BYTES`]).
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ impl Span {
 
 /// A parameter, or an element of an array.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kept {
+pub(super) enum StoredValue {
     Null,
     Bool(bool),
     Number(f64),
@@ -80,17 +80,17 @@ const SAMPLES: [Value<'static>; 8] = [
 ];
 
 impl Kinds {
-    pub(super) const fn add(&mut self, kept: Kept) {
-        self.0 |= match kept {
-            Kept::Null => 1,
-            Kept::Bool(_) => 1 << 1,
-            Kept::Number(_) => 1 << 2,
-            Kept::Date(_) => 1 << 3,
-            Kept::BigInt(_) => 1 << 4,
-            Kept::Text(_) => 1 << 5,
-            Kept::Json(_) => 1 << 6,
-            Kept::Bytes(_) => 1 << 7,
-            Kept::Array(..) => 0,
+    pub(super) const fn add(&mut self, stored: StoredValue) {
+        self.0 |= match stored {
+            StoredValue::Null => 1,
+            StoredValue::Bool(_) => 1 << 1,
+            StoredValue::Number(_) => 1 << 2,
+            StoredValue::Date(_) => 1 << 3,
+            StoredValue::BigInt(_) => 1 << 4,
+            StoredValue::Text(_) => 1 << 5,
+            StoredValue::Json(_) => 1 << 6,
+            StoredValue::Bytes(_) => 1 << 7,
+            StoredValue::Array(..) => 0,
         }
     }
 
@@ -108,10 +108,10 @@ impl Kinds {
 pub(super) enum Token {
     Open,
     Close,
-    Element(Kept),
+    Element(StoredValue),
 }
 
-impl Kept {
+impl StoredValue {
     pub(super) fn value<'a>(self, bytes: &'a [u8], tokens: &'a [Token]) -> Value<'a> {
         match self {
             Self::Null => Value::Null,
@@ -125,7 +125,7 @@ impl Kept {
             Self::Json(span) => Value::Json(span.of(bytes)),
             Self::Bytes(span) => Value::Bytes(span.of(bytes)),
             Self::Array(span, kinds) => {
-                Value::Array(Nested { tokens: span.of(tokens), kinds, bytes })
+                Value::Array(ArrayParameter { tokens: span.of(tokens), kinds, bytes })
             }
         }
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use hyperiondb_client::base::{Body, Instant};
 use hyperiondb_client::config::{Config, Endpoint, from_json};
 use hyperiondb_client::connection::{
-    Answer, Connection, Event, Input, Peer, Request, RowCursor, Settled, Shared, StatementId,
-    StatementResult, Statements, Telling, Token,
+    Answer, Connection, Event, Input, Peer, Request, RequestToken, RowCursor, Settled, Shared,
+    StatementId, StatementResult, Statements, Telling,
 };
 use hyperiondb_client::protocol::Format;
 use hyperiondb_client::protocol::scram::KeyCache;
@@ -106,7 +106,7 @@ impl Session {
                 written: None,
                 strange: false,
                 held: false,
-                token: Token(0),
+                token: RequestToken(0),
                 statement,
                 params,
                 begin: None,

@@ -7,9 +7,9 @@
 //! none claims the later timeline or follows it. A host that can't be asked may be the one that has
 //! it.
 
-use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
+use super::{HostId, HostState, Primary, Seat, Serving, Standing, Topology, fits};
 use crate::base::{Instant, Mutation};
-use crate::cluster::member::{Claim, Told};
+use crate::cluster::host_state::{Claim, Told};
 use crate::connection::{Lineage, Role};
 
 /// A host's place, compared to the newest timeline that served.
@@ -28,14 +28,14 @@ enum Stand {
 impl Topology {
     /// Takes the place that the host has told.
     pub fn tell_place(&mut self, id: HostId, told: Told) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.tell_place(told);
+        if let Some(host_state) = self.host_states.get_mut(id) {
+            host_state.tell_place(told);
         }
     }
 
     /// Whether no host serves, and none may be on the newest timeline that served, or follow it.
     pub fn none_is_newest(&self) -> bool {
-        let mut stands = self.ordered().map(|member| self.stand_of(member));
+        let mut stands = self.ordered().map(|host_state| self.stand_of(host_state));
         !self.is_served() && !stands.any(|stand| stand == Stand::Newest)
     }
 
@@ -48,7 +48,9 @@ impl Topology {
     /// The listed hosts that have not told their place.
     pub fn untold(&self) -> Vec<HostId> {
         let is_untold = |id: &HostId| {
-            self.members.get(*id).is_some_and(|member| self.stand_of(member) == Stand::Untold)
+            self.host_states
+                .get(*id)
+                .is_some_and(|host_state| self.stand_of(host_state) == Stand::Untold)
         };
         self.order.iter().copied().filter(is_untold).collect()
     }
@@ -59,13 +61,13 @@ impl Topology {
         if !self.may_have_gone_back() {
             return None;
         }
-        let is_new = |member: &Member| {
-            member.told().is_some_and(|of| of.opened_at >= opened && of.told_at >= told)
+        let is_new = |host_state: &HostState| {
+            host_state.told().is_some_and(|of| of.opened_at >= opened && of.told_at >= told)
         };
         if !Mutation::RewindBlindly.is_on() && !self.ordered().all(is_new) {
             return None;
         }
-        let timeline_of = |id: &HostId| match self.stand_of(self.members.get(*id)?) {
+        let timeline_of = |id: &HostId| match self.stand_of(self.host_states.get(*id)?) {
             Stand::Claims(timeline) => Some(timeline),
             Stand::Newest | Stand::Untold | Stand::Behind => None,
         };
@@ -101,13 +103,13 @@ impl Topology {
         }
     }
 
-    fn stand_of(&self, member: &Member) -> Stand {
+    fn stand_of(&self, host_state: &HostState) -> Stand {
         let Serving::One { lineage: Some(newest), .. } = &self.serving else {
             return Stand::Newest;
         };
-        let Standing::Says(role) = &member.standing else { return Stand::Newest };
+        let Standing::Says(role) = &host_state.standing else { return Stand::Newest };
         if *role == Role::Standby {
-            return match member.told() {
+            return match host_state.told() {
                 None => Stand::Untold,
                 Some(Told { follows: Some(timeline), .. }) if *timeline < newest.timeline => {
                     Stand::Behind
@@ -115,7 +117,7 @@ impl Topology {
                 Some(_) => Stand::Newest,
             };
         }
-        match member.claim() {
+        match host_state.claim() {
             Claim::Unproved => Stand::Untold,
             Claim::Mute => Stand::Newest,
             Claim::Proved(claimed) if claimed.system != newest.system => Stand::Behind,

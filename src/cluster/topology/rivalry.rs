@@ -9,14 +9,14 @@
 
 use std::cmp::Ordering;
 
-use super::{HostId, Member, Primary, Seat, Serving, Standing, Topology, fits};
+use super::{HostId, HostState, Primary, Seat, Serving, Standing, Topology, fits};
 use crate::base::Mutation;
-use crate::cluster::member::Claim;
+use crate::cluster::host_state::Claim;
 use crate::connection::{Lineage, Role};
 
 /// What to do about a second host that claims the seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RivalVerdict {
     /// The decision needs more facts: the hosts marked here have to be asked first.
     Ask {
         rival: bool,
@@ -54,8 +54,8 @@ impl Decision {
 impl Topology {
     /// Takes the history that the host has shown; `None` if it shows none.
     pub fn set_claim(&mut self, id: HostId, lineage: Option<Lineage>) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.set_claim(lineage);
+        if let Some(host_state) = self.host_states.get_mut(id) {
+            host_state.set_claim(lineage);
         }
         if self.seat().is(id) {
             self.remember(id);
@@ -63,7 +63,7 @@ impl Topology {
     }
 
     pub(super) fn claim(&self, id: HostId) -> &Claim {
-        self.members.get(id).map_or(&Claim::Mute, |member| member.claim())
+        self.host_states.get(id).map_or(&Claim::Mute, |host_state| host_state.claim())
     }
 
     /// The history that the host has shown.
@@ -75,16 +75,16 @@ impl Topology {
     }
 
     pub fn timeline(&self, id: HostId) -> Option<u32> {
-        self.members.get(id)?.timeline()
+        self.host_states.get(id)?.timeline()
     }
 
     /// A session of the host is new. A claim that the host proved on an earlier session is no
     /// longer certain, unless the host has the seat.
     pub fn begin_session(&mut self, id: HostId) {
         let is_seated = self.seat().is(id);
-        match self.members.get_mut(id) {
-            Some(member) if is_seated => member.age_claim(),
-            Some(member) => member.doubt_claim(),
+        match self.host_states.get_mut(id) {
+            Some(host_state) if is_seated => host_state.age_claim(),
+            Some(host_state) => host_state.doubt_claim(),
             None => {}
         }
     }
@@ -147,31 +147,32 @@ impl Topology {
     }
 
     fn claims_unjudged(&self, id: HostId) -> bool {
-        self.members.get(id).is_some_and(|member| {
-            let claims = matches!(member.standing, Standing::Says(role) if fits(self.mode, role));
-            claims && !member.is_judged()
+        self.host_states.get(id).is_some_and(|host_state| {
+            let claims =
+                matches!(host_state.standing, Standing::Says(role) if fits(self.mode, role));
+            claims && !host_state.is_judged()
         })
     }
 
     /// Records that a host's claim was decided. Returns whether it had not been decided before.
     pub fn judge(&mut self, id: HostId) -> bool {
-        self.members.get_mut(id).is_some_and(Member::judge)
+        self.host_states.get_mut(id).is_some_and(HostState::judge)
     }
 
     /// Decides about one of the rivals.
-    pub fn decide(&mut self, rival: HostId) -> Verdict {
+    pub fn decide(&mut self, rival: HostId) -> RivalVerdict {
         let Primary::Known(primary) = self.primary() else {
-            return Verdict::Decided(Decision::Refused);
+            return RivalVerdict::Decided(Decision::Refused);
         };
         let (of_rival, of_primary) = (self.claim(rival), self.claim(primary));
         let (rival_unproved, primary_unproved) =
             (*of_rival == Claim::Unproved, *of_primary == Claim::Unproved);
         let decision = match (of_rival, of_primary) {
             _ if rival_unproved || primary_unproved => {
-                return Verdict::Ask { rival: rival_unproved, primary: primary_unproved };
+                return RivalVerdict::Ask { rival: rival_unproved, primary: primary_unproved };
             }
             (Claim::Proved(new), Claim::Proved(old)) if new.is_same_server(old) => {
-                return Verdict::Same;
+                return RivalVerdict::Same;
             }
             (Claim::Proved(new), Claim::Proved(old)) if new.system == old.system => {
                 match new.timeline.cmp(&old.timeline) {
@@ -183,20 +184,20 @@ impl Topology {
             _ => Decision::Stays,
         };
         // One server under two names looks like two after a restart, so it is asked under both.
-        let is_old = self.members.get(primary).is_some_and(Member::is_claim_old);
+        let is_old = self.host_states.get(primary).is_some_and(HostState::is_claim_old);
         if decision == Decision::Contested
             && is_old
-            && let Some(member) = self.members.get_mut(primary)
+            && let Some(host_state) = self.host_states.get_mut(primary)
         {
-            member.doubt_claim();
-            return Verdict::Ask { rival: false, primary: true };
+            host_state.doubt_claim();
+            return RivalVerdict::Ask { rival: false, primary: true };
         }
         match decision {
             Decision::Taken => drop(self.take_seat(rival)),
             Decision::Contested => self.set_seat(Seat::Contested(primary, rival)),
             Decision::Stays | Decision::Refused => {}
         }
-        Verdict::Decided(decision)
+        RivalVerdict::Decided(decision)
     }
 
     /// The two hosts that both claim the seat, so that neither has it.

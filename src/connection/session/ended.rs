@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::Session;
 use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
 use crate::connection::exchange::{Ended, Flight, StatementResult};
-use crate::connection::pipeline::{Pipeline, Work, requests};
+use crate::connection::pipeline::{Kind, Pipeline, requests};
 use crate::connection::rows::too_large;
 use crate::connection::script::{copied_error, is_end};
+use crate::connection::session_effects::{deallocates_all, resets_settings};
 use crate::connection::staleness::Staleness;
 use crate::connection::statement::{Form, Statement, StatementId};
-use crate::connection::traces::{deallocates_all, resets_settings};
 use crate::connection::{Answer, Event, Remedy, Shared};
 use crate::protocol::backend::TransactionStatus;
 
@@ -49,39 +49,40 @@ impl Session {
                 let error = error.with_outcome(Outcome::NotCommitted);
                 Answer::Refused { error, remedy: Remedy::Told }
             }
-            Ended::Misfit { error } => {
+            Ended::EncodeError { error } => {
                 let error = error.with_outcome(Outcome::NotSent);
                 Answer::Refused { error, remedy: Remedy::Nothing }
             }
             Ended::TooLarge { why, has_run } => {
                 // Its command tags were dropped with its rows.
-                if let Some(Statement { traces, .. }) = shared.statements.get(id) {
-                    self.style.ran_in_part(*traces);
-                    if shared.config.reset_on_release && traces.is_likely() {
-                        self.soil();
+                if let Some(Statement { session_effects, .. }) = shared.statements.get(id) {
+                    self.style.ran_in_part(*session_effects);
+                    if shared.config.reset_on_release && session_effects.is_likely() {
+                        self.mark_dirty();
                     }
                 }
                 let error = too_large(why, has_run, self.max_result_bytes);
                 Answer::Refused { error, remedy: Remedy::Nothing }
             }
             Ended::Copied { copied, is_undone } => {
-                if let Some(Statement { traces, .. }) = shared.statements.get(id) {
-                    self.style.ran_in_part(*traces);
+                if let Some(Statement { session_effects, .. }) = shared.statements.get(id) {
+                    self.style.ran_in_part(*session_effects);
                 }
                 if shared.config.reset_on_release {
-                    self.soil();
+                    self.mark_dirty();
                 }
                 let failed = self.status == TransactionStatus::Failed;
                 let error = copied_error(copied, is_undone, failed);
                 Answer::Refused { error, remedy: Remedy::Nothing }
             }
             Ended::Completed { results, unreplicated } => {
-                let traces = shared.statements.get(id).map(|statement| statement.traces);
+                let session_effects =
+                    shared.statements.get(id).map(|statement| statement.session_effects);
                 for StatementResult { command, .. } in &results {
-                    if let Some(traces) = traces {
-                        self.style.ran(traces, command);
-                        if shared.config.reset_on_release && traces.were_left(command) {
-                            self.soil();
+                    if let Some(session_effects) = session_effects {
+                        self.style.ran(session_effects, command);
+                        if shared.config.reset_on_release && session_effects.were_left(command) {
+                            self.mark_dirty();
                         }
                     }
                     if deallocates_all(command) {
@@ -139,20 +140,20 @@ impl Session {
                     _ => Remedy::Anew,
                 };
                 if script && had_results {
-                    if let Some(Statement { traces, .. }) = shared.statements.get(id) {
-                        self.style.ran_in_part(*traces);
+                    if let Some(Statement { session_effects, .. }) = shared.statements.get(id) {
+                        self.style.ran_in_part(*session_effects);
                     }
                     if shared.config.reset_on_release {
-                        self.soil();
+                        self.mark_dirty();
                     }
                 }
                 if begun.is_some()
-                    && let Some(Statement { traces, .. }) = shared.statements.get(id)
-                    && traces.may_be_left_by_failing()
+                    && let Some(Statement { session_effects, .. }) = shared.statements.get(id)
+                    && session_effects.may_be_left_by_failing()
                 {
-                    self.style.ran_in_part(*traces);
+                    self.style.ran_in_part(*session_effects);
                     if shared.config.reset_on_release {
-                        self.soil();
+                        self.mark_dirty();
                     }
                 }
                 // A script may have committed in its middle, and so may a procedure, unless it
@@ -219,11 +220,11 @@ impl Session {
         events: &mut VecDeque<Event>,
     ) {
         let mut in_transaction = self.status != TransactionStatus::Idle;
-        for (entry, behind) in self.pipeline.drain(..).zip(0usize..) {
-            let Work::Request { token, exchange } = entry.work else { continue };
+        for (item, behind) in self.pipeline.drain(..).zip(0usize..) {
+            let Kind::Request { token, exchange } = item.kind else { continue };
             // The server works in order: after a FATAL error it looked at no further request. A
             // description runs nothing.
-            let untouched = entry.start >= written
+            let untouched = item.start >= written
                 || (self.never_handed_on && !Mutation::DoubtDismissal.is_on())
                 || matches!(exchange.flight, Flight::Typing { .. })
                 || (self.fatal && behind > 0)

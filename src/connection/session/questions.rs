@@ -10,7 +10,7 @@ use crate::base::{Error, Instant, Mutation};
 use crate::config::TargetSessionAttrs;
 use crate::connection::far_end::{FarEnd, ProcessAsked};
 use crate::connection::lineage::Place;
-use crate::connection::pipeline::{self, Entry, Work, push};
+use crate::connection::pipeline::{self, Item, Kind, push};
 use crate::connection::user_types::{RefusedInTransaction, TypesAsked};
 use crate::connection::wire::ask;
 use crate::connection::{far_end, lineage, role};
@@ -95,10 +95,10 @@ impl Session {
         self.barrier(now, true, sent, out)
     }
 
-    /// Whether the entry that was sent last is a script that has statements left.
+    /// Whether the item that was sent last is a script that has statements left.
     pub(in crate::connection) fn is_stepping(&self) -> bool {
-        match self.pipeline.back().map(|entry| &entry.work) {
-            Some(Work::Request { exchange, .. }) => exchange.has_steps_left(),
+        match self.pipeline.back().map(|item| &item.kind) {
+            Some(Kind::Request { exchange, .. }) => exchange.has_steps_left(),
             _ => false,
         }
     }
@@ -132,9 +132,9 @@ impl Session {
         }
         let start = sent + out.len() as u64;
         self.write_question(lineage::QUESTION, out)?;
-        let work = Work::Place { place: Place::default() };
+        let kind = Kind::Place { place: Place::default() };
         let end = sent + out.len() as u64;
-        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())
     }
 
@@ -175,8 +175,8 @@ impl Session {
         } else {
             frontend::query(out, &asked.statements(false).join("; "))?;
         }
-        let (work, end) = (Work::Types(asked), sent + out.len() as u64);
-        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        let (kind, end) = (Kind::Types(asked), sent + out.len() as u64);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())
     }
 
@@ -213,33 +213,33 @@ impl Session {
         ask(out, far_end::QUESTION)?;
         frontend::sync(out)?;
         let process = Some(ProcessAsked::default());
-        let work =
-            Work::Barrier { probe: false, asked: false, told: None, process, together: false };
+        let kind =
+            Kind::Barrier { probe: false, asked: false, told: None, process, together: false };
         let end = sent + out.len() as u64;
-        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())
     }
 
     pub(in crate::connection) fn is_asking_types(&self) -> bool {
-        let asks = |entry: &Entry| matches!(&entry.work, Work::Types(it) if !it.is_of_realm());
+        let asks = |item: &Item| matches!(&item.kind, Kind::Types(it) if !it.is_of_realm());
         self.pipeline.iter().any(asks)
     }
 
     pub(in crate::connection) fn is_asking_realm(&self) -> bool {
-        let asks = |entry: &Entry| matches!(&entry.work, Work::Types(it) if it.is_of_realm());
+        let asks = |item: &Item| matches!(&item.kind, Kind::Types(it) if it.is_of_realm());
         self.pipeline.iter().any(asks)
     }
 
     pub(in crate::connection) fn is_asking_place(&self) -> bool {
-        let asks = |entry: &Entry| matches!(entry.work, Work::Place { .. });
+        let asks = |item: &Item| matches!(item.kind, Kind::Place { .. });
         self.place_is_due || self.pipeline.iter().any(asks)
     }
 
-    /// Whether an entry that is sent now stands behind one whose answer will tell the role. An
-    /// entry that was sent earlier does not count: its answer may be on its way already, and older
+    /// Whether an item that is sent now stands behind one whose answer will tell the role. An
+    /// item that was sent earlier does not count: its answer may be on its way already, and older
     /// than a fence.
     pub(super) fn has_barrier(&self, now: Instant) -> bool {
-        let is_new = |entry: &Entry| entry.queued_at == now || Mutation::TakeOldBarrier.is_on();
+        let is_new = |item: &Item| item.queued_at == now || Mutation::TakeOldBarrier.is_on();
         self.reports_role && self.pipeline.back().is_some_and(is_new)
     }
 
@@ -253,8 +253,8 @@ impl Session {
 
     /// Takes the role that a barrier has told, and returns whether it contradicts the role that the
     /// server reports. A question that was refused, or asked inside a transaction, tells nothing.
-    pub(super) fn take_role(&mut self, work: &Work) -> bool {
-        let &Work::Barrier { asked: true, told, .. } = work else {
+    pub(super) fn take_role(&mut self, kind: &Kind) -> bool {
+        let &Kind::Barrier { asked: true, told, .. } = kind else {
             self.role_at_ready = self.role;
             return false;
         };
@@ -315,9 +315,9 @@ impl Session {
         } else {
             frontend::sync(out)?;
         }
-        let work = Work::Barrier { probe, asked, told: None, process: None, together: false };
+        let kind = Kind::Barrier { probe, asked, told: None, process: None, together: false };
         let end = sent + out.len() as u64;
-        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())
     }
 }

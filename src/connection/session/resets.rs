@@ -3,27 +3,27 @@
 
 use bytes::BytesMut;
 
-use super::{Session, Tidiness};
+use super::{Cleanliness, Session};
 use crate::base::{Error, Instant, Mutation};
 use crate::connection::Shared;
-use crate::connection::pipeline::{ResetStep, Work, is_vacant, push, requests};
+use crate::connection::pipeline::{Kind, ResetStep, is_vacant, push, requests};
 use crate::connection::prelude::RESET;
 use crate::connection::role::{Parameters, check_encoding};
 use crate::protocol::backend::TransactionStatus;
 
 impl Session {
     pub(in crate::connection) fn is_resetting(&self) -> bool {
-        self.tidiness == Tidiness::Resetting
+        self.tidiness == Cleanliness::Resetting
     }
 
     pub(in crate::connection) fn is_clean(&self) -> bool {
-        self.tidiness == Tidiness::Clean
+        self.tidiness == Cleanliness::Clean
     }
 
     /// Marks the session as one in which a user may have left something behind that no answer
     /// showed.
-    pub(in crate::connection) fn soil(&mut self) {
-        self.tidiness = Tidiness::Soiled;
+    pub(in crate::connection) fn mark_dirty(&mut self) {
+        self.tidiness = Cleanliness::Soiled;
     }
 
     /// Whether a request can be sent now, with nothing in front of it except questions of the
@@ -45,7 +45,7 @@ impl Session {
         out: &mut BytesMut,
     ) -> Result<(), Error> {
         self.prepared.clear();
-        self.tidiness = Tidiness::Resetting;
+        self.tidiness = Cleanliness::Resetting;
         self.send_reset(now, RESET, ResetStep::Due, (sent, out))
     }
 
@@ -58,8 +58,8 @@ impl Session {
     ) -> Result<(), Error> {
         let start = sent + out.len() as u64;
         self.write_question(sql, out)?;
-        let (work, end) = (Work::Reset { step }, sent + out.len() as u64);
-        push(&mut self.pipeline, self.far_end.may_be_pooler(), work, now, start..end);
+        let (kind, end) = (Kind::Reset { step }, sent + out.len() as u64);
+        push(&mut self.pipeline, self.far_end.may_be_pooler(), kind, now, start..end);
         Ok(())
     }
 
@@ -94,12 +94,12 @@ impl Session {
     }
 
     fn is_restoring(&self) -> bool {
-        let restores = |work: &Work| matches!(work, Work::Reset { step: ResetStep::Restoring });
-        self.pipeline.iter().any(|entry| restores(&entry.work))
+        let restores = |kind: &Kind| matches!(kind, Kind::Reset { step: ResetStep::Restoring });
+        self.pipeline.iter().any(|item| restores(&item.kind))
     }
 
     pub(super) fn was_reset(&mut self) {
-        self.tidiness = Tidiness::Clean;
+        self.tidiness = Cleanliness::Clean;
         self.made_role = false;
         self.refuses_types = false;
         // Requests that were sent after the reset may have changed the settings again.
@@ -116,10 +116,10 @@ impl Session {
         parameters: &mut Parameters,
         shared: &Shared<'_>,
     ) -> Result<(), Error> {
-        let front = self.pipeline.front().map(|entry| &entry.work);
-        let runs = matches!(front, Some(Work::Request { .. }));
+        let front = self.pipeline.front().map(|item| &item.kind);
+        let runs = matches!(front, Some(Kind::Request { .. }));
         // Behind a pooler the encoding may differ until the reset has set it again.
-        if name == "client_encoding" && !matches!(front, Some(Work::Reset { .. })) {
+        if name == "client_encoding" && !matches!(front, Some(Kind::Reset { .. })) {
             check_encoding(value)?;
         }
         if name == "search_path" {
@@ -133,7 +133,7 @@ impl Session {
             // The server behind the pooler now has another.
             if is_lost && shared.config.reset_on_release && !Mutation::ForgetLoss.is_on() {
                 self.startup.vanished();
-                self.soil();
+                self.mark_dirty();
             } else {
                 self.reported_clean = self.reported;
             }
@@ -150,7 +150,7 @@ impl Session {
     pub(super) fn check_settings(&mut self, status: TransactionStatus, shared: &Shared<'_>) {
         let has_changed = self.reported != self.reported_clean && !Mutation::IgnoreReports.is_on();
         if has_changed && status == TransactionStatus::Idle && shared.config.reset_on_release {
-            self.soil();
+            self.mark_dirty();
         }
     }
 }

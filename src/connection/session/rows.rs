@@ -1,31 +1,31 @@
-//! Rows that arrive, and the entry of the pipeline that each of them belongs to.
+//! Rows that arrive, and the item of the pipeline that each of them belongs to.
 
 use super::Session;
 use crate::base::Error;
 use crate::connection::exchange::Exchange;
 use crate::connection::lineage::Place;
-use crate::connection::pipeline::Work;
+use crate::connection::pipeline::Kind;
 use crate::connection::role::Role;
 use crate::connection::step::unexpected;
 
 impl Session {
     pub(in crate::connection) fn row(&mut self, body: &[u8]) -> Result<(), Error> {
-        match self.pipeline.front_mut().map(|entry| &mut entry.work) {
-            Some(Work::Request { exchange, .. }) => exchange.row(body),
-            Some(Work::Barrier { process: Some(asked), .. }) => asked.row(body),
-            Some(Work::Barrier { asked: true, told, .. }) => {
+        match self.pipeline.front_mut().map(|item| &mut item.kind) {
+            Some(Kind::Request { exchange, .. }) => exchange.row(body),
+            Some(Kind::Barrier { process: Some(asked), .. }) => asked.row(body),
+            Some(Kind::Barrier { asked: true, told, .. }) => {
                 *told = Some(Role::from_row(body)?);
                 Ok(())
             }
-            Some(Work::Types(asked)) => {
+            Some(Kind::Types(asked)) => {
                 asked.row(body);
                 Ok(())
             }
-            Some(Work::Place { place }) => {
+            Some(Kind::Place { place }) => {
                 *place = Place::from_row(body);
                 Ok(())
             }
-            Some(Work::Barrier { asked: false, .. } | Work::Reset { .. }) | None => {
+            Some(Kind::Barrier { asked: false, .. } | Kind::Reset { .. }) | None => {
                 Err(unexpected("DataRow"))
             }
         }
@@ -34,10 +34,10 @@ impl Session {
     /// Begins a row that arrives in parts. Returns whether the parts are wanted: answers to the
     /// pool's own questions are never so long.
     pub(in crate::connection) fn begin_row(&mut self, length: usize) -> Result<bool, Error> {
-        match self.pipeline.front_mut().map(|entry| &mut entry.work) {
-            Some(Work::Request { exchange, .. }) => exchange.begin_row(length),
-            Some(Work::Types(_) | Work::Place { .. }) => Ok(false),
-            Some(Work::Barrier { .. } | Work::Reset { .. }) | None => Err(unexpected("DataRow")),
+        match self.pipeline.front_mut().map(|item| &mut item.kind) {
+            Some(Kind::Request { exchange, .. }) => exchange.begin_row(length),
+            Some(Kind::Types(_) | Kind::Place { .. }) => Ok(false),
+            Some(Kind::Barrier { .. } | Kind::Reset { .. }) | None => Err(unexpected("DataRow")),
         }
     }
 
@@ -59,9 +59,9 @@ impl Session {
     }
 
     fn asked_for(&mut self) -> Option<&mut Exchange> {
-        match &mut self.pipeline.front_mut()?.work {
-            Work::Request { exchange, .. } => Some(exchange),
-            Work::Barrier { .. } | Work::Reset { .. } | Work::Place { .. } | Work::Types(_) => None,
+        match &mut self.pipeline.front_mut()?.kind {
+            Kind::Request { exchange, .. } => Some(exchange),
+            Kind::Barrier { .. } | Kind::Reset { .. } | Kind::Place { .. } | Kind::Types(_) => None,
         }
     }
 }

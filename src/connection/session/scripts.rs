@@ -2,11 +2,11 @@
 
 use bytes::BytesMut;
 
-use super::{Session, Tidiness};
+use super::{Cleanliness, Session};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
 use crate::connection::exchange::Flight;
 use crate::connection::held::Held;
-use crate::connection::pipeline::{Entry, Work};
+use crate::connection::pipeline::{Item, Kind};
 use crate::connection::prelude::Prelude;
 use crate::connection::script::Copied;
 use crate::connection::statement::{Statement, Statements};
@@ -50,7 +50,7 @@ impl Session {
     /// the session's user has changed settings, it may be another role than the pool's own, and the
     /// refusal counts for this session only.
     pub(super) fn refuse_types(&mut self, shared: &mut Shared<'_>) {
-        match self.tidiness == Tidiness::Clean && self.style.is_untouched() {
+        match self.tidiness == Cleanliness::Clean && self.style.is_untouched() {
             true => shared.statements.refuse_types(),
             false => self.refuses_types = true,
         }
@@ -58,7 +58,7 @@ impl Session {
 
     /// Sends the first step of a script, once nothing unanswered stands in front of it.
     pub(super) fn begin_steps(&mut self, sent: u64, out: &mut BytesMut) -> Result<(), Error> {
-        if let Some(Entry { work: Work::Request { exchange, .. }, start, .. }) =
+        if let Some(Item { kind: Kind::Request { exchange, .. }, start, .. }) =
             self.pipeline.front_mut()
             && let Flight::Steps(steps) = &mut exchange.flight
             && steps.is_waiting()
@@ -76,8 +76,7 @@ impl Session {
         sent: u64,
         out: &mut BytesMut,
     ) -> Result<(), Error> {
-        if let Some(Entry { work: Work::Request { exchange, .. }, .. }) = self.pipeline.front_mut()
-        {
+        if let Some(Item { kind: Kind::Request { exchange, .. }, .. }) = self.pipeline.front_mut() {
             exchange.go_on(out)?;
         }
         if !self.is_stepping() && std::mem::take(&mut self.place_is_due) {
@@ -95,8 +94,8 @@ impl Session {
                 frontend::copy_fail(out, "COPY FROM STDIN is not supported by this client")?;
             }
         }
-        match self.pipeline.front().map(|entry| &entry.work) {
-            Some(Work::Request { exchange, .. }) if exchange.has_synced() => frontend::sync(out),
+        match self.pipeline.front().map(|item| &item.kind) {
+            Some(Kind::Request { exchange, .. }) if exchange.has_synced() => frontend::sync(out),
             _ => Ok(()),
         }
     }

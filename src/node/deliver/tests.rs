@@ -1,6 +1,6 @@
 //! A reader of segments, like `js/transfer/records.cjs`, and what it must see.
 
-use super::super::sheet::TEXT_LIMIT;
+use super::super::segment_writer::TEXT_LIMIT;
 use super::*;
 use crate::connection::{CommandTag, Rows};
 use crate::protocol::backend::{Field, Format};
@@ -82,7 +82,7 @@ impl Reader {
         let mut news = VecDeque::from(news);
         loop {
             let Self { records, cells, nulls, text, .. } = self;
-            let room = Room { records, cells, nulls, text };
+            let room = SegmentMut { records, cells, nulls, text };
             let is_latin1 = self.delivery.fill(room, || news.pop_front(), || true);
             self.delivery.hand_over();
             self.lengths.push(self.text.len());
@@ -339,7 +339,7 @@ fn a_defect_answers_everyone_who_waits_and_nobody_twice() {
     let lost = News::Completed { request: 4, result: Err(Error::internal("no")) };
     let Reader { delivery, records, cells, nulls, text, .. } = &mut reader;
     let mut lost = Some(lost);
-    delivery.fill(Room { records, cells, nulls, text }, || lost.take(), || true);
+    delivery.fill(SegmentMut { records, cells, nulls, text }, || lost.take(), || true);
     delivery.give_up();
     let mut seen = reader.read(vec![News::Poisoned(Error::internal("defect"))]);
     seen.retain(|seen| *seen != Seen::Segment);

@@ -7,7 +7,7 @@ use super::{Calls, Context};
 use crate::base::{Instant, Key};
 use crate::cluster::HostId;
 use crate::config::Pipelining;
-use crate::connection::Token;
+use crate::connection::RequestToken;
 use crate::pool::Call;
 use crate::pool::connections::{Duty, OVERDUE, Slot};
 use crate::pool::leases::Lease;
@@ -136,7 +136,7 @@ impl Calls {
     /// Nobody stands behind what may wait for a lock, nor a read behind a call that does not answer
     /// while a connection is free.
     fn audit_neighbours(&self, now: Instant, cx: &Context<'_>) -> Result<(), String> {
-        let call = |token: Token| self.requests.get(Key::from_bits(token.0));
+        let call = |token: RequestToken| self.requests.get(Key::from_bits(token.0));
         let topology = cx.discovery.cluster.topology();
         let takes_work = |slot: &Slot| {
             let serves = topology.rank(slot.host).is_some();

@@ -17,7 +17,7 @@ impl Calls {
         connections: &Connections,
     ) -> usize {
         self.arriving(id, connections)
-            .map_or(0, |(of, held)| of.habit.expected_size().saturating_sub(held))
+            .map_or(0, |(of, held)| of.stats.expected_size().saturating_sub(held))
     }
 
     /// Which answers are worth hearing together on a connection to which all was written. The pool
@@ -35,12 +35,12 @@ impl Calls {
         };
         let Some((statement, held)) = connection.arriving() else { return Awaited::default() };
         let Some(statement) = self.statements.get_mut(statement) else { return Awaited::default() };
-        let habit = &mut statement.habit;
+        let stats = &mut statement.stats;
         let is_alone = connection.depth() <= BARRIER_AND_ONE;
         let barrier = connection.begins_with_barrier().then(|| {
             // How long the first answer of a run took decides how the next run is heard: as it
             // comes, or with many others.
-            let waits = together > 0 || (is_alone && habit.waits_for_answer());
+            let waits = together > 0 || (is_alone && stats.waits_for_answer());
             match waits && connection.hear_together() {
                 true => Barrier::HeardWithRequest,
                 false => {
@@ -49,8 +49,8 @@ impl Calls {
                 }
             }
         });
-        let comes = is_alone && habit.is_quick(within);
-        let rows = if comes { habit.expected_size().saturating_sub(held) } else { 0 };
+        let comes = is_alone && stats.is_quick(within);
+        let rows = if comes { stats.expected_size().saturating_sub(held) } else { 0 };
         Awaited { rows, together, barrier }
     }
 

@@ -32,8 +32,8 @@ use std::time::Duration;
 use super::outcome::COMPLETION_UNKNOWN;
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, ErrorKind, Instant, Key, Mutation, Outcome};
-use crate::connection::{Answer, Token};
-use crate::pool::connections::{Cancelling, Duty, Errand};
+use crate::connection::{Answer, RequestToken};
+use crate::pool::connections::{CancelState, Cancelling, Duty};
 use crate::pool::requests::{GivenUp, Reason, given_up_error, no_connection};
 use crate::pool::verdict::Verdict;
 use crate::pool::{Call, ConnectionId, QueryFlags, Response};
@@ -42,7 +42,7 @@ use crate::protocol::backend::TransactionStatus;
 /// With others behind it, a call is cancelled only once the server has worked on it for this long.
 /// All calls that share a session were quick lately, and most are done before a CancelRequest
 /// arrives.
-const PATIENCE: Duration = Duration::from_millis(20);
+const QUICK_ENOUGH: Duration = Duration::from_millis(20);
 /// A CancelRequest that arrives before the server began with the call hits nothing. The pool
 /// repeats it after this time, and then each time after twice as long.
 const REPEAT: Duration = Duration::from_millis(25);
@@ -100,10 +100,10 @@ impl Calls {
         let at_work = slot.connection.first_request();
         let Some(cancelling) = &mut slot.cancelling else { return };
         if at_work == Some(cancelling.target) {
-            cancelling.errand = Errand::Due { at: now + cancelling.repeat_in };
+            cancelling.state = CancelState::Due { at: now + cancelling.repeat_in };
             cancelling.repeat_in = cancelling.repeat_in.saturating_mul(2);
         } else if reached {
-            cancelling.errand = Errand::Over;
+            cancelling.state = CancelState::Over;
         } else {
             // It is not known whether the signal is still to come.
             return self.distrust(id, cx);
@@ -129,7 +129,7 @@ impl Calls {
         let Some(call) = self.requests.get(key) else { return };
         let Some(id) = call.sent_to() else { return self.take_back(now, key, reason, cx) };
         let (lease, commits) = (call.lease, self.may_commit(call));
-        let token = Token(key.to_bits());
+        let token = RequestToken(key.to_bits());
         let Some(slot) = cx.connections.get_mut(id) else { return };
         if slot.connection.withdraw(token) {
             slot.writing &= !slot.connection.outgoing().is_empty() || Mutation::ForgetWrite.is_on();
@@ -208,7 +208,7 @@ impl Calls {
         &self,
         id: ConnectionId,
         cx: &Context<'_>,
-    ) -> Option<(Token, Reason, Instant)> {
+    ) -> Option<(RequestToken, Reason, Instant)> {
         let connection = &cx.connections.get(id)?.connection;
         let (target, since) = (connection.first_request()?, connection.head_since()?);
         let given_up = self.requests.get(Key::from_bits(target.0))?.given_up?;
@@ -229,10 +229,10 @@ impl Calls {
         if let Some(cancelling) = &mut slot.cancelling
             && at_work != Some(cancelling.target)
         {
-            match cancelling.errand {
-                Errand::Underway if !Mutation::HurryCancel.is_on() => return,
-                Errand::Underway | Errand::Due { .. } | Errand::Over => {
-                    cancelling.errand = Errand::Over
+            match cancelling.state {
+                CancelState::Underway if !Mutation::HurryCancel.is_on() => return,
+                CancelState::Underway | CancelState::Due { .. } | CancelState::Over => {
+                    cancelling.state = CancelState::Over
                 }
             }
             // Those behind the target may be hit until all of them are answered.
@@ -248,26 +248,26 @@ impl Calls {
             let overtaken = reason == Reason::Overtaken;
             let at = match (in_front_of_commit, shared || overtaken) {
                 (true, _) => Instant::NEVER,
-                (false, true) => since + PATIENCE,
+                (false, true) => since + QUICK_ENOUGH,
                 (false, false) => now,
             };
             slot.cancelling = Some(Cancelling {
                 target,
-                errand: Errand::Due { at },
+                state: CancelState::Due { at },
                 fired: slot.cancelling.as_ref().is_some_and(Cancelling::has_fired),
                 repeat_in: REPEAT,
                 give_up_at,
             });
         }
         if let Some(cancelling) = &mut slot.cancelling
-            && let Errand::Due { at } = cancelling.errand
+            && let CancelState::Due { at } = cancelling.state
             && at <= now
             && slot.connection.at_work() == Some(cancelling.target)
             && cx.connections.send_cancel(id)
             && let Some(slot) = cx.connections.get_mut(id)
             && let Some(cancelling) = &mut slot.cancelling
         {
-            cancelling.errand = Errand::Underway;
+            cancelling.state = CancelState::Underway;
             cancelling.fired = true;
         }
         let Some(slot) = cx.connections.get(id) else { return };
@@ -297,7 +297,7 @@ impl Calls {
                 self.tend(now, id, cx);
             } else if let Some(target) = at_work.filter(|token| *token == cancelling.target) {
                 self.give_up_connection(now, id, target, cx);
-            } else if cancelling.errand == Errand::Underway {
+            } else if cancelling.state == CancelState::Underway {
                 self.distrust(id, cx);
             } else {
                 // Only neighbours are left, who are waited for like any other call.

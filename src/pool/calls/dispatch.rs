@@ -50,7 +50,7 @@ impl Calls {
         if !cx.discovery.cluster.topology().is_served() {
             return;
         }
-        let crowded = self.is_crowded(cx);
+        let bursting = self.is_burst(cx);
         let mut run: Option<(ConnectionId, usize)> = None;
         while let Some(key) = self.requests.waiting.front() {
             let Some(call) = self.requests.get(key) else {
@@ -62,7 +62,7 @@ impl Calls {
             let quick = self.may_share(call, cx);
             let joined = match run {
                 Some((id, left)) if left > 0 && quick && !exclusive => {
-                    self.joins_run(now, id, call, crowded, cx).then_some((id, left - 1))
+                    self.joins_batch(now, id, call, bursting, cx).then_some((id, left - 1))
                 }
                 _ => None,
             };
@@ -70,11 +70,11 @@ impl Calls {
                 Some(joined) => joined,
                 None => {
                     let share = quick && !exclusive;
-                    let runs = if crowded { self.runs_of(call) } else { RUN };
+                    let runs = if bursting { self.batch_within(call) } else { RUN };
                     let kept =
-                        if crowded && share { self.kept_at_work(now, runs, cx) } else { None };
-                    let length = if crowded { self.run_of_crowd(runs, cx) } else { RUN };
-                    let id = kept.or_else(|| self.place(now, share, crowded, cx));
+                        if bursting && share { self.kept_at_work(now, runs, cx) } else { None };
+                    let length = if bursting { self.batch_of_burst(runs, cx) } else { RUN };
+                    let id = kept.or_else(|| self.place(now, share, bursting, cx));
                     let Some(id) = id else { return };
                     if let Some(slot) = cx.connections.get_mut(id) {
                         slot.kept_at_work = kept.is_some();

@@ -149,9 +149,9 @@ impl Calls {
         {
             let selects = results.first().is_some_and(|result| result.command.name() == "SELECT");
             let size = results.iter().map(|result| result.rows.size()).sum();
-            statement.habit.learn(settled.took, selects, size);
+            statement.stats.learn(settled.took, selects, size);
             if let Some(gap) = settled.parted {
-                statement.habit.learn_parting(gap);
+                statement.stats.learn_parting(gap);
             }
         }
     }
@@ -169,7 +169,7 @@ impl Calls {
         let route = std::mem::take(&mut slot.route);
         let (host, joining) = (slot.host, slot.is_joining());
         let (site, duty) = (slot.site(), slot.duty);
-        let is_witness = matches!(duty, Duty::Witness { .. });
+        let is_liveness_probe = matches!(duty, Duty::LivenessProbe { .. });
         let short_lived = now.since(slot.opened_at) < SHORT_LIFE;
         if let Duty::Leased { lease } = slot.duty {
             let error = self.lost_error(id, Outcome::NotSent, false, why, cx);
@@ -178,7 +178,9 @@ impl Calls {
         cx.connections.close(id, Vec::new());
         let observation = if joining {
             self.discover(cx, |discovery, cx| discovery.judge_unlisted(now, host, &error, cx));
-            if is_witness && self.discover(cx, |discovery, cx| discovery.desert(site, &error, cx)) {
+            if is_liveness_probe
+                && self.discover(cx, |discovery, cx| discovery.desert(site, &error, cx))
+            {
                 return;
             }
             let failed = Failed { site, duty, route };

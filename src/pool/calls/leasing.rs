@@ -370,7 +370,7 @@ impl Calls {
         }
         // What session work leaves behind can't be seen: an advisory lock, for one.
         if lease.has_worked() && reset {
-            slot.connection.soil();
+            slot.connection.mark_dirty();
         }
         // An answer may have waited for this end, to ask for its types: the connection is looked at
         // again when they came.

@@ -10,11 +10,12 @@ mod answers;
 #[cfg(feature = "sim")]
 mod audit;
 mod awaited;
+mod burst;
 mod cancel;
-mod crowd;
 mod dispatch;
 mod end;
 mod hearing;
+mod late_values;
 mod leasing;
 mod outcome;
 mod overtaking;
@@ -25,16 +26,15 @@ mod refusal;
 mod rollback;
 mod sending;
 mod settle;
-mod typing;
+mod type_lookup;
 mod unanswered;
-mod untyped;
-mod values;
+mod waiting_for_types;
 
 use std::collections::VecDeque;
 
 use overtaking::Overtaking;
 use ready::Ready;
-use untyped::{Read, Untyped};
+use waiting_for_types::{Read, Untyped};
 
 use super::Output;
 use super::balance::Candidate;

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use super::abandoned::outlived;
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Key, Mutation, Outcome};
-use crate::connection::{Statement, Token};
+use crate::connection::{RequestToken, Statement};
 use crate::pool::connections::Connections;
 use crate::pool::leases::Lease;
 use crate::pool::loss::in_transaction;
@@ -42,7 +42,7 @@ impl Calls {
     pub(in crate::pool) fn outcome_in_own_transaction(
         &self,
         id: ConnectionId,
-        token: Token,
+        token: RequestToken,
         outcome: Outcome,
         cx: &Context<'_>,
     ) -> Outcome {
@@ -59,7 +59,7 @@ impl Calls {
     pub(in crate::pool) fn is_at_work_in_own_transaction(
         &self,
         id: ConnectionId,
-        token: Token,
+        token: RequestToken,
         cx: &Context<'_>,
     ) -> bool {
         let at_work = cx.connections.get(id).and_then(|slot| slot.connection.at_work());
@@ -161,7 +161,7 @@ impl Calls {
 
     /// Whether anything in flight on a connection may be a commit.
     pub(in crate::pool) fn has_commit(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
-        let call = |token: Token| self.requests.get(Key::from_bits(token.0));
+        let call = |token: RequestToken| self.requests.get(Key::from_bits(token.0));
         let slot = cx.connections.get(id);
         let in_flight = slot.into_iter().flat_map(|slot| slot.connection.requests());
         in_flight.filter_map(call).any(|call| self.may_commit(call))

@@ -26,7 +26,7 @@
 use super::dispatch::GUARDED;
 use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation};
-use crate::connection::Token;
+use crate::connection::RequestToken;
 use crate::pool::{Call, ConnectionId};
 
 /// What there is to do about reads that are stuck.
@@ -98,7 +98,7 @@ impl Calls {
         share: bool,
         cx: &mut Context<'_>,
     ) {
-        let token = Token(key.to_bits());
+        let token = RequestToken(key.to_bits());
         let may_run_twice =
             self.requests.get(key).is_some_and(|call| call.may_run_twice(&self.statements));
         let Some(slot) = cx.connections.get_mut(from) else { return };
@@ -109,7 +109,7 @@ impl Calls {
         } else if let Some((copy, statement)) = self.requests.leave_copy(now, key) {
             self.statements.hold_once_more(statement);
             if let Some(slot) = cx.connections.get_mut(from) {
-                slot.connection.rename(token, Token(copy.to_bits()));
+                slot.connection.rename(token, RequestToken(copy.to_bits()));
             }
         }
         if let Some(call) = self.requests.get_mut(key) {

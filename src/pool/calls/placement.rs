@@ -41,7 +41,7 @@ impl Calls {
         &mut self,
         now: Instant,
         share: bool,
-        crowded: bool,
+        bursting: bool,
         cx: &mut Context<'_>,
     ) -> Option<ConnectionId> {
         if let Some(host) = cx.discovery.cluster.known_primary() {
@@ -52,7 +52,7 @@ impl Calls {
         let balance = cx.config.load_balance;
         let cluster = &mut cx.discovery.cluster;
         survey(cluster.topology(), cx.connections, balance, &mut candidates);
-        let idle = choose(&candidates, crowded, balance, |equals| cluster.draw(equals));
+        let idle = choose(&candidates, bursting, balance, |equals| cluster.draw(equals));
         let serves = |host| candidates.iter().any(|candidate| candidate.host == host);
         let chosen = idle.or_else(|| self.place_behind(now, serves, share, cx));
         self.candidates = candidates;
@@ -88,33 +88,33 @@ impl Calls {
                 Pipelining::Reads => statement.is_plain_read,
                 Pipelining::All => {
                     statement.may_share
-                        && (statement.habit.selects() || !self.leases.is_any_seated())
+                        && (statement.stats.selects() || !self.leases.is_any_seated())
                 }
                 Pipelining::Off => false,
             };
             let is_held = call.is_held(&self.statements);
             is_allowed
                 && !is_held
-                && statement.habit.is_quick(QUICK)
-                && !statement.traces.is_likely()
+                && statement.stats.is_quick(QUICK)
+                && !statement.session_effects.is_likely()
         })
     }
 
-    /// Whether a call may go where the one before it went in this turn: unless there is a crowd,
+    /// Whether a call may go where the one before it went in this turn: unless there is a burst,
     /// only behind others, so that every connection is at work before any has more to do.
-    pub(in crate::pool) fn joins_run(
+    pub(in crate::pool) fn joins_batch(
         &self,
         now: Instant,
         id: ConnectionId,
         call: &Call,
-        crowded: bool,
+        bursting: bool,
         cx: &Context<'_>,
     ) -> bool {
         let quick =
-            call.statement_in(&self.statements).is_some_and(|s| s.habit.is_quick(QUICK_FOR_RUN));
+            call.statement_in(&self.statements).is_some_and(|s| s.stats.is_quick(QUICK_FOR_RUN));
         let shared = |slot: &Slot| {
             let depth = slot.connection.depth();
-            match crowded {
+            match bursting {
                 true => may_be_joined(now, slot),
                 false => depth > BARRIER_AND_ONE && may_be_shared(now, slot, depth),
             }

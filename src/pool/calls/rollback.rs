@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Mutation};
-use crate::connection::Token;
+use crate::connection::RequestToken;
 use crate::pool::leases::{Lease, nothing};
 use crate::pool::requests::Reason;
 use crate::pool::{Call, QueryFlags};
@@ -85,7 +85,7 @@ impl Calls {
         let Some(id) = self.leases.get(number)?.connection() else { return Some(now + bound) };
         let connection = &cx.connections.get(id)?.connection;
         match connection.first_request() {
-            Some(token) if token != Token(key.to_bits()) => Some(now + bound),
+            Some(token) if token != RequestToken(key.to_bits()) => Some(now + bound),
             // Where it is not sent yet, a question of the pool stands in front of it.
             Some(_) | None => connection.head_since().map(|since| since + bound),
         }
@@ -112,7 +112,7 @@ impl Calls {
         self.finish_call(key, Ok(nothing()));
         let Some(id) = id else { return };
         let at_work = cx.connections.get(id).and_then(|slot| slot.connection.first_request());
-        let is_given_up = |token: &Token| {
+        let is_given_up = |token: &RequestToken| {
             self.requests.get(Key::from_bits(token.0)).is_some_and(|call| call.given_up.is_some())
         };
         match at_work.filter(is_given_up) {

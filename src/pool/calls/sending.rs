@@ -2,7 +2,7 @@
 
 use super::{Calls, Context};
 use crate::base::{Instant, Key, Mutation, Outcome};
-use crate::connection::{Begin, Request, Sent, Shared, Token};
+use crate::connection::{Begin, Request, RequestToken, Sent, Shared};
 use crate::pool::requests::Phase;
 use crate::pool::{Call, ConnectionId, QueryFlags};
 
@@ -27,7 +27,7 @@ impl Calls {
             Some(lease) => self.leases.get(lease).is_some_and(|lease| !lease.has_seen()),
         };
         let request = Request {
-            token: Token(key.to_bits()),
+            token: RequestToken(key.to_bits()),
             statement: call.statement?,
             params: &call.params,
             begin,

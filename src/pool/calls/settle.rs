@@ -12,7 +12,7 @@ use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, ErrorKind, Instant, Key, Outcome};
 use crate::cluster::HostId;
 use crate::connection::{
-    Answer, Effect, Role, Settled, Statement, Telling, Token, left_open, was_never_handed_on,
+    Answer, Effect, RequestToken, Role, Settled, Statement, Telling, left_open, was_never_handed_on,
 };
 use crate::pool::loss::{Fate, Loss, on_lost};
 use crate::pool::requests::{MOST_REDESCRIPTIONS, Phase};
@@ -240,7 +240,7 @@ impl Calls {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        token: Token,
+        token: RequestToken,
         outcome: Outcome,
         why: &Error,
         cx: &mut Context<'_>,

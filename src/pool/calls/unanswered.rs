@@ -3,8 +3,8 @@
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::cluster::Observation;
-use crate::connection::Token;
-use crate::pool::connections::Errand;
+use crate::connection::RequestToken;
+use crate::pool::connections::CancelState;
 use crate::pool::requests::{GivenUp, given_up_error};
 use crate::pool::{Call, ConnectionId, QueryFlags};
 
@@ -14,7 +14,7 @@ impl Calls {
         &mut self,
         now: Instant,
         id: ConnectionId,
-        target: Token,
+        target: RequestToken,
         cx: &mut Context<'_>,
     ) {
         let key: Key<Call> = Key::from_bits(target.0);
@@ -57,6 +57,6 @@ impl Calls {
 
     fn was_reached(&self, id: ConnectionId, cx: &Context<'_>) -> bool {
         let cancelling = cx.connections.get(id).and_then(|slot| slot.cancelling.as_ref());
-        cancelling.is_some_and(|cancelling| matches!(cancelling.errand, Errand::Due { .. }))
+        cancelling.is_some_and(|cancelling| matches!(cancelling.state, CancelState::Due { .. }))
     }
 }

@@ -105,31 +105,31 @@ impl Connections {
             && let Some(slot) = self.get_mut(id)
         {
             slot.uses += 1;
-            slot.spent |= slot.uses >= most;
+            slot.expired |= slot.uses >= most;
         }
     }
 
     /// Closes a connection that has nothing in flight.
     pub(in crate::pool) fn retire(&mut self, id: ConnectionId) {
-        let farewell = self.get(id).map(|slot| slot.connection.farewell());
-        self.close(id, farewell.unwrap_or_default());
+        let terminate = self.get(id).map(|slot| slot.connection.terminate());
+        self.close(id, terminate.unwrap_or_default());
     }
 
     /// Closes a connection that has nothing to do on a host that does not serve.
     pub(in crate::pool) fn retire_if_useless(&mut self, id: ConnectionId, topology: &Topology) {
         let Some(slot) = self.get(id) else { return };
-        if slot.is_idle() && (slot.spent || !topology.serves(slot.host)) {
+        if slot.is_idle() && (slot.expired || !topology.serves(slot.host)) {
             self.retire(id);
         }
     }
 
-    pub(in crate::pool) fn close(&mut self, id: ConnectionId, farewell: Vec<u8>) {
+    pub(in crate::pool) fn close(&mut self, id: ConnectionId, terminate: Vec<u8>) {
         if let Some(slot) = self.remove(id) {
             let lease = match slot.duty {
                 Duty::Leased { lease } => Some(lease),
                 _ => None,
             };
-            self.outputs.push_back(Output::Close { connection: id, farewell });
+            self.outputs.push_back(Output::Close { connection: id, terminate });
             self.closed.push_back(Closed {
                 id,
                 host: slot.host,

@@ -73,7 +73,7 @@ impl Connections {
         let asked = here().any(|(_, slot)| slot.asks_for(host));
         check("scouted", on.is_any(&[Kind::Scouting]), asked)?;
         let joining = here().filter(|(_, slot)| slot.is_joining()).count();
-        let kinds = [Kind::Joining, Kind::Challenger, Kind::Witness];
+        let kinds = [Kind::Joining, Kind::Challenger, Kind::LivenessProbe];
         let may_join: usize = kinds.iter().map(|kind| on.count(*kind)).sum();
         if joining > may_join {
             return Err(format!("{joining} logins to {host:?}, not {may_join} at most"));
@@ -103,7 +103,7 @@ fn shared_since(slot: &Slot) -> Option<Instant> {
 }
 
 fn expires_at(slot: &Slot) -> Option<Instant> {
-    let expires = slot.counts() && !slot.spent && slot.expires_at < Instant::NEVER;
+    let expires = slot.counts() && !slot.expired && slot.expires_at < Instant::NEVER;
     expires.then_some(slot.expires_at)
 }
 

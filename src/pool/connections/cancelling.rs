@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::base::Instant;
-use crate::connection::Token;
+use crate::connection::RequestToken;
 
 /// What is done about a call that is at work on a connection.
 #[derive(Debug)]
 pub(in crate::pool) struct Cancelling {
-    pub(in crate::pool) target: Token,
-    pub(in crate::pool) errand: Errand,
+    pub(in crate::pool) target: RequestToken,
+    pub(in crate::pool) state: CancelState,
     /// A CancelRequest went out, for this target or one before it.
     pub(in crate::pool) fired: bool,
     pub(in crate::pool) repeat_in: Duration,
@@ -17,7 +17,7 @@ pub(in crate::pool) struct Cancelling {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pool) enum Errand {
+pub(in crate::pool) enum CancelState {
     Due { at: Instant },
     Underway,
     Over,
@@ -29,10 +29,10 @@ impl Cancelling {
     }
 
     /// `at_work`: the call that the server is at. Calls in front of the target are answered first.
-    pub(in crate::pool) fn deadline(&self, at_work: Option<Token>) -> Instant {
-        match self.errand {
-            Errand::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),
-            Errand::Due { .. } | Errand::Underway | Errand::Over => self.give_up_at,
+    pub(in crate::pool) fn deadline(&self, at_work: Option<RequestToken>) -> Instant {
+        match self.state {
+            CancelState::Due { at } if at_work == Some(self.target) => at.min(self.give_up_at),
+            CancelState::Due { .. } | CancelState::Underway | CancelState::Over => self.give_up_at,
         }
     }
 }

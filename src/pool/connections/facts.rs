@@ -10,11 +10,11 @@ pub(super) enum Kind {
     Joining,
     Scouting,
     Serving,
-    Doubted,
+    Revalidating,
     Leased,
-    Relief,
+    Rebalancing,
     Challenger,
-    Witness,
+    LivenessProbe,
 }
 
 impl Kind {

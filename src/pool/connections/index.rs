@@ -48,7 +48,7 @@ impl OnHost {
 
     /// Those that count against `poolSize`.
     pub(super) fn counted(&self) -> usize {
-        [Kind::Serving, Kind::Doubted, Kind::Leased].iter().map(|kind| self.count(*kind)).sum()
+        [Kind::Serving, Kind::Revalidating, Kind::Leased].iter().map(|kind| self.count(*kind)).sum()
     }
 
     pub(super) fn all(&self) -> usize {

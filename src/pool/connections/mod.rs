@@ -9,20 +9,20 @@ mod acts;
 #[cfg(feature = "sim")]
 mod audit;
 mod cancelling;
-mod derivation;
 mod facts;
 mod index;
 mod min_tree;
 mod place_set;
 mod questions;
 mod route;
+mod scram_turns;
 mod sites;
 mod slot;
 
 use std::collections::VecDeque;
 
 pub(super) use acts::Closed;
-pub(super) use cancelling::{Cancelling, Errand};
+pub(super) use cancelling::{CancelState, Cancelling};
 use index::Index;
 pub(super) use questions::Load;
 pub(super) use route::Route;

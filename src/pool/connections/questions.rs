@@ -82,21 +82,21 @@ impl Connections {
         self.is_any(host, &[Kind::Challenger])
     }
 
-    pub(in crate::pool) fn is_witnessed(&mut self, host: HostId) -> bool {
-        self.is_any(host, &[Kind::Witness])
+    pub(in crate::pool) fn is_probed(&mut self, host: HostId) -> bool {
+        self.is_any(host, &[Kind::LivenessProbe])
     }
 
     /// Whether connections are about to move between hosts.
     pub(in crate::pool) fn is_moving(&mut self) -> bool {
-        let moving = [Kind::Joining, Kind::Relief, Kind::Scouting];
+        let moving = [Kind::Joining, Kind::Rebalancing, Kind::Scouting];
         self.look().0.hosts().any(|on| on.is_any(&moving))
     }
 
     /// A connection that waits to take the place of another one.
-    pub(in crate::pool) fn relief(&mut self) -> Option<(ConnectionId, HostId)> {
-        self.look().0.hosts().find(|on| on.is_any(&[Kind::Relief]))?;
+    pub(in crate::pool) fn rebalancing(&mut self) -> Option<(ConnectionId, HostId)> {
+        self.look().0.hosts().find(|on| on.is_any(&[Kind::Rebalancing]))?;
         let mut apart = self.apart();
-        apart.find(|(_, slot)| slot.duty == Duty::Relief).map(|(id, slot)| (id, slot.host))
+        apart.find(|(_, slot)| slot.duty == Duty::Rebalancing).map(|(id, slot)| (id, slot.host))
     }
 
     pub(in crate::pool) fn load(&mut self, host: HostId) -> Load {

@@ -58,13 +58,15 @@ impl Connections {
     /// Whether a session is on its way to ask the server there.
     pub(in crate::pool) fn is_watched(&mut self, site: Site) -> bool {
         let asks = |slot: &Slot| match slot.duty {
-            Duty::Witness { .. } if Mutation::WitnessByName.is_on() => slot.host == site.0,
-            Duty::Witness { .. } | Duty::Scouting { .. } => slot.site() == site,
+            Duty::LivenessProbe { .. } if Mutation::ProbeByName.is_on() => slot.host == site.0,
+            Duty::LivenessProbe { .. } | Duty::Scouting { .. } => slot.site() == site,
             // It is not known yet where it leads.
             Duty::Joining | Duty::Challenger { .. } => {
                 slot.host == site.0 && slot.address.is_none_or(|address| Some(address) == site.1)
             }
-            Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } | Duty::Relief => false,
+            Duty::Serving | Duty::Revalidating { .. } | Duty::Leased { .. } | Duty::Rebalancing => {
+                false
+            }
         };
         self.apart().any(|(_, slot)| asks(slot))
     }
@@ -94,7 +96,7 @@ impl Connections {
     ) -> Option<SocketAddr> {
         let serves = |other: &&Slot| {
             let fits = other.connection.role().is_some_and(&fits);
-            other.is_elsewhere(site) && other.counts() && !other.spent && fits
+            other.is_elsewhere(site) && other.counts() && !other.expired && fits
         };
         self.on_host(site.0).find(serves)?.address
     }

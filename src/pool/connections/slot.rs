@@ -50,7 +50,7 @@ pub struct Slot {
     /// How often it was given to a caller.
     pub(in crate::pool) uses: u64,
     /// It takes nothing new, and is closed once it is free.
-    pub(in crate::pool) spent: bool,
+    pub(in crate::pool) expired: bool,
     /// The database that it is in, once it has told.
     pub(in crate::pool) realm: Option<Realm>,
     /// The role that it last told.
@@ -79,16 +79,16 @@ pub(in crate::pool) enum Duty {
     /// Takes calls.
     Serving,
     /// Idle on a host that may be gone: serves again when it answers.
-    Doubted { deadline: Instant },
+    Revalidating { deadline: Instant },
     /// Belongs to one caller.
     Leased { lease: NonZeroU32 },
     /// Logged in, with no room for it: takes the place of a connection to a host that has too many.
-    Relief,
+    Rebalancing,
     /// On its way to say whether its host, too, claims to be the primary. Before its login there is
     /// a deadline already.
     Challenger { deadline: Option<Instant> },
     /// Finds out whether a silent host lives. Before its login there is nothing to ask again.
-    Witness { ask_at: Option<Instant> },
+    LivenessProbe { ask_at: Option<Instant> },
 }
 
 impl Duty {
@@ -97,11 +97,11 @@ impl Duty {
             Self::Joining => Kind::Joining,
             Self::Scouting { .. } => Kind::Scouting,
             Self::Serving => Kind::Serving,
-            Self::Doubted { .. } => Kind::Doubted,
+            Self::Revalidating { .. } => Kind::Revalidating,
             Self::Leased { .. } => Kind::Leased,
-            Self::Relief => Kind::Relief,
+            Self::Rebalancing => Kind::Rebalancing,
             Self::Challenger { .. } => Kind::Challenger,
-            Self::Witness { .. } => Kind::Witness,
+            Self::LivenessProbe { .. } => Kind::LivenessProbe,
         }
     }
 }
@@ -134,7 +134,7 @@ impl Slot {
             cancelling: None,
             expires_at: Instant::NEVER,
             uses: 0,
-            spent: false,
+            expired: false,
             realm: None,
             told: None,
             vouched: false,
@@ -180,7 +180,7 @@ impl Slot {
 
     /// Whether calls may be sent here.
     pub(in crate::pool) fn takes_calls(&self) -> bool {
-        let serves = self.duty == Duty::Serving && !self.spent && !self.is_dropped;
+        let serves = self.duty == Duty::Serving && !self.expired && !self.is_dropped;
         serves && self.cancelling.is_none()
     }
 
@@ -241,19 +241,21 @@ impl Slot {
     pub(in crate::pool) fn is_joining(&self) -> bool {
         matches!(
             self.duty,
-            Duty::Joining | Duty::Challenger { deadline: None } | Duty::Witness { ask_at: None }
+            Duty::Joining
+                | Duty::Challenger { deadline: None }
+                | Duty::LivenessProbe { ask_at: None }
         )
     }
 
     /// Whether it counts against `poolSize`: probes of hosts that don't serve do not.
     pub(in crate::pool) fn counts(&self) -> bool {
         match self.duty {
-            Duty::Serving | Duty::Doubted { .. } | Duty::Leased { .. } => true,
+            Duty::Serving | Duty::Revalidating { .. } | Duty::Leased { .. } => true,
             Duty::Joining
             | Duty::Scouting { .. }
-            | Duty::Relief
+            | Duty::Rebalancing
             | Duty::Challenger { .. }
-            | Duty::Witness { .. } => false,
+            | Duty::LivenessProbe { .. } => false,
         }
     }
 
@@ -283,7 +285,7 @@ impl Slot {
 
     /// As the pool's connections are counted.
     pub(super) fn facts(&self) -> Facts {
-        let Self { connection, duty, spent, .. } = self;
+        let Self { connection, duty, expired, .. } = self;
         let kind = duty.kind();
         let serves = kind == Kind::Serving;
         let takes_calls = self.takes_calls();
@@ -312,7 +314,7 @@ impl Slot {
             asked_since: head_since.filter(|_| !kind.is_apart()).unwrap_or(never),
             heard_at: self.heard_at,
             shared_since: head_since.filter(|_| is_shared).unwrap_or(never),
-            expires_at: if self.counts() && !spent { self.expires_at } else { never },
+            expires_at: if self.counts() && !expired { self.expires_at } else { never },
             lease_idle_since: self.lease_idle_since().unwrap_or(never),
         }
     }

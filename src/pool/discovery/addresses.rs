@@ -113,7 +113,7 @@ impl Discovery {
         cx: &Context<'_>,
     ) -> bool {
         let Some(slot) = cx.connections.get(id) else { return false };
-        let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::Witness { .. });
+        let is_new = slot.told.is_none() && !matches!(slot.duty, Duty::LivenessProbe { .. });
         let serves = self.cluster.topology().rank(slot.host).is_some();
         is_new
             && serves
@@ -249,7 +249,7 @@ impl Discovery {
         };
         if is_later {
             // What is asked of the old one is answered; nothing more is asked there.
-            cx.connections.on_host_mut(site.0, |other| other.spent |= other.is_elsewhere(site));
+            cx.connections.on_host_mut(site.0, |other| other.expired |= other.is_elsewhere(site));
         } else if !is_same {
             self.unfit.add(now, site, None);
             self.leave_astray(now, id, cx);

@@ -50,7 +50,7 @@ impl Discovery {
         }
     }
 
-    /// A witness has found no server at an address. Returns whether that says nothing of its host,
+    /// A liveness probe has found no server at an address. Returns whether that says nothing of its host,
     /// which is at another one.
     pub(in crate::pool) fn desert(
         &mut self,
@@ -69,7 +69,7 @@ impl Discovery {
     }
 
     /// Nobody knows what becomes of a host that is no longer in the list but those who still wait
-    /// for its answers. A witness was opened to it in vain.
+    /// for its answers. A liveness probe was opened to it in vain.
     pub(in crate::pool) fn judge_unlisted(
         &mut self,
         now: Instant,

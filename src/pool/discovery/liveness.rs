@@ -1,15 +1,15 @@
 //! Hosts that stop answering without closing anything: a frozen process, a pulled cable.
 //!
 //! A host that owes an answer and sends nothing for `livenessCheckMs` is asked on another
-//! connection, a **witness**. If that logs in, or is refused, the host lives, and the query is left
-//! alone however long it takes; the witness asks again by a bare Sync as long as the silence lasts.
+//! connection, a **liveness probe**. If that logs in, or is refused, the host lives, and the query is left
+//! alone however long it takes; the liveness probe asks again by a bare Sync as long as the silence lasts.
 //! If it gets no answer within `connectTimeoutMs`, the host is suspected, as if a session on it had
 //! broken. What is in flight there is given up only when another host serves: until then the frozen
 //! one may come back and answer. On a host that is no longer in the list it is given up as soon as
-//! the witness has found no server.
+//! the liveness probe has found no server.
 //!
 //! All this is of one **address**: the name of a host may lead to another server by now, which says
-//! nothing of the one that is silent. The witness goes to the address of the silent session,
+//! nothing of the one that is silent. The liveness probe goes to the address of the silent session,
 //! whatever the name leads to. Where it finds no server, and the host is served at another address,
 //! what is in flight at the silent one is given up.
 
@@ -37,19 +37,21 @@ impl Discovery {
                 continue;
             }
             let asked = cx.connections.is_watched(site);
-            if !asked && self.may_look_at(site, cx) <= now && !Mutation::ForgetWitness.is_on() {
+            if !asked && self.may_look_at(site, cx) <= now && !Mutation::ForgetLivenessProbe.is_on()
+            {
                 self.silences.look(now, site);
-                let at = if Mutation::WitnessByName.is_on() { (site.0, None) } else { site };
-                self.open_at(now, at, Duty::Witness { ask_at: None }, cx);
+                let at = if Mutation::ProbeByName.is_on() { (site.0, None) } else { site };
+                self.open_at(now, at, Duty::LivenessProbe { ask_at: None }, cx);
             }
         }
-        let due = |duty: Duty| matches!(duty, Duty::Witness { ask_at: Some(at) } if at <= now);
+        let due =
+            |duty: Duty| matches!(duty, Duty::LivenessProbe { ask_at: Some(at) } if at <= now);
         let due = cx.connections.those_apart(|slot| due(slot.duty));
-        due.into_iter().for_each(|id| self.ask_witness(now, id, cx));
+        due.into_iter().for_each(|id| self.ask_liveness_probe(now, id, cx));
         self.give_up_frozen(now, cx);
     }
 
-    fn ask_witness(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
+    fn ask_liveness_probe(&mut self, now: Instant, id: ConnectionId, cx: &mut Context<'_>) {
         let Some(site) = cx.connections.get(id).map(Slot::site) else { return };
         let is_owed = cx.connections.owed_at(site).is_some();
         let timeout = cx.config.connect_timeout;
@@ -59,17 +61,17 @@ impl Discovery {
             if !is_owed {
                 return cx.connections.retire(id);
             }
-            slot.duty = Duty::Witness { ask_at: Some(again.min(now + timeout)) };
+            slot.duty = Duty::LivenessProbe { ask_at: Some(again.min(now + timeout)) };
             cx.connections.probe(now, id);
         } else if slot.is_silent(now, timeout) {
             self.give_up_session(now, id, cx);
         } else if let Some(since) = slot.connection.head_since() {
-            slot.duty = Duty::Witness { ask_at: Some(since + timeout) };
+            slot.duty = Duty::LivenessProbe { ask_at: Some(since + timeout) };
         }
     }
 
-    /// A witness has logged in: the host lives.
-    pub(in crate::pool) fn witnessed(
+    /// A liveness probe has logged in: the host lives.
+    pub(in crate::pool) fn liveness_probe_joined(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -77,12 +79,12 @@ impl Discovery {
     ) {
         let ask_at = Some(now + cx.config.liveness_check);
         if let Some(slot) = cx.connections.get_mut(id) {
-            slot.duty = Duty::Witness { ask_at };
+            slot.duty = Duty::LivenessProbe { ask_at };
             cx.connections.probe(now, id);
         }
     }
 
-    /// When a witness may go there. Sessions that the name leads elsewhere, however many there are,
+    /// When a liveness probe may go there. Sessions that the name leads elsewhere, however many there are,
     /// put it off no longer.
     fn may_look_at(&mut self, site: Site, cx: &mut Context<'_>) -> Instant {
         if site.1.is_none() || !cx.connections.is_elsewhere(site) {
@@ -100,11 +102,11 @@ impl Discovery {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Option<(Instant, &'static str)> {
-        let witnesses = cx.connections.apart().filter_map(|(_, slot)| match slot.duty {
-            Duty::Witness { ask_at } => ask_at,
+        let probes = cx.connections.apart().filter_map(|(_, slot)| match slot.duty {
+            Duty::LivenessProbe { ask_at } => ask_at,
             _ => None,
         });
-        let witnesses = witnesses.min();
+        let probes = probes.min();
         let silence = match self.soonest_silence(cx) {
             // Near enough, as long as it lies ahead: some other connection may have heard the host
             // since.
@@ -112,7 +114,7 @@ impl Discovery {
             Some(_) => self.next_look(cx).into_iter().chain(self.frozen_at(cx)).min(),
             None => None,
         };
-        let at = witnesses.into_iter().chain(silence).min()?;
+        let at = probes.into_iter().chain(silence).min()?;
         Some((at, "liveness"))
     }
 

@@ -13,10 +13,11 @@ mod failures;
 mod frozen;
 mod hosts;
 mod lag;
+mod lifetimes;
 mod liveness;
 mod observing;
 mod outage;
-mod relief;
+mod rebalance;
 mod renewal;
 mod reports;
 mod rewind;
@@ -26,7 +27,6 @@ mod seat;
 mod silences;
 mod told;
 mod unfit;
-mod upkeep;
 mod wanted;
 
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ pub(super) use outage::Found;
 use outage::Outage;
 use rewind::Rewinding;
 use silences::Silences;
-use unfit::Unfit;
+use unfit::UnfitAddresses;
 
 use super::PoolEvent;
 use super::balance::Candidate;
@@ -50,7 +50,7 @@ use crate::config::Config;
 pub(super) struct Discovery {
     pub(super) cluster: Cluster,
     outage: Outage,
-    unfit: Unfit,
+    unfit: UnfitAddresses,
     silences: Silences,
     /// The cluster may have gone back to an older timeline.
     rewinding: Option<Rewinding>,
@@ -108,7 +108,7 @@ impl Discovery {
             cluster: Cluster::new(hosts, config.mode, seed, now),
             // Hosts are looked for before anybody asks, where connections are wanted before.
             outage: Outage::new(now, config.min_idle > 0),
-            unfit: Unfit::default(),
+            unfit: UnfitAddresses::default(),
             silences: Silences::default(),
             rewinding: None,
             lag_due: now,

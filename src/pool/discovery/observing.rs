@@ -47,7 +47,7 @@ impl Discovery {
             | Observation::SessionLost(_)
             | Observation::IdleCut(_) => None,
         };
-        let before = self.cluster.topology().glance(host);
+        let before = self.cluster.topology().summary(host);
         let change = self.cluster.observe(now, host, &observation);
         self.tell_host(host, before, observation);
         match change {
@@ -85,7 +85,7 @@ impl Discovery {
         before: Option<(&'static str, Option<Role>)>,
         observation: Observation,
     ) {
-        let after = self.cluster.topology().glance(host);
+        let after = self.cluster.topology().summary(host);
         if let (Some((previous, _)), Some((state, role))) = (before, after)
             && (before != after && !(Mutation::ForgetNews.is_on() && previous == state))
             && let Some(host) = self.cluster.name(host)
@@ -109,8 +109,10 @@ impl Discovery {
         cx: &mut Context<'_>,
     ) {
         let Some(site) = cx.connections.get(id).map(Slot::site) else { return };
-        let is_witness =
-            cx.connections.get(id).is_some_and(|slot| matches!(slot.duty, Duty::Witness { .. }));
+        let is_liveness_probe = cx
+            .connections
+            .get(id)
+            .is_some_and(|slot| matches!(slot.duty, Duty::LivenessProbe { .. }));
         let host = site.0;
         let after = cx.config.connect_timeout.as_millis();
         let name = self.cluster.name(host).unwrap_or_else(|| Arc::from("a host"));
@@ -118,7 +120,7 @@ impl Discovery {
         let error = Error::new(ErrorClass::Connection, "HYPERION_CONNECT_TIMEOUT", message);
         cx.connections.close(id, Vec::new());
         self.judge_unlisted(now, host, &error, cx);
-        if is_witness && self.desert(site, &error, cx) {
+        if is_liveness_probe && self.desert(site, &error, cx) {
             return;
         }
         self.observe(now, host, Observation::ConnectFailed(error), cx);

@@ -72,7 +72,7 @@ impl Discovery {
             _ => false,
         };
         if is_left && let Some(slot) = cx.connections.get_mut(id) {
-            slot.spent = true;
+            slot.expired = true;
         }
         is_left
     }

@@ -12,7 +12,7 @@
 
 use super::{Context, Discovery};
 use crate::base::{Error, ErrorClass, Instant};
-use crate::cluster::{Decision, HostId, Verdict, fits};
+use crate::cluster::{Decision, HostId, RivalVerdict, fits};
 use crate::connection::Role;
 use crate::pool::connections::{Duty, Slot};
 use crate::pool::{ConnectionId, PoolEvent};
@@ -52,11 +52,11 @@ impl Discovery {
     fn decide(&mut self, now: Instant, rival: HostId, cx: &mut Context<'_>) {
         let primary = self.cluster.known_primary();
         let decision = match self.cluster.decide(rival) {
-            Verdict::Same => {
+            RivalVerdict::Same => {
                 self.cluster.judge(rival);
                 return;
             }
-            Verdict::Ask { rival: of_rival, primary: of_primary } => {
+            RivalVerdict::Ask { rival: of_rival, primary: of_primary } => {
                 let may_tell = !of_rival || self.ask_host(now, rival, cx);
                 if of_primary && let Some(primary) = primary {
                     // On no session now, it is asked on the next one, in front of the first call.
@@ -68,7 +68,7 @@ impl Discovery {
                 // It is gone before it said what it takes.
                 Decision::Stays
             }
-            Verdict::Decided(decision) => decision,
+            RivalVerdict::Decided(decision) => decision,
         };
         self.tell_rival(rival, primary, decision);
         match (decision, primary) {
@@ -128,7 +128,7 @@ impl Discovery {
         }
         let topology = self.cluster.topology();
         let could_commit = |slot: &Slot| {
-            let role = topology.glance(slot.host).and_then(|(_, role)| role);
+            let role = topology.summary(slot.host).and_then(|(_, role)| role);
             let claims = role.is_some_and(|role| fits(cx.config.mode, role));
             match slot.duty {
                 Duty::Serving => claims,

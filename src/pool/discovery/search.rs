@@ -25,18 +25,18 @@ const LOGIN: Duration = Duration::from_millis(10);
 /// How long an acceptable host is held back for a better one that has not answered yet. How long
 /// the pool waits for a login where another host may serve as well. A host that comes later is
 /// welcome where there is room.
-const PATIENCE: Duration = Duration::from_millis(250);
+const BETTER_HOST_WITHIN: Duration = Duration::from_millis(250);
 
 impl Discovery {
     /// A connection to a host that may be gone is asked as well once it becomes free: it may be the
     /// only one that there is to ask.
-    fn doubt_the_free(&mut self, now: Instant, cx: &mut Context<'_>) {
+    fn revalidate_the_free(&mut self, now: Instant, cx: &mut Context<'_>) {
         let topology = self.cluster.topology();
         let doubtful =
             |slot: &Slot| topology.serves(slot.host) && topology.rank(slot.host).is_none();
         let doubtful = cx.connections.all_free().filter(|(_, slot)| doubtful(slot));
         let ids = doubtful.map(|(id, _)| id).collect();
-        self.ask_doubted(now, ids, cx);
+        self.revalidate(now, ids, cx);
     }
 
     /// Opens what is missing.
@@ -49,9 +49,9 @@ impl Discovery {
             }
         } else if self.is_wanted(now, cx) {
             self.outage.miss(now);
-            self.doubt_the_free(now, cx);
+            self.revalidate_the_free(now, cx);
             if !self.cluster.topology().is_settled() {
-                self.outage.be_patient(now + PATIENCE);
+                self.outage.be_patient(now + BETTER_HOST_WITHIN);
             }
             for host in self.cluster.topology().host_ids().to_vec() {
                 if self.next_login_at(host, cx).is_some_and(|at| at <= now) {
@@ -172,7 +172,9 @@ impl Discovery {
                         self.give_up_session(now, id, cx);
                     }
                 }
-                Duty::Doubted { deadline } if deadline <= now => self.give_up_session(now, id, cx),
+                Duty::Revalidating { deadline } if deadline <= now => {
+                    self.give_up_session(now, id, cx)
+                }
                 _ => {}
             }
         }
@@ -186,13 +188,13 @@ impl Discovery {
         let timeout = cx.config.connect_timeout;
         let duties = cx.connections.apart().filter_map(|(_, slot)| match slot.duty {
             Duty::Scouting { ask_at } => Some((slot.scouts_at(ask_at, timeout), "scout")),
-            Duty::Doubted { deadline } => Some((deadline, "doubted session")),
+            Duty::Revalidating { deadline } => Some((deadline, "doubted session")),
             Duty::Challenger { deadline } => deadline.map(|at| (at, "challenger")),
             Duty::Joining
             | Duty::Serving
             | Duty::Leased { .. }
-            | Duty::Relief
-            | Duty::Witness { .. } => None,
+            | Duty::Rebalancing
+            | Duty::LivenessProbe { .. } => None,
         });
         let duties = duties.min_by_key(|(at, _)| *at);
         let is_served = self.cluster.topology().is_served();
@@ -258,7 +260,7 @@ impl Discovery {
 /// When a login takes too long for anybody to wait for it: another host may be faster.
 fn late_at(has_seat: bool, slot: &Slot) -> Instant {
     match slot.duty {
-        Duty::Joining if !has_seat => slot.opened_at + PATIENCE,
+        Duty::Joining if !has_seat => slot.opened_at + BETTER_HOST_WITHIN,
         _ => Instant::NEVER,
     }
 }

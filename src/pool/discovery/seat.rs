@@ -40,14 +40,14 @@ impl Discovery {
                     let deadline = Some(now + cx.config.connect_timeout);
                     slot.duty = Duty::Challenger { deadline };
                 }
-                Duty::Scouting { .. } | Duty::Doubted { .. } | Duty::Relief => {
+                Duty::Scouting { .. } | Duty::Revalidating { .. } | Duty::Rebalancing => {
                     cx.connections.retire(id)
                 }
                 Duty::Serving if slot.is_idle() => cx.connections.retire(id),
                 Duty::Serving
                 | Duty::Leased { .. }
                 | Duty::Challenger { .. }
-                | Duty::Witness { .. } => {}
+                | Duty::LivenessProbe { .. } => {}
             }
         }
         self.give_up_frozen(now, cx);
@@ -63,7 +63,7 @@ impl Discovery {
         }
         let ask_at = now + cx.config.failover_probe;
         let idle = |slot: &Slot| {
-            slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Doubted { .. }))
+            slot.host == host && (slot.is_idle() || matches!(slot.duty, Duty::Revalidating { .. }))
         };
         let ids = cx.connections.those(idle);
         for (id, first) in
@@ -80,10 +80,10 @@ impl Discovery {
     pub(in crate::pool) fn doubt(&mut self, now: Instant, host: HostId, cx: &mut Context<'_>) {
         let idle = |slot: &Slot| slot.host == host && slot.is_idle();
         let ids = cx.connections.those(idle);
-        self.ask_doubted(now, ids, cx);
+        self.revalidate(now, ids, cx);
     }
 
-    pub(in crate::pool) fn ask_doubted(
+    pub(in crate::pool) fn revalidate(
         &mut self,
         now: Instant,
         ids: Vec<ConnectionId>,
@@ -92,7 +92,7 @@ impl Discovery {
         let deadline = now + cx.config.connect_timeout;
         for id in ids {
             if let Some(slot) = cx.connections.get_mut(id) {
-                slot.duty = Duty::Doubted { deadline };
+                slot.duty = Duty::Revalidating { deadline };
                 cx.connections.probe(now, id);
             }
         }
@@ -121,7 +121,7 @@ impl Discovery {
         let fit = slot.connection.role().is_some_and(|role| fits(cx.config.mode, role));
         let rank = topology.rank(host).filter(|_| fit);
         let duty = match before {
-            Duty::Doubted { .. } => rank.map(|_| Duty::Serving),
+            Duty::Revalidating { .. } => rank.map(|_| Duty::Serving),
             Duty::Joining | Duty::Scouting { .. } | Duty::Challenger { .. } => match rank {
                 Some(Rank::Preferred) if self.is_stranger(id, cx) => {
                     return cx.connections.ask_place(now, id);
@@ -131,7 +131,7 @@ impl Discovery {
                 {
                     Some(Duty::Serving)
                 }
-                Some(Rank::Preferred) if self.is_relief(host, cx) => Some(Duty::Relief),
+                Some(Rank::Preferred) if self.may_rebalance(host, cx) => Some(Duty::Rebalancing),
                 // One session of each host goes on asking.
                 None if !is_served => match before {
                     Duty::Scouting { .. } if cx.connections.is_replaced(id) => None,
@@ -141,8 +141,8 @@ impl Discovery {
                 },
                 Some(_) | None => None,
             },
-            Duty::Relief => rank.map(|_| Duty::Relief),
-            unchanged @ (Duty::Serving | Duty::Leased { .. } | Duty::Witness { .. }) => {
+            Duty::Rebalancing => rank.map(|_| Duty::Rebalancing),
+            unchanged @ (Duty::Serving | Duty::Leased { .. } | Duty::LivenessProbe { .. }) => {
                 Some(unchanged)
             }
         };

@@ -7,9 +7,9 @@ use crate::pool::connections::Site;
 
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Silences {
-    /// A witness has found no server there.
+    /// A liveness probe has found no server there.
     deserted: BTreeSet<Site>,
-    /// When the last witness was sent there.
+    /// When the last liveness probe was sent there.
     looked_at: BTreeMap<Site, Instant>,
 }
 
@@ -21,7 +21,7 @@ impl Silences {
         }
     }
 
-    /// Whether a witness was sent anywhere that may still be silent.
+    /// Whether a liveness probe was sent anywhere that may still be silent.
     pub(in crate::pool) fn is_any_looked_at(&self) -> bool {
         !self.looked_at.is_empty()
     }
@@ -31,7 +31,7 @@ impl Silences {
         self.looked_at.retain(|site, _| debtors.contains(site));
     }
 
-    /// A witness is sent there.
+    /// A liveness probe is sent there.
     pub(in crate::pool) fn look(&mut self, now: Instant, site: Site) {
         self.looked_at.insert(site, now);
     }
@@ -40,7 +40,7 @@ impl Silences {
         self.looked_at.get(&site).copied()
     }
 
-    /// A witness has found no server there.
+    /// A liveness probe has found no server there.
     pub(in crate::pool) fn desert(&mut self, site: Site) {
         self.deserted.insert(site);
     }

@@ -27,7 +27,7 @@ impl Discovery {
         self.cluster.logged_in(slot.host);
         let is_tried = slot.duty == Duty::Joining;
         match slot.duty {
-            Duty::Witness { .. } => self.witnessed(now, id, cx),
+            Duty::LivenessProbe { .. } => self.liveness_probe_joined(now, id, cx),
             Duty::Challenger { .. } => {
                 let deadline = Some(now + cx.config.connect_timeout);
                 slot.duty = Duty::Challenger { deadline };

@@ -9,9 +9,9 @@ use crate::connection::Role;
 use crate::pool::connections::Site;
 
 #[derive(Debug, Default)]
-pub(in crate::pool) struct Unfit(BTreeMap<Site, (Instant, Option<Role>)>);
+pub(in crate::pool) struct UnfitAddresses(BTreeMap<Site, (Instant, Option<Role>)>);
 
-impl Unfit {
+impl UnfitAddresses {
     /// The addresses of a host, the one that was tried longest ago first.
     pub(in crate::pool) fn of(&self, host: HostId) -> Vec<SocketAddr> {
         if Mutation::TryOneAddress.is_on() {

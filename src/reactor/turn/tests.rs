@@ -169,11 +169,11 @@ fn what_an_attempt_that_fails_at_once_leaves_to_do_is_done_in_the_next_turn() {
         std::thread::yield_now();
     }
     reactor.turn();
-    assert!(!reactor.alarm.is_soon());
+    assert!(!reactor.timer.is_soon());
     std::fs::remove_file(sockets.socket("a")).unwrap();
     ask(&mut reactor, statement, 2);
     reactor.flush();
-    assert!(reactor.alarm.is_soon());
+    assert!(reactor.timer.is_soon());
     assert!(next.accept().is_err());
     reactor.turn();
     assert!(next.accept().is_ok());
@@ -235,9 +235,9 @@ fn what_is_asked_for_when_the_news_is_heard_goes_out_behind_that() {
         served.reactor.flush_by_rest();
         assert_eq!(received(&mut session), b"");
     }
-    assert!(served.reactor.alarm.is_soon(), "for a loop that runs before the rest");
+    assert!(served.reactor.timer.is_soon(), "for a loop that runs before the rest");
     served.reactor.rest();
-    assert!(!served.reactor.alarm.is_soon());
+    assert!(!served.reactor.timer.is_soon());
     for _ in [2, 3] {
         reply(&mut session);
         served.hear(1);
@@ -460,8 +460,8 @@ fn the_answers_to_a_crowd_are_heard_in_parts_while_as_many_follow() {
     served.reactor.flush();
     reply(&mut session);
     served.hear(1);
-    let connection = served.reactor.io.links.stream(1).unwrap().connection;
-    assert!(!served.reactor.io.links.is_loopback(connection), "it is none over TCP");
+    let connection = served.reactor.io.sockets.stream(1).unwrap().connection;
+    assert!(!served.reactor.io.sockets.is_loopback(connection), "it is none over TCP");
     served.reactor.io.pool.shares_cores(connection, 0);
 
     let last = || MARKS.with_borrow(|marks| marks.last().copied()).unwrap_or(1);

@@ -44,7 +44,7 @@ pub(super) enum Deed {
     /// fence, and older transactions are ended.
     Seal(usize),
     Starting(usize),
-    Crowd(usize),
+    Burst(usize),
     Uncrowd(usize),
     SlowLogins(usize),
     /// Its pg_hba.conf refuses every login, or accepts logins again.
@@ -220,7 +220,7 @@ impl Storm {
                     node.starting_until = until;
                 }
             }
-            Deed::Crowd(node) => self.limit_sessions(node, 1),
+            Deed::Burst(node) => self.limit_sessions(node, 1),
             Deed::Uncrowd(node) => self.limit_sessions(node, usize::MAX),
             Deed::SlowLogins(node) => {
                 let until =

@@ -148,7 +148,7 @@ impl Storm {
                     self.numbers.insert(connection.to_bits(), number);
                 }
                 Output::Write { connection } => drop(self.unwritten.insert(connection)),
-                Output::Close { connection, farewell } => self.left(connection, &farewell),
+                Output::Close { connection, terminate } => self.left(connection, &terminate),
                 Output::Cancel { connection, .. } => self.send_cancel(connection),
                 Output::Completed { request, result } => self.answered(request, result),
                 Output::Types { request, .. } => self.apps.told.push(request),
@@ -180,7 +180,7 @@ impl Storm {
     }
 
     /// The pool has closed a connection.
-    fn left(&mut self, connection: ConnectionId, farewell: &[u8]) {
+    fn left(&mut self, connection: ConnectionId, terminate: &[u8]) {
         self.unwritten.remove(&connection);
         let Some(number) = self.numbers.remove(&connection.to_bits()) else { return };
         self.losses += 1;
@@ -188,7 +188,7 @@ impl Storm {
         let Some(link) = self.links.get_mut(&number) else { return };
         link.left = true;
         link.to_pool.clear();
-        link.to_server.extend_from_slice(farewell);
+        link.to_server.extend_from_slice(terminate);
         if link.stage == Stage::Connecting {
             self.links.remove(&number);
         }

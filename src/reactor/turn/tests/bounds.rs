@@ -69,18 +69,18 @@ fn a_server_that_takes_nothing_is_kept_for_as_long_as_its_host_answers() {
     served.reactor.flush();
     let mut session = served.accept();
     served.turn_until(|reactor| reactor.io.windows.deadline().is_some());
-    let token = served.reactor.io.links.single_socket().unwrap();
+    let token = served.reactor.io.sockets.single_socket().unwrap();
     let is_on = |served: &mut Served| {
-        let stream = served.reactor.io.links.stream(token).unwrap();
+        let stream = served.reactor.io.sockets.stream(token).unwrap();
         stream.socket.user_timeout().is_some()
     };
     assert!(!is_on(&mut served));
     let mut now = served.reactor.clock.now();
     let mut look = |served: &mut Served| {
         now = now + Duration::from_secs(1);
-        let Io { windows, links, .. } = &mut served.reactor.io;
-        windows.look(now, links);
-        served.reactor.io.links.stream(token).unwrap().broken.is_some()
+        let Io { windows, sockets, .. } = &mut served.reactor.io;
+        windows.look(now, sockets);
+        served.reactor.io.sockets.stream(token).unwrap().broken.is_some()
     };
     for _ in 0..100 {
         // The number of unanswered probes differs from look to look.

@@ -14,7 +14,7 @@ use crate::base::Instant;
 /// Does nothing before it is attached to a loop. Without a loop its owner turns the reactor, as
 /// tests do.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub(super) struct Timer {
     handles: Option<Handles>,
     /// The loop has to come back in its next turn.
     soon: bool,
@@ -25,11 +25,11 @@ struct Handles {
     timer: TimerHandle,
     /// For when the timer is set; `None` once it has fired.
     timer_at: Rc<Cell<Option<Instant>>>,
-    /// Runs while `Alarm::soon` is true.
+    /// Runs while `Timer::soon` is true.
     idle: IdleHandle,
 }
 
-impl Alarm {
+impl Timer {
     pub(super) fn attach(&mut self, uv_loop: Loop, wake: &Wake) -> io::Result<()> {
         let timer_at = Rc::new(Cell::new(None));
         let (fired, by_timer, by_idle) = (timer_at.clone(), wake.clone(), wake.clone());

@@ -15,7 +15,7 @@ use crate::base::Mutation;
 
 /// The effects on its session that a statement's text shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traces {
+pub struct SessionEffects {
     leaves: Leaves,
     changes_settings: bool,
     /// It may leave something behind although it fails.
@@ -34,7 +34,7 @@ enum Leaves {
     Certain,
 }
 
-impl Traces {
+impl SessionEffects {
     pub(super) fn of(sql: &str, may_be_script: bool) -> Self {
         let (mut leaves, mut changes_settings, mut leaves_by_failing) =
             (Leaves::ByTag, false, false);
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     fn left(sql: &str, tag: &str) -> bool {
-        Traces::of(sql, parts(sql).count() > 1).were_left(&CommandTag::parse(tag))
+        SessionEffects::of(sql, parts(sql).count() > 1).were_left(&CommandTag::parse(tag))
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_outlasts_a_failure_is_told_from_what_is_undone() {
-        let is_left = |sql: &str| Traces::of(sql, false).may_be_left_by_failing();
+        let is_left = |sql: &str| SessionEffects::of(sql, false).may_be_left_by_failing();
         for sql in [
             "SELECT pg_advisory_lock(1), 1/(SELECT 0)",
             "SELECT id FROM jobs WHERE pg_catalog.\"pg_try_advisory_lock\"(id) LIMIT 10",
@@ -380,9 +380,10 @@ mod tests {
             ("RESET ALL", "RESET", (false, false)),
             ("DISCARD ALL", "DISCARD ALL", (false, false)),
         ] {
-            let traces = Traces::of(sql, parts(sql).count() > 1);
+            let session_effects = SessionEffects::of(sql, parts(sql).count() > 1);
             let tag = CommandTag::parse(tag);
-            let found = (traces.may_change_settings(), traces.changed_settings(&tag));
+            let found =
+                (session_effects.may_change_settings(), session_effects.changed_settings(&tag));
             assert_eq!(found, expected, "{sql}");
         }
     }
@@ -390,8 +391,8 @@ mod tests {
     #[test]
     fn no_text_is_too_odd() {
         for sql in ["--", "/*", "é", "set", "\u{1f600} set_config", "((;;", "set_confi"] {
-            let _ = Traces::of(sql, true);
-            let _ = Traces::of(sql, false);
+            let _ = SessionEffects::of(sql, true);
+            let _ = SessionEffects::of(sql, false);
         }
         let long = "x".repeat(70_000);
         assert!(left(&format!("SELECT '{long}', set_config('a.b', 'c', false)"), "SELECT 1"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::Instant;
 
 #[derive(Debug, Default)]
-pub(super) struct Lead {
+pub(super) struct Latency {
     /// The round trip: how long the last barrier took whose answer was read by itself, with nothing
     /// for the server to do.
     way: Option<Duration>,
@@ -21,7 +21,7 @@ enum Heard {
     Together,
 }
 
-impl Lead {
+impl Latency {
     /// Takes how long a barrier's answer took. Returns that if it tells the round trip.
     pub(super) fn barrier(&mut self, took: Duration, together: bool) -> Option<Duration> {
         if together {
@@ -72,7 +72,7 @@ mod tests {
     fn what_is_heard_with_its_barrier_took_the_whole_time_but_for_the_way() {
         let micros = Duration::from_micros;
         let at = Instant::from_micros;
-        let mut lead = Lead::default();
+        let mut lead = Latency::default();
         assert_eq!(lead.request(at(100), at(0), micros(70)), (micros(70), None), "no barrier");
         assert!(!lead.knows_way());
         assert_eq!(lead.barrier(micros(30), false), Some(micros(30)));

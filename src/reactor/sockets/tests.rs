@@ -10,7 +10,7 @@ use super::*;
 use crate::base::Key;
 
 struct Bench {
-    links: Links,
+    sockets: Sockets,
     clock: Clock,
 }
 
@@ -18,23 +18,23 @@ impl Bench {
     fn new() -> Self {
         let options = json!({ "hosts": ["h"], "user": "u", "database": "d" });
         let config = crate::config::from_json(&options).unwrap();
-        Self { links: Links::new(&config).unwrap(), clock: Clock::new() }
+        Self { sockets: Sockets::new(&config).unwrap(), clock: Clock::new() }
     }
 
     fn open(&mut self, connection: u64, endpoint: Endpoint) {
         let host = Host { name: Arc::from("h"), endpoint };
-        self.links.open(self.clock.now(), Key::from_bits(connection), &host, None, Vec::new());
+        self.sockets.open(self.clock.now(), Key::from_bits(connection), &host, None, Vec::new());
     }
 
     /// Turns until a connection is open or has failed, and returns which one and how.
     fn outcome(&mut self) -> (u64, Result<bool, String>) {
         loop {
             let mut ready = Vec::new();
-            self.links.collect(&mut ready).unwrap();
+            self.sockets.collect(&mut ready).unwrap();
             let now = self.clock.now();
-            ready.iter().for_each(|event| self.links.handle_runner(now, event.token));
-            self.links.handle_timeout(now);
-            match self.links.next_opened() {
+            ready.iter().for_each(|event| self.sockets.handle_runner(now, event.token));
+            self.sockets.handle_timeout(now);
+            match self.sockets.next_opened() {
                 Some(Opened::Connected { connection, local, .. }) => {
                     return (connection.to_bits(), Ok(local));
                 }
@@ -64,7 +64,7 @@ fn a_connect_ends_with_a_socket_or_with_a_reason() {
     bench.open(3, Endpoint::Unix { path: "/nowhere/.s.PGSQL.5432".to_owned() });
     let absent = "no such file or directory (ENOENT)".to_owned();
     assert_eq!(bench.outcome(), (3, Err(absent)));
-    assert_eq!(bench.links.streams.len(), 1);
+    assert_eq!(bench.sockets.streams.len(), 1);
 }
 
 #[test]
@@ -73,13 +73,13 @@ fn all_addresses_of_a_name_are_tried_and_the_losers_closed() {
     let port = listener.local_addr().unwrap().port();
     let mut bench = Bench::new();
     bench.open(1, Endpoint::Name { name: "db".to_owned(), port });
-    let lookup = bench.links.next_lookup().unwrap();
+    let lookup = bench.sockets.next_lookup().unwrap();
     assert_eq!(lookup.name, "db");
     // Nothing listens on the first address, and the last one is never needed.
     let ips = ["127.0.0.2", "127.0.0.1", "127.0.0.3"].map(|ip| ip.parse().unwrap());
-    bench.links.resolved(bench.clock.now(), lookup.token, Ok(ips.to_vec()));
+    bench.sockets.resolved(bench.clock.now(), lookup.token, Ok(ips.to_vec()));
     assert_eq!(bench.outcome(), (1, Ok(true)));
-    assert_eq!((bench.links.streams.len(), bench.links.opening.len()), (1, 0));
+    assert_eq!((bench.sockets.streams.len(), bench.sockets.opening.len()), (1, 0));
 }
 
 #[test]
@@ -87,13 +87,13 @@ fn a_name_without_addresses_fails_and_a_late_answer_is_nobody_s() {
     let mut bench = Bench::new();
     let name = || Endpoint::Name { name: "db".to_owned(), port: 1 };
     bench.open(1, name());
-    let first = bench.links.next_lookup().unwrap();
-    bench.links.close(Key::from_bits(1), &[]);
+    let first = bench.sockets.next_lookup().unwrap();
+    bench.sockets.close(Key::from_bits(1), &[]);
     let late = Unreached { why: "late".to_owned(), cause: None };
-    bench.links.resolved(bench.clock.now(), first.token, Err(late));
+    bench.sockets.resolved(bench.clock.now(), first.token, Err(late));
     bench.open(2, name());
-    let second = bench.links.next_lookup().unwrap();
-    bench.links.resolved(bench.clock.now(), second.token, Ok(Vec::new()));
+    let second = bench.sockets.next_lookup().unwrap();
+    bench.sockets.resolved(bench.clock.now(), second.token, Ok(Vec::new()));
     assert_eq!(bench.outcome(), (2, Err("the name has no addresses".to_owned())));
 }
 
@@ -102,8 +102,8 @@ fn closing_a_connect_in_progress_closes_its_sockets() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut bench = Bench::new();
     bench.open(1, Endpoint::Ip(listener.local_addr().unwrap()));
-    assert_eq!(bench.links.streams.len(), 1);
-    bench.links.close(Key::from_bits(1), b"farewell");
-    assert!(bench.links.streams.is_empty() && bench.links.connections().is_empty());
-    assert!(bench.links.next_opened().is_none());
+    assert_eq!(bench.sockets.streams.len(), 1);
+    bench.sockets.close(Key::from_bits(1), b"terminate");
+    assert!(bench.sockets.streams.is_empty() && bench.sockets.connections().is_empty());
+    assert!(bench.sockets.next_opened().is_none());
 }

@@ -11,26 +11,27 @@ use bytes::{BufMut, BytesMut};
 
 use crate::protocol::backend::Format;
 
-use super::value::{Misfit, Value};
+use super::value::{EncodeError, Value};
 use super::{datetime, float, oid};
 
-const FRACTION: Misfit = "a number with a fraction does not fit an integer type";
-const NO_INTEGER: Misfit = "NaN and Infinity do not fit an integer type";
-const NO_JSON_NUMBER: Misfit = "NaN and Infinity have no form in JSON";
-const RANGE: Misfit = "the value is out of the type's range";
-const NOT_A_NUMBER: Misfit = "a boolean is not a number";
-const NO_NUMBER_TYPE: Misfit = "a number fits number and text types: pass a string";
-const ROUNDED: Misfit = "the BigInt is no exact number: pass Number(value) to have it rounded";
-const NOT_BYTES: Misfit =
+const FRACTION: EncodeError = "a number with a fraction does not fit an integer type";
+const NO_INTEGER: EncodeError = "NaN and Infinity do not fit an integer type";
+const NO_JSON_NUMBER: EncodeError = "NaN and Infinity have no form in JSON";
+const RANGE: EncodeError = "the value is out of the type's range";
+const NOT_A_NUMBER: EncodeError = "a boolean is not a number";
+const NO_NUMBER_TYPE: EncodeError = "a number fits number and text types: pass a string";
+const ROUNDED: EncodeError = "the BigInt is no exact number: pass Number(value) to have it rounded";
+const NOT_BYTES: EncodeError =
     "a Buffer or typed array fits bytea alone: pass a string, or cast the parameter to bytea";
-pub(super) const NOT_ELEMENTS: Misfit =
+pub(super) const NOT_ELEMENTS: EncodeError =
     "a Buffer or typed array is bytes, and no array of PostgreSQL: pass Array.from(value)";
-pub(super) const NOT_JSON: Misfit =
+pub(super) const NOT_JSON: EncodeError =
     "an object fits json and jsonb alone: pass a string, or cast the parameter to jsonb";
-pub(super) const NOT_AN_ARRAY: Misfit = "an array fits array types, json and jsonb alone";
-const NOT_A_DATE: Misfit = "a Date fits date, time, timestamp and text types, json and jsonb alone";
-const INVALID_DATE: Misfit = "the Date is invalid";
-pub(super) const NOT_KNOWN: Misfit = "the type must be known before this value can be sent";
+pub(super) const NOT_AN_ARRAY: EncodeError = "an array fits array types, json and jsonb alone";
+const NOT_A_DATE: EncodeError =
+    "a Date fits date, time, timestamp and text types, json and jsonb alone";
+const INVALID_DATE: EncodeError = "the Date is invalid";
+pub(super) const NOT_KNOWN: EncodeError = "the type must be known before this value can be sent";
 
 impl Value<'_> {
     /// Whether the text form would be a guess while the type is unknown: bytes sent as `\x...`
@@ -68,7 +69,7 @@ pub(super) fn encode_binary(
     value: Value<'_>,
     type_oid: u32,
     out: &mut BytesMut,
-) -> Result<(), Misfit> {
+) -> Result<(), EncodeError> {
     match (value, type_oid) {
         // Most numbers are of this kind, and by way of i128 they take five times as long.
         (Value::Number(value), oid::INT4) if f64::from(value as i32) == value => {
@@ -102,7 +103,7 @@ pub(super) fn encode_text(
     value: Value<'_>,
     type_oid: u32,
     out: &mut BytesMut,
-) -> Result<(), Misfit> {
+) -> Result<(), EncodeError> {
     match value {
         Value::Null => {}
         Value::Bool(value) => encode_bool(value, type_oid, out)?,
@@ -155,7 +156,7 @@ const fn is_no_number(type_oid: u32) -> bool {
     )
 }
 
-fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     match type_oid {
         oid::INT2 | oid::INT4 | oid::INT8 | oid::FLOAT4 | oid::FLOAT8 | oid::NUMERIC => {
             return Err(NOT_A_NUMBER);
@@ -167,7 +168,7 @@ fn encode_bool(value: bool, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
     Ok(())
 }
 
-fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn encode_number(value: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     match type_oid {
         oid::INT2 | oid::INT4 | oid::INT8 => {
             let value = whole(value)?;
@@ -201,7 +202,7 @@ pub(super) fn put_text(value: f64, out: &mut BytesMut) {
     out.extend_from_slice(&text);
 }
 
-fn put_integer(value: i128, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_integer(value: i128, type_oid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     match type_oid {
         oid::INT2 => out.put_i16(value.try_into().map_err(|_| RANGE)?),
         oid::INT4 => out.put_i32(value.try_into().map_err(|_| RANGE)?),
@@ -210,7 +211,7 @@ fn put_integer(value: i128, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
     Ok(())
 }
 
-fn check_integer(value: i128, type_oid: u32) -> Result<(), Misfit> {
+fn check_integer(value: i128, type_oid: u32) -> Result<(), EncodeError> {
     let fits = match type_oid {
         oid::INT2 => i16::try_from(value).is_ok(),
         oid::INT4 => i32::try_from(value).is_ok(),
@@ -220,7 +221,7 @@ fn check_integer(value: i128, type_oid: u32) -> Result<(), Misfit> {
 }
 
 /// The number as an integer, exactly.
-fn whole(value: f64) -> Result<i128, Misfit> {
+fn whole(value: f64) -> Result<i128, EncodeError> {
     if !value.is_finite() {
         return Err(NO_INTEGER);
     }
@@ -233,14 +234,14 @@ fn whole(value: f64) -> Result<i128, Misfit> {
 
 /// As the server narrows `'1e300'::float4`: too large and too small to be told from zero are
 /// errors.
-fn narrow(value: f64) -> Result<f32, Misfit> {
+fn narrow(value: f64) -> Result<f32, EncodeError> {
     let narrowed = value as f32;
     let overran = narrowed.is_infinite() && value.is_finite();
     let vanished = narrowed == 0.0 && value != 0.0;
     if overran || vanished { Err(RANGE) } else { Ok(narrowed) }
 }
 
-fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     let fits = match type_oid {
         oid::INT2 => digits.parse::<i16>().is_ok(),
         oid::INT4 => digits.parse::<i32>().is_ok(),
@@ -263,18 +264,18 @@ fn encode_bigint(digits: &str, type_oid: u32, out: &mut BytesMut) -> Result<(), 
 }
 
 /// The number of JavaScript that a BigInt is.
-fn exact_number(digits: &str) -> Result<f64, Misfit> {
+fn exact_number(digits: &str) -> Result<f64, EncodeError> {
     let number = digits.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(RANGE)?;
     if format!("{number:.0}") == digits { Ok(number) } else { Err(ROUNDED) }
 }
 
 /// The milliseconds of a Date that has some.
-pub(super) fn valid(millis: f64) -> Result<i64, Misfit> {
+pub(super) fn valid(millis: f64) -> Result<i64, EncodeError> {
     datetime::js_millis(millis).ok_or(INVALID_DATE)
 }
 
 /// Text and JSON show what Date's own toJSON shows; every other type gets what its server reads.
-fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     let mut text = Vec::new();
     match type_oid {
         oid::JSON | oid::JSONB => return put_json_date(millis, out),
@@ -295,7 +296,7 @@ fn encode_date(millis: f64, type_oid: u32, out: &mut BytesMut) -> Result<(), Mis
 }
 
 /// As Date's own toJSON shows it.
-pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Misfit> {
+pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), EncodeError> {
     let mut text = vec![b'"'];
     datetime::write_js_date(valid(millis)?, &mut text);
     text.push(b'"');
@@ -303,7 +304,7 @@ pub(super) fn put_json_date(millis: f64, out: &mut BytesMut) -> Result<(), Misfi
     Ok(())
 }
 
-fn check_bytes(type_oid: u32) -> Result<(), Misfit> {
+fn check_bytes(type_oid: u32) -> Result<(), EncodeError> {
     match type_oid {
         // A type that is not built in may have a binary form of its own that the caller knows: its
         // receive function judges.
@@ -334,7 +335,7 @@ mod tests {
     const JSON: u32 = 114;
     const DOMAIN: u32 = 16_500;
 
-    fn encode(value: Value<'_>, type_oid: u32) -> Result<(Format, Vec<u8>), Misfit> {
+    fn encode(value: Value<'_>, type_oid: u32) -> Result<(Format, Vec<u8>), EncodeError> {
         let mut out = BytesMut::from(&b"before"[..]);
         let encoded = value.encode(type_oid, &mut out);
         let (before, written) = out.split_at(6);
@@ -361,7 +362,7 @@ mod tests {
         assert_eq!(encode(value, type_oid), expect, "{value:?} for {type_oid}");
     }
 
-    fn refused(value: Value<'_>, type_oids: &[u32], expect: Misfit) {
+    fn refused(value: Value<'_>, type_oids: &[u32], expect: EncodeError) {
         for &type_oid in type_oids {
             assert_eq!(encode(value, type_oid), Err(expect), "{value:?} for {type_oid}");
         }

@@ -4,7 +4,7 @@
 //!   While no host serves they are looked for as long as for calls that no caller waits for, and
 //!   again with the next call.
 //! - One that is free for `idleTimeoutMs` is closed, unless it is one of those.
-//! - One that is older than `maxLifetimeMs`, or was used `maxUses` times, is spent: it takes
+//! - One that is older than `maxLifetimeMs`, or was used `maxUses` times, is expired: it takes
 //!   nothing new and is closed once it is free. Lifetimes differ by up to a tenth, so that
 //!   connections that were opened together are not all gone together.
 //!
@@ -18,7 +18,7 @@ impl Discovery {
     pub(in crate::pool) fn handle_upkeep_timeout(&self, now: Instant, cx: &mut Context<'_>) {
         for id in cx.connections.expired(now) {
             if let Some(slot) = cx.connections.get_mut(id) {
-                slot.spent = true;
+                slot.expired = true;
             }
             cx.connections.retire_if_useless(id, self.cluster.topology());
         }

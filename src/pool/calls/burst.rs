@@ -1,6 +1,6 @@
-//! A crowd: so many calls that only the time until all of them are done counts.
+//! A burst: so many calls that only the time until all of them are done counts.
 //!
-//! The last call of a crowd waits less where fewer server processes and sockets are woken, each for
+//! The last call of a burst waits less where fewer server processes and sockets are woken, each for
 //! a longer run. Where the servers share their cores with this process, a few of them are not even
 //! let go to sleep. More servers than cores can't do more at once, so calls go behind others on the
 //! same few connections, while the rest stay free. The pool hears the answers of these connections
@@ -15,13 +15,13 @@ use crate::cluster::{HostId, Rank};
 use crate::pool::connections::Connections;
 use crate::pool::{Call, ConnectionId};
 
-/// So many calls for each connection are a crowd.
-const CROWD: usize = 4;
+/// So many calls for each connection are a burst.
+const BURST: usize = 4;
 /// A run is not longer.
 const LONGEST_RUN: usize = 64;
 /// What the calls of a run may take together.
 const RUN_WORTH: Duration = Duration::from_millis(2);
-/// So many connections to each host share a crowd at least, unless fewer are enough.
+/// So many connections to each host share a burst at least, unless fewer are enough.
 const RUNNERS: usize = 4;
 /// A connection that is kept at work gets another run when it has no more to do than this, or than
 /// what a run is worth.
@@ -36,14 +36,14 @@ const FEWEST_HEARD: usize = 4;
 const FRAME_OF_ANSWER: usize = 5 + 8 + 6;
 
 impl Calls {
-    /// Whether there is a crowd.
-    pub(in crate::pool) fn is_crowded(&mut self, cx: &mut Context<'_>) -> bool {
-        self.requests.len() >= CROWD * cx.connections.taking_calls()
+    /// Whether there is a burst.
+    pub(in crate::pool) fn is_burst(&mut self, cx: &mut Context<'_>) -> bool {
+        self.requests.len() >= BURST * cx.connections.taking_calls()
     }
 
-    /// How many calls of a crowd in a row go where the first of them goes, by how many runs of it
+    /// How many calls of a burst in a row go where the first of them goes, by how many runs of it
     /// are worth one flight. At least one.
-    pub(in crate::pool) fn run_of_crowd(&mut self, runs: usize, cx: &mut Context<'_>) -> usize {
+    pub(in crate::pool) fn batch_of_burst(&mut self, runs: usize, cx: &mut Context<'_>) -> usize {
         let runners = match cx.discovery.cluster.known_primary() {
             Some(host) => self.enough(host, cx).map_or(RUNNERS, |enough| enough.min(RUNNERS)),
             None => RUNNERS.saturating_mul(self.preferred(cx).max(1)),
@@ -59,7 +59,7 @@ impl Calls {
         topology.host_ids().iter().filter(is_preferred).count()
     }
 
-    /// Where a run of a crowd goes although there are idle connections. Once enough connections are
+    /// Where a run of a burst goes although there are idle connections. Once enough connections are
     /// at work, it goes to the one of them with the least to do.
     pub(in crate::pool) fn kept_at_work(
         &mut self,
@@ -76,9 +76,9 @@ impl Calls {
         (depth <= runs.min(LEFT_TO_DO)).then_some(id)
     }
 
-    /// How many servers are enough for the crowd, where they share cores with this process: one for
+    /// How many servers are enough for the burst, where they share cores with this process: one for
     /// each core, and one that has something to do while another one waits for this process. A
-    /// larger crowd is for all connections. So is any crowd where servers are asked for their role,
+    /// larger burst is for all connections. So is any burst where servers are asked for their role,
     /// because that answer comes in between.
     fn enough(&mut self, host: HostId, cx: &mut Context<'_>) -> Option<usize> {
         let enough = cx.connections.cores(host)?.saturating_add(1);
@@ -87,9 +87,9 @@ impl Calls {
     }
 
     /// How many runs of a call's statement are worth one flight.
-    pub(in crate::pool) fn runs_of(&self, call: &Call) -> usize {
+    pub(in crate::pool) fn batch_within(&self, call: &Call) -> usize {
         call.statement_in(&self.statements)
-            .and_then(|s| s.habit.runs_within(RUN_WORTH))
+            .and_then(|s| s.stats.runs_within(RUN_WORTH))
             .unwrap_or(1)
     }
 
@@ -119,11 +119,11 @@ impl Calls {
             let Some(statement) = statement.and_then(|id| self.statements.get(id)) else {
                 return 0;
             };
-            heard = heard.min(statement.habit.runs_within(WORTH_HEARING).unwrap_or(0));
+            heard = heard.min(statement.stats.runs_within(WORTH_HEARING).unwrap_or(0));
             if heard < FEWEST_HEARD {
                 return 0;
             }
-            bytes = bytes.saturating_add(FRAME_OF_ANSWER + statement.habit.expected_size());
+            bytes = bytes.saturating_add(FRAME_OF_ANSWER + statement.stats.expected_size());
         }
         0
     }

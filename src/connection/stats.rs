@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How long a statement has taken lately, and what its answers were.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Habit {
+pub struct Stats {
     /// A moving mean of the server's time and the round trip, in µs; `None` before the first
     /// answer.
     mean: Option<u64>,
@@ -67,7 +67,7 @@ const MOST_EVIDENCE: u8 = 8;
 /// after it.
 const LOOK_EACH: u8 = 16;
 
-impl Habit {
+impl Stats {
     /// Takes an answer. `size` is how many bytes its rows took.
     pub fn learn(&mut self, took: Duration, selects: bool, size: usize) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -135,34 +135,34 @@ mod tests {
     #[test]
     fn one_slow_run_ends_a_habit_of_being_quick() {
         let bound = Duration::from_millis(5);
-        let mut habit = Habit::default();
-        assert!(!habit.is_quick(bound));
-        habit.learn(Duration::from_micros(200), true, 0);
-        assert!(habit.is_quick(bound));
-        habit.learn(Duration::from_secs(1), true, 0);
-        assert!(!habit.is_quick(bound));
+        let mut stats = Stats::default();
+        assert!(!stats.is_quick(bound));
+        stats.learn(Duration::from_micros(200), true, 0);
+        assert!(stats.is_quick(bound));
+        stats.learn(Duration::from_secs(1), true, 0);
+        assert!(!stats.is_quick(bound));
     }
 
     #[test]
     fn the_pace_is_the_same_however_many_answers_are_heard_together() {
         for together in [1, 4, 16] {
-            let mut habit = Habit::default();
+            let mut stats = Stats::default();
             for _ in 0..400 / together {
-                habit.learn(Duration::from_micros(20 * together), true, 0);
-                (1..together).for_each(|_| habit.learn(Duration::ZERO, true, 0));
+                stats.learn(Duration::from_micros(20 * together), true, 0);
+                (1..together).for_each(|_| stats.learn(Duration::ZERO, true, 0));
             }
-            let runs = habit.runs_within(Duration::from_millis(2)).unwrap();
+            let runs = stats.runs_within(Duration::from_millis(2)).unwrap();
             assert!((80..=130).contains(&runs), "{together}: {runs}");
         }
-        assert_eq!(Habit::default().runs_within(Duration::MAX), None);
+        assert_eq!(Stats::default().runs_within(Duration::MAX), None);
     }
 
     #[test]
     fn an_answer_is_expected_to_be_as_large_as_the_least_of_those_before_it() {
-        let mut habit = Habit::default();
+        let mut stats = Stats::default();
         let mut learn = |sizes: &[usize]| {
-            sizes.iter().for_each(|size| habit.learn(Duration::ZERO, true, *size));
-            habit.expected_size()
+            sizes.iter().for_each(|size| stats.learn(Duration::ZERO, true, *size));
+            stats.expected_size()
         };
         assert_eq!(learn(&[]), 0);
         assert_eq!(learn(&[900]), 900);
@@ -174,15 +174,15 @@ mod tests {
 
     #[test]
     fn a_barrier_is_heard_with_its_request_where_that_takes_longer_than_a_wake() {
-        let mut habit = Habit::default();
-        let waits = |habit: &mut Habit| (0..32).filter(|_| habit.waits_for_answer()).count();
+        let mut stats = Stats::default();
+        let waits = |stats: &mut Stats| (0..32).filter(|_| stats.waits_for_answer()).count();
         for gap in [100, 0, 100, 0, 100, 0] {
-            habit.learn_parting(Duration::from_micros(gap));
+            stats.learn_parting(Duration::from_micros(gap));
         }
-        assert_eq!(waits(&mut habit), 0, "now and then is not often enough");
-        (0..20).for_each(|_| habit.learn_parting(Duration::from_micros(100)));
-        assert_eq!(waits(&mut habit), 30, "and two looks");
-        (0..3).for_each(|_| habit.learn_parting(Duration::ZERO));
-        assert_eq!(waits(&mut habit), 0, "three looks in a row have shown that it has changed");
+        assert_eq!(waits(&mut stats), 0, "now and then is not often enough");
+        (0..20).for_each(|_| stats.learn_parting(Duration::from_micros(100)));
+        assert_eq!(waits(&mut stats), 30, "and two looks");
+        (0..3).for_each(|_| stats.learn_parting(Duration::ZERO));
+        assert_eq!(waits(&mut stats), 0, "three looks in a row have shown that it has changed");
     }
 }

@@ -9,8 +9,8 @@ use bytes::{BufMut, BytesMut};
 use crate::protocol::backend::Format;
 
 use super::catalog::ArrayOf;
-use super::fit;
-use super::value::{MAX_BYTES, Misfit, Nested, Token, Value};
+use super::encode_scalar;
+use super::value::{ArrayParameter, EncodeError, MAX_BYTES, Token, Value};
 use super::{float, oid, sure};
 
 /// `MAXDIM` of the server.
@@ -19,14 +19,14 @@ const VERTICAL_TAB: u8 = 0x0b;
 /// A NULL in an array's binary form.
 const NULL: i32 = -1;
 
-const RAGGED: Misfit =
+const RAGGED: EncodeError =
     "an array of several dimensions needs arrays of one length and depth, all the way down";
-const TOO_DEEP: Misfit = "an array has at most 6 dimensions";
-const TOO_LONG: Misfit = "the array is longer than a message can be";
+const TOO_DEEP: EncodeError = "an array has at most 6 dimensions";
+const TOO_LONG: EncodeError = "the array is longer than a message can be";
 /// Never told: such an array goes as text.
-const NO_BINARY: Misfit = "the element has no binary form here";
-const NUL: Misfit = "PostgreSQL stores no NUL character in text";
-const NO_JSON_BYTES: Misfit = "bytes have no form in JSON: encode them, for example as base64";
+const NO_BINARY: EncodeError = "the element has no binary form here";
+const NUL: EncodeError = "PostgreSQL stores no NUL character in text";
+const NO_JSON_BYTES: EncodeError = "bytes have no form in JSON: encode them, for example as base64";
 
 enum Step<'a> {
     Open,
@@ -46,7 +46,7 @@ impl Dimensions {
     }
 }
 
-impl<'a> Nested<'a> {
+impl<'a> ArrayParameter<'a> {
     fn steps(self) -> impl Iterator<Item = Step<'a>> {
         self.tokens.iter().map(move |token| match token {
             Token::Open => Step::Open,
@@ -94,14 +94,14 @@ impl<'a> Nested<'a> {
         let has_binary_form = |value: Value<'_>| {
             matches!(value, Value::Null)
                 || is_text_in_binary(element)
-                || fit::format(value, element) == Format::Binary
+                || encode_scalar::format(value, element) == Format::Binary
         };
         self.kinds.all(has_binary_form)
     }
 
     /// `array_recv` of the server: dimensions, whether there are NULLs, the elements' type, of each
     /// dimension the length and the lower bound, and each element behind its length.
-    pub(super) fn encode_binary(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
+    pub(super) fn encode_binary(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), EncodeError> {
         let mark = out.len();
         let dimensions = self.dimensions()?;
         // What most elements take.
@@ -132,7 +132,7 @@ impl<'a> Nested<'a> {
     }
 
     /// Of a type that is not known, or of a built-in one.
-    pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+    pub(super) fn encode_text(self, element: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
         if element >= oid::FIRST_OF_USERS && self.dimensions()?.count == 0 {
             // It may be a domain over json, to which `{}` would be an empty object. White space
             // that JSON does not have is skipped by `array_in` alone.
@@ -142,7 +142,7 @@ impl<'a> Nested<'a> {
     }
 
     /// `array_in` of the server (PostgreSQL manual, 8.15.6): `{{1,NULL},{"a,b","c\"d"}}`.
-    pub(super) fn encode_text_of(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
+    pub(super) fn encode_text_of(self, of: ArrayOf, out: &mut BytesMut) -> Result<(), EncodeError> {
         if self.dimensions()?.count == 0 {
             out.extend_from_slice(b"{}");
             return Ok(());
@@ -150,7 +150,7 @@ impl<'a> Nested<'a> {
         self.write(of.delimiter, out, |value, out| put_element(value, of.element, out), *b"{}")
     }
 
-    pub(super) fn encode_json(self, out: &mut BytesMut) -> Result<(), Misfit> {
+    pub(super) fn encode_json(self, out: &mut BytesMut) -> Result<(), EncodeError> {
         self.write(b',', out, put_json, *b"[]")
     }
 
@@ -158,9 +158,9 @@ impl<'a> Nested<'a> {
         self,
         delimiter: u8,
         out: &mut BytesMut,
-        mut put: impl FnMut(Value<'a>, &mut BytesMut) -> Result<(), Misfit>,
+        mut put: impl FnMut(Value<'a>, &mut BytesMut) -> Result<(), EncodeError>,
         [open, close]: [u8; 2],
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), EncodeError> {
         let mark = out.len();
         let mut is_first = true;
         for step in self.steps() {
@@ -179,7 +179,7 @@ impl<'a> Nested<'a> {
     }
 
     /// To the server an array is a box: all that stands at one depth is equally long.
-    fn dimensions(self) -> Result<Dimensions, Misfit> {
+    fn dimensions(self) -> Result<Dimensions, EncodeError> {
         let mut lengths: [Option<usize>; MOST_DIMENSIONS] = [None; MOST_DIMENSIONS];
         // How much has come in the array that is open at each depth.
         let mut come = [0_usize; MOST_DIMENSIONS];
@@ -223,13 +223,13 @@ impl<'a> Nested<'a> {
     }
 }
 
-fn put_length(length: usize, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_length(length: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
     out.put_i32(i32::try_from(length).map_err(|_| TOO_LONG)?);
     Ok(())
 }
 
 /// What escapes make of text may be six times as long as the text.
-fn check_length(out: &BytesMut, mark: usize) -> Result<(), Misfit> {
+fn check_length(out: &BytesMut, mark: usize) -> Result<(), EncodeError> {
     if out.len() - mark > MAX_BYTES { Err(TOO_LONG) } else { Ok(()) }
 }
 
@@ -238,21 +238,21 @@ const fn is_text_in_binary(element: u32) -> bool {
     matches!(element, oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::JSON)
 }
 
-fn put_binary(value: Value<'_>, of: ArrayOf, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_binary(value: Value<'_>, of: ArrayOf, out: &mut BytesMut) -> Result<(), EncodeError> {
     let element = of.element;
     check_nul(value)?;
     if of.is_textual || is_text_in_binary(element) {
-        return fit::encode_text(value, element, out);
+        return encode_scalar::encode_text(value, element, out);
     }
-    if fit::format(value, element) == Format::Binary {
-        return fit::encode_binary(value, element, out);
+    if encode_scalar::format(value, element) == Format::Binary {
+        return encode_scalar::encode_binary(value, element, out);
     }
     let mut text = BytesMut::new();
-    fit::encode_text(value, element, &mut text)?;
+    encode_scalar::encode_text(value, element, &mut text)?;
     sure::put(&text, element, out).ok_or(NO_BINARY)
 }
 
-fn check_nul(value: Value<'_>) -> Result<(), Misfit> {
+fn check_nul(value: Value<'_>) -> Result<(), EncodeError> {
     match value {
         Value::Text(text) if text.contains(&0) => Err(NUL),
         _ => Ok(()),
@@ -260,17 +260,17 @@ fn check_nul(value: Value<'_>) -> Result<(), Misfit> {
 }
 
 /// An element of the text form: quoted, unless nothing in it could be taken for something else.
-fn put_element(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_element(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
     check_nul(value)?;
     match value {
         Value::Null => out.extend_from_slice(b"NULL"),
         Value::Bool(_) | Value::Number(_) | Value::BigInt(_) => {
-            fit::encode_text(value, element, out)?;
+            encode_scalar::encode_text(value, element, out)?;
         }
-        Value::Text(text) => put_quoted(&fit::server_text(text, element), out),
+        Value::Text(text) => put_quoted(&encode_scalar::server_text(text, element), out),
         Value::Json(_) | Value::Date(_) | Value::Bytes(_) | Value::Array(_) => {
             let mut text = BytesMut::new();
-            fit::encode_text(value, element, &mut text)?;
+            encode_scalar::encode_text(value, element, &mut text)?;
             put_quoted(&text, out);
         }
     }
@@ -293,7 +293,7 @@ fn put_quoted(text: &[u8], out: &mut BytesMut) {
 }
 
 /// As JSON.stringify writes it; but a BigInt, at which that throws, in all its digits.
-fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), Misfit> {
+fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
@@ -309,7 +309,7 @@ fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), Misfit> {
             // Neither text nor memory fails.
             let _ = serde_json::to_writer(out.writer(), text);
         }
-        Value::Date(millis) => fit::put_json_date(millis, out)?,
+        Value::Date(millis) => encode_scalar::put_json_date(millis, out)?,
         Value::Json(json) => out.extend_from_slice(json),
         Value::Bytes(_) => return Err(NO_JSON_BYTES),
         // Arrays are flat lists of tokens, and never elements.

@@ -1,4 +1,4 @@
-// Many more queries at a time than connections (src/pool/calls/crowd.rs): a few servers are kept at work,
+// Many more queries at a time than connections (src/pool/calls/burst.rs): a few servers are kept at work,
 // and heard in parts of several answers. Whatever is among them, everybody gets their own answer.
 // On a real server over TCP.
 

@@ -40,7 +40,7 @@ const fn longest(lengths: &[usize]) -> usize {
 
 /// The memory of one segment.
 #[derive(Debug)]
-pub(super) struct Room<'a> {
+pub(super) struct SegmentMut<'a> {
     pub(super) records: &'a mut [i32],
     pub(super) cells: &'a mut [u64],
     pub(super) nulls: &'a mut [u8],
@@ -64,7 +64,7 @@ pub(super) struct ResultRecord {
 /// The segment as far as it is written. The writer of a record first asks whether there is room for
 /// it.
 #[derive(Debug)]
-pub(super) struct Sheet<'a> {
+pub(super) struct SegmentWriter<'a> {
     records: &'a mut [i32],
     used: usize,
     columns_limit: usize,
@@ -72,9 +72,9 @@ pub(super) struct Sheet<'a> {
     pub(super) batch: RowBatch<'a>,
 }
 
-impl<'a> Sheet<'a> {
-    pub(super) fn new(room: Room<'a>) -> Self {
-        let Room { records, cells, nulls, text } = room;
+impl<'a> SegmentWriter<'a> {
+    pub(super) fn new(room: SegmentMut<'a>) -> Self {
+        let SegmentMut { records, cells, nulls, text } = room;
         let columns_limit = cells.len().min(nulls.len());
         let batch = RowBatch::new(cells, nulls, text, TEXT_LIMIT);
         Self { records, used: SegmentWords::WORDS, columns_limit, batch }

@@ -111,11 +111,11 @@ pub enum Output {
     Write {
         connection: ConnectionId,
     },
-    /// The pool knows nothing more of this connection: send the farewell if the socket takes it at
+    /// The pool knows nothing more of this connection: send the Terminate message if the socket takes it at
     /// once, and close.
     Close {
         connection: ConnectionId,
-        farewell: Vec<u8>,
+        terminate: Vec<u8>,
     },
     /// Send the packet on a connection of its own, to the address that `connection` has reached,
     /// and wait until the server closes it; `Pool::cancel_ended` answers. Goes on where

@@ -19,7 +19,7 @@ use crate::types::Params;
 
 /// The pool's name for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Token(pub u64);
+pub struct RequestToken(pub u64);
 
 /// State that all connections of one pool share.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Shared<'a> {
 /// One statement to run.
 #[derive(Debug)]
 pub struct Request<'a> {
-    pub token: Token,
+    pub token: RequestToken,
     pub statement: StatementId,
     pub params: &'a Params,
     /// The transaction that begins in the same flight. If the server refuses the BEGIN, the request
@@ -195,7 +195,7 @@ pub enum Event {
     Settled(Settled),
     /// The connection broke before the request's ReadyForQuery.
     Lost {
-        token: Token,
+        token: RequestToken,
         outcome: Outcome,
         /// The server was in a transaction when it came to the request, as far as this client
         /// knows.
@@ -223,7 +223,7 @@ pub enum Event {
 /// The result of a request, and what the server has told of itself meanwhile.
 #[derive(Debug)]
 pub struct Settled {
-    pub token: Token,
+    pub token: RequestToken,
     pub answer: Answer,
     /// The role that the server had told when it began with the request.
     pub role_before: Option<Role>,

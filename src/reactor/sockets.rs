@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::errand::{Ended, Errands};
+use super::cancel_requests::{Ended, Errands};
 use super::libuv::{Loop, Wake};
 use super::race::Race;
 use super::readiness::Readiness;
@@ -77,13 +77,13 @@ enum Opening {
 }
 
 #[derive(Debug)]
-pub(super) struct Links {
+pub(super) struct Sockets {
     readiness: Readiness,
     options: Options,
     opening: BTreeMap<ConnectionId, Opening>,
     open: BTreeMap<ConnectionId, Token>,
     streams: BTreeMap<Token, Stream>,
-    errands: Errands,
+    cancel_requests: Errands,
     /// Sockets that may hold unread bytes. The selector will not report them again.
     unread: VecDeque<Token>,
     opened: VecDeque<Opened>,
@@ -92,7 +92,7 @@ pub(super) struct Links {
     last_lookup: u32,
 }
 
-impl Links {
+impl Sockets {
     pub(super) fn new(config: &Config) -> io::Result<Self> {
         Ok(Self {
             readiness: Readiness::new()?,
@@ -100,7 +100,7 @@ impl Links {
             opening: BTreeMap::new(),
             open: BTreeMap::new(),
             streams: BTreeMap::new(),
-            errands: Errands::new(config.connect_timeout),
+            cancel_requests: Errands::new(config.connect_timeout),
             unread: VecDeque::new(),
             opened: VecDeque::new(),
             lookups: VecDeque::new(),
@@ -193,56 +193,56 @@ impl Links {
             Opening::Racing { race, .. } => race.deadline(),
             Opening::Resolving { .. } => None,
         });
-        racing.chain(self.errands.deadline()).min()
+        racing.chain(self.cancel_requests.deadline()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let racing: Vec<_> = self.opening.keys().copied().collect();
         racing.into_iter().for_each(|connection| self.run_race(now, connection));
-        for token in self.errands.overdue(now) {
+        for token in self.cancel_requests.overdue(now) {
             self.finish_errand(token, false);
         }
     }
 
     /// Sends a packet on a connection of its own, to the address that `connection` has reached.
-    /// [`Self::next_errand`] tells how that ended.
+    /// [`Self::next_cancel_request`] tells how that ended.
     pub(super) fn run_errand(&mut self, now: Instant, connection: ConnectionId, packet: Vec<u8>) {
         let stream = self.token(connection).and_then(|token| self.streams.get(&token));
         let socket = stream.map(|stream| Socket::connect(&stream.target, &self.options));
-        let Some(Ok((socket, _))) = socket else { return self.errands.fail(connection) };
+        let Some(Ok((socket, _))) = socket else { return self.cancel_requests.fail(connection) };
         self.last_token = self.last_token.wrapping_add(1);
         let token = self.last_token;
         if self.readiness.watch(&socket, token).is_err() {
-            return self.errands.fail(connection);
+            return self.cancel_requests.fail(connection);
         }
-        self.errands.begin(now, token, connection, socket, packet);
+        self.cancel_requests.begin(now, token, connection, socket, packet);
         // The selector does not report a connect that has succeeded at once.
         self.handle_errand(token);
     }
 
     pub(super) fn is_errand(&self, token: Token) -> bool {
-        self.errands.contains(token)
+        self.cancel_requests.contains(token)
     }
 
     pub(super) fn handle_errand(&mut self, token: Token) {
-        if let Some(reached) = self.errands.advance(token) {
+        if let Some(reached) = self.cancel_requests.advance(token) {
             self.finish_errand(token, reached);
         }
     }
 
-    pub(super) fn next_errand(&mut self) -> Option<Ended> {
-        self.errands.next_ended()
+    pub(super) fn next_cancel_request(&mut self) -> Option<Ended> {
+        self.cancel_requests.next_ended()
     }
 
     pub(super) fn drop_errands(&mut self) {
-        for token in self.errands.clear() {
+        for token in self.cancel_requests.clear() {
             self.readiness.forget(token);
         }
     }
 
     fn finish_errand(&mut self, token: Token, reached: bool) {
         self.readiness.forget(token);
-        self.errands.finish(token, reached);
+        self.cancel_requests.finish(token, reached);
     }
 
     /// Whether the socket's connect is still under way.
@@ -253,7 +253,7 @@ impl Links {
     /// The only socket, if any wake must be for it and the selector need not be asked.
     pub(super) fn single_socket(&self) -> Option<Token> {
         let (token, stream) = self.streams.first_key_value()?;
-        let is_alone = self.streams.len() == 1 && self.errands.is_empty();
+        let is_alone = self.streams.len() == 1 && self.cancel_requests.is_empty();
         let is_meant = is_alone && self.is_open_for(stream.connection, *token);
         (Readiness::LOOKS_AGAIN && is_meant).then_some(*token)
     }
@@ -345,17 +345,17 @@ impl Links {
     }
 
     /// Closes a connection at any stage, with everything that was started for it.
-    pub(super) fn close(&mut self, connection: ConnectionId, farewell: &[u8]) {
+    pub(super) fn close(&mut self, connection: ConnectionId, terminate: &[u8]) {
         if let Some(Opening::Racing { runners, .. }) = self.opening.remove(&connection) {
             runners.into_iter().for_each(|(token, _)| self.drop_stream(token));
         }
         if let Some(token) = self.open.remove(&connection) {
             if let Some(stream) = self.streams.get(&token)
-                && !farewell.is_empty()
+                && !terminate.is_empty()
             {
                 // This is a courtesy: without it, the server learns of the end from the closed
                 // socket.
-                let _ = stream.socket.write(farewell);
+                let _ = stream.socket.write(terminate);
             }
             self.drop_stream(token);
         }

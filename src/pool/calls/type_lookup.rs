@@ -18,7 +18,7 @@
 
 use std::time::Duration;
 
-use super::untyped::{Answered, Origin, Read, Untyped, Waiter};
+use super::waiting_for_types::{Answered, Origin, Read, Untyped, Waiter};
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
 use crate::connection::{Effect, Form, Realm, Statement, Telling, TypesOutcome, TypesRefused};

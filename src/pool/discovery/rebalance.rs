@@ -2,8 +2,8 @@
 //!
 //! While the pool is in use, hosts that do not serve are looked at about once a second. A session
 //! to a host that has less than its share joins the pool if there is room; in a full pool it waits
-//! as **relief** until a connection to a host with more than its share has nothing to do, and takes
-//! its place. There is one relief at a time, so that connections move one by one and no query
+//! as **rebalancing** until a connection to a host with more than its share has nothing to do, and takes
+//! its place. There is one rebalancing at a time, so that connections move one by one and no query
 //! notices.
 
 use super::{Context, Discovery};
@@ -21,7 +21,7 @@ impl Discovery {
         while let Some(host) = self.next_visit(cx)
             && self.cluster.may_connect_at(host) <= now
         {
-            self.open(now, host, Duty::Witness { ask_at: None }, cx);
+            self.open(now, host, Duty::LivenessProbe { ask_at: None }, cx);
         }
     }
 
@@ -70,9 +70,9 @@ impl Discovery {
         if cx.config.load_balance == LoadBalance::Nearest
             && self.cluster.topology().is_measurement_old(host, now)
             && self.cluster.may_look_at(host) <= now
-            && !cx.connections.is_witnessed(host)
+            && !cx.connections.is_probed(host)
         {
-            self.open(now, host, Duty::Witness { ask_at: None }, cx);
+            self.open(now, host, Duty::LivenessProbe { ask_at: None }, cx);
         }
     }
 
@@ -103,7 +103,7 @@ impl Discovery {
 
     /// What was at work on a host that serves again goes on to its end, and counts. As many as
     /// there are too many by that are closed, when they have nothing to do.
-    pub(in crate::pool) fn shed(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::pool) fn trim(&mut self, cx: &mut Context<'_>) {
         while self.has_surplus {
             self.has_surplus = self.counted(cx) > cx.config.pool_size;
             if !self.has_surplus {
@@ -118,9 +118,9 @@ impl Discovery {
         }
     }
 
-    /// Puts a relief to work where a connection can be spared for it.
-    pub(in crate::pool) fn relieve(&mut self, cx: &mut Context<'_>) {
-        let Some((id, host)) = cx.connections.relief() else { return };
+    /// Puts a rebalancing to work where a connection can be spared for it.
+    pub(in crate::pool) fn rebalance(&mut self, cx: &mut Context<'_>) {
+        let Some((id, host)) = cx.connections.rebalancing() else { return };
         let mut candidates = std::mem::take(&mut self.candidates);
         survey(self.cluster.topology(), cx.connections, cx.config.load_balance, &mut candidates);
         let own = candidates.iter().find(|c| c.host == host && c.rank == Rank::Preferred);
@@ -139,8 +139,8 @@ impl Discovery {
     }
 
     /// Whether a session that there is no room for may take the place of another one.
-    pub(in crate::pool) fn is_relief(&mut self, host: HostId, cx: &mut Context<'_>) -> bool {
-        if cx.connections.relief().is_some() {
+    pub(in crate::pool) fn may_rebalance(&mut self, host: HostId, cx: &mut Context<'_>) -> bool {
+        if cx.connections.rebalancing().is_some() {
             return false;
         }
         let mut candidates = Vec::new();

@@ -9,7 +9,7 @@ use crate::connection::{Lineage, QUERY_WAIT_TIMEOUT, Role, was_never_handed_on};
 
 /// Names a host of the cluster. The name of a host that was taken out of the list is never given to
 /// another host.
-pub type HostId = Key<Member>;
+pub type HostId = Key<HostState>;
 
 /// How long a measured round trip counts as current. If no query measures it again, the pool has
 /// to.
@@ -39,7 +39,7 @@ pub enum Observation {
 }
 
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct HostState {
     pub(super) host: Arc<Host>,
     pub(super) standing: Standing,
     /// Only idle sessions that were cut speak against the host, and a network device may have cut
@@ -167,7 +167,7 @@ impl Standing {
     }
 }
 
-impl Member {
+impl HostState {
     pub(super) fn new(host: Arc<Host>, now: Instant) -> Self {
         Self {
             host,
@@ -340,7 +340,7 @@ impl Member {
         if self.is_quiet { "up" } else { self.standing.state() }
     }
 
-    pub(super) fn glance(&self) -> (&'static str, Option<Role>) {
+    pub(super) fn summary(&self) -> (&'static str, Option<Role>) {
         (self.state(), self.role)
     }
 

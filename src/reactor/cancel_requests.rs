@@ -18,7 +18,7 @@ use crate::pool::ConnectionId;
 const MOST_READS: usize = 4;
 
 #[derive(Debug)]
-struct Errand {
+struct CancelRequest {
     connection: ConnectionId,
     socket: Socket,
     /// The bytes that are still to be written.
@@ -36,7 +36,7 @@ pub(super) struct Ended {
 
 #[derive(Debug)]
 pub(super) struct Errands {
-    underway: BTreeMap<Token, Errand>,
+    underway: BTreeMap<Token, CancelRequest>,
     ended: VecDeque<Ended>,
     /// How long a cancel request may take as a whole.
     timeout: Duration,
@@ -56,7 +56,7 @@ impl Errands {
         packet: Vec<u8>,
     ) {
         let deadline = now + self.timeout;
-        self.underway.insert(token, Errand { connection, socket, packet, deadline });
+        self.underway.insert(token, CancelRequest { connection, socket, packet, deadline });
     }
 
     pub(super) fn fail(&mut self, connection: ConnectionId) {
@@ -76,30 +76,33 @@ impl Errands {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.underway.values().map(|errand| errand.deadline).min()
+        self.underway.values().map(|cancel_request| cancel_request.deadline).min()
     }
 
     /// The tokens of the sockets whose time is over. The caller closes these, and calls
     /// [`Self::finish`].
     pub(super) fn overdue(&self, now: Instant) -> Vec<Token> {
-        let overdue = self.underway.iter().filter(|(_, errand)| errand.deadline <= now);
+        let overdue =
+            self.underway.iter().filter(|(_, cancel_request)| cancel_request.deadline <= now);
         overdue.map(|(token, _)| *token).collect()
     }
 
     /// Continues as far as the socket allows. Returns, once the request is over, whether the server
     /// closed the connection.
     pub(super) fn advance(&mut self, token: Token) -> Option<bool> {
-        let errand = self.underway.get_mut(&token)?;
-        if !errand.packet.is_empty() {
-            match errand.socket.progress() {
+        let cancel_request = self.underway.get_mut(&token)?;
+        if !cancel_request.packet.is_empty() {
+            match cancel_request.socket.progress() {
                 Ok(Progress::Connecting) => return None,
                 Ok(Progress::Connected) => {}
                 Err(_) => return Some(false),
             }
         }
-        while !errand.packet.is_empty() {
-            match errand.socket.write(&errand.packet) {
-                Ok(count) => drop(errand.packet.drain(..count.min(errand.packet.len()))),
+        while !cancel_request.packet.is_empty() {
+            match cancel_request.socket.write(&cancel_request.packet) {
+                Ok(count) => {
+                    drop(cancel_request.packet.drain(..count.min(cancel_request.packet.len())))
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Some(false),
@@ -107,7 +110,7 @@ impl Errands {
         }
         let mut nothing = [0; 256];
         for _ in 0..MOST_READS {
-            match errand.socket.read(&mut nothing) {
+            match cancel_request.socket.read(&mut nothing) {
                 Ok(0) => return Some(true),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
@@ -119,7 +122,7 @@ impl Errands {
     }
 
     pub(super) fn finish(&mut self, token: Token, reached: bool) {
-        if let Some(Errand { connection, .. }) = self.underway.remove(&token) {
+        if let Some(CancelRequest { connection, .. }) = self.underway.remove(&token) {
             self.ended.push_back(Ended { connection, reached });
         }
     }
