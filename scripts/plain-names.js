@@ -1,4 +1,4 @@
-// node scripts/plain-names.js: writes src/connection/plain_names.rs, the names in a text that
+// node scripts/plain-names.js: writes src/connection/statement/plain_names.rs, the names in a text that
 // certainly call nothing that writes or takes a lock, as PostgreSQL 13 to 18 list them. A name must
 // be in all of these versions: in a version that lacks it, the name may be a user's.
 
@@ -66,5 +66,5 @@ const tables = Object.entries(DOCS).map(
 const text = `//! Names that PostgreSQL 13 to 18 have in common, each table in the order of its bytes. Written by
 //! scripts/plain-names.js.
 ${tables.join('')}`;
-const file = new URL('../src/connection/plain_names.rs', import.meta.url);
+const file = new URL('../src/connection/statement/plain_names.rs', import.meta.url);
 writeFileSync(fileURLToPath(file), text);

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::begin::Begin;
-use super::exchange::StatementResult;
-use super::handshake::Peer;
-use super::lineage::Place;
-use super::realm::Realm;
-use super::role::Role;
-use super::statement::{Description, StatementId, Statements};
-use super::user_types::TypesOutcome;
 use crate::base::{Error, Outcome, ServerFields};
 use crate::config::Config;
+use crate::connection::introspection::lineage::Place;
+use crate::connection::introspection::realm::Realm;
+use crate::connection::introspection::role::Role;
+use crate::connection::introspection::user_types::TypesOutcome;
+use crate::connection::login::handshake::Peer;
+use crate::connection::request::begin::Begin;
+use crate::connection::request::exchange::StatementResult;
+use crate::connection::statement::{Description, StatementId, Statements};
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::scram::KeyCache;
 use crate::types::Params;

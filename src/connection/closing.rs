@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::intake::Intake;
-use super::session::Session;
-use super::{Connection, Event, State};
 use crate::base::{Error, ErrorClass};
+use crate::connection::intake::Intake;
+use crate::connection::session::Session;
+use crate::connection::{Connection, Event, State};
 
 impl Connection {
     pub(super) fn lost(&self, why: &str) -> Error {

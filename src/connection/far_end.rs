@@ -4,10 +4,10 @@
 //! for the number of its process along with its first request: only a server's own session has the
 //! number that its key names. Until that is known, the session is taken for a pooler's.
 
-use super::handshake::BackendKey;
-use super::staleness::is_passing;
-use super::step::unexpected;
 use crate::base::{Error, Mutation, ServerFields};
+use crate::connection::login::handshake::BackendKey;
+use crate::connection::request::step::unexpected;
+use crate::connection::statement::staleness::is_passing;
 use crate::protocol::backend::BackendMessage;
 use crate::protocol::data_row::{check_data_row, fields};
 

@@ -5,8 +5,8 @@
 //! part. Of a long report the beginning of each field is kept. A message that is longer than this
 //! client takes is skipped, without being held.
 
-use super::{Connection, Shared, State};
 use crate::base::{Error, ErrorClass, Instant};
+use crate::connection::{Connection, Shared, State};
 use crate::protocol::backend::{self, BackendMessage};
 use crate::protocol::frame::{Frame, Limits, Phase, Split, split};
 use crate::protocol::report::ReportReader;

@@ -13,48 +13,16 @@
 //! Any error leads to `Closed`, whose events say of each request whether it may have run.
 
 mod api;
-mod begin;
 mod closing;
-mod command;
-mod creating;
-mod effect;
-mod ended;
-mod exchange;
 mod far_end;
-mod flight;
-mod halfway;
-mod handshake;
-mod held;
 mod intake;
-mod latency;
-mod lexer;
-mod lineage;
+mod introspection;
 mod login;
-mod naming;
-mod outbox;
-mod pipeline;
-mod plain_names;
-mod plain_read;
-mod prelude;
-mod prepared;
 mod questions;
-mod realm;
-mod role;
-mod rows;
-mod script;
+mod request;
 mod session;
-mod session_effects;
-mod settings;
-mod staleness;
-mod startup;
 mod statement;
-mod stats;
-mod step;
-mod steps;
-mod text_results;
-mod user_types;
 mod views;
-mod wire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,25 +32,25 @@ use bytes::{Buf, BytesMut};
 pub use api::{
     Answer, Event, Input, Remedy, Request, RequestToken, Sent, Settled, Shared, Telling, Written,
 };
-pub use begin::{Begin, Isolation};
-pub use command::CommandTag;
-pub use effect::Effect;
-pub use exchange::StatementResult;
-use handshake::Handshake;
-pub use handshake::{BackendKey, Peer};
 use intake::Intake;
-pub use lineage::{Lineage, Place};
-pub use realm::Realm;
-use role::Parameters;
-pub use role::Role;
-pub use rows::{RowCursor, Rows};
-pub use script::{Unfit, left_open};
+pub use introspection::lineage::{Lineage, Place};
+pub use introspection::realm::Realm;
+use introspection::role::Parameters;
+pub use introspection::role::Role;
+pub use introspection::user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
+use login::handshake::Handshake;
+pub use login::handshake::{BackendKey, Peer};
+pub use request::begin::{Begin, Isolation};
+pub use request::command::CommandTag;
+pub use request::exchange::StatementResult;
+pub use request::rows::{RowCursor, Rows};
 use session::Session;
 pub use session::{QUERY_WAIT_TIMEOUT, was_never_handed_on};
-pub use session_effects::SessionEffects;
+pub use statement::effect::Effect;
+pub use statement::script::{Unfit, left_open};
+pub use statement::session_effects::SessionEffects;
+pub use statement::stats::Stats;
 pub use statement::{Description, Form, Statement, StatementId, Statements};
-pub use stats::Stats;
-pub use user_types::{RefusedInTransaction, TypesOutcome, TypesRefused};
 
 use crate::base::{Error, ErrorClass, Instant};
 use crate::protocol::frontend;
@@ -242,7 +210,7 @@ impl Connection {
             State::Session(session) => {
                 let text = shared.statements.get(request.statement).map_or(0, |it| it.sql.len());
                 let bytes = text.saturating_add(request.params.size());
-                outbox::make_room(&mut self.outbox, bytes.saturating_add(ROUND_REQUEST))?;
+                request::outbox::make_room(&mut self.outbox, bytes.saturating_add(ROUND_REQUEST))?;
                 let sent = session.send(now, request, shared, self.written, &mut self.outbox);
                 self.largest_outbox = self.largest_outbox.max(self.outbox.len());
                 sent
@@ -316,7 +284,7 @@ impl Connection {
     pub fn advance(&mut self, count: usize) {
         let count = count.min(self.outbox.len());
         self.outbox.advance(count);
-        outbox::give_back(&mut self.outbox, &mut self.largest_outbox);
+        request::outbox::give_back(&mut self.outbox, &mut self.largest_outbox);
         self.written += count as u64;
     }
 

@@ -1,11 +1,11 @@
 //! The pool's own questions to a server, on an open session.
 
 #[cfg(doc)]
-use super::Event;
+use crate::connection::Event;
 use std::time::Duration;
 
-use super::{Connection, RefusedInTransaction, State};
 use crate::base::Instant;
+use crate::connection::{Connection, RefusedInTransaction, State};
 
 impl Connection {
     /// Has the next barrier of an idle session ask the server for its role, even if the server

@@ -4,10 +4,10 @@ mod large;
 
 use serde_json::json;
 
-use super::*;
 use crate::base::Outcome;
 use crate::config::Config;
 use crate::config::from_json;
+use crate::connection::*;
 use crate::protocol::scram::KeyCache;
 use crate::protocol::scripted::{self, message};
 use crate::types::Params;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::session::Session;
-use super::{BackendKey, Connection, Event, RequestToken, Role, State, StatementId, pipeline};
 use crate::base::Instant;
+use crate::connection::request::pipeline;
+use crate::connection::session::Session;
+use crate::connection::{BackendKey, Connection, Event, RequestToken, Role, State, StatementId};
 use crate::protocol::backend::TransactionStatus;
 use crate::protocol::frontend;
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::base::{Error, ErrorClass, Mutation, Outcome, ServerFields};
-use crate::connection::exchange::{Ended, Flight, StatementResult};
-use crate::connection::pipeline::{Kind, Pipeline, requests};
-use crate::connection::rows::too_large;
-use crate::connection::script::{copied_error, is_end};
-use crate::connection::session_effects::{deallocates_all, resets_settings};
-use crate::connection::staleness::Staleness;
+use crate::connection::request::exchange::{Ended, Flight, StatementResult};
+use crate::connection::request::pipeline::{Kind, Pipeline, requests};
+use crate::connection::request::rows::too_large;
+use crate::connection::statement::script::{copied_error, is_end};
+use crate::connection::statement::session_effects::{deallocates_all, resets_settings};
+use crate::connection::statement::staleness::Staleness;
 use crate::connection::statement::{Form, Statement, StatementId};
 use crate::connection::{Answer, Event, Remedy, Shared};
 use crate::protocol::backend::TransactionStatus;

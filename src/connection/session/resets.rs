@@ -6,9 +6,9 @@ use bytes::BytesMut;
 use super::{Cleanliness, Session};
 use crate::base::{Error, Instant, Mutation};
 use crate::connection::Shared;
-use crate::connection::pipeline::{Kind, ResetStep, is_vacant, push, requests};
-use crate::connection::prelude::RESET;
-use crate::connection::role::{Parameters, check_encoding};
+use crate::connection::introspection::role::{Parameters, check_encoding};
+use crate::connection::request::pipeline::{Kind, ResetStep, is_vacant, push, requests};
+use crate::connection::request::prelude::RESET;
 use crate::protocol::backend::TransactionStatus;
 
 impl Session {

@@ -2,11 +2,11 @@
 
 use super::Session;
 use crate::base::Error;
-use crate::connection::exchange::Exchange;
-use crate::connection::lineage::Place;
-use crate::connection::pipeline::Kind;
-use crate::connection::role::Role;
-use crate::connection::step::unexpected;
+use crate::connection::introspection::lineage::Place;
+use crate::connection::introspection::role::Role;
+use crate::connection::request::exchange::Exchange;
+use crate::connection::request::pipeline::Kind;
+use crate::connection::request::step::unexpected;
 
 impl Session {
     pub(in crate::connection) fn row(&mut self, body: &[u8]) -> Result<(), Error> {

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::Session;
+use super::settings::FirstUse;
 use crate::base::{Error, ErrorKind, Instant, Mutation};
 use crate::connection::Request;
-use crate::connection::exchange::{Asked, Begins, Flight, Parsing};
-use crate::connection::prepared::{Found, Moment, Told};
-use crate::connection::settings::FirstUse;
-use crate::connection::staleness::Relies;
+use crate::connection::request::exchange::{Asked, Begins, Flight, Parsing};
+use crate::connection::request::wire::{Values, bind_and_run, parse_and_run};
+use crate::connection::statement::prepared::{Found, Moment, Told};
+use crate::connection::statement::staleness::Relies;
 use crate::connection::statement::{Description, Form, Statement};
-use crate::connection::wire::{Values, bind_and_run, parse_and_run};
 use crate::protocol::frontend;
 use crate::types::Verbatim;
 

@@ -4,13 +4,13 @@ use bytes::BytesMut;
 
 use super::{Cleanliness, Session};
 use crate::base::{Error, ErrorClass, Instant, Outcome};
-use crate::connection::exchange::Flight;
-use crate::connection::held::Held;
-use crate::connection::pipeline::{Item, Kind};
-use crate::connection::prelude::Prelude;
-use crate::connection::script::Copied;
+use crate::connection::request::exchange::Flight;
+use crate::connection::request::held::Held;
+use crate::connection::request::pipeline::{Item, Kind};
+use crate::connection::request::prelude::Prelude;
+use crate::connection::request::steps::Steps;
+use crate::connection::statement::script::Copied;
 use crate::connection::statement::{Statement, Statements};
-use crate::connection::steps::Steps;
 use crate::connection::{Request, Shared};
 use crate::protocol::frontend;
 

@@ -1,6 +1,6 @@
 //! Answers that are larger than they may be, in parts as sockets bring them.
 
-use super::*;
+use crate::connection::tests::*;
 
 const LIMIT: usize = 100_000;
 

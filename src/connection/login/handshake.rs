@@ -1,0 +1,262 @@
+//! From the connected socket to the first ReadyForQuery (PostgreSQL manual, 55.2.1).
+//!
+//! ```text
+//! Started ──Ok──────────────────────────────┐
+//!    │  └─CleartextPassword, MD5Password─▶ PasswordSent ─Ok─▶ Authenticated ─ReadyForQuery─▶ end
+//!    └─SASL─▶ Scram(first ▶ keys ▶ final) ──Ok (verified)──▶┘
+//! ```
+//!
+//! Each state takes the one authentication message that may come next, so a server can't make the
+//! client authenticate in circles. An ErrorResponse ends the handshake in any state. A
+//! NoticeResponse changes nothing.
+
+use bytes::BytesMut;
+use postgres_protocol::authentication::md5_hash;
+
+use crate::base::{Error, ErrorClass, ServerFields};
+use crate::config::Config;
+use crate::connection::Shared;
+use crate::connection::introspection::role::Parameters;
+use crate::protocol::backend::BackendMessage;
+use crate::protocol::frontend;
+use crate::protocol::scram::{ChannelBinding, Scram, Work};
+
+/// The key that a CancelRequest must quote.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BackendKey {
+    pub process_id: i32,
+    pub secret: Vec<u8>,
+}
+
+/// The largest number of a process: Linux allows none beyond it, and other systems give none.
+const LARGEST_PROCESS_ID: i32 = 1 << 22;
+
+impl BackendKey {
+    /// Whether this key can't be a server's: a pooler makes up both halves of its keys.
+    pub(in crate::connection) fn is_of_pooler(&self) -> bool {
+        !(1..=LARGEST_PROCESS_ID).contains(&self.process_id)
+    }
+}
+
+impl std::fmt::Debug for BackendKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BackendKey {{ process_id: {}, secret: [redacted] }}", self.process_id)
+    }
+}
+
+/// Facts about the socket that the first steps of a login need.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Random bytes from the operating system, for SCRAM and for names that no other client has.
+    pub nonce: [u8; 18],
+    /// The socket is a Unix socket or leads to a loopback address, so no network can be listened to
+    /// in between.
+    pub local: bool,
+}
+
+impl Peer {
+    pub(in crate::connection) fn digits(&self) -> [u8; 8] {
+        self.nonce.last_chunk().copied().unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+pub(in crate::connection) enum Handshake {
+    Started { peer: Peer },
+    PasswordSent,
+    Scram { scram: Scram },
+    Authenticated { key: Option<BackendKey> },
+}
+
+/// The state that a message has led to.
+pub(in crate::connection) enum Next {
+    Handshake(Handshake),
+    Done { key: Option<BackendKey> },
+}
+
+impl Handshake {
+    /// Writes the StartupMessage.
+    pub(in crate::connection) fn start(
+        peer: Peer,
+        config: &Config,
+        out: &mut BytesMut,
+    ) -> Result<Self, Error> {
+        let mut parameters = vec![
+            ("user", config.user.as_str()),
+            ("database", config.database.as_str()),
+            // This client sends and reads text as UTF-8.
+            ("client_encoding", "UTF8"),
+        ];
+        if let Some(name) = &config.application_name {
+            parameters.push(("application_name", name));
+        }
+        parameters.extend(config.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        frontend::startup(out, &parameters)?;
+        Ok(Self::Started { peer })
+    }
+
+    /// Whether key derivation waits for its next slice.
+    pub(in crate::connection) fn has_work(&self) -> bool {
+        matches!(self, Self::Scram { scram } if scram.has_work())
+    }
+
+    /// How many iterations of the key derivation are left.
+    pub(in crate::connection) fn work_left(&self) -> Option<u32> {
+        if let Self::Scram { scram } = self { scram.work_left() } else { None }
+    }
+
+    /// Does one slice of key derivation, which takes less than a millisecond.
+    pub(in crate::connection) fn work(
+        &mut self,
+        shared: &mut Shared<'_>,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        if let Self::Scram { scram } = self
+            && scram.has_work()
+            && let Work::ClientFinal(message) = scram.work(shared.keys)?
+        {
+            frontend::sasl_response(out, &message)?;
+        }
+        Ok(())
+    }
+
+    pub(in crate::connection) fn handle(
+        self,
+        message: BackendMessage<'_>,
+        parameters: &mut Parameters,
+        shared: &mut Shared<'_>,
+        out: &mut BytesMut,
+    ) -> Result<Next, Error> {
+        use BackendMessage as M;
+        let next = match (self, message) {
+            (_, M::ErrorResponse(fields)) => return Err(login_refused(*fields)),
+            (state, M::NoticeResponse(_)) => state,
+            // The server knows protocol 3 only up to some minor version. This client asks for 3.0.
+            (state @ Self::Started { .. }, M::NegotiateProtocolVersion { .. }) => state,
+
+            (Self::Started { .. }, M::AuthenticationOk) => Self::Authenticated { key: None },
+            (Self::Started { peer }, M::AuthenticationCleartextPassword) => {
+                cleartext(peer, shared.config, out)?
+            }
+            (Self::Started { .. }, M::AuthenticationMd5Password { salt }) => {
+                let password = password(shared.config)?;
+                let hash = md5_hash(shared.config.user.as_bytes(), password.as_bytes(), salt);
+                frontend::password(out, hash.as_bytes())?;
+                Self::PasswordSent
+            }
+            (Self::Started { peer }, M::AuthenticationSasl { mechanisms }) => {
+                scram(peer, &mechanisms, shared.config, out)?
+            }
+            (Self::Started { .. }, M::AuthenticationUnsupported { kind }) => {
+                return Err(refused(format!(
+                    "the server asks for {kind} authentication, which this client does not have; \
+                     scram-sha-256, md5, password and trust are understood (pg_hba.conf decides)"
+                )));
+            }
+            (Self::PasswordSent, M::AuthenticationOk) => Self::Authenticated { key: None },
+
+            (Self::Scram { mut scram }, M::AuthenticationSaslContinue(data)) => {
+                scram.server_first(data, shared.keys)?;
+                Self::Scram { scram }
+            }
+            (Self::Scram { mut scram }, M::AuthenticationSaslFinal(data)) => {
+                scram.server_final(data)?;
+                Self::Scram { scram }
+            }
+            // A server that omits its own proof does not know the password (RFC 5802, section 5).
+            (Self::Scram { scram }, M::AuthenticationOk) if scram.is_verified() => {
+                Self::Authenticated { key: None }
+            }
+
+            (state @ Self::Authenticated { .. }, M::ParameterStatus { name, value }) => {
+                parameters.set(name, value);
+                state
+            }
+            (Self::Authenticated { key: None }, M::BackendKeyData { process_id, secret_key }) => {
+                let secret = secret_key.to_vec();
+                Self::Authenticated { key: Some(BackendKey { process_id, secret }) }
+            }
+            (Self::Authenticated { key }, M::ReadyForQuery(_)) => return Ok(Next::Done { key }),
+            (state, message) => {
+                return Err(Error::protocol(format!(
+                    "the server sent {} {}",
+                    message.name(),
+                    state.moment()
+                )));
+            }
+        };
+        Ok(Next::Handshake(next))
+    }
+
+    const fn moment(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "in answer to the startup message",
+            Self::PasswordSent => "in answer to the password",
+            Self::Scram { .. } => "in the middle of SCRAM authentication",
+            Self::Authenticated { .. } => "between authentication and ReadyForQuery",
+        }
+    }
+}
+
+fn password(config: &Config) -> Result<&str, Error> {
+    match &config.password {
+        Some(password) => Ok(password.expose()),
+        None => Err(refused("the server asks for a password: give the option 'password'")),
+    }
+}
+
+fn cleartext(peer: Peer, config: &Config, out: &mut BytesMut) -> Result<Handshake, Error> {
+    if !peer.local {
+        return Err(refused(
+            "the server asks for the password in clear text over an unencrypted connection, which is \
+             refused: use scram-sha-256 in pg_hba.conf, a Unix socket, or a loopback address",
+        ));
+    }
+    frontend::password(out, password(config)?.as_bytes())?;
+    Ok(Handshake::PasswordSent)
+}
+
+fn scram(
+    peer: Peer,
+    mechanisms: &[String],
+    config: &Config,
+    out: &mut BytesMut,
+) -> Result<Handshake, Error> {
+    const MECHANISM: &str = "SCRAM-SHA-256";
+    if !mechanisms.iter().any(|offered| offered == MECHANISM) {
+        return Err(refused(format!("the server offers no {MECHANISM} authentication")));
+    }
+    let (scram, first) =
+        Scram::start(&config.user, password(config)?, &peer.nonce, ChannelBinding::Unsupported);
+    frontend::sasl_initial_response(out, MECHANISM, &first)?;
+    Ok(Handshake::Scram { scram })
+}
+
+/// The error of a refused login, with advice if a person can mend it and the server does not say
+/// how.
+fn login_refused(mut fields: ServerFields) -> Error {
+    // For 'options' that it can't read, a server's hint is: Try "postgres --help" for more
+    // information.
+    if fields.code == "42601" {
+        fields.hint = None;
+    }
+    let of_pooler = fields.routine.is_none();
+    let hint = match fields.code.as_str() {
+        "42704" | "22023" | "42601" => {
+            "this was sent at login: correct the option 'parameters', or 'options' in the connection string"
+        }
+        "08P01" if of_pooler && fields.message.contains("startup parameter") => {
+            "list the parameter in ignore_startup_parameters in pgbouncer.ini, and set it by ALTER ROLE ... \
+             SET if you need it"
+        }
+        "08P01" if of_pooler && fields.message.starts_with("SASL authentication failed") => {
+            "the user or the password is wrong, or, behind a PgBouncer before 1.19, there is no such database"
+        }
+        _ => return Error::database(fields),
+    };
+    Error::database(fields).with_hint(hint)
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorClass::Connection, "HYPERION_AUTHENTICATION", message)
+}

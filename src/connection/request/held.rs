@@ -1,0 +1,118 @@
+//! One statement that is described and run in the same transaction, with a single Sync behind both
+//! (`steps`). From its Parse on the server holds a lock on each of its tables, so that no DDL comes
+//! between what is told of parameters and columns, what users' types among them are, and the rows.
+//!
+//! It takes up to four round trips more than a flight. So it is for statements alone that servers
+//! have refused, again and again, for what was told before.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::wire::{Values, bind_and_run};
+use crate::base::Error;
+use crate::connection::Request;
+use crate::connection::introspection::user_types::UserTypes;
+use crate::connection::statement::Description;
+use crate::connection::statement::staleness::Relies;
+use crate::types::{Catalog, ParameterType, Params, Shape};
+
+/// What a statement is run with, once it is described.
+#[derive(Debug)]
+pub(in crate::connection) struct Held {
+    params: Params,
+    /// What its values were written for, where its caller has written them.
+    declared: Option<Arc<Description>>,
+    /// As the server inferred them.
+    parameter_types: Vec<u32>,
+    /// What the server has told of users' types.
+    catalog: Catalog,
+    unrun: Option<Unrun>,
+}
+
+/// Why it was not run.
+#[derive(Debug)]
+pub(in crate::connection) enum Unrun {
+    /// A type that no lock holds was not there any more.
+    LacksType,
+    /// A value can't be written.
+    EncodeError(Error),
+}
+
+impl Held {
+    pub(in crate::connection) fn new(request: &Request<'_>) -> Self {
+        Self {
+            params: request.params.clone(),
+            declared: request.told().cloned(),
+            parameter_types: Vec::new(),
+            catalog: Catalog::default(),
+            unrun: None,
+        }
+    }
+
+    /// The types that are declared to the server.
+    pub(in crate::connection) fn declared(&self) -> &[u32] {
+        self.declared.as_ref().map_or(&[], |told| &told.parameter_types)
+    }
+
+    pub(in crate::connection) fn infer(&mut self, parameter_types: Vec<u32>) {
+        self.parameter_types = parameter_types;
+    }
+
+    /// The users' types that have to be told before it runs: all of its results', and those of its
+    /// parameters that a value depends on.
+    pub(in crate::connection) fn user_types(&self, shape: Option<&Shape>) -> Vec<u32> {
+        let inferred = |oid: &u32| ParameterType::inferred(*oid);
+        let fits: Vec<_> = self.parameter_types.iter().map(inferred).collect();
+        let needs_told = self.declared.is_none() && self.params.needs_told(&fits);
+        let of_values = self.parameter_types.iter().zip(&fits);
+        let of_values = of_values.filter(|(_, of)| needs_told && of.is_untold());
+        let of_results = shape.into_iter().flat_map(Shape::user_types);
+        let mut oids: Vec<_> = of_values.map(|(oid, _)| *oid).chain(of_results).collect();
+        oids.sort_unstable();
+        oids.dedup();
+        oids
+    }
+
+    /// What the server has told of such types.
+    pub(in crate::connection) fn learn(&mut self, asked: &[u32], told: &UserTypes) {
+        if !asked.iter().all(|oid| told.iter().any(|(known, _)| known == oid)) {
+            self.unrun = Some(Unrun::LacksType);
+        }
+        self.catalog.learn(asked, told.clone());
+    }
+
+    /// Binds it and runs it, unless a value can't be written.
+    pub(in crate::connection) fn run(&mut self, shape: Option<&Shape>, out: &mut BytesMut) {
+        let fits: Vec<_> = match &self.declared {
+            Some(told) => told.fits.clone(),
+            None => {
+                let of = |oid: &u32| self.catalog.parameter_type(*oid).taken_as_it_is();
+                self.parameter_types.iter().map(of).collect()
+            }
+        };
+        let mark = out.len();
+        let done = bind_and_run(out, "", &self.params, Values::Fitted(&fits), shape);
+        if done.is_err() {
+            out.truncate(mark);
+        }
+        self.unrun = done.err().map(Unrun::EncodeError);
+    }
+
+    /// Puts what was told into its result.
+    pub(in crate::connection) fn name_types(&mut self, shape: Arc<Shape>) -> Arc<Shape> {
+        self.catalog.name_types(&shape).unwrap_or(shape)
+    }
+
+    pub(in crate::connection) fn relies(&self) -> Relies {
+        if self.declared.is_some() { Relies::Told } else { Relies::OnLocks }
+    }
+
+    pub(in crate::connection) fn is_unrun(&self) -> bool {
+        self.unrun.is_some()
+    }
+
+    pub(in crate::connection) fn take_unrun(&mut self) -> Option<Unrun> {
+        self.unrun.take()
+    }
+}

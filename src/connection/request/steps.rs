@@ -1,0 +1,311 @@
+//! A script in steps: its statements are sent by the extended protocol one after the other, and
+//! each is described before it runs, so that its results come in binary. The simple protocol
+//! returns only text, whose form the session's settings decide. A single statement with values
+//! (`held`) goes the same way.
+//!
+//! A single Sync ends all of them, so that they are one implicit transaction, as in the simple
+//! protocol: a BEGIN or COMMIT in one of them holds for the others. A Flush after each Describe
+//! makes the server send its answer. User-made types that are not known yet are asked for in
+//! between, since arrays of domains come in binary too.
+//!
+//! Nothing is sent before everything in front of the script is answered. A pooler gives the server
+//! connection back after the last ReadyForQuery that it expects. PgBouncer 1.18 does not count
+//! commands without a Sync, and never passes on their answers.
+//!
+//! The server takes the first command after a Sync for one that stands alone, and lets it commit by
+//! itself. A command in front that does nothing (`prelude::OPENING`) shows the server that there
+//! are several. For DO and CALL, PostgreSQL before 18 does not notice that, so their code may
+//! commit. This is remembered.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::held::Held;
+use super::prelude::Prelude;
+use super::step::Step;
+use crate::base::{Error, ServerFields};
+use crate::connection::introspection::user_types::{self, UserTypes};
+use crate::connection::statement::Statement;
+use crate::connection::statement::halfway::Halfway;
+use crate::connection::statement::script::{is_control, parts};
+use crate::connection::statement::staleness::Relies;
+use crate::protocol::{Format, frontend};
+use crate::types::{Column, Shape};
+
+#[derive(Debug)]
+pub(in crate::connection) struct Steps {
+    sql: Arc<str>,
+    /// The statements that were not sent yet.
+    left: VecDeque<Range<usize>>,
+    /// The statement whose description was asked for.
+    described: Range<usize>,
+    /// The statement that was run last, and what it may have committed.
+    running: (Range<usize>, Halfway),
+    /// A statement before that one may have committed something.
+    has_left: bool,
+    phase: Phase,
+    /// Whether the role may read types. A refusal would end the open transaction.
+    right: Right,
+    /// The user-made types that were asked for, which of them by the last question, and what the
+    /// server has told of them.
+    asked: Vec<u32>,
+    asking: Range<usize>,
+    told: UserTypes,
+    /// Where it is no script, but a single statement.
+    held: Option<Box<Held>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent.
+    Waiting,
+    UnderWay,
+    /// The Sync was sent.
+    Ended,
+}
+
+/// The right to read the catalogs that the question for types reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Unknown,
+    /// The server is being asked for it. A missing answer counts as no.
+    Asked {
+        has: bool,
+    },
+    Granted,
+    Denied,
+}
+
+/// What follows after an answer about types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::connection) enum Next {
+    /// The question for the types themselves.
+    Types,
+    /// The statement whose results have these types.
+    Statement,
+}
+
+impl Steps {
+    /// `None` if the text can't be divided into statements with certainty: a string depends on
+    /// `standard_conforming_strings`, which is not known to be on.
+    ///
+    /// A text that is cut off is a single step, for which the server refuses it as a whole.
+    pub(in crate::connection) fn of(statement: &Statement, standard_strings: bool) -> Option<Self> {
+        let sql = &statement.sql;
+        let mut left = VecDeque::new();
+        for part in parts(sql) {
+            if part.is_ambiguous && !standard_strings {
+                return None;
+            }
+            left.push_back(part.start..part.start + part.text.len());
+        }
+        if statement.is_cut() {
+            left = std::iter::once(0..sql.len()).collect();
+        }
+        (!left.is_empty()).then(|| Self::new(sql, left, None))
+    }
+
+    /// A single statement.
+    pub(in crate::connection) fn held(sql: &Arc<str>, held: Held) -> Self {
+        Self::new(sql, std::iter::once(0..sql.len()).collect(), Some(Box::new(held)))
+    }
+
+    fn new(sql: &Arc<str>, left: VecDeque<Range<usize>>, held: Option<Box<Held>>) -> Self {
+        Self {
+            sql: Arc::clone(sql),
+            left,
+            described: 0..0,
+            running: (0..0, Halfway::Never),
+            has_left: false,
+            phase: Phase::Waiting,
+            right: Right::Unknown,
+            asked: Vec::new(),
+            asking: 0..0,
+            told: Vec::new(),
+            held,
+        }
+    }
+
+    /// The command in front of the script. A script that begins with transaction control has none:
+    /// a failed transaction accepts nothing but its end.
+    pub(in crate::connection) fn prelude(&self) -> Prelude {
+        let first = self.left.front().and_then(|range| self.sql.get(range.clone()));
+        Prelude::opening(self.held.is_none() && first.is_some_and(|first| !is_control(first)))
+    }
+
+    pub(in crate::connection) fn is_waiting(&self) -> bool {
+        self.phase == Phase::Waiting
+    }
+
+    /// Sends the first step, once everything that was sent before is answered.
+    pub(in crate::connection) fn begin(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        self.phase = Phase::UnderWay;
+        self.prelude().write(out)?;
+        self.describe_next(out)
+    }
+
+    /// Asks for the description of the next statement.
+    fn describe_next(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        let Some(next) = self.left.pop_front() else { return self.end(out) };
+        let Some(sql) = self.sql.get(next.clone()) else { return self.end(out) };
+        let types = self.held.as_deref().map_or(&[][..], Held::declared);
+        frontend::parse(out, "", sql, types)?;
+        frontend::describe_statement(out, "")?;
+        self.described = next;
+        frontend::flush(out)
+    }
+
+    /// Runs the statement that was described, and asks for the next one's description.
+    pub(in crate::connection) fn run(
+        &mut self,
+        shape: Option<&Shape>,
+        out: &mut BytesMut,
+    ) -> Result<(), Error> {
+        if let Some(held) = &mut self.held {
+            held.run(shape, out);
+            return self.end(out);
+        }
+        run_unnamed(shape.map_or(&[][..], Shape::columns), out)?;
+        self.has_left |= self.running.1 != Halfway::Never;
+        let range = self.described.clone();
+        let halfway = self.sql.get(range.clone()).map_or(Halfway::ByCode, Halfway::of);
+        self.running = (range, halfway);
+        self.describe_next(out)
+    }
+
+    /// Whether types of a description have to be asked for before its statement runs. Each type is
+    /// asked for once.
+    pub(in crate::connection) fn lacks_types(
+        &mut self,
+        shape: Option<&Shape>,
+        is_refused: bool,
+    ) -> bool {
+        if self.right == Right::Denied || is_refused {
+            return false;
+        }
+        let start = self.asked.len();
+        let untold = match &self.held {
+            Some(held) => held.user_types(shape),
+            None => shape.map(Shape::untold).unwrap_or_default(),
+        };
+        let untold = untold.into_iter().filter(|oid| !self.asked.contains(oid)).collect::<Vec<_>>();
+        self.asked.extend(untold);
+        self.asking = start..self.asked.len();
+        !self.asking.is_empty()
+    }
+
+    /// Asks for the types, in place of running the statement that was described. The first question
+    /// is whether the role may ask.
+    pub(in crate::connection) fn ask(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        if self.right == Right::Unknown {
+            self.right = Right::Asked { has: false };
+            frontend::parse(out, "", user_types::RIGHT, &[])?;
+        } else {
+            let oids = self.asked.get(self.asking.clone()).unwrap_or_default();
+            frontend::parse(out, "", &user_types::question(oids), &[])?;
+        }
+        run_unnamed(&[], out)?;
+        frontend::flush(out)
+    }
+
+    /// Takes a row of the answer. A row that makes no sense is dropped.
+    pub(in crate::connection) fn row(&mut self, body: &[u8]) {
+        if let Right::Asked { has } = &mut self.right {
+            *has = user_types::grants(body);
+        } else if self.told.len() < self.asked.len()
+            && let Some(known) = user_types::read(body)
+        {
+            self.told.push(known);
+        }
+    }
+
+    /// The answer is complete: to the question for the right, or for the types.
+    pub(in crate::connection) fn answered(&mut self) -> Next {
+        let Right::Asked { has } = self.right else { return Next::Statement };
+        self.right = if has { Right::Granted } else { Right::Denied };
+        if has { Next::Types } else { Next::Statement }
+    }
+
+    /// Whether the role has no right to read types.
+    pub(in crate::connection) fn may_not_ask(&self) -> bool {
+        self.right == Right::Denied
+    }
+
+    pub(in crate::connection) fn told(&mut self) -> UserTypes {
+        let told = std::mem::take(&mut self.told);
+        if let Some(held) = self.held.as_mut().filter(|_| self.right == Right::Granted) {
+            held.learn(self.asked.get(self.asking.clone()).unwrap_or_default(), &told);
+        }
+        told
+    }
+
+    /// The types of a single statement's parameters.
+    pub(in crate::connection) fn infer(&mut self, parameter_types: Vec<u32>) {
+        if let Some(held) = &mut self.held {
+            held.infer(parameter_types);
+        }
+    }
+
+    pub(in crate::connection) fn held_mut(&mut self) -> Option<&mut Held> {
+        self.held.as_deref_mut()
+    }
+
+    pub(in crate::connection) fn relies(&self) -> Relies {
+        self.held.as_ref().map_or(Relies::No, |held| held.relies())
+    }
+
+    /// Describes the statement once more, by the types that were told.
+    pub(in crate::connection) fn again(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        if self.held.as_ref().is_some_and(|held| held.is_unrun()) {
+            return self.end(out);
+        }
+        self.left.push_front(self.described.clone());
+        self.describe_next(out)
+    }
+
+    /// Sends the Sync: no further statement runs.
+    pub(in crate::connection) fn end(&mut self, out: &mut BytesMut) -> Result<(), Error> {
+        self.left.clear();
+        let before = std::mem::replace(&mut self.phase, Phase::Ended);
+        if before == Phase::Ended { Ok(()) } else { frontend::sync(out) }
+    }
+
+    pub(in crate::connection) fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Corrects the position of an error. The server counts from the beginning of the statement
+    /// that runs or was to be described, and the caller from the beginning of the text.
+    pub(in crate::connection) fn place(&self, refused: &mut ServerFields, step: Step) {
+        let runs = matches!(step, Step::Bind | Step::Execute | Step::Copy);
+        let start = if runs { self.running.0.start } else { self.described.start };
+        let before = self.sql.get(..start).map_or(0, |before| before.chars().count());
+        let before = u32::try_from(before).unwrap_or(u32::MAX);
+        refused.position = refused.position.map(|position| position.saturating_add(before));
+    }
+
+    /// Whether the statements may have committed something that no command tag tells of, judging by
+    /// the step at which the server refused one.
+    pub(in crate::connection) fn has_left(&self, step: Step, refused: &ServerFields) -> bool {
+        let running = self.running.1;
+        let by_it = match step {
+            Step::Bind => false,
+            Step::Execute | Step::Copy => running.may_have_committed(refused),
+            _ => running != Halfway::Never,
+        };
+        self.has_left || by_it
+    }
+}
+
+/// Binds the unnamed statement, which has no parameters, and runs it. Without `columns` its results
+/// come as text.
+fn run_unnamed(columns: &[Column], out: &mut BytesMut) -> Result<(), Error> {
+    let results = columns.iter().map(|column| column.field.format);
+    let no_parameter =
+        |_: usize, _: &mut BytesMut| Err(Error::internal("no parameter was counted"));
+    frontend::bind(out, "", "", std::iter::empty::<Format>(), 0, no_parameter, results)?;
+    frontend::execute(out, "", 0)
+}

@@ -1,0 +1,508 @@
+//! The statements of the whole pool.
+//!
+//! The first server that runs a statement describes it, on any connection. Then every connection
+//! prepares and runs the statement in one flight, and follows the description that its own server
+//! returns there. A description from another connection is only a hint for that one flight.
+
+pub(in crate::connection) mod creating;
+mod description;
+pub(in crate::connection) mod effect;
+pub(in crate::connection) mod halfway;
+pub(in crate::connection) mod lexer;
+pub(in crate::connection) mod naming;
+pub(in crate::connection) mod plain_names;
+pub(in crate::connection) mod plain_read;
+pub(in crate::connection) mod prepared;
+pub(in crate::connection) mod script;
+pub(in crate::connection) mod session_effects;
+pub(in crate::connection) mod staleness;
+pub(in crate::connection) mod stats;
+
+use std::sync::Arc;
+
+pub use self::description::Description;
+
+use self::effect::Effect;
+use self::lexer::{contains_ignoring_case, first_tokens};
+use self::naming::Naming;
+use self::plain_read::{is_plain_read, is_sure};
+use self::script::{Script, Unfit, parts};
+use self::session_effects::SessionEffects;
+use self::stats::Stats;
+use crate::base::{Instant, ServerFields};
+use crate::connection::request::step::Sending;
+use crate::connection::request::text_results::{TextResults, names_styles};
+use crate::types::{DomainArrays, Shape, UserType, Verbatim, is_of_users};
+
+/// Names a statement for as long as JavaScript remembers its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StatementId(pub u32);
+
+/// How a statement can be sent.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// No server has described it yet: parameters and results travel as text, and it is described
+    /// on the way.
+    Undescribed,
+    Described(Arc<Description>),
+}
+
+#[derive(Debug)]
+pub struct Statement {
+    pub sql: Arc<str>,
+    pub form: Form,
+    pub verbatim: Verbatim,
+    pub stats: Stats,
+    /// Facts about the statements in its text.
+    script: Script,
+    pub session_effects: SessionEffects,
+    pub(super) text_results: TextResults,
+    /// Whether it is a script that may change what its own results look like as text.
+    pub(super) restyles: bool,
+    /// Whether it is a script whose results have no values except of text.
+    pub(super) is_plain_script: bool,
+    pub(super) naming: Naming,
+    /// When a server described it differently from an earlier description.
+    pub(super) changed_at: Option<Instant>,
+    /// The value of `Statements::generation` when a server last described it.
+    told_in: u64,
+    /// When a server last refused it, in a transaction, perhaps for an outdated description.
+    pub(super) doubted_at: Option<Instant>,
+    /// Whether it may be sent behind other requests: refused at any point, it has no effect.
+    pub may_share: bool,
+    /// Whether its whole text is known to do nothing but read.
+    pub is_plain_read: bool,
+    /// What it may have changed if it succeeded.
+    pub effect: Effect,
+    /// Whether it may run twice.
+    pub may_run_twice: bool,
+    /// Calls that will still ask for it. A forgotten statement is dropped with the last of them.
+    holders: usize,
+    forgotten: bool,
+}
+
+impl Statement {
+    /// The oids of its parameters' types; `None` before a server has described it.
+    pub fn parameter_types(&self) -> Option<&[u32]> {
+        match &self.form {
+            Form::Undescribed => None,
+            Form::Described(description) => Some(&description.parameter_types),
+        }
+    }
+
+    /// Whether its description names types that users made, and so holds in one database only.
+    pub fn has_user_types(&self) -> bool {
+        match &self.form {
+            Form::Undescribed => false,
+            Form::Described(told) => {
+                told.parameter_types.iter().any(|oid| is_of_users(*oid))
+                    || told.shape.as_deref().is_some_and(Shape::has_user_types)
+            }
+        }
+    }
+
+    /// Takes a server's description. Returns the one that is known now, and whether it is new.
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        told: Arc<Description>,
+    ) -> (Arc<Description>, bool) {
+        match &self.form {
+            Form::Described(known) if known.is_same(&told) => return (Arc::clone(known), false),
+            Form::Described(_) => self.changed_at = Some(now),
+            Form::Undescribed => {}
+        }
+        self.form = Form::Described(Arc::clone(&told));
+        (told, true)
+    }
+
+    /// Whether it is, or may contain, a command that commits the statements before it.
+    pub fn may_commit(&self) -> bool {
+        self.script.may_commit
+    }
+
+    /// Whether it may have an effect although its transaction has none: it commits the transaction,
+    /// or ends it and goes on.
+    pub fn may_leave_transaction(&self) -> bool {
+        self.script.may_commit || self.script.may_go_on
+    }
+
+    /// Whether the statement may have committed something in its middle that no command tag tells
+    /// of, although the server refused it with `refused`.
+    pub(super) fn may_have_committed(&self, sending: Sending, refused: &ServerFields) -> bool {
+        match sending {
+            Sending::Simple if self.script.is_block => false,
+            Sending::Simple | Sending::Extended => self.script.halfway.may_have_committed(refused),
+            Sending::Steps { has_left } => has_left,
+        }
+    }
+
+    /// Whether there may be several statements in it, which the server takes only by the simple
+    /// protocol and without parameters.
+    pub fn may_be_script(&self) -> bool {
+        self.script.may_be_script
+    }
+
+    /// Whether the server refuses its text as a whole, because the text ends inside a string, an
+    /// identifier in quotes or a comment.
+    pub(super) fn is_cut(&self) -> bool {
+        self.script.is_cut
+    }
+
+    /// Whether only its answer tells if the session is inside a transaction after it.
+    pub fn may_move_transaction(&self) -> bool {
+        self.script.may_move
+    }
+
+    /// Whether it may change how the string constants in it are read.
+    pub(super) fn may_respell(&self) -> bool {
+        self.sql.contains('\\') && contains_ignoring_case(&self.sql, "standard_conforming_strings")
+    }
+
+    /// Whether it is PREPARE TRANSACTION: another session may commit the transaction by its name.
+    pub fn prepares_transaction(&self) -> bool {
+        self.script.prepares_transaction
+    }
+
+    /// Why this client refuses to send it.
+    pub fn unfit(&self) -> Option<Unfit> {
+        self.script.unfit
+    }
+}
+
+fn gives_no_values(script: &str) -> bool {
+    parts(script).all(|part| !part.is_ambiguous && TextResults::of(part.text) == TextResults::Plain)
+}
+
+/// How many bytes all descriptions may take together.
+const MOST_WEIGHT: usize = 16 * 1024 * 1024;
+/// The most user-made types of which the pool remembers something. Each type that is learned copies
+/// the whole table if a request in flight still holds it.
+const MOST_TYPES: usize = 4096;
+
+/// The statements of a pool, by the small numbers that JavaScript uses for them.
+#[derive(Debug, Default)]
+pub struct Statements {
+    /// A session has shown that its settings give values another text than this client reads. From
+    /// then on the pool describes each statement before its first use.
+    pub(super) describes_first: bool,
+    domains: DomainArrays,
+    places: Vec<Option<Statement>>,
+    vacant: Vec<u32>,
+    /// An upper bound of the bytes that descriptions take. Descriptions that were dropped count
+    /// until the next time that all are added up.
+    weight: usize,
+    /// How often names have changed their meaning for all sessions, by this pool's statements.
+    generation: u64,
+    /// A session has, or is about to get, a search_path or temporary tables of its own.
+    have_own_names: bool,
+}
+
+impl Statements {
+    pub fn insert(&mut self, sql: &str) -> StatementId {
+        self.insert_verbatim(sql, Verbatim::default())
+    }
+
+    /// The same text with another choice of types as text (`verbatim`) is another statement.
+    pub fn insert_verbatim(&mut self, sql: &str, verbatim: Verbatim) -> StatementId {
+        let script = Script::of(sql);
+        let is_plain_read = !script.may_be_script && is_plain_read(sql);
+        let statement = Statement {
+            sql: Arc::from(sql),
+            form: Form::Undescribed,
+            verbatim,
+            stats: Stats::default(),
+            script,
+            may_share: !script.may_be_script && is_all_or_nothing(sql),
+            is_plain_read,
+            effect: if is_plain_read { Effect::None } else { Effect::of(sql) },
+            may_run_twice: is_plain_read && is_sure(sql),
+            session_effects: SessionEffects::of(sql, script.may_be_script),
+            text_results: TextResults::of(sql),
+            restyles: script.may_be_script && names_styles(sql),
+            is_plain_script: script.may_be_script && gives_no_values(sql),
+            naming: Naming::of(sql),
+            changed_at: None,
+            told_in: 0,
+            doubted_at: None,
+            holders: 0,
+            forgotten: false,
+        };
+        if let Some(index) = self.vacant.pop()
+            && let Some(place) = self.places.get_mut(index as usize)
+        {
+            *place = Some(statement);
+            return StatementId(index);
+        }
+        self.places.push(Some(statement));
+        StatementId(u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    pub fn get(&self, id: StatementId) -> Option<&Statement> {
+        self.places.get(id.0 as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, id: StatementId) -> Option<&mut Statement> {
+        self.places.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Whether `more` types can be remembered. If not, the caller makes the pool forget all types.
+    pub fn has_room_for_types(&self, more: usize) -> bool {
+        self.domains.count().saturating_add(more) <= MOST_TYPES
+    }
+
+    /// Takes what a server has told of types, so that arrays of domains are asked for in binary.
+    pub fn learn_types(&mut self, told: &[(u32, UserType)]) {
+        told.iter().for_each(|(oid, known)| self.domains.learn(*oid, known));
+    }
+
+    /// A server has refused to tell of types between the statements of a script.
+    pub(super) fn refuse_types(&mut self) {
+        self.domains.refuse();
+    }
+
+    /// In which form the statement's results are wanted, by all that is known of types.
+    pub fn verbatim(&self, statement: &Statement) -> Verbatim {
+        statement.verbatim.with_domains(&self.domains)
+    }
+
+    /// Updates a statement's description, and one call's, by the types that are known now.
+    pub fn reform(&mut self, id: StatementId, told: Option<&mut Arc<Description>>) {
+        let Some(Some(statement)) = self.places.get_mut(id.0 as usize) else { return };
+        let Statement { form, verbatim, .. } = statement;
+        if let Form::Described(description) = form {
+            description.bring_up(verbatim, &self.domains);
+        }
+        if let Some(told) = told {
+            told.bring_up(verbatim, &self.domains);
+        }
+    }
+
+    /// The types of a statement's parameters, if they are the same on every connection. `None` if
+    /// each use has to ask its server: no server has described the statement, two servers have
+    /// described it differently, a session has a search_path or tables of its own, or names have
+    /// changed their meaning for all sessions since the last description.
+    pub fn parameter_types(&self, id: StatementId) -> Option<&[u32]> {
+        let statement = self.get(id)?;
+        let is_certain = !self.have_own_names
+            && statement.changed_at.is_none()
+            && statement.told_in == self.generation;
+        statement.parameter_types().filter(|_| is_certain)
+    }
+
+    /// Replaces the statement's description by `better`, which knows more of the same types.
+    pub fn fit(&mut self, id: StatementId, told: &Description, better: &Arc<Description>) {
+        if let Some(Some(statement)) = self.places.get_mut(id.0 as usize)
+            && let Form::Described(description) = &mut statement.form
+            && description.is_same(told)
+        {
+            *description = Arc::clone(better);
+        }
+    }
+
+    /// Takes a server's description of a statement. If descriptions take too much memory, all
+    /// others are forgotten, and servers tell them again with the next use.
+    pub fn describe(
+        &mut self,
+        id: StatementId,
+        now: Instant,
+        told: Arc<Description>,
+    ) -> Arc<Description> {
+        let generation = self.generation;
+        match self.get_mut(id) {
+            Some(statement) => {
+                statement.told_in = generation;
+                let (known, is_news) = statement.learn(now, told);
+                if is_news {
+                    self.weigh(id, &known);
+                }
+                known
+            }
+            None => told,
+        }
+    }
+
+    /// Marks what was told of the statement so far as a possible cause of an error. Its caller may
+    /// repeat the transaction on any connection, so each connection prepares the statement anew.
+    pub fn doubt(&mut self, id: StatementId, now: Instant) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.doubted_at = Some(now);
+        }
+    }
+
+    fn weigh(&mut self, id: StatementId, description: &Arc<Description>) {
+        self.weight = self.weight.saturating_add(description.weight());
+        if self.weight > MOST_WEIGHT {
+            let known =
+                self.places.iter().flatten().filter_map(|statement| match &statement.form {
+                    Form::Described(description) => Some(description.weight()),
+                    Form::Undescribed => None,
+                });
+            self.weight = known.sum::<usize>().saturating_add(description.weight());
+            if self.weight > MOST_WEIGHT / 2 {
+                for statement in self.places.iter_mut().flatten() {
+                    statement.form = Form::Undescribed;
+                }
+                self.weight = description.weight();
+            }
+        }
+        if let Some(statement) = self.get_mut(id) {
+            statement.form = Form::Described(Arc::clone(description));
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Counts that names may have changed their meaning for all sessions.
+    pub fn names_moved(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Forgets all descriptions, because they hold no longer.
+    pub fn forget_descriptions(&mut self) {
+        self.describes_first = false;
+        self.domains = DomainArrays::default();
+        for statement in self.places.iter_mut().flatten() {
+            statement.form = Form::Undescribed;
+        }
+        self.generation += 1;
+    }
+
+    /// Keeps the statement for a call until [`Self::let_go`]. False if it is forgotten.
+    pub fn hold(&mut self, id: StatementId) -> bool {
+        match self.places.get_mut(id.0 as usize).and_then(Option::as_mut) {
+            Some(statement) if !statement.forgotten => {
+                statement.holders += 1;
+                self.have_own_names |= statement.naming.moves_for_session();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The same for one more call of a statement that another call holds already.
+    pub fn hold_once_more(&mut self, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.holders += 1;
+        }
+    }
+
+    pub fn let_go(&mut self, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.holders = statement.holders.saturating_sub(1);
+            self.sweep(id);
+        }
+    }
+
+    /// JavaScript will not name the statement again. Its number is reused once no call holds it.
+    pub fn forget(&mut self, id: StatementId) {
+        if let Some(statement) = self.get_mut(id) {
+            statement.forgotten = true;
+            self.sweep(id);
+        }
+    }
+
+    fn sweep(&mut self, id: StatementId) {
+        if let Some(place) = self.places.get_mut(id.0 as usize)
+            && place.as_ref().is_some_and(|s| s.forgotten && s.holders == 0)
+        {
+            *place = None;
+            self.vacant.push(id.0);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whether a statement either has its whole effect or none. Statements that begin with these words
+/// are so. A procedure or a DO block can commit in its middle, and so do VACUUM and CREATE INDEX
+/// CONCURRENTLY.
+fn is_all_or_nothing(sql: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["select", "insert", "update", "delete", "merge", "with", "values", "table", "show"];
+    let [first] = first_tokens::<1>(sql);
+    first.is_any(&WORDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_that_take_too_much_are_forgotten_but_for_the_last() {
+        let mut statements = Statements::default();
+        let types = vec![23; 60_000];
+        let told = || Description::new(types.clone(), None, &Verbatim::default());
+        let most = MOST_WEIGHT / told().weight();
+        let is_known =
+            |statements: &Statements, id| statements.get(id).unwrap().parameter_types().is_some();
+        let ids: Vec<_> = (0..=most).map(|n| statements.insert(&format!("SELECT {n}"))).collect();
+        for (n, id) in ids.iter().enumerate() {
+            statements.describe(*id, Instant::ORIGIN, Arc::new(told()));
+            let known = ids.iter().filter(|id| is_known(&statements, **id)).count();
+            assert_eq!(known, if n < most { n + 1 } else { 1 });
+        }
+        assert!(is_known(&statements, ids[most]));
+        // Statements that JavaScript has forgotten do not count.
+        for n in 0..3 * most {
+            let id = statements.insert(&format!("SELECT {n}, {n}"));
+            statements.describe(id, Instant::ORIGIN, Arc::new(told()));
+            assert!(is_known(&statements, ids[most]));
+            statements.forget(id);
+        }
+    }
+
+    #[test]
+    fn comments_do_not_hide_what_a_statement_is() {
+        let mut statements = Statements::default();
+        let mut check = |sql: &str, may_commit: bool, may_share: bool| {
+            let id = statements.insert(sql);
+            let statement = statements.get(id).unwrap();
+            assert_eq!(
+                (statement.may_commit(), statement.may_share),
+                (may_commit, may_share),
+                "{sql}"
+            );
+        };
+        check("/* a /* b */ */ -- c\n COMMIT", true, false);
+        check("END;", true, false);
+        check("prepare transaction 'x'", true, false);
+        check("BEGIN; INSERT INTO t VALUES (1); Commit", true, false);
+        check("BEGIN; INSERT INTO t VALUES (1); /* end */ end -- now", true, false);
+        check("BEGIN; INSERT INTO t VALUES (1); End Work;", true, false);
+        check("DO $$ BEGIN IF true THEN PERFORM 1; END IF; END $$", false, false);
+        check("SELECT 1; SELECT CASE WHEN true THEN 1 END AS one", false, false);
+        check("/*traceparent='0'*/ SELECT 'commit'", false, true);
+        check("(SELECT 1) UNION (SELECT 2)", false, true);
+        check("WITH x AS (SELECT 1) TABLE x", false, true);
+        check("CALL p()", false, false);
+        check("DO $$ COMMIT $$", false, false);
+        check("PREPARE p AS SELECT 1", false, false);
+        for sql in ["", "/*", "/* x", "--", "/*/", "/**", "(/*é*/"] {
+            check(sql, false, false);
+        }
+    }
+
+    #[test]
+    fn a_forgotten_statement_goes_with_its_last_holder() {
+        let mut statements = Statements::default();
+        let first = statements.insert("SELECT 1");
+        assert!(statements.hold(first));
+        statements.forget(first);
+        assert!(!statements.hold(first));
+        assert_eq!(statements.get(first).map(|s| &*s.sql), Some("SELECT 1"));
+        statements.let_go(first);
+        assert!(statements.get(first).is_none());
+        statements.forget(first);
+        let second = statements.insert("SELECT 2");
+        assert_eq!((first, statements.len()), (second, 1));
+    }
+}

@@ -1,0 +1,462 @@
+//! What the names in statements mean. A server looks up tables, functions and types when it parses
+//! a statement, and the result holds until a name means something else.
+//!
+//! Some statements name their result and are never planned: the result of FETCH and EXECUTE depends
+//! on what the cursor or prepared statement of that name is when they run. Other statements change
+//! what names mean: DDL for all sessions, `search_path`, roles and temporary tables for their own
+//! session.
+
+use super::creating::{Created, IntoFinder};
+use super::lexer::{SqlToken, SqlTokens, tokens};
+use super::plain_read::is_plain_read;
+use super::session_effects::runs_strings;
+
+/// Facts about names that a statement's text shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::connection) struct Naming {
+    /// Its result is that of the object which has its name when it runs. The server does not check
+    /// a description of it.
+    pub(in crate::connection) names_result: bool,
+    moves: Moves,
+    /// It may change whether its session accepts writes.
+    pub(in crate::connection) makes_role: bool,
+}
+
+/// Which sessions see names differently after a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moves {
+    Nobody,
+    /// The statement's own session: the statement ends a transaction, and with it names that the
+    /// transaction had changed for itself.
+    Back,
+    Session,
+    Everybody,
+}
+
+/// How many tokens at its beginning tell what a statement is.
+const WORDS: usize = 5;
+
+impl Naming {
+    /// Whether other sessions see names differently once the statement is committed.
+    pub(in crate::connection) fn moves_for_all(self) -> bool {
+        self.moves == Moves::Everybody
+    }
+
+    /// Whether the statement's session sees names differently from others.
+    pub(in crate::connection) fn moves_for_session(self) -> bool {
+        self.moves == Moves::Session
+    }
+
+    pub(in crate::connection) fn of(sql: &str) -> Self {
+        let mut moves = Moves::Nobody;
+        let mut seen = Seen::default();
+        let mut names_result = None;
+        let mut all = tokens(sql);
+        while let Some(token) = all.next() {
+            if token.is_symbol(';') {
+                moves = moves.max(seen.moves());
+                seen = Seen::default();
+            } else {
+                let names = token.is_any(&["fetch", "execute", "move"]);
+                names_result = names_result.or((!token.is_symbol('(')).then_some(names));
+                seen.push(token, &all);
+            }
+        }
+        moves = moves.max(seen.moves());
+        let mentions = Mentions::of(sql);
+        // A text can change a setting by a function, which it may call anywhere. Escapes can hide
+        // the setting's name.
+        let sets = mentions.escapes || (mentions.search_path && !is_plain_read(sql));
+        let moves = if sets { moves.max(Moves::Session) } else { moves };
+        let makes_role =
+            mentions.escapes || mentions.read_only || (moves != Moves::Nobody && mentions.setter);
+        Self { names_result: names_result.unwrap_or(false), moves, makes_role }
+    }
+}
+
+/// What stands anywhere in a text, in its strings and comments too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mentions {
+    /// An identifier in which escapes may hide any name.
+    escapes: bool,
+    search_path: bool,
+    /// A setting by which a session refuses writes, or the statement that sets it.
+    read_only: bool,
+    /// Something that may change any setting.
+    setter: bool,
+}
+
+impl Mentions {
+    fn of(sql: &str) -> Self {
+        let mut mentions = Self::default();
+        let bytes = sql.as_bytes();
+        for (at, byte) in bytes.iter().enumerate() {
+            // Whether a word is there, of which `before` bytes stand in front of this one.
+            let is = |before: usize, word: &str| {
+                let start = at.checked_sub(before);
+                let found = start.and_then(|start| bytes.get(start..start + word.len()));
+                found.is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
+            };
+            match byte {
+                b'_' => {
+                    mentions.search_path |= is(6, "search_path");
+                    mentions.read_only |= is(4, "read_only");
+                    mentions.setter |=
+                        is(3, "set_config") || is(2, "pg_settings") || is(2, "to_xml");
+                }
+                b'&' => mentions.escapes |= is(1, "u&\""),
+                b'c' | b'C' => mentions.read_only |= is(0, "characteristics"),
+                _ => {}
+            }
+        }
+        mentions
+    }
+}
+
+/// The part of a statement that was read.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    /// Its first tokens.
+    head: Vec<SqlToken<'a>>,
+    into: IntoFinder<'a>,
+    call: Call,
+    updates: bool,
+    moves: Option<Moves>,
+}
+
+/// How far a call of `set_config` was read.
+#[derive(Clone, Copy, Debug, Default)]
+enum Call {
+    #[default]
+    None,
+    Name,
+    Open,
+    /// Its first argument begins with the name of a setting that does not change names.
+    Setting,
+}
+
+/// The settings that decide which tables names mean.
+const SETTINGS: [&str; 3] = ["search_path", "role", "session_authorization"];
+
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+impl<'a> Seen<'a> {
+    /// Reads a token, which `rest` follows.
+    fn push(&mut self, token: SqlToken<'a>, rest: &SqlTokens<'a>) {
+        self.look_at_call(token);
+        self.updates |= token.is_word("update");
+        let writes_settings = self.updates && is_one_of(token.name(), &["pg_settings"]);
+        if writes_settings || runs_strings(token.name()) {
+            self.add(Moves::Session);
+        }
+        // SELECT creates a table by INTO.
+        if let Some(created) = self.into.read(token, rest) {
+            self.add(moves_of_created(created));
+        }
+        if self.head.first().is_some_and(|first| first.is_word("explain")) {
+            self.look_at_explained(token, rest);
+        }
+        if self.head.len() < WORDS && !(self.head.is_empty() && token.is_symbol('(')) {
+            self.head.push(token);
+        }
+    }
+
+    /// EXPLAIN ANALYZE runs its statement, which may create a table or run a prepared statement.
+    fn look_at_explained(&mut self, token: SqlToken<'a>, rest: &SqlTokens<'a>) {
+        if token.is_word("create") {
+            self.add(moves_of_created(Created::by_create(rest.clone())));
+        } else if token.is_word("execute") {
+            self.add(Moves::Session);
+        }
+    }
+
+    /// Reads a call of `set_config`. Unless its setting is a plain string, it may be any setting.
+    fn look_at_call(&mut self, token: SqlToken<'a>) {
+        self.call = match (self.call, token) {
+            (Call::Name, SqlToken::Symbol('(')) => Call::Open,
+            (Call::Open, SqlToken::Text { body, is_ambiguous: false })
+                if !body.contains('\\') && !is_one_of(body, &SETTINGS) =>
+            {
+                Call::Setting
+            }
+            (Call::Open, _) => {
+                self.add(Moves::Session);
+                Call::None
+            }
+            // A cast of the setting's name.
+            (Call::Setting, SqlToken::Symbol(':') | SqlToken::Word(_)) => Call::Setting,
+            (Call::Setting, token) => {
+                if !token.is_symbol(',') {
+                    self.add(Moves::Session);
+                }
+                Call::None
+            }
+            (_, token) if is_one_of(token.name(), &["set_config"]) => Call::Name,
+            _ => Call::None,
+        };
+    }
+
+    fn add(&mut self, moves: Moves) {
+        self.moves = self.moves.max(Some(moves));
+    }
+
+    fn moves(&self) -> Moves {
+        moves_of(&self.head).max(self.moves.unwrap_or(Moves::Nobody))
+    }
+}
+
+fn moves_of_created(created: Created) -> Moves {
+    match created {
+        Created::Temporary => Moves::Session,
+        Created::ForAll => Moves::Everybody,
+    }
+}
+
+fn moves_of(head: &[SqlToken<'_>]) -> Moves {
+    let Some((first, rest)) = head.split_first() else { return Moves::Nobody };
+    let has = |words: &[&str]| rest.iter().any(|token| token.is_any(words));
+    if first.is_word("create") {
+        return moves_of_created(Created::by_create(rest.iter().copied()));
+    }
+    // A role without the right to use a schema passes over it, so a statement that changes rights
+    // or owners changes what names mean.
+    if first.is_any(&["alter", "drop", "import", "grant", "revoke", "reassign"]) {
+        return Moves::Everybody;
+    }
+    // Such code may contain any statement.
+    if first.is_any(&["do", "call"]) {
+        return Moves::Everybody;
+    }
+    if first.is_word("commit") && has(&["prepared"]) {
+        return Moves::Everybody;
+    }
+    if first.is_word("discard") || (first.is_any(&["set", "reset"]) && sets_names(rest)) {
+        return Moves::Session;
+    }
+    // The prepared statement may call `set_config`.
+    if first.is_word("execute") {
+        return Moves::Session;
+    }
+    // DEALLOCATE ALL also drops the names that this client has given.
+    if first.is_word("deallocate") && has(&["all"]) {
+        return Moves::Session;
+    }
+    if first.is_any(&["rollback", "abort", "commit", "end"]) {
+        return Moves::Back;
+    }
+    Moves::Nobody
+}
+
+/// Whether the tokens after SET or RESET name a setting that decides which tables names mean.
+/// `app.role` is a user's own setting.
+fn sets_names(rest: &[SqlToken<'_>]) -> bool {
+    let mut words = rest.iter().skip_while(|word| word.is_any(&["session", "local"]));
+    words.next().is_some_and(|setting| {
+        let is_own = words.next().is_some_and(|next| next.is_symbol('.'));
+        let is_named = setting.is_any(&["schema", "authorization", "all"]);
+        !is_own && (is_named || is_one_of(setting.name(), &SETTINGS))
+    })
+}
+
+/// How often names have changed their meaning in one session, as far as its statements show it. A
+/// statement counts when it is sent: the server looks names up in the same order.
+#[derive(Debug, Default)]
+pub(in crate::connection) struct Names {
+    epoch: u64,
+    /// Names have changed since the session was last at rest, perhaps for its transaction only.
+    moved: bool,
+    /// They have changed for other sessions too, once the transaction is committed.
+    moved_for_all: bool,
+}
+
+impl Names {
+    pub(in crate::connection) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Counts a statement that is being sent, after which earlier names may mean something else.
+    /// Returns whether that holds for other sessions too. They are told already now: a statement of
+    /// theirs that waits for a lock continues at the commit, before the answer has come here.
+    pub(in crate::connection) fn sent(&mut self, naming: Naming) -> bool {
+        match naming.moves {
+            Moves::Nobody => return false,
+            Moves::Back if !self.moved => return false,
+            Moves::Back => {}
+            Moves::Session => self.moved = true,
+            Moves::Everybody => (self.moved, self.moved_for_all) = (true, true),
+        }
+        self.epoch += 1;
+        naming.moves == Moves::Everybody
+    }
+
+    /// The server itself has reported another `search_path`.
+    pub(in crate::connection) fn told(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// Whether other sessions see names differently once the statements under way are committed.
+    pub(in crate::connection) fn have_moved_for_all(&self) -> bool {
+        self.moved_for_all
+    }
+
+    /// The session is at rest: nothing is under way, and no transaction is open. Returns whether
+    /// other sessions may see names differently now.
+    pub(in crate::connection) fn rest(&mut self) -> bool {
+        if std::mem::take(&mut self.moved) {
+            self.epoch += 1;
+        }
+        std::mem::take(&mut self.moved_for_all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(sql: &str) -> Naming {
+        Naming::of(sql)
+    }
+
+    #[test]
+    fn what_names_its_result_is_seen_behind_comments() {
+        for sql in
+            ["FETCH 1 FROM c", ";;execute p", "/* x */ execute p", "-- y\nFetch ALL c", "MOVE 1 c"]
+        {
+            assert!(of(sql).names_result, "{sql}");
+        }
+        for sql in ["SELECT 'fetch'", "EXPLAIN EXECUTE p", "SELECT 1 FETCH FIRST ROW ONLY", ""] {
+            assert!(!of(sql).names_result, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_moves_names_is_told_from_the_rest() {
+        let everybody = [
+            "ALTER TABLE t ADD a int",
+            "SELECT 1; drop function f()",
+            "DO $$ $$",
+            "/* x */ call s.p(1)",
+            "SELECT * INTO s FROM t",
+            "; (WITH t AS (SELECT 1) SELECT * INTO UNLOGGED s FROM t)",
+            "EXPLAIN (ANALYZE, COSTS off) CREATE TABLE s AS TABLE t",
+            "GRANT USAGE ON SCHEMA s TO a",
+            "COMMIT PREPARED 'x'",
+            "REASSIGN OWNED BY a TO b",
+            "INSERT INTO s VALUES (E'it'\n'\\'s'); ALTER TABLE t ALTER v TYPE text; INSERT INTO s VALUES ('')",
+            // TEMP is a name in each of these.
+            "ALTER TABLE t ALTER temp TYPE text",
+            "ALTER TABLE temp ALTER v TYPE text",
+            "DROP TABLE temporary",
+            "CREATE TABLE temp (v int)",
+            "SELECT * INTO temp FROM t",
+            "EXPLAIN ANALYZE CREATE TABLE temporary AS TABLE t",
+            "SELECT insert INTO s FROM t",
+        ];
+        let session = [
+            "CREATE TEMP TABLE t (a int)",
+            "create local temporary table t (a int)",
+            "SET search_path TO a",
+            "SET LOCAL ROLE a",
+            "SET SCHEMA 'a'",
+            "RESET ALL",
+            "SELECT * INTO TEMP s FROM t",
+            "select 1; select * into local temporary s from t",
+            "EXPLAIN ANALYZE CREATE TEMP TABLE s AS TABLE t",
+            "DEALLOCATE PREPARE ALL",
+            "DISCARD PLANS",
+            "SELECT set_config('Search_Path', $1, true)",
+            "SELECT set_config('role', $1, true)",
+            "EXPLAIN ANALYZE SELECT pg_catalog.\"set_config\"($1, $2, false)",
+            "SELECT set_config('ro' || 'le', $1, true)",
+            "SELECT set_config(E'r\\157le', $1, true)",
+            "SELECT set_config('session_authorization', 'a', false)",
+            "SET LOCAL \"role\" = 'a'",
+            "SET session_authorization = 'a'",
+            "UPDATE pg_settings SET setting = $2 WHERE name = $1",
+            "SELECT query_to_xml($1, true, false, '')",
+            "EXECUTE p('a')",
+            "EXPLAIN ANALYZE EXECUTE p('a')",
+            "create or replace local temp view temp as select 1",
+            "SELECT 1; SET SESSION AUTHORIZATION a",
+        ];
+        let nobody = [
+            "SELECT 'ALTER TABLE'",
+            "SET LOCAL statement_timeout = 1",
+            "SET LOCAL app.role = 'role'",
+            "SET CONSTRAINTS ALL DEFERRED",
+            "SELECT set_config('app.tenant', $1, true)",
+            "SELECT set_config('app.tenant'::text, $1, true)",
+            "SELECT setting FROM pg_settings WHERE name = 'role'",
+            "INSERT INTO role VALUES ('create')",
+            "WITH t AS (INSERT /* */ INTO s VALUES (1) RETURNING 1 AS into) SELECT 'into', \"into\" FROM t",
+            "MERGE INTO s USING t ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
+            "EXPLAIN SELECT 1",
+            "SHOW search_path",
+            "SELECT current_setting('search_path'), current_schemas(true)",
+            "",
+        ];
+        for (texts, moves) in [
+            (&everybody[..], Moves::Everybody),
+            (&session, Moves::Session),
+            (&nobody, Moves::Nobody),
+            (&["/* x */ ROLLBACK TO a", "END"], Moves::Back),
+        ] {
+            for sql in texts {
+                assert_eq!(of(sql).moves, moves, "{sql}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_looked_at_to_its_end() {
+        let rows = "(1),".repeat(40_000);
+        for (behind, moves) in [
+            ("ALTER TABLE t ADD a int", Moves::Everybody),
+            ("SET ROLE a", Moves::Session),
+            ("SELECT set_config('search_path', '', false)", Moves::Session),
+            ("SELECT 1", Moves::Nobody),
+        ] {
+            let sql = format!("INSERT INTO s VALUES {rows} (1); {behind}");
+            assert_eq!(of(&sql).moves, moves, "{behind}");
+        }
+        let sql = |behind: &str| format!("SELECT {} 1 {behind}", "1,".repeat(40_000));
+        assert_eq!(of(&sql("INTO s")).moves, Moves::Everybody);
+        assert_eq!(of(&sql(", set_config($1, $2, true)")).moves, Moves::Session);
+        assert_eq!(of(&sql("AS into")).moves, Moves::Nobody);
+        let sql = format!("DO $$ -- {} SET transaction_read_only = on $$", "x\n".repeat(40_000));
+        assert!(of(&sql).makes_role);
+    }
+
+    #[test]
+    fn what_makes_a_session_refuse_writes_is_seen() {
+        for sql in [
+            "SET default_transaction_read_only = on",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SELECT set_config($1, $2, false)",
+            "DO $$ BEGIN SET Default_Transaction_Read_Only = on; END $$",
+        ] {
+            assert!(of(sql).makes_role, "{sql}");
+        }
+        for sql in ["SET work_mem = '8MB'", "CREATE TEMP TABLE t (a int)", "LISTEN a", "BEGIN"] {
+            assert!(!of(sql).makes_role, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_a_transaction_has_set_for_itself_goes_with_it() {
+        let mut names = Names::default();
+        names.sent(of("COMMIT"));
+        assert_eq!((names.rest(), names.epoch()), (false, 0));
+        names.sent(of("SET LOCAL search_path TO a"));
+        let inside = names.epoch();
+        names.sent(of("SELECT 1"));
+        assert_eq!(names.epoch(), inside);
+        names.sent(of("COMMIT"));
+        let behind = names.epoch();
+        assert!(behind > inside && !names.rest() && names.epoch() > behind);
+        names.sent(of("ALTER TABLE t ADD a int"));
+        assert!(names.rest() && !names.rest());
+    }
+}
