@@ -73,6 +73,18 @@ fn values_are_sent_for_the_types_for_which_they_were_written() {
 }
 
 #[test]
+fn values_that_were_written_before_are_taken_where_they_fit_again() {
+    let mut world = world(&[PRIMARY]);
+    let late = world.query("INSERT $1", None, LATE);
+    world.hosts[0].server.parameter_oid = 25;
+    world.supply(late, value("a"));
+    world.hosts[0].server.parameter_oid = 17;
+    world.supply(late, value("b"));
+    assert_eq!((answered(&world, late), world.typed.len()), ("INSERT".to_owned(), 2));
+    assert_eq!(world.hosts[0].server.keys, ["a"]);
+}
+
+#[test]
 fn values_that_came_with_their_call_are_asked_for_where_a_session_has_other_types() {
     let mut world = world(&[PRIMARY]);
     let statement = world.pool.statement("INSERT $1");
@@ -108,7 +120,7 @@ fn values_whose_types_change_each_time_are_not_asked_for_without_end() {
         world.settle();
         while !world.answers.contains_key(&late) {
             assert!(world.typed.len() < 100);
-            world.hosts[0].server.parameter_oid ^= 8;
+            world.hosts[0].server.parameter_oid += 1;
             world.supply(late, value("a"));
         }
         let error = world.answers[&late].as_ref().unwrap_err();

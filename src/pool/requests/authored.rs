@@ -8,11 +8,14 @@ use std::collections::VecDeque;
 
 use crate::connection::Written;
 use crate::pool::ConnectionId;
+use crate::types::Params;
 
 /// How often a statement is described for values of one call, whose types change each time.
 const MOST_ROUNDS: u8 = 16;
 /// After so many descriptions the values go to any connection, with their types declared.
 const MOST_MOVES: u8 = 4;
+/// For how many lists of types the values of one call are kept.
+const MOST_DRAFTS: usize = 4;
 
 /// Of a call whose values code of the caller's writes.
 #[derive(Debug, Default)]
@@ -21,6 +24,9 @@ pub(in crate::pool) struct Authored {
     asked: VecDeque<Vec<u32>>,
     /// What its values were written for.
     written: Option<Written>,
+    /// Values that were written before, for other types. Where sessions have tables of their own, the
+    /// next one may fit these again.
+    drafts: Vec<(Written, Params)>,
     /// The connection that has described its statement.
     told_by: Option<ConnectionId>,
     rounds: u8,
@@ -41,6 +47,25 @@ impl Authored {
         self.told_by = Some(by);
         self.rounds = self.rounds.saturating_add(1);
         self.written.as_ref().is_none_or(|written| written.types == types)
+    }
+
+    /// Puts the values aside that were written, and takes those that were written for these types
+    /// before. Returns whether there are any.
+    pub(in crate::pool) fn redraft(&mut self, params: &mut Params, types: &[u32]) -> bool {
+        let draft = std::mem::take(params);
+        if let Some(written) = self.written.take() {
+            if self.drafts.len() >= MOST_DRAFTS {
+                self.drafts.remove(0);
+            }
+            self.drafts.push((written, draft));
+        }
+        let fits = self.drafts.iter().position(|(written, _)| written.types == types);
+        let Some((written, draft)) = fits.map(|at| self.drafts.swap_remove(at)) else {
+            return false;
+        };
+        self.written = Some(written);
+        *params = draft;
+        true
     }
 
     /// Whether the statement has to be described once more before the call goes to a connection.

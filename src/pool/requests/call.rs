@@ -108,12 +108,14 @@ impl Call {
     /// has to write them once more where they were written for other types.
     pub(in crate::pool) fn described(&mut self, by: ConnectionId, told: Arc<Description>) -> bool {
         let is_fit = match &mut self.authored {
-            Some(authored) => authored.told(by, &told.parameter_types),
+            Some(authored) => {
+                let types = &told.parameter_types;
+                authored.told(by, types) || authored.redraft(&mut self.params, types)
+            }
             None => true,
         };
         self.telling = Telling::Done(told);
         if !is_fit {
-            self.params = Params::new();
             self.flags = self.flags.with(QueryFlags::VALUES_TO_COME);
         }
         is_fit
