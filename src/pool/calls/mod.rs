@@ -34,7 +34,7 @@ use std::collections::VecDeque;
 
 use overtaking::Overtaking;
 use ready::Ready;
-use waiting_for_types::{Read, Untyped};
+use waiting_for_types::{Read, Untyped, Waiter};
 
 use super::Output;
 use super::balance::Candidate;
@@ -102,7 +102,13 @@ impl Calls {
 
     /// Whether nothing is asked that is to be answered, and no lease is out.
     pub(super) fn are_over(&self) -> bool {
-        self.requests.is_empty() && self.untyped.is_empty() && !self.leases.is_any_alive()
+        let is_given_up = |waits: &Untyped| match &waits.what {
+            Waiter::Answer(_) => false,
+            Waiter::Call(key) => self.requests.get(*key).is_none(),
+        };
+        self.requests.is_empty()
+            && self.untyped.iter().all(is_given_up)
+            && !self.leases.is_any_alive()
     }
 
     pub(super) fn is_any_waiting_until_ready(&self) -> bool {
