@@ -109,6 +109,9 @@ impl Served {
         }
         welcome(&session);
         self.turn_until(|reactor| reactor.status().size > size);
+        // The first request brings a question along. What is left of its answer is a ReadyForQuery,
+        // as that to any barrier.
+        session.write_all(&of_process()).unwrap();
         session
     }
 
@@ -188,17 +191,32 @@ fn note_mark(_: Descriptor, mark: usize) -> bool {
     true
 }
 
+/// What a server says to the question for its process, in front of its ReadyForQuery: the number in
+/// the key of [`welcome`].
+fn of_process() -> Vec<u8> {
+    let row = [&1_u16.to_be_bytes()[..], &1_u32.to_be_bytes(), b"1"].concat();
+    let [parsed, bound] = [b'1', b'2'].map(|tag| message(tag, b""));
+    [parsed, bound, message(b'D', &row), message(b'C', b"SELECT 1\0")].concat()
+}
+
 /// A server's answer to these bytes from a client, for a statement without parameters and results.
+/// To the question for its process it has been given ([`Served::accept`]).
 fn answer(mut bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
+    let mut is_of_process = false;
     while let [tag, a, b, c, d, rest @ ..] = bytes {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-        bytes = &rest[length - 4..];
+        let (body, left) = rest.split_at(length - 4);
+        bytes = left;
+        if *tag == b'P' {
+            is_of_process = body.windows(14).any(|part| part == b"pg_backend_pid");
+        }
         answer.extend(match tag {
+            b'P' | b'B' | b'D' | b'E' if is_of_process => Vec::new(),
             b'P' => message(b'1', b""),
             b'B' => message(b'2', b""),
             b'C' => message(b'3', b""),
-            b'D' if rest[0] == b'S' => [message(b't', &[0; 2]), message(b'n', b"")].concat(),
+            b'D' if body[0] == b'S' => [message(b't', &[0; 2]), message(b'n', b"")].concat(),
             b'D' => message(b'n', b""),
             b'E' => message(b'C', b"DO\0"),
             _ => message(b'Z', b"I"),
