@@ -127,7 +127,7 @@ const TOLD = {
     SENT_AGAIN,
   ],
   'an array of itself': [[b.dataRow('16400', 'loop', '16400', '16400', ',', '16400', 'x')], ['a']],
-  nothing: [null, '{a}'],
+  nothing: [null, null],
 };
 for (const [name, [told, value]] of Object.entries(TOLD)) {
   test(`a type is asked for, and the answer is ${name}`, async (t) => {
@@ -149,9 +149,14 @@ for (const [name, [told, value]] of Object.entries(TOLD)) {
       }
     };
     const { pool } = await withHostile(t, script, { connectTimeoutMs: 200, livenessCheckMs: 100 });
+    if (told === null) {
+      // Whether it is an array would be a guess.
+      const expected = { code: 'HYPERION_UNREADABLE_VALUE', outcome: 'not-committed' };
+      await assert.rejects(pool.query('SELECT one'), expected);
+      return await pool.end({ timeoutMs: 1 });
+    }
     assert.deepEqual(await pool.query('SELECT one'), [{ one: value }]);
-    if (told !== null) assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
-    else await pool.end({ timeoutMs: 1 });
+    assert.deepEqual(await pool.query('SELECT one again'), [{ one: 1 }]);
   });
 }
 
