@@ -14,8 +14,8 @@
 //! another connection to the same server is asked. Where nothing tells, the answer is an error that
 //! says so: its arrays would be text by chance. Only a server that refuses the question leaves the
 //! values of an answer the text that they came as, and a parameter's type is taken for whatever its
-//! value fits. A server that does not answer the question at all, within `connectTimeoutMs`, would
-//! not answer it behind another try either: that is an error at once.
+//! value fits. Where servers do not answer the question at all, each within `connectTimeoutMs`, a
+//! read is an error once it was sent three times.
 
 use std::time::Duration;
 
@@ -363,7 +363,7 @@ impl Calls {
     fn release_untyped(&mut self, now: Instant, at: usize, cx: &mut Context<'_>) {
         let Untyped { connection, what, deadline, .. } = self.untyped.remove(at);
         match what {
-            Waiter::Answer(answered) => {
+            Waiter::Answer(mut answered) => {
                 self.note_waiting(now, connection, cx);
                 match answered.limit.filter(|(at, _)| *at <= now) {
                     Some((_, after)) => {
@@ -371,6 +371,13 @@ impl Calls {
                         self.hand_out_early(connection, answered, reason, cx);
                     }
                     None if deadline <= now => {
+                        // Its connection may be a silent one. It is not held by a server that does
+                        // not answer: nothing would bound that.
+                        let may_go_again =
+                            |read: &mut Box<Read>| read.call.redescribed < MOST_REDESCRIPTIONS;
+                        if let Some(read) = answered.read.take_if(may_go_again) {
+                            return self.read_again(now, *read, cx);
+                        }
                         let within = cx.config.connect_timeout.as_millis();
                         let why = format!(
                             "the server did not tell within {within} ms (connectTimeoutMs) what \
