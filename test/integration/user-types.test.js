@@ -417,10 +417,10 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
   const tx = await pool.begin();
   // After this the session has cached the catalog rows that the statement itself needs.
   await tx.query("SELECT '{sad}'::mood[]::text");
-  const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(0.3)";
-  const answer = tx.query(sql, [], { timeoutMs: 50 });
+  const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(1.5)";
+  const answer = tx.query(sql, [], { timeoutMs: 1000 });
   const isRunning = async () =>
-    (await sessions("state = 'active' AND query LIKE '%pg_sleep(0.3)'")) > 0;
+    (await sessions("state = 'active' AND query LIKE '%pg_sleep(1.5)'")) > 0;
   await waitUntil('it runs', isRunning);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   await waitUntil('it is over', async () => !(await isRunning()));
