@@ -1,5 +1,6 @@
 //! The kinds of errors by which the pool and the cluster decide. What a refused login or a refused
-//! statement means has tables of its own (`src/cluster/host_state.rs`, `src/connection/statement/staleness.rs`).
+//! statement means has tables of its own (`src/cluster/host_state.rs`,
+//! `src/connection/statement/staleness.rs`).
 
 /// The kind of an error, by its code: a SQLSTATE (PostgreSQL manual, appendix A), a code of this
 /// client, or one of the operating system.

@@ -111,8 +111,8 @@ pub enum Output {
     Write {
         connection: ConnectionId,
     },
-    /// The pool knows nothing more of this connection: send the Terminate message if the socket takes it at
-    /// once, and close.
+    /// The pool knows nothing more of this connection: send the Terminate message if the socket
+    /// takes it at once, and close.
     Close {
         connection: ConnectionId,
         terminate: Vec<u8>,

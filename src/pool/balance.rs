@@ -2,8 +2,8 @@
 //!
 //! A query never waits for the host of its choice while a connection to another one is idle.
 //! Connections go to the host with the fewest, and nothing is reshuffled when a host comes or goes.
-//! The pool opens the connections that are missing, and `rebalancing` moves one connection at a time to
-//! a host that came back.
+//! The pool opens the connections that are missing, and `rebalancing` moves one connection at a
+//! time to a host that came back.
 
 use std::time::Duration;
 

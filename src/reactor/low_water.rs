@@ -11,9 +11,9 @@
 //! it, which costs more than reading them. So while the rest of an answer is expected to be large,
 //! by the earlier answers of its statement, the kernel is told to wait for more bytes
 //! (`SO_RCVLOWAT`). A mark stays below the expected size, so that the kernel reports the last bytes
-//! as soon as they come. An answer that is shorter for once is read after [`MARK_HOLDS_FOR`]. A server
-//! that has sent nothing by then may take long, so from then on the kernel reports each of its
-//! bytes. If the receive window is smaller than a mark, the kernel reports a full window.
+//! as soon as they come. An answer that is shorter for once is read after [`MARK_HOLDS_FOR`]. A
+//! server that has sent nothing by then may take long, so from then on the kernel reports each of
+//! its bytes. If the receive window is smaller than a mark, the kernel reports a full window.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;

@@ -48,8 +48,8 @@ pub fn is_of_users(type_oid: u32) -> bool {
     Type::from_oid(type_oid).is_none() && type_oid != NOT_KNOWN
 }
 
-/// Whether the server reads a binary form of the type, as far as its oid tells: all types of its own
-/// have one but these.
+/// Whether the server reads a binary form of the type, as far as its oid tells: all types of its
+/// own have one but these.
 pub const fn has_binary(type_oid: u32) -> bool {
     !matches!(type_oid, ACLITEM | GTSVECTOR)
 }

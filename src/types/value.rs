@@ -1,5 +1,6 @@
-//! The values of a query's parameters. `Params` keeps them as [`StoredValue`]: in a small form, with their
-//! text and bytes in one buffer of the whole query. [`Value`] is how they are read from there.
+//! The values of a query's parameters. `Params` keeps them as [`StoredValue`]: in a small form,
+//! with their text and bytes in one buffer of the whole query. [`Value`] is how they are read from
+//! there.
 
 /// What the values of one query may weigh together: a server reads no message longer than this
 /// (`PQ_LARGE_MESSAGE_LIMIT`), and ends the session that sends one.

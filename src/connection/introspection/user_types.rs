@@ -23,8 +23,8 @@ const LONGEST_NAME: usize = 256;
 /// or savepoint.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '500ms'";
 const SAVEPOINT: &str = "SAVEPOINT hyperion_types";
-/// The same where each statement is sent by itself: outside of a transaction block a server warns of
-/// SET LOCAL.
+/// The same where each statement is sent by itself: outside of a transaction block a server warns
+/// of SET LOCAL.
 const LOCK_TIMEOUT_BY_ITSELF: &str = "SELECT pg_catalog.set_config('lock_timeout', '500ms', true)";
 /// Undoes the savepoint, and the lock timeout with it.
 const ROLL_BACK: [&str; 2] =
@@ -215,8 +215,8 @@ impl TypesAsked {
         matches!(self.step, Step::AskingRealm)
     }
 
-    /// The statements of the question, in one implicit transaction. Behind a pooler they are sent one
-    /// by one, since it may refuse the simple protocol.
+    /// The statements of the question, in one implicit transaction. Behind a pooler they are sent
+    /// one by one, since it may refuse the simple protocol.
     pub(in crate::connection) fn statements(&mut self, one_by_one: bool) -> Vec<Cow<'static, str>> {
         let types = || question(&self.oids).into();
         // The parts that a server may refuse come last.

@@ -105,8 +105,8 @@ impl Session {
         }
     }
 
-    /// Whether questions go by the extended protocol. A server that gives no key is another one than
-    /// PostgreSQL, and no pooler is known to give none.
+    /// Whether questions go by the extended protocol. A server that gives no key is another one
+    /// than PostgreSQL, and no pooler is known to give none.
     fn asks_extended(&self) -> bool {
         self.is_pooled() && self.key.is_some()
     }

@@ -317,9 +317,9 @@ fn describe(statement: &Statement, out: &mut BytesMut) -> Result<Flight, Error> 
     Ok(Flight::Typing { parameter_types: Vec::new(), told: None })
 }
 
-/// A text that no pooler has had a server parse, for this client or for another one. PgBouncer (1.21
-/// and later) answers a Parse by itself for a text that it knows, even if the text's names mean
-/// something else by now.
+/// A text that no pooler has had a server parse, for this client or for another one. PgBouncer
+/// (1.21 and later) answers a Parse by itself for a text that it knows, even if the text's names
+/// mean something else by now.
 fn unlike_before(sql: &str, name: &str) -> String {
     format!("{sql} /* {name} */")
 }

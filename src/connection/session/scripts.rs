@@ -16,8 +16,8 @@ use crate::protocol::frontend;
 
 impl Session {
     /// Writes a script as a single simple query. If text would not come as this client reads it,
-    /// the script runs in steps, and [`Self::begin_steps`] sends the first of them. A statement that
-    /// is to be held always does.
+    /// the script runs in steps, and [`Self::begin_steps`] sends the first of them. A statement
+    /// that is to be held always does.
     pub(super) fn script(
         &self,
         request: &Request<'_>,

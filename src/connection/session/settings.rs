@@ -135,8 +135,8 @@ impl TextFormat {
         })
     }
 
-    /// Whether [`CHECK`] is sent in front of a script, which then waits for its answer. By then it is
-    /// known what the session leads to.
+    /// Whether [`CHECK`] is sent in front of a script, which then waits for its answer. By then it
+    /// is known what the session leads to.
     pub(in crate::connection) fn checks_script(
         &self,
         request: &Request<'_>,

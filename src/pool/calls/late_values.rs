@@ -8,8 +8,8 @@
 //!
 //! Values belong to the types that they were written for. So they go where a session has just told
 //! these types: the statement is described once more, unless the connection has prepared it with
-//! them. Where it is told other types, the caller is asked once more. The same holds for values that
-//! were written when the query was called, by types that the pool knew (VALUES_WRITTEN).
+//! them. Where it is told other types, the caller is asked once more. The same holds for values
+//! that were written when the query was called, by types that the pool knew (VALUES_WRITTEN).
 //!
 //! While its caller writes the values, a call of the pool has no connection, and a call of a lease
 //! holds up the calls behind it. Its caller can give it up at any time. Where a connection is lost

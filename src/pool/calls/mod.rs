@@ -2,8 +2,8 @@
 //!
 //! [`Calls`] owns the calls, the leases, the statements and what is known of types. A call waits in
 //! line (`dispatch`), is placed on a connection (`placement`, `leasing`) and sent (`sending`), and
-//! is settled (`hearing`, `settle`) by its ReadyForQuery, by a lost connection, or by its deadline. Where hosts
-//! come into it, Calls asks [`Discovery`]; discovery never asks back.
+//! is settled (`hearing`, `settle`) by its ReadyForQuery, by a lost connection, or by its deadline.
+//! Where hosts come into it, Calls asks [`Discovery`]; discovery never asks back.
 
 mod abandoned;
 mod answers;

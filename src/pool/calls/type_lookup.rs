@@ -119,8 +119,8 @@ impl Calls {
         }
     }
 
-    /// Sends a read again whose types are gone, since its tables were made anew or dropped meanwhile,
-    /// or whose connection was lost before they were told.
+    /// Sends a read again whose types are gone, since its tables were made anew or dropped
+    /// meanwhile, or whose connection was lost before they were told.
     fn read_again(&mut self, now: Instant, read: Read, cx: &mut Context<'_>) {
         let request = read.call.request;
         let may_be_held = read.call.may_be_held(&self.statements) && now < read.call.tries_until;
@@ -294,7 +294,8 @@ impl Calls {
             return self.read_again(now, *read, cx);
         }
         match (self.untyped.get_mut(at), lack) {
-            // The session is in a transaction that another caller has left open, or has begun since.
+            // The session is in a transaction that another caller has left open, or has begun
+            // since.
             (Some(waits), Some(Lack::Unseen)) if !waits.is_of_lease() => waits.is_adrift = true,
             (Some(Untyped { what: Waiter::Answer(_), .. }), Some(Lack::Gone)) => {
                 let waits = self.untyped.remove(at);

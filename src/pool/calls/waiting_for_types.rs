@@ -265,7 +265,8 @@ impl Calls {
             self.untyped.push(waits);
             return self.ask_types(now, id, cx);
         }
-        // One may be at other work for now. One that comes later shows whether it is to that server.
+        // One may be at other work for now. One that comes later shows whether it is to that
+        // server.
         if !others.is_empty() || waits.origin.realm.and_then(Realm::started).is_some() {
             return self.untyped.push(waits);
         }

@@ -50,8 +50,8 @@ impl Discovery {
         }
     }
 
-    /// A liveness probe has found no server at an address. Returns whether that says nothing of its host,
-    /// which is at another one.
+    /// A liveness probe has found no server at an address. Returns whether that says nothing of its
+    /// host, which is at another one.
     pub(in crate::pool) fn desert(
         &mut self,
         site: Site,

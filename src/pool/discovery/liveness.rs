@@ -1,12 +1,12 @@
 //! Hosts that stop answering without closing anything: a frozen process, a pulled cable.
 //!
 //! A host that owes an answer and sends nothing for `livenessCheckMs` is asked on another
-//! connection, a **liveness probe**. If that logs in, or is refused, the host lives, and the query is left
-//! alone however long it takes; the liveness probe asks again by a bare Sync as long as the silence lasts.
-//! If it gets no answer within `connectTimeoutMs`, the host is suspected, as if a session on it had
-//! broken. What is in flight there is given up only when another host serves: until then the frozen
-//! one may come back and answer. On a host that is no longer in the list it is given up as soon as
-//! the liveness probe has found no server.
+//! connection, a **liveness probe**. If that logs in, or is refused, the host lives, and the query
+//! is left alone however long it takes; the liveness probe asks again by a bare Sync as long as the
+//! silence lasts. If it gets no answer within `connectTimeoutMs`, the host is suspected, as if a
+//! session on it had broken. What is in flight there is given up only when another host serves:
+//! until then the frozen one may come back and answer. On a host that is no longer in the list it
+//! is given up as soon as the liveness probe has found no server.
 //!
 //! All this is of one **address**: the name of a host may lead to another server by now, which says
 //! nothing of the one that is silent. The liveness probe goes to the address of the silent session,
@@ -84,8 +84,8 @@ impl Discovery {
         }
     }
 
-    /// When a liveness probe may go there. Sessions that the name leads elsewhere, however many there are,
-    /// put it off no longer.
+    /// When a liveness probe may go there. Sessions that the name leads elsewhere, however many
+    /// there are, put it off no longer.
     fn may_look_at(&mut self, site: Site, cx: &mut Context<'_>) -> Instant {
         if site.1.is_none() || !cx.connections.is_elsewhere(site) {
             return self.cluster.may_look_at(site.0);

@@ -1,5 +1,5 @@
-//! Which hosts serve: what is known of them, what is asked of them, and which connections are opened
-//! and closed for that.
+//! Which hosts serve: what is known of them, what is asked of them, and which connections are
+//! opened and closed for that.
 //!
 //! [`Discovery`] owns what is known, acts on the connections that the pool hands it
 //! ([`Context`]), and keeps what users are to hear of until the pool takes it. It knows of calls

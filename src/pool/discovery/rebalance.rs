@@ -2,9 +2,9 @@
 //!
 //! While the pool is in use, hosts that do not serve are looked at about once a second. A session
 //! to a host that has less than its share joins the pool if there is room; in a full pool it waits
-//! as **rebalancing** until a connection to a host with more than its share has nothing to do, and takes
-//! its place. There is one rebalancing at a time, so that connections move one by one and no query
-//! notices.
+//! as **rebalancing** until a connection to a host with more than its share has nothing to do, and
+//! takes its place. There is one rebalancing at a time, so that connections move one by one and no
+//! query notices.
 
 use super::{Context, Discovery};
 use crate::base::Instant;

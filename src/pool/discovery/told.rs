@@ -1,4 +1,5 @@
-//! What a session has told of its host: at its login, to a probe, and to the question for its place.
+//! What a session has told of its host: at its login, to a probe, and to the question for its
+//! place.
 
 use std::time::Duration;
 

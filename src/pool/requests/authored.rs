@@ -24,8 +24,8 @@ pub(in crate::pool) struct Authored {
     asked: VecDeque<Vec<u32>>,
     /// What its values were written for.
     written: Option<Written>,
-    /// Values that were written before, for other types. Where sessions have tables of their own, the
-    /// next one may fit these again.
+    /// Values that were written before, for other types. Where sessions have tables of their own,
+    /// the next one may fit these again.
     drafts: Vec<(Written, Params)>,
     /// The connection that has described its statement.
     told_by: Option<ConnectionId>,

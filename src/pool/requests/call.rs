@@ -177,7 +177,8 @@ impl Call {
         self.redescribed = self.redescribed.saturating_add(1);
     }
 
-    /// Whether it can be described and run in a transaction of its own. What commits half-way can't.
+    /// Whether it can be described and run in a transaction of its own. What commits half-way
+    /// can't.
     pub(in crate::pool) fn may_be_held(&self, statements: &Statements) -> bool {
         self.lease.is_none()
             && !Mutation::HoldNothing.is_on()

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use super::super::{Calls, Context};
 use crate::base::{Error, ErrorKind, Key};
+use crate::pool::calls::{Calls, Context};
 use crate::pool::leases::Vacated;
 use crate::pool::{Call, ConnectionId, Output, PoolEvent};
 

@@ -4,8 +4,8 @@
 
 use std::num::NonZeroU32;
 
-use super::super::Calls;
 use crate::base::{Error, Key, Mutation, Outcome};
+use crate::pool::calls::Calls;
 use crate::pool::leases::{Lease, given_back, nothing};
 use crate::pool::{Call, QueryFlags};
 
