@@ -54,7 +54,7 @@ impl ArrayOf {
 
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// `None`: the server knows nothing of it.
+    /// `None`: its server refuses to tell the pool's role what it is.
     types: BTreeMap<u32, Option<UserType>>,
     /// Shapes with such types by the address of what their statement has: both are kept, so that an
     /// address is a name.
@@ -64,19 +64,29 @@ pub struct Catalog {
 impl Catalog {
     /// What a server has told of these.
     pub fn learn(&mut self, asked: &[u32], told: Vec<(u32, UserType)>) {
-        if self.types.len() + asked.len() > MOST_TYPES {
-            *self = Self::default();
-        }
-        self.types.extend(asked.iter().map(|oid| (*oid, None)));
+        self.make_room_for(asked.len());
         let told = told.into_iter().filter(|(oid, _)| asked.contains(oid));
         self.types.extend(told.map(|(oid, known)| (oid, Some(known))));
+    }
+
+    /// A server has refused to tell of these, and always will. A type that is not there is another
+    /// thing: an answer that was under way when it was dropped may have values of it.
+    pub fn learn_refusal(&mut self, asked: &[u32]) {
+        self.make_room_for(asked.len());
+        self.types.extend(asked.iter().map(|oid| (*oid, None)));
+    }
+
+    fn make_room_for(&mut self, count: usize) {
+        if self.types.len() + count > MOST_TYPES {
+            *self = Self::default();
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.types.is_empty()
     }
 
-    /// Whether a server has been asked for it.
+    /// Whether a server has told what it is, or has refused to.
     pub fn has(&self, oid: u32) -> bool {
         self.types.contains_key(&oid)
     }
@@ -161,11 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_does_not_know_is_not_asked_for_again() {
+    fn what_the_server_refuses_to_tell_is_not_asked_for_again() {
         let mut catalog = Catalog::default();
-        catalog.learn(&[MOODS], Vec::new());
+        catalog.learn_refusal(&[MOODS]);
         let plain = shape(MOODS);
         assert_eq!(catalog.name_types(&plain).unwrap().columns(), plain.columns());
+    }
+
+    #[test]
+    fn a_type_that_is_not_there_is_asked_for_again_by_an_answer_that_has_it() {
+        let mut catalog = Catalog::default();
+        catalog.learn(&[MOODS], Vec::new());
+        assert_eq!(catalog.name_types(&shape(MOODS)), Err(vec![MOODS]));
     }
 
     #[test]

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn what_no_server_tells_is_taken_for_what_a_value_fits() {
         let mut catalog = Catalog::default();
-        catalog.learn(&[MADE], Vec::new());
+        catalog.learn_refusal(&[MADE]);
         let unknown = catalog.parameter_type(MADE);
         written(&json(), &unknown, Format::Text, br#"{"a":1}"#);
         written(&array(&[]), &unknown, Format::Text, b"\x0b{}");

@@ -12,13 +12,15 @@
 //! transaction bounds what it waits. A read whose types are gone by the time of the question, or
 //! whose connection is lost, is sent again, and so is a call that has not run. For any other answer
 //! another connection to the same server is asked. Where nothing tells, the answer is an error that
-//! says so: its arrays would be text by chance. Only a server that refuses the question leaves the
-//! values of an answer the text that they came as, and a parameter's type is taken for whatever its
-//! value fits. Where servers do not answer the question at all, each within `connectTimeoutMs`, a
-//! read is an error once it was sent three times.
+//! says so: its arrays would be text by chance. A call whose values depend on the types is not sent
+//! then. A server that is kept from telling, by a lock, a cancel or a limit, is asked three times.
+//! Only where the role may never ask, the values of an answer are left the text that they came as,
+//! and a parameter's type is taken for whatever its value fits. Where servers do not answer the
+//! question at all, each within `connectTimeoutMs`, a read is an error once it was sent three times.
 
 use std::time::Duration;
 
+use super::late_values::TYPES_NOT_TOLD;
 use super::waiting_for_types::{Answered, Origin, Read, Untyped, Waiter};
 use super::{Calls, Context};
 use crate::base::{Error, ErrorClass, Instant, Key, Outcome};
@@ -28,6 +30,9 @@ use crate::pool::requests::{MOST_REDESCRIPTIONS, Reason};
 use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::{ParameterType, Shape, UserType};
+
+/// So often a server is asked for the same types that is kept from telling them for the moment.
+const MOST_QUESTIONS: u8 = 3;
 
 impl Calls {
     /// A call has been answered on a connection.
@@ -203,8 +208,16 @@ impl Calls {
             is_pooled: slot.is_none_or(|slot| slot.connection.is_pooled()),
             at: now,
         };
-        let (is_asked, is_adrift) = (false, false);
-        let waits = Untyped { connection, what, oids, is_asked, deadline, origin, is_adrift };
+        let waits = Untyped {
+            connection,
+            what,
+            oids,
+            is_asked: false,
+            questions: 0,
+            deadline,
+            origin,
+            is_adrift: false,
+        };
         self.untyped.push(waits);
         self.note_waiting(now, connection, cx);
         self.release_untold(now, cx);
@@ -258,14 +271,14 @@ impl Calls {
                     self.forget_types();
                 }
                 self.statements.learn_types(&told);
-                // A transaction's snapshot may be older than a type: that this is not there is no
-                // news then.
+                // A transaction's snapshot may be older than a type.
                 let status =
                     cx.connections.get(id).and_then(|slot| slot.connection.transaction_status());
-                let there: Vec<_> = told.iter().map(|(oid, _)| *oid).collect();
+                let is_told = |oid: &u32| told.iter().any(|(known, _)| known == oid);
+                let is_all_told = asked.iter().all(is_told);
                 let is_settled = status == Some(TransactionStatus::Idle);
-                self.catalog.learn(if is_settled { asked } else { &there }, told);
-                match asked.iter().all(|oid| there.contains(oid)) {
+                self.catalog.learn(asked, told);
+                match is_all_told {
                     true => None,
                     false if is_settled => Some(Lack::Gone),
                     false => Some(Lack::Unseen),
@@ -273,7 +286,7 @@ impl Calls {
             }
             Err(refused) => {
                 self.refused_types(id, asked, refused, cx);
-                (is_known && !refused.lasts).then_some(Lack::Refused)
+                (!refused.lasts).then_some(Lack::Refused)
             }
         };
         // Its caller may not wait for it any more.
@@ -298,14 +311,31 @@ impl Calls {
             // since.
             (Some(waits), Some(Lack::Unseen)) if !waits.is_of_lease() => waits.is_adrift = true,
             (Some(Untyped { what: Waiter::Answer(_), .. }), Some(Lack::Gone)) => {
-                let waits = self.untyped.remove(at);
-                self.note_waiting(now, waits.connection, cx);
-                if let Waiter::Answer(answered) = waits.what {
-                    let why = "types in it were dropped";
-                    self.refuse_untold(waits.connection, answered, why, cx);
-                }
+                self.refuse(now, at, "types in it were dropped", cx);
+            }
+            (Some(waits), Some(Lack::Refused)) if waits.questions < MOST_QUESTIONS => {
+                waits.is_asked = false;
+            }
+            (Some(waits), Some(Lack::Refused)) => {
+                let why = format!(
+                    "the server was kept {} times from telling what its types are, by a lock, a \
+                     cancel or a time limit",
+                    waits.questions,
+                );
+                self.refuse(now, at, &why, cx);
             }
             _ => self.release_untyped(now, at, cx),
+        }
+    }
+
+    /// What waits is an error where it depends on types of which no server tells.
+    fn refuse(&mut self, now: Instant, at: usize, why: &str, cx: &mut Context<'_>) {
+        let Untyped { connection, what, .. } = self.untyped.remove(at);
+        self.note_waiting(now, connection, cx);
+        match what {
+            Waiter::Answer(answered) => self.refuse_untold(connection, answered, why, cx),
+            Waiter::Call(key) if self.lacks_types(key) => self.refuse_call(now, key, why, cx),
+            Waiter::Call(key) => self.go_on_with(now, key, cx),
         }
     }
 
@@ -333,7 +363,7 @@ impl Calls {
         let Some(slot) = cx.connections.get(id) else { return };
         if refused.lasts && slot.takes_calls() && slot.connection.is_clean() {
             // The role of a lease's session may be another one than the pool's.
-            self.catalog.learn(asked, Vec::new());
+            self.catalog.learn_refusal(asked);
         }
     }
 
@@ -379,26 +409,44 @@ impl Calls {
                         if let Some(read) = answered.read.take_if(may_go_again) {
                             return self.read_again(now, *read, cx);
                         }
-                        let within = cx.config.connect_timeout.as_millis();
-                        let why = format!(
-                            "the server did not tell within {within} ms (connectTimeoutMs) what \
-                             the types in it are"
-                        );
-                        self.refuse_untold(connection, answered, &why, cx);
+                        self.refuse_untold(connection, answered, &not_told_within(cx), cx);
                     }
                     None => self.hand_out(connection, answered, cx),
                 }
             }
             Waiter::Call(key) => {
                 self.note_waiting(now, connection, cx);
-                // Nothing more will be told.
-                self.fit_parameters(key, ParameterType::taken_as_it_is);
-                if !self.ask_for_values(now, key) {
-                    self.take_up(now, key, cx);
+                match deadline <= now && self.lacks_types(key) {
+                    true => self.refuse_call(now, key, &not_told_within(cx), cx),
+                    false => self.go_on_with(now, key, cx),
                 }
             }
         }
     }
+
+    /// No server tells what the types of a call's parameters are.
+    fn refuse_call(&mut self, now: Instant, key: Key<Call>, why: &str, cx: &mut Context<'_>) {
+        let message = format!("the query was not sent, as {why}, and its values depend on that");
+        let error = Error::new(ErrorClass::Connection, TYPES_NOT_TOLD, message);
+        let lease = self.requests.get(key).and_then(|call| call.lease);
+        self.finish_call(key, Err(error.with_outcome(Outcome::NotSent)));
+        if let Some(lease) = lease {
+            self.resume_lease(now, lease, cx);
+        }
+    }
+
+    /// Nothing more will be told for a call, which goes on with that.
+    fn go_on_with(&mut self, now: Instant, key: Key<Call>, cx: &mut Context<'_>) {
+        self.fit_parameters(key, ParameterType::taken_as_it_is);
+        if !self.ask_for_values(now, key) {
+            self.take_up(now, key, cx);
+        }
+    }
+}
+
+fn not_told_within(cx: &Context<'_>) -> String {
+    let within = cx.config.connect_timeout.as_millis();
+    format!("the server did not tell within {within} ms (connectTimeoutMs) what its types are")
 }
 
 /// Why a server has not told all that it was asked of types.

@@ -9,7 +9,7 @@ use crate::base::{Error, ErrorClass, Instant, Key, Mutation, Outcome, ServerFiel
 use crate::connection::{Realm, Telling};
 use crate::pool::connections::{Duty, Site};
 use crate::pool::requests::{Reason, given_up_error};
-use crate::pool::{Call, ConnectionId, Response, Slot};
+use crate::pool::{Call, ConnectionId, QueryFlags, Response, Slot};
 use crate::protocol::backend::TransactionStatus;
 use crate::types::ParameterType;
 
@@ -20,6 +20,8 @@ pub(in crate::pool) struct Untyped {
     pub(in crate::pool) what: Waiter,
     pub(in crate::pool) oids: Vec<u32>,
     pub(in crate::pool) is_asked: bool,
+    /// How often it was.
+    pub(in crate::pool) questions: u8,
     pub(in crate::pool) deadline: Instant,
     pub(in crate::pool) origin: Origin,
     /// Its connection was lost, and no other one is asked yet.
@@ -128,6 +130,7 @@ impl Calls {
         }
         for waits in self.untyped.iter_mut().filter(|waits| waits.connection == id) {
             if !std::mem::replace(&mut waits.is_asked, true) {
+                waits.questions = waits.questions.saturating_add(1);
                 slot.connection.ask_types(now, waits.oids.clone());
                 // Each question in a transaction is alone in flight.
                 if is_leased {
@@ -193,6 +196,17 @@ impl Calls {
         self.let_read_go(answered.read);
         let error = given_up_error(reason, outcome, what);
         self.complete(answered.request, Err(cx.connections.at_host(id, error)));
+    }
+
+    /// Whether the form of a value depends on a type of which nothing was told so far.
+    pub(in crate::pool) fn lacks_types(&self, key: Key<Call>) -> bool {
+        let Some(call) = self.requests.get(key) else { return false };
+        let Telling::Done(told) = &call.telling else { return false };
+        let told = told.told(|oid| self.catalog.parameter_type(oid));
+        match call.flags.has(QueryFlags::VALUES_TO_COME) {
+            true => !told.untold().is_empty(),
+            false => call.params.needs_told(&told.fits),
+        }
     }
 
     /// No server tells what the types in an answer are.
