@@ -420,7 +420,7 @@ test('a CancelRequest that comes late does not hit the question, and end its tra
   const sql = "SELECT '{sad}'::mood[] AS v FROM pg_sleep(1.5)";
   const answer = tx.query(sql, [], { timeoutMs: 1000 });
   const isRunning = async () =>
-    (await sessions("state = 'active' AND query LIKE '%pg_sleep(1.5)'")) > 0;
+    (await sessions("wait_event = 'PgSleep' AND query LIKE '%pg_sleep(1.5)'")) > 0;
   await waitUntil('it runs', isRunning);
   await locker.query('BEGIN; LOCK TABLE pg_catalog.pg_type IN ACCESS EXCLUSIVE MODE');
   await waitUntil('it is over', async () => !(await isRunning()));
