@@ -31,6 +31,8 @@ export async function startBlackHole({ host, port }) {
   const fillers = await fillQueue({ host, port });
   return {
     async close() {
+      // Nothing else may keep the loop alive until the worker has ended.
+      worker.ref();
       Atomics.store(wake, 0, 1);
       Atomics.notify(wake, 0);
       await ended;
