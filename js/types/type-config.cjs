@@ -3,7 +3,7 @@
 // The type config: what the option `types` of a pool or a query says.
 //
 // Only JavaScript knows it. For a type with a `parse` of the user's, the addon asks the server for
-// the text (`src/types/shape.rs`, Verbatim). A preset works on the values that come anyway.
+// the text (`src/types/decode/shape.rs`, Verbatim). A preset works on the values that come anyway.
 
 const { configurationError, wrongOption } = require('../api/errors.cjs');
 const NAMES = require('./type-names.cjs');

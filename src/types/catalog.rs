@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ParameterType, Shape, oid};
+use super::decode::Shape;
+use super::{ParameterType, oid};
 
 /// More types than a client meets; behind that it begins anew.
 const MOST_TYPES: usize = 10_000;

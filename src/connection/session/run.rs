@@ -4,7 +4,7 @@
 //! Values and results are binary only by what the server has said on this very connection. If it
 //! has said nothing yet, the server parses the statement without declared types and describes it on
 //! the way. Values then travel as text that is right for any type: as on a first use, or as
-//! `types::plain` writes it by types that were told here before. Any other value waits for the
+//! `types::encode` writes it by types that were told here before. Any other value waits for the
 //! types (`Flight::Typing`), and so does a value that does not fit a type which may have changed
 //! since.
 

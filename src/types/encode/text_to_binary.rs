@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::oid;
+use crate::types::oid;
 
 /// Appends the binary form; `None` where only the server reads the text.
 pub(super) fn put(text: &[u8], type_oid: u32, out: &mut BytesMut) -> Option<()> {

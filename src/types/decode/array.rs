@@ -204,8 +204,8 @@ fn take_quoted(rest: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::oid;
     use super::*;
+    use crate::types::oid;
 
     const INT4_BINARY: Elements = Elements {
         scalar: Scalar::Int4Binary,
@@ -214,7 +214,7 @@ pub(super) mod tests {
         format: Format::Binary,
         delimiter: b',',
     };
-    pub(in super::super) const TEXT: Elements = Elements {
+    const TEXT: Elements = Elements {
         scalar: Scalar::Text,
         type_oid: oid::TEXT,
         member: oid::TEXT,
@@ -226,6 +226,11 @@ pub(super) mod tests {
         let mut out = Vec::new();
         elements.write(value, &mut out)?;
         Some(String::from_utf8(out).unwrap())
+    }
+
+    /// What the text form of an array of texts becomes.
+    pub(in crate::types) fn json_of_texts(value: &[u8]) -> Option<String> {
+        json(TEXT, value)
     }
 
     fn binary(lengths: &[i32], elements: &[Option<i32>]) -> Vec<u8> {

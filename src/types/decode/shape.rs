@@ -10,9 +10,9 @@ use crate::protocol::backend::{Field, Format};
 use crate::transfer::Lane;
 
 use super::array::Elements;
-use super::catalog::{ArrayOf, Catalog, UserType};
-use super::oid;
 use super::scalar::Scalar;
+use crate::types::catalog::{ArrayOf, Catalog, UserType};
+use crate::types::oid;
 
 /// How a column is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,7 +287,7 @@ impl Shape {
     }
 
     /// The same, with what is known of its types.
-    pub(super) fn with_types(&self, catalog: &Catalog) -> Self {
+    pub(in crate::types) fn with_types(&self, catalog: &Catalog) -> Self {
         let mut shape = self.clone();
         shape.has_user_types = false;
         for column in &mut shape.columns {

@@ -12,11 +12,11 @@ use postgres_protocol::IsNull;
 use crate::base::{Error, ErrorClass, Outcome};
 use crate::protocol::backend::Format;
 
-use super::parameter_type::ParameterType;
 use super::value::{Kinds, MAX_BYTES, Span, StoredValue, Token, Value, push_token};
+use crate::types::ParameterType;
 
 /// Bind counts its parameters in 16 bits (PostgreSQL manual, 55.7).
-pub const MAX_COUNT: usize = 65_535;
+const MAX_COUNT: usize = 65_535;
 
 /// The 131,072 digits that a numeric can have before its point, in words of 64 bits. Writing them
 /// takes time that grows with the square of their number.
@@ -421,8 +421,8 @@ fn divide(words: &mut [u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::oid;
     use super::*;
+    use crate::types::oid;
 
     fn text_of(params: &Params, index: usize) -> String {
         let mut out = BytesMut::new();

@@ -6,9 +6,9 @@ use crate::base::memory::LARGE;
 use crate::protocol::data_row;
 use crate::transfer::{Full, Lane, RowBatch};
 
-use super::oid;
 use super::scalar::{Read, Scalar, compose, read};
 use super::shape::{Column, Decoder, Shape};
+use crate::types::oid;
 
 /// Writes one row, whose structure the frame's parser has checked. Where the batch is full or a
 /// value can't be read, the batch is as before.

@@ -8,10 +8,10 @@ use bytes::{BufMut, BytesMut};
 
 use crate::protocol::backend::Format;
 
-use super::catalog::ArrayOf;
-use super::encode_scalar;
 use super::value::{ArrayParameter, EncodeError, MAX_BYTES, Token, Value};
-use super::{float, oid, sure};
+use super::{scalar, text_to_binary};
+use crate::types::catalog::ArrayOf;
+use crate::types::{float, oid};
 
 /// `MAXDIM` of the server.
 const MOST_DIMENSIONS: usize = 6;
@@ -94,7 +94,7 @@ impl<'a> ArrayParameter<'a> {
         let has_binary_form = |value: Value<'_>| {
             matches!(value, Value::Null)
                 || is_text_in_binary(element)
-                || encode_scalar::format(value, element) == Format::Binary
+                || scalar::format(value, element) == Format::Binary
         };
         self.kinds.all(has_binary_form)
     }
@@ -242,14 +242,14 @@ fn put_binary(value: Value<'_>, of: ArrayOf, out: &mut BytesMut) -> Result<(), E
     let element = of.element;
     check_nul(value)?;
     if of.is_textual || is_text_in_binary(element) {
-        return encode_scalar::encode_text(value, element, out);
+        return scalar::encode_text(value, element, out);
     }
-    if encode_scalar::format(value, element) == Format::Binary {
-        return encode_scalar::encode_binary(value, element, out);
+    if scalar::format(value, element) == Format::Binary {
+        return scalar::encode_binary(value, element, out);
     }
     let mut text = BytesMut::new();
-    encode_scalar::encode_text(value, element, &mut text)?;
-    sure::put(&text, element, out).ok_or(NO_BINARY)
+    scalar::encode_text(value, element, &mut text)?;
+    text_to_binary::put(&text, element, out).ok_or(NO_BINARY)
 }
 
 fn check_nul(value: Value<'_>) -> Result<(), EncodeError> {
@@ -265,12 +265,12 @@ fn put_element(value: Value<'_>, element: u32, out: &mut BytesMut) -> Result<(),
     match value {
         Value::Null => out.extend_from_slice(b"NULL"),
         Value::Bool(_) | Value::Number(_) | Value::BigInt(_) => {
-            encode_scalar::encode_text(value, element, out)?;
+            scalar::encode_text(value, element, out)?;
         }
-        Value::Text(text) => put_quoted(&encode_scalar::server_text(text, element), out),
+        Value::Text(text) => put_quoted(&scalar::server_text(text, element), out),
         Value::Json(_) | Value::Date(_) | Value::Bytes(_) | Value::Array(_) => {
             let mut text = BytesMut::new();
-            encode_scalar::encode_text(value, element, &mut text)?;
+            scalar::encode_text(value, element, &mut text)?;
             put_quoted(&text, out);
         }
     }
@@ -309,7 +309,7 @@ fn put_json(value: Value<'_>, out: &mut BytesMut) -> Result<(), EncodeError> {
             // Neither text nor memory fails.
             let _ = serde_json::to_writer(out.writer(), text);
         }
-        Value::Date(millis) => encode_scalar::put_json_date(millis, out)?,
+        Value::Date(millis) => scalar::put_json_date(millis, out)?,
         Value::Json(json) => out.extend_from_slice(json),
         Value::Bytes(_) => return Err(NO_JSON_BYTES),
         // Arrays are flat lists of tokens, and never elements.
@@ -324,9 +324,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value as Json;
 
-    use super::super::parameter_type::ParameterType;
     use super::super::params::{Params, Piece};
     use super::*;
+    use crate::types::ParameterType;
+    use crate::types::decode::json_of_texts;
 
     const INTS: u32 = 1007;
     const TEXTS: u32 = 1009;
@@ -543,9 +544,8 @@ mod tests {
             // in front.
             let form = text(&params, MOODS);
             let form = form.strip_prefix('\u{b}').unwrap_or(&form);
-            let mut json = Vec::new();
-            super::super::array::tests::TEXT.write(form.as_bytes(), &mut json).unwrap();
-            prop_assert_eq!(serde_json::from_slice::<Vec<String>>(&json).unwrap(), elements);
+            let json = json_of_texts(form.as_bytes()).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), elements);
         }
 
         #[test]

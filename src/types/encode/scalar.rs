@@ -12,7 +12,7 @@ use bytes::{BufMut, BytesMut};
 use crate::protocol::backend::Format;
 
 use super::value::{EncodeError, Value};
-use super::{datetime, float, oid};
+use crate::types::{datetime, float, oid};
 
 const FRACTION: EncodeError = "a number with a fraction does not fit an integer type";
 const NO_INTEGER: EncodeError = "NaN and Infinity do not fit an integer type";

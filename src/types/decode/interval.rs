@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use super::datetime::write_fraction;
+use crate::types::datetime::write_fraction;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 

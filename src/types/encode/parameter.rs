@@ -1,22 +1,22 @@
 //! How a parameter's value is written: which rules hold for it, by its type and by whether it is an
-//! array. The rules for one value are in [`super::fit`], those for arrays in [`super::nested`].
+//! array. The rules for one value are in [`super::scalar`], those for arrays in [`super::array`].
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
 use crate::protocol::backend::Format;
 
-use super::catalog::ArrayOf;
-use super::encode_scalar::{self, NOT_AN_ARRAY, NOT_ELEMENTS, NOT_JSON, NOT_KNOWN};
-use super::oid;
-use super::parameter_type::{Kind, ParameterType};
+use super::scalar::{self, NOT_AN_ARRAY, NOT_ELEMENTS, NOT_JSON, NOT_KNOWN};
 use super::value::{ArrayParameter, EncodeError, Value};
+use crate::types::catalog::ArrayOf;
+use crate::types::oid;
+use crate::types::parameter_type::{Kind, ParameterType};
 
 impl Value<'_> {
     pub(super) fn format(self, type_oid: u32) -> Format {
         match self {
             Self::Array(array) => array.format(type_oid),
-            _ => encode_scalar::format(self, type_oid),
+            _ => scalar::format(self, type_oid),
         }
     }
 
@@ -60,9 +60,9 @@ impl Value<'_> {
         let mark = out.len();
         let encoded = match self {
             Self::Array(array) => encode_array(array, type_oid, out),
-            _ => match encode_scalar::format(self, type_oid) {
-                Format::Binary => encode_scalar::encode_binary(self, type_oid, out),
-                Format::Text => encode_scalar::encode_text(self, type_oid, out),
+            _ => match scalar::format(self, type_oid) {
+                Format::Binary => scalar::encode_binary(self, type_oid, out),
+                Format::Text => scalar::encode_text(self, type_oid, out),
             },
         };
         if encoded.is_err() {

@@ -8,7 +8,8 @@ use postgres_protocol::types as wire;
 use crate::protocol::Format;
 use crate::transfer::Lane;
 
-use super::{bytes, datetime, float, interval, numeric, oid};
+use super::{bytes, interval};
+use crate::types::{datetime, float, numeric, oid};
 
 /// How a value's bytes become a cell, or an element of an array: what the type and the format that
 /// RowDescription told decide together.

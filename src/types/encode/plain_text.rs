@@ -12,11 +12,12 @@
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
 
-use super::encode_scalar::{encode_text, put_text, valid};
-use super::parameter_type::{Kind, ParameterType};
+use super::Params;
+use super::scalar::{encode_text, put_text, valid};
 use super::value::{EncodeError, Value};
-use super::{Params, datetime, oid};
 use crate::base::Error;
+use crate::types::parameter_type::{Kind, ParameterType};
+use crate::types::{datetime, oid};
 
 /// From the year 1 to 9999, in milliseconds: beyond it, the text forms of JavaScript and PostgreSQL
 /// differ.

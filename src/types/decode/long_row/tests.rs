@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::super::decode::tests::{row, shape};
-use super::super::oid;
+use super::super::row::tests::{row, shape};
 use super::*;
 use crate::base::body::Parts;
 use crate::protocol::backend::Format;
 use crate::transfer::contract::cells::{NULL, VALUE};
+use crate::types::oid;
 
 /// What a cell holds, or the value that came in pieces in its place.
 #[derive(Debug, PartialEq)]

@@ -12,7 +12,7 @@ use crate::protocol::data_row::Places;
 use crate::transfer::{Full, Lane, RowBatch};
 
 use super::bytes;
-use super::decode::{no_memory, unreadable, write_value, wrong_count};
+use super::row::{no_memory, unreadable, write_value, wrong_count};
 use super::scalar::Scalar;
 use super::shape::{Column, Decoder, Shape};
 
