@@ -1,5 +1,4 @@
-//! Types that users and extensions made, as far as a server has told them: their names, and of
-//! arrays what their elements are. RowDescription gives nothing but an oid.
+//! All types of users and extensions that a server has told, and the shapes that have them.
 //!
 //! What an oid stands for never changes in a cluster: a type that is dropped and made anew has
 //! another one, and standbys share those of their primary. With another list of hosts, and where a
@@ -9,49 +8,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ParameterType;
 use super::decode::Shape;
-use super::{ParameterType, oid};
+use super::user_type::UserType;
 
 /// More types than a client meets; behind that it begins anew.
 const MOST_TYPES: usize = 10_000;
 /// Shapes that were made known to hold for their statements.
 const MOST_SHAPES: usize = 512;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserType {
-    /// `typname`.
-    pub name: Arc<str>,
-    /// Of a domain, the type under it, and under all domains that stand between; else the type
-    /// itself.
-    pub base: u32,
-    /// Where its base is an array.
-    pub array: Option<ArrayOf>,
-}
-
-/// What an array is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArrayOf {
-    /// The type of the elements; where that is a domain, the type under it.
-    pub element: u32,
-    /// The type of the elements itself, which the binary form names.
-    pub member: u32,
-    /// Whether the binary form of the elements is their text.
-    pub is_textual: bool,
-    /// Whether the server reads a binary form of the elements. Without one it takes no array in
-    /// binary, not even one that is empty or has NULLs alone.
-    pub has_binary: bool,
-    /// `typdelim` of the elements.
-    pub delimiter: u8,
-}
-
-impl ArrayOf {
-    /// Of a type that needs no telling.
-    pub const fn plain(element: u32) -> Self {
-        let delimiter = if element == oid::BOX { b';' } else { b',' };
-        let has_binary = oid::has_binary(element);
-        Self { element, member: element, is_textual: false, has_binary, delimiter }
-    }
-}
 
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -122,7 +86,7 @@ impl Catalog {
             unknown.dedup();
             return Err(unknown);
         }
-        let named = Arc::new(shape.with_types(self));
+        let named = Arc::new(shape.with_types(|oid| self.get(oid)));
         if self.shapes.len() >= MOST_SHAPES {
             self.shapes.clear();
         }
@@ -135,6 +99,7 @@ impl Catalog {
 mod tests {
     use super::*;
     use crate::protocol::backend::{Field, Format};
+    use crate::types::user_type::ArrayOf;
 
     const MOODS: u32 = 16_400;
 

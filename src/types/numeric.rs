@@ -1,5 +1,7 @@
-//! A numeric's binary form as the text that the server itself would write (`get_str_from_var` in
-//! its `numeric.c`): every digit, and the scale kept.
+//! A numeric's binary form, both ways: as the text that the server itself would write
+//! (`get_str_from_var` in its `numeric.c`), every digit and the scale kept, and from such a text.
+
+use bytes::{BufMut, BytesMut};
 
 /// Each digit of the binary form stands for four decimal ones.
 const BASE: u16 = 10_000;
@@ -13,6 +15,9 @@ const NEGATIVE_INFINITY: u16 = 0xF000;
 
 /// `NUMERIC_DSCALE_MASK`: no server has more digits behind the point.
 const MOST_SCALE: u16 = 0x3FFF;
+
+/// Of a text that is written in binary; longer ones are left to the server.
+const MOST_DIGITS: usize = 1000;
 
 /// Appends the text. A value of a few bytes can have 131,072 digits in front of its point and
 /// 16,383 behind it, and never more.
@@ -92,6 +97,48 @@ const fn places(digit: u16) -> [u8; PLACES] {
     ]
 }
 
+/// Appends the binary form of a decimal number, as `numeric_recv` of the server reads it. `None`
+/// where only the server reads the text.
+pub(super) fn put(text: &str, out: &mut BytesMut) -> Option<()> {
+    if text == "NaN" {
+        for word in [0, 0, NAN, 0] {
+            out.put_u16(word);
+        }
+        return Some(());
+    }
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (NEGATIVE, digits),
+        None => (POSITIVE, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || digits.len() > MOST_DIGITS || !are_digits(whole) || !are_digits(fraction) {
+        return None;
+    }
+    let scale = fraction.len();
+    // Whole groups on both sides of the point.
+    let front = whole.len().div_ceil(PLACES) * PLACES;
+    let behind = scale.div_ceil(PLACES) * PLACES;
+    let padded = format!("{whole:0>front$}{fraction:0<behind$}");
+    let groups: Vec<u16> = padded
+        .as_bytes()
+        .chunks(PLACES)
+        .map(|group| group.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0')))
+        .collect();
+    let leading = groups.iter().take_while(|group| **group == 0).count();
+    let groups = groups.get(leading..).unwrap_or_default();
+    let trailing = groups.iter().rev().take_while(|group| **group == 0).count();
+    let groups = groups.get(..groups.len() - trailing).unwrap_or_default();
+    let weight = i16::try_from(front / PLACES).ok()? - 1 - i16::try_from(leading).ok()?;
+    let (weight, sign) = if groups.is_empty() { (0, POSITIVE) } else { (weight, sign) };
+    out.put_u16(u16::try_from(groups.len()).ok()?);
+    out.put_i16(weight);
+    out.put_u16(sign);
+    out.put_u16(u16::try_from(scale).ok()?);
+    groups.iter().for_each(|group| out.put_u16(*group));
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -168,6 +215,33 @@ mod tests {
         let longest = text(&binary(i16::MAX, NEGATIVE, MOST_SCALE, &[9999])).unwrap();
         assert_eq!(longest.len(), 1 + 131_072 + 1 + 16_383);
         assert_eq!(text(&binary(i16::MIN, POSITIVE, 2, &[1])).as_deref(), Some("0.00"));
+    }
+
+    #[test]
+    fn a_text_comes_back_as_it_went() {
+        for text in [
+            "0",
+            "0.00",
+            "1",
+            "-1",
+            "12345",
+            "10000",
+            "99990000",
+            "0.1",
+            "-0.00012",
+            "1.50",
+            "123456.789",
+            "100000000.00000001",
+            "NaN",
+        ] {
+            let (mut binary, mut shown) = (BytesMut::new(), Vec::new());
+            put(text, &mut binary).unwrap();
+            write(&binary, &mut shown).unwrap();
+            assert_eq!(String::from_utf8(shown).unwrap(), text);
+        }
+        for text in ["", "-", ".5", "1e5", " 1", "0x1", "1_0", "Infinity", "é"] {
+            assert_eq!(put(text, &mut BytesMut::new()), None, "{text}");
+        }
     }
 
     proptest! {

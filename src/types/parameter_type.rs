@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::catalog::{ArrayOf, UserType};
 use super::oid;
+use super::user_type::{ArrayOf, UserType};
 
 /// The type of a parameter, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::transfer::Lane;
 
 use super::array::Elements;
 use super::scalar::Scalar;
-use crate::types::catalog::{ArrayOf, Catalog, UserType};
 use crate::types::oid;
+use crate::types::user_type::{ArrayOf, UserType};
 
 /// How a column is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,13 +286,16 @@ impl Shape {
         oids
     }
 
-    /// The same, with what is known of its types.
-    pub(in crate::types) fn with_types(&self, catalog: &Catalog) -> Self {
+    /// The same, with what `known` tells of its types.
+    pub(in crate::types) fn with_types<'a>(
+        &self,
+        known: impl Fn(u32) -> Option<&'a UserType>,
+    ) -> Self {
         let mut shape = self.clone();
         shape.has_user_types = false;
         for column in &mut shape.columns {
             let type_oid = column.field.type_oid;
-            let Some(known) = catalog.get(type_oid) else { continue };
+            let Some(known) = known(type_oid) else { continue };
             column.type_name = Some(Arc::clone(&known.name));
             if let Some(array) = known.array
                 && !self.verbatim.has(type_oid)

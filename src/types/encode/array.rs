@@ -10,7 +10,7 @@ use crate::protocol::backend::Format;
 
 use super::value::{ArrayParameter, EncodeError, MAX_BYTES, Token, Value};
 use super::{scalar, text_to_binary};
-use crate::types::catalog::ArrayOf;
+use crate::types::user_type::ArrayOf;
 use crate::types::{float, oid};
 
 /// `MAXDIM` of the server.

@@ -8,9 +8,9 @@ use crate::protocol::backend::Format;
 
 use super::scalar::{self, NOT_AN_ARRAY, NOT_ELEMENTS, NOT_JSON, NOT_KNOWN};
 use super::value::{ArrayParameter, EncodeError, Value};
-use crate::types::catalog::ArrayOf;
 use crate::types::oid;
 use crate::types::parameter_type::{Kind, ParameterType};
+use crate::types::user_type::ArrayOf;
 
 impl Value<'_> {
     pub(super) fn format(self, type_oid: u32) -> Format {

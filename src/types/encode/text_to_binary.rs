@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::oid;
+use crate::types::{numeric, oid};
 
 /// Appends the binary form; `None` where only the server reads the text.
 pub(super) fn put(text: &[u8], type_oid: u32, out: &mut BytesMut) -> Option<()> {
@@ -22,7 +22,7 @@ pub(super) fn put(text: &[u8], type_oid: u32, out: &mut BytesMut) -> Option<()> 
         oid::XID8 => out.put_u64(integer(text)?),
         oid::FLOAT4 => out.put_f32(float(text)?.parse().ok()?),
         oid::FLOAT8 => out.put_f64(float(text)?.parse().ok()?),
-        oid::NUMERIC => return put_numeric(text, out),
+        oid::NUMERIC => return numeric::put(text, out),
         // A longer name is cut by the server, with a notice.
         oid::NAME if text.len() < 64 => out.extend_from_slice(text.as_bytes()),
         oid::CHAR if text.len() == 1 => out.extend_from_slice(text.as_bytes()),
@@ -70,83 +70,9 @@ fn put_uuid(text: &str, out: &mut BytesMut) -> Option<()> {
     put_hex(&text.replace('-', ""), out)
 }
 
-/// `numeric_recv` of the server: digits of four decimal places each, and how many stand behind the
-/// point.
-fn put_numeric(text: &str, out: &mut BytesMut) -> Option<()> {
-    const NEGATIVE: u16 = 0x4000;
-    const NAN: u16 = 0xC000;
-    const PLACES: usize = 4;
-    const LONGEST: usize = 1000;
-    if text == "NaN" {
-        for word in [0, 0, NAN, 0] {
-            out.put_u16(word);
-        }
-        return Some(());
-    }
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (NEGATIVE, digits),
-        None => (0, text),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || digits.len() > LONGEST || !are_digits(whole) || !are_digits(fraction) {
-        return None;
-    }
-    let scale = fraction.len();
-    // Whole groups on both sides of the point.
-    let front = whole.len().div_ceil(PLACES) * PLACES;
-    let behind = scale.div_ceil(PLACES) * PLACES;
-    let padded = format!("{whole:0>front$}{fraction:0<behind$}");
-    let groups: Vec<u16> = padded
-        .as_bytes()
-        .chunks(PLACES)
-        .map(|group| group.iter().fold(0, |value, digit| value * 10 + u16::from(digit - b'0')))
-        .collect();
-    let leading = groups.iter().take_while(|group| **group == 0).count();
-    let groups = groups.get(leading..).unwrap_or_default();
-    let trailing = groups.iter().rev().take_while(|group| **group == 0).count();
-    let groups = groups.get(..groups.len() - trailing).unwrap_or_default();
-    let weight = i16::try_from(front / PLACES).ok()? - 1 - i16::try_from(leading).ok()?;
-    let (weight, sign) = if groups.is_empty() { (0, 0) } else { (weight, sign) };
-    out.put_u16(u16::try_from(groups.len()).ok()?);
-    out.put_i16(weight);
-    out.put_u16(sign);
-    out.put_u16(u16::try_from(scale).ok()?);
-    groups.iter().for_each(|group| out.put_u16(*group));
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::numeric;
-
-    #[test]
-    fn a_numeric_comes_back_as_it_went() {
-        for text in [
-            "0",
-            "0.00",
-            "1",
-            "-1",
-            "12345",
-            "10000",
-            "99990000",
-            "0.1",
-            "-0.00012",
-            "1.50",
-            "123456.789",
-            "100000000.00000001",
-            "NaN",
-        ] {
-            let (mut binary, mut shown) = (BytesMut::new(), Vec::new());
-            put(text.as_bytes(), oid::NUMERIC, &mut binary).unwrap();
-            numeric::write(&binary, &mut shown).unwrap();
-            assert_eq!(String::from_utf8(shown).unwrap(), text);
-        }
-        for text in ["", "-", ".5", "1e5", " 1", "0x1", "1_0", "Infinity", "é"] {
-            assert_eq!(put(text.as_bytes(), oid::NUMERIC, &mut BytesMut::new()), None, "{text}");
-        }
-    }
 
     #[test]
     fn other_texts_have_the_form_that_the_server_sends() {
