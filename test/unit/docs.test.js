@@ -130,8 +130,77 @@ test('each command of npm that a document names is in package.json', () => {
 
 test('docs/TESTING.md names each file of tests, so that a change finds those that it needs', () => {
   const text = read('docs/TESTING.md');
-  for (const name of all.filter((file) => /^test\/.*\.test\.js$/.test(file))) {
+  const tests = /^test\/.*\.test\.js$|^src\/sim\/(\w+_scenarios|storm\/\w+)\.rs$/;
+  for (const name of all.filter((file) => tests.test(file))) {
     const file = path.posix.basename(name);
     assert.ok(text.includes(`/${file}\``) || text.includes(`\`${file}\``), name);
+  }
+});
+
+/** For each type that `src` declares, the code of the files that declare or implement it. */
+function typesOfRust() {
+  const types = new Map();
+  const declares =
+    /\b(?:struct|enum|trait|union|type)\s+([A-Z]\w*)|^\s*impl\b(?:<.*?>)?\s+(?:[\w:<>', ]+\s+for\s+)?([A-Z]\w*)/gm;
+  for (const name of all.filter((file) => /^src\/.*\.rs$/.test(file))) {
+    const text = read(name);
+    for (const [, declared, implemented] of text.matchAll(declares)) {
+      const type = declared ?? implemented;
+      types.set(type, (types.get(type) ?? '') + text);
+    }
+  }
+  return types;
+}
+
+test('each `Type::name` that a document or a comment says exists', () => {
+  const types = typesOfRust();
+  const comments = all
+    .filter((file) => /^(src|js|fuzz)\/.*\.(rs|cjs|mjs)$/.test(file))
+    .flatMap((file) => {
+      const lines = [...read(file).matchAll(/\/\/.*$|^\s*\*.*$/gm)].map(([line]) => line);
+      return [...lines.join('\n').matchAll(/`([^`\n]+)`/g)].map(([, span]) => ({
+        document: file,
+        span,
+      }));
+    });
+  let names = 0;
+  for (const { document, span } of [...spans(), ...comments]) {
+    for (const [said, type, name] of span.matchAll(/\b([A-Z]\w*)::(\w+)/g)) {
+      // Types of other crates are theirs to check.
+      if (type === 'Self' || !types.has(type)) continue;
+      names += 1;
+      const is = new RegExp(
+        `\\b(?:fn|const|static|mod|type)\\s+${name}\\b|^\\s+(?:pub(?:\\([^)]*\\))?\\s+)?${name}\\b\\s*[,({:=]`,
+        'm',
+      );
+      assert.match(types.get(type), is, `${document} says ${said}`);
+    }
+  }
+  assert.ok(names > 50, `${names} were found`);
+});
+
+test('README.md names each option of a pool', () => {
+  const [, body] = /export interface PoolOptions \{(.*?)^\}/ms.exec(read('typings/index.d.ts'));
+  const readme = read('README.md');
+  const options = [...body.matchAll(/^ {2}(\w+)\?:/gm)].map(([, option]) => option);
+  assert.ok(options.length > 30, `${options}`);
+  // `hosts` with one entry says the same.
+  const missing = options.filter((option) => option !== 'host' && !readme.includes(`\`${option}\``));
+  assert.deepEqual(missing, []);
+});
+
+test('each fuzz target has its file, its body and its corpus, and each body its target', () => {
+  const named = [...read('fuzz/Cargo.toml').matchAll(/^name = "(\w+)"\npath/gm)];
+  const targets = named.map(([, name]) => name).sort();
+  const files = all.filter((name) => name.startsWith('fuzz/fuzz_targets/')).sort();
+  assert.deepEqual(
+    files,
+    targets.map((name) => `fuzz/fuzz_targets/${name}.rs`),
+  );
+  const bodies = [...read('src/sim/fuzz.rs').matchAll(/^pub fn (\w+)\(data: &\[u8\]\)/gm)];
+  assert.deepEqual(bodies.map(([, name]) => name).sort(), targets);
+  for (const name of targets) {
+    assert.match(read(`fuzz/fuzz_targets/${name}.rs`), new RegExp(`sim::fuzz::${name}\\(data\\)`));
+    assert.ok(readdirSync(path.join(root, 'fuzz/corpus', name)).length > 0, name);
   }
 });
