@@ -316,7 +316,7 @@ export type QueryResult<R = Row> = R[] & {
 
 export interface QueryOptions {
   /**
-   * Declares that the statement changes nothing, so that so that it may be sent again if its
+   * Declares that the statement changes nothing, so that it may be sent again if its
    * connection is lost. Default: false.
    */
   readOnly?: boolean | null | undefined;

@@ -13,7 +13,7 @@
 //!   user-made casts;
 //! - a table that another transaction has locked, as ALTER TABLE does.
 //!
-//! For these there is a bound on how long a plain read stays behind others (`pool::overtaking`).
+//! For these there is a bound on how long a plain read stays behind others (`src/pool/calls/overtaking.rs`).
 
 use super::lexer::{SqlToken, tokens};
 use super::plain_names::{FUNCTIONS, OPERATORS, RESERVED, TYPES};
