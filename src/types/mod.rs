@@ -19,9 +19,7 @@ mod parameter_type;
 mod user_type;
 
 pub use catalog::Catalog;
-pub use decode::{
-    Column, DomainArrays, LONG_ROW, LongRow, RowPiece, Shape, Verbatim, write_row,
-};
+pub use decode::{Column, DomainArrays, LONG_ROW, LongRow, RowPiece, Shape, Verbatim, write_row};
 pub use encode::{Params, Piece, Pieces};
 pub use oid::is_of_users;
 pub use parameter_type::ParameterType;

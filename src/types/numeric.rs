@@ -112,7 +112,8 @@ pub(super) fn put(text: &str, out: &mut BytesMut) -> Option<()> {
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || digits.len() > MOST_DIGITS || !are_digits(whole) || !are_digits(fraction) {
+    if whole.is_empty() || digits.len() > MOST_DIGITS || !are_digits(whole) || !are_digits(fraction)
+    {
         return None;
     }
     let scale = fraction.len();
