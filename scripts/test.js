@@ -22,6 +22,12 @@ const strict = ['--', '-D', 'warnings'];
 const LOWER_FLOORS = ['cargo', 'test', '--locked', '--quiet', ...floors];
 const UPPER_FLOORS = ['cargo', 'test', '--locked', '--quiet', '--lib', '--', 'reactor::', 'node::'];
 
+// A link in a comment that leads nowhere is an error (Cargo.toml).
+const DOCUMENTATION = [
+  ...['cargo', 'doc', '--locked', '--quiet', '--no-deps', '--document-private-items'],
+  ...['--features', 'sim'],
+];
+
 const CHECKS = [
   ['cargo', 'fmt', '--check'],
   // These are run as files, since Windows has batch files in node_modules/.bin.
@@ -30,6 +36,7 @@ const CHECKS = [
   [node, 'node_modules/typescript/bin/tsc', '--project', 'test/typings'],
   ['cargo', 'clippy', '--locked', '--all-targets', '--features', 'defects', ...strict],
   ['cargo', 'clippy', '--locked', '--all-targets', ...floors, ...strict],
+  DOCUMENTATION,
   LOWER_FLOORS,
   UPPER_FLOORS,
   [node, 'scripts/simulate.js'],

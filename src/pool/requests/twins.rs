@@ -1,5 +1,5 @@
 //! A read that is in flight in two places: the call, and a copy of it
-//! ([`crate::pool::overtaking`]).
+//! (`src/pool/calls/overtaking.rs`).
 
 use super::Requests;
 use super::call::{Call, Phase, Twin};

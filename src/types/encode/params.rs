@@ -88,7 +88,7 @@ impl Params {
     }
 
     /// `count` is the caller's word for how many will come, and is not believed beyond
-    /// [`MAX_COUNT`].
+    /// `MAX_COUNT`.
     pub fn with_capacity(count: usize) -> Self {
         Self { params: Vec::with_capacity(count.min(MAX_COUNT)), ..Self::new() }
     }

@@ -64,7 +64,7 @@ pub(super) fn format(value: Value<'_>, type_oid: u32) -> Format {
     }
 }
 
-/// For the values and types for which [`format`] says so.
+/// For the values and types for which [`format()`] says so.
 pub(super) fn encode_binary(
     value: Value<'_>,
     type_oid: u32,
